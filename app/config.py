@@ -1,0 +1,160 @@
+"""The settings: one frozen Config, read from the environment in this file and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app.domain.errors import ConfigError
+from app.domain.job import NAME_PATTERN
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, checked. `docs/settings.md` gives the reason for each default."""
+
+    database_url: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    auth: str = ""
+    db_connection_limit: int | None = None
+    web_concurrency: int = 2
+    web_threads: int = 3
+    worker_threads: int = 8
+    worker_queues: tuple[str, ...] = ()
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = 9091
+    lease_seconds: float = 30.0
+    poll_seconds: float = 1.0
+    shutdown_seconds: float = 25.0
+    stuck_seconds: float = 10.0
+    retention_days: int = 30
+    idempotency_days: int = 30
+    log_format: str = "text"
+    log_level: str = "INFO"
+    executor: str = "real"
+    kinds: tuple[str, ...] = ()
+    smtp_url: str | None = None
+    mail_from: str | None = None
+    storage_url: str | None = None
+    webhook_secret: str | None = None
+    outbound_allow_private: tuple[str, ...] = ()
+    ephemeral_disk: bool = False
+
+    @property
+    def beat_seconds(self) -> float:
+        """Return the time between heartbeats: three fit into a lease, so that one may be lost."""
+        return self.lease_seconds / 3
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether only this machine can reach the API."""
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Config:
+        """Return the settings of this process.
+
+        Raises: ConfigError, its message one line that names the setting and the remedy.
+        """
+        read = _Reader(environ)
+        host, port = read.bind()
+        threads, web_threads = read.integer("WORKER_THREADS", 8, 1, 500), read.integer("WEB_THREADS", 3, 1, 500)
+        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 3, 10_000))
+        return cls(
+            database_url=read.database_url(),
+            host=host,
+            port=port,
+            auth=read.choice("AUTH", "", ("", "off")),
+            db_connection_limit=limit,
+            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
+            web_threads=min(web_threads, limit or web_threads),
+            # The heartbeat and the listener hold two of a worker's connections.
+            worker_threads=min(threads, limit - 2 if limit else threads),
+            worker_queues=read.names("WORKER_QUEUES"),
+            worker_metrics_host=read.text("WORKER_METRICS_HOST") or "127.0.0.1",
+            worker_metrics_port=read.integer("WORKER_METRICS_PORT", 9091, 0, 65_535),
+            lease_seconds=read.number("LEASE_SECONDS", 30, 1, 3600),
+            poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
+            shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
+            stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
+            retention_days=read.integer("RETENTION_DAYS", 30, 1, 3650),
+            idempotency_days=read.integer("IDEMPOTENCY_DAYS", 30, 1, 3650),
+            log_format=read.choice("LOG_FORMAT", "text", ("text", "json")),
+            log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+            executor=read.choice("EXECUTOR", "real", ("real", "simulated")),
+            kinds=read.words("HAULIER_KINDS"),
+            smtp_url=read.text("SMTP_URL"),
+            mail_from=read.text("MAIL_FROM"),
+            storage_url=read.text("STORAGE_URL"),
+            webhook_secret=read.text("WEBHOOK_SECRET"),
+            outbound_allow_private=read.words("OUTBOUND_ALLOW_PRIVATE"),
+            ephemeral_disk="DYNO" in environ or "RENDER" in environ,
+        )
+
+
+class _Reader:
+    """Reads one environment; an empty value counts as unset, as platforms' forms leave it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        return self.environ.get(name, "").strip() or default
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        return read(name) if self.text(name) else None
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word for word in re.split(r"[,\s]+", self.environ.get(name, "")) if word)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        words = self.words(name)
+        for word in words:
+            if not re.fullmatch(NAME_PATTERN, word):
+                raise ConfigError(f"{name}: {word!r} is not a queue's name ({NAME_PATTERN})")
+        return () if words == ("*",) else words
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        given = self.text(name, default) or default
+        for choice in choices:
+            if given.lower() == choice.lower():
+                return choice
+        raise ConfigError(f"{name}={given!r}: must be one of {', '.join(filter(None, choices))}")
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        return int(self.number(name, default, least, most, whole=True))
+
+    def number(self, name: str, default: float, least: float, most: float, *, whole: bool = False) -> float:
+        given = self.text(name)
+        if given is None:
+            return default
+        pattern = r"[0-9]{1,9}" if whole else r"[0-9]{1,9}(\.[0-9]{1,9})?"
+        if not re.fullmatch(pattern, given) or not least <= float(given) <= most:
+            what = "a whole number" if whole else "a number"
+            raise ConfigError(f"{name}={given!r}: must be {what} from {least} to {most}")
+        return float(given)
+
+    def database_url(self) -> str:
+        url = self.text("DATABASE_URL")
+        if url is None:
+            raise ConfigError("DATABASE_URL is not set: give the database, as postgres://user:password@host/name")
+        if not url.startswith(("postgres://", "postgresql://")):
+            # Not echoed: a malformed DSN still holds its password.
+            raise ConfigError("DATABASE_URL: must begin with postgres:// or postgresql://")
+        return url
+
+    def bind(self) -> tuple[str, int]:
+        address = self.text("API_BIND_ADDR")
+        if address is None:
+            port = self.integer("PORT", 8080, 1, 65_535)
+            return ("0.0.0.0" if self.text("PORT") else "127.0.0.1"), port
+        host, colon, port_text = address.rpartition(":")
+        if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port_text) and 0 < int(port_text) < 65_536):
+            raise ConfigError(f"API_BIND_ADDR={address!r}: must be host:port")
+        return host.strip("[]"), int(port_text)

@@ -1,0 +1,123 @@
+"""The job, as it is asked for (NewJob) and as it is kept (Job), and the states between which it moves.
+
+    (enqueue) ──▶ queued ──claim──▶ running ──complete──▶ succeeded
+                    ▲                │  │  └──fail, budget spent or for good──▶ failed_permanent
+                    │                │  └──fail──▶ retrying ──claim──▶ running
+                    └─release/snooze─┘
+    queued, retrying ──cancel──▶ cancelled;  running ──cancel──▶ (flag) ──any way out──▶ cancelled
+    failed_permanent, cancelled ──retry──▶ queued
+
+Used by every other room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+Json = Any
+
+NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+DEFAULT_QUEUE = "default"
+DEFAULT_MAX_ATTEMPTS = 3
+MAX_MAX_ATTEMPTS = 1000
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
+MAX_TIMEOUT_SECONDS = 86_400
+MAX_DELAY_SECONDS = 31_536_000
+MAX_SNOOZES = 100
+KEPT_ERRORS = 20
+
+
+class JobStatus(StrEnum):
+    """Where a job stands; the first three are live, the last three final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED_PERMANENT = "failed_permanent"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATUSES
+
+
+LIVE_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING)
+FINAL_STATUSES = (JobStatus.SUCCEEDED, JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job somebody asks for; validated by whoever builds it.
+
+    Units: run_at is aware; delay is a duration, and never given beside run_at.
+    """
+
+    kind: str
+    payload: dict[str, Json]
+    queue: str = DEFAULT_QUEUE
+    priority: int = 0
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    run_at: datetime | None = None
+    delay: timedelta | None = None
+    timeout_seconds: int | None = None
+    idempotency_key: str | None = None
+    # With the kind's defaults filled in: what two requests are compared by. None: the payload as it is.
+    parsed_payload: Json = None
+
+    def fingerprint(self) -> bytes:
+        """Return what two requests under one idempotency key must share: all but the key itself."""
+        asked = {
+            "kind": self.kind,
+            "payload": self.payload if self.parsed_payload is None else self.parsed_payload,
+            "queue": self.queue,
+            "priority": self.priority,
+            "max_attempts": self.max_attempts,
+            "run_at": self.run_at and self.run_at.timestamp(),
+            "delay": None if self.delay is None else self.delay.total_seconds(),
+            "timeout_seconds": self.timeout_seconds,
+        }
+        # A schema may load values of its own types, such as dates.
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the database keeps it.
+
+    Shape: `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt`
+           counts every claim and only grows, `claim` is new for each claim statement.
+    Units: backoff is the previous sleep in seconds; times are aware, UTC.
+    """
+
+    id: UUID
+    status: JobStatus
+    kind: str
+    queue: str
+    priority: int
+    run_at: datetime
+    attempts: int
+    max_attempts: int
+    timeout_seconds: int | None
+    cancel_requested: bool
+    payload: dict[str, Json]
+    idempotency_key: str | None
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    attempt: int
+    claim: UUID | None
+    worker_id: UUID | None
+    crashes: int
+    snoozes: int
+    backoff: float | None
+    errors: list[dict[str, Json]] = field(default_factory=list)
+    finished_at: datetime | None = None
+    result: Json = None

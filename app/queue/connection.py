@@ -1,0 +1,253 @@
+"""Connections to Postgres: how they are opened, bounded in time and closed, and how psycopg2's errors become ours.
+
+Every call has two deadlines: the server's (statement_timeout, for one transaction), and the client's, which shuts
+the socket when the server does not even say that it timed out. What the call did is then unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+from psycopg2 import errors, sql
+
+from app.domain.errors import DatabaseUnavailable, TooManyConnections
+from app.queue.queries import SQL
+
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
+
+STATEMENT_SECONDS = 5.0
+LOCK_SECONDS = 3.0
+# The client gives up after the server should have.
+CLIENT_GRACE_SECONDS = 2.0
+
+Row = dict[str, Any]
+Connection = psycopg2.extensions.connection
+
+
+class Database:
+    """The database as one process sees it: a connection for each thread that asks, opened by that thread."""
+
+    def __init__(self, url: str, *, application_name: str = "haulier") -> None:
+        self._url = url
+        self._application_name = application_name
+        self._mine = threading.local()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
+
+        Raises: DatabaseUnavailable; TooManyConnections.
+        """
+        conn = getattr(self._mine, "conn", None)
+        if conn is None or is_broken(conn):
+            self.close()
+            conn = self._mine.conn = connect(self._url, application_name=self._application_name)
+        try:
+            with translated():
+                yield conn
+        except DatabaseUnavailable:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        conn = self._mine.__dict__.pop("conn", None)
+        if conn is not None:
+            close(conn)
+
+
+def connect(url: str, *, application_name: str = "haulier") -> Connection:
+    """Return a new connection in autocommit mode. Raises: DatabaseUnavailable; TooManyConnections."""
+    defaults: dict[str, Any] = {
+        "connect_timeout": 5,
+        "application_name": application_name,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    try:
+        given = psycopg2.extensions.parse_dsn(url)
+    except psycopg2.ProgrammingError as error:
+        raise DatabaseUnavailable("DATABASE_URL cannot be read as a connection string") from error
+    with translated():
+        conn: Connection = psycopg2.connect(
+            url, **{name: value for name, value in defaults.items() if name not in given}
+        )
+    conn.autocommit = True
+    psycopg2.extras.register_default_jsonb(conn, globally=False, loads=read_json)
+    return conn
+
+
+def close(conn: Connection) -> None:
+    """Close the connection, whatever state it is in."""
+    with suppress(psycopg2.Error):
+        conn.close()
+
+
+def is_broken(conn: Connection) -> bool:
+    """Tell, without a round trip, whether the connection can no longer be used."""
+    if conn.closed or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+        return True
+    # Nothing is under way, so that only a server which is gone has anything to say.
+    readable, _, _ = select.select([conn.fileno()], [], [], 0)
+    return bool(readable)
+
+
+def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, **parameters: Any) -> list[Row]:
+    """Run one statement of queries.sql and return its rows.
+
+    On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
+    transaction, of ours or of the caller's, it is part of that.
+    Units: seconds is the time the statement may take.
+    """
+    statement = SQL[name]
+    alone = conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
+    if alone:
+        statement = SQL["bounded"] + "\n" + statement
+        parameters["milliseconds"] = int(seconds * 1000)
+    return _execute(conn, statement, parameters, seconds)
+
+
+def ddl(conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str, **parameters: Any) -> None:
+    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does."""
+    statement = sql.SQL(SQL[name]).format(name=sql.Identifier(identifier))
+    _execute(conn, statement, parameters, seconds)
+
+
+def script(conn: Connection, text: str, *, seconds: float) -> None:
+    """Run a file of statements as it is."""
+    _execute(conn, text, None, seconds)
+
+
+@contextmanager
+def transaction(
+    conn: Connection, *, seconds: float = STATEMENT_SECONDS, lock_seconds: float = LOCK_SECONDS
+) -> Iterator[None]:
+    """Make what is run inside one transaction, committed at the end; inside the caller's own it is part of that."""
+    if not conn.autocommit or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+        yield
+        return
+    limits = {"milliseconds": int(seconds * 1000), "lock_milliseconds": int(lock_seconds * 1000)}
+    _execute(conn, SQL["begin"], limits, seconds)
+    try:
+        yield
+    except BaseException:
+        # Under autocommit psycopg2's own rollback() does nothing.
+        with suppress(psycopg2.Error):
+            _execute(conn, SQL["rollback"], None, seconds)
+        raise
+    _execute(conn, SQL["commit"], None, seconds)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg2's errors of connections and of time into ours; others are bugs and pass."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        if not _is_outage(error):
+            raise
+        text = str(error)
+        # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
+        if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
+            raise TooManyConnections from error
+        raise DatabaseUnavailable from error
+
+
+def _is_outage(error: psycopg2.Error) -> bool:
+    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, errors.ReadOnlySqlTransaction)):
+        return True
+    # A connection that breaks within a reply is a bare DatabaseError without a SQLSTATE.
+    return type(error) is psycopg2.DatabaseError and error.pgcode is None
+
+
+def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:
+    with _watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        if cursor.description is None:
+            return []
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class _Watchdog:
+    """Shuts the socket of a call that outlasts its deadline; nothing else wakes a call blocked on a dead network.
+
+    Source: tried; keepalives, tcp_user_timeout and statement_timeout of 2 s had not woken it after 20 s.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[object, tuple[float, Connection]] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watching(self, conn: Connection, seconds: float) -> Iterator[None]:
+        call = object()
+        with self._changed:
+            self._calls[call] = (time.monotonic() + seconds, conn)
+            # A thread does not outlive a fork: the child starts its own.
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._watch, name="haulier-watchdog", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._calls[call]
+
+    def _watch(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait(0.5)
+                now = time.monotonic()
+                for deadline, conn in self._calls.values():
+                    # Under the lock, so that the call has not returned and its socket is still its own.
+                    if deadline <= now:
+                        _shut(conn)
+
+
+def _shut(conn: Connection) -> None:
+    # A duplicate, because closing the socket object must not close libpq's descriptor.
+    with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(conn.fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+
+
+_watchdog = _Watchdog()
+
+
+def read_json(text: str) -> Any:
+    """Return the JSON value, also one that an application's INSERT made harder than our parser would accept."""
+    try:
+        return json.loads(text, parse_int=_read_integer, parse_float=_read_float)
+    except (ValueError, RecursionError) as error:
+        return {"unreadable": f"{type(error).__name__}: {error}"}
+
+
+def _read_integer(digits: str) -> int | float:
+    # Python refuses integers of more than 4,300 digits, and no client reads them.
+    return int(digits) if len(digits) <= 400 else _read_float(digits)
+
+
+def _read_float(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else math.copysign(sys.float_info.max, number)
+
+
+def utc(instant: datetime) -> datetime:
+    """Return the instant in UTC; psycopg2 gives it in the session's time zone, which PgBouncer does not let us set."""
+    return instant.astimezone(UTC)

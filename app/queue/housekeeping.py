@@ -1,0 +1,17 @@
+"""What has to be done now and then, by any worker: partitions made and dropped, old idempotency keys forgotten."""
+
+from __future__ import annotations
+
+from app.queue.connection import Connection, rows
+
+KEYS_AT_ONCE = 5000
+
+
+def purge_keys(conn: Connection, *, idempotency_days: int) -> int:
+    """Forget the idempotency keys that are old enough and whose job has ended; return how many."""
+    purged = 0
+    while True:
+        batch = len(rows(conn, "purge_keys", idempotency_days=idempotency_days, limit=KEYS_AT_ONCE))
+        purged += batch
+        if batch < KEYS_AT_ONCE:
+            return purged

@@ -1,0 +1,64 @@
+"""The schema: how it is applied, and how a process learns that it fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.domain.errors import SchemaMismatch
+from app.queue.connection import Connection, rows, script, transaction
+from app.queue.history import ensure_partitions
+
+# The version that schema.sql ends with: what this program was written for.
+SCHEMA_VERSION = 1
+SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
+# A release waits this long for whoever holds the job table; the old version runs on meanwhile.
+MIGRATE_SECONDS = 300.0
+MIGRATE_LOCK_SECONDS = 30.0
+
+COMMAND = "python -m app migrate"
+
+
+def migrate(conn: Connection, *, retention_days: int) -> str:
+    """Bring the schema up to this program's and make the history's partitions; return what was done, in one line.
+
+    Safe to run again, and by several at once. A newer schema that this program can work with is left as it is.
+
+    Raises: SchemaMismatch when the schema is too new; DatabaseUnavailable.
+    """
+    with transaction(conn, seconds=MIGRATE_SECONDS, lock_seconds=MIGRATE_LOCK_SECONDS):
+        rows(conn, "lock_migration", seconds=MIGRATE_SECONDS)
+        before = _version(conn)
+        if before is None or before[0] < SCHEMA_VERSION:
+            script(conn, SCHEMA_FILE.read_text(encoding="utf-8"), seconds=MIGRATE_SECONDS)
+    check_schema(conn)
+    made = ensure_partitions(conn, retention_days=retention_days)
+    after = _version(conn)
+    assert after is not None
+    schema = f"schema version {after[0]}"
+    did = f"{schema} was up to date" if before and before[0] >= SCHEMA_VERSION else f"applied {schema}"
+    return f"{did}; {len(made)} history partitions made"
+
+
+def check_schema(conn: Connection) -> None:
+    """Return when this program fits the database. Raises: SchemaMismatch, with the command to run."""
+    found = _version(conn)
+    if found is None:
+        raise SchemaMismatch(f"the database holds no Haulier schema: run `{COMMAND}`")
+    version, compatible_from = found
+    if version < SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"the database has schema version {version}, this program needs {SCHEMA_VERSION}: run `{COMMAND}`"
+        )
+    if compatible_from > SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"the database has schema version {version}, which works with programs from schema version "
+            f"{compatible_from} on, and this program has {SCHEMA_VERSION}: deploy a newer release"
+        )
+
+
+def _version(conn: Connection) -> tuple[int, int] | None:
+    [found] = rows(conn, "find_schema")
+    if not found["present"]:
+        return None
+    versions = rows(conn, "schema_version")
+    return (versions[0]["version"], versions[0]["compatible_from"]) if versions else None

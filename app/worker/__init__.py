@@ -1,0 +1,8 @@
+"""The worker process: threads that claim, run and settle, and those that keep them honest.
+
+Worker       the process: starts the threads below, watches them, stops them in order
+  Runner     claims a job, runs it, settles it; several, each with its own connection
+  Pulse      beats, learns of cancels, gives back what nobody here holds, rescues the jobs of the dead
+  Listener   turns the database's knocks into wake-ups
+  Housekeeper makes and drops the history's partitions, forgets old idempotency keys
+"""

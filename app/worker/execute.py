@@ -1,0 +1,90 @@
+"""Running one job: from the claimed Job to the Outcome. What a handler does, it does inside `run_one`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+
+from app.domain.job import Job
+from app.domain.outcome import Outcome
+from app.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
+from app.kinds.registry import ValidationError
+
+# A worker without the kind gives the job back for this long: during a rolling deploy another has it.
+UNKNOWN_KIND_SECONDS = 60.0
+MAX_DELAY_SECONDS = 31_536_000.0
+
+log = logging.getLogger(__name__)
+
+
+def run_one(kind: Kind | None, context: JobContext) -> Outcome:
+    """Run the job's handler and return how it ended; whatever the handler does, this returns."""
+    job = context.job
+    if kind is None:
+        return Outcome.release(UNKNOWN_KIND_SECONDS)
+    if missing := kind.missing_settings(context.settings):
+        return Outcome.fail_for_good(f"{job.kind} needs the setting {' and '.join(missing)}, which this worker lacks")
+    try:
+        payload = kind.load(job.payload)
+    except ValidationError as error:
+        return Outcome.fail_for_good(f"the payload does not fit {job.kind}: {json.dumps(error.messages, default=str)}")
+    outcome = _call(kind, context, payload)
+    if context.stop_reason is StopReason.TIMEOUT:
+        return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
+    return outcome
+
+
+def _call(kind: Kind, context: JobContext, payload: dict[str, object]) -> Outcome:
+    job = context.job
+    try:
+        return Outcome.complete(kind.run(context, payload))
+    except JobCancelled:
+        # A requested cancel is on the row, and there it wins; a shutdown or a lost lease blames nobody.
+        if context.stop_reason is None:
+            return failed_attempt(kind, job, "the handler raised JobCancelled, though nobody asked it to stop")
+        return Outcome.release()
+    except Snooze as snooze:
+        return Outcome.snooze(_delay(snooze.seconds))
+    except Retry as retry:
+        if retry.after is None:
+            return failed_attempt(kind, job, describe(retry))
+        return Outcome.fail(describe(retry), delay=_delay(retry.after))
+    except Fail as fail:
+        return Outcome.fail_for_good(describe(fail))
+    # Not only Exception: a handler may call sys.exit, and the thread must live on.
+    except BaseException as error:
+        log.info("a handler raised", exc_info=True, extra=job_fields(job))
+        return failed_attempt(kind, job, f"{type(error).__name__}: {describe(error)}{_place(error)}")
+
+
+def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
+    """Return the failure of this attempt, with the next one after the kind's own back-off."""
+    sleep = kind.retry.next_sleep(job.backoff)
+    return Outcome.fail(error, delay=sleep, backoff=sleep)
+
+
+def _delay(seconds: float) -> float:
+    # A handler may ask for anything, also for nonsense such as NaN.
+    return min(max(0.0, seconds), MAX_DELAY_SECONDS) if seconds == seconds else 0.0
+
+
+def describe(error: BaseException) -> str:
+    """Return the error's own message; its class name where it has none or cannot say it."""
+    try:
+        return str(error) or type(error).__name__
+    # The message is code of the handler's, and may raise itself.
+    except Exception:
+        return type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    return f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})"
+
+
+def job_fields(job: Job) -> dict[str, object]:
+    """Return what each log line about a job carries."""
+    return {"job_id": str(job.id), "kind": job.kind, "attempt": job.attempts}

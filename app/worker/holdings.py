@@ -1,0 +1,87 @@
+"""What this process holds: the jobs it runs, and the claims whose answer is still on its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.domain.job import Job
+from app.kinds import JobContext, StopReason
+from app.queue.consume import Fence, Held
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds."""
+
+    job: Job
+    context: JobContext
+    timeout: float | None
+    began_at: float = field(default_factory=time.monotonic)
+    timed_out_at: float | None = None
+    given_up: bool = False
+
+    @property
+    def fence(self) -> Fence:
+        """Return the claim under which the job runs."""
+        return Fence.of(self.job)
+
+
+class Holdings:
+    """The jobs this process holds, safe for every thread to ask.
+
+    The database's opinion may differ: a claim whose reply was lost is held by nobody here. `strangers` finds those.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running: dict[Fence, Running] = {}
+        self._in_flight: set[UUID] = set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def all(self) -> list[Running]:
+        """Return what is held now."""
+        with self._changed:
+            return list(self._running.values())
+
+    def begin_claim(self, claim_id: UUID) -> None:
+        """Note that a claim is under way, before it is sent."""
+        with self._changed:
+            self._in_flight.add(claim_id)
+
+    def end_claim(self, claim_id: UUID, claimed: Iterable[Running]) -> None:
+        """Take up what the claim brought, in one step with its end; nothing when its outcome is unknown."""
+        with self._changed:
+            self._running.update((running.fence, running) for running in claimed)
+            self._in_flight.discard(claim_id)
+            self._changed.notify_all()
+
+    def drop(self, running: Running) -> None:
+        """Let go of a job that was settled."""
+        with self._changed:
+            self._running.pop(running.fence, None)
+            self._changed.notify_all()
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until nothing is held or just being claimed; False when the time is up first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._running and not self._in_flight, seconds)
+
+    def strangers(self, rows: Iterable[Held]) -> list[Fence]:
+        """Return those of the rows, read before this call, that nobody here holds or is just claiming."""
+        with self._changed:
+            return [
+                row.fence for row in rows if row.fence not in self._running and row.fence.claim not in self._in_flight
+            ]
+
+    def stop(self, fences: Iterable[Fence], reason: StopReason) -> None:
+        """Ask these jobs to stop."""
+        with self._changed:
+            found = [self._running[fence] for fence in fences if fence in self._running]
+        for running in found:
+            running.context.stop(reason)

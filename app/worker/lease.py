@@ -1,0 +1,67 @@
+"""This process's standing with the database: who it is, and whether its claims are still its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import UUID
+
+
+class Lease:
+    """The lease as this process knows it. Units: seconds of the monotonic clock, which a clock jump leaves alone."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._worker_id: UUID | None = None
+        self._beat_at = float("-inf")
+        self._unbroken_since: float | None = None
+
+    @property
+    def worker_id(self) -> UUID | None:
+        """Return the id under which to claim, or None while the lease may have run out: then nothing is begun."""
+        with self._lock:
+            return self._worker_id if time.monotonic() - self._beat_at < self._seconds else None
+
+    @property
+    def registered_as(self) -> UUID | None:
+        """Return the id of this process's row, whether or not the lease still holds."""
+        return self._worker_id
+
+    @property
+    def beat_age(self) -> float:
+        """Return the time since the last good beat began."""
+        return time.monotonic() - self._beat_at
+
+    @property
+    def may_rescue(self) -> bool:
+        """Tell whether this process's own beats have succeeded for a whole lease.
+
+        After an outage everybody's lease has run out, and who is alive needs the time to say so.
+        """
+        with self._lock:
+            now = time.monotonic()
+            since, good = self._unbroken_since, now - self._beat_at < self._seconds
+            return good and since is not None and now - since >= self._seconds
+
+    def registered(self, worker_id: UUID, began_at: float) -> None:
+        """Take up a new row; began_at is from before it was asked for."""
+        with self._lock:
+            self._worker_id, self._beat_at, self._unbroken_since = worker_id, began_at, began_at
+
+    def beaten(self, began_at: float) -> None:
+        """Note a beat that succeeded; began_at is from before it was sent."""
+        with self._lock:
+            if self._unbroken_since is None or began_at - self._beat_at >= self._seconds:
+                self._unbroken_since = began_at
+            self._beat_at = began_at
+
+    def missed(self) -> None:
+        """Note a beat that failed."""
+        with self._lock:
+            self._unbroken_since = None
+
+    def lost(self) -> None:
+        """Note that somebody declared this process dead."""
+        with self._lock:
+            self._worker_id, self._unbroken_since = None, None

@@ -1,0 +1,80 @@
+"""One idle thread at a time looks for work, so that a wake-up does not send all of them to the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# How often a waiting thread looks whether the process stops.
+STOP_CHECK_SECONDS = 0.25
+# How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
+FIRST_DRAIN_SECONDS = 10.0
+
+
+class Lookout:
+    """The place from which one thread claims; whoever found a job leaves it to the next, and runs the job."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._place = threading.Lock()
+        self._bell = threading.Event()
+        self._answered_at = time.monotonic()
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Wait for the place and hold it; False when the process stops instead."""
+        while not self._place.acquire(timeout=STOP_CHECK_SECONDS):
+            if self._stopping.is_set():
+                yield False
+                return
+        try:
+            yield not self._stopping.is_set()
+        finally:
+            self._place.release()
+
+    def ring(self) -> None:
+        """Wake the thread that looks for work, or let its next look follow at once."""
+        self._bell.set()
+
+    def heed(self) -> None:
+        """Forget the rings so far; to be called before looking, so that a ring during the look is not lost."""
+        self._bell.clear()
+
+    def answered(self) -> None:
+        """Note that the database has answered a claim, with a job or without."""
+        self._answered_at = time.monotonic()
+
+    @property
+    def answer_age(self) -> float:
+        """Return the time since a claim was last answered. Units: seconds."""
+        return time.monotonic() - self._answered_at
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a ring, but no longer than this."""
+        self._bell.wait(seconds)
+
+
+class Patience:
+    """How long the process waits to be alone for a suspect: it grows until it suffices, and rests as long between.
+
+    So at most half of the time goes into waiting, and a suspect among long jobs still gets its turn.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = FIRST_DRAIN_SECONDS
+        self._not_before = float("-inf")
+
+    def is_ready(self) -> bool:
+        """Tell whether it is time to wait again."""
+        return time.monotonic() >= self._not_before
+
+    def exhausted(self) -> None:
+        """Note that the wait was in vain."""
+        self._not_before = time.monotonic() + self.seconds
+        self.seconds *= 2
+
+    def rewarded(self) -> None:
+        """Note that the process was alone."""
+        self.seconds = FIRST_DRAIN_SECONDS

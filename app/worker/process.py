@@ -1,0 +1,213 @@
+"""The worker process: starts its threads, watches over them, and stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from app.config import Config
+from app.domain.errors import DatabaseUnavailable
+from app.domain.outcome import Outcome
+from app.kinds import Kind, StopReason
+from app.queue import consume
+from app.queue.migrate import check_schema
+from app.worker import metrics
+from app.worker.execute import failed_attempt, job_fields
+from app.worker.holdings import Running
+from app.worker.housekeeper import Housekeeper
+from app.worker.listener import Listener
+from app.worker.pulse import Pulse
+from app.worker.runner import Runner
+from app.worker.station import Station
+
+TICK_SECONDS = 0.1
+# Of the time to stop, this much at most is left to handlers that were asked to.
+GRACE_SECONDS = 5.0
+# And this much to give back what they did not finish.
+RELEASE_SECONDS = 1.0
+JOIN_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Signals:
+    """What the process was told. A handler sets plain flags and nothing else: an Event may deadlock there."""
+
+    def __init__(self) -> None:
+        self.stop = False
+
+    def install(self) -> None:
+        """Take SIGTERM, SIGINT and SIGHUP."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        # Platforms repeat SIGTERM; only a human who presses Ctrl-C twice wants it now.
+        if number == signal.SIGINT and self.stop:
+            os._exit(130)
+        self.stop = True
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, config: Config, kinds: dict[str, Kind]) -> None:
+        self._config = config
+        self._signals = Signals()
+        self._station = Station.of(config, kinds)
+        self._pulse = Pulse(self._station)
+        self._others: list[threading.Thread] = [Listener(self._station), Housekeeper(self._station)]
+        self._runners = [Runner(self._station, number) for number in range(1, config.worker_threads + 1)]
+        self._stuck = 0
+        self._stop_metrics: Callable[[], None] | None = None
+        # Nobody sets it: a wait on it is a sleep that a signal may cut short.
+        self._tick = threading.Event()
+
+    def run(self) -> int:
+        """Work until told to stop, and return the exit code: 0, or 1 when the process must be replaced.
+
+        Raises: SchemaMismatch.
+        """
+        self._signals.install()
+        if not self._wait_for_database():
+            return 0
+        self._stop_metrics = metrics.serve(self._config.worker_metrics_host, self._config.worker_metrics_port)
+        for thread in (self._pulse, *self._others, *self._runners):
+            thread.start()
+        broken = self._watch()
+        self._stop(in_time=not self._stuck)
+        return 1 if broken else 0
+
+    def _wait_for_database(self) -> bool:
+        station = self._station
+        while not self._signals.stop:
+            try:
+                with station.database.connection() as conn:
+                    check_schema(conn)
+                station.database.close()
+            except DatabaseUnavailable as error:
+                station.outage.failed(error)
+                self._tick.wait(10 * TICK_SECONDS)
+            else:
+                station.outage.succeeded()
+                return True
+        return False
+
+    def _watch(self) -> bool:
+        """Look after the threads until told to stop; True when the process must be replaced."""
+        log.info(
+            "working with %d threads on %s; kinds: %s",
+            self._config.worker_threads,
+            ", ".join(self._config.worker_queues) or "every queue",
+            ", ".join(self._station.kinds),
+        )
+        while not self._signals.stop:
+            self._tick.wait(TICK_SECONDS)
+            self._look_after_jobs()
+            self._measure()
+            for thread in (self._pulse, *self._others, *self._runners):
+                if not thread.is_alive():
+                    log.critical("the thread %s has died, which is a bug: the process is to be replaced", thread.name)
+                    return True
+            if self._stuck:
+                log.error("a thread is stuck: the process drains and is to be replaced")
+                return True
+        return False
+
+    def _look_after_jobs(self) -> None:
+        now = time.monotonic()
+        for running in self._station.holdings.all():
+            if running.timeout is None or now - running.began_at <= running.timeout:
+                continue
+            if running.timed_out_at is None:
+                running.timed_out_at = now
+                running.context.stop(StopReason.TIMEOUT)
+            elif now - running.timed_out_at > self._config.stuck_seconds:
+                self._give_up(running)
+
+    def _give_up(self, running: Running) -> None:
+        """Give up the claim of a job whose thread cannot be stopped; the fence makes that safe."""
+        station, job, timeout = self._station, running.job, running.timeout
+        error = f"timed out after {timeout} s, and did not stop within another {self._config.stuck_seconds:g} s"
+        try:
+            with station.database.connection() as conn:
+                outcome = failed_attempt(station.kinds[job.kind], job, error)
+                consume.settle(conn, [consume.Settlement(running.fence, outcome)])
+        except DatabaseUnavailable as unavailable:
+            station.outage.failed(unavailable)
+            return
+        self._stuck += 1
+        metrics.STUCK.set(self._stuck)
+        log.error("stuck: %s", error, extra=job_fields(job))
+        station.holdings.drop(running)
+
+    def _measure(self) -> None:
+        station = self._station
+        held = len(station.holdings)
+        metrics.RUNNING.set(held)
+        metrics.THREADS.set(len(self._runners) - self._stuck)
+        metrics.BEAT_AGE.set(station.lease.beat_age)
+        metrics.POLL_AGE.set(0 if held >= len(self._runners) else station.lookout.answer_age)
+
+    def _stop(self, *, in_time: bool) -> None:
+        """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
+        station, seconds = self._station, self._config.shutdown_seconds
+        station.stopping.set()
+        station.lookout.ring()
+        log.info("stopping: %d jobs are running", len(station.holdings))
+        while not in_time and not self._signals.stop and not station.holdings.wait_until_empty(TICK_SECONDS):
+            self._look_after_jobs()
+        until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
+        if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
+            station.holdings.stop([running.fence for running in station.holdings.all()], StopReason.SHUTDOWN)
+            self._drain(until)
+        self._release_unfinished()
+        station.closing.set()
+        station.pulse_wanted.set()
+        for thread in (self._pulse, *self._others):
+            thread.join(JOIN_SECONDS)
+        self._deregister()
+        if self._stop_metrics is not None:
+            self._stop_metrics()
+        log.info("stopped")
+
+    def _drain(self, until: float) -> bool:
+        while (left := until - time.monotonic()) > 0:
+            if self._station.holdings.wait_until_empty(min(TICK_SECONDS, left)):
+                return True
+            self._look_after_jobs()
+        return not len(self._station.holdings)
+
+    def _release_unfinished(self) -> None:
+        station, unfinished = self._station, self._station.holdings.all()
+        if not unfinished:
+            return
+        try:
+            with station.database.connection() as conn:
+                released = consume.settle(
+                    conn, [consume.Settlement(running.fence, Outcome.release()) for running in unfinished]
+                )
+        except DatabaseUnavailable as error:
+            log.error("could not release %d jobs, which will be rescued: %s", len(unfinished), error)
+            return
+        for running in unfinished:
+            station.holdings.drop(running)
+            if running.job.id in released:
+                log.warning("released unfinished", extra=job_fields(running.job))
+
+    def _deregister(self) -> None:
+        station, worker_id = self._station, self._station.lease.registered_as
+        if worker_id is None:
+            return
+        try:
+            with station.database.connection() as conn:
+                consume.deregister(conn, worker_id)
+        except DatabaseUnavailable as error:
+            log.warning("could not deregister; the lease will run out: %s", error)
+        finally:
+            station.database.close()

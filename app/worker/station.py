@@ -1,0 +1,45 @@
+"""What the threads of one worker process share."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from app.config import Config
+from app.kinds import Kind
+from app.queue.connection import Database
+from app.worker.holdings import Holdings
+from app.worker.lease import Lease
+from app.worker.lookout import Lookout, Patience
+from app.worker.outage import Outage
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """The process's shared things. `stopping` ends claiming; `closing` ends every thread, after the last job."""
+
+    config: Config
+    kinds: dict[str, Kind]
+    database: Database
+    lease: Lease
+    lookout: Lookout
+    holdings: Holdings = field(default_factory=Holdings)
+    patience: Patience = field(default_factory=Patience)
+    outage: Outage = field(default_factory=Outage)
+    suspects_due: threading.Event = field(default_factory=threading.Event)
+    pulse_wanted: threading.Event = field(default_factory=threading.Event)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, config: Config, kinds: dict[str, Kind]) -> Station:
+        """Return the station of a process with these settings; no connection is opened yet."""
+        stopping = threading.Event()
+        return cls(
+            config=config,
+            kinds=kinds,
+            database=Database(config.database_url, application_name="haulier worker"),
+            lease=Lease(config.lease_seconds),
+            lookout=Lookout(stopping),
+            stopping=stopping,
+        )

@@ -1,0 +1,130 @@
+"""A TCP proxy before the test's Postgres: it can cut, refuse, or swallow, at the moment that a test needs."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from psycopg2.extensions import parse_dsn
+
+
+class Proxy:
+    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN by way of the proxy."""
+
+    def __init__(self, url: str) -> None:
+        self._target = parse_dsn(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self.away = False
+        self.silent = False
+        self.cut_reply_to: bytes | None = None
+        self.cuts = 0
+        port = self._listener.getsockname()[1]
+        self.url = "postgresql://?" + "&".join(
+            f"{name}={value}" for name, value in {**self._target, "host": "127.0.0.1", "port": port}.items()
+        )
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._spawn(self._accept)
+
+    def go_away(self) -> None:
+        """Cut every connection and refuse new ones."""
+        self.away = True
+        self.cut()
+
+    def come_back(self) -> None:
+        """Accept connections again."""
+        self.away = False
+
+    def cut(self) -> None:
+        """Cut every connection."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            _shut(pair)
+
+    def close(self) -> None:
+        """Cut everything and end."""
+        self._closed = True
+        self.go_away()
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(2)
+
+    def _spawn(self, target, *args) -> None:
+        thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            readable, _, _ = select.select([self._listener], [], [], 0.1)
+            if not readable:
+                continue
+            with suppress(OSError):
+                client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                    continue
+                self._spawn(self._serve, client)
+
+    def _connect(self) -> socket.socket:
+        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
+        if host.startswith("/"):
+            upstream = socket.socket(socket.AF_UNIX)
+            upstream.connect(f"{host}/.s.PGSQL.{port}")
+            return upstream
+        return socket.create_connection((host, int(port)))
+
+    def _serve(self, client: socket.socket) -> None:
+        server = self._connect()
+        pair = (client, server)
+        with self._lock:
+            self._pairs.add(pair)
+        doomed = False
+        try:
+            while True:
+                readable, _, _ = select.select(pair, [], [], 1.0)
+                for source in readable:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    if source is client and self.cut_reply_to and self.cut_reply_to in data:
+                        self.cut_reply_to, doomed = None, True
+                    if source is server and doomed:
+                        # The server has answered, so it has committed; nobody hears of it.
+                        self.cuts += 1
+                        return
+                    if not self.silent:
+                        (server if source is client else client).sendall(data)
+        except OSError:
+            pass
+        finally:
+            _shut(pair)
+            with self._lock:
+                self._pairs.discard(pair)
+
+
+def _shut(pair: tuple[socket.socket, socket.socket]) -> None:
+    for end in pair:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+@contextmanager
+def proxy_to(url: str) -> Iterator[Proxy]:
+    """Give a running proxy before this database."""
+    proxy = Proxy(url)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()

@@ -1,0 +1,143 @@
+"""Real worker processes, with kinds that misbehave, and the ledger in which those kinds say what they did."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.domain.job import Job, NewJob
+from app.queue import produce
+from tests.conftest import eventually
+
+ROOT = Path(__file__).parents[2]
+
+
+class Entry(NamedTuple):
+    """One line that a handler wrote. Units: at is of the machine's monotonic clock."""
+
+    event: str
+    job_id: str
+    attempt: int
+    pid: int
+    at: float
+
+
+class Ledger:
+    """What the handlers of all worker processes of a test have done, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def entries(self, event: str | None = None, job: Job | None = None) -> list[Entry]:
+        """Return the entries, of one event or one job if told."""
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        found = [Entry(e, j, int(a), int(p), float(at)) for e, j, a, p, at in (line.split() for line in lines)]
+        return [
+            entry for entry in found if event in (None, entry.event) and (job is None or entry.job_id == str(job.id))
+        ]
+
+    def counts(self, event: str) -> Counter[str]:
+        """Return how often each job had this event."""
+        return Counter(entry.job_id for entry in self.entries(event))
+
+
+@dataclass
+class Process:
+    """A worker process."""
+
+    popen: subprocess.Popen
+    log_file: Path
+    pid: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pid = self.popen.pid
+
+    @property
+    def log(self) -> str:
+        """Return what it has said so far."""
+        return self.log_file.read_text()
+
+    def kill(self) -> None:
+        """Kill it as the kernel's out-of-memory killer does."""
+        self.popen.kill()
+        self.popen.wait(5)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self.popen.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Return its exit code."""
+        return self.popen.wait(seconds)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """Give the test's own ledger."""
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Give a function that starts a worker process with these settings and waits until it works."""
+    spawned: list[Process] = []
+
+    def spawn(*, wait: bool = True, **settings: object) -> Process:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONUNBUFFERED": "1",
+            "DATABASE_URL": database,
+            "HAULIER_KINDS": "kinds_of_tests",
+            "TEST_LEDGER": str(ledger.path),
+            "WORKER_METRICS_PORT": "0",
+            "LEASE_SECONDS": "3",
+            "LOG_LEVEL": "DEBUG",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        log_file = tmp_path / f"worker-{len(spawned)}.log"
+        with log_file.open("w") as log:
+            popen = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=log, stderr=log)
+        process = Process(popen, log_file)
+        spawned.append(process)
+        if wait:
+            eventually(lambda: "registered as worker" in process.log, within=20)
+        return process
+
+    yield spawn
+    for process in spawned:
+        if process.popen.poll() is None:
+            process.kill()
+        print(f"--- {process.log_file.name}\n{process.log[-6000:]}")
+
+
+@pytest.fixture
+def enqueue(conn) -> Callable[..., Job]:
+    """Give a function that enqueues one job of a kind, with this payload and these options."""
+
+    def enqueue(kind: str, payload: dict | None = None, **options: object) -> Job:
+        [receipt] = produce.enqueue(conn, [NewJob(kind, payload or {}, **options)])
+        assert receipt.job is not None
+        return receipt.job
+
+    return enqueue
+
+
+@pytest.fixture
+def finished(conn) -> Callable[..., Job]:
+    """Give a function that waits until the job has ended, and returns it."""
+
+    def finished(job: Job, within: float = 15) -> Job:
+        eventually(lambda: produce.get(conn, job.id).status.is_final, within=within)
+        return produce.get(conn, job.id)
+
+    return finished

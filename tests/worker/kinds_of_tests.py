@@ -1,0 +1,172 @@
+"""Kinds that misbehave in every way a handler can; each writes what it does into the ledger file of the test."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from marshmallow import Schema, fields
+
+from app.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
+
+QUICK = RetryPolicy(base=0.05, cap=0.1)
+
+
+def note(event, context):
+    """Add a line to the ledger; one write with O_APPEND, so that lines of several processes never mix."""
+    line = f"{event} {context.job.id} {context.job.attempt} {os.getpid()} {time.monotonic()}\n"
+    ledger = os.open(os.environ["TEST_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(ledger, line.encode())
+    finally:
+        os.close(ledger)
+
+
+class Nothing(Schema):
+    pass
+
+
+class Until(Schema):
+    seconds = fields.Float(load_default=0.0)
+    file = fields.String(load_default=None)
+
+
+class Number(Schema):
+    number = fields.Integer(required=True, strict=True)
+
+
+@kind("t.note", schema=Until, retry=QUICK)
+def note_start(context, payload):
+    """Run for a while, and return how often the job was claimed."""
+    note("start", context)
+    context.wait(payload["seconds"])
+    note("end", context)
+    return {"attempt": context.job.attempt}
+
+
+@kind("t.cancelled", schema=Nothing, retry=QUICK)
+def cancelled(context, payload):
+    """Run until asked to stop."""
+    note("start", context)
+    try:
+        context.wait(60)
+    except JobCancelled:
+        note(f"stop:{context.stop_reason}", context)
+        raise
+
+
+@kind("t.deaf", schema=Until, retry=QUICK)
+def deaf(context, payload):
+    """Run on, whatever is asked, until the file is there; then succeed."""
+    note("start", context)
+    while not Path(payload["file"]).exists():
+        threading.Event().wait(0.02)
+    note("end", context)
+    return "done"
+
+
+@kind("t.raises", schema=Nothing, retry=QUICK)
+def raises(context, payload):
+    """Fail each time."""
+    note("start", context)
+    raise ValueError("no luck \x00 this time")
+
+
+@kind("t.exits", schema=Nothing, retry=QUICK)
+def exits(context, payload):
+    """Try to leave with the whole process."""
+    note("start", context)
+    sys.exit(3)
+
+
+@kind("t.not_json", schema=Nothing, retry=QUICK)
+def not_json(context, payload):
+    """Return what cannot be stored."""
+    note("start", context)
+    return {"when": object()}
+
+
+@kind("t.eats", schema=Nothing, retry=QUICK)
+def eats(context, payload):
+    """Swallow every Exception there is."""
+    note("start", context)
+    while True:
+        try:
+            context.wait(0.05)
+        except Exception:
+            note("ate", context)
+
+
+@kind("t.silent_error", schema=Nothing, retry=QUICK)
+def silent_error(context, payload):
+    """Raise an error that cannot even say what it is."""
+
+    class Unspeakable(Exception):
+        def __str__(self):
+            raise RuntimeError("not even this")
+
+    raise Unspeakable
+
+
+@kind("t.fails", schema=Nothing, retry=QUICK)
+def fails(context, payload):
+    """Fail for good."""
+    note("start", context)
+    raise Fail("it is hopeless")
+
+
+@kind("t.asks_again", schema=Nothing, retry=RetryPolicy(base=50, cap=60))
+def asks_again(context, payload):
+    """Ask for a retry soon, though the kind's own back-off is long."""
+    note("start", context)
+    if context.job.attempts < 2:
+        raise Retry("come back", after=0.1)
+    return context.job.attempts
+
+
+@kind("t.snoozes", schema=Nothing, retry=QUICK)
+def snoozes(context, payload):
+    """Snooze twice, then succeed."""
+    note("start", context)
+    if context.job.snoozes < 2:
+        raise Snooze(0.05)
+    return context.job.attempts
+
+
+@kind("t.strict", schema=Number, retry=QUICK)
+def strict(context, payload):
+    """Have a payload that is checked."""
+    return payload["number"]
+
+
+@kind("t.kills", schema=Nothing, retry=QUICK)
+def kills(context, payload):
+    """Take the whole process along."""
+    note("start", context)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@kind("t.kills_once", schema=Nothing, retry=QUICK)
+def kills_once(context, payload):
+    """Take the whole process along, the first time."""
+    note("start", context)
+    if context.job.crashes == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@kind("t.needs", schema=Nothing, needs=("smtp_url",))
+def needs(context, payload):
+    """Need a setting."""
+
+
+@kind("t.regex", schema=Nothing, retry=QUICK)
+def regex(context, payload):
+    """Hold the GIL for a moment, as a bad regular expression does."""
+    note("start", context)
+    re.match(r"(a+)+$", "a" * 22 + "b")
+    note("end", context)

@@ -1,0 +1,165 @@
+"""What a handler does ends its job in the right way, and never the worker."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from app.domain.job import JobStatus
+from app.queue import produce
+from tests.conftest import eventually
+
+
+def test_runs_a_job_and_stores_its_result(spawn_worker, enqueue, finished):
+    spawn_worker()
+
+    job = finished(enqueue("t.note"))
+
+    assert (job.status, job.attempts, job.result) == (JobStatus.SUCCEEDED, 1, {"attempt": 1})
+    assert job.last_error is None
+    assert job.started_at >= job.created_at
+    assert job.finished_at >= job.started_at
+
+
+def test_retries_a_handler_that_raises_until_the_budget_is_spent(spawn_worker, enqueue, finished, ledger):
+    spawn_worker()
+
+    job = finished(enqueue("t.raises", max_attempts=3))
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 3)
+    assert "ValueError: no luck \ufffd this time (kinds_of_tests.py:" in job.last_error
+    assert [error["attempt"] for error in job.errors] == [1, 2, 3]
+    assert len(ledger.entries("start", job)) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("t.exits", "SystemExit: 3"),
+        ("t.not_json", "the handler's result is not JSON"),
+        ("t.silent_error", "Unspeakable"),
+        ("t.fails", "it is hopeless"),
+        ("t.needs", "t.needs needs the setting SMTP_URL"),
+    ],
+)
+def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, kind, says):
+    worker = spawn_worker(WORKER_THREADS=1)
+
+    job = finished(enqueue(kind, max_attempts=2))
+
+    assert job.status == JobStatus.FAILED_PERMANENT
+    assert says in job.last_error
+    assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
+    assert worker.popen.poll() is None
+
+
+@pytest.mark.parametrize("kind", ["t.not_json", "t.fails", "t.needs"])
+def test_does_not_retry_what_no_attempt_would_mend(spawn_worker, enqueue, finished, kind):
+    spawn_worker()
+
+    job = finished(enqueue(kind, max_attempts=5))
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
+
+
+def test_fails_a_payload_that_no_longer_validates_for_good(spawn_worker, enqueue, finished):
+    spawn_worker()
+
+    job = finished(enqueue("t.strict", {"number": "seven"}))
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
+    assert job.last_error == 'the payload does not fit t.strict: {"number": ["Not a valid integer."]}'
+
+
+def test_lets_a_handler_set_the_delay_of_its_retry(spawn_worker, enqueue, finished):
+    spawn_worker()
+
+    job = finished(enqueue("t.asks_again"))
+
+    assert (job.status, job.attempts, job.result) == (JobStatus.SUCCEEDED, 2, 2)
+    assert job.last_error == "come back"
+
+
+def test_does_not_count_a_snooze_as_an_attempt(spawn_worker, enqueue, finished, ledger):
+    spawn_worker()
+
+    job = finished(enqueue("t.snoozes", max_attempts=1))
+
+    assert (job.status, job.attempts, job.snoozes) == (JobStatus.SUCCEEDED, 1, 2)
+    assert len(ledger.entries("start", job)) == 3
+
+
+def test_gives_a_job_of_an_unknown_kind_back_without_blame(spawn_worker, enqueue, conn):
+    worker = spawn_worker()
+
+    job = enqueue("t.nobody_knows")
+
+    eventually(lambda: "kind unknown here" in worker.log)
+    job = produce.get(conn, job.id)
+    assert (job.status, job.attempts, job.attempt) == (JobStatus.QUEUED, 0, 1)
+    assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
+
+
+def test_runs_higher_priorities_first(spawn_worker, enqueue, finished, ledger):
+    jobs = [enqueue("t.note", priority=priority) for priority in (0, -5, 100, 7)]
+
+    spawn_worker(WORKER_THREADS=1)
+
+    for job in jobs:
+        finished(job)
+    started = [entry.job_id for entry in ledger.entries("start")]
+    assert started == [str(jobs[index].id) for index in (2, 3, 0, 1)]
+
+
+def test_serves_only_its_own_queues(spawn_worker, enqueue, finished, conn):
+    spawn_worker(WORKER_QUEUES="mail,other")
+
+    mine, foreign = enqueue("t.note", queue="mail"), enqueue("t.note", queue="default")
+
+    finished(mine)
+    assert finished(enqueue("t.note", queue="other")).status == JobStatus.SUCCEEDED
+    assert produce.get(conn, foreign.id).status == JobStatus.QUEUED
+
+
+def test_starts_a_deferred_job_when_it_is_due_and_not_before(spawn_worker, enqueue, finished):
+    spawn_worker(POLL_SECONDS=30)
+
+    job = finished(enqueue("t.note", delay=timedelta(seconds=1)))
+
+    assert timedelta(0) <= job.started_at - job.run_at < timedelta(seconds=20)
+
+
+def test_fails_an_attempt_that_outlasts_its_timeout(spawn_worker, enqueue, finished, ledger):
+    spawn_worker()
+
+    job = finished(enqueue("t.cancelled", timeout_seconds=1, max_attempts=2))
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 2)
+    assert job.last_error == "timed out after 1 s"
+    assert len(ledger.entries("stop:timeout", job)) == 2
+
+
+def test_reaches_a_handler_that_eats_every_exception(spawn_worker, enqueue, finished, ledger):
+    spawn_worker()
+
+    job = finished(enqueue("t.eats", timeout_seconds=1, max_attempts=1))
+
+    assert (job.status, job.last_error) == (JobStatus.FAILED_PERMANENT, "timed out after 1 s")
+    assert ledger.entries("ate") == []
+
+
+def test_gives_up_the_claim_of_a_stuck_thread_and_has_itself_replaced(
+    spawn_worker, enqueue, finished, tmp_path, ledger
+):
+    worker = spawn_worker(STUCK_SECONDS=0.5, WORKER_THREADS=2)
+    other = enqueue("t.note", {"seconds": 4})
+    eventually(lambda: ledger.entries("start", other))
+
+    job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
+
+    job = finished(job)
+    assert job.status == JobStatus.FAILED_PERMANENT
+    assert job.last_error == "timed out after 1 s, and did not stop within another 0.5 s"
+    assert worker.wait() == 1
+    assert finished(other).status == JobStatus.SUCCEEDED

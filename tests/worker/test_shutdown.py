@@ -1,0 +1,135 @@
+"""Stopping loses nothing and blames nobody, however often and to whomever the signal is sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import urllib.request
+
+from app.domain.job import JobStatus
+from app.queue import produce
+from tests.conftest import eventually
+from tests.proxy import proxy_to
+
+
+def test_lets_running_jobs_finish_and_exits_0(spawn_worker, enqueue, finished, ledger, conn):
+    worker = spawn_worker()
+    job = enqueue("t.note", {"seconds": 1})
+    eventually(lambda: ledger.entries("start", job))
+
+    worker.terminate()
+
+    assert worker.wait() == 0
+    assert (finished(job).status, finished(job).attempts) == (JobStatus.SUCCEEDED, 1)
+    assert produce.overview(conn).workers == 0
+
+
+def test_gives_back_what_it_cannot_finish_in_time_without_blame(spawn_worker, enqueue, conn, ledger, tmp_path):
+    workers = [spawn_worker(WORKER_THREADS=4, SHUTDOWN_SECONDS=4) for _ in range(2)]
+    deaf = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(4)]
+    polite = [enqueue("t.cancelled") for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 8)
+    waiting = [enqueue("t.note") for _ in range(10)]
+
+    began = time.monotonic()
+    for _ in range(3):
+        for worker in workers:
+            worker.terminate()
+        eventually(lambda: all("stopping" in worker.log for worker in workers))
+
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert time.monotonic() - began < 6
+    for job in (*deaf, *polite, *waiting):
+        job = produce.get(conn, job.id)
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
+    assert len(ledger.entries("stop:shutdown")) == 4
+
+
+def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, enqueue, finished, ledger, tmp_path):
+    worker = spawn_worker()
+    job = enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    eventually(lambda: ledger.entries("start", job))
+
+    os.kill(worker.pid, signal.SIGINT)
+    eventually(lambda: "stopping" in worker.log)
+    os.kill(worker.pid, signal.SIGINT)
+
+    assert worker.wait(2) == 130
+    (tmp_path / "go").touch()
+    spawn_worker()
+    assert finished(job, within=20).status == JobStatus.SUCCEEDED
+
+
+def test_stops_in_time_while_the_database_is_away(spawn_worker, enqueue, database, ledger):
+    with proxy_to(database) as proxy:
+        worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3)
+        job = enqueue("t.note", {"seconds": 0.5})
+        eventually(lambda: ledger.entries("start", job))
+
+        proxy.go_away()
+        worker.terminate()
+
+        assert worker.wait(8) == 0
+
+
+def test_stops_before_it_ever_reached_the_database(spawn_worker):
+    worker = spawn_worker(DATABASE_URL="postgresql://127.0.0.1:1/nowhere", wait=False)
+    eventually(lambda: "the database is away" in worker.log, within=10)
+
+    worker.terminate()
+
+    assert worker.wait(5) == 0
+
+
+def test_refuses_a_database_without_the_schema_in_one_line(spawn_worker, fresh_database):
+    worker = spawn_worker(DATABASE_URL=fresh_database, wait=False)
+
+    assert worker.wait(10) == 1
+    assert worker.log.strip() == "haulier worker: the database holds no Haulier schema: run `python -m app migrate`"
+
+
+def test_refuses_to_start_without_a_database_url(spawn_worker):
+    worker = spawn_worker(DATABASE_URL="", wait=False)
+
+    assert worker.wait(10) == 1
+    assert worker.log.startswith("haulier worker: DATABASE_URL is not set")
+    assert len(worker.log.splitlines()) == 1
+
+
+def test_serves_its_metrics_and_goes_on_where_the_port_is_busy(spawn_worker, enqueue, finished):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    first = spawn_worker(WORKER_METRICS_PORT=port)
+    finished(enqueue("t.note"))
+
+    second = spawn_worker(WORKER_METRICS_PORT=port)
+    first.terminate()
+    eventually(lambda: "another process has it" in second.log)
+
+    assert second.log.count("another process has it") == 1
+    finished(enqueue("t.note"))
+    first.wait()
+
+
+def test_counts_what_it_does(spawn_worker, enqueue, finished):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    spawn_worker(WORKER_METRICS_PORT=port)
+    finished(enqueue("t.note"))
+    finished(enqueue("t.fails"))
+    finished(enqueue("t.raises", max_attempts=2))
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            return response.read().decode()
+
+    eventually(lambda: 'worker_jobs_completed_total{kind="t.raises",outcome="failed_permanent"} 1.0' in scrape())
+    text = scrape()
+    assert 'worker_jobs_completed_total{kind="t.note",outcome="succeeded"} 1.0' in text
+    assert 'worker_jobs_completed_total{kind="t.fails",outcome="failed_permanent"} 1.0' in text
+    assert 'worker_jobs_completed_total{kind="t.raises",outcome="retrying"} 1.0' in text
+    assert 'worker_jobs_started_total{kind="t.raises"} 2.0' in text
+    assert "worker_threads 8.0" in text
+    assert "worker_beat_age_seconds" in text
