@@ -23,6 +23,8 @@ class Config:
     port: int = 8080
     auth: str = ""
     db_connection_limit: int | None = None
+    # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
+    reduced: tuple[str, ...] = ()
     web_concurrency: int = 2
     web_threads: int = 3
     worker_threads: int = 8
@@ -66,6 +68,8 @@ class Config:
         host, port = read.bind()
         threads, web_threads = read.integer("WORKER_THREADS", 8, 1, 500), read.integer("WEB_THREADS", 3, 1, 500)
         limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 3, 10_000))
+        # The heartbeat and the listener hold two of a worker's connections.
+        most = {"WEB_THREADS": limit or web_threads, "WORKER_THREADS": limit - 2 if limit else threads}
         return cls(
             database_url=read.database_url(),
             host=host,
@@ -73,9 +77,13 @@ class Config:
             auth=read.choice("AUTH", "", ("", "off")),
             db_connection_limit=limit,
             web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
-            web_threads=min(web_threads, limit or web_threads),
-            # The heartbeat and the listener hold two of a worker's connections.
-            worker_threads=min(threads, limit - 2 if limit else threads),
+            reduced=tuple(
+                name
+                for name, asked in (("WEB_THREADS", web_threads), ("WORKER_THREADS", threads))
+                if asked > most[name]
+            ),
+            web_threads=min(web_threads, most["WEB_THREADS"]),
+            worker_threads=min(threads, most["WORKER_THREADS"]),
             worker_queues=read.names("WORKER_QUEUES"),
             worker_metrics_host=read.text("WORKER_METRICS_HOST") or "127.0.0.1",
             worker_metrics_port=read.integer("WORKER_METRICS_PORT", 9091, 0, 65_535),

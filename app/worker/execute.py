@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import traceback
 
 from app.domain.job import Job
 from app.domain.outcome import Outcome
 from app.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
-from app.kinds.registry import ValidationError
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
@@ -23,22 +21,16 @@ def run_one(kind: Kind | None, context: JobContext) -> Outcome:
     job = context.job
     if kind is None:
         return Outcome.release(UNKNOWN_KIND_SECONDS)
-    if missing := kind.missing_settings(context.settings):
-        return Outcome.fail_for_good(f"{job.kind} needs the setting {' and '.join(missing)}, which this worker lacks")
-    try:
-        payload = kind.load(job.payload)
-    except ValidationError as error:
-        return Outcome.fail_for_good(f"the payload does not fit {job.kind}: {json.dumps(error.messages, default=str)}")
-    outcome = _call(kind, context, payload)
+    outcome = _call(kind, context)
     if context.stop_reason is StopReason.TIMEOUT:
         return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
     return outcome
 
 
-def _call(kind: Kind, context: JobContext, payload: dict[str, object]) -> Outcome:
+def _call(kind: Kind, context: JobContext) -> Outcome:
     job = context.job
     try:
-        return Outcome.complete(kind.run(context, payload))
+        return Outcome.complete(kind.perform(context))
     except JobCancelled:
         # A requested cancel is on the row, and there it wins; a shutdown or a lost lease blames nobody.
         if context.stop_reason is None:

@@ -13,7 +13,7 @@ from types import FrameType
 from app.config import Config
 from app.domain.errors import DatabaseUnavailable
 from app.domain.outcome import Outcome
-from app.kinds import Kind, StopReason
+from app.kinds import Kind, StopReason, warn_missing
 from app.queue import consume
 from app.queue.migrate import check_schema
 from app.worker import metrics
@@ -76,12 +76,25 @@ class Worker:
         self._signals.install()
         if not self._wait_for_database():
             return 0
+        self._say_what_it_takes()
         self._stop_metrics = metrics.serve(self._config.worker_metrics_host, self._config.worker_metrics_port)
         for thread in (self._pulse, *self._others, *self._runners):
             thread.start()
         broken = self._watch()
         self._stop(in_time=not self._stuck)
         return 1 if broken else 0
+
+    def _say_what_it_takes(self) -> None:
+        config = self._config
+        log.info(
+            "up to %d database connections: %d threads, heartbeat, listener; one more for housekeeping, now and then",
+            config.worker_threads + 2,
+            config.worker_threads,
+        )
+        if "WORKER_THREADS" in config.reduced:
+            log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
+        for warning in warn_missing(self._station.kinds.values(), config):
+            log.warning("%s", warning)
 
     def _wait_for_database(self) -> bool:
         station = self._station

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -151,22 +150,6 @@ def kills(context, payload):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@kind("t.kills_once", schema=Nothing, retry=QUICK)
-def kills_once(context, payload):
-    """Take the whole process along, the first time."""
-    note("start", context)
-    if context.job.crashes == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 @kind("t.needs", schema=Nothing, needs=("smtp_url",))
 def needs(context, payload):
     """Need a setting."""
-
-
-@kind("t.regex", schema=Nothing, retry=QUICK)
-def regex(context, payload):
-    """Hold the GIL for a moment, as a bad regular expression does."""
-    note("start", context)
-    re.match(r"(a+)+$", "a" * 22 + "b")
-    note("end", context)

@@ -40,7 +40,7 @@ def test_retries_a_handler_that_raises_until_the_budget_is_spent(spawn_worker, e
         ("t.not_json", "the handler's result is not JSON"),
         ("t.silent_error", "Unspeakable"),
         ("t.fails", "it is hopeless"),
-        ("t.needs", "t.needs needs the setting SMTP_URL"),
+        ("t.needs", "t.needs needs SMTP_URL, which is not set"),
     ],
 )
 def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, kind, says):
@@ -69,7 +69,7 @@ def test_fails_a_payload_that_no_longer_validates_for_good(spawn_worker, enqueue
     job = finished(enqueue("t.strict", {"number": "seven"}))
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 1)
-    assert job.last_error == 'the payload does not fit t.strict: {"number": ["Not a valid integer."]}'
+    assert job.last_error.startswith("the payload does not fit t.strict: number: ")
 
 
 def test_lets_a_handler_set_the_delay_of_its_retry(spawn_worker, enqueue, finished):
