@@ -1,0 +1,137 @@
+"""The schema that the kinds' payloads are made of, and what a payload must be whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
+
+from app.domain.job import Json
+
+# Text that Postgres can hold; said in the schema, so that clients and their generators know.
+TEXT = r"^[^\x00]*$"
+# One line of a header or a subject: no control character, and none of Unicode's own line breaks.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f-\xa0\\/?#]+([/?#][^\x00-\x20\x7f-\xa0\\]*)?$"
+MAX_URL = 2048
+
+
+class PayloadSchema(Schema):
+    """A payload's schema: unknown fields are refused, and null in an optional field counts as absent."""
+
+    class Meta:
+        """Said here, and not only when loading, so that the published schema has it too."""
+
+        unknown = RAISE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Let the published schema say that an optional field may be null."""
+        if not field_obj.required:
+            field_obj.allow_none = True
+
+    @pre_load
+    def drop_nulls(self, data: Json, **_: object) -> Json:
+        """Take an optional field that is null as absent, so that its default holds."""
+        if not isinstance(data, Mapping):
+            return data
+        optional = {name for name, known in self.fields.items() if not known.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
+
+
+class Pattern(validate.Regexp):
+    """A value must match as a whole: `$` alone would let a trailing line feed through."""
+
+    def __init__(self, pattern: str, message: str) -> None:
+        super().__init__(pattern, error=message)
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value. Raises: ValidationError."""
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self.error)
+        return value
+
+
+class Whole(fields.Integer):
+    """A whole number; 5.0 is one, as JSON schema has it and some languages write it, but no text and no truth is."""
+
+    def __init__(self, least: int, most: int, description: str, **options: Any) -> None:
+        about = {"description": description, **({"examples": [options.pop("example")]} if "example" in options else {})}
+        super().__init__(strict=True, validate=validate.Range(least, most), metadata=about, **options)
+
+    def _validated(self, value: Any) -> int:
+        return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def free_text(description: str, *, required: bool = False, least: int = 0, example: str | None = None) -> fields.String:
+    """Return a field for text of any length that Postgres can hold."""
+    about = {"description": description, **({"examples": [example]} if example else {})}
+    checks: list[Any] = [Pattern(TEXT, "Must not hold a NUL character.")]
+    if least:
+        checks.append(validate.Length(min=least))
+    return fields.String(required=required, validate=checks, metadata=about)
+
+
+def http_url(description: str, *, required: bool = False, example: str | None = None) -> fields.String:
+    """Return a field for an http(s) URL; whether its address may be reached is judged when the job runs."""
+    return fields.String(
+        required=required,
+        validate=[
+            Pattern(HTTP_URL, "Must be an http:// or https:// URL without spaces."),
+            validate.Length(max=MAX_URL),
+        ],
+        metadata={"description": description, **({"examples": [example]} if example else {})},
+    )
+
+
+def check_storable(payload: Json) -> None:
+    """Return if the payload can be written down as JSON in UTF-8; a plain INSERT may bring one that cannot.
+
+    Raises: ValidationError, naming the field.
+    """
+    try:
+        written = json.dumps(payload, ensure_ascii=False, allow_nan=False)
+        written.encode()
+    except RecursionError:
+        raise ValidationError("Is nested too deeply.") from None
+    except UnicodeEncodeError:
+        raise ValidationError({_where(payload): ["Holds half of a surrogate pair, which is not text."]}) from None
+    except (TypeError, ValueError):
+        raise ValidationError("Is not JSON.") from None
+    if r"\u0000" in written and (field := _where(payload)) is not None:
+        raise ValidationError({field: ["Must not hold a NUL character."]})
+
+
+def explain(messages: Json) -> str:
+    """Return marshmallow's messages as one line: `to: Not a valid string. width: Must be …`."""
+    return " ".join(f"{path}: {message}" if path else message for path, message in _flat(messages, ""))
+
+
+def _flat(messages: Json, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(messages, Mapping):
+        for key, value in messages.items():
+            name = "" if key == "_schema" else str(key)
+            yield from _flat(value, f"{path}.{name}" if path and name else path or name)
+    elif isinstance(messages, list):
+        for item in messages:
+            yield from _flat(item, path)
+    else:
+        yield path, str(messages)
+
+
+def _where(payload: Json) -> str | None:
+    """Return the first field that holds what cannot be stored, or None where there is none."""
+    if not isinstance(payload, Mapping):
+        return "_schema" if _bad(payload) else None
+    names = (str(key) for key, value in payload.items() if _bad((key, value)))
+    return next((name.encode("ascii", "replace").decode() for name in names), None)
+
+
+def _bad(value: Json) -> bool:
+    if isinstance(value, str):
+        return re.search("[\x00\ud800-\udfff]", value) is not None
+    if isinstance(value, Mapping):
+        return any(_bad(item) for item in value.items())
+    return isinstance(value, list | tuple) and any(_bad(item) for item in value)

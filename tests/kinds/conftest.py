@@ -1,0 +1,65 @@
+"""Servers for the kinds' tests to speak to; what they are is in kinds_tools.py."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.kinds import outbound, registry
+from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, serving_mail
+
+AUTHORITY = Path(__file__).parent / "tls" / "authority.pem"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Give an HTTP server on 127.0.0.1."""
+    with receiving() as made:
+        yield made
+
+
+@pytest.fixture
+def start_receiver() -> Iterator[Callable[..., Receiver]]:
+    """Give a function that starts further HTTP servers."""
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(receiving(*args, **kwargs))
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the worker trust the tests' certificate authority, by the setting that OpenSSL itself reads."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
+    outbound.tls_context.cache_clear()
+    yield
+    outbound.tls_context.cache_clear()
+
+
+@pytest.fixture
+def own_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget, after the test, the kinds that it made known."""
+    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """Give an SMTP server without TLS or login."""
+    with serving_mail() as made:
+        yield made
+
+
+@pytest.fixture
+def start_mailbox() -> Iterator[Callable[..., Mailbox]]:
+    """Give a function that starts further SMTP servers."""
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(serving_mail(*args, **kwargs))
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+    """Give a function that starts a server of raw sockets and returns its port."""
+    with ExitStack() as stack:
+        yield lambda speak: stack.enter_context(listening(speak))

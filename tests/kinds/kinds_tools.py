@@ -1,0 +1,317 @@
+"""What the kinds' tests speak to: real HTTP and SMTP servers on this machine, and jobs to run against them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+from app.config import Config
+from app.domain.job import Job, JobStatus
+from app.kinds import JobContext, StopReason, load_kinds
+
+HERE = Path(__file__).parent
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+LOCAL = ("127.0.0.0/8", "::1")
+
+
+def settings(**given: Any) -> Config:
+    """Give the settings of a worker that may reach this machine and signs webhooks."""
+    return Config(
+        **{
+            "database_url": "postgres://unused",
+            "outbound_allow_private": LOCAL,
+            "webhook_secret": SECRET,
+            "mail_from": "Haulier <jobs@example.com>",
+            **given,
+        }
+    )
+
+
+def a_job(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> Job:
+    """Give a job in its first run."""
+    now = datetime.now(UTC)
+    return Job(
+        **{
+            "id": uuid.uuid4(),
+            "status": JobStatus.RUNNING,
+            "kind": kind,
+            "queue": "default",
+            "priority": 0,
+            "run_at": now,
+            "attempts": 1,
+            "max_attempts": 3,
+            "timeout_seconds": None,
+            "cancel_requested": False,
+            "payload": payload or {},
+            "idempotency_key": None,
+            "last_error": None,
+            "created_at": now,
+            "updated_at": now,
+            "started_at": now,
+            "attempt": 1,
+            "claim": uuid.uuid4(),
+            "worker_id": uuid.uuid4(),
+            "crashes": 0,
+            "snoozes": 0,
+            "backoff": None,
+            **given,
+        }
+    )
+
+
+def a_context(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> JobContext:
+    """Give a context as the worker makes it; settings are those of Config, by name."""
+    return JobContext(job=a_job(kind, payload), settings=settings(**given))
+
+
+def perform(context: JobContext) -> Any:
+    """Run the context's job as the worker does."""
+    return load_kinds(context.settings)[context.job.kind].perform(context)
+
+
+def run(kind: str, payload: dict[str, Any], **given: Any) -> Any:
+    """Run a job of this kind and give its result."""
+    return perform(a_context(kind, payload, **given))
+
+
+@contextmanager
+def stopped_soon(context: JobContext, when: Callable[[], object]) -> Iterator[None]:
+    """Ask the job to stop as soon as the predicate is true, from another thread as the worker does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            if when():
+                context.stop(StopReason.CANCELLED)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@dataclass
+class Request:
+    """One request that a receiver saw."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """An HTTP server; `answer` decides what it says, by default 200 and "thanks"."""
+
+    url: str = ""
+    port: int = 0
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+    answer: Callable[[BaseHTTPRequestHandler, Request], None] | None = None
+
+    def replies(self, status: int, body: bytes = b"", **headers: str) -> None:
+        """From now on answer this."""
+        self.answer = lambda handler, _: reply(handler, status, body, **headers)
+
+
+def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
+    """Send a whole answer; underscores in the headers' names are hyphens."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+class QuietServer(ThreadingHTTPServer):
+    """Does not report a client that goes away: tests do so on purpose."""
+
+    # Answers of some tests wait for ever; they end with the process.
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass
+
+
+@contextmanager
+def receiving(address: str = "127.0.0.1", tls: bool = False) -> Iterator[Receiver]:
+    """Give an HTTP server that runs while the block does."""
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle(self) -> None:
+            receiver.connections += 1
+            super().handle()
+
+        def speak(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, headers, body)
+            receiver.requests.append(request)
+            if receiver.answer:
+                receiver.answer(self, request)
+            else:
+                reply(self, 200, b"thanks")
+
+        do_GET = do_POST = do_PUT = speak
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(QuietServer):
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    with Server((address, 0), Handler) as server:
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(HERE / "tls" / "server.pem")
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        receiver.port = server.server_address[1]
+        host = f"[{address}]" if ":" in address else address
+        receiver.url = f"http{'s' if tls else ''}://{host}:{receiver.port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass
+class Mail:
+    """One mail that the SMTP server took."""
+
+    sender: str
+    recipients: list[str]
+    content: bytes
+
+
+@dataclass
+class Mailbox:
+    """An SMTP server; `refuse` maps a step ("RCPT ann@example.com", "DATA", …) to the answer it gets."""
+
+    port: int = 0
+    mails: list[Mail] = field(default_factory=list)
+    refuse: dict[str, str] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    logins: list[tuple[str, str]] = field(default_factory=list)
+    encrypted: list[bool] = field(default_factory=list)
+    before_data: Callable[[], None] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+    def _answer(self, step: str, server: Any) -> str | None:
+        self.steps.append(step)
+        self.encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
+        return self.refuse.get(step)
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        if refused := self._answer(f"MAIL {address}", server):
+            return refused
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        if refused := self._answer(f"RCPT {address}", server):
+            return refused
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.before_data:
+            self.before_data()
+        if refused := self._answer("DATA", server):
+            return refused
+        self.mails.append(Mail(envelope.mail_from, envelope.rcpt_tos, envelope.content))
+        return "250 OK"
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        self.logins.append((data.login.decode(), data.password.decode()))
+        return AuthResult(success=data.password == b"opensesame", handled=False)
+
+
+@contextmanager
+def serving_mail(tls: str = "", utf8: bool = False) -> Iterator[Mailbox]:
+    """Give an SMTP server that offers a login; tls is "", "starttls" (required) or "tls" (from the first byte)."""
+    mailbox, context = Mailbox(port=a_free_port()), None
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(HERE / "tls" / "server.pem")
+    controller = Controller(
+        mailbox,
+        hostname="127.0.0.1",
+        port=mailbox.port,
+        ssl_context=context if tls == "tls" else None,
+        tls_context=context if tls == "starttls" else None,
+        require_starttls=tls == "starttls",
+        auth_require_tls=False,
+        authenticator=mailbox.authenticate,
+        enable_SMTPUTF8=utf8,
+    )
+    controller.start()
+    try:
+        yield mailbox
+    finally:
+        controller.stop()
+
+
+def a_free_port() -> int:
+    """Give a port nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextmanager
+def listening(speak: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Give the port of a server that hands each connection to the function, in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threads: list[threading.Thread] = []
+        taken: list[socket.socket] = []
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    sock, _ = server.accept()
+                    taken.append(sock)
+                    threads.append(threading.Thread(target=speak_to, args=(sock,)))
+                    threads[-1].start()
+
+        def speak_to(sock: socket.socket) -> None:
+            with suppress(OSError), sock:
+                speak(sock)
+
+        threads.append(threading.Thread(target=accept))
+        threads[0].start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+            for sock in taken:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()

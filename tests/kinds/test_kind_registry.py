@@ -1,0 +1,226 @@
+"""How kinds become known, a team's own among them, and what is said about their settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from marshmallow import Schema, ValidationError, fields
+
+from app.config import Config
+from app.domain.errors import ConfigError
+from app.kinds import Fail, JobCancelled, JobContext, PayloadSchema, StopReason, kind, load_kinds, warn_missing
+from tests.kinds.kinds_tools import a_context, perform, run, settings
+
+ROOT = Path(__file__).parents[2]
+FOUR = ("resize_image", "send_email", "summarize_text", "webhook_delivery")
+
+
+def warnings_of(config: Config) -> list[str]:
+    """Give what is said at start of the four kinds that come with Haulier."""
+    kinds = load_kinds(config)
+    return warn_missing([kinds[name] for name in FOUR], config)
+
+
+def test_four_kinds_are_known() -> None:
+    assert set(FOUR) <= set(load_kinds(settings()))
+
+
+def test_kind_of_a_teams_own_is_named_by_haulier_kinds(own_kinds: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    sys.modules.pop("example_kind", None)
+
+    assert run("greet", {"name": "Ann"}, kinds=("example_kind",)) == {"greeting": "Hello, Ann!"}
+    with pytest.raises(Fail, match="nobody to greet"):
+        run("greet", {"name": "nobody"}, kinds=("example_kind",))
+    with pytest.raises(Fail, match="the payload does not fit greet: name: Missing data .* nam: Unknown field."):
+        run("greet", {"nam": "Ann"}, kinds=("example_kind",))
+
+
+def test_documented_example_is_the_one_that_is_tested() -> None:
+    example = (Path(__file__).parent / "example_kind.py").read_text()
+
+    assert example in (ROOT / "docs" / "kinds.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("import nowhere_to_be_found", "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("def (", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+    ],
+)
+def test_module_that_cannot_be_imported_stops_the_process_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, complaint: str
+) -> None:
+    (tmp_path / "broken_kind.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("broken_kind", None)
+
+    with pytest.raises(ConfigError, match=f"HAULIER_KINDS: broken_kind cannot be imported: {complaint}"):
+        load_kinds(settings(kinds=("broken_kind",)))
+
+
+def test_module_that_is_absent_stops_the_process_with_its_name() -> None:
+    with pytest.raises(ConfigError, match="HAULIER_KINDS: nowhere.kinds cannot be imported"):
+        load_kinds(settings(kinds=("nowhere.kinds",)))
+
+
+@pytest.mark.parametrize("name", ["", "Greet", "1greet", "greet me", "greet\n", "g" * 65, "ünder"])
+def test_name_that_is_none_is_refused(own_kinds: None, name: str) -> None:
+    with pytest.raises(ConfigError, match="is not a kind's name"):
+        kind(name, schema=Schema)
+
+
+def test_name_taken_by_another_module_is_refused(own_kinds: None) -> None:
+    load_kinds(settings())
+
+    with pytest.raises(ConfigError, match="'send_email' is defined twice, in app.kinds.send_email and"):
+        kind("send_email", schema=Schema)(lambda context, payload: None)
+
+
+def test_setting_of_a_teams_own_kind_is_checked_at_start_and_before_each_run(own_kinds: None) -> None:
+    def check(config: Any) -> str | None:
+        if config.storage_url == "wrong":
+            raise ConfigError("STORAGE_URL is wrong")
+        return "STORAGE_URL is odd" if config.storage_url == "memory://odd" else None
+
+    kind("keep", schema=PayloadSchema, needs=("storage_url",), check=check)(lambda context, payload: "kept")
+    odd, wrong, none = (settings(storage_url=url) for url in ("memory://odd", "wrong://", None))
+
+    assert run("keep", {}, storage_url="memory://odd") == "kept"
+    assert warn_missing([load_kinds(odd)["keep"]], odd) == ["STORAGE_URL is odd"]
+    assert warn_missing([load_kinds(none)["keep"]], none) == ["STORAGE_URL not set: every keep job will fail"]
+    with pytest.raises(Fail, match="keep needs STORAGE_URL, which is not set"):
+        run("keep", {})
+    assert load_kinds(wrong)
+    with pytest.raises(ConfigError, match="STORAGE_URL"):
+        load_kinds(settings(storage_url="wrong"))
+
+
+def test_start_warns_of_missing_settings_and_of_files_on_a_disk_that_vanishes() -> None:
+    bare = settings(webhook_secret=None, mail_from=None)
+    heroku = settings(smtp_url="file:/app/mail", storage_url="file:/app/images", ephemeral_disk=True)
+    complete = settings(smtp_url="smtp://localhost", storage_url="s3://bucket", ephemeral_disk=True)
+
+    assert warnings_of(bare) == [
+        "STORAGE_URL not set: every resize_image job without a target will fail",
+        "SMTP_URL and MAIL_FROM not set: every send_email job will fail",
+        "WEBHOOK_SECRET not set: every webhook_delivery job will fail",
+    ]
+    assert warnings_of(heroku) == [
+        "SMTP_URL is a file: URL, and this platform's disk is lost at every restart",
+        "STORAGE_URL is a file: URL, and this platform's disk is lost at every restart",
+    ]
+    assert warnings_of(complete) == []
+
+
+def test_short_webhook_secret_is_warned_of() -> None:
+    short = settings(webhook_secret="whsec_dGVzdA==", smtp_url="smtp://x", storage_url="s3://b")
+
+    [warning] = warnings_of(short)
+
+    assert warning.startswith("WEBHOOK_SECRET is short")
+
+
+@pytest.mark.parametrize(
+    ("payload", "complaint"),
+    [
+        ({"text": "a\x00b"}, "text: Must not hold a NUL"),
+        ({"text": "a\ud800b"}, "text: Holds half of a surrogate pair"),
+        ({"te\udfffxt": "a"}, "Holds half of a surrogate pair"),
+        ({"text": ["\x00"]}, "text: Must not hold a NUL"),
+        ({"text": float("nan")}, "Is not JSON"),
+        ({"text": "a", "sentences": float("inf")}, "Is not JSON"),
+        ({"text": {"a": {"b": object()}}}, "Is not JSON"),
+        ({"text": b"bytes"}, "Is not JSON"),
+    ],
+)
+def test_payload_that_json_cannot_carry_is_final(payload: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(Fail, match="the payload does not fit summarize_text: ") as caught:
+        run("summarize_text", payload)
+
+    assert complaint in str(caught.value)
+    json.dumps(str(caught.value), ensure_ascii=False).encode()
+
+
+def test_payload_nested_without_end_is_final() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+
+    with pytest.raises(Fail, match="Is nested too deeply"):
+        run("webhook_delivery", {"url": "http://127.0.0.1:1/", "body": nested})
+
+
+def test_text_that_looks_like_an_escaped_nul_is_no_nul() -> None:
+    assert run("summarize_text", {"text": r"C:\u0000 is a path."})["summary"] == r"C:\u0000 is a path."
+
+
+@pytest.mark.parametrize("payload", [None, [], "x", 5])
+def test_payload_that_is_no_object_is_final(payload: Any) -> None:
+    context = a_context("summarize_text")
+    object.__setattr__(context.job, "payload", payload)
+
+    with pytest.raises(Fail, match="the payload does not fit summarize_text"):
+        perform(context)
+
+
+def test_null_counts_as_absent_in_optional_fields_only() -> None:
+    class Payload(PayloadSchema):
+        needed = fields.Integer(strict=True, required=True)
+        maybe = fields.Integer(strict=True, load_default=7)
+
+    assert Payload().load({"needed": 1, "maybe": None}) == {"needed": 1, "maybe": 7}
+    with pytest.raises(ValidationError, match="may not be null"):
+        Payload().load({"needed": None})
+
+
+def test_wait_wakes_at_once_when_the_job_is_to_stop() -> None:
+    context = a_context()
+    timer = threading.Timer(0.1, context.stop, [StopReason.TIMEOUT])
+    timer.start()
+    started = time.monotonic()
+
+    with pytest.raises(JobCancelled) as caught:
+        context.wait(30)
+
+    assert time.monotonic() - started < 1
+    assert caught.value.reason is StopReason.TIMEOUT
+    timer.join()
+
+
+def test_first_reason_to_stop_is_the_one_that_counts() -> None:
+    context = a_context()
+    assert not context.cancelled
+    context.raise_if_cancelled()
+
+    context.stop(StopReason.SHUTDOWN)
+    context.stop(StopReason.CANCELLED)
+
+    assert context.cancelled
+    assert context.stop_reason is StopReason.SHUTDOWN
+
+
+def test_handler_that_eats_exceptions_does_not_eat_a_cancel(own_kinds: None) -> None:
+    @kind("glutton", schema=PayloadSchema)
+    def glutton(context: JobContext, payload: dict[str, Any]) -> str:
+        try:
+            context.raise_if_cancelled()
+        except Exception:
+            return "went on"
+        return "not cancelled"
+
+    context = a_context("glutton")
+    context.stop(StopReason.CANCELLED)
+
+    with pytest.raises(JobCancelled):
+        perform(context)
