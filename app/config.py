@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from app.domain.errors import ConfigError
@@ -18,7 +18,8 @@ T = TypeVar("T")
 class Config:
     """Every setting, checked. `docs/settings.md` gives the reason for each default."""
 
-    database_url: str
+    # Not in the repr, which ends up in logs: those that may hold a password.
+    database_url: str = field(repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
     auth: str = ""
@@ -41,10 +42,10 @@ class Config:
     log_level: str = "INFO"
     executor: str = "real"
     kinds: tuple[str, ...] = ()
-    smtp_url: str | None = None
+    smtp_url: str | None = field(default=None, repr=False)
     mail_from: str | None = None
-    storage_url: str | None = None
-    webhook_secret: str | None = None
+    storage_url: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
     outbound_allow_private: tuple[str, ...] = ()
     ephemeral_disk: bool = False
 
@@ -123,10 +124,12 @@ class _Reader:
 
     def names(self, name: str) -> tuple[str, ...]:
         words = self.words(name)
+        if words == ("*",):
+            return ()
         for word in words:
             if not re.fullmatch(NAME_PATTERN, word):
                 raise ConfigError(f"{name}: {word!r} is not a queue's name ({NAME_PATTERN})")
-        return () if words == ("*",) else words
+        return words
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         given = self.text(name, default) or default

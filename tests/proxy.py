@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import quote
 
 from psycopg2.extensions import parse_dsn
 
@@ -20,14 +21,18 @@ class Proxy:
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._threads: list[threading.Thread] = []
+        self._stranded: set[socket.socket] = set()
         self._closed = False
         self.away = False
         self.silent = False
+        # The reply to a message that holds the first is cut, if it holds the second.
         self.cut_reply_to: bytes | None = None
+        self.cut_reply_with = b""
+        self.strand_after: bytes | None = None
         self.cuts = 0
         port = self._listener.getsockname()[1]
         self.url = "postgresql://?" + "&".join(
-            f"{name}={value}" for name, value in {**self._target, "host": "127.0.0.1", "port": port}.items()
+            f"{name}={quote(str(value))}" for name, value in {**self._target, "host": "127.0.0.1", "port": port}.items()
         )
 
     def start(self) -> None:
@@ -50,13 +55,24 @@ class Proxy:
         for pair in pairs:
             _shut(pair)
 
+    def strand(self) -> None:
+        """Pass nothing on any more for the connections of now, and let neither end know."""
+        with self._lock:
+            self._stranded.update(client for client, _ in self._pairs)
+
+    @property
+    def stranded(self) -> int:
+        """Return how many connections lead nowhere."""
+        return len(self._stranded)
+
     def close(self) -> None:
         """Cut everything and end."""
         self._closed = True
         self.go_away()
-        self._listener.close()
         for thread in self._threads:
             thread.join(2)
+        # After its thread, which would otherwise wait for a descriptor that is none.
+        self._listener.close()
 
     def _spawn(self, target, *args) -> None:
         thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)
@@ -95,21 +111,35 @@ class Proxy:
                 for source in readable:
                     data = source.recv(65536)
                     if not data:
+                        if client in self._stranded:
+                            self._keep_half_open(server)
                         return
-                    if source is client and self.cut_reply_to and self.cut_reply_to in data:
-                        self.cut_reply_to, doomed = None, True
-                    if source is server and doomed:
+                    if source is client:
+                        doomed = self.cut_reply_to is not None and self.cut_reply_to in data
+                    elif doomed and self.cut_reply_to and self.cut_reply_with in data:
                         # The server has answered, so it has committed; nobody hears of it.
+                        self.cut_reply_to = None
                         self.cuts += 1
                         return
-                    if not self.silent:
+                    if not self.silent and client not in self._stranded:
                         (server if source is client else client).sendall(data)
-        except OSError:
+                    if source is client and self.strand_after and self.strand_after in data:
+                        self.strand_after = None
+                        self._stranded.add(client)
+        # ValueError: another thread has just cut the pair, and closed descriptors are negative.
+        except (OSError, ValueError):
             pass
         finally:
             _shut(pair)
             with self._lock:
                 self._pairs.discard(pair)
+
+    def _keep_half_open(self, server: socket.socket) -> None:
+        # The server hears nothing of a client that a dead network lies between, for hours.
+        while not self._closed:
+            readable, _, _ = select.select([server], [], [], 0.1)
+            if readable and not server.recv(65536):
+                return
 
 
 def _shut(pair: tuple[socket.socket, socket.socket]) -> None:

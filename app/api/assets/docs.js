@@ -1,0 +1,9 @@
+window.ui = SwaggerUIBundle({
+  url: "/api-docs/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  defaultModelsExpandDepth: 0,
+  // Else a public service would ask a validator elsewhere for a badge.
+  validatorUrl: null,
+});

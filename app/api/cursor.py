@@ -1,0 +1,30 @@
+"""The cursor of a list: where the last page ended, opaque to clients. It holds what the database gave."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+# 24 bytes; the first six bits of the time are 0 until long after year 9999.
+CURSOR_PATTERN = r"^A[A-Za-z0-9_-]{31}$"
+
+_FORM = struct.Struct(">q16s")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def write_cursor(created_at: datetime, job_id: UUID) -> str:
+    """Return the cursor of the page after this job."""
+    since = (created_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(_FORM.pack(since, job_id.bytes)).decode()
+
+
+def read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """Return (created_at, id) of the last job already seen. Raises: ValueError."""
+    if not re.fullmatch(CURSOR_PATTERN, cursor):
+        raise ValueError("not a cursor")
+    since, job_id = _FORM.unpack(base64.urlsafe_b64decode(cursor))
+    return _EPOCH + timedelta(microseconds=min(since, _LAST)), UUID(bytes=job_id)

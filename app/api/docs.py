@@ -1,0 +1,61 @@
+"""The OpenAPI document, and Swagger UI over it: all of it from this service, so that it works on a closed network."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, current_app, redirect, send_from_directory
+from werkzeug.wrappers import Response as AnyResponse
+
+ASSETS = Path(__file__).parent / "assets"
+# Swagger UI sets styles of its own in the page; nothing is loaded from, or sent to, anywhere else.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self';"
+    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Swagger UI's files change only with a release.
+ASSET_SECONDS = 3600
+
+blp = Blueprint("docs", __name__)
+
+
+@cache
+def swagger_ui() -> Path:
+    """Return the folder of Swagger UI's files; the package that brings them is found, not imported."""
+    found = importlib.util.find_spec("flask_swagger_ui")
+    assert found is not None, "flask-swagger-ui is not installed"
+    assert found.submodule_search_locations is not None
+    return Path(found.submodule_search_locations[0], "dist")
+
+
+@blp.route("/")
+def home() -> AnyResponse:
+    """Send a visitor to what there is to see."""
+    return redirect("/docs")
+
+
+@blp.route("/docs")
+def docs() -> Response:
+    """Return the page of Swagger UI."""
+    page = (ASSETS / "docs.html").read_text(encoding="utf-8")
+    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": POLICY})
+
+
+@blp.route("/docs/docs.js")
+def docs_script() -> Response:
+    """Return the script that starts the page."""
+    return Response((ASSETS / "docs.js").read_text(encoding="utf-8"), content_type="text/javascript; charset=utf-8")
+
+
+@blp.route("/docs/assets/<path:name>")
+def asset(name: str) -> Response:
+    """Return one of Swagger UI's own files."""
+    return send_from_directory(swagger_ui(), name, conditional=False, etag=False, max_age=ASSET_SECONDS)
+
+
+@blp.route("/api-docs/openapi.json")
+def openapi_json() -> Response:
+    """Return the OpenAPI document."""
+    return Response(current_app.extensions["haulier_openapi"], content_type="application/json")

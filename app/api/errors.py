@@ -1,0 +1,156 @@
+"""What goes wrong, as clients see it: one table from our errors to HTTP, and one shape for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from flask import Flask, Response, g, jsonify
+from werkzeug.exceptions import HTTPException
+
+from app.domain.errors import (
+    DatabaseUnavailable,
+    HaulierError,
+    InvalidTransition,
+    JobNotFound,
+    SchemaMismatch,
+    TooManyConnections,
+)
+from app.domain.job import Json
+from app.kinds.payload import explain
+
+log = logging.getLogger(__name__)
+
+MAX_MESSAGE = 1000
+
+
+class Malformed(HaulierError):
+    """The body is not JSON that this API takes."""
+
+
+class UnsupportedMediaType(HaulierError):
+    """The body's type is not one that this API reads."""
+
+
+class TooLarge(HaulierError):
+    """The request is longer than this API takes."""
+
+
+class Invalid(HaulierError):
+    """The request does not fit. Shape: details mirrors the input, with a list of sentences at each place."""
+
+    def __init__(self, details: Mapping[str, Json], message: str | None = None) -> None:
+        self.details = flattened(details)
+        super().__init__(_cut(message or f"the request does not fit: {explain(self.details)}"))
+
+
+class KeyMismatch(Invalid):
+    """The idempotency key stands for another request."""
+
+
+class KeyGone(HaulierError):
+    """The idempotency key is known, but its job is no longer kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an error is answered. Units: retry_after is seconds."""
+
+    status: HTTPStatus
+    slug: str
+    retry_after: int | None = None
+
+
+ANSWERS: dict[type[Exception], Answer] = {
+    Malformed: Answer(HTTPStatus.BAD_REQUEST, "malformed"),
+    JobNotFound: Answer(HTTPStatus.NOT_FOUND, "not_found"),
+    InvalidTransition: Answer(HTTPStatus.CONFLICT, "conflict"),
+    KeyGone: Answer(HTTPStatus.CONFLICT, "conflict"),
+    TooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    UnsupportedMediaType: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+    KeyMismatch: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
+    Invalid: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),
+    TooManyConnections: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    DatabaseUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
+    SchemaMismatch: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
+    Exception: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+}
+
+# For what Flask itself refuses: no such path, another method.
+SLUGS = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
+    **{answer.status: answer.slug for kind, answer in ANSWERS.items() if kind is not KeyMismatch},
+}
+
+
+def answer_to(error: Exception) -> Answer:
+    """Return the row of the table for this error, or for the nearest of its ancestors."""
+    return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
+
+
+def body_of(error: Exception) -> dict[str, Json]:
+    """Return what a client may know of the error; of one of ours the sentence, of any other nothing."""
+    if not isinstance(error, HaulierError):
+        return {"error": "internal", "message": "internal server error"}
+    body: dict[str, Json] = {"error": answer_to(error).slug, "message": str(error)}
+    if isinstance(error, Invalid):
+        body["details"] = error.details
+    return body
+
+
+def register(app: Flask) -> None:
+    """Answer every error of this application in the one shape."""
+    app.register_error_handler(HTTPException, answer_http)
+    app.register_error_handler(Exception, _answer)
+
+
+def _answer(error: Exception) -> Response:
+    answer = answer_to(error)
+    if answer.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed", exc_info=error)
+    elif answer.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        log.warning("unavailable: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
+    response = _response(body_of(error), answer.status)
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = str(answer.retry_after)
+    return response
+
+
+def answer_http(error: HTTPException) -> Response:
+    """Return the answer to what Flask itself refuses, with the headers that it asks for (such as Allow)."""
+    status = HTTPStatus(error.code or 500)
+    if status >= 500:
+        return _answer(error)
+    message = "no such path" if status is HTTPStatus.NOT_FOUND else status.phrase.lower()
+    response = _response({"error": SLUGS.get(status, "malformed"), "message": message}, status)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _response(body: dict[str, Json], status: HTTPStatus) -> Response:
+    response = jsonify({**body, "request_id": g.get("request_id")})
+    response.status_code = status
+    return response
+
+
+def flattened(details: Mapping[str, Json]) -> dict[str, Json]:
+    """Return marshmallow's messages with those about a nested value itself at its own place, not under `_schema`."""
+
+    def flat(value: Json) -> Json:
+        if not isinstance(value, Mapping):
+            return value
+        return value["_schema"] if set(value) == {"_schema"} else {str(key): flat(each) for key, each in value.items()}
+
+    return {str(key): flat(value) for key, value in details.items()}
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"

@@ -1,0 +1,109 @@
+"""The fields that requests and responses are made of: marshmallow's own take too much, and print times otherwise."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from marshmallow import fields
+
+from app.api.cursor import read_cursor
+from app.domain.job import NAME_PATTERN, Json
+from app.kinds.payload import Pattern
+
+KEY_PATTERN = r"^[!-~]{1,255}$"
+# The year 9999 is refused: with an offset it can leave every calendar.
+TIME_PATTERN = (
+    r"^(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
+    r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+)
+
+BAD_KEY = "Must be 1 to 255 visible ASCII characters."
+BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
+
+
+class Time(fields.Field[datetime]):
+    """An instant: RFC 3339 with an offset in, UTC ending in Z out."""
+
+    default_error_messages = {
+        "invalid": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z.",
+        "query": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z; in a URL + is written %2B.",
+    }
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: object, **_: object) -> str | None:
+        return (
+            None if value is None else f"{value.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
+        )
+
+    def _deserialize(self, value: object, attr: str | None, data: object, **_: object) -> datetime:
+        if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
+            raise self.make_error("query" if isinstance(value, str) and " " in value else "invalid")
+        # A leap second has no place in Python's calendar: it is the next one.
+        leap = value[17:19] == "60"
+        try:
+            given = datetime.fromisoformat((value[:17] + "59" + value[19:] if leap else value).upper())
+        except ValueError:
+            raise self.make_error("invalid") from None
+        return given.astimezone(UTC) + timedelta(seconds=leap)
+
+
+class Number(fields.Float):
+    """A JSON number; not "5" and not true."""
+
+    def _validated(self, value: Any) -> float:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class Key(fields.String):
+    """An idempotency key from a header: one pair of quotes around it, the IETF draft's form, is not part of it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        key = super()._deserialize(value, attr, data, **kwargs)
+        return key[1:-1] if len(key) >= 2 and key[0] == key[-1] == '"' else key
+
+
+class Cursor(fields.Field[tuple[datetime, UUID]]):
+    """Where a page of a list ended; loads as that job's (created_at, id)."""
+
+    default_error_messages = {"invalid": "Must be what Next-Cursor said, unchanged."}
+
+    def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> tuple[datetime, UUID]:
+        try:
+            return read_cursor(value)
+        except ValueError:
+            raise self.make_error("invalid") from None
+
+
+class QueryInteger(fields.Field[int]):
+    """A whole number in a query; with `clamped` one beyond the ends counts as the end."""
+
+    default_error_messages = {"invalid": "Must be a whole number.", "range": "Must be from {least} to {most}."}
+
+    def __init__(self, least: int, most: int, *, clamped: bool = False, **kwargs: Any) -> None:
+        self.least, self.most, self.clamped = least, most, clamped
+        super().__init__(**kwargs)
+
+    def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
+        if not re.fullmatch(r"-?[0-9]+", value):
+            raise self.make_error("invalid")
+        # The length first: Python refuses to read very long numbers.
+        digits = value.lstrip("-").lstrip("0")
+        number = int(digits or "0") if len(digits) <= 18 else 10**18
+        number = -number if value.startswith("-") else number
+        if not self.clamped and not self.least <= number <= self.most:
+            raise self.make_error("range", least=self.least, most=self.most)
+        return min(max(number, self.least), self.most)
+
+
+def name(**kwargs: Any) -> fields.String:
+    """Return a field for the name of a kind or a queue."""
+    return fields.String(validate=Pattern(NAME_PATTERN, BAD_NAME), **kwargs)
+
+
+def about(description: str, **more: Json) -> dict[str, Json]:
+    """Return metadata for the OpenAPI document."""
+    return {"description": description, **more}

@@ -1,0 +1,43 @@
+"""Whether the service answers, and whether its database does."""
+
+from __future__ import annotations
+
+from flask.views import MethodView
+
+from app.api.openapi import fails
+from app.api.reading import Blueprint
+from app.api.response_schemas import HealthResponse
+from app.api.service import connection
+from app.domain.job import Json
+from app.queue import produce
+
+blp = Blueprint("ops", __name__, description="Health and metrics.")
+
+
+@blp.route("/health")
+class Health(MethodView):
+    """The service and its database."""
+
+    @fails(blp, 503)
+    @blp.response(200, HealthResponse(), description="The service and its database answer.")
+    def get(self) -> Json:
+        """Ask whether jobs can be enqueued.
+
+        Makes a round trip to the database.
+        """
+        with connection() as conn:
+            produce.ping(conn)
+        return {"status": "ok"}
+
+
+@blp.route("/health/live")
+class Live(MethodView):
+    """The process alone."""
+
+    @blp.response(200, HealthResponse(), description="The process answers.")
+    def get(self) -> Json:
+        """Ask whether the process answers.
+
+        Does not look at the database: a platform that restarts on a failure would only make an outage worse.
+        """
+        return {"status": "ok"}

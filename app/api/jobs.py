@@ -1,0 +1,151 @@
+"""Jobs, one at a time: enqueue, get, list, cancel, retry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request
+from flask.views import MethodView
+from marshmallow import Schema
+
+from app.api.cursor import write_cursor
+from app.api.errors import KeyGone, KeyMismatch
+from app.api.openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
+from app.api.reading import Blueprint, check_payload_size
+from app.api.request_schemas import IdempotencyHeader, ListJobs
+from app.api.response_schemas import CancelResponse, JobResponse
+from app.api.service import connection, service
+from app.domain.job import Job, NewJob
+from app.queue import produce
+from app.queue.produce import Enqueued, JobFilter, Receipt
+
+blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
+
+Answer = tuple[Any, int, dict[str, str]]
+
+
+def create_job(_: object) -> Schema:
+    """Return the schema of a request for a job; it depends on the kinds that this application knows."""
+    return service().create_job
+
+
+@blp.route("/jobs")
+class Jobs(MethodView):
+    """All jobs."""
+
+    @fails(blp, 400, 409, 413, 415, 422, 503)
+    @blp.arguments(IdempotencyHeader(), location="headers")
+    @blp.arguments(create_job)
+    @blp.doc(requestBody=CREATE_JOB_BODY)
+    @blp.alt_response(
+        200,
+        schema=JobResponse(),
+        headers={**LOCATION, **REPLAYED},
+        description="The key was known: the job as it is now.",
+    )
+    @blp.response(201, JobResponse(), headers=LOCATION, description="The job is stored, and will run.")
+    def post(self, header: dict[str, Any], asked: NewJob) -> Answer:
+        """Enqueue a job.
+
+        201 means that the job is committed to the database. It then runs at least once: make handlers idempotent.
+        To be able to repeat this call safely, send an `Idempotency-Key`.
+        """
+        check_payload_size(asked.payload)
+        with connection() as conn:
+            [enqueued] = produce.enqueue(conn, [replace(asked, **header)])
+        return answer_to(enqueued)
+
+    @fails(blp, 422, 503)
+    @blp.arguments(ListJobs(), location="query")
+    @blp.response(
+        200, JobResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The jobs, newest first."
+    )
+    def get(self, asked: dict[str, Any]) -> Answer:
+        """List jobs, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
+        absent on the last page.
+        """
+        after, limit = asked.pop("cursor", None), asked["limit"]
+        wanted = JobFilter(**{**asked, "after": after, "limit": limit + 1})
+        with connection() as conn:
+            found = produce.list_jobs(conn, wanted)
+        # One more than asked for tells whether there is a next page.
+        return found[:limit], 200, _next_page(found[limit - 1]) if len(found) > limit else {}
+
+
+def answer_to(enqueued: Enqueued) -> Answer:
+    """Return the answer to one enqueued job. Raises: KeyMismatch; KeyGone."""
+    if enqueued.receipt is Receipt.MISMATCH:
+        raise KeyMismatch({"idempotency_key": ["Stands for another request."]}, KeyMismatch.__doc__)
+    if enqueued.job is None:
+        raise KeyGone
+    headers = {"Location": location_of(enqueued.job.id)}
+    if enqueued.receipt is Receipt.CREATED:
+        return enqueued.job, 201, headers
+    return enqueued.job, 200, {**headers, "Idempotent-Replayed": "true"}
+
+
+def location_of(job_id: UUID) -> str:
+    """Return the job's path, relative so that it holds behind any proxy."""
+    return f"/jobs/{job_id}"
+
+
+def _next_page(last: Job) -> dict[str, str]:
+    cursor = write_cursor(last.created_at, last.id)
+    again = {name: value for name, value in request.args.items() if name != "offset"}
+    return {"Next-Cursor": cursor, "Link": f'</jobs?{urlencode({**again, "cursor": cursor})}>; rel="next"'}
+
+
+@blp.route("/jobs/<uuid:job_id>")
+class OneJob(MethodView):
+    """One job."""
+
+    @fails(blp, 404, 503)
+    @blp.response(200, JobResponse(), description="The job, live or finished.")
+    def get(self, job_id: UUID) -> Job:
+        """Look at a job."""
+        with connection() as conn:
+            return produce.get(conn, job_id)
+
+
+@blp.route("/jobs/<uuid:job_id>/cancel")
+class Cancel(MethodView):
+    """One job's cancellation."""
+
+    @fails(blp, 404, 409, 503)
+    @blp.alt_response(
+        202,
+        schema=CancelResponse(),
+        headers={**LOCATION, **RETRY_AFTER},
+        description="It is running, and was asked to stop. It ends `cancelled`, whatever its handler returns.",
+    )
+    @blp.response(200, CancelResponse(), description="It was waiting, and will not run.")
+    def post(self, job_id: UUID) -> Answer:
+        """Cancel a job.
+
+        Needs no body. 409 for a job that has ended.
+        """
+        with connection() as conn:
+            cancelled = produce.cancel(conn, job_id)
+        if cancelled:
+            return {"status": "cancelled", "job_id": job_id}, 200, {}
+        return {"status": "pending", "job_id": job_id}, 202, {"Location": location_of(job_id), "Retry-After": "1"}
+
+
+@blp.route("/jobs/<uuid:job_id>/retry")
+class Retry(MethodView):
+    """One job's second life."""
+
+    @fails(blp, 404, 409, 503)
+    @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
+    def post(self, job_id: UUID) -> Job:
+        """Queue a failed or cancelled job again.
+
+        Needs no body. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a job in another state.
+        """
+        with connection() as conn:
+            return produce.retry(conn, job_id)

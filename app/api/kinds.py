@@ -1,0 +1,31 @@
+"""The kinds of job that can be enqueued here."""
+
+from __future__ import annotations
+
+from flask.views import MethodView
+
+from app.api.openapi import payload_schema
+from app.api.reading import Blueprint
+from app.api.response_schemas import KindResponse
+from app.api.service import service
+from app.domain.job import Json
+
+blp = Blueprint("kinds", __name__, description="What can be enqueued.")
+
+
+@blp.route("/kinds")
+class Kinds(MethodView):
+    """Every registered kind."""
+
+    @blp.response(200, KindResponse(many=True), description="Every kind, by name.")
+    def get(self) -> list[Json]:
+        """List the kinds, each with the JSON schema of its payload."""
+        return [
+            {
+                "kind": kind.name,
+                "payload_schema": payload_schema(kind),
+                "timeout_seconds": kind.timeout,
+                "retry": {"base_seconds": kind.retry.base, "cap_seconds": kind.retry.cap},
+            }
+            for kind in service().kinds.values()
+        ]

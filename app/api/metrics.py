@@ -1,0 +1,161 @@
+"""What Prometheus reads: this service's requests, summed over its processes, and the state of the queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import cast
+
+from flask import Flask, Request, Response, current_app, request
+from flask.views import MethodView
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.values import ValueClass
+from prometheus_flask_exporter import PrometheusMetrics
+
+from app.api.openapi import fails
+from app.api.reading import Blueprint
+from app.api.service import connection
+from app.domain.errors import DatabaseUnavailable, SchemaMismatch
+from app.queue import produce
+from app.queue.produce import Overview
+
+# Several Prometheus servers, and several of our processes, ask; the database answers once in this time.
+OVERVIEW_SECONDS = 5.0
+METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
+
+blp = Blueprint("metrics", __name__)
+
+# When each series began: a line more for each line.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Requests(PrometheusMetrics):  # type: ignore[misc]
+    """Counts and times requests; a process that has gone leaves no series of its own behind."""
+
+    def info(self, *_: object, **__: object) -> None:
+        """Not exported: under several processes it would be a series for each that ever lived."""
+
+
+class Queues(Collector):
+    """The state of the queues and the workers, from the database, at most once in 5 s."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: Overview | None = None
+        self._expires = 0.0
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges; when the database is away, only that it is."""
+        known = self._overview()
+        yield GaugeMetricFamily("haulier_database_up", "Whether the database answers.", value=float(known is not None))
+        if known is None:
+            return
+        jobs = GaugeMetricFamily("haulier_jobs", "Live jobs.", labels=["queue", "status"])
+        oldest = GaugeMetricFamily(
+            "haulier_oldest_due_job_seconds",
+            "How long the oldest due job has waited; 0: none is due.",
+            labels=["queue"],
+        )
+        waits: dict[str, float] = {}
+        for depth in known.depths:
+            jobs.add_metric([depth.queue, depth.status], depth.jobs)
+            waits[depth.queue] = max(waits.get(depth.queue, 0.0), depth.oldest_due_seconds or 0.0)
+        for queue, seconds in waits.items():
+            oldest.add_metric([queue], seconds)
+        yield jobs
+        yield oldest
+        yield GaugeMetricFamily("haulier_workers", "Workers that beat within their lease.", value=known.workers)
+        if known.oldest_beat_seconds is not None:
+            yield GaugeMetricFamily(
+                "haulier_oldest_beat_seconds",
+                "How long ago the quietest worker last beat.",
+                value=known.oldest_beat_seconds,
+            )
+        yield GaugeMetricFamily(
+            "haulier_history_days_ahead",
+            "For how many days there is a history partition; at 0 nothing can settle.",
+            value=known.history_days_ahead,
+        )
+
+    def _overview(self) -> Overview | None:
+        with self._lock:
+            if time.monotonic() >= self._expires:
+                self._known = self._ask()
+                self._expires = time.monotonic() + OVERVIEW_SECONDS
+            return self._known
+
+    def _ask(self) -> Overview | None:
+        try:
+            with connection() as conn:
+                return produce.overview(conn)
+        except (DatabaseUnavailable, SchemaMismatch):
+            return None
+
+
+class Exposition:
+    """What one application exposes."""
+
+    def __init__(self) -> None:
+        self.requests = CollectorRegistry()
+        self.queues = Queues()
+
+    def render(self, accept: str | None) -> tuple[bytes, str]:
+        """Return the text and its content type."""
+        registry = CollectorRegistry()
+        # Under gunicorn, whose processes keep their counts in files of one folder.
+        if ValueClass._multiprocess:
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        else:
+            registry.register(cast(Collector, _Of(self.requests)))
+        registry.register(self.queues)
+        encode, content_type = choose_encoder(accept or "")
+        return encode(registry), content_type
+
+
+class _Of(Collector):
+    """A whole registry as one collector of another."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._registry.collect()
+
+
+def url_rule(of: Request) -> str:
+    """Return the route, never the path: a label has few values."""
+    return of.url_rule.rule if of.url_rule else "none"
+
+
+def register(app: Flask) -> None:
+    """Count this application's requests."""
+    exposition = app.extensions["haulier_metrics"] = Exposition()
+    app.before_request(_skip_strange_methods)
+    Requests(app, path=None, group_by=url_rule, registry=exposition.requests)
+
+
+def _skip_strange_methods() -> None:
+    # Anyone may invent methods, and each would be a series for ever.
+    if request.method not in METHODS:
+        request.prom_do_not_track = True  # type: ignore[attr-defined]
+
+
+@blp.route("/metrics", tags=["ops"])
+class MetricsView(MethodView):
+    """The metrics of the service."""
+
+    @fails(blp)
+    @blp.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus text.")
+    def get(self) -> Response:
+        """Read the metrics.
+
+        Requests of all processes, depth of the queues, age of the oldest due job, workers and their heartbeats.
+        """
+        exposition: Exposition = current_app.extensions["haulier_metrics"]
+        text, content_type = exposition.render(request.headers.get("Accept"))
+        return Response(text, content_type=content_type)

@@ -1,0 +1,291 @@
+"""The OpenAPI document: what flask-smorest cannot find in the views, because it depends on the kinds or is shared."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from flask import Flask, Response
+from flask_smorest import Api as SmorestApi
+from marshmallow import Schema, fields
+from werkzeug.exceptions import HTTPException
+
+from app import __version__
+from app.api import errors
+from app.api.response_schemas import Answer, ErrorBody, JobError
+from app.api.service import Service
+from app.api.strict_json import LEAST_INTEGER, MOST_INTEGER
+from app.domain.job import NAME_PATTERN, JobStatus, Json
+from app.kinds import Kind
+from app.kinds.payload import TEXT
+
+View = TypeVar("View")
+
+OPENAPI_VERSION = "3.1.0"
+JSON_TYPE = "application/json"
+
+LOCATION = {"Location": {"description": "The job's path.", "schema": {"type": "string", "format": "uri-reference"}}}
+REPLAYED = {
+    "Idempotent-Replayed": {
+        "description": "`true`: nothing was enqueued, this is the job that the key stands for.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
+RETRY_AFTER = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
+NEXT_LINK = {"Link": {"description": '`</jobs?…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
+NEXT_CURSOR = {
+    "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
+}
+REQUEST_ID = {"X-Request-Id": {"description": "The id sent along, or one made here.", "schema": {"type": "string"}}}
+
+JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
+CREATE_JOB_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JOB_REQUEST}}}
+
+# JSON as strict_json takes it.
+ANY_JSON: dict[str, Json] = {
+    "description": "Any JSON: integers of at most 64 bits, no NUL in strings.",
+    "anyOf": [
+        {"type": ["null", "boolean"]},
+        {"type": "integer", "minimum": LEAST_INTEGER, "maximum": MOST_INTEGER},
+        {"type": "number", "not": {"type": "integer"}},
+        {"type": "string", "pattern": TEXT},
+        {"type": "array", "items": {"$ref": "#/components/schemas/AnyJson"}},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT},
+            "additionalProperties": {"$ref": "#/components/schemas/AnyJson"},
+        },
+    ],
+}
+
+# A time and a delay at once, null counting as absent.
+BOTH_TIMES = {
+    "required": ["run_at", "delay_seconds"],
+    "properties": {"run_at": {"type": "string"}, "delay_seconds": {"type": "number"}},
+}
+
+DESCRIPTION = """\
+Durable background jobs over HTTP, on the Postgres you already run.
+
+`201` means that the job is committed. It then runs **at least once**: make handlers idempotent. `null` counts as
+absent in every optional field of a request; unknown fields are refused.
+
+### Where this differs on purpose from the system it follows
+
+| here | there |
+|---|---|
+| An unknown field in the body is refused, 422 | ignored |
+| The same idempotency key with another request is refused, 422 | 200 with the first job |
+| `/health` answers 503 while the database is away | 500 |
+| OpenAPI 3.1 | 3.0 |
+| `POST /jobs/{id}/retry` brings failed and cancelled jobs back | nothing leaves a final state |
+| The kinds do real work unless `EXECUTOR=simulated` | simulated work only |
+| A dead worker's jobs are taken over within 45 s, by its heartbeat | after 5 min, at a worker's start |
+| Decorrelated jitter keeps the previous sleep | a stateless stand-in |
+"""
+
+# Status, name, message and, for 422, details of an example for each error.
+ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
+    (400, "malformed", "the body is not JSON: Expecting value, at line 1, column 10", None),
+    (404, "not_found", "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11 not found", None),
+    (405, "method_not_allowed", "method not allowed", None),
+    (
+        409,
+        "conflict",
+        "invalid state transition for job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11: cannot cancel when status=succeeded",
+        None,
+    ),
+    (413, "too_large", "the body may be 1048576 bytes long", None),
+    (
+        415,
+        "unsupported_media_type",
+        "the body's Content-Type must be application/json, in UTF-8 and not compressed",
+        None,
+    ),
+    (
+        422,
+        "validation",
+        "the request does not fit: payload.to: Missing data for required field.",
+        {"payload": {"to": ["Missing data for required field."]}},
+    ),
+    (
+        422,
+        "idempotency_mismatch",
+        "The idempotency key stands for another request.",
+        {"idempotency_key": ["Stands for another request."]},
+    ),
+    (500, "internal", "internal server error", None),
+    (503, "unavailable", "The database cannot be reached.", None),
+]
+
+
+class Api(SmorestApi):  # type: ignore[misc]
+    """flask-smorest, with our errors."""
+
+    ERROR_SCHEMA = ErrorBody
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """Answer as every error is answered."""
+        return errors.answer_http(error)
+
+    def _register_etag_headers(self) -> None:
+        """Not documented: this API has no ETags."""
+
+    def _register_pagination_header(self) -> None:
+        """Not documented: this API pages by cursor."""
+
+    def _register_responses(self) -> None:
+        for status in sorted({status for status, *_ in ERROR_EXAMPLES}):
+            shown = [example for example in ERROR_EXAMPLES if example[0] == status]
+            slugs = " or ".join(f"`{slug}`" for _, slug, _, _ in shown)
+            response: dict[str, Json] = {
+                "description": f"{HTTPStatus(status).phrase}: {slugs}.",
+                "content": {
+                    JSON_TYPE: {
+                        "schema": {"$ref": "#/components/schemas/ErrorBody"},
+                        "examples": {slug: {"value": _error_body(slug, *rest)} for _, slug, *rest in shown},
+                    }
+                },
+            }
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                response["headers"] = RETRY_AFTER
+            self.spec.components.response(HTTPStatus(status).name, response, lazy=True)
+
+
+def _error_body(slug: str, message: str, details: Json) -> Json:
+    body = {"error": slug, "message": message, "request_id": "2f1c6c1e8b7d4e0f9a3b5c7d9e1f3a5b"}
+    return body if details is None else {**body, "details": details}
+
+
+def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
+    """Document that a view may answer with these errors, and with 500."""
+    # Not alt_response for each: every one would wrap the view once more.
+    documented: Callable[[View], View] = blp.doc(
+        responses={status: HTTPStatus(status).name for status in (*statuses, 500)}
+    )
+    return documented
+
+
+def make_api(app: Flask, service: Service) -> Api:
+    """Return the application's API, its document holding what depends on the kinds."""
+    app.config.update(API_TITLE="Haulier", API_VERSION=__version__, OPENAPI_VERSION=OPENAPI_VERSION)
+    plugin = MarshmallowPlugin(schema_name_resolver=_resolver(service.kinds))
+    api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
+    assert plugin.converter is not None
+    plugin.converter.add_attribute_function(_component)  # type: ignore[no-untyped-call]
+    schemas = api.spec.components.schema
+    schemas("AnyJson", ANY_JSON)
+    schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7, made by the database."})
+    schemas(
+        "JobKind",
+        {
+            "type": "string",
+            "pattern": NAME_PATTERN,
+            "description": "Known here: " + ", ".join(f"`{name}`" for name in service.kinds) + ".",
+        },
+    )
+    schemas("JobStatus", {"type": "string", "enum": [str(status) for status in JobStatus]})
+    schemas("ErrorBody", schema=ErrorBody)
+    schemas("JobError", schema=JobError)
+    mapping = {}
+    for kind, schema in service.create_job.by_kind.items():
+        name = _unused(api, type(schema).__name__)
+        schemas(name, schema=schema)
+        mapping[kind] = f"#/components/schemas/{name}"
+    schemas(
+        "CreateJobRequest",
+        {
+            "oneOf": [{"$ref": reference} for reference in mapping.values()],
+            "discriminator": {"propertyName": "kind", "mapping": mapping},
+            "not": BOTH_TIMES,
+        },
+    )
+    return api
+
+
+def document(api: Api, service: Service) -> bytes:
+    """Return the OpenAPI document as JSON; what it says depends only on the kinds."""
+    told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
+    body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
+    body["examples"] = examples(service.kinds)
+    answers = list(told["components"]["responses"].values())
+    for path in told["paths"].values():
+        for operation in (each for name, each in path.items() if name != "parameters"):
+            answers += [answer for answer in operation["responses"].values() if "$ref" not in answer]
+    for answer in answers:
+        answer.setdefault("headers", {}).update(REQUEST_ID)
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def examples(kinds: Mapping[str, Kind]) -> dict[str, Json]:
+    """Return a named request for each kind whose payload's required fields have examples, and one with options."""
+    found: dict[str, Json] = {}
+    for kind in kinds.values():
+        payload = _example_payload(kind.schema)
+        if payload is not None:
+            found[kind.name] = {"summary": f"A {kind.name} job", "value": {"kind": kind.name, "payload": payload}}
+    if first := next(iter(found.values()), None):
+        options = {"queue": "nightly", "priority": 10, "delay_seconds": 60, "max_attempts": 5, "timeout_seconds": 30}
+        found["with_options"] = {"summary": "Every option", "value": {**first["value"], **options}}
+    return found
+
+
+def _example_payload(schema: Schema) -> Json:
+    payload = {}
+    for name, field in schema.fields.items():
+        if field.required:
+            if not field.metadata.get("examples"):
+                return None
+            payload[field.data_key or name] = field.metadata["examples"][0]
+    return payload
+
+
+def payload_schema(kind: Kind) -> dict[str, Json]:
+    """Return the JSON schema of the kind's payload, whole, with nothing outside it referred to."""
+    plugin = MarshmallowPlugin(schema_name_resolver=lambda _: "")
+    APISpec("", "", OPENAPI_VERSION, plugins=[plugin])
+    assert plugin.converter is not None
+    found: dict[str, Json] = plugin.converter.schema2jsonschema(kind.schema)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _resolver(kinds: Mapping[str, Kind]) -> Callable[[Any], str]:
+    """Name the schemas: a payload after its kind, any other after its class."""
+    names: dict[type, str] = {}
+    for kind in kinds.values():
+        name = "".join(word.capitalize() for word in re.split(r"[_.-]", kind.name)) + "Payload"
+        # Two kinds may differ only in what stands between the words.
+        while name in names.values():
+            name += "_"
+        names.setdefault(type(kind.schema), name)
+
+    def resolve(schema: Any) -> str:
+        owner = schema if isinstance(schema, type) else type(schema)
+        return names.get(owner, owner.__name__)
+
+    return resolve
+
+
+def _unused(api: Api, name: str) -> str:
+    while name in api.spec.components.schemas:
+        name += "_"
+    return name
+
+
+def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
+    """Refer to a shared component where a field says that it is one."""
+    name = field.metadata.get("x-component")
+    # Any JSON in a request; what we answer may hold what handlers and plain INSERTs have made.
+    if name is None and type(field) is fields.Raw and "type" not in ret and not isinstance(field.parent, Answer):
+        name = "AnyJson"
+    if name is None:
+        return {}
+    kept: dict[str, Json] = {key: ret[key] for key in ("description", "examples") if key in ret}
+    ret.clear()
+    return kept | {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,87 @@
+"""Reading requests: the body's type, length and JSON, and the query; one parser of ours feeds webargs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import marshmallow
+from flask import Request
+from flask_smorest import Blueprint as SmorestBlueprint
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.api.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
+from app.api.strict_json import parse
+from app.domain.job import Json
+
+MAX_BODY_BYTES = 1024 * 1024
+MAX_PAYLOAD_BYTES = 256 * 1024
+JSON_TYPE = "application/json"
+
+
+def body_type(request: Request, *types: str) -> str:
+    """Return which of these types the body says it is. Raises: UnsupportedMediaType."""
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    if request.mimetype not in types or charset not in ("utf-8", "utf8") or encoding != "identity":
+        raise UnsupportedMediaType(f"the body's Content-Type must be {' or '.join(types)}, in UTF-8 and not compressed")
+    return request.mimetype
+
+
+def body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
+    """Return the body. Raises: TooLarge, without reading further; Malformed for one that breaks off."""
+    # One more than may be, since werkzeug cuts a chunked body off at its limit without a word.
+    request.max_content_length = most + 1
+    try:
+        read = request.get_data(cache=False)
+    except RequestEntityTooLarge:
+        raise _too_large(most) from None
+    # WSGI does not say what a server's stream raises, and gunicorn has a dozen errors for chunks alone.
+    except Exception as error:
+        raise Malformed(f"the body broke off: {error}") from None
+    if len(read) > most:
+        raise _too_large(most)
+    return read
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"the body may be {most} bytes long")
+
+
+def check_payload_size(payload: Json) -> None:
+    """Return if the payload, as compact JSON in UTF-8 however it was written, is not too long. Raises: TooLarge."""
+    size = len(json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > MAX_PAYLOAD_BYTES:
+        raise TooLarge(f"payload is {size} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}")
+
+
+class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
+    """webargs over our own readers: it refuses what it does not know, and details begin at the input itself."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": marshmallow.RAISE}
+
+    def load_json(self, req: Request, schema: marshmallow.Schema) -> Json:
+        """Return the body's JSON."""
+        body_type(req, JSON_TYPE)
+        return parse(body(req))
+
+    def load_querystring(self, req: Request, schema: marshmallow.Schema) -> dict[str, str]:
+        """Return the query's parameters. Raises: ValidationError for one given twice."""
+        repeated = {name: ["Given more than once."] for name, values in req.args.lists() if len(values) > 1}
+        if repeated:
+            raise marshmallow.ValidationError(repeated)
+        return dict(req.args.items())
+
+    def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:
+        """Raise what our error table knows."""
+        # webargs has put the messages under the name of the place they come from.
+        assert isinstance(error.messages, dict)
+        [details] = error.messages.values()
+        raise Invalid(details if isinstance(details, dict) else {"_schema": details}) from None
+
+
+class Blueprint(SmorestBlueprint):  # type: ignore[misc]
+    """A resource's views, documented; its arguments are read by our parser."""
+
+    ARGUMENTS_PARSER = Parser()

@@ -1,0 +1,212 @@
+"""The shapes of requests. They parse, and ask nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from marshmallow import RAISE, Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from app.api.cursor import CURSOR_PATTERN
+from app.api.fields import BAD_KEY, KEY_PATTERN, TIME_PATTERN, Cursor, Key, Number, QueryInteger, Time, about, name
+from app.domain.job import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_QUEUE,
+    MAX_DELAY_SECONDS,
+    MAX_MAX_ATTEMPTS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT_SECONDS,
+    MIN_PRIORITY,
+    NAME_PATTERN,
+    JobStatus,
+    Json,
+    NewJob,
+)
+from app.kinds import Kind, PayloadSchema
+from app.kinds.payload import Pattern
+
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+MAX_OFFSET = 2**31 - 1
+
+
+class JobOptions(PayloadSchema):
+    """What every request for a job may say, whatever its kind; null counts as absent."""
+
+    class Meta:
+        unknown = RAISE
+        # One class a kind is made for each application; marshmallow need not find them by name.
+        register = False
+
+    max_attempts = fields.Integer(
+        strict=True,
+        load_default=DEFAULT_MAX_ATTEMPTS,
+        validate=validate.Range(1, MAX_MAX_ATTEMPTS),
+        metadata=about("How many attempts may fail before the job has."),
+    )
+    idempotency_key = fields.String(
+        validate=Pattern(KEY_PATTERN, BAD_KEY),
+        metadata=about("As the header Idempotency-Key, which goes before it."),
+    )
+    queue = name(load_default=DEFAULT_QUEUE, metadata=about("The queue that the job waits in."))
+    priority = fields.Integer(
+        strict=True,
+        load_default=0,
+        validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY),
+        metadata=about("Higher runs first."),
+    )
+    run_at = Time(
+        metadata=about(
+            "Not before this time; one that has passed counts as now. Not beside `delay_seconds`.",
+            type="string",
+            format="date-time",
+            pattern=TIME_PATTERN,
+        )
+    )
+    delay_seconds = Number(
+        validate=validate.Range(0, MAX_DELAY_SECONDS),
+        metadata=about("Not before so many seconds from now. Not beside `run_at`."),
+    )
+    timeout_seconds = fields.Integer(
+        strict=True,
+        validate=validate.Range(1, MAX_TIMEOUT_SECONDS),
+        metadata=about("How long an attempt may run; absent: the kind's own. A timeout is a failed attempt."),
+    )
+
+    @validates_schema
+    def _one_time(self, data: Mapping[str, Any], **_: object) -> None:
+        if "run_at" in data and "delay_seconds" in data:
+            raise ValidationError("Give run_at or delay_seconds, not both.", "delay_seconds")
+
+
+class CreateJob(JobOptions):
+    """A request for a job of one kind. Loads as a NewJob."""
+
+    class Meta(JobOptions.Meta):
+        pass
+
+    @post_load(pass_original=True)
+    def _new_job(self, data: dict[str, Any], original: dict[str, Json], **_: object) -> NewJob:
+        delay = data.pop("delay_seconds", None)
+        # Kept as it was given: what the client reads back is what it sent, and a run applies the kind's defaults anew.
+        given = {**data, "payload": original["payload"], "parsed_payload": data["payload"]}
+        return NewJob(**given, delay=timedelta(seconds=delay) if delay else None)
+
+
+class CreateUnknownJob(CreateJob):
+    """A request for a job of no known kind: the rest of it is checked, so that one answer names every fault."""
+
+    class Meta(CreateJob.Meta):
+        pass
+
+    payload = fields.Dict(required=True)
+
+
+def create_job_schema(kind: Kind) -> Schema:
+    """Return the schema of a request for a job of this kind."""
+    words = "".join(word.capitalize() for word in re.split(r"[_.-]", kind.name))
+    own = {
+        "kind": fields.String(required=True, validate=validate.Equal(kind.name)),
+        "payload": fields.Nested(kind.schema, required=True),
+        "Meta": type("Meta", (CreateJob.Meta,), {}),
+    }
+    made: Schema = type(f"Create{words}Job", (CreateJob,), own)()
+    return made
+
+
+class Unknown(validate.Validator):
+    """Says of a kind that it is not known, and which are."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.known = ", ".join(known) or "none"
+
+    def __call__(self, value: str) -> NoReturn:
+        """Raise: ValidationError."""
+        # What is no name may be a mebibyte of anything.
+        shown = f"kind {value!r}" if re.fullmatch(NAME_PATTERN, value) else "such kind"
+        raise ValidationError(f"There is no {shown} here. Known: {self.known}.")
+
+
+class CreateJobRequest(Schema):
+    """A request for a job of any known kind: hands it to the schema of its kind."""
+
+    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+        super().__init__()
+        self.by_kind = {known: create_job_schema(kind) for known, kind in kinds.items()}
+        unknown = Unknown(self.by_kind)
+        fallback = type(
+            "CreateUnknownJob", (CreateUnknownJob,), {"kind": fields.String(required=True, validate=unknown)}
+        )
+        self._fallback: Schema = fallback()
+
+    def load(self, data: Any, **_: Any) -> NewJob:
+        """Return the NewJob. Raises: marshmallow's ValidationError."""
+        if not isinstance(data, dict):
+            raise ValidationError("Must be a JSON object.")
+        kind = data.get("kind")
+        schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
+        job: NewJob = schema.load(data)
+        return job
+
+
+class IdempotencyHeader(Schema):
+    """The header that makes a POST safe to repeat."""
+
+    idempotency_key = Key(
+        data_key="Idempotency-Key",
+        validate=Pattern(KEY_PATTERN, BAD_KEY),
+        metadata=about(
+            "1 to 255 visible ASCII characters, such as `order-4711-receipt`. The same key and request again give the"
+            " job that the first made.",
+            pattern=r'^(?!""$)[!-~]{1,255}$',
+        ),
+    )
+
+
+class ListJobs(Schema):
+    """Which jobs to list."""
+
+    status = fields.Enum(JobStatus, by_value=True, metadata=about("Only jobs in this state."))
+    kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
+    queue = name(metadata=about("Only jobs of this queue."))
+    created_after = Time(
+        metadata=about("Only jobs created later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
+    created_before = Time(
+        metadata=about("Only jobs created before this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
+    limit = QueryInteger(
+        1,
+        MAX_LIMIT,
+        clamped=True,
+        load_default=DEFAULT_LIMIT,
+        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
+    )
+    offset = QueryInteger(
+        0,
+        MAX_OFFSET,
+        metadata=about(
+            "How many to skip; `cursor` is faster and does not slip.", type="integer", minimum=0, maximum=MAX_OFFSET
+        ),
+    )
+    cursor = Cursor(
+        metadata=about(
+            "The header Next-Cursor of the page before. Not beside `offset`.", type="string", pattern=CURSOR_PATTERN
+        )
+    )
+
+    @validates_schema
+    def _one_way(self, data: Mapping[str, Any], **_: object) -> None:
+        if "offset" in data and "cursor" in data:
+            raise ValidationError("Give offset or cursor, not both.", "cursor")
+
+
+class BatchOptions(Schema):
+    """How a batch is taken."""
+
+    atomic = fields.String(
+        load_default="true",
+        validate=validate.OneOf(["true", "false"]),
+        metadata=about("`true`: all or nothing. `false`: each job by itself."),
+    )

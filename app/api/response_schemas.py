@@ -1,0 +1,142 @@
+"""The shapes of responses. They print, and ask nobody."""
+
+from __future__ import annotations
+
+from marshmallow import EXCLUDE, Schema, fields, validate
+
+from app.api.fields import Time, about
+
+
+class Answer(Schema):
+    """What we say. A later release may say more, and a client must not mind."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class JobError(Answer):
+    """One failed attempt."""
+
+    attempt = fields.Integer(required=True)
+    at = fields.String(required=True, metadata={"format": "date-time"})
+    error = fields.String(required=True)
+
+
+def _time(description: str, *, nullable: bool = False) -> Time:
+    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
+
+
+class JobResponse(Answer):
+    """A job, live or finished."""
+
+    id = fields.UUID(required=True, metadata={"x-component": "JobId"})
+    kind = fields.String(required=True, metadata={"x-component": "JobKind"})
+    status = fields.String(required=True, metadata={"x-component": "JobStatus"})
+    attempts = fields.Integer(
+        required=True, metadata=about("Charged attempts: 1 during and after a first run.", minimum=0)
+    )
+    max_attempts = fields.Integer(required=True, metadata=about("A failed run with `attempts` this high is final."))
+    last_error = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about("Of the last failed attempt, at most 4 KiB; kept after a success."),
+    )
+    payload = fields.Raw(required=True, metadata=about("As it was given.", type="object"))
+    run_at = _time("When the job is or was due.")
+    created_at = _time("When the job was accepted.")
+    updated_at = _time("When the job last changed.")
+    idempotency_key = fields.String(required=True, allow_none=True)
+    queue = fields.String(required=True)
+    priority = fields.Integer(required=True)
+    timeout_seconds = fields.Integer(required=True, allow_none=True, metadata=about("Null: the kind's own."))
+    cancel_requested = fields.Boolean(required=True)
+    started_at = _time("When the last attempt began.", nullable=True)
+    finished_at = _time("When the job ended.", nullable=True)
+    result = fields.Raw(required=True, metadata=about("What the handler returned: any JSON, at most 64 KiB."))
+    errors = fields.Raw(
+        required=True,
+        metadata=about(
+            "The last 20 failed attempts, oldest first.", type="array", items={"$ref": "#/components/schemas/JobError"}
+        ),
+    )
+
+
+class CancelResponse(Answer):
+    """What a cancel did."""
+
+    status = fields.String(
+        required=True,
+        validate=validate.OneOf(["cancelled", "pending"]),
+        metadata=about("`cancelled`: it will not run. `pending`: it is running and was asked to stop."),
+    )
+    job_id = fields.UUID(required=True, metadata={"x-component": "JobId"})
+
+
+class BatchItem(Answer):
+    """One job of a batch that was stored."""
+
+    index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
+    id = fields.UUID(required=True, metadata={"x-component": "JobId"})
+    replayed = fields.Boolean(required=True, metadata=about("Its idempotency key was known: this is the job of then."))
+
+
+class BatchResponse(Answer):
+    """What an atomic batch did."""
+
+    created = fields.Integer(required=True)
+    replayed = fields.Integer(required=True)
+    jobs = fields.List(fields.Nested(BatchItem), required=True)
+
+
+class BatchOutcome(Answer):
+    """What became of one job of a batch that is not atomic: an id, or an error."""
+
+    index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
+    status = fields.Integer(required=True, metadata=about("As POST /jobs would have answered."))
+    id = fields.UUID(metadata={"x-component": "JobId"})
+    error = fields.String()
+    message = fields.String()
+    details = fields.Raw(metadata={"type": "object"})
+
+
+class BatchOutcomes(Answer):
+    """What a batch that is not atomic did."""
+
+    items = fields.List(fields.Nested(BatchOutcome), required=True)
+
+
+class RetryRule(Answer):
+    """Decorrelated jitter: each wait is drawn from base to three times the last one, and is at most cap."""
+
+    base_seconds = fields.Float(required=True)
+    cap_seconds = fields.Float(required=True)
+
+
+class KindResponse(Answer):
+    """A kind of job that can be enqueued here."""
+
+    kind = fields.String(required=True, metadata={"x-component": "JobKind"})
+    payload_schema = fields.Raw(required=True, metadata=about("JSON Schema of the payload.", type="object"))
+    timeout_seconds = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata=about("How long an attempt may run unless the job says; null: for ever."),
+    )
+    retry = fields.Nested(RetryRule, required=True)
+
+
+class HealthResponse(Answer):
+    """All is well."""
+
+    status = fields.String(required=True, validate=validate.Equal("ok"))
+
+
+class ErrorBody(Answer):
+    """Every error of this API."""
+
+    error = fields.String(required=True, metadata=about("What kind of error, for programs.", example="not_found"))
+    message = fields.String(required=True, metadata=about("One sentence, for people."))
+    details = fields.Raw(
+        metadata=about("On 422: the input's own shape, with a list of sentences at each fault.", type="object")
+    )
+    request_id = fields.String(required=True, metadata=about("As the header X-Request-Id and in the service's log."))

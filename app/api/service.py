@@ -1,0 +1,63 @@
+"""What the views of one application share: its settings, its kinds and its database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from app.api.request_schemas import CreateJobRequest
+from app.config import Config
+from app.kinds import Kind
+from app.queue.connection import Connection, Database
+from app.queue.migrate import check_schema
+
+log = logging.getLogger(__name__)
+
+
+class CheckedDatabase:
+    """The database, once it is known to hold a schema that fits; connections are opened by the thread that asks."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._fits = False
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Give this thread's connection. Raises: DatabaseUnavailable; SchemaMismatch."""
+        with self._database.connection() as conn:
+            # gunicorn.conf.py has looked already, unless the database was away then.
+            if not self._fits:
+                check_schema(conn)
+                self._fits = True
+            yield conn
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        self._database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One application's parts."""
+
+    config: Config
+    kinds: dict[str, Kind]
+    create_job: CreateJobRequest
+    database: CheckedDatabase
+
+
+def service() -> Service:
+    """Return the parts of the application that is answering."""
+    return cast(Service, current_app.extensions["haulier"])
+
+
+@contextmanager
+def connection() -> Iterator[Connection]:
+    """Give this thread's connection to the application's database. Raises: DatabaseUnavailable; SchemaMismatch."""
+    with service().database.connection() as conn:
+        yield conn

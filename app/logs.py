@@ -1,0 +1,145 @@
+"""Logging, the same for the web and the worker: one record after another to stdout, as text or as JSON lines.
+
+A record is at most 8 KB long, is flushed at once, and carries what it belongs to: the request, or the job's id, kind
+and attempt. Those come from `extra={"job_id": …}` of the call, or from `bound(request_id=…)` around it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime
+from typing import TextIO
+
+MAX_BYTES = 8192
+FIELDS = ("request_id", "job_id", "kind", "attempt")
+
+_bound: ContextVar[dict[str, object] | None] = ContextVar("haulier_log_fields", default=None)
+
+# What would begin a new line or move the cursor in the reader's terminal.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^@\s]+@")
+
+
+def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
+    """Send every record from this level on to stdout, as "text" or "json". Safe to call again."""
+    stream = stream or sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        # A character that the stream's encoding lacks must not cost the record.
+        stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(True)
+
+
+@contextmanager
+def bound(**fields: object) -> Iterator[None]:
+    """Give every record of this thread these fields, until the block ends."""
+    token = bind(**fields)
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def bind(**fields: object) -> Token[dict[str, object] | None]:
+    """Give every record of this thread these fields, until others are bound; `bind()` takes them away."""
+    return _bound.set(fields)
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return what the record belongs to; what the call itself says goes before what is bound."""
+    around = _bound.get() or {}
+    found = ((name, getattr(record, name, around.get(name))) for name in FIELDS)
+    return {name: value for name, value in found if value is not None}
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-24T09:30:00.123Z INFO app.api: GET /jobs 200 in 3 ms request_id=…`; a traceback follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line, and its traceback as further lines that begin with spaces."""
+        belongs = "".join(f" {name}={_shown(_short(value))}" for name, value in fields_of(record).items())
+        head = f"{_time(record)} {record.levelname} {record.name}: "
+        line = head + _cut(_shown(_cut(_message(record), 4000)), 4000) + belongs
+        trace = _traceback(record)
+        if trace:
+            room = MAX_BYTES - 16 - len(line.encode("utf-8", "backslashreplace"))
+            line += "\n" + _cut_front("\n".join("    " + _shown(each) for each in trace.splitlines()), max(room, 0))
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, message, what it belongs to, and traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        message, trace = _message(record), _traceback(record)
+        line = ""
+        # Escapes make text longer by a factor that only writing it tells.
+        for room in (MAX_BYTES, 3800, 1200, 400):
+            shown: dict[str, object] = {
+                "time": _time(record),
+                "level": record.levelname,
+                "logger": record.name,
+                "message": _cut(message, room),
+                **{name: _short(value) for name, value in fields_of(record).items()},
+            }
+            if trace:
+                shown["traceback"] = _cut_front(trace, room)
+            line = json.dumps(shown, ensure_ascii=False, default=str)
+            if len(line.encode("utf-8", "backslashreplace")) < MAX_BYTES:
+                break
+        return line
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        message = record.getMessage()
+    except (TypeError, ValueError):
+        message = f"{record.msg} {record.args}"
+    return _redacted(message)
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[0] is None:
+        return ""
+    return _redacted(logging.Formatter().formatException(record.exc_info))
+
+
+def _redacted(text: str) -> str:
+    # A DSN in an error's text holds its password.
+    return _PASSWORD.sub(r"\1***@", text) if "://" in text else text
+
+
+def _short(value: object) -> object:
+    return value if isinstance(value, int) else _cut(str(value), 200)
+
+
+def _shown(value: object) -> str:
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+
+
+def _cut(text: str, size: int) -> str:
+    """Return the text, or its first so many bytes; a mark says that there was more."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    return text if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore") + "…"
+
+
+def _cut_front(text: str, size: int) -> str:
+    """Return the text, or its last so many bytes: a traceback ends with what went wrong."""
+    encoded = text.encode("utf-8", "backslashreplace")
+    return text if len(encoded) <= size else "…" + encoded[len(encoded) - size :].decode("utf-8", "ignore")

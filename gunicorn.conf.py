@@ -1,0 +1,123 @@
+"""gunicorn's settings; it reads this file from the working directory. A reason on each."""
+
+import atexit
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+# Before anything imports prometheus_client, which looks once: the processes' counts are summed from a folder.
+# Private, because whoever can write there writes our metrics. One for each master: SIGHUP reads this file again in
+# the same one, SIGUSR2 in another that runs beside it.
+OWNER = "HAULIER_METRICS_OWNER"
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ or os.environ.get(OWNER, str(os.getpid())) != str(os.getpid()):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="haulier-metrics-")
+    os.environ[OWNER] = str(os.getpid())
+
+from gunicorn.glogging import Logger  # noqa: E402
+from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
+
+from app import logs  # noqa: E402
+from app.config import Config  # noqa: E402
+from app.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
+from app.kinds import load_kinds  # noqa: E402
+from app.queue.connection import close, connect, translated  # noqa: E402
+from app.queue.migrate import check_schema  # noqa: E402
+
+
+@atexit.register
+def _remove_metrics():
+    # gunicorn's children leave through here too.
+    if os.environ.get(OWNER) == str(os.getpid()):
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+
+
+def _stop(error):
+    """End with one line: a worker that found out would be started again and again, with a traceback each time."""
+    sys.exit(f"haulier: {error}")
+
+
+try:
+    settings = Config.from_env()
+    load_kinds(settings)
+except HaulierError as error:
+    _stop(error)
+
+
+class logger_class(Logger):  # gunicorn's name for the setting
+    """gunicorn's own lines in the form of ours; the line of a request is written by the application."""
+
+    def setup(self, cfg):
+        """Send the records to the root logger."""
+        self.cfg = cfg
+        logs.setup(settings.log_format, settings.log_level)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+        self.error_log.setLevel(logging.NOTSET)
+
+    @property
+    def access_log_enabled(self):
+        """Not by gunicorn: it would know neither the request id nor the route."""
+        return False
+
+
+# PORT means that a platform told us, and its router comes from outside; else only this machine may call.
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+# Threads, because a request mostly waits for Postgres; keep-alive and slow clients then cost no process.
+worker_class = "gthread"
+# Two, so that one that dies is not the service; a platform sets WEB_CONCURRENCY by its dyno's memory.
+workers = settings.web_concurrency
+# Each thread holds a connection: 2 x 3, with a worker's 10, fit a plan of 20.
+threads = settings.web_threads
+# Each process loads the application itself, after the fork: no connection can cross one.
+preload_app = False
+# A router keeps idle connections (Heroku's for 90 s) and may send on one that we are closing: we close later.
+keepalive = 95
+# Of the process, not of a request: a thread pool whose main loop is silent this long hangs. A router gives up at 30.
+timeout = 30
+# Below the 30 s after which a platform kills; requests under way finish.
+graceful_timeout = max(1, int(settings.shutdown_seconds))
+# The heartbeat file in memory: on a disk that is slow, a healthy process was killed for not writing it.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+# Off: it is one socket for each user of the machine, and two services would take it from each other.
+control_socket_disable = True
+# Behind a platform's router every request comes from it, at an address not known before; elsewhere nobody's word
+# about the client's address and scheme is taken.
+forwarded_allow_ips = "*" if "DYNO" in os.environ or "RENDER" in os.environ else "127.0.0.1,::1"
+# None: counts of dead processes stay on disk, and every scrape reads them (200 of them: 390 ms).
+max_requests = 0
+
+
+def on_starting(server):
+    """Look at the database, once and before any process is forked; say what an operator should know."""
+    _empty_metrics()
+    try:
+        conn = connect(settings.database_url, application_name="haulier web start")
+        try:
+            with translated():
+                check_schema(conn)
+        finally:
+            close(conn)
+    except DatabaseUnavailable as error:
+        # An outage is no reason not to start: requests answer 503 until it ends, and each process looks again.
+        server.log.warning("the database cannot be reached yet (%s): requests answer 503", error.__cause__ or error)
+    except HaulierError as error:
+        _stop(error)
+    server.log.info("up to %d database connections: %d processes x %d threads", workers * threads, workers, threads)
+    if settings.db_connection_limit and threads >= settings.db_connection_limit:
+        server.log.warning("DB_CONNECTION_LIMIT=%d bounds the threads of a process", settings.db_connection_limit)
+    if not settings.is_loopback:
+        server.log.warning("anyone who reaches %s may enqueue, read and cancel jobs: there are no API keys yet", bind)
+
+
+def _empty_metrics():
+    # Only of use where PROMETHEUS_MULTIPROC_DIR was given: counts that an earlier run has left are not ours.
+    for stale in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
+        stale.unlink(missing_ok=True)
+
+
+def child_exit(server, worker):
+    """Forget the gauges of a process that has gone; its counts stay in the sums."""
+    mark_process_dead(worker.pid)

@@ -1,0 +1,246 @@
+"""gunicorn as the Procfile starts it: when it refuses to start, how it reads bodies, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from app.queue.connection import connect
+from app.queue.migrate import migrate
+from tests.proxy import proxy_to
+
+from .conftest import EMAIL, Server
+
+Run = Callable[..., AbstractContextManager[Server]]
+
+
+def talk(server: Server, request: bytes) -> bytes:
+    """Send these bytes and return what comes back until the server closes."""
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as conn:
+        conn.sendall(request)
+        answer = b""
+        while more := conn.recv(65536):
+            answer += more
+            if b"\r\n\r\n" in answer and b'"request_id"' in answer:
+                break
+        return answer
+
+
+def test_without_database_url_it_ends_with_one_line(run_gunicorn: Run) -> None:
+    with run_gunicorn(None, wait=False) as server:
+        code = server.process.wait(20)
+
+        assert code == 1
+        [line] = server.log.read_text().splitlines()
+        assert line.startswith("haulier: DATABASE_URL is not set")
+
+
+def test_with_a_wrong_setting_it_ends_with_one_line(run_gunicorn: Run, database: str) -> None:
+    with run_gunicorn(database, wait=False, HAULIER_KINDS="no_such_module") as server:
+        code = server.process.wait(20)
+
+        assert code == 1
+        [line] = server.log.read_text().splitlines()
+        assert "no_such_module" in line
+
+
+def test_without_the_schema_it_ends_with_one_line_that_holds_the_command(
+    run_gunicorn: Run, fresh_database: str
+) -> None:
+    with run_gunicorn(fresh_database, wait=False) as server:
+        code = server.process.wait(20)
+
+        lines = [line for line in server.log.read_text().splitlines() if "gunicorn.error" not in line]
+        assert code == 1
+        assert lines == ["haulier: the database holds no Haulier schema: run `python -m app migrate`"]
+
+
+def test_while_the_database_is_away_it_starts_and_serves_once_it_is_back(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    with proxy_to(database) as proxy:
+        proxy.go_away()
+        with run_gunicorn(proxy.url) as server:
+            away = requests.post(f"{server.url}/jobs", json=EMAIL)
+            proxy.come_back()
+            back = requests.post(f"{server.url}/jobs", json=EMAIL)
+
+            assert (away.status_code, away.json()["error"]) == (503, "unavailable")
+            assert back.status_code == 201
+            assert "cannot be reached yet" in server.log.read_text()
+            assert "Traceback" not in server.log.read_text()
+
+
+def test_it_warns_when_it_is_open_to_others_and_only_then(run_gunicorn: Run, database: str, server: Server) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    with run_gunicorn(database, wait=False, API_BIND_ADDR="", PORT=port) as other:
+        requests_retrying(f"http://127.0.0.1:{port}/health/live")
+
+        assert f"anyone who reaches 0.0.0.0:{port} may enqueue" in other.log.read_text()
+    assert "anyone who reaches" not in server.log.read_text()
+
+
+def requests_retrying(url: str) -> requests.Response:
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
+        return session.get(url, timeout=20)
+
+
+def test_a_chunked_body_is_read(server: Server) -> None:
+    parts = [b'{"kind": "summarize_text", ', b'"payload": {"text": "Hi."}}']
+
+    answer = requests.post(f"{server.url}/jobs", data=iter(parts), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 201
+
+
+def test_a_chunked_body_without_end_is_413_after_the_first_mebibyte(server: Server) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    answer = talk(server, head + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20)
+
+    assert b" 413 " in answer.splitlines()[0]
+    assert b'"too_large"' in answer
+
+
+def test_a_body_that_says_it_is_too_long_is_413_before_it_comes(server: Server) -> None:
+    answer = talk(
+        server,
+        b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{",
+    )
+
+    assert b" 413 " in answer.splitlines()[0]
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\nabc\r\n", b"-5\r\nabc\r\n", b"3\r\nabcdef\r\n"])
+def test_a_broken_chunk_is_a_400_and_no_traceback(server: Server, chunk: bytes) -> None:
+    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    before = server.log.read_text()
+
+    answer = talk(server, head + chunk)
+
+    assert b" 400 " in answer.splitlines()[0]
+    assert "Traceback" not in server.log.read_text().removeprefix(before)
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(server: Server, eventually: Callable[..., Any]) -> None:
+    before = server.log.read_text()
+    address = urlsplit(server.url)
+
+    with socket.create_connection((address.hostname, address.port)) as conn:
+        conn.sendall(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+
+    eventually(lambda: "POST /jobs" in server.log.read_text().removeprefix(before))
+    assert "Traceback" not in server.log.read_text()
+    assert "POST /jobs 400" in server.log.read_text().removeprefix(before)
+
+
+def test_its_log_is_json_when_asked_and_a_request_is_one_line(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database, LOG_FORMAT="json") as server:
+        requests.get(f"{server.url}/nowhere%0aX?secret=1", headers={"X-Request-Id": "r-1"})
+        eventually(lambda: "/nowhere" in server.log.read_text())
+
+        records = [json.loads(line) for line in server.log.read_text().splitlines()]
+        [access] = [record for record in records if "/nowhere" in record["message"]]
+        assert access["request_id"] == "r-1"
+        assert re.fullmatch(r"GET /nowhere\nX 404 in [0-9.]+ ms", access["message"])
+        assert all(record["level"] == "INFO" for record in records)
+
+
+def test_sigterm_sent_thrice_to_all_ends_it_after_the_request_under_way(
+    run_gunicorn: Run, database: str, conn: Any, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database) as server, conn.cursor() as cursor, ThreadPoolExecutor(1) as other:
+        job = requests.post(f"{server.url}/jobs", json=EMAIL).headers["Location"]
+        everyone = [server.process.pid, *server.children()]
+        cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
+        answer = other.submit(requests.post, f"{server.url}{job}/cancel")
+        eventually(lambda: is_waited_for(database))
+
+        for _ in range(3):
+            for pid in everyone:
+                os.kill(pid, signal.SIGTERM)
+        cursor.execute("COMMIT")
+
+        assert answer.result(15).status_code == 200
+        assert server.process.wait(15) == 0
+        assert not any(alive(pid) for pid in everyone)
+
+
+def is_waited_for(dsn: str) -> bool:
+    """Tell whether somebody waits for a lock in this database."""
+    with closing(connect(dsn)) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+        return cursor.rowcount > 0
+
+
+def test_its_children_do_not_outlive_a_killed_master(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database) as server:
+        children = server.children()
+        assert len(children) == 2
+
+        server.process.kill()
+
+        eventually(lambda: not any(alive(pid) for pid in children), within=10)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            # A zombie has ended; whoever inherited it has not looked yet.
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_it_opens_no_connection_before_it_forks(run_gunicorn: Run, database: str, conn: Any) -> None:
+    with run_gunicorn(database) as server:
+        for _ in range(20):
+            requests.get(f"{server.url}/health")
+
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT application_name, count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'haulier web%%' GROUP BY 1"
+            )
+            counts = dict(cursor.fetchall())
+    assert "haulier web start" not in counts
+    assert counts["haulier web"] >= 1
+
+
+def test_it_holds_no_more_connections_than_it_said(run_gunicorn: Run, fresh_database: str) -> None:
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+        with run_gunicorn(fresh_database) as server:
+            with ThreadPoolExecutor(40) as others:
+                list(others.map(requests.get, [f"{server.url}/jobs"] * 40))
+            with conn.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name LIKE 'haulier web%'"
+                )
+                [(held,)] = cursor.fetchall()
+
+            assert 1 <= held <= 6
+            assert "up to 6 database connections: 2 processes x 3 threads" in server.log.read_text()

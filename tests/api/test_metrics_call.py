@@ -1,0 +1,116 @@
+"""GET /metrics: right under several processes, and what it says of the queues."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import requests
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg2.extensions import connection as Connection
+
+from app.queue import consume
+
+from .conftest import Server
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    return samples(text)[(name, tuple(sorted(labels.items())))]
+
+
+def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES"
+            " ('a', '{}', 'slow', now() - interval '90 seconds'), ('a', '{}', 'slow', now() - interval '30 seconds'),"
+            " ('a', '{}', 'later', now() + interval '1 hour')"
+        )
+    consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+
+    answer = client.get("/metrics")
+
+    text = answer.text
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert value(text, "haulier_database_up") == 1
+    assert value(text, "haulier_jobs", queue="slow", status="queued") == 2
+    assert 90 <= value(text, "haulier_oldest_due_job_seconds", queue="slow") < 120
+    assert value(text, "haulier_oldest_due_job_seconds", queue="later") == 0
+    assert value(text, "haulier_workers") == 1
+    assert 0 <= value(text, "haulier_oldest_beat_seconds") < 30
+    assert value(text, "haulier_history_days_ahead") >= 7
+
+
+def test_one_question_to_the_database_serves_for_five_seconds(client: FlaskClient, conn: Connection) -> None:
+    client.get("/metrics")
+    with conn.cursor() as cursor:
+        cursor.execute("INSERT INTO haulier.job (kind, payload) VALUES ('a', '{}')")
+
+    text = client.get("/metrics").text
+
+    assert "haulier_jobs{" not in text
+
+
+def test_requests_are_labelled_by_route_and_never_by_what_a_client_invents(client: FlaskClient) -> None:
+    client.get("/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11")
+    client.get("/nowhere/secret")
+    client.open("/jobs", method="FROBNICATE")
+
+    text = client.get("/metrics").text
+
+    name = "flask_http_request_duration_seconds_count"
+    assert value(text, name, method="GET", status="404", url_rule="/jobs/<uuid:job_id>") == 1
+    assert value(text, name, method="GET", status="404", url_rule="none") == 1
+    assert not re.search("0193b1a2|secret|FROBNICATE", text)
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(client: FlaskClient) -> None:
+    answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
+def test_two_processes_give_one_sum_whichever_answers(
+    run_gunicorn: Callable[..., AbstractContextManager[Server]], database: str, eventually: Callable[..., Any]
+) -> None:
+    name, labels = "flask_http_request_total", {"method": "POST", "status": "415"}
+    with run_gunicorn(database) as server:
+        assert len(server.children()) == 2
+
+        # A connection each, since a process keeps its own.
+        for _ in range(60):
+            requests.post(f"{server.url}/jobs", data="x")
+        texts = [requests.get(f"{server.url}/metrics").text for _ in range(10)]
+
+        assert {value(text, name, **labels) for text in texts} == {60.0}
+        assert all("haulier_database_up 1.0" in text for text in texts)
+        assert "pid=" not in texts[0]
+
+
+def test_a_process_that_dies_takes_no_counts_with_it(
+    run_gunicorn: Callable[..., AbstractContextManager[Server]], database: str, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database) as server:
+        for _ in range(20):
+            requests.post(f"{server.url}/jobs", data="x")
+        gone = server.children()
+        for pid in gone:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(server.children()) == 2 and not set(gone) & set(server.children()), within=10)
+
+        text = eventually(lambda: requests.get(f"{server.url}/metrics").text, within=10)
+
+        assert value(text, "flask_http_request_total", method="POST", status="415") == 20

@@ -1,0 +1,190 @@
+"""The OpenAPI document: valid, whole, and true; and Swagger UI's page over it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app import kinds
+from app.config import Config
+
+from .conftest import ROOT
+
+KINDS = {
+    "resize_image": "ResizeImage",
+    "send_email": "SendEmail",
+    "summarize_text": "SummarizeText",
+    "webhook_delivery": "WebhookDelivery",
+}
+
+
+@pytest.fixture
+def document(client: FlaskClient) -> dict[str, Any]:
+    """Give the document."""
+    found: dict[str, Any] = client.get("/api-docs/openapi.json").get_json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    }
+
+
+def test_it_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    errors = list(OpenAPIV31SpecValidator(document).iter_errors())
+
+    assert document["openapi"] == "3.1.0"
+    assert errors == []
+
+
+def test_it_names_every_call(document: dict[str, Any]) -> None:
+    assert set(operations(document)) == {
+        "POST /jobs",
+        "GET /jobs",
+        "POST /jobs/batch",
+        "GET /jobs/{job_id}",
+        "POST /jobs/{job_id}/cancel",
+        "POST /jobs/{job_id}/retry",
+        "GET /kinds",
+        "GET /health",
+        "GET /health/live",
+        "GET /metrics",
+    }
+
+
+def test_it_has_the_names_that_clients_know(document: dict[str, Any]) -> None:
+    names = {"CreateJobRequest", "JobResponse", "CancelResponse", "HealthResponse", "ErrorBody"}
+    names |= {"JobKind", "JobStatus", "JobId"}
+
+    assert names <= set(document["components"]["schemas"])
+
+
+def test_a_request_is_one_of_the_kinds_told_apart_by_kind(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    request = schemas["CreateJobRequest"]
+
+    mapping = {kind: f"#/components/schemas/Create{words}Job" for kind, words in KINDS.items()}
+    assert request["discriminator"] == {"propertyName": "kind", "mapping": mapping}
+    assert request["oneOf"] == [{"$ref": reference} for reference in mapping.values()]
+    for kind, words in KINDS.items():
+        own = schemas[f"Create{words}Job"]
+        assert own["properties"]["kind"]["enum"] == [kind]
+        assert own["properties"]["payload"] == {"$ref": f"#/components/schemas/{words}Payload"}
+        assert own["required"] == ["kind", "payload"]
+        assert own["additionalProperties"] is False
+
+
+def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, Any]) -> None:
+    expected = {
+        "POST /jobs": {"200", "201", "400", "409", "413", "415", "422", "500", "503"},
+        "GET /jobs": {"200", "422", "500", "503"},
+        "POST /jobs/batch": {"200", "201", "400", "409", "413", "415", "422", "500", "503"},
+        "GET /jobs/{job_id}": {"200", "404", "500", "503"},
+        "POST /jobs/{job_id}/cancel": {"200", "202", "404", "409", "500", "503"},
+        "POST /jobs/{job_id}/retry": {"200", "404", "409", "500", "503"},
+        "GET /health": {"200", "500", "503"},
+    }
+    found = operations(document)
+
+    assert {call: set(found[call]["responses"]) for call in expected} == expected
+    for response in document["components"]["responses"].values():
+        content = response["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+        assert content["examples"]
+        assert "X-Request-Id" in response["headers"]
+
+
+def test_every_named_example_passes(client: FlaskClient, document: dict[str, Any]) -> None:
+    examples = document["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+    answers = {name: client.post("/jobs", json=example["value"]) for name, example in examples.items()}
+
+    assert set(answers) == {*KINDS, "with_options"}
+    assert {name: answer.status_code for name, answer in answers.items()} == dict.fromkeys(answers, 201)
+
+
+def test_it_is_the_same_from_every_process(make_app: Callable[..., Flask]) -> None:
+    documents = {make_app().extensions["haulier_openapi"] for _ in range(2)}
+
+    assert len(documents) == 1
+
+
+def test_a_teams_own_kind_is_in_it_and_can_be_enqueued(
+    make_app: Callable[..., Flask], config: Config, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "our_documented_kind.py").write_text(
+        "from marshmallow import fields\n"
+        "from app.kinds import PayloadSchema, kind\n"
+        "class Label(PayloadSchema):\n"
+        "    parcel = fields.Integer(required=True, strict=True, metadata={'examples': [7]})\n"
+        "@kind('print.label-1', schema=Label, timeout=5)\n"
+        "def print_label(context, payload):\n"
+        "    return None\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        client = make_app(dataclasses.replace(config, kinds=("our_documented_kind",))).test_client()
+        document = client.get("/api-docs/openapi.json").get_json()
+        listed = client.get("/kinds").get_json()
+        created = client.post("/jobs", json={"kind": "print.label-1", "payload": {"parcel": 7}})
+        refused = client.post("/jobs", json={"kind": "print.label-1", "payload": {"parcel": "7"}})
+    finally:
+        kinds.registry._kinds.pop("print.label-1")
+
+    assert "PrintLabel1Payload" in document["components"]["schemas"]
+    assert "print.label-1" in document["components"]["schemas"]["CreateJobRequest"]["discriminator"]["mapping"]
+    [label] = [each for each in listed if each["kind"] == "print.label-1"]
+    assert (label["timeout_seconds"], label["payload_schema"]["required"]) == (5, ["parcel"])
+    assert (created.status_code, refused.status_code) == (201, 422)
+
+
+def test_kinds_lists_each_with_a_schema_that_refers_to_nothing_else(client: FlaskClient) -> None:
+    answer = client.get("/kinds")
+
+    assert [each["kind"] for each in answer.json] == list(KINDS)
+    for each in answer.json:
+        assert each["retry"] == {"base_seconds": 1.0, "cap_seconds": 60.0}
+        assert each["payload_schema"]["type"] == "object"
+    assert "$ref" not in answer.text
+
+
+def test_the_page_loads_only_what_this_service_has(client: FlaskClient) -> None:
+    page = client.get("/docs")
+
+    paths = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(paths) == 4
+    assert [client.get(path, buffered=True).status_code for path in paths] == [200] * 4
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert not re.search(r"https?://", page.text + client.get("/docs/docs.js").text)
+    assert client.get("/docs/assets/../docs.html").status_code == 404
+    assert client.get("/docs/assets/no-such-file.js").status_code == 404
+
+
+def test_the_deviations_are_in_the_document_and_on_the_page_of_the_api(document: dict[str, Any]) -> None:
+    rows = [line for line in document["info"]["description"].splitlines() if line.startswith("|")]
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+    assert len(rows) == 10
+    assert all(row in page for row in rows)
+
+
+def test_the_page_of_the_api_names_every_call_and_slug(document: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    slugs = {
+        name for response in document["components"]["responses"].values()
+        for name in response["content"]["application/json"]["examples"]
+    }  # fmt: skip
+
+    assert [call for call in operations(document) if call.replace("{job_id}", "{id}") not in page] == []
+    assert [slug for slug in slugs if f"`{slug}`" not in page] == []
