@@ -1,0 +1,50 @@
+# Bare `make` is help. Everything runs in .venv, which tools/bootstrap.py makes and keeps up to date.
+
+PYTHON ?= python3
+VENV := .venv/bin/python
+# Each has an embedded PostgreSQL of its own.
+TEST_PROCESSES ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-browser check lint format lock clean clean-data venv
+
+help: ## show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+demo: venv ## see one real job of each kind run (ONCE=1: and leave then)
+	@exec $(VENV) -m app.local demo
+
+run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
+	@exec $(VENV) -m app.local run
+
+test: venv ## run the tests, but for the browser's
+	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser"
+
+test-browser: venv ## run the tests that drive Chromium
+	tools/install-chromium
+	$(VENV) -m pytest -m browser
+
+check: lint test ## everything that has to hold before a commit
+
+lint: venv ## check format, style, types and layers
+	$(VENV) -m ruff format --check .
+	$(VENV) -m ruff check .
+	$(VENV) -m mypy
+	$(VENV) -m pytest -q tests/test_architecture.py
+
+format: venv ## put the code into the house's format
+	$(VENV) -m ruff format .
+	$(VENV) -m ruff check --fix .
+
+lock: ## pin the newest versions that setup.cfg allows (needs uv)
+	tools/lock
+
+clean: ## remove .venv and caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`
+	@$(VENV) -m app.local clean
+
+venv:
+	@$(PYTHON) tools/bootstrap.py

@@ -1,0 +1,151 @@
+"""What every test may ask for: a real Postgres, a database in it, and patience with a deadline."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from app.config import Config
+from app.domain.errors import HaulierError
+from app.local.embedded import running
+from app.queue.connection import connect
+from app.queue.migrate import migrate
+from app.queue.scratch import scratch_database
+
+T = TypeVar("T")
+
+# Threads that a process keeps once it needed them, and so no leak of the test that did so first.
+LASTING = {"haulier-watchdog"}
+
+# Every table but the schema's version; a transaction that a test left open must not hold up the next test.
+EMPTY = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%';
+    DO $$
+    BEGIN
+        EXECUTE (
+            SELECT 'TRUNCATE ' || string_agg(format('%I.%I', schemaname, tablename), ', ')
+            FROM pg_tables
+            WHERE schemaname = 'haulier' AND tablename <> 'schema_version');
+    END
+    $$
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say in one line, before any test, that the server of DATABASE_URL is of no use to them."""
+    given = os.environ.get("DATABASE_URL")
+    if given and not hasattr(config, "workerinput"):  # once, not in each of xdist's workers
+        try:
+            with scratch_database(given, _new_name()):
+                pass
+        except HaulierError as error:
+            pytest.exit(str(error), returncode=1)
+
+
+def _new_name() -> str:
+    return f"haulier_test_{uuid.uuid4().hex[:12]}"
+
+
+def eventually(predicate: Callable[[], T], within: float = 5.0) -> T:
+    """Return the predicate's first true value; fail when there was none in that time. Units: seconds."""
+    deadline = time.monotonic() + within
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, f"not within {within} s: {predicate}"
+        threading.Event().wait(0.02)
+    return value
+
+
+@pytest.fixture(name="eventually", scope="session")
+def eventually_fixture() -> Callable[..., object]:
+    """Give the function itself, for tests that would rather not import it."""
+    return eventually
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """Give the DSN of a server: an embedded one of this session's own, or that of DATABASE_URL."""
+    if given := os.environ.get("DATABASE_URL"):
+        yield given
+        return
+    # Not below pytest's own folder: a socket's path must be short.
+    base = Path(tempfile.mkdtemp(prefix="haulier-test-"))
+    try:
+        with running(base, test=True) as dsn:
+            yield dsn
+    finally:
+        shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session")
+def _make_database(postgres: str) -> Iterator[Callable[[], str]]:
+    with ExitStack() as made:
+        yield lambda: made.enter_context(scratch_database(postgres, _new_name()))
+
+
+@pytest.fixture
+def fresh_database(_make_database: Callable[[], str]) -> str:
+    """Give the DSN of an empty database of the test's own."""
+    return _make_database()
+
+
+@pytest.fixture(scope="session")
+def _migrated_database(_make_database: Callable[[], str]) -> str:
+    dsn = _make_database()
+    with closing(connect(dsn)) as conn:
+        migrate(conn, retention_days=30)
+    return dsn
+
+
+@pytest.fixture
+def database(_migrated_database: str) -> Iterator[str]:
+    """Give the DSN of a database with the schema in it and not one row; the test must leave nobody inside."""
+    before = set(threading.enumerate())
+    yield _migrated_database
+    threads = _left(lambda: [each.name for each in set(threading.enumerate()) - before if each.name not in LASTING])
+    with closing(connect(_migrated_database)) as conn, conn.cursor() as cursor:
+        transactions = _left(lambda: _open_transactions(cursor))
+        cursor.execute(EMPTY)
+    assert not threads, "threads left by the test"
+    assert not transactions, "transactions left open by the test"
+
+
+def _open_transactions(cursor: Cursor) -> list[str]:
+    cursor.execute(
+        "SELECT pid, application_name FROM pg_stat_activity"
+        " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+    )
+    return [f"{name} (pid {pid})" for pid, name in cursor.fetchall()]
+
+
+def _left(found: Callable[[], list[str]]) -> list[str]:
+    """Return what is still found after a moment: whoever was told to stop may need one to do so."""
+    deadline = time.monotonic() + 2.0
+    while (still := found()) and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    return still
+
+
+@pytest.fixture
+def config(database: str) -> Config:
+    """Give the settings of a process in that database."""
+    return Config(database_url=database)
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[Connection]:
+    """Give a connection in autocommit mode, as the program's own are."""
+    with closing(connect(database, application_name="haulier test")) as conn:
+        yield conn

@@ -1,0 +1,128 @@
+"""Processes as the system sees them, a folder that a Postgres of root's can reach, and a copy of the checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from app.local.embedded import home
+from tests.conftest import eventually
+
+ROOT = Path(__file__).parents[2]
+# What running Haulier needs of a checkout.
+NEEDED = ("app", "worker.py", "schema.sql", "gunicorn.conf.py")
+
+
+class Process(NamedTuple):
+    """A process of the system."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes() -> list[Process]:
+    """Return every process that runs, zombies left out."""
+    listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=3) for line in listed.stdout.splitlines()]
+    return [Process(int(row[0]), int(row[1]), row[3]) for row in rows if len(row) == 4 and row[2][0] != "Z"]
+
+
+def named(text: str) -> list[Process]:
+    """Return the processes that have this in their command line."""
+    return [process for process in processes() if text in process.command]
+
+
+def descendants(pid: int) -> list[Process]:
+    """Return the children of the process, their children, and so on."""
+    everything, found, parents = processes(), [], {pid}
+    while below := [each for each in everything if each.parent in parents and each not in found]:
+        found += below
+        parents = {each.pid for each in below}
+    return found
+
+
+def alive(remembered: list[Process]) -> list[Process]:
+    """Return those that still run."""
+    now = {(process.pid, process.command) for process in processes()}
+    return [process for process in remembered if (process.pid, process.command) in now]
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """Give a folder with a short path, outside pytest's own, which root's Postgres could not reach."""
+    folder = Path(tempfile.mkdtemp(prefix="haulier-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+class Haulier:
+    """`python -m app.local run` or `… demo`, in a checkout of its own."""
+
+    def __init__(self, checkout: Path, command: str, environ: dict[str, str]) -> None:
+        self.output_file = checkout / f"{command}-{len(list(checkout.iterdir()))}.out"
+        with open(self.output_file, "w") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, "-m", "app.local", command],
+                cwd=checkout,
+                env={"PATH": os.environ["PATH"], "WORKER_METRICS_PORT": "0", **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """Return what it has said so far."""
+        return self.output_file.read_text()
+
+    def says(self, text: str, within: float = 40.0) -> None:
+        """Wait until it says this."""
+        eventually(lambda: text in self.output or self._fail_if_ended(text), within)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        """Return its exit code."""
+        return self.popen.wait(seconds)
+
+    def _fail_if_ended(self, text: str) -> None:
+        assert self.popen.poll() is None or text in self.output, f"ended without saying {text!r}:\n{self.output}"
+
+
+@pytest.fixture
+def haulier(tmp_path: Path) -> Iterator[Callable[..., Haulier]]:
+    """Give a function that starts a command of app.local in a copy of the checkout; they end with the test."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in NEEDED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, checkout / name)
+    started: list[Haulier] = []
+
+    def start(command: str, **environ: str) -> Haulier:
+        started.append(Haulier(checkout, command, environ))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.popen.send_signal(signal.SIGTERM)
+        each.popen.wait(60)
+    shutil.rmtree(home(checkout), ignore_errors=True)  # beside the checkout, if root ran it

