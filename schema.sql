@@ -7,6 +7,10 @@ SELECT pg_advisory_xact_lock(7236837241);    -- two that apply it at once take t
 
 CREATE SCHEMA IF NOT EXISTS haulier;
 
+-- The order below is that in which a system at work takes its locks (keys, workers, jobs, history), so that the two
+-- never wait for each other in a circle. A claim takes this view's lock before that of the table beneath it.
+ALTER VIEW IF EXISTS haulier.lane RESET (security_barrier);
+
 
 -- Version ------------------------------------------------------------------------------------------------------
 
@@ -40,6 +44,41 @@ BEGIN
     END IF;
 END
 $do$;
+
+
+-- Idempotency keys ---------------------------------------------------------------------------------------------
+
+-- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and as long as the job is live.
+CREATE TABLE IF NOT EXISTS haulier.idempotency (
+    key         text        NOT NULL,
+    fingerprint bytea       NOT NULL,                       -- of the request, without its key
+    job_id      uuid        NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT idempotency_pkey PRIMARY KEY (key),
+    CONSTRAINT key_from_1_to_255 CHECK (length(key) BETWEEN 1 AND 255)
+);
+
+-- purge_keys: the oldest first
+CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
+
+
+-- Workers ------------------------------------------------------------------------------------------------------
+
+-- One row a worker process. Its jobs are its own for as long as it beats within its lease.
+CREATE TABLE IF NOT EXISTS haulier.worker (
+    id         uuid        NOT NULL DEFAULT haulier.uuidv7(),
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],                                      -- null: every queue
+    lease      interval    NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    beat_at    timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT worker_pkey PRIMARY KEY (id),
+    CONSTRAINT lease_is_positive CHECK (lease > interval '0')
+) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
 
 -- Live work ----------------------------------------------------------------------------------------------------
@@ -233,41 +272,6 @@ SELECT
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
     errors, created_at, updated_at, finished_at, result
 FROM haulier.finished_job;
-
-
--- Idempotency keys ---------------------------------------------------------------------------------------------
-
--- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and as long as the job is live.
-CREATE TABLE IF NOT EXISTS haulier.idempotency (
-    key         text        NOT NULL,
-    fingerprint bytea       NOT NULL,                       -- of the request, without its key
-    job_id      uuid        NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now(),
-
-    CONSTRAINT idempotency_pkey PRIMARY KEY (key),
-    CONSTRAINT key_from_1_to_255 CHECK (length(key) BETWEEN 1 AND 255)
-);
-
--- purge_keys: the oldest first
-CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
-
-
--- Workers ------------------------------------------------------------------------------------------------------
-
--- One row a worker process. Its jobs are its own for as long as it beats within its lease.
-CREATE TABLE IF NOT EXISTS haulier.worker (
-    id         uuid        NOT NULL DEFAULT haulier.uuidv7(),
-    host       text        NOT NULL,
-    pid        integer     NOT NULL,
-    threads    integer     NOT NULL,
-    queues     text[],                                      -- null: every queue
-    lease      interval    NOT NULL,
-    started_at timestamptz NOT NULL DEFAULT now(),
-    beat_at    timestamptz NOT NULL DEFAULT now(),
-
-    CONSTRAINT worker_pkey PRIMARY KEY (id),
-    CONSTRAINT lease_is_positive CHECK (lease > interval '0')
-) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
 
 -- Last, so that the version is there only when all of the above is.

@@ -20,4 +20,6 @@ class RetryPolicy:
         Source: AWS Architecture Blog, "Exponential Backoff And Jitter" (decorrelated).
         """
         assert callable(uniform)
-        return float(min(self.cap, uniform(self.base, 3 * (previous or self.base))))
+        # The previous sleep may be of another policy, with a lower base.
+        longest = max(self.base, 3 * (previous or self.base))
+        return float(min(self.cap, uniform(self.base, longest)))

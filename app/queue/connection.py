@@ -24,13 +24,15 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import errors, sql
 
-from app.domain.errors import DatabaseUnavailable, TooManyConnections
+from app.domain.errors import ConfigError, DatabaseUnavailable, TooManyConnections
 from app.queue.queries import SQL
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
 
 STATEMENT_SECONDS = 5.0
 LOCK_SECONDS = 3.0
+# Between two statements of a transaction there is only our own work.
+IDLE_SECONDS = 10.0
 # The client gives up after the server should have.
 CLIENT_GRACE_SECONDS = 2.0
 
@@ -45,6 +47,8 @@ class Database:
         self._url = url
         self._application_name = application_name
         self._mine = threading.local()
+        # When a connection last broke: those opened before may lead nowhere too, and each would take seconds to say so.
+        self._broke_at = float("-inf")
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -53,13 +57,16 @@ class Database:
         Raises: DatabaseUnavailable; TooManyConnections.
         """
         conn = getattr(self._mine, "conn", None)
-        if conn is None or is_broken(conn):
+        if conn is None or self._mine.opened_at <= self._broke_at or is_broken(conn):
             self.close()
+            self._mine.opened_at = time.monotonic()
             conn = self._mine.conn = connect(self._url, application_name=self._application_name)
         try:
             with translated():
                 yield conn
         except DatabaseUnavailable:
+            if conn.closed:
+                self._broke_at = time.monotonic()
             self.close()
             raise
 
@@ -71,7 +78,7 @@ class Database:
 
 
 def connect(url: str, *, application_name: str = "haulier") -> Connection:
-    """Return a new connection in autocommit mode. Raises: DatabaseUnavailable; TooManyConnections."""
+    """Return a new connection in autocommit mode. Raises: DatabaseUnavailable; TooManyConnections; ConfigError."""
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": application_name,
@@ -81,8 +88,9 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
     }
     try:
         given = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.ProgrammingError as error:
-        raise DatabaseUnavailable("DATABASE_URL cannot be read as a connection string") from error
+    except psycopg2.ProgrammingError:
+        # Not "from error": what libpq says of it may quote the password.
+        raise ConfigError("DATABASE_URL cannot be read as a connection string") from None
     with translated():
         conn: Connection = psycopg2.connect(
             url, **{name: value for name, value in defaults.items() if name not in given}
@@ -103,8 +111,15 @@ def is_broken(conn: Connection) -> bool:
     if conn.closed or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
         return True
     # Nothing is under way, so that only a server which is gone has anything to say.
-    readable, _, _ = select.select([conn.fileno()], [], [], 0)
-    return bool(readable)
+    return is_readable(conn, 0)
+
+
+def is_readable(conn: Connection, seconds: float) -> bool:
+    """Wait until the server has said something, at most so long, and tell whether it has."""
+    # Not select(), which refuses descriptors from 1024 on: a handler's may be many.
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return bool(poll.poll(math.ceil(seconds * 1000)))
 
 
 def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, **parameters: Any) -> list[Row]:
@@ -141,7 +156,11 @@ def transaction(
     if not conn.autocommit or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
         yield
         return
-    limits = {"milliseconds": int(seconds * 1000), "lock_milliseconds": int(lock_seconds * 1000)}
+    limits = {
+        "milliseconds": int(seconds * 1000),
+        "lock_milliseconds": int(lock_seconds * 1000),
+        "idle_milliseconds": int(IDLE_SECONDS * 1000),
+    }
     _execute(conn, SQL["begin"], limits, seconds)
     try:
         yield
@@ -168,8 +187,15 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable from error
 
 
+# Those of psycopg2's other classes that also pass by themselves.
+_PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout)
+
+
 def _is_outage(error: psycopg2.Error) -> bool:
-    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, errors.ReadOnlySqlTransaction)):
+    # A statement that is too much for the server (class 54) will be so the next time too.
+    if (error.pgcode or "").startswith("54"):
+        return False
+    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, *_PASSING)):
         return True
     # A connection that breaks within a reply is a bare DatabaseError without a SQLSTATE.
     return type(error) is psycopg2.DatabaseError and error.pgcode is None

@@ -135,9 +135,19 @@ def settled_earlier(conn: Connection, fence: Fence) -> JobStatus | None:
     return JobStatus(found[0]["status"]) if found else None
 
 
-def beat(conn: Connection, worker_id: UUID) -> bool:
-    """Renew the worker's lease; False when it was declared dead, and its jobs are no longer its own."""
-    return bool(rows(conn, "beat", worker=worker_id))
+def beat(conn: Connection, worker_id: UUID) -> float | None:
+    """Renew the worker's lease; None when it was declared dead, and its jobs are no longer its own.
+
+    Units: seconds since the beat before, by the database's clock.
+    """
+    found = rows(conn, "beat", worker=worker_id)
+    return float(found[0]["seconds"]) if found else None
+
+
+def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
+    """Tell whether it is this worker's turn to do what the workers of the same queues must not all do at once."""
+    [row] = rows(conn, "has_turn", worker=worker_id, slot=slot_seconds)
+    return bool(row["has_turn"])
 
 
 def held(conn: Connection, worker_id: UUID) -> list[Held]:
@@ -169,11 +179,13 @@ def _rescue(conn: Connection) -> Rescued:
     with transaction(conn):
         buried = rows(conn, "bury")
         orphans = rows(conn, "lock_orphans", limit=RESCUED_AT_ONCE)
+        # Who is left over from an earlier sweep, or was locked in it, had company that is counted no more.
+        buried_now = {row["id"] for row in buried}
         settlements = [
             Settlement(
                 Fence(orphan["id"], orphan["attempt"], orphan["claim"]),
                 Outcome(Verb.CRASH, error=_crash_error(orphan["crashes"] + 1), delay=0.0),
-                alone=orphan["company"] == 1 or orphan["crashes"] > 0,
+                alone=orphan["crashes"] > 0 or (orphan["company"] == 1 and orphan["worker_id"] in buried_now),
             )
             for orphan in orphans
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
 from psycopg2 import errors
@@ -34,10 +35,14 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
     while True:
         with transaction(conn, lock_seconds=DDL_LOCK_SECONDS):
             rows(conn, "lock_migration")
-            present = [found for found in rows(conn, "partitions") if not found["detaching"]]
-            last_upper = present[-1]["upper"] if present else None
+            lowers, uppers = _bounds(conn)
             wanted = rows(
-                conn, "partition_to_add", last_upper=last_upper, step=step(retention_days), days_ahead=DAYS_AHEAD
+                conn,
+                "partition_to_add",
+                lowers=lowers,
+                uppers=uppers,
+                step=step(retention_days),
+                days_ahead=DAYS_AHEAD,
             )
             if not wanted:
                 return made
@@ -60,32 +65,42 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
 
 
 def _drop_expired(conn: Connection, retention_days: int) -> list[str]:
-    rows(conn, "session_lock_timeout", milliseconds=int(DDL_LOCK_SECONDS * 1000))
-    present = rows(conn, "partitions")
-    for found in present:
+    rows(conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
+    for found in rows(conn, "partitions"):
         if found["detaching"]:
-            ddl(conn, "finish_detach", identifier=found["name"])
-    for name in _expired([found for found in present if not found["detaching"]], conn, retention_days):
-        ddl(conn, "mark_expired", identifier=name)
-        ddl(conn, "detach_partition", identifier=name)
-    dropped = [row["name"] for row in rows(conn, "detached_partitions")]
-    for name in dropped:
-        ddl(conn, "drop_partition", identifier=name)
-    return dropped
+            _ddl_unless_gone(conn, "finish_detach", found["name"])
+    attached = _attached(conn)
+    names, uppers = [found["name"] for found in attached], [found["upper"] for found in attached]
+    for found in rows(conn, "partitions_to_drop", names=names, uppers=uppers, retention_days=retention_days):
+        _ddl_unless_gone(conn, "mark_expired", found["name"])
+        _ddl_unless_gone(conn, "detach_partition", found["name"])
+    detached = [found["name"] for found in rows(conn, "detached_partitions")]
+    return [name for name in detached if _ddl_unless_gone(conn, "drop_partition", name)]
 
 
-def _expired(present: list[Row], conn: Connection, retention_days: int) -> list[str]:
-    names, uppers = [found["name"] for found in present], [found["upper"] for found in present]
-    return [
-        row["name"]
-        for row in rows(conn, "partitions_to_drop", names=names, uppers=uppers, retention_days=retention_days)
-    ]
+def _ddl_unless_gone(conn: Connection, statement: str, name: str) -> bool:
+    """Run the statement; False when another process that does the same was quicker."""
+    try:
+        ddl(conn, statement, identifier=name)
+    except errors.UndefinedTable:
+        return False
+    return True
+
+
+def _attached(conn: Connection) -> list[Row]:
+    return [found for found in rows(conn, "partitions") if not found["detaching"]]
+
+
+def _bounds(conn: Connection) -> tuple[list[datetime | None], list[datetime | None]]:
+    attached = _attached(conn)
+    return [found["lower"] for found in attached], [found["upper"] for found in attached]
 
 
 def days_ahead(conn: Connection) -> float:
-    """Return for how many days from now there is a partition to settle into; negative when settling has stopped."""
-    [row] = rows(conn, "history_days_ahead")
-    return float(row["days"]) if row["days"] is not None else 0.0
+    """Return for how many days from now there are partitions to settle into; 0 when settling has stopped."""
+    lowers, uppers = _bounds(conn)
+    [row] = rows(conn, "history_days_ahead", lowers=lowers, uppers=uppers)
+    return float(row["days"])
 
 
 def with_history(conn: Connection, write: Callable[[], T]) -> T:

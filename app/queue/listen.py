@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.queue.connection import Connection, rows, translated
+from psycopg2.extensions import Notify
+
+from app.queue.connection import Connection, is_readable, rows, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,22 @@ def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | N
     probed_at = time.monotonic()
     while True:
         with translated():
-            readable, _, _ = select.select([conn.fileno()], [], [], wait)
-            if readable:
+            if is_readable(conn, wait):
                 conn.poll()
             elif time.monotonic() - probed_at >= probe:
                 rows(conn, "ping")
                 probed_at = time.monotonic()
-            heard = [Knock(_worker_of(note.channel, note.payload)) for note in conn.notifies]
+            heard = [knock for note in conn.notifies if (knock := _knock(note))]
             conn.notifies.clear()
         yield from heard
         if not heard:
             yield None
 
 
-def _worker_of(channel: str, payload: str) -> UUID | None:
-    return UUID(payload) if channel == "haulier_cancel" else None
+def _knock(note: Notify) -> Knock | None:
+    if note.channel != "haulier_cancel":
+        return Knock()
+    # Anybody who may connect may notify, and say anything.
+    with suppress(ValueError):
+        return Knock(UUID(note.payload))
+    return None

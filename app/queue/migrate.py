@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from psycopg2 import errors
 
 from app.domain.errors import SchemaMismatch
 from app.queue.connection import Connection, rows, script, transaction
@@ -18,6 +22,16 @@ MIGRATE_LOCK_SECONDS = 30.0
 COMMAND = "python -m app migrate"
 
 
+@contextmanager
+def _rights() -> Iterator[None]:
+    try:
+        yield
+    except errors.InsufficientPrivilege as error:
+        [reason, *_] = str(error).splitlines()
+        raise SchemaMismatch(f"the role of DATABASE_URL lacks a right that Haulier needs: {reason}") from error
+
+
+@_rights()
 def migrate(conn: Connection, *, retention_days: int) -> str:
     """Bring the schema up to this program's and make the history's partitions; return what was done, in one line.
 
@@ -39,6 +53,7 @@ def migrate(conn: Connection, *, retention_days: int) -> str:
     return f"{did}; {len(made)} history partitions made"
 
 
+@_rights()
 def check_schema(conn: Connection) -> None:
     """Return when this program fits the database. Raises: SchemaMismatch, with the command to run."""
     found = _version(conn)

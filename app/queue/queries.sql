@@ -11,7 +11,11 @@
 SET LOCAL statement_timeout = %(milliseconds)s;
 
 -- name: begin
-BEGIN; SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL lock_timeout = %(lock_milliseconds)s;
+-- The level is stated, because a role or a database may have another default, in which a statement does not see what
+-- it has just waited for. A client that vanished between two statements must not hold its locks until TCP notices,
+-- which takes hours.
+BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s;
+SET LOCAL lock_timeout = %(lock_milliseconds)s; SET LOCAL idle_in_transaction_session_timeout = %(idle_milliseconds)s;
 
 -- name: commit
 COMMIT;
@@ -164,9 +168,15 @@ FOR UPDATE OF job;
 -- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. A requested
 -- cancel wins over every outcome. `alone` tells of a crash that no other job can be blamed for.
 WITH outcome AS (
-    SELECT job.id, outcome.verb, outcome.result, outcome.error, outcome.delay, outcome.backoff,
+    SELECT job.id, outcome.verb, outcome.result, outcome.delay, outcome.backoff,
+        CASE
+            WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
+                THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
+            ELSE outcome.error
+        END AS error,
         CASE
             WHEN job.cancel_requested THEN job.attempts
+            WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN job.attempts
             WHEN outcome.verb IN ('release', 'snooze') THEN job.attempts - 1
             -- A bystander's last attempt, taken by somebody else's crash, is given back.
             WHEN outcome.verb = 'crash' AND job.attempts >= job.max_attempts AND NOT outcome.alone
@@ -316,8 +326,18 @@ RETURNING id;
 -- No row back: somebody has declared this worker dead.
 UPDATE haulier.worker
 SET beat_at = now()
-WHERE id = %(worker)s
-RETURNING id;
+FROM (SELECT id, beat_at FROM haulier.worker WHERE id = %(worker)s) AS before
+WHERE worker.id = before.id
+RETURNING extract(epoch FROM now() - before.beat_at)::double precision AS seconds;
+
+-- name: has_turn
+-- Whether the present slot of time is this worker's: the live workers of the same queues have them one after the other.
+SELECT floor(extract(epoch FROM now()) / %(slot)s)::bigint %% nullif(count(*), 0)
+    = count(*) FILTER (WHERE peer.id < me.id) AS has_turn
+FROM haulier.worker AS me
+JOIN haulier.worker AS peer
+    ON peer.queues IS NOT DISTINCT FROM me.queues AND (peer.id = me.id OR peer.beat_at >= now() - peer.lease)
+WHERE me.id = %(worker)s;
 
 -- name: held
 -- What the database thinks this worker runs, and which of it is to stop.
@@ -380,18 +400,37 @@ WHERE inhparent = 'haulier.finished_job'::regclass
 ORDER BY upper;
 
 -- name: partition_to_add
--- The next partition's bounds: from where the last one ends (never before today) to the end of its day, week or month.
--- No row when history reaches far enough.
-WITH last AS (
-    SELECT greatest(
-            %(last_upper)s::timestamptz,
-            date_trunc(%(step)s, now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') AS upper
+-- The bounds of the next partition: from the first instant, today or later, that none holds, to the end of its day,
+-- week or month, or to where the next one begins. No row when history reaches far enough.
+WITH today AS (
+    SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today
+), present AS (
+    SELECT coalesce(lower, '-infinity') AS lower, coalesce(upper, 'infinity') AS upper
+    FROM unnest(%(lowers)s::timestamptz[], %(uppers)s::timestamptz[]) AS bounds (lower, upper)
+), gap AS (
+    SELECT min(instant) AS lower
+    FROM (
+        SELECT today AS instant FROM today
+        UNION ALL
+        SELECT upper FROM present JOIN today ON upper > today
+    ) AS candidate
+    WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper)
+), added AS (
+    SELECT lower,
+        least(
+            (date_trunc(%(step)s, lower AT TIME ZONE 'UTC') + ('1 ' || %(step)s)::interval) AT TIME ZONE 'UTC',
+            (SELECT min(present.lower) FROM present WHERE present.lower > gap.lower)) AS upper,
+        'finished_job_' || to_char(lower AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
+    FROM gap
+    WHERE lower < now() + make_interval(days => %(days_ahead)s)
 )
-SELECT upper AS lower,
-    (date_trunc(%(step)s, upper AT TIME ZONE 'UTC') + ('1 ' || %(step)s)::interval) AT TIME ZONE 'UTC' AS upper,
-    'finished_job_' || to_char(upper AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
-FROM last
-WHERE upper < now() + make_interval(days => %(days_ahead)s);
+SELECT lower, upper,
+    -- A partition that an operator detached keeps its name.
+    name || CASE
+        WHEN to_regclass('haulier.' || name) IS NULL THEN ''
+        ELSE to_char(now() AT TIME ZONE 'UTC', '"_again_"YYYYMMDD_HH24MISS_US')
+    END AS name
+FROM added;
 
 -- name: add_partition
 -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
@@ -426,14 +465,21 @@ DROP TABLE haulier.{name};
 
 -- name: session_lock_timeout
 -- For DETACH CONCURRENTLY, which no transaction may hold; its connection is closed right after.
-SET lock_timeout = %(milliseconds)s;
+SET lock_timeout = %(lock_milliseconds)s;
 
 -- name: history_days_ahead
-SELECT extract(epoch FROM max(substring(pg_get_expr(child.relpartbound, child.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz)
-    - now())::double precision / 86400 AS days
-FROM pg_inherits
-JOIN pg_class AS child ON child.oid = inhrelid
-WHERE inhparent = 'haulier.finished_job'::regclass AND NOT inhdetachpending;
+-- For how long from now on every instant has a partition; 0 when nothing can settle. A year stands for ever.
+WITH present AS (
+    SELECT coalesce(lower, '-infinity') AS lower, coalesce(upper, 'infinity') AS upper
+    FROM unnest(%(lowers)s::timestamptz[], %(uppers)s::timestamptz[]) AS bounds (lower, upper)
+)
+SELECT extract(epoch FROM least(min(instant), now() + interval '365 days') - now())::double precision / 86400 AS days
+FROM (
+    SELECT now() AS instant
+    UNION ALL
+    SELECT upper FROM present WHERE upper > now()
+) AS candidate
+WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper);
 
 -- name: purge_keys
 -- Forget the keys that are old enough, unless their job still lives. A bounded number: the next call takes the rest.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import traceback
 
-from app.domain.job import Job
+from app.domain.job import Job, Json
 from app.domain.outcome import Outcome
 from app.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
+from app.logs import bound
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
+# Where a handler's own wish for its next attempt cannot be understood.
+ODD_WISH_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +26,22 @@ def run_one(kind: Kind | None, context: JobContext) -> Outcome:
     job = context.job
     if kind is None:
         return Outcome.release(UNKNOWN_KIND_SECONDS)
-    outcome = _call(kind, context)
-    if context.stop_reason is StopReason.TIMEOUT:
-        return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
+    with bound(**job_fields(job)):
+        try:
+            outcome = _call(kind, context)
+            if context.stop_reason is StopReason.TIMEOUT:
+                return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
+        # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
+        except BaseException as error:
+            log.exception("the way in which a handler ended makes no sense")
+            return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
     return outcome
 
 
 def _call(kind: Kind, context: JobContext) -> Outcome:
     job = context.job
     try:
-        return Outcome.complete(kind.perform(context))
+        return Outcome.complete(_perform(kind, context))
     except JobCancelled:
         # A requested cancel is on the row, and there it wins; a shutdown or a lost lease blames nobody.
         if context.stop_reason is None:
@@ -46,8 +57,33 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
         return Outcome.fail_for_good(describe(fail))
     # Not only Exception: a handler may call sys.exit, and the thread must live on.
     except BaseException as error:
-        log.info("a handler raised", exc_info=True, extra=job_fields(job))
-        return failed_attempt(kind, job, f"{type(error).__name__}: {describe(error)}{_place(error)}")
+        return _after_error(kind, context, error)
+
+
+def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outcome:
+    log.info("a handler raised", exc_info=error)
+    # It was cut off in its work, on our own account.
+    if context.stop_reason is StopReason.SHUTDOWN:
+        return Outcome.release()
+    return failed_attempt(kind, context.job, f"{type(error).__name__}: {describe(error)}{_place(error)}")
+
+
+def _perform(kind: Kind, context: JobContext) -> Json:
+    """Return the handler's result, in this process alone."""
+    home = os.getpid()
+    try:
+        return kind.perform(context)
+    finally:
+        # A child that the handler forked has come back from it: it must not go on as a second worker, with the same
+        # connections.
+        if os.getpid() != home:
+            os._exit(_exit_code(sys.exc_info()[1]))
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if not isinstance(error, SystemExit):
+        return int(error is not None)
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
 def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
@@ -65,8 +101,8 @@ def describe(error: BaseException) -> str:
     """Return the error's own message; its class name where it has none or cannot say it."""
     try:
         return str(error) or type(error).__name__
-    # The message is code of the handler's, and may raise itself.
-    except Exception:
+    # The message is code of the handler's, and may raise itself, whatever it likes.
+    except BaseException:
         return type(error).__name__
 
 

@@ -15,14 +15,17 @@ from app.queue.consume import Fence, Held
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds."""
+    """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
+
+    Shape: has_ended tells that only its outcome is still to be settled, which an outage may hold up for long.
+    """
 
     job: Job
     context: JobContext
     timeout: float | None
     began_at: float = field(default_factory=time.monotonic)
     timed_out_at: float | None = None
-    given_up: bool = False
+    has_ended: bool = False
 
     @property
     def fence(self) -> Fence:

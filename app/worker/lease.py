@@ -49,10 +49,14 @@ class Lease:
         with self._lock:
             self._worker_id, self._beat_at, self._unbroken_since = worker_id, began_at, began_at
 
-    def beaten(self, began_at: float) -> None:
-        """Note a beat that succeeded; began_at is from before it was sent."""
+    def beaten(self, began_at: float, gap: float) -> None:
+        """Note a beat that succeeded; began_at is from before it was sent.
+
+        Units: gap is the time since the last one by the database's clock. It is long, too, where that clock jumped
+               or this machine slept, which the monotonic clock does not show: then all others look dead.
+        """
         with self._lock:
-            if self._unbroken_since is None or began_at - self._beat_at >= self._seconds:
+            if self._unbroken_since is None or gap >= self._seconds * 2 / 3:
                 self._unbroken_since = began_at
             self._beat_at = began_at
 

@@ -21,6 +21,8 @@ class Lookout:
         self._place = threading.Lock()
         self._bell = threading.Event()
         self._answered_at = time.monotonic()
+        # A thread waits to be alone with a suspect, or is: nobody is free to claim.
+        self.is_reserved = False
 
     @contextmanager
     def turn(self) -> Iterator[bool]:

@@ -6,6 +6,11 @@ import logging
 import threading
 import time
 
+from app.domain.errors import TooManyConnections
+
+# Where some connections are good and others are not, calls fail and succeed in turns: that is said now and then.
+QUIET_SECONDS = 10.0
+
 log = logging.getLogger(__name__)
 
 
@@ -13,23 +18,44 @@ class Outage:
     """The process's view of whether the database answers."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._since: float | None = None
+        self._failures = 0
+        self._said_at = float("-inf")
+        self._is_said = False
 
     def failed(self, error: Exception) -> None:
         """Note that a call failed."""
-        with self._lock:
-            if self._since is not None:
+        with self._changed:
+            self._failures += 1
+            now = time.monotonic()
+            if self._since is None:
+                self._since = now
+            if self._is_said or now - self._said_at < QUIET_SECONDS:
                 return
-            self._since = time.monotonic()
-        cause = str(error.__cause__ or error).strip().splitlines()
-        log.warning("the database is away, trying again: %s", cause[0] if cause else error)
+            self._said_at, self._is_said = now, True
+        lines = str(error.__cause__ or error).strip().splitlines()
+        cause = lines[0] if lines else error
+        if isinstance(error, TooManyConnections):
+            log.warning("the database takes no further connection, trying again: %s", cause)
+        else:
+            log.warning("the database is away, trying again: %s", cause)
 
     def succeeded(self) -> None:
         """Note that a call succeeded."""
         if self._since is None:
             return
-        with self._lock:
-            since, self._since = self._since, None
-        if since is not None:
+        with self._changed:
+            since, self._since, self._failures = self._since, None, 0
+            is_said, self._is_said = self._is_said, False
+            self._changed.notify_all()
+        if since is not None and is_said:
             log.warning("the database is back after %.1f s", time.monotonic() - since)
+
+    def wait_until_over(self, seconds: float, most: int) -> None:
+        """Wait until a call succeeds, at most `seconds` for each failure in a row and for `most` of these.
+
+        So that many threads that fail together try no more often than one that fails alone.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._since is None, seconds * min(most, self._failures))

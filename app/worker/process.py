@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -12,7 +13,6 @@ from types import FrameType
 
 from app.config import Config
 from app.domain.errors import DatabaseUnavailable
-from app.domain.outcome import Outcome
 from app.kinds import Kind, StopReason, warn_missing
 from app.queue import consume
 from app.queue.migrate import check_schema
@@ -31,6 +31,8 @@ GRACE_SECONDS = 5.0
 # And this much to give back what they did not finish.
 RELEASE_SECONDS = 1.0
 JOIN_SECONDS = 2.0
+# Past its deadline by this much, the process is ended from outside of Python: the platform kills 5 s after it.
+OVERTIME_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.stop = False
+        self._is_interrupted = False
 
     def install(self) -> None:
         """Take SIGTERM, SIGINT and SIGHUP."""
@@ -48,8 +51,10 @@ class Signals:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         # Platforms repeat SIGTERM; only a human who presses Ctrl-C twice wants it now.
-        if number == signal.SIGINT and self.stop:
-            os._exit(130)
+        if number == signal.SIGINT:
+            if self._is_interrupted:
+                os._exit(130)
+            self._is_interrupted = True
         self.stop = True
 
 
@@ -121,8 +126,7 @@ class Worker:
         )
         while not self._signals.stop:
             self._tick.wait(TICK_SECONDS)
-            self._look_after_jobs()
-            self._measure()
+            self._look_after()
             for thread in (self._pulse, *self._others, *self._runners):
                 if not thread.is_alive():
                     log.critical("the thread %s has died, which is a bug: the process is to be replaced", thread.name)
@@ -132,10 +136,14 @@ class Worker:
                 return True
         return False
 
+    def _look_after(self) -> None:
+        self._look_after_jobs()
+        self._measure()
+
     def _look_after_jobs(self) -> None:
         now = time.monotonic()
         for running in self._station.holdings.all():
-            if running.timeout is None or now - running.began_at <= running.timeout:
+            if running.has_ended or running.timeout is None or now - running.began_at <= running.timeout:
                 continue
             if running.timed_out_at is None:
                 running.timed_out_at = now
@@ -154,6 +162,9 @@ class Worker:
         except DatabaseUnavailable as unavailable:
             station.outage.failed(unavailable)
             return
+        finally:
+            # A connection more than this process is said to need, and so not for longer than it does.
+            station.database.close()
         self._stuck += 1
         metrics.STUCK.set(self._stuck)
         log.error("stuck: %s", error, extra=job_fields(job))
@@ -165,7 +176,8 @@ class Worker:
         metrics.RUNNING.set(held)
         metrics.THREADS.set(len(self._runners) - self._stuck)
         metrics.BEAT_AGE.set(station.lease.beat_age)
-        metrics.POLL_AGE.set(0 if held >= len(self._runners) else station.lookout.answer_age)
+        is_busy = held >= len(self._runners) or station.lookout.is_reserved
+        metrics.POLL_AGE.set(0 if is_busy else station.lookout.answer_age)
 
     def _stop(self, *, in_time: bool) -> None:
         """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
@@ -173,18 +185,23 @@ class Worker:
         station.stopping.set()
         station.lookout.ring()
         log.info("stopping: %d jobs are running", len(station.holdings))
-        while not in_time and not self._signals.stop and not station.holdings.wait_until_empty(TICK_SECONDS):
-            self._look_after_jobs()
+        while not in_time and not self._signals.stop and self._pulse.is_alive():
+            if station.holdings.wait_until_empty(TICK_SECONDS):
+                break
+            self._look_after()
+        # A call that hangs, or a handler that holds the interpreter, must not keep the process until it is killed.
+        faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
             station.holdings.stop([running.fence for running in station.holdings.all()], StopReason.SHUTDOWN)
             self._drain(until)
-        self._release_unfinished()
         station.closing.set()
         station.pulse_wanted.set()
+        until = time.monotonic() + JOIN_SECONDS
         for thread in (self._pulse, *self._others):
-            thread.join(JOIN_SECONDS)
-        self._deregister()
+            thread.join(max(0.0, until - time.monotonic()))
+        if self._pulse.is_alive() and (left := len(station.holdings)):
+            log.error("could not give back %d jobs, which will be rescued", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
         log.info("stopped")
@@ -193,34 +210,5 @@ class Worker:
         while (left := until - time.monotonic()) > 0:
             if self._station.holdings.wait_until_empty(min(TICK_SECONDS, left)):
                 return True
-            self._look_after_jobs()
+            self._look_after()
         return not len(self._station.holdings)
-
-    def _release_unfinished(self) -> None:
-        station, unfinished = self._station, self._station.holdings.all()
-        if not unfinished:
-            return
-        try:
-            with station.database.connection() as conn:
-                released = consume.settle(
-                    conn, [consume.Settlement(running.fence, Outcome.release()) for running in unfinished]
-                )
-        except DatabaseUnavailable as error:
-            log.error("could not release %d jobs, which will be rescued: %s", len(unfinished), error)
-            return
-        for running in unfinished:
-            station.holdings.drop(running)
-            if running.job.id in released:
-                log.warning("released unfinished", extra=job_fields(running.job))
-
-    def _deregister(self) -> None:
-        station, worker_id = self._station, self._station.lease.registered_as
-        if worker_id is None:
-            return
-        try:
-            with station.database.connection() as conn:
-                consume.deregister(conn, worker_id)
-        except DatabaseUnavailable as error:
-            log.warning("could not deregister; the lease will run out: %s", error)
-        finally:
-            station.database.close()

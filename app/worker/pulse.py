@@ -14,12 +14,17 @@ from app.kinds import StopReason
 from app.queue import consume
 from app.queue.connection import Connection
 from app.worker import metrics
+from app.worker.lookout import FIRST_DRAIN_SECONDS
 from app.worker.station import Station
 
 # How often to ask for cancels while jobs run: the knock of LISTEN is quicker, but may be absent.
 CANCEL_SECONDS = 0.4
 SUSPECT_SECONDS = 2.0
 AWAY_PAUSE_SECONDS = 0.5
+# After an error that nobody foresaw, which may well come again.
+BUG_PAUSE_SECONDS = 2.0
+# The last chance to give jobs back is asked for again this soon.
+LEAVE_PAUSE_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +38,11 @@ class Pulse(threading.Thread):
         self._asked_at = float("-inf")
         self._swept_at = float("-inf")
         self._suspects_at = float("-inf")
+        # Nobody sets it: a wait on it is a sleep.
+        self._pause = threading.Event()
 
     def run(self) -> None:
-        """Beat until the process closes."""
+        """Beat until the process closes, then give back what it still holds and take its row away."""
         station = self._station
         try:
             while not station.closing.is_set():
@@ -46,9 +53,15 @@ class Pulse(threading.Thread):
                     station.lease.missed()
                     station.outage.failed(error)
                     station.closing.wait(AWAY_PAUSE_SECONDS)
-                    continue
-                station.outage.succeeded()
-                station.pulse_wanted.wait(CANCEL_SECONDS)
+                # The beat goes first, so that whatever is wrong with the rest does not cost the lease.
+                except Exception:
+                    station.lease.missed()
+                    log.exception("the heartbeat's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
+                    station.closing.wait(BUG_PAUSE_SECONDS)
+                else:
+                    station.outage.succeeded()
+                    station.pulse_wanted.wait(min(CANCEL_SECONDS, station.config.beat_seconds / 4))
+            self._leave()
         finally:
             station.database.close()
 
@@ -56,9 +69,11 @@ class Pulse(threading.Thread):
         station, now = self._station, time.monotonic()
         wanted = station.pulse_wanted.is_set()
         station.pulse_wanted.clear()
+        to_sweep = station.lease.may_rescue and now - self._swept_at >= station.config.lease_seconds / 6
         if station.lease.registered_as is None:
             self.register(conn)
-        elif station.lease.beat_age >= station.config.beat_seconds:
+        # Right before a sweep as well: the beat tells whether the database's clock jumped, or this machine slept.
+        elif to_sweep or station.lease.beat_age >= station.config.beat_seconds:
             self._beat(conn)
         if wanted or len(station.holdings) or now - self._asked_at >= station.config.beat_seconds:
             self._asked_at = now
@@ -66,7 +81,7 @@ class Pulse(threading.Thread):
         if now - self._suspects_at >= SUSPECT_SECONDS:
             self._suspects_at = now
             self._look_for_suspects(conn)
-        if station.lease.may_rescue and now - self._swept_at >= station.config.lease_seconds / 6:
+        if to_sweep and station.lease.may_rescue:
             self._swept_at = now
             self._rescue(conn)
 
@@ -89,8 +104,9 @@ class Pulse(threading.Thread):
         station, began_at = self._station, time.monotonic()
         worker_id = station.lease.registered_as
         assert worker_id is not None
-        if consume.beat(conn, worker_id):
-            station.lease.beaten(began_at)
+        gap = consume.beat(conn, worker_id)
+        if gap is not None:
+            station.lease.beaten(began_at, gap)
             return
         held = station.holdings.all()
         log.warning("this worker was declared dead and gives up its %d jobs: it registers anew", len(held))
@@ -116,7 +132,14 @@ class Pulse(threading.Thread):
     def _look_for_suspects(self, conn: Connection) -> None:
         station = self._station
         due = consume.seconds_until_due(conn, queues=station.config.worker_queues, suspect=True)
-        if due is not None and due <= 0:
+        if due is None or due > 0:
+            return
+        # Whoever runs nothing is alone already. The others finish what they run first, and claim nothing meanwhile:
+        # one process after the other, so that a single suspect does not make all of them stand still.
+        worker_id = station.lease.registered_as
+        if not len(station.holdings) or (
+            worker_id is not None and consume.has_turn(conn, worker_id, slot_seconds=FIRST_DRAIN_SECONDS)
+        ):
             station.suspects_due.set()
             station.lookout.ring()
 
@@ -129,3 +152,26 @@ class Pulse(threading.Thread):
         metrics.RESCUED.inc(len(rescued.jobs))
         if rescued.jobs:
             self._suspects_at = float("-inf")
+
+    def _leave(self) -> None:
+        """Give back, without blame, what the database thinks this worker runs, and take its row away.
+
+        Here, because this thread has a connection, and a further one may not be had. The main thread waits for it no
+        longer than its deadline allows; what is left then is rescued.
+        """
+        station, worker_id = self._station, self._station.lease.registered_as
+        while worker_id is not None:
+            try:
+                with station.database.connection() as conn:
+                    rows = consume.held(conn, worker_id)
+                    given_back = consume.settle(
+                        conn, [consume.Settlement(row.fence, Outcome.release()) for row in rows]
+                    )
+                    for job_id in given_back:
+                        log.warning("released unfinished", extra={"job_id": str(job_id)})
+                    consume.deregister(conn, worker_id)
+            except DatabaseUnavailable as error:
+                station.outage.failed(error)
+                self._pause.wait(LEAVE_PAUSE_SECONDS)
+            else:
+                return

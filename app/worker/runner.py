@@ -34,6 +34,7 @@ class Runner(threading.Thread):
         super().__init__(name=f"runner-{number}", daemon=True)
         self._station = station
         self._pause = FIRST_PAUSE_SECONDS
+        self._is_cut_off = False
 
     def run(self) -> None:
         """Work until the process stops claiming."""
@@ -48,6 +49,11 @@ class Runner(threading.Thread):
                     running = self._look()
                 if running is not None:
                     self.work(running)
+                elif self._is_cut_off:
+                    # Outside of the lookout's place: another thread's connection may be good.
+                    self._is_cut_off = False
+                    station.stopping.wait(AWAY_PAUSE_SECONDS)
+                    station.outage.wait_until_over(AWAY_PAUSE_SECONDS, station.config.worker_threads)
         finally:
             station.database.close()
 
@@ -59,7 +65,7 @@ class Runner(threading.Thread):
         if running is not None:
             self._pause = FIRST_PAUSE_SECONDS
             return running
-        if not station.stopping.is_set() and not station.suspects_due.is_set():
+        if not (self._is_cut_off or station.stopping.is_set() or station.suspects_due.is_set()):
             station.lookout.wait(self._idle_seconds())
         return None
 
@@ -85,7 +91,7 @@ class Runner(threading.Thread):
             station.outage.failed(error)
             # Whether the claim was committed is unknown: the pulse looks, and gives back what nobody holds.
             station.pulse_wanted.set()
-            station.stopping.wait(AWAY_PAUSE_SECONDS)
+            self._is_cut_off = True
             return None
         finally:
             station.holdings.end_claim(claim_id, claimed)
@@ -111,7 +117,8 @@ class Runner(threading.Thread):
                 due = consume.seconds_until_due(conn, queues=station.config.worker_queues)
         except DatabaseUnavailable as error:
             station.outage.failed(error)
-            return min(longest, AWAY_PAUSE_SECONDS)
+            self._is_cut_off = True
+            return 0
         if due is None or due > longest:
             self._pause = FIRST_PAUSE_SECONDS
             return longest
@@ -128,12 +135,17 @@ class Runner(threading.Thread):
         """
         station = self._station
         station.suspects_due.clear()
-        if not station.patience.is_ready() or not self._wait_until_alone(station.patience.seconds):
+        if not station.patience.is_ready():
             return
-        station.patience.rewarded()
-        until = time.monotonic() + SUSPECTS_SECONDS
-        while time.monotonic() < until and (running := self._claim(suspect=True)):
-            self.work(running)
+        station.lookout.is_reserved = True
+        try:
+            if self._wait_until_alone(station.patience.seconds):
+                station.patience.rewarded()
+                until = time.monotonic() + SUSPECTS_SECONDS
+                while time.monotonic() < until and (running := self._claim(suspect=True)):
+                    self.work(running)
+        finally:
+            station.lookout.is_reserved = False
 
     def _wait_until_alone(self, seconds: float) -> bool:
         station, until = self._station, time.monotonic() + seconds
@@ -148,7 +160,8 @@ class Runner(threading.Thread):
     def work(self, running: Running) -> None:
         """Run a claimed job and settle it."""
         station, job = self._station, running.job
-        if station.stopping.is_set() or station.lease.worker_id is None:
+        # Not our own any more, too, when this process was declared dead since the claim, and has registered anew.
+        if station.stopping.is_set() or station.lease.worker_id != job.worker_id:
             outcome = Outcome.release()
         else:
             kind = station.kinds.get(job.kind)
@@ -163,6 +176,7 @@ class Runner(threading.Thread):
 
     def settle(self, running: Running, outcome: Outcome) -> None:
         """Settle the job, however often the database has to be asked; then let go of it."""
+        running.has_ended = True
         try:
             status = self._settle(running, outcome)
         # Whatever the database will not store, the job must not stay running for ever.

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from app.domain.job import Job, NewJob
 from app.queue import produce
@@ -118,6 +123,46 @@ def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Call
         if process.popen.poll() is None:
             process.kill()
         print(f"--- {process.log_file.name}\n{process.log[-6000:]}")
+
+
+@pytest.fixture
+def few_connections(conn, database: str) -> Iterator[Callable[[int], str]]:
+    """Give a function that returns a DSN under whose role there may be no more than so many connections."""
+    role = f"haulier_few_{uuid.uuid4().hex[:12]}"
+
+    def few_connections(most: int) -> str:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                f"CREATE ROLE {role} LOGIN CONNECTION LIMIT {most}; GRANT ALL ON SCHEMA haulier TO {role};"
+                f" GRANT ALL ON ALL TABLES IN SCHEMA haulier TO {role}"
+            )
+        return "postgresql://?" + "&".join(
+            f"{name}={quote(value)}" for name, value in {**parse_dsn(database), "user": role, "password": ""}.items()
+        )
+
+    yield few_connections
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [role])
+        cursor.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.fixture
+def metric() -> Callable[[int, str], float]:
+    """Give a function that reads one metric without labels from a worker's port."""
+
+    def metric(port: int, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            [line] = [line for line in response.read().decode().splitlines() if line.startswith(name + " ")]
+        return float(line.split()[1])
+
+    return metric
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -153,3 +154,53 @@ def kills(context, payload):
 @kind("t.needs", schema=Nothing, needs=("smtp_url",))
 def needs(context, payload):
     """Need a setting."""
+
+
+@kind("t.asks_oddly_to_retry", schema=Nothing, retry=QUICK)
+def asks_oddly_to_retry(context, payload):
+    """Ask for a delay as an HTTP header has it."""
+    raise Retry("come back", after="60")
+
+
+@kind("t.asks_oddly_to_snooze", schema=Nothing, retry=QUICK)
+def asks_oddly_to_snooze(context, payload):
+    """Ask for a delay that is none."""
+    raise Snooze(None)
+
+
+@kind("t.exits_when_asked_why", schema=Nothing, retry=QUICK)
+def exits_when_asked_why(context, payload):
+    """Raise an error that leaves with the whole process when it is to say what it is."""
+
+    class Fatal(Exception):
+        def __str__(self):
+            sys.exit(4)
+
+    raise Fatal
+
+
+@kind("t.logs", schema=Nothing)
+def logs(context, payload):
+    """Log a line as any code does."""
+    logging.getLogger("a.library").warning("said by the handler")
+
+
+@kind("t.forks", schema=Nothing, retry=QUICK)
+def forks(context, payload):
+    """Let a child process come back from the handler, too."""
+    note("start", context)
+    child = os.fork()
+    if child == 0:
+        sys.exit(3)
+    _, status = os.waitpid(child, 0)
+    return f"parent, child left with {os.waitstatus_to_exitcode(status)}"
+
+
+@kind("t.upset", schema=Nothing, retry=QUICK)
+def upset(context, payload):
+    """Be cut off in its work by an error of its own."""
+    note("start", context)
+    try:
+        context.wait(60)
+    except JobCancelled as stop:
+        raise ConnectionError("cut off") from stop

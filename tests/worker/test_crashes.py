@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from uuid import uuid4
 
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
+from app.kinds import JobContext
 from app.queue import consume, produce
+from app.worker.holdings import Running
+from app.worker.runner import Runner
+from app.worker.station import Station
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -73,10 +79,27 @@ def test_a_suspect_runs_with_nothing_else_in_its_process(spawn_worker, enqueue, 
         assert not [span for span in spans.values() if span[0] < ended and span[1] > began]
 
 
+def test_a_suspect_that_runs_alone_for_long_does_not_look_like_a_worker_that_hangs(
+    spawn_worker, enqueue, ledger, conn, tmp_path, free_port, metric
+):
+    suspect = enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.job SET crashes = 1")
+    spawn_worker(WORKER_METRICS_PORT=free_port)
+    eventually(lambda: ledger.entries("start", suspect))
+
+    _let_pass(2)
+
+    assert metric(free_port, "worker_poll_age_seconds") < 1
+    (tmp_path / "go").touch()
+
+
 def test_jobs_whose_claim_was_never_answered_run_soon(spawn_worker, enqueue, finished, ledger, database):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=2)
 
+        # Only of a claim that finds one of the jobs.
+        proxy.cut_reply_with = b"t.note"
         proxy.cut_reply_to = b"SET status = 'running'"
         jobs = [enqueue("t.note") for _ in range(5)]
 
@@ -104,6 +127,114 @@ def test_a_settle_whose_reply_was_lost_is_not_taken_for_a_lost_lease(spawn_worke
         assert "lost the claim" not in worker.log
         assert len(ledger.entries("start", job)) == 1
         worker.kill()
+
+
+def test_an_outcome_kept_through_an_outage_is_settled_and_not_taken_for_a_stuck_thread(
+    spawn_worker, enqueue, finished, ledger, database
+):
+    with proxy_to(database) as proxy:
+        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, STUCK_SECONDS=0.1)
+        jobs = [enqueue("t.note", {"seconds": 0.5}, timeout_seconds=1) for _ in range(8)]
+        eventually(lambda: len(ledger.entries("start")) == 8)
+
+        proxy.go_away()
+        eventually(lambda: len(ledger.entries("end")) == 8)
+        _let_pass(2)
+        proxy.come_back()
+
+        for job in jobs:
+            job = finished(job)
+            assert (job.status, job.attempts, job.last_error) == (JobStatus.SUCCEEDED, 1, None)
+        assert worker.popen.poll() is None
+        worker.kill()
+
+
+def test_a_settle_cut_off_while_it_holds_the_row_does_not_hold_it_for_ever(
+    spawn_worker, enqueue, finished, ledger, database
+):
+    with proxy_to(database) as proxy:
+        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
+
+        # The transaction is open, and neither side learns that the other is gone.
+        proxy.strand_after = b"FOR UPDATE OF job"
+        job = enqueue("t.note")
+        eventually(lambda: proxy.stranded)
+
+        job = finished(job, within=40)
+        assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
+        assert len(ledger.entries("start", job)) == 1
+        worker.kill()
+
+
+def test_connections_that_all_fall_silent_are_found_out_together(spawn_worker, enqueue, finished, database):
+    with proxy_to(database) as proxy:
+        worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=6)
+        # So that each thread has a connection.
+        for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
+            finished(job)
+
+        proxy.strand()
+        began = time.monotonic()
+        for job in [enqueue("t.note", {"seconds": 1}) for _ in range(6)]:
+            finished(job, within=60)
+
+        # One deadline of a call; one after the other they took 42 s.
+        assert time.monotonic() - began < 20
+        worker.kill()
+
+
+def test_a_thread_that_gets_no_connection_does_not_hold_up_the_others(spawn_worker, enqueue, finished, few_connections):
+    worker = spawn_worker(DATABASE_URL=few_connections(5), WORKER_THREADS=6)
+    # So that some threads have a connection, and the others look for one.
+    for job in [enqueue("t.note", {"seconds": 1}) for _ in range(12)]:
+        finished(job, within=30)
+
+    began = time.monotonic()
+    for job in [enqueue("t.note") for _ in range(20)]:
+        finished(job, within=60)
+
+    assert time.monotonic() - began < 5
+    assert worker.log.count("takes no further connection") <= 3
+    assert "the database is away" not in worker.log
+
+
+def test_nobody_is_declared_dead_when_the_databases_clock_jumps(
+    spawn_worker, enqueue, finished, ledger, conn, tmp_path
+):
+    workers = [spawn_worker(WORKER_THREADS=4) for _ in range(3)]
+    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "go")}) for _ in range(12)]
+    eventually(lambda: len(ledger.entries("start")) == 12)
+    # Until each worker has the right to rescue.
+    _let_pass(1.5 * LEASE)
+
+    for _ in range(3):
+        with conn.cursor() as cursor:
+            # As a jump looks from within, or the machine's sleep: everybody's last beat is long ago.
+            cursor.execute("UPDATE haulier.worker SET beat_at = beat_at - interval '1 hour'")
+        _let_pass(LEASE / 2)
+    (tmp_path / "go").touch()
+
+    for job in jobs:
+        job = finished(job)
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 1, 0)
+    assert not any("declared dead" in worker.log for worker in workers)
+
+
+def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn, ledger):
+    station = Station.of(config, {})
+    earlier, present = (
+        consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
+    )
+    job = enqueue("t.nobody_knows")
+    [claimed] = consume.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
+
+    station.lease.registered(present, time.monotonic())
+    Runner(station, 1).work(Running(claimed, JobContext(claimed, config), None))
+    station.database.close()
+
+    job = produce.get(conn, job.id)
+    # At once; had it been run, its unknown kind would have put it off for a minute.
+    assert (job.status, job.attempts, job.run_at <= job.updated_at) == (JobStatus.QUEUED, 0, True)
 
 
 def test_no_live_workers_job_is_taken_after_an_outage(spawn_worker, enqueue, finished, ledger, database, tmp_path):
@@ -156,10 +287,10 @@ def test_a_worker_whose_connections_are_terminated_goes_on(spawn_worker, enqueue
     worker = spawn_worker()
 
     with conn.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name LIKE 'haulier%' AND pid <> pg_backend_pid()"
-        )
+        # A runner's, the heartbeat's and the listener's.
+        theirs = "datname = current_database() AND application_name IN ('haulier worker', 'haulier listener')"
+        eventually(lambda: cursor.execute(f"SELECT FROM pg_stat_activity WHERE {theirs}") or cursor.rowcount >= 3)
+        cursor.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {theirs}")
         assert cursor.rowcount >= 3
 
     assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
@@ -192,6 +323,4 @@ def _end_history_now(conn) -> None:
 
 def _let_pass(seconds: float) -> None:
     # Time itself is what is tested here.
-    import threading
-
     threading.Event().wait(seconds)

@@ -41,17 +41,40 @@ def test_retries_a_handler_that_raises_until_the_budget_is_spent(spawn_worker, e
         ("t.silent_error", "Unspeakable"),
         ("t.fails", "it is hopeless"),
         ("t.needs", "t.needs needs SMTP_URL, which is not set"),
+        ("t.asks_oddly_to_retry", "TypeError"),
+        ("t.asks_oddly_to_snooze", "TypeError"),
+        ("t.exits_when_asked_why", "Fatal"),
     ],
 )
 def test_survives_a_handler_that_misbehaves(spawn_worker, enqueue, finished, kind, says):
     worker = spawn_worker(WORKER_THREADS=1)
 
-    job = finished(enqueue(kind, max_attempts=2))
+    job = finished(enqueue(kind, max_attempts=1))
 
     assert job.status == JobStatus.FAILED_PERMANENT
     assert says in job.last_error
     assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
     assert worker.popen.poll() is None
+
+
+def test_a_child_process_that_comes_back_from_the_handler_is_no_second_worker(spawn_worker, enqueue, finished, ledger):
+    worker = spawn_worker(WORKER_THREADS=1)
+
+    job = finished(enqueue("t.forks", max_attempts=1))
+    after = finished(enqueue("t.note"))
+
+    assert (job.status, job.result) == (JobStatus.SUCCEEDED, "parent, child left with 3")
+    assert after.status == JobStatus.SUCCEEDED
+    assert [entry.pid for entry in ledger.entries("start")] == [worker.pid, worker.pid]
+
+
+def test_what_a_handler_logs_carries_its_job(spawn_worker, enqueue, finished):
+    worker = spawn_worker()
+
+    job = finished(enqueue("t.logs"))
+
+    [line] = [line for line in worker.log.splitlines() if "said by the handler" in line]
+    assert f"job_id={job.id} kind=t.logs attempt=1" in line
 
 
 @pytest.mark.parametrize("kind", ["t.not_json", "t.fails", "t.needs"])

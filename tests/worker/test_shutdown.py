@@ -7,9 +7,14 @@ import signal
 import socket
 import time
 import urllib.request
+from contextlib import ExitStack, closing
 
+import pytest
+
+from app.domain.errors import TooManyConnections
 from app.domain.job import JobStatus
 from app.queue import produce
+from app.queue.connection import connect
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -62,6 +67,67 @@ def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, enqu
     assert finished(job, within=20).status == JobStatus.SUCCEEDED
 
 
+def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_had(
+    spawn_worker, enqueue, conn, ledger, few_connections, tmp_path
+):
+    url = few_connections(6)
+    worker = spawn_worker(DATABASE_URL=url, WORKER_THREADS=3, SHUTDOWN_SECONDS=3)
+    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(3)]
+    eventually(lambda: len(ledger.entries("start")) == 3)
+
+    with ExitStack() as taken:
+        with pytest.raises(TooManyConnections):
+            while True:
+                taken.enter_context(closing(connect(url)))
+        worker.terminate()
+        worker.wait()
+
+    for job in jobs:
+        job = produce.get(conn, job.id)
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
+    assert produce.overview(conn).workers == 0
+
+
+def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spawn_worker, enqueue, conn, ledger):
+    worker = spawn_worker(SHUTDOWN_SECONDS=2)
+    job = enqueue("t.upset", max_attempts=1)
+    eventually(lambda: ledger.entries("start", job))
+
+    worker.terminate()
+
+    assert worker.wait() == 0
+    job = produce.get(conn, job.id)
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
+
+
+def test_one_ctrl_c_after_sigterm_does_not_cut_it_short(spawn_worker, enqueue, finished, ledger):
+    worker = spawn_worker()
+    job = enqueue("t.note", {"seconds": 2})
+    eventually(lambda: ledger.entries("start", job))
+
+    worker.terminate()
+    eventually(lambda: "stopping" in worker.log)
+    os.kill(worker.pid, signal.SIGINT)
+
+    assert worker.wait() == 0
+    assert finished(job).status == JobStatus.SUCCEEDED
+
+
+def test_stops_in_time_while_the_database_is_silent(spawn_worker, enqueue, database, ledger, tmp_path):
+    with proxy_to(database) as proxy:
+        worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3, STUCK_SECONDS=0.3)
+        # Giving up its claim is a call that nobody answers.
+        job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1)
+        eventually(lambda: ledger.entries("start", job))
+
+        proxy.silent = True
+        began = time.monotonic()
+        worker.terminate()
+
+        worker.wait()
+        assert time.monotonic() - began < 3 + 3 + 1
+
+
 def test_stops_in_time_while_the_database_is_away(spawn_worker, enqueue, database, ledger):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, SHUTDOWN_SECONDS=3)
@@ -90,12 +156,33 @@ def test_refuses_a_database_without_the_schema_in_one_line(spawn_worker, fresh_d
     assert worker.log.strip() == "haulier worker: the database holds no Haulier schema: run `python -m app migrate`"
 
 
+def test_refuses_a_database_url_that_cannot_be_read_without_quoting_it(spawn_worker):
+    worker = spawn_worker(DATABASE_URL="postgres://u:sword%fish@127.0.0.1/x", wait=False)
+
+    assert worker.wait(10) == 1
+    assert worker.log.strip() == "haulier worker: DATABASE_URL cannot be read as a connection string"
+
+
 def test_refuses_to_start_without_a_database_url(spawn_worker):
     worker = spawn_worker(DATABASE_URL="", wait=False)
 
     assert worker.wait(10) == 1
     assert worker.log.startswith("haulier worker: DATABASE_URL is not set")
     assert len(worker.log.splitlines()) == 1
+
+
+def test_goes_on_measuring_while_it_drains_for_its_replacement(
+    spawn_worker, enqueue, ledger, tmp_path, free_port, metric
+):
+    worker = spawn_worker(STUCK_SECONDS=0.2, WORKER_METRICS_PORT=free_port)
+    enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
+
+    eventually(lambda: "a thread is stuck" in worker.log)
+
+    eventually(lambda: metric(free_port, "worker_poll_age_seconds") > 2)
+    (tmp_path / "go").touch()
+    assert worker.wait() == 1
 
 
 def test_serves_its_metrics_and_goes_on_where_the_port_is_busy(spawn_worker, enqueue, finished):

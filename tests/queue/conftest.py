@@ -1,0 +1,167 @@
+"""Jobs, workers and rivals: what the tests of the verbs begin from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from app.domain.job import Job, JobStatus, NewJob
+from app.domain.outcome import Outcome
+from app.queue import consume, produce
+from app.queue.connection import connect
+from app.queue.consume import Fence, Settlement
+from tests.conftest import eventually
+
+
+@pytest.fixture
+def sql(conn: Connection) -> Callable[..., list[tuple[Any, ...]]]:
+    """Give a function that runs any statement on `conn` and returns its rows."""
+
+    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with conn.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    return sql
+
+
+@pytest.fixture
+def open_conn(database: str) -> Iterator[Callable[[], Connection]]:
+    """Give a function that opens a further connection, closed after the test."""
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(closing(connect(database, application_name="haulier test rival")))
+
+
+@pytest.fixture
+def enqueue(conn: Connection) -> Callable[..., Job]:
+    """Give a function that enqueues one job."""
+
+    def enqueue(kind: str = "mail", payload: dict[str, Any] | None = None, **options: Any) -> Job:
+        [receipt] = produce.enqueue(conn, [NewJob(kind, payload or {}, **options)])
+        assert receipt.job is not None
+        return receipt.job
+
+    return enqueue
+
+
+@pytest.fixture
+def register(conn: Connection) -> Callable[..., UUID]:
+    """Give a function that enters one more worker."""
+
+    def register(*, lease: float = 30.0, queues: tuple[str, ...] = ()) -> UUID:
+        return consume.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=lease)
+
+    return register
+
+
+@pytest.fixture
+def worker(register: Callable[..., UUID]) -> UUID:
+    """Give the id of a live worker."""
+    return register()
+
+
+@pytest.fixture
+def claim(conn: Connection, worker: UUID) -> Callable[..., Job | None]:
+    """Give a function that claims one job, for `worker` unless told otherwise."""
+
+    def claim(by: UUID | None = None, *, queues: tuple[str, ...] = (), suspect: bool = False) -> Job | None:
+        jobs = consume.claim(conn, worker_id=by or worker, claim_id=uuid4(), queues=queues, suspect=suspect)
+        assert len(jobs) <= 1
+        return jobs[0] if jobs else None
+
+    return claim
+
+
+@pytest.fixture
+def running(enqueue: Callable[..., Job], claim: Callable[..., Job | None]) -> Callable[..., Job]:
+    """Give a function that enqueues a job and claims it."""
+
+    def running(by: UUID | None = None, **options: Any) -> Job:
+        enqueued = enqueue(**options)
+        job = claim(by)
+        assert job is not None
+        assert job.id == enqueued.id
+        return job
+
+    return running
+
+
+@pytest.fixture
+def settle(conn: Connection) -> Callable[..., JobStatus | None]:
+    """Give a function that settles one claimed job; it returns None where the claim is no longer the current one."""
+
+    def settle(job: Job, outcome: Outcome) -> JobStatus | None:
+        return consume.settle(conn, [Settlement(Fence.of(job), outcome)]).get(job.id)
+
+    return settle
+
+
+@pytest.fixture
+def make_due(sql: Callable[..., list[tuple[Any, ...]]]) -> Callable[[Job], None]:
+    """Give a function that lets the time pass until the waiting job is due."""
+
+    def make_due(job: Job) -> None:
+        changed = sql(
+            "UPDATE haulier.job SET run_at = now() WHERE id = %s AND status <> 'running' RETURNING id", job.id
+        )
+        assert changed
+
+    return make_due
+
+
+@pytest.fixture
+def let_lease_run_out(sql: Callable[..., list[tuple[Any, ...]]]) -> Callable[[UUID], None]:
+    """Give a function that lets the time pass until the worker's lease has run out."""
+
+    def let_lease_run_out(worker: UUID) -> None:
+        assert sql(
+            "UPDATE haulier.worker SET beat_at = now() - lease - interval '1 s' WHERE id = %s RETURNING id", worker
+        )
+
+    return let_lease_run_out
+
+
+@pytest.fixture
+def at_once(database: str) -> Callable[..., list[Any]]:
+    """Give a function that calls another in many threads at the same moment, and returns what they did.
+
+    Each call gets its number and a connection of its own; an exception it raises is in the list as a value.
+    """
+
+    def at_once(threads: int, call: Callable[[int, Connection], Any]) -> list[Any]:
+        barrier, results = threading.Barrier(threads), [None] * threads
+
+        def run(number: int) -> None:
+            with closing(connect(database, application_name=f"haulier test rival {number}")) as mine:
+                barrier.wait(30)
+                try:
+                    results[number] = call(number, mine)
+                except Exception as error:
+                    results[number] = error
+
+        started = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join(60)
+        return results
+
+    return at_once
+
+
+@pytest.fixture
+def until_somebody_waits(conn: Connection) -> Callable[[], None]:
+    """Give a function that returns once some call in this database waits for a lock."""
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    def until_somebody_waits() -> None:
+        with conn.cursor() as cursor:
+            eventually(lambda: cursor.execute(waiting) or cursor.fetchall())
+
+    return until_somebody_waits

@@ -1,0 +1,451 @@
+"""A connection: it ..."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
+
+from app.domain.errors import ConfigError, DatabaseUnavailable, TooManyConnections
+from app.domain.job import NewJob
+from app.queue import connection, produce
+from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction, translated
+from app.queue.produce import JobFilter
+from tests.conftest import eventually
+from tests.proxy import proxy_to
+
+NAME = "haulier test subject"
+
+
+@pytest.fixture
+def subject(database: str) -> Iterator[Database]:
+    """Give the Database under test; its connections are found by their application_name."""
+    made = Database(database, application_name=NAME)
+    with made.connection():
+        pass
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backends(sql):
+    """Give a function that returns the server processes behind the subject's connections."""
+    mine = "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+    return lambda: [row[0] for row in sql(f"SELECT pid {mine}", NAME)]
+
+
+@pytest.fixture
+def end_backends(sql, backends):
+    """Give a function that ends those processes, and returns when they have."""
+
+    def end_backends() -> None:
+        for pid in backends():
+            sql("SELECT pg_terminate_backend(%s)", pid)
+        assert eventually(lambda: not backends())
+
+    return end_backends
+
+
+@pytest.fixture
+def locked(enqueue, open_conn):
+    """Give a job whose row somebody else has locked, for as long as the test runs."""
+    job, rival = enqueue(), open_conn()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (job.id,))
+    yield job
+    rival.rollback()
+
+
+def test_is_one_for_each_thread_and_kept_for_its_next_use(subject, backends):
+    with subject.connection() as first:
+        pass
+    with subject.connection() as second:
+        pass
+    others = []
+
+    def use() -> None:
+        with subject.connection() as conn:
+            others.append(conn)
+        subject.close()
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+
+    assert first is second
+    assert others[0] is not first
+    assert eventually(lambda: len(backends()) == 1)
+
+
+def test_a_statement_that_takes_too_long_is_database_unavailable(subject, locked):
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+        rows(conn, "lock_job", id=locked.id, seconds=0.2)
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_a_transaction_gives_up_waiting_for_a_lock(subject, locked):
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn, transaction(conn, lock_seconds=0.2):
+        rows(conn, "lock_job", id=locked.id)
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_a_transaction_bounds_each_of_its_statements(subject, locked):
+    began = time.monotonic()
+
+    def ping_and_lock() -> None:
+        with subject.connection() as conn, transaction(conn, seconds=0.2):
+            rows(conn, "ping")
+            rows(conn, "lock_job", id=locked.id)
+
+    with pytest.raises(DatabaseUnavailable):
+        ping_and_lock()
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_leaves_no_timeout_behind_in_the_session(subject):
+    with subject.connection() as conn, conn.cursor() as cursor:
+        rows(conn, "ping", seconds=1)
+        with transaction(conn, seconds=1, lock_seconds=1):
+            rows(conn, "ping")
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+        left = cursor.fetchone()
+
+    assert left == ("0", "0")
+
+
+def test_gives_up_by_itself_on_a_server_that_stops_answering(database):
+    with proxy_to(database) as proxy:
+        subject = Database(proxy.url)
+        with subject.connection() as conn:
+            rows(conn, "ping")
+        proxy.silent = True
+        began = time.monotonic()
+
+        with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+            rows(conn, "ping", seconds=0.2)
+
+        assert 2.0 < time.monotonic() - began < 6.0
+        proxy.silent = False
+        with subject.connection() as conn:
+            assert rows(conn, "ping")
+        subject.close()
+
+
+def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subject, enqueue, open_conn):
+    job, rival, answers = enqueue(), open_conn(), []
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (job.id,))
+
+    def wait_for_the_lock() -> None:
+        with subject.connection() as conn:
+            answers.append(rows(conn, "lock_job", id=job.id, seconds=30))
+        subject.close()
+
+    patient = threading.Thread(target=wait_for_the_lock)
+    patient.start()
+    with proxy_to(database) as proxy:
+        hasty = Database(proxy.url)
+        with hasty.connection():
+            proxy.silent = True
+        with pytest.raises(DatabaseUnavailable), hasty.connection() as conn:
+            rows(conn, "ping", seconds=0.0)
+    rival.rollback()
+    patient.join(10)
+
+    assert answers == [[{"status": "queued"}]]
+
+
+def test_a_connection_that_the_server_has_closed_is_opened_anew(subject, backends, sql):
+    with subject.connection() as first:
+        [before] = backends()
+    sql("SELECT pg_terminate_backend(%s)", before)
+    assert eventually(lambda: is_broken(first))
+
+    with subject.connection() as second:
+        answer = rows(second, "ping")
+
+    assert answer
+    assert second is not first
+    assert before not in backends()
+
+
+def test_a_backend_that_is_terminated_under_a_call_is_database_unavailable_once(subject, end_backends):
+    def lose_it_midway() -> None:
+        with subject.connection() as conn, transaction(conn):
+            rows(conn, "ping")
+            end_backends()
+            rows(conn, "ping")
+
+    with pytest.raises(DatabaseUnavailable):
+        lose_it_midway()
+
+    with subject.connection() as conn:
+        assert rows(conn, "ping")
+
+
+def test_a_reply_cut_off_by_the_network_is_database_unavailable(database, conn):
+    with proxy_to(database) as proxy:
+        subject = Database(proxy.url)
+        with subject.connection() as mine:
+            rows(mine, "ping")
+        proxy.cut_reply_to = b"INSERT INTO haulier.job"
+
+        with pytest.raises(DatabaseUnavailable), subject.connection() as mine:
+            produce.enqueue(mine, [NewJob("mail", {})])
+
+        subject.close()
+        assert proxy.cuts == 1
+
+
+def test_a_server_that_is_away_is_database_unavailable(database):
+    with proxy_to(database) as proxy:
+        url = proxy.url
+
+    with pytest.raises(DatabaseUnavailable), Database(url).connection():
+        pass
+
+
+def test_a_standby_that_takes_no_writes_is_database_unavailable(subject):
+    with subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+        produce.enqueue(conn, [NewJob("mail", {})])
+
+
+def test_one_connection_too_many_is_said_to_be_that(database, sql):
+    if sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
+        pytest.skip("the role of DATABASE_URL may not make other roles")
+    role = f"haulier_test_{uuid4().hex[:12]}"
+    sql(f"CREATE ROLE {role} LOGIN PASSWORD 'swordfish' CONNECTION LIMIT 1")
+    url = make_dsn(database, user=role, password="swordfish")
+    try:
+        with closing(connect(url)), pytest.raises(TooManyConnections) as raised:
+            connect(url)
+    finally:
+        sql(f"DROP ROLE {role}")
+
+    assert isinstance(raised.value, DatabaseUnavailable)
+    assert "swordfish" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres://u:swordfish@[::1/x", "postgres://u:swordfish@h/d?nonsense=1", "postgres://%zz"]
+)
+def test_a_dsn_that_cannot_be_read_is_said_to_be_that_without_its_password(url):
+    with pytest.raises(ConfigError, match="DATABASE_URL") as raised:
+        connect(url)
+
+    assert "swordfish" not in str(raised.value)
+    # Causes are logged, and what libpq says may quote any part of the string.
+    assert raised.value.__cause__ is None
+
+
+def test_a_broken_statement_is_a_bug_and_passes_as_it_is(subject):
+    with pytest.raises(psycopg2.errors.CheckViolation), subject.connection() as conn:
+        produce.enqueue(conn, [NewJob("Not A Name", {})])
+
+    with subject.connection() as after:
+        assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
+
+
+def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
+    used = []
+
+    def fail_midway() -> None:
+        with subject.connection() as conn, transaction(conn):
+            used.append(conn)
+            produce.enqueue(conn, [NewJob("mail", {})])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_midway()
+
+    with subject.connection() as after:
+        assert used == [after]
+        assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
+    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+
+
+def test_a_connection_left_in_a_transaction_is_not_used_again(subject):
+    with subject.connection() as first, first.cursor() as cursor:
+        cursor.execute("BEGIN")
+
+    with subject.connection() as second:
+        answer = rows(second, "ping")
+
+    assert answer
+    assert second is not first
+    assert first.closed
+
+
+def test_nothing_leaks_from_threads_that_come_and_go(subject, backends):
+    subject.close()
+
+    def use() -> None:
+        with subject.connection() as conn:
+            rows(conn, "ping")
+
+    for _ in range(10):
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    gc.collect()
+
+    assert eventually(lambda: backends() == [])
+
+
+def test_nothing_leaks_from_calls_that_fail(subject, backends, end_backends):
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
+
+    def lose_it() -> None:
+        with subject.connection() as conn:
+            end_backends()
+            rows(conn, "ping")
+
+    for _ in range(10):
+        with pytest.raises(DatabaseUnavailable):
+            lose_it()
+
+    assert backends() == []
+    assert descriptors is None or len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def test_works_with_descriptors_above_1024(database):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("this machine allows no process so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    try:
+        with ExitStack() as opened:
+            while opened.enter_context(open(os.devnull)).fileno() < 1100:
+                pass
+            subject = Database(database)
+            with subject.connection() as first:
+                rows(first, "ping")
+            with subject.connection() as second:
+                answer = rows(second, "ping")
+                descriptor = second.fileno()
+            subject.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert descriptor > 1024
+    assert answer
+    assert second is first
+
+
+HARD_PAYLOADS = {
+    "5,000 digits": '{"n": ' + "7" * 5000 + "}",
+    "1e400": '{"n": 1e400, "m": -1e400}',
+    "deep": '{"n": ' + "[" * 2000 + "]" * 2000 + "}",
+    "tiny": '{"n": 1e-400}',
+}
+
+
+@pytest.mark.parametrize("payload", HARD_PAYLOADS.values(), ids=HARD_PAYLOADS.keys())
+def test_reads_a_payload_that_an_insert_made_harder_than_json_parsers_like(conn, sql, claim, payload):
+    sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', %s)", payload)
+
+    [listed] = produce.list_jobs(conn, JobFilter())
+    claimed = claim()
+
+    assert isinstance(listed.payload, dict)
+    assert json.dumps(listed.payload, allow_nan=False)
+    assert claimed.payload == listed.payload
+
+
+def test_read_json_keeps_what_it_can_and_says_what_it_cannot():
+    assert read_json('{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
+    assert read_json("9007199254740993") == 9007199254740993
+    assert read_json("[1e400, -1e400]") == [1.7976931348623157e308, -1.7976931348623157e308]
+    assert read_json("7" * 5000) == 1.7976931348623157e308
+    assert read_json("-" + "7" * 5000) == -1.7976931348623157e308
+    assert "RecursionError" in read_json("[" * 200_000)["unreadable"]
+
+
+def test_translated_knows_an_outage_from_a_bug():
+    with pytest.raises(DatabaseUnavailable), translated():
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
+    with pytest.raises(DatabaseUnavailable), translated():
+        raise psycopg2.DatabaseError("lost synchronization with server")
+    with pytest.raises(TooManyConnections), translated():
+        raise psycopg2.OperationalError("FATAL:  remaining connection slots are reserved")
+    with pytest.raises(psycopg2.ProgrammingError), translated():
+        raise psycopg2.ProgrammingError("no such column")
+
+
+def test_translated_leaves_a_statement_that_will_always_be_too_much_a_bug(subject):
+    too_much = "SELECT " + ", ".join(["1"] * 2000)
+
+    with pytest.raises(psycopg2.errors.TooManyColumns), subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute(too_much)
+
+
+def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(
+    subject, backends, enqueue, monkeypatch
+):
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.1)
+    job = enqueue()
+
+    def forget() -> None:
+        with subject.connection() as conn, transaction(conn):
+            rows(conn, "lock_job", id=job.id)
+            assert eventually(lambda: not backends())
+            rows(conn, "ping")
+
+    with pytest.raises(DatabaseUnavailable):
+        forget()
+
+    with subject.connection() as conn:
+        assert produce.cancel(conn, job.id) is True
+
+
+def test_a_connection_that_breaks_makes_the_other_threads_open_theirs_anew(database):
+    with proxy_to(database) as proxy:
+        subject, seen, step = Database(proxy.url), [], threading.Barrier(2)
+
+        def other() -> None:
+            for _ in range(2):
+                with subject.connection() as conn:
+                    seen.append(conn)
+                    rows(conn, "ping")
+                step.wait(10)
+                step.wait(10)
+            subject.close()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        step.wait(10)
+        with subject.connection():
+            proxy.silent = True
+        with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+            rows(conn, "ping", seconds=0.0)
+        proxy.silent = False
+        for _ in range(3):
+            step.wait(10)
+        thread.join(10)
+
+    first, second = seen
+    assert second is not first

@@ -1,0 +1,142 @@
+"""Retry, an operator's: it ..."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from app.domain.errors import InvalidTransition, JobNotFound
+from app.domain.job import JobStatus
+from app.domain.outcome import Outcome
+from app.queue import produce
+
+
+@pytest.fixture
+def failed(running, settle, conn):
+    """Give a job that has failed for good on its second attempt, and snoozed once before."""
+
+    def failed(**options):
+        job = running(max_attempts=2, **options)
+        settle(job, Outcome.fail_for_good("first failure"))
+        return produce.get(conn, job.id)
+
+    return failed
+
+
+def test_queues_a_failed_job_again_with_a_full_budget(failed, conn, sql):
+    ended = failed(queue="mail", priority=5, timeout_seconds=60, idempotency_key="order-7", payload={"n": 1})
+
+    back = produce.retry(conn, ended.id)
+
+    assert (back.id, back.status) == (ended.id, JobStatus.QUEUED)
+    assert (back.attempts, back.max_attempts, back.snoozes, back.backoff) == (0, 2, 0, None)
+    assert (back.finished_at, back.result, back.cancel_requested, back.worker_id) == (None, None, False, None)
+    assert (back.kind, back.queue, back.priority, back.timeout_seconds) == ("mail", "mail", 5, 60)
+    assert (back.payload, back.idempotency_key) == ({"n": 1}, "order-7")
+    assert back.created_at == ended.created_at
+    assert back.run_at == back.updated_at > ended.updated_at
+    assert produce.get(conn, ended.id) == back
+    assert sql("SELECT count(*) FROM haulier.finished_job") == [(0,)]
+
+
+def test_keeps_what_went_wrong_before(failed, claim, settle, conn):
+    ended = failed()
+
+    back = produce.retry(conn, ended.id)
+    settle(claim(), Outcome.fail("second failure", delay=60))
+
+    again = produce.get(conn, ended.id)
+    assert (back.last_error, back.errors) == ("first failure", ended.errors)
+    assert [noted["error"] for noted in again.errors] == ["first failure", "second failure"]
+
+
+def test_brings_back_a_cancelled_job_which_then_runs_to_its_end(running, settle, claim, conn):
+    job = running()
+    produce.cancel(conn, job.id)
+    settle(job, Outcome.complete())
+
+    produce.retry(conn, job.id)
+    settle(claim(), Outcome.complete("done"))
+
+    ended = produce.get(conn, job.id)
+    assert (ended.status, ended.result, ended.cancel_requested) == (JobStatus.SUCCEEDED, "done", False)
+
+
+def test_lets_the_fence_go_on_growing(running, settle, claim, conn):
+    zombie = running()
+    settle(zombie, Outcome.fail_for_good("no"))
+    produce.retry(conn, zombie.id)
+
+    while_waiting = settle(zombie, Outcome.complete())
+    current = claim()
+    while_running = settle(zombie, Outcome.complete())
+
+    assert (while_waiting, while_running) == (None, None)
+    assert (current.attempts, current.attempt) == (1, 2)
+    assert produce.get(conn, current.id) == current
+
+
+def test_leaves_a_job_that_has_crashed_before_a_suspect(failed, claim, sql, conn):
+    ended = failed()
+    sql("UPDATE haulier.finished_job SET crashes = 2")
+
+    produce.retry(conn, ended.id)
+
+    assert claim() is None
+    assert claim(suspect=True).crashes == 2
+
+
+def test_refuses_a_job_that_succeeded(running, settle, conn):
+    job = running()
+    settle(job, Outcome.complete())
+
+    with pytest.raises(InvalidTransition, match="cannot retry when status=succeeded"):
+        produce.retry(conn, job.id)
+
+
+def test_refuses_a_job_that_still_lives(running, enqueue, settle, conn):
+    queued, retrying, held = enqueue(delay=timedelta(hours=1)), running(), running()
+    settle(retrying, Outcome.fail("no luck", delay=60))
+
+    for job, status in ((queued, "queued"), (retrying, "retrying"), (held, "running")):
+        with pytest.raises(InvalidTransition, match=f"status={status}"):
+            produce.retry(conn, job.id)
+
+
+def test_does_not_know_an_unknown_job(conn):
+    with pytest.raises(JobNotFound):
+        produce.retry(conn, uuid4())
+
+
+def test_brings_the_job_back_once_where_many_ask_at_once(failed, at_once, sql):
+    ended = failed()
+
+    answers = at_once(8, lambda number, mine: produce.retry(mine, ended.id))
+
+    refused = [answer for answer in answers if isinstance(answer, InvalidTransition)]
+    assert len(refused) == 7
+    assert all("status=queued" in str(error) for error in refused)
+    assert sql("SELECT id, status FROM haulier.jobs") == [(ended.id, "queued")]
+
+
+def test_does_not_mix_with_a_cancel_at_the_same_moment(failed, at_once, conn, sql):
+    for _ in range(10):
+        ended = failed()
+
+        answers = at_once(4, lambda n, mine, job=ended: (produce.cancel if n % 2 else produce.retry)(mine, job.id))
+
+        assert all(isinstance(a, InvalidTransition) or a is True or hasattr(a, "id") for a in answers), answers
+        assert sql("SELECT count(*) FROM haulier.jobs WHERE id = %s", ended.id) == [(1,)]
+        sql("DELETE FROM haulier.job")
+
+
+def test_gives_the_job_a_full_budget_of_snoozes_too(running, settle, sql, conn):
+    job = running()
+    sql("UPDATE haulier.job SET snoozes = 100 WHERE id = %s", job.id)
+    settle(job, Outcome.snooze(1))
+
+    back = produce.retry(conn, job.id)
+
+    assert back.snoozes == 0

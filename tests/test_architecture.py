@@ -1,0 +1,295 @@
+"""The plan of the house, read from its walls: who may import whom, and where SQL, Flask and settings live. It ..."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted([*ROOT.glob("app/**/*.py"), ROOT / "worker.py"])
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+
+# Each room, and the rooms whose doors open from it. Every room may read app.config and write app.logs.
+MAY_IMPORT = {
+    "domain": set(),
+    "queue": {"domain"},
+    "kinds": {"domain", "queue"},
+    "api": {"domain", "queue", "kinds"},
+    "worker": {"domain", "queue", "kinds"},
+    "local": {"domain", "queue"},
+    "config": {"domain"},
+    "logs": set(),
+    "__init__": {"api"},
+    "__main__": {"domain", "queue"},
+    "worker.py": {"domain", "queue", "kinds", "worker"},
+}
+EVERYBODY = {"config", "logs"}
+# What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
+GUESTS = {
+    "psycopg2": {"queue"},
+    "flask": {"api", "__init__"},
+    "flask_smorest": {"api"},
+    "werkzeug": {"api"},
+    "webargs": {"api"},
+    "gunicorn": set(),
+    "prometheus_flask_exporter": {"api"},
+    "prometheus_client": {"api", "worker"},
+}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+VAGUE = re.compile(r"^_?(utils?|commons?|base|helpers?|managers?|misc|tools)$")
+
+
+def room_of(name: str) -> str:
+    parts = Path(name).with_suffix("").parts
+    return "worker.py" if parts == ("worker",) else parts[1]
+
+
+def parse(name: str) -> ast.Module:
+    return ast.parse((ROOT / name).read_text(encoding="utf-8"), name)
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """Yield each imported module's full name, those for type checkers alone aside."""
+    for child in ast.iter_child_nodes(node):
+        if is_type_checking(child):
+            continue
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield alias.name, child
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports name the whole path"
+            yield child.module or "", child
+            if child.module == "app":
+                for alias in child.names:
+                    yield f"app.{alias.name}", child
+        else:
+            yield from imports(child)
+
+
+def rooms_imported(name: str) -> set[str]:
+    found = set()
+    for module, _ in imports(parse(name)):
+        parts = module.split(".")
+        if parts[0] == "app" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+            found.add(parts[1])
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_run_one_way_only(name):
+    room = room_of(name)
+
+    forbidden = rooms_imported(name) - MAY_IMPORT[room] - EVERYBODY - {room}
+
+    assert forbidden == set()
+
+
+def test_the_test_above_sees_every_room_and_real_imports():
+    assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
+    assert rooms_imported("app/queue/produce.py") == {"domain", "queue"}
+    assert rooms_imported("worker.py") >= {"config", "worker"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_guests_stay_in_their_rooms(name):
+    room = room_of(name)
+
+    strays = {
+        module
+        for module, _ in imports(parse(name))
+        if (guest := module.split(".")[0]) in GUESTS and room not in GUESTS[guest]
+    }
+
+    assert strays == set()
+
+
+def test_the_package_itself_imports_flask_only_inside_its_factory():
+    top = {
+        module
+        for node in parse("app/__init__.py").body
+        for module, _ in imports(ast.Module([node], []))
+        if not isinstance(node, ast.FunctionDef)
+    }
+
+    assert top <= {"__future__", "typing"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "absent"),
+    [
+        ("worker", ("flask", "werkzeug", "flask_smorest", "app.api", "gunicorn")),
+        ("app.api", ("app.worker",)),
+        (
+            "app.queue.produce, app.queue.consume, app.queue.migrate",
+            ("flask", "app.kinds", "app.api", "app.worker", "requests"),
+        ),
+        ("app.domain.job, app.domain.outcome, app.domain.retry, app.domain.errors", ("psycopg2", "app.queue", "flask")),
+    ],
+    ids=["worker", "api", "queue", "domain"],
+)
+def test_importing_one_end_does_not_load_the_other(entry, absent):
+    program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"
+
+
+SQL_LIKE = re.compile(
+    # A verb and what follows it in a statement, wherever the string begins with it …
+    r"^\s*(SELECT|INSERT|UPDATE|DELETE|WITH|CREATE|ALTER|DROP|TRUNCATE|SET|LISTEN|NOTIFY|GRANT|COPY|LOCK|COMMENT)"
+    r"\s+[A-Za-z0-9(%*'\"{]"
+    r"|^\s*(BEGIN|COMMIT|ROLLBACK|START TRANSACTION)\s*(;|$)"
+    # … or a whole clause, wherever it stands.
+    r"|\bSELECT\b.+\bFROM\b|\bINSERT\s+INTO\b|\bUPDATE\b.+\bSET\b|\bDELETE\s+FROM\b",
+    re.DOTALL,
+)
+
+
+def strings(name: str) -> Iterator[str]:
+    """Yield each string of the file that is not a docstring, f-strings with their holes as {}."""
+    tree = parse(name)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sql_is_in_sql_files_alone(name):
+    statements = [text for text in strings(name) if SQL_LIKE.search(text)]
+
+    assert statements == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sql"),
+    [
+        ("SELECT 1", True),
+        ("  SELECT id FROM job", True),
+        ("BEGIN;", True),
+        ("SET lock_timeout", True),
+        ("DELETE", False),
+        ("explain: SELECT a\nFROM b", True),
+        ("DROP TABLE {}", True),
+        ("Select one of them", False),
+        ("COMMIT", True),
+        ("with the job's id", False),
+        ("UPDATE job\nSET x", True),
+        ("INSERT INTO x", True),
+    ],
+)
+def test_the_test_above_knows_sql_when_it_sees_it(text, is_sql):
+    assert bool(SQL_LIKE.search(text)) is is_sql
+
+
+ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
+
+
+def reads_environment(name: str) -> bool:
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {each.name for each in node.names} & ENVIRONMENT
+        )
+        for node in ast.walk(parse(name))
+    )
+
+
+def test_settings_are_read_in_one_place():
+    readers = {name for name in NAMES if reads_environment(name)}
+
+    assert {name for name in readers if not name.startswith("app/local/")} == {"app/config.py"}
+
+
+def test_no_room_has_a_vague_name():
+    vague = [name for name in NAMES if any(VAGUE.match(part) for part in Path(name).with_suffix("").parts)]
+
+    assert vague == []
+
+
+def functions(name: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(parse(name)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield f"{name}:{node.lineno} {node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def test_files_and_functions_are_short_enough_to_be_read_at_once():
+    lengths = [(len((ROOT / name).read_text().splitlines()), name) for name in NAMES]
+    functions_by_length = [(length, where) for name in NAMES for where, length in functions(name)]
+
+    for title, found in (("files", lengths), ("functions", functions_by_length)):
+        print(f"The ten longest {title}:")
+        for length, where in sorted(found, reverse=True)[:10]:
+            print(f"{length:5} {where}")
+
+    assert [where for length, where in lengths if length > LONGEST_FILE] == []
+    assert [where for length, where in functions_by_length if length > LONGEST_FUNCTION] == []
+
+
+def waits_by_sleeping(name: str) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == "sleep" and isinstance(node.value, ast.Name)
+        for node in ast.walk(parse(name))
+    )
+
+
+def test_nothing_sleeps_where_it_could_wait():
+    assert [name for name in NAMES if waits_by_sleeping(name)] == []
+
+
+def public_without_docstring(name: str) -> list[str]:
+    tree = parse(name)
+    missing = [] if ast.get_docstring(tree) else [name]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not re.match("_|Meta$", node.name) and not ast.get_docstring(node):
+            missing.append(f"{name} {node.name}")
+    if room_of(name) in ("domain", "queue"):
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+                missing.append(f"{name} {node.name}")
+    return missing
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_and_class_and_each_verb_of_the_queue_says_what_it_is(name):
+    assert public_without_docstring(name) == []
+
+
+def test_the_product_names_no_place_of_the_machine_it_was_made_on():
+    places = re.compile(r"/work/|/root/|site-packages|pypi\.org")
+
+    found = [
+        name for name in [*NAMES, "schema.sql", "app/queue/queries.sql"] if places.search((ROOT / name).read_text())
+    ]
+
+    assert found == []

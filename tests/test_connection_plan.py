@@ -1,0 +1,86 @@
+"""Web and worker with their defaults fit a database plan of 20 connections, with room for a release and a psql."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import requests
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from app.queue.connection import connect
+from app.queue.migrate import migrate
+from tests.api.conftest import gunicorn
+
+ROOT = Path(__file__).parents[1]
+JOBS = 300
+
+
+@pytest.fixture
+def limited(fresh_database) -> Iterator[tuple[str, str]]:
+    """Give the DSN of an empty database whose owner may have 20 connections, and the owner's name."""
+    role = f"haulier_test_{uuid4().hex[:12]}"
+    name = parse_dsn(fresh_database)["dbname"]
+    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 20")
+        cursor.execute(f"GRANT CREATE ON DATABASE {name} TO {role}")
+        yield f"postgresql://?{make_dsn(fresh_database, user=role, password='secret').replace(' ', '&')}", role
+        cursor.execute(f"DROP OWNED BY {role}")
+        cursor.execute(f"DROP ROLE {role}")
+
+
+def test_web_and_worker_fit_a_plan_of_20_connections(limited, fresh_database, eventually, tmp_path):
+    dsn, role = limited
+    with closing(connect(dsn)) as conn:
+        migrate(conn, retention_days=30)
+    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": dsn, "EXECUTOR": "simulated", "WORKER_METRICS_PORT": "0"}
+    most = 0
+
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=log, stderr=log) as worker,
+        gunicorn(dsn, eventually) as server,
+        closing(connect(fresh_database)) as superuser,
+        closing(connect(dsn)),
+    ):
+        try:
+            barrier = threading.Barrier(12)
+
+            def post(number: int) -> list[int]:
+                barrier.wait(30)
+                job = {"kind": "summarize_text", "payload": {"text": f"Text {number}."}}
+                with requests.Session() as session:
+                    session.trust_env = False
+                    calls = [session.post(f"{server.url}/jobs", json=job) for _ in range(JOBS // 12)]
+                    calls += [session.get(f"{server.url}/jobs?limit=5") for _ in range(10)]
+                    calls += [session.get(f"{server.url}/metrics"), session.get(f"{server.url}/health")]
+                return [call.status_code for call in calls]
+
+            with ThreadPoolExecutor(12) as pool:
+                answers = [status for statuses in pool.map(post, range(12)) for status in statuses]
+
+            def all_done() -> bool:
+                nonlocal most
+                with superuser.cursor() as cursor:
+                    cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [role])
+                    most = max(most, cursor.fetchone()[0])
+                    cursor.execute("SELECT count(*) FROM haulier.finished_job WHERE status = 'succeeded'")
+                    return cursor.fetchone()[0] == JOBS
+
+            eventually(all_done, within=30)
+        finally:
+            worker.terminate()
+
+    assert set(answers) == {200, 201}
+    assert answers.count(201) == JOBS
+    # One of them is this test's own, in the place of a psql.
+    assert 12 <= most <= 18
+    assert "too many" not in (tmp_path / "log").read_text()
