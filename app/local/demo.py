@@ -15,9 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
+from app.config import Config
 from app.domain.errors import HaulierError
 from app.local.embedded import Server, home
-from app.local.receivers import SmtpSink, WebhookReceiver, serving
+from app.local.receivers import Receivers, SmtpSink, WebhookReceiver
 from app.local.run import new_secret, only_one
 from app.local.supervisor import CHECKOUT, Signals, Supervisor, local_session, next_free_port, say
 from app.local.table import Table
@@ -42,39 +43,27 @@ class DemoFailed(HaulierError):
 def demo(*, once: bool) -> int:
     """Show the four kinds at work and return the exit code; unless once, stay up until told to stop."""
     signals = Signals()
-    secret = new_secret()
     with ExitStack() as stack:
         stack.enter_context(only_one("demo"))
         for folder in ("storage", "mail", "logs"):
             shutil.rmtree(WORK / folder, ignore_errors=True)
             (WORK / folder).mkdir(parents=True)
-        smtp, webhooks = SmtpSink(WORK / "mail"), WebhookReceiver(secret)
-        smtp_port, hook_port = stack.enter_context(serving(smtp)), stack.enter_context(serving(webhooks))
+        receivers = Receivers(SmtpSink(WORK / "mail"), WebhookReceiver(new_secret()))
+        stack.enter_context(receivers)
         postgres, server_url = None, os.environ.get("DATABASE_URL")
         if not server_url:
             server = stack.enter_context(Server(home(CHECKOUT) / "demo-pg"))
             postgres, server_url = server.postgres, server.dsn
-        settings = {
-            "DATABASE_URL": stack.enter_context(scratch_database(server_url, DATABASE)),
-            "API_BIND_ADDR": f"{HOST}:{_free_port()}",
-            "WORKER_METRICS_PORT": str(next_free_port(HOST, 9091)),
-            "SMTP_URL": f"smtp://{HOST}:{smtp_port}",
-            "MAIL_FROM": "Haulier <haulier@localhost>",
-            "STORAGE_URL": (WORK / "storage").as_uri(),
-            "WEBHOOK_SECRET": secret,
-            "OUTBOUND_ALLOW_PRIVATE": f"{HOST}:{hook_port}",
-        }
-        environ = {name: value for name, value in os.environ.items() if name not in OTHER_PURPOSES} | settings
+        database_url = stack.enter_context(scratch_database(server_url, DATABASE))
+        environ = _environ(database_url, receivers)
         supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres, logs=WORK / "logs"))
 
         say(f"API at {supervisor.url}; logs in {WORK / 'logs'}")
-        with local_session() as session:
-            jobs = _Jobs(supervisor.url, session)
-            jobs.enqueue(_payloads(hook_port))
-            jobs.watch(supervisor, signals)
+        jobs = _Jobs(supervisor.url)
+        jobs.enqueue(_payloads(receivers))
+        jobs.watch(supervisor, signals)
         if not signals.stop:
-            for job in jobs.jobs:
-                _show_result(job, smtp, webhooks)
+            _show_results(jobs, receivers)
             _show_addresses(supervisor)
         if not signals.stop and not once:
             say("Ctrl-C stops everything")
@@ -84,22 +73,36 @@ def demo(*, once: bool) -> int:
     return 0 if jobs.have_succeeded else 1
 
 
+def _environ(database_url: str, receivers: Receivers) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in OTHER_PURPOSES}
+    return kept | {
+        "DATABASE_URL": database_url,
+        "API_BIND_ADDR": f"{HOST}:{_free_port()}",
+        "WORKER_METRICS_PORT": str(next_free_port(HOST, 9091)),
+        "SMTP_URL": f"smtp://{HOST}:{receivers.smtp.port}",
+        "MAIL_FROM": "Haulier <haulier@localhost>",
+        "STORAGE_URL": (WORK / "storage").as_uri(),
+        "WEBHOOK_SECRET": receivers.webhooks.secret,
+        "OUTBOUND_ALLOW_PRIVATE": f"{HOST}:{receivers.webhooks.port}",
+    }
+
+
 def _free_port() -> int:
-    wanted = int(os.environ.get("PORT") or 8080)
+    wanted = Config.from_env({"DATABASE_URL": "postgres://", "PORT": os.environ.get("PORT", "")}).port
     port = next_free_port(HOST, wanted)
     if port != wanted:
         say(f"port {wanted} is in use: taking {port}")
     return port
 
 
-def _payloads(hook_port: int) -> dict[str, Job]:
+def _payloads(receivers: Receivers) -> dict[str, Job]:
     shutil.copy(ASSETS / "harbour.jpg", WORK / "storage")
     return {
         "resize_image": {"source": "file:harbour.jpg", "width": 640, "height": 480, "format": "webp"},
         "summarize_text": {"text": (ASSETS / "containers.txt").read_text(encoding="utf-8"), "sentences": 3},
         "send_email": {"to": "ann@example.com", "subject": "Your picture is ready", "body": "Hello Ann,\n\nit is.\n"},
         "webhook_delivery": {
-            "url": f"http://{HOST}:{hook_port}/hooks",
+            "url": f"http://{HOST}:{receivers.webhooks.port}/hooks",
             "event": "picture.ready",
             "body": {"picture": "harbour.jpg", "for": "ann@example.com"},
         },
@@ -109,14 +112,15 @@ def _payloads(hook_port: int) -> dict[str, Job]:
 class _Jobs:
     """The demo's jobs, as the API tells of them."""
 
-    def __init__(self, url: str, session: requests.Session) -> None:
-        self._url, self._session = url, session
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/jobs"
+        self._session = local_session()
         self._table = Table()
         self.jobs: list[Job] = []
 
     def enqueue(self, payloads: Mapping[str, Job]) -> None:
         for kind, payload in payloads.items():
-            answer = self._session.post(f"{self._url}/jobs", json={"kind": kind, "payload": payload}, timeout=10)
+            answer = self._session.post(self.url, json={"kind": kind, "payload": payload}, timeout=10)
             if answer.status_code != 201:
                 raise DemoFailed(f"POST /jobs answered {answer.status_code} to {kind}: {answer.text.strip()}")
             self.jobs.append(answer.json())
@@ -132,7 +136,7 @@ class _Jobs:
             self._table.show(self.jobs)
 
     def _get(self, job: Job) -> Job:
-        answer = self._session.get(f"{self._url}/jobs/{job['id']}", timeout=10)
+        answer = self._session.get(f"{self.url}/{job['id']}", timeout=10)
         answer.raise_for_status()
         found: Job = answer.json()
         return found
@@ -146,22 +150,27 @@ class _Jobs:
         return all(job["status"] == "succeeded" for job in self.jobs)
 
 
-def _show_result(job: Job, smtp: SmtpSink, webhooks: WebhookReceiver) -> None:
-    print(f"\n{job['kind']}: {job['status']}")
-    if job["status"] != "succeeded":
-        print(f"  {job['last_error'] or 'it has not ended'}")
-        return
+def _show_results(jobs: _Jobs, receivers: Receivers) -> None:
+    for job in jobs.jobs:
+        print(f"\n{job['kind']}: {job['status']}\n  {jobs.url}/{job['id']}")
+        if job["status"] == "succeeded":
+            _show_result(job, receivers)
+        else:
+            print(f"  {job['last_error'] or 'it has not ended'}")
+
+
+def _show_result(job: Job, receivers: Receivers) -> None:
     match job:
         case {"kind": "resize_image", "result": made}:
             print(f"  {unquote(urlsplit(made['location']).path)}")
             print(f"  {made['width']} x {made['height']} pixels, {made['bytes']:,} bytes of {made['format']}")
         case {"kind": "summarize_text", "result": made}:
-            print(textwrap.fill(made["summary"], width=100, initial_indent="  ", subsequent_indent="  "))
+            print(textwrap.fill(made["summary"], width=78, initial_indent="  ", subsequent_indent="  "))
         case {"kind": "send_email", "result": made}:
-            path, mail = smtp.find(made["message_id"])
+            path, mail = receivers.smtp.find(made["message_id"])
             print(f"  {path}\n  to {mail['To']}: {mail['Subject']}")
         case {"kind": "webhook_delivery"}:
-            delivery = webhooks.find(job["id"])
+            delivery = receivers.webhooks.find(job["id"])
             print(f"  the receiver has verified the signature of {delivery.event}\n  {json.dumps(delivery.body)}")
 
 

@@ -72,7 +72,6 @@ class Server:
             self.base.chmod(0o711)
         try:
             self._take_lock()
-            self.socket = _socket_folder(self.base, self._user)
             self._start()
         except BaseException:
             self.__exit__()
@@ -107,6 +106,7 @@ class Server:
     def _start(self) -> None:
         binaries = _binaries(self.base, self._user)
         self._init(binaries)
+        self.socket = _socket_folder(self.base, self._user)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *(VOLATILE if self.test else ())]
         self.log.write_bytes(b"")

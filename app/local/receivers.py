@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -29,6 +27,7 @@ class SmtpSink(socketserver.ThreadingTCPServer):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _SmtpSession)
+        self.port: int = self.server_address[1]
         self.folder = folder
         self.mails: list[Path] = []
 
@@ -87,7 +86,8 @@ class WebhookReceiver(ThreadingHTTPServer):
 
     def __init__(self, secret: str) -> None:
         super().__init__(("127.0.0.1", 0), _WebhookHandler)
-        self.webhook = Webhook(secret)
+        self.port: int = self.server_address[1]
+        self.secret, self.webhook = secret, Webhook(secret)
         self.deliveries: list[Delivery] = []
 
     def find(self, webhook_id: str) -> Delivery:
@@ -119,14 +119,23 @@ class _WebhookHandler(BaseHTTPRequestHandler):
         """Say nothing: the terminal has a table on it."""
 
 
-@contextmanager
-def serving(server: socketserver.TCPServer) -> Iterator[int]:
-    """Serve in a thread until left, and give the port."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="receiver")
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+class Receivers:
+    """Both of them, each serving in a thread from when this is entered until it is left."""
+
+    def __init__(self, smtp: SmtpSink, webhooks: WebhookReceiver) -> None:
+        self.smtp, self.webhooks = smtp, webhooks
+        self._threads = [
+            threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.1}, name="receiver")
+            for each in (smtp, webhooks)
+        ]
+
+    def __enter__(self) -> Receivers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server, thread in zip((self.smtp, self.webhooks), self._threads, strict=True):
+            server.shutdown()
+            thread.join()
+            server.server_close()

@@ -33,4 +33,4 @@ class Table:
         status = f"{job['status']:<16}"
         if self._live:
             status = f"\x1b[{COLOURS.get(job['status'], YELLOW)}m{status}\x1b[0m"
-        return f"  {job['kind']:<16}  {status}  attempt {job['attempts']} of {job['max_attempts']}  {job['id']}"
+        return f"  {job['kind']:<16}  {status}  attempt {job['attempts']} of {job['max_attempts']}"
