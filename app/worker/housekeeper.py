@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from app.domain.errors import DatabaseUnavailable
 from app.queue.history import drop_expired, ensure_partitions
@@ -23,6 +24,8 @@ class Housekeeper(threading.Thread):
     def __init__(self, station: Station) -> None:
         super().__init__(name="housekeeper", daemon=True)
         self._station = station
+        # When it last succeeded, by the monotonic clock.
+        self.tidied_at = time.monotonic()
 
     def run(self) -> None:
         """Tidy until the process closes."""
@@ -50,5 +53,6 @@ class Housekeeper(threading.Thread):
         finally:
             station.database.close()
         dropped = drop_expired(config.database_url, retention_days=config.retention_days)
+        self.tidied_at = time.monotonic()
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from app.domain.errors import DatabaseUnavailable
 from app.queue.connection import Connection, close, connect
@@ -24,6 +25,8 @@ class Listener(threading.Thread):
     def __init__(self, station: Station) -> None:
         super().__init__(name="listener", daemon=True)
         self._station = station
+        # When it last went round with a good connection, by the monotonic clock.
+        self.heard_at = time.monotonic()
 
     def run(self) -> None:
         """Listen until the process closes."""
@@ -37,6 +40,7 @@ class Listener(threading.Thread):
                 station.lookout.ring()
                 station.pulse_wanted.set()
                 for knock in knocks(conn, wait=WAIT_SECONDS, probe=PROBE_SECONDS):
+                    self.heard_at = time.monotonic()
                     if station.closing.is_set():
                         break
                     self._pass_on(knock)

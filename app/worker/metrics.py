@@ -32,6 +32,8 @@ RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now")
 THREADS = Gauge("worker_threads", "Threads that can run a job")
 STUCK = Gauge("worker_stuck_threads", "Threads whose job went on past its timeout and grace")
 BEAT_AGE = Gauge("worker_beat_age_seconds", "Time since the last heartbeat that succeeded")
+LISTEN_AGE = Gauge("worker_listen_age_seconds", "Time since the listener last went round with a good connection")
+HOUSEKEEPING_AGE = Gauge("worker_housekeeping_age_seconds", "Time since housekeeping last succeeded")
 POLL_AGE = Gauge("worker_poll_age_seconds", "Time since a claim was last answered, or no thread was free to claim")
 
 

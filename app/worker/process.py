@@ -66,7 +66,8 @@ class Worker:
         self._signals = Signals()
         self._station = Station.of(config, kinds)
         self._pulse = Pulse(self._station)
-        self._others: list[threading.Thread] = [Listener(self._station), Housekeeper(self._station)]
+        self._listener, self._housekeeper = Listener(self._station), Housekeeper(self._station)
+        self._others = (self._listener, self._housekeeper)
         self._runners = [Runner(self._station, number) for number in range(1, config.worker_threads + 1)]
         self._stuck = 0
         self._stop_metrics: Callable[[], None] | None = None
@@ -176,6 +177,8 @@ class Worker:
         metrics.RUNNING.set(held)
         metrics.THREADS.set(len(self._runners) - self._stuck)
         metrics.BEAT_AGE.set(station.lease.beat_age)
+        metrics.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
+        metrics.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
         is_busy = held >= len(self._runners) or station.lookout.is_reserved
         metrics.POLL_AGE.set(0 if is_busy else station.lookout.answer_age)
 

@@ -156,12 +156,12 @@ def at_once(database: str) -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
-def until_somebody_waits(conn: Connection) -> Callable[[], None]:
-    """Give a function that returns once some call in this database waits for a lock."""
+def until_somebody_waits(conn: Connection) -> Callable[..., None]:
+    """Give a function that returns once so many calls in this database wait for a lock."""
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
-    def until_somebody_waits() -> None:
+    def until_somebody_waits(calls: int = 1) -> None:
         with conn.cursor() as cursor:
-            eventually(lambda: cursor.execute(waiting) or cursor.fetchall())
+            eventually(lambda: cursor.execute(waiting) or len(cursor.fetchall()) >= calls)
 
     return until_somebody_waits

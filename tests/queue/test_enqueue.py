@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg2
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from app.domain.job import JobStatus, NewJob
 from app.queue import produce
@@ -213,16 +214,24 @@ def test_stores_one_row_where_fifty_ask_with_one_key_at_once(at_once, sql):
     assert len({answer.job.id for answer in answers}) == 1
 
 
-def test_lets_batches_with_the_same_keys_in_other_orders_pass_each_other(at_once, sql):
-    def batch(number: int) -> list[NewJob]:
-        keys = [f"k{n}" for n in range(40)]
-        return [keyed(key) for key in (keys if number % 2 else reversed(keys))]
+def test_lets_batches_with_the_same_keys_in_opposite_orders_pass_each_other(
+    at_once, open_conn, until_somebody_waits, sql
+):
+    rival = open_conn()
+    rival.autocommit = False
+    produce.enqueue(rival, [keyed("m")])
 
-    answers = at_once(8, lambda number, mine: produce.enqueue(mine, batch(number)))
+    def ask(number: int, mine: Connection) -> object:
+        if number == 2:
+            until_somebody_waits(2)
+            return rival.rollback()
+        return produce.enqueue(mine, [keyed(key) for key in ("amz" if number else "zma")])
 
-    receipts = Counter(receipt.receipt for answer in answers for receipt in answer)
-    assert receipts == {Receipt.CREATED: 40, Receipt.REPLAYED: 280}
-    assert sql("SELECT count(*) FROM haulier.job") == [(40,)]
+    answers = at_once(3, ask)
+
+    receipts = Counter(receipt.receipt for answer in answers[:2] for receipt in answer)
+    assert receipts == {Receipt.CREATED: 3, Receipt.REPLAYED: 3}
+    assert sql("SELECT count(*) FROM haulier.job") == [(3,)]
 
 
 def test_waits_for_a_rival_with_the_same_key_and_creates_where_that_one_rolls_back(

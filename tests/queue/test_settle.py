@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus, NewJob
 from app.domain.outcome import Outcome, Verb
@@ -364,16 +365,27 @@ def test_settled_earlier_asks_for_the_whole_fence(running, settle, conn):
     assert told == [None, None, None]
 
 
-def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(conn, worker, at_once):
+def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(
+    conn, worker, at_once, open_conn, until_somebody_waits, sql
+):
     produce.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
-    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2000)
-    settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in jobs]
+    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=3)
+    settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in sorted(jobs, key=lambda job: job.id)]
+    sql("ANALYZE haulier.job")
+    rival = open_conn()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (settlements[1].fence.id,))
 
-    settled = at_once(
-        4, lambda number, mine: consume.settle(mine, settlements if number % 2 else list(reversed(settlements)))
-    )
+    def settle_all(number: int, mine: Connection) -> object:
+        if number == 2:
+            until_somebody_waits(2)
+            return rival.rollback()
+        return consume.settle(mine, settlements if number else settlements[::-1])
 
-    assert sorted(len(each) for each in settled) == [0, 0, 0, 2000]
+    settled = at_once(3, settle_all)
+
+    assert sorted(len(each) for each in settled[:2]) == [0, 3]
 
 
 def test_stores_an_error_text_of_any_characters(running, settle, conn):

@@ -17,10 +17,11 @@ SIMULATED_JOBS = int(os.environ.get("SIMULATED_JOBS", "4000"))
 
 
 def test_two_workers_with_eight_threads_run_200_jobs_once_each(spawn_worker, conn, ledger):
-    jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.003})] * 200)]
-
+    # Both are there before the jobs: else the first may have run them all when the second has started.
     for _ in range(2):
-        spawn_worker(WORKER_THREADS=8, wait=False)
+        spawn_worker(WORKER_THREADS=8)
+
+    jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.003})] * 200)]
 
     eventually(lambda: produce.overview(conn).depths == [], within=30)
     assert ledger.counts("start") == {str(job.id): 1 for job in jobs}

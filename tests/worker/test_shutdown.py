@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import time
@@ -219,4 +220,6 @@ def test_counts_what_it_does(spawn_worker, enqueue, finished):
     assert 'worker_jobs_completed_total{kind="t.raises",outcome="retrying"} 1.0' in text
     assert 'worker_jobs_started_total{kind="t.raises"} 2.0' in text
     assert "worker_threads 8.0" in text
-    assert "worker_beat_age_seconds" in text
+    ages = dict(re.findall(r"^worker_(\w+)_age_seconds ([0-9.e+-]+)$", text, flags=re.MULTILINE))
+    assert ages.keys() == {"beat", "poll", "listen", "housekeeping"}
+    assert all(0 <= float(age) < 30 for age in ages.values())
