@@ -106,8 +106,8 @@ def on_starting(server):
     except HaulierError as error:
         _stop(error)
     server.log.info("up to %d database connections: %d processes x %d threads", workers * threads, workers, threads)
-    if settings.db_connection_limit and threads >= settings.db_connection_limit:
-        server.log.warning("DB_CONNECTION_LIMIT=%d bounds the threads of a process", settings.db_connection_limit)
+    if "WEB_THREADS" in settings.reduced:
+        server.log.warning("WEB_THREADS is reduced to %d by DB_CONNECTION_LIMIT", threads)
     if not settings.is_loopback:
         server.log.warning("anyone who reaches %s may enqueue, read and cancel jobs: there are no API keys yet", bind)
 

@@ -139,7 +139,14 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
     CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
-    CONSTRAINT counters_not_negative CHECK (attempt >= 0 AND attempts >= 0 AND crashes >= 0 AND snoozes >= 0),
+    CONSTRAINT times_in_the_calendar CHECK (
+        created_at >= '1970-01-01+00' AND created_at < '9999-12-31+00'
+        AND updated_at >= '1970-01-01+00' AND updated_at < '9999-12-31+00'
+        AND started_at >= '1970-01-01+00' AND started_at < '9999-12-31+00'),
+    -- Below the type's own end, which the next claim would run into.
+    CONSTRAINT counters_in_range CHECK (
+        attempt BETWEEN 0 AND 2000000000 AND attempts BETWEEN 0 AND 2000000000
+        AND crashes BETWEEN 0 AND 2000000000 AND snoozes BETWEEN 0 AND 2000000000),
     CONSTRAINT payload_is_an_object CHECK (jsonb_typeof(payload) = 'object'),
     CONSTRAINT errors_is_an_array CHECK (jsonb_typeof(errors) = 'array'),
     CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255)

@@ -68,9 +68,9 @@ class Config:
         read = _Reader(environ)
         host, port = read.bind()
         threads, web_threads = read.integer("WORKER_THREADS", 8, 1, 500), read.integer("WEB_THREADS", 3, 1, 500)
-        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 3, 10_000))
-        # The heartbeat and the listener hold two of a worker's connections.
-        most = {"WEB_THREADS": limit or web_threads, "WORKER_THREADS": limit - 2 if limit else threads}
+        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 4, 10_000))
+        # The heartbeat and the listener hold two of a worker's connections; housekeeping takes a third for a moment.
+        most = {"WEB_THREADS": limit or web_threads, "WORKER_THREADS": limit - 3 if limit else threads}
         return cls(
             database_url=read.database_url(),
             host=host,
@@ -92,7 +92,7 @@ class Config:
             poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
             shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
             stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
-            retention_days=read.integer("RETENTION_DAYS", 30, 1, 3650),
+            retention_days=read.integer("RETENTION_DAYS", 30, 1, 1825),
             idempotency_days=read.integer("IDEMPOTENCY_DAYS", 30, 1, 3650),
             log_format=read.choice("LOG_FORMAT", "text", ("text", "json")),
             log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),

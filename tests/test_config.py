@@ -91,9 +91,9 @@ NUMBERS = [
     ("PORT", "port", 1, 65_535),
     ("LEASE_SECONDS", "lease_seconds", 1, 3600),
     ("SHUTDOWN_SECONDS", "shutdown_seconds", 0, 3600),
-    ("RETENTION_DAYS", "retention_days", 1, 3650),
+    ("RETENTION_DAYS", "retention_days", 1, 1825),
     ("IDEMPOTENCY_DAYS", "idempotency_days", 1, 3650),
-    ("DB_CONNECTION_LIMIT", "db_connection_limit", 3, 10_000),
+    ("DB_CONNECTION_LIMIT", "db_connection_limit", 4, 10_000),
 ]
 WHOLE = [row for row in NUMBERS if row[0] not in ("LEASE_SECONDS", "SHUTDOWN_SECONDS")]
 
@@ -194,20 +194,20 @@ def test_knows_whether_only_this_machine_reaches_it(host, loopback):
 
 
 @pytest.mark.parametrize(
-    ("limit", "worker_threads", "web_threads"), [(3, 1, 3), (5, 3, 3), (10, 8, 3), (100, 8, 3), (None, 8, 3)]
+    ("limit", "worker_threads", "web_threads"), [(4, 1, 3), (6, 3, 3), (11, 8, 3), (100, 8, 3), (None, 8, 3)]
 )
 def test_a_connection_limit_reduces_threads(limit, worker_threads, web_threads):
     settings = config(**({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
     assert (settings.worker_threads, settings.web_threads) == (worker_threads, web_threads)
-    assert limit is None or settings.worker_threads + 2 <= limit
+    assert limit is None or settings.worker_threads + 3 <= limit
 
 
 def test_a_connection_limit_reduces_what_was_asked_for_and_says_what():
-    settings = config(DB_CONNECTION_LIMIT=4, WEB_THREADS=20, WORKER_THREADS=20)
-    untouched = config(DB_CONNECTION_LIMIT=22, WEB_THREADS=20, WORKER_THREADS=20)
+    settings = config(DB_CONNECTION_LIMIT=5, WEB_THREADS=20, WORKER_THREADS=20)
+    untouched = config(DB_CONNECTION_LIMIT=23, WEB_THREADS=20, WORKER_THREADS=20)
 
-    assert (settings.worker_threads, settings.web_threads) == (2, 4)
+    assert (settings.worker_threads, settings.web_threads) == (2, 5)
     assert set(settings.reduced) == {"WORKER_THREADS", "WEB_THREADS"}
     assert untouched.reduced == ()
 

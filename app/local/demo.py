@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import requests
 
@@ -120,10 +121,25 @@ class _Jobs:
 
     def enqueue(self, payloads: Mapping[str, Job]) -> None:
         for kind, payload in payloads.items():
-            answer = self._session.post(self.url, json={"kind": kind, "payload": payload}, timeout=10)
-            if answer.status_code != 201:
-                raise DemoFailed(f"POST /jobs answered {answer.status_code} to {kind}: {answer.text.strip()}")
-            self.jobs.append(answer.json())
+            self.jobs.append(self._post({"kind": kind, "payload": payload, "idempotency_key": str(uuid4())}))
+
+    def _post(self, job: Job) -> Job:
+        """Return the job once it is committed; under its key the call can be repeated until it answers."""
+        deadline = time.monotonic() + JOBS_SECONDS
+        while True:
+            try:
+                answer = self._session.post(self.url, json=job, timeout=10)
+            except requests.RequestException as error:
+                problem = str(error)
+            else:
+                if answer.status_code in (200, 201):
+                    stored: Job = answer.json()
+                    return stored
+                problem = f"{answer.status_code} {answer.text.strip()}"
+                if answer.status_code != 503:
+                    deadline = time.monotonic()
+            if time.monotonic() >= deadline:
+                raise DemoFailed(f"POST /jobs did not take {job['kind']}: {problem}")
 
     def watch(self, supervisor: Supervisor, signals: Signals) -> None:
         """Return when every job has ended, or nobody waits for it any more."""

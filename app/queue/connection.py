@@ -240,11 +240,15 @@ class _Watchdog:
         while True:
             with self._changed:
                 self._changed.wait(0.5)
-                now = time.monotonic()
-                for deadline, conn in self._calls.values():
-                    # Under the lock, so that the call has not returned and its socket is still its own.
-                    if deadline <= now:
-                        _shut(conn)
+                self._shut_overdue()
+
+    # Not in the loop, whose variables would keep the last connection alive that was looked at.
+    def _shut_overdue(self) -> None:
+        now = time.monotonic()
+        for deadline, conn in self._calls.values():
+            # Under the lock, so that the call has not returned and its socket is still its own.
+            if deadline <= now:
+                _shut(conn)
 
 
 def _shut(conn: Connection) -> None:

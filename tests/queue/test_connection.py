@@ -8,6 +8,7 @@ import os
 import resource
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from uuid import uuid4
@@ -314,6 +315,18 @@ def test_nothing_leaks_from_threads_that_come_and_go(subject, backends):
     gc.collect()
 
     assert eventually(lambda: backends() == [])
+
+
+def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
+    conn = connect(database)
+    gone = weakref.ref(conn)
+
+    # Long enough for the watchdog to have looked at it once.
+    with pytest.raises(DatabaseUnavailable), translated():
+        rows(conn, "lock_job", id=locked.id, seconds=0.8)
+    del conn
+
+    assert eventually(lambda: gone() is None, within=1.0)
 
 
 def test_nothing_leaks_from_calls_that_fail(subject, backends, end_backends):
