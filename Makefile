@@ -6,7 +6,7 @@ VENV := .venv/bin/python
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser check lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser race check lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -23,6 +23,9 @@ test: venv ## run the tests, but for the browser's
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
+
+race: venv ## run the races with 20,000 jobs
+	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
 
 check: lint test ## everything that has to hold before a commit
 
