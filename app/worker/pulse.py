@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from uuid import UUID
 
 from app.domain.errors import DatabaseUnavailable
 from app.domain.outcome import Outcome
@@ -123,7 +124,7 @@ class Pulse(threading.Thread):
         # The connection was cut between a claim's commit and its reply: nobody here knows of these.
         strangers = station.holdings.strangers(rows)
         if strangers:
-            given_back = consume.settle(conn, [consume.Settlement(fence, Outcome.release()) for fence in strangers])
+            given_back = _give_back(conn, strangers)
             metrics.STRANGERS.inc(len(given_back))
             station.lookout.ring()
             for job_id in given_back:
@@ -163,11 +164,7 @@ class Pulse(threading.Thread):
         while worker_id is not None:
             try:
                 with station.database.connection() as conn:
-                    rows = consume.held(conn, worker_id)
-                    given_back = consume.settle(
-                        conn, [consume.Settlement(row.fence, Outcome.release()) for row in rows]
-                    )
-                    for job_id in given_back:
+                    for job_id in _give_back(conn, [row.fence for row in consume.held(conn, worker_id)]):
                         log.warning("released unfinished", extra={"job_id": str(job_id)})
                     consume.deregister(conn, worker_id)
             except DatabaseUnavailable as error:
@@ -175,3 +172,8 @@ class Pulse(threading.Thread):
                 self._pause.wait(LEAVE_PAUSE_SECONDS)
             else:
                 return
+
+
+def _give_back(conn: Connection, fences: list[consume.Fence]) -> list[UUID]:
+    """Give the jobs back without blame, and return those that were still ours."""
+    return list(consume.settle(conn, [consume.Settlement(fence, Outcome.release()) for fence in fences]))
