@@ -217,6 +217,11 @@ class _Watchdog:
     """
 
     def __init__(self) -> None:
+        self._start_over()
+        # A fork copies the lock as it is, also held by a thread that the child does not have: every call would wait.
+        os.register_at_fork(after_in_child=self._start_over)
+
+    def _start_over(self) -> None:
         self._calls: dict[object, tuple[float, Connection]] = {}
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -226,8 +231,7 @@ class _Watchdog:
         call = object()
         with self._changed:
             self._calls[call] = (time.monotonic() + seconds, conn)
-            # A thread does not outlive a fork: the child starts its own.
-            if self._thread is None or not self._thread.is_alive():
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="haulier-watchdog", daemon=True)
                 self._thread.start()
         try:

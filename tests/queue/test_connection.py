@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import resource
+import signal
 import threading
 import time
 import weakref
@@ -464,3 +465,29 @@ def test_a_connection_that_breaks_makes_the_other_threads_open_theirs_anew(datab
 
     first, second = seen
     assert second is not first
+
+
+def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchdog(database: str) -> None:
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connection._watchdog._changed:
+            held.set()
+            forked.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's would go on with the tests, in the child
+        signal.alarm(5)
+        with closing(connect(database)) as conn:
+            produce.ping(conn)
+        os._exit(0)
+    forked.set()
+    holder.join()
+
+    [_, status] = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
