@@ -80,6 +80,20 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
+-- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads all of it: it must stay tiny.
+CREATE TABLE IF NOT EXISTS haulier.sleeper (
+    worker_id uuid NOT NULL,
+    queues    text[],                                       -- the worker's
+    since     timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id),
+    CONSTRAINT sleeper_is_a_worker FOREIGN KEY (worker_id) REFERENCES haulier.worker ON DELETE CASCADE
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 50,
+    autovacuum_vacuum_cost_delay = 0
+);
+
 
 -- Live work ----------------------------------------------------------------------------------------------------
 
@@ -212,15 +226,31 @@ WITH RECURSIVE lane AS (
 SELECT suspect, queue, priority, run_at AS first_run_at
 FROM lane;
 
--- One wake-up a statement, however many jobs it brings. It carries nothing: whoever wakes claims.
-CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql AS $$
+-- Wake one sleeper for each set of queues that has one of the new jobs', by name; or nobody: a NOTIFY makes all commits
+-- of the server that have one wait for each other, so there must be none while the workers are busy. Whoever then claims
+-- as many jobs as it can take wakes the next.
+-- An application that may do nothing but INSERT must come through, and must not decide what the names in here mean.
+CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
 BEGIN
-    PERFORM pg_catalog.pg_notify('haulier_job', '');
+    PERFORM FROM haulier.sleeper LIMIT 1;
+    IF FOUND THEN
+        PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+        FROM (
+            SELECT DISTINCT ON (queues) worker_id
+            FROM haulier.sleeper
+            WHERE queues IS NULL OR queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
+            ORDER BY queues, random()
+        ) AS chosen;
+    END IF;
     RETURN NULL;
 END
 $$;
+REVOKE ALL ON FUNCTION haulier.knock() FROM PUBLIC;
 
 CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
+    REFERENCING NEW TABLE AS enqueued
     FOR EACH STATEMENT EXECUTE FUNCTION haulier.knock();
 
 
@@ -281,7 +311,8 @@ SELECT
 FROM haulier.finished_job;
 
 
--- Last, so that the version is there only when all of the above is.
+-- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
+-- they find jobs by looking.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (1, 1)
+VALUES (2, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -9,7 +10,8 @@ from app.config import Config
 from app.domain.errors import HaulierError
 from app.kinds import load_kinds
 from app.logs import setup
-from app.worker.process import Worker
+from app.worker.exposition import Exposition
+from app.worker.family import Family
 
 
 def main() -> int:
@@ -17,10 +19,32 @@ def main() -> int:
     try:
         config = Config.from_env()
         setup(config.log_format, config.log_level)
-        return Worker(config, load_kinds(config)).run()
+        return run(config)
     except HaulierError as error:
         print(f"haulier worker: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def run(config: Config) -> int:
+    """Work, in this process or as the parent of several, and return the exit code."""
+    if "WORKER_PROCESSES" in config.reduced:
+        message = "WORKER_PROCESSES is reduced to %d by DB_CONNECTION_LIMIT"
+        logging.getLogger(__name__).warning(message, config.worker_processes)
+    exposition = Exposition.open(config, shared=config.worker_processes > 1)
+    # Not before: this makes the metrics.
+    from app.worker.process import Worker
+
+    try:
+        kinds = load_kinds(config)
+
+        def work() -> int:
+            return Worker(config, kinds, exposition).run()
+
+        # One worker does without a parent, which would take memory of its own: the platform replaces it.
+        return work() if config.worker_processes == 1 else Family(config, exposition, work).run()
+    finally:
+        if exposition is not None:
+            exposition.close()
 
 
 if __name__ == "__main__":

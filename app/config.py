@@ -13,6 +13,10 @@ from app.domain.job import NAME_PATTERN
 
 T = TypeVar("T")
 
+# What a worker process needs besides its threads: for heartbeat, listener and clerk, and now and then for housekeeping.
+LASTING_CONNECTIONS = 3
+OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -28,12 +32,14 @@ class Config:
     reduced: tuple[str, ...] = ()
     web_concurrency: int = 2
     web_threads: int = 3
+    worker_processes: int = 1
     worker_threads: int = 8
     worker_queues: tuple[str, ...] = ()
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: int = 9091
     lease_seconds: float = 30.0
     poll_seconds: float = 1.0
+    wake_ups: str = "on"
     shutdown_seconds: float = 25.0
     stuck_seconds: float = 10.0
     retention_days: int = 30
@@ -55,6 +61,11 @@ class Config:
         return self.lease_seconds / 3
 
     @property
+    def worker_connections(self) -> int:
+        """Return how many connections one worker process has in normal times."""
+        return self.worker_threads + LASTING_CONNECTIONS - (self.wake_ups == "off")
+
+    @property
     def is_loopback(self) -> bool:
         """Tell whether only this machine can reach the API."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
@@ -67,10 +78,13 @@ class Config:
         """
         read = _Reader(environ)
         host, port = read.bind()
-        threads, web_threads = read.integer("WORKER_THREADS", 8, 1, 500), read.integer("WEB_THREADS", 3, 1, 500)
-        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 4, 10_000))
-        # The heartbeat and the listener hold two of a worker's connections; housekeeping takes a third for a moment.
-        most = {"WEB_THREADS": limit or web_threads, "WORKER_THREADS": limit - 3 if limit else threads}
+        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 5, 10_000))
+        asked = {
+            "WEB_THREADS": read.integer("WEB_THREADS", 3, 1, 500),
+            "WORKER_PROCESSES": read.integer("WORKER_PROCESSES", 1, 1, 100),
+            "WORKER_THREADS": read.integer("WORKER_THREADS", 8, 1, 500),
+        }
+        fitting = _fit(asked, limit) if limit else asked
         return cls(
             database_url=read.database_url(),
             host=host,
@@ -78,18 +92,16 @@ class Config:
             auth=read.choice("AUTH", "", ("", "off")),
             db_connection_limit=limit,
             web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
-            reduced=tuple(
-                name
-                for name, asked in (("WEB_THREADS", web_threads), ("WORKER_THREADS", threads))
-                if asked > most[name]
-            ),
-            web_threads=min(web_threads, most["WEB_THREADS"]),
-            worker_threads=min(threads, most["WORKER_THREADS"]),
+            reduced=tuple(name for name in asked if fitting[name] < asked[name]),
+            web_threads=fitting["WEB_THREADS"],
+            worker_processes=fitting["WORKER_PROCESSES"],
+            worker_threads=fitting["WORKER_THREADS"],
             worker_queues=read.names("WORKER_QUEUES"),
             worker_metrics_host=read.text("WORKER_METRICS_HOST") or "127.0.0.1",
             worker_metrics_port=read.integer("WORKER_METRICS_PORT", 9091, 0, 65_535),
             lease_seconds=read.number("LEASE_SECONDS", 30, 1, 3600),
             poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
+            wake_ups=read.choice("WAKE_UPS", "on", ("on", "off")),
             shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
             stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
             retention_days=read.integer("RETENTION_DAYS", 30, 1, 1825),
@@ -105,6 +117,25 @@ class Config:
             outbound_allow_private=read.words("OUTBOUND_ALLOW_PRIVATE"),
             ephemeral_disk="DYNO" in environ or "RENDER" in environ,
         )
+
+
+def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
+    """Return what of it fits the limit, which a web process has for itself and the worker's processes share."""
+    processes = min(asked["WORKER_PROCESSES"], limit // (1 + OTHER_CONNECTIONS))
+    most = {
+        "WEB_THREADS": limit,
+        "WORKER_PROCESSES": processes,
+        "WORKER_THREADS": limit // processes - OTHER_CONNECTIONS,
+    }
+    return {name: min(number, most[name]) for name, number in asked.items()}
+
+
+def keep_metrics_in(folder: str | None) -> None:
+    """Name the folder of the shared counts to prometheus_client, which reads it from the environment alone; or none."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)
+    if folder is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
 class _Reader:

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from datetime import UTC, datetime
@@ -20,7 +20,8 @@ from typing import TextIO
 MAX_BYTES = 8192
 FIELDS = ("request_id", "job_id", "kind", "attempt")
 
-_bound: ContextVar[dict[str, object] | None] = ContextVar("haulier_log_fields", default=None)
+Fields = dict[str, object]
+_bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_log_fields", default=None)
 
 # What would begin a new line or move the cursor in the reader's terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -51,14 +52,25 @@ def bound(**fields: object) -> Iterator[None]:
         _bound.reset(token)
 
 
-def bind(**fields: object) -> Token[dict[str, object] | None]:
+def bind_to(fields: Callable[[], Fields]) -> Token[Fields | Callable[[], Fields] | None]:
+    """Give every record of this thread what the function returns when one is written, until `unbind`."""
+    return _bound.set(fields)
+
+
+def unbind(token: Token[Fields | Callable[[], Fields] | None]) -> None:
+    """Give this thread's records what they were given before."""
+    _bound.reset(token)
+
+
+def bind(**fields: object) -> Token[Fields | Callable[[], Fields] | None]:
     """Give every record of this thread these fields, until others are bound; `bind()` takes them away."""
     return _bound.set(fields)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
     """Return what the record belongs to; what the call itself says goes before what is bound."""
-    around = _bound.get() or {}
+    bound_now = _bound.get() or {}
+    around = bound_now() if callable(bound_now) else bound_now
     found = ((name, getattr(record, name, around.get(name))) for name in FIELDS)
     return {name: value for name, value in found if value is not None}
 

@@ -215,7 +215,8 @@ ENVIRONMENT = {"environ", "environb", "getenv", "putenv"}
 
 def reads_environment(name: str) -> bool:
     return any(
-        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        # A request has an environ too.
+        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT and ast.unparse(node.value) != "request")
         or (
             isinstance(node, ast.ImportFrom)
             and node.module == "os"

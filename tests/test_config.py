@@ -35,11 +35,16 @@ def test_has_the_defaults_that_fit_a_plan_of_twenty_connections():
     settings = config()
 
     web = settings.web_concurrency * settings.web_threads
-    worker = settings.worker_threads + 2  # the heartbeat and the listener
-    assert (web, worker) == (6, 10)
+    worker = settings.worker_processes * settings.worker_connections
+    assert (web, worker) == (6, 11)
+    assert settings.worker_connections == settings.worker_threads + 3  # the heartbeat, the listener and the clerk
     assert settings.shutdown_seconds == 25
     assert settings.lease_seconds == 30
     assert settings.beat_seconds == 10
+
+
+def test_counts_a_connection_less_for_a_worker_without_wake_ups():
+    assert config().worker_connections - config(WAKE_UPS="off").worker_connections == 1
 
 
 def test_counts_an_empty_value_as_unset():
@@ -86,6 +91,7 @@ def test_keeps_secrets_out_of_its_own_description():
 NUMBERS = [
     ("WEB_CONCURRENCY", "web_concurrency", 1, 500),
     ("WEB_THREADS", "web_threads", 1, 500),
+    ("WORKER_PROCESSES", "worker_processes", 1, 100),
     ("WORKER_THREADS", "worker_threads", 1, 500),
     ("WORKER_METRICS_PORT", "worker_metrics_port", 0, 65_535),
     ("PORT", "port", 1, 65_535),
@@ -93,7 +99,7 @@ NUMBERS = [
     ("SHUTDOWN_SECONDS", "shutdown_seconds", 0, 3600),
     ("RETENTION_DAYS", "retention_days", 1, 1825),
     ("IDEMPOTENCY_DAYS", "idempotency_days", 1, 3650),
-    ("DB_CONNECTION_LIMIT", "db_connection_limit", 4, 10_000),
+    ("DB_CONNECTION_LIMIT", "db_connection_limit", 5, 10_000),
 ]
 WHOLE = [row for row in NUMBERS if row[0] not in ("LEASE_SECONDS", "SHUTDOWN_SECONDS")]
 
@@ -145,13 +151,14 @@ def test_bounds_fractions_too(name, value):
         ("LOG_LEVEL", "log_level", "debug", "DEBUG"),
         ("EXECUTOR", "executor", " Simulated ", "simulated"),
         ("AUTH", "auth", "OFF", "off"),
+        ("WAKE_UPS", "wake_ups", "Off", "off"),
     ],
 )
 def test_takes_a_choice_in_any_case(name, field, given, kept):
     assert getattr(config(**{name: given}), field) == kept
 
 
-@pytest.mark.parametrize("name", ["LOG_FORMAT", "LOG_LEVEL", "EXECUTOR", "AUTH"])
+@pytest.mark.parametrize("name", ["LOG_FORMAT", "LOG_LEVEL", "EXECUTOR", "AUTH", "WAKE_UPS"])
 def test_names_the_choices_where_it_was_none_of_them(name):
     message = refusal(**{name: "pretty"})
 
@@ -194,20 +201,40 @@ def test_knows_whether_only_this_machine_reaches_it(host, loopback):
 
 
 @pytest.mark.parametrize(
-    ("limit", "worker_threads", "web_threads"), [(4, 1, 3), (6, 3, 3), (11, 8, 3), (100, 8, 3), (None, 8, 3)]
+    ("limit", "worker_threads", "web_threads"), [(5, 1, 3), (7, 3, 3), (12, 8, 3), (100, 8, 3), (None, 8, 3)]
 )
 def test_a_connection_limit_reduces_threads(limit, worker_threads, web_threads):
     settings = config(**({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
     assert (settings.worker_threads, settings.web_threads) == (worker_threads, web_threads)
-    assert limit is None or settings.worker_threads + 3 <= limit
+    # And one more for housekeeping.
+    assert limit is None or settings.worker_connections + 1 <= limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "processes", "threads", "reduced"),
+    [
+        (20, 2, 2, 6, {"WORKER_THREADS"}),
+        (24, 2, 2, 8, set()),
+        (10, 2, 2, 1, {"WORKER_THREADS"}),
+        (9, 2, 1, 5, {"WORKER_THREADS", "WORKER_PROCESSES"}),
+        (14, 100, 2, 3, {"WORKER_THREADS", "WORKER_PROCESSES"}),
+        (None, 100, 100, 8, set()),
+    ],
+)
+def test_a_connection_limit_is_shared_by_the_processes_of_a_worker(limit, asked, processes, threads, reduced):
+    settings = config(WORKER_PROCESSES=asked, **({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
+
+    assert (settings.worker_processes, settings.worker_threads) == (processes, threads)
+    assert set(settings.reduced) == reduced
+    assert limit is None or processes * (settings.worker_connections + 1) <= limit
 
 
 def test_a_connection_limit_reduces_what_was_asked_for_and_says_what():
-    settings = config(DB_CONNECTION_LIMIT=5, WEB_THREADS=20, WORKER_THREADS=20)
-    untouched = config(DB_CONNECTION_LIMIT=23, WEB_THREADS=20, WORKER_THREADS=20)
+    settings = config(DB_CONNECTION_LIMIT=6, WEB_THREADS=20, WORKER_THREADS=20)
+    untouched = config(DB_CONNECTION_LIMIT=24, WEB_THREADS=20, WORKER_THREADS=20)
 
-    assert (settings.worker_threads, settings.web_threads) == (2, 5)
+    assert (settings.worker_threads, settings.web_threads) == (2, 6)
     assert set(settings.reduced) == {"WORKER_THREADS", "WEB_THREADS"}
     assert untouched.reduced == ()
 

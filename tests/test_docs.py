@@ -120,7 +120,7 @@ def test_the_documented_bounds_are_the_real_ones(row: list[str]) -> None:
                 Config.from_env({"DATABASE_URL": DSN, name: value})
 
 
-@pytest.mark.parametrize("name", ["AUTH", "LOG_FORMAT", "LOG_LEVEL", "EXECUTOR"])
+@pytest.mark.parametrize("name", ["AUTH", "WAKE_UPS", "LOG_FORMAT", "LOG_LEVEL", "EXECUTOR"])
 def test_the_documented_choices_are_the_real_ones(name: str) -> None:
     [unit] = [row[1] for row in SETTINGS if names_in(row[0]) == [name]]
 
@@ -170,12 +170,12 @@ def test_settings_named_anywhere_exist() -> None:
 
 def test_the_connections_add_up_to_what_is_written() -> None:
     config = Config(DSN)
-    web, worker = config.web_concurrency * config.web_threads, config.worker_threads + 2
+    web, worker = config.web_concurrency * config.web_threads, config.worker_connections
 
     written = section("docs/operations.md", "## Connections")
 
     assert f"= {web} |" in written
-    assert f"{config.worker_threads} + 1 + 1 = {worker}" in written
+    assert f"{config.worker_processes} × ({config.worker_threads} + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
 
 

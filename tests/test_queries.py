@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,6 +14,7 @@ from psycopg2 import sql as composed
 
 from app.domain.job import NewJob
 from app.queue import consume, produce
+from app.queue.connection import connect
 from app.queue.queries import SQL, load
 
 QUEUE = Path(__file__).parents[1] / "app" / "queue"
@@ -26,14 +27,18 @@ PARAMETERS: dict[str, Any] = {
     "keys": ["order-7", None],
     "fingerprints": [b"\x00", b"\x01"],
     "ids": [ID, uuid4()],
-    "kinds": ["mail", "mail"],
-    "payloads": ["{}", '{"n": 1}'],
+    "payload": "{}",
+    "priority": 1,
+    "run_at": NOW,
+    "delay": timedelta(seconds=1.5),
+    "timeout_seconds": 60,
+    "key": "order-7",
+    "fingerprint": b"\x00",
+    "count": 2,
     "queues": ["default", "bulk"],
     "priorities": [0, 1],
-    "max_attempts": [3, 4],
-    "run_ats": [None, NOW],
+    "max_attempts": 3,
     "delays": [1.5, None],
-    "timeouts": [None, 60],
     "status": "queued",
     "kind": "mail",
     "queue": "default",
@@ -44,6 +49,9 @@ PARAMETERS: dict[str, Any] = {
     "limit": 50,
     "offset": 0,
     "suspect": False,
+    "marks": [NOW, NOW],
+    "mark_ids": [ID, ID],
+    "free": 8,
     "worker": ID,
     "claim": ID,
     "attempts": [1, 2],
@@ -72,7 +80,6 @@ PARAMETERS: dict[str, Any] = {
     "retention_days": 30,
     "idempotency_days": 30,
 }
-# Their queues are one list of names, which may be absent; the same word means a column of them in `enqueue`.
 ABSENT = ("queues", "status", "kind", "queue", "created_after", "created_before", "after_at", "after_id")
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]
@@ -94,7 +101,7 @@ def test_postgres_can_plan_the_statement(conn, name):
     assert plan
 
 
-@pytest.mark.parametrize("name", [name for name in EXPLAINABLE if wanted_by(name) & set(ABSENT) and name != "enqueue"])
+@pytest.mark.parametrize("name", [name for name in EXPLAINABLE if wanted_by(name) & set(ABSENT)])
 def test_postgres_can_plan_the_statement_where_what_is_optional_is_absent(conn, name):
     statement = SQL[name]
     given = {word: None if word in ABSENT else PARAMETERS[word] for word in wanted_by(name)}
@@ -111,7 +118,9 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "add_partition",
         "begin",
         "bounded",
+        "claim_by_index",
         "commit",
+        "copy_jobs",
         "create_database",
         "detach_partition",
         "drop_database",
@@ -126,11 +135,13 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
 
 
 def names_used() -> set[str]:
-    """Return the names that the room's code runs: rows(conn, "name", …) and SQL["name"]."""
+    """Return the names that the room's code runs: rows(conn, "name", …), names += ["name"], and SQL["name"]."""
     nodes = [node for path in QUEUE.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
-    named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "ddl", "_ddl_unless_gone")]
+    named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_ddl_unless_gone")]
     named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]
+    lists = [node.value for node in nodes if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "names"]
+    named += [name for each in lists if isinstance(each, ast.List) for name in each.elts]
     return {node.value for node in named if isinstance(node, ast.Constant)}
 
 
@@ -141,7 +152,7 @@ def test_every_statement_is_used_and_every_name_used_is_a_statement():
 def test_no_statement_takes_a_parameter_that_the_time_limit_overwrites():
     takers = {name for name in SQL if "milliseconds" in wanted_by(name)}
 
-    assert takers == {"begin", "bounded"}
+    assert takers == {"begin", "bounded", "claim_by_index"}
 
 
 def test_load_leaves_comments_out_and_keeps_the_rest():
@@ -172,6 +183,8 @@ def explain(conn, name: str, parameters: dict[str, Any]) -> tuple[str, list[dict
     """Run the statement, undo it, and return its plan as text and its nodes."""
     with conn.cursor() as cursor:
         cursor.execute("BEGIN")
+        if name == "claim":
+            cursor.execute(SQL["claim_by_index"], {"milliseconds": 5000})
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + SQL[name], parameters)
         [[[plan]]] = cursor.fetchall()
         cursor.execute("ROLLBACK")
@@ -207,34 +220,92 @@ def crowd(conn, sql):
     return crowd
 
 
+CROWDS = {
+    "nobody": "SELECT 1",
+    "deferred": "INSERT INTO haulier.job (kind, payload, run_at) SELECT 'mail', '{}', now() + interval '1 day'"
+    " FROM generate_series(1, 50000)",
+    "other queues": "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+    " SELECT 'mail', '{}', 'other', now() - interval '1 hour' FROM generate_series(1, 50000)",
+    "lower priorities": "INSERT INTO haulier.job (kind, payload, priority, run_at)"
+    " SELECT 'mail', '{}', -1 - mod(n, 5), now() - interval '1 hour' FROM generate_series(1, 50000) AS n",
+    "ready": "INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 50000)",
+    "suspects": "INSERT INTO haulier.job (kind, payload, crashes, run_at)"
+    " SELECT 'mail', '{}', 1, now() - interval '1 hour' FROM generate_series(1, 50000)",
+    "finished": "WITH gone AS (INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}'"
+    " FROM generate_series(1, 20000) RETURNING *) INSERT INTO haulier.finished_job (id, status, kind, queue, priority,"
+    " run_at, attempt, attempts, max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at,"
+    " updated_at, finished_at) SELECT id, 'succeeded', kind, queue, priority, run_at, 1, 1, 3, 0, 0, false, payload,"
+    " errors, created_at, now(), now() FROM gone",
+}
+
+
+@pytest.mark.parametrize("batch", [1, 100])
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
-def test_the_claim_reads_neither_jobs_that_are_not_due_nor_those_of_other_queues(conn, crowd, analyzed):
-    worker = crowd(analyzed)
-    parameters = {"worker": worker, "claim": uuid4(), "queues": ["mail"], "suspect": False}
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch):
+    sql(CROWDS[crowd] + (" RETURNING 1" if "INSERT" in CROWDS[crowd] else ""))
+    if crowd == "finished":
+        sql("DELETE FROM haulier.job RETURNING 1")
+    sql(
+        "INSERT INTO haulier.job (kind, payload, run_at) SELECT 'mail', '{}', now() - interval '1 minute'"
+        " FROM generate_series(1, 300) RETURNING 1"
+    )
+    if analyzed:
+        sql("VACUUM ANALYZE haulier.job")
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+    lanes = [lane for lane in consume.lanes(conn, queues=("default",)) if lane.seconds <= 0]
 
-    plans = {limit: explain(conn, "claim", {**parameters, "limit": limit}) for limit in (1, 10)}
+    text, nodes = explain(conn, "claim", claim_parameters(worker, lanes, batch))
 
-    for limit, (text, nodes) in plans.items():
-        assert "'job_claim'" in text
-        assert nodes[0]["Actual Rows"] == limit
-        scans = [node for node in nodes if node.get("Relation Name") == "job"]
-        assert not [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Loops"]]
-        assert max(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= limit + 10
-        assert sum(node.get("Rows Removed by Filter", 0) for node in scans) <= 10
-        assert buffers(nodes) < 150 + 40 * limit
+    assert "'job_claim'" in text
+    scans = [node for node in nodes if node.get("Relation Name") == "job" and node["Actual Loops"]]
+    assert not [node for node in scans if node["Node Type"] == "Seq Scan"]
+    assert sum(node.get("Rows Removed by Filter", 0) for node in scans) == 0
+    [locking, *_] = [node for node in nodes if node["Node Type"] == "LockRows"]
+    assert locking["Actual Rows"] * locking["Actual Loops"] == batch
+    assert buffers([locking]) <= 3 * batch + 100
+    assert buffers(nodes) <= 16 * batch + 100
+
+
+def claim_parameters(worker: UUID, lanes: list[consume.Lane], batch: int) -> dict[str, Any]:
+    """Return what a claim of so many jobs from the head of these lanes is sent with."""
+    marks = [consume.Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes]
+    return consume._claim_parameters(consume.Wish(worker, uuid4(), marks, batch, batch))
+
+
+def test_a_claim_does_not_walk_over_what_earlier_ones_left_under_a_held_snapshot(conn, sql, database):
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
+    reader = connect(database)
+    reader.autocommit = False
+    with reader.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM haulier.job")
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+    [lane] = consume.lanes(conn, queues=())
+    for _ in range(40):
+        jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
+        consume.settle(conn, [consume.Settlement(consume.Fence.of(j), consume.Outcome.complete()) for j in jobs])
+    marked = consume.Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
+
+    from_mark = consume._claim_parameters(consume.Wish(worker, uuid4(), [marked], 10, 10))
+    _, short_way = explain(conn, "claim", from_mark)
+    _, long_way = explain(conn, "claim", claim_parameters(worker, [lane], 10))
+    reader.close()
+
+    # Without this the test would prove nothing: the dead rows are there.
+    assert buffers(long_way) > 2 * buffers(short_way)
+    assert buffers(short_way) <= 16 * 10 + 100
 
 
 def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
     worker = crowd(True)
+    lanes = consume.lanes(conn, queues=("mail",))
     sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
-    parameters = {"worker": worker, "claim": uuid4(), "queues": ["mail"], "suspect": False, "limit": 1}
 
-    _, claim_nodes = explain(conn, "claim", parameters)
-    _, due_nodes = explain(conn, "next_due", {"queues": ["mail"], "suspect": False})
+    _, claim_nodes = explain(conn, "claim", claim_parameters(worker, lanes, 1))
+    _, lane_nodes = explain(conn, "lanes", {"queues": ["mail"], "suspect": False})
 
-    assert claim_nodes[0]["Actual Rows"] == 0
     assert buffers(claim_nodes) < 150
-    assert buffers(due_nodes) < 150
+    assert buffers(lane_nodes) < 150
 
 
 def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):

@@ -26,7 +26,7 @@ from app.domain.outcome import Outcome
 from app.queue import consume, produce
 from app.queue.connection import connect
 from app.queue.housekeeping import purge_keys
-from app.queue.listen import Knock, knocks, listen
+from app.queue.listen import Knock, fall_asleep, knocks, listen
 from app.queue.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
@@ -82,6 +82,14 @@ def make_role(conn: Connection, database: str) -> Iterator[Callable[..., Connect
 def application(make_role: Callable[..., Connection]) -> Connection:
     """Give the connection of an application with USAGE, and INSERT on the columns it may set."""
     return make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
+
+
+@pytest.fixture
+def sleeper(conn: Connection) -> UUID:
+    """Give the id of a worker that sleeps."""
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=("default",), lease_seconds=30)
+    fall_asleep(conn, worker)
+    return worker
 
 
 # --- What may not be stored
@@ -475,6 +483,87 @@ def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
     check_schema(conn)
 
 
+@pytest.fixture
+def version_1(fresh_database: str) -> Iterator[Connection]:
+    """Give a connection to a database that the first version was applied to, with a job and a worker at work."""
+    with closing(connect(fresh_database)) as conn:
+        sql_on(conn)((Path(__file__).parent / "schema_of_version_1.sql").read_text())
+        sql_on(conn)(INSERT)
+        sql_on(conn)("INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('old', 7, 8, '30 s')")
+        yield conn
+
+
+def shape(sql: Sql) -> list[tuple[Any, ...]]:
+    """Return what the schema consists of, as far as a program or an application can tell."""
+    return sql(
+        "SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull::text"
+        " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+        " WHERE relnamespace = 'haulier'::regnamespace AND attnum > 0 AND NOT attisdropped"
+        " UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), ''"
+        " FROM pg_constraint WHERE connamespace = 'haulier'::regnamespace AND contype <> 'n'"
+        " UNION ALL SELECT 'index', '', '', pg_get_indexdef(indexrelid), ''"
+        " FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = 'haulier'::regnamespace"
+        " UNION ALL SELECT 'trigger', '', '', pg_get_triggerdef(oid), ''"
+        " FROM pg_trigger WHERE NOT tgisinternal"
+        " UNION ALL SELECT 'function', '', '', pg_get_functiondef(oid), proacl::text"
+        " FROM pg_proc WHERE pronamespace = 'haulier'::regnamespace"
+        " UNION ALL SELECT 'view', '', relname, pg_get_viewdef(oid), ''"
+        " FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'v'"
+        " ORDER BY 1, 2, 3, 4"
+    )
+
+
+def test_the_first_version_becomes_in_place_what_a_new_database_has(version_1, sql):
+    said = migrate(version_1, retention_days=30)
+
+    assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
+    assert without_partitions(shape(sql_on(version_1))) == without_partitions(shape(sql))
+    assert len(produce.list_jobs(version_1, produce.JobFilter())) == 1
+
+
+def without_partitions(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [row for row in found if "finished_job_2" not in "".join(map(str, row))]
+
+
+def test_a_program_of_the_first_version_goes_on_in_the_new_schema(version_1):
+    sql = sql_on(version_1)
+    [[worker]] = sql("SELECT id FROM haulier.worker")
+    migrate(version_1, retention_days=30)
+
+    # What that version did to work: it claimed by looking, and took each knock for one at its own door.
+    claimed = sql(
+        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(),"
+        " attempt = attempt + 1, attempts = attempts + 1 WHERE status IN ('queued', 'retrying') RETURNING id",
+        worker,
+        worker,
+    )
+
+    assert len(claimed) == 1
+    assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
+
+
+def test_migrates_the_first_version_while_applications_insert(version_1, fresh_database):
+    over, problems = threading.Event(), []
+
+    def insert() -> None:
+        with closing(connect(fresh_database)) as mine:
+            try:
+                while not over.is_set():
+                    sql_on(mine)(INSERT)
+            except Exception as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=insert) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    migrate(version_1, retention_days=30)
+    over.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert problems == []
+
+
 def test_the_program_and_the_file_agree_on_the_version(sql):
     [[version, compatible_from]] = sql("SELECT version, compatible_from FROM haulier.schema_version")
 
@@ -526,7 +615,9 @@ def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
     assert job.run_at == job.created_at == job.updated_at
 
 
-def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_commits(application, database, conn):
+def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_commits(
+    application, database, conn, sleeper
+):
     with closing(connect(database)) as listening:
         listen(listening)
         ear = knocks(listening, wait=0.05, probe=10)
@@ -538,7 +629,7 @@ def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_co
 
         heard = next(knock for knock in ear if knock)
     assert before == (None, [])
-    assert heard == Knock()
+    assert heard == Knock(sleeper)
     assert len(produce.list_jobs(conn, produce.JobFilter())) == 1
 
 
@@ -611,6 +702,9 @@ def test_the_column_grant_lets_an_application_set_nothing_else(application, colu
         "UPDATE haulier.job SET priority = 100",
         "DELETE FROM haulier.job",
         "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('x', 1, 1, '1 hour')",
+        "SELECT worker_id FROM haulier.sleeper",
+        "DELETE FROM haulier.sleeper",
+        "CREATE TEMPORARY TABLE mine () ; CREATE TRIGGER mine AFTER INSERT ON mine EXECUTE FUNCTION haulier.knock()",
         "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id",
     ],
 )
@@ -619,19 +713,42 @@ def test_an_application_may_neither_read_nor_change_what_others_enqueued(applica
         sql_on(application)(statement)
 
 
-def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, make_role, sql):
-    application = make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
-    sql(f"CREATE SCHEMA trap AUTHORIZATION {application.info.user}")
-    try:
-        for name, argument in (("pg_notify", "text, text"), ("uuidv7", ""), ("knock", ""), ("now", "")):
-            sql_on(application)(
-                f"CREATE FUNCTION trap.{name}({argument}) RETURNS void LANGUAGE plpgsql"
-                " AS 'BEGIN RAISE EXCEPTION ''trapped''; END'"
-            )
-        sql_on(application)("SET search_path = trap")
+def test_a_plain_insert_wakes_a_sleeper_though_the_application_may_not_see_it(application, sleeper, database):
+    with closing(connect(database)) as listening:
+        listen(listening)
+        ear = knocks(listening, wait=0.05, probe=10)
 
         sql_on(application)(INSERT)
+
+        assert next(knock for knock in ear if knock) == Knock(sleeper)
+
+
+@pytest.mark.parametrize("path", ["trap", "trap, pg_catalog", "pg_temp, trap, haulier, pg_catalog"])
+def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, make_role, sql, sleeper, path):
+    application = make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
+    sql(f"CREATE SCHEMA trap AUTHORIZATION {application.info.user}")
+    trap = sql_on(application)
+    springs = " LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END'"
+    try:
+        for name, arguments, returns in (
+            ("pg_notify", "text, text", "void"),
+            ("uuidv7", "", "uuid"),
+            ("knock", "", "void"),
+            ("now", "", "timestamptz"),
+            ("random", "", "float8"),
+            ("array_agg", "text", "text[]"),
+            ("overlap", "text[], text[]", "boolean"),
+        ):
+            trap(f"CREATE FUNCTION trap.{name}({arguments}) RETURNS {returns}" + springs)
+        trap("CREATE OPERATOR trap.&& (LEFTARG = text[], RIGHTARG = text[], FUNCTION = trap.overlap)")
+        for table in ("sleeper", "enqueued"):
+            trap(f"CREATE TABLE trap.{table} (worker_id uuid, queues text[], queue text)")
+            trap(f"CREATE TEMPORARY TABLE {table} (worker_id uuid, queues text[], queue text)")
+        trap(f"SET search_path = {path}")
+
+        trap(INSERT)
     finally:
+        application.close()
         sql("DROP SCHEMA trap CASCADE")
 
     assert len(produce.list_jobs(conn, produce.JobFilter())) == 1

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 
 from app.api import batch, docs, envelope, errors, health, jobs, kinds, metrics
 from app.api.openapi import document, make_api
@@ -14,6 +19,23 @@ from app.kinds import load_kinds
 from app.queue.connection import Database
 
 
+class _Printer(DefaultJSONProvider):
+    # The order in which a job's fields were thought out is the order in which they are shown.
+    _encode = staticmethod(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode)
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        """Return the JSON, by an encoder that was made once."""
+        return self._encode(obj)
+
+
+class _App(Flask):
+    json_provider_class = _Printer
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function: none is async, and to ask it of each that a request passes through takes time."""
+        return func
+
+
 def build(config: Config) -> Flask:
     """Return the application; it opens no connection before its first request, so that it may be forked.
 
@@ -23,10 +45,7 @@ def build(config: Config) -> Flask:
     database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
     service = Service(config, known, CreateJobRequest(known), database)
 
-    app = Flask("app.api", static_folder=None)
-    # The order in which a job's fields were thought out is the order in which they are shown.
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app = _App("app.api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A path that is not quite right is no path, rather than a redirect that drops the body.
     app.url_map.merge_slashes = False

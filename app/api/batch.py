@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import BytesIO
+from itertools import islice
 
-from flask import jsonify, request
+from flask import Response, jsonify, request
 from flask.views import MethodView
-from marshmallow import ValidationError
 
 from app.api import errors
 from app.api.errors import Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
 from app.api.openapi import JOB_REQUEST, fails
-from app.api.reading import JSON_TYPE, Blueprint, body, body_type, check_payload_size
+from app.api.reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
 from app.api.request_schemas import BatchOptions, CreateJobRequest
 from app.api.response_schemas import BatchOutcomes, BatchResponse
 from app.api.service import connection, service
-from app.api.strict_json import MAX_DEPTH, parse
+from app.api.strict_json import elements, parse
 from app.domain.errors import HaulierError
-from app.domain.job import Json, NewJob
+from app.domain.job import Json
 from app.queue import produce
-from app.queue.produce import Enqueued, Receipt
+from app.queue.produce import Draft, Receipt, Stored
 
 NDJSON_TYPE = "application/x-ndjson"
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -65,7 +65,7 @@ class Batch(MethodView):
     @blp.doc(requestBody=BATCH_BODY)
     @blp.alt_response(200, schema=BatchOutcomes(), description="`atomic=false`: what became of each.")
     @blp.response(201, BatchResponse(), description="All are stored.")
-    def post(self, options: dict[str, str]) -> Any:
+    def post(self, options: dict[str, str]) -> tuple[Response, int]:
         """Enqueue many jobs.
 
         A JSON array of up to 1,000 requests, or up to 10,000 as lines of JSON (`application/x-ndjson`). All or
@@ -74,109 +74,124 @@ class Batch(MethodView):
         """
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
-        items = read_items()
-        if options["atomic"] == "true":
-            return _all_or_nothing(items), 201
-        # Not the shape that the view prints by itself.
-        return jsonify(BatchOutcomes().dump(_one_by_one(items)))
+        # Printed here: marshmallow would take as long for it as Postgres for the jobs.
+        return (_all_or_nothing(), 201) if options["atomic"] == "true" else (_one_by_one(), 200)
 
 
-def read_items() -> list[Item]:
-    """Return the request's items, not yet checked. Raises: Malformed; TooLarge; Invalid for none at all."""
-    if body_type(request, JSON_TYPE, NDJSON_TYPE) == NDJSON_TYPE:
-        items = _lines(body(request, most=MAX_BATCH_BYTES))
-    else:
-        # The array itself is one level more.
-        found = parse(body(request, most=MAX_BATCH_BYTES), max_depth=MAX_DEPTH + 1)
-        if not isinstance(found, list):
-            raise Invalid({"_schema": ["Must be a JSON array."]})
-        if len(found) > MAX_ITEMS:
-            raise TooLarge(f"the array holds {len(found)} jobs; it may hold {MAX_ITEMS}")
-        items = [lambda item=item: item for item in found]  # type: ignore[misc]
-    if not items:
+def read_items() -> Iterator[Item]:
+    """Yield the request's items, not yet checked. Raises: Malformed; TooLarge; Invalid for none at all."""
+    read = _lines if body_type(request, JSON_TYPE, NDJSON_TYPE) == NDJSON_TYPE else _elements
+    empty = True
+    for item in read(body(request, most=MAX_BATCH_BYTES)):
+        empty = False
+        yield item
+    if empty:
         raise Invalid({"_schema": ["Must hold at least one job."]})
-    return items
 
 
-def _lines(raw: bytes) -> list[Item]:
-    lines = [(number, line) for number, line in enumerate(raw.split(b"\n"), 1) if line.strip()]
-    if len(lines) > MAX_LINES:
-        raise TooLarge(f"the body holds {len(lines)} jobs; it may hold {MAX_LINES}")
-    return [lambda number=number, line=line: parse(line, what=f"line {number}") for number, line in lines]  # type: ignore[misc]
+def _elements(raw: bytes) -> Iterator[Item]:
+    if not raw.lstrip().startswith(b"["):
+        if len(raw) <= MAX_BODY_BYTES:
+            # For what else is wrong with it; as objects a long one could take hundreds of megabytes.
+            parse(raw)
+        raise Invalid({"_schema": ["Must be a JSON array."]})
+    found = elements(raw, longest=MAX_BODY_BYTES)
+    for element in islice(found, MAX_ITEMS):
+        yield partial(_itself, element)
+    if more := sum(1 for _ in found):
+        raise TooLarge(f"the array holds {MAX_ITEMS + more} jobs; it may hold {MAX_ITEMS}")
 
 
-def _all_or_nothing(items: Sequence[Item]) -> dict[str, Json]:
+def _itself(value: Json) -> Json:
+    return value
+
+
+def _lines(raw: bytes) -> Iterator[Item]:
+    if raw.count(b"\n") >= MAX_LINES:
+        jobs = sum(1 for line in BytesIO(raw) if line.strip())
+        if jobs > MAX_LINES:
+            raise TooLarge(f"the body holds {jobs} jobs; it may hold {MAX_LINES}")
+    for number, line in enumerate(BytesIO(raw), 1):
+        if line.strip():
+            yield partial(_parse_line, line.removesuffix(b"\n"), number)
+
+
+def _parse_line(line: bytes, number: int) -> Json:
+    if len(line) > MAX_BODY_BYTES:
+        raise TooLarge(f"line {number} is {len(line)} bytes long; it may be {MAX_BODY_BYTES}")
+    return parse(line, what=f"line {number}")
+
+
+def _all_or_nothing() -> Response:
     create_job = service().create_job
-    jobs: list[NewJob] = []
+    drafts: list[Draft] = []
     faults: dict[str, Json] = {}
-    for index, item in enumerate(items):
+    for index, item in enumerate(read_items()):
+        # What is malformed further on is still found.
+        if len(faults) == MAX_FAULTS:
+            continue
         try:
-            jobs.append(_job(create_job, item))
+            drafts.append(_draft(create_job, item))
         except Malformed:
             raise
         except HaulierError as error:
             faults[str(index)] = error.details if isinstance(error, Invalid) else {"payload": [str(error)]}
-            if len(faults) >= MAX_FAULTS:
-                break
     if faults:
         raise Invalid(faults)
     with connection() as conn:
-        receipts = produce.enqueue(conn, jobs)
-    _refuse(receipts)
-    counts = Counter(each.receipt for each in receipts)
-    return {
-        "created": counts[Receipt.CREATED],
-        "replayed": counts[Receipt.REPLAYED],
-        "jobs": [
-            {"index": index, "id": each.job and each.job.id, "replayed": each.receipt is Receipt.REPLAYED}
-            for index, each in enumerate(receipts)
+        stored = produce.enqueue_all(conn, drafts)
+    _refuse(stored)
+    replayed = sum(receipt is Receipt.REPLAYED for receipt, _ in stored)
+    return jsonify(
+        created=len(stored) - replayed,
+        replayed=replayed,
+        jobs=[
+            {"index": index, "id": job_id, "replayed": receipt is Receipt.REPLAYED}
+            for index, (receipt, job_id) in enumerate(stored)
         ],
-    }
+    )
 
 
-def _refuse(receipts: Sequence[Enqueued]) -> None:
-    mismatched = [index for index, each in enumerate(receipts) if each.receipt is Receipt.MISMATCH]
+def _refuse(stored: Sequence[Stored]) -> None:
+    mismatched = [index for index, each in enumerate(stored) if each.receipt is Receipt.MISMATCH]
     if mismatched:
         reason = {"idempotency_key": ["Stands for another request."]}
         raise KeyMismatch({str(index): reason for index in mismatched}, KeyMismatch.__doc__)
-    gone = [str(index) for index, each in enumerate(receipts) if each.receipt is Receipt.GONE]
+    gone = [str(index) for index, each in enumerate(stored) if each.receipt is Receipt.GONE]
     if gone:
         raise KeyGone(f"the idempotency keys of these items are known, but their jobs are gone: {', '.join(gone[:20])}")
 
 
-def _one_by_one(items: Sequence[Item]) -> dict[str, Json]:
+def _one_by_one() -> Response:
     create_job = service().create_job
-    outcomes: dict[int, Json] = {}
-    jobs: dict[int, NewJob] = {}
-    for index, item in enumerate(items):
+    outcomes: list[Json] = []
+    drafts: dict[int, Draft] = {}
+    for index, item in enumerate(read_items()):
         try:
-            jobs[index] = _job(create_job, item)
+            drafts[index] = _draft(create_job, item)
+            outcomes.append(None)
         except HaulierError as error:
-            outcomes[index] = _failure(error)
-    if jobs:
+            outcomes.append(_failure(error))
+    if drafts:
         with connection() as conn:
-            receipts = produce.enqueue(conn, list(jobs.values()), atomic=False)
-        for index, each in zip(jobs, receipts, strict=True):
+            stored = produce.enqueue_all(conn, list(drafts.values()), atomic=False)
+        for index, each in zip(drafts, stored, strict=True):
             outcomes[index] = _outcome(each)
-    return {"items": [{"index": index, **outcomes[index]} for index in range(len(items))]}
+    return jsonify(items=[{"index": index, **outcome} for index, outcome in enumerate(outcomes)])
 
 
-def _job(create_job: CreateJobRequest, item: Item) -> NewJob:
-    try:
-        job = create_job.load(item())
-    except ValidationError as error:
-        details = error.messages
-        raise Invalid(details if isinstance(details, dict) else {"_schema": details}) from None
-    check_payload_size(job.payload)
-    return job
+def _draft(create_job: CreateJobRequest, item: Item) -> Draft:
+    draft = produce.draft(create_job.load(item()))
+    check_payload_size(draft.payload)
+    return draft
 
 
-def _outcome(enqueued: Enqueued) -> Json:
-    if enqueued.receipt is Receipt.MISMATCH:
+def _outcome(stored: Stored) -> Json:
+    if stored.receipt is Receipt.MISMATCH:
         return _failure(KeyMismatch({"idempotency_key": ["Stands for another request."]}, KeyMismatch.__doc__))
-    if enqueued.job is None:
+    if stored.receipt is Receipt.GONE:
         return _failure(KeyGone())
-    return {"status": 201 if enqueued.receipt is Receipt.CREATED else 200, "id": enqueued.job.id}
+    return {"status": 201 if stored.receipt is Receipt.CREATED else 200, "id": stored.job_id}
 
 
 def _failure(error: HaulierError) -> Json:

@@ -33,9 +33,7 @@ class Time(fields.Field[datetime]):
     }
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: object, **_: object) -> str | None:
-        return (
-            None if value is None else f"{value.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
-        )
+        return None if value is None else time_text(value)
 
     def _deserialize(self, value: object, attr: str | None, data: object, **_: object) -> datetime:
         if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
@@ -47,6 +45,11 @@ class Time(fields.Field[datetime]):
         except ValueError:
             raise self.make_error("invalid") from None
         return given.astimezone(UTC) + timedelta(seconds=leap)
+
+
+def time_text(instant: datetime) -> str:
+    """Return the instant as responses have it: RFC 3339, UTC, ending in Z."""
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
 
 
 class Number(fields.Float):

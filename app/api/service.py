@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,14 +26,16 @@ class CheckedDatabase:
         self._database = database
         self._fits = False
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """Give this thread's connection. Raises: DatabaseUnavailable; SchemaMismatch."""
+        return self._database.connection() if self._fits else self._checked()
+
+    @contextmanager
+    def _checked(self) -> Iterator[Connection]:
+        # gunicorn.conf.py has looked already, unless the database was away then.
         with self._database.connection() as conn:
-            # gunicorn.conf.py has looked already, unless the database was away then.
-            if not self._fits:
-                check_schema(conn)
-                self._fits = True
+            check_schema(conn)
+            self._fits = True
             yield conn
 
     def close(self) -> None:
@@ -56,8 +58,6 @@ def service() -> Service:
     return cast(Service, current_app.extensions["haulier"])
 
 
-@contextmanager
-def connection() -> Iterator[Connection]:
+def connection() -> AbstractContextManager[Connection]:
     """Give this thread's connection to the application's database. Raises: DatabaseUnavailable; SchemaMismatch."""
-    with service().database.connection() as conn:
-        yield conn
+    return service().database.connection()

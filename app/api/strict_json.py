@@ -1,7 +1,8 @@
 """JSON as this API takes it: RFC 8259 in UTF-8, less what other languages, Postgres or a reader would trip over.
 
-Python's own parser does the work; its hooks see every number, constant and object. What they refuse is left in the
-tree as a `_Fault`, so that the message can say where it stands.
+Python's own parser does the work; its hooks see every number, constant and object. The first time they stop at what
+they refuse. It is then parsed once more: what they refuse is left in the tree as a `_Fault`, so that the message can
+say where it stands.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, NoReturn
 
-from app.api.errors import Malformed
+from app.api.errors import Malformed, TooLarge
 from app.domain.job import Json
 
 MAX_DEPTH = 64
@@ -21,6 +23,7 @@ LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 # Up to here a double holds every integer.
 MOST_EXACT = 2**53
 
+_SPACE = re.compile(r"[ \t\n\r]*")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNSTORABLE_ESCAPE = re.compile(r"\\u(0000|[dD][89a-fA-F])")
 
@@ -30,46 +33,146 @@ class _Fault:
         self.reason = reason
 
 
-def parse(raw: bytes, *, max_depth: int = MAX_DEPTH, what: str = "the body") -> Json:
+def parse(raw: bytes, *, what: str = "the body") -> Json:
     """Return the value.
 
     Shape:  `what` names the text in messages.
     Raises: Malformed, saying what is wrong and where.
     """
+    text = _decoded(raw, what)
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Malformed(f"{what} is not UTF-8: byte {error.start}") from None
-    hooks = _Hooks()
-    try:
-        value = hooks.decode(text)
+        value, end = _scan(text, _after_space(text, 0), what)
+        if (rest := _after_space(text, end)) != len(text):
+            raise json.JSONDecodeError("Extra data", text, rest)
     except json.JSONDecodeError as error:
-        raise Malformed(f"{what} is not JSON: {error.msg}, at line {error.lineno}, column {error.colno}") from None
+        raise _not_json(what, error) from None
     except RecursionError:
-        raise Malformed(f"{what} is nested more than {max_depth} levels deep") from None
-    # Counting is cheap, and a text with few brackets cannot be deep.
-    if text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
-        raise Malformed(f"{what} is nested more than {max_depth} levels deep")
-    if hooks.faults or _UNSTORABLE_ESCAPE.search(text):
-        for path, reason in _faults(value):
-            raise Malformed(f"{what} is refused at {path or 'its top'}: {reason}")
+        raise _too_deep(what, MAX_DEPTH) from None
     return value
 
 
+def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Json]:
+    """Yield the elements of an array, one after another: as objects a text can take thirty times its room.
+
+    Shape:  raw begins with a bracket; longest is how many characters an element may have.
+    Raises: Malformed, saying what is wrong and where; TooLarge for an element, which is not read to its end.
+    """
+    text = _decoded(raw, what)
+    window = _Window(text, longest, what)
+    try:
+        at = _after_space(text, text.index("[") + 1)
+        is_open = not text.startswith("]", at)
+        for index in count():
+            if not is_open:
+                break
+            value, end = window.scan(at, index)
+            yield value
+            at = _after_space(text, end)
+            is_open = text.startswith(",", at)
+            if is_open:
+                comma, at = at, _after_space(text, at + 1)
+                if text.startswith("]", at):
+                    raise _trailing_comma(text, comma, at)
+            elif not text.startswith("]", at):
+                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        if (rest := _after_space(text, at + 1)) != len(text):
+            raise json.JSONDecodeError("Extra data", text, rest)
+    except json.JSONDecodeError as error:
+        raise _not_json(what, error) from None
+    except RecursionError:
+        # The array itself is one level more.
+        raise _too_deep(what, MAX_DEPTH + 1) from None
+
+
+def _trailing_comma(text: str, comma: int, end: int) -> json.JSONDecodeError:
+    # Each Python has its own words for it, and its own place.
+    try:
+        json.loads(f"[0{text[comma:end]}]")
+    except json.JSONDecodeError as error:
+        return json.JSONDecodeError(error.msg, text, comma + error.pos - len("[0"))
+    raise AssertionError("a comma before the end of an array was taken")
+
+
+# As long as anything but a string that JSON's parser must see whole.
+_EDGE = len("-Infinity")
+
+
+class _Window:
+    """The part of a text that is scanned, so that an element which is too long is not read to its end."""
+
+    def __init__(self, text: str, size: int, what: str) -> None:
+        self._text, self._size, self._what = text, size, what
+        self._move(0)
+
+    def _move(self, start: int) -> None:
+        end = start + self._size + _EDGE
+        self._start, self._part, self._is_last = start, self._text[start:end], end >= len(self._text)
+
+    def scan(self, start: int, index: int) -> tuple[Json, int]:
+        """Return the element that begins there, and where it ends."""
+        offset = start - self._start
+        try:
+            value, end = _scan(self._part, offset, self._what, ((), index))
+            if end - offset <= self._size and (self._is_last or end <= len(self._part) - _EDGE):
+                return value, self._start + end
+        except json.JSONDecodeError as error:
+            # What stands in the edge may be cut off; of the rest only a string that began earlier.
+            if self._is_last or not (error.msg.startswith("Unterminated") or error.pos > len(self._part) - _EDGE):
+                raise json.JSONDecodeError(error.msg, self._text, self._start + error.pos) from None
+        if self._start == start:
+            raise TooLarge(f"{self._what} is too long at [{index}]: a job may be {self._size} bytes long")
+        self._move(start)
+        return self.scan(start, index)
+
+
+def _scan(text: str, start: int, what: str, place: tuple[Any, ...] = ()) -> tuple[Json, int]:
+    """Return the value that begins there, and where it ends. Shape: place is the value's own, as `_path` takes it."""
+    faulty = False
+    try:
+        value, end = _hasty.scan(text, start)
+    except _Refused:
+        faulty = True
+        value, end = _Hooks().scan(text, start)
+    # Counting is cheap, and a text with few brackets cannot be deep.
+    if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise RecursionError
+    if faulty or _UNSTORABLE_ESCAPE.search(text, start, end):
+        for path, reason in _faults(value, place):
+            raise Malformed(f"{what} is refused at {path or 'its top'}: {reason}")
+    return value, end
+
+
+def _decoded(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"{what} is not UTF-8: byte {error.start}") from None
+
+
+def _after_space(text: str, start: int) -> int:
+    found = _SPACE.match(text, start)
+    assert found is not None
+    return found.end()
+
+
+def _not_json(what: str, error: json.JSONDecodeError) -> Malformed:
+    return Malformed(f"{what} is not JSON: {error.msg}, at line {error.lineno}, column {error.colno}")
+
+
+def _too_deep(what: str, levels: int) -> Malformed:
+    return Malformed(f"{what} is nested more than {levels} levels deep")
+
+
 class _Hooks:
-    """What Python's parser asks while it reads; `faults` is what was refused."""
+    """What Python's parser asks while it reads."""
 
     def __init__(self) -> None:
-        self.faults: list[_Fault] = []
-
-    def decode(self, text: str) -> Json:
-        return json.JSONDecoder(
+        self.scan: Callable[[str, int], tuple[Json, int]] = json.JSONDecoder(
             object_pairs_hook=self.mapping, parse_int=self.integer, parse_float=self.real, parse_constant=self.constant
-        ).decode(text)
+        ).raw_decode
 
     def fault(self, reason: str) -> _Fault:
-        self.faults.append(_Fault(reason))
-        return self.faults[-1]
+        return _Fault(reason)
 
     def integer(self, digits: str) -> int | _Fault:
         # The length first: reading 5,000 digits takes quadratic time, and Python refuses to.
@@ -96,6 +199,21 @@ class _Hooks:
         return self.fault(f"the key {_quoted(twice)} is given twice")
 
 
+class _Refused(Exception):
+    pass
+
+
+class _Hasty(_Hooks):
+    """Stops at the first fault."""
+
+    def fault(self, reason: str) -> NoReturn:
+        raise _Refused
+
+
+# Made once for all requests: neither it nor a parser of Python's keeps anything of what it reads.
+_hasty = _Hasty()
+
+
 def _is_deeper(value: Json, depth: int) -> bool:
     level = [value]
     for _ in range(depth):
@@ -111,9 +229,9 @@ def _children(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def _faults(value: Json) -> Iterator[tuple[str, str]]:
+def _faults(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
     """Yield (path, reason) for what is refused, in the order of the text. Not recursive: the tree may be deep."""
-    pending: list[tuple[tuple[Any, ...], Json]] = [((), value)]
+    pending: list[tuple[tuple[Any, ...], Json]] = [(place, value)]
     while pending:
         place, each = pending.pop()
         if isinstance(each, _Fault):

@@ -121,3 +121,8 @@ class Job:
     errors: list[dict[str, Json]] = field(default_factory=list)
     finished_at: datetime | None = None
     result: Json = None
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Tell whether the budget ends with the attempt that runs."""
+        return self.attempts >= self.max_attempts

@@ -31,7 +31,7 @@ class Outcome:
     """One way out of `running`, made storable before it reaches the database.
 
     Shape: result is JSON text of at most 64 KiB; error is clean text of at most 4 KiB.
-    Units: delay and backoff are seconds; a FAIL without delay is for good.
+    Units: delay and backoff are seconds; a FAIL without delay is for good, a RELEASE without one keeps its run_at.
     """
 
     verb: Verb
@@ -43,8 +43,10 @@ class Outcome:
     @classmethod
     def complete(cls, result: Json = None) -> Outcome:
         """Return success with this result, or failure for good where the result cannot be stored."""
+        if result is None:
+            return _DONE
         try:
-            text = json.dumps(result, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+            text = _encode(result)
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError) as error:
             return cls.fail_for_good(f"the handler's result is not JSON: {error}")
@@ -72,9 +74,19 @@ class Outcome:
         return cls(Verb.RELEASE, delay=delay)
 
     @classmethod
+    def give_back(cls) -> Outcome:
+        """Return the job unstarted, to its old place in the queue."""
+        return cls(Verb.RELEASE)
+
+    @classmethod
     def snooze(cls, delay: float) -> Outcome:
         """Return the job's own wish to be run later: the attempt does not count, the snooze does."""
         return cls(Verb.SNOOZE, delay=delay)
+
+
+# Made once: json.dumps would make one for each call.
+_encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
+_DONE = Outcome(Verb.COMPLETE, result="null")
 
 
 def clean(text: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.config import Config
 from app.domain.job import Job
 from app.kinds.signals import JobCancelled, StopReason
+
+# Held for no longer than it takes to make an Event or to set one.
+_making = threading.Lock()
 
 
 @dataclass(slots=True)
@@ -19,14 +22,17 @@ class JobContext:
 
     job: Job
     settings: Config
-    _stop: threading.Event = field(default_factory=threading.Event)
+    # Made by the first that waits: most handlers never do, and making one costs more than running a small job.
+    _stop: threading.Event | None = None
     _reason: StopReason | None = None
 
     def stop(self, reason: StopReason) -> None:
         """Ask the handler to stop; the first reason given is the one it sees."""
-        if self._reason is None:
-            self._reason = reason
-        self._stop.set()
+        with _making:
+            if self._reason is None:
+                self._reason = reason
+            if self._stop is not None:
+                self._stop.set()
 
     @property
     def stop_reason(self) -> StopReason | None:
@@ -36,14 +42,19 @@ class JobContext:
     @property
     def cancelled(self) -> bool:
         """Tell whether the job is to stop."""
-        return self._stop.is_set()
+        return self._reason is not None
 
     def raise_if_cancelled(self) -> None:
         """Return at once while the job may go on. Raises: JobCancelled."""
-        if self._stop.is_set():
-            raise JobCancelled(self._reason or StopReason.CANCELLED)
+        if self._reason is not None:
+            raise JobCancelled(self._reason)
 
     def wait(self, seconds: float) -> None:
         """Sleep, but wake and raise as soon as the job is to stop. Raises: JobCancelled."""
+        with _making:
+            if self._stop is None:
+                self._stop = threading.Event()
+                if self._reason is not None:
+                    self._stop.set()
         self._stop.wait(seconds)
         self.raise_if_cancelled()

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, Job, JobStatus
 from app.domain.outcome import Outcome, Verb
-from app.queue.connection import Connection, rows, transaction
+from app.queue.connection import (
+    IDLE_SECONDS,
+    LOCK_SECONDS,
+    STATEMENT_SECONDS,
+    Connection,
+    array,
+    message,
+    rows,
+    transaction,
+)
 from app.queue.history import with_history
-from app.queue.rows import job_of
+from app.queue.rows import claimed_job
 
 RESCUED_AT_ONCE = 500
 
@@ -68,6 +79,46 @@ def register(
     return UUID(str(row["id"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The waiting jobs of one queue and priority; `first_run_at` is the place of the first.
+
+    Units: seconds until the first is due; negative when it is.
+    """
+
+    queue: str
+    priority: int
+    first_run_at: datetime
+    seconds: float
+
+
+class Mark(NamedTuple):
+    """Where to begin to read a lane: before this place no job is expected to wait."""
+
+    queue: str
+    priority: int
+    run_at: datetime
+    id: UUID = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A claim: what a worker would like to have. Shape: `free` threads start what they get at once."""
+
+    worker_id: UUID
+    claim_id: UUID
+    marks: Sequence[Mark]
+    limit: int
+    free: int
+    suspect: bool = False
+
+
+def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
+    """Return the lanes that have waiting jobs, best first: highest priority, then longest due."""
+    found = rows(conn, "lanes", queues=list(queues) or None, suspect=suspect)
+    return [Lane(row["queue"], row["priority"], row["first_run_at"], row["seconds"]) for row in found]
+
+
 def claim(
     conn: Connection, *, worker_id: UUID, claim_id: UUID, queues: Sequence[str], limit: int = 1, suspect: bool = False
 ) -> list[Job]:
@@ -80,21 +131,75 @@ def claim(
     Raises: DatabaseUnavailable; whether jobs were claimed is then unknown, and `held` tells.
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
-    claimed = rows(
-        conn, "claim", worker=worker_id, claim=claim_id, queues=list(queues) or None, limit=limit, suspect=suspect
-    )
-    return [job_of(row) for row in claimed]
+    due = [lane for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
+    marks = [Mark(lane.queue, lane.priority, lane.first_run_at) for lane in due]
+    return exchange(conn, [], Wish(worker_id, claim_id, marks, limit, limit, suspect))[1] if marks else []
+
+
+def exchange(
+    conn: Connection, settlements: Sequence[Settlement], wish: Wish | None
+) -> tuple[list[JobStatus | None], list[Job]]:
+    """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
+
+    In one transaction, or as one statement, they would deadlock: SKIP LOCKED does not skip a row that it must follow
+    to its newer version. A claim that was settled by somebody else, and one whose row is locked just now, is left
+    out: `settle` tells which it was.
+
+    Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
+    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. Other errors of psycopg2 where an
+            outcome cannot be stored: nothing is settled then, or all of it, and nothing is claimed.
+    """
+    names: list[str] = []
+    parameters: dict[str, Any] = {
+        "milliseconds": int(STATEMENT_SECONDS * 1000),
+        "lock_milliseconds": int(LOCK_SECONDS * 1000),
+        "idle_milliseconds": int(IDLE_SECONDS * 1000),
+    }
+    if settlements:
+        names += ["begin", "settle", "commit"]
+        parameters.update(_settle_parameters(settlements))
+    if wish:
+        names += ["claim_by_index", "claim"]
+        parameters.update(_claim_parameters(wish))
+    else:
+        names += ["settled"]
+    [(settled, *_), *claimed] = message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
+    jobs = []
+    if wish and claimed:
+        started_at = datetime.fromisoformat(claimed[0][_STARTED_AT])
+        jobs = [
+            claimed_job(row[2:], worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=started_at)
+            for row in sorted(claimed, key=itemgetter(_PLACE))
+        ]
+    return _statuses(settled) if settlements else [], jobs
+
+
+_PLACE, _STARTED_AT = 1, 14
+
+
+def _claim_parameters(wish: Wish) -> dict[str, Any]:
+    return {
+        "worker": wish.worker_id,
+        "claim": wish.claim_id,
+        "queues": array([mark.queue for mark in wish.marks]),
+        "priorities": array([mark.priority for mark in wish.marks]),
+        "marks": array([mark.run_at for mark in wish.marks]),
+        "mark_ids": array([mark.id for mark in wish.marks]),
+        "limit": wish.limit,
+        "free": wish.free,
+        "suspect": wish.suspect,
+    }
 
 
 def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
     """Return how long until a waiting job is due (negative: it is), or None when none waits."""
-    [row] = rows(conn, "next_due", queues=list(queues) or None, suspect=suspect)
-    seconds: float | None = row["seconds"]
-    return seconds
+    return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)
 
 
 def settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, JobStatus]:
     """Let each job leave `running` as its outcome says, and return the status it has now.
+
+    A row that somebody else has locked is waited for.
 
     Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
     Raises: DatabaseUnavailable; whether they were settled is then unknown, and `settled_earlier` tells.
@@ -105,28 +210,40 @@ def settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, Jo
 
 
 def _settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, JobStatus]:
-    fences: dict[str, Any] = {
-        "ids": [settlement.fence.id for settlement in settlements],
-        "attempts": [settlement.fence.attempt for settlement in settlements],
-        "claims": [settlement.fence.claim for settlement in settlements],
-    }
-    outcomes = [settlement.outcome for settlement in settlements]
+    parameters = _settle_parameters(settlements)
     with transaction(conn):
-        rows(conn, "lock_held", **fences)
-        settled = rows(
-            conn,
-            "settle",
-            **fences,
-            verbs=[outcome.verb.value for outcome in outcomes],
-            results=[outcome.result for outcome in outcomes],
-            errors=[outcome.error for outcome in outcomes],
-            delays=[outcome.delay for outcome in outcomes],
-            backoffs=[outcome.backoff for outcome in outcomes],
-            alone=[settlement.alone for settlement in settlements],
-            max_snoozes=MAX_SNOOZES,
-            kept_errors=KEPT_ERRORS,
-        )
-    return {row["id"]: JobStatus(row["status"]) for row in settled}
+        # Its own statement: the one that settles then sees each row as it was locked.
+        rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
+        [settled] = rows(conn, "settle", **parameters)
+    statuses = _statuses(settled["settled"])
+    found = zip(settlements, statuses, strict=True)
+    return {settlement.fence.id: status for settlement, status in found if status is not None}
+
+
+def _settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    fences = [settlement.fence for settlement in settlements]
+    outcomes = [settlement.outcome for settlement in settlements]
+    return {
+        "ids": array([fence.id for fence in fences]),
+        "attempts": array([fence.attempt for fence in fences]),
+        "claims": array([fence.claim for fence in fences]),
+        "verbs": array([outcome.verb for outcome in outcomes]),
+        "results": array([outcome.result for outcome in outcomes]),
+        "errors": array([outcome.error for outcome in outcomes]),
+        "delays": array([outcome.delay for outcome in outcomes]),
+        "backoffs": array([outcome.backoff for outcome in outcomes]),
+        "alone": array([settlement.alone for settlement in settlements]),
+        "max_snoozes": MAX_SNOOZES,
+        "kept_errors": KEPT_ERRORS,
+    }
+
+
+# As the statement `settle` abbreviates them.
+_STATUS_OF = {status.value[0]: status for status in JobStatus if status is not JobStatus.RUNNING}
+
+
+def _statuses(settled: str) -> list[JobStatus | None]:
+    return [_STATUS_OF.get(letter) for letter in settled]
 
 
 def settled_earlier(conn: Connection, fence: Fence) -> JobStatus | None:

@@ -1,10 +1,9 @@
-"""The database's knocks: that there is work, and that a running job was cancelled."""
+"""Wake-ups: who sleeps, and the database's knocks that there is work or that a running job was cancelled."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,14 +14,13 @@ from app.queue.connection import Connection, is_readable, rows, translated
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """One notification. Shape: worker_id is None for "there is work"; else that worker runs a cancelled job."""
+    """One notification. Shape: worker_id is whom it is for, or None for everybody.
+
+    It says that there is work; or else that this worker runs a job that was cancelled.
+    """
 
     worker_id: UUID | None = None
-
-    @property
-    def is_for_work(self) -> bool:
-        """Tell whether it says that there is work."""
-        return self.worker_id is None
+    is_for_work: bool = True
 
 
 def listen(conn: Connection) -> None:
@@ -31,10 +29,36 @@ def listen(conn: Connection) -> None:
         rows(conn, "listen")
 
 
+def fall_asleep(conn: Connection, worker_id: UUID) -> None:
+    """Ask to be woken by whoever enqueues; nothing where the worker was declared dead.
+
+    An INSERT that looked for sleepers just before does not wake this one: look for jobs again afterwards.
+    """
+    rows(conn, "fall_asleep", worker=worker_id)
+
+
+def get_up(conn: Connection, worker_id: UUID) -> None:
+    """Ask no longer to be woken."""
+    rows(conn, "get_up", worker=worker_id)
+
+
+def wake_another(conn: Connection, worker_id: UUID) -> bool:
+    """Wake one more sleeper of this worker's queues; tell whether there was any.
+
+    For whoever claimed as many jobs as it asked for: a knock does not say how many there are.
+    """
+    return bool(rows(conn, "wake_another", worker=worker_id))
+
+
+def pass_on(conn: Connection, worker_id: UUID) -> bool:
+    """Ask no longer to be woken, and wake another sleeper of the same queues instead; tell whether there was any."""
+    return bool(rows(conn, "pass_on", worker=worker_id))
+
+
 def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | None]:
     """Give each knock as it comes, and None after every `wait` of silence.
 
-    A connection can be dead and silent for hours: every `probe` it is asked.
+    A connection can be dead and silent for hours: every `probe` it is asked. In between the caller may use it.
 
     Units:  seconds.
     Raises: DatabaseUnavailable.
@@ -42,7 +66,8 @@ def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | N
     probed_at = time.monotonic()
     while True:
         with translated():
-            if is_readable(conn, wait):
+            # A statement of the caller's may have brought some already.
+            if conn.notifies or is_readable(conn, wait):
                 conn.poll()
             elif time.monotonic() - probed_at >= probe:
                 rows(conn, "ping")
@@ -55,9 +80,11 @@ def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | N
 
 
 def _knock(note: Notify) -> Knock | None:
-    if note.channel != "haulier_cancel":
+    is_for_work = note.channel == "haulier_job"
+    if is_for_work and not note.payload:
         return Knock()
-    # Anybody who may connect may notify, and say anything.
-    with suppress(ValueError):
-        return Knock(UUID(note.payload))
-    return None
+    try:
+        return Knock(UUID(note.payload), is_for_work)
+    except ValueError:
+        # Anybody who may connect may notify, and say anything.
+        return None

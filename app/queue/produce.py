@@ -3,38 +3,36 @@ can pass its own transaction."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from app.domain.errors import InvalidTransition, JobNotFound
-from app.domain.job import Job, JobStatus, NewJob
+from app.domain.job import Job, JobStatus
 from app.queue.connection import Connection, rows, transaction
 from app.queue.history import days_ahead, with_history
+from app.queue.intake import Draft, Enqueued, Receipt, Stored, draft, enqueue, enqueue_all, enqueue_one
 from app.queue.rows import job_of
 
-# A batch of 10,000 jobs takes about a second; a request is cut off at 30.
-BULK_SECONDS = 20.0
-
-
-class Receipt(StrEnum):
-    """What became of one asked-for job."""
-
-    CREATED = "created"
-    REPLAYED = "replayed"  # its key was known, with the same request: the existing job is given
-    MISMATCH = "mismatch"  # its key was known, with another request: nothing was enqueued
-    GONE = "gone"  # its key was known, but the job has been purged: nothing was enqueued
-
-
-@dataclass(frozen=True, slots=True)
-class Enqueued:
-    """The answer to one NewJob. Shape: job is None on MISMATCH and GONE."""
-
-    receipt: Receipt
-    job: Job | None
+__all__ = [
+    "Draft",
+    "Enqueued",
+    "JobFilter",
+    "Overview",
+    "QueueDepth",
+    "Receipt",
+    "Stored",
+    "cancel",
+    "draft",
+    "enqueue",
+    "enqueue_all",
+    "enqueue_one",
+    "get",
+    "list_jobs",
+    "overview",
+    "ping",
+    "retry",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,104 +67,6 @@ class Overview:
     workers: int = 0
     oldest_beat_seconds: float | None = None
     history_days_ahead: float = 0.0
-
-
-def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) -> list[Enqueued]:
-    """Store the jobs and return a receipt for each, in the order given.
-
-    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED are then of jobs that do
-    not exist. Without, the others are stored. A key given twice: the second is REPLAYED or MISMATCH.
-
-    Inside the caller's own transaction the jobs are stored when that commits; there, atomic raises nothing back.
-    """
-    receipts: list[Enqueued] = []
-    try:
-        with transaction(conn, seconds=BULK_SECONDS):
-            receipts = _enqueue(conn, jobs)
-            if atomic and any(receipt.job is None for receipt in receipts):
-                raise _Refused
-    except _Refused:
-        pass
-    return receipts
-
-
-class _Refused(Exception):
-    pass
-
-
-def _enqueue(conn: Connection, jobs: Sequence[NewJob]) -> list[Enqueued]:
-    # By position, not by value: the same NewJob may be given many times, and makes as many jobs.
-    first: dict[str, int] = {}
-    for index, job in enumerate(jobs):
-        if job.idempotency_key is not None:
-            first.setdefault(job.idempotency_key, index)
-    holders = _take_keys(conn, {key: jobs[index] for key, index in first.items()})
-
-    def is_new(index: int) -> bool:
-        key = jobs[index].idempotency_key
-        return key is None or (first[key] == index and holders[key].ours)
-
-    fresh = [index for index in range(len(jobs)) if is_new(index)]
-    keys = [jobs[index].idempotency_key for index in fresh]
-    ids = [None if key is None else holders[key].job_id for key in keys]
-    stored = dict(zip(fresh, _insert(conn, [jobs[index] for index in fresh], ids), strict=True))
-
-    known = [holder.job_id for holder in holders.values() if not holder.ours]
-    existing = {row["id"]: job_of(row) for row in rows(conn, "get_jobs", ids=known)} if known else {}
-    existing.update((job.id, job) for job in stored.values())
-
-    def receipt(index: int, job: NewJob) -> Enqueued:
-        if index in stored:
-            return Enqueued(Receipt.CREATED, stored[index])
-        assert job.idempotency_key is not None
-        holder = holders[job.idempotency_key]
-        if holder.fingerprint != job.fingerprint():
-            return Enqueued(Receipt.MISMATCH, None)
-        if holder.job_id not in existing:
-            return Enqueued(Receipt.GONE, None)
-        return Enqueued(Receipt.REPLAYED, existing[holder.job_id])
-
-    return [receipt(index, job) for index, job in enumerate(jobs)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    job_id: UUID
-    fingerprint: bytes
-    ours: bool
-
-
-def _take_keys(conn: Connection, first: dict[str, NewJob]) -> dict[str, _Holder]:
-    holders: dict[str, _Holder] = {}
-    # A key that is purged between the two statements is neither taken nor found; then it is free to take.
-    while missing := sorted(first.keys() - holders.keys()):
-        prints = {key: first[key].fingerprint() for key in missing}
-        for row in rows(conn, "take_keys", keys=missing, fingerprints=[prints[key] for key in missing]):
-            holders[row["key"]] = _Holder(row["job_id"], prints[row["key"]], ours=True)
-        if others := [key for key in missing if key not in holders]:
-            for row in rows(conn, "find_keys", keys=others):
-                holders[row["key"]] = _Holder(row["job_id"], bytes(row["fingerprint"]), ours=False)
-    return holders
-
-
-def _insert(conn: Connection, jobs: Sequence[NewJob], ids: Sequence[UUID | None]) -> list[Job]:
-    if not jobs:
-        return []
-    stored = rows(
-        conn,
-        "enqueue",
-        ids=list(ids),
-        kinds=[job.kind for job in jobs],
-        payloads=[json.dumps(job.payload, ensure_ascii=False) for job in jobs],
-        queues=[job.queue for job in jobs],
-        priorities=[job.priority for job in jobs],
-        max_attempts=[job.max_attempts for job in jobs],
-        run_ats=[job.run_at for job in jobs],
-        delays=[job.delay.total_seconds() if job.delay else None for job in jobs],
-        timeouts=[job.timeout_seconds for job in jobs],
-        keys=[job.idempotency_key for job in jobs],
-    )
-    return [job_of(row) for row in stored]
 
 
 def get(conn: Connection, job_id: UUID) -> Job:

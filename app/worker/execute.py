@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 import traceback
+from functools import partial
 
 from app.domain.job import Job, Json
 from app.domain.outcome import Outcome
 from app.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
-from app.logs import bound
+from app.logs import bind_to, unbind
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
@@ -26,15 +27,17 @@ def run_one(kind: Kind | None, context: JobContext) -> Outcome:
     job = context.job
     if kind is None:
         return Outcome.release(UNKNOWN_KIND_SECONDS)
-    with bound(**job_fields(job)):
-        try:
-            outcome = _call(kind, context)
-            if context.stop_reason is StopReason.TIMEOUT:
-                return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
-        # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
-        except BaseException as error:
-            log.exception("the way in which a handler ended makes no sense")
-            return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
+    token = bind_to(partial(job_fields, job))
+    try:
+        outcome = _call(kind, context)
+        if context.stop_reason is StopReason.TIMEOUT:
+            return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
+    # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
+    except BaseException as error:
+        log.exception("the way in which a handler ended makes no sense")
+        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
+    finally:
+        unbind(token)
     return outcome
 
 
@@ -70,14 +73,28 @@ def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outco
 
 def _perform(kind: Kind, context: JobContext) -> Json:
     """Return the handler's result, in this process alone."""
-    home = os.getpid()
+    home = _forks.count
     try:
         return kind.perform(context)
     finally:
         # A child that the handler forked has come back from it: it must not go on as a second worker, with the same
         # connections.
-        if os.getpid() != home:
+        if _forks.count != home:
             os._exit(_exit_code(sys.exc_info()[1]))
+
+
+class _Forks:
+    """How many forks lie between this process and the first; asking for the process id costs a system call a job."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        os.register_at_fork(after_in_child=self._add)
+
+    def _add(self) -> None:
+        self.count += 1
+
+
+_forks = _Forks()
 
 
 def _exit_code(error: BaseException | None) -> int:

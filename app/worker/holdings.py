@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -17,20 +16,34 @@ from app.queue.consume import Fence, Held
 class Running:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: has_ended tells that only its outcome is still to be settled, which an outage may hold up for long.
+    Shape: began_at is None until it is started, seconds is how long it ran; has_ended tells that only its outcome is
+           still to be settled, which an outage may hold up for long; is_unsure that this was tried, and no answer came.
     """
 
     job: Job
     context: JobContext
     timeout: float | None
-    began_at: float = field(default_factory=time.monotonic)
+    is_known: bool = True
+    fence: Fence = field(init=False)
+    began_at: float | None = None
     timed_out_at: float | None = None
+    seconds: float | None = None
     has_ended: bool = False
+    is_unsure: bool = False
+
+    def __post_init__(self) -> None:
+        self.fence = Fence.of(self.job)
 
     @property
-    def fence(self) -> Fence:
-        """Return the claim under which the job runs."""
-        return Fence.of(self.job)
+    def label(self) -> str:
+        """Return the kind as metrics name it: what anybody may write into a job must not make labels."""
+        return self.job.kind if self.is_known else "unknown"
+
+    @property
+    def waited_seconds(self) -> float | None:
+        """Return how long the job had been due when it was claimed."""
+        started_at = self.job.started_at
+        return None if started_at is None else max(0.0, (started_at - self.job.run_at).total_seconds())
 
 
 class Holdings:
@@ -64,10 +77,11 @@ class Holdings:
             self._in_flight.discard(claim_id)
             self._changed.notify_all()
 
-    def drop(self, running: Running) -> None:
-        """Let go of a job that was settled."""
+    def drop(self, settled: Iterable[Running]) -> None:
+        """Let go of jobs that were settled."""
         with self._changed:
-            self._running.pop(running.fence, None)
+            for running in settled:
+                self._running.pop(running.fence, None)
             self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:

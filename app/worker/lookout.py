@@ -1,44 +1,27 @@
-"""One idle thread at a time looks for work, so that a wake-up does not send all of them to the database."""
+"""Where the thread that looks for work waits, and whoever has some wakes it."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-# How often a waiting thread looks whether the process stops.
-STOP_CHECK_SECONDS = 0.25
 # How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
 FIRST_DRAIN_SECONDS = 10.0
 
 
 class Lookout:
-    """The place from which one thread claims; whoever found a job leaves it to the next, and runs the job."""
+    """The bell, and when the database last answered the question for work."""
 
-    def __init__(self, stopping: threading.Event) -> None:
-        self._stopping = stopping
-        self._place = threading.Lock()
+    def __init__(self) -> None:
         self._bell = threading.Event()
         self._answered_at = time.monotonic()
         # A thread waits to be alone with a suspect, or is: nobody is free to claim.
         self.is_reserved = False
 
-    @contextmanager
-    def turn(self) -> Iterator[bool]:
-        """Wait for the place and hold it; False when the process stops instead."""
-        while not self._place.acquire(timeout=STOP_CHECK_SECONDS):
-            if self._stopping.is_set():
-                yield False
-                return
-        try:
-            yield not self._stopping.is_set()
-        finally:
-            self._place.release()
-
     def ring(self) -> None:
         """Wake the thread that looks for work, or let its next look follow at once."""
-        self._bell.set()
+        if not self._bell.is_set():
+            self._bell.set()
 
     def heed(self) -> None:
         """Forget the rings so far; to be called before looking, so that a ring during the look is not lost."""

@@ -14,10 +14,12 @@ from types import FrameType
 from app.config import Config
 from app.domain.errors import DatabaseUnavailable
 from app.kinds import Kind, StopReason, warn_missing
-from app.queue import consume
 from app.queue.migrate import check_schema
 from app.worker import metrics
+from app.worker.buffer import Ended
+from app.worker.clerk import Clerk
 from app.worker.execute import failed_attempt, job_fields
+from app.worker.exposition import Exposition
 from app.worker.holdings import Running
 from app.worker.housekeeper import Housekeeper
 from app.worker.listener import Listener
@@ -25,6 +27,7 @@ from app.worker.pulse import Pulse
 from app.worker.runner import Runner
 from app.worker.station import Station
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TICK_SECONDS = 0.1
 # Of the time to stop, this much at most is left to handlers that were asked to.
 GRACE_SECONDS = 5.0
@@ -46,8 +49,10 @@ class Signals:
 
     def install(self) -> None:
         """Take SIGTERM, SIGINT and SIGHUP."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, self._take)
+        # A parent (app/worker/family.py) forks with them blocked, until they can be obeyed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         # Platforms repeat SIGTERM; only a human who presses Ctrl-C twice wants it now.
@@ -61,13 +66,14 @@ class Signals:
 class Worker:
     """One worker process."""
 
-    def __init__(self, config: Config, kinds: dict[str, Kind]) -> None:
+    def __init__(self, config: Config, kinds: dict[str, Kind], exposition: Exposition | None = None) -> None:
         self._config = config
+        self._exposition = exposition
         self._signals = Signals()
         self._station = Station.of(config, kinds)
         self._pulse = Pulse(self._station)
         self._listener, self._housekeeper = Listener(self._station), Housekeeper(self._station)
-        self._others = (self._listener, self._housekeeper)
+        self._others = (Clerk(self._station), self._listener, self._housekeeper)
         self._runners = [Runner(self._station, number) for number in range(1, config.worker_threads + 1)]
         self._stuck = 0
         self._stop_metrics: Callable[[], None] | None = None
@@ -83,7 +89,8 @@ class Worker:
         if not self._wait_for_database():
             return 0
         self._say_what_it_takes()
-        self._stop_metrics = metrics.serve(self._config.worker_metrics_host, self._config.worker_metrics_port)
+        if self._exposition is not None:
+            self._stop_metrics = self._exposition.serve()
         for thread in (self._pulse, *self._others, *self._runners):
             thread.start()
         broken = self._watch()
@@ -93,9 +100,10 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self._config
         log.info(
-            "up to %d database connections: %d threads, heartbeat, listener; one more for housekeeping, now and then",
-            config.worker_threads + 2,
+            "up to %d database connections: %d threads and %d beside them; one more for housekeeping, now and then",
+            config.worker_connections,
             config.worker_threads,
+            config.worker_connections - config.worker_threads,
         )
         if "WORKER_THREADS" in config.reduced:
             log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
@@ -144,7 +152,8 @@ class Worker:
     def _look_after_jobs(self) -> None:
         now = time.monotonic()
         for running in self._station.holdings.all():
-            if running.has_ended or running.timeout is None or now - running.began_at <= running.timeout:
+            began_at, timeout = running.began_at, running.timeout
+            if began_at is None or running.has_ended or timeout is None or now - began_at <= timeout:
                 continue
             if running.timed_out_at is None:
                 running.timed_out_at = now
@@ -156,20 +165,11 @@ class Worker:
         """Give up the claim of a job whose thread cannot be stopped; the fence makes that safe."""
         station, job, timeout = self._station, running.job, running.timeout
         error = f"timed out after {timeout} s, and did not stop within another {self._config.stuck_seconds:g} s"
-        try:
-            with station.database.connection() as conn:
-                outcome = failed_attempt(station.kinds[job.kind], job, error)
-                consume.settle(conn, [consume.Settlement(running.fence, outcome)])
-        except DatabaseUnavailable as unavailable:
-            station.outage.failed(unavailable)
-            return
-        finally:
-            # A connection more than this process is said to need, and so not for longer than it does.
-            station.database.close()
+        running.has_ended = True
+        station.buffer.add(Ended(running, failed_attempt(station.kinds[job.kind], job, error)))
         self._stuck += 1
         metrics.STUCK.set(self._stuck)
         log.error("stuck: %s", error, extra=job_fields(job))
-        station.holdings.drop(running)
 
     def _measure(self) -> None:
         station = self._station
@@ -179,13 +179,14 @@ class Worker:
         metrics.BEAT_AGE.set(station.lease.beat_age)
         metrics.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
         metrics.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
-        is_busy = held >= len(self._runners) or station.lookout.is_reserved
+        is_busy = station.buffer.running >= len(self._runners) or station.lookout.is_reserved
         metrics.POLL_AGE.set(0 if is_busy else station.lookout.answer_age)
 
     def _stop(self, *, in_time: bool) -> None:
         """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
         station, seconds = self._station, self._config.shutdown_seconds
         station.stopping.set()
+        station.buffer.empty()
         station.lookout.ring()
         log.info("stopping: %d jobs are running", len(station.holdings))
         while not in_time and not self._signals.stop and self._pulse.is_alive():

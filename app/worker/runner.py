@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from uuid import uuid4
 
 from app.domain.errors import DatabaseUnavailable
-from app.domain.job import Job, JobStatus
-from app.domain.outcome import Outcome, Verb
-from app.kinds import JobContext
+from app.domain.outcome import Outcome
 from app.queue import consume
-from app.worker import metrics
-from app.worker.execute import job_fields, run_one
+from app.worker.buffer import Ended, Turn
+from app.worker.exchange import claim_suspect, exchange
+from app.worker.execute import run_one
 from app.worker.holdings import Running
 from app.worker.station import Station
 
@@ -23,212 +21,145 @@ FIRST_PAUSE_SECONDS = 0.02
 AWAY_PAUSE_SECONDS = 0.5
 # A run of suspects ends after this long, so that the other jobs get their turn.
 SUSPECTS_SECONDS = 5.0
+# While the process waits to be alone, what the others end is settled so often.
+ALONE_CHECK_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
 
 class Runner(threading.Thread):
-    """Claims one job at a time, runs it, settles it, until the process stops."""
+    """Runs one job after the other; when the buffer runs low it exchanges for all, until the process stops."""
 
     def __init__(self, station: Station, number: int) -> None:
         super().__init__(name=f"runner-{number}", daemon=True)
         self._station = station
         self._pause = FIRST_PAUSE_SECONDS
-        self._is_cut_off = False
 
     def run(self) -> None:
         """Work until the process stops claiming."""
+        buffer = self._station.buffer
+        try:
+            task = buffer.next()
+            while task is not Turn.LEAVE:
+                if isinstance(task, Running):
+                    ended = self.work(task)
+                    task = buffer.next(ended, seconds=time.monotonic() - (task.began_at or 0.0))
+                else:
+                    self._exchange()
+                    task = buffer.next()
+        finally:
+            self._station.database.close()
+
+    def work(self, running: Running) -> Ended:
+        """Run a claimed job, unless it is to be given back, and return how it ended."""
+        station, job = self._station, running.job
+        # Not our own any more, too, when this process was declared dead since the claim, and has registered anew.
+        if station.stopping.is_set() or running.context.cancelled or station.lease.worker_id != job.worker_id:
+            running.has_ended = True
+            return Ended(running, Outcome.give_back())
+        running.began_at = began_at = time.monotonic()
+        station.tally.started(running.label, running.waited_seconds)
+        outcome = run_one(station.kinds.get(job.kind), running.context)
+        running.has_ended = True
+        running.seconds = time.monotonic() - began_at
+        return Ended(running, outcome)
+
+    def _exchange(self) -> None:
+        """With the buffer's place: see to suspects, settle, claim, and wait for work where there is none."""
         station = self._station
         try:
-            while not station.stopping.is_set():
-                with station.lookout.turn() as ours:
-                    if not ours:
-                        return
-                    if station.suspects_due.is_set():
-                        self._run_suspects()
-                    running = self._look()
-                if running is not None:
-                    self.work(running)
-                elif self._is_cut_off:
-                    # Outside of the lookout's place: another thread's connection may be good.
-                    self._is_cut_off = False
-                    station.stopping.wait(AWAY_PAUSE_SECONDS)
-                    station.outage.wait_until_over(AWAY_PAUSE_SECONDS, station.config.worker_threads)
+            is_away = self._run_suspects() if station.suspects_due.is_set() else self._look()
         finally:
-            station.database.close()
+            station.buffer.done()
+        if is_away:
+            # Without the place: another thread's connection may be good.
+            station.closing.wait(AWAY_PAUSE_SECONDS)
+            station.outage.wait_until_over(AWAY_PAUSE_SECONDS, station.config.worker_threads)
 
-    def _look(self) -> Running | None:
-        """Claim a job, waiting for one; None when there is something else to see to first."""
+    def _look(self) -> bool:
+        """Settle and claim; True when the database is away."""
         station = self._station
         station.lookout.heed()
-        running = self._claim()
-        if running is not None:
-            self._pause = FIRST_PAUSE_SECONDS
-            return running
-        if not (self._is_cut_off or station.stopping.is_set() or station.suspects_due.is_set()):
-            station.lookout.wait(self._idle_seconds())
-        return None
-
-    def _claim(self, *, suspect: bool = False) -> Running | None:
-        station = self._station
-        worker_id = station.lease.worker_id
-        if worker_id is None or station.stopping.is_set():
-            return None
-        claim_id = uuid4()
-        claimed: list[Running] = []
-        station.holdings.begin_claim(claim_id)
         try:
-            with station.database.connection() as conn:
-                jobs = consume.claim(
-                    conn,
-                    worker_id=worker_id,
-                    claim_id=claim_id,
-                    queues=station.config.worker_queues,
-                    suspect=suspect,
-                )
-            claimed = [self._take_up(job) for job in jobs]
+            has_scanned = station.lanes.is_scan_due()
+            if has_scanned:
+                self._scan()
+            claimed = exchange(station, claiming=True)
+            if claimed == 0 and not has_scanned and station.lanes.is_scan_due():
+                has_scanned = True
+                self._scan()
+                if station.lanes.has_due:
+                    claimed = exchange(station, claiming=True)
+            if claimed is None:
+                return True
+            if claimed:
+                self._pause = FIRST_PAUSE_SECONDS
+                self._awake()
+            elif station.buffer.is_empty():
+                self._wait(station.config.poll_seconds if has_scanned else station.lanes.seconds_until_scan())
         except DatabaseUnavailable as error:
             station.outage.failed(error)
-            # Whether the claim was committed is unknown: the pulse looks, and gives back what nobody holds.
-            station.pulse_wanted.set()
-            self._is_cut_off = True
-            return None
-        finally:
-            station.holdings.end_claim(claim_id, claimed)
-        station.outage.succeeded()
-        station.lookout.answered()
-        metrics.CLAIMS.inc()
-        metrics.CLAIM_SIZE.observe(len(claimed))
-        return claimed[0] if claimed else None
+            return True
+        return False
 
-    def _take_up(self, job: Job) -> Running:
-        kind = self._station.kinds.get(job.kind)
-        timeout = job.timeout_seconds or (kind.timeout if kind else None)
-        return Running(job, JobContext(job, self._station.config), timeout)
+    def _scan(self) -> None:
+        station, began_at = self._station, time.monotonic()
+        with station.database.connection() as conn:
+            lanes = consume.lanes(conn, queues=station.config.worker_queues)
+        station.lanes.scanned(lanes, began_at=began_at)
 
-    def _idle_seconds(self) -> float:
-        """Return how long to wait before the next look when nothing could be claimed."""
+    def _awake(self) -> None:
+        with self._station.database.connection() as conn:
+            self._station.slumber.awake(conn)
+            if not self._station.lanes.is_short:
+                self._station.slumber.share(conn)
+
+    def _wait(self, longest: float) -> None:
         station = self._station
-        longest = station.config.poll_seconds
+        if station.stopping.is_set() or station.suspects_due.is_set():
+            return
         if station.lease.worker_id is None:
-            return min(longest, AWAY_PAUSE_SECONDS)
-        try:
-            with station.database.connection() as conn:
-                due = consume.seconds_until_due(conn, queues=station.config.worker_queues)
-        except DatabaseUnavailable as error:
-            station.outage.failed(error)
-            self._is_cut_off = True
-            return 0
-        if due is None or due > longest:
-            self._pause = FIRST_PAUSE_SECONDS
-            return longest
-        if due > 0:
-            return due
-        pause, self._pause = self._pause, min(longest, 2 * self._pause)
-        return pause
+            station.lookout.wait(AWAY_PAUSE_SECONDS)
+            return
+        with station.database.connection() as conn:
+            station.slumber.fall_asleep(conn)
+        longest, due = min(longest, station.slumber.next_pause()), station.lanes.seconds_until_due()
+        if due is not None and due <= 0:
+            # Somebody else is just claiming it, or is to let go of it.
+            due, self._pause = self._pause, min(station.config.poll_seconds, 2 * self._pause)
+        station.lookout.wait(longest if due is None else min(longest, due))
 
-    def _run_suspects(self) -> None:
-        """Run the jobs that have crashed before, each with nothing else in the process.
+    def _run_suspects(self) -> bool:
+        """Run the jobs that have crashed before, each with nothing else in the process; True when the database is away.
 
-        The caller has the lookout's place, so that nobody claims meanwhile; the others finish what they run. Where
-        that takes too long the place is given up for a while, and next time more patience is shown.
+        The caller has the place, so that nobody claims meanwhile; the others finish what they run. Where that takes too
+        long the place is given up for a while, and next time more patience is shown.
         """
         station = self._station
         station.suspects_due.clear()
         if not station.patience.is_ready():
-            return
+            return False
         station.lookout.is_reserved = True
         try:
+            station.lanes.given_back([running.job for running in station.buffer.empty()])
             if self._wait_until_alone(station.patience.seconds):
                 station.patience.rewarded()
                 until = time.monotonic() + SUSPECTS_SECONDS
-                while time.monotonic() < until and (running := self._claim(suspect=True)):
-                    self.work(running)
+                while time.monotonic() < until and (running := claim_suspect(station)):
+                    station.buffer.add(self.work(running))
+                    if not self._wait_until_alone(SUSPECTS_SECONDS):
+                        break
+            elif not station.stopping.is_set():
+                station.patience.exhausted()
         finally:
             station.lookout.is_reserved = False
+        return False
 
     def _wait_until_alone(self, seconds: float) -> bool:
         station, until = self._station, time.monotonic() + seconds
-        while not station.stopping.is_set():
-            if station.holdings.wait_until_empty(min(0.25, max(0.0, until - time.monotonic()))):
+        while not station.stopping.is_set() and time.monotonic() < until:
+            if exchange(station, claiming=False) is None:
+                station.closing.wait(AWAY_PAUSE_SECONDS)
+            elif station.holdings.wait_until_empty(ALONE_CHECK_SECONDS):
                 return True
-            if time.monotonic() >= until:
-                station.patience.exhausted()
-                return False
         return False
-
-    def work(self, running: Running) -> None:
-        """Run a claimed job and settle it."""
-        station, job = self._station, running.job
-        # Not our own any more, too, when this process was declared dead since the claim, and has registered anew.
-        if station.stopping.is_set() or station.lease.worker_id != job.worker_id:
-            outcome = Outcome.release()
-        else:
-            kind = station.kinds.get(job.kind)
-            label = job.kind if kind else "unknown"
-            metrics.STARTED.labels(label).inc()
-            if job.started_at is not None:
-                metrics.QUEUE_WAIT.labels(label).observe(max(0.0, (job.started_at - job.run_at).total_seconds()))
-            began_at = running.began_at = time.monotonic()
-            outcome = run_one(kind, running.context)
-            metrics.DURATION.labels(label).observe(time.monotonic() - began_at)
-        self.settle(running, outcome)
-
-    def settle(self, running: Running, outcome: Outcome) -> None:
-        """Settle the job, however often the database has to be asked; then let go of it."""
-        running.has_ended = True
-        try:
-            status = self._settle(running, outcome)
-        # Whatever the database will not store, the job must not stay running for ever.
-        except Exception:
-            log.exception("an outcome could not be settled", extra=job_fields(running.job))
-            outcome = Outcome.fail_for_good("the outcome of the run could not be stored; the worker's log has why")
-            status = self._settle(running, outcome)
-        finally:
-            self._station.holdings.drop(running)
-        report(running, outcome, status)
-
-    def _settle(self, running: Running, outcome: Outcome) -> JobStatus | None:
-        station, unsure = self._station, False
-        while True:
-            try:
-                with station.database.connection() as conn:
-                    settled = consume.settle(conn, [consume.Settlement(running.fence, outcome)])
-                    status = settled.get(running.job.id)
-                    if status is None and unsure:
-                        status = consume.settled_earlier(conn, running.fence)
-            except DatabaseUnavailable as error:
-                station.outage.failed(error)
-                unsure = True
-                if station.closing.wait(AWAY_PAUSE_SECONDS):
-                    return None
-            else:
-                station.outage.succeeded()
-                return status
-
-
-def report(running: Running, outcome: Outcome, status: JobStatus | None) -> None:
-    """Log and count how a run ended. Success is DEBUG: at full speed a line a job costs a third of the rate."""
-    fields = job_fields(running.job)
-    known = "unknown" if outcome.verb is Verb.RELEASE and outcome.delay else running.job.kind
-    if status is None:
-        metrics.LEASES_LOST.inc()
-        metrics.COMPLETED.labels(known, "lost").inc()
-        log.warning("lost the claim: the outcome changed nothing", extra=fields)
-        return
-    metrics.COMPLETED.labels(known, _label(outcome, status)).inc()
-    if known == "unknown":
-        metrics.UNKNOWN_KIND.inc()
-        log.warning("gave back a job of a kind unknown here", extra=fields)
-    elif status is JobStatus.SUCCEEDED:
-        log.debug("completed", extra=fields)
-    elif outcome.error is not None:
-        log.info("%s: %s", status, outcome.error, extra=fields)
-    else:
-        log.info("%s", _label(outcome, status), extra=fields)
-
-
-def _label(outcome: Outcome, status: JobStatus) -> str:
-    if status in (JobStatus.QUEUED, JobStatus.RETRYING) and outcome.verb is not Verb.FAIL:
-        return {Verb.SNOOZE: "snoozed", Verb.RELEASE: "released"}.get(outcome.verb, str(status))
-    return str(status)

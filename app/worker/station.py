@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 from app.config import Config
 from app.kinds import Kind
 from app.queue.connection import Database
+from app.worker.buffer import Buffer
 from app.worker.holdings import Holdings
+from app.worker.lanes import Lanes
 from app.worker.lease import Lease
 from app.worker.lookout import Lookout, Patience
+from app.worker.metrics import Tally, tally
 from app.worker.outage import Outage
+from app.worker.pace import Pace
+from app.worker.slumber import Slumber
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,10 @@ class Station:
     database: Database
     lease: Lease
     lookout: Lookout
+    slumber: Slumber
+    buffer: Buffer
+    tally: Tally
+    lanes: Lanes = field(default_factory=Lanes)
     holdings: Holdings = field(default_factory=Holdings)
     patience: Patience = field(default_factory=Patience)
     outage: Outage = field(default_factory=Outage)
@@ -34,12 +43,18 @@ class Station:
     @classmethod
     def of(cls, config: Config, kinds: dict[str, Kind]) -> Station:
         """Return the station of a process with these settings; no connection is opened yet."""
-        stopping = threading.Event()
+        stopping, closing = threading.Event(), threading.Event()
+        lookout = Lookout()
+        lease = Lease(config.lease_seconds)
         return cls(
             config=config,
             kinds=kinds,
             database=Database(config.database_url, application_name="haulier worker"),
-            lease=Lease(config.lease_seconds),
-            lookout=Lookout(stopping),
+            lease=lease,
+            lookout=lookout,
+            slumber=Slumber(lease, poll_seconds=config.poll_seconds),
+            buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing),
+            tally=tally(config.worker_metrics_port),
             stopping=stopping,
+            closing=closing,
         )

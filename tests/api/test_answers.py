@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from marshmallow import Schema
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import make_dsn
 
+from app.api.response_schemas import JobResponse
 from app.config import Config
+from app.domain.job import Job, JobStatus
 from app.queue.connection import connect
 from app.queue.migrate import migrate
 from tests.proxy import proxy_to
@@ -206,3 +212,50 @@ def test_too_many_connections_are_503(make_app: Callable[..., Flask], fresh_data
 
     assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
     assert answer.json["message"] == "The database takes no further connection."
+
+
+NOW = datetime(2031, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+WAITING = Job(
+    id=uuid.UUID(int=7),
+    status=JobStatus.QUEUED,
+    kind="mail",
+    queue="default",
+    priority=-1,
+    run_at=NOW.astimezone(timezone(timedelta(hours=2))),
+    attempts=0,
+    max_attempts=3,
+    timeout_seconds=None,
+    cancel_requested=False,
+    payload={"n": [1, None, "é"]},
+    idempotency_key=None,
+    last_error=None,
+    created_at=NOW,
+    updated_at=NOW,
+    started_at=None,
+    attempt=0,
+    claim=None,
+    worker_id=None,
+    crashes=0,
+    snoozes=0,
+    backoff=None,
+)
+ENDED = replace(
+    WAITING,
+    status=JobStatus.FAILED_PERMANENT,
+    started_at=NOW,
+    finished_at=NOW,
+    last_error="no",
+    errors=[{"attempt": 1, "at": "2031-01-02T03:04:05Z", "error": "no"}],
+    result={"a": 1.5},
+    timeout_seconds=5,
+    idempotency_key="k",
+    claim=uuid.UUID(int=8),
+)
+
+
+@pytest.mark.parametrize("job", [WAITING, ENDED], ids=["waiting", "ended"])
+def test_a_job_is_shown_as_its_schema_would_show_it(job: Job) -> None:
+    schema = JobResponse()
+
+    assert json.dumps(schema.dump(job)) == json.dumps(Schema.dump(schema, job))
+    assert schema.dump([job, job], many=True) == JobResponse(many=True).dump([job, job]) == [schema.dump(job)] * 2

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from app.api.response_schemas import BatchOutcomes, BatchResponse
+
 from .conftest import EMAIL
 
 NDJSON = "application/x-ndjson"
@@ -177,3 +179,47 @@ def test_an_answer_to_a_wholly_wrong_batch_can_still_be_read(client: FlaskClient
 
     assert answer.status_code == 422
     assert len(answer.json["details"]) == 100
+
+
+def test_an_item_may_be_as_long_as_the_body_of_one_request(client: FlaskClient, count_jobs: Callable[[], int]) -> None:
+    # Longer than a payload may be only as it is written.
+    fits, too_long = (
+        lines(EMAIL).rstrip() + b" " * (length - len(lines(EMAIL))) + b"\n" for length in (2**20, 2**20 + 2)
+    )
+
+    taken = client.post("/jobs/batch", data=fits + lines(EMAIL), content_type=NDJSON)
+    atomic = client.post("/jobs/batch", data=lines(EMAIL) + too_long, content_type=NDJSON)
+    each = client.post("/jobs/batch?atomic=false", data=lines(EMAIL) + too_long, content_type=NDJSON)
+    array = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "queue": "x" * 2**20}])
+
+    assert taken.status_code == 201
+    assert (atomic.status_code, list(atomic.json["details"])) == (422, ["1"])
+    assert [item["status"] for item in each.json["items"]] == [201, 413]
+    assert (array.status_code, array.json["error"]) == (413, "too_large")
+    assert "at [1]" in array.json["message"]
+    assert count_jobs() == 3
+
+
+@pytest.mark.parametrize("query", ["", "?atomic=false"])
+def test_what_is_malformed_goes_before_what_does_not_fit_in_an_array(
+    client: FlaskClient, count_jobs: Callable[[], int], query: str
+) -> None:
+    body = b"[" + b"5," * 200 + json.dumps(EMAIL).encode() + b', {"a": 1, "a": 2}]'
+
+    answer = client.post(f"/jobs/batch{query}", data=body, content_type="application/json")
+
+    assert (answer.status_code, answer.json["error"]) == (400, "malformed")
+    assert answer.json["message"] == 'the body is refused at [201]: the key "a" is given twice'
+    assert count_jobs() == 0
+
+
+def test_the_answers_have_the_documented_shapes(client: FlaskClient) -> None:
+    known = {**EMAIL, "idempotency_key": "k"}
+
+    atomic = client.post("/jobs/batch", json=[known, known]).json
+    each = client.post("/jobs/batch?atomic=false", json=[known, EMAIL, {**known, "priority": 1}, 5]).json
+
+    for schema, answer in ((BatchResponse(), atomic), (BatchOutcomes(), each)):
+        # It neither lacks nor adds a field, nor says it in another order.
+        assert json.dumps(schema.dump(answer)) == json.dumps(answer)
+        assert not schema.validate(answer)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.api.errors import Malformed
-from app.api.strict_json import parse
+from app.api.errors import Malformed, TooLarge
+from app.api.strict_json import elements, parse
 
 
 @pytest.mark.parametrize(
@@ -99,3 +103,101 @@ def test_a_mebibyte_of_anything_takes_well_under_a_second(text: bytes) -> None:
         parse(text)
 
     assert time.process_time() - began < 1.0
+
+
+ARRAYS = [
+    b"[]",
+    b" [ ] ",
+    b"[1]",
+    b' \n[{"a": [1, "]", "\\"", {}]}, null, -1.5e3,\t"x,\\\\" ]\r\n',
+    '["né", "\N{DELIVERY TRUCK}", "\\ud83d\\ude9a"]'.encode(),
+]
+BROKEN = [
+    b"[",
+    b"[1",
+    b"[1,",
+    b"[1,]",
+    b"[,1]",
+    b"[1 2]",
+    b"[1] 2",
+    b"[1}",
+    b'["x]',
+    b"[1, tru]",
+    b"[1, nul",
+    b"[\n 1,\n 01]",
+    b"[{}, {'a': 1}]",
+    b'["\xff"]',
+    b'[1, "\\ud800"]',
+    b'[1, {"a": 1, "a": 2}]',
+    b"[1, [0, NaN]]",
+    b"[1e400]",
+    b"[" + b"[" * 65 + b"]" * 66,
+]
+
+
+@pytest.mark.parametrize("longest", [40, 1000])
+@pytest.mark.parametrize("text", ARRAYS)
+def test_it_takes_the_elements_of_an_array_one_by_one(text: bytes, longest: int) -> None:
+    assert list(elements(text, longest=longest)) == parse(text)
+
+
+@pytest.mark.parametrize("before", [0, 100])
+@pytest.mark.parametrize("text", BROKEN)
+def test_it_says_the_same_of_an_array_one_by_one(text: bytes, before: int) -> None:
+    text = b"[" + b"1,\n" * before + text[1:]
+    with pytest.raises(Malformed) as whole:
+        parse(text)
+
+    with pytest.raises(Malformed) as refused:
+        list(elements(text, longest=140))
+
+    # The array is one level more, so that as many are left for an element.
+    assert str(refused.value) == str(whole.value).replace("64 levels", "65 levels")
+
+
+def test_it_takes_sixty_four_levels_in_an_array() -> None:
+    assert len(list(elements(b"[" + b"[" * 64 + b"]" * 64 + b"]", longest=1000))) == 1
+
+
+def test_it_gives_the_first_elements_before_it_reads_the_last() -> None:
+    found = elements(b"[1, 2, oh no", longest=1000)
+
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(Malformed):
+        next(found)
+
+
+@pytest.mark.parametrize("element", [b"-1.5e+10", b"true", b'"\\u00e9\\ud83d\\ude9a"', b'{"a": -1.5e+10}'])
+@pytest.mark.parametrize("before", range(60))
+def test_it_takes_an_element_wherever_the_text_is_cut(element: bytes, before: int) -> None:
+    text = b"[" + b" " * before + element + b", " + element + b", 3]" + b" " * 100
+
+    assert list(elements(text, longest=len(element))) == parse(text)
+
+
+@pytest.mark.parametrize(
+    "element",
+    [b'"%s"' % (b"x" * 50), b"[%s]" % b",".join([b"1"] * 40), b"7" * 19 + b" " * 50, b'"%s"' % (b"\\u00e9" * 20)],
+)
+@pytest.mark.parametrize("before", range(60))
+def test_it_refuses_an_element_that_is_too_long_wherever_it_stands(element: bytes, before: int) -> None:
+    text = b"[" + b" " * before + b"1, " + element + b", 2]"
+    size = len(element.strip())
+
+    fits = list(elements(text, longest=size))
+    with pytest.raises(TooLarge) as refused:
+        list(elements(text, longest=size - 1))
+
+    assert fits == parse(text)
+    assert "at [1]" in str(refused.value)
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@given(st.lists(st.recursive(st.none() | st.integers(-9, 9) | st.floats(0, 1) | TEXT, st.lists, max_leaves=5)))
+def test_it_takes_any_elements_however_the_text_is_cut(values: list[Any]) -> None:
+    texts = [json.dumps(value).encode() for value in values]
+
+    for longest in (max(map(len, texts), default=0), 10_000):
+        assert list(elements(b"[" + b",".join(texts) + b"]", longest=longest)) == parse(b"[" + b",".join(texts) + b"]")

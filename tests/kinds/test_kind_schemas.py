@@ -5,15 +5,28 @@ Judged by jsonschema_rs, which reads patterns as JSON schema has them: to Python
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from jsonschema_rs import Draft202012Validator, meta
-from marshmallow import ValidationError
+from marshmallow import (
+    EXCLUDE,
+    INCLUDE,
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    pre_load,
+    validates,
+    validates_schema,
+)
 
-from app.kinds import load_kinds
+from app.kinds import PayloadSchema, load_kinds
 from tests.kinds.kinds_tools import settings
 
 KINDS = load_kinds(settings())
@@ -110,6 +123,116 @@ def test_bad_payload_is_refused_by_both(published: dict[str, Any], kind: str, pa
     assert not Draft202012Validator(published[kind]).is_valid(payload)
 
     assert not says_yes(kind, payload)
+
+
+def outcome_of(load: Callable[[dict[str, Any]], Any], payload: dict[str, Any]) -> tuple[list[tuple[str, Any]], Any]:
+    """Give what is loaded, in its order, and what is said where it does not fit."""
+    try:
+        return list(load(payload).items()), None
+    except ValidationError as error:
+        return [], error.messages
+
+
+@pytest.mark.parametrize(("kind", "payload"), TAKEN + REFUSED)
+def test_straight_way_and_marshmallows_own_say_the_same(kind: str, payload: dict[str, Any]) -> None:
+    schema, given = KINDS[kind].schema, deepcopy(payload)
+
+    straight = outcome_of(schema.load, payload)
+    # A way round, which marshmallow takes itself.
+    own = outcome_of(lambda each: schema.load([each], many=True)[0], payload)
+
+    assert straight == (own[0], own[1] and own[1][0])
+    assert payload == given
+
+
+def test_every_kind_goes_the_straight_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Schema, "load", None)
+
+    loaded = [KINDS[kind].load(payload) for kind, payload in TAKEN]
+
+    assert len(loaded) == len(TAKEN)
+
+
+class Plain(PayloadSchema):
+    n = fields.Integer(strict=True, load_default=lambda: 7)
+
+
+class Before(Plain):
+    @pre_load
+    def double(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return {"n": data["n"] * 2}
+
+
+class After(Plain):
+    @post_load
+    def double(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        return {"n": data["n"] * 2}
+
+
+class Judged(Plain):
+    @validates_schema
+    def refuse(self, data: dict[str, Any], **_: object) -> None:
+        raise ValidationError("Not so.")
+
+
+class JudgedField(Plain):
+    @validates("n")
+    def refuse(self, value: int, **_: object) -> None:
+        raise ValidationError("Not so.")
+
+
+class Ordered(Plain):
+    @property
+    def dict_class(self) -> type[dict[str, Any]]:
+        return OrderedDict
+
+
+class Renamed(PayloadSchema):
+    n = fields.Integer(strict=True, data_key="number", attribute="amount", load_default=7)
+
+
+@pytest.mark.parametrize(
+    ("schema", "payload", "loaded"),
+    [
+        (Plain(), {}, {"n": 7}),
+        (Before(), {"n": 3}, {"n": 6}),
+        (After(), {"n": 3}, {"n": 6}),
+        (Renamed(), {"number": 3}, {"amount": 3}),
+        (Renamed(), {}, {"amount": 7}),
+        (Plain(unknown=EXCLUDE), {"n": 3, "m": 4}, {"n": 3}),
+        (Plain(unknown=INCLUDE), {"n": 3, "m": 4}, {"n": 3, "m": 4}),
+        (Plain(partial=True), {}, {}),
+        (Plain(many=True), [{"n": 3}], [{"n": 3}]),
+        (Plain(only=()), {}, {}),
+        (Ordered(), {"n": 3}, OrderedDict(n=3)),
+    ],
+)
+def test_schema_that_does_more_still_does_it(schema: Schema, payload: Any, loaded: Any) -> None:
+    found = schema.load(payload)
+
+    assert found == loaded
+    assert type(found) is type(loaded)
+
+
+@pytest.mark.parametrize("schema", [Judged(), JudgedField()])
+def test_schema_that_judges_still_does(schema: Schema) -> None:
+    with pytest.raises(ValidationError, match="Not so"):
+        schema.load({"n": 3})
+
+
+def test_schema_of_many_takes_no_single_one() -> None:
+    with pytest.raises(ValidationError, match="Invalid input type"):
+        Plain(many=True).load({"n": 3})
+
+
+def test_nested_schema_may_leave_fields_out() -> None:
+    class Outer(PayloadSchema):
+        inner = fields.Nested(Plain(), only=("n",), required=True)
+        rest = fields.Nested(Plain(), exclude=("n",), required=True)
+
+    assert Outer().load({"inner": {"n": 3}, "rest": {}}) == {"inner": {"n": 3}, "rest": {}}
+    with pytest.raises(ValidationError, match="Unknown field"):
+        Outer().load({"inner": {"n": 3}, "rest": {"n": 3}})
 
 
 def test_every_field_is_described_and_every_example_is_valid(published: dict[str, Any]) -> None:

@@ -298,3 +298,88 @@ def test_takes_ten_thousand_jobs_at_once(conn, sql):
 
     assert len({receipt.job.id for receipt in receipts}) == 10_000
     assert sql("SELECT count(*) FROM haulier.job") == [(10_000,)]
+
+
+class Counting(psycopg2.extensions.cursor):
+    """A cursor that counts what it sends."""
+
+    sent = 0
+
+    def execute(self, *args, **kwargs):
+        """Send a message, and count it."""
+        Counting.sent += 1
+        return super().execute(*args, **kwargs)
+
+
+@pytest.mark.parametrize("key", [None, "order-7"])
+def test_takes_one_round_trip_for_one_job(conn, key):
+    conn.cursor_factory, Counting.sent = Counting, 0
+
+    enqueued = produce.enqueue_one(conn, produce.draft(MAIL, key=key))
+
+    assert (enqueued.receipt, enqueued.job.idempotency_key) == (Receipt.CREATED, key)
+    assert Counting.sent == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["\\", "\\N", "\\.", "a\tb\nc\rd", "\\t \\\\n", "\"quoted\" 'too'", "grüße 😀", "%s %(x)s {}"]
+)
+def test_stores_any_text_of_many_jobs_as_it_is(conn, text):
+    key = f"{text} as a key"
+    new = [NewJob("mail", {text: [text]}, idempotency_key=key), NewJob("mail", {})]
+
+    receipts = produce.enqueue(conn, new)
+
+    assert [receipt.job.payload for receipt in receipts] == [{text: [text]}, {}]
+    assert [receipt.job.idempotency_key for receipt in receipts] == [key, None]
+
+
+def test_stores_every_option_of_many_jobs(conn):
+    run_at, past = datetime(2040, 2, 29, 12, 30, 0, 123456, tzinfo=UTC), datetime(1999, 1, 1, tzinfo=UTC)
+    options = {"queue": "bulk", "priority": -7, "max_attempts": 1000, "timeout_seconds": 86_400}
+    new = [
+        NewJob("mail", {}, run_at=run_at, **options),
+        NewJob("mail", {}, run_at=past),
+        NewJob("mail", {}, delay=timedelta(seconds=90.5)),
+    ]
+
+    jobs = [receipt.job for receipt in produce.enqueue(conn, new)]
+
+    assert {name: getattr(jobs[0], name) for name in options} == options
+    assert jobs[0].run_at == run_at
+    assert jobs[1].run_at == jobs[1].created_at == jobs[0].created_at
+    assert jobs[2].run_at - jobs[2].created_at == timedelta(seconds=90.5)
+    assert (jobs[2].queue, jobs[2].priority, jobs[2].max_attempts, jobs[2].timeout_seconds) == ("default", 0, 3, None)
+
+
+def test_many_jobs_wake_a_worker_once(conn, open_conn, worker, sql):
+    sleeper = open_conn()
+    with sleeper.cursor() as cursor:
+        cursor.execute("LISTEN haulier_job")
+    sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
+
+    produce.enqueue_all(conn, [produce.draft(MAIL)] * 500)
+
+    sleeper.poll()
+    assert len(sleeper.notifies) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
+    open_conn, at_once, until_somebody_waits, jobs
+):
+    rival = open_conn()
+    rival.autocommit = False
+    [winner] = produce.enqueue(rival, [keyed("order-7")])
+
+    def ask(number: int, mine: Connection) -> object:
+        if number:
+            until_somebody_waits()
+            return rival.commit()
+        with mine.cursor() as cursor:
+            cursor.execute("SET default_transaction_isolation = 'repeatable read'")
+        return produce.enqueue(mine, [keyed("order-7")] * jobs)
+
+    [answers, _] = at_once(2, ask)
+
+    assert [(answer.receipt, answer.job.id) for answer in answers] == [(Receipt.REPLAYED, winner.job.id)] * jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
+from uuid import UUID
 
 import psycopg2
 import pytest
@@ -15,7 +16,7 @@ from app.domain.job import NewJob
 from app.domain.outcome import Outcome
 from app.queue import produce
 from app.queue.connection import connect
-from app.queue.listen import Knock, knocks, listen
+from app.queue.listen import Knock, fall_asleep, knocks, listen
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -28,6 +29,13 @@ def ear(open_conn: Callable[[], Connection]) -> Ear:
     conn = open_conn()
     listen(conn)
     return knocks(conn, wait=0.05, probe=10)
+
+
+@pytest.fixture
+def sleeper(conn: Connection, worker: UUID) -> UUID:
+    """Give the id of a worker that sleeps."""
+    fall_asleep(conn, worker)
+    return worker
 
 
 def heard(ear: Ear) -> list[Knock]:
@@ -44,31 +52,31 @@ def silence(ear: Ear) -> bool:
     return set(islice(ear, 4)) == {None}
 
 
-def test_hears_that_there_is_work(ear, enqueue):
+def test_hears_whom_there_is_work_for(ear, sleeper, enqueue):
     enqueue()
 
-    [knock] = heard(ear)
-
-    assert knock.is_for_work
+    assert heard(ear) == [Knock(sleeper, is_for_work=True)]
 
 
-def test_hears_a_plain_insert(ear, sql):
+def test_hears_a_plain_insert(ear, sleeper, sql):
     sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')")
 
-    [knock] = heard(ear)
-
-    assert knock.is_for_work
+    assert heard(ear) == [Knock(sleeper, is_for_work=True)]
 
 
-def test_hears_one_knock_for_many_jobs(ear, conn):
+def test_hears_one_knock_for_many_jobs(ear, sleeper, conn):
     produce.enqueue(conn, [NewJob("mail", {}) for _ in range(500)])
 
-    knocked = heard(ear)
-
-    assert knocked == [Knock()]
+    assert heard(ear) == [Knock(sleeper, is_for_work=True)]
 
 
-def test_hears_nothing_before_the_commit_and_nothing_after_a_rollback(ear, open_conn):
+def test_hears_of_work_for_everybody_as_the_first_trigger_said_it(ear, sql):
+    sql("NOTIFY haulier_job")
+
+    assert heard(ear) == [Knock(None, is_for_work=True)]
+
+
+def test_hears_nothing_before_the_commit_and_nothing_after_a_rollback(ear, sleeper, open_conn):
     application = open_conn()
     application.autocommit = False
     produce.enqueue(application, [NewJob("mail", {})])
@@ -81,31 +89,28 @@ def test_hears_nothing_before_the_commit_and_nothing_after_a_rollback(ear, open_
 
     assert before
     assert after_rollback
-    assert heard(ear) == [Knock()]
+    assert heard(ear) == [Knock(sleeper)]
 
 
-def test_hears_that_a_retried_job_is_work(ear, enqueue, conn):
+def test_hears_that_a_retried_job_is_work(ear, sleeper, enqueue, conn):
     job = enqueue()
     produce.cancel(conn, job.id)
     heard(ear)
 
     produce.retry(conn, job.id)
 
-    assert heard(ear) == [Knock()]
+    assert heard(ear) == [Knock(sleeper)]
 
 
 def test_hears_which_worker_runs_a_job_that_was_cancelled(ear, running, conn, worker):
     job = running()
-    heard(ear)
 
     produce.cancel(conn, job.id)
 
-    [knock] = heard(ear)
-    assert knock == Knock(worker)
-    assert not knock.is_for_work
+    assert heard(ear) == [Knock(worker, is_for_work=False)]
 
 
-def test_hears_nothing_of_claims_and_settles(running, settle, open_conn, ear):
+def test_hears_nothing_of_claims_and_settles(running, settle, sleeper, ear):
     job = running()
     heard(ear)
 
@@ -114,15 +119,32 @@ def test_hears_nothing_of_claims_and_settles(running, settle, open_conn, ear):
     assert silence(ear)
 
 
-def test_does_not_mind_what_a_stranger_says_on_the_channel(ear, sql, enqueue):
+def test_does_not_mind_what_a_stranger_says_on_the_channels(ear, sleeper, sql, enqueue):
     sql("NOTIFY haulier_cancel, 'nonsense'")
     sql("NOTIFY haulier_cancel")
+    sql("NOTIFY haulier_job, 'nonsense'")
     nothing = silence(ear)
 
     enqueue()
 
     assert nothing
-    assert heard(ear) == [Knock()]
+    assert heard(ear) == [Knock(sleeper)]
+
+
+def test_hears_what_came_while_its_connection_was_used_for_something_else(open_conn, sleeper, enqueue):
+    conn = open_conn()
+    listen(conn)
+    ear = knocks(conn, wait=4, probe=60)
+    enqueue()
+    next(ear)
+    enqueue()
+
+    with conn.cursor() as cursor:
+        eventually(lambda: cursor.execute("SELECT 1") or conn.notifies)
+    began = time.monotonic()
+
+    assert next(ear) == Knock(sleeper)
+    assert time.monotonic() - began < 2
 
 
 def test_gives_none_after_each_wait_of_silence(ear):

@@ -96,7 +96,7 @@ def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Call
     """Give a function that starts a worker process with these settings and waits until it works."""
     spawned: list[Process] = []
 
-    def spawn(*, wait: bool = True, **settings: object) -> Process:
+    def spawn(*, wait: bool = True, own_group: bool = False, **settings: object) -> Process:
         environ = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(__file__).parent),
@@ -111,7 +111,14 @@ def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Call
         }
         log_file = tmp_path / f"worker-{len(spawned)}.log"
         with log_file.open("w") as log:
-            popen = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=log, stderr=log)
+            popen = subprocess.Popen(
+                [sys.executable, "worker.py"],
+                cwd=ROOT,
+                env=environ,
+                stdout=log,
+                stderr=log,
+                process_group=0 if own_group else None,
+            )
         process = Process(popen, log_file)
         spawned.append(process)
         if wait:

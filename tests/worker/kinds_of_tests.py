@@ -16,6 +16,13 @@ from app.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
 
 QUICK = RetryPolicy(base=0.05, cap=0.1)
 
+if os.environ.get("TEST_DIES_AT_ONCE"):
+    # Not the process that imports this: each that it forks.
+    DEADLY = signal.Signals[os.environ["TEST_DIES_AT_ONCE"]]
+    os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), DEADLY))
+if os.environ.get("TEST_THREAD_AT_IMPORT"):
+    threading.Thread(target=threading.Event().wait, name="of-a-kind", daemon=True).start()
+
 
 def note(event, context):
     """Add a line to the ledger; one write with O_APPEND, so that lines of several processes never mix."""

@@ -12,6 +12,7 @@ from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
 from app.kinds import JobContext
 from app.queue import consume, produce
+from app.worker.exchange import exchange
 from app.worker.holdings import Running
 from app.worker.runner import Runner
 from app.worker.station import Station
@@ -229,7 +230,8 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     [claimed] = consume.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
     station.lease.registered(present, time.monotonic())
-    Runner(station, 1).work(Running(claimed, JobContext(claimed, config), None))
+    station.buffer.add(Runner(station, 1).work(Running(claimed, JobContext(claimed, config), None)))
+    exchange(station, claiming=False)
     station.database.close()
 
     job = produce.get(conn, job.id)

@@ -21,7 +21,7 @@ def test_two_workers_with_eight_threads_run_200_jobs_once_each(spawn_worker, con
     for _ in range(2):
         spawn_worker(WORKER_THREADS=8)
 
-    jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.003})] * 200)]
+    jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.02})] * 200)]
 
     eventually(lambda: produce.overview(conn).depths == [], within=30)
     assert ledger.counts("start") == {str(job.id): 1 for job in jobs}

@@ -1,0 +1,225 @@
+"""What the threads of a process share between two calls to the database: jobs to start, and runs to settle."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from app.domain.outcome import Outcome
+from app.worker.holdings import Running
+from app.worker.lookout import Lookout
+from app.worker.pace import MOST_AT_ONCE, WINDOW_SECONDS, Pace
+
+# How often a waiting thread looks whether the process stops.
+STOP_CHECK_SECONDS = 0.25
+
+
+class Ended(NamedTuple):
+    """A run that is over, or a job that is given back unstarted: what is still to be settled."""
+
+    running: Running
+    outcome: Outcome
+
+
+class Turn(Enum):
+    """What a thread is to do when it is not to run a job."""
+
+    EXCHANGE = "exchange"  # it has the place, and must give it back
+    LEAVE = "leave"
+
+
+class Buffer:
+    """Jobs that are claimed and not started, runs that have ended and are not settled, and the place to exchange them.
+
+    Whoever has the place is the only one to call the database for all: it settles what has ended and claims what can be
+    started, in one round trip. The others go on with what is there, and what they end meanwhile makes the next batch.
+    """
+
+    def __init__(self, pace: Pace, lookout: Lookout, stopping: threading.Event, closing: threading.Event) -> None:
+        self._pace = pace
+        self._lookout = lookout
+        self._stopping, self._closing = stopping, closing
+        self._changed = threading.Condition()
+        self._ready: deque[Running] = deque()
+        self._ended: list[Ended] = []
+        self._doubtful: list[Ended] = []
+        self._idle = 0
+        self._running = 0
+        # Somebody has the place.
+        self._is_taken = False
+        self._refill_at = 0
+        self._taken_at = self._ended_at = time.monotonic()
+        # There is something that may come to wait too long.
+        self.stirred = threading.Event()
+
+    # For runners
+
+    def next(self, ended: Ended | None = None, *, seconds: float = 0.0) -> Running | Turn:
+        """Hand in what the caller has just run, and return its next job, or what else it is to do.
+
+        Units: seconds is how long the run took.
+        """
+        with self._changed:
+            if ended is not None:
+                self._running -= 1
+                self._pace.ran(ended.running.job.kind, seconds)
+                self._hand_in(ended)
+            while True:
+                if not self._is_taken and self._is_due():
+                    self._is_taken = True
+                    if self._ready:
+                        self._changed.notify()
+                    return Turn.EXCHANGE
+                if self._ready:
+                    return self._start()
+                if self._stopping.is_set() and (not self._ended or self._closing.is_set()):
+                    return Turn.LEAVE
+                self._idle += 1
+                try:
+                    self._changed.wait(STOP_CHECK_SECONDS)
+                finally:
+                    self._idle -= 1
+
+    def _is_due(self) -> bool:
+        if self._stopping.is_set():
+            return bool(self._ended) and not self._closing.is_set()
+        if len(self._ready) <= self._refill_at:
+            return True
+        # Before a long run, or none knows when the outcome of the last will be settled.
+        return bool(self._ended) and (not self._pace.is_quick(self._ready[0].job.kind) or self._is_overdue())
+
+    def _is_overdue(self) -> bool:
+        return bool(self._ended) and time.monotonic() - self._ended_at > WINDOW_SECONDS
+
+    def _start(self) -> Running:
+        running = self._ready.popleft()
+        self._running += 1
+        self._taken_at = time.monotonic()
+        # One after the other: where jobs are quick there is none left for those that would be woken.
+        if self._idle and (
+            (self._ready and not self._pace.is_quick(running.job.kind)) or (not self._is_taken and self._is_due())
+        ):
+            self._changed.notify()
+        return running
+
+    def _hand_in(self, ended: Ended) -> None:
+        if not self._ended:
+            self._ended_at = time.monotonic()
+        self._ended.append(ended)
+        # Whoever has the place may be waiting for work.
+        if self._is_taken:
+            self._lookout.ring()
+        if not self.stirred.is_set():
+            self.stirred.set()
+
+    # For whoever has the place
+
+    def done(self) -> None:
+        """Give the place back."""
+        with self._changed:
+            self._is_taken = False
+            self._changed.notify()
+
+    def collect(self) -> list[Ended]:
+        """Take what is to be settled, as much as goes into one batch."""
+        with self._changed:
+            batch, self._ended = self._ended[:MOST_AT_ONCE], self._ended[MOST_AT_ONCE:]
+            return batch
+
+    def put_back(self, batch: Sequence[Ended]) -> None:
+        """Return what could not be settled, to be tried again."""
+        with self._changed:
+            self._ended[:0] = batch
+
+    def doubt(self, batch: Sequence[Ended]) -> None:
+        """Leave to the clerk what did not settle with the others."""
+        with self._changed:
+            self._doubtful.extend(batch)
+            self.stirred.set()
+
+    def room(self) -> tuple[int, int]:
+        """Return how many jobs to claim, and how many threads, the caller's among them, would start one at once."""
+        with self._changed:
+            free = max(0, self._idle + 1 - len(self._ready))
+            return min(MOST_AT_ONCE, max(free, self._idle + 1 + self._pace.ahead() - len(self._ready))), free
+
+    def fill(self, claimed: Sequence[Running], *, free: int, is_short: bool) -> int:
+        """Take up what was claimed; return how many of it, from the end, are given back because they would wait."""
+        with self._changed:
+            kept = self._pace.fitting([running.job for running in claimed], free=free)
+            # Where no more was to be had, what is here is run first.
+            self._refill_at = 0 if is_short else self._pace.ahead() // 2
+            if not self._ready:
+                self._taken_at = time.monotonic()
+            self._ready.extend(running for running in claimed[:kept] if not running.job.is_last_attempt)
+            # They must not wait: it might be for the end of another that takes the process with it.
+            self._ready.extendleft(running for running in claimed[:kept] if running.job.is_last_attempt)
+            self._give_back(claimed[kept:])
+            if self._ready:
+                self.stirred.set()
+                self._changed.notify()
+            return len(claimed) - kept
+
+    def _give_back(self, unstarted: Sequence[Running]) -> None:
+        for running in unstarted:
+            running.has_ended = True
+            self._hand_in(Ended(running, Outcome.give_back()))
+
+    def empty(self) -> list[Running]:
+        """Give back, and return, every job that has not started."""
+        with self._changed:
+            unstarted = list(self._ready)
+            self._ready.clear()
+            self._give_back(unstarted)
+            self._changed.notify_all()
+            return unstarted
+
+    # For the clerk and the watch
+
+    def take_place(self) -> bool:
+        """Take the place if nobody has it."""
+        with self._changed:
+            if self._is_taken:
+                return False
+            self._is_taken = True
+            return True
+
+    def add(self, ended: Ended) -> None:
+        """Hand in an outcome from a thread that runs no jobs."""
+        with self._changed:
+            self._hand_in(ended)
+            self._changed.notify()
+
+    def collect_doubtful(self) -> list[Ended]:
+        """Take what is to be settled by itself."""
+        with self._changed:
+            batch, self._doubtful = self._doubtful, []
+            return batch
+
+    def has_any(self) -> bool:
+        """Tell whether there is anything to start or to settle."""
+        with self._changed:
+            return bool(self._ready or self._ended or self._doubtful)
+
+    def is_empty(self) -> bool:
+        """Tell whether no job is left to start."""
+        return not self._ready
+
+    def is_overdue(self) -> bool:
+        """Tell whether an outcome waits too long to be settled."""
+        with self._changed:
+            return self._is_overdue()
+
+    def stands_still(self, seconds: float) -> bool:
+        """Tell whether jobs wait here to be started, and none was started for so long."""
+        with self._changed:
+            return bool(self._ready) and time.monotonic() - self._taken_at > seconds
+
+    @property
+    def running(self) -> int:
+        """Return how many threads run a job."""
+        return self._running

@@ -1,0 +1,70 @@
+"""How long jobs take here, and from that how many to claim at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from app.domain.job import Job
+
+# As much work is claimed ahead, and as long may an outcome wait to be settled. Units: seconds.
+WINDOW_SECONDS = 0.05
+# More brings no more: at 500 a round trip costs 3 % of the batch.
+MOST_AT_ONCE = 500
+# Shorter jobs are left to the thread that runs already: waking another costs as much.
+QUICK_SECONDS = 0.001
+# What a kind that has never run here is taken for: too slow to be claimed ahead.
+UNKNOWN_SECONDS = 1.0
+# The weight of what is new. The mean is geometric: one job of 30 s among thousands of 5 ms moves it little.
+NEW_WEIGHT = 0.05
+LEAST_SECONDS = 1e-5
+
+
+class Pace:
+    """The usual duration of each kind, and of what is claimed here just now. To be told and asked under one lock."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._of_kind: dict[str, float] = {}
+        self._of_all = math.log(UNKNOWN_SECONDS)
+
+    def ran(self, kind: str, seconds: float) -> None:
+        """Note a run that has ended."""
+        new, old = math.log(max(seconds, LEAST_SECONDS)), self._of_kind.get(kind)
+        self._of_kind[kind] = new if old is None else old + NEW_WEIGHT * (new - old)
+
+    def seconds(self, kind: str) -> float:
+        """Return how long a job of this kind usually takes."""
+        known = self._of_kind.get(kind)
+        return UNKNOWN_SECONDS if known is None else math.exp(known)
+
+    def is_quick(self, kind: str) -> bool:
+        """Tell whether such a job is usually over before another thread would have woken."""
+        return self.seconds(kind) <= QUICK_SECONDS
+
+    def ahead(self) -> int:
+        """Return how many jobs to hold beside those that run: what the threads do within the window, none if slow."""
+        if self._of_all > math.log(WINDOW_SECONDS):
+            return 0
+        return min(MOST_AT_ONCE, int(self._threads * WINDOW_SECONDS / math.exp(self._of_all)))
+
+    def fitting(self, jobs: Sequence[Job], *, free: int) -> int:
+        """Return how many of these, in their order, to keep: those for free threads, and as many as start in time.
+
+        The mix that was claimed is what is expected from the next claim.
+        """
+        ahead, kept = 0.0, len(jobs)
+        of_kind = {kind: self.seconds(kind) for kind in {job.kind for job in jobs}}
+        for place, job in enumerate(jobs):
+            seconds = of_kind[job.kind]
+            if place >= free:
+                ahead += min(seconds, UNKNOWN_SECONDS) / self._threads
+                # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
+                if kept == len(jobs) and ahead > 2 * WINDOW_SECONDS:
+                    kept = place
+        if jobs:
+            logs = {kind: math.log(seconds) for kind, seconds in of_kind.items()}
+            new = sum(logs[job.kind] for job in jobs) / len(jobs)
+            weight = 1 - (1 - NEW_WEIGHT) ** len(jobs)
+            self._of_all += weight * (new - self._of_all)
+        return kept

@@ -1,0 +1,73 @@
+"""POST /jobs/batch takes little memory, whatever 16 MiB hold: a real gunicorn, and what the kernel says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+NDJSON, JSON = "application/x-ndjson", "application/json"
+LIMIT = 16 * 1024 * 1024
+# docs/api.md: the body, its text, and what is written of the jobs. As objects some of these take 500 MB to 900 MB.
+MOST_MB = 128
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+
+
+def text(content: str) -> bytes:
+    return json.dumps({"kind": "summarize_text", "payload": {"text": content}}, ensure_ascii=False).encode()
+
+
+def hook(inner: bytes, count: int) -> bytes:
+    body = b",".join([inner] * count)
+    return b'{"kind": "webhook_delivery", "payload": {"url": "http://example.com/", "body": [%s]}}' % body
+
+
+def many(item: bytes, last: bytes = b"5") -> list[bytes]:
+    """Return as many of the item as fit, and one that does not fit its kind: so Postgres need not store them."""
+    return [item] * ((LIMIT - len(last) - 2) // (len(item) + 1)) + [last]
+
+
+CONTAINERS = hook(b"[]", 87_000)
+BODIES: list[tuple[str, int, str, bytes]] = [
+    ("ten thousand lines", 201, NDJSON, b"\n".join([text("x" * 1600)] * 10_000)),
+    ("lines of tiny containers", 422, NDJSON, b"\n".join(many(CONTAINERS))),
+    ("an array of tiny containers", 422, JSON, b"[" + b",".join(many(CONTAINERS)) + b"]"),
+    ("one line of tiny containers", 422, NDJSON, hook(b"[]", LIMIT // 3 - 100)),
+    ("one element of tiny containers", 413, JSON, b"[" + hook(b"[]", LIMIT // 3 - 100) + b"]"),
+    ("no array, of tiny containers", 422, JSON, hook(b"[]", LIMIT // 3 - 100)),
+    ("an array of wide characters", 422, JSON, b"[" + b",".join(many(text("😀" + "x" * 200_000))) + b"]"),
+    ("numbers longer than they are written", 422, NDJSON, b"\n".join(many(hook(b"1e15", 15_000)))),
+    ("nothing but line feeds", 422, NDJSON, b"\n" * LIMIT),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body"), [each[1:] for each in BODIES], ids=[each[0] for each in BODIES]
+)
+def test_a_batch_takes_no_more_memory_than_is_documented(
+    database: str, run_gunicorn: Callable[..., Any], status: int, content_type: str, body: bytes
+) -> None:
+    def memory(name: str) -> float:
+        [kilobytes] = [
+            line.split()[1] for line in Path(f"/proc/{worker}/status").read_text().splitlines() if name in line
+        ]
+        return int(kilobytes) / 1024
+
+    with run_gunicorn(database, WEB_CONCURRENCY="1", WEB_THREADS="2") as server:
+        [worker] = server.children()
+        requests.post(f"{server.url}/jobs/batch", data=text("Hi."), headers={"Content-Type": NDJSON}, timeout=30)
+        idle = memory("VmRSS")
+
+        answer = requests.post(
+            f"{server.url}/jobs/batch", data=body, headers={"Content-Type": content_type}, timeout=60
+        )
+
+        taken = memory("VmHWM") - idle
+    assert len(body) <= LIMIT
+    assert answer.status_code == status
+    assert taken < MOST_MB

@@ -1,0 +1,183 @@
+"""The buffer: it ..."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from app.config import Config
+from app.domain.outcome import Outcome, Verb
+from app.kinds import JobContext
+from app.worker.buffer import Buffer, Ended, Turn
+from app.worker.holdings import Running
+from app.worker.lookout import Lookout
+from app.worker.pace import Pace
+from tests.worker.test_pace import a_job, learn
+
+CONFIG = Config("postgres://db.example.com/haulier")
+
+
+def a_run(kind: str = "mail", **given) -> Running:
+    job = replace(a_job(kind), **given)
+    return Running(job, JobContext(job, CONFIG), None)
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Pace(threads=4)
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def lookout() -> Lookout:
+    return Lookout()
+
+
+@pytest.fixture
+def buffer(pace, lookout, stopping) -> Buffer:
+    return Buffer(pace, lookout, stopping, threading.Event())
+
+
+def fill(buffer: Buffer, runs: list[Running], *, is_short: bool = False) -> int:
+    """Do as a thread that has the place does."""
+    assert buffer.take_place()
+    surplus = buffer.fill(runs, free=len(runs), is_short=is_short)
+    buffer.done()
+    return surplus
+
+
+def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_all_in_order(buffer):
+    first = buffer.next()
+    runs = [a_run() for _ in range(3)]
+
+    buffer.fill(runs, free=3, is_short=True)
+    buffer.done()
+
+    assert first is Turn.EXCHANGE
+    assert [buffer.next() for _ in range(3)] == runs
+    assert buffer.running == 3
+    assert buffer.next() is Turn.EXCHANGE
+
+
+def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(buffer):
+    assert buffer.next() is Turn.EXCHANGE
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(buffer.next()))
+    waiting.start()
+    run = a_run()
+
+    buffer.fill([run], free=2, is_short=True)
+    waiting.join(5)
+
+    assert got == [run]
+
+
+def test_settles_before_a_slow_job_is_begun(buffer, pace):
+    learn(pace, "slow", 3.0)
+    runs = [a_run("slow"), a_run("slow")]
+    fill(buffer, runs, is_short=True)
+    first = buffer.next()
+
+    then = buffer.next(Ended(first, Outcome.complete()), seconds=3.0)
+
+    assert then is Turn.EXCHANGE
+    assert [ended.running for ended in buffer.collect()] == [first]
+
+
+def test_lets_quick_jobs_run_on_and_settles_them_together(buffer, pace):
+    learn(pace, "quick", 0.00002)
+    runs = [a_run("quick") for _ in range(400)]
+    fill(buffer, runs)
+    task, run = buffer.next(), 0
+    while isinstance(task, Running):
+        task, run = buffer.next(Ended(task, Outcome.complete()), seconds=0.00002), run + 1
+
+    # Half of what is held ahead is left when the next is claimed.
+    assert 100 < run <= 200
+    assert len(buffer.collect()) == run
+
+
+def test_runs_what_is_left_first_where_no_more_was_to_be_had(buffer, pace):
+    learn(pace, "quick", 0.00002)
+    fill(buffer, [a_run("quick") for _ in range(5)], is_short=True)
+
+    tasks = [buffer.next() for _ in range(6)]
+
+    assert [isinstance(task, Running) for task in tasks] == [True] * 5 + [False]
+
+
+def test_starts_a_last_attempt_before_all_others(buffer):
+    ordinary, last = a_run(), a_run(attempts=3, max_attempts=3)
+
+    fill(buffer, [ordinary, last])
+
+    assert buffer.next() is last
+
+
+def test_gives_back_at_once_what_was_claimed_and_would_wait(buffer, pace):
+    learn(pace, "slow", 5.0)
+    runs = [a_run("slow") for _ in range(10)]
+    assert buffer.take_place()
+
+    surplus = buffer.fill(runs, free=2, is_short=False)
+
+    given_back = buffer.collect()
+    assert surplus == len(given_back) == 8
+    assert [ended.running for ended in given_back] == runs[2:]
+    assert {(ended.outcome.verb, ended.outcome.delay) for ended in given_back} == {(Verb.RELEASE, None)}
+
+
+def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads_go_once_it_is_settled(
+    buffer, stopping
+):
+    fill(buffer, [a_run(), a_run()], is_short=True)
+    started = buffer.next()
+
+    stopping.set()
+    unstarted = buffer.empty()
+    turn = buffer.next(Ended(started, Outcome.complete()), seconds=0.1)
+    batch = buffer.collect()
+    buffer.done()
+
+    assert len(unstarted) == 1
+    assert turn is Turn.EXCHANGE
+    assert len(batch) == 2
+    assert buffer.next() is Turn.LEAVE
+
+
+def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_settle(buffer, lookout):
+    assert buffer.next() is Turn.EXCHANGE
+    lookout.heed()
+    rung = threading.Event()
+    waiting = threading.Thread(target=lambda: (lookout.wait(10), rung.set()))
+    waiting.start()
+
+    buffer.add(Ended(a_run(), Outcome.complete()))
+
+    assert rung.wait(5)
+    waiting.join()
+
+
+def test_puts_back_what_could_not_be_settled_before_what_came_since(buffer):
+    first, second = Ended(a_run(), Outcome.complete()), Ended(a_run(), Outcome.complete())
+    buffer.add(first)
+    batch = buffer.collect()
+    buffer.add(second)
+
+    buffer.put_back(batch)
+
+    assert buffer.collect() == [first, second]
+
+
+def test_asks_for_as_many_jobs_as_threads_wait_when_they_are_slow(buffer, pace):
+    learn(pace, "slow", 3.0)
+
+    limit, free = buffer.room()
+
+    assert (limit, free) == (1, 1)

@@ -1,0 +1,124 @@
+"""The marks in the lanes: a worker ..."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from app.domain.job import Job
+from app.queue.consume import Lane, Mark
+from app.worker.lanes import MOST_LANES, SCAN_SECONDS, Lanes
+from tests.worker.test_pace import a_job
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lanes(clock) -> Lanes:
+    return Lanes(clock=clock)
+
+
+def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1) -> Job:
+    """Return a claimed job at this place of its lane."""
+    run_at = NOW + timedelta(seconds=seconds)
+    return replace(a_job("mail"), queue=queue, priority=priority, run_at=run_at, id=UUID(int=n))
+
+
+def lane(seconds: float, *, queue: str = "default", priority: int = 0, due_in: float = -1.0) -> Lane:
+    return Lane(queue, priority, NOW + timedelta(seconds=seconds), due_in)
+
+
+def test_scans_before_its_first_claim(lanes):
+    assert lanes.marks() == []
+    assert lanes.is_scan_due()
+
+
+def test_begins_at_the_head_that_a_scan_saw_and_then_where_it_last_claimed(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    head = lanes.marks()
+
+    lanes.claimed([at(1, n=5), at(3, n=1), at(3, n=2), at(2, n=9)], is_short=False)
+
+    assert head == [Mark("default", 0, NOW)]
+    assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=3), UUID(int=2))]
+
+
+def test_moves_its_mark_back_to_what_it_gave_back_and_to_what_a_scan_saw(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(9, n=2)], is_short=False)
+
+    lanes.given_back([at(5, n=7)])
+    given_back = lanes.marks()
+    lanes.scanned([lane(4)], began_at=clock.now)
+
+    assert given_back == [Mark("default", 0, NOW + timedelta(seconds=5), UUID(int=7))]
+    assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=4))]
+
+
+def test_takes_the_highest_priority_first_then_the_longest_due(lanes, clock):
+    lanes.scanned([lane(5), lane(9, priority=3), lane(1, queue="mail")], began_at=clock.now)
+
+    assert [(mark.queue, mark.priority) for mark in lanes.marks()] == [("default", 3), ("mail", 0), ("default", 0)]
+
+
+def test_knows_a_lane_that_is_empty_for_its_next_job(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(1)], is_short=True)
+
+    lanes.scanned([], began_at=clock.now)
+
+    assert [mark.queue for mark in lanes.marks()] == ["default"]
+
+
+def test_reads_no_more_lanes_at_once_than_a_claim_should(lanes, clock):
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(1000)], began_at=clock.now)
+
+    assert [mark.queue for mark in lanes.marks()] == [f"q{n}" for n in range(MOST_LANES)]
+
+
+def test_scans_again_at_once_after_a_short_claim_and_now_and_then_while_they_are_full(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(1)], is_short=False)
+    full = lanes.seconds_until_scan()
+
+    lanes.claimed([at(2)], is_short=True)
+
+    assert full == pytest.approx(SCAN_SECONDS)
+    assert lanes.is_scan_due()
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_gives_scans_a_twentieth_of_the_time_at_most(lanes, clock, is_short):
+    clock.now += 0.05
+    lanes.scanned([lane(0)], began_at=clock.now - 0.05)
+    lanes.claimed([], is_short=is_short)
+
+    assert lanes.seconds_until_scan() == pytest.approx(1.0)
+
+
+def test_tells_when_the_next_is_due(lanes, clock):
+    lanes.scanned([lane(0, due_in=5.0), lane(0, queue="mail", due_in=3.0)], began_at=clock.now)
+    clock.now += 2
+
+    assert lanes.seconds_until_due() == pytest.approx(1.0)
+    assert not lanes.has_due
+    clock.now += 1
+    assert lanes.has_due

@@ -1,0 +1,225 @@
+"""An idle worker is woken, a busy one is left alone; both in real processes, with polls too rare to help out."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from app.domain.job import JobStatus, NewJob
+from app.queue import produce
+from app.queue.connection import connect
+from app.queue.listen import Knock, knocks, listen
+from tests.conftest import eventually
+
+RARELY = 30
+
+
+@pytest.fixture
+def sleepers(conn) -> Callable[[], int]:
+    """Give a function that returns how many workers sleep."""
+
+    def sleepers() -> int:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.sleeper")
+            return cursor.fetchone()[0]
+
+    return sleepers
+
+
+@pytest.fixture
+def fall_asleep(conn) -> Callable[[int], None]:
+    """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
+
+    def sleepers() -> int:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'")
+            return cursor.fetchone()[0]
+
+    def fall_asleep(workers: int = 1) -> None:
+        eventually(lambda: sleepers() == workers, within=15)
+
+    return fall_asleep
+
+
+@pytest.fixture
+def heard(database) -> Iterator[Callable[[], list[Knock]]]:
+    """Give a function that returns the knocks that have come since it was last called."""
+    with closing(connect(database)) as conn:
+        listen(conn)
+        ear = knocks(conn, wait=0.05, probe=10)
+
+        def heard() -> list[Knock]:
+            found = []
+            while (knock := next(ear)) is not None:
+                found.append(knock)
+            return found
+
+        yield heard
+
+
+@pytest.fixture
+def latency(enqueue, ledger) -> Callable[[], float]:
+    """Give a function that enqueues a job and returns how long it took to start. Units: seconds."""
+
+    def latency() -> float:
+        began = time.monotonic()
+        job = enqueue("t.note")
+        [start] = eventually(lambda: ledger.entries("start", job), within=2 * RARELY)
+        return start.at - began
+
+    return latency
+
+
+def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, fall_asleep, latency):
+    spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep()
+
+    took = [latency() for _ in range(20)]
+
+    assert statistics.median(took) < 0.05
+    assert max(took) < 1
+
+
+def test_each_of_several_idle_workers_is_woken_for_its_queue(spawn_worker, fall_asleep, enqueue, finished):
+    for queue in ("mail", "bulk"):
+        spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES=queue)
+    fall_asleep(2)
+
+    jobs = [enqueue("t.note", queue=queue) for queue in ("bulk", "mail")]
+
+    assert [finished(job, within=2).status for job in jobs] == [JobStatus.SUCCEEDED] * 2
+
+
+def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, fall_asleep, conn, ledger):
+    workers = [spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1) for _ in range(3)]
+    fall_asleep(3)
+
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.5}) for _ in range(6)])
+
+    eventually(lambda: {entry.pid for entry in ledger.entries("start")} == {worker.pid for worker in workers}, within=2)
+
+
+def test_nobody_is_woken_while_all_are_busy(spawn_worker, fall_asleep, conn, sleepers, heard):
+    spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
+    fall_asleep()
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(50)])
+    eventually(lambda: sleepers() == 0)
+    heard()
+
+    for _ in range(5):
+        produce.enqueue(conn, [NewJob("t.note", {})])
+
+    assert heard() == []
+
+
+def test_a_knock_at_a_worker_without_a_free_thread_reaches_another(
+    spawn_worker, fall_asleep, enqueue, ledger, latency, tmp_path
+):
+    for _ in range(3):
+        spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
+    fall_asleep(3)
+    for _ in range(2):
+        deaf = enqueue("t.deaf", {"file": str(tmp_path / "go")})
+        eventually(lambda deaf=deaf: ledger.entries("start", deaf))
+
+    took = [latency() for _ in range(10)]
+
+    (tmp_path / "go").touch()
+    assert max(took) < 1
+
+
+def test_a_knock_at_a_worker_that_is_stopping_reaches_another(
+    spawn_worker, fall_asleep, enqueue, ledger, latency, tmp_path
+):
+    stopping = spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep()
+    deaf = enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    eventually(lambda: ledger.entries("start", deaf))
+    spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep(2)
+    stopping.terminate()
+    eventually(lambda: "stopping" in stopping.log)
+
+    took = [latency() for _ in range(10)]
+
+    (tmp_path / "go").touch()
+    assert max(took) < 1
+    assert stopping.wait() == 0
+
+
+def test_a_worker_that_stopped_sleeps_no_more_and_one_that_was_killed_no_longer_than_its_lease(
+    spawn_worker, fall_asleep, sleepers
+):
+    stopped, killed = spawn_worker(), spawn_worker()
+    fall_asleep(2)
+
+    stopped.terminate()
+    stopped.wait()
+    after_the_stop = sleepers()
+    killed.kill()
+    spawn_worker(WAKE_UPS="off")
+
+    assert after_the_stop == 1
+    eventually(lambda: sleepers() == 0, within=15)
+
+
+def test_a_worker_whose_listener_was_cut_off_is_woken_again(spawn_worker, fall_asleep, latency, conn, sleepers):
+    spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep()
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM haulier.sleeper; SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'haulier listener' AND datname = current_database()"
+        )
+    fall_asleep()
+
+    assert latency() < 1
+
+
+def test_a_flood_of_inserts_sends_few_knocks_at_a_worker_that_keeps_up(spawn_worker, fall_asleep, conn, heard):
+    spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep()
+    count, until = 0, time.monotonic() + 2
+
+    # Nothing to do, so that it is not by work that the worker is kept from sleeping.
+    while time.monotonic() < until:
+        produce.enqueue(conn, [NewJob("t.note", {}, delay=timedelta(hours=1))])
+        count += 1
+
+    assert len(heard()) < count / 3
+
+
+def test_without_wake_ups_nobody_listens_or_sleeps_and_a_job_starts_within_a_poll(
+    spawn_worker, latency, conn, sleepers, heard
+):
+    spawn_worker(WAKE_UPS="off", POLL_SECONDS=0.2)
+
+    took = [latency() for _ in range(30)]
+
+    assert max(took) < 0.2 + 0.05
+    assert sleepers() == 0
+    assert heard() == []
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'haulier listener' AND datname = current_database()"
+        )
+        assert cursor.fetchone() == (0,)
+
+
+def test_without_wake_ups_a_cancel_is_heard_within_a_second(spawn_worker, enqueue, ledger, finished, conn):
+    spawn_worker(WAKE_UPS="off", LEASE_SECONDS=30)
+    job = enqueue("t.cancelled")
+    eventually(lambda: ledger.entries("start", job))
+    asked = time.monotonic()
+
+    produce.cancel(conn, job.id)
+
+    [stop] = eventually(lambda: ledger.entries("stop:cancelled", job))
+    assert stop.at - asked < 1
+    assert finished(job).status == JobStatus.CANCELLED
