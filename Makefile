@@ -5,8 +5,11 @@ VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
 TEST_PROCESSES ?= 2
 
+# With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
+BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser race check lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser race bench bench-setup check lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -26,6 +29,12 @@ test-browser: venv ## run the tests that drive Chromium
 
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
+
+bench: venv ## measure, beside the raw limit and the peers (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only draw)
+	@exec $(BENCH_PYTHON) -m bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)
+
+bench-setup: venv ## install the peers that `make bench` measures, as far as this machine has what they need
+	@bench/peers/setup
 
 check: lint test ## everything that has to hold before a commit
 

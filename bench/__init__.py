@@ -1,0 +1,1 @@
+"""Measurements beside the raw limit and the peers: `make bench`. docs/benchmarks.md shows what they found."""

@@ -1,0 +1,171 @@
+"""The benchmark's harness, at a size that tells whether it measures. It ..."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bench import load, notes, report
+from bench.contenders.haulier import Haulier
+from bench.contenders.raw import Raw
+from bench.harness import Entry, Lab, run
+from bench.measures import ALL, drain, slow_jobs
+from bench.measures.latency import summary
+from bench.measures.post import BODY, bare
+from bench.results import Result, Row, Spread
+from bench.results import load as load_result
+from bench.servers import Postgres, ask, connect
+
+
+def result(**figures: list[float]) -> Result:
+    """Return a result with a row for each name, whose repetitions have these jobs per second."""
+    rows = [Row(name, name, repetitions=[{"rate": each} for each in values]) for name, values in figures.items()]
+    return Result("drain", "Drain", "2030-01-01 10:00", {"cores": 2}, {"version": "18"}, {"repetitions": 3}, rows)
+
+
+@pytest.fixture
+def lab(postgres: str, tmp_path: Path) -> Lab:
+    """Give the tests' server, and little to do."""
+    server = Postgres(postgres, None)
+    yield Lab(server, tmp_path, scale=0.002)
+    server.forget_templates()
+
+
+# Figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_spread_is_the_median_with_the_least_and_the_greatest():
+    row = result(ours=[30.0, 10.0, 20.0]).row("ours")
+
+    spread = row.spread("rate")
+
+    assert spread == Spread(20.0, 10.0, 30.0, 3)
+    assert report.spread_text(spread) == "20 (10 – 30)"
+    assert row.spread("another figure") is None
+
+
+def test_a_ratio_is_taken_between_repetitions_of_the_same_number():
+    # The machine slowed down by ten in the second repetition, for both.
+    measured = result(ours=[100.0, 8.0, 90.0], theirs=[100.0, 10.0, 100.0])
+
+    ratio = measured.ratio("rate", "ours", "theirs")
+
+    assert ratio == Spread(0.9, 0.8, 1.0, 3)
+    assert measured.ratio("rate", "ours", "nobody") is None
+
+
+def test_the_wait_of_a_job_that_started_before_its_commit_was_answered_is_none():
+    waits = [-0.001, *[0.002] * 98, 0.05]
+
+    figures = summary(waits)
+
+    assert (figures["p50_ms"], figures["p99_ms"], figures["max_ms"]) == (2.0, 50.0, 50.0)
+
+
+def test_the_share_of_a_worker_that_joins_is_counted_from_its_starts():
+    # 16 starts each 200 ms by the first, all along, and by the second from 6 s on.
+    waves = [(1, 0.2 * wave) for wave in range(50)] + [(2, 0.2 * wave) for wave in range(30, 50)]
+    taken = [notes.Note(200, 100 + at, pid) for pid, at in waves for _ in range(16)]
+
+    figures = slow_jobs.figures(taken, joined=106.0)
+
+    assert figures["of_ideal"] == pytest.approx(1.0, abs=0.001)
+    assert figures["share_after_1_s"] == 0.5
+    assert figures["all_threads_busy_after_s"] == pytest.approx(0.0, abs=0.001)
+
+
+# The page ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_section_replaces_what_was_between_its_markers_and_nothing_else():
+    page = "above\n<!-- drain -->\nold\n<!-- /drain -->\nbelow\n"
+
+    once = report.insert(page, "drain", "new \\1")
+    twice = report.insert(once, "drain", "new \\1")
+
+    assert once == "above\n<!-- drain -->\n\nnew \\1\n\n<!-- /drain -->\nbelow\n"
+    assert twice == once
+
+
+def test_a_page_without_the_markers_is_refused():
+    with pytest.raises(report.NoMarkers):
+        report.insert("nothing", "drain", "text")
+
+
+def test_the_page_has_a_place_for_every_measure():
+    page = report.PAGE.read_text(encoding="utf-8")
+
+    for name in ("machine", *(measure.NAME for measure in ALL)):
+        report.insert(page, name, "text")
+
+
+def test_a_table_says_what_was_skipped_and_why():
+    measured = result(ours=[1.0, 2.0])
+    measured.rows.append(Row("peer", "Peer", skipped="node is not installed"))
+
+    text = report.table(measured.rows, [report.figure("jobs/s", "rate", 1)])
+
+    assert "| ours | 1.5 (1.0 – 2.0) |" in text
+    assert text.endswith("\n\nPeer: skipped (node is not installed).")
+
+
+def test_a_target_is_met_or_missed_by_its_median():
+    lines = [("fast", Spread(0.9, 0.1, 1.0, 3), ">=", 0.8), ("slow", Spread(9.0, 1.0, 9.0, 3), "<=", 5.0)]
+
+    text = report.targets([*lines, ("unknown", None, ">=", 1.0)])
+
+    assert [line.split(" | ")[-1].strip(" |") for line in text.splitlines()[2:]] == [
+        "met",
+        "**missed**",
+        "not measured",
+    ]
+
+
+# The harness ------------------------------------------------------------------------------------------------------
+
+
+def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(lab, tmp_path):
+    taken = []
+
+    def once(name, lab):
+        taken.append(name)
+        if name == "b":
+            raise RuntimeError("it broke")
+        return {"rate": 1.0}
+
+    class Three:
+        NAME, TITLE = "three", "Three"
+
+        def entries(self):
+            names = {"a": None, "b": None, "c": "there is no c"}
+            return [Entry(name, name, lambda lab, name=name: once(name, lab), no) for name, no in names.items()]
+
+    measured = run(Three(), lab, repetitions=3)
+    measured.save(tmp_path)
+
+    kept = load_result("three", tmp_path)
+    assert taken == ["a", "b", "a", "a"]
+    assert [len(row.repetitions) for row in kept.rows] == [3, 0, 0]
+    assert (kept.row("b").failed, kept.row("c").skipped) == ("RuntimeError: it broke", "there is no c")
+
+
+@pytest.mark.parametrize("contender", [Haulier(threads=2, settings={"WORKER_METRICS_PORT": "0"}), Raw()], ids=str)
+def test_a_drain_of_200_jobs_is_timed_until_the_last_one_is_settled(lab, contender):
+    if contender.missing():
+        pytest.skip(contender.missing())
+
+    figures = drain.once(contender, lab)
+
+    assert figures["jobs"] == 200
+    assert 0 < figures["seconds"] < 30
+
+
+def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(lab):
+    with Haulier().home(lab.server) as url, bare(url) as port, closing(connect(url)) as conn:
+        figures = load.post(port, "/jobs", BODY, connections=2, seconds=0.5, sender=load.OURS)
+
+        stored = ask(conn, "SELECT count(*) FROM haulier.job")
+
+    assert stored == round(figures["per_second"] * 0.5) > 0
