@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser race bench bench-setup check lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model chaos soak bench bench-setup check audit lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -27,8 +27,21 @@ test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
 
+test-pgbouncer: venv ## run the tests through a PgBouncer in transaction mode
+	tools/install-pgbouncer
+	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser" --pgbouncer
+
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
+
+model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
+	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
+
+chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
+	@exec $(BENCH_PYTHON) -m chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+soak: venv ## run 500 jobs a second for long, and see what grows (MINUTES=30)
+	@exec $(BENCH_PYTHON) -m chaos soak --minutes $(or $(MINUTES),30)
 
 bench: venv ## measure, beside the raw limit and the peers (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only draw)
 	@exec $(BENCH_PYTHON) -m bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)
@@ -38,11 +51,15 @@ bench-setup: venv ## install the peers that `make bench` measures, as far as thi
 
 check: lint test ## everything that has to hold before a commit
 
+audit: venv ## look for known vulnerabilities of what is pinned (where an index of advisories can be reached)
+	@$(VENV) tools/audit.py
+
 lint: venv ## check format, style, types and layers
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
 	$(VENV) -m pytest -q tests/test_architecture.py
+	@$(VENV) tools/audit.py
 
 format: venv ## put the code into the house's format
 	$(VENV) -m ruff format .
@@ -52,7 +69,7 @@ lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock
 
 clean: ## remove .venv and caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`

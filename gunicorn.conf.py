@@ -24,6 +24,7 @@ from app.config import Config  # noqa: E402
 from app.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
 from app.kinds import load_kinds  # noqa: E402
 from app.queue.connection import close, connect, translated  # noqa: E402
+from app.queue.keys import any_exist  # noqa: E402
 from app.queue.migrate import check_schema  # noqa: E402
 
 
@@ -65,8 +66,12 @@ class logger_class(Logger):  # gunicorn's name for the setting
 
 # PORT means that a platform told us, and its router comes from outside; else only this machine may call.
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
-# Threads, because a request mostly waits for Postgres; keep-alive and slow clients then cost no process.
-worker_class = "gthread"
+# Threads, because a request mostly waits for Postgres. gunicorn's own would also wait for slow clients.
+worker_class = "app.serving.worker.BufferingWorker"
+# Below the 1,024 open files that a process may often have; of more, those that take longest are closed.
+worker_connections = 500
+# Our own calls need a line of 200 bytes and ten headers; routers and tracing add theirs.
+limit_request_line, limit_request_fields, limit_request_field_size = 4094, 64, 8190
 # Two, so that one that dies is not the service; a platform sets WEB_CONCURRENCY by its dyno's memory.
 workers = settings.web_concurrency
 # Each thread holds a connection: 2 x 3, with a worker's 10, fit a plan of 20.
@@ -90,14 +95,19 @@ forwarded_allow_ips = "*" if "DYNO" in os.environ or "RENDER" in os.environ else
 max_requests = 0
 
 
+FIRST_KEY = "Set HAULIER_API_KEY, or run `python -m app keys create`"
+
+
 def on_starting(server):
     """Look at the database, once and before any process is forked; say what an operator should know."""
     _empty_metrics()
+    is_closed = False
     try:
         conn = connect(settings.database_url, application_name="haulier web start")
         try:
             with translated():
                 check_schema(conn)
+                is_closed = not settings.is_loopback and settings.haulier_api_key is None and not any_exist(conn)
         finally:
             close(conn)
     except DatabaseUnavailable as error:
@@ -108,8 +118,10 @@ def on_starting(server):
     server.log.info("up to %d database connections: %d processes x %d threads", workers * threads, workers, threads)
     if "WEB_THREADS" in settings.reduced:
         server.log.warning("WEB_THREADS is reduced to %d by DB_CONNECTION_LIMIT", threads)
-    if not settings.is_loopback:
-        server.log.warning("anyone who reaches %s may enqueue, read and cancel jobs: there are no API keys yet", bind)
+    if settings.auth == "off":
+        server.log.warning("AUTH=off: anyone who reaches %s may enqueue, read and cancel jobs", bind)
+    elif is_closed:
+        server.log.warning("there is no API key yet: every call is answered 401. %s", FIRST_KEY)
 
 
 def _empty_metrics():

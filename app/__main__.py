@@ -1,14 +1,15 @@
-"""`python -m app migrate`: apply the schema. Used by the Procfile's release phase and by operators."""
+"""`python -m app migrate` applies the schema, for the Procfile's release phase; `keys` and `audit` serve operators."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from app.cli import audit, keys
 from app.config import Config
 from app.domain.errors import HaulierError
-from app.queue.connection import connect, translated
-from app.queue.migrate import migrate
+from app.queue.connection import Connection, connect, parse, translated
+from app.queue.migrate import check_schema, migrate
 
 
 def main() -> int:
@@ -16,19 +17,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m app", description="Haulier's commands.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="apply schema.sql and make the history's partitions; safe to repeat")
-    parser.parse_args()
+    keys.add_to(commands)
+    audit.add_to(commands)
+    args = parser.parse_args()
     try:
         config = Config.from_env()
-        conn = connect(config.database_url, application_name="haulier migrate")
+        parse(config.direct_url, config.direct_setting)
+        conn = connect(config.direct_url, application_name=f"haulier {args.command}")
         try:
             with translated():
-                print(migrate(conn, retention_days=config.retention_days))
+                _run(conn, args, config)
         finally:
             conn.close()
     except HaulierError as error:
         print(f"haulier: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(conn: Connection, args: argparse.Namespace, config: Config) -> None:
+    if args.command == "migrate":
+        print(migrate(conn, retention_days=config.retention_days))
+        return
+    check_schema(conn)
+    args.act(conn, args)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,13 @@ class Config:
 
     # Not in the repr, which ends up in logs: those that may hold a password.
     database_url: str = field(repr=False)
+    database_direct_url: str | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
     auth: str = ""
+    haulier_api_key: str | None = field(default=None, repr=False)
+    docs_public: str = "1"
+    metrics_token: str | None = field(default=None, repr=False)
     db_connection_limit: int | None = None
     # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
     reduced: tuple[str, ...] = ()
@@ -66,9 +70,20 @@ class Config:
         return self.worker_threads + LASTING_CONNECTIONS - (self.wake_ups == "off")
 
     @property
+    def direct_url(self) -> str:
+        """Return the database's address for what needs a session of its own, as LISTEN does: past any pool."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def direct_setting(self) -> str:
+        """Return the name of the setting that gave this address."""
+        return "DATABASE_DIRECT_URL" if self.database_direct_url else "DATABASE_URL"
+
+    @property
     def is_loopback(self) -> bool:
-        """Tell whether only this machine can reach the API."""
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        """Tell whether only this machine can reach the API; as far as the address says, which a proxy may belie."""
+        # Not by how it begins: 127.example.com is a name, and may lead anywhere.
+        return self.host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", self.host) is not None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Config:
@@ -87,9 +102,13 @@ class Config:
         fitting = _fit(asked, limit) if limit else asked
         return cls(
             database_url=read.database_url(),
+            database_direct_url=read.optional("DATABASE_DIRECT_URL", read.postgres_url),
             host=host,
             port=port,
             auth=read.choice("AUTH", "", ("", "off")),
+            haulier_api_key=read.secret("HAULIER_API_KEY", least=32),
+            docs_public=read.choice("DOCS_PUBLIC", "1", ("1", "0")),
+            metrics_token=read.secret("METRICS_TOKEN", least=16),
             db_connection_limit=limit,
             web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
             reduced=tuple(name for name in asked if fitting[name] < asked[name]),
@@ -182,13 +201,23 @@ class _Reader:
             raise ConfigError(f"{name}={given!r}: must be {what} from {least} to {most}")
         return float(given)
 
+    def secret(self, name: str, *, least: int) -> str | None:
+        given = self.text(name)
+        # As it stands in a header; not echoed.
+        if given is not None and not re.fullmatch(rf"[!-~]{{{least},255}}", given):
+            raise ConfigError(f"{name}: must be {least} to 255 visible ASCII characters, none of them a space")
+        return given
+
     def database_url(self) -> str:
-        url = self.text("DATABASE_URL")
-        if url is None:
+        if self.text("DATABASE_URL") is None:
             raise ConfigError("DATABASE_URL is not set: give the database, as postgres://user:password@host/name")
+        return self.postgres_url("DATABASE_URL")
+
+    def postgres_url(self, name: str) -> str:
+        url = self.text(name, "") or ""
         if not url.startswith(("postgres://", "postgresql://")):
             # Not echoed: a malformed DSN still holds its password.
-            raise ConfigError("DATABASE_URL: must begin with postgres:// or postgresql://")
+            raise ConfigError(f"{name}: must begin with postgres:// or postgresql://")
         return url
 
     def bind(self) -> tuple[str, int]:

@@ -25,7 +25,8 @@ _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_l
 
 # What would begin a new line or move the cursor in the reader's terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^@\s]+@")
+# A password may hold an @ that nobody encoded: up to the last one before a space or a quote.
+_PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^\s\"']{1,256}@|((?<![a-z])password=)[^\s&\"']+", re.IGNORECASE)
 
 
 def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
@@ -123,18 +124,20 @@ def _message(record: logging.LogRecord) -> str:
         message = record.getMessage()
     except (TypeError, ValueError):
         message = f"{record.msg} {record.args}"
-    return _redacted(message)
+    return redacted(message)
 
 
 def _traceback(record: logging.LogRecord) -> str:
     if not record.exc_info or record.exc_info[0] is None:
         return ""
-    return _redacted(logging.Formatter().formatException(record.exc_info))
+    return redacted(logging.Formatter().formatException(record.exc_info))
 
 
-def _redacted(text: str) -> str:
-    # A DSN in an error's text holds its password.
-    return _PASSWORD.sub(r"\1***@", text) if "://" in text else text
+def redacted(text: str) -> str:
+    """Return the text with the passwords of URLs and DSNs masked: an error quotes what it was given."""
+    if "://" not in text and "assword=" not in text:
+        return text
+    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
 def _short(value: object) -> object:

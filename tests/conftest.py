@@ -23,6 +23,7 @@ from app.local.embedded import running
 from app.queue.connection import connect
 from app.queue.migrate import migrate
 from app.queue.scratch import scratch_database
+from tests.pooler import Pooler, pooler_to
 
 T = TypeVar("T")
 
@@ -44,6 +45,13 @@ EMPTY = """
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer to run everything by way of a connection pool."""
+    parser.addoption(
+        "--pgbouncer", action="store_true", help="connect through a PgBouncer in transaction mode (make test-pgbouncer)"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Say in one line, before any test, that the server of DATABASE_URL is of no use to them."""
     given = os.environ.get("DATABASE_URL")
@@ -53,6 +61,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 pass
         except HaulierError as error:
             pytest.exit(str(error), returncode=1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, and count as deselected, the tests about the pool where there is none."""
+    if config.getoption("--pgbouncer"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("pgbouncer")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def _new_name() -> str:
@@ -90,15 +107,41 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _make_database(postgres: str) -> Iterator[Callable[[], str]]:
+def _pooler(postgres: str, request: pytest.FixtureRequest) -> Iterator[Pooler | None]:
+    if not request.config.getoption("--pgbouncer"):
+        yield None
+        return
+    with pooler_to(postgres) as pooler:
+        yield pooler
+
+
+@pytest.fixture(scope="session")
+def pooled(_pooler: Pooler | None) -> Callable[[str], str]:
+    """Give a function that returns the DSN of the same database as programs have it: with --pgbouncer, by the pool."""
+    return _pooler.through if _pooler else lambda dsn: dsn
+
+
+@pytest.fixture(scope="session")
+def direct(_pooler: Pooler | None) -> Callable[[str], str]:
+    """Give a function that returns the DSN of the same database past any pool: for who listens, or ends connections."""
+    return _pooler.around if _pooler else lambda dsn: dsn
+
+
+@pytest.fixture(scope="session")
+def _make_database(postgres: str, pooled: Callable[[str], str]) -> Iterator[Callable[[], str]]:
     with ExitStack() as made:
-        yield lambda: made.enter_context(scratch_database(postgres, _new_name()))
+        yield lambda: pooled(made.enter_context(scratch_database(postgres, _new_name())))
 
 
 @pytest.fixture
-def fresh_database(_make_database: Callable[[], str]) -> str:
+def _as_marked(request: pytest.FixtureRequest, direct: Callable[[str], str]) -> Callable[[str], str]:
+    return direct if request.node.get_closest_marker("direct") else lambda dsn: dsn
+
+
+@pytest.fixture
+def fresh_database(_make_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
     """Give the DSN of an empty database of the test's own."""
-    return _make_database()
+    return _as_marked(_make_database())
 
 
 @pytest.fixture(scope="session")
@@ -110,14 +153,17 @@ def _migrated_database(_make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def database(_migrated_database: str) -> Iterator[str]:
+def database(_migrated_database: str, _as_marked: Callable[[str], str], direct: Callable[[str], str]) -> Iterator[str]:
     """Give the DSN of a database with the schema in it and not one row; the test must leave nobody inside."""
     before = set(threading.enumerate())
-    yield _migrated_database
+    yield _as_marked(_migrated_database)
     threads = _left(lambda: [each.name for each in set(threading.enumerate()) - before if each.name not in LASTING])
-    with closing(connect(_migrated_database)) as conn, conn.cursor() as cursor:
+    with closing(connect(direct(_migrated_database))) as conn, conn.cursor() as cursor:
         transactions = _left(lambda: _open_transactions(cursor))
         cursor.execute(EMPTY)
+        cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'O' AND NOT tgisinternal")
+        disabled = cursor.fetchall()
+    assert not disabled, "triggers turned off by the test, for all that come after it"
     assert not threads, "threads left by the test"
     assert not transactions, "transactions left open by the test"
 

@@ -23,8 +23,14 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._stranded: set[socket.socket] = set()
         self._closed = False
+        # Nobody sets it: a wait on it is a sleep.
+        self._pause = threading.Event()
         self.away = False
         self.silent = False
+        # What each answer is held back for. Units: seconds.
+        self.delay = 0.0
+        # A message that holds it is not passed on, and its connection is cut.
+        self.cut_before: bytes | None = None
         # The reply to a message that holds the first is cut, if it holds the second.
         self.cut_reply_to: bytes | None = None
         self.cut_reply_with = b""
@@ -59,6 +65,11 @@ class Proxy:
         """Pass nothing on any more for the connections of now, and let neither end know."""
         with self._lock:
             self._stranded.update(client for client, _ in self._pairs)
+
+    def free(self) -> None:
+        """Let the server learn of the clients that are gone, and pass on what the others say from now on."""
+        with self._lock:
+            self._stranded.clear()
 
     @property
     def stranded(self) -> int:
@@ -95,12 +106,20 @@ class Proxy:
         host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
         if host.startswith("/"):
             upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(f"{host}/.s.PGSQL.{port}")
+            try:
+                upstream.connect(f"{host}/.s.PGSQL.{port}")
+            except OSError:
+                upstream.close()
+                raise
             return upstream
         return socket.create_connection((host, int(port)))
 
     def _serve(self, client: socket.socket) -> None:
-        server = self._connect()
+        try:
+            server = self._connect()
+        except OSError:
+            client.close()
+            return
         pair = (client, server)
         with self._lock:
             self._pairs.add(pair)
@@ -112,15 +131,21 @@ class Proxy:
                     data = source.recv(65536)
                     if not data:
                         if client in self._stranded:
-                            self._keep_half_open(server)
+                            self._keep_half_open(client, server)
                         return
                     if source is client:
+                        if self.cut_before is not None and self.cut_before in data:
+                            self.cut_before = None
+                            self.cuts += 1
+                            return
                         doomed = self.cut_reply_to is not None and self.cut_reply_to in data
                     elif doomed and self.cut_reply_to and self.cut_reply_with in data:
                         # The server has answered, so it has committed; nobody hears of it.
                         self.cut_reply_to = None
                         self.cuts += 1
                         return
+                    if source is server and self.delay:
+                        self._pause.wait(self.delay)
                     if not self.silent and client not in self._stranded:
                         (server if source is client else client).sendall(data)
                     if source is client and self.strand_after and self.strand_after in data:
@@ -134,9 +159,9 @@ class Proxy:
             with self._lock:
                 self._pairs.discard(pair)
 
-    def _keep_half_open(self, server: socket.socket) -> None:
+    def _keep_half_open(self, client: socket.socket, server: socket.socket) -> None:
         # The server hears nothing of a client that a dead network lies between, for hours.
-        while not self._closed:
+        while not self._closed and client in self._stranded:
             readable, _, _ = select.select([server], [], [], 0.1)
             if readable and not server.recv(65536):
                 return

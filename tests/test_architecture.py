@@ -27,7 +27,9 @@ MAY_IMPORT = {
     "config": {"domain"},
     "logs": set(),
     "__init__": {"api"},
-    "__main__": {"domain", "queue"},
+    "__main__": {"cli", "domain", "queue"},
+    "cli": {"domain", "queue"},
+    "serving": set(),
     "worker.py": {"domain", "queue", "kinds", "worker"},
 }
 EVERYBODY = {"config", "logs"}
@@ -38,7 +40,7 @@ GUESTS = {
     "flask_smorest": {"api"},
     "werkzeug": {"api"},
     "webargs": {"api"},
-    "gunicorn": set(),
+    "gunicorn": {"serving"},
     "prometheus_flask_exporter": {"api"},
     "prometheus_client": {"api", "worker"},
 }

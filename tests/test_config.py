@@ -81,7 +81,11 @@ def test_takes_every_form_of_dsn_that_platforms_give(url):
 
 def test_keeps_secrets_out_of_its_own_description():
     settings = config(
-        WEBHOOK_SECRET="whsec_swordfish", SMTP_URL="smtps://u:swordfish@mail", STORAGE_URL="s3://key:swordfish@bucket"
+        WEBHOOK_SECRET="whsec_swordfish",
+        SMTP_URL="smtps://u:swordfish@mail",
+        STORAGE_URL="s3://key:swordfish@bucket",
+        HAULIER_API_KEY="swordfish" * 4,
+        METRICS_TOKEN="swordfish" * 2,
     )
 
     assert "swordfish" not in repr(settings)
@@ -194,7 +198,16 @@ def test_refuses_an_address_that_is_not_host_and_port(address):
 
 @pytest.mark.parametrize(
     ("host", "loopback"),
-    [("127.0.0.1", True), ("127.1.2.3", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("::", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("127.example.com", False),
+        ("localhost.example.com", False),
+    ],
 )
 def test_knows_whether_only_this_machine_reaches_it(host, loopback):
     assert replace(config(), host=host).is_loopback is loopback
@@ -271,3 +284,27 @@ def test_passes_on_the_settings_of_the_kinds():
 @pytest.mark.parametrize(("name", "ephemeral"), [("DYNO", True), ("RENDER", True), ("HOME", False)])
 def test_knows_a_platform_whose_disk_vanishes(name, ephemeral):
     assert config(**{name: "x"}).ephemeral_disk is ephemeral
+
+
+@pytest.mark.parametrize(
+    "given", ["0123456789abcdef" * 2, "0123456789abcdef" * 4, "hlr_abcdefghijkl_" + "x" * 43, "!" * 255]
+)
+def test_takes_for_the_first_key_what_platforms_and_people_make(given):
+    assert config(HAULIER_API_KEY=given).haulier_api_key == given
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HAULIER_API_KEY", "swordfish"),
+        ("HAULIER_API_KEY", "swordfish" * 40),
+        ("HAULIER_API_KEY", "swordfish swordfish swordfish swordfish"),
+        ("HAULIER_API_KEY", "schwertfischö" * 4),
+        ("METRICS_TOKEN", "swordfish"),
+    ],
+)
+def test_refuses_a_secret_that_is_none_and_does_not_repeat_it(name, value):
+    message = refusal(**{name: value})
+
+    assert message.startswith(f"{name}: must be ")
+    assert "fisch" not in message

@@ -37,6 +37,7 @@ def limited(fresh_database) -> Iterator[tuple[str, str]]:
         cursor.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_web_and_worker_fit_a_plan_of_20_connections(limited, fresh_database, eventually, tmp_path):
     dsn, role = limited
     with closing(connect(dsn)) as conn:

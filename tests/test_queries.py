@@ -23,6 +23,7 @@ NOW, ID = datetime.now(UTC), uuid4()
 PARAMETERS: dict[str, Any] = {
     "milliseconds": 5000,
     "lock_milliseconds": 1000,
+    "until_commit": True,
     "idle_milliseconds": 1000,
     "keys": ["order-7", None],
     "fingerprints": [b"\x00", b"\x01"],
@@ -79,8 +80,35 @@ PARAMETERS: dict[str, Any] = {
     "names": ["finished_job_1", "finished_job_2"],
     "retention_days": 30,
     "idempotency_days": 30,
+    "scoped_key": "abc order-7",
+    "actor": "abc",
+    "action": "revoke_key",
+    "key_id": "abc",
+    "name": "Ann",
+    "hash": b"\x00" * 32,
+    "scopes": ["read"],
+    "rate_limit": 5.0,
+    "lifetime": timedelta(days=1),
+    "overlap": timedelta(days=1),
+    "rate": 5.0,
+    "asked": 2,
+    "unused": 1,
+    "before": 7,
 }
-ABSENT = ("queues", "status", "kind", "queue", "created_after", "created_before", "after_at", "after_id")
+ABSENT = (
+    "queues",
+    "rate_limit",
+    "lifetime",
+    "before",
+    "actor",
+    "status",
+    "kind",
+    "queue",
+    "created_after",
+    "created_before",
+    "after_at",
+    "after_id",
+)
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]
 OTHERS = sorted(SQL.keys() - set(EXPLAINABLE))
@@ -123,6 +151,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "copy_jobs",
         "create_database",
         "detach_partition",
+        "detach_partition_in_session",
         "drop_database",
         "drop_partition",
         "drop_unused_database",
@@ -131,6 +160,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "mark_expired",
         "rollback",
         "session_lock_timeout",
+        "unlisten",
     ]
 
 
@@ -324,7 +354,7 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     )
 
     for text, nodes in (first_page, later_page):
-        assert "'job_newest'" in text
+        assert "'job_waiting_newest'" in text
         assert nodes[0]["Actual Rows"] == 50
         scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
         assert not [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 0]

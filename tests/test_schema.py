@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -167,18 +166,42 @@ REFUSED_IN_HISTORY = [
 ]
 REFUSED_ELSEWHERE = [
     (
-        "key_from_1_to_255",
+        "key_from_1_to_288",
         "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES ('', '', haulier.uuidv7())",
     ),
     (
-        "key_from_1_to_255",
-        "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES (repeat('k', 256), '', haulier.uuidv7())",
+        "key_from_1_to_288",
+        "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES (repeat('k', 289), '', haulier.uuidv7())",
+    ),
+    ("action_is_known", "INSERT INTO haulier.audit (action, key_id) VALUES ('sigh', 'abc')"),
+    ("done_to_a_job_or_a_key", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
+    (
+        "done_to_a_job_or_a_key",
+        "INSERT INTO haulier.audit (action, job_id, key_id) VALUES ('cancel', haulier.uuidv7(), 'abc')",
     ),
     (
         "lease_is_positive",
         "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('dock', 7, 8, interval '0')",
     ),
     ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
+]
+
+
+KEY = {"id": "'abc'", "name": "'Ann'", "hash": "sha256('')", "scopes": "'{read}'"}
+REFUSED_KEYS = [
+    ("id_is_of_letters_and_digits", {"id": "'a b'"}),
+    ("id_is_of_letters_and_digits", {"id": "''"}),
+    ("id_is_of_letters_and_digits", {"id": "repeat('a', 33)"}),
+    ("name_from_1_to_100", {"name": "''"}),
+    ("hash_is_a_sha_256", {"hash": "'secret'"}),
+    ("hash_is_a_sha_256", {"previous_hash": "'secret'", "previous_until": "now()"}),
+    ("previous_hash_has_an_end", {"previous_hash": "sha256('')"}),
+    ("scopes_are_known", {"scopes": "'{}'"}),
+    ("scopes_are_known", {"scopes": "'{read,root}'"}),
+    ("queues_are_some", {"queues": "'{}'"}),
+    ("rate_limit_is_positive", {"rate_limit": "0"}),
+    ("rate_limit_is_positive", {"rate_limit": "'NaN'"}),
+    ("rate_limit_is_positive", {"rate_limit": "'Infinity'"}),
 ]
 
 
@@ -200,6 +223,21 @@ def test_refuses_a_finished_job_that_may_not_be(sql, constraint, change):
         sql(insert("finished_job", {**FINISHED, **change}))
 
     assert raised.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize(("constraint", "change"), REFUSED_KEYS)
+def test_refuses_a_key_that_may_not_be(sql, constraint, change):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(insert("api_key", {**KEY, **change}))
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+def test_takes_the_key_that_the_refused_ones_differ_from(sql):
+    more = {"previous_hash": "sha256('')", "previous_until": "now()", "queues": "'{mail}'", "rate_limit": "0.5"}
+
+    assert sql(insert("api_key", KEY))
+    assert sql(insert("api_key", {**KEY, **more, "id": "repeat('a', 32)"}))
 
 
 @pytest.mark.parametrize(("constraint", "statement"), REFUSED_ELSEWHERE)
@@ -234,7 +272,7 @@ def test_takes_a_live_job_up_to_the_bounds(sql, conn, change):
 
 
 def test_every_named_check_is_tested_here(sql):
-    tested = {name for name, _ in REFUSED + REFUSED_IN_HISTORY + REFUSED_ELSEWHERE}
+    tested = {name for name, _ in REFUSED + REFUSED_IN_HISTORY + REFUSED_KEYS + REFUSED_ELSEWHERE}
 
     checks = sql(
         "SELECT DISTINCT conname FROM pg_constraint"
@@ -258,7 +296,7 @@ def columns(sql: Sql, table: str) -> list[str]:
 
 
 def test_the_views_columns_are_the_fields_of_job(sql):
-    assert sorted(columns(sql, "jobs")) == sorted(field.name for field in fields(Job))
+    assert sorted(columns(sql, "jobs")) == sorted(Job._fields)
 
 
 def test_history_keeps_every_column_of_a_job_but_those_of_the_living(sql):
@@ -483,14 +521,29 @@ def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
     check_schema(conn)
 
 
-@pytest.fixture
-def version_1(fresh_database: str) -> Iterator[Connection]:
-    """Give a connection to a database that the first version was applied to, with a job and a worker at work."""
+@pytest.fixture(params=[1, 2])
+def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """Give a connection to a database that an old version was applied to, with a job, a key and a worker at work."""
     with closing(connect(fresh_database)) as conn:
-        sql_on(conn)((Path(__file__).parent / "schema_of_version_1.sql").read_text())
+        sql_on(conn)((Path(__file__).parent / f"schema_of_version_{request.param}.sql").read_text())
         sql_on(conn)(INSERT)
         sql_on(conn)("INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('old', 7, 8, '30 s')")
+        old = NewJob("mail", {"n": 7}, idempotency_key="order-7")
+        sql_on(conn)(TAKE_KEY, "order-7", old.fingerprint())
         yield conn
+
+
+# As versions 1 and 2 take a key.
+TAKE_KEY = """
+    WITH taken AS (
+        INSERT INTO haulier.idempotency (key, fingerprint, job_id)
+        VALUES (%s, %s, haulier.uuidv7())
+        ON CONFLICT (key) DO NOTHING
+        RETURNING key, job_id
+    )
+    INSERT INTO haulier.job (id, kind, payload, idempotency_key)
+    SELECT job_id, 'mail', '{"n": 7}', key FROM taken RETURNING id
+"""
 
 
 def shape(sql: Sql) -> list[tuple[Any, ...]]:
@@ -513,22 +566,22 @@ def shape(sql: Sql) -> list[tuple[Any, ...]]:
     )
 
 
-def test_the_first_version_becomes_in_place_what_a_new_database_has(version_1, sql):
-    said = migrate(version_1, retention_days=30)
+def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, sql):
+    said = migrate(old_version, retention_days=30)
 
     assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
-    assert without_partitions(shape(sql_on(version_1))) == without_partitions(shape(sql))
-    assert len(produce.list_jobs(version_1, produce.JobFilter())) == 1
+    assert without_partitions(shape(sql_on(old_version))) == without_partitions(shape(sql))
+    assert len(produce.list_jobs(old_version, produce.JobFilter())) == 2
 
 
 def without_partitions(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     return [row for row in found if "finished_job_2" not in "".join(map(str, row))]
 
 
-def test_a_program_of_the_first_version_goes_on_in_the_new_schema(version_1):
-    sql = sql_on(version_1)
+def test_a_program_of_an_old_version_goes_on_in_the_new_schema(old_version):
+    sql = sql_on(old_version)
     [[worker]] = sql("SELECT id FROM haulier.worker")
-    migrate(version_1, retention_days=30)
+    migrate(old_version, retention_days=30)
 
     # What that version did to work: it claimed by looking, and took each knock for one at its own door.
     claimed = sql(
@@ -538,11 +591,24 @@ def test_a_program_of_the_first_version_goes_on_in_the_new_schema(version_1):
         worker,
     )
 
-    assert len(claimed) == 1
+    assert len(claimed) == 2
     assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
+    assert len(sql(TAKE_KEY, "order-8", b"")) == 1
+    assert sql(TAKE_KEY, "order-7", b"") == []
 
 
-def test_migrates_the_first_version_while_applications_insert(version_1, fresh_database):
+def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(old_version):
+    migrate(old_version, retention_days=30)
+    asked = NewJob("mail", {"n": 7}, idempotency_key="order-7")
+
+    again = produce.enqueue_one(old_version, produce.draft(asked))
+    keyed = produce.enqueue_one(old_version, produce.draft(asked, scope="abc"))
+
+    assert (again.receipt, keyed.receipt) == (produce.Receipt.REPLAYED, produce.Receipt.CREATED)
+    assert sql_on(old_version)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
+
+
+def test_migrates_an_old_version_while_applications_insert(old_version, fresh_database):
     over, problems = threading.Event(), []
 
     def insert() -> None:
@@ -556,7 +622,7 @@ def test_migrates_the_first_version_while_applications_insert(version_1, fresh_d
     threads = [threading.Thread(target=insert) for _ in range(3)]
     for thread in threads:
         thread.start()
-    migrate(version_1, retention_days=30)
+    migrate(old_version, retention_days=30)
     over.set()
     for thread in threads:
         thread.join(20)
@@ -616,9 +682,9 @@ def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
 
 
 def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_commits(
-    application, database, conn, sleeper
+    application, database, direct, conn, sleeper
 ):
-    with closing(connect(database)) as listening:
+    with closing(connect(direct(database))) as listening:
         listen(listening)
         ear = knocks(listening, wait=0.05, probe=10)
         application.autocommit = False
@@ -687,6 +753,7 @@ def test_a_plain_insert_runs_like_any_other_job(application, conn):
         ("last_error", "'x'"),
     ],
 )
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_the_column_grant_lets_an_application_set_nothing_else(application, column, value):
     with pytest.raises(errors.InsufficientPrivilege):
         sql_on(application)(f"INSERT INTO haulier.job (kind, payload, {column}) VALUES ('mail', '{{}}', {value})")
@@ -713,8 +780,8 @@ def test_an_application_may_neither_read_nor_change_what_others_enqueued(applica
         sql_on(application)(statement)
 
 
-def test_a_plain_insert_wakes_a_sleeper_though_the_application_may_not_see_it(application, sleeper, database):
-    with closing(connect(database)) as listening:
+def test_a_plain_insert_wakes_a_sleeper_though_the_application_may_not_see_it(application, sleeper, database, direct):
+    with closing(connect(direct(database))) as listening:
         listen(listening)
         ear = knocks(listening, wait=0.05, probe=10)
 
@@ -724,6 +791,7 @@ def test_a_plain_insert_wakes_a_sleeper_though_the_application_may_not_see_it(ap
 
 
 @pytest.mark.parametrize("path", ["trap", "trap, pg_catalog", "pg_temp, trap, haulier, pg_catalog"])
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, make_role, sql, sleeper, path):
     application = make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
     sql(f"CREATE SCHEMA trap AUTHORIZATION {application.info.user}")

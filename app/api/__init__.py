@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, Response
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.datastructures import Headers
 
-from app.api import batch, docs, envelope, errors, health, jobs, kinds, metrics
+from app.api import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
+from app.api.headers import with_standard
 from app.api.openapi import document, make_api
 from app.api.reading import MAX_BODY_BYTES
 from app.api.request_schemas import CreateJobRequest
@@ -17,6 +19,9 @@ from app.api.service import CheckedDatabase, Service
 from app.config import Config
 from app.kinds import load_kinds
 from app.queue.connection import Database
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 class _Printer(DefaultJSONProvider):
@@ -28,8 +33,28 @@ class _Printer(DefaultJSONProvider):
         return self._encode(obj)
 
 
+class _Response(Response):
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        """Return the headers, with the length; werkzeug would copy them, and look for letters beyond ASCII in paths."""
+        body = self.response
+        if self.status_code in (204, 304) or not isinstance(body, list) or len(body) != 1 or type(body[0]) is not bytes:
+            return super().get_wsgi_headers(environ)
+        if "Content-Length" not in self.headers:
+            self.headers.add("Content-Length", str(len(body[0])))
+        return self.headers
+
+
 class _App(Flask):
     json_provider_class = _Printer
+    response_class = _Response
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, with the headers that every response has."""
+
+        def start(status: str, sent: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, with_standard(sent), *rest)
+
+        return super().wsgi_app(environ, start)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function: none is async, and to ask it of each that a request passes through takes time."""
@@ -54,6 +79,7 @@ def build(config: Config) -> Flask:
     # First, so that a request has its id before anything else can fail.
     envelope.register(app)
     metrics.register(app)
+    auth.register(app, service)
     api = make_api(app, service)
     errors.register(app)
     for blueprint in (jobs.blp, batch.blp, kinds.blp, health.blp, metrics.blp):

@@ -11,7 +11,8 @@ from flask import Response, jsonify, request
 from flask.views import MethodView
 
 from app.api import errors
-from app.api.errors import Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
+from app.api.auth import caller
+from app.api.errors import Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
 from app.api.openapi import JOB_REQUEST, fails
 from app.api.reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
 from app.api.request_schemas import BatchOptions, CreateJobRequest
@@ -132,7 +133,7 @@ def _all_or_nothing() -> Response:
             continue
         try:
             drafts.append(_draft(create_job, item))
-        except Malformed:
+        except (Malformed, Forbidden):
             raise
         except HaulierError as error:
             faults[str(index)] = error.details if isinstance(error, Invalid) else {"payload": [str(error)]}
@@ -181,7 +182,9 @@ def _one_by_one() -> Response:
 
 
 def _draft(create_job: CreateJobRequest, item: Item) -> Draft:
-    draft = produce.draft(create_job.load(item()))
+    asked, by = create_job.load(item()), caller()
+    by.check_queue(asked.queue)
+    draft = produce.draft(asked, scope=by.id)
     check_payload_size(draft.payload)
     return draft
 

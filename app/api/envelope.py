@@ -36,7 +36,6 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
     path = request.path
     quiet = path in QUIET_PATHS and response.status_code < 400
     level = logging.DEBUG if quiet else logging.INFO

@@ -54,6 +54,38 @@ class KeyGone(HaulierError):
     """The idempotency key is known, but its job is no longer kept."""
 
 
+class Refusal(HaulierError):
+    """The caller may not do this. Shape: headers belong to the answer."""
+
+    def __init__(self, message: str, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(message)
+
+
+class Unauthorized(Refusal):
+    """The call needs an API key, or one that is good."""
+
+    def __init__(self, message: str, *, is_known: bool = True) -> None:
+        # RFC 6750: a request without a key is not told of an error.
+        more = "" if is_known else ', error="invalid_token"'
+        super().__init__(message, WWW_Authenticate=f'Bearer realm="haulier"{more}')
+
+
+class Forbidden(Refusal):
+    """The caller is known, and may not do this."""
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        lacks = f'Bearer realm="haulier", error="insufficient_scope", scope="{scope}"'
+        super().__init__(message, **({} if scope is None else {"WWW_Authenticate": lacks}))
+
+
+class RateLimited(Refusal):
+    """The API key has used up its rate. Units: seconds until it may ask again."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("this API key has used up its rate for now", Retry_After=str(seconds))
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How an error is answered. Units: retry_after is seconds."""
@@ -65,6 +97,8 @@ class Answer:
 
 ANSWERS: dict[type[Exception], Answer] = {
     Malformed: Answer(HTTPStatus.BAD_REQUEST, "malformed"),
+    Unauthorized: Answer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: Answer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: Answer(HTTPStatus.CONFLICT, "conflict"),
     KeyGone: Answer(HTTPStatus.CONFLICT, "conflict"),
@@ -72,6 +106,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     UnsupportedMediaType: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     KeyMismatch: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
     Invalid: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),
+    RateLimited: Answer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
     TooManyConnections: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     DatabaseUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
     SchemaMismatch: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
@@ -80,11 +115,7 @@ ANSWERS: dict[type[Exception], Answer] = {
 
 # For what Flask itself refuses: no such path, another method.
 SLUGS = {
-    HTTPStatus.UNAUTHORIZED: "unauthorized",
-    HTTPStatus.FORBIDDEN: "forbidden",
-    HTTPStatus.NOT_FOUND: "not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    HTTPStatus.TOO_MANY_REQUESTS: "rate_limited",
     **{answer.status: answer.slug for kind, answer in ANSWERS.items() if kind is not KeyMismatch},
 }
 
@@ -119,6 +150,8 @@ def _answer(error: Exception) -> Response:
     response = _response(body_of(error), answer.status)
     if answer.retry_after is not None:
         response.headers["Retry-After"] = str(answer.retry_after)
+    if isinstance(error, Refusal):
+        response.headers.update(error.headers)
     return response
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from flask import request
 from flask.views import MethodView
 
+from app.api.auth import caller
 from app.api.cursor import write_cursor
 from app.api.errors import KeyGone, KeyMismatch
 from app.api.openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
@@ -16,8 +17,10 @@ from app.api.reading import Blueprint, check_payload_size, json_body
 from app.api.request_schemas import IdempotencyHeader, ListJobs, load
 from app.api.response_schemas import CancelResponse, JobResponse
 from app.api.service import connection, service
+from app.domain.errors import JobNotFound
 from app.domain.job import Job
 from app.queue import produce
+from app.queue.connection import Connection
 from app.queue.produce import Enqueued, JobFilter, Receipt
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
@@ -48,7 +51,9 @@ class Jobs(MethodView):
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
         key = _header_key()
-        draft = produce.draft(service().create_job.load(json_body(request)), key=key)
+        asked, by = service().create_job.load(json_body(request)), caller()
+        by.check_queue(asked.queue)
+        draft = produce.draft(asked, key=key, scope=by.id)
         check_payload_size(draft.payload)
         with connection() as conn:
             return answer_to(produce.enqueue_one(conn, draft))
@@ -65,7 +70,7 @@ class Jobs(MethodView):
         absent on the last page.
         """
         after, limit = asked.pop("cursor", None), asked["limit"]
-        wanted = JobFilter(**{**asked, "after": after, "limit": limit + 1})
+        wanted = JobFilter(**{**asked, "after": after, "limit": limit + 1, "queues": caller().queues})
         with connection() as conn:
             found = produce.list_jobs(conn, wanted)
         # One more than asked for tells whether there is a next page.
@@ -109,7 +114,22 @@ class OneJob(MethodView):
     def get(self, job_id: UUID) -> Job:
         """Look at a job."""
         with connection() as conn:
-            return produce.get(conn, job_id)
+            return visible(conn, job_id)
+
+
+def visible(conn: Connection, job_id: UUID) -> Job:
+    """Return the job, if its queue is one of the caller's. Raises: JobNotFound."""
+    job = produce.get(conn, job_id)
+    if not caller().may_use(job.queue):
+        raise JobNotFound(job_id)
+    return job
+
+
+def check_visible(conn: Connection, job_id: UUID) -> None:
+    """Return if there may be such a job, as far as the caller is to know. Raises: JobNotFound."""
+    # A job never changes its queue, so that nothing can come between this and what is then done to it.
+    if caller().queues is not None:
+        visible(conn, job_id)
 
 
 @blp.route("/jobs/<uuid:job_id>/cancel")
@@ -130,7 +150,8 @@ class Cancel(MethodView):
         Needs no body. 409 for a job that has ended.
         """
         with connection() as conn:
-            cancelled = produce.cancel(conn, job_id)
+            check_visible(conn, job_id)
+            cancelled = produce.cancel(conn, job_id, actor=caller().id)
         if cancelled:
             return {"status": "cancelled", "job_id": job_id}, 200, {}
         return {"status": "pending", "job_id": job_id}, 202, {"Location": location_of(job_id), "Retry-After": "1"}
@@ -148,4 +169,5 @@ class Retry(MethodView):
         Needs no body. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a job in another state.
         """
         with connection() as conn:
-            return produce.retry(conn, job_id)
+            check_visible(conn, job_id)
+            return produce.retry(conn, job_id, actor=caller().id)

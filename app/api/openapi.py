@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import __version__
 from app.api import errors
+from app.api.auth import HEALTH, NEEDS
 from app.api.response_schemas import Answer, ErrorBody, JobError
 from app.api.service import Service
 from app.api.strict_json import LEAST_INTEGER, MOST_INTEGER
@@ -42,6 +43,21 @@ NEXT_CURSOR = {
     "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
 }
 REQUEST_ID = {"X-Request-Id": {"description": "The id sent along, or one made here.", "schema": {"type": "string"}}}
+
+WWW_AUTHENTICATE = {
+    "WWW-Authenticate": {"description": "`Bearer`, and what is wrong with the key.", "schema": {"type": "string"}}
+}
+# Of the errors that have a header of their own.
+HEADERS = {401: WWW_AUTHENTICATE, 429: RETRY_AFTER, 503: RETRY_AFTER}
+
+# Of every call that needs a key.
+AUTH_STATUSES = (401, 403, 429)
+SECURITY_SCHEME = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key: `hlr_…`, or what `HAULIER_API_KEY` says. On the machine itself none is needed until"
+    " there is one.",
+}
 
 JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
 CREATE_JOB_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JOB_REQUEST}}}
@@ -92,6 +108,8 @@ absent in every optional field of a request; unknown fields are refused.
 # Status, name, message and, for 422, details of an example for each error.
 ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
     (400, "malformed", "the body is not JSON: Expecting value, at line 1, column 10", None),
+    (401, "unauthorized", "this call needs an API key, as Authorization: Bearer <key>", None),
+    (403, "forbidden", "this API key lacks the scope operate", None),
     (404, "not_found", "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11 not found", None),
     (405, "method_not_allowed", "method not allowed", None),
     (
@@ -119,6 +137,7 @@ ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
         "The idempotency key stands for another request.",
         {"idempotency_key": ["Stands for another request."]},
     ),
+    (429, "rate_limited", "this API key has used up its rate for now", None),
     (500, "internal", "internal server error", None),
     (503, "unavailable", "The database cannot be reached.", None),
 ]
@@ -153,9 +172,9 @@ class Api(SmorestApi):  # type: ignore[misc]
                     }
                 },
             }
-            if status == HTTPStatus.SERVICE_UNAVAILABLE:
-                response["headers"] = RETRY_AFTER
-            self.spec.components.response(HTTPStatus(status).name, response, lazy=True)
+            if status in HEADERS:
+                response["headers"] = dict(HEADERS[status])
+            self.spec.components.response(HTTPStatus(status).name, response, lazy=status not in AUTH_STATUSES)
 
 
 def _error_body(slug: str, message: str, details: Json) -> Json:
@@ -214,13 +233,27 @@ def document(api: Api, service: Service) -> bytes:
     told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(service.kinds)
+    told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     answers = list(told["components"]["responses"].values())
-    for path in told["paths"].values():
-        for operation in (each for name, each in path.items() if name != "parameters"):
+    for path, calls in told["paths"].items():
+        for method, operation in ((name, each) for name, each in calls.items() if name != "parameters"):
+            _secure(method.upper(), path, operation)
             answers += [answer for answer in operation["responses"].values() if "$ref" not in answer]
     for answer in answers:
         answer.setdefault("headers", {}).update(REQUEST_ID)
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _secure(method: str, path: str, operation: dict[str, Json]) -> None:
+    """Say which scope the call needs, and what it answers to who lacks it."""
+    needs = {(each, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): scope for (each, rule), scope in NEEDS.items()}
+    if path in HEALTH:
+        operation["security"] = []
+        return
+    scope = needs[method, path]
+    operation["security"] = [{"apiKey": [] if scope is None else [str(scope)]}]
+    for status in AUTH_STATUSES:
+        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{HTTPStatus(status).name}"}
 
 
 def examples(kinds: Mapping[str, Kind]) -> dict[str, Json]:

@@ -17,26 +17,36 @@ from app.domain.job import Json
 MAX_BODY_BYTES = 1024 * 1024
 MAX_PAYLOAD_BYTES = 256 * 1024
 JSON_TYPE = "application/json"
+_ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
 
 
 def body_type(request: Request, *types: str) -> str:
     """Return which of these types the body says it is. Raises: UnsupportedMediaType."""
+    environ = request.environ
     # As nearly every client says it.
-    if request.environ.get("CONTENT_TYPE") in types and "HTTP_CONTENT_ENCODING" not in request.environ:
-        return str(request.environ["CONTENT_TYPE"])
+    if environ.get("CONTENT_TYPE") in types and not environ.keys() & _ENCODINGS:
+        return str(environ["CONTENT_TYPE"])
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    # gunicorn takes the chunks off, and would hand on what is compressed within them as it came.
+    transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
     charset = request.mimetype_params.get("charset", "utf-8").lower()
-    if request.mimetype not in types or charset not in ("utf-8", "utf8") or encoding != "identity":
+    is_plain = charset in ("utf-8", "utf8") and encoding == "identity" and transfer in ("chunked", "identity")
+    if request.mimetype not in types or not is_plain:
         raise UnsupportedMediaType(f"the body's Content-Type must be {' or '.join(types)}, in UTF-8 and not compressed")
     return request.mimetype
 
 
 def body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
     """Return the body. Raises: TooLarge, without reading further; Malformed for one that breaks off."""
-    # One more than may be, since werkzeug cuts a chunked body off at its limit without a word.
-    request.max_content_length = most + 1
+    length, read = request.content_length, b""
     try:
-        read = request.get_data(cache=False)
+        if length is not None and length <= most:
+            # As werkzeug would, in a third of the time.
+            read = request.environ["wsgi.input"].read(length)
+        else:
+            # One more than may be, since werkzeug cuts a chunked body off at its limit without a word.
+            request.max_content_length = most + 1
+            read = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise _too_large(most) from None
     # WSGI does not say what a server's stream raises, and gunicorn has a dozen errors for chunks alone.
@@ -44,6 +54,9 @@ def body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
         raise Malformed(f"the body broke off: {error}") from None
     if len(read) > most:
         raise _too_large(most)
+    # When the sender leaves, gunicorn gives what has come; half a batch, cut at the end of a line, looks whole.
+    if len(read) < (length or 0):
+        raise Malformed(f"the body broke off: {len(read)} of {length} bytes came")
     return read
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import current_app, g
 
 from app.api.request_schemas import CreateJobRequest
 from app.config import Config
@@ -60,4 +60,6 @@ def service() -> Service:
 
 def connection() -> AbstractContextManager[Connection]:
     """Give this thread's connection to the application's database. Raises: DatabaseUnavailable; SchemaMismatch."""
+    if "door_error" in g:
+        raise g.door_error
     return service().database.connection()

@@ -67,14 +67,7 @@ def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Js
                 break
             value, end = window.scan(at, index)
             yield value
-            at = _after_space(text, end)
-            is_open = text.startswith(",", at)
-            if is_open:
-                comma, at = at, _after_space(text, at + 1)
-                if text.startswith("]", at):
-                    raise _trailing_comma(text, comma, at)
-            elif not text.startswith("]", at):
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+            at, is_open = _after_element(text, end)
         if (rest := _after_space(text, at + 1)) != len(text):
             raise json.JSONDecodeError("Extra data", text, rest)
     except json.JSONDecodeError as error:
@@ -82,6 +75,19 @@ def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Js
     except RecursionError:
         # The array itself is one level more.
         raise _too_deep(what, MAX_DEPTH + 1) from None
+
+
+def _after_element(text: str, end: int) -> tuple[int, bool]:
+    """Return where the next element begins and True, or where the array ends and False."""
+    at = _after_space(text, end)
+    if text.startswith(",", at):
+        comma, at = at, _after_space(text, at + 1)
+        if text.startswith("]", at):
+            raise _trailing_comma(text, comma, at)
+        return at, True
+    if not text.startswith("]", at):
+        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    return at, False
 
 
 def _trailing_comma(text: str, comma: int, end: int) -> json.JSONDecodeError:

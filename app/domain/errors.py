@@ -36,8 +36,19 @@ class InvalidTransition(HaulierError):
         super().__init__(f"invalid state transition for job {job_id}: cannot {action} when status={status}")
 
 
+class KeyNotFound(HaulierError):
+    """There is no such API key, or it is no longer good."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no API key {key_id} that is good")
+
+
 class DatabaseUnavailable(HaulierError):
     """The database cannot be reached, or did not answer in time; whether the statement took effect is unknown."""
+
+
+class Locked(DatabaseUnavailable):
+    """Somebody holds a lock for longer than was waited for it; nothing was done."""
 
 
 class TooManyConnections(DatabaseUnavailable):

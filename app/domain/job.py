@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 Json = Any
@@ -87,8 +88,7 @@ class NewJob:
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A job as the database keeps it.
 
     Shape: `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt`
@@ -118,7 +118,7 @@ class Job:
     crashes: int
     snoozes: int
     backoff: float | None
-    errors: list[dict[str, Json]] = field(default_factory=list)
+    errors: Sequence[dict[str, Json]] = ()
     finished_at: datetime | None = None
     result: Json = None
 

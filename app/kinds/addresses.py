@@ -53,6 +53,14 @@ _SPECIAL: tuple[tuple[IPNetwork, str], ...] = tuple(
     )
 )
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# Ports of other protocols, whose servers could take parts of a request for commands of their own.
+# Source: Fetch Standard, section 2.9, "bad port": those that browsers refuse.
+_OTHER_PROTOCOLS = frozenset(
+    (1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110)
+    + (111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531)
+    + (532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060)
+    + (5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080)
+)
 # IPv4-mapped and NAT64: the last 32 bits are the IPv4 address they lead to. Behind DNS64, that is every IPv4 host.
 _CARRIERS = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
@@ -87,7 +95,9 @@ class Guard:
 
     def permits(self, host: str, port: int, address: IPAddress) -> bool:
         """Tell whether a job may connect to this address, found under this name."""
-        if refusal(address) is None or not self.names.isdisjoint({(host, port), (host, None)}):
+        if refusal(address) is None and port not in _OTHER_PROTOCOLS:
+            return True
+        if not self.names.isdisjoint({(host, port), (host, None)}):
             return True
         return any(
             form.version == network.version and form in network and only_port in (None, port)
@@ -131,7 +141,8 @@ def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[So
     permitted = [(family, where) for address, family, where in judged if allowed.permits(host, port, address)]
     if not permitted:
         verb = "is" if _is_address(host) else "resolves to"
-        what = f"it {verb} {refusal(judged[0][0])} address"
+        kind = next(filter(None, (refusal(address) for address, _, _ in judged)), None)
+        what = f"it {verb} {kind} address" if kind else f"port {port} is another protocol's"
         raise Fail(f"{host} is refused: {what}, and OUTBOUND_ALLOW_PRIVATE does not allow it")
     return permitted
 

@@ -158,11 +158,18 @@ def download(deadline: Deadline, url: str, limit: int) -> bytes:
             if answer.status not in REDIRECTS:
                 expect_success(answer)
                 return answer.read(limit)
-            onward = urljoin(url, answer.headers.get("location", ""))
+            onward = _onward(url, answer)
         if url.lower().startswith("https:") and not onward.lower().startswith("https:"):
             raise Fail(f"{answer.summary}: a redirect from https to another scheme is not followed")
         url = onward
     raise Fail(f"{answer.summary}: more than {MAX_REDIRECTS} redirects")
+
+
+def _onward(url: str, answer: Answer) -> str:
+    try:
+        return urljoin(url, answer.headers.get("location", ""))
+    except ValueError:
+        raise Fail(f"{answer.summary}: it redirects to what is no URL") from None
 
 
 def expect_success(answer: Answer) -> None:

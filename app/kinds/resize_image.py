@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ MAX_SOURCE = 30 * 1024 * 1024
 MAX_PIXELS = 51_000_000
 BIG_PIXELS = 12_000_000
 MAX_SIDE = 7_000
+# A progressive JPEG has about ten. Each walks the whole picture however few bytes it is: 75 of them can cost 0.04 s.
+MAX_SCANS = 100
 # WebP's limit; the other formats write more, but nothing shows it.
 MAX_WRITTEN_SIDE = 16_383
 ORIENTATION = 0x0112
@@ -47,6 +50,9 @@ SOURCE = (
     r"^([Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f-\xa0\\/?#]+([/?#][^\x00-\x20\x7f-\xa0\\]*)?"
     r"|file:[^\x00-\x1f\x7f?#]+|data:[^\x00-\x20\x7f-\xa0,]*,[^\x00-\x20\x7f-\xa0]+)$"
 )
+
+# The beginning of a scan, whose length follows from how many components it has; compressed data never looks like it.
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 # Big images take turns, or eight threads would need 1.6 GB at once.
 _big_image = threading.Lock()
@@ -95,10 +101,11 @@ def resize_image(context: JobContext, payload: dict[str, Json]) -> Json:
     if not payload.get("target") and not context.settings.storage_url:
         raise Fail("resize_image needs STORAGE_URL, which is not set, or a target")
     source = _fetch(context, payload["source"])
-    with _opened(source) as image, _turn(context, image):
+    sides = (payload.get("width"), payload.get("height"))
+    with _opened(source) as image, _turn(context, image, _size(image, sides, payload["fit"])):
         context.raise_if_cancelled()
         name = payload.get("format") or _format_of(image)
-        scaled = _scale(image, (payload.get("width"), payload.get("height")), payload["fit"])
+        scaled = _scale(image, sides, payload["fit"])
         context.raise_if_cancelled()
         content = _encode(scaled, name, payload["quality"])
     context.raise_if_cancelled()
@@ -142,12 +149,15 @@ def _opened(source: bytes) -> Iterator[Image]:
     with image:
         if image.width * image.height > MAX_PIXELS:
             raise Fail(f"source: {image.width} x {image.height} pixels; the limit is {MAX_PIXELS} pixels")
+        if image.format in ("JPEG", "MPO") and len(_SCAN.findall(source)) > MAX_SCANS:
+            raise Fail(f"source: a JPEG of more than {MAX_SCANS} scans")
         yield image
 
 
 @contextmanager
-def _turn(context: JobContext, image: Image) -> Iterator[None]:
-    if image.width * image.height <= BIG_PIXELS:
+def _turn(context: JobContext, image: Image, size: tuple[int, int]) -> Iterator[None]:
+    # What comes out counts as well as what goes in: one pixel can be asked to fill 49 million.
+    if max(image.width * image.height, size[0] * size[1]) <= BIG_PIXELS:
         yield
         return
     while not _big_image.acquire(timeout=0.1):
@@ -178,10 +188,9 @@ def _scale(image: Image, sides: tuple[int | None, int | None], fit: str) -> Imag
     from PIL import Image as pillow
     from PIL import ImageOps
 
+    size = _size(image, sides, fit)
     with _unreadable():
-        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-        upright = image.size[::-1] if turned else image.size
-        size = _final_size(upright, sides, fit)
+        turned = _is_turned(image)
         # A JPEG can be decoded to a half, quarter or eighth of its size: less memory, and twice the size is enough.
         image.draft(None, (2 * size[turned], 2 * size[not turned]))
         image.load()
@@ -194,6 +203,16 @@ def _scale(image: Image, sides: tuple[int | None, int | None], fit: str) -> Imag
     # Where and with what a picture was taken is nobody's business; its colours are.
     plain.info = {"icc_profile": profile} if profile else {}
     return plain
+
+
+def _is_turned(image: Image) -> bool:
+    return image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+
+
+def _size(image: Image, sides: tuple[int | None, int | None], fit: str) -> tuple[int, int]:
+    """Return the size that the image will have. Raises: Fail where that is too big, or the image is broken."""
+    with _unreadable():
+        return _final_size(image.size[::-1] if _is_turned(image) else image.size, sides, fit)
 
 
 def _final_size(source: tuple[int, int], sides: tuple[int | None, int | None], fit: str) -> tuple[int, int]:

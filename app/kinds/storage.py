@@ -50,8 +50,10 @@ def store(url: str, name: str, content: bytes) -> str:
         fsspec = importlib.import_module("fsspec")
         filesystem, path = fsspec.core.url_to_fs(location)
         filesystem.pipe_file(path, content)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise Fail(f"STORAGE_URL: {urlsplit(url).scheme}:// cannot be used: {error}") from error
+    except ValueError as error:
+        raise Fail(f"STORAGE_URL: {urlsplit(url).scheme}:// cannot be used") from error
     except Exception as error:
         # Each storage has errors of its own; their text may quote the request, and with it a key.
         raise Retry(f"STORAGE_URL: cannot write: {type(error).__name__}") from error

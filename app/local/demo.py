@@ -31,7 +31,16 @@ DATABASE = "haulier_demo"
 HOST = "127.0.0.1"
 JOBS_SECONDS = 60.0
 # Settings that may stand in the environment, and would make the demo another one.
-OTHER_PURPOSES = ("AUTH", "EXECUTOR", "HAULIER_KINDS", "WORKER_QUEUES", "DYNO", "RENDER")
+OTHER_PURPOSES = (
+    "AUTH",
+    "HAULIER_API_KEY",
+    "METRICS_TOKEN",
+    "EXECUTOR",
+    "HAULIER_KINDS",
+    "WORKER_QUEUES",
+    "DYNO",
+    "RENDER",
+)
 FINAL = ("succeeded", "failed_permanent", "cancelled")
 
 Job = dict[str, Any]

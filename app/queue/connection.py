@@ -24,7 +24,7 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import errors, sql
 
-from app.domain.errors import ConfigError, DatabaseUnavailable, TooManyConnections
+from app.domain.errors import ConfigError, DatabaseUnavailable, Locked, TooManyConnections
 from app.queue.queries import SQL
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
@@ -82,15 +82,13 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": application_name,
+        # A role or a database may have another, in which not everything can be said.
+        "client_encoding": "UTF8",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    try:
-        given = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        # Not "from error": what libpq says of it may quote the password.
-        raise ConfigError("DATABASE_URL cannot be read as a connection string") from None
+    given = parse(url)
     with translated():
         conn: Connection = psycopg2.connect(
             url, **{name: value for name, value in defaults.items() if name not in given}
@@ -98,6 +96,29 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
     conn.autocommit = True
     psycopg2.extras.register_default_jsonb(conn, globally=False, loads=read_json)
     return conn
+
+
+def parse(url: str, name: str = "DATABASE_URL") -> dict[str, str]:
+    """Return what a connection string says. Raises: ConfigError, which names the setting and quotes nothing."""
+    try:
+        return dict(psycopg2.extensions.parse_dsn(url))
+    except psycopg2.ProgrammingError:
+        # Not "from error": what libpq says of it may quote the password.
+        raise ConfigError(f"{name} cannot be read as a connection string") from None
+
+
+def server_process(conn: Connection) -> int:
+    """Return the id of the server's process that answers now; behind a pool each transaction may have another."""
+    [row] = rows(conn, "server_process")
+    return int(row["pid"])
+
+
+def is_pooled(conn: Connection) -> bool:
+    """Tell whether there is a pool between, so that what is set for the session may be somebody else's.
+
+    Source: PgBouncer tells its clients process ids of its own, since a cancel has to come to it.
+    """
+    return server_process(conn) != conn.get_backend_pid()
 
 
 def close(conn: Connection) -> None:
@@ -164,8 +185,10 @@ _AS_TEXT = [psycopg2.extensions.new_type((oid,), "TEXT", psycopg2.extensions.UNI
 
 def array(values: Iterable[object]) -> str:
     """Return the values as the text of a Postgres array; a list would be quoted by psycopg2, at ten times the cost."""
-    # In most columns of a batch all are the same.
     elements = list(values)
+    # In most columns of a batch all are the same.
+    if elements and elements.count(elements[0]) == len(elements):
+        return "{" + ",".join([_element(elements[0])] * len(elements)) + "}"
     distinct = {value: _element(value) for value in set(elements)}
     return "{" + ",".join([distinct[value] for value in elements]) + "}"
 
@@ -247,6 +270,8 @@ def translated() -> Iterator[None]:
         # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
         if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
             raise TooManyConnections from error
+        if isinstance(error, errors.LockNotAvailable):
+            raise Locked from error
         raise DatabaseUnavailable from error
 
 
@@ -330,7 +355,8 @@ _watchdog = _Watchdog()
 def read_json(text: str) -> Any:
     """Return the JSON value, also one that an application's INSERT made harder than our parser would accept."""
     try:
-        return _decoder.decode(text)
+        # The server has no text after the value.
+        return _decoder.raw_decode(text)[0]
     except (ValueError, RecursionError) as error:
         return {"unreadable": f"{type(error).__name__}: {error}"}
 

@@ -163,18 +163,19 @@ def exchange(
         parameters.update(_claim_parameters(wish))
     else:
         names += ["settled"]
-    [(settled, *_), *claimed] = message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
-    jobs = []
-    if wish and claimed:
-        started_at = datetime.fromisoformat(claimed[0][_STARTED_AT])
-        jobs = [
-            claimed_job(row[2:], worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=started_at)
-            for row in sorted(claimed, key=itemgetter(_PLACE))
-        ]
-    return _statuses(settled) if settlements else [], jobs
+    head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
+    if wish is None:
+        return _statuses(head[0]), []
+    jobs: list[Job] = []
+    if claimed:
+        claimed.sort(key=itemgetter(_NUMBER))
+        now = datetime.fromisoformat(head[_NOW])
+        jobs = [claimed_job(row, worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=now) for row in claimed]
+    return _statuses(head[_SETTLED]) if settlements else [], jobs
 
 
-_PLACE, _STARTED_AT = 1, 14
+# Columns of the statement `claim`, the last two of its first row.
+_NUMBER, _SETTLED, _NOW = 0, 2, 5
 
 
 def _claim_parameters(wish: Wish) -> dict[str, Any]:
@@ -196,24 +197,30 @@ def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool 
     return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)
 
 
-def settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, JobStatus]:
+def settle(
+    conn: Connection, settlements: Sequence[Settlement], *, lock_seconds: float = LOCK_SECONDS
+) -> dict[UUID, JobStatus]:
     """Let each job leave `running` as its outcome says, and return the status it has now.
 
-    A row that somebody else has locked is waited for.
+    A row that somebody else has locked is waited for, or left out where lock_seconds is 0.
 
     Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
-    Raises: DatabaseUnavailable; whether they were settled is then unknown, and `settled_earlier` tells.
+    Raises: Locked, and nothing was settled; DatabaseUnavailable: whether they were settled is then unknown, and
+            `settled_earlier` tells.
     """
     if not settlements:
         return {}
-    return with_history(conn, lambda: _settle(conn, settlements))
+    return with_history(conn, lambda: _settle(conn, settlements, lock_seconds))
 
 
-def _settle(conn: Connection, settlements: Sequence[Settlement]) -> dict[UUID, JobStatus]:
+def _settle(
+    conn: Connection, settlements: Sequence[Settlement], lock_seconds: float = LOCK_SECONDS
+) -> dict[UUID, JobStatus]:
     parameters = _settle_parameters(settlements)
-    with transaction(conn):
-        # Its own statement: the one that settles then sees each row as it was locked.
-        rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
+    with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
+        if lock_seconds:
+            # Its own statement: the one that settles then sees each row as it was locked.
+            rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
         [settled] = rows(conn, "settle", **parameters)
     statuses = _statuses(settled["settled"])
     found = zip(settlements, statuses, strict=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
 from psycopg2 import errors
 
-from app.queue.connection import Connection, Row, connect, ddl, rows, transaction, translated
+from app.domain.errors import DatabaseUnavailable
+from app.queue.connection import Connection, Row, connect, ddl, is_pooled, rows, transaction, translated
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -17,6 +19,9 @@ log = logging.getLogger(__name__)
 DAYS_AHEAD = 7
 # DDL must not make the service queue up behind it: it gives up, and is tried again later.
 DDL_LOCK_SECONDS = 1.0
+DDL_SECONDS = 60.0
+# Where DETACH cannot be CONCURRENTLY, everything that settles stands behind it for as long as it waits.
+STALL_SECONDS = 0.1
 
 
 def step(retention_days: int) -> str:
@@ -46,6 +51,7 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
             )
             if not wanted:
                 return made
+            rows(conn, "act_as_owner", until_commit=True)
             ddl(conn, "add_partition", identifier=wanted[0]["name"], lower=wanted[0]["lower"], upper=wanted[0]["upper"])
         made.append(wanted[0]["name"])
 
@@ -54,7 +60,8 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
     """Drop the partitions in which every job finished more than retention_days ago, and return their names.
 
     On a connection of its own, because DETACH CONCURRENTLY may be in no transaction and its lock_timeout is set for
-    the session.
+    the session. Behind a pool a session's setting is neither ours nor only ours: there DETACH is in a transaction, and
+    gives up very soon.
     """
     conn = connect(url, application_name="haulier housekeeping")
     try:
@@ -65,7 +72,6 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
 
 
 def _drop_expired(conn: Connection, retention_days: int) -> list[str]:
-    rows(conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
     for found in rows(conn, "partitions"):
         if found["detaching"]:
             _ddl_unless_gone(conn, "finish_detach", found["name"])
@@ -73,15 +79,27 @@ def _drop_expired(conn: Connection, retention_days: int) -> list[str]:
     names, uppers = [found["name"] for found in attached], [found["upper"] for found in attached]
     for found in rows(conn, "partitions_to_drop", names=names, uppers=uppers, retention_days=retention_days):
         _ddl_unless_gone(conn, "mark_expired", found["name"])
-        _ddl_unless_gone(conn, "detach_partition", found["name"])
+        _detach(conn, found["name"])
     detached = [found["name"] for found in rows(conn, "detached_partitions")]
     return [name for name in detached if _ddl_unless_gone(conn, "drop_partition", name)]
 
 
-def _ddl_unless_gone(conn: Connection, statement: str, name: str) -> bool:
+def _detach(conn: Connection, name: str) -> None:
+    if is_pooled(conn):
+        _ddl_unless_gone(conn, "detach_partition", name, lock_seconds=STALL_SECONDS)
+        return
+    rows(conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
+    rows(conn, "act_as_owner", until_commit=False)
+    with suppress(errors.UndefinedTable):
+        ddl(conn, "detach_partition_in_session", identifier=name)
+
+
+def _ddl_unless_gone(conn: Connection, statement: str, name: str, *, lock_seconds: float = DDL_LOCK_SECONDS) -> bool:
     """Run the statement; False when another process that does the same was quicker."""
     try:
-        ddl(conn, statement, identifier=name)
+        with transaction(conn, seconds=DDL_SECONDS, lock_seconds=lock_seconds):
+            rows(conn, "act_as_owner", until_commit=True)
+            ddl(conn, statement, identifier=name)
     except errors.UndefinedTable:
         return False
     return True
@@ -115,5 +133,9 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
         if error.diag.constraint_name is not None or not conn.autocommit:
             raise
         log.warning("history had no partition for now: making it")
-        ensure_partitions(conn, retention_days=1)
+        try:
+            ensure_partitions(conn, retention_days=1)
+        except errors.InsufficientPrivilege as denied:
+            # The API's own role, if it has one, may not; a worker's may, and does.
+            raise DatabaseUnavailable("History has no partition for now, and a worker has to make one.") from denied
         return write()

@@ -44,7 +44,8 @@ class Stored(NamedTuple):
 class Draft(NamedTuple):
     """A NewJob as it goes to the database: in the room of its text, of which a tree of objects takes thirty times.
 
-    Shape: payload is JSON in UTF-8; the fingerprint is there where there is a key.
+    Shape: payload is JSON in UTF-8; the fingerprint is there where there is a key; scope is the id of the API key that
+    it came with, each of which has a key space of its own.
     """
 
     kind: str
@@ -57,13 +58,19 @@ class Draft(NamedTuple):
     timeout_seconds: int | None
     key: str | None
     fingerprint: bytes | None
+    scope: str | None = None
+
+    @property
+    def scoped_key(self) -> str | None:
+        """Return the key as the table of keys has it: one that an API key has brought stands behind that one's id."""
+        return self.key if self.key is None or self.scope is None else f"{self.scope} {self.key}"
 
 
 # Made once: json.dumps would make an encoder for each call that has options.
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def draft(job: NewJob, *, key: str | None = None) -> Draft:
+def draft(job: NewJob, *, key: str | None = None, scope: str | None = None) -> Draft:
     """Return the job written down, under this key where one is given, else under its own."""
     key = key or job.idempotency_key
     return Draft(
@@ -77,6 +84,7 @@ def draft(job: NewJob, *, key: str | None = None) -> Draft:
         job.timeout_seconds,
         key,
         None if key is None else job.fingerprint(),
+        scope,
     )
 
 
@@ -100,14 +108,15 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     Inside the caller's own transaction the job is stored when that commits.
     """
     values = {**asked._asdict(), "payload": asked.payload.decode()}
-    if asked.key is None:
+    scoped_key = asked.scoped_key
+    if scoped_key is None:
         [row] = rows(conn, "enqueue", **values)
         return Enqueued(Receipt.CREATED, _new_job(asked, row))
     # A key that is purged between the two statements is neither taken nor found; then it is free to take.
     while True:
-        if created := rows(conn, "enqueue_keyed", **values):
+        if created := rows(conn, "enqueue_keyed", **values, scoped_key=scoped_key):
             return Enqueued(Receipt.CREATED, _new_job(asked, created[0]))
-        if holders := rows(conn, "find_keys", keys=[asked.key]):
+        if holders := rows(conn, "find_keys", keys=[scoped_key]):
             break
     [holder] = holders
     if bytes(holder["fingerprint"]) != asked.fingerprint:
@@ -142,6 +151,8 @@ def _new_job(asked: Draft, row: Row) -> Job:
         crashes=0,
         snoozes=0,
         backoff=None,
+        # As one that is read back has it.
+        errors=[],
     )
 
 
@@ -179,12 +190,12 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     now, ids = reserved["now"], reserved["ids"]
     wanted: dict[str, _Holder] = {}
     for job_id, asked in zip(ids, drafts, strict=True):
-        if asked.key is not None:
-            wanted.setdefault(asked.key, _Holder(asked.fingerprint, job_id))
+        if (key := asked.scoped_key) is not None:
+            wanted.setdefault(key, _Holder(asked.fingerprint, job_id))
     holders = _take_keys(conn, wanted)
 
     def is_new(job_id: str, asked: Draft) -> bool:
-        return asked.key is None or holders[asked.key].job_id == job_id
+        return (key := asked.scoped_key) is None or holders[key].job_id == job_id
 
     new = ((job_id, asked) for job_id, asked in zip(ids, drafts, strict=True) if is_new(job_id, asked))
     copy(conn, "copy_jobs", (_line(job_id, asked, now) for job_id, asked in new), seconds=BULK_SECONDS)
@@ -196,7 +207,7 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     def receipt(job_id: str, asked: Draft) -> Stored:
         if is_new(job_id, asked):
             return Stored(Receipt.CREATED, job_id)
-        holder = holders[asked.key or ""]
+        holder = holders[asked.scoped_key or ""]
         if holder.fingerprint != asked.fingerprint:
             return Stored(Receipt.MISMATCH, None)
         return Stored(Receipt.REPLAYED, holder.job_id) if holder.job_id in kept else Stored(Receipt.GONE, None)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from psycopg2.extensions import Notify
 
-from app.queue.connection import Connection, is_readable, rows, translated
+from app.queue.connection import Connection, is_readable, rows, server_process, translated
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,25 @@ class Knock:
 
 
 def listen(conn: Connection) -> None:
-    """Ask for the knocks on this connection. Raises: DatabaseUnavailable."""
+    """Ask for the knocks on this connection; behind a pool none may come (see `call_myself`).
+
+    Raises: DatabaseUnavailable.
+    """
     with translated():
         rows(conn, "listen")
+    # What came with the answer says nothing of what will come without a question.
+    conn.notifies.clear()
+
+
+def unlisten(conn: Connection) -> None:
+    """Ask for no knocks any more. Raises: DatabaseUnavailable."""
+    with translated():
+        rows(conn, "unlisten")
+
+
+def call_myself(conn: Connection, worker_id: UUID) -> None:
+    """Send a knock that this worker's own listener, on another connection, has to hear if it hears anything."""
+    rows(conn, "call_myself", worker=worker_id)
 
 
 def fall_asleep(conn: Connection, worker_id: UUID) -> None:
@@ -58,19 +74,23 @@ def pass_on(conn: Connection, worker_id: UUID) -> bool:
 def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | None]:
     """Give each knock as it comes, and None after every `wait` of silence.
 
-    A connection can be dead and silent for hours: every `probe` it is asked. In between the caller may use it.
+    A connection can be dead and silent for hours: every `probe` it is asked. In between the caller may use it. The
+    knocks end where another of the server's processes answers than before: a pool's, that nobody asked to listen.
 
     Units:  seconds.
     Raises: DatabaseUnavailable.
     """
     probed_at = time.monotonic()
+    answered_by: int | None = None
     while True:
         with translated():
             # A statement of the caller's may have brought some already.
             if conn.notifies or is_readable(conn, wait):
                 conn.poll()
             elif time.monotonic() - probed_at >= probe:
-                rows(conn, "ping")
+                before, answered_by = answered_by, server_process(conn)
+                if before not in (None, answered_by):
+                    return
                 probed_at = time.monotonic()
             heard = [knock for note in conn.notifies if (knock := _knock(note))]
             conn.notifies.clear()

@@ -3,6 +3,7 @@ can pass its own transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -37,11 +38,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list, newest first; `after` is the (created_at, id) of the last one already seen."""
+    """Which jobs to list, newest first; `after` is the (created_at, id) of the last one already seen.
+
+    Shape: queues are those that the caller may see; None: every one.
+    """
 
     status: JobStatus | None = None
     kind: str | None = None
     queue: str | None = None
+    queues: Sequence[str] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     after: tuple[datetime, UUID] | None = None
@@ -86,6 +91,7 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> list[Job]:
         status=wanted.status,
         kind=wanted.kind,
         queue=wanted.queue,
+        queues=None if wanted.queues is None else list(wanted.queues),
         created_after=wanted.created_after,
         created_before=wanted.created_before,
         after_at=after_at,
@@ -96,13 +102,13 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> list[Job]:
     return [job_of(row) for row in found]
 
 
-def cancel(conn: Connection, job_id: UUID) -> bool:
-    """Cancel the job: True when it is cancelled, False when it runs and was asked to stop.
+def cancel(conn: Connection, job_id: UUID, *, actor: str | None = None) -> bool:
+    """Cancel the job: True when it is cancelled, False when it runs and was asked to stop. It is noted who did it.
 
     Raises: JobNotFound; InvalidTransition when it had ended.
     """
     while True:
-        done = with_history(conn, lambda: _cancel_live(conn, job_id))
+        done = with_history(conn, lambda: _cancel_live(conn, job_id, actor))
         if done is not None:
             return done
         # The job may have ended while its lock was waited for, and only a new snapshot sees where it went.
@@ -111,21 +117,24 @@ def cancel(conn: Connection, job_id: UUID) -> bool:
             raise InvalidTransition(job_id, job.status, "cancel")
 
 
-def _cancel_live(conn: Connection, job_id: UUID) -> bool | None:
+def _cancel_live(conn: Connection, job_id: UUID, actor: str | None) -> bool | None:
     with transaction(conn):
         live = rows(conn, "lock_job", id=job_id)
         if not live:
             return None
         if live[0]["status"] == JobStatus.RUNNING:
-            rows(conn, "cancel_running", id=job_id)
+            rows(conn, "cancel_running", id=job_id, actor=actor)
             return False
-        rows(conn, "cancel_waiting", id=job_id)
+        rows(conn, "cancel_waiting", id=job_id, actor=actor)
         return True
 
 
-def retry(conn: Connection, job_id: UUID) -> Job:
-    """Queue a failed or cancelled job again, with a full budget. Raises: JobNotFound, InvalidTransition."""
-    back = rows(conn, "retry", id=job_id)
+def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> Job:
+    """Queue a failed or cancelled job again, with a full budget; it is noted who did it.
+
+    Raises: JobNotFound, InvalidTransition.
+    """
+    back = rows(conn, "retry", id=job_id, actor=actor)
     if back:
         return job_of(back[0])
     raise InvalidTransition(job_id, get(conn, job_id).status, "retry")

@@ -26,6 +26,9 @@ ROLLBACK;
 -- name: ping
 SELECT 1;
 
+-- name: server_process
+SELECT pg_backend_pid() AS pid;
+
 
 -- Enqueue -------------------------------------------------------------------------------------------------------
 
@@ -40,7 +43,7 @@ RETURNING id, run_at, created_at;
 -- is just taking is waited for.
 WITH taken AS (
     INSERT INTO haulier.idempotency (key, fingerprint, job_id)
-    VALUES (%(key)s, %(fingerprint)s, haulier.uuidv7())
+    VALUES (%(scoped_key)s, %(fingerprint)s, haulier.uuidv7())
     ON CONFLICT (key) DO NOTHING
     RETURNING job_id
 )
@@ -90,14 +93,54 @@ FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);
 
 -- name: list_jobs
+-- The waiting, the running and the finished each by an index of their own; a page is the newest of all three.
 SELECT *
-FROM haulier.jobs
-WHERE (%(status)s::text IS NULL OR status = %(status)s)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-    AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
-    AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-    AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+FROM (
+    (
+        SELECT *
+        FROM haulier.jobs
+        WHERE status IN ('queued', 'retrying')
+            AND (%(status)s::text IS NULL OR status = %(status)s)
+            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+        ORDER BY created_at DESC, id DESC
+        LIMIT %(limit)s + %(offset)s::bigint
+    )
+    UNION ALL
+    (
+        SELECT *
+        FROM haulier.jobs
+        WHERE status = 'running'
+            AND (%(status)s::text IS NULL OR status = %(status)s)
+            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+        ORDER BY created_at DESC, id DESC
+        LIMIT %(limit)s + %(offset)s::bigint
+    )
+    UNION ALL
+    (
+        SELECT *
+        FROM haulier.jobs
+        WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+            AND (%(status)s::text IS NULL OR status = %(status)s)
+            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+        ORDER BY created_at DESC, id DESC
+        LIMIT %(limit)s + %(offset)s::bigint
+    )
+) AS newest
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
@@ -126,22 +169,24 @@ WHERE suspect = %(suspect)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(que
 ORDER BY priority DESC, first_run_at;
 
 -- name: claim_by_index
--- Goes before a claim in the same message. Where the statistics are old the planner would rather sort everything that
+-- Goes before a claim in the same message. The level is stated as in `begin`: in another, what somebody else has just
+-- claimed is not skipped but an error. Where the statistics are old the planner would rather sort everything that
 -- waits; and a clock in UTC is read four times as fast.
-SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL timezone = 'UTC';
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL timezone = 'UTC';
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;
 
 -- name: claim
 -- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its
 -- index and from its mark on, so that neither jobs that are not due nor the dead rows of those before are walked.
 -- Jobs on their last attempt are taken only for threads that are free: they start at once, or somebody else's crash
--- would be their end. The first row tells what a settle in the same message did.
+-- would be their end. The first row tells the time, and (as its kind) what a settle in the same message did.
+-- A row that is locked stays where it is, so that it is found again by its place: `ctid`.
 WITH locked AS MATERIALIZED (
-    SELECT head.id, head.is_last
+    SELECT head.place, head.is_last
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[])
         AS lane (queue, priority, mark, mark_id)
     CROSS JOIN LATERAL (
-        SELECT id, attempts + 1 >= max_attempts AS is_last
+        SELECT ctid AS place, attempts + 1 >= max_attempts AS is_last
         FROM haulier.job
         WHERE status IN ('queued', 'retrying')
             AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority
@@ -154,7 +199,7 @@ WITH locked AS MATERIALIZED (
     WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s)
     LIMIT %(limit)s
 ), best AS (
-    SELECT id, is_last, row_number() OVER () AS place,
+    SELECT place, is_last, row_number() OVER () AS number,
         count(*) FILTER (WHERE is_last) OVER (ROWS UNBOUNDED PRECEDING) AS lasts
     FROM locked
 ), claimed AS (
@@ -167,16 +212,17 @@ WITH locked AS MATERIALIZED (
         started_at = now(),
         updated_at = now()
     FROM best
-    WHERE job.id = best.id AND (NOT best.is_last OR best.lasts <= %(free)s)
-    RETURNING job.*, best.place
+    WHERE job.ctid = best.place AND (NOT best.is_last OR best.lasts <= %(free)s)
+    RETURNING best.number, id, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload,
+        idempotency_key, last_error, created_at, attempt, crashes, snoozes, backoff, errors
 )
-SELECT current_setting('haulier.settled', true) AS settled, NULL AS place, NULL AS id, NULL AS kind, NULL AS queue,
-    NULL AS priority, NULL AS run_at, NULL AS attempts, NULL AS max_attempts, NULL AS timeout_seconds, NULL AS payload,
-    NULL AS idempotency_key, NULL AS last_error, NULL AS created_at, NULL AS started_at, NULL AS attempt,
-    NULL AS crashes, NULL AS snoozes, NULL AS backoff, NULL AS errors
+SELECT NULL::bigint AS number, NULL::uuid AS id, current_setting('haulier.settled', true) AS kind, NULL AS queue,
+    NULL::smallint AS priority, now() AS run_at, NULL::integer AS attempts, NULL::integer AS max_attempts,
+    NULL::integer AS timeout_seconds, NULL::jsonb AS payload, NULL AS idempotency_key, NULL AS last_error,
+    NULL::timestamptz AS created_at, NULL::integer AS attempt, NULL::integer AS crashes, NULL::integer AS snoozes,
+    NULL::double precision AS backoff, NULL::jsonb AS errors
 UNION ALL
-SELECT NULL, place, id, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload,
-    idempotency_key, last_error, created_at, started_at, attempt, crashes, snoozes, backoff, errors
+SELECT *
 FROM claimed;
 
 
@@ -196,8 +242,9 @@ FOR UPDATE OF job;
 -- name: settle
 -- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. A requested
 -- cancel wins over every outcome. `alone` tells of a crash that no other job can be blamed for.
--- A row that somebody else has locked is left out, not waited for. What became of each is kept for a later statement
--- of the message: a letter for each outcome, in the order given (of its new status, or - for one left out).
+-- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. What became
+-- of each is kept for a later statement of the message: a letter for each outcome, in the order given (of its new
+-- status, or - for one left out). `version` is the place of the locked row, where it is found again without an index.
 WITH outcome AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -205,7 +252,7 @@ WITH outcome AS MATERIALIZED (
         %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
     ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
 ), held AS MATERIALIZED (
-    SELECT job.id, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, job.errors,
+    SELECT job.ctid AS version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, job.errors,
         job.attempts AS charged,
         CASE
             WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
@@ -237,10 +284,9 @@ WITH outcome AS MATERIALIZED (
     JOIN haulier.job
         ON job.id = outcome.id AND job.attempt = outcome.attempt AND job.claim = outcome.claim
     WHERE job.status = 'running'
-    ORDER BY job.id
     FOR UPDATE OF job SKIP LOCKED
 ), noted AS (
-    SELECT id, verb, result, delay, backoff, error, attempts, status,
+    SELECT version, place, verb, result, delay, backoff, error, attempts, status,
         CASE WHEN error IS NULL THEN errors
             ELSE
                 CASE WHEN jsonb_array_length(errors) >= %(kept_errors)s THEN errors - 0 ELSE errors END
@@ -253,9 +299,9 @@ WITH outcome AS MATERIALIZED (
 ), gone AS (
     DELETE FROM haulier.job
     USING noted
-    WHERE job.id = noted.id AND noted.status IN ('succeeded', 'failed_permanent', 'cancelled')
-    RETURNING job.*, noted.status AS final_status, noted.attempts AS final_attempts, noted.result, noted.error,
-        noted.errors AS final_errors, noted.verb
+    WHERE job.ctid = noted.version AND noted.status IN ('succeeded', 'failed_permanent', 'cancelled')
+    RETURNING job.*, noted.place, noted.status AS final_status, noted.attempts AS final_attempts, noted.result,
+        noted.error, noted.errors AS final_errors, noted.verb
 ), finished AS (
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
@@ -281,12 +327,17 @@ WITH outcome AS MATERIALIZED (
         errors = noted.errors,
         updated_at = now()
     FROM noted
-    WHERE job.id = noted.id AND noted.status IN ('queued', 'retrying')
+    WHERE job.ctid = noted.version AND noted.status IN ('queued', 'retrying')
+    RETURNING noted.place, noted.status
+), done AS (
+    SELECT place, final_status AS status FROM gone
+    UNION ALL
+    SELECT place, status FROM kept
 )
-SELECT set_config('haulier.settled', coalesce(string_agg(coalesce(left(held.status, 1), '-'), '' ORDER BY place), ''), false)
+SELECT set_config('haulier.settled', coalesce(string_agg(coalesce(left(done.status, 1), '-'), '' ORDER BY place), ''), false)
     AS settled
 FROM outcome
-LEFT JOIN held USING (place);
+LEFT JOIN done USING (place);
 
 -- name: settled
 -- What the settle before it in the same message did.
@@ -312,6 +363,9 @@ WITH gone AS (
     DELETE FROM haulier.job
     WHERE id = %(id)s AND status IN ('queued', 'retrying')
     RETURNING *
+), noted AS (
+    INSERT INTO haulier.audit (actor, action, job_id)
+    SELECT %(actor)s, 'cancel', id FROM gone
 )
 INSERT INTO haulier.finished_job (
     id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
@@ -325,11 +379,18 @@ RETURNING id;
 
 -- name: cancel_running
 -- Raise the flag, and knock at the worker that runs the job; it looks for flags on its own as well.
-UPDATE haulier.job
-SET cancel_requested = true,
-    updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
-WHERE id = %(id)s AND status = 'running'
-RETURNING pg_notify('haulier_cancel', worker_id::text);
+WITH asked AS (
+    UPDATE haulier.job
+    SET cancel_requested = true,
+        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+    WHERE id = %(id)s AND status = 'running'
+    RETURNING id, worker_id
+), noted AS (
+    INSERT INTO haulier.audit (actor, action, job_id)
+    SELECT %(actor)s, 'cancel', id FROM asked
+)
+SELECT pg_notify('haulier_cancel', worker_id::text)
+FROM asked;
 
 
 -- Retry ---------------------------------------------------------------------------------------------------------
@@ -341,6 +402,9 @@ WITH back AS (
     DELETE FROM haulier.finished_job
     WHERE id = %(id)s AND status IN ('failed_permanent', 'cancelled')
     RETURNING *
+), noted AS (
+    INSERT INTO haulier.audit (actor, action, job_id)
+    SELECT %(actor)s, 'retry', id FROM back
 )
 INSERT INTO haulier.job (
     id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
@@ -419,6 +483,13 @@ FOR UPDATE OF job SKIP LOCKED;
 -- name: listen
 LISTEN haulier_job; LISTEN haulier_cancel;
 
+-- name: unlisten
+UNLISTEN haulier_job; UNLISTEN haulier_cancel;
+
+-- name: call_myself
+-- A knock that whoever listens for this worker has to hear. It looks for cancels then, and finds none.
+SELECT pg_notify('haulier_cancel', %(worker)s::text);
+
 -- name: fall_asleep
 -- From now on the trigger of an INSERT finds this worker. Its row is locked first, as whoever declares it dead does.
 INSERT INTO haulier.sleeper (worker_id, queues)
@@ -461,6 +532,94 @@ FROM (
 ) AS another;
 
 
+-- API keys ------------------------------------------------------------------------------------------------------
+
+-- name: create_key
+INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
+VALUES (%(key_id)s, %(name)s, %(hash)s, %(scopes)s::text[], %(queues)s::text[], %(rate_limit)s,
+    now() + %(lifetime)s::interval)
+RETURNING *;
+
+-- name: find_key
+-- A key that is good now, and for how long it stays so; the hash of the time before the last rotation while that is
+-- good too.
+SELECT id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, hash,
+    CASE WHEN previous_until > now() THEN previous_hash END AS previous_hash,
+    CASE WHEN previous_until > now() THEN previous_until END AS previous_until,
+    extract(epoch FROM least(expires_at, CASE WHEN previous_until > now() THEN previous_until END) - now())
+        ::double precision AS seconds
+FROM haulier.api_key
+WHERE id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
+
+-- name: any_key
+-- Also one that is revoked: to revoke the last key must not open the door.
+SELECT EXISTS (SELECT FROM haulier.api_key) AS found;
+
+-- name: list_keys
+SELECT id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, hash,
+    CASE WHEN previous_until > now() THEN previous_hash END AS previous_hash,
+    CASE WHEN previous_until > now() THEN previous_until END AS previous_until
+FROM haulier.api_key
+ORDER BY created_at, id;
+
+-- name: rotate_key
+-- Of three tokens the oldest goes: two are good at a time.
+UPDATE haulier.api_key
+SET previous_hash = hash,
+    previous_until = now() + %(overlap)s::interval,
+    hash = %(hash)s
+WHERE id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+RETURNING *;
+
+-- name: revoke_key
+UPDATE haulier.api_key
+SET revoked_at = now()
+WHERE id = %(key_id)s AND revoked_at IS NULL
+RETURNING *;
+
+-- name: touch_key
+-- Once a minute, whoever of the processes comes first.
+UPDATE haulier.api_key
+SET last_used_at = now()
+WHERE id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
+
+-- name: borrow_requests
+-- Take from what is left of a key's rate, up to what is asked for, and give back what was not used of the last loan.
+-- At most a second's worth is ever left. Who waited for another borrower has a now() from before its own fill.
+INSERT INTO haulier.rate_budget AS budget (key_id, tokens, granted)
+SELECT id, burst - least(%(asked)s, floor(burst)), least(%(asked)s, floor(burst))::integer
+FROM haulier.api_key
+CROSS JOIN (SELECT greatest(%(rate)s, 1) AS burst) AS full_budget
+WHERE id = %(key_id)s
+ON CONFLICT (key_id) DO UPDATE
+SET (tokens, granted, filled_at) = (
+    SELECT available - least(%(asked)s, floor(available)), least(%(asked)s, floor(available))::integer,
+        greatest(now(), budget.filled_at)
+    FROM (
+        SELECT least(
+            greatest(%(rate)s, 1),
+            budget.tokens + %(unused)s
+                + %(rate)s * greatest(0, extract(epoch FROM now() - budget.filled_at)::double precision)) AS available
+    ) AS left_over
+)
+RETURNING granted, greatest(0, (1 - tokens) / %(rate)s)::double precision AS wait;
+
+
+-- The record ----------------------------------------------------------------------------------------------------
+
+-- name: note_action
+-- What is done to keys; what is done to jobs is noted by the statement that does it.
+INSERT INTO haulier.audit (actor, action, key_id)
+VALUES (%(actor)s, %(action)s, %(key_id)s);
+
+-- name: list_audit
+SELECT id, at, actor, action, job_id, key_id
+FROM haulier.audit
+WHERE %(before)s::bigint IS NULL OR id < %(before)s
+ORDER BY id DESC
+LIMIT %(limit)s;
+
+
 -- Housekeeping --------------------------------------------------------------------------------------------------
 
 -- name: lock_migration
@@ -482,6 +641,12 @@ FROM pg_inherits
 JOIN pg_class AS child ON child.oid = inhrelid
 WHERE inhparent = 'haulier.finished_job'::regclass
 ORDER BY upper;
+
+-- name: act_as_owner
+-- Partitions belong to the role that migrates; a worker's own, if it has one, is a member of that (grants.sql).
+SELECT set_config('role', pg_get_userbyid(relowner), %(until_commit)s)
+FROM pg_class
+WHERE oid = 'haulier.finished_job'::regclass;
 
 -- name: partition_to_add
 -- The bounds of the next partition: from the first instant, today or later, that none holds, to the end of its day,
@@ -532,8 +697,12 @@ ORDER BY upper;
 -- So that a drop that was interrupted is finished later, and a partition that an operator detached is left alone.
 COMMENT ON TABLE haulier.{name} IS 'expired';
 
--- name: detach_partition
+-- name: detach_partition_in_session
 ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} CONCURRENTLY;
+
+-- name: detach_partition
+-- Waits for every reader of the history, and all others behind it.
+ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name};
 
 -- name: finish_detach
 ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} FINALIZE;
@@ -548,7 +717,7 @@ WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'r' AND NOT relispart
 DROP TABLE haulier.{name};
 
 -- name: session_lock_timeout
--- For DETACH CONCURRENTLY, which no transaction may hold; its connection is closed right after.
+-- For DETACH CONCURRENTLY, which no transaction may hold; its connection, which no pool has, is closed right after.
 SET lock_timeout = %(lock_milliseconds)s;
 
 -- name: history_days_ahead
@@ -580,6 +749,22 @@ DELETE FROM haulier.idempotency
 USING old
 WHERE idempotency.key = old.key
 RETURNING idempotency.key;
+
+
+-- name: purge_audit
+-- A bounded number, as of keys.
+WITH old AS (
+    SELECT id
+    FROM haulier.audit
+    WHERE at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.audit
+USING old
+WHERE audit.id = old.id
+RETURNING audit.id;
 
 
 -- Scratch databases ----------------------------------------------------------------------------------------------

@@ -25,10 +25,20 @@ class Ended(NamedTuple):
     outcome: Outcome
 
 
-class Turn(Enum):
-    """What a thread is to do when it is not to run a job."""
+class Place(NamedTuple):
+    """The right to call the database for all, which must be given back, and what there is to call for.
 
-    EXCHANGE = "exchange"  # it has the place, and must give it back
+    Shape: at most `limit` jobs are to be claimed, and `free` threads, the caller's among them, would start one at once.
+    """
+
+    ended: list[Ended]
+    limit: int
+    free: int
+
+
+class Turn(Enum):
+    """What a thread is to do when there is nothing for it."""
+
     LEAVE = "leave"
 
 
@@ -52,13 +62,15 @@ class Buffer:
         # Somebody has the place.
         self._is_taken = False
         self._refill_at = 0
+        # A claim locks all that it asks for and leaves the surplus: of last attempts it takes those that start at once.
+        self._only_lasts = False
         self._taken_at = self._ended_at = time.monotonic()
         # There is something that may come to wait too long.
         self.stirred = threading.Event()
 
     # For runners
 
-    def next(self, ended: Ended | None = None, *, seconds: float = 0.0) -> Running | Turn:
+    def next(self, ended: Ended | None = None, *, seconds: float = 0.0) -> Running | Place | Turn:
         """Hand in what the caller has just run, and return its next job, or what else it is to do.
 
         Units: seconds is how long the run took.
@@ -66,14 +78,15 @@ class Buffer:
         with self._changed:
             if ended is not None:
                 self._running -= 1
-                self._pace.ran(ended.running.job.kind, seconds)
+                if ended.running.began_at is not None:
+                    self._pace.ran(ended.running.job.kind, seconds)
                 self._hand_in(ended)
             while True:
                 if not self._is_taken and self._is_due():
                     self._is_taken = True
                     if self._ready:
                         self._changed.notify()
-                    return Turn.EXCHANGE
+                    return self._place()
                 if self._ready:
                     return self._start()
                 if self._stopping.is_set() and (not self._ended or self._closing.is_set()):
@@ -118,22 +131,32 @@ class Buffer:
 
     # For whoever has the place
 
-    def done(self) -> None:
-        """Give the place back."""
+    def place(self) -> Place:
+        """Return what there is to call for now."""
+        with self._changed:
+            return self._place()
+
+    def _place(self) -> Place:
+        batch, self._ended = self._ended[:MOST_AT_ONCE], self._ended[MOST_AT_ONCE:]
+        room = self._idle + 1 - len(self._ready)
+        # A last attempt goes before those that wait here: the caller, who is free right after, starts it.
+        free = max(1, room)
+        return Place(batch, min(MOST_AT_ONCE, free if self._only_lasts else max(0, room + self._pace.ahead())), free)
+
+    def done(self, *, leaving: bool = False) -> None:
+        """Give the place back; a caller who does not come for a job right after says so, and another is woken."""
         with self._changed:
             self._is_taken = False
-            self._changed.notify()
-
-    def collect(self) -> list[Ended]:
-        """Take what is to be settled, as much as goes into one batch."""
-        with self._changed:
-            batch, self._ended = self._ended[:MOST_AT_ONCE], self._ended[MOST_AT_ONCE:]
-            return batch
+            if leaving:
+                self._changed.notify()
 
     def put_back(self, batch: Sequence[Ended]) -> None:
         """Return what could not be settled, to be tried again."""
         with self._changed:
             self._ended[:0] = batch
+            if batch:
+                # The clerk may have seen none while the caller had it.
+                self.stirred.set()
 
     def doubt(self, batch: Sequence[Ended]) -> None:
         """Leave to the clerk what did not settle with the others."""
@@ -141,18 +164,15 @@ class Buffer:
             self._doubtful.extend(batch)
             self.stirred.set()
 
-    def room(self) -> tuple[int, int]:
-        """Return how many jobs to claim, and how many threads, the caller's among them, would start one at once."""
-        with self._changed:
-            free = max(0, self._idle + 1 - len(self._ready))
-            return min(MOST_AT_ONCE, max(free, self._idle + 1 + self._pace.ahead() - len(self._ready))), free
-
     def fill(self, claimed: Sequence[Running], *, free: int, is_short: bool) -> int:
         """Take up what was claimed; return how many of it, from the end, are given back because they would wait."""
         with self._changed:
-            kept = self._pace.fitting([running.job for running in claimed], free=free)
+            fitting = self._pace.fitting([running.job for running in claimed], free=free)
+            # Nothing is started any more, and one by one they would go back in as many calls.
+            kept = 0 if self._stopping.is_set() else fitting
+            self._only_lasts = bool(claimed) and all(running.job.is_last_attempt for running in claimed)
             # Where no more was to be had, what is here is run first.
-            self._refill_at = 0 if is_short else self._pace.ahead() // 2
+            self._refill_at = 0 if is_short or self._only_lasts else self._pace.ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
             self._ready.extend(running for running in claimed[:kept] if not running.job.is_last_attempt)
@@ -161,7 +181,9 @@ class Buffer:
             self._give_back(claimed[kept:])
             if self._ready:
                 self.stirred.set()
-                self._changed.notify()
+                # Quick jobs are left to the caller, who comes for one right after.
+                if not self._pace.is_quick(self._ready[0].job.kind):
+                    self._changed.notify()
             return len(claimed) - kept
 
     def _give_back(self, unstarted: Sequence[Running]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, Locked
 from app.worker.exchange import exchange, settle_alone
 from app.worker.pace import WINDOW_SECONDS
 from app.worker.station import Station
@@ -43,11 +43,13 @@ class Clerk(threading.Thread):
     def _tidy(self) -> None:
         station = self._station
         try:
-            self._settle_doubtful()
             if station.buffer.stands_still(STANDSTILL_SECONDS) and station.buffer.take_place():
                 self._exchange(giving_back=True)
             elif station.buffer.is_overdue() and station.buffer.take_place():
                 self._exchange(giving_back=False)
+            self._settle_doubtful()
+        except Locked:
+            log.debug("somebody has locked the row of an outcome, which is tried again", exc_info=True)
         except DatabaseUnavailable as error:
             station.outage.failed(error)
             station.closing.wait(AWAY_PAUSE_SECONDS)
@@ -60,10 +62,10 @@ class Clerk(threading.Thread):
         try:
             if giving_back:
                 station.lanes.given_back([running.job for running in station.buffer.empty()])
-            if exchange(station, claiming=False) is None:
+            if exchange(station, station.buffer.place(), claiming=False) is None:
                 station.closing.wait(AWAY_PAUSE_SECONDS)
         finally:
-            station.buffer.done()
+            station.buffer.done(leaving=True)
 
     def _settle_doubtful(self) -> None:
         batch = self._station.buffer.collect_doubtful()
@@ -71,6 +73,10 @@ class Clerk(threading.Thread):
             while batch:
                 settle_alone(self._station, batch[0])
                 batch.pop(0)
+        except Locked:
+            # That may last for long: next time the others come first.
+            batch.append(batch.pop(0))
+            raise
         finally:
             if batch:
                 self._station.buffer.doubt(batch)

@@ -6,29 +6,30 @@ import logging
 from collections.abc import Sequence
 from uuid import uuid4
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, Locked
 from app.domain.job import Job, JobStatus
 from app.domain.outcome import Outcome
 from app.kinds import JobContext
 from app.queue import consume
+from app.queue.connection import translated
 from app.queue.consume import Settlement, Wish
 from app.worker import metrics
-from app.worker.buffer import Ended
+from app.worker.buffer import Ended, Place
 from app.worker.execute import job_fields
 from app.worker.holdings import Running
 from app.worker.report import report
 from app.worker.station import Station
 
+# For the row of one outcome, while the others wait. A cancel holds it for a millisecond or two.
+ROW_SECONDS = 0.2
+
 log = logging.getLogger(__name__)
 
 
-def exchange(station: Station, *, claiming: bool) -> int | None:
-    """Settle and claim in one round trip; return how many jobs were claimed, or None when the database is away.
-
-    Only for whoever has the buffer's place.
-    """
-    ended = station.buffer.collect()
-    wish = _wish(station) if claiming else None
+def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
+    """Settle and claim in one round trip; return how many jobs were claimed, or None when the database is away."""
+    ended = place.ended
+    wish = _wish(station, place) if claiming else None
     if not ended and wish is None:
         return 0
     claimed: list[Running] = []
@@ -59,13 +60,12 @@ def exchange(station: Station, *, claiming: bool) -> int | None:
     return len(claimed)
 
 
-def _wish(station: Station) -> Wish | None:
+def _wish(station: Station, place: Place) -> Wish | None:
     worker_id = station.lease.worker_id
     marks = station.lanes.marks()
-    limit, free = station.buffer.room()
-    if worker_id is None or station.stopping.is_set() or not marks or not limit:
+    if worker_id is None or station.stopping.is_set() or not marks or not place.limit:
         return None
-    return Wish(worker_id, uuid4(), marks, limit, free)
+    return Wish(worker_id, uuid4(), marks, place.limit, place.free)
 
 
 def _settlements(ended: Sequence[Ended]) -> list[Settlement]:
@@ -111,7 +111,7 @@ def _take_up(station: Station, wish: Wish, claimed: Sequence[Running]) -> None:
     surplus = station.buffer.fill(claimed, free=wish.free, is_short=is_short)
     if surplus:
         station.lanes.given_back([running.job for running in claimed[-surplus:]])
-        exchange(station, claiming=False)
+        exchange(station, station.buffer.place(), claiming=False)
 
 
 def claim_suspect(station: Station) -> Running | None:
@@ -134,11 +134,16 @@ def claim_suspect(station: Station) -> Running | None:
 
 
 def settle_alone(station: Station, ended: Ended) -> None:
-    """Settle one run by itself, waiting for its row if need be. Raises: DatabaseUnavailable."""
+    """Settle one run by itself, waiting a little for its row if need be. Raises: Locked; DatabaseUnavailable."""
     running, outcome = ended.running, ended.outcome
     with station.database.connection() as conn:
         try:
-            status = consume.settle(conn, [Settlement(running.fence, outcome)]).get(running.job.id)
+            settlement = Settlement(running.fence, outcome)
+            # Here, so that an outage is not taken for an outcome that cannot be stored.
+            with translated():
+                status = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS).get(running.job.id)
+        except Locked:
+            raise
         except DatabaseUnavailable:
             running.is_unsure = True
             raise

@@ -11,7 +11,7 @@ from functools import partial
 from app.domain.job import Job, Json
 from app.domain.outcome import Outcome
 from app.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
-from app.logs import bind_to, unbind
+from app.logs import bind_to, redacted, unbind
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
@@ -115,9 +115,9 @@ def _delay(seconds: float) -> float:
 
 
 def describe(error: BaseException) -> str:
-    """Return the error's own message; its class name where it has none or cannot say it."""
+    """Return the error's own message, passwords masked; its class name where it has none or cannot say it."""
     try:
-        return str(error) or type(error).__name__
+        return redacted(str(error)) or type(error).__name__
     # The message is code of the handler's, and may raise itself, whatever it likes.
     except BaseException:
         return type(error).__name__

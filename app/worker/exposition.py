@@ -1,8 +1,13 @@
-"""Where Prometheus asks, and what it is told: the counts of one process, or those of several together."""
+"""Where Prometheus asks, and what it is told: the counts of one process, or those of several together.
+
+At /health the same numbers are boiled down to whether jobs are taken, and by what they are noticed.
+"""
 
 from __future__ import annotations
 
 import errno
+import hmac
+import json
 import logging
 import shutil
 import socket
@@ -20,6 +25,8 @@ from prometheus_client.registry import Collector
 
 from app.config import Config, keep_metrics_in
 
+# By so many of its polls a worker may be late before it counts as ill; or by a lease, where that is longer.
+POLLS_MISSED = 3
 # Nobody keeps a thread of ours waiting for longer.
 SCRAPE_SECONDS = 10.0
 TRIES, TRY_SECONDS = 20, 0.01
@@ -30,8 +37,9 @@ log = logging.getLogger(__name__)
 class Exposition:
     """The port for scrapers. Processes forked later share it: the kernel gives each scrape to one that is awake."""
 
-    def __init__(self, door: socket.socket, counts: SharedCounts | None) -> None:
+    def __init__(self, door: socket.socket, counts: SharedCounts | None, config: Config) -> None:
         self._door = door
+        self._config = config
         self.counts = counts
 
     @classmethod
@@ -53,7 +61,7 @@ class Exposition:
             reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
             log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
             return None
-        return cls(door, SharedCounts() if shared else None)
+        return cls(door, SharedCounts() if shared else None, config)
 
     def serve(self) -> Callable[[], None]:
         """Serve the metrics from a thread of this process, and return what stops that."""
@@ -61,7 +69,8 @@ class Exposition:
         if self.counts is not None:
             registry = CollectorRegistry()
             registry.register(self.counts)
-        server = _Server(self._door, MetricsHandler.factory(registry))
+        page = type("Page", (_Page,), {"registry": registry, "config": self._config})
+        server = _Server(self._door, page)
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
 
@@ -114,6 +123,57 @@ class SharedCounts(Collector):
     def remove(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def health(registry: Collector, config: Config) -> dict[str, str]:
+    """Return whether this worker takes jobs, and by what it notices them; of several processes the worst tells.
+
+    Shape: status is ok or unavailable; wake_ups is listening, polling or off; unless it is off, through names the
+           setting whose address the worker listens at, or tries to.
+    """
+    found = {sample.name: sample.value for family in registry.collect() for sample in family.samples}
+    most = max(config.lease_seconds, POLLS_MISSED * config.poll_seconds)
+    ages = [found.get(f"worker_{name}_age_seconds") for name in ("beat", "poll")]
+    is_ok = all(age is not None and age <= most for age in ages)
+    status = "ok" if is_ok else "unavailable"
+    if config.wake_ups == "off":
+        return {"status": status, "wake_ups": "off"}
+    how = "polling" if found.get("worker_polling") else "listening"
+    return {"status": status, "wake_ups": how, "through": config.direct_setting}
+
+
+class _Page(MetricsHandler):
+    """The metrics, and the health."""
+
+    config: Config
+
+    def do_GET(self) -> None:
+        """Answer a scraper, or whoever asks for the health."""
+        if self.path.partition("?")[0] != "/health":
+            if self._may_scrape():
+                super().do_GET()
+            else:
+                self._refuse()
+            return
+        found = health(self.registry, self.config)
+        body = json.dumps(found).encode()
+        self.send_response(200 if found["status"] == "ok" else 503)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _may_scrape(self) -> bool:
+        token = self.config.metrics_token
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        is_right = scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), (token or "").encode())
+        return token is None or is_right
+
+    def _refuse(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Bearer realm="haulier"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
 
 class _Server(ThreadingHTTPServer):

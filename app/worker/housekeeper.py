@@ -8,7 +8,7 @@ import time
 
 from app.domain.errors import DatabaseUnavailable
 from app.queue.history import drop_expired, ensure_partitions
-from app.queue.housekeeping import purge_keys
+from app.queue.housekeeping import purge_audit, purge_keys
 from app.worker.station import Station
 
 PERIOD_SECONDS = 3600.0
@@ -50,9 +50,20 @@ class Housekeeper(threading.Thread):
             with station.database.connection() as conn:
                 made = ensure_partitions(conn, retention_days=config.retention_days)
                 forgotten = purge_keys(conn, idempotency_days=config.idempotency_days)
+                purge_audit(conn, retention_days=config.retention_days)
         finally:
             station.database.close()
-        dropped = drop_expired(config.database_url, retention_days=config.retention_days)
+        dropped = self._drop_expired()
         self.tidied_at = time.monotonic()
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
+
+    def _drop_expired(self) -> list[str]:
+        config = self._station.config
+        try:
+            return drop_expired(config.direct_url, retention_days=config.retention_days)
+        except DatabaseUnavailable:
+            if config.direct_url == config.database_url:
+                raise
+            # Through the pool it waits for less, and so is done less often, but it is done.
+            return drop_expired(config.database_url, retention_days=config.retention_days)

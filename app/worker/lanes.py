@@ -52,10 +52,11 @@ class Lanes:
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
         self.is_short = False
-        found = {(lane.queue, lane.priority): Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes}
         # A lane that is empty just now keeps its mark: its next job is then found without a scan.
-        kept = {} if len(self._marks) > MOST_LANES else self._marks
-        self._marks = {**kept, **found}
+        self._marks = {**self._marks, **_heads(lanes)}
+        if len(self._marks) > MOST_LANES:
+            # Not all are read, and those that have nothing to give must not hide others.
+            self._marks = _heads(lane for lane in lanes if lane.seconds <= 0)
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
 
@@ -83,3 +84,7 @@ class Lanes:
     def seconds_until_due(self) -> float | None:
         """Return how long until a job that the last scan saw is due (negative: it is); None when none waited."""
         return None if self._next_due is None else self._next_due - self._clock()
+
+
+def _heads(lanes: Iterable[Lane]) -> dict[tuple[str, int], Mark]:
+    return {(lane.queue, lane.priority): Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes}

@@ -49,6 +49,16 @@ STUCK = Gauge(
     "worker_stuck_threads", "Threads whose job went on past its timeout and grace", multiprocess_mode="livesum"
 )
 BEAT_AGE = Gauge("worker_beat_age_seconds", "Time since the last heartbeat that succeeded", multiprocess_mode="livemax")
+POLLING = Gauge(
+    "worker_polling",
+    "0 while notifications wake this worker; 1 while it finds work by looking alone",
+    multiprocess_mode="livemax",
+)
+THROUGH_DIRECT_URL = Gauge(
+    "worker_through_direct_url",
+    "1 where it is DATABASE_DIRECT_URL by way of which this worker is woken, or tries to be; 0 where it is not",
+    multiprocess_mode="livemax",
+)
 LISTEN_AGE = Gauge(
     "worker_listen_age_seconds",
     "Time since the listener last went round with a good connection",

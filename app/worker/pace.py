@@ -9,8 +9,10 @@ from app.domain.job import Job
 
 # As much work is claimed ahead, and as long may an outcome wait to be settled. Units: seconds.
 WINDOW_SECONDS = 0.05
-# More brings no more: at 500 a round trip costs 3 % of the batch.
-MOST_AT_ONCE = 500
+# More brings no more: at 1,000 a round trip costs 3 % of the batch.
+MOST_AT_ONCE = 1000
+# Two claims: with one of them to start while the next is made, a process that runs no-op jobs never waits.
+MOST_AHEAD = 2 * MOST_AT_ONCE
 # Shorter jobs are left to the thread that runs already: waking another costs as much.
 QUICK_SECONDS = 0.001
 # What a kind that has never run here is taken for: too slow to be claimed ahead.
@@ -27,6 +29,8 @@ class Pace:
         self._threads = threads
         self._of_kind: dict[str, float] = {}
         self._of_all = math.log(UNKNOWN_SECONDS)
+        # How much of a claim was kept lately. Of quick and slow jobs mixed, the mean takes no notice of the slow ones.
+        self._fits = MOST_AHEAD
 
     def ran(self, kind: str, seconds: float) -> None:
         """Note a run that has ended."""
@@ -46,7 +50,7 @@ class Pace:
         """Return how many jobs to hold beside those that run: what the threads do within the window, none if slow."""
         if self._of_all > math.log(WINDOW_SECONDS):
             return 0
-        return min(MOST_AT_ONCE, int(self._threads * WINDOW_SECONDS / math.exp(self._of_all)))
+        return min(self._fits, int(self._threads * WINDOW_SECONDS / math.exp(self._of_all)))
 
     def fitting(self, jobs: Sequence[Job], *, free: int) -> int:
         """Return how many of these, in their order, to keep: those for free threads, and as many as start in time.
@@ -62,6 +66,8 @@ class Pace:
                 # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
                 if kept == len(jobs) and ahead > 2 * WINDOW_SECONDS:
                     kept = place
+        # By halves, so that one slow job among thousands is not taken for the rule.
+        self._fits = max(1, kept, self._fits // 2) if kept < len(jobs) else min(MOST_AHEAD, 2 * self._fits)
         if jobs:
             logs = {kind: math.log(seconds) for kind, seconds in of_kind.items()}
             new = sum(logs[job.kind] for job in jobs) / len(jobs)

@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from types import FrameType
 from app.config import Config
 from app.domain.errors import DatabaseUnavailable
 from app.kinds import Kind, StopReason, warn_missing
+from app.queue.connection import parse
 from app.queue.migrate import check_schema
 from app.worker import metrics
 from app.worker.buffer import Ended
@@ -27,6 +29,9 @@ from app.worker.pulse import Pulse
 from app.worker.runner import Runner
 from app.worker.station import Station
 
+# A thread that runs quick jobs is asked so often to let another go on; at Python's own 5 ms the one that claims for all
+# waits longer for its turn than for the database.
+SWITCH_SECONDS = 0.001
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TICK_SECONDS = 0.1
 # Of the time to stop, this much at most is left to handlers that were asked to.
@@ -83,12 +88,17 @@ class Worker:
     def run(self) -> int:
         """Work until told to stop, and return the exit code: 0, or 1 when the process must be replaced.
 
-        Raises: SchemaMismatch.
+        Raises: SchemaMismatch; ConfigError.
         """
         self._signals.install()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        parse(self._config.database_url)
+        parse(self._config.direct_url, "DATABASE_DIRECT_URL")
         if not self._wait_for_database():
             return 0
         self._say_what_it_takes()
+        # Nobody shall read of a worker that listens and has just beaten before it did either.
+        self._measure()
         if self._exposition is not None:
             self._stop_metrics = self._exposition.serve()
         for thread in (self._pulse, *self._others, *self._runners):
@@ -173,10 +183,15 @@ class Worker:
 
     def _measure(self) -> None:
         station = self._station
+        # What began is told here as well: an exchange may be as far off as the end of the run.
+        station.tally.flush()
         held = len(station.holdings)
         metrics.RUNNING.set(held)
         metrics.THREADS.set(len(self._runners) - self._stuck)
         metrics.BEAT_AGE.set(station.lease.beat_age)
+        metrics.POLLING.set(not station.slumber.is_woken)
+        config = self._config
+        metrics.THROUGH_DIRECT_URL.set(config.wake_ups == "on" and config.database_direct_url is not None)
         metrics.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
         metrics.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
         is_busy = station.buffer.running >= len(self._runners) or station.lookout.is_reserved

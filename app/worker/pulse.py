@@ -14,6 +14,7 @@ from app.domain.outcome import Outcome
 from app.kinds import StopReason
 from app.queue import consume
 from app.queue.connection import Connection
+from app.queue.listen import call_myself
 from app.worker import metrics
 from app.worker.lookout import FIRST_DRAIN_SECONDS
 from app.worker.station import Station
@@ -76,6 +77,7 @@ class Pulse(threading.Thread):
         # Right before a sweep as well: the beat tells whether the database's clock jumped, or this machine slept.
         elif to_sweep or station.lease.beat_age >= station.config.beat_seconds:
             self._beat(conn)
+        self._call(conn)
         if wanted or len(station.holdings) or now - self._asked_at >= station.config.beat_seconds:
             self._asked_at = now
             self._compare(conn)
@@ -101,6 +103,13 @@ class Pulse(threading.Thread):
         station.lookout.ring()
         log.info("registered as worker %s", worker_id)
 
+    def _call(self, conn: Connection) -> None:
+        """Let the listener hear whether it hears."""
+        worker_id, number = self._station.lease.registered_as, self._station.echo.wanted
+        if number is not None and worker_id is not None:
+            call_myself(conn, worker_id)
+            self._station.echo.called(number)
+
     def _beat(self, conn: Connection) -> None:
         station, began_at = self._station, time.monotonic()
         worker_id = station.lease.registered_as
@@ -124,7 +133,7 @@ class Pulse(threading.Thread):
         # The connection was cut between a claim's commit and its reply: nobody here knows of these.
         strangers = station.holdings.strangers(rows)
         if strangers:
-            given_back = _give_back(conn, strangers)
+            given_back = self._give_back(conn, strangers)
             metrics.STRANGERS.inc(len(given_back))
             station.lookout.ring()
             for job_id in given_back:
@@ -164,16 +173,23 @@ class Pulse(threading.Thread):
         while worker_id is not None:
             try:
                 with station.database.connection() as conn:
-                    for job_id in _give_back(conn, [row.fence for row in consume.held(conn, worker_id)]):
+                    for job_id in self._give_back(conn, [row.fence for row in consume.held(conn, worker_id)]):
                         log.warning("released unfinished", extra={"job_id": str(job_id)})
-                    consume.deregister(conn, worker_id)
+                    if not consume.held(conn, worker_id):
+                        consume.deregister(conn, worker_id)
+                        return
             except DatabaseUnavailable as error:
                 station.outage.failed(error)
-                self._pause.wait(LEAVE_PAUSE_SECONDS)
-            else:
-                return
+            self._pause.wait(LEAVE_PAUSE_SECONDS)
 
+    def _give_back(self, conn: Connection, fences: list[consume.Fence]) -> list[UUID]:
+        """Give the jobs back without blame, and return those that were still ours.
 
-def _give_back(conn: Connection, fences: list[consume.Fence]) -> list[UUID]:
-    """Give the jobs back without blame, and return those that were still ours."""
-    return list(consume.settle(conn, [consume.Settlement(fence, Outcome.release()) for fence in fences]))
+        One whose row somebody has locked is left for the next time: the beat, and the others, must not wait for it.
+        """
+        started = {running.fence for running in self._station.holdings.all() if running.began_at is not None}
+        settlements = [
+            consume.Settlement(fence, Outcome.release() if fence in started else Outcome.give_back())
+            for fence in fences
+        ]
+        return list(consume.settle(conn, settlements, lock_seconds=0))

@@ -9,7 +9,7 @@ import time
 from app.domain.errors import DatabaseUnavailable
 from app.domain.outcome import Outcome
 from app.queue import consume
-from app.worker.buffer import Ended, Turn
+from app.worker.buffer import Ended, Place, Turn
 from app.worker.exchange import claim_suspect, exchange
 from app.worker.execute import run_one
 from app.worker.holdings import Running
@@ -40,12 +40,12 @@ class Runner(threading.Thread):
         buffer = self._station.buffer
         try:
             task = buffer.next()
-            while task is not Turn.LEAVE:
+            while not isinstance(task, Turn):
                 if isinstance(task, Running):
                     ended = self.work(task)
                     task = buffer.next(ended, seconds=time.monotonic() - (task.began_at or 0.0))
                 else:
-                    self._exchange()
+                    self._exchange(task)
                     task = buffer.next()
         finally:
             self._station.database.close()
@@ -64,32 +64,35 @@ class Runner(threading.Thread):
         running.seconds = time.monotonic() - began_at
         return Ended(running, outcome)
 
-    def _exchange(self) -> None:
+    def _exchange(self, place: Place) -> None:
         """With the buffer's place: see to suspects, settle, claim, and wait for work where there is none."""
-        station = self._station
+        station, is_away = self._station, True
         try:
-            is_away = self._run_suspects() if station.suspects_due.is_set() else self._look()
+            is_away = self._run_suspects(place) if station.suspects_due.is_set() else self._look(place)
         finally:
-            station.buffer.done()
+            station.buffer.done(leaving=is_away)
         if is_away:
             # Without the place: another thread's connection may be good.
             station.closing.wait(AWAY_PAUSE_SECONDS)
             station.outage.wait_until_over(AWAY_PAUSE_SECONDS, station.config.worker_threads)
 
-    def _look(self) -> bool:
+    def _look(self, place: Place) -> bool:
         """Settle and claim; True when the database is away."""
         station = self._station
         station.lookout.heed()
         try:
             has_scanned = station.lanes.is_scan_due()
             if has_scanned:
+                # Nothing is held outside of the buffer in a call that may fail.
+                station.buffer.put_back(place.ended)
                 self._scan()
-            claimed = exchange(station, claiming=True)
+                place = station.buffer.place()
+            claimed = exchange(station, place, claiming=True)
             if claimed == 0 and not has_scanned and station.lanes.is_scan_due():
                 has_scanned = True
                 self._scan()
                 if station.lanes.has_due:
-                    claimed = exchange(station, claiming=True)
+                    claimed = exchange(station, station.buffer.place(), claiming=True)
             if claimed is None:
                 return True
             if claimed:
@@ -107,6 +110,9 @@ class Runner(threading.Thread):
         with station.database.connection() as conn:
             lanes = consume.lanes(conn, queues=station.config.worker_queues)
         station.lanes.scanned(lanes, began_at=began_at)
+        if not station.lanes.has_due:
+            # A claim may not even be tried: there is no lane yet.
+            station.lookout.answered()
 
     def _awake(self) -> None:
         with self._station.database.connection() as conn:
@@ -129,13 +135,14 @@ class Runner(threading.Thread):
             due, self._pause = self._pause, min(station.config.poll_seconds, 2 * self._pause)
         station.lookout.wait(longest if due is None else min(longest, due))
 
-    def _run_suspects(self) -> bool:
+    def _run_suspects(self, place: Place) -> bool:
         """Run the jobs that have crashed before, each with nothing else in the process; True when the database is away.
 
         The caller has the place, so that nobody claims meanwhile; the others finish what they run. Where that takes too
         long the place is given up for a while, and next time more patience is shown.
         """
         station = self._station
+        station.buffer.put_back(place.ended)
         station.suspects_due.clear()
         if not station.patience.is_ready():
             return False
@@ -158,7 +165,7 @@ class Runner(threading.Thread):
     def _wait_until_alone(self, seconds: float) -> bool:
         station, until = self._station, time.monotonic() + seconds
         while not station.stopping.is_set() and time.monotonic() < until:
-            if exchange(station, claiming=False) is None:
+            if exchange(station, station.buffer.place(), claiming=False) is None:
                 station.closing.wait(AWAY_PAUSE_SECONDS)
             elif station.holdings.wait_until_empty(ALONE_CHECK_SECONDS):
                 return True

@@ -63,6 +63,11 @@ class Slumber:
         with self._lock:
             self._hears = False
 
+    @property
+    def is_woken(self) -> bool:
+        """Tell whether notifications wake this process; otherwise it finds work by looking alone."""
+        return self._hears
+
     def knocked(self) -> None:
         """Note a knock for work, for whichever worker."""
         with self._lock:

@@ -9,6 +9,7 @@ from app.config import Config
 from app.kinds import Kind
 from app.queue.connection import Database
 from app.worker.buffer import Buffer
+from app.worker.echo import Echo
 from app.worker.holdings import Holdings
 from app.worker.lanes import Lanes
 from app.worker.lease import Lease
@@ -29,6 +30,7 @@ class Station:
     lease: Lease
     lookout: Lookout
     slumber: Slumber
+    echo: Echo
     buffer: Buffer
     tally: Tally
     lanes: Lanes = field(default_factory=Lanes)
@@ -53,6 +55,7 @@ class Station:
             lease=lease,
             lookout=lookout,
             slumber=Slumber(lease, poll_seconds=config.poll_seconds),
+            echo=Echo(),
             buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing),
             tally=tally(config.worker_metrics_port),
             stopping=stopping,

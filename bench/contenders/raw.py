@@ -28,12 +28,12 @@ REMEMBERED = {
     "verbs": ("array_agg('complete'::text)", "{}"),
     "nothing": ("array_agg(NULL::text)", "{}"),
     "alone": ("array_agg(true)", "{}"),
-    "mark": ("array_agg(run_at) FILTER (WHERE place = 1)", "{2000-01-01}"),
-    "mark_id": ("array_agg(id) FILTER (WHERE place = 1)", f"{{{uuid.UUID(int=0)}}}"),
+    "mark": ("array_agg(run_at) FILTER (WHERE number = 1)", "{2000-01-01}"),
+    "mark_id": ("array_agg(id) FILTER (WHERE number = 1)", f"{{{uuid.UUID(int=0)}}}"),
 }
 # The new claim, and what the settle in the same message left out because somebody looked at the row just then.
 HELD = """(
-    SELECT place, id, attempt, claim, run_at FROM claimed
+    SELECT number, id, attempt, claim, run_at FROM claimed
     UNION ALL
     SELECT NULL, id, attempt, claim, NULL
     FROM unnest(':ids'::uuid[], ':attempts'::integer[], ':claims'::uuid[])
@@ -49,7 +49,7 @@ class Raw:
 
     name: str = "raw"
     label: str = "raw limit: the same SQL by pgbench"
-    batch: int = 100
+    batch: int = 1000
     clients: int = 4
 
     @property
@@ -155,10 +155,11 @@ def _filled(name: str, values: Mapping[str, object]) -> str:
 
 def _only_ids(claim: str) -> str:
     """Return the claim with what the script remembers as its one row, in place of the jobs themselves."""
-    head, found, _ = claim.rpartition("\n)\nSELECT current_setting")
-    if not found:
+    head, found, _ = claim.rpartition("\n)\nSELECT NULL::bigint AS number")
+    head, returning, returned = head.partition("RETURNING best.number, ")
+    if not (found and returning):
         raise ValueError("the claim in queries.sql is no longer of the form that the raw limit knows")
     columns = ", ".join(
         f"coalesce(({aggregate})::text, '{nothing}') AS {name}" for name, (aggregate, nothing) in REMEMBERED.items()
     )
-    return f"{head}\n)\nSELECT {columns} FROM {HELD}"
+    return f"{head}{returning}claim, {returned}\n)\nSELECT {columns} FROM {HELD}"

@@ -7,7 +7,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -239,8 +238,7 @@ WAITING = Job(
     snoozes=0,
     backoff=None,
 )
-ENDED = replace(
-    WAITING,
+ENDED = WAITING._replace(
     status=JobStatus.FAILED_PERMANENT,
     started_at=NOW,
     finished_at=NOW,

@@ -7,9 +7,9 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from tests.proxy import proxy_to
 from .conftest import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
+HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def talk(server: Server, request: bytes) -> bytes:
@@ -85,16 +86,74 @@ def test_while_the_database_is_away_it_starts_and_serves_once_it_is_back(
             assert "Traceback" not in server.log.read_text()
 
 
-def test_it_warns_when_it_is_open_to_others_and_only_then(run_gunicorn: Run, database: str, server: Server) -> None:
+@contextmanager
+def off_loopback(run_gunicorn: Run, database: str, **given: str) -> Iterator[tuple[str, Server]]:
+    """Run it as a platform does, which says a port alone, and give its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-
-    with run_gunicorn(database, wait=False, API_BIND_ADDR="", PORT=port) as other:
+    with run_gunicorn(database, wait=False, API_BIND_ADDR="", PORT=port, **given) as server:
         requests_retrying(f"http://127.0.0.1:{port}/health/live")
+        yield f"http://127.0.0.1:{port}", server
 
-        assert f"anyone who reaches 0.0.0.0:{port} may enqueue" in other.log.read_text()
-    assert "anyone who reaches" not in server.log.read_text()
+
+def test_off_loopback_without_a_key_it_starts_closed_and_says_so(run_gunicorn: Run, database: str) -> None:
+    with off_loopback(run_gunicorn, database) as (url, server):
+        answers = [requests.get(f"{url}{path}") for path in ("/health", "/docs", "/jobs")]
+        log = server.log.read_text()
+
+    assert [answer.status_code for answer in answers] == [200, 200, 401]
+    assert log.count("there is no API key yet: every call is answered 401") == 1
+    assert "AUTH=off" not in log
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "FROBNICATE"]
+JOB = "/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
+SHUT = ["/", "/jobs", "/jobs/batch", "/jobs/x", JOB, f"{JOB}/cancel", f"{JOB}/retry", "/kinds", "/metrics", "/nowhere"]
+
+
+def test_off_loopback_without_a_key_every_route_but_those_named_is_401_on_every_method(
+    run_gunicorn: Run, database: str, count_jobs: Callable[[], int]
+) -> None:
+    named = ["/health", "/health/live", "/docs", "/docs/docs.js", "/docs/assets/swagger-ui.css"]
+    named += ["/api-docs/openapi.json"]
+    with off_loopback(run_gunicorn, database) as (url, _), requests.Session() as session:
+        shut = {
+            (method, path): session.request(method, url + path, json=EMAIL, allow_redirects=False)
+            for path in SHUT
+            for method in METHODS
+        }
+        read = {path: session.get(url + path) for path in named}
+
+    assert {call: answer.status_code for call, answer in shut.items()} == dict.fromkeys(shut, 401)
+    assert {answer.headers["WWW-Authenticate"] for answer in shut.values()} == {'Bearer realm="haulier"'}
+    assert {path: answer.status_code for path, answer in read.items()} == dict.fromkeys(named, 200)
+    assert count_jobs() == 0
+
+
+def test_off_loopback_with_a_key_it_has_nothing_to_warn_of(run_gunicorn: Run, database: str) -> None:
+    secret = "5" * 64
+    with off_loopback(run_gunicorn, database, HAULIER_API_KEY=secret) as (url, server):
+        answers = [requests.get(f"{url}/jobs", headers=headers) for headers in ({}, bearer(secret), bearer("6" * 64))]
+        log = server.log.read_text()
+
+    assert [answer.status_code for answer in answers] == [401, 200, 401]
+    assert "WARNING" not in log
+    assert secret not in log
+
+
+def test_only_auth_off_opens_it_and_each_start_warns(run_gunicorn: Run, database: str, server: Server) -> None:
+    with off_loopback(run_gunicorn, database, AUTH="off") as (url, open_server):
+        answer = requests.get(f"{url}/jobs")
+        log = open_server.log.read_text()
+
+    assert answer.status_code == 200
+    assert log.count("AUTH=off: anyone who reaches 0.0.0.0:") == 1
+    assert "WARNING" not in server.log.read_text().partition("Booting")[0]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def requests_retrying(url: str) -> requests.Response:
@@ -112,7 +171,7 @@ def test_a_chunked_body_is_read(server: Server) -> None:
 
 
 def test_a_chunked_body_without_end_is_413_after_the_first_mebibyte(server: Server) -> None:
-    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
     answer = talk(server, head + (b"10000\r\n" + b" " * 65536 + b"\r\n") * 20)
 
@@ -121,17 +180,14 @@ def test_a_chunked_body_without_end_is_413_after_the_first_mebibyte(server: Serv
 
 
 def test_a_body_that_says_it_is_too_long_is_413_before_it_comes(server: Server) -> None:
-    answer = talk(
-        server,
-        b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n{",
-    )
+    answer = talk(server, HEAD + b"Content-Length: 99999999\r\n\r\n{")
 
     assert b" 413 " in answer.splitlines()[0]
 
 
 @pytest.mark.parametrize("chunk", [b"zz\r\nabc\r\n", b"-5\r\nabc\r\n", b"3\r\nabcdef\r\n"])
 def test_a_broken_chunk_is_a_400_and_no_traceback(server: Server, chunk: bytes) -> None:
-    head = b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     before = server.log.read_text()
 
     answer = talk(server, head + chunk)
@@ -145,7 +201,9 @@ def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(server: Server, 
     address = urlsplit(server.url)
 
     with socket.create_connection((address.hostname, address.port)) as conn:
-        conn.sendall(b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{")
+        conn.sendall(
+            b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{"
+        )
 
     eventually(lambda: "POST /jobs" in server.log.read_text().removeprefix(before))
     assert "Traceback" not in server.log.read_text()
@@ -214,17 +272,21 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_it_opens_no_connection_before_it_forks(run_gunicorn: Run, database: str, conn: Any) -> None:
-    with run_gunicorn(database) as server:
-        for _ in range(20):
-            requests.get(f"{server.url}/health")
+@pytest.mark.direct("looks at the server's own connections")
+def test_it_opens_no_connection_before_it_forks(run_gunicorn: Run, fresh_database: str) -> None:
+    # A database of its own: a pool keeps other tests' connections, under their names, for a while.
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+        with run_gunicorn(fresh_database) as server:
+            for _ in range(20):
+                requests.get(f"{server.url}/health")
 
-        with conn.cursor() as cursor:
-            cursor.execute(
-                "SELECT application_name, count(*) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name LIKE 'haulier web%%' GROUP BY 1"
-            )
-            counts = dict(cursor.fetchall())
+            with conn.cursor() as cursor:
+                cursor.execute(
+                    "SELECT application_name, count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND application_name LIKE 'haulier web%' GROUP BY 1"
+                )
+                counts = dict(cursor.fetchall())
     assert "haulier web start" not in counts
     assert counts["haulier web"] >= 1
 

@@ -86,14 +86,18 @@ def test_a_request_is_one_of_the_kinds_told_apart_by_kind(document: dict[str, An
 
 
 def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, Any]) -> None:
+    refused = {"401", "403", "429"}
     expected = {
-        "POST /jobs": {"200", "201", "400", "409", "413", "415", "422", "500", "503"},
-        "GET /jobs": {"200", "422", "500", "503"},
-        "POST /jobs/batch": {"200", "201", "400", "409", "413", "415", "422", "500", "503"},
-        "GET /jobs/{job_id}": {"200", "404", "500", "503"},
-        "POST /jobs/{job_id}/cancel": {"200", "202", "404", "409", "500", "503"},
-        "POST /jobs/{job_id}/retry": {"200", "404", "409", "500", "503"},
+        "POST /jobs": {"200", "201", "400", "409", "413", "415", "422", "500", "503"} | refused,
+        "GET /jobs": {"200", "422", "500", "503"} | refused,
+        "POST /jobs/batch": {"200", "201", "400", "409", "413", "415", "422", "500", "503"} | refused,
+        "GET /jobs/{job_id}": {"200", "404", "500", "503"} | refused,
+        "POST /jobs/{job_id}/cancel": {"200", "202", "404", "409", "500", "503"} | refused,
+        "POST /jobs/{job_id}/retry": {"200", "404", "409", "500", "503"} | refused,
+        "GET /kinds": {"200"} | refused,
+        "GET /metrics": {"200", "500"} | refused,
         "GET /health": {"200", "500", "503"},
+        "GET /health/live": {"200"},
     }
     found = operations(document)
 
@@ -103,6 +107,24 @@ def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, A
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
         assert content["examples"]
         assert "X-Request-Id" in response["headers"]
+
+
+def test_every_call_names_the_scope_that_it_needs(document: dict[str, Any]) -> None:
+    [(name, scheme)] = document["components"]["securitySchemes"].items()
+
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert {call: operation["security"] for call, operation in operations(document).items()} == {
+        "POST /jobs": [{name: ["enqueue"]}],
+        "GET /jobs": [{name: ["read"]}],
+        "POST /jobs/batch": [{name: ["enqueue"]}],
+        "GET /jobs/{job_id}": [{name: ["read"]}],
+        "POST /jobs/{job_id}/cancel": [{name: ["operate"]}],
+        "POST /jobs/{job_id}/retry": [{name: ["operate"]}],
+        "GET /kinds": [{name: []}],
+        "GET /metrics": [{name: ["read"]}],
+        "GET /health": [],
+        "GET /health/live": [],
+    }
 
 
 def test_every_named_example_passes(client: FlaskClient, document: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.api.conftest import ROOT, Server
+from tests.api.conftest import ROOT, Server, gunicorn
 
 pytestmark = pytest.mark.browser
 
@@ -60,6 +60,27 @@ def test_try_it_out_enqueues_a_job_with_the_network_closed(
     assert len(screenshot) > 20_000
 
 
+def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, browser: Chrome) -> None:
+    browser.get(f"{server.url}/docs")
+    find(browser, ".info table")
+    assert browser.get_log("browser") == []
+
+    browser.execute_script(
+        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
+        "document.body.append(script);"
+        "document.body.insertAdjacentHTML('beforeend', '<img src=http://127.0.0.1:1/x onerror=\"window.ran = true\">')"
+    )
+    sent = browser.execute_async_script(
+        "const done = arguments[0]; fetch('http://127.0.0.1:1/').then(() => done('sent'), () => done('refused'))"
+    )
+
+    refused = [entry["message"] for entry in browser.get_log("browser")]
+    assert browser.execute_script("return window.ran") is None
+    assert sent == "refused"
+    for directive in ("script-src", "img-src", "connect-src"):
+        assert [message for message in refused if directive in message], (directive, refused)
+
+
 def test_the_page_tells_what_differs_on_purpose(server: Server, browser: Chrome) -> None:
     browser.get(f"{server.url}/docs")
 
@@ -67,3 +88,31 @@ def test_the_page_tells_what_differs_on_purpose(server: Server, browser: Chrome)
 
     assert "An unknown field in the body is refused, 422" in table.text
     assert len(table.find_elements(By.CSS_SELECTOR, "tbody tr")) == 8
+
+
+def test_authorize_gives_the_key_to_every_call(
+    database: str, eventually: Callable[..., Any], browser: Chrome, conn: Connection
+) -> None:
+    secret, post = "0123456789abcdef" * 2, "#operations-jobs-post_jobs"
+    with gunicorn(database, eventually, HAULIER_API_KEY=secret) as server:
+        browser.get(f"{server.url}/docs")
+        click(browser, f"{post} .opblock-summary-control")
+        click(browser, f"{post} .try-out__btn")
+        Select(find(browser, f"{post} .examples-select select")).select_by_value("summarize_text")
+        click(browser, f"{post} .execute")
+        without = find(browser, f"{post} .live-responses-table tbody .response-col_status").text
+        click(browser, ".scheme-container .authorize")
+        find(browser, ".auth-container input").send_keys(secret)
+        click(browser, ".auth-btn-wrapper .authorize")
+        click(browser, ".auth-btn-wrapper .btn-done")
+        click(browser, f"{post} .execute")
+
+        def status() -> str:
+            return str(find(browser, f"{post} .live-responses-table tbody .response-col_status").text)
+
+        eventually(lambda: status().split()[0] == "201", within=20)
+
+    assert without.split()[0] == "401"
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT kind FROM haulier.job")
+        assert cursor.fetchall() == [("summarize_text",)]

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,26 @@ def listen() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
     """Give a function that starts a server of raw sockets and returns its port."""
     with ExitStack() as stack:
         yield lambda speak: stack.enter_context(listening(speak))
+
+
+@pytest.fixture
+def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Give a function that sets what names resolve to, one answer per question; it returns the list of questions."""
+
+    def answers(*rounds: list[str]) -> list[str]:
+        asked: list[str] = []
+
+        def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+            asked.append(host)
+            found = rounds[min(len(asked), len(rounds)) - 1]
+            return [
+                (socket.AF_INET6, 1, 6, "", (each, port, 0, 0))
+                if ":" in each
+                else (socket.AF_INET, 1, 6, "", (each, port))
+                for each in found
+            ]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        return asked
+
+    return answers

@@ -168,7 +168,7 @@ def test_text_that_looks_like_an_escaped_nul_is_no_nul() -> None:
 @pytest.mark.parametrize("payload", [None, [], "x", 5])
 def test_payload_that_is_no_object_is_final(payload: Any) -> None:
     context = a_context("summarize_text")
-    object.__setattr__(context.job, "payload", payload)
+    context.job = context.job._replace(payload=payload)
 
     with pytest.raises(Fail, match="the payload does not fit summarize_text"):
         perform(context)

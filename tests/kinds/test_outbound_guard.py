@@ -18,37 +18,12 @@ from app.kinds.deadline import Deadline
 from app.kinds.outbound import Url, download, exchange
 from tests.kinds.kinds_tools import Receiver, a_context, a_free_port, settings, stopped_soon
 
-Resolver = Callable[..., list[Any]]
-
 
 def get(url: str, allow: tuple[str, ...] = (), seconds: float = 5.0, **given: Any) -> int:
     """Give the status that a GET gets, under this OUTBOUND_ALLOW_PRIVATE."""
     context = a_context(outbound_allow_private=allow, **given)
     with Deadline(context, seconds, "the test") as deadline, exchange(deadline, "GET", url) as answer:
         return answer.status
-
-
-@pytest.fixture
-def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Give a function that sets what names resolve to, one answer per question; it returns the list of questions."""
-
-    def answers(*rounds: list[str]) -> list[str]:
-        asked: list[str] = []
-
-        def resolve(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
-            asked.append(host)
-            found = rounds[min(len(asked), len(rounds)) - 1]
-            return [
-                (socket.AF_INET6, 1, 6, "", (each, port, 0, 0))
-                if ":" in each
-                else (socket.AF_INET, 1, 6, "", (each, port))
-                for each in found
-            ]
-
-        monkeypatch.setattr(socket, "getaddrinfo", resolve)
-        return asked
-
-    return answers
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from contextlib import closing
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
 from app.domain.job import JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.queue import consume, produce
@@ -245,3 +247,22 @@ def test_tells_how_long_until_a_job_is_due(conn, enqueue, claim, running):
     assert 95 < mail <= 100
     assert due <= 0
     assert consume.seconds_until_due(conn, queues=(), suspect=True) is None
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
+def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, conn, register, level):
+    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
+
+    def take_all(number, mine):
+        with mine.cursor() as cursor:
+            cursor.execute(f"SET default_transaction_isolation = '{level}'")
+        by, taken = register(), []
+        while jobs := consume.claim(mine, worker_id=by, claim_id=uuid4(), queues=(), limit=10):
+            taken += [job.id for job in jobs]
+        return taken
+
+    taken = at_once(4, take_all)
+
+    assert not [error for error in taken if isinstance(error, Exception)]
+    assert Counter(Counter(id_ for ids in taken for id_ in ids).values()) == {1: 2000}

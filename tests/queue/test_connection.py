@@ -20,19 +20,24 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
 
 from app.domain.errors import ConfigError, DatabaseUnavailable, TooManyConnections
 from app.domain.job import NewJob
-from app.queue import connection, produce
+from app.domain.outcome import Outcome
+from app.queue import connection, consume, produce
 from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction, translated
 from app.queue.produce import JobFilter
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
-NAME = "haulier test subject"
+
+@pytest.fixture
+def name() -> str:
+    """Give the subject's application_name, which is no other test's: a pool keeps what is left of those."""
+    return f"haulier test {uuid4().hex[:12]}"
 
 
 @pytest.fixture
-def subject(database: str) -> Iterator[Database]:
+def subject(database: str, name: str) -> Iterator[Database]:
     """Give the Database under test; its connections are found by their application_name."""
-    made = Database(database, application_name=NAME)
+    made = Database(database, application_name=name)
     with made.connection():
         pass
     yield made
@@ -40,10 +45,10 @@ def subject(database: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def backends(sql):
+def backends(sql, name):
     """Give a function that returns the server processes behind the subject's connections."""
     mine = "FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
-    return lambda: [row[0] for row in sql(f"SELECT pid {mine}", NAME)]
+    return lambda: [row[0] for row in sql(f"SELECT pid {mine}", name)]
 
 
 @pytest.fixture
@@ -69,6 +74,7 @@ def locked(enqueue, open_conn):
     rival.rollback()
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_is_one_for_each_thread_and_kept_for_its_next_use(subject, backends):
     with subject.connection() as first:
         pass
@@ -176,6 +182,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
     assert answers == [[{"status": "queued"}]]
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_a_connection_that_the_server_has_closed_is_opened_anew(subject, backends, sql):
     with subject.connection() as first:
         [before] = backends()
@@ -226,6 +233,7 @@ def test_a_server_that_is_away_is_database_unavailable(database):
         pass
 
 
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_a_standby_that_takes_no_writes_is_database_unavailable(subject):
     with subject.connection() as conn, conn.cursor() as cursor:
         cursor.execute("SET default_transaction_read_only = on")
@@ -234,6 +242,7 @@ def test_a_standby_that_takes_no_writes_is_database_unavailable(subject):
         produce.enqueue(conn, [NewJob("mail", {})])
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_one_connection_too_many_is_said_to_be_that(database, sql):
     if sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") != [(True,)]:
         pytest.skip("the role of DATABASE_URL may not make other roles")
@@ -300,6 +309,7 @@ def test_a_connection_left_in_a_transaction_is_not_used_again(subject):
     assert first.closed
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_nothing_leaks_from_threads_that_come_and_go(subject, backends):
     subject.close()
 
@@ -332,6 +342,7 @@ def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
     assert eventually(lambda: gone() is None)
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_nothing_leaks_from_calls_that_fail(subject, backends, end_backends):
     descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
 
@@ -491,3 +502,21 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
     [_, status] = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "sql_ascii", "euc_jp"])
+def test_speaks_utf_8_whatever_the_role_defaults_to(conn, database, encoding):
+    text = "日本 € Ünïcode 🚢"
+    # As ALTER ROLE … SET client_encoding does, without changing the role of every other test.
+    url = make_dsn(database, options=f"-c client_encoding={encoding}")
+    with closing(connect(url)) as mine:
+        worker = consume.register(mine, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        produce.enqueue(mine, [NewJob("mail", {"text": text})])
+        produce.enqueue(mine, [NewJob("mail", {"text": text}) for _ in range(2)])
+
+        jobs = consume.claim(mine, worker_id=worker, claim_id=uuid4(), queues=(), limit=9)
+        settlements = [consume.Settlement(consume.Fence.of(job), Outcome.fail_for_good(text)) for job in jobs]
+        consume.settle(mine, settlements)
+
+        assert [job.payload for job in jobs] == [{"text": text}] * 3
+        assert {job.last_error for job in produce.list_jobs(mine, produce.JobFilter())} == {text}

@@ -352,6 +352,7 @@ def test_stores_every_option_of_many_jobs(conn):
     assert (jobs[2].queue, jobs[2].priority, jobs[2].max_attempts, jobs[2].timeout_seconds) == ("default", 0, 3, None)
 
 
+@pytest.mark.direct("listens")
 def test_many_jobs_wake_a_worker_once(conn, open_conn, worker, sql):
     sleeper = open_conn()
     with sleeper.cursor() as cursor:
@@ -360,11 +361,12 @@ def test_many_jobs_wake_a_worker_once(conn, open_conn, worker, sql):
 
     produce.enqueue_all(conn, [produce.draft(MAIL)] * 500)
 
-    sleeper.poll()
+    eventually(lambda: sleeper.poll() or sleeper.notifies)
     assert len(sleeper.notifies) == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
     open_conn, at_once, until_somebody_waits, jobs
 ):

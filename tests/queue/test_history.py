@@ -356,6 +356,7 @@ def test_leaves_a_partition_that_an_operator_detached_alone(archive):
     assert archive.sql("SELECT count(*) FROM haulier.finished_job_kept") == [(1,)]
 
 
+@pytest.mark.direct("CONCURRENTLY needs a session of its own; tests/worker/test_pgbouncer.py says what a pool does")
 def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archive):
     archive.add_old("finished_job_old", 40, 39)
     job, reader, mine = archive.running(), archive.open_reader(), archive.open()
@@ -391,6 +392,7 @@ def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archiv
     reader.rollback()
 
 
+@pytest.mark.direct("CONCURRENTLY needs a session of its own")
 def test_finishes_a_detach_that_was_interrupted(archive):
     archive.add_old("finished_job_old", 40, 39)
     reader = archive.open_reader()

@@ -129,6 +129,7 @@ def test_does_not_know_an_unknown_job(conn):
         produce.get(conn, uuid4())
 
 
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_gives_times_in_utc_whatever_the_sessions_time_zone(conn, enqueue, sql):
     job = enqueue()
     sql("SET TimeZone = 'Asia/Kathmandu'")

@@ -20,6 +20,8 @@ from app.queue.listen import Knock, fall_asleep, knocks, listen
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
+pytestmark = pytest.mark.direct("a session has to be its own to listen")
+
 Ear = Iterator[Knock | None]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import islice
 from uuid import UUID
 
@@ -12,25 +13,26 @@ from psycopg2.extensions import connection as Connection
 
 from app.domain.job import NewJob
 from app.queue import consume, produce
+from app.queue.connection import connect
 from app.queue.listen import Knock, fall_asleep, get_up, knocks, listen, pass_on, wake_another
 
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')"
 
 
 @pytest.fixture
-def heard(open_conn: Callable[[], Connection]) -> Callable[[], list[Knock]]:
+def heard(database: str, direct: Callable[[str], str]) -> Iterator[Callable[[], list[Knock]]]:
     """Give a function that returns what was said since it was last called, after a moment of silence."""
-    conn = open_conn()
-    listen(conn)
-    ear = knocks(conn, wait=0.05, probe=10)
+    with closing(connect(direct(database))) as conn:
+        listen(conn)
+        ear = knocks(conn, wait=0.05, probe=10)
 
-    def heard() -> list[Knock]:
-        found: list[Knock] = []
-        while any(said := list(islice(ear, 3))):
-            found += [knock for knock in said if knock]
-        return found
+        def heard() -> list[Knock]:
+            found: list[Knock] = []
+            while any(said := list(islice(ear, 3))):
+                found += [knock for knock in said if knock]
+            return found
 
-    return heard
+        yield heard
 
 
 @pytest.fixture

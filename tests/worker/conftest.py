@@ -92,7 +92,9 @@ def ledger(tmp_path: Path) -> Ledger:
 
 
 @pytest.fixture
-def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def spawn_worker(
+    database: str, direct: Callable[[str], str], ledger: Ledger, tmp_path: Path
+) -> Iterator[Callable[..., Process]]:
     """Give a function that starts a worker process with these settings and waits until it works."""
     spawned: list[Process] = []
 
@@ -102,6 +104,8 @@ def spawn_worker(database: str, ledger: Ledger, tmp_path: Path) -> Iterator[Call
             "PYTHONPATH": str(Path(__file__).parent),
             "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": database,
+            # Where both are the same there is no pool, and workers listen as those without the setting do.
+            "DATABASE_DIRECT_URL": "" if direct(database) == database else direct(database),
             "HAULIER_KINDS": "kinds_of_tests",
             "TEST_LEDGER": str(ledger.path),
             "WORKER_METRICS_PORT": "0",

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import pytest
 
 from app.config import Config
 from app.domain.outcome import Outcome, Verb
 from app.kinds import JobContext
-from app.worker.buffer import Buffer, Ended, Turn
+from app.worker.buffer import Buffer, Ended, Place, Turn
 from app.worker.holdings import Running
 from app.worker.lookout import Lookout
-from app.worker.pace import Pace
+from app.worker.pace import MOST_AHEAD, MOST_AT_ONCE, Pace
 from tests.worker.test_pace import a_job, learn
 
 CONFIG = Config("postgres://db.example.com/haulier")
 
 
 def a_run(kind: str = "mail", **given) -> Running:
-    job = replace(a_job(kind), **given)
+    job = a_job(kind)._replace(**given)
     return Running(job, JobContext(job, CONFIG), None)
 
 
@@ -59,14 +58,14 @@ def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_al
     buffer.fill(runs, free=3, is_short=True)
     buffer.done()
 
-    assert first is Turn.EXCHANGE
+    assert isinstance(first, Place)
     assert [buffer.next() for _ in range(3)] == runs
     assert buffer.running == 3
-    assert buffer.next() is Turn.EXCHANGE
+    assert isinstance(buffer.next(), Place)
 
 
 def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(buffer):
-    assert buffer.next() is Turn.EXCHANGE
+    assert isinstance(buffer.next(), Place)
     got = []
     waiting = threading.Thread(target=lambda: got.append(buffer.next()))
     waiting.start()
@@ -86,21 +85,22 @@ def test_settles_before_a_slow_job_is_begun(buffer, pace):
 
     then = buffer.next(Ended(first, Outcome.complete()), seconds=3.0)
 
-    assert then is Turn.EXCHANGE
-    assert [ended.running for ended in buffer.collect()] == [first]
+    assert isinstance(then, Place)
+    assert [ended.running for ended in then.ended] == [first]
 
 
 def test_lets_quick_jobs_run_on_and_settles_them_together(buffer, pace):
     learn(pace, "quick", 0.00002)
-    runs = [a_run("quick") for _ in range(400)]
-    fill(buffer, runs)
+    fill(buffer, [a_run("quick") for _ in range(MOST_AHEAD - 100)])
     task, run = buffer.next(), 0
     while isinstance(task, Running):
         task, run = buffer.next(Ended(task, Outcome.complete()), seconds=0.00002), run + 1
 
     # Half of what is held ahead is left when the next is claimed.
-    assert 100 < run <= 200
-    assert len(buffer.collect()) == run
+    assert run == MOST_AHEAD - 100 - MOST_AHEAD // 2
+    assert isinstance(task, Place)
+    assert len(task.ended) == run
+    assert task.limit == MOST_AT_ONCE
 
 
 def test_runs_what_is_left_first_where_no_more_was_to_be_had(buffer, pace):
@@ -127,7 +127,7 @@ def test_gives_back_at_once_what_was_claimed_and_would_wait(buffer, pace):
 
     surplus = buffer.fill(runs, free=2, is_short=False)
 
-    given_back = buffer.collect()
+    given_back = buffer.place().ended
     assert surplus == len(given_back) == 8
     assert [ended.running for ended in given_back] == runs[2:]
     assert {(ended.outcome.verb, ended.outcome.delay) for ended in given_back} == {(Verb.RELEASE, None)}
@@ -142,17 +142,16 @@ def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads
     stopping.set()
     unstarted = buffer.empty()
     turn = buffer.next(Ended(started, Outcome.complete()), seconds=0.1)
-    batch = buffer.collect()
     buffer.done()
 
     assert len(unstarted) == 1
-    assert turn is Turn.EXCHANGE
-    assert len(batch) == 2
+    assert isinstance(turn, Place)
+    assert len(turn.ended) == 2
     assert buffer.next() is Turn.LEAVE
 
 
 def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_settle(buffer, lookout):
-    assert buffer.next() is Turn.EXCHANGE
+    assert isinstance(buffer.next(), Place)
     lookout.heed()
     rung = threading.Event()
     waiting = threading.Thread(target=lambda: (lookout.wait(10), rung.set()))
@@ -167,17 +166,66 @@ def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_
 def test_puts_back_what_could_not_be_settled_before_what_came_since(buffer):
     first, second = Ended(a_run(), Outcome.complete()), Ended(a_run(), Outcome.complete())
     buffer.add(first)
-    batch = buffer.collect()
+    batch = buffer.place().ended
     buffer.add(second)
 
+    buffer.stirred.clear()
     buffer.put_back(batch)
 
-    assert buffer.collect() == [first, second]
+    assert buffer.stirred.is_set()
+    assert buffer.place().ended == [first, second]
 
 
 def test_asks_for_as_many_jobs_as_threads_wait_when_they_are_slow(buffer, pace):
     learn(pace, "slow", 3.0)
 
-    limit, free = buffer.room()
+    assert buffer.place() == Place([], limit=1, free=1)
 
-    assert (limit, free) == (1, 1)
+
+def test_has_room_for_a_last_attempt_also_while_others_wait_here(buffer, pace):
+    # Who has the place is free right after, and starts it before them.
+    learn(pace, "mail", 0.004)
+    fill(buffer, [a_run() for _ in range(20)])
+
+    place = buffer.place()
+
+    assert place.limit > 1
+    assert place.free == 1
+
+
+def test_asks_for_no_more_than_can_start_while_all_are_on_their_last_attempt(buffer, pace):
+    # A claim locks what it asked for, and would leave it lying.
+    learn(pace, "mail", 0.00002)
+    before = buffer.place()
+
+    fill(buffer, [a_run(attempts=1, max_attempts=1)], is_short=True)
+    buffer.next()
+    then = buffer.place()
+    fill(buffer, [a_run(attempts=1, max_attempts=1), a_run()], is_short=True)
+    buffer.next()
+    buffer.next()
+
+    assert (before, then) == (Place([], MOST_AT_ONCE, 1), Place([], 1, 1))
+    assert buffer.place() == before
+
+
+def test_gives_back_at_once_what_a_claim_brings_to_a_process_that_stops(buffer, pace, stopping):
+    learn(pace, "mail", 0.00002)
+    assert buffer.take_place()
+    stopping.set()
+
+    surplus = buffer.fill([a_run() for _ in range(300)], free=1, is_short=False)
+
+    assert surplus == len(buffer.place().ended) == 300
+
+
+def test_learns_nothing_of_what_a_kind_takes_from_a_job_that_it_gives_back(buffer, pace):
+    learn(pace, "mail", 0.002)
+
+    for _ in range(9):
+        fill(buffer, [a_run()], is_short=True)
+        unstarted = buffer.next()
+        assert isinstance(buffer.next(Ended(unstarted, Outcome.give_back()), seconds=1e6), Place)
+        buffer.done()
+
+    assert pace.seconds("mail") == pytest.approx(0.002)

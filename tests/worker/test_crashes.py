@@ -6,9 +6,12 @@ import os
 import signal
 import threading
 import time
+from datetime import timedelta
 from uuid import uuid4
 
-from app.domain.job import JobStatus
+import pytest
+
+from app.domain.job import JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.kinds import JobContext
 from app.queue import consume, produce
@@ -60,6 +63,39 @@ def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enque
     assert len(ledger.entries("start", poison)) == 3
     for bystander in bystanders:
         assert finished(bystander, within=20).status == JobStatus.SUCCEEDED
+
+
+def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed_with_them(
+    spawn_worker, finished, conn
+):
+    # Late enough for the claims to have grown to a hundred and more.
+    places = {500, 650, 800}
+    jobs = [NewJob("t.kills" if place in places else "t.note", {}) for place in range(1000)]
+    stored = [each.job for each in produce.enqueue(conn, jobs)]
+    workers = [spawn_worker(LEASE_SECONDS=1, wait=False)]
+
+    def replaced_until_empty() -> bool:
+        # As the platform would.
+        if workers[-1].popen.poll() is not None:
+            workers.append(spawn_worker(LEASE_SECONDS=1, wait=False))
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.job")
+            return cursor.fetchone() == (0,)
+
+    eventually(replaced_until_empty, within=100)
+
+    ended = [produce.get(conn, job.id) for job in stored]
+    poison = [job for job in ended if job.kind == "t.kills"]
+    assert [(job.status, job.attempts, job.crashes) for job in poison] == [(JobStatus.FAILED_PERMANENT, 3, 3)] * 3
+    assert {job.last_error for job in poison} == {
+        "the worker process running this job died or lost its lease (3 times so far)"
+    }
+    bystanders = [job for job in ended if job.kind != "t.kills"]
+    assert {job.status for job in bystanders} == {JobStatus.SUCCEEDED}
+    # They did go down with it, and once only: from then on each ran alone.
+    assert sum(job.crashes for job in bystanders) >= 100
+    assert max(job.crashes for job in bystanders) == 1
+    assert len(workers) - 1 <= 3 * 3
 
 
 def test_a_suspect_runs_with_nothing_else_in_its_process(spawn_worker, enqueue, finished, ledger, conn):
@@ -231,7 +267,7 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
 
     station.lease.registered(present, time.monotonic())
     station.buffer.add(Runner(station, 1).work(Running(claimed, JobContext(claimed, config), None)))
-    exchange(station, claiming=False)
+    exchange(station, station.buffer.place(), claiming=False)
     station.database.close()
 
     job = produce.get(conn, job.id)
@@ -285,6 +321,7 @@ def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(
     eventually(lambda: "lost the claim" in paused.log)
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_a_worker_whose_connections_are_terminated_goes_on(spawn_worker, enqueue, finished, conn):
     worker = spawn_worker()
 
@@ -297,6 +334,32 @@ def test_a_worker_whose_connections_are_terminated_goes_on(spawn_worker, enqueue
 
     assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
     assert worker.popen.poll() is None
+
+
+def test_a_worker_that_cannot_pass_a_knock_on_goes_on(spawn_worker, enqueue, finished, conn, ledger, tmp_path):
+    worker = spawn_worker(WORKER_THREADS=1)
+    job = enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    eventually(lambda: ledger.entries("start", job))
+
+    # As a full disk answers.
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION haulier.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION USING ERRCODE = '53100', MESSAGE = 'No space left'; END $$;"
+            "CREATE TRIGGER refuse BEFORE DELETE ON haulier.sleeper EXECUTE FUNCTION haulier.refuse()"
+        )
+        cursor.execute("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker")
+    try:
+        eventually(lambda: "No space left" in worker.log)
+    finally:
+        with conn.cursor() as cursor:
+            cursor.execute("DROP FUNCTION haulier.refuse() CASCADE")
+    (tmp_path / "go").touch()
+
+    assert finished(job).status == JobStatus.SUCCEEDED
+    assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
+    assert worker.popen.poll() is None
+    assert "has died" not in worker.log
 
 
 def test_settling_goes_on_when_the_newest_partition_ends_now(spawn_worker, enqueue, finished, conn):
@@ -326,3 +389,23 @@ def _end_history_now(conn) -> None:
 def _let_pass(seconds: float) -> None:
     # Time itself is what is tested here.
     threading.Event().wait(seconds)
+
+
+def test_a_job_whose_claim_was_never_answered_keeps_its_place(spawn_worker, enqueue, finished, conn, ledger):
+    enqueued = enqueue("t.note", delay=timedelta(hours=1))
+    worker = spawn_worker(LEASE_SECONDS=30)
+    with conn.cursor() as cursor:
+        # What a claim leaves behind whose reply was lost.
+        cursor.execute(
+            "UPDATE haulier.job SET status = 'running', worker_id = worker.id, claim = haulier.uuidv7(), attempt = 1,"
+            " attempts = 1, started_at = now(), run_at = created_at - interval '1 hour' FROM haulier.worker"
+            " RETURNING run_at"
+        )
+        [[run_at]] = cursor.fetchall()
+
+    job = finished(enqueued)
+
+    assert "claim was never answered" in worker.log
+    assert job.run_at == run_at
+    assert (job.status, job.attempts) == (JobStatus.SUCCEEDED, 1)
+    worker.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -39,7 +38,7 @@ def lanes(clock) -> Lanes:
 def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1) -> Job:
     """Return a claimed job at this place of its lane."""
     run_at = NOW + timedelta(seconds=seconds)
-    return replace(a_job("mail"), queue=queue, priority=priority, run_at=run_at, id=UUID(int=n))
+    return a_job("mail")._replace(queue=queue, priority=priority, run_at=run_at, id=UUID(int=n))
 
 
 def lane(seconds: float, *, queue: str = "default", priority: int = 0, due_in: float = -1.0) -> Lane:
@@ -122,3 +121,22 @@ def test_tells_when_the_next_is_due(lanes, clock):
     assert not lanes.has_due
     clock.now += 1
     assert lanes.has_due
+
+
+@pytest.mark.parametrize("deferred", [MOST_LANES, 3 * MOST_LANES])
+def test_are_not_hidden_by_any_number_of_better_ones_that_are_not_due(lanes, clock, deferred):
+    better = [lane(3600, queue=f"q{n}", priority=9, due_in=3600) for n in range(deferred)]
+
+    for _ in range(2):
+        lanes.scanned([*better, lane(0)], began_at=clock.now)
+
+        assert Mark("default", 0, NOW) in lanes.marks()
+        assert len(lanes.marks()) <= MOST_LANES
+
+
+def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lanes, clock):
+    lanes.scanned([lane(0, queue=f"q{n}", priority=9) for n in range(MOST_LANES)], began_at=clock.now)
+
+    lanes.scanned([lane(0)], began_at=clock.now)
+
+    assert Mark("default", 0, NOW) in lanes.marks()

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
 
 from app.worker.metrics import DURATIONS, Distribution, NoTally, Tally, tally
+from tests.conftest import eventually
 
 
 @pytest.fixture
@@ -153,3 +156,28 @@ def test_waits_for_a_process_that_is_just_making_its_file():
 
     assert done.stderr == ""
     assert "jobs_total 4.0\n" in done.stdout
+
+
+def test_an_idle_worker_of_an_empty_database_does_not_look_like_one_that_hangs(spawn_worker, metric, free_port):
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.1)
+    began_at = time.monotonic()
+
+    ages = []
+    while time.monotonic() < began_at + 2.5:
+        ages.append(metric(free_port, "worker_poll_age_seconds"))
+
+    assert max(ages) < 1.5
+    worker.kill()
+
+
+def test_counts_a_run_that_began_while_it_lasts(spawn_worker, enqueue, ledger, tmp_path, free_port):
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port, WORKER_THREADS=1)
+    enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    eventually(lambda: ledger.entries("start"))
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as response:
+            return response.read().decode()
+
+    eventually(lambda: 'worker_jobs_started_total{kind="t.deaf"} 1.0' in scrape(), within=3)
+    worker.kill()

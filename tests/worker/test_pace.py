@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.domain.job import Job, JobStatus
-from app.worker.pace import MOST_AT_ONCE, Pace
+from app.worker.pace import MOST_AHEAD, Pace
 
 NOW = datetime.now(UTC)
 
@@ -38,7 +38,7 @@ def test_claims_nothing_ahead_before_it_knows_anything():
     assert pace.fitting([a_job("mail") for _ in range(40)], free=16) == 16 + 1
 
 
-@pytest.mark.parametrize(("seconds", "ahead"), [(0.00002, MOST_AT_ONCE), (0.005, 160), (0.2, 0), (30.0, 0)])
+@pytest.mark.parametrize(("seconds", "ahead"), [(0.00002, MOST_AHEAD), (0.005, 160), (0.2, 0), (30.0, 0)])
 def test_holds_as_many_jobs_as_the_threads_do_in_the_window(seconds, ahead):
     pace = Pace(threads=16)
 
@@ -78,6 +78,35 @@ def test_keeps_of_a_claim_what_starts_in_time_and_expects_the_same_mix_next():
     # A slow one more takes a thread longer than the window.
     assert kept == 10
     assert pace.ahead() < 10
+
+
+def test_claims_no_more_of_a_mix_than_it_keeps():
+    pace = Pace(threads=8)
+    learn(pace, "quick", 0.00002)
+    learn(pace, "slow", 1.0, times=1)
+    learn(pace, "quick", 0.00002)
+    mix = ([a_job("quick")] * 19 + [a_job("slow")]) * 25
+    assert pace.ahead() == MOST_AHEAD
+
+    # Whoever crashes while it holds five hundred makes suspects of all, which then run one after the other.
+    for _ in range(8):
+        kept = pace.fitting(mix, free=0)
+
+    assert kept == 19
+    assert pace.ahead() <= 2 * kept
+
+
+def test_claims_ever_more_once_all_of_it_is_kept():
+    pace = Pace(threads=8)
+    learn(pace, "quick", 0.00002)
+    learn(pace, "slow", 1.0, times=1)
+    for _ in range(6):
+        pace.fitting([a_job("quick")] * 19 + [a_job("slow")] * 20, free=0)
+
+    learn(pace, "quick", 0.00002, times=1)
+    learn(pace, "quick", 0.00002, times=100)
+
+    assert pace.ahead() == MOST_AHEAD
 
 
 def test_gives_back_none_of_the_quick_ones():

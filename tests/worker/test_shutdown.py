@@ -68,6 +68,7 @@ def test_a_second_ctrl_c_exits_at_once_and_the_job_is_rescued(spawn_worker, enqu
     assert finished(job, within=20).status == JobStatus.SUCCEEDED
 
 
+@pytest.mark.direct("looks at the server's own connections")
 def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_had(
     spawn_worker, enqueue, conn, ledger, few_connections, tmp_path
 ):
@@ -223,3 +224,19 @@ def test_counts_what_it_does(spawn_worker, enqueue, finished):
     ages = dict(re.findall(r"^worker_(\w+)_age_seconds ([0-9.e+-]+)$", text, flags=re.MULTILINE))
     assert ages.keys() == {"beat", "poll", "listen", "housekeeping"}
     assert all(0 <= float(age) < 30 for age in ages.values())
+
+
+def test_gives_back_the_others_where_somebody_has_locked_one(spawn_worker, enqueue, conn, ledger, database, tmp_path):
+    worker = spawn_worker(SHUTDOWN_SECONDS=2)
+    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+    with closing(connect(database)) as rival:
+        rival.autocommit = False
+        with rival.cursor() as cursor:
+            cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [jobs[0].id])
+
+        worker.terminate()
+
+        assert worker.wait(15) == 0
+    statuses = [(job.status, job.attempts) for job in (produce.get(conn, job.id) for job in jobs)]
+    assert statuses == [(JobStatus.RUNNING, 1), *[(JobStatus.QUEUED, 0)] * 3]

@@ -315,12 +315,12 @@ def test_gets_up_for_a_while_when_it_passes_a_knock_on(slumber, conn, asleep, cl
     assert len(asleep()) == 1
 
 
-def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(slumber, conn, database, clock):
+def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(slumber, conn, database, direct, clock):
     others = [Lease(30), Lease(30)]
     for other in others:
         register(conn, other)
         fall_asleep(conn, other.registered_as)
-    with closing(connect(database)) as listening:
+    with closing(connect(direct(database))) as listening:
         listen(listening)
 
         for _ in range(100):

@@ -47,9 +47,9 @@ def fall_asleep(conn) -> Callable[[int], None]:
 
 
 @pytest.fixture
-def heard(database) -> Iterator[Callable[[], list[Knock]]]:
+def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
     """Give a function that returns the knocks that have come since it was last called."""
-    with closing(connect(database)) as conn:
+    with closing(connect(direct(database))) as conn:
         listen(conn)
         ear = knocks(conn, wait=0.05, probe=10)
 

@@ -1,0 +1,207 @@
+"""Who may call: API keys, their scopes, queues and rates; and what a caller without one may do on the machine itself.
+
+Off loopback every call needs a key, from the first start on: without any key the service is closed. On loopback it is
+open until there is a key, to programs of this machine alone. AUTH=off opens it to all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import ipaddress
+import math
+import re
+from dataclasses import dataclass
+
+from flask import Flask, g, request
+
+from app.api.errors import Forbidden, RateLimited, Unauthorized
+from app.api.keyring import Keyring
+from app.api.service import Service
+from app.config import Config
+from app.domain.api_key import ApiKey, Scope, hash_of, id_in
+from app.domain.errors import DatabaseUnavailable, SchemaMismatch
+
+# What each call needs. One that is not named here needs `admin`; None is any key.
+NEEDS: dict[tuple[str, str], Scope | None] = {
+    ("GET", "/"): None,
+    ("GET", "/kinds"): None,
+    ("POST", "/jobs"): Scope.ENQUEUE,
+    ("POST", "/jobs/batch"): Scope.ENQUEUE,
+    ("GET", "/jobs"): Scope.READ,
+    ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
+    ("GET", "/metrics"): Scope.READ,
+    ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
+    ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
+}
+METRICS = "/metrics"
+HEALTH = {"/health", "/health/live"}
+DOCS = {"/docs", "/docs/docs.js", "/docs/assets/<path:name>", "/api-docs/openapi.json"}
+
+LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+# Who sends one of these speaks for somebody else, who may be anywhere.
+FORWARDED = tuple(
+    f"HTTP_{name}"
+    for name in (
+        "FORWARDED",
+        "VIA",
+        "X_FORWARDED",
+        "X_FORWARDED_FOR",
+        "X_FORWARDED_HOST",
+        "X_FORWARDED_PROTO",
+        "X_FORWARDED_PORT",
+        "X_FORWARDED_SERVER",
+        "X_FORWARDED_PREFIX",
+        "X_ORIGINAL_FORWARDED_FOR",
+        "X_REAL_IP",
+        "X_CLIENT_IP",
+        "X_CLUSTER_CLIENT_IP",
+        "X_ENVOY_EXTERNAL_ADDRESS",
+        "TRUE_CLIENT_IP",
+        "CF_CONNECTING_IP",
+        "FLY_CLIENT_IP",
+        "FASTLY_CLIENT_IP",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request. Shape: key is None where nobody had to say who they are."""
+
+    key: ApiKey | None = None
+
+    @property
+    def id(self) -> str | None:
+        """Return who it is, for the record and for its own space of idempotency keys."""
+        return None if self.key is None else self.key.id
+
+    @property
+    def queues(self) -> list[str] | None:
+        """Return the queues that the caller may touch; None: every one."""
+        return None if self.key is None or self.key.queues is None else sorted(self.key.queues)
+
+    def may_use(self, queue: str) -> bool:
+        """Tell whether the caller may touch jobs of this queue."""
+        return self.key is None or self.key.may_use(queue)
+
+    def check_queue(self, queue: str) -> None:
+        """Return if the caller may enqueue there. Raises: Forbidden."""
+        if not self.may_use(queue):
+            raise Forbidden(f"this API key may not use the queue {queue}")
+
+
+NOBODY = Caller()
+
+
+def caller() -> Caller:
+    """Return who makes the request that is being answered."""
+    found: Caller = g.caller
+    return found
+
+
+def is_public(rule: str, config: Config) -> bool:
+    """Tell whether everyone may call this route."""
+    return rule in HEALTH or (rule in DOCS and config.docs_public == "1")
+
+
+def register(app: Flask, service: Service) -> None:
+    """Ask everyone who they are, before it is looked at what they want."""
+    app.before_request(Door(service.config, Keyring(service.database)).admit)
+
+
+class Door:
+    """Lets requests in, or raises."""
+
+    def __init__(self, config: Config, keyring: Keyring) -> None:
+        self._config, self._keyring = config, keyring
+        self._own: ApiKey | None = None
+        if config.haulier_api_key is not None:
+            hashes = (hash_of(config.haulier_api_key),)
+            self._own = ApiKey("env", "HAULIER_API_KEY", frozenset([Scope.ADMIN]), hashes)
+
+    def admit(self) -> None:
+        """Return if the request may be answered. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
+        rule = request.url_rule.rule if request.url_rule else ""
+        g.caller = NOBODY
+        if is_public(rule, self._config):
+            return
+        if rule == METRICS and self._config.metrics_token is not None:
+            # Then it is asked for on loopback and with AUTH=off as well; a key opens it too.
+            if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
+                return
+        elif self._config.auth == "off":
+            return
+        elif self._is_local():
+            _check_neighbour(self._config.host)
+            return
+        key = self._key()
+        if wait := self._keyring.take(key):
+            raise RateLimited(max(1, math.ceil(wait)))
+        _check_scope(key, rule)
+        self._keyring.touch(key)
+        g.caller = Caller(key)
+
+    def _is_local(self) -> bool:
+        if not self._config.is_loopback or self._own is not None:
+            return False
+        environ = request.environ
+        # Who starts gunicorn may have told it on its command line to listen elsewhere than the settings say.
+        if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or not environ.keys().isdisjoint(FORWARDED):
+            return False
+        try:
+            return not self._keyring.any_exist()
+        except (DatabaseUnavailable, SchemaMismatch) as error:
+            # Whether there are keys is not known. What needs no database is answered, and all else with this error,
+            # also if the database is back a moment later.
+            g.door_error = error
+            return True
+
+    def _key(self) -> ApiKey:
+        token = _bearer()
+        if not token:
+            raise Unauthorized("this call needs an API key, as Authorization: Bearer <key>")
+        if self._own is not None and self._own.is_opened_by(token):
+            return self._own
+        key_id = id_in(token)
+        key = None if key_id is None else self._keyring.find(key_id)
+        if key is None or not key.is_opened_by(token):
+            raise Unauthorized("this API key is not known, or no longer good", is_known=False)
+        return key
+
+
+def _bearer() -> str:
+    scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+# A handful of addresses, again and again.
+@functools.lru_cache(maxsize=1000)
+def _is_of_this_machine(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        # A Unix socket has none, and a proxy before it.
+        return False
+
+
+def _check_neighbour(bound: str) -> None:
+    """Return if the request is from a program of this machine, and not from a web page that it shows."""
+    host = request.environ.get("HTTP_HOST", "")
+    # By a name that leads here, a page of somebody else's would be of our own origin.
+    if not LOCAL_HOST.fullmatch(host) and host.rpartition(":")[0] != bound:
+        raise Forbidden("without API keys only localhost is answered: the header Host names another")
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
+        raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")
+
+
+def _check_scope(key: ApiKey, rule: str) -> None:
+    if not rule or rule in DOCS or request.method == "OPTIONS":
+        return
+    method = "GET" if request.method == "HEAD" else request.method
+    scope = NEEDS.get((method, rule), Scope.ADMIN)
+    if scope is not None and not key.may(scope):
+        raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
+    if rule == METRICS and key.queues is not None:
+        raise Forbidden("the metrics name every queue, and this API key may not use every one")

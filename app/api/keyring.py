@@ -1,0 +1,153 @@
+"""The API keys as one process knows them: looked up once in 5 s, and what each has left of its rate for this second."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from app.api.service import CheckedDatabase
+from app.domain.api_key import ApiKey
+from app.domain.errors import DatabaseUnavailable
+from app.queue import keys
+from app.queue.connection import Connection
+
+T = TypeVar("T")
+
+# For so long a revoked key is still taken, and a new one that was asked for too early is not.
+KNOWN_SECONDS = 5.0
+# While the database is away: what was known goes on, and is asked for again.
+AGAIN_SECONDS = 1.0
+# Ids that are no keys: anyone can make them up.
+MOST_UNKNOWN = 1000
+TOUCH_SECONDS = 60.0
+LOAN_SECONDS = 1.0
+# Between two loans to somebody who has none left, or each refused request would be a statement.
+PAUSE_SECONDS = 0.05
+
+
+@dataclass(slots=True)
+class _Known:
+    """A key, and until when it need not be looked up; at `ends` it is no longer what it was, by the database's word."""
+
+    key: ApiKey
+    until: float
+    ends: float
+    touched_at: float = float("-inf")
+
+
+class Keyring:
+    """Finds keys by their id."""
+
+    def __init__(self, database: CheckedDatabase) -> None:
+        self._database = database
+        self._known: dict[str, _Known] = {}
+        self._unknown: dict[str, float] = {}
+        self._any: bool | None = None
+        self._any_until = float("-inf")
+        self._budgets: dict[str, _Budget] = {}
+
+    def any_exist(self) -> bool:
+        """Tell whether a key was ever made. Raises: DatabaseUnavailable where that was never known."""
+        now = time.monotonic()
+        if now >= self._any_until:
+            try:
+                self._any, self._any_until = self._ask(keys.any_exist), now + KNOWN_SECONDS
+            except DatabaseUnavailable:
+                if self._any is None:
+                    raise
+                self._any_until = now + AGAIN_SECONDS
+        return bool(self._any)
+
+    def find(self, key_id: str) -> ApiKey | None:
+        """Return the key, or None where none of this id is good. Raises: DatabaseUnavailable where it is not known."""
+        now = time.monotonic()
+        known = self._known.get(key_id)
+        if known is not None and now < known.until:
+            return known.key
+        if now < self._unknown.get(key_id, now):
+            return None
+        try:
+            found = self._ask(lambda conn: keys.find(conn, key_id))
+        except DatabaseUnavailable:
+            if known is None or now >= known.ends:
+                raise
+            known.until = min(now + AGAIN_SECONDS, known.ends)
+            return known.key
+        if found is None:
+            self._forget(key_id, now)
+            return None
+        ends = float("inf") if found.seconds is None else now + found.seconds
+        touched_at = known.touched_at if known else float("-inf")
+        self._known[key_id] = _Known(found.key, min(now + KNOWN_SECONDS, ends), ends, touched_at)
+        return found.key
+
+    def touch(self, key: ApiKey) -> None:
+        """Note that the key is in use, once a minute; that it could not be noted is no reason to refuse it."""
+        known, now = self._known.get(key.id), time.monotonic()
+        if known is None or now < known.touched_at + TOUCH_SECONDS:
+            return
+        # Before the call, so that other threads leave it to this one.
+        known.touched_at = now
+        try:
+            self._ask(lambda conn: keys.touch(conn, key.id))
+        except DatabaseUnavailable:
+            known.touched_at = float("-inf")
+
+    def take(self, key: ApiKey) -> float:
+        """Take one request from the key's rate and return 0, or the seconds after which there may be one."""
+        if key.rate_limit is None:
+            return 0.0
+        budget = self._budgets.setdefault(key.id, _Budget())
+        return budget.take(key, lambda asked, unused: self._borrow(key, asked, unused))
+
+    def _borrow(self, key: ApiKey, asked: int, unused: int) -> keys.Loan:
+        try:
+            return self._ask(lambda conn: keys.borrow(conn, key, asked=asked, unused=unused))
+        except DatabaseUnavailable:
+            # Whatever needs the database is refused by itself.
+            return keys.Loan(asked, 0.0)
+
+    def _ask(self, what: Callable[[Connection], T]) -> T:
+        with self._database.connection() as conn:
+            return what(conn)
+
+    def _forget(self, key_id: str, now: float) -> None:
+        self._known.pop(key_id, None)
+        self._budgets.pop(key_id, None)
+        if len(self._unknown) >= MOST_UNKNOWN:
+            self._unknown.clear()
+        self._unknown[key_id] = now + KNOWN_SECONDS
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What one process has borrowed of a key's rate. It asks for as much as it lately needed in a second."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    left: int = 0
+    asked: int = 1
+    until: float = float("-inf")
+    refused_until: float = float("-inf")
+
+    def take(self, key: ApiKey, borrow: Callable[[int, int], keys.Loan]) -> float:
+        assert key.rate_limit is not None
+        with self.lock:
+            now = time.monotonic()
+            if now < self.refused_until:
+                return self.refused_until - now
+            if self.left == 0 or now >= self.until:
+                used = self.asked - self.left
+                # Used up before its time: the need is greater.
+                self.asked = min(2 * used if now < self.until else max(used, 1), max(1, math.ceil(key.rate_limit)))
+                loan = borrow(max(self.asked, 1), self.left)
+                self.left, self.until = loan.granted, now + LOAN_SECONDS
+                if loan.granted == 0:
+                    self.asked = max(self.asked, 1)
+                    self.refused_until = now + max(loan.wait, PAUSE_SECONDS)
+                    return max(loan.wait, PAUSE_SECONDS)
+            self.left -= 1
+            return 0.0

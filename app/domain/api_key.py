@@ -1,0 +1,83 @@
+"""Who may do what: an API key, its scopes and its queues. Used by whoever makes keys, and by the API."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+ID_PATTERN = r"[a-z0-9]{12}"
+# 32 random bytes, as secrets.token_urlsafe writes them.
+TOKEN = re.compile(rf"hlr_({ID_PATTERN})_[A-Za-z0-9_-]{{43}}")
+
+_ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID_LENGTH, _SECRET_BYTES = 12, 32
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    ENQUEUE = "enqueue"
+    READ = "read"
+    OPERATE = "operate"  # cancel and retry
+    ADMIN = "admin"  # all of the above, and whatever a later release adds
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept; its secret is kept nowhere, but for the SHA-256 of the whole token.
+
+    Shape: queues is None where every queue is allowed. A second hash is that of the token before the last rotation.
+    Units: rate_limit is requests a second, and None without a limit.
+    """
+
+    id: str
+    name: str
+    scopes: frozenset[Scope]
+    hashes: tuple[bytes, ...] = field(repr=False)
+    queues: frozenset[str] | None = None
+    rate_limit: float | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    revoked_at: datetime | None = None
+    rotated_until: datetime | None = None
+
+    def is_opened_by(self, token: str) -> bool:
+        """Tell whether this is the key's token, in a time that says nothing of how much of it is right."""
+        given = hash_of(token)
+        # Each is compared, so that the time does not tell which one it was.
+        return any([hmac.compare_digest(given, kept) for kept in self.hashes])
+
+    def may(self, scope: Scope) -> bool:
+        """Tell whether the key has this scope."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    def may_use(self, queue: str) -> bool:
+        """Tell whether the key may touch jobs of this queue."""
+        return self.queues is None or queue in self.queues
+
+
+def hash_of(token: str) -> bytes:
+    """Return what is kept of a token. A slow hash would gain nothing: nobody guesses 256 random bits."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def new_id() -> str:
+    """Return a random id for a key."""
+    return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def new_token(key_id: str) -> str:
+    """Return a new token for the key of this id; it is shown once."""
+    return f"hlr_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+
+def id_in(token: str) -> str | None:
+    """Return the id of the key that this may be a token of, or None for what has not a token's form."""
+    found = TOKEN.fullmatch(token)
+    return found[1] if found else None

@@ -1,0 +1,1 @@
+"""How gunicorn serves: no thread of it waits for a client."""

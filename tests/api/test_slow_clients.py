@@ -1,0 +1,202 @@
+"""Slow clients, by real sockets against a real gunicorn of six threads: the others are answered all the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from .conftest import EMAIL, Server
+
+Run = Callable[..., AbstractContextManager[Server]]
+
+SLOW = 50
+HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+LONG = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+# What each kind of slow client has sent, and then sends of a byte at a time.
+TRICKLES = {
+    "nothing": (b"", b""),
+    "a head": (b"POST /jobs HTTP/1.1\r\nX-Slow: ", b"x"),
+    "a body": (HEAD + b"Content-Length: 100000\r\n\r\n", b" "),
+    "a batch": (HEAD.replace(b"/jobs", b"/jobs/batch") + b"Content-Length: 10000000\r\n\r\n[", b" "),
+    "chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "half a chunk": (HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\n", b" "),
+    "a refused body": (b"PUT /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n", b" "),
+    "one that leaves the answer": (LONG * 3, b""),
+    "a request and no end": (b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b""),
+    "nonsense": (b"\x16\x03\x01\x02\x00\x01\x00" * 9, b"\x00"),
+    "nonsense that is refused": (b"\r\n\r\nwhat\r\n\r\n", b""),
+}
+
+
+def connect(server: Server) -> socket.socket:
+    address = urlsplit(server.url)
+    return socket.create_connection((address.hostname, address.port), timeout=20)
+
+
+@contextmanager
+def slow_clients(server: Server, first: bytes, then: bytes, count: int = SLOW) -> Iterator[list[socket.socket]]:
+    """Keep so many connections, and send a byte on each ten times a second."""
+    over = threading.Event()
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(closing(connect(server))) for _ in range(count)]
+
+        def trickle() -> None:
+            while not over.wait(0.1):
+                for each in sockets:
+                    with suppress(OSError):
+                        each.send(then, socket.MSG_DONTWAIT)
+
+        for each in sockets:
+            each.sendall(first)
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        try:
+            yield sockets
+        finally:
+            over.set()
+            thread.join(5)
+
+
+@pytest.mark.parametrize(("first", "then"), TRICKLES.values(), ids=TRICKLES)
+def test_fifty_slow_clients_hold_up_nobody(server: Server, first: bytes, then: bytes) -> None:
+    spent = []
+    with slow_clients(server, first, then), requests.Session() as session:
+        for _ in range(20):
+            began = time.monotonic()
+            # On connections of their own and kept ones.
+            kept, fresh = session.post(f"{server.url}/jobs", json=EMAIL), requests.get(f"{server.url}/jobs?limit=1")
+            spent.append(time.monotonic() - began)
+            assert (kept.status_code, fresh.status_code) == (201, 200)
+
+    assert max(spent) < 2.0
+    assert sorted(spent)[10] < 0.3
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_who_is_too_slow_is_told_so_and_closed(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database) as server, slow_clients(server, *TRICKLES["a head"], count=5) as sockets:
+        began = time.monotonic()
+        answers = [each.recv(100) for each in sockets]
+        spent = time.monotonic() - began
+
+    assert [answer.splitlines()[0] for answer in answers] == [b"HTTP/1.1 408 Request Timeout"] * 5
+    assert 5 < spent < 15
+
+
+def test_a_head_that_is_too_long_is_told_so(server: Server) -> None:
+    with closing(connect(server)) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n")
+        for number in range(9):
+            sock.sendall(b"X-%d: " % number + b"x" * 8000 + b"\r\n")
+
+        assert sock.recv(100).startswith(b"HTTP/1.1 431 ")
+
+
+def test_more_connections_than_there_may_be_make_room_for_new_ones(run_gunicorn: Run, database: str) -> None:
+    with (
+        run_gunicorn(database, WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--worker-connections 60") as server,
+        slow_clients(server, *TRICKLES["a head"], count=120),
+    ):
+        answers = [requests.get(f"{server.url}/health", timeout=5).status_code for _ in range(10)]
+
+    assert answers == [200] * 10
+
+
+def test_what_slow_clients_have_sent_is_bounded(run_gunicorn: Run, database: str) -> None:
+    head, _ = TRICKLES["a batch"]
+    with (
+        run_gunicorn(database, WEB_CONCURRENCY="1") as server,
+        slow_clients(server, head, b"", count=40) as sockets,
+    ):
+        for each in sockets:
+            with suppress(OSError):
+                each.sendall(b" " * 5_000_000)
+        [child] = server.children()
+        with open(f"/proc/{child}/status") as status:
+            [resident] = [int(line.split()[1]) for line in status if line.startswith("VmRSS")]
+        answer = requests.post(f"{server.url}/jobs", json=EMAIL, timeout=5)
+
+    assert answer.status_code == 201
+    # 200 MB were sent.
+    assert resident < 190_000
+
+
+def test_requests_one_behind_the_other_on_one_connection_are_answered_in_order(server: Server) -> None:
+    body = b'{"kind": "summarize_text", "payload": {"text": "Hi."}}'
+    posts = [
+        HEAD + b"X-Request-Id: %d\r\nContent-Length: %d\r\n\r\n" % (number, len(body)) + body for number in range(20)
+    ]
+    with closing(connect(server)) as sock:
+        sock.sendall(b"".join(posts) + b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+
+    ids = [line for line in answer.splitlines() if line.lower().startswith(b"x-request-id")]
+    assert answer.count(b"HTTP/1.1 201 ") == 20
+    assert [line.split()[1] for line in ids][:20] == [b"%d" % number for number in range(20)]
+
+
+def test_a_request_that_comes_byte_by_byte_is_answered(server: Server) -> None:
+    body = b'{"kind": "summarize_text", "payload": {"text": "Hi."}}'
+    with closing(connect(server)) as sock:
+        for byte in HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body:
+            sock.sendall(bytes([byte]))
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 201 ")
+
+
+def test_who_waits_for_a_word_before_its_body_gets_it_once(server: Server) -> None:
+    body = b'{"kind": "summarize_text", "payload": {"text": "Hi."}}'
+    with closing(connect(server)) as sock:
+        sock.sendall(HEAD + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body))
+        word = sock.recv(1000)
+        sock.sendall(body)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+
+    assert word == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 201 ")
+
+
+def test_a_slow_reader_gets_all_of_its_long_answers(server: Server) -> None:
+    whole = requests.get(f"{server.url}/docs/assets/swagger-ui-bundle.js").content
+    with closing(connect(server)) as sock:
+        sock.sendall(LONG * 5 + LONG.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        # More than the kernel holds, so that the rest is ours to keep.
+        assert requests.get(f"{server.url}/health").ok
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+
+    assert len(whole) > 1_000_000
+    assert answer.count(b"HTTP/1.1 200 ") == 6
+    assert [part.partition(b"\r\n\r\n")[2] == whole for part in answer.split(b"HTTP/1.1 200 OK")[1:]] == [True] * 6
+
+
+def test_a_batch_of_many_megabytes_is_taken(server: Server) -> None:
+    lines = b'{"kind": "summarize_text", "payload": {"text": "%b"}}\n' % (b"x" * 100_000)
+
+    answer = requests.post(
+        f"{server.url}/jobs/batch", data=lines * 100, headers={"Content-Type": "application/x-ndjson"}
+    )
+
+    assert (answer.status_code, answer.json()["created"]) == (201, 100)
+
+
+def test_slow_clients_do_not_hold_up_its_end(run_gunicorn: Run, database: str) -> None:
+    with run_gunicorn(database) as server, slow_clients(server, *TRICKLES["a body"], count=10):
+        began = time.monotonic()
+        os.kill(server.process.pid, signal.SIGTERM)
+
+        assert server.process.wait(15) == 0
+        assert time.monotonic() - began < 8

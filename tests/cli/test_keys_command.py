@@ -1,0 +1,153 @@
+"""`python -m app keys`, as an operator runs it: it ..."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.domain.api_key import TOKEN, Scope
+from app.queue import audit, keys
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(database: str) -> Run:
+    """Give a function that runs the command."""
+
+    def run(*args: str, url: str = database) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "app", "keys", *args],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def test_prints_a_new_key_once_and_by_itself(run, conn):
+    made = run(
+        "create", "--name", "shop", "--scopes", "enqueue,read", "--queues", "mail", "--rate", "50", "--days", "90"
+    )
+
+    assert made.returncode == 0
+    [key] = keys.list_keys(conn)
+    assert TOKEN.fullmatch(made.stdout.removesuffix("\n"))
+    assert key.is_opened_by(made.stdout.strip())
+    assert made.stderr == f"made the API key {key.id}; it is shown this once:\n"
+    assert (key.name, key.scopes, key.queues) == ("shop", {Scope.ENQUEUE, Scope.READ}, {"mail"})
+    assert (key.rate_limit, (key.expires_at - key.created_at).days) == (50, 90)
+    assert [(each.actor, each.action) for each in audit.list_actions(conn, limit=5)] == [("cli", "create_key")]
+
+
+def test_lists_keys_and_no_secret(run, conn):
+    tokens = [
+        run("create", "--name", "shop", "--scopes", "enqueue", "--queues", "mail,bulk", "--rate", "0.5").stdout.strip(),
+        run("create", "--name", "Ann", "--scopes", "admin", "--days", "1").stdout.strip(),
+    ]
+    shop, ann = keys.list_keys(conn)
+    run("revoke", shop.id)
+
+    listed = run("list")
+
+    heading, first, second = listed.stdout.splitlines()
+    assert heading.split("  ")[0] == "id"
+    assert re.fullmatch(rf"{shop.id} +shop +enqueue +bulk,mail +0.5/s +[-\d]+ [:\d]+ +- +revoked [-\d]+ [:\d]+", first)
+    assert re.fullmatch(rf"{ann.id} +Ann +admin +all +- +[-\d]+ [:\d]+ +- +until [-\d]+ [:\d]+", second)
+    assert not [token for token in tokens if token.split("_", 2)[2] in listed.stdout]
+
+
+def test_rotates_a_key_and_says_for_how_long_the_old_one_is_good(run, conn):
+    first = run("create", "--name", "shop", "--scopes", "read").stdout.strip()
+    [key] = keys.list_keys(conn)
+
+    rotated = run("rotate", key.id, "--hours", "1.5")
+
+    second = rotated.stdout.strip()
+    found = keys.find(conn, key.id).key
+    assert [found.is_opened_by(token) for token in (first, second)] == [True, True]
+    assert "1.5 h more" in rotated.stderr
+    assert 5390 < keys.find(conn, key.id).seconds <= 5400
+
+
+def test_lists_for_how_long_an_old_secret_is_good_and_no_longer(run, conn):
+    run("create", "--name", "shop", "--scopes", "read")
+    [key] = keys.list_keys(conn)
+    run("rotate", key.id)
+    during = run("list").stdout.splitlines()[1]
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.api_key SET previous_until = now() - interval '1 s'")
+    after = run("list").stdout.splitlines()[1]
+
+    assert re.search(r"  good, its old secret until [-\d]+ [:\d]+$", during)
+    assert after.endswith("  good")
+
+
+def test_revokes_a_key_and_not_twice(run, conn):
+    run("create", "--name", "shop", "--scopes", "read")
+    [key] = keys.list_keys(conn)
+
+    once, twice = run("revoke", key.id), run("revoke", key.id)
+
+    assert (once.returncode, once.stdout) == (0, f"revoked the API key {key.id} (shop)\n")
+    assert (twice.returncode, twice.stderr) == (1, f"haulier: there is no API key {key.id} that is good\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        ((), "--name"),
+        (("--name", "shop"), "--scopes"),
+        (("--name", "shop", "--scopes", "root"), "must be some of enqueue, read, operate, admin"),
+        (("--name", "shop", "--scopes", ","), "must not be empty"),
+        (("--name", "", "--scopes", "read"), "1 to 100 characters"),
+        (("--name", "a\nb", "--scopes", "read"), "1 to 100 characters"),
+        (("--name", "shop", "--scopes", "read", "--queues", "Mail"), "names of queues"),
+        (("--name", "shop", "--scopes", "read", "--rate", "0"), "from 0.01 to 1e+06"),
+        (("--name", "shop", "--scopes", "read", "--rate", "nan"), "from 0.01 to 1e+06"),
+        (("--name", "shop", "--scopes", "read", "--days", "-1"), "--days"),
+    ],
+)
+def test_makes_no_key_that_may_not_be(run, conn, args, reason):
+    refused = run("create", *args)
+
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert keys.list_keys(conn) == []
+
+
+def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
+    refused = run("list", url=fresh_database)
+
+    assert refused.returncode == 1
+    assert refused.stderr == "haulier: the database holds no Haulier schema: run `python -m app migrate`\n"
+
+
+def test_tells_what_was_done_newest_first(run, conn, database):
+    run("create", "--name", "shop", "--scopes", "read")
+    [key] = keys.list_keys(conn)
+    run("revoke", key.id)
+
+    told = subprocess.run(
+        [sys.executable, "-m", "app", "audit", "--limit", "5"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": database},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert [line.split()[2:] for line in told.stdout.splitlines()] == [
+        ["cli", "revoke_key", key.id],
+        ["cli", "create_key", key.id],
+    ]

@@ -1,0 +1,37 @@
+"""The address of several hosts: it ..."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.config import Config
+from app.logs import redacted
+from app.queue.connection import parse
+from app.queue.scratch import url_of
+
+FORMS = {
+    "postgresql://app:swordfish@db-a:5432,db-b:5433/jobs?target_session_attrs=read-write": ("db-a,db-b", "5432,5433"),
+    "postgres://app:swordfish@/jobs?host=db-a,db-b&port=5432,5433&target_session_attrs=read-write": (
+        "db-a,db-b",
+        "5432,5433",
+    ),
+    "postgresql://app@/jobs?host=%2Frun%2Fa,%2Frun%2Fb&password=swordfish": ("/run/a,/run/b", None),
+}
+
+
+@pytest.mark.parametrize(("url", "hosts"), FORMS.items())
+def test_is_taken_and_understood(url, hosts):
+    settings = Config.from_env({"DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
+    said = parse(settings.database_url)
+
+    assert (said["host"], said.get("port")) == hosts
+    assert settings.direct_url == url
+    assert parse(url_of(url, "other")) == {**said, "dbname": "other"}
+
+
+@pytest.mark.parametrize("url", FORMS)
+def test_is_logged_without_its_password(url):
+    settings = Config.from_env({"DATABASE_URL": url, "DATABASE_DIRECT_URL": url})
+
+    assert "swordfish" not in redacted(f"cannot connect to {url}: no route")
+    assert "swordfish" not in repr(settings)

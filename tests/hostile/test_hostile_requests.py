@@ -1,0 +1,165 @@
+"""Every request of the corpus, against a real gunicorn and a real worker."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from psycopg2.extensions import connection as Connection
+
+from tests.api.conftest import gunicorn
+from tests.hostile.conftest import SECRETS, Ear, Watched, Worker
+from tests.hostile.corpus import FRAGMENTS, corpus, poisoned
+from tests.hostile.wire import REFUSED, Answered, Hostile, send
+
+GOOD = {"kind": "summarize_text", "payload": {"text": "The ship came in. It was late."}}
+# What an answer must not tell: how the service is made, and what it was doing.
+TELLTALES = (b"Traceback", b'File "', b"psycopg2", b"werkzeug", b"haulier.job", b"gunicorn/", b"Python/", b"postgres")
+
+# What anyone may read.
+PUBLIC = re.compile(rb"^(GET|HEAD|OPTIONS) (http://[^/ ]*)?/(health|docs|api-docs)", re.MULTILINE)
+
+
+def rows(conn: Connection) -> dict[str, int]:
+    """Return how many rows each table holds, but for the one that says the schema's version."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'r'")
+        found = {}
+        for (table,) in cursor.fetchall():
+            cursor.execute(f'SELECT count(*) FROM haulier."{table}"')
+            found[table] = cursor.fetchone()[0]
+    return {table: count for table, count in found.items() if count and table != "schema_version"}
+
+
+def fault(case: Hostile, answered: Answered) -> str | None:
+    """Return what is wrong with the answer, or None."""
+    wrong = [status for status in answered.statuses if status not in case.allowed]
+    # Pages that were asked for may name what they are made with; and a refusal may quote what was sent.
+    marks = TELLTALES[:1] if 200 in answered.statuses else TELLTALES
+    told = [mark for mark in marks if mark in answered.text and mark not in case.sent]
+    return f"{answered.statuses} {told} {answered.text[:300]!r}" if wrong or told else None
+
+
+def test_corpus_holds_what_it_promises() -> None:
+    cases = corpus()
+
+    assert len(cases) >= 500
+    assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 500
+
+
+def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection) -> None:
+    before, faults = rows(conn), {}
+
+    for case in corpus():
+        answered = send(api.server.url, case.sent.replace(b"{ear}", str(ear.port).encode()))
+        if found := fault(case, answered):
+            faults[case.name] = found
+
+    print(*(f"{name}: {what}" for name, what in faults.items()), sep="\n")
+    assert not faults
+    assert rows(conn) == before == {}
+    assert ear.heard == []
+    assert api.spoke_to == []
+    log = api.server.log.read_text()
+    assert "Traceback" not in log
+    assert " ERROR " not in log
+    assert " CRITICAL " not in log
+    assert requests.post(f"{api.server.url}/jobs", json=GOOD).status_code == 201
+
+
+def test_none_of_them_gets_in_where_keys_are_asked_for(
+    database: str, ear: Ear, conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    before, faults = rows(conn), {}
+
+    with gunicorn(database, eventually, HAULIER_API_KEY="0123456789abcdef" * 2) as server:
+        for case in corpus():
+            answered = send(server.url, case.sent.replace(b"{ear}", str(ear.port).encode()))
+            is_in = any(status < 400 for status in answered.statuses) and not PUBLIC.search(case.sent)
+            if found := fault(case, answered) or (f"let in: {answered.statuses}" if is_in else None):
+                faults[case.name] = found
+        log = server.log.read_text()
+
+    print(*(f"{name}: {what}" for name, what in faults.items()), sep="\n")
+    assert not faults
+    assert rows(conn) == before == {}
+    assert "Traceback" not in log
+    assert " ERROR " not in log
+
+
+@pytest.mark.parametrize("title", FRAGMENTS)
+def test_a_fragment_in_free_text_is_kept_as_it_is(api: Watched, title: str) -> None:
+    text = FRAGMENTS[title]
+    job = {"kind": "summarize_text", "payload": {"text": text}}
+
+    made = requests.post(f"{api.server.url}/jobs", json=job)
+    found = requests.get(f"{api.server.url}{made.headers['Location']}")
+
+    assert made.status_code == 201
+    assert found.json()["payload"] == {"text": text}
+    assert found.headers["Content-Type"] == "application/json"
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def enqueue(api: Watched, job: dict[str, Any], ear: Ear) -> str:
+    body = json.dumps({**job, "max_attempts": 1}).replace("{ear}", str(ear.port))
+    answer = requests.post(f"{api.server.url}/jobs", data=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201, (job, answer.text)
+    return str(answer.json()["id"])
+
+
+def test_no_poisoned_job_reaches_inside(
+    api: Watched,
+    ear: Ear,
+    start_worker: Callable[..., Worker],
+    conn: Connection,
+    eventually: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    names = {enqueue(api, job, ear): name for name, job in poisoned()}
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (storage / "link.png").symlink_to(tmp_path / "secret.png")
+    worker = start_worker(STORAGE_URL=storage.as_uri())
+    good = enqueue(api, GOOD, ear)
+
+    eventually(lambda: ended(conn) == len(names) + 1, within=60)
+
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT id::text, status, last_error FROM haulier.finished_job")
+        outcomes = {job_id: (status, error) for job_id, status, error in cursor.fetchall()}
+    assert outcomes.pop(good) == ("succeeded", None)
+    assert {names[job_id] for job_id, (status, _) in outcomes.items() if status != "failed_permanent"} == set()
+    assert ear.heard == []
+    assert worker.spoke_to == []
+    assert [path.name for path in storage.iterdir()] == ["link.png"]
+    told = worker.log.read_text() + json.dumps(outcomes)
+    assert [secret for secret in (SECRETS["WEBHOOK_SECRET"], "hunter2") if secret in told] == []
+    assert "root:" not in told
+    assert worker.process.poll() is None
+
+
+def ended(conn: Connection) -> int:
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM haulier.finished_job")
+        return int(cursor.fetchone()[0])
+
+
+def test_the_ear_hears_and_the_witness_sees_where_it_is_allowed(
+    api: Watched, ear: Ear, start_worker: Callable[..., Worker], conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    worker = start_worker(OUTBOUND_ALLOW_PRIVATE=f"127.0.0.1:{ear.port}")
+    url = "http://127.0.0.1:{ear}/"
+
+    enqueue(api, {"kind": "webhook_delivery", "payload": {"url": url, "body": 1}}, ear)
+
+    eventually(lambda: ended(conn) == 1, within=20)
+    assert len(ear.heard) == 1
+    assert worker.spoke_to == [f"socket.connect ('127.0.0.1', {ear.port})"]
+    ear.heard.clear()

@@ -1,0 +1,75 @@
+"""Roles with the rights that grants.sql gives, in a database that belongs to a third."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
+
+from app.queue.connection import connect
+from app.queue.migrate import migrate
+
+GRANTS = Path(__file__).parents[1] / "grants.sql"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Three roles, and the DSN of a database as each of them opens it."""
+
+    names: dict[str, str]
+    owner: str
+    web: str
+    worker: str
+
+
+def url_as(dsn: str, role: str) -> str:
+    """Return the DSN for another role."""
+    parts = {**parse_dsn(dsn), "user": role, "password": "swordfish"}
+    return "postgresql://?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
+
+
+def apply_grants(conn: Connection, web: str, worker: str) -> None:
+    """Run grants.sql as psql does with -v web=… -v worker=…, in one transaction."""
+    names = {"web": web, "worker": worker}
+
+    def fill(found: re.Match[str]) -> str:
+        quoted = sql.Identifier if found[1] == '"' else sql.Literal
+        return quoted(names[found[2]]).as_string(conn)
+
+    # Not in comments, where psql does not fill in either.
+    statements = re.sub(r"^--.*$", "", GRANTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    with conn.cursor() as cursor:
+        cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")
+
+
+@contextmanager
+def least_roles(conn: Connection, dsn: str) -> Iterator[Roles]:
+    """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN."""
+    mark = uuid.uuid4().hex[:8]
+    names = {part: f'Haulier "{part}" {mark}' for part in ("owner", "web", "worker")}
+    with conn.cursor() as cursor:
+        for name in names.values():
+            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'swordfish'").format(sql.Identifier(name)))
+        try:
+            database = sql.Identifier(parse_dsn(dsn)["dbname"])
+            owner = sql.Identifier(names["owner"])
+            cursor.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, owner))
+            with closing(connect(url_as(dsn, names["owner"]))) as owning:
+                migrate(owning, retention_days=30)
+            apply_grants(conn, names["web"], names["worker"])
+            yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
+        finally:
+            for name in names.values():
+                cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
+            for name in (names["web"], names["worker"], names["owner"]):
+                cursor.execute(sql.SQL("DROP OWNED BY {} CASCADE").format(sql.Identifier(name)))
+            for name in (names["worker"], names["web"], names["owner"]):
+                cursor.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))

@@ -1,0 +1,333 @@
+"""The API and a worker under the rights of grants.sql, neither the owner: what they do, and what they may not."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.errors import InsufficientPrivilege, RaiseException
+from psycopg2.extensions import connection as Connection
+
+from app.api import build
+from app.config import Config
+from app.domain.api_key import Scope
+from app.domain.job import NewJob
+from app.queue import consume, history, housekeeping, keys, listen, produce
+from app.queue.connection import connect
+from app.queue.keys import NewKey
+from app.queue.migrate import migrate
+from tests.roles import GRANTS, Roles, apply_grants, least_roles
+
+pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
+
+ROOT = Path(__file__).parents[1]
+EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
+
+
+@pytest.fixture
+def super_conn(fresh_database: str) -> Iterator[Connection]:
+    """Give a superuser's connection to an empty database."""
+    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        assert cursor.fetchone() == (True,), "the role of DATABASE_URL may not make other roles, which this needs"
+        yield conn
+
+
+@pytest.fixture
+def roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
+    """Give the three roles in that database, which has the schema in it now."""
+    with least_roles(super_conn, fresh_database) as roles:
+        yield roles
+
+
+@pytest.fixture
+def client(roles: Roles) -> Iterator[FlaskClient]:
+    """Give a client of an API under its own role."""
+    app = build(Config(database_url=roles.web))
+    yield app.test_client()
+    app.extensions["haulier"].database.close()
+
+
+def ask(conn: Connection, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with conn.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def path_of(answer: Any) -> str:
+    return str(answer.headers["Location"])
+
+
+def test_every_call_works_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
+    plain = client.post("/jobs", json=EMAIL)
+    keyed = [client.post("/jobs", json=EMAIL, headers={"Idempotency-Key": "k"}).status_code for _ in range(2)]
+    batch = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "idempotency_key": "k2"}])
+    again = client.post("/jobs/batch?atomic=false", json=[{**EMAIL, "idempotency_key": "k2"}, {}])
+    with closing(connect(roles.owner)) as conn:
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        ask(
+            conn,
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), started_at = now()"
+            " WHERE id = %s",
+            str(worker),
+            plain.json["id"],
+        )
+    asked = client.post(f"{path_of(plain)}/cancel")
+    other = client.post("/jobs", json=EMAIL)
+    cancelled = client.post(f"{path_of(other)}/cancel")
+    retried = client.post(f"{path_of(other)}/retry")
+    reads = [client.get(path) for path in (path_of(plain), "/jobs?limit=2", "/kinds", "/health", "/metrics", "/docs")]
+
+    assert plain.status_code == 201
+    assert keyed == [201, 200]
+    assert (batch.status_code, batch.json["created"]) == (201, 2)
+    assert [item["status"] for item in again.json["items"]] == [200, 422]
+    assert [asked.status_code, cancelled.status_code, retried.status_code] == [202, 200, 200]
+    assert [answer.status_code for answer in reads] == [200] * 6
+    assert "haulier_workers 1.0" in reads[4].text
+    assert client.get(f"/jobs?cursor={reads[1].headers['Next-Cursor']}").status_code == 200
+
+
+def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
+    with closing(connect(roles.owner)) as conn:
+        _, token = keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
+
+    answers = [
+        client.post("/jobs", json=EMAIL, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(4)
+    ]
+
+    assert answers[:2] == [201, 201]
+    assert answers[-1] == 429
+    assert client.post("/jobs", json=EMAIL).status_code == 401
+
+
+KIND = """
+from marshmallow import Schema
+from app.kinds import Fail, Retry, RetryPolicy, Snooze, kind
+
+class Nothing(Schema):
+    pass
+
+@kind("t.good", schema=Nothing)
+def good(context, payload):
+    return 1
+
+@kind("t.bad", schema=Nothing)
+def bad(context, payload):
+    raise Fail("no")
+
+@kind("t.again", schema=Nothing, retry=RetryPolicy(base=0.05, cap=0.1))
+def again(context, payload):
+    if context.job.attempts == 1:
+        raise Retry("once more")
+
+@kind("t.later", schema=Nothing)
+def later(context, payload):
+    if not context.job.snoozes:
+        raise Snooze(0.05)
+
+@kind("t.wait", schema=Nothing)
+def wait(context, payload):
+    context.wait(30)
+"""
+ENDS = {"t.good": "succeeded", "t.bad": "failed_permanent", "t.again": "succeeded", "t.later": "succeeded"}
+
+
+def test_a_worker_does_all_its_work_under_its_own_role(
+    roles: Roles, super_conn: Connection, client: FlaskClient, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    (tmp_path / "kinds_under_a_role.py").write_text(KIND)
+    spoil_history(super_conn, roles)
+    job_ids = [
+        receipt.job.id
+        for receipt in produce.enqueue(super_conn, [NewJob(kind, {}) for kind in (*ENDS, "t.wait")])
+        if receipt.job is not None
+    ]
+    log = tmp_path / "log"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(tmp_path),
+        "DATABASE_URL": roles.worker,
+        "HAULIER_KINDS": "kinds_under_a_role",
+        "WORKER_METRICS_PORT": "0",
+        "LEASE_SECONDS": "2",
+    }
+
+    with log.open("wb") as out:
+        process = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=out, stderr=out)
+    try:
+        ended = "SELECT kind, status FROM haulier.finished_job WHERE kind LIKE 't.%'"
+        eventually(lambda: dict(ask(super_conn, ended)) == ENDS, within=30)
+        assert client.post(f"/jobs/{job_ids[-1]}/cancel").status_code == 202
+        eventually(lambda: dict(ask(super_conn, ended)) == {**ENDS, "t.wait": "cancelled"}, within=10)
+        eventually(lambda: "tidied: " in log.read_text(), within=10)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+    assert process.returncode == 0
+    assert "permission denied" not in log.read_text()
+    assert " ERROR " not in log.read_text()
+    assert owners(super_conn) == {roles.names["owner"]}
+    assert ask(super_conn, "SELECT to_regclass('haulier.finished_job_old')") == [(None,)]
+    assert history.days_ahead(super_conn) > 6
+
+
+def test_without_a_partition_the_api_waits_for_a_worker_to_make_one(
+    roles: Roles, super_conn: Connection, client: FlaskClient
+) -> None:
+    job = path_of(client.post("/jobs", json=EMAIL))
+    spoil_history(super_conn, roles)
+
+    before = client.post(f"{job}/cancel")
+    with closing(connect(roles.worker)) as conn:
+        history.ensure_partitions(conn, retention_days=30)
+    after = client.post(f"{job}/cancel")
+
+    assert (before.status_code, before.json["error"]) == (503, "unavailable")
+    assert after.status_code == 200
+
+
+def spoil_history(conn: Connection, roles: Roles) -> None:
+    """Leave no partition but one that has expired."""
+    for (name,) in ask(
+        conn, "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
+    ):
+        ask(conn, f"DROP TABLE {name}")
+    with closing(connect(roles.owner)) as owning:
+        ask(
+            owning,
+            "CREATE TABLE haulier.finished_job_old PARTITION OF haulier.finished_job"
+            " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')",
+        )
+
+
+def owners(conn: Connection) -> set[str]:
+    """Return who owns the tables of the schema, partitions included."""
+    return {name for (name,) in ask(conn, "SELECT tableowner FROM pg_tables WHERE schemaname = 'haulier'")}
+
+
+def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_conn: Connection) -> None:
+    with closing(connect(roles.worker)) as conn:
+        dead = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        ask(super_conn, "INSERT INTO haulier.job (kind, payload) VALUES ('t.good', '{}')")
+        ask(
+            super_conn,
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), started_at = now(),"
+            " attempt = 1, attempts = 1",
+            str(dead),
+        )
+        ask(super_conn, "UPDATE haulier.worker SET beat_at = now() - interval '1 day'")
+        ask(
+            super_conn, "INSERT INTO haulier.idempotency VALUES ('k', '', haulier.uuidv7(), now() - interval '99 days')"
+        )
+        ask(
+            super_conn,
+            "INSERT INTO haulier.audit (at, action, job_id)"
+            " VALUES (now() - interval '99 days', 'cancel', haulier.uuidv7())",
+        )
+
+        consume.rescue(conn)
+        idle = consume.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=30)
+        listen.fall_asleep(conn, idle)
+        listen.get_up(conn, idle)
+
+        assert ask(super_conn, "SELECT status, crashes FROM haulier.job") == [("retrying", 1)]
+        assert housekeeping.purge_keys(conn, idempotency_days=30) == 1
+        assert housekeeping.purge_audit(conn, retention_days=30) == 1
+
+
+FORBIDDEN = {
+    "web": [
+        "UPDATE haulier.job SET payload = '{}'",
+        "UPDATE haulier.job SET status = 'queued'",
+        "UPDATE haulier.finished_job SET status = 'succeeded'",
+        "INSERT INTO haulier.job (kind, payload, worker_id) VALUES ('a', '{}', NULL)",
+        "DELETE FROM haulier.idempotency",
+        "DELETE FROM haulier.worker",
+        "UPDATE haulier.api_key SET scopes = '{admin}'",
+        "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
+        "SELECT FROM haulier.audit",
+        "DELETE FROM haulier.audit",
+        "SELECT FROM haulier.sleeper",
+        "TRUNCATE haulier.job",
+        "CREATE TABLE haulier.mine ()",
+        "ALTER TABLE haulier.job DISABLE TRIGGER knock",
+        "DROP SCHEMA haulier CASCADE",
+        "UPDATE haulier.schema_version SET version = 99",
+        "SELECT FROM shop",
+        "SET ROLE {owner}",
+        "SET ROLE {worker}",
+    ],
+    "worker": [
+        "INSERT INTO haulier.job (kind, payload) VALUES ('a', '{}')",
+        "UPDATE haulier.job SET payload = '{}'",
+        "UPDATE haulier.job SET kind = 'a'",
+        "UPDATE haulier.job SET max_attempts = 1000",
+        "DELETE FROM haulier.finished_job",
+        "SELECT hash FROM haulier.api_key",
+        "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
+        "INSERT INTO haulier.idempotency VALUES ('k', '', haulier.uuidv7())",
+        "TRUNCATE haulier.job",
+        "CREATE TABLE haulier.mine ()",
+        "ALTER TABLE haulier.job DISABLE TRIGGER knock",
+        "DROP SCHEMA haulier CASCADE",
+        "SELECT FROM shop",
+        "SET ROLE {web}",
+    ],
+}
+
+
+@pytest.mark.parametrize("part", FORBIDDEN)
+def test_a_role_may_do_nothing_else(roles: Roles, super_conn: Connection, part: str) -> None:
+    ask(super_conn, "CREATE TABLE shop ()")
+    quoted = {name: '"' + role.replace('"', '""') + '"' for name, role in roles.names.items()}
+    permitted = []
+
+    with closing(connect(getattr(roles, part))) as conn:
+        for statement in FORBIDDEN[part]:
+            for name, role in quoted.items():
+                statement = statement.replace(f"{{{name}}}", role)
+            try:
+                ask(conn, statement)
+            except InsufficientPrivilege:
+                continue
+            permitted.append(statement)
+
+    assert permitted == []
+
+
+def test_the_rights_may_be_given_again(roles: Roles, super_conn: Connection, client: FlaskClient) -> None:
+    apply_grants(super_conn, roles.names["web"], roles.names["worker"])
+
+    assert client.post("/jobs", json=EMAIL).status_code == 201
+
+
+def test_a_superusers_schema_makes_nobody_a_member_of_it(super_conn: Connection) -> None:
+    migrate(super_conn, retention_days=30)
+    ask(super_conn, "CREATE ROLE haulier_test_lonely LOGIN")
+    try:
+        with pytest.raises(RaiseException, match="belongs to postgres, a superuser"):
+            apply_grants(super_conn, "haulier_test_lonely", "haulier_test_lonely")
+        ask(super_conn, "ROLLBACK")
+    finally:
+        ask(super_conn, "DROP ROLE haulier_test_lonely")
+
+
+def test_every_table_is_somebodys_or_left_out_on_purpose(roles: Roles, super_conn: Connection) -> None:
+    found = ask(
+        super_conn,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'v', 'p')"
+        " AND NOT relispartition",
+    )
+    named = set(re.findall(r"haulier\.(\w+)", re.sub(r"--.*", "", GRANTS.read_text())))
+
+    assert {name for (name,) in found} - named == set()

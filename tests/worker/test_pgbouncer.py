@@ -1,0 +1,169 @@
+"""Behind a PgBouncer in transaction mode it ..."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import pytest
+
+from app.domain.errors import DatabaseUnavailable
+from app.domain.job import NewJob
+from app.queue import produce
+from app.queue.connection import connect, is_pooled, transaction
+from app.queue.history import drop_expired
+from app.queue.migrate import migrate
+from tests.conftest import eventually
+from tests.pooler import pooler_to
+
+pytestmark = pytest.mark.pgbouncer
+RARELY = 30
+THROUGH_DIRECT = "listening through DATABASE_DIRECT_URL"
+
+
+@pytest.fixture
+def wake_ups() -> Callable[[int], str]:
+    """Give a function that asks a worker's port what it notices jobs by, and through which setting."""
+
+    def wake_ups(port: int) -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+                said = json.load(response)
+        except OSError:
+            return ""
+        return f"{said['wake_ups']} through {said['through']}"
+
+    return wake_ups
+
+
+@pytest.fixture
+def sleepers(conn: Any) -> Callable[[], int]:
+    """Give a function that returns how many workers sleep."""
+
+    def sleepers() -> int:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.sleeper")
+            return cursor.fetchone()[0]
+
+    return sleepers
+
+
+@pytest.fixture
+def latency(enqueue, ledger) -> Callable[[], float]:
+    """Give a function that enqueues a job and returns how long it took to start. Units: seconds."""
+
+    def latency() -> float:
+        began = time.monotonic()
+        job = enqueue("t.note")
+        [start] = eventually(lambda: ledger.entries("start", job), within=2 * RARELY)
+        return start.at - began
+
+    return latency
+
+
+@pytest.fixture
+def old_partition(fresh_database: str) -> Iterator[str]:
+    """Give the DSN, by way of the pool, of a database whose history has a partition of long ago."""
+    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
+        migrate(conn, retention_days=30)
+        cursor.execute(
+            "CREATE TABLE haulier.finished_job_old PARTITION OF haulier.finished_job"
+            " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+        )
+        yield fresh_database
+
+
+def history_tables(dsn: str) -> list[str]:
+    with closing(connect(dsn)) as conn, conn.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE '%old'")
+        return [name for (name,) in cursor.fetchall()]
+
+
+def test_is_seen_to_be_there(database, direct):
+    with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
+        assert is_pooled(pooled)
+        assert not is_pooled(straight)
+
+
+def test_a_worker_knows_that_it_is_not_woken_and_looks(spawn_worker, free_port, metric, wake_ups, latency, sleepers):
+    worker = spawn_worker(DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.2)
+
+    eventually(lambda: "no notification comes through DATABASE_URL, as behind a pool" in worker.log, within=20)
+    took = [latency() for _ in range(20)]
+
+    assert max(took) < 0.2 + 0.1
+    assert sleepers() == 0
+    assert wake_ups(free_port) == "polling through DATABASE_URL"
+    assert metric(free_port, "worker_polling") == 1
+
+
+def test_a_worker_is_woken_past_the_pool(spawn_worker, free_port, wake_ups, latency, sleepers):
+    spawn_worker(WORKER_METRICS_PORT=free_port, POLL_SECONDS=RARELY)
+    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT and sleepers() == 1, within=15)
+
+    took = [latency() for _ in range(10)]
+
+    assert max(took) < 1
+
+
+def test_a_worker_is_woken_through_a_pool_in_session_mode(
+    spawn_worker, free_port, postgres, database, wake_ups, latency, sleepers
+):
+    with pooler_to(postgres, mode="session") as pooler:
+        spawn_worker(DATABASE_DIRECT_URL=pooler.through(database), WORKER_METRICS_PORT=free_port, POLL_SECONDS=RARELY)
+        eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT and sleepers() == 1, within=15)
+
+        took = [latency() for _ in range(10)]
+
+    assert max(took) < 1
+
+
+def test_a_worker_goes_on_whose_pool_has_lost_all_its_connections(
+    spawn_worker, free_port, wake_ups, database, direct, ledger
+):
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port)
+    eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT, within=15)
+
+    with closing(connect(direct(database))) as straight, straight.cursor() as cursor:
+        # The pool's, whoever has been lent them, and the listener's.
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        cursor.execute(f"SELECT pg_terminate_backend(pid) {others}")
+        assert cursor.rowcount >= 2
+        [receipt] = produce.enqueue(straight, [NewJob("t.note", {})])
+
+    eventually(lambda: ledger.entries("end", receipt.job), within=10)
+    assert eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT, within=15)
+    assert worker.popen.poll() is None
+
+
+def test_housekeeping_drops_a_partition_and_leaves_no_setting_to_others(old_partition):
+    dropped = drop_expired(old_partition, retention_days=30)
+
+    with ExitStack() as opened:
+        crowd = [opened.enter_context(closing(connect(old_partition))).cursor() for _ in range(8)]
+        settings = set()
+        for cursor in crowd:
+            # All at once, so that each has a connection of the pool to itself.
+            cursor.execute("BEGIN; SHOW lock_timeout")
+            settings |= set(cursor.fetchone())
+
+    assert dropped == ["finished_job_old"]
+    assert history_tables(old_partition) == []
+    assert settings == {"0"}
+
+
+def test_housekeeping_gives_up_at_once_where_somebody_reads_the_history(old_partition, direct):
+    with closing(connect(direct(old_partition))) as reader, transaction(reader), reader.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM haulier.finished_job")
+        began = time.monotonic()
+
+        with pytest.raises(DatabaseUnavailable):
+            drop_expired(old_partition, retention_days=30)
+        took = time.monotonic() - began
+
+    assert took < 0.9
+    assert drop_expired(old_partition, retention_days=30) == ["finished_job_old"]

@@ -1,0 +1,80 @@
+"""Whether anything that is pinned has a known vulnerability, by pip-audit in an environment of its own.
+
+Where no index of advisories can be reached it says so in one line and is content: a check that needs the internet must
+not stand in the way of work without it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+LOCKS = ("requirements.txt", "requirements-dev.txt")
+PIP_AUDIT = "pip-audit==2.10.1"
+# Without a network both must give up soon; with one the first run installs some thirty packages.
+INSTALL_SECONDS, AUDIT_SECONDS, CONNECT_SECONDS = 60, 60, 5
+
+
+def judge(report: dict[str, Any]) -> tuple[int, list[str]]:
+    """Return the exit code and what to say, of pip-audit's report.
+
+    pip-audit finds no fault with a package that the index does not know; of such alone nothing is known.
+    """
+    packages = {(each["name"], each.get("version")): each for each in report["dependencies"]}.values()
+    checked = [each for each in packages if "skip_reason" not in each]
+    if not checked:
+        return 0, ["audit: nothing was checked, because no index of advisories can be reached"]
+    found = [
+        f"audit: {each['name']} {each['version']} has {fault['id']}, {_remedy(fault['fix_versions'])}"
+        for each in checked
+        for fault in each["vulns"]
+    ]
+    left_out = len(packages) - len(checked)
+    unknown = f"; {left_out} are not known there" if left_out else ""
+    return (1, found) if found else (0, [f"audit: {len(checked)} pinned packages, no known vulnerability{unknown}"])
+
+
+def _remedy(versions: list[str]) -> str:
+    return f"mended in {' and '.join(versions)}" if versions else "not mended yet"
+
+
+def ask(folder: Path, locks: list[Path]) -> dict[str, Any]:
+    """Return pip-audit's report on these files; one without any package where it could make none."""
+    python = folder / "bin" / "python"
+    with tempfile.TemporaryDirectory() as made:
+        written = Path(made, "report.json")
+        try:
+            if not (folder / "bin" / "pip-audit").exists():
+                venv.create(folder, with_pip=True)
+            patience = ["--quiet", "--retries", "0", "--timeout", str(CONNECT_SECONDS)]
+            _run([str(python), "-m", "pip", "install", *patience, PIP_AUDIT], INSTALL_SECONDS)
+            options = ["--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json"]
+            options += ["--timeout", str(CONNECT_SECONDS), "--output", str(written)]
+            files = [option for lock in locks for option in ("--requirement", str(lock))]
+            _run([str(folder / "bin" / "pip-audit"), *options, *files], AUDIT_SECONDS)
+            report: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
+        # It cannot be installed, does not answer in time, or ends without a report: all the same, nothing is known.
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return {"dependencies": []}
+    return report
+
+
+def _run(command: list[str], seconds: int) -> None:
+    subprocess.run(command, timeout=seconds, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def main() -> int:
+    """Say what is known, and return the exit code: 1 for a vulnerability."""
+    code, lines = judge(ask(ROOT / ".venv-audit", [ROOT / lock for lock in LOCKS]))
+    print(*lines, sep="\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
