@@ -1,0 +1,46 @@
+"""What the operating system tells of processes: from /proc where there is one, else from ps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc/self/stat").exists()
+
+
+class Usage(NamedTuple):
+    """What a process holds; None for what this system does not tell. Units: rss is bytes."""
+
+    rss: int
+    files: int | None
+    threads: int | None
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that this one has started and that are still there."""
+    if PROC:
+        with suppress(OSError):
+            return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return []
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
+    return [int(each) for each in found.stdout.split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """Return its children, and theirs."""
+    found = children(pid)
+    return found + [each for child in found for each in descendants(child)]
+
+
+def usage(pid: int) -> Usage | None:
+    """Return what the process holds, None once it is gone."""
+    if not PROC:
+        found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
+        return Usage(int(found[0]) * 1024, None, None) if found else None
+    with suppress(OSError, KeyError):
+        told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+        return Usage(int(told["VmRSS"].split()[0]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), int(told["Threads"]))
+    return None

@@ -1,0 +1,348 @@
+"""The chaos suite and the soak, in short; and that a breach of each promise would be found. It ..."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+
+from bench.report import insert
+from chaos import plan, report, soak, verdict
+from chaos.__main__ import EVERY, RATE, break_it, is_good, save
+from chaos.evidence import Evidence, Row, WayBack, Worker
+from chaos.faults import Faults, Injected
+from chaos.ledger import Event, Record
+from chaos.load import Accepted, Answer
+from chaos.stage import Death
+
+JOB, WORKER = str(uuid4()), str(uuid4())
+CLAIMS = [uuid4() for _ in range(4)]
+
+
+# For real ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Give a folder for a server: not below pytest's own, since a socket's path must be short."""
+    made = Path(tempfile.mkdtemp(prefix="haulier-chaos-"))
+    # Under root Postgres runs as another account, which has to come through.
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.timeout(400)
+def test_a_minute_of_faults_breaks_no_promise(folder: Path):
+    result = break_it(folder, seed=7, minutes=1, every=2.0, rate=100, lease_seconds=3)
+
+    assert is_good(result), {
+        name: result[name] for name in ("examples", "targets", "could_not_be_done", "logged_errors")
+    }
+    assert result["planned"] >= 20
+    assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
+    assert result["accepted_jobs"] > 3000
+    assert result["starts"]["again"] > 0
+
+
+@pytest.mark.timeout(240)
+def test_twenty_seconds_of_soak_lose_nothing_and_judge_every_series(folder: Path):
+    result = soak.soak(folder, minutes=20 / 60, rate=100, every=0.5)
+
+    assert result["lost"] == result["stuck"] == result["not_answered"] == 0
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 1000
+    assert result["ended"]["cancelled"] > 0
+    assert len(result["samples"]) > 20
+    assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])
+
+
+# The plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_gives_the_same_plan_each_time_and_another_seed_another_one():
+    [first, again, other] = [plan.plan(seed=seed, seconds=1200, every=EVERY) for seed in (1, 1, 2)]
+
+    assert first == again != other
+
+
+def test_twenty_minutes_are_more_than_enough_by_a_tenth():
+    faults = [len(plan.plan(seed=seed, seconds=1200, every=EVERY)) for seed in range(1, 20)]
+
+    assert min(faults) >= 1.1 * 300
+    assert 1200 * RATE >= 1.1 * 200_000
+
+
+def test_every_kind_of_fault_comes_before_any_comes_twice():
+    names = [fault.name for fault in plan.plan(seed=3, seconds=300, every=3)]
+
+    assert sorted(names[: len(plan.KINDS)]) == sorted(plan.KINDS)
+
+
+def test_every_kind_of_fault_can_be_done_and_is_told_of():
+    assert [name for name in plan.KINDS if not hasattr(Faults, f"_{name}")] == []
+    assert list(report.FAULTS) == list(plan.KINDS)
+
+
+# The verdict ------------------------------------------------------------------------------------------------------
+
+
+def good() -> Evidence:
+    """Return what is known of one job that was crashed once, and of all that it takes to explain it."""
+    return Evidence(
+        lease_seconds=1.0,
+        accepted={JOB: Accepted(1, "keyed", "c.works", 1, 20, 10.0)},
+        answers=[Answer("enqueue", 9.9, 10.0, 201, False, "", 9.0)],
+        records=[_said(Event.START, 1, 100, 11.0), _said(Event.START, 2, 200, 15.0), _said(Event.END, 2, 200, 15.1)],
+        rows=[_row()],
+        ways_back=[WayBack(JOB, 1, WORKER, "crash", 14.0)],
+        workers={WORKER: Worker(100, 11.5, 14.0, True)},
+        deaths=[Death(100, 12.0, "worker_killed")],
+        injected=[Injected("worker_killed", 12.0, 12.0, (), (100,))],
+    )
+
+
+def _said(event: Event, attempt: int, pid: int, at: float) -> Record:
+    return Record(UUID(JOB), CLAIMS[attempt], attempt, pid, event, at)
+
+
+def _row(**other: object) -> Row:
+    result = {"claim": str(CLAIMS[2]), "attempt": 2, "pid": 200}
+    row = Row(JOB, "c.works", "succeeded", 2, 2, 20, str(CLAIMS[2]), None, result, 1, 15.2)
+    return row._replace(**other)
+
+
+def test_a_crash_that_is_known_explains_the_start_after_it():
+    result = verdict.judge(good())
+
+    assert not any(result["verdicts"].values())
+    assert result["starts"] == {"first": 1, "again": 1, "why": {"its process died: worker_killed": 1}}
+    assert result["figures"]["crash_to_restart_seconds"]["max"] == 3.0
+    assert result["faults"]["worker_killed"]["restarted_jobs"] == 1
+
+
+def _lose(known: Evidence) -> None:
+    known.rows, known.records, known.ways_back = [], [], []
+
+
+def _leave_running(known: Evidence) -> None:
+    known.rows = [_row(status="running", finished_at=None)]
+
+
+def _finish_twice(known: Evidence) -> None:
+    known.rows = [_row(), _row(finished_at=16.0)]
+
+
+def _settle_by_the_first_claim(known: Evidence) -> None:
+    known.rows = [_row(result={"claim": str(CLAIMS[1]), "attempt": 1, "pid": 100})]
+
+
+def _settle_without_an_end(known: Evidence) -> None:
+    known.records = [record for record in known.records if record.event is not Event.END]
+
+
+def _start_one_claim_twice(known: Evidence) -> None:
+    known.records = [*known.records, _said(Event.START, 2, 300, 15.3)]
+
+
+def _start_after_the_end(known: Evidence) -> None:
+    known.records = [*known.records, _said(Event.START, 3, 300, 19.0)]
+    known.ways_back = [*known.ways_back, WayBack(JOB, 2, WORKER, "crash", 18.0)]
+
+
+def _give_a_key_two_rows(known: Evidence) -> None:
+    known.rows = [_row(), _row(id=str(uuid4()))]
+
+
+def _succeed_after_a_cancel(known: Evidence) -> None:
+    known.cancelled = {JOB: "pending"}
+
+
+def _fail_a_good_job(known: Evidence) -> None:
+    known.rows = [_row(status="failed_permanent", result=None, last_error="the worker process died")]
+
+
+def _answer_500(known: Evidence) -> None:
+    known.answers = [Answer("enqueue", 9.9, 10.0, 500, False, "internal", 9.0)]
+
+
+def _answer_503_without_a_hint(known: Evidence) -> None:
+    known.answers = [Answer("enqueue", 9.9, 10.0, 503, False, "unavailable", 9.0)]
+
+
+def _drop_a_connection(known: Evidence) -> None:
+    known.answers = [Answer("enqueue", 9.9, 10.0, 0, False, "RemoteDisconnected", 9.0)]
+
+
+def _hang(known: Evidence) -> None:
+    known.answers = [Answer("enqueue", 9.9, 50.0, 503, True, "unavailable", 9.0)]
+
+
+def _die_of_nothing(known: Evidence) -> None:
+    known.deaths = [Death(100, 12.0, "ended")]
+
+
+def _lose_the_lease_for_nothing(known: Evidence) -> None:
+    known.deaths, known.injected = [], []
+
+
+def _come_back_without_a_way(known: Evidence) -> None:
+    known.ways_back = []
+
+
+@pytest.mark.parametrize(
+    ("breach", "promise"),
+    [
+        (_lose, "lost"),
+        (_leave_running, "stuck"),
+        (_finish_twice, "finished_twice"),
+        (_settle_by_the_first_claim, "settled_by_a_stale_claim"),
+        (_settle_without_an_end, "settled_by_a_stale_claim"),
+        (_start_one_claim_twice, "started_twice_under_one_claim"),
+        (_start_after_the_end, "started_after_its_end"),
+        (_give_a_key_two_rows, "key_stood_for_two_jobs"),
+        (_succeed_after_a_cancel, "cancel_did_not_hold"),
+        (_fail_a_good_job, "ended_wrongly"),
+        (_answer_500, "answered_wrongly"),
+        (_answer_503_without_a_hint, "answered_wrongly"),
+        (_drop_a_connection, "answered_wrongly"),
+        (_hang, "hung"),
+        (_die_of_nothing, "unexplained"),
+        (_lose_the_lease_for_nothing, "unexplained"),
+        (_come_back_without_a_way, "unexplained"),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_a_breach_is_found(breach: Callable[[Evidence], None], promise: str):
+    known = good()
+
+    breach(known)
+
+    assert verdict.judge(known)["verdicts"][promise] == 1
+
+
+def test_a_lease_that_ran_out_while_the_machine_stood_still_is_explained():
+    known = good()
+    _lose_the_lease_for_nothing(known)
+
+    known.stalls = [(11.6, 13.0)]
+
+    assert verdict.judge(known)["starts"]["why"] == {"its process lost the lease: the machine stood still": 1}
+
+
+def test_a_cancel_whose_answer_was_lost_may_have_been_done_and_no_other():
+    known = good()
+    known.rows = [_row(status="cancelled", result=None)]
+    unasked = verdict.judge(known)["verdicts"]["ended_wrongly"]
+
+    known.perhaps_cancelled = {JOB}
+
+    assert unasked == 1
+    assert verdict.judge(known)["verdicts"]["ended_wrongly"] == 0
+
+
+def test_a_connection_that_broke_with_its_process_is_nobodys_fault():
+    known = good()
+    _drop_a_connection(known)
+
+    known.injected = [*known.injected, Injected("web_killed", 9.95, 9.95, ("web",), (500,))]
+
+    assert verdict.judge(known)["verdicts"]["answered_wrongly"] == 0
+
+
+def test_the_way_back_of_the_service_is_timed_unless_another_fault_came_first():
+    known = good()
+    known.answers = [Answer("enqueue", 20.0, at, 201, False, "", 19.0) for at in (20.0, 25.5)]
+    stopped = Injected("database_stopped", 21.0, 25.0, ("web", "workers"))
+
+    known.injected = [stopped]
+    alone = verdict.judge(known)["figures"]["api_back_after_database_stopped_seconds"]
+    known.injected = [stopped, Injected("half_open", 25.1, 30.0, ("web",))]
+    disturbed = verdict.judge(known)["figures"]["api_back_after_database_stopped_seconds"]
+
+    assert alone["max"] == 0.5
+    assert disturbed is None
+
+
+# The soak's verdict -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value_at", "is_flat"),
+    [
+        (lambda at: 100.0, True),
+        (lambda at: 100.0 + 80 * (at % 5), True),  # a saw
+        (lambda at: 100.0 + (1e6 if at == 70 else 0), True),  # a peak
+        (lambda at: min(at, 50.0), True),  # it grew while it warmed up
+        (lambda at: 100.0 - at / 2, True),  # it shrinks
+        (lambda at: 100.0 + at, False),
+        (lambda at: 100.0 + at + 80 * (at % 5), False),  # a saw that climbs
+    ],
+    ids=["level", "saw", "peak", "warming up", "shrinking", "growing", "growing saw"],
+)
+def test_flat_is_what_does_not_grow_over_the_second_half(value_at: Callable[[float], float], is_flat: bool):
+    series = [(float(at), value_at(at)) for at in range(100)]
+
+    assert soak.verdict(series, floor=1.0)["flat"] is is_flat
+
+
+def dead_rows(minutes: int, leak: float) -> list[tuple[float, float]]:
+    """Return what is seen of 1,100 a second, taken away each minute but for a few, and so much a second for ever."""
+    return [(float(at), 1100.0 * (at % 60) + 5000 * (at // 60 % 4) + leak * at) for at in range(0, 60 * minutes, 5)]
+
+
+@pytest.mark.parametrize(("leak", "is_flat"), [(0.0, True), (100.0, False)])
+def test_dead_rows_are_judged_by_their_peaks(leak: float, is_flat: bool):
+    assert soak.judged("dead_rows", dead_rows(30, leak))["flat"] is is_flat
+
+
+def test_a_few_minutes_of_dead_rows_are_not_judged_nor_is_what_is_kept_by_design():
+    assert soak.judged("dead_rows", dead_rows(5, leak=0.0)) is None
+    assert soak.judged("history_bytes", [(float(at), 1e6 * at) for at in range(100)]) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 480.0}, {"flat": False}, {"lost": 1}, {"stuck": 1}, {"not_answered": 1}], ids=str
+)
+def test_a_soak_is_good_only_if_all_of_it_is(wrong: dict[str, object]):
+    result = {"asked_rate": 500.0, "rate": 499.0, "flat": True, "lost": 0, "stuck": 0, "not_answered": 0}
+
+    assert soak.is_good(result)
+    assert not soak.is_good({**result, **wrong})
+
+
+# The page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_drawn_from_what_was_written_down(tmp_path: Path):
+    result = {
+        "seed": 1,
+        "minutes": 1,
+        "injected": 1,
+        "accepted_jobs": 1,
+        "lease_seconds": 1.0,
+        "at": "2030-01-01 10:00",
+        "machine": {"cores": 2, "cpu": "one", "memory_gb": 4, "python": "3.13"},
+        **verdict.judge(good()),
+    }
+    save("seed-1", result, tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(report.PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+
+    report.draw(page, tmp_path)
+
+    drawn = page.read_text(encoding="utf-8")
+    assert "| **accepted jobs lost** | 0 |" in drawn
+    assert "| `kill -9` of a worker process | 1 |" in drawn
+    assert "1 jobs started again | crash to restart: 3.0 s, at most 3.0 s |" in drawn
+    assert "| its process died: worker killed | 1 |" in drawn
+
+
+def test_the_page_has_a_place_for_every_section():
+    page = report.PAGE.read_text(encoding="utf-8")
+
+    for name in ("runs", "faults", "starts", "soak"):
+        insert(page, name, "text")
