@@ -66,7 +66,7 @@ def test_forgets_an_old_key_whose_job_is_nowhere(enqueue, conn, age, keys, sql):
 
 
 def test_takes_all_of_them_a_bounded_number_at_a_time(conn, sql, keys, monkeypatch):
-    monkeypatch.setattr(housekeeping, "KEYS_AT_ONCE", 4)
+    monkeypatch.setattr(housekeeping, "AT_ONCE", 4)
     sql(
         "INSERT INTO haulier.idempotency (key, fingerprint, job_id, created_at)"
         " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 10) AS n"
