@@ -37,6 +37,9 @@ def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
         stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    # What a record is not asked for here is not looked up for it: who called, and in which thread and process.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # documented, under "Optimization"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -145,11 +148,17 @@ def _short(value: object) -> object:
 
 
 def _shown(value: object) -> str:
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    text = str(value)
+    if text.isprintable():
+        return text
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _cut(text: str, size: int) -> str:
     """Return the text, or its first so many bytes; a mark says that there was more."""
+    # No character takes more than six bytes, escaped.
+    if 6 * len(text) <= size:
+        return text
     encoded = text.encode("utf-8", "backslashreplace")
     return text if len(encoded) <= size else encoded[:size].decode("utf-8", "ignore") + "…"
 

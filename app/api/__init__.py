@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response
+from flask import Flask, Request, Response
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.datastructures import Headers
+from werkzeug.routing import MapAdapter
 
 from app.api import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
-from app.api.headers import with_standard
 from app.api.openapi import document, make_api
 from app.api.reading import MAX_BODY_BYTES
 from app.api.request_schemas import CreateJobRequest
@@ -21,7 +21,7 @@ from app.kinds import load_kinds
 from app.queue.connection import Database
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 
 class _Printer(DefaultJSONProvider):
@@ -48,13 +48,12 @@ class _App(Flask):
     json_provider_class = _Printer
     response_class = _Response
 
-    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer, with the headers that every response has."""
-
-        def start(status: str, sent: list[tuple[str, str]], *rest: Any) -> Any:
-            return start_response(status, with_standard(sent), *rest)
-
-        return super().wsgi_app(environ, start)
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what finds the view by the path alone; werkzeug would study the Host first, for redirects and URLs."""
+        if request is None:
+            return super().create_url_adapter(request)
+        scheme, method = request.scheme, request.method
+        return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function: none is async, and to ask it of each that a request passes through takes time."""
@@ -76,8 +75,7 @@ def build(config: Config) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions["haulier"] = service
 
-    # First, so that a request has its id before anything else can fail.
-    envelope.register(app)
+    app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     metrics.register(app)
     auth.register(app, service)
     api = make_api(app, service)

@@ -12,6 +12,7 @@ import ipaddress
 import math
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import Flask, g, request
 
@@ -21,6 +22,9 @@ from app.api.service import Service
 from app.config import Config
 from app.domain.api_key import ApiKey, Scope, hash_of, id_in
 from app.domain.errors import DatabaseUnavailable, SchemaMismatch
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 # What each call needs. One that is not named here needs `admin`; None is any key.
 NEEDS: dict[tuple[str, str], Scope | None] = {
@@ -122,7 +126,8 @@ class Door:
 
     def admit(self) -> None:
         """Return if the request may be answered. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
-        rule = request.url_rule.rule if request.url_rule else ""
+        environ, route = request.environ, request.url_rule
+        rule = route.rule if route else ""
         g.caller = NOBODY
         if is_public(rule, self._config):
             return
@@ -132,8 +137,8 @@ class Door:
                 return
         elif self._config.auth == "off":
             return
-        elif self._is_local():
-            _check_neighbour(self._config.host)
+        elif self._is_local(environ):
+            _check_neighbour(environ, self._config.host)
             return
         key = self._key()
         if wait := self._keyring.take(key):
@@ -142,10 +147,9 @@ class Door:
         self._keyring.touch(key)
         g.caller = Caller(key)
 
-    def _is_local(self) -> bool:
+    def _is_local(self, environ: WSGIEnvironment) -> bool:
         if not self._config.is_loopback or self._own is not None:
             return False
-        environ = request.environ
         # Who starts gunicorn may have told it on its command line to listen elsewhere than the settings say.
         if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or not environ.keys().isdisjoint(FORWARDED):
             return False
@@ -185,13 +189,13 @@ def _is_of_this_machine(address: str) -> bool:
         return False
 
 
-def _check_neighbour(bound: str) -> None:
+def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
     """Return if the request is from a program of this machine, and not from a web page that it shows."""
-    host = request.environ.get("HTTP_HOST", "")
+    host = environ.get("HTTP_HOST", "")
     # By a name that leads here, a page of somebody else's would be of our own origin.
     if not LOCAL_HOST.fullmatch(host) and host.rpartition(":")[0] != bound:
         raise Forbidden("without API keys only localhost is answered: the header Host names another")
-    origin = request.environ.get("HTTP_ORIGIN")
+    origin = environ.get("HTTP_ORIGIN")
     if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
         raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from http import HTTPStatus
 from io import BytesIO
 from itertools import islice
 
@@ -66,7 +67,7 @@ class Batch(MethodView):
     @blp.doc(requestBody=BATCH_BODY)
     @blp.alt_response(200, schema=BatchOutcomes(), description="`atomic=false`: what became of each.")
     @blp.response(201, BatchResponse(), description="All are stored.")
-    def post(self, options: dict[str, str]) -> tuple[Response, int]:
+    def post(self, options: dict[str, str]) -> Response:
         """Enqueue many jobs.
 
         A JSON array of up to 1,000 requests, or up to 10,000 as lines of JSON (`application/x-ndjson`). All or
@@ -76,7 +77,11 @@ class Batch(MethodView):
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
         # Printed here: marshmallow would take as long for it as Postgres for the jobs.
-        return (_all_or_nothing(), 201) if options["atomic"] == "true" else (_one_by_one(), 200)
+        if options["atomic"] != "true":
+            return _one_by_one()
+        stored = _all_or_nothing()
+        stored.status_code = HTTPStatus.CREATED
+        return stored
 
 
 def read_items() -> Iterator[Item]:

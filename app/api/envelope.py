@@ -1,4 +1,7 @@
-"""What every response carries, whatever it says: a request id, no caching; and the line in the log."""
+"""What every response carries, whatever it says: a request id and the headers of every one; and the line in the log.
+
+Around Flask rather than in it: each of its hooks and headers costs every request more than all that is done here.
+"""
 
 from __future__ import annotations
 
@@ -6,46 +9,53 @@ import logging
 import random
 import re
 import time
-
-from flask import Flask, Response, g, request
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from app import logs
+from app.api.headers import with_standard
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
+# Where the request's id stands in its environment.
+REQUEST_ID = "haulier.request_id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,200}")
 # Asked every few seconds by machines: a line each would be most of the log.
 QUIET_PATHS = {"/health", "/health/live", "/metrics"}
 
 
-def register(app: Flask) -> None:
-    """Give every request of this application its id, its headers and its line."""
-    app.before_request(_begin)
-    app.after_request(_end)
-    app.teardown_request(_forget)
+def around(app: WSGIApplication) -> WSGIApplication:
+    """Return the application with an id, the standard headers and a line in the log for each request."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        began = time.monotonic()
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        # It must be nobody else's, but may be guessed.
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        environ[REQUEST_ID] = request_id
+
+        def start(status: str, sent: list[tuple[str, str]], *rest: Any) -> Any:
+            _write_line(environ, status, began)
+            return start_response(status, [*with_standard(sent), ("X-Request-Id", request_id)], *rest)
+
+        # gunicorn's threads live on, and the next request's first lines must not carry this one's id.
+        token = logs.bind(request_id=request_id)
+        try:
+            return app(environ, start)
+        finally:
+            logs.unbind(token)
+
+    return answer
 
 
-def _begin() -> None:
-    given = request.headers.get("X-Request-Id", "")
-    # It must be nobody else's, but may be guessed.
-    request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
-    g.request_id, g.began = request_id, time.monotonic()
-    logs.bind(request_id=request_id)
-
-
-def _end(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
-    response.headers.setdefault("Cache-Control", "no-store")
-    path = request.path
-    quiet = path in QUIET_PATHS and response.status_code < 400
-    level = logging.DEBUG if quiet else logging.INFO
+def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
+    path, code = environ.get("PATH_INFO", ""), status[:3]
+    level = logging.DEBUG if path in QUIET_PATHS and code < "400" else logging.INFO
     if log.isEnabledFor(level):
         # The path without its query, which may hold what is nobody's business.
-        spent = (time.monotonic() - g.began) * 1000
-        log.log(level, "%s %s %d in %.1f ms", request.method, path, response.status_code, spent)
-    return response
-
-
-def _forget(_: BaseException | None) -> None:
-    # gunicorn's threads live on, and the next request's first lines must not carry this one's id.
-    logs.bind()
+        path = path.encode("latin-1").decode("utf-8", "replace")
+        spent = (time.monotonic() - began) * 1000
+        log.log(level, "%s %s %s in %.1f ms", environ["REQUEST_METHOD"], path, code, spent)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from flask import Flask, Response, g, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from app.api.envelope import REQUEST_ID
 from app.domain.errors import (
     DatabaseUnavailable,
     HaulierError,
@@ -169,7 +170,7 @@ def answer_http(error: HTTPException) -> Response:
 
 
 def _response(body: dict[str, Json], status: HTTPStatus) -> Response:
-    response = jsonify({**body, "request_id": g.get("request_id")})
+    response = jsonify({**body, "request_id": request.environ[REQUEST_ID]})
     response.status_code = status
     return response
 

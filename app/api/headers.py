@@ -13,6 +13,8 @@ PAGE_POLICY = (
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+# What a service says now may be otherwise a moment later.
+NOT_KEPT = ("Cache-Control", "no-store")
 ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
     # Paths hold the ids of jobs.
@@ -36,5 +38,7 @@ def with_standard(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
     Shape: names and values, as WSGI has them; as such they cost a tenth of what they would in werkzeug's keeping.
     """
-    is_page = any(name == "Content-Type" and value.startswith("text/html") for name, value in sent)
-    return [*sent, *(ON_PAGES if is_page else ON_DATA)]
+    types = [value for name, value in sent if name == "Content-Type"]
+    is_kept = any(name == "Cache-Control" for name, _ in sent)
+    standard = ON_PAGES if types and types[0].startswith("text/html") else ON_DATA
+    return [*sent, *standard] if is_kept else [*sent, *standard, NOT_KEPT]

@@ -78,7 +78,7 @@ class Jobs(MethodView):
 
 
 def _header_key() -> str | None:
-    given = request.headers.get("Idempotency-Key")
+    given = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     return None if given is None else str(load(KEY_HEADER, {"Idempotency-Key": given})["idempotency_key"])
 
 

@@ -40,6 +40,11 @@ class Requests(PrometheusMetrics):  # type: ignore[misc]
     def info(self, *_: object, **__: object) -> None:
         """Not exported: under several processes it would be a series for each that ever lived."""
 
+    @staticmethod
+    def _not_yet_handled(_: str) -> bool:
+        """Return that it is: it would be asked for views with metrics of their own, of which there are none."""
+        return True
+
 
 class Queues(Collector):
     """The state of the queues and the workers, from the database, at most once in 5 s."""
@@ -129,7 +134,7 @@ class _Of(Collector):
 
 def url_rule(of: Request) -> str:
     """Return the route, never the path: a label has few values."""
-    return of.url_rule.rule if of.url_rule else "none"
+    return rule.rule if (rule := of.url_rule) else "none"
 
 
 def register(app: Flask) -> None:

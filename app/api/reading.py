@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import functools
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar, cast
 
 import marshmallow
-from flask import Request
+from flask import Request, Response, current_app
 from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -13,6 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.api.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
 from app.api.strict_json import parse
 from app.domain.job import Json
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_PAYLOAD_BYTES = 256 * 1024
@@ -100,3 +104,27 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
     """A resource's views, documented; its arguments are read by our parser."""
 
     ARGUMENTS_PARSER = Parser()
+
+    def response(self, status_code: int, schema: Any = None, **documented: Any) -> Callable[[View], View]:
+        """Document what a view answers, and print it.
+
+        Shape: a view with a schema returns what to print, or that with a status and headers, or a whole response.
+        Source: flask-smorest would make the response in four steps, a tenth of the time that a request takes.
+        """
+        document = super().response(status_code, schema, **documented)
+        if not isinstance(schema, marshmallow.Schema):
+            return cast(Callable[[View], View], document)
+
+        def decorate(view: View) -> View:
+            @functools.wraps(view)
+            def answer(*args: Any, **kwargs: Any) -> Response:
+                found = view(*args, **kwargs)
+                if isinstance(found, Response):
+                    return found
+                shown, status, headers = found if type(found) is tuple else (found, status_code, {})
+                text = current_app.json.dumps(schema.dump(shown)) + "\n"
+                return current_app.response_class(text, status, headers, content_type=JSON_TYPE)
+
+            return cast(View, document(answer))
+
+        return decorate

@@ -63,6 +63,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._watched: dict[Any, _Watch] = {}
         self._look_at = 0.0
         self._received = 0
+        self._in_hand = 0
 
     # In a thread
 
@@ -103,8 +104,28 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     # In the main thread
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take new connections or leave them; while every thread has something to do, they are left to other processes.
+
+        Those that come at once would else all go to the process that wakes first, and stay there.
+        """
+        super().set_accept_enabled(enabled and self._in_hand < self.cfg.threads)
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, unless every thread has something to do."""
+        if self._in_hand < self.cfg.threads:
+            super().accept(listener)
+        else:
+            self.set_accept_enabled(False)
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a connection to a thread."""
+        self._in_hand += 1
+        super().enqueue_req(conn)
+
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Go on with a connection that a thread has left."""
+        self._in_hand -= 1
         if self.cfg.is_ssl:
             super().finish_request(conn, fs)
             return

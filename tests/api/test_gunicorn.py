@@ -244,6 +244,27 @@ def test_sigterm_sent_thrice_to_all_ends_it_after_the_request_under_way(
         assert not any(alive(pid) for pid in everyone)
 
 
+def test_a_process_with_nothing_to_spare_leaves_new_connections_to_the_others(
+    run_gunicorn: Run, database: str, conn: Any, eventually: Callable[..., Any]
+) -> None:
+    with (
+        run_gunicorn(database, WEB_CONCURRENCY="2", WEB_THREADS="1") as server,
+        conn.cursor() as cursor,
+        ThreadPoolExecutor(1) as other,
+    ):
+        job = requests.post(f"{server.url}/jobs", json=EMAIL).headers["Location"]
+        cursor.execute("BEGIN; SELECT FROM haulier.job FOR UPDATE")
+        answer = other.submit(requests.post, f"{server.url}{job}/cancel")
+        eventually(lambda: is_waited_for(database))
+
+        for _ in range(20):
+            assert requests.get(f"{server.url}/health/live", timeout=2).status_code == 200
+        assert not answer.done()
+        cursor.execute("COMMIT")
+
+        assert answer.result(15).status_code == 200
+
+
 def is_waited_for(dsn: str) -> bool:
     """Tell whether somebody waits for a lock in this database."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
