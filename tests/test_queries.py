@@ -303,8 +303,10 @@ def claim_parameters(worker: UUID, lanes: list[consume.Lane], batch: int) -> dic
     return consume._claim_parameters(consume.Wish(worker, uuid4(), marks, batch, batch))
 
 
-def test_a_claim_does_not_walk_over_what_earlier_ones_left_under_a_held_snapshot(conn, sql, database):
+def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held_snapshot(conn, sql, database):
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
+    # So that the planner believes that next to nothing runs.
+    sql("VACUUM ANALYZE haulier.job")
     reader = connect(database)
     reader.autocommit = False
     with reader.cursor() as cursor:
@@ -319,11 +321,16 @@ def test_a_claim_does_not_walk_over_what_earlier_ones_left_under_a_held_snapshot
     from_mark = consume._claim_parameters(consume.Wish(worker, uuid4(), [marked], 10, 10))
     _, short_way = explain(conn, "claim", from_mark)
     _, long_way = explain(conn, "claim", claim_parameters(worker, [lane], 10))
+    last = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
+    outcomes = [consume.Settlement(consume.Fence.of(job), consume.Outcome.complete()) for job in last]
+    _, settling = explain(conn, "settle", consume._settle_parameters(outcomes))
     reader.close()
 
     # Without this the test would prove nothing: the dead rows are there.
     assert buffers(long_way) > 2 * buffers(short_way)
     assert buffers(short_way) <= 16 * 10 + 100
+    assert len(last) == 10
+    assert buffers(settling) <= 30 * 10 + 100
 
 
 def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):

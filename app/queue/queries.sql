@@ -235,13 +235,15 @@ SELECT job.id
 FROM haulier.job
 JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS held (id, attempt, claim)
     ON job.id = held.id AND job.attempt = held.attempt AND job.claim = held.claim
-WHERE job.status = 'running'
+WHERE job.worker_id IS NOT NULL
 ORDER BY job.id
 FOR UPDATE OF job;
 
 -- name: settle
 -- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. A requested
 -- cancel wins over every outcome. `alone` tells of a crash that no other job can be blamed for.
+-- Each is looked up by its id. Who runs it is asked for, and not whether it runs, which the index of what runs could
+-- answer: all that it still holds of what ran would be walked, and while somebody holds a snapshot that is all that ran.
 -- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. What became
 -- of each is kept for a later statement of the message: a letter for each outcome, in the order given (of its new
 -- status, or - for one left out). `version` is the place of the locked row, where it is found again without an index.
@@ -252,7 +254,7 @@ WITH outcome AS MATERIALIZED (
         %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
     ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
 ), held AS MATERIALIZED (
-    SELECT job.ctid AS version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, job.errors,
+    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, job.errors,
         job.attempts AS charged,
         CASE
             WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
@@ -281,10 +283,12 @@ WITH outcome AS MATERIALIZED (
             ELSE 'retrying'
         END AS status
     FROM outcome
-    JOIN haulier.job
-        ON job.id = outcome.id AND job.attempt = outcome.attempt AND job.claim = outcome.claim
-    WHERE job.status = 'running'
-    FOR UPDATE OF job SKIP LOCKED
+    CROSS JOIN LATERAL (
+        SELECT ctid AS version, attempts, max_attempts, snoozes, cancel_requested, errors
+        FROM haulier.job
+        WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS job
 ), noted AS (
     SELECT version, place, verb, result, delay, backoff, error, attempts, status,
         CASE WHEN error IS NULL THEN errors

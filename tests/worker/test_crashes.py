@@ -193,7 +193,7 @@ def test_a_settle_cut_off_while_it_holds_the_row_does_not_hold_it_for_ever(
         worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30)
 
         # The transaction is open, and neither side learns that the other is gone.
-        proxy.strand_after = b"FOR UPDATE OF job"
+        proxy.strand_after = b"WITH outcome AS MATERIALIZED"
         job = enqueue("t.note")
         eventually(lambda: proxy.stranded)
 
