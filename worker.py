@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import sys
+from contextlib import suppress
 
 from app.config import Config
 from app.domain.errors import HaulierError
@@ -13,9 +15,13 @@ from app.logs import setup
 from app.worker.exposition import Exposition
 from app.worker.family import Family
 
+# Of glibc's malloc.h.
+M_ARENA_MAX = -8
+
 
 def main() -> int:
     """Run the worker and return its exit code."""
+    _spare_memory()
     try:
         config = Config.from_env()
         setup(config.log_format, config.log_level)
@@ -23,6 +29,12 @@ def main() -> int:
     except HaulierError as error:
         print(f"haulier worker: {error}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _spare_memory() -> None:
+    """Have all threads share two heaps of glibc's; one for each would keep room for the largest batch it ever read."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
 
 def run(config: Config) -> int:

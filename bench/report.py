@@ -100,7 +100,19 @@ def draw(measures: Sequence[object], page: Path = PAGE) -> None:
             newest = max(newest or result, result, key=lambda each: each.at)
     if newest is not None:
         text = insert(text, "machine", _machine(newest))
+    for folder in sorted(each for each in results.FOLDER.iterdir() if each.is_dir()):
+        text = insert(text, folder.name, _elsewhere(measures, folder))
     page.write_text(text, encoding="utf-8")
+
+
+def _elsewhere(measures: Sequence[object], folder: Path) -> str:
+    """Return what was measured on another server, without drawings."""
+    found = ((measure, results.load(measure.NAME, folder)) for measure in measures)
+    return "\n\n".join(
+        f"**{result.title}**\n\n{measure.report(result)}\n\n{_provenance(result)}"
+        for measure, result in found
+        if result is not None
+    )
 
 
 def _plot(measure: object, result: Result) -> Path | None:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from app.domain.job import Job
 from app.queue.consume import Lane, Mark
 
-# While claims come back full.
-SCAN_SECONDS = 0.1
+# From one scan to the next, unless a claim comes back short; and while they come back full, when it is in the way of
+# threads that have all just ended their jobs.
+SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
 # Those that are read by one claim, the best first; each costs it a few pages.
 MOST_LANES = 64
@@ -30,6 +31,7 @@ class Lanes:
         self._marks: dict[tuple[str, int], Mark] = {}
         # The last claim brought less than was asked for.
         self.is_short = True
+        self._is_full = False
         self._scanned_at = float("-inf")
         self._cost = 0.0
         self._next_due: float | None = None
@@ -45,7 +47,8 @@ class Lanes:
     def seconds_until_scan(self) -> float:
         """Return how long until the lanes may be looked at again."""
         rest = self._cost / SCANS_SHARE
-        return self._scanned_at + (rest if self.is_short else max(rest, SCAN_SECONDS)) - self._clock()
+        least = 0.0 if self.is_short else FULL_SCAN_SECONDS if self._is_full else SCAN_SECONDS
+        return self._scanned_at + max(rest, least) - self._clock()
 
     def scanned(self, lanes: Sequence[Lane], *, began_at: float) -> None:
         """Take up what a scan found; it is from after every claim of this process."""
@@ -62,7 +65,7 @@ class Lanes:
 
     def claimed(self, jobs: Iterable[Job], *, is_short: bool) -> None:
         """Move the marks behind what was claimed; a claim that came back short asks for a scan."""
-        self.is_short = is_short
+        self.is_short, self._is_full = is_short, not is_short
         for job in jobs:
             mark = self._marks[job.queue, job.priority]
             if (job.run_at, job.id) > (mark.run_at, mark.id):

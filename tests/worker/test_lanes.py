@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.job import Job
 from app.queue.consume import Lane, Mark
-from app.worker.lanes import MOST_LANES, SCAN_SECONDS, Lanes
+from app.worker.lanes import FULL_SCAN_SECONDS, MOST_LANES, SCAN_SECONDS, Lanes
 from tests.worker.test_pace import a_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,12 +95,14 @@ def test_reads_no_more_lanes_at_once_than_a_claim_should(lanes, clock):
 
 def test_scans_again_at_once_after_a_short_claim_and_now_and_then_while_they_are_full(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
+    idle = lanes.seconds_until_scan()
     lanes.claimed([at(1)], is_short=False)
     full = lanes.seconds_until_scan()
 
     lanes.claimed([at(2)], is_short=True)
 
-    assert full == pytest.approx(SCAN_SECONDS)
+    assert idle == pytest.approx(SCAN_SECONDS)
+    assert full == pytest.approx(FULL_SCAN_SECONDS)
     assert lanes.is_scan_due()
 
 
