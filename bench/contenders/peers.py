@@ -74,7 +74,9 @@ class Peer:
         """Give the URL of a fresh database, prepared by the peer's own tools, or of a fresh Redis."""
         if self.table is None:
             return _redis_url()
-        return server.fresh(self.name, lambda url: self._run("setup", url))
+        # What one engine has set up is kept as a template, and another would not find its own in it.
+        kept = " ".join([self.name, *([str(self.options["engine"])] if "engine" in self.options else [])])
+        return server.fresh(kept, lambda url: self._run("setup", url))
 
     def fill(self, url: str, jobs: int) -> None:
         """Enqueue no-op jobs by the peer's own call."""

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -24,6 +25,24 @@ from app.queue import produce
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
+# As a worker's POLL_SECONDS: no poll helps out within a test.
+RARELY = 30
+
+
+class Clock:
+    """A clock that goes on when the test tells it to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock that stands still."""
+    return Clock()
 
 
 class Entry(NamedTuple):
@@ -197,3 +216,28 @@ def finished(conn) -> Callable[..., Job]:
         return produce.get(conn, job.id)
 
     return finished
+
+
+@pytest.fixture
+def sleepers(conn: Any) -> Callable[[], int]:
+    """Give a function that returns how many workers sleep."""
+
+    def sleepers() -> int:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.sleeper")
+            return cursor.fetchone()[0]
+
+    return sleepers
+
+
+@pytest.fixture
+def latency(enqueue, ledger) -> Callable[[], float]:
+    """Give a function that enqueues a job and returns how long it took to start. Units: seconds."""
+
+    def latency() -> float:
+        began = time.monotonic()
+        job = enqueue("t.note")
+        [start] = eventually(lambda: ledger.entries("start", job), within=2 * RARELY)
+        return start.at - began
+
+    return latency

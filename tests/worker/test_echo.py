@@ -14,21 +14,7 @@ from app.queue.scratch import url_of
 from app.worker.echo import ECHO_SECONDS, Echo
 from tests.conftest import eventually
 from tests.proxy import proxy_to
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.worker.conftest import Clock
 
 
 @pytest.fixture

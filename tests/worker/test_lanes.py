@@ -15,21 +15,6 @@ from tests.worker.test_pace import a_job
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def lanes(clock) -> Lanes:
     return Lanes(clock=clock)

@@ -7,7 +7,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from typing import Any
 
 import pytest
 
@@ -19,9 +18,9 @@ from app.queue.history import drop_expired
 from app.queue.migrate import migrate
 from tests.conftest import eventually
 from tests.pooler import pooler_to
+from tests.worker.conftest import RARELY
 
 pytestmark = pytest.mark.pgbouncer
-RARELY = 30
 THROUGH_DIRECT = "listening through DATABASE_DIRECT_URL"
 
 
@@ -38,31 +37,6 @@ def wake_ups() -> Callable[[int], str]:
         return f"{said['wake_ups']} through {said['through']}"
 
     return wake_ups
-
-
-@pytest.fixture
-def sleepers(conn: Any) -> Callable[[], int]:
-    """Give a function that returns how many workers sleep."""
-
-    def sleepers() -> int:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.sleeper")
-            return cursor.fetchone()[0]
-
-    return sleepers
-
-
-@pytest.fixture
-def latency(enqueue, ledger) -> Callable[[], float]:
-    """Give a function that enqueues a job and returns how long it took to start. Units: seconds."""
-
-    def latency() -> float:
-        began = time.monotonic()
-        job = enqueue("t.note")
-        [start] = eventually(lambda: ledger.entries("start", job), within=2 * RARELY)
-        return start.at - began
-
-    return latency
 
 
 @pytest.fixture

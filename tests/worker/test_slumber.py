@@ -15,23 +15,9 @@ from app.queue.connection import connect
 from app.queue.listen import fall_asleep, knocks, listen
 from app.worker.lease import Lease
 from app.worker.slumber import Slumber
+from tests.worker.conftest import Clock
 
 POLL_SECONDS = 1.0
-
-
-class Clock:
-    """A clock that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -15,20 +15,7 @@ from app.queue import produce
 from app.queue.connection import connect
 from app.queue.listen import Knock, knocks, listen
 from tests.conftest import eventually
-
-RARELY = 30
-
-
-@pytest.fixture
-def sleepers(conn) -> Callable[[], int]:
-    """Give a function that returns how many workers sleep."""
-
-    def sleepers() -> int:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.sleeper")
-            return cursor.fetchone()[0]
-
-    return sleepers
+from tests.worker.conftest import RARELY
 
 
 @pytest.fixture
@@ -60,19 +47,6 @@ def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
             return found
 
         yield heard
-
-
-@pytest.fixture
-def latency(enqueue, ledger) -> Callable[[], float]:
-    """Give a function that enqueues a job and returns how long it took to start. Units: seconds."""
-
-    def latency() -> float:
-        began = time.monotonic()
-        job = enqueue("t.note")
-        [start] = eventually(lambda: ledger.entries("start", job), within=2 * RARELY)
-        return start.at - began
-
-    return latency
 
 
 def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, fall_asleep, latency):
