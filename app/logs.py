@@ -37,9 +37,6 @@ def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
         stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    # What a record is not asked for here is not looked up for it: who called, and in which thread and process.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # documented, under "Optimization"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -58,4 +58,6 @@ def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
         # The path without its query, which may hold what is nobody's business.
         path = path.encode("latin-1").decode("utf-8", "replace")
         spent = (time.monotonic() - began) * 1000
-        log.log(level, "%s %s %s in %.1f ms", environ["REQUEST_METHOD"], path, code, spent)
+        # Not log.log, which would look up where in the code it was called, and that is here.
+        said = (environ["REQUEST_METHOD"], path, code, spent)
+        log.handle(log.makeRecord(log.name, level, __file__, 0, "%s %s %s in %.1f ms", said, None))
