@@ -46,11 +46,11 @@ def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
     """Give every record of this thread these fields, until the block ends."""
-    token = bind(**fields)
+    token = _bound.set(fields)
     try:
         yield
     finally:
-        _bound.reset(token)
+        unbind(token)
 
 
 def bind_to(fields: Callable[[], Fields]) -> Token[Fields | Callable[[], Fields] | None]:
@@ -61,11 +61,6 @@ def bind_to(fields: Callable[[], Fields]) -> Token[Fields | Callable[[], Fields]
 def unbind(token: Token[Fields | Callable[[], Fields] | None]) -> None:
     """Give this thread's records what they were given before."""
     _bound.reset(token)
-
-
-def bind(**fields: object) -> Token[Fields | Callable[[], Fields] | None]:
-    """Give every record of this thread these fields, until others are bound; `bind()` takes them away."""
-    return _bound.set(fields)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:

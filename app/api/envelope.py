@@ -42,11 +42,8 @@ def around(app: WSGIApplication) -> WSGIApplication:
             return start_response(status, [*with_standard(sent), ("X-Request-Id", request_id)], *rest)
 
         # gunicorn's threads live on, and the next request's first lines must not carry this one's id.
-        token = logs.bind(request_id=request_id)
-        try:
+        with logs.bound(request_id=request_id):
             return app(environ, start)
-        finally:
-            logs.unbind(token)
 
     return answer
 
