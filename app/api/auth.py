@@ -20,7 +20,7 @@ from app.api.errors import Forbidden, RateLimited, Unauthorized
 from app.api.keyring import Keyring
 from app.api.service import Service
 from app.config import Config
-from app.domain.api_key import ApiKey, Scope, hash_of, id_in
+from app.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from app.domain.errors import DatabaseUnavailable, SchemaMismatch
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ class Door:
 
 
 def _bearer() -> str:
-    scheme, _, token = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    return bearer_in(request.environ.get("HTTP_AUTHORIZATION", ""))
 
 
 # A handful of addresses, again and again.

@@ -77,6 +77,12 @@ def new_token(key_id: str) -> str:
     return f"hlr_{key_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
 
 
+def bearer_in(header: str) -> str:
+    """Return the token of an Authorization header; it is empty where the scheme is another than Bearer."""
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 def id_in(token: str) -> str | None:
     """Return the id of the key that this may be a token of, or None for what has not a token's form."""
     found = TOKEN.fullmatch(token)

@@ -24,6 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from app.config import Config, keep_metrics_in
+from app.domain.api_key import bearer_in
 
 # By so many of its polls a worker may be late before it counts as ill; or by a lease, where that is longer.
 POLLS_MISSED = 3
@@ -164,10 +165,8 @@ class _Page(MetricsHandler):
         self.wfile.write(body)
 
     def _may_scrape(self) -> bool:
-        token = self.config.metrics_token
-        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
-        is_right = scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), (token or "").encode())
-        return token is None or is_right
+        token, given = self.config.metrics_token, bearer_in(self.headers.get("Authorization", ""))
+        return token is None or hmac.compare_digest(given.encode(), token.encode())
 
     def _refuse(self) -> None:
         self.send_response(401)
