@@ -268,12 +268,12 @@ CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WH
 -- Before version 3 it held the running as well.
 DROP INDEX IF EXISTS haulier.job_newest;
 
--- The lanes that have waiting jobs, each with the time its first is due. A loose index scan: it reads a few
+-- The lanes that have waiting jobs, each with its first and the time that is due. A loose index scan: it reads a few
 -- entries a lane, however many jobs wait in it.
 CREATE OR REPLACE VIEW haulier.lane AS
 WITH RECURSIVE lane AS (
     (
-        SELECT suspect, queue, priority, run_at
+        SELECT suspect, queue, priority, run_at, id
         FROM haulier.job
         WHERE status IN ('queued', 'retrying')
         ORDER BY suspect, queue, priority DESC, run_at, id
@@ -284,7 +284,7 @@ WITH RECURSIVE lane AS (
     FROM lane
     CROSS JOIN LATERAL (
         (
-            SELECT suspect, queue, priority, run_at
+            SELECT suspect, queue, priority, run_at, id
             FROM haulier.job
             WHERE status IN ('queued', 'retrying')
                 AND suspect = lane.suspect AND queue = lane.queue AND priority < lane.priority
@@ -293,7 +293,7 @@ WITH RECURSIVE lane AS (
         )
         UNION ALL
         (
-            SELECT suspect, queue, priority, run_at
+            SELECT suspect, queue, priority, run_at, id
             FROM haulier.job
             WHERE status IN ('queued', 'retrying') AND suspect = lane.suspect AND queue > lane.queue
             ORDER BY suspect, queue, priority DESC, run_at, id
@@ -301,7 +301,7 @@ WITH RECURSIVE lane AS (
         )
         UNION ALL
         (
-            SELECT suspect, queue, priority, run_at
+            SELECT suspect, queue, priority, run_at, id
             FROM haulier.job
             WHERE status IN ('queued', 'retrying') AND suspect > lane.suspect
             ORDER BY suspect, queue, priority DESC, run_at, id
@@ -310,7 +310,7 @@ WITH RECURSIVE lane AS (
         LIMIT 1
     ) AS next
 )
-SELECT suspect, queue, priority, run_at AS first_run_at
+SELECT suspect, queue, priority, run_at AS first_run_at, id AS first_id
 FROM lane;
 
 -- Wake one sleeper for each set of queues that has one of the new jobs', by name; or nobody: a NOTIFY makes all commits
@@ -421,5 +421,5 @@ CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 -- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
 -- they find jobs by looking. Those of version 1 and 2 ask for no API key, and theirs is the key space without one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (3, 1)
+VALUES (4, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

@@ -299,8 +299,7 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch):
 
 def claim_parameters(worker: UUID, lanes: list[consume.Lane], batch: int) -> dict[str, Any]:
     """Return what a claim of so many jobs from the head of these lanes is sent with."""
-    marks = [consume.Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes]
-    return consume._claim_parameters(consume.Wish(worker, uuid4(), marks, batch, batch))
+    return consume._claim_parameters(consume.Wish(worker, uuid4(), [lane.head for lane in lanes], batch, batch))
 
 
 def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held_snapshot(conn, sql, database):

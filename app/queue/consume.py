@@ -79,26 +79,24 @@ def register(
     return UUID(str(row["id"]))
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The waiting jobs of one queue and priority; `first_run_at` is the place of the first.
-
-    Units: seconds until the first is due; negative when it is.
-    """
-
-    queue: str
-    priority: int
-    first_run_at: datetime
-    seconds: float
-
-
 class Mark(NamedTuple):
-    """Where to begin to read a lane: before this place no job is expected to wait."""
+    """A place in a lane, from where on to read it: before this place no job is expected to wait."""
 
     queue: str
     priority: int
     run_at: datetime
-    id: UUID = UUID(int=0)
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The waiting jobs of one queue and priority; `head` is the place of the first.
+
+    Units: seconds until the first is due; negative when it is.
+    """
+
+    head: Mark
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,9 @@ class Wish:
 def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
     """Return the lanes that have waiting jobs, best first: highest priority, then longest due."""
     found = rows(conn, "lanes", queues=list(queues) or None, suspect=suspect)
-    return [Lane(row["queue"], row["priority"], row["first_run_at"], row["seconds"]) for row in found]
+    return [
+        Lane(Mark(row["queue"], row["priority"], row["first_run_at"], row["first_id"]), row["seconds"]) for row in found
+    ]
 
 
 def claim(
@@ -131,8 +131,7 @@ def claim(
     Raises: DatabaseUnavailable; whether jobs were claimed is then unknown, and `held` tells.
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
-    due = [lane for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
-    marks = [Mark(lane.queue, lane.priority, lane.first_run_at) for lane in due]
+    marks = [lane.head for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
     return exchange(conn, [], Wish(worker_id, claim_id, marks, limit, limit, suspect))[1] if marks else []
 
 

@@ -163,7 +163,8 @@ FROM haulier.worker;
 -- name: lanes
 -- The lanes that have waiting jobs, best first, each with the place of its first job and how long until that is due
 -- (negative: it is).
-SELECT queue, priority, first_run_at, extract(epoch FROM first_run_at - now())::double precision AS seconds
+SELECT queue, priority, first_run_at, first_id,
+    extract(epoch FROM first_run_at - now())::double precision AS seconds
 FROM haulier.lane
 WHERE suspect = %(suspect)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
 ORDER BY priority DESC, first_run_at;

@@ -3,19 +3,19 @@
 Rows that were claimed and settled stay in the index until no transaction anywhere in the database may look back at
 them; behind one that is held open there can be hundreds of thousands. A claim begins at the last place that this
 process has claimed at. What appears before that place (an earlier run_at, a transaction that committed late, a job
-given back) is found by a scan of all lanes: at once where a claim comes back short, and else now and then, for at most
+given back) is found by a scan of all lanes: at once where a claim comes back empty, and else now and then, for at most
 a twentieth of the time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from app.domain.job import Job
 from app.queue.consume import Lane, Mark
 
-# From one scan to the next, unless a claim comes back short; and while they come back full, when it is in the way of
+# From one scan to the next, unless a claim comes back empty; and while they come back full, when it is in the way of
 # threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
@@ -31,7 +31,8 @@ class Lanes:
         self._marks: dict[tuple[str, int], Mark] = {}
         # The last claim brought less than was asked for.
         self.is_short = True
-        self._is_full = False
+        self._is_idle = True
+        self._scan_after = 0.0
         self._scanned_at = float("-inf")
         self._cost = 0.0
         self._next_due: float | None = None
@@ -46,15 +47,13 @@ class Lanes:
 
     def seconds_until_scan(self) -> float:
         """Return how long until the lanes may be looked at again."""
-        rest = self._cost / SCANS_SHARE
-        least = 0.0 if self.is_short else FULL_SCAN_SECONDS if self._is_full else SCAN_SECONDS
-        return self._scanned_at + max(rest, least) - self._clock()
+        return self._scanned_at + max(self._cost / SCANS_SHARE, self._scan_after) - self._clock()
 
     def scanned(self, lanes: Sequence[Lane], *, began_at: float) -> None:
         """Take up what a scan found; it is from after every claim of this process."""
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
-        self.is_short = False
+        self.is_short, self._scan_after = False, SCAN_SECONDS
         # A lane that is empty just now keeps its mark: its next job is then found without a scan.
         self._marks = {**self._marks, **_heads(lanes)}
         if len(self._marks) > MOST_LANES:
@@ -63,9 +62,17 @@ class Lanes:
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
 
-    def claimed(self, jobs: Iterable[Job], *, is_short: bool) -> None:
-        """Move the marks behind what was claimed; a claim that came back short asks for a scan."""
-        self.is_short, self._is_full = is_short, not is_short
+    def claimed(self, jobs: Collection[Job], *, is_short: bool) -> None:
+        """Move the marks behind what was claimed; a claim that came back empty asks for a scan."""
+        self.is_short = is_short
+        if not jobs:
+            self._scan_after = 0.0
+        # The first job after an idle while starts at once; the next claim follows when it has.
+        elif self._is_idle and is_short:
+            self._scan_after = float("inf")
+        else:
+            self._scan_after = SCAN_SECONDS if is_short else FULL_SCAN_SECONDS
+        self._is_idle = not jobs
         for job in jobs:
             mark = self._marks[job.queue, job.priority]
             if (job.run_at, job.id) > (mark.run_at, mark.id):
@@ -90,4 +97,4 @@ class Lanes:
 
 
 def _heads(lanes: Iterable[Lane]) -> dict[tuple[str, int], Mark]:
-    return {(lane.queue, lane.priority): Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes}
+    return {(lane.head.queue, lane.head.priority): lane.head for lane in lanes}

@@ -81,17 +81,12 @@ class Runner(threading.Thread):
         station = self._station
         station.lookout.heed()
         try:
-            has_scanned = station.lanes.is_scan_due()
-            if has_scanned:
-                # Nothing is held outside of the buffer in a call that may fail.
-                station.buffer.put_back(place.ended)
-                self._scan()
-                place = station.buffer.place()
+            # Before a scan, which would only delay it: the next job of a known lane lies behind the mark.
             claimed = exchange(station, place, claiming=True)
-            if claimed == 0 and not has_scanned and station.lanes.is_scan_due():
-                has_scanned = True
+            has_scanned = claimed is not None and station.lanes.is_scan_due()
+            if has_scanned:
                 self._scan()
-                if station.lanes.has_due:
+                if not claimed and station.lanes.has_due:
                     claimed = exchange(station, station.buffer.place(), claiming=True)
             if claimed is None:
                 return True

@@ -17,7 +17,7 @@ from app.domain.errors import InvalidTransition, JobNotFound
 from app.domain.job import MAX_SNOOZES, NewJob
 from app.domain.outcome import Outcome
 from app.queue import consume, history, housekeeping, produce
-from app.queue.consume import Fence, Mark, Settlement, Wish
+from app.queue.consume import Fence, Settlement, Wish
 from app.queue.produce import JobFilter
 from app.worker.lanes import Lanes
 from tests.model.choosing import (
@@ -203,8 +203,8 @@ class Queue(RuleBasedStateMachine):
     def _scan(self, worker: Worker) -> None:
         lanes = consume.lanes(self.conn, queues=worker.queues)
         waiting = self.ledger.lanes(worker.queues, suspect=False)
-        assert {(lane.queue, lane.priority): (lane.first_run_at, lane.seconds <= 0) for lane in lanes} == {
-            lane: (jobs[0].place, jobs[0].due <= self.ledger.clock) for lane, jobs in waiting.items()
+        assert {lane.head[:2]: (lane.head[2:], lane.seconds <= 0) for lane in lanes} == {
+            lane: (jobs[0].order, jobs[0].due <= self.ledger.clock) for lane, jobs in waiting.items()
         }
         worker.lanes.scanned(lanes, began_at=0.0)
         wish = Wish(worker.id, uuid4(), worker.lanes.marks(), 0, 0)
@@ -302,7 +302,7 @@ class Queue(RuleBasedStateMachine):
 
     def _claim(self, worker: Worker, *, limit: int, suspect: bool) -> list[Claim]:
         lanes = consume.lanes(self.conn, queues=worker.queues, suspect=suspect)
-        marks = [Mark(lane.queue, lane.priority, lane.first_run_at) for lane in lanes]
+        marks = [lane.head for lane in lanes]
         assert {mark[:2] for mark in marks} == set(self.ledger.lanes(worker.queues, suspect=suspect))
         wish = Wish(worker.id, uuid4(), marks, limit, limit, suspect)
         fences = self._expect(wish, from_mark=False)

@@ -26,8 +26,8 @@ def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1)
     return a_job("mail")._replace(queue=queue, priority=priority, run_at=run_at, id=UUID(int=n))
 
 
-def lane(seconds: float, *, queue: str = "default", priority: int = 0, due_in: float = -1.0) -> Lane:
-    return Lane(queue, priority, NOW + timedelta(seconds=seconds), due_in)
+def lane(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1, due_in: float = -1.0) -> Lane:
+    return Lane(Mark(queue, priority, NOW + timedelta(seconds=seconds), UUID(int=n)), due_in)
 
 
 def test_scans_before_its_first_claim(lanes):
@@ -41,7 +41,7 @@ def test_begins_at_the_head_that_a_scan_saw_and_then_where_it_last_claimed(lanes
 
     lanes.claimed([at(1, n=5), at(3, n=1), at(3, n=2), at(2, n=9)], is_short=False)
 
-    assert head == [Mark("default", 0, NOW)]
+    assert head == [Mark("default", 0, NOW, UUID(int=1))]
     assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=3), UUID(int=2))]
 
 
@@ -54,7 +54,7 @@ def test_moves_its_mark_back_to_what_it_gave_back_and_to_what_a_scan_saw(lanes, 
     lanes.scanned([lane(4)], began_at=clock.now)
 
     assert given_back == [Mark("default", 0, NOW + timedelta(seconds=5), UUID(int=7))]
-    assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=4))]
+    assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=4), UUID(int=1))]
 
 
 def test_takes_the_highest_priority_first_then_the_longest_due(lanes, clock):
@@ -78,17 +78,41 @@ def test_reads_no_more_lanes_at_once_than_a_claim_should(lanes, clock):
     assert [mark.queue for mark in lanes.marks()] == [f"q{n}" for n in range(MOST_LANES)]
 
 
-def test_scans_again_at_once_after_a_short_claim_and_now_and_then_while_they_are_full(lanes, clock):
+def test_scans_again_at_once_after_an_empty_claim_and_now_and_then_after_others(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
-    idle = lanes.seconds_until_scan()
     lanes.claimed([at(1)], is_short=False)
     full = lanes.seconds_until_scan()
+    lanes.claimed([at(2)], is_short=True)
+    short = lanes.seconds_until_scan()
 
+    lanes.claimed([], is_short=True)
+
+    assert full == pytest.approx(FULL_SCAN_SECONDS)
+    assert short == pytest.approx(SCAN_SECONDS)
+    assert lanes.is_scan_due()
+
+
+def test_lets_the_first_job_after_an_idle_while_start_before_it_scans(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([], is_short=True)
+    clock.now += 60
+
+    lanes.claimed([at(1)], is_short=True)
+    first = lanes.is_scan_due()
     lanes.claimed([at(2)], is_short=True)
 
-    assert idle == pytest.approx(SCAN_SECONDS)
-    assert full == pytest.approx(FULL_SCAN_SECONDS)
+    assert not first
     assert lanes.is_scan_due()
+
+
+def test_stays_where_it_is_when_a_scan_sees_nothing_before_it(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(0, n=5)], is_short=False)
+
+    # Of the same instant, as all jobs of one INSERT are.
+    lanes.scanned([lane(0, n=6)], began_at=clock.now)
+
+    assert lanes.marks() == [Mark("default", 0, NOW, UUID(int=6))]
 
 
 @pytest.mark.parametrize("is_short", [True, False])
@@ -117,7 +141,7 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_are_not_due(lanes, clo
     for _ in range(2):
         lanes.scanned([*better, lane(0)], began_at=clock.now)
 
-        assert Mark("default", 0, NOW) in lanes.marks()
+        assert Mark("default", 0, NOW, UUID(int=1)) in lanes.marks()
         assert len(lanes.marks()) <= MOST_LANES
 
 
@@ -126,4 +150,4 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lane
 
     lanes.scanned([lane(0)], began_at=clock.now)
 
-    assert Mark("default", 0, NOW) in lanes.marks()
+    assert Mark("default", 0, NOW, UUID(int=1)) in lanes.marks()
