@@ -25,7 +25,7 @@ CUT_SECONDS = 4.0
 # Every deadline of a call is over by then.
 HALF_OPEN_SECONDS = 9.0
 BACKENDS = ("haulier web", "haulier worker", "haulier listener", "haulier %")
-WORKER_CUTS = (b"haulier.settled", b"SET status = 'running'", b"UPDATE haulier.worker", b"COMMIT;")
+WORKER_CUTS = (b"haulier.settled", b"plan_cache_mode", b"UPDATE haulier.worker", b"COMMIT;")
 WEB_CUTS = (b"INSERT INTO haulier.job", b"COMMIT;", b"INSERT INTO haulier.idempotency")
 
 

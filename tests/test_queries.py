@@ -15,6 +15,7 @@ from psycopg2 import sql as composed
 from app.domain.job import NewJob
 from app.queue import consume, produce
 from app.queue.connection import connect
+from app.queue.plans import prepared
 from app.queue.queries import SQL, load
 
 QUEUE = Path(__file__).parents[1] / "app" / "queue"
@@ -53,6 +54,7 @@ PARAMETERS: dict[str, Any] = {
     "marks": [NOW, NOW],
     "mark_ids": [ID, ID],
     "free": 8,
+    "known": [ID],
     "worker": ID,
     "claim": ID,
     "attempts": [1, 2],
@@ -209,13 +211,15 @@ def test_braces_hold_one_name(conn, name):
     assert '"we""ird"' in statement.as_string(conn)
 
 
-def explain(conn, name: str, parameters: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    """Run the statement, undo it, and return its plan as text and its nodes."""
+def explain(
+    conn, name: str, parameters: dict[str, Any], statement: str | None = None
+) -> tuple[str, list[dict[str, Any]]]:
+    """Run the statement, or a call of it, undo it, and return its plan as text and its nodes."""
     with conn.cursor() as cursor:
         cursor.execute("BEGIN")
         if name == "claim":
             cursor.execute(SQL["claim_by_index"], {"milliseconds": 5000})
-        cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + SQL[name], parameters)
+        cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + (statement or SQL[name]), parameters)
         [[[plan]]] = cursor.fetchall()
         cursor.execute("ROLLBACK")
     nodes, todo = [], [plan["Plan"]]
@@ -272,7 +276,9 @@ CROWDS = {
 @pytest.mark.parametrize("batch", [1, 100])
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
 @pytest.mark.parametrize("crowd", CROWDS)
-def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch):
+@pytest.mark.parametrize("is_prepared", [False, True], ids=["sent as it is", "planned for an empty table"])
+def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_prepared):
+    call = planned(conn) if is_prepared else SQL["claim"]
     sql(CROWDS[crowd] + (" RETURNING 1" if "INSERT" in CROWDS[crowd] else ""))
     if crowd == "finished":
         sql("DELETE FROM haulier.job RETURNING 1")
@@ -285,7 +291,7 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch):
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     lanes = [lane for lane in consume.lanes(conn, queues=("default",)) if lane.seconds <= 0]
 
-    text, nodes = explain(conn, "claim", claim_parameters(worker, lanes, batch))
+    text, nodes = explain(conn, "claim", claim_parameters(worker, lanes, batch), call)
 
     assert "'job_claim'" in text
     scans = [node for node in nodes if node.get("Relation Name") == "job" and node["Actual Loops"]]
@@ -295,6 +301,15 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch):
     assert locking["Actual Rows"] * locking["Actual Loops"] == batch
     assert buffers([locking]) <= 3 * batch + 100
     assert buffers(nodes) <= 16 * batch + 100
+
+
+def planned(conn) -> str:
+    """Prepare the claim and make its plan, and return the call of it."""
+    to_prepare, call = prepared("claim")
+    with conn.cursor() as cursor:
+        cursor.execute(to_prepare)
+    explain(conn, "claim", claim_parameters(uuid4(), [], 1), call)
+    return call
 
 
 def claim_parameters(worker: UUID, lanes: list[consume.Lane], batch: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
@@ -158,14 +158,17 @@ def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, 
     return _execute(conn, statement, parameters, seconds)
 
 
-def message(conn: Connection, names: Sequence[str], /, *, seconds: float, **parameters: Any) -> list[tuple[Any, ...]]:
+def message(
+    conn: Connection, names: Sequence[str], /, *, seconds: float, prepared: Mapping[str, str], **parameters: Any
+) -> list[tuple[Any, ...]]:
     """Run several statements of queries.sql in one round trip and return the rows of the last, all values as text.
 
     What begins and ends a transaction in it is said by its statements; where one fails, what it has left open is
     rolled back here. A value costs a fifth of what psycopg2 takes to read it: the caller reads those it needs.
+    Shape: prepared gives the calls of statements that this connection has prepared.
     Units: seconds is the time that all of them together may take.
     """
-    statement = "\n".join(SQL[name] for name in names)
+    statement = "\n".join(prepared.get(name) or SQL[name] for name in names)
     with _watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         for each in _AS_TEXT:
             psycopg2.extensions.register_type(each, cursor)
@@ -181,6 +184,11 @@ def message(conn: Connection, names: Sequence[str], /, *, seconds: float, **para
 
 # uuid, timestamptz, jsonb
 _AS_TEXT = [psycopg2.extensions.new_type((oid,), "TEXT", psycopg2.extensions.UNICODE) for oid in (2950, 1184, 3802)]
+
+
+def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECONDS) -> None:
+    """Run a PREPARE, within this time."""
+    _execute(conn, SQL["bounded"] + "\n" + statement, {"milliseconds": int(seconds * 1000)}, seconds)
 
 
 def array(values: Iterable[object]) -> str:
@@ -276,7 +284,7 @@ def translated() -> Iterator[None]:
 
 
 # Those of psycopg2's other classes that also pass by themselves.
-_PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout)
+_PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.InvalidSqlStatementName)
 
 
 def _is_outage(error: psycopg2.Error) -> bool:

@@ -6,7 +6,7 @@ and only grows; `claim` is new for each claim statement. What a zombie settles l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
@@ -26,6 +26,7 @@ from app.queue.connection import (
     transaction,
 )
 from app.queue.history import with_history
+from app.queue.plans import plans
 from app.queue.rows import claimed_job
 
 RESCUED_AT_ONCE = 500
@@ -162,7 +163,8 @@ def exchange(
         parameters.update(_claim_parameters(wish))
     else:
         names += ["settled"]
-    head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
+    with plans.of(conn) as prepared:
+        head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, prepared=prepared, **parameters)
     if wish is None:
         return _statuses(head[0]), []
     jobs: list[Job] = []
@@ -230,7 +232,8 @@ def _settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
     fences = [settlement.fence for settlement in settlements]
     outcomes = [settlement.outcome for settlement in settlements]
     return {
-        "ids": array([fence.id for fence in fences]),
+        # No two are alike, which `array` is made for.
+        "ids": "{" + ",".join([str(fence.id) for fence in fences]) + "}",
         "attempts": array([fence.attempt for fence in fences]),
         "claims": array([fence.claim for fence in fences]),
         "verbs": array([outcome.verb for outcome in outcomes]),
@@ -273,11 +276,14 @@ def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
     return bool(row["has_turn"])
 
 
-def held(conn: Connection, worker_id: UUID) -> list[Held]:
-    """Return the jobs that the database thinks this worker runs."""
+def held(conn: Connection, worker_id: UUID, *, known: Collection[UUID] = ()) -> list[Held]:
+    """Return the jobs that the database thinks this worker runs.
+
+    Shape: without those of known claims that are not to stop; a busy worker holds thousands.
+    """
     return [
         Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"])
-        for row in rows(conn, "held", worker=worker_id)
+        for row in rows(conn, "held", worker=worker_id, known=array(known))
     ]
 
 

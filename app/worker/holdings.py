@@ -65,6 +65,11 @@ class Holdings:
         with self._changed:
             return list(self._running.values())
 
+    def claims(self) -> set[UUID]:
+        """Return the claims under which something is held now, or is just being claimed."""
+        with self._changed:
+            return self._in_flight.union(running.fence.claim for running in self._running.values())
+
     def begin_claim(self, claim_id: UUID) -> None:
         """Note that a claim is under way, before it is sent."""
         with self._changed:

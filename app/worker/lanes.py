@@ -73,10 +73,11 @@ class Lanes:
         else:
             self._scan_after = SCAN_SECONDS if is_short else FULL_SCAN_SECONDS
         self._is_idle = not jobs
-        for job in jobs:
-            mark = self._marks[job.queue, job.priority]
+        # They come in the order of their lanes, so that the last of each lane lies behind the others.
+        for lane, job in {(job.queue, job.priority): job for job in jobs}.items():
+            mark = self._marks[lane]
             if (job.run_at, job.id) > (mark.run_at, mark.id):
-                self._marks[job.queue, job.priority] = Mark(job.queue, job.priority, job.run_at, job.id)
+                self._marks[lane] = Mark(*lane, job.run_at, job.id)
 
     def given_back(self, jobs: Iterable[Job]) -> None:
         """Move the marks back to jobs that this process had claimed and did not start."""

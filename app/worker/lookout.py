@@ -7,6 +7,8 @@ import time
 
 # How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
 FIRST_DRAIN_SECONDS = 10.0
+# Whose turn it is to stand still changes more often: it may be that of a process which is paused, or dead.
+TURN_SECONDS = 5.0
 
 
 class Lookout:

@@ -161,9 +161,11 @@ class Worker:
 
     def _look_after_jobs(self) -> None:
         now = time.monotonic()
-        for running in self._station.holdings.all():
-            began_at, timeout = running.began_at, running.timeout
-            if began_at is None or running.has_ended or timeout is None or now - began_at <= timeout:
+        for runner in self._runners:
+            running = runner.running
+            if running is None or running.has_ended or running.began_at is None or running.timeout is None:
+                continue
+            if now - running.began_at <= running.timeout:
                 continue
             if running.timed_out_at is None:
                 running.timed_out_at = now

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Collection
 from uuid import UUID
 
 from app.domain.errors import DatabaseUnavailable
@@ -16,7 +17,7 @@ from app.queue import consume
 from app.queue.connection import Connection
 from app.queue.listen import call_myself
 from app.worker import metrics
-from app.worker.lookout import FIRST_DRAIN_SECONDS
+from app.worker.lookout import TURN_SECONDS
 from app.worker.station import Station
 
 # How often to ask for cancels while jobs run: the knock of LISTEN is quicker, but may be absent.
@@ -78,9 +79,11 @@ class Pulse(threading.Thread):
         elif to_sweep or station.lease.beat_age >= station.config.beat_seconds:
             self._beat(conn)
         self._call(conn)
-        if wanted or len(station.holdings) or now - self._asked_at >= station.config.beat_seconds:
+        if wanted or now - self._asked_at >= station.config.beat_seconds:
             self._asked_at = now
             self._compare(conn)
+        elif len(station.holdings):
+            self._compare(conn, known=station.holdings.claims())
         if now - self._suspects_at >= SUSPECT_SECONDS:
             self._suspects_at = now
             self._look_for_suspects(conn)
@@ -124,11 +127,11 @@ class Pulse(threading.Thread):
         station.holdings.stop([running.fence for running in held], StopReason.LEASE_LOST)
         self.register(conn)
 
-    def _compare(self, conn: Connection) -> None:
-        """Hold the database's opinion of what this worker runs against the process's own."""
+    def _compare(self, conn: Connection, *, known: Collection[UUID] = ()) -> None:
+        """Hold the database's opinion of what this worker runs against the process's own, but for claims known here."""
         station, worker_id = self._station, self._station.lease.registered_as
         assert worker_id is not None
-        rows = consume.held(conn, worker_id)
+        rows = consume.held(conn, worker_id, known=known)
         station.holdings.stop([row.fence for row in rows if row.cancel_requested], StopReason.CANCELLED)
         # The connection was cut between a claim's commit and its reply: nobody here knows of these.
         strangers = station.holdings.strangers(rows)
@@ -148,7 +151,7 @@ class Pulse(threading.Thread):
         # one process after the other, so that a single suspect does not make all of them stand still.
         worker_id = station.lease.registered_as
         if not len(station.holdings) or (
-            worker_id is not None and consume.has_turn(conn, worker_id, slot_seconds=FIRST_DRAIN_SECONDS)
+            worker_id is not None and consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS)
         ):
             station.suspects_due.set()
             station.lookout.ring()

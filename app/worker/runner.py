@@ -34,6 +34,8 @@ class Runner(threading.Thread):
         super().__init__(name=f"runner-{number}", daemon=True)
         self._station = station
         self._pause = FIRST_PAUSE_SECONDS
+        # What it runs now, or ran last.
+        self.running: Running | None = None
 
     def run(self) -> None:
         """Work until the process stops claiming."""
@@ -57,6 +59,7 @@ class Runner(threading.Thread):
         if station.stopping.is_set() or running.context.cancelled or station.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
+        self.running = running
         running.began_at = began_at = time.monotonic()
         station.tally.started(running.label, running.waited_seconds)
         outcome = run_one(station.kinds.get(job.kind), running.context)
@@ -162,6 +165,8 @@ class Runner(threading.Thread):
         while not station.stopping.is_set() and time.monotonic() < until:
             if exchange(station, station.buffer.place(), claiming=False) is None:
                 station.closing.wait(AWAY_PAUSE_SECONDS)
+                # That the others have not ended is not to be seen while nothing can be settled.
+                until = time.monotonic() + seconds
             elif station.holdings.wait_until_empty(ALONE_CHECK_SECONDS):
                 return True
         return False

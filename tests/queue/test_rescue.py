@@ -296,6 +296,15 @@ def test_held_is_what_the_database_thinks_a_worker_runs(running, settle, registe
     assert [each.fence for each in consume.held(conn, other)] == [Fence.of(others)]
 
 
+def test_held_leaves_out_known_claims_but_not_what_is_to_stop_of_them(running, conn, worker):
+    known, cancelled, strange = running(), running(), running()
+    produce.cancel(conn, cancelled.id)
+
+    held = consume.held(conn, worker, known=[known.claim, cancelled.claim])
+
+    assert {each.fence: each.cancel_requested for each in held} == {Fence.of(cancelled): True, Fence.of(strange): False}
+
+
 def test_one_of_the_live_workers_of_the_same_queues_has_the_turn(register, let_lease_run_out, conn):
     every, mail, dead = [register() for _ in range(3)], register(queues=("mail",)), register()
     let_lease_run_out(dead)

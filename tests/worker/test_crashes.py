@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from app.domain.job import JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.kinds import JobContext
 from app.queue import consume, produce
+from app.worker.buffer import Ended
 from app.worker.exchange import exchange
 from app.worker.holdings import Running
 from app.worker.runner import Runner
@@ -137,7 +139,7 @@ def test_jobs_whose_claim_was_never_answered_run_soon(spawn_worker, enqueue, fin
 
         # Only of a claim that finds one of the jobs.
         proxy.cut_reply_with = b"t.note"
-        proxy.cut_reply_to = b"SET status = 'running'"
+        proxy.cut_reply_to = b"plan_cache_mode"
         jobs = [enqueue("t.note") for _ in range(5)]
 
         for job in jobs:
@@ -273,6 +275,29 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     job = produce.get(conn, job.id)
     # At once; had it been run, its unknown kind would have put it off for a minute.
     assert (job.status, job.attempts, job.run_at <= job.updated_at) == (JobStatus.QUEUED, 0, True)
+
+
+def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(config, enqueue, conn, database):
+    with proxy_to(database) as proxy:
+        station = Station.of(replace(config, database_url=proxy.url), {})
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        job = enqueue("t.note")
+        [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        running, claim_id = Running(claimed, JobContext(claimed, config), None), uuid4()
+        station.holdings.begin_claim(claim_id)
+        station.holdings.end_claim(claim_id, [running])
+        station.buffer.add(Ended(running, Outcome.complete()))
+        answers = []
+        proxy.go_away()
+        waiting = threading.Thread(target=lambda: answers.append(Runner(station, 1)._wait_until_alone(0.5)))
+        waiting.start()
+
+        _let_pass(1.5)
+        proxy.come_back()
+        waiting.join(10)
+
+        assert answers == [True]
+        assert produce.get(conn, job.id).status == JobStatus.SUCCEEDED
 
 
 def test_no_live_workers_job_is_taken_after_an_outage(spawn_worker, enqueue, finished, ledger, database, tmp_path):

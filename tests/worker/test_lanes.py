@@ -39,7 +39,7 @@ def test_begins_at_the_head_that_a_scan_saw_and_then_where_it_last_claimed(lanes
     lanes.scanned([lane(0)], began_at=clock.now)
     head = lanes.marks()
 
-    lanes.claimed([at(1, n=5), at(3, n=1), at(3, n=2), at(2, n=9)], is_short=False)
+    lanes.claimed([at(1, n=5), at(2, n=9), at(3, n=1), at(3, n=2)], is_short=False)
 
     assert head == [Mark("default", 0, NOW, UUID(int=1))]
     assert lanes.marks() == [Mark("default", 0, NOW + timedelta(seconds=3), UUID(int=2))]

@@ -7,12 +7,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from uuid import uuid4
 
 import pytest
 
 from app.domain.errors import DatabaseUnavailable
 from app.domain.job import NewJob
-from app.queue import produce
+from app.queue import consume, produce
 from app.queue.connection import connect, is_pooled, transaction
 from app.queue.history import drop_expired
 from app.queue.migrate import migrate
@@ -61,6 +62,19 @@ def test_is_seen_to_be_there(database, direct):
     with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
         assert is_pooled(pooled)
         assert not is_pooled(straight)
+
+
+def test_keeps_no_prepared_statement_that_another_client_would_find(database, enqueue):
+    with closing(connect(database)) as conn:
+        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        enqueue("t.note")
+
+        jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+            assert cursor.fetchone() == (0,)
+    assert len(jobs) == 1
 
 
 def test_a_worker_knows_that_it_is_not_woken_and_looks(spawn_worker, free_port, metric, wake_ups, latency, sleepers):
