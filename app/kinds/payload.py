@@ -168,13 +168,13 @@ def _is_plain(payload: Json) -> bool:
     """Tell, in a tenth of the time, that it can be written: most payloads are a few short values."""
     if not isinstance(payload, dict):
         return False
-    for name, value in payload.items():
-        if isinstance(value, str):
-            name += value
-        elif value is not None and not (isinstance(value, int) and -(2**63) <= value < 2**63):
-            return False
-        if not name.isascii() or "\0" in name:
-            return False
+    for item in payload.items():
+        for part in item:
+            if isinstance(part, str):
+                if not part.isascii() or "\0" in part:
+                    return False
+            elif part is not None and not (isinstance(part, int) and -(2**63) <= part < 2**63):
+                return False
     return True
 
 

@@ -175,9 +175,10 @@ class Buffer:
             self._refill_at = 0 if is_short or self._only_lasts else self._pace.ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
-            self._ready.extend(running for running in claimed[:kept] if not running.job.is_last_attempt)
             # They must not wait: it might be for the end of another that takes the process with it.
-            self._ready.extendleft(running for running in claimed[:kept] if running.job.is_last_attempt)
+            lasts = [running for running in claimed[:kept] if running.job.is_last_attempt]
+            self._ready.extendleft(lasts)
+            self._ready.extend(running for running in claimed[:kept] if not lasts or not running.job.is_last_attempt)
             self._give_back(claimed[kept:])
             if self._ready:
                 self.stirred.set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 from app.domain.job import Job
 
@@ -57,20 +59,16 @@ class Pace:
 
         The mix that was claimed is what is expected from the next claim.
         """
-        ahead, kept = 0.0, len(jobs)
-        of_kind = {kind: self.seconds(kind) for kind in {job.kind for job in jobs}}
-        for place, job in enumerate(jobs):
-            seconds = of_kind[job.kind]
-            if place >= free:
-                ahead += min(seconds, UNKNOWN_SECONDS) / self._threads
-                # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
-                if kept == len(jobs) and ahead > 2 * WINDOW_SECONDS:
-                    kept = place
+        kinds = [job.kind for job in jobs]
+        of_kind = {kind: self.seconds(kind) for kind in set(kinds)}
+        shares = {kind: min(seconds, UNKNOWN_SECONDS) / self._threads for kind, seconds in of_kind.items()}
+        begins = list(accumulate(map(shares.__getitem__, kinds[free:])))
+        # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
+        kept = min(len(jobs), free + bisect_right(begins, 2 * WINDOW_SECONDS))
         # By halves, so that one slow job among thousands is not taken for the rule.
         self._fits = max(1, kept, self._fits // 2) if kept < len(jobs) else min(MOST_AHEAD, 2 * self._fits)
         if jobs:
-            logs = {kind: math.log(seconds) for kind, seconds in of_kind.items()}
-            new = sum(logs[job.kind] for job in jobs) / len(jobs)
+            new = sum(kinds.count(kind) * math.log(seconds) for kind, seconds in of_kind.items()) / len(jobs)
             weight = 1 - (1 - NEW_WEIGHT) ** len(jobs)
             self._of_all += weight * (new - self._of_all)
         return kept
