@@ -94,6 +94,8 @@ def _mark_unsure(ended: Sequence[Ended]) -> None:
 
 def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStatus | None]) -> None:
     """Let go of what has been settled, and say so; the clerk sees to what was left out."""
+    if not ended:
+        return
     left_out = [each for each, status in zip(ended, statuses, strict=True) if status is None]
     if left_out:
         station.buffer.doubt(left_out)

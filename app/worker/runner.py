@@ -113,10 +113,13 @@ class Runner(threading.Thread):
             station.lookout.answered()
 
     def _awake(self) -> None:
-        with self._station.database.connection() as conn:
-            self._station.slumber.awake(conn)
-            if not self._station.lanes.is_short:
-                self._station.slumber.share(conn)
+        station = self._station
+        if not station.slumber.works() and station.lanes.is_short:
+            return
+        with station.database.connection() as conn:
+            station.slumber.awake(conn)
+            if not station.lanes.is_short:
+                station.slumber.share(conn)
 
     def _wait(self, longest: float) -> None:
         station = self._station

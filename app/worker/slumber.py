@@ -96,18 +96,23 @@ class Slumber:
                 self._asleep_at = self._clock()
                 self._looks_due = deque(self._asleep_at + seconds for seconds in LOOKS_AFTER)
 
-    def awake(self, conn: Connection) -> None:
-        """Note that a claim brought jobs, and ask no longer to be woken after a while of nothing but that.
-
-        Raises: DatabaseUnavailable; the row is then removed the next time.
-        """
+    def works(self) -> bool:
+        """Note that a claim brought jobs, and tell whether, after a while of nothing but that, to be `awake`."""
         if self._sleeps_as is None:
-            return
+            return False
         with self._lock:
             now = self._clock()
             if self._works_since is None:
                 self._works_since = now
-            if now - self._works_since >= WORK_SECONDS or now < self._restless_until:
+            return now - self._works_since >= WORK_SECONDS or now < self._restless_until
+
+    def awake(self, conn: Connection) -> None:
+        """Ask no longer to be woken where this process `works`.
+
+        Raises: DatabaseUnavailable; the row is then removed the next time.
+        """
+        if self.works():
+            with self._lock:
                 self._get_up(conn)
 
     def share(self, conn: Connection) -> None:
