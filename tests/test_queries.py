@@ -303,6 +303,16 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_
     assert buffers(nodes) <= 16 * batch + 100
 
 
+@pytest.mark.parametrize(("setting", "value"), [("jit", "off"), ("plan_cache_mode", "force_generic_plan")])
+def test_a_claim_is_neither_planned_nor_compiled_anew_each_time(conn, setting, value):
+    with conn.cursor() as cursor:
+        cursor.execute("BEGIN; " + SQL["claim_by_index"] + f" SHOW {setting}", {"milliseconds": 5000})
+        [[found]] = cursor.fetchall()
+        cursor.execute("ROLLBACK")
+
+    assert found == value
+
+
 def planned(conn) -> str:
     """Prepare the claim and make its plan, and return the call of it."""
     to_prepare, call = prepared("claim")

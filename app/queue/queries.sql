@@ -172,10 +172,11 @@ ORDER BY priority DESC, first_run_at;
 -- name: claim_by_index
 -- Goes before a claim in the same message. The level is stated as in `begin`: in another, what somebody else has just
 -- claimed is not skipped but an error. Where the statistics are old the planner would rather sort everything that
--- waits; where the claim is prepared, one plan serves for all; and a clock in UTC is read four times as fast.
+-- waits; where the claim is prepared, one plan serves for all, and is not compiled anew each time because many jobs wait;
+-- and a clock in UTC is read four times as fast.
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL timezone = 'UTC';
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;
-SET LOCAL plan_cache_mode = force_generic_plan;
+SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off;
 
 -- name: claim
 -- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its
