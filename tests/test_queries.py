@@ -276,7 +276,17 @@ CROWDS = {
 @pytest.mark.parametrize("batch", [1, 100])
 @pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
 @pytest.mark.parametrize("crowd", CROWDS)
-@pytest.mark.parametrize("is_prepared", [False, True], ids=["sent as it is", "planned for an empty table"])
+@pytest.mark.parametrize(
+    "is_prepared",
+    [
+        pytest.param(False, id="sent as it is"),
+        pytest.param(
+            True,
+            id="planned for an empty table",
+            marks=pytest.mark.direct("a pool's connections keep nothing that is prepared"),
+        ),
+    ],
+)
 def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_prepared):
     call = planned(conn) if is_prepared else SQL["claim"]
     sql(CROWDS[crowd] + (" RETURNING 1" if "INSERT" in CROWDS[crowd] else ""))
