@@ -53,7 +53,7 @@ class Lanes:
         """Take up what a scan found; it is from after every claim of this process."""
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
-        self.is_short, self._scan_after = False, SCAN_SECONDS
+        self._scan_after = SCAN_SECONDS
         # A lane that is empty just now keeps its mark: its next job is then found without a scan.
         self._marks = {**self._marks, **_heads(lanes)}
         if len(self._marks) > MOST_LANES:

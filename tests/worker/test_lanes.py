@@ -80,6 +80,7 @@ def test_reads_no_more_lanes_at_once_than_a_claim_should(lanes, clock):
 
 def test_scans_again_at_once_after_an_empty_claim_and_now_and_then_after_others(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
+    idle = lanes.seconds_until_scan()
     lanes.claimed([at(1)], is_short=False)
     full = lanes.seconds_until_scan()
     lanes.claimed([at(2)], is_short=True)
@@ -87,6 +88,7 @@ def test_scans_again_at_once_after_an_empty_claim_and_now_and_then_after_others(
 
     lanes.claimed([], is_short=True)
 
+    assert idle == pytest.approx(SCAN_SECONDS)
     assert full == pytest.approx(FULL_SCAN_SECONDS)
     assert short == pytest.approx(SCAN_SECONDS)
     assert lanes.is_scan_due()
@@ -103,6 +105,16 @@ def test_lets_the_first_job_after_an_idle_while_start_before_it_scans(lanes, clo
 
     assert not first
     assert lanes.is_scan_due()
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_a_scan_changes_nothing_of_what_the_last_claim_told(lanes, clock, is_short):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(1)], is_short=is_short)
+
+    lanes.scanned([lane(2)], began_at=clock.now)
+
+    assert lanes.is_short is is_short
 
 
 def test_stays_where_it_is_when_a_scan_sees_nothing_before_it(lanes, clock):
