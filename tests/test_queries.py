@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2 import sql as composed
 
-from app.domain.job import NewJob
+from app.domain.job import Job, NewJob
 from app.queue import consume, produce
 from app.queue.connection import connect
 from app.queue.plans import prepared
@@ -162,6 +162,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "mark_expired",
         "rollback",
         "session_lock_timeout",
+        "settle_by_index",
         "unlisten",
     ]
 
@@ -219,6 +220,8 @@ def explain(
         cursor.execute("BEGIN")
         if name == "claim":
             cursor.execute(SQL["claim_by_index"], {"milliseconds": 5000})
+        elif name == "settle" and statement is not None:
+            cursor.execute(SQL["settle_by_index"])
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + (statement or SQL[name]), parameters)
         [[[plan]]] = cursor.fetchall()
         cursor.execute("ROLLBACK")
@@ -321,6 +324,35 @@ def test_a_claim_is_neither_planned_nor_compiled_anew_each_time(conn, setting, v
         cursor.execute("ROLLBACK")
 
     assert found == value
+
+
+@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.direct("a pool's connections keep nothing that is prepared")
+def test_a_settle_that_was_planned_for_a_small_table_reads_only_what_it_settles_in_a_large_one(conn, sql, count):
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 10) RETURNING 1")
+    sql("ANALYZE haulier.job")
+    to_prepare, call = prepared("settle")
+    with conn.cursor() as cursor:
+        cursor.execute(to_prepare)
+    explain_settle(conn, [], call)
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 50000) RETURNING 1")
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=count)
+
+    nodes = explain_settle(conn, jobs, call)
+
+    [locking, *_] = [node for node in nodes if node["Node Type"] == "LockRows"]
+    assert locking["Actual Rows"] * locking["Actual Loops"] == count
+    scans = [node for node in nodes if node.get("Relation Name") == "job" and node["Actual Loops"]]
+    assert not [node for node in scans if node["Node Type"] == "Seq Scan"]
+    assert sum(node.get("Rows Removed by Filter", 0) for node in scans) == 0
+    assert buffers(nodes) <= 16 * count + 100
+
+
+def explain_settle(conn, jobs: list[Job], call: str) -> list[dict[str, Any]]:
+    """Settle these jobs by the call, with what goes before it in a message, and return the nodes of its plan."""
+    settlements = [consume.Settlement(consume.Fence.of(job), consume.Outcome.complete()) for job in jobs]
+    return explain(conn, "settle", consume._settle_parameters(settlements), call)[1]
 
 
 def planned(conn) -> str:

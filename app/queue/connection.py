@@ -187,7 +187,7 @@ _AS_TEXT = [psycopg2.extensions.new_type((oid,), "TEXT", psycopg2.extensions.UNI
 
 
 def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECONDS) -> None:
-    """Run a PREPARE, within this time."""
+    """Run some PREPAREs in one round trip, within this time."""
     _execute(conn, SQL["bounded"] + "\n" + statement, {"milliseconds": int(seconds * 1000)}, seconds)
 
 

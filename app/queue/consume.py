@@ -156,7 +156,7 @@ def exchange(
         "idle_milliseconds": int(IDLE_SECONDS * 1000),
     }
     if settlements:
-        names += ["begin", "settle", "commit"]
+        names += ["begin", "settle_by_index", "settle", "commit"]
         parameters.update(_settle_parameters(settlements))
     if wish:
         names += ["claim_by_index", "claim"]
@@ -181,8 +181,8 @@ _NUMBER, _SETTLED, _NOW = 0, 2, 5
 
 def _claim_parameters(wish: Wish) -> dict[str, Any]:
     return {
-        "worker": wish.worker_id,
-        "claim": wish.claim_id,
+        "worker": str(wish.worker_id),
+        "claim": str(wish.claim_id),
         "queues": array([mark.queue for mark in wish.marks]),
         "priorities": array([mark.priority for mark in wish.marks]),
         "marks": array([mark.run_at for mark in wish.marks]),
@@ -233,7 +233,7 @@ def _settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
     outcomes = [settlement.outcome for settlement in settlements]
     return {
         # No two are alike, which `array` is made for.
-        "ids": "{" + ",".join([str(fence.id) for fence in fences]) + "}",
+        "ids": "{" + ",".join([fence.id.hex for fence in fences]) + "}",
         "attempts": array([fence.attempt for fence in fences]),
         "claims": array([fence.claim for fence in fences]),
         "verbs": array([outcome.verb for outcome in outcomes]),

@@ -242,6 +242,11 @@ WHERE job.worker_id IS NOT NULL
 ORDER BY job.id
 FOR UPDATE OF job;
 
+-- name: settle_by_index
+-- Goes before a settle in the same message. Where that is prepared one plan serves for all, and one that was made when
+-- the table was small would read all of it.
+SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
+
 -- name: settle
 -- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. A requested
 -- cancel wins over every outcome. `alone` tells of a crash that no other job can be blamed for.
@@ -257,13 +262,7 @@ WITH outcome AS MATERIALIZED (
         %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
     ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
 ), held AS MATERIALIZED (
-    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, job.errors,
-        job.attempts AS charged,
-        CASE
-            WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
-                THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
-            ELSE outcome.error
-        END AS error,
+    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
         CASE
             WHEN outcome.verb = 'complete' OR job.cancel_requested THEN job.attempts
             WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN job.attempts
@@ -284,7 +283,15 @@ WITH outcome AS MATERIALIZED (
             WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN 'failed_permanent'
             WHEN outcome.verb IN ('release', 'snooze') AND job.attempts <= 1 THEN 'queued'
             ELSE 'retrying'
-        END AS status
+        END AS status,
+        CASE WHEN said.error IS NULL THEN job.errors
+            ELSE
+                CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
+                || jsonb_build_object(
+                    'attempt', job.attempts,
+                    'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                    'error', said.error)
+        END AS errors
     FROM outcome
     CROSS JOIN LATERAL (
         SELECT ctid AS version, attempts, max_attempts, snoozes, cancel_requested, errors
@@ -292,52 +299,49 @@ WITH outcome AS MATERIALIZED (
         WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
         FOR UPDATE SKIP LOCKED
     ) AS job
-), noted AS (
-    SELECT version, place, verb, result, delay, backoff, error, attempts, status,
-        CASE WHEN error IS NULL THEN errors
-            ELSE
-                CASE WHEN jsonb_array_length(errors) >= %(kept_errors)s THEN errors - 0 ELSE errors END
-                || jsonb_build_object(
-                    'attempt', charged,
-                    'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                    'error', error)
-        END AS errors
-    FROM held
+    CROSS JOIN LATERAL (
+        SELECT CASE
+            WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
+                THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
+            ELSE outcome.error
+        END AS error
+    ) AS said
 ), gone AS (
     DELETE FROM haulier.job
-    USING noted
-    WHERE job.ctid = noted.version AND noted.status IN ('succeeded', 'failed_permanent', 'cancelled')
-    RETURNING job.*, noted.place, noted.status AS final_status, noted.attempts AS final_attempts, noted.result,
-        noted.error, noted.errors AS final_errors, noted.verb
+    USING held
+    WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
+    RETURNING held.place, held.status
 ), finished AS (
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
         updated_at, finished_at, result)
     SELECT
-        id, final_status, kind, queue, priority, run_at, attempt, claim, started_at, final_attempts, max_attempts,
-        crashes + (verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload, idempotency_key,
-        coalesce(error, last_error), final_errors, created_at, now(), now(),
-        CASE WHEN final_status = 'succeeded' THEN result END
-    FROM gone
+        job.id, held.status, kind, queue, priority, run_at, attempt, claim, started_at, held.attempts, max_attempts,
+        crashes + (held.verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload,
+        idempotency_key, coalesce(held.error, last_error), held.errors, created_at, now(), now(),
+        CASE WHEN held.status = 'succeeded' THEN held.result END
+    FROM held
+    JOIN haulier.job ON job.ctid = held.version
+    WHERE held.status IN ('succeeded', 'failed_permanent', 'cancelled')
 ), kept AS (
     UPDATE haulier.job
-    SET status = noted.status,
+    SET status = held.status,
         worker_id = NULL,
-        attempts = noted.attempts,
-        crashes = crashes + (noted.verb = 'crash')::integer,
-        snoozes = snoozes + (noted.verb = 'snooze')::integer,
-        backoff = coalesce(noted.backoff, job.backoff),
+        attempts = held.attempts,
+        crashes = crashes + (held.verb = 'crash')::integer,
+        snoozes = snoozes + (held.verb = 'snooze')::integer,
+        backoff = coalesce(held.backoff, job.backoff),
         -- Without a delay the job keeps its place in the queue: it has not been started.
-        run_at = CASE WHEN noted.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => noted.delay) END,
-        last_error = coalesce(noted.error, job.last_error),
-        errors = noted.errors,
+        run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
+        last_error = coalesce(held.error, job.last_error),
+        errors = held.errors,
         updated_at = now()
-    FROM noted
-    WHERE job.ctid = noted.version AND noted.status IN ('queued', 'retrying')
-    RETURNING noted.place, noted.status
+    FROM held
+    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
+    RETURNING held.place, held.status
 ), done AS (
-    SELECT place, final_status AS status FROM gone
+    SELECT place, status FROM gone
     UNION ALL
     SELECT place, status FROM kept
 )

@@ -13,7 +13,6 @@ from app.kinds import JobContext
 from app.queue import consume
 from app.queue.connection import translated
 from app.queue.consume import Settlement, Wish
-from app.worker import metrics
 from app.worker.buffer import Ended, Place
 from app.worker.execute import job_fields
 from app.worker.holdings import Running
@@ -106,8 +105,7 @@ def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStat
 
 def _take_up(station: Station, wish: Wish, claimed: Sequence[Running]) -> None:
     station.lookout.answered()
-    metrics.CLAIMS.inc()
-    metrics.CLAIM_SIZE.observe(len(claimed))
+    station.tally.claimed(len(claimed))
     is_short = len(claimed) < wish.limit
     station.lanes.claimed([running.job for running in claimed], is_short=is_short)
     surplus = station.buffer.fill(claimed, free=wish.free, is_short=is_short)

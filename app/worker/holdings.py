@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.job import Job
@@ -24,15 +24,16 @@ class Running:
     context: JobContext
     timeout: float | None
     is_known: bool = True
-    fence: Fence = field(init=False)
     began_at: float | None = None
     timed_out_at: float | None = None
     seconds: float | None = None
     has_ended: bool = False
     is_unsure: bool = False
 
-    def __post_init__(self) -> None:
-        self.fence = Fence.of(self.job)
+    @property
+    def fence(self) -> Fence:
+        """Return the claim under which it runs."""
+        return Fence.of(self.job)
 
     @property
     def label(self) -> str:
@@ -54,7 +55,8 @@ class Holdings:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._running: dict[Fence, Running] = {}
+        # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
+        self._running: set[Running] = set()
         self._in_flight: set[UUID] = set()
 
     def __len__(self) -> int:
@@ -63,12 +65,12 @@ class Holdings:
     def all(self) -> list[Running]:
         """Return what is held now."""
         with self._changed:
-            return list(self._running.values())
+            return list(self._running)
 
     def claims(self) -> set[UUID]:
         """Return the claims under which something is held now, or is just being claimed."""
         with self._changed:
-            return self._in_flight.union(running.fence.claim for running in self._running.values())
+            return self._in_flight.union(running.fence.claim for running in self._running)
 
     def begin_claim(self, claim_id: UUID) -> None:
         """Note that a claim is under way, before it is sent."""
@@ -78,15 +80,14 @@ class Holdings:
     def end_claim(self, claim_id: UUID, claimed: Iterable[Running]) -> None:
         """Take up what the claim brought, in one step with its end; nothing when its outcome is unknown."""
         with self._changed:
-            self._running.update((running.fence, running) for running in claimed)
+            self._running.update(claimed)
             self._in_flight.discard(claim_id)
             self._changed.notify_all()
 
     def drop(self, settled: Iterable[Running]) -> None:
         """Let go of jobs that were settled."""
         with self._changed:
-            for running in settled:
-                self._running.pop(running.fence, None)
+            self._running.difference_update(settled)
             self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:
@@ -94,16 +95,19 @@ class Holdings:
         with self._changed:
             return self._changed.wait_for(lambda: not self._running and not self._in_flight, seconds)
 
-    def strangers(self, rows: Iterable[Held]) -> list[Fence]:
+    def strangers(self, rows: Sequence[Held]) -> list[Fence]:
         """Return those of the rows, read before this call, that nobody here holds or is just claiming."""
+        if not rows:
+            return []
         with self._changed:
-            return [
-                row.fence for row in rows if row.fence not in self._running and row.fence.claim not in self._in_flight
-            ]
+            held = {running.fence for running in self._running}
+            return [row.fence for row in rows if row.fence not in held and row.fence.claim not in self._in_flight]
 
     def stop(self, fences: Iterable[Fence], reason: StopReason) -> None:
         """Ask these jobs to stop."""
-        with self._changed:
-            found = [self._running[fence] for fence in fences if fence in self._running]
-        for running in found:
-            running.context.stop(reason)
+        asked = set(fences)
+        if not asked:
+            return
+        for running in self.all():
+            if running.fence in asked:
+                running.context.stop(reason)

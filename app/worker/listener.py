@@ -68,8 +68,8 @@ class Listener(threading.Thread):
             if station.closing.is_set():
                 return False
             if knock is not None:
-                self._hear()
                 self._answer(knock, conn)
+                self._hear()
             elif not station.slumber.is_woken and station.echo.is_missing:
                 # Or others would be sent the knocks on the connection that the pool lent us.
                 unlisten(conn)
@@ -90,16 +90,16 @@ class Listener(threading.Thread):
 
     def _answer(self, knock: Knock, conn: Connection) -> None:
         station = self._station
-        if knock.is_for_work:
-            station.slumber.knocked()
-        if knock.worker_id not in (None, station.lease.registered_as):
-            return
+        is_ours = knock.worker_id in (None, station.lease.registered_as)
         if not knock.is_for_work:
-            station.pulse_wanted.set()
+            if is_ours:
+                station.pulse_wanted.set()
             return
-        # Also where nobody can take it now: a thread may be free in a moment.
-        station.lookout.ring()
-        if knock.worker_id is not None and self._is_taken():
+        if is_ours:
+            # Before all else: a job waits. Also where nobody can take it now, since a thread may be free in a moment.
+            station.lookout.ring()
+        station.slumber.knocked()
+        if is_ours and knock.worker_id is not None and self._is_taken():
             with translated():
                 station.slumber.pass_on(conn)
 

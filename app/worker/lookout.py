@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 # How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
 FIRST_DRAIN_SECONDS = 10.0
@@ -15,19 +16,21 @@ class Lookout:
     """The bell, and when the database last answered the question for work."""
 
     def __init__(self) -> None:
-        self._bell = threading.Event()
+        # Locked while nobody has rung. A lock, because whoever waits for it wakes sooner than from an Event.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._answered_at = time.monotonic()
         # A thread waits to be alone with a suspect, or is: nobody is free to claim.
         self.is_reserved = False
 
     def ring(self) -> None:
         """Wake the thread that looks for work, or let its next look follow at once."""
-        if not self._bell.is_set():
-            self._bell.set()
+        if self._bell.locked():
+            self._let_go()
 
     def heed(self) -> None:
         """Forget the rings so far; to be called before looking, so that a ring during the look is not lost."""
-        self._bell.clear()
+        self._bell.acquire(blocking=False)
 
     def answered(self) -> None:
         """Note that the database has answered a claim, with a job or without."""
@@ -40,7 +43,13 @@ class Lookout:
 
     def wait(self, seconds: float) -> None:
         """Wait for a ring, but no longer than this."""
-        self._bell.wait(seconds)
+        if self._bell.acquire(timeout=max(0.0, seconds)):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        # Another may have been quicker.
+        with suppress(RuntimeError):
+            self._bell.release()
 
 
 class Patience:

@@ -6,11 +6,9 @@ Importing this makes the metrics, and so decides where their values are kept: `e
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
-from collections import Counter as Counts
-from collections import defaultdict, deque
+from bisect import bisect_right
 from collections.abc import Collection
-from itertools import repeat
+from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -23,8 +21,12 @@ class Distribution(Histogram):
     def observe_all(self, values: Collection[float]) -> None:
         """Observe each of the values, for hardly more than the price of one."""
         # prometheus_client offers no call for this: what it does for one value, done once for each bucket in use.
-        for bucket, count in Counts(map(bisect_left, repeat(self._upper_bounds), values)).items():
-            self._buckets[bucket].inc(count)
+        ordered, below = sorted(values), 0
+        for bucket, bound in enumerate(self._upper_bounds):
+            up_to = bisect_right(ordered, bound)
+            if up_to > below:
+                self._buckets[bucket].inc(up_to - below)
+            below = up_to
         self._sum.inc(sum(values))
 
 
@@ -35,7 +37,7 @@ QUEUE_WAIT = Distribution(
     "worker_queue_wait_seconds", "Time from a job being due to its claim", ["kind"], buckets=DURATIONS
 )
 CLAIMS = Counter("worker_claims", "Claims sent to the database, with or without a job in the answer")
-CLAIM_SIZE = Histogram("worker_claim_size_jobs", "Jobs that a claim brought", buckets=(0, 1, 2, 5, 10, 50, 100, 500))
+CLAIM_SIZE = Distribution("worker_claim_size_jobs", "Jobs that a claim brought", buckets=(0, 1, 2, 5, 10, 50, 100, 500))
 LEASES_LOST = Counter(
     "worker_leases_lost", "Results that came after the claim was no longer ours; they changed nothing"
 )
@@ -74,65 +76,70 @@ POLL_AGE = Gauge(
 )
 
 
-class Tally:
-    """What is counted for every job, in plain Python, and told to Prometheus once a batch. Safe for all threads.
+Value = TypeVar("Value")
 
-    Source: measured, 100 jobs a flush: 0.7 us a job, in memory or in shared files. One call for each number: 6 and 9.
+
+class Tally:
+    """What is counted for every job and claim, in plain Python, and told to Prometheus later. Safe for all threads.
+
+    Source: measured, 100 jobs a flush: 0.5 us a job, in memory or in shared files. One call for each number: 6 and 9.
     """
 
-    __slots__ = ("_ended", "_flushing", "_started")
+    __slots__ = ("_claims", "_ended", "_flushing", "_started")
 
     def __init__(self) -> None:
-        # Deques, because one thread may append while another takes away.
-        self._started: deque[tuple[str, float | None]] = deque()
-        self._ended: deque[tuple[str, str, float | None]] = deque()
+        self._claims: list[int] = []
+        self._started: dict[str, list[float | None]] = {}
+        self._ended: dict[tuple[str, str], list[float | None]] = {}
         self._flushing = threading.Lock()
+
+    def claimed(self, jobs: int) -> None:
+        """Count a claim that was answered, and the jobs it brought."""
+        self._claims.append(jobs)
 
     def started(self, kind: str, waited_seconds: float | None) -> None:
         """Count a run that began, and how long its job had been due; None where that is not known."""
-        self._started.append((kind, waited_seconds))
+        self._started.setdefault(kind, []).append(waited_seconds)
 
     def ended(self, kind: str, outcome: str, seconds: float | None) -> None:
         """Count a run by the outcome that was settled, and how long it took; None where no handler ran."""
-        self._ended.append((kind, outcome, seconds))
+        self._ended.setdefault((kind, outcome), []).append(seconds)
 
     def flush(self) -> None:
         """Tell Prometheus what was counted since the last time."""
         with self._flushing:
-            self._flush_started()
-            self._flush_ended()
+            if sizes := _taken(self._claims):
+                CLAIMS.inc(len(sizes))
+                CLAIM_SIZE.observe_all(sizes)
+            for kind, waits in list(self._started.items()):
+                if taken := _taken(waits):
+                    STARTED.labels(kind).inc(len(taken))
+                    _observe(QUEUE_WAIT, kind, taken)
+            for (kind, outcome), times in list(self._ended.items()):
+                if taken := _taken(times):
+                    COMPLETED.labels(kind, outcome).inc(len(taken))
+                    _observe(DURATION, kind, taken)
 
-    def _flush_started(self) -> None:
-        began: defaultdict[str, int] = defaultdict(int)
-        waits: defaultdict[str, list[float]] = defaultdict(list)
-        for _ in range(len(self._started)):
-            kind, waited = self._started.popleft()
-            began[kind] += 1
-            if waited is not None:
-                waits[kind].append(waited)
-        for kind, count in began.items():
-            STARTED.labels(kind).inc(count)
-        for kind, values in waits.items():
-            QUEUE_WAIT.labels(kind).observe_all(values)
 
-    def _flush_ended(self) -> None:
-        ends: defaultdict[tuple[str, str], int] = defaultdict(int)
-        times: defaultdict[str, list[float]] = defaultdict(list)
-        for _ in range(len(self._ended)):
-            kind, outcome, seconds = self._ended.popleft()
-            ends[kind, outcome] += 1
-            if seconds is not None:
-                times[kind].append(seconds)
-        for (kind, outcome), count in ends.items():
-            COMPLETED.labels(kind, outcome).inc(count)
-        for kind, values in times.items():
-            DURATION.labels(kind).observe_all(values)
+def _taken(values: list[Value]) -> list[Value]:
+    """Take what was counted out of the list, which stays: another thread may just be adding to it."""
+    taken = values[:]
+    del values[: len(taken)]
+    return taken
+
+
+def _observe(distribution: Distribution, kind: str, values: Collection[float | None]) -> None:
+    if known := [each for each in values if each is not None]:
+        distribution.labels(kind).observe_all(known)
 
 
 class NoTally(Tally):
     """Counts nothing, for a worker whose metrics nobody can read."""
 
     __slots__ = ()
+
+    def claimed(self, jobs: int) -> None:
+        """Count nothing."""
 
     def started(self, kind: str, waited_seconds: float | None) -> None:
         """Count nothing."""

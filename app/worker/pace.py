@@ -61,10 +61,12 @@ class Pace:
         """
         kinds = [job.kind for job in jobs]
         of_kind = {kind: self.seconds(kind) for kind in set(kinds)}
-        shares = {kind: min(seconds, UNKNOWN_SECONDS) / self._threads for kind, seconds in of_kind.items()}
-        begins = list(accumulate(map(shares.__getitem__, kinds[free:])))
-        # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
-        kept = min(len(jobs), free + bisect_right(begins, 2 * WINDOW_SECONDS))
+        kept = len(jobs)
+        if kept > free:
+            shares = {kind: min(seconds, UNKNOWN_SECONDS) / self._threads for kind, seconds in of_kind.items()}
+            begins = list(accumulate(map(shares.__getitem__, kinds[free:])))
+            # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
+            kept = free + bisect_right(begins, 2 * WINDOW_SECONDS)
         # By halves, so that one slow job among thousands is not taken for the rule.
         self._fits = max(1, kept, self._fits // 2) if kept < len(jobs) else min(MOST_AHEAD, 2 * self._fits)
         if jobs:

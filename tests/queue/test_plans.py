@@ -7,9 +7,11 @@ from uuid import uuid4
 import pytest
 
 from app.domain.errors import DatabaseUnavailable
+from app.domain.outcome import Outcome
 from app.queue import consume
 from app.queue.connection import Database
-from app.queue.plans import Plans, prepared
+from app.queue.consume import Fence, Settlement
+from app.queue.plans import PREPARED, Plans, prepared
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
 
@@ -28,14 +30,40 @@ def prepared_on(conn) -> list[str]:
         return [name for (name,) in cursor.fetchall()]
 
 
-def test_a_claim_is_prepared_once_for_each_connection(plans, conn, enqueue, claim):
+def calls_of(conn) -> dict[str, int]:
+    """Return how often each statement that is prepared here was called by its one plan, and never by another."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT name, generic_plans, custom_plans FROM pg_prepared_statements")
+        found = cursor.fetchall()
+    assert not any(custom for _, _, custom in found)
+    return {name: generic for name, generic, _ in found}
+
+
+def test_a_claim_and_a_settle_are_prepared_once_for_each_connection(plans, conn, enqueue, claim):
     jobs = [enqueue() for _ in range(3)]
 
     claimed = [claim() for _ in jobs]
+    for job in claimed:
+        consume.exchange(conn, [Settlement(Fence.of(job), Outcome.complete())], None)
 
     assert [job.id for job in claimed] == [job.id for job in jobs]
-    [name] = prepared_on(conn)
-    assert prepared("claim")[1].startswith(f"EXECUTE {name}(")
+    called = calls_of(conn)
+    assert set(called.values()) == {len(jobs)}
+    assert {f"EXECUTE {name}" for name in called} == {prepared(name)[1].split("(")[0] for name in ("claim", "settle")}
+
+
+def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, running):
+    outcomes = [Outcome.complete({"a": 1}), Outcome.fail("no", 1.0, 1.0), Outcome.fail_for_good("never"),
+                Outcome.release(1.0), Outcome.give_back(), Outcome.snooze(1.0)]  # fmt: skip
+    by_plan, without = [[running() for _ in outcomes] for _ in range(2)]
+
+    def settlements(jobs):
+        return [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+
+    statuses, _ = consume.exchange(conn, settlements(by_plan), None)
+
+    assert statuses == list(consume.settle(conn, settlements(without)).values())
+    assert None not in statuses
 
 
 def test_what_somebody_took_away_is_an_outage_once(plans, database, enqueue, worker):
@@ -57,9 +85,10 @@ def test_what_somebody_took_away_is_an_outage_once(plans, database, enqueue, wor
     assert len({job.id for job in first + second}) == 2
 
 
-def test_what_a_pool_that_does_not_show_has_lent_out_prepared_is_not_prepared_again(plans, conn, enqueue, claim):
+@pytest.mark.parametrize("name", PREPARED)
+def test_what_a_pool_that_does_not_show_has_lent_out_prepared_is_not_prepared_again(plans, conn, enqueue, claim, name):
     with conn.cursor() as cursor:
-        cursor.execute(prepared("claim")[0])
+        cursor.execute(prepared(name)[0])
     job = enqueue()
 
     claimed = claim()

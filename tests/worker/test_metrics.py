@@ -73,6 +73,18 @@ def test_counts_jobs_by_kind_and_outcome(kind, counted):
     assert counted("worker_job_duration_seconds_bucket", le="0.5") == 2
 
 
+def test_counts_claims_and_what_they_brought():
+    jobs, names = Tally(), ("worker_claims_total", "worker_claim_size_jobs_count", "worker_claim_size_jobs_sum")
+    before = [REGISTRY.get_sample_value(name) for name in names]
+
+    for brought in (0, 7, 1000):
+        jobs.claimed(brought)
+    jobs.flush()
+
+    now = [REGISTRY.get_sample_value(name) for name in names]
+    assert [new - old for old, new in zip(before, now, strict=True)] == [3, 3, 1007]
+
+
 def test_tells_nothing_twice(kind, counted):
     jobs = Tally()
     jobs.started(kind, 0.1)
