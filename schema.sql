@@ -219,14 +219,14 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
     CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
+    -- Each UPDATE reads every constraint anew: written one by one, these two would be a third of that.
     CONSTRAINT times_in_the_calendar CHECK (
-        created_at >= '1970-01-01+00' AND created_at < '9999-12-31+00'
-        AND updated_at >= '1970-01-01+00' AND updated_at < '9999-12-31+00'
-        AND started_at >= '1970-01-01+00' AND started_at < '9999-12-31+00'),
+        least(created_at, updated_at, started_at) >= '1970-01-01+00'
+        AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
     -- Below the type's own end, which the next claim would run into.
     CONSTRAINT counters_in_range CHECK (
-        attempt BETWEEN 0 AND 2000000000 AND attempts BETWEEN 0 AND 2000000000
-        AND crashes BETWEEN 0 AND 2000000000 AND snoozes BETWEEN 0 AND 2000000000),
+        least(attempt, attempts, crashes, snoozes) >= 0
+        AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000),
     CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255)
 ) WITH (
     fillfactor = 80,                            -- room for the claimed version beside the queued one
@@ -254,6 +254,27 @@ BEGIN
             ADD CONSTRAINT queue_is_a_name CHECK (status = 'running' OR queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
             ADD CONSTRAINT payload_is_an_object CHECK (status = 'running' OR jsonb_typeof(payload) = 'object'),
             ADD CONSTRAINT errors_is_an_array CHECK (status = 'running' OR jsonb_typeof(errors) = 'array');
+    END IF;
+END
+$do$;
+
+-- Before version 5 the two said the same of one column after the other.
+DO $do$
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_constraint
+        WHERE conrelid = 'haulier.job'::regclass AND conname = 'counters_in_range'
+            AND pg_get_constraintdef(oid) NOT LIKE '%LEAST%'
+    ) THEN
+        ALTER TABLE haulier.job
+            DROP CONSTRAINT times_in_the_calendar,
+            DROP CONSTRAINT counters_in_range,
+            ADD CONSTRAINT times_in_the_calendar CHECK (
+                least(created_at, updated_at, started_at) >= '1970-01-01+00'
+                AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
+            ADD CONSTRAINT counters_in_range CHECK (
+                least(attempt, attempts, crashes, snoozes) >= 0
+                AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000);
     END IF;
 END
 $do$;
@@ -421,5 +442,5 @@ CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 -- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
 -- they find jobs by looking. Those of version 1 and 2 ask for no API key, and theirs is the key space without one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (4, 1)
+VALUES (5, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

@@ -145,12 +145,16 @@ REFUSED = [
     ("times_in_the_calendar", {"created_at": "'infinity'"}),
     ("times_in_the_calendar", {"created_at": "'0044-03-15 BC'"}),
     ("times_in_the_calendar", {"updated_at": "'12000-01-01'"}),
+    ("times_in_the_calendar", {"updated_at": "'-infinity'"}),
     ("times_in_the_calendar", {"started_at": "'-infinity'"}),
+    ("times_in_the_calendar", {"started_at": "'infinity'"}),
     ("counters_in_range", {"attempt": "2147483647"}),
     ("counters_in_range", {"attempts": "2147483647"}),
     ("counters_in_range", {"attempts": "-1"}),
     ("counters_in_range", {"attempt": "-1"}),
+    ("counters_in_range", {"crashes": "2147483647"}),
     ("counters_in_range", {"crashes": "-1"}),
+    ("counters_in_range", {"snoozes": "2147483647"}),
     ("counters_in_range", {"snoozes": "-1"}),
     ("payload_is_an_object", {"payload": "'[]'"}),
     ("payload_is_an_object", {"payload": "'null'"}),
@@ -521,7 +525,7 @@ def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
     check_schema(conn)
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2, 3, 4])
 def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
     """Give a connection to a database that an old version was applied to, with a job, a key and a worker at work."""
     with closing(connect(fresh_database)) as conn:
