@@ -159,7 +159,7 @@ def exchange(
         names += ["begin", "settle_by_index", "settle", "commit"]
         parameters.update(_settle_parameters(settlements))
     if wish:
-        names += ["claim_by_index", "claim"]
+        names += ["read_committed", "claim_by_index", "claim"]
         parameters.update(_claim_parameters(wish))
     else:
         names += ["settled"]

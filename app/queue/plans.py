@@ -18,7 +18,7 @@ from psycopg2 import errors
 from app.queue.connection import Connection, is_pooled, prepare
 from app.queue.queries import SQL
 
-PREPARED = ("claim", "settle")
+PREPARED = ("claim_by_index", "claim", "settle")
 
 
 def prepared(name: str) -> tuple[str, str]:

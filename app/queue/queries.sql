@@ -169,14 +169,19 @@ FROM haulier.lane
 WHERE suspect = %(suspect)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
 ORDER BY priority DESC, first_run_at;
 
+-- name: read_committed
+-- Begins a message that is one transaction. The level is stated as in `begin`: in another, what somebody else has just
+-- claimed is not skipped but an error.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
 -- name: claim_by_index
--- Goes before a claim in the same message. The level is stated as in `begin`: in another, what somebody else has just
--- claimed is not skipped but an error. Where the statistics are old the planner would rather sort everything that
+-- Goes before a claim in the same message. Where the statistics are old the planner would rather sort everything that
 -- waits; where the claim is prepared, one plan serves for all, and is not compiled anew each time because many jobs wait;
--- and a clock in UTC is read four times as fast.
-SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s; SET LOCAL timezone = 'UTC';
-SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off;
-SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL jit = off;
+-- and a clock in UTC is read four times as fast. Not SET LOCAL, one by one: prepared, this takes half of the time.
+SELECT set_config('statement_timeout', %(milliseconds)s::integer::text, true), set_config('timezone', 'UTC', true),
+    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('jit', 'off', true);
 
 -- name: claim
 -- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its

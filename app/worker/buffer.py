@@ -170,15 +170,18 @@ class Buffer:
             fitting = self._pace.fitting([running.job for running in claimed], free=free)
             # Nothing is started any more, and one by one they would go back in as many calls.
             kept = 0 if self._stopping.is_set() else fitting
-            self._only_lasts = bool(claimed) and all(running.job.is_last_attempt for running in claimed)
+            lasts = [running for running in claimed if running.job.is_last_attempt]
+            self._only_lasts = 0 < len(lasts) == len(claimed)
             # Where no more was to be had, what is here is run first.
             self._refill_at = 0 if is_short or self._only_lasts else self._pace.ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
-            # They must not wait: it might be for the end of another that takes the process with it.
-            lasts = [running for running in claimed[:kept] if running.job.is_last_attempt]
-            self._ready.extendleft(lasts)
-            self._ready.extend(running for running in claimed[:kept] if not lasts or not running.job.is_last_attempt)
+            starting = claimed[:kept]
+            if lasts:
+                # They must not wait: it might be for the end of another that takes the process with it.
+                self._ready.extendleft(running for running in starting if running.job.is_last_attempt)
+                starting = [running for running in starting if not running.job.is_last_attempt]
+            self._ready.extend(starting)
             self._give_back(claimed[kept:])
             if self._ready:
                 self.stirred.set()
