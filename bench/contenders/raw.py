@@ -138,8 +138,10 @@ def script(worker: str, batch: int) -> str:
     }
     message = [
         _filled("begin", EVERY_MILLISECONDS),
+        _filled("settle_by_index", {}),
         _filled("settle", settle),
         _filled("commit", {}),
+        _filled("read_committed", {}),
         _filled("claim_by_index", EVERY_MILLISECONDS),
         _only_ids(_filled("claim", claim)),
     ]
