@@ -45,8 +45,11 @@ class Plans:
         Raises: InvalidSqlStatementName, an outage to `translated`, where it turns out not to be; never again then.
         """
         if self.are_kept and conn not in self._of:
+            # Where one cannot be prepared those before it are, and would be in the way of another try.
+            self._of[conn] = {}
             try:
-                self._of[conn] = {} if is_pooled(conn) else _prepare_all(conn)
+                if not is_pooled(conn):
+                    self._of[conn] = _prepare_all(conn)
             except errors.DuplicatePreparedStatement:
                 self.are_kept = False
         try:

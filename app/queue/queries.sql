@@ -315,20 +315,20 @@ WITH outcome AS MATERIALIZED (
     DELETE FROM haulier.job
     USING held
     WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
-    RETURNING held.place, held.status
+    RETURNING held.*
 ), finished AS (
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
         updated_at, finished_at, result)
     SELECT
-        job.id, held.status, kind, queue, priority, run_at, attempt, claim, started_at, held.attempts, max_attempts,
-        crashes + (held.verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload,
-        idempotency_key, coalesce(held.error, last_error), held.errors, created_at, now(), now(),
-        CASE WHEN held.status = 'succeeded' THEN held.result END
-    FROM held
-    JOIN haulier.job ON job.ctid = held.version
-    WHERE held.status IN ('succeeded', 'failed_permanent', 'cancelled')
+        job.id, gone.status, kind, queue, priority, run_at, attempt, claim, started_at, gone.attempts, max_attempts,
+        crashes + (gone.verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload,
+        idempotency_key, coalesce(gone.error, last_error), gone.errors, created_at, now(), now(),
+        CASE WHEN gone.status = 'succeeded' THEN gone.result END
+    FROM gone
+    -- As it was: to this statement's own snapshot it is not gone.
+    JOIN haulier.job ON job.ctid = gone.version
 ), kept AS (
     UPDATE haulier.job
     SET status = held.status,

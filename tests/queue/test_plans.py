@@ -5,12 +5,13 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from psycopg2.errors import UndefinedTable
 
 from app.domain.errors import DatabaseUnavailable
 from app.domain.outcome import Outcome
-from app.queue import consume
+from app.queue import consume, produce
 from app.queue.connection import Database
-from app.queue.consume import Fence, Settlement
+from app.queue.consume import Fence, Settlement, Wish
 from app.queue.plans import PREPARED, Plans, prepared
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
@@ -59,10 +60,40 @@ def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, ru
     def settlements(jobs):
         return [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
 
+    def ends(jobs):
+        """Return what became of them, but for what no two jobs share."""
+        found = [produce.get(conn, job.id) for job in jobs]
+        own = {"id", "claim", "run_at", "created_at", "updated_at", "started_at", "finished_at"}
+        return [
+            {name: _without_time(value) for name, value in job._asdict().items() if name not in own} for job in found
+        ]
+
     statuses, _ = consume.exchange(conn, settlements(by_plan), None)
 
     assert statuses == list(consume.settle(conn, settlements(without)).values())
     assert None not in statuses
+    assert ends(by_plan) == ends(without)
+
+
+def _without_time(value):
+    return [{**each, "at": None} for each in value] if isinstance(value, list) else value
+
+
+def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn, database, enqueue, claim):
+    enqueue()
+    with conn.cursor() as cursor:
+        cursor.execute("ALTER TABLE haulier.finished_job RENAME TO elsewhere")
+    with pytest.raises(UndefinedTable):
+        claim()
+    with conn.cursor() as cursor:
+        cursor.execute("ALTER TABLE haulier.elsewhere RENAME TO finished_job")
+
+    assert claim()
+    subject = Database(database)
+    with subject.connection() as another:
+        consume.exchange(another, [], Wish(uuid4(), uuid4(), [], 1, 1))
+        assert len(prepared_on(another)) == len(PREPARED)
+    subject.close()
 
 
 def test_what_somebody_took_away_is_an_outage_once(plans, database, enqueue, worker):

@@ -408,3 +408,19 @@ def test_stores_the_largest_result(running, settle, conn):
 
     assert status is JobStatus.SUCCEEDED
     assert len(json.dumps(produce.get(conn, job.id).result)) > 60_000
+
+
+@pytest.mark.parametrize("planner", ["SELECT 1", "SET enable_nestloop = off; SET enable_tidscan = off"])
+@pytest.mark.parametrize("second", OUTCOMES.values(), ids=OUTCOMES.keys())
+@every_outcome
+def test_a_job_that_is_handed_in_twice_ends_once(conn, sql, running, outcome, second, planner):
+    job, other = running(), running()
+    with conn.cursor() as cursor:
+        cursor.execute(planner)
+    twice = [Settlement(Fence.of(job), each) for each in (outcome, second)]
+
+    statuses, _ = consume.exchange(conn, [*twice, Settlement(Fence.of(other), Outcome.complete())], None)
+
+    assert sorted(sql("SELECT id, count(*) FROM haulier.jobs GROUP BY id")) == sorted([(job.id, 1), (other.id, 1)])
+    assert produce.get(conn, job.id).status in statuses[:2]
+    assert statuses[2] is JobStatus.SUCCEEDED

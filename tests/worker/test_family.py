@@ -298,6 +298,7 @@ def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
     for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
         finished(job)
     eventually(lambda: counted(8))
+    assert metric(free_port, "worker_claim_size_jobs_sum") >= 8
     assert len({entry.pid for entry in ledger.entries("start")}) == 2
     assert metric(free_port, "worker_threads") == 4
 

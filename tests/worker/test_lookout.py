@@ -40,14 +40,11 @@ def test_a_ring_before_the_wait_ends_it_at_once_until_it_is_heeded(lookout):
 
 
 def test_a_ring_wakes_whoever_waits(lookout):
-    woken = threading.Event()
-    waiting = threading.Thread(target=lambda: (lookout.wait(30), woken.set()))
-    waiting.start()
+    ringing = threading.Timer(0.1, lookout.ring)
+    ringing.start()
 
-    lookout.ring()
-
-    assert woken.wait(10)
-    waiting.join()
+    assert 0.05 < waited(lookout, 30) < 25
+    ringing.join()
 
 
 @pytest.fixture
