@@ -82,7 +82,7 @@ Value = TypeVar("Value")
 class Tally:
     """What is counted for every job and claim, in plain Python, and told to Prometheus later. Safe for all threads.
 
-    Source: measured, 100 jobs a flush: 0.5 us a job, in memory or in shared files. One call for each number: 6 and 9.
+    Source: measured, 100 jobs a flush: 0.4 us a job, in memory or in shared files. One call for each number: 6 and 9.
     """
 
     __slots__ = ("_claims", "_ended", "_flushing", "_started")
