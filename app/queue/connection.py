@@ -194,8 +194,8 @@ def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECO
 def array(values: Iterable[object]) -> str:
     """Return the values as the text of a Postgres array; a list would be quoted by psycopg2, at ten times the cost."""
     elements = list(values)
-    # In most columns of a batch all are the same, and a lone job is a batch too.
-    if elements and (len(elements) == 1 or elements.count(elements[0]) == len(elements)):
+    # In most columns of a batch all are the same.
+    if elements and elements.count(elements[0]) == len(elements):
         return "{" + ",".join([_element(elements[0])] * len(elements)) + "}"
     distinct = {value: _element(value) for value in set(elements)}
     return "{" + ",".join([distinct[value] for value in elements]) + "}"
