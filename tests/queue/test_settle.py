@@ -410,7 +410,16 @@ def test_stores_the_largest_result(running, settle, conn):
     assert len(json.dumps(produce.get(conn, job.id).result)) > 60_000
 
 
-@pytest.mark.parametrize("planner", ["SELECT 1", "SET enable_nestloop = off; SET enable_tidscan = off"])
+@pytest.mark.parametrize(
+    "planner",
+    [
+        "SELECT 1",
+        pytest.param(
+            "SET enable_nestloop = off; SET enable_tidscan = off",
+            marks=pytest.mark.direct("a pool would lend what is set here to the next test"),
+        ),
+    ],
+)
 @pytest.mark.parametrize("second", OUTCOMES.values(), ids=OUTCOMES.keys())
 @every_outcome
 def test_a_job_that_is_handed_in_twice_ends_once(conn, sql, running, outcome, second, planner):
