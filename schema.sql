@@ -282,8 +282,12 @@ $do$;
 -- claim: per lane (suspect, queue, priority), in the order in which jobs are due
 CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DESC, run_at, id)
     WHERE status IN ('queued', 'retrying');
--- beat: what a worker holds; rescue: what a dead one held
-CREATE INDEX IF NOT EXISTS job_held ON haulier.job (worker_id) WHERE status = 'running';
+-- held: what a worker runs under some claims; rescue: what a dead one held
+CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE status = 'running';
+-- cancelled: what a worker is to stop
+CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
+-- Before version 6 both were answered by this one.
+DROP INDEX IF EXISTS haulier.job_held;
 -- list_jobs: newest first. The running are few, and with an entry for each a claim would cost a tenth more.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
 -- Before version 3 it held the running as well.
@@ -442,5 +446,5 @@ CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 -- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
 -- they find jobs by looking. Those of version 1 and 2 ask for no API key, and theirs is the key space without one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (5, 1)
+VALUES (6, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

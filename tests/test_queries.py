@@ -13,10 +13,12 @@ import pytest
 from psycopg2 import sql as composed
 
 from app.domain.job import Job, NewJob
+from app.domain.outcome import Outcome
 from app.queue import consume, produce
 from app.queue.connection import connect
 from app.queue.plans import prepared
 from app.queue.queries import SQL, load
+from app.queue.settle import SETTLE, settle_parameters
 
 QUEUE = Path(__file__).parents[1] / "app" / "queue"
 NOW, ID = datetime.now(UTC), uuid4()
@@ -54,7 +56,9 @@ PARAMETERS: dict[str, Any] = {
     "marks": [NOW, NOW],
     "mark_ids": [ID, ID],
     "free": 8,
-    "known": [ID],
+    "passed_over": [ID],
+    "most_bytes": 8_000_000,
+    "workers": [ID],
     "worker": ID,
     "claim": ID,
     "attempts": [1, 2],
@@ -98,6 +102,7 @@ PARAMETERS: dict[str, Any] = {
     "before": 7,
 }
 ABSENT = (
+    "workers",
     "queues",
     "rate_limit",
     "lifetime",
@@ -172,6 +177,9 @@ def names_used() -> set[str]:
     nodes = [node for path in QUEUE.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
     named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_ddl_unless_gone")]
+    messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
+    named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
+    named += [ast.Constant(name) for name in SETTLE]
     named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]
     lists = [node.value for node in nodes if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "names"]
     named += [name for each in lists if isinstance(each, ast.List) for name in each.elts]
@@ -351,8 +359,8 @@ def test_a_settle_that_was_planned_for_a_small_table_reads_only_what_it_settles_
 
 def explain_settle(conn, jobs: list[Job], call: str) -> list[dict[str, Any]]:
     """Settle these jobs by the call, with what goes before it in a message, and return the nodes of its plan."""
-    settlements = [consume.Settlement(consume.Fence.of(job), consume.Outcome.complete()) for job in jobs]
-    return explain(conn, "settle", consume._settle_parameters(settlements), call)[1]
+    settlements = [consume.Settlement(consume.Fence.of(job), Outcome.complete()) for job in jobs]
+    return explain(conn, "settle", settle_parameters(settlements), call)[1]
 
 
 def planned(conn) -> str:
@@ -381,15 +389,15 @@ def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held
     [lane] = consume.lanes(conn, queues=())
     for _ in range(40):
         jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
-        consume.settle(conn, [consume.Settlement(consume.Fence.of(j), consume.Outcome.complete()) for j in jobs])
+        consume.settle(conn, [consume.Settlement(consume.Fence.of(j), Outcome.complete()) for j in jobs])
     marked = consume.Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
 
     from_mark = consume._claim_parameters(consume.Wish(worker, uuid4(), [marked], 10, 10))
     _, short_way = explain(conn, "claim", from_mark)
     _, long_way = explain(conn, "claim", claim_parameters(worker, [lane], 10))
     last = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-    outcomes = [consume.Settlement(consume.Fence.of(job), consume.Outcome.complete()) for job in last]
-    _, settling = explain(conn, "settle", consume._settle_parameters(outcomes))
+    outcomes = [consume.Settlement(consume.Fence.of(job), Outcome.complete()) for job in last]
+    _, settling = explain(conn, "settle", settle_parameters(outcomes))
     reader.close()
 
     # Without this the test would prove nothing: the dead rows are there.
@@ -415,7 +423,7 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     worker = crowd(True)
     jobs = [job for _ in range(4) for job in produce.enqueue(conn, [NewJob("image", {})] * 500)]
     claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
-    consume.settle(conn, [consume.Settlement(consume.Fence.of(j), consume.Outcome.complete()) for j in claimed])
+    consume.settle(conn, [consume.Settlement(consume.Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
     [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200))

@@ -128,9 +128,10 @@ def answer_to(error: Exception) -> Answer:
 
 def body_of(error: Exception) -> dict[str, Json]:
     """Return what a client may know of the error; of one of ours the sentence, of any other nothing."""
-    if not isinstance(error, HaulierError):
+    answer = answer_to(error)
+    if answer.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return {"error": "internal", "message": "internal server error"}
-    body: dict[str, Json] = {"error": answer_to(error).slug, "message": str(error)}
+    body: dict[str, Json] = {"error": answer.slug, "message": str(error)}
     if isinstance(error, Invalid):
         body["details"] = error.details
     return body

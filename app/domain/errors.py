@@ -53,3 +53,23 @@ class Locked(DatabaseUnavailable):
 
 class TooManyConnections(DatabaseUnavailable):
     """The database takes no further connection."""
+
+
+class StatementRefused(HaulierError):
+    """The database refuses a statement, and nothing of it was done.
+
+    Shape: is_lasting tells that it would refuse these values at any time. Everything else may pass: a trigger that
+           raises, a right that is missing, a fault of the server.
+    """
+
+    def __init__(self, message: str | None = None, *, is_lasting: bool = False) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting
+
+
+class JobRefused(StatementRefused):
+    """The database refuses what was to be done to one job."""
+
+    def __init__(self, job_id: UUID, error: StatementRefused) -> None:
+        super().__init__(str(error), is_lasting=error.is_lasting)
+        self.job_id = job_id

@@ -24,7 +24,7 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import errors, sql
 
-from app.domain.errors import ConfigError, DatabaseUnavailable, Locked, TooManyConnections
+from app.domain.errors import ConfigError, DatabaseUnavailable, Locked, StatementRefused, TooManyConnections
 from app.queue.queries import SQL
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
@@ -54,7 +54,7 @@ class Database:
     def connection(self) -> Iterator[Connection]:
         """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
 
-        Raises: DatabaseUnavailable; TooManyConnections.
+        Raises: DatabaseUnavailable; TooManyConnections; StatementRefused.
         """
         conn = getattr(self._mine, "conn", None)
         if conn is None or self._mine.opened_at <= self._broke_at or is_broken(conn):
@@ -268,12 +268,15 @@ def transaction(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn psycopg2's errors of connections and of time into ours; others are bugs and pass."""
+    """Turn psycopg2's errors into ours: those of connections and of time, and those of a statement that is refused."""
     try:
         yield
+    # A database without an encoding (SQL_ASCII) hands on bytes that are no text.
+    except UnicodeError as error:
+        raise StatementRefused(str(error)) from error
     except psycopg2.Error as error:
         if not _is_outage(error):
-            raise
+            raise StatementRefused(_first_line(error), is_lasting=_is_lasting(error)) from error
         text = str(error)
         # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
         if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
@@ -295,6 +298,19 @@ def _is_outage(error: psycopg2.Error) -> bool:
         return True
     # A connection that breaks within a reply is a bare DatabaseError without a SQLSTATE.
     return type(error) is psycopg2.DatabaseError and error.pgcode is None
+
+
+def _is_lasting(error: psycopg2.Error) -> bool:
+    """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
+    if isinstance(error, errors.CheckViolation):
+        # "no partition of relation found for row" shares its SQLSTATE, and so may what a trigger raises.
+        return error.diag.constraint_name is not None
+    return isinstance(error, (psycopg2.DataError, errors.NotNullViolation))
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:

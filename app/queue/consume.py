@@ -1,57 +1,69 @@
 """The verbs of whoever does work: register, claim, settle, beat, rescue. Functions over a connection.
 
-The fence: a claim is (id, attempt, claim), and only who shows all three can settle the job. `attempt` counts claims
-and only grows; `claim` is new for each claim statement. What a zombie settles late changes nothing.
+How a claim is settled is in settle.py, and how the jobs of the dead are taken in rescue.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, Job, JobStatus
-from app.domain.outcome import Outcome, Verb
-from app.queue.connection import (
-    IDLE_SECONDS,
-    LOCK_SECONDS,
-    STATEMENT_SECONDS,
-    Connection,
-    array,
-    message,
-    rows,
-    transaction,
-)
-from app.queue.history import with_history
+from app.domain.errors import JobRefused, StatementRefused
+from app.domain.job import Job, JobStatus
+from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction, translated
 from app.queue.plans import plans
-from app.queue.rows import claimed_job
+from app.queue.rescue import Dead, Rescued, bury, rescue, take_orphans
+from app.queue.rows import ClaimedJob, claimed_job
+from app.queue.settle import (
+    SETTLE,
+    Fence,
+    Settlement,
+    message_limits,
+    settle,
+    settle_each,
+    settle_parameters,
+    settled_earlier,
+    statuses_of,
+)
 
-RESCUED_AT_ONCE = 500
+__all__ = [
+    "MOST_BYTES",
+    "Claimed",
+    "Dead",
+    "Fence",
+    "Held",
+    "Lane",
+    "Mark",
+    "Rescued",
+    "Settlement",
+    "Wish",
+    "beat",
+    "bury",
+    "cancelled",
+    "claim",
+    "claim_next",
+    "deregister",
+    "exchange",
+    "has_turn",
+    "held",
+    "lanes",
+    "register",
+    "rescue",
+    "seconds_until_due",
+    "settle",
+    "settle_each",
+    "settled_earlier",
+    "strays",
+    "take_orphans",
+]
 
 
-class Fence(NamedTuple):
-    """One claim of one job."""
-
-    id: UUID
-    attempt: int
-    claim: UUID
-
-    @classmethod
-    def of(cls, job: Job) -> Fence:
-        """Return the fence under which this job was claimed."""
-        assert job.claim is not None
-        return cls(job.id, job.attempt, job.claim)
-
-
-class Settlement(NamedTuple):
-    """One claim and how it ends. `alone` tells of a crash that no other job can be blamed for."""
-
-    fence: Fence
-    outcome: Outcome
-    alone: bool = True
+# What one claim brings, and what one settle sends, at most: of payloads, errors and results together.
+MOST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +72,6 @@ class Held:
 
     fence: Fence
     cancel_requested: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    """What a sweep found. Shape: workers are "host:pid"; jobs map ids to the status they now have."""
-
-    workers: list[str]
-    jobs: dict[UUID, JobStatus]
 
 
 def register(
@@ -102,7 +106,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A claim: what a worker would like to have. Shape: `free` threads start what they get at once."""
+    """A claim: what a worker would like to have.
+
+    Shape: `free` threads start what they get at once; passed_over are the jobs to leave, since they cannot be claimed.
+    """
 
     worker_id: UUID
     claim_id: UUID
@@ -110,6 +117,7 @@ class Wish:
     limit: int
     free: int
     suspect: bool = False
+    passed_over: Sequence[UUID] = ()
 
 
 def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
@@ -133,12 +141,30 @@ def claim(
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
     marks = [lane.head for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
-    return exchange(conn, [], Wish(worker_id, claim_id, marks, limit, limit, suspect))[1] if marks else []
+    if not marks:
+        return []
+    _, claimed = exchange(conn, [], Wish(worker_id, claim_id, marks, limit, limit, suspect))
+    return [job.read() for job in claimed.jobs]
+
+
+class Claimed(NamedTuple):
+    """What a claim brought. Shape: found counts what there was to claim, up to the limit, of which some may be left."""
+
+    jobs: list[ClaimedJob]
+    found: int
+
+    @property
+    def size(self) -> int:
+        """Return how much text the jobs hold."""
+        return sum([job.text_size for job in self.jobs])
+
+
+NOTHING = Claimed([], 0)
 
 
 def exchange(
     conn: Connection, settlements: Sequence[Settlement], wish: Wish | None
-) -> tuple[list[JobStatus | None], list[Job]]:
+) -> tuple[list[JobStatus | None], Claimed]:
     """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
 
     In one transaction, or as one statement, they would deadlock: SKIP LOCKED does not skip a row that it must follow
@@ -146,37 +172,73 @@ def exchange(
     out: `settle` tells which it was.
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
-    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. Other errors of psycopg2 where an
-            outcome cannot be stored: nothing is settled then, or all of it, and nothing is claimed.
+    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. StatementRefused: nothing was settled
+            then, or all of it, and nothing was claimed that could be read: `settle_each` and `claim_next` go on.
     """
     names: list[str] = []
-    parameters: dict[str, Any] = {
-        "milliseconds": int(STATEMENT_SECONDS * 1000),
-        "lock_milliseconds": int(LOCK_SECONDS * 1000),
-        "idle_milliseconds": int(IDLE_SECONDS * 1000),
-    }
+    parameters = message_limits()
     if settlements:
-        names += ["begin", "settle_by_index", "settle", "commit"]
-        parameters.update(_settle_parameters(settlements))
+        names += SETTLE
+        parameters.update(settle_parameters(settlements))
     if wish:
         names += ["read_committed", "claim_by_index", "claim"]
         parameters.update(_claim_parameters(wish))
     else:
         names += ["settled"]
-    with plans.of(conn) as prepared:
+    with translated(), plans.of(conn) as prepared:
         head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, prepared=prepared, **parameters)
     if wish is None:
-        return _statuses(head[0]), []
-    jobs: list[Job] = []
-    if claimed:
-        claimed.sort(key=itemgetter(_NUMBER))
-        now = datetime.fromisoformat(head[_NOW])
-        jobs = [claimed_job(row, worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=now) for row in claimed]
-    return _statuses(head[_SETTLED]) if settlements else [], jobs
+        return statuses_of(head[0]), NOTHING
+    return statuses_of(head[_SETTLED]) if settlements else [], _claimed(wish, head, claimed)
 
 
-# Columns of the statement `claim`, the last two of its first row.
-_NUMBER, _SETTLED, _NOW = 0, 2, 5
+def claim_next(conn: Connection, wish: Wish) -> Claimed:
+    """Claim the first job of a wish and no other; where it cannot be claimed, tell which it is.
+
+    Its row is locked first, so that it is certainly the one that the claim fails at.
+
+    Raises: JobRefused; StatementRefused where a claim would be refused whatever the job; DatabaseUnavailable.
+    """
+    parameters = {**message_limits(), **_claim_parameters(wish), "limit": 1, "free": max(1, wish.free)}
+    with translated(), transaction(conn):
+        found = rows(conn, "lock_next", **{word: parameters[word] for word in _NEXT})
+        if not found:
+            return NOTHING
+        try:
+            with translated():
+                head, *claimed = message(
+                    conn, ["claim_by_index", "claim"], seconds=STATEMENT_SECONDS, prepared={}, **parameters
+                )
+                return _claimed(wish, head, claimed)
+        except StatementRefused as error:
+            refused = JobRefused(found[0]["id"], error)
+    _check_claims(conn, wish)
+    raise refused from refused.__cause__
+
+
+_NEXT = ("queues", "priorities", "marks", "mark_ids", "passed_over", "suspect")
+
+
+def _check_claims(conn: Connection, wish: Wish) -> None:
+    """Return where claims are not refused as such. Raises: StatementRefused; DatabaseUnavailable."""
+    parameters = {**message_limits(), **_claim_parameters(replace(wish, marks=[]))}
+    with translated():
+        message(
+            conn, ["read_committed", "claim_by_index", "claim"], seconds=STATEMENT_SECONDS, prepared={}, **parameters
+        )
+
+
+def _claimed(wish: Wish, head: tuple[Any, ...], claimed: list[tuple[Any, ...]]) -> Claimed:
+    if not claimed:
+        return Claimed([], int(head[_FOUND]))
+    claimed.sort(key=itemgetter(_NUMBER))
+    now = datetime.fromisoformat(head[_NOW])
+    jobs = [claimed_job(row, worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=now) for row in claimed]
+    return Claimed(jobs, int(head[_FOUND]))
+
+
+# Columns of the statement `claim`, the last three of its first row.
+_NUMBER, _SETTLED, _NOW, _FOUND = 0, 2, 5, 6
 
 
 def _claim_parameters(wish: Wish) -> dict[str, Any]:
@@ -187,7 +249,9 @@ def _claim_parameters(wish: Wish) -> dict[str, Any]:
         "priorities": array([mark.priority for mark in wish.marks]),
         "marks": array([mark.run_at for mark in wish.marks]),
         "mark_ids": array([mark.id for mark in wish.marks]),
+        "passed_over": array(wish.passed_over),
         "limit": wish.limit,
+        "most_bytes": MOST_BYTES,
         "free": wish.free,
         "suspect": wish.suspect,
     }
@@ -196,69 +260,6 @@ def _claim_parameters(wish: Wish) -> dict[str, Any]:
 def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
     """Return how long until a waiting job is due (negative: it is), or None when none waits."""
     return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)
-
-
-def settle(
-    conn: Connection, settlements: Sequence[Settlement], *, lock_seconds: float = LOCK_SECONDS
-) -> dict[UUID, JobStatus]:
-    """Let each job leave `running` as its outcome says, and return the status it has now.
-
-    A row that somebody else has locked is waited for, or left out where lock_seconds is 0.
-
-    Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
-    Raises: Locked, and nothing was settled; DatabaseUnavailable: whether they were settled is then unknown, and
-            `settled_earlier` tells.
-    """
-    if not settlements:
-        return {}
-    return with_history(conn, lambda: _settle(conn, settlements, lock_seconds))
-
-
-def _settle(
-    conn: Connection, settlements: Sequence[Settlement], lock_seconds: float = LOCK_SECONDS
-) -> dict[UUID, JobStatus]:
-    parameters = _settle_parameters(settlements)
-    with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
-        if lock_seconds:
-            # Its own statement: the one that settles then sees each row as it was locked.
-            rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
-        [settled] = rows(conn, "settle", **parameters)
-    statuses = _statuses(settled["settled"])
-    found = zip(settlements, statuses, strict=True)
-    return {settlement.fence.id: status for settlement, status in found if status is not None}
-
-
-def _settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
-    fences = [settlement.fence for settlement in settlements]
-    outcomes = [settlement.outcome for settlement in settlements]
-    return {
-        # No two are alike, which `array` is made for.
-        "ids": "{" + ",".join([fence.id.hex for fence in fences]) + "}",
-        "attempts": array([fence.attempt for fence in fences]),
-        "claims": array([fence.claim for fence in fences]),
-        "verbs": array([outcome.verb for outcome in outcomes]),
-        "results": array([outcome.result for outcome in outcomes]),
-        "errors": array([outcome.error for outcome in outcomes]),
-        "delays": array([outcome.delay for outcome in outcomes]),
-        "backoffs": array([outcome.backoff for outcome in outcomes]),
-        "alone": array([settlement.alone for settlement in settlements]),
-        "max_snoozes": MAX_SNOOZES,
-        "kept_errors": KEPT_ERRORS,
-    }
-
-
-# As the statement `settle` abbreviates them.
-_STATUS_OF = {status.value[0]: status for status in JobStatus if status is not JobStatus.RUNNING}
-
-
-def _statuses(settled: str) -> list[JobStatus | None]:
-    return [_STATUS_OF.get(letter) for letter in settled]
-
-
-def settled_earlier(conn: Connection, fence: Fence) -> JobStatus | None:
-    """Return the status that a settle under this fence left, when its reply was lost; None when there was none."""
-    found = rows(conn, "settled_earlier", id=fence.id, attempt=fence.attempt, claim=fence.claim)
-    return JobStatus(found[0]["status"]) if found else None
 
 
 def beat(conn: Connection, worker_id: UUID) -> float | None:
@@ -276,53 +277,23 @@ def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
     return bool(row["has_turn"])
 
 
-def held(conn: Connection, worker_id: UUID, *, known: Collection[UUID] = ()) -> list[Held]:
-    """Return the jobs that the database thinks this worker runs.
+def held(conn: Connection, worker_id: UUID, claims: Collection[UUID]) -> list[Held]:
+    """Return the jobs that the database thinks this worker runs under these claims."""
+    found = rows(conn, "held", worker=worker_id, claims=array(claims)) if claims else []
+    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
 
-    Shape: without those of known claims that are not to stop; a busy worker holds thousands.
-    """
-    return [
-        Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"])
-        for row in rows(conn, "held", worker=worker_id, known=array(known))
-    ]
+
+def strays(conn: Connection, worker_id: UUID, known: Collection[UUID]) -> list[Held]:
+    """Return the jobs that the database thinks this worker runs under other claims than those."""
+    found = rows(conn, "strays", worker=worker_id, claims=array(known))
+    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
+
+
+def cancelled(conn: Connection, worker_id: UUID) -> list[Fence]:
+    """Return which of the jobs that this worker runs are to stop."""
+    return [Fence(row["id"], row["attempt"], row["claim"]) for row in rows(conn, "cancelled", worker=worker_id)]
 
 
 def deregister(conn: Connection, worker_id: UUID) -> None:
     """Take the worker's row away, after its last job was settled; a job it still runs is rescued at once."""
     rows(conn, "deregister", worker=worker_id)
-
-
-def rescue(conn: Connection) -> Rescued:
-    """Declare dead every worker whose lease ran out, and take the jobs whose worker has no row.
-
-    A crash is an attempt: the job is due at once, as a suspect, or failed for good when its budget is spent. A job
-    that went down in company on its last attempt is given back: it is not known to be the culprit, and runs alone.
-
-    To be called only by a worker whose own beats have succeeded for a whole lease: after an outage everybody's lease
-    has run out, and nobody is dead.
-    """
-    return with_history(conn, lambda: _rescue(conn))
-
-
-def _rescue(conn: Connection) -> Rescued:
-    with transaction(conn):
-        buried = rows(conn, "bury")
-        orphans = rows(conn, "lock_orphans", limit=RESCUED_AT_ONCE)
-        # Who is left over from an earlier sweep, or was locked in it, had company that is counted no more.
-        buried_now = {row["id"] for row in buried}
-        settlements = [
-            Settlement(
-                Fence(orphan["id"], orphan["attempt"], orphan["claim"]),
-                Outcome(Verb.CRASH, error=_crash_error(orphan["crashes"] + 1), delay=0.0),
-                alone=orphan["crashes"] > 0 or (orphan["company"] == 1 and orphan["worker_id"] in buried_now),
-            )
-            for orphan in orphans
-        ]
-        # The rows are locked already; settling locks them once more, which costs nothing.
-        jobs = _settle(conn, settlements) if settlements else {}
-    return Rescued([f"{row['host']}:{row['pid']}" for row in buried], jobs)
-
-
-def _crash_error(crashes: int) -> str:
-    times = "once" if crashes == 1 else f"{crashes} times"
-    return f"the worker process running this job died or lost its lease ({times} so far)"

@@ -93,13 +93,33 @@ FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);
 
 -- name: list_jobs
--- The waiting, the running and the finished each by an index of their own; a page is the newest of all three.
+-- The waiting, the running and the finished each by an index of their own; a page is the newest of all three. The finished
+-- come first: what lives and is older than a whole page of them is not on it, and so nobody walks over the dead rows
+-- of all that has run since somebody took a snapshot.
+WITH finished AS MATERIALIZED (
+    SELECT *
+    FROM haulier.jobs
+    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+        AND (%(status)s::text IS NULL OR status = %(status)s)
+        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+        AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+        AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+        AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+        AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+        AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s + %(offset)s::bigint
+), page AS MATERIALIZED (
+    SELECT CASE WHEN count(*) = %(limit)s + %(offset)s::bigint THEN min(created_at) ELSE '-infinity' END AS oldest
+    FROM finished
+)
 SELECT *
 FROM (
     (
         SELECT *
         FROM haulier.jobs
         WHERE status IN ('queued', 'retrying')
+            AND created_at >= (SELECT oldest FROM page)
             AND (%(status)s::text IS NULL OR status = %(status)s)
             AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -115,6 +135,7 @@ FROM (
         SELECT *
         FROM haulier.jobs
         WHERE status = 'running'
+            AND created_at >= (SELECT oldest FROM page)
             AND (%(status)s::text IS NULL OR status = %(status)s)
             AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -126,20 +147,8 @@ FROM (
         LIMIT %(limit)s + %(offset)s::bigint
     )
     UNION ALL
-    (
-        SELECT *
-        FROM haulier.jobs
-        WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
-            AND (%(status)s::text IS NULL OR status = %(status)s)
-            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
-            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
-        ORDER BY created_at DESC, id DESC
-        LIMIT %(limit)s + %(offset)s::bigint
-    )
+    SELECT *
+    FROM finished
 ) AS newest
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
@@ -187,18 +196,27 @@ SELECT set_config('statement_timeout', %(milliseconds)s::integer::text, true), s
 -- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its
 -- index and from its mark on, so that neither jobs that are not due nor the dead rows of those before are walked.
 -- Jobs on their last attempt are taken only for threads that are free: they start at once, or somebody else's crash
--- would be their end. The first row tells the time, and (as its kind) what a settle in the same message did.
+-- would be their end. No more is taken than most_bytes as text, but for one job: the size as it is stored says little of
+-- what is large, which may be compressed a hundredfold. The first row tells the time, how many there were to take (as
+-- its attempts), and (as its kind) what a settle in the same message did.
 -- A row that is locked stays where it is, so that it is found again by its place: `ctid`.
 WITH locked AS MATERIALIZED (
-    SELECT head.place, head.is_last
+    SELECT head.place, head.is_last, head.bytes
     FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[])
         AS lane (queue, priority, mark, mark_id)
     CROSS JOIN LATERAL (
-        SELECT ctid AS place, attempts + 1 >= max_attempts AS is_last
+        SELECT ctid AS place, attempts + 1 >= max_attempts AS is_last,
+            CASE
+                WHEN pg_column_size(payload) + pg_column_size(errors) < 2000
+                    AND pg_column_compression(payload) IS NULL AND pg_column_compression(errors) IS NULL
+                THEN pg_column_size(payload) + pg_column_size(errors)
+                ELSE octet_length(payload::text) + octet_length(errors::text)
+            END AS bytes
         FROM haulier.job
         WHERE status IN ('queued', 'retrying')
             AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority
             AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
+            AND id <> ALL(%(passed_over)s::uuid[])
         ORDER BY run_at, id
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
@@ -208,7 +226,8 @@ WITH locked AS MATERIALIZED (
     LIMIT %(limit)s
 ), best AS (
     SELECT place, is_last, row_number() OVER () AS number,
-        count(*) FILTER (WHERE is_last) OVER (ROWS UNBOUNDED PRECEDING) AS lasts
+        count(*) FILTER (WHERE is_last) OVER (ROWS UNBOUNDED PRECEDING) AS lasts,
+        sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
     FROM locked
 ), claimed AS (
     UPDATE haulier.job
@@ -221,17 +240,36 @@ WITH locked AS MATERIALIZED (
         updated_at = now()
     FROM best
     WHERE job.ctid = best.place AND (NOT best.is_last OR best.lasts <= %(free)s)
+        AND best.bytes_before < %(most_bytes)s
     RETURNING best.number, id, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload,
         idempotency_key, last_error, created_at, attempt, crashes, snoozes, backoff, errors
 )
 SELECT NULL::bigint AS number, NULL::uuid AS id, current_setting('haulier.settled', true) AS kind, NULL AS queue,
-    NULL::smallint AS priority, now() AS run_at, NULL::integer AS attempts, NULL::integer AS max_attempts,
+    NULL::smallint AS priority, now() AS run_at, (SELECT count(*)::integer FROM locked) AS attempts, NULL::integer AS max_attempts,
     NULL::integer AS timeout_seconds, NULL::jsonb AS payload, NULL AS idempotency_key, NULL AS last_error,
     NULL::timestamptz AS created_at, NULL::integer AS attempt, NULL::integer AS crashes, NULL::integer AS snoozes,
     NULL::double precision AS backoff, NULL::jsonb AS errors
 UNION ALL
 SELECT *
 FROM claimed;
+
+-- name: lock_next
+-- Lock the one job that a claim of one would take.
+SELECT head.id
+FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[])
+    AS lane (queue, priority, mark, mark_id)
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying')
+        AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority
+        AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
+        AND id <> ALL(%(passed_over)s::uuid[])
+    ORDER BY run_at, id
+    LIMIT 1
+    FOR UPDATE SKIP LOCKED
+) AS head
+LIMIT 1;
 
 
 -- Settle --------------------------------------------------------------------------------------------------------
@@ -360,10 +398,12 @@ LEFT JOIN done USING (place);
 SELECT current_setting('haulier.settled') AS settled;
 
 -- name: settled_earlier
--- What a settle whose reply was lost has left behind, if it was committed: the fence is kept on the row.
-SELECT id, status
+-- What settles whose reply was lost have left behind, where they were committed: the fence is kept on the row.
+SELECT jobs.id, jobs.attempt, jobs.claim, jobs.status
 FROM haulier.jobs
-WHERE id = %(id)s AND attempt = %(attempt)s AND claim = %(claim)s AND status <> 'running';
+JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS lost (id, attempt, claim)
+    ON jobs.id = lost.id AND jobs.attempt = lost.attempt AND jobs.claim = lost.claim
+WHERE jobs.id = ANY(%(ids)s::uuid[]) AND jobs.status <> 'running';
 
 
 -- Cancel --------------------------------------------------------------------------------------------------------
@@ -457,11 +497,24 @@ JOIN haulier.worker AS peer
 WHERE me.id = %(worker)s;
 
 -- name: held
--- What the database thinks this worker runs, and which of it is to stop; or only that, and what is of other claims than
--- those that the worker knows of.
+-- What the database thinks this worker runs under these claims.
 SELECT id, attempt, claim, cancel_requested
 FROM haulier.job
-WHERE worker_id = %(worker)s AND status = 'running' AND (cancel_requested OR claim <> ALL(%(known)s::uuid[]));
+WHERE worker_id = %(worker)s AND status = 'running' AND claim = ANY(%(claims)s::uuid[]);
+
+-- name: strays
+-- What the database thinks this worker runs under other claims than these. All that ran since somebody took a snapshot is
+-- walked for it.
+SELECT id, attempt, claim, cancel_requested
+FROM haulier.job
+WHERE worker_id = %(worker)s AND status = 'running' AND claim <> ALL(%(claims)s::uuid[]);
+
+-- name: cancelled
+-- What this worker runs and is to stop. By an index of its own: those of all that runs, or of what a worker holds, also
+-- have all that ran, for as long as somebody holds a snapshot from before.
+SELECT id, attempt, claim
+FROM haulier.job
+WHERE worker_id = %(worker)s AND status = 'running' AND cancel_requested;
 
 -- name: deregister
 DELETE FROM haulier.worker
@@ -479,20 +532,16 @@ WHERE id IN (
 )
 RETURNING id, host, pid;
 
--- name: lock_orphans
--- The running jobs whose worker has no row. `company` counts the jobs that went down together.
-WITH orphan AS MATERIALIZED (
-    SELECT id, count(*) OVER (PARTITION BY worker_id) AS company
-    FROM haulier.job
-    WHERE status = 'running' AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
-)
-SELECT job.id, job.attempt, job.claim, job.worker_id, job.crashes, orphan.company
+-- name: orphans
+-- The running jobs whose worker has no row: of these workers, or of all. `company` counts the jobs that went down together.
+SELECT id, attempt, claim, worker_id, crashes, count(*) OVER (PARTITION BY worker_id) AS company,
+    pg_column_size(payload) AS bytes
 FROM haulier.job
-JOIN orphan USING (id)
-WHERE job.status = 'running' AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
-ORDER BY job.id
-LIMIT %(limit)s
-FOR UPDATE OF job SKIP LOCKED;
+WHERE status = 'running' AND (%(workers)s::uuid[] IS NULL OR worker_id = ANY(%(workers)s::uuid[]))
+    AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
+    AND id <> ALL(%(passed_over)s::uuid[])
+ORDER BY id
+LIMIT %(limit)s;
 
 
 -- Wake-ups ------------------------------------------------------------------------------------------------------

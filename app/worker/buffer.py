@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
+from itertools import accumulate
 from typing import NamedTuple
 
 from app.domain.outcome import Outcome
+from app.queue.consume import MOST_BYTES
+from app.worker.call_size import CallSize
 from app.worker.holdings import Running
 from app.worker.lookout import Lookout
 from app.worker.pace import MOST_AT_ONCE, WINDOW_SECONDS, Pace
@@ -23,6 +27,11 @@ class Ended(NamedTuple):
 
     running: Running
     outcome: Outcome
+
+    @property
+    def size(self) -> int:
+        """Return how much text is sent to settle it."""
+        return len(self.outcome.result or "") + len(self.outcome.error or "")
 
 
 class Place(NamedTuple):
@@ -49,13 +58,22 @@ class Buffer:
     started, in one round trip. The others go on with what is there, and what they end meanwhile makes the next batch.
     """
 
-    def __init__(self, pace: Pace, lookout: Lookout, stopping: threading.Event, closing: threading.Event) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        lookout: Lookout,
+        stopping: threading.Event,
+        closing: threading.Event,
+        call_size: CallSize | None = None,
+    ) -> None:
         self._pace = pace
         self._lookout = lookout
+        self._call_size = call_size or CallSize()
         self._stopping, self._closing = stopping, closing
         self._changed = threading.Condition()
         self._ready: deque[Running] = deque()
         self._ended: list[Ended] = []
+        self._ended_bytes = 0
         self._doubtful: list[Ended] = []
         self._idle = 0
         self._running = 0
@@ -100,7 +118,7 @@ class Buffer:
     def _is_due(self) -> bool:
         if self._stopping.is_set():
             return bool(self._ended) and not self._closing.is_set()
-        if len(self._ready) <= self._refill_at:
+        if len(self._ready) <= self._refill_at or self._ended_bytes > MOST_BYTES:
             return True
         # Before a long run, or none knows when the outcome of the last will be settled.
         return bool(self._ended) and (not self._pace.is_quick(self._ready[0].job.kind) or self._is_overdue())
@@ -123,6 +141,7 @@ class Buffer:
         if not self._ended:
             self._ended_at = time.monotonic()
         self._ended.append(ended)
+        self._ended_bytes += ended.size
         # Whoever has the place may be waiting for work.
         if self._is_taken:
             self._lookout.ring()
@@ -137,11 +156,28 @@ class Buffer:
             return self._place()
 
     def _place(self) -> Place:
-        batch, self._ended = self._ended[:MOST_AT_ONCE], self._ended[MOST_AT_ONCE:]
+        most = self._call_size.jobs
+        batch = self._take_ended(most)
         room = self._idle + 1 - len(self._ready)
         # A last attempt goes before those that wait here: the caller, who is free right after, starts it.
         free = max(1, room)
-        return Place(batch, min(MOST_AT_ONCE, free if self._only_lasts else max(0, room + self._pace.ahead())), free)
+        limit = min(most, free if self._only_lasts else max(0, room + self._ahead()))
+        # What cannot be settled as fast as it ends must not grow for as long as there are jobs.
+        if self._ended and (most < MOST_AT_ONCE or self._ended_bytes > MOST_BYTES):
+            limit = 0
+        return Place(batch, limit, free)
+
+    def _ahead(self) -> int:
+        return min(self._pace.ahead(), 2 * self._call_size.jobs)
+
+    def _take_ended(self, most: int) -> list[Ended]:
+        batch, self._ended = self._ended[:most], self._ended[most:]
+        if self._ended_bytes > MOST_BYTES:
+            within = bisect_left(list(accumulate(each.size for each in batch)), MOST_BYTES)
+            # The one that reaches the bound is still taken.
+            batch, self._ended = batch[: within + 1], batch[within + 1 :] + self._ended
+        self._ended_bytes = sum([each.size for each in self._ended])
+        return batch
 
     def done(self, *, leaving: bool = False) -> None:
         """Give the place back; a caller who does not come for a job right after says so, and another is woken."""
@@ -154,6 +190,7 @@ class Buffer:
         """Return what could not be settled, to be tried again."""
         with self._changed:
             self._ended[:0] = batch
+            self._ended_bytes += sum([each.size for each in batch])
             if batch:
                 # The clerk may have seen none while the caller had it.
                 self.stirred.set()
@@ -173,7 +210,7 @@ class Buffer:
             lasts = [running for running in claimed if running.job.is_last_attempt]
             self._only_lasts = 0 < len(lasts) == len(claimed)
             # Where no more was to be had, what is here is run first.
-            self._refill_at = 0 if is_short or self._only_lasts else self._pace.ahead() // 2
+            self._refill_at = 0 if is_short or self._only_lasts else self._ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
             starting = claimed[:kept]

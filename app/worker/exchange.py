@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import uuid4
 
-from app.domain.errors import DatabaseUnavailable, Locked
+from app.domain.errors import DatabaseUnavailable, JobRefused, StatementRefused
 from app.domain.job import Job, JobStatus
-from app.domain.outcome import Outcome
 from app.kinds import JobContext
 from app.queue import consume
-from app.queue.connection import translated
-from app.queue.consume import Settlement, Wish
+from app.queue.consume import Claimed, Settlement, Wish
 from app.worker.buffer import Ended, Place
-from app.worker.execute import job_fields
 from app.worker.holdings import Running
 from app.worker.report import report
 from app.worker.station import Station
-
-# For the row of one outcome, while the others wait. A cancel holds it for a millisecond or two.
-ROW_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -29,45 +25,32 @@ def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
     """Settle and claim in one round trip; return how many jobs were claimed, or None when the database is away."""
     ended = place.ended
     wish = _wish(station, place) if claiming else None
-    if not ended and wish is None:
-        return 0
-    claimed: list[Running] = []
-    if wish is not None:
-        station.holdings.begin_claim(wish.claim_id)
+    if ended and wish is not None and station.call_size.is_halved:
+        if _settle(station, ended) is None:
+            return None
+        ended = []
+    if wish is None:
+        return _settle(station, ended)
     try:
-        with station.database.connection() as conn:
-            statuses, jobs = consume.exchange(conn, _settlements(ended), wish)
-        claimed = [running_of(station, job) for job in jobs]
-    except DatabaseUnavailable as error:
-        _cut_off(station, ended, error)
-        return None
-    # Whatever the database will not store, the others must not wait for it.
-    except Exception:
-        if not ended:
-            raise
-        log.warning("a batch of %d outcomes could not be settled: each is settled by itself", len(ended), exc_info=True)
-        _mark_unsure(ended)
-        station.buffer.doubt(ended)
-        return 0
-    finally:
-        if wish is not None:
-            station.holdings.end_claim(wish.claim_id, claimed)
-    station.outage.succeeded()
-    settled(station, ended, statuses)
-    if wish is not None:
-        _take_up(station, wish, claimed)
-    return len(claimed)
+        claimed = _claim(station, ended, wish)
+    except StatementRefused as error:
+        if ended:
+            # Which of the two was refused is not said.
+            _doubt(station, ended, error)
+        claimed = _claim_less(station, wish)
+    return None if claimed is None else len(claimed)
 
 
 def _wish(station: Station, place: Place) -> Wish | None:
     worker_id = station.lease.worker_id
     marks = station.lanes.marks()
-    if worker_id is None or station.stopping.is_set() or not marks or not place.limit:
+    if worker_id is None or station.stopping.is_set() or not marks or not place.limit or station.unclaimable.is_full:
         return None
-    return Wish(worker_id, uuid4(), marks, place.limit, place.free)
+    return Wish(worker_id, uuid4(), marks, place.limit, place.free, passed_over=station.unclaimable.waiting())
 
 
-def _settlements(ended: Sequence[Ended]) -> list[Settlement]:
+def settlements(ended: Sequence[Ended]) -> list[Settlement]:
+    """Return the runs as the queue settles them."""
     return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
@@ -78,12 +61,99 @@ def running_of(station: Station, job: Job) -> Running:
     return Running(job, JobContext(job, station.config), timeout, is_known=kind is not None)
 
 
+def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
+    """Settle and claim nothing; None when the database is away."""
+    if not ended:
+        return 0
+    began_at = time.monotonic()
+    try:
+        with station.database.connection() as conn:
+            statuses, _ = consume.exchange(conn, settlements(ended), None)
+    except DatabaseUnavailable as error:
+        station.call_size.failed(len(ended), time.monotonic() - began_at)
+        _cut_off(station, ended, error)
+        return None
+    except StatementRefused as error:
+        _doubt(station, ended, error)
+        return 0
+    _answered(station, began_at)
+    settled(station, ended, statuses)
+    return 0
+
+
+def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool = False) -> list[Running] | None:
+    """Settle these and return what was claimed; None when the database is away.
+
+    Raises: StatementRefused; where one job is claimed alone, JobRefused.
+    """
+    began_at = time.monotonic()
+    statuses: list[JobStatus | None] = []
+    # Unknown, until there is an answer.
+    claimed: list[Running] | None = None
+    station.holdings.begin_claim(wish.claim_id)
+    try:
+        with station.database.connection() as conn:
+            if alone:
+                brought = consume.claim_next(conn, wish)
+            else:
+                statuses, brought = consume.exchange(conn, settlements(ended), wish)
+        claimed = [running_of(station, job) for job in brought.jobs]
+    except DatabaseUnavailable as error:
+        station.call_size.failed(max(wish.limit, len(ended)), time.monotonic() - began_at)
+        _cut_off(station, ended, error)
+        return None
+    except StatementRefused as error:
+        # What was refused was not done; but what could not be read was.
+        claimed = None if isinstance(error.__cause__, UnicodeError) else []
+        raise
+    finally:
+        station.holdings.end_claim(wish.claim_id, claimed)
+    _answered(station, began_at)
+    settled(station, ended, statuses)
+    if not wish.suspect:
+        _take_up(station, wish, brought, claimed)
+    return claimed
+
+
+def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
+    """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on."""
+    limit = wish.limit
+    try:
+        while limit > 1:
+            station.call_size.refused(limit)
+            limit //= 2
+            try:
+                return _claim(station, [], replace(wish, claim_id=uuid4(), limit=limit))
+            except StatementRefused as error:
+                log.debug("a claim of %d jobs is refused: %s", limit, error)
+        return _claim(station, [], replace(wish, claim_id=uuid4(), limit=1), alone=True)
+    except JobRefused as refused:
+        station.unclaimable.add(refused.job_id, refused)
+        return []
+    # Whatever the job: it is the statement.
+    except StatementRefused as error:
+        station.outage.failed(error)
+        return None
+
+
+def _answered(station: Station, began_at: float) -> None:
+    station.call_size.succeeded(time.monotonic() - began_at)
+    station.outage.succeeded()
+
+
 def _cut_off(station: Station, ended: Sequence[Ended], error: DatabaseUnavailable) -> None:
     station.outage.failed(error)
     _mark_unsure(ended)
     station.buffer.put_back(ended)
     # Whether the claim was committed is unknown: the pulse looks, and gives back what nobody holds.
     station.pulse_wanted.set()
+
+
+def _doubt(station: Station, ended: Sequence[Ended], error: StatementRefused) -> None:
+    """Leave to the clerk a batch of which the database refuses something: the others must not wait for that."""
+    log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
+    _mark_unsure(ended)
+    station.buffer.doubt(ended)
 
 
 def _mark_unsure(ended: Sequence[Ended]) -> None:
@@ -103,11 +173,14 @@ def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStat
     report(station.tally, done)
 
 
-def _take_up(station: Station, wish: Wish, claimed: Sequence[Running]) -> None:
+def _take_up(station: Station, wish: Wish, brought: Claimed, claimed: Sequence[Running]) -> None:
     station.lookout.answered()
     station.tally.claimed(len(claimed))
-    is_short = len(claimed) < wish.limit
-    station.lanes.claimed([running.job for running in claimed], is_short=is_short)
+    # Of what there was, some may be left: what is too much at once, and last attempts that would have to wait.
+    is_short = brought.found < wish.limit and len(claimed) == brought.found
+    station.call_size.brought(len(claimed), brought.size)
+    station.unclaimable.forget(running.job.id for running in claimed)
+    station.lanes.claimed([running.job for running in claimed], is_short=is_short, read=wish.marks)
     surplus = station.buffer.fill(claimed, free=wish.free, is_short=is_short)
     if surplus:
         station.lanes.given_back([running.job for running in claimed[-surplus:]])
@@ -115,44 +188,21 @@ def _take_up(station: Station, wish: Wish, claimed: Sequence[Running]) -> None:
 
 
 def claim_suspect(station: Station) -> Running | None:
-    """Claim a job that has crashed before; None when none is due, or the database is away."""
-    worker_id, claim_id = station.lease.worker_id, uuid4()
-    if worker_id is None or station.stopping.is_set():
+    """Claim a job that has crashed before; None when none is due, or can be claimed, or the database is away."""
+    worker_id = station.lease.worker_id
+    if worker_id is None or station.stopping.is_set() or station.unclaimable.is_full:
         return None
-    claimed: list[Running] = []
-    station.holdings.begin_claim(claim_id)
+    claimed: list[Running] | None = None
     try:
         with station.database.connection() as conn:
-            queues = station.config.worker_queues
-            jobs = consume.claim(conn, worker_id=worker_id, claim_id=claim_id, queues=queues, suspect=True)
-        claimed = [running_of(station, job) for job in jobs]
-    except DatabaseUnavailable as error:
-        _cut_off(station, [], error)
-    finally:
-        station.holdings.end_claim(claim_id, claimed)
+            lanes = consume.lanes(conn, queues=station.config.worker_queues, suspect=True)
+        marks = [lane.head for lane in lanes if lane.seconds <= 0]
+        passed_over = station.unclaimable.waiting()
+        if marks:
+            wish = Wish(worker_id, uuid4(), marks, 1, 1, suspect=True, passed_over=passed_over)
+            claimed = _claim(station, [], wish, alone=True)
+    except JobRefused as refused:
+        station.unclaimable.add(refused.job_id, refused)
+    except (DatabaseUnavailable, StatementRefused) as error:
+        station.outage.failed(error)
     return claimed[0] if claimed else None
-
-
-def settle_alone(station: Station, ended: Ended) -> None:
-    """Settle one run by itself, waiting a little for its row if need be. Raises: Locked; DatabaseUnavailable."""
-    running, outcome = ended.running, ended.outcome
-    with station.database.connection() as conn:
-        try:
-            settlement = Settlement(running.fence, outcome)
-            # Here, so that an outage is not taken for an outcome that cannot be stored.
-            with translated():
-                status = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS).get(running.job.id)
-        except Locked:
-            raise
-        except DatabaseUnavailable:
-            running.is_unsure = True
-            raise
-        # Whatever the database will not store, the job must not stay running for ever.
-        except Exception:
-            log.exception("an outcome could not be settled", extra=job_fields(running.job))
-            outcome = Outcome.fail_for_good("the outcome of the run could not be stored; the worker's log has why")
-            status = consume.settle(conn, [Settlement(running.fence, outcome)]).get(running.job.id)
-        if status is None and running.is_unsure:
-            status = consume.settled_earlier(conn, running.fence)
-    station.holdings.drop([running])
-    report(station.tally, [(ended._replace(outcome=outcome), status)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,6 +11,10 @@ from uuid import UUID
 from app.domain.job import Job
 from app.kinds import JobContext, StopReason
 from app.queue.consume import Fence, Held
+
+# For how long a claim may still be committed that nobody has answered: a system goes on sending what a program has
+# given it for a quarter of an hour.
+UNSURE_SECONDS = 1800.0
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +55,8 @@ class Running:
 class Holdings:
     """The jobs this process holds, safe for every thread to ask.
 
-    The database's opinion may differ: a claim whose reply was lost is held by nobody here. `strangers` finds those.
+    The database's opinion may differ: what a claim brought whose reply was lost is held by nobody here. `strangers`
+    finds those.
     """
 
     def __init__(self) -> None:
@@ -58,6 +64,8 @@ class Holdings:
         # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
         self._running: set[Running] = set()
         self._in_flight: set[UUID] = set()
+        # Claims of which it is not known whether they were committed, and since when.
+        self._unsure: dict[UUID, float] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -67,22 +75,52 @@ class Holdings:
         with self._changed:
             return list(self._running)
 
-    def claims(self) -> set[UUID]:
-        """Return the claims under which something is held now, or is just being claimed."""
+    def unsure(self) -> list[UUID]:
+        """Return the claims that may have been committed without an answer, or may still be."""
+        if not self._unsure:
+            return []
         with self._changed:
-            return self._in_flight.union(running.fence.claim for running in self._running)
+            until = time.monotonic() - UNSURE_SECONDS
+            self._unsure = {claim_id: since for claim_id, since in self._unsure.items() if since > until}
+            return list(self._unsure)
+
+    def known(self) -> list[UUID]:
+        """Return every claim under which the database may think that this process runs something."""
+        with self._changed:
+            return list({running.fence.claim for running in self._running} | self._in_flight | set(self._unsure))
 
     def begin_claim(self, claim_id: UUID) -> None:
         """Note that a claim is under way, before it is sent."""
         with self._changed:
             self._in_flight.add(claim_id)
 
-    def end_claim(self, claim_id: UUID, claimed: Iterable[Running]) -> None:
-        """Take up what the claim brought, in one step with its end; nothing when its outcome is unknown."""
+    def end_claim(self, claim_id: UUID, claimed: Iterable[Running] | None) -> None:
+        """Take up what the claim brought, in one step with its end; None where its outcome is unknown."""
         with self._changed:
-            self._running.update(claimed)
+            if claimed is None:
+                self._unsure[claim_id] = time.monotonic()
+            else:
+                self._running.update(claimed)
             self._in_flight.discard(claim_id)
             self._changed.notify_all()
+
+    def found(self, claim_id: UUID) -> None:
+        """Note that it is known by now what a claim has brought."""
+        with self._changed:
+            self._unsure.pop(claim_id, None)
+
+    def leave(self, settled: Iterable[Running]) -> None:
+        """Let go of jobs that could not be settled: they are given back when this process ends."""
+        with self._changed:
+            for running in settled:
+                self._running.discard(running)
+                self._unsure[running.fence.claim] = time.monotonic()
+            self._changed.notify_all()
+
+    def lost(self) -> None:
+        """Note that what was claimed until now is no longer this process's: it was declared dead."""
+        with self._changed:
+            self._unsure.clear()
 
     def drop(self, settled: Iterable[Running]) -> None:
         """Let go of jobs that were settled."""

@@ -29,6 +29,8 @@ class Lanes:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._marks: dict[tuple[str, int], Mark] = {}
+        # The best first; made anew where a mark has moved.
+        self._order: list[Mark] | None = None
         # The last claim brought less than was asked for.
         self.is_short = True
         self._is_idle = True
@@ -39,7 +41,9 @@ class Lanes:
 
     def marks(self) -> list[Mark]:
         """Return where to claim from, the best lane first: highest priority, then longest due."""
-        return sorted(self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))[:MOST_LANES]
+        if self._order is None:
+            self._order = sorted(self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
+        return self._order[:MOST_LANES]
 
     def is_scan_due(self) -> bool:
         """Tell whether to look at all lanes from their start."""
@@ -59,25 +63,37 @@ class Lanes:
         if len(self._marks) > MOST_LANES:
             # Not all are read, and those that have nothing to give must not hide others.
             self._marks = _heads(lane for lane in lanes if lane.seconds <= 0)
+        self._order = None
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
 
-    def claimed(self, jobs: Collection[Job], *, is_short: bool) -> None:
-        """Move the marks behind what was claimed; a claim that came back empty asks for a scan."""
-        self.is_short = is_short
-        if not jobs:
-            self._scan_after = 0.0
-        # The first job after an idle while starts at once; the next claim follows when it has.
-        elif self._is_idle and is_short:
-            self._scan_after = float("inf")
-        else:
-            self._scan_after = SCAN_SECONDS if is_short else FULL_SCAN_SECONDS
-        self._is_idle = not jobs
+    def claimed(self, jobs: Collection[Job], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
+        """Move the marks behind what was claimed; a claim that came back empty asks for a scan.
+
+        Shape: is_short tells that there was no more to claim in the lanes that were read.
+        """
         # They come in the order of their lanes, so that the last of each lane lies behind the others.
         for lane, job in {(job.queue, job.priority): job for job in jobs}.items():
-            mark = self._marks[lane]
-            if (job.run_at, job.id) > (mark.run_at, mark.id):
+            mark = self._marks.get(lane)
+            if mark is not None and (job.run_at, job.id) > (mark.run_at, mark.id):
                 self._marks[lane] = Mark(*lane, job.run_at, job.id)
+        if is_short and len(self._marks) > MOST_LANES:
+            # They have nothing more to give, and are in the way of those that were not read.
+            for mark in read:
+                self._marks.pop((mark.queue, mark.priority), None)
+            self._order = None if self._order is None else self._order[len(read) :]
+            is_short = False
+        else:
+            self._order = None
+        self.is_short = is_short
+        # The first job after an idle while starts at once; the next claim follows when it has.
+        if jobs and self._is_idle and is_short:
+            self._scan_after = float("inf")
+        elif jobs or not is_short:
+            self._scan_after = SCAN_SECONDS if is_short else FULL_SCAN_SECONDS
+        else:
+            self._scan_after = 0.0
+        self._is_idle = not jobs
 
     def given_back(self, jobs: Iterable[Job]) -> None:
         """Move the marks back to jobs that this process had claimed and did not start."""
@@ -85,6 +101,7 @@ class Lanes:
             mark = self._marks.get((job.queue, job.priority))
             if mark is not None and (job.run_at, job.id) < (mark.run_at, mark.id):
                 self._marks[job.queue, job.priority] = Mark(job.queue, job.priority, job.run_at, job.id)
+                self._order = None
 
     @property
     def has_due(self) -> bool:

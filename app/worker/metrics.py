@@ -43,6 +43,9 @@ LEASES_LOST = Counter(
 )
 RESCUED = Counter("worker_jobs_rescued", "Jobs taken from dead workers")
 UNKNOWN_KIND = Counter("worker_jobs_of_unknown_kind", "Jobs given back because this worker does not know their kind")
+REFUSED = Counter(
+    "worker_jobs_refused", "Jobs that the database refused to claim, settle or rescue; each try counts", ["statement"]
+)
 STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
 # Where several processes work, what they hold is added up, and of their ages the worst is told; the dead do not count.
 RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now", multiprocess_mode="livesum")

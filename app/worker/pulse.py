@@ -7,27 +7,34 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, StatementRefused
+from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
 from app.kinds import StopReason
 from app.queue import consume
-from app.queue.connection import Connection
+from app.queue.connection import Connection, translated
 from app.queue.listen import call_myself
 from app.worker import metrics
 from app.worker.lookout import TURN_SECONDS
+from app.worker.rescuer import Rescuer
 from app.worker.station import Station
 
 # How often to ask for cancels while jobs run: the knock of LISTEN is quicker, but may be absent.
 CANCEL_SECONDS = 0.4
 SUSPECT_SECONDS = 2.0
 AWAY_PAUSE_SECONDS = 0.5
+# Of the time, at most, to compare with the database what this process runs.
+COMPARING_SHARE = 1 / 50
 # After an error that nobody foresaw, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 # The last chance to give jobs back is asked for again this soon.
 LEAVE_PAUSE_SECONDS = 0.2
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +45,8 @@ class Pulse(threading.Thread):
     def __init__(self, station: Station) -> None:
         super().__init__(name="pulse", daemon=True)
         self._station = station
-        self._asked_at = float("-inf")
-        self._swept_at = float("-inf")
+        self._rescuer = Rescuer(station)
+        self._compare_at = float("-inf")
         self._suspects_at = float("-inf")
         # Nobody sets it: a wait on it is a sleep.
         self._pause = threading.Event()
@@ -56,7 +63,10 @@ class Pulse(threading.Thread):
                     station.lease.missed()
                     station.outage.failed(error)
                     station.closing.wait(AWAY_PAUSE_SECONDS)
-                # The beat goes first, so that whatever is wrong with the rest does not cost the lease.
+                except StatementRefused as error:
+                    station.lease.missed()
+                    station.outage.failed(error)
+                    station.closing.wait(AWAY_PAUSE_SECONDS)
                 except Exception:
                     station.lease.missed()
                     log.exception("the heartbeat's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
@@ -72,24 +82,37 @@ class Pulse(threading.Thread):
         station, now = self._station, time.monotonic()
         wanted = station.pulse_wanted.is_set()
         station.pulse_wanted.clear()
-        to_sweep = station.lease.may_rescue and now - self._swept_at >= station.config.lease_seconds / 6
+        to_sweep = self._rescuer.is_due()
         if station.lease.registered_as is None:
             self.register(conn)
         # Right before a sweep as well: the beat tells whether the database's clock jumped, or this machine slept.
         elif to_sweep or station.lease.beat_age >= station.config.beat_seconds:
             self._beat(conn)
-        self._call(conn)
-        if wanted or now - self._asked_at >= station.config.beat_seconds:
-            self._asked_at = now
-            self._compare(conn)
-        elif len(station.holdings):
-            self._compare(conn, known=station.holdings.claims())
+        # The beat goes first, and each other by itself: what is wrong with one must not cost the lease, nor the next.
+        self._try(self._call, conn)
+        if wanted or len(station.holdings):
+            self._try(self._hear_of_cancels, conn)
+        if station.holdings.unsure():
+            self._try(self._look_for_unanswered, conn)
+        if now >= self._compare_at:
+            self._try(self._compare, conn)
+            # While somebody holds a snapshot it walks over all that has run since then.
+            cost = time.monotonic() - now
+            self._compare_at = now + max(station.config.beat_seconds, cost / COMPARING_SHARE)
         if now - self._suspects_at >= SUSPECT_SECONDS:
             self._suspects_at = now
-            self._look_for_suspects(conn)
-        if to_sweep and station.lease.may_rescue:
-            self._swept_at = now
-            self._rescue(conn)
+            self._try(self._look_for_suspects, conn)
+        if to_sweep and station.lease.may_rescue and self._try(self._rescuer.sweep, conn):
+            self._suspects_at = float("-inf")
+
+    def _try(self, step: Callable[[Connection], T], conn: Connection) -> T | None:
+        """Return what the step returns; None where the database refuses a statement of it, which is told."""
+        try:
+            with translated():
+                return step(conn)
+        except StatementRefused as error:
+            self._station.outage.failed(error)
+            return None
 
     def register(self, conn: Connection) -> None:
         """Enter this process among the workers."""
@@ -125,22 +148,40 @@ class Pulse(threading.Thread):
         log.warning("this worker was declared dead and gives up its %d jobs: it registers anew", len(held))
         station.lease.lost()
         station.holdings.stop([running.fence for running in held], StopReason.LEASE_LOST)
+        station.holdings.lost()
         self.register(conn)
 
-    def _compare(self, conn: Connection, *, known: Collection[UUID] = ()) -> None:
-        """Hold the database's opinion of what this worker runs against the process's own, but for claims known here."""
+    def _hear_of_cancels(self, conn: Connection) -> None:
         station, worker_id = self._station, self._station.lease.registered_as
         assert worker_id is not None
-        rows = consume.held(conn, worker_id, known=known)
-        station.holdings.stop([row.fence for row in rows if row.cancel_requested], StopReason.CANCELLED)
-        # The connection was cut between a claim's commit and its reply: nobody here knows of these.
+        station.holdings.stop(consume.cancelled(conn, worker_id), StopReason.CANCELLED)
+
+    def _look_for_unanswered(self, conn: Connection) -> None:
+        """Look for what claims have brought that were never answered: the connection was cut before the reply."""
+        worker_id = self._station.lease.registered_as
+        assert worker_id is not None
+        self._give_strangers_back(conn, consume.held(conn, worker_id, self._station.holdings.unsure()))
+
+    def _compare(self, conn: Connection) -> None:
+        """Hold the database's opinion of what this worker runs against the process's own."""
+        worker_id = self._station.lease.registered_as
+        assert worker_id is not None
+        self._give_strangers_back(conn, consume.strays(conn, worker_id, self._station.holdings.known()))
+
+    def _give_strangers_back(self, conn: Connection, rows: list[consume.Held]) -> None:
+        """Give back those of the jobs that nobody here holds."""
+        station = self._station
         strangers = station.holdings.strangers(rows)
-        if strangers:
-            given_back = self._give_back(conn, strangers)
-            metrics.STRANGERS.inc(len(given_back))
-            station.lookout.ring()
-            for job_id in given_back:
-                log.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
+        if not strangers:
+            return
+        given_back = self._give_back(conn, strangers)
+        metrics.STRANGERS.inc(len(given_back))
+        station.lookout.ring()
+        for job_id in given_back:
+            log.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
+        left = {fence.claim for fence in strangers if fence.id not in given_back}
+        for claim_id in {fence.claim for fence in strangers} - left:
+            station.holdings.found(claim_id)
 
     def _look_for_suspects(self, conn: Connection) -> None:
         station = self._station
@@ -156,16 +197,6 @@ class Pulse(threading.Thread):
             station.suspects_due.set()
             station.lookout.ring()
 
-    def _rescue(self, conn: Connection) -> None:
-        rescued = consume.rescue(conn)
-        for worker in rescued.workers:
-            log.warning("worker %s let its lease run out", worker)
-        for job_id, status in rescued.jobs.items():
-            log.warning("rescued: now %s", status, extra={"job_id": str(job_id)})
-        metrics.RESCUED.inc(len(rescued.jobs))
-        if rescued.jobs:
-            self._suspects_at = float("-inf")
-
     def _leave(self) -> None:
         """Give back, without blame, what the database thinks this worker runs, and take its row away.
 
@@ -176,12 +207,15 @@ class Pulse(threading.Thread):
         while worker_id is not None:
             try:
                 with station.database.connection() as conn:
-                    for job_id in self._give_back(conn, [row.fence for row in consume.held(conn, worker_id)]):
+                    held = consume.held(conn, worker_id, station.holdings.known())
+                    for job_id in self._give_back(conn, [row.fence for row in held]):
                         log.warning("released unfinished", extra={"job_id": str(job_id)})
-                    if not consume.held(conn, worker_id):
+                    left = consume.held(conn, worker_id, station.holdings.known())
+                    # What the database refuses to take back is an orphan from now on, and taken by others.
+                    if all(station.unsettled.is_waiting(row.fence.id) for row in left):
                         consume.deregister(conn, worker_id)
                         return
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, StatementRefused) as error:
                 station.outage.failed(error)
             self._pause.wait(LEAVE_PAUSE_SECONDS)
 
@@ -195,4 +229,10 @@ class Pulse(threading.Thread):
             consume.Settlement(fence, Outcome.release() if fence in started else Outcome.give_back())
             for fence in fences
         ]
-        return list(consume.settle(conn, settlements, lock_seconds=0))
+        given_back = []
+        for fence, became in zip(fences, consume.settle_each(conn, settlements), strict=True):
+            if isinstance(became, JobStatus):
+                given_back.append(fence.id)
+            elif became is not None:
+                self._station.unsettled.add(fence.id, became)
+        return given_back

@@ -9,6 +9,7 @@ from app.config import Config
 from app.kinds import Kind
 from app.queue.connection import Database
 from app.worker.buffer import Buffer
+from app.worker.call_size import CallSize
 from app.worker.echo import Echo
 from app.worker.holdings import Holdings
 from app.worker.lanes import Lanes
@@ -17,6 +18,7 @@ from app.worker.lookout import Lookout, Patience
 from app.worker.metrics import Tally, tally
 from app.worker.outage import Outage
 from app.worker.pace import Pace
+from app.worker.refused import Refused
 from app.worker.slumber import Slumber
 
 
@@ -33,6 +35,9 @@ class Station:
     echo: Echo
     buffer: Buffer
     tally: Tally
+    call_size: CallSize
+    unclaimable: Refused = field(default_factory=lambda: Refused("claim"))
+    unsettled: Refused = field(default_factory=lambda: Refused("settle"))
     lanes: Lanes = field(default_factory=Lanes)
     holdings: Holdings = field(default_factory=Holdings)
     patience: Patience = field(default_factory=Patience)
@@ -48,6 +53,7 @@ class Station:
         stopping, closing = threading.Event(), threading.Event()
         lookout = Lookout()
         lease = Lease(config.lease_seconds)
+        call_size = CallSize()
         return cls(
             config=config,
             kinds=kinds,
@@ -56,7 +62,8 @@ class Station:
             lookout=lookout,
             slumber=Slumber(lease, poll_seconds=config.poll_seconds),
             echo=Echo(),
-            buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing),
+            buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing, call_size),
+            call_size=call_size,
             tally=tally(config.worker_metrics_port),
             stopping=stopping,
             closing=closing,

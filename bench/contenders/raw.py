@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES
+from app.queue.consume import MOST_BYTES
 from app.queue.queries import SQL
 from bench.contenders import haulier
 from bench.contenders.contender import TableWatch
@@ -132,6 +133,8 @@ def script(worker: str, batch: int) -> str:
         "priorities": "'{0}'",
         "marks": "':mark'",
         "mark_ids": "':mark_id'",
+        "passed_over": "'{}'",
+        "most_bytes": str(MOST_BYTES),
         "limit": str(batch),
         "free": str(batch),
         "suspect": "false",

@@ -253,7 +253,8 @@ class Queue(RuleBasedStateMachine):
         fences = self._expect(wish, from_mark=from_mark)
 
         settlements = [Settlement(fence, ending.outcome) for fence, ending in ends]
-        statuses, jobs = consume.exchange(self.conn, settlements, wish if marks else None)
+        statuses, claimed = consume.exchange(self.conn, settlements, wish if marks else None)
+        jobs = [job.read() for job in claimed.jobs]
 
         assert statuses == expected
         assert [Fence.of(job) for job in jobs] == fences
@@ -339,7 +340,8 @@ class Queue(RuleBasedStateMachine):
 
         assert statuses == expected
         for claim in claims:
-            assert consume.settled_earlier(self.conn, claim.fence) == self.ledger.settled_earlier(claim.fence)
+            earlier = consume.settled_earlier(self.conn, [claim.fence])
+            assert earlier.get(claim.fence) == self.ledger.settled_earlier(claim.fence)
 
     @has(some_claims)
     @rule(claims=some_of(some_claims), ends=fives)
@@ -400,7 +402,7 @@ class Queue(RuleBasedStateMachine):
     def beat(self, worker: Worker) -> None:
         """Beat, and compare as the pulse does: a claim whose reply was lost goes back uncharged."""
         self._beat(worker)
-        held = consume.held(self.conn, worker.id)
+        held = consume.held(self.conn, worker.id, {job.claim for job in self.ledger.jobs.values() if job.claim})
         assert {each.fence.id: each.cancel_requested for each in held} == {
             job.id: job.cancel_requested for job in self.ledger.jobs.values() if job.worker == worker.id
         }

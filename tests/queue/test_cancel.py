@@ -72,8 +72,12 @@ def test_tells_the_worker_what_to_stop(running, conn, worker):
 
     produce.cancel(conn, stopping.id)
 
-    asked = {held.fence: held.cancel_requested for held in consume.held(conn, worker)}
-    assert asked == {Fence.of(stopping): True, Fence.of(going_on): False}
+    assert consume.cancelled(conn, worker) == [Fence.of(stopping)]
+    held = consume.held(conn, worker, [stopping.claim, going_on.claim])
+    assert {each.fence: each.cancel_requested for each in held} == {
+        Fence.of(stopping): True,
+        Fence.of(going_on): False,
+    }
 
 
 @pytest.mark.parametrize("status", FINAL_STATUSES)

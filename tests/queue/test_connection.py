@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
 
-from app.domain.errors import ConfigError, DatabaseUnavailable, TooManyConnections
+from app.domain.errors import ConfigError, DatabaseUnavailable, StatementRefused, TooManyConnections
 from app.domain.job import NewJob
 from app.domain.outcome import Outcome
 from app.queue import connection, consume, produce
@@ -272,7 +272,7 @@ def test_a_dsn_that_cannot_be_read_is_said_to_be_that_without_its_password(url):
 
 
 def test_a_broken_statement_is_a_bug_and_passes_as_it_is(subject):
-    with pytest.raises(psycopg2.errors.CheckViolation), subject.connection() as conn:
+    with pytest.raises(StatementRefused), subject.connection() as conn:
         produce.enqueue(conn, [NewJob("Not A Name", {})])
 
     with subject.connection() as after:
@@ -419,15 +419,35 @@ def test_translated_knows_an_outage_from_a_bug():
         raise psycopg2.DatabaseError("lost synchronization with server")
     with pytest.raises(TooManyConnections), translated():
         raise psycopg2.OperationalError("FATAL:  remaining connection slots are reserved")
-    with pytest.raises(psycopg2.ProgrammingError), translated():
+    with pytest.raises(StatementRefused, match="^no such column$"), translated():
         raise psycopg2.ProgrammingError("no such column")
 
 
-def test_translated_leaves_a_statement_that_will_always_be_too_much_a_bug(subject):
+def test_a_statement_that_will_always_be_too_much_is_refused_and_no_outage(subject):
     too_much = "SELECT " + ", ".join(["1"] * 2000)
 
-    with pytest.raises(psycopg2.errors.TooManyColumns), subject.connection() as conn, conn.cursor() as cursor:
+    with pytest.raises(StatementRefused), subject.connection() as conn, conn.cursor() as cursor:
         cursor.execute(too_much)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_lasting"),
+    [
+        ("SELECT 'x'::integer", True),
+        ("CREATE TEMPORARY TABLE n (n integer CONSTRAINT small CHECK (n < 3)); INSERT INTO n VALUES (7)", True),
+        ("CREATE TEMPORARY TABLE n (n integer NOT NULL); INSERT INTO n VALUES (NULL)", True),
+        ("DO 'BEGIN RAISE check_violation; END'", False),
+        ("CREATE TEMPORARY TABLE n (n integer PRIMARY KEY); INSERT INTO n VALUES (7), (7)", False),
+        ("DO 'BEGIN RAISE EXCEPTION ''not today''; END'", False),
+        ("DO 'BEGIN RAISE insufficient_privilege; END'", False),
+        ("DO 'BEGIN RAISE internal_error; END'", False),
+    ],
+)
+def test_tells_values_that_can_never_be_stored_from_what_may_pass(subject, statement, is_lasting):
+    with pytest.raises(StatementRefused) as raised, subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert raised.value.is_lasting is is_lasting
 
 
 def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(

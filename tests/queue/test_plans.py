@@ -5,11 +5,11 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from psycopg2.errors import UndefinedTable
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, StatementRefused
 from app.domain.outcome import Outcome
 from app.queue import consume, produce
+from app.queue import settle as queue_settle
 from app.queue.connection import Database
 from app.queue.consume import Fence, Settlement, Wish
 from app.queue.plans import PREPARED, Plans, prepared
@@ -22,6 +22,7 @@ def plans(monkeypatch) -> Plans:
     """Let this test be the first that prepares anything."""
     made = Plans()
     monkeypatch.setattr(consume, "plans", made)
+    monkeypatch.setattr(queue_settle, "plans", made)
     return made
 
 
@@ -83,7 +84,7 @@ def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn,
     enqueue()
     with conn.cursor() as cursor:
         cursor.execute("ALTER TABLE haulier.finished_job RENAME TO elsewhere")
-    with pytest.raises(UndefinedTable):
+    with pytest.raises(StatementRefused):
         claim()
     with conn.cursor() as cursor:
         cursor.execute("ALTER TABLE haulier.elsewhere RENAME TO finished_job")

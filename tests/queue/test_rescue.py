@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
-from app.queue import consume, produce
+from app.queue import consume, produce, rescue
 from app.queue.connection import connect
 from app.queue.consume import Fence
 from tests.conftest import eventually
@@ -22,7 +22,7 @@ def test_makes_the_jobs_of_a_worker_whose_lease_ran_out_due_at_once(running, reg
     rescued = consume.rescue(conn)
 
     back = produce.get(conn, job.id)
-    assert rescued.workers == ["dock:7"]
+    assert [str(dead) for dead in rescued.workers] == ["dock:7"]
     assert rescued.jobs == {job.id: JobStatus.RETRYING}
     assert (back.status, back.worker_id, back.attempts, back.crashes) == (JobStatus.RETRYING, None, 1, 1)
     assert back.run_at == back.updated_at
@@ -125,7 +125,7 @@ def test_the_late_settle_of_the_dead_changes_nothing(running, settle, worker, le
 
     assert late is None
     assert produce.get(conn, job.id) == before
-    assert consume.settled_earlier(conn, Fence.of(job)) is JobStatus.RETRYING
+    assert consume.settled_earlier(conn, [Fence.of(job)]) == {Fence.of(job): JobStatus.RETRYING}
 
 
 def test_three_crashes_end_a_job_saying_why(running, register, let_lease_run_out, claim, conn):
@@ -270,18 +270,21 @@ def test_concurrent_rescuers_take_each_job_once(running, register, let_lease_run
     assert sql("SELECT DISTINCT crashes, attempts, status FROM haulier.job") == [(1, 1, "retrying")]
 
 
-def test_takes_a_bounded_number_a_sweep_and_the_rest_in_the_next(conn, worker, let_lease_run_out, monkeypatch, enqueue):
-    monkeypatch.setattr(consume, "RESCUED_AT_ONCE", 3)
+def test_takes_a_bounded_number_a_statement_and_blames_none_for_being_left_over(
+    conn, worker, let_lease_run_out, monkeypatch, enqueue
+):
+    monkeypatch.setattr(rescue, "RESCUED_AT_ONCE", 3)
     for _ in range(7):
         enqueue(max_attempts=1)
     consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=7)
     let_lease_run_out(worker)
 
-    sweeps = [consume.rescue(conn).jobs for _ in range(4)]
+    buried = consume.bury(conn)
+    parts = [part.jobs for part in consume.take_orphans(conn, buried=[dead.id for dead in buried])]
 
-    # The seventh is alone in its sweep, and yet had company when its worker died.
-    assert [len(sweep) for sweep in sweeps] == [3, 3, 1, 0]
-    assert {status for sweep in sweeps for status in sweep.values()} == {JobStatus.RETRYING}
+    # The seventh is alone in its statement, and yet had company when its worker died.
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert {status for part in parts for status in part.values()} == {JobStatus.RETRYING}
 
 
 def test_held_is_what_the_database_thinks_a_worker_runs(running, settle, register, conn, worker):
@@ -289,20 +292,20 @@ def test_held_is_what_the_database_thinks_a_worker_runs(running, settle, registe
     mine, done, others = running(), running(), running(by=other)
     settle(done, Outcome.complete())
 
-    held, nothing = consume.held(conn, worker), consume.held(conn, uuid4())
+    claims = [job.claim for job in (mine, done, others)]
+    held, nothing = consume.held(conn, worker, claims), consume.held(conn, uuid4(), claims)
 
     assert [each.fence for each in held] == [Fence.of(mine)]
     assert nothing == []
-    assert [each.fence for each in consume.held(conn, other)] == [Fence.of(others)]
+    assert [each.fence for each in consume.held(conn, other, claims)] == [Fence.of(others)]
 
 
-def test_held_leaves_out_known_claims_but_not_what_is_to_stop_of_them(running, conn, worker):
-    known, cancelled, strange = running(), running(), running()
-    produce.cancel(conn, cancelled.id)
+def test_held_is_of_the_claims_that_are_asked_for(running, conn, worker):
+    known, strange = running(), running()
 
-    held = consume.held(conn, worker, known=[known.claim, cancelled.claim])
-
-    assert {each.fence: each.cancel_requested for each in held} == {Fence.of(cancelled): True, Fence.of(strange): False}
+    assert consume.held(conn, worker, []) == []
+    assert [each.fence for each in consume.held(conn, worker, [strange.claim])] == [Fence.of(strange)]
+    assert Fence.of(known) not in {each.fence for each in consume.held(conn, worker, [strange.claim])}
 
 
 def test_one_of_the_live_workers_of_the_same_queues_has_the_turn(register, let_lease_run_out, conn):

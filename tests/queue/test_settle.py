@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from app.domain.errors import StatementRefused
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus, NewJob
 from app.domain.outcome import Outcome, Verb
 from app.queue import consume, produce
@@ -332,14 +333,28 @@ def test_is_all_or_nothing_where_the_database_refuses_one_outcome(running, conn)
     assert produce.get(conn, bad.id) == bad
 
 
-def test_settled_earlier_tells_what_a_settle_whose_reply_was_lost_has_left(running, settle, conn):
+def test_settles_the_others_where_the_database_refuses_one_outcome(running, conn):
+    jobs = [running() for _ in range(9)]
+    outcomes = [Outcome.complete(), Outcome(Verb.COMPLETE, result="{not json"), *[Outcome.complete()] * 7]
+
+    became = consume.settle_each(
+        conn, [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+    )
+
+    assert isinstance(became[1], StatementRefused)
+    assert became[1].is_lasting
+    assert [*became[:1], *became[2:]] == [JobStatus.SUCCEEDED] * 8
+    assert produce.get(conn, jobs[1].id) == jobs[1]
+
+
+def test_settled_earlier_tells_what_settles_whose_reply_was_lost_have_left(running, settle, conn):
     completed, failed, open_job = running(), running(), running()
     settle(completed, Outcome.complete())
     settle(failed, Outcome.fail("no luck", delay=60))
 
-    told = [consume.settled_earlier(conn, Fence.of(job)) for job in (completed, failed, open_job)]
+    told = consume.settled_earlier(conn, [Fence.of(job) for job in (completed, failed, open_job)])
 
-    assert told == [JobStatus.SUCCEEDED, JobStatus.RETRYING, None]
+    assert told == {Fence.of(completed): JobStatus.SUCCEEDED, Fence.of(failed): JobStatus.RETRYING}
 
 
 def test_settled_earlier_knows_nothing_of_another_claim(running, settle, claim, conn):
@@ -347,9 +362,9 @@ def test_settled_earlier_knows_nothing_of_another_claim(running, settle, claim, 
     settle(zombie, Outcome.release())
     settle(claim(), Outcome.complete())
 
-    told = consume.settled_earlier(conn, Fence.of(zombie))
+    told = consume.settled_earlier(conn, [Fence.of(zombie)])
 
-    assert told is None
+    assert told == {}
 
 
 def test_settled_earlier_asks_for_the_whole_fence(running, settle, conn):
@@ -357,12 +372,9 @@ def test_settled_earlier_asks_for_the_whole_fence(running, settle, conn):
     settle(job, Outcome.complete())
     fence = Fence.of(job)
 
-    told = [
-        consume.settled_earlier(conn, wrong)
-        for wrong in (fence._replace(claim=uuid4()), fence._replace(attempt=2), fence._replace(id=uuid4()))
-    ]
+    wrong = [fence._replace(claim=uuid4()), fence._replace(attempt=2), fence._replace(id=uuid4())]
 
-    assert told == [None, None, None]
+    assert consume.settled_earlier(conn, wrong) == {}
 
 
 def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(

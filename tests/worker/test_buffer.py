@@ -9,7 +9,9 @@ import pytest
 from app.config import Config
 from app.domain.outcome import Outcome, Verb
 from app.kinds import JobContext
+from app.queue.consume import MOST_BYTES
 from app.worker.buffer import Buffer, Ended, Place, Turn
+from app.worker.call_size import CallSize
 from app.worker.holdings import Running
 from app.worker.lookout import Lookout
 from app.worker.pace import MOST_AHEAD, MOST_AT_ONCE, Pace
@@ -39,8 +41,13 @@ def lookout() -> Lookout:
 
 
 @pytest.fixture
-def buffer(pace, lookout, stopping) -> Buffer:
-    return Buffer(pace, lookout, stopping, threading.Event())
+def buffer(pace, lookout, stopping, call_size) -> Buffer:
+    return Buffer(pace, lookout, stopping, threading.Event(), call_size)
+
+
+@pytest.fixture
+def call_size() -> CallSize:
+    return CallSize()
 
 
 def fill(buffer: Buffer, runs: list[Running], *, is_short: bool = False) -> int:
@@ -229,3 +236,50 @@ def test_learns_nothing_of_what_a_kind_takes_from_a_job_that_it_gives_back(buffe
         buffer.done()
 
     assert pace.seconds("mail") == pytest.approx(0.002)
+
+
+def test_asks_for_no_more_than_a_call_may_carry_and_keeps_two_of_these_ahead(buffer, pace, call_size):
+    learn(pace, "mail", 0.0001)
+    call_size.brought(1, MOST_BYTES // 10)
+    place = buffer.next()
+
+    surplus = buffer.fill([a_run() for _ in range(10)], free=4, is_short=False)
+    buffer.done()
+    again = buffer.next()
+
+    assert (place.limit, surplus, again.limit) == (10, 0, 10)
+
+
+def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_too_much(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    runs = [a_run() for _ in range(600)]
+    for run in runs:
+        buffer.add(Ended(run, Outcome.complete("x" * 60_000)))
+
+    place = buffer.next()
+    buffer.done()
+    others = []
+    while (more := buffer.next()).ended:
+        others.append(more)
+        buffer.done()
+
+    assert MOST_BYTES <= sum(ended.size for ended in place.ended) < MOST_BYTES + 70_000
+    assert place.limit == 0
+    assert [len(other.ended) for other in others][-1] <= len(place.ended)
+    assert len(place.ended) + sum(len(other.ended) for other in others) == len(runs)
+
+
+def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
+    monkeypatch.setattr("app.worker.buffer.WINDOW_SECONDS", 1000.0)
+    learn(pace, "mail", 0.0001)
+    fill(buffer, [a_run() for _ in range(50)], is_short=True)
+    for _ in range(100):
+        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
+    little = buffer.next()
+    for _ in range(100):
+        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
+
+    much = buffer.next()
+
+    assert isinstance(little, Running)
+    assert isinstance(much, Place)

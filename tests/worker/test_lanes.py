@@ -163,3 +163,36 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lane
     lanes.scanned([lane(0)], began_at=clock.now)
 
     assert Mark("default", 0, NOW, UUID(int=1)) in lanes.marks()
+
+
+def test_forgets_a_lane_that_has_nothing_more_where_there_are_others_that_were_not_read(lanes, clock):
+    count = 2 * MOST_LANES + 5
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(count)], began_at=clock.now)
+    read = []
+    while len(read) < count:
+        marks = lanes.marks()
+        read += [mark.queue for mark in marks]
+        lanes.claimed([at(0, queue=mark.queue) for mark in marks], is_short=True, read=marks)
+
+    assert read == [f"q{n}" for n in range(count)]
+    assert lanes.is_short
+
+
+def test_looks_at_no_lane_from_its_start_before_each_was_read(lanes, clock):
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MOST_LANES)], began_at=clock.now)
+
+    lanes.claimed([], is_short=True, read=lanes.marks())
+    with_others = lanes.seconds_until_scan()
+    lanes.claimed([], is_short=True, read=lanes.marks())
+
+    assert with_others == FULL_SCAN_SECONDS
+    assert lanes.seconds_until_scan() == 0
+
+
+def test_keeps_the_lanes_of_a_claim_that_has_left_some_of_what_there_was(lanes, clock):
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MOST_LANES)], began_at=clock.now)
+    marks = lanes.marks()
+
+    lanes.claimed([at(0, queue=mark.queue) for mark in marks], is_short=False, read=marks)
+
+    assert {mark.queue for mark in lanes.marks()} == {mark.queue for mark in marks}
