@@ -1,6 +1,7 @@
 """What is measured, in the order of docs/benchmarks.md. One module each: its rows, one repetition, its section."""
 
 from bench.measures import (
+    bytes,
     claim_flat,
     costs,
     drain,
@@ -8,11 +9,29 @@ from bench.measures import (
     insert,
     kill,
     latency,
+    link,
     memory,
     mixed,
     post,
+    queues,
     slow_jobs,
     snapshot,
 )
 
-ALL = [drain, enqueue, post, insert, latency, snapshot, claim_flat, mixed, slow_jobs, memory, kill, costs]
+ALL = [
+    drain,
+    queues,
+    enqueue,
+    post,
+    insert,
+    latency,
+    snapshot,
+    claim_flat,
+    mixed,
+    slow_jobs,
+    memory,
+    bytes,
+    link,
+    kill,
+    costs,
+]

@@ -1,0 +1,62 @@
+"""Jobs with much in them, in the mixes that `bytes` and `link` are taken with."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+
+from bench.servers import connect
+
+# Of a payload; the API takes 256 KiB.
+BYTES = 250_000
+KEPT_ERRORS = 20
+
+FILL = """
+    INSERT INTO haulier.job (kind, payload, attempts, max_attempts, errors)
+    SELECT %(kind)s, jsonb_build_object('n', n, 'data', {data}), jsonb_array_length(former.errors), 1000, former.errors
+    FROM generate_series(1, %(jobs)s) AS n
+    CROSS JOIN (
+        SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', attempt, 'at', now(), 'error', error)), '[]') AS errors
+        FROM generate_series(1, %(errors)s) AS attempt
+        CROSS JOIN left(%(text)s, 4000) AS error
+    ) AS former
+"""
+
+# SQL for the payload of job number n. Turned by some letters for each job, so that no two are alike.
+TINY = "'1'::jsonb"
+RANDOM = "to_jsonb(substr(%(text)s, n * 83 %% 240000 + 1) || left(%(text)s, n * 83 %% 240000))"
+LETTER = "to_jsonb(repeat('x', %(bytes)s))"
+NESTED = "('[' || repeat('[],', %(bytes)s / 3 - 1) || '[]]')::jsonb"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Which kind, what is in its payload, and how often each job has failed before, with 4 KB each time."""
+
+    kind: str = "heavy"
+    data: str = TINY
+    errors: int = 0
+
+    def fill(self, url: str, jobs: int) -> None:
+        """Put such jobs into the table."""
+        parameters = {
+            "kind": self.kind,
+            "jobs": jobs,
+            "bytes": BYTES,
+            "errors": self.errors,
+            # Two letters a byte, so that a compression without an entropy coder, as PostgreSQL's, finds nothing in it.
+            "text": os.urandom(BYTES // 2).hex(),
+        }
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            cursor.execute(FILL.format(data=self.data), parameters)
+
+
+RANDOM_TEXT = Mix(data=RANDOM)
+ONE_LETTER = Mix(data=LETTER)
+# Of these a worker cannot tell from what it has seen what comes next.
+EVERY_OTHER = Mix(data=f"CASE WHEN n %% 2 = 0 THEN {TINY} ELSE {RANDOM} END")
+TINY_FIRST = Mix(data=f"CASE WHEN n <= %(jobs)s / 2 THEN {TINY} ELSE {RANDOM} END")
+LONG_RESULTS = Mix("long_result")
+LONG_ERRORS = Mix("long_error", errors=KEPT_ERRORS)
+NESTED_LISTS = Mix(data=NESTED)
