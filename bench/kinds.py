@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 
@@ -13,8 +14,8 @@ from app.kinds import Fail, JobContext, PayloadSchema, kind
 NOTES = os.environ.get("BENCH_NOTES", os.devnull)
 LONGEST_MILLISECONDS = 600_000
 # Random, so that neither the database nor anything on the way makes them smaller: the longest that are stored.
-LONG_RESULT = os.urandom(32_000).hex()
-LONG_ERROR = os.urandom(2_000).hex()
+LONG_RESULT = base64.b64encode(os.urandom(48_000)).decode()
+LONG_ERROR = base64.b64encode(os.urandom(3_000)).decode()
 
 
 class Noop(PayloadSchema):
