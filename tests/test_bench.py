@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -10,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from app.queue.queries import SQL
 from bench import heavy, load, notes, report
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw
 from bench.harness import Entry, Lab, run
-from bench.measures import ALL, bytes, drain, link, queues, slow_jobs
+from bench.measures import ALL, bytes, dead_rows, drain, link, queues, slow_jobs
 from bench.measures.latency import summary
 from bench.measures.post import BODY, bare
 from bench.results import Result, Row, Spread
 from bench.results import load as load_result
 from bench.servers import Postgres, ask, connect
 from bench.slow_link import slow_link
+from bench.statements import CALLS
 from bench.waiting import until
 
 
@@ -98,6 +101,12 @@ def test_the_longest_gap_counts_from_the_workers_start_to_where_it_was_given_up(
 
     assert link.longest_gap(100.0, looked[:3]) == 4.0
     assert link.longest_gap(100.0, looked) == 30.0
+
+
+def test_a_call_below_half_a_millisecond_does_not_decide_the_ratio():
+    assert dead_rows.ratio(0.05, 0.4) == 1.0
+    assert dead_rows.ratio(0.05, 1.5) == 3.0
+    assert dead_rows.ratio(2.0, 3.0) == 1.5
 
 
 # The page ---------------------------------------------------------------------------------------------------------
@@ -255,3 +264,21 @@ def test_jobs_over_a_slow_link_are_done_and_their_progress_noted(lab):
     assert (figures["jobs"], figures["not_done"], figures["run_again"]) == (20, 0, 0)
     # 20 payloads of 250 KB at 20 MB/s.
     assert 0.2 < figures["first_done_after_s"] <= figures["longest_gap_s"] + 1
+
+
+def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(lab):
+    figures = dead_rows.once(lab)
+
+    assert figures["dead_rows"] == 12_000
+    assert figures["statements"].keys() == CALLS.keys()
+    assert all(milliseconds > 0 for both in figures["statements"].values() for milliseconds in both)
+    assert 0 < figures["cancel_max_s_dead"] < 30
+
+
+def test_each_statement_that_names_live_jobs_or_workers_is_among_the_timed_calls():
+    covered = {name for call in CALLS.values() for name in call.covers.split()}
+
+    live = {name for name, text in SQL.items() if re.search(r"haulier\.(job|jobs|lane|worker)\b", text)}
+
+    assert covered <= SQL.keys()
+    assert live - covered == set()
