@@ -15,7 +15,7 @@ KEPT_ERRORS = 20
 
 FILL = """
     INSERT INTO haulier.job (kind, payload, attempts, max_attempts, errors)
-    SELECT %(kind)s, jsonb_build_object('n', n, 'data', {data}), jsonb_array_length(former.errors), 1000, former.errors
+    SELECT %(kind)s, {payload}, jsonb_array_length(former.errors), 1000, former.errors
     FROM generate_series(1, %(jobs)s) AS n
     CROSS JOIN (
         SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', attempt, 'at', now(), 'error', error)), '[]') AS errors
@@ -25,10 +25,13 @@ FILL = """
 """
 
 # SQL for the payload of job number n. Turned by some letters for each job, so that no two are alike.
-TINY = "'1'::jsonb"
-RANDOM = "to_jsonb(substr(%(text)s, n * 83 %% 240000 + 1) || left(%(text)s, n * 83 %% 240000))"
-LETTER = "to_jsonb(repeat('x', %(bytes)s))"
-NESTED = "('[' || repeat('[],', %(bytes)s / 3 - 1) || '[]]')::jsonb"
+TINY = "jsonb_build_object('n', n, 'data', NULL)"
+RANDOM = """
+    jsonb_build_object('n', n, 'data', substr(%(text)s, n * 83 %% 240000 + 1) || left(%(text)s, n * 83 %% 240000))
+"""
+LETTER = "jsonb_build_object('n', n, 'data', repeat('x', %(bytes)s))"
+# A constant, the number too: to make one takes the server some ten milliseconds.
+NESTED = """('{"n": 1, "data": [' || repeat('[],', %(bytes)s / 3 - 1) || '[]]}')::jsonb"""
 
 
 def random_text(length: int) -> str:
@@ -45,7 +48,7 @@ class Mix:
     """Which kind, what is in its payload, and how often each job has failed before, with 4 KB each time."""
 
     kind: str = "heavy"
-    data: str = TINY
+    payload: str = TINY
     errors: int = 0
 
     def fill(self, url: str, jobs: int) -> None:
@@ -58,14 +61,14 @@ class Mix:
             "text": random_text(BYTES),
         }
         with closing(connect(url)) as conn, conn.cursor() as cursor:
-            cursor.execute(FILL.format(data=self.data), parameters)
+            cursor.execute(FILL.format(payload=self.payload), parameters)
 
 
-RANDOM_TEXT = Mix(data=RANDOM)
-ONE_LETTER = Mix(data=LETTER)
+RANDOM_TEXT = Mix(payload=RANDOM)
+ONE_LETTER = Mix(payload=LETTER)
 # Of these a worker cannot tell from what it has seen what comes next.
-EVERY_OTHER = Mix(data=f"CASE WHEN n %% 2 = 0 THEN {TINY} ELSE {RANDOM} END")
-TINY_FIRST = Mix(data=f"CASE WHEN n <= %(jobs)s / 2 THEN {TINY} ELSE {RANDOM} END")
+EVERY_OTHER = Mix(payload=f"CASE WHEN n %% 2 = 0 THEN {TINY} ELSE {RANDOM} END")
+TINY_FIRST = Mix(payload=f"CASE WHEN n <= %(jobs)s / 2 THEN {TINY} ELSE {RANDOM} END")
 LONG_RESULTS = Mix("long_result")
 LONG_ERRORS = Mix("long_error", errors=KEPT_ERRORS)
-NESTED_LISTS = Mix(data=NESTED)
+NESTED_LISTS = Mix(payload=NESTED)
