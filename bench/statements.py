@@ -32,6 +32,14 @@ RUNNING = """
     SELECT 'noop', '{"n": 1}', %s, 'running', %s, %s, 1, 1, now() FROM generate_series(1, %s)
     RETURNING id::text
 """
+CANCELLED = """
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts, crashes, snoozes, cancel_requested,
+        payload, errors, created_at, updated_at, finished_at)
+    SELECT haulier.uuidv7(), 'cancelled', 'noop', 'default', 0, now(), 0, 0, 3, 0, 0, true, '{"n": 1}', '[]', now(),
+        now(), now()
+    RETURNING id::text
+"""
 WORKER = """
     INSERT INTO haulier.worker (id, host, pid, threads, lease, beat_at)
     VALUES (%s, 'bench', 1, 8, %s::interval, now() - %s::interval)
@@ -74,9 +82,8 @@ class Desk:
         return Wish(self.worker_id, uuid4(), [Mark(QUEUE, 0, due, first)], jobs, jobs)
 
     def cancelled(self) -> UUID:
-        """Return a job that was cancelled."""
-        [job_id] = self.queued()
-        produce.cancel(self.conn, job_id)
+        """Return a job of the history that was cancelled."""
+        [job_id] = self.run(CANCELLED)
         return job_id
 
     def dead_worker(self) -> None:
