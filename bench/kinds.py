@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 
 from marshmallow import fields
 
-from app.kinds import JobContext, PayloadSchema, kind
+from app.kinds import Fail, JobContext, PayloadSchema, kind
 
 # Where `started` writes, and how long `sleep` takes at most.
 NOTES = os.environ.get("BENCH_NOTES", os.devnull)
 LONGEST_MILLISECONDS = 600_000
+# Random, so that neither the database nor anything on the way makes them smaller: the longest that are stored.
+LONG_RESULT = base64.b64encode(os.urandom(48_000)).decode()
+LONG_ERROR = base64.b64encode(os.urandom(3_000)).decode()
 
 
 class Noop(PayloadSchema):
@@ -32,6 +36,13 @@ class Blob(PayloadSchema):
     text = fields.String(required=True)
 
 
+class Heavy(PayloadSchema):
+    """A number, and anything."""
+
+    n = fields.Integer(required=True)
+    data = fields.Raw(required=True, allow_none=True)
+
+
 @kind("noop", schema=Noop)
 def noop(context: JobContext, payload: dict) -> None:
     """Do nothing."""
@@ -40,6 +51,26 @@ def noop(context: JobContext, payload: dict) -> None:
 @kind("blob", schema=Blob)
 def blob(context: JobContext, payload: dict) -> None:
     """Do nothing with much."""
+
+
+@kind("heavy", schema=Heavy)
+def heavy(context: JobContext, payload: dict) -> None:
+    """Note when it was started, and do nothing with much."""
+    note(payload["n"])
+
+
+@kind("long_result", schema=Heavy)
+def long_result(context: JobContext, payload: dict) -> str:
+    """Note when it was started, and return 64 KB."""
+    note(payload["n"])
+    return LONG_RESULT
+
+
+@kind("long_error", schema=Heavy)
+def long_error(context: JobContext, payload: dict) -> None:
+    """Note when it was started, and fail with 4 KB."""
+    note(payload["n"])
+    raise Fail(LONG_ERROR)
 
 
 @kind("sleep", schema=Sleep)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from bench import load, notes, report
+from app.queue.queries import SQL
+from bench import heavy, load, notes, report
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw
 from bench.harness import Entry, Lab, run
-from bench.measures import ALL, drain, slow_jobs
+from bench.measures import ALL, bytes, dead_rows, drain, link, queues, slow_jobs
 from bench.measures.latency import summary
 from bench.measures.post import BODY, bare
 from bench.results import Result, Row, Spread
 from bench.results import load as load_result
 from bench.servers import Postgres, ask, connect
+from bench.slow_link import slow_link
+from bench.statements import CALLS
+from bench.waiting import until
 
 
 def result(**figures: list[float]) -> Result:
@@ -74,6 +82,31 @@ def test_the_share_of_a_worker_that_joins_is_counted_from_its_starts():
     assert figures["of_ideal"] == pytest.approx(1.0, abs=0.001)
     assert figures["share_after_1_s"] == 0.5
     assert figures["all_threads_busy_after_s"] == pytest.approx(0.0, abs=0.001)
+
+
+def test_the_evenness_of_queues_is_each_repetitions_own_and_unknown_where_one_was_not_measured():
+    measured = result(one=[], many=[])
+    measured.rows[0].repetitions = [{"jobs_per_second": 100.0}, {"jobs_per_second": 10.0}]
+    measured.rows[1].repetitions = [{"jobs_per_second": 50.0}, {"jobs_per_second": 20.0}]
+
+    evenness = queues.evenness(measured)
+    measured.rows[1].repetitions = []
+
+    assert evenness == Spread(0.5, 0.5, 0.5, 2)
+    assert queues.evenness(measured) is None
+
+
+def test_the_longest_gap_counts_from_the_workers_start_to_where_it_was_given_up():
+    looked = [(100.1, 0), (104.0, 10), (105.0, 30), (135.0, 30)]
+
+    assert link.longest_gap(100.0, looked[:3]) == 4.0
+    assert link.longest_gap(100.0, looked) == 30.0
+
+
+def test_a_call_below_half_a_millisecond_does_not_decide_the_ratio():
+    assert dead_rows.ratio(0.05, 0.4) == 1.0
+    assert dead_rows.ratio(0.05, 1.5) == 3.0
+    assert dead_rows.ratio(2.0, 3.0) == 1.5
 
 
 # The page ---------------------------------------------------------------------------------------------------------
@@ -169,3 +202,83 @@ def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(lab):
         stored = ask(conn, "SELECT count(*) FROM haulier.job")
 
     assert stored == round(figures["per_second"] * 0.5) > 0
+
+
+def test_a_drain_of_200_queues_ends(lab):
+    figures = queues.once(1000, lab)
+
+    assert (figures["jobs"], figures["not_done"]) == (200, 0)
+
+
+def test_a_process_that_has_had_more_than_its_limit_is_killed():
+    limit = bytes.Limit(60)
+    program = "import sys; held = b'x' * 100_000_000; print('held', flush=True); sys.stdin.read()"
+    with (
+        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+        limit.on(process.pid),
+    ):
+        until(lambda: process.poll() is not None, within=20, what="it is killed")
+
+    assert process.returncode == -9
+    assert limit.kills == 1
+    assert limit.most > 60
+
+
+@pytest.mark.parametrize("name", ["haulier-nested", "haulier-results", "haulier-errors"])
+def test_jobs_of_each_mix_are_done_and_the_workers_memory_noted(lab, name):
+    figures = bytes.once(bytes.MIXES[name][1], lab)
+
+    assert (figures["jobs"], figures["not_done"], figures["kills"], figures["crashes"]) == (20, 0, 0, 0)
+    assert 20 < figures["peak_mb"] < bytes.LIMIT_MB
+
+
+def test_what_a_mix_holds_has_the_size_that_it_says(lab):
+    with Haulier().home(lab.server) as url, closing(connect(url)) as conn:
+        for _, mix in bytes.MIXES.values():
+            mix.fill(url, 2)
+
+        sizes = ask(conn, "SELECT array_agg(DISTINCT length(replace(payload::text, ', ', ','))) FROM haulier.job")
+        errors = ask(conn, "SELECT array_agg(DISTINCT jsonb_array_length(errors)) FROM haulier.job")
+        stored = ask(conn, "SELECT max(pg_column_size(payload)) FROM haulier.job")
+
+    assert all(size < 40 or 250_000 <= size < 250_100 for size in sizes)
+    assert errors == [0, 20]
+    assert stored > 250_000
+
+
+def test_a_link_takes_the_time_that_its_bytes_need_both_ways(lab):
+    with Haulier().home(lab.server) as url, slow_link(url, 2_000_000) as slow, closing(connect(slow.url)) as conn:
+        began = time.monotonic()
+        ask(conn, "SELECT repeat('x', 1000000)")
+        received = time.monotonic()
+        ask(conn, "SELECT length(%s)", "x" * 1_000_000)
+        sent = time.monotonic()
+
+    assert 0.45 < received - began < 5
+    assert 0.45 < sent - received < 5
+
+
+def test_jobs_over_a_slow_link_are_done_and_their_progress_noted(lab):
+    figures = link.once(heavy.ONE_LETTER, lab)
+
+    assert (figures["jobs"], figures["not_done"], figures["run_again"]) == (20, 0, 0)
+    # 20 payloads of 250 KB at 20 MB/s.
+    assert 0.2 < figures["first_done_after_s"] <= figures["longest_gap_s"] + 1
+
+
+def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(lab):
+    figures = dead_rows.once(lab)
+
+    assert figures["dead_rows"] == 12_000
+    assert figures["statements"].keys() == CALLS.keys()
+    assert all(milliseconds > 0 for both in figures["statements"].values() for milliseconds in both)
+    assert 0 < figures["cancel_max_s_dead"] < 30
+
+
+def test_each_statement_that_names_live_jobs_or_workers_is_among_the_timed_calls():
+    covered = {name for call in CALLS.values() for name in call.covers.split()}
+
+    live = {name for name, text in SQL.items() if re.search(r"haulier\.(job|jobs|lane|worker)\b", text)}
+
+    assert covered <= SQL.keys()
+    assert live - covered == set()

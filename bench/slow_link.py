@@ -1,0 +1,139 @@
+"""A TCP proxy before a database that passes so many bytes a second each way, as a link to another machine does."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import quote
+
+from psycopg2.extensions import parse_dsn
+
+# Small enough that connections which send at the same time share the link evenly.
+PIECE = 16 * 1024
+# What may go at once after a while of silence, so that the sleeps need not be exact.
+BURST_SECONDS = 0.005
+
+
+class Direction:
+    """One way of the link: whoever sends waits until what was sent before has gone."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._rate = bytes_per_second
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+        # Nobody sets it: a wait on it is a sleep.
+        self._pause = threading.Event()
+
+    def pass_on(self, size: int) -> None:
+        """Return when so many bytes have gone through."""
+        with self._lock:
+            self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
+            free_at = self._free_at
+        if (wait := free_at - BURST_SECONDS - time.monotonic()) > 0:
+            self._pause.wait(wait)
+
+
+class SlowLink:
+    """Any number of connections that share a link. Shape: `url` is the database's DSN by way of it."""
+
+    def __init__(self, url: str, bytes_per_second: float) -> None:
+        self._target = parse_dsn(url)
+        self._to_server, self._to_client = Direction(bytes_per_second), Direction(bytes_per_second)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        way = {**self._target, "host": "127.0.0.1", "port": self._listener.getsockname()[1]}
+        self.url = "postgresql://?" + "&".join(f"{name}={quote(str(value))}" for name, value in way.items())
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._spawn(self._accept)
+
+    def close(self) -> None:
+        """Cut every connection and end."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._listener.close()
+
+    def _spawn(self, target: object, *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, name="slow link", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            if not select.select([self._listener], [], [], 0.1)[0]:
+                continue
+            client, _ = self._listener.accept()
+            try:
+                server = self._connect()
+            except OSError:
+                client.close()
+                continue
+            for end in (client, server):
+                # What a socket holds back would be sent at the speed of this machine.
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
+            pair = Pair(client, server)
+            self._spawn(self._carry, pair, client, server, self._to_server)
+            self._spawn(self._carry, pair, server, client, self._to_client)
+
+    def _connect(self) -> socket.socket:
+        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
+        if not host.startswith("/"):
+            return socket.create_connection((host, int(port)))
+        server = socket.socket(socket.AF_UNIX)
+        try:
+            server.connect(f"{host}/.s.PGSQL.{port}")
+        except OSError:
+            server.close()
+            raise
+        return server
+
+    def _carry(self, pair: Pair, source: socket.socket, target: socket.socket, direction: Direction) -> None:
+        with suppress(OSError), pair:
+            while not self._closing.is_set() and not pair.is_cut:
+                if not select.select([source], [], [], 0.1)[0]:
+                    continue
+                if not (data := source.recv(PIECE)):
+                    return
+                direction.pass_on(len(data))
+                target.sendall(data)
+
+
+class Pair:
+    """Both ends of one connection: when one way is over, the other is, and the last to leave closes them."""
+
+    def __init__(self, *ends: socket.socket) -> None:
+        self._ends = ends
+        self._lock = threading.Lock()
+        self._left = 0
+        self.is_cut = False
+
+    def __enter__(self) -> None:
+        """Nothing: the ends are open."""
+
+    def __exit__(self, *_: object) -> None:
+        self.is_cut = True
+        with self._lock:
+            self._left += 1
+            for end in self._ends:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                if self._left == len(self._ends):
+                    end.close()
+
+
+@contextmanager
+def slow_link(url: str, bytes_per_second: float) -> Iterator[SlowLink]:
+    """Give a running link to this database. Units: bytes a second, each way."""
+    link = SlowLink(url, bytes_per_second)
+    link.start()
+    try:
+        yield link
+    finally:
+        link.close()
