@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-pgbouncer race model chaos soak bench bench-setup check audit lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model isolation chaos soak bench bench-setup check audit lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -36,6 +36,11 @@ race: venv ## run the races with 20,000 jobs
 
 model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
 	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
+
+isolation: venv ## let the database refuse every statement of a worker with every class of error (`make test` draws a few)
+	@rm -f tests/isolation/results.json
+	@ISOLATION_LONG=1 $(VENV) -m pytest -n $(TEST_PROCESSES) tests/isolation; ended=$$?; \
+	$(VENV) -m tests.isolation.report && exit $$ended
 
 chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
 	@exec $(BENCH_PYTHON) -m chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

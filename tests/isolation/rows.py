@@ -1,0 +1,92 @@
+"""Lets the database refuse single rows: a trigger looks up, by the row's id, what it is to raise and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from psycopg2.extensions import connection as Connection
+from psycopg2.extras import execute_values
+
+from tests.isolation.wire import Refusal
+
+# What can be refused of a job, and of a worker's row (`bury`).
+#   claim   that it begins to run        settle  that it leaves `running`, however
+#   result  that it ends succeeded       leave   that it ends                return  that it goes back
+MOMENTS = ("claim", "result", "leave", "return", "settle", "bury")
+
+_MAKE = """
+    CREATE SCHEMA isolation;
+    CREATE TABLE isolation.refusal (
+        id uuid NOT NULL, moment text NOT NULL, sqlstate text NOT NULL, constraint_name text NOT NULL,
+        PRIMARY KEY (id, moment)
+    );
+    CREATE FUNCTION isolation.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    DECLARE
+        moments text[];
+        refused isolation.refusal;
+    BEGIN
+        IF TG_TABLE_NAME = 'worker' THEN
+            moments := '{bury}';
+        ELSIF TG_TABLE_NAME <> 'job' THEN
+            moments := CASE WHEN NEW.status = 'succeeded' THEN '{result,leave,settle}' ELSE '{leave,settle}' END;
+        ELSIF NEW.status = 'running' THEN
+            moments := '{claim}';
+        ELSE
+            moments := '{return,settle}';
+        END IF;
+        SELECT * INTO refused FROM isolation.refusal
+        WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END AND moment = ANY(moments);
+        IF FOUND AND refused.constraint_name = '' THEN
+            RAISE 'refused by the test' USING ERRCODE = refused.sqlstate;
+        ELSIF FOUND THEN
+            RAISE 'refused by the test' USING ERRCODE = refused.sqlstate, CONSTRAINT = refused.constraint_name;
+        END IF;
+        RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+    END
+    $$;
+    CREATE TRIGGER refuse BEFORE UPDATE ON haulier.job
+        FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION isolation.refuse();
+    CREATE TRIGGER refuse BEFORE INSERT ON haulier.finished_job FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
+    CREATE TRIGGER refuse BEFORE DELETE ON haulier.worker FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
+"""
+_UNMAKE = """
+    DROP TRIGGER refuse ON haulier.job;
+    DROP TRIGGER refuse ON haulier.finished_job;
+    DROP TRIGGER refuse ON haulier.worker;
+    DROP SCHEMA isolation CASCADE;
+"""
+
+
+class Rows:
+    """What the database refuses of which row, until `heal`."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+
+    def refuse(self, moment: str, culprits: Iterable[tuple[UUID, Refusal]]) -> None:
+        """Refuse this of each of these rows, each with its own error."""
+        assert moment in MOMENTS
+        with self._conn.cursor() as cursor:
+            execute_values(
+                cursor,
+                "INSERT INTO isolation.refusal VALUES %s",
+                [(id, moment, refusal.sqlstate, refusal.constraint) for id, refusal in culprits],
+            )
+
+    def heal(self) -> None:
+        """Refuse nothing any more."""
+        with self._conn.cursor() as cursor:
+            cursor.execute("DELETE FROM isolation.refusal")
+
+
+@contextmanager
+def refusable_rows(conn: Connection) -> Iterator[Rows]:
+    """Give the means to refuse rows of the database of this connection."""
+    with conn.cursor() as cursor:
+        cursor.execute(_MAKE)
+        try:
+            yield Rows(conn)
+        finally:
+            cursor.execute(_UNMAKE)

@@ -1,0 +1,79 @@
+"""What has to be there, and to happen, for a worker to send each of its statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID, uuid4
+
+from psycopg2.extensions import connection as Connection
+
+from app.domain.job import Job, NewJob
+from app.queue import consume, produce
+from app.queue.history import ensure_partitions
+
+COUNT = 100
+# Which runs on while the others end, so that the process is never alone, and then is, for the orphan.
+LONG_SECONDS = 2.0
+EXPIRED = "finished_job_of_long_ago"
+
+
+class Scene:
+    """A hundred jobs, two long ones, the orphan of a dead worker, a partition to add and one to drop."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._history()
+        self.jobs = self._enqueue([NewJob("t.note", {}) for _ in range(COUNT)])
+        self.jobs += self._enqueue([NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1) for _ in range(2)])
+        [self.orphan] = self._enqueue([NewJob("t.note", {})])
+        self._orphan()
+
+    def _run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        with self._conn.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def _enqueue(self, jobs: Iterable[NewJob]) -> list[Job]:
+        return [receipt.job for receipt in produce.enqueue(self._conn, list(jobs)) if receipt.job is not None]
+
+    def _history(self) -> None:
+        ensure_partitions(self._conn, retention_days=30)
+        [(newest,)] = self._run(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
+            " ORDER BY pg_get_expr((SELECT relpartbound FROM pg_class WHERE oid = inhrelid), inhrelid) DESC LIMIT 1"
+        )
+        self._run(f"DROP TABLE {newest}")
+        self._run(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
+        self._run(
+            f"CREATE TABLE haulier.{EXPIRED} PARTITION OF haulier.finished_job"
+            " FOR VALUES FROM ('1999-01-01+00') TO ('1999-02-01+00')"
+        )
+
+    def _orphan(self) -> None:
+        dead = consume.register(self._conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
+        self._run("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", dead)
+        self._run(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(), attempt = 1,"
+            " attempts = 1 WHERE id = %s",
+            dead,
+            uuid4(),
+            self.orphan.id,
+        )
+
+    def knock(self) -> None:
+        """Call the live worker by name: where it is busy it passes that on."""
+        self._run("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker WHERE beat_at >= now() - lease")
+
+    def knock_often(self) -> None:
+        """Call so often that a worker which sleeps gets up."""
+        self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
+
+    def all_ended(self) -> bool:
+        """Tell whether every job has."""
+        [(live,)] = self._run("SELECT count(*) FROM haulier.job")
+        return live == 0
+
+    def ends(self) -> dict[UUID, tuple[str, int]]:
+        """Return the status and the attempts of every job."""
+        found = self._run("SELECT id, status, attempts FROM haulier.jobs")
+        return {id: (status, attempts) for id, status, attempts in found}  # type: ignore[misc]

@@ -1,0 +1,94 @@
+"""Which statements a worker can send, as its source says, and how each is told in a message on the wire."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.queue.plans import PREPARED, prepared
+from app.queue.queries import SQL
+
+ROOT = Path(__file__).parents[2]
+
+# Not made to fail here, and why. Whoever adds a statement adds it to what the scene brings about, or here.
+LEFT_OUT = {
+    "find_schema": "at the start, before there is anything to stop: the process leaves with one line of why",
+    "schema_version": "as find_schema",
+    "rollback": "follows a failure, and its own has no effect but another connection",
+    "unlisten": "only where no notification comes through",
+    "detach_partition": "only behind a pool",
+    "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",
+    "history_days_ahead": "/health asks for it",
+}
+# Not a statement of queries.sql, but sent: what makes the prepared ones.
+PREPARE = "prepare"
+
+
+def of_worker() -> list[str]:
+    """Return the names of the statements in all that `worker.py` imports, in the order of queries.sql."""
+    named = {
+        node.value
+        for path in _imported_by(ROOT / "worker.py")
+        for node in ast.walk(_parsed(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return [name for name in SQL if name in named]
+
+
+def refusable() -> list[str]:
+    """Return those of them that are made to fail."""
+    return [*(name for name in of_worker() if name not in LEFT_OUT), PREPARE]
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported_by(entry: Path) -> set[Path]:
+    found: set[Path] = set()
+    to_read = [entry]
+    while to_read:
+        path = to_read.pop()
+        if path not in found:
+            found.add(path)
+            to_read += _imports(path)
+    return {path for path in found if path.is_relative_to(ROOT / "app" / "queue")}
+
+
+def _imports(path: Path) -> Iterator[Path]:
+    for node in ast.walk(_parsed(path)):
+        modules: list[str] = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for module in modules:
+            place = ROOT / module.replace(".", "/")
+            yield from (each for each in (place.with_suffix(".py"), place / "__init__.py") if each.exists())
+
+
+def _patterns() -> Iterator[tuple[str, str]]:
+    """Yield each statement's name and how it begins in a message, as a pattern: up to its first parameter."""
+    for name, text in SQL.items():
+        beginning = re.split(r"%\(|%%", text)[0]
+        yield name, re.escape(beginning).replace(r"\{name\}", '"[^"]+"')
+    for name in PREPARED:
+        yield f"{name}_prepared", re.escape(prepared(name)[1].split("(")[0] + "(")
+    yield PREPARE, "PREPARE haulier_"
+
+
+# Where a statement can begin: with the message, or behind the one before. The longest first: `bounded` begins as
+# `read_committed` does.
+_STATEMENT = re.compile(
+    r"(?:\A|(?<=;))\s*(?:"
+    + "|".join(f"(?P<{name}>{pattern})" for name, pattern in sorted(_patterns(), key=lambda each: -len(each[1])))
+    + ")"
+)
+
+
+def found_in(message: str) -> list[tuple[str, int]]:
+    """Return the names of the statements in this message, in order, and where each begins."""
+    found = [(str(match.lastgroup), match) for match in _STATEMENT.finditer(message)]
+    return [(group.removesuffix("_prepared"), match.start(group)) for group, match in found]

@@ -1,0 +1,171 @@
+"""What was seen to stop a worker: rows that cannot be claimed or read, big orphans, refused tasks. It ..."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from app.domain.job import NewJob
+from app.queue import consume, produce
+from app.queue.connection import connect
+from app.queue.history import ensure_partitions
+from app.queue.migrate import migrate
+from app.queue.scratch import url_of
+from tests.conftest import eventually
+from tests.isolation.conftest import HEALED_WITHIN, IS_LONG, named, unhurt, until
+from tests.isolation.scene import Scene
+from tests.isolation.wire import Refusal
+
+WITHIN = 8.0
+
+
+def run(conn: Any, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with conn.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_a_job_that_a_new_constraint_forbids_is_passed_over_and_told_once(worker, enqueue_many, conn, ended, record):
+    jobs = enqueue_many(50)
+    [receipt] = produce.enqueue(conn, [NewJob("t.note", {"file": "forbidden"})])
+    jobs += enqueue_many(50)
+    culprit = receipt.job
+    run(conn, "ALTER TABLE haulier.job ADD CONSTRAINT no_file CHECK (NOT payload ? 'file') NOT VALID")
+    try:
+        process = worker()
+        with unhurt(process, at_most=10):
+            in_time = until(lambda: len(ended()) == len(jobs), within=WITHIN)
+            until(lambda: named(process), within=1)
+
+            assert in_time, f"{len(jobs) - len(ended())} of {len(jobs)} good jobs were held up"
+            assert named(process) == {str(culprit.id): 1}
+            assert produce.get(conn, culprit.id).attempts == 0
+            # PostgreSQL quotes the whole row.
+            assert "forbidden" not in process.log, "a payload in the log"
+            run(conn, "ALTER TABLE haulier.job DROP CONSTRAINT no_file")
+            eventually(lambda: len(ended()) == len(jobs) + 1, within=HEALED_WITHIN)
+    finally:
+        run(conn, "ALTER TABLE haulier.job DROP CONSTRAINT IF EXISTS no_file")
+    assert set(ended().values()) == {("succeeded", 1)}
+    record(
+        "CHECK NOT VALID",
+        "a `CHECK … NOT VALID` that one of 101 waiting jobs violates: the other 100 ended, the process lived, the"
+        " culprit was named once; without the constraint it succeeded, with one attempt",
+    )
+
+
+@pytest.fixture
+def bytes_database(postgres: str, direct: Any) -> Iterator[str]:
+    """Give the DSN of a migrated database that keeps bytes as they come, whatever characters they were."""
+    name = f"haulier_test_{uuid.uuid4().hex[:12]}"
+    with closing(psycopg2.connect(direct(postgres))) as server:
+        server.autocommit = True
+        # From 15 on the template may have another provider of locales, which knows no such encoding.
+        libc = "LOCALE_PROVIDER libc" if server.server_version >= 150000 else ""
+        run(
+            server, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' {libc} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
+        try:
+            dsn = url_of(direct(postgres), name)
+            with closing(connect(dsn)) as conn:
+                migrate(conn, retention_days=30)
+            yield dsn
+        finally:
+            run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.direct("it is about the database's own encoding")
+def test_a_job_with_a_byte_that_is_no_character_is_passed_over_and_told_once(worker, bytes_database, record):
+    raw = make_dsn(**{**parse_dsn(bytes_database), "client_encoding": "SQL_ASCII"})
+    with closing(connect(bytes_database)) as conn, closing(psycopg2.connect(raw)) as latin:
+        latin.autocommit = True
+        produce.enqueue(conn, [NewJob("t.note", {}) for _ in range(50)])
+        with latin.cursor() as cursor:
+            cursor.execute(
+                b"INSERT INTO haulier.job (kind, payload) VALUES ('t.note', '{\"file\": \"caf\xe9\"}') RETURNING id"
+            )
+            [culprit] = cursor.fetchone()
+        produce.enqueue(conn, [NewJob("t.note", {}) for _ in range(50)])
+        process = worker(DATABASE_URL=bytes_database, DATABASE_DIRECT_URL="")
+
+        with unhurt(process, at_most=10):
+            in_time = until(lambda: _count(conn, "finished_job") == 100, within=WITHIN)
+            until(lambda: named(process), within=1)
+
+            assert in_time, f"{100 - _count(conn, 'finished_job')} of 100 good jobs were held up"
+            assert run(conn, "SELECT DISTINCT status FROM haulier.finished_job") == [("succeeded",)]
+            assert run(conn, "SELECT id FROM haulier.job") == [(uuid.UUID(str(culprit)),)]
+            assert named(process) == {str(culprit): 1}
+            run(latin, "UPDATE haulier.job SET payload = '{}'")
+            eventually(lambda: _count(conn, "finished_job") == 101, within=HEALED_WITHIN)
+        assert run(conn, "SELECT DISTINCT status FROM haulier.finished_job") == [("succeeded",)]
+        process.terminate()
+        process.wait(6)
+    record(
+        "SQL_ASCII",
+        "one Latin-1 byte in a database in SQL_ASCII, among 101 jobs: the other 100 ended, the process lived, the"
+        " culprit was named once; with the payload repaired it succeeded",
+    )
+
+
+def _count(conn: Any, table: str) -> int:
+    [(count,)] = run(conn, f"SELECT count(*) FROM haulier.{table}")
+    return int(count)
+
+
+@pytest.mark.timeout(300)
+def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, conn, record):
+    # In the long form as big as it was seen: with each of them a rescue takes most of the time that a statement has.
+    size, count = (200_000_000, 5) if IS_LONG else (2_000_000, 5)
+    dead = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
+    run(
+        conn,
+        "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts)"
+        " SELECT 't.note', 'big', jsonb_build_object('text', repeat('a', %s)), 'running', %s, gen_random_uuid(),"
+        " now(), 1, 1 FROM generate_series(1, %s)",
+        size,
+        dead,
+        count,
+    )
+    run(conn, "UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
+    jobs = enqueue_many(100)
+    # Of other queues: to be run, they would have to be read.
+    process = worker(WORKER_QUEUES="default")
+
+    with unhurt(process, at_most=20):
+        eventually(lambda: _count(conn, "finished_job") == len(jobs), within=WITHIN)
+        eventually(lambda: run(conn, "SELECT FROM haulier.worker WHERE id = %s", dead) == [], within=WITHIN)
+        eventually(
+            lambda: run(conn, "SELECT count(*) FROM haulier.job WHERE crashes = 1") == [(count,)], within=20 + 6 * count
+        )
+    record(
+        "big orphans",
+        f"{count} orphans of {size // 1_000_000} MB each: their worker was buried at once and all {count} rescued, each"
+        " in a transaction of its own",
+    )
+
+
+@pytest.mark.parametrize("task", ["partition_to_add", "purge_keys", "purge_audit"])
+def test_a_task_of_housekeeping_that_is_refused_keeps_no_other_from_being_done(task, worker, wire, conn, record):
+    Scene(conn)
+    wire.refuse(task, Refusal("42501"))
+    process = worker(DATABASE_URL=wire.url)
+
+    with unhurt(process, at_most=20):
+        eventually(lambda: wire.refused > 0)
+        others = {"partition_to_add", "purge_keys", "purge_audit", "drop_partition"} - {task}
+        assert until(lambda: others <= wire.seen.keys(), within=WITHIN), f"{others - wire.seen.keys()} not done"
+    record("housekeeping", "one task is refused: the others were done", part=task)
+
+
+@pytest.fixture(autouse=True)
+def history_reaches_ahead(conn) -> Iterator[None]:
+    """Make again what a test has dropped, for those after it."""
+    yield
+    ensure_partitions(conn, retention_days=30)

@@ -1,0 +1,36 @@
+"""The table of what holds. It ..."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.docs.reading import section
+from tests.isolation import findings, report
+from tests.isolation.conftest import IS_LONG
+
+
+def test_has_a_row_for_each_item_of_the_issue():
+    items = {int(item) for row in report.ROWS for item in row.item.split(", ")}
+
+    assert items == set(range(1, 13))
+    assert [row for row in report.ROWS if bool(row.shown_as) == bool(row.promise)] == []
+
+
+@pytest.mark.skipif(IS_LONG, reason="is drawn when this run has ended")
+def test_stands_in_the_docs_as_the_last_run_has_shown_it():
+    [drawn] = re.findall(r"<!-- bulkheads -->\n(.*?)<!--", section("docs/reliability.md", "## Bulkheads"), re.DOTALL)
+
+    assert drawn.strip() == report.table(findings.load())
+
+
+def test_says_what_was_not_shown_and_adds_up_what_was_shown_in_parts(tmp_path):
+    kept = tmp_path / "results.json"
+
+    for part in ("claim", "claim", "settle"):
+        findings.record("every statement", "all ended", part=part, file=kept)
+
+    drawn = report.table(findings.load(kept))
+    assert "| 3 cases of 2 kinds: all ended |" in drawn
+    assert f"| SQL_ASCII: {report.NOT_SHOWN} |" in drawn

@@ -1,0 +1,202 @@
+"""One row that the database refuses, in a batch of a hundred, for each class of error. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.domain.job import Job
+from app.queue import consume
+from tests.conftest import eventually
+from tests.isolation.conftest import HEALED_WITHIN, named, refused_jobs, unhurt, until
+from tests.isolation.wire import REFUSALS, Refusal
+
+# A batch with one culprit for each class of error.
+BATCH = 100
+# A second and a half of a worker's work would do; the rest is for a busy machine.
+GOOD_WITHIN = 10.0
+# The pauses begin at a second and double.
+RETRIED_WITHIN = 2.5
+
+
+def culprits_among(jobs: list[Job]) -> dict[UUID, Refusal]:
+    """Return the middle job of each batch, with what is to be refused of it."""
+    return {jobs[BATCH * place + BATCH // 2].id: refusal for place, refusal in enumerate(REFUSALS)}
+
+
+@pytest.mark.parametrize("moment", ["claim", "result", "leave", "return"])
+def test_one_refused_row_in_a_hundred_holds_up_no_other(
+    moment, worker, rows, enqueue_many, ended, beats, ledger, free_port, record, conn
+):
+    kind = "t.snoozes" if moment == "return" else "t.note"
+    jobs = enqueue_many(BATCH * len(REFUSALS), kind)
+    culprits = culprits_among(jobs)
+    good = {job.id for job in jobs} - culprits.keys()
+    # What can never be stored fails for good, where that itself can be stored.
+    failing = {id for id, refusal in culprits.items() if refusal.is_final and moment in ("result", "return")}
+    rows.refuse(moment, culprits.items())
+    process = worker(WORKER_METRICS_PORT=free_port)
+    watched = beats()
+
+    with unhurt(process, at_most=4 * len(culprits)):
+        in_time = until(lambda: watched.look() and good <= ended().keys(), within=GOOD_WITHIN)
+        until(lambda: watched.look() and failing <= ended().keys() and len(named(process)) == len(culprits), within=5)
+        # Each was tried again meanwhile, and is named again if that is done.
+        until(lambda: watched.look() and max(named(process).values(), default=0) > 1, within=RETRIED_WITHIN)
+
+        done, told = ended(), named(process)
+        assert in_time, f"{len(good - done.keys())} of {len(good)} good jobs were held up"
+        assert {state for id, state in done.items() if id in good} == {("succeeded", 1)}
+        assert {id: done[id][0] for id in failing if id in done} == dict.fromkeys(failing, "failed_permanent")
+        assert done.keys() - good == failing
+        assert told == {str(id): 1 for id in culprits}
+        assert watched.go_on(lease_seconds=2)
+        refused_at = "claim" if moment == "claim" else "settle"
+        assert refused_jobs(free_port, refused_at) >= len(culprits)
+
+        rows.heal()
+
+        eventually(lambda: len(ended()) == len(jobs), within=HEALED_WITHIN)
+    left = {state for id, state in ended().items() if id not in failing}
+    # What was held back past the refusal had a good result all the time.
+    may_have_failed = {("failed_permanent", 1)} if moment == "leave" else set()
+    assert left - may_have_failed == {("succeeded", 1)}
+    runs = 3 if moment == "return" else 1
+    starts = ledger.counts("start")
+    assert {starts[str(id)] for id in {job.id for job in jobs} - failing} == {runs}
+    record(
+        f"one row: {moment}",
+        f"{len(culprits)} jobs refused at this, one in {BATCH}, each with another SQLSTATE: the other {len(good):,}"
+        f" ended, each culprit was named once; healed, {len(culprits) - len(failing)} of them succeeded, {len(failing)}"
+        " that can never be stored had failed for good",
+    )
+
+
+@pytest.fixture
+def dead_worker(conn) -> Callable[..., UUID]:
+    """Give a function that enters a worker whose lease has run out."""
+
+    def dead_worker() -> UUID:
+        worker_id = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=2)
+        with conn.cursor() as cursor:
+            cursor.execute("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", [worker_id])
+        return worker_id
+
+    return dead_worker
+
+
+@pytest.fixture
+def orphan(conn) -> Callable[..., None]:
+    """Give a function that makes jobs running ones of this worker."""
+
+    def orphan(jobs: list[Job], worker_id: UUID) -> None:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(),"
+                " attempt = 1, attempts = 1 WHERE id = ANY(%s::uuid[])",
+                [worker_id, uuid4(), [job.id for job in jobs]],
+            )
+
+    return orphan
+
+
+def test_one_refused_orphan_in_a_hundred_holds_up_no_other_rescue(
+    worker, rows, enqueue_many, dead_worker, orphan, beats, free_port, record, conn
+):
+    jobs = enqueue_many(BATCH)
+    dead, other_dead = dead_worker(), dead_worker()
+    orphan(jobs, dead)
+    culprits = {jobs[BATCH // (len(REFUSALS) + 1) * place].id: refusal for place, refusal in enumerate(REFUSALS, 1)}
+    good = {job.id for job in jobs} - culprits.keys()
+    rows.refuse("settle", culprits.items())
+    process = worker(WORKER_METRICS_PORT=free_port)
+    watched = beats()
+
+    with unhurt(process, at_most=BATCH + 4 * len(culprits)):
+        in_time = until(lambda: watched.look() and good <= rescued(conn), within=GOOD_WITHIN)
+        until(lambda: watched.look() and len(named(process)) == len(culprits), within=5)
+        until(lambda: watched.look() and max(named(process).values(), default=0) > 1, within=RETRIED_WITHIN)
+        told = named(process)
+
+        assert in_time, f"{len(good - rescued(conn))} of {len(good)} good orphans were not rescued"
+        assert not {dead, other_dead} & workers(conn), "a dead worker was not buried"
+        assert rescued(conn) == good
+        assert told == {str(id): 1 for id in culprits}
+        assert watched.go_on(lease_seconds=2)
+        assert refused_jobs(free_port, "rescue") >= len(culprits)
+
+        rows.heal()
+
+        # Each runs alone in its process, one after the other.
+        eventually(lambda: len(rescued(conn)) == BATCH, within=HEALED_WITHIN)
+    record(
+        "one row: rescue",
+        f"{len(culprits)} orphans refused, each with another SQLSTATE: the other {len(good)} were rescued and both dead"
+        " workers buried; healed, the culprits were rescued too",
+    )
+
+
+def rescued(conn: Any) -> set[UUID]:
+    """Return the jobs that were taken from the dead, whatever has become of them since."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT id FROM haulier.jobs WHERE crashes = 1")
+        return {id for (id,) in cursor.fetchall()}
+
+
+def workers(conn: Any) -> set[UUID]:
+    """Return who has a row."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT id FROM haulier.worker")
+        return {id for (id,) in cursor.fetchall()}
+
+
+def test_one_worker_that_cannot_be_buried_keeps_no_other_from_it(
+    worker, rows, enqueue_many, dead_worker, orphan, conn, record
+):
+    refused, dead = dead_worker(), dead_worker()
+    jobs = enqueue_many(10)
+    orphan(jobs, dead)
+    rows.refuse("bury", [(refused, Refusal("42501"))])
+    process = worker()
+
+    with unhurt(process, at_most=40):
+        in_time = until(lambda: len(rescued(conn)) == len(jobs), within=GOOD_WITHIN)
+
+        assert in_time, "the orphans of another dead worker were not rescued"
+        assert workers(conn) >= {refused}
+        assert dead not in workers(conn)
+
+        rows.heal()
+
+        eventually(lambda: refused not in workers(conn), within=HEALED_WITHIN)
+    record("bury", "one of two dead workers cannot be buried: the other was, and its 10 orphans rescued")
+
+
+def test_leaves_in_time_while_outcomes_are_refused_and_loses_none_of_them(
+    worker, rows, enqueue_many, ended, ledger, record
+):
+    jobs = enqueue_many(20 * BATCH)
+    culprits = {jobs[place].id for place in (700, 1400)}
+    rows.refuse("leave", [(id, Refusal("P0001")) for id in culprits])
+    process = worker()
+    good = {job.id for job in jobs} - culprits
+    in_time = until(lambda: good <= ended().keys(), within=GOOD_WITHIN)
+    assert in_time, f"{len(good - ended().keys())} of {len(good)} good jobs were held up"
+
+    process.terminate()
+
+    assert process.wait(6) == 0
+    rows.heal()
+    worker()
+    eventually(lambda: len(ended()) == len(jobs), within=HEALED_WITHIN + 10)
+    assert {status for status, _ in ended().values()} == {"succeeded"}
+    again = {id for id, count in ledger.counts("start").items() if count > 1}
+    assert again <= {str(id) for id in culprits}
+    record(
+        "outcome",
+        f"2 of {len(jobs):,} refused by a trigger on `finished_job`: the other {len(good):,} ended; SIGTERM was obeyed"
+        f" within 6 s; after the refusal {len(again)} ran again elsewhere, and all had succeeded",
+    )

@@ -1,0 +1,103 @@
+"""Every statement that a worker sends, refused for all rows, with each class of error. It ..."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tests.conftest import eventually
+from tests.isolation import statements
+from tests.isolation.conftest import HEALED_WITHIN, IS_LONG, unhurt, until
+from tests.isolation.scene import Scene
+from tests.isolation.wire import REFUSALS, Refusal
+
+# How long the refusal lasts from its first time on, and how long to wait for that.
+LASTS_SECONDS, COMES_WITHIN = 1.5, 8.0
+LEASE_SECONDS = 1
+# Of what the process says while a hundred jobs cannot be claimed or settled, all of them named once.
+MOST_COMPLAINTS = 150
+# Without these there is no beat.
+BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
+# In the transaction of a settle: what it refuses can fail a job for good.
+SETTLES = {"begin", "settle_by_index", "settle", "lock_held", "commit", "settled", "prepare"}
+# Always in the short form, each with one error; and a few of the others.
+HOT = ("lanes", "claim", "settle", "commit", "held", "bury", "lock_orphans", "prepare")
+SEED, OTHERS = 10, 4
+
+
+def cases() -> list[tuple[str, Refusal]]:
+    """Return everything, or what is drawn for the short form."""
+    names = statements.refusable()
+    if IS_LONG:
+        return [(name, refusal) for name in names for refusal in REFUSALS]
+    chance = random.Random(SEED)
+    drawn = [*HOT, *chance.sample([name for name in names if name not in HOT], OTHERS)]
+    return [(name, chance.choice(REFUSALS)) for name in drawn]
+
+
+def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker, wire, conn):
+    scene = Scene(conn)
+    wire.lose_reply_to = "settle_by_index"
+    process = worker(DATABASE_URL=wire.url, LEASE_SECONDS=LEASE_SECONDS, WORKER_THREADS=2)
+
+    def all_seen() -> bool:
+        scene.knock()
+        if wire.seen["fall_asleep"] and not wire.seen["get_up"]:
+            scene.knock_often()
+        return all_seen_but(wire, {"deregister"}) == []
+
+    assert until(all_seen, within=20), all_seen_but(wire, {"deregister"})
+    process.terminate()
+
+    assert process.wait(6) == 0
+    assert all_seen_but(wire, set()) == []
+    assert set(statements.LEFT_OUT) <= set(statements.of_worker())
+
+
+def all_seen_but(wire, apart: set[str]) -> list[str]:
+    """Return the statements that have not been sent yet."""
+    return [name for name in statements.refusable() if not wire.seen[name] and name not in apart]
+
+
+@pytest.mark.parametrize(("name", "refusal"), cases(), ids=str)
+def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, wire, conn, beats, ledger, record):
+    scene = Scene(conn)
+    wire.refuse(name, refusal)
+    if name == "settled_earlier":
+        wire.lose_reply_to = "settle_by_index"
+    process = worker(DATABASE_URL=wire.url, LEASE_SECONDS=LEASE_SECONDS, WORKER_THREADS=2, wait=False)
+    eventually(lambda: "up to" in process.log, within=20)
+    watched = beats()
+
+    with unhurt(process, at_most=MOST_COMPLAINTS):
+        if name != "deregister":
+
+            def refused() -> bool:
+                scene.knock()
+                if name == "get_up" and wire.seen["fall_asleep"]:
+                    scene.knock_often()
+                return watched.look() and wire.refused > 0
+
+            assert until(refused, within=COMES_WITHIN), "it was never sent"
+            heals_at = time.monotonic() + LASTS_SECONDS
+            until(lambda: watched.look() and time.monotonic() > heals_at, within=2 * LASTS_SECONDS)
+            assert name in BEAT_NEEDS or watched.go_on(LEASE_SECONDS)
+            wire.heal()
+        eventually(scene.all_ended, within=HEALED_WITHIN)
+    if name == "deregister":
+        process.terminate()
+        eventually(lambda: wire.refused > 0, within=COMES_WITHIN)
+        wire.heal()
+    else:
+        process.terminate()
+
+    assert process.wait(6) == 0
+    ends, starts = scene.ends(), ledger.counts("start")
+    may_fail = name in SETTLES and refusal.is_final
+    wrong = {job.id: ends[job.id] for job in scene.jobs if ends[job.id] != ("succeeded", 1)}
+    assert not wrong or (may_fail and {status for status, _ in wrong.values()} == {"failed_permanent"}), wrong
+    assert {id: count for id, count in starts.items() if count != 1} == {}
+    assert ends[scene.orphan.id] == ("succeeded", 2) or may_fail
+    record("every statement", "all 103 jobs ended, no thread or process did, the beats went on", part=name)
