@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
+from app.domain.errors import DatabaseUnavailable
 from app.domain.job import JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.queue import consume, housekeeping, listen, produce
@@ -86,11 +87,11 @@ class Desk:
         [job_id] = self.run(CANCELLED)
         return job_id
 
-    def dead_worker(self) -> None:
-        """Enter a worker whose lease ran out, with jobs."""
+    def dead_worker(self) -> UUID:
+        """Return a worker that was declared dead, with jobs."""
         worker_id = uuid4()
-        self.run(WORKER, str(worker_id), "1 second", "1 minute")
         self.running(5, worker_id)
+        return worker_id
 
     def leaving(self) -> UUID:
         """Return a worker that has no jobs."""
@@ -124,7 +125,7 @@ def timed(desk: Desk, call: Call, times: int) -> list[float]:
     for _ in range(times):
         found = call.before(desk)
         began = time.perf_counter()
-        with suppress(QueryCanceled):
+        with suppress(QueryCanceled, DatabaseUnavailable):
             call.made(desk, found)
         milliseconds.append(1000 * (time.perf_counter() - began))
     return milliseconds
@@ -180,7 +181,7 @@ CALLS = {
     "settled_earlier": Call(
         "whether a settle took effect",
         "settled_earlier",
-        lambda desk, fences: consume.settled_earlier(desk.conn, fences[0]),
+        lambda desk, fences: consume.settled_earlier(desk.conn, fences),
         lambda desk: desk.running(),
     ),
     "lanes": Call("lanes", "lanes", lambda desk, _: consume.lanes(desk.conn, queues=[])),
@@ -192,17 +193,31 @@ CALLS = {
         "lanes",
         lambda desk, _: consume.seconds_until_due(desk.conn, queues=[], suspect=True),
     ),
-    "held": Call("held: cancels", "held", lambda desk, _: consume.held(desk.conn, desk.worker_id, known=desk.known)),
-    "held_all": Call("held: everything", "held", lambda desk, _: consume.held(desk.conn, desk.worker_id)),
+    "claim_next": Call(
+        "claim of the one job that a claim fails at",
+        "lock_next claim",
+        lambda desk, wish: consume.claim_next(desk.conn, wish),
+        lambda desk: desk.wish(1),
+    ),
+    "cancelled": Call("cancels", "cancelled", lambda desk, _: consume.cancelled(desk.conn, desk.worker_id)),
+    "held": Call(
+        "what an unanswered claim has brought",
+        "held",
+        lambda desk, _: consume.held(desk.conn, desk.worker_id, desk.known[:1]),
+    ),
+    "strays": Call(
+        "what else the worker runs", "strays", lambda desk, _: consume.strays(desk.conn, desk.worker_id, desk.known)
+    ),
     "beat": Call("beat", "beat", lambda desk, _: consume.beat(desk.conn, desk.worker_id)),
     "has_turn": Call(
         "has_turn", "has_turn", lambda desk, _: consume.has_turn(desk.conn, desk.worker_id, slot_seconds=5)
     ),
-    "rescue_none": Call("bury and rescue: nobody died", "bury lock_orphans", lambda desk, _: consume.rescue(desk.conn)),
+    "bury": Call("bury: nobody died", "bury", lambda desk, _: consume.bury(desk.conn)),
+    "orphans": Call("orphans of anybody", "orphans", lambda desk, _: list(consume.take_orphans(desk.conn))),
     "rescue": Call(
-        "bury and rescue: a worker of 5 jobs",
-        "bury lock_orphans settle",
-        lambda desk, _: consume.rescue(desk.conn),
+        "orphans of a worker of 5 jobs",
+        "bury orphans settle",
+        lambda desk, dead: list(consume.take_orphans(desk.conn, buried=[dead], workers=[dead])),
         lambda desk: desk.dead_worker(),
     ),
     "register": Call(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import select
-import socket
 import sys
 import threading
 import time
@@ -26,6 +24,7 @@ from psycopg2 import errors, sql
 
 from app.domain.errors import ConfigError, DatabaseUnavailable, Locked, StatementRefused, TooManyConnections
 from app.queue.queries import SQL
+from app.queue.watchdog import watchdog
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
 
@@ -169,7 +168,7 @@ def message(
     Units: seconds is the time that all of them together may take.
     """
     statement = "\n".join(prepared.get(name) or SQL[name] for name in names)
-    with _watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+    with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         for each in _AS_TEXT:
             psycopg2.extensions.register_type(each, cursor)
         try:
@@ -212,7 +211,7 @@ def _element(value: object) -> str:
 
 def copy(conn: Connection, name: str, lines: Iterable[str], /, *, seconds: float) -> None:
     """Send the lines to a COPY of queries.sql as they are made. It bounds nothing: the transaction around it does."""
-    with _watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+    with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         cursor.copy_expert(SQL[name], cast(TextIO, _Lines(lines)))
 
 
@@ -314,66 +313,12 @@ def _first_line(error: psycopg2.Error) -> str:
 
 
 def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:
-    with _watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+    with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         cursor.execute(statement, parameters)
         if cursor.description is None:
             return []
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-class _Watchdog:
-    """Shuts the socket of a call that outlasts its deadline; nothing else wakes a call blocked on a dead network.
-
-    Source: tried; keepalives, tcp_user_timeout and statement_timeout of 2 s had not woken it after 20 s.
-    """
-
-    def __init__(self) -> None:
-        self._start_over()
-        # A fork copies the lock as it is, also held by a thread that the child does not have: every call would wait.
-        os.register_at_fork(after_in_child=self._start_over)
-
-    def _start_over(self) -> None:
-        self._calls: dict[object, tuple[float, Connection]] = {}
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    @contextmanager
-    def watching(self, conn: Connection, seconds: float) -> Iterator[None]:
-        call = object()
-        with self._changed:
-            self._calls[call] = (time.monotonic() + seconds, conn)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="haulier-watchdog", daemon=True)
-                self._thread.start()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._calls[call]
-
-    def _watch(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait(0.5)
-                self._shut_overdue()
-
-    # Not in the loop, whose variables would keep the last connection alive that was looked at.
-    def _shut_overdue(self) -> None:
-        now = time.monotonic()
-        for deadline, conn in self._calls.values():
-            # Under the lock, so that the call has not returned and its socket is still its own.
-            if deadline <= now:
-                _shut(conn)
-
-
-def _shut(conn: Connection) -> None:
-    # A duplicate, because closing the socket object must not close libpq's descriptor.
-    with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(conn.fileno())) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
-
-
-_watchdog = _Watchdog()
 
 
 def read_json(text: str) -> Any:

@@ -24,6 +24,7 @@ from app.domain.outcome import Outcome
 from app.queue import connection, consume, produce
 from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction, translated
 from app.queue.produce import JobFilter
+from app.queue.watchdog import watchdog
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -502,7 +503,7 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with connection._watchdog._changed:
+        with watchdog._changed:
             held.set()
             forked.wait(30)
 
