@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID, uuid4
 
 from psycopg2.extensions import connection as Connection
@@ -18,15 +18,33 @@ EXPIRED = "finished_job_of_long_ago"
 
 
 class Scene:
-    """A hundred jobs, two long ones, the orphan of a dead worker, a partition to add and one to drop."""
+    """A hundred jobs, two long ones, the orphan of a dead worker; a partition to add and one to drop."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
+        self.jobs: list[Job] = []
+        self.orphans: list[Job] = []
         self._history()
-        self.jobs = self._enqueue([NewJob("t.note", {}) for _ in range(COUNT)])
-        self.jobs += self._enqueue([NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1) for _ in range(2)])
-        [self.orphan] = self._enqueue([NewJob("t.note", {})])
-        self._orphan()
+        self._work()
+
+    def _work(self) -> None:
+        # The long ones first: a suspect is to come while they run.
+        self.jobs += self._enqueue(NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1) for _ in range(2))
+        self.jobs += self._enqueue(NewJob("t.note", {}) for _ in range(COUNT))
+        [orphan] = self._enqueue([NewJob("t.note", {})])
+        self.orphans.append(orphan)
+        self._lose(orphan)
+
+    def go_on(self, seen: Collection[str]) -> None:
+        """Bring about what is missing among the statements that were seen."""
+        # A worker that has heard a call need not make one to itself, and one that is called all the time never sleeps.
+        if "call_myself" in seen and "pass_on" not in seen:
+            self._knock()
+        if "fall_asleep" in seen and "get_up" not in seen:
+            self._knock_often()
+        # Nor does one that has always something to do.
+        if "fall_asleep" in seen and self.all_ended():
+            self._work()
 
     def _run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         with self._conn.cursor() as cursor:
@@ -49,7 +67,7 @@ class Scene:
             " FOR VALUES FROM ('1999-01-01+00') TO ('1999-02-01+00')"
         )
 
-    def _orphan(self) -> None:
+    def _lose(self, job: Job) -> None:
         dead = consume.register(self._conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
         self._run("UPDATE haulier.worker SET beat_at = now() - interval '1 minute' WHERE id = %s", dead)
         self._run(
@@ -57,14 +75,14 @@ class Scene:
             " attempts = 1 WHERE id = %s",
             dead,
             uuid4(),
-            self.orphan.id,
+            job.id,
         )
 
-    def knock(self) -> None:
+    def _knock(self) -> None:
         """Call the live worker by name: where it is busy it passes that on."""
         self._run("SELECT pg_notify('haulier_job', id::text) FROM haulier.worker WHERE beat_at >= now() - lease")
 
-    def knock_often(self) -> None:
+    def _knock_often(self) -> None:
         """Call so often that a worker which sleeps gets up."""
         self._run("SELECT pg_notify('haulier_job', gen_random_uuid()::text) FROM generate_series(1, 30)")
 

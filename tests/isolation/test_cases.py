@@ -151,6 +151,7 @@ def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, co
     )
 
 
+@pytest.mark.direct("the proxy stands before the database itself")
 @pytest.mark.parametrize("task", ["partition_to_add", "purge_keys", "purge_audit"])
 def test_a_task_of_housekeeping_that_is_refused_keeps_no_other_from_being_done(task, worker, wire, conn, record):
     Scene(conn)
