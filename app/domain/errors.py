@@ -47,19 +47,14 @@ class DatabaseUnavailable(HaulierError):
     """The database cannot be reached, or did not answer in time; whether the statement took effect is unknown."""
 
 
-class Locked(DatabaseUnavailable):
-    """Somebody holds a lock for longer than was waited for it; nothing was done."""
-
-
 class TooManyConnections(DatabaseUnavailable):
     """The database takes no further connection."""
 
 
-class StatementRefused(HaulierError):
-    """The database refuses a statement, and nothing of it was done.
+class Refusal(HaulierError):
+    """The database has refused a statement, and nothing of it was done.
 
-    Shape: is_lasting tells that it would refuse these values at any time. Everything else may pass: a trigger that
-           raises, a right that is missing, a fault of the server.
+    Shape: is_lasting tells that it would refuse these values at any time.
     """
 
     def __init__(self, message: str | None = None, *, is_lasting: bool = False) -> None:
@@ -67,9 +62,22 @@ class StatementRefused(HaulierError):
         self.is_lasting = is_lasting
 
 
-class JobRefused(StatementRefused):
+class StatementRefused(Refusal):
+    """The database refuses a statement, and may go on to: a trigger raises, a right is missing, a value is wrong."""
+
+
+class RefusedForNow(Refusal, DatabaseUnavailable):
+    """The database cannot do this now, for a reason that may pass by itself, such as a deadlock or a full disk."""
+
+
+class Locked(RefusedForNow):
+    """Somebody holds a lock for longer than was waited for it; nothing was done."""
+
+
+class JobRefused(Refusal):
     """The database refuses what was to be done to one job."""
 
-    def __init__(self, job_id: UUID, error: StatementRefused) -> None:
-        super().__init__(str(error), is_lasting=error.is_lasting)
+    def __init__(self, job_id: UUID, error: Refusal) -> None:
+        super().__init__(str(error.__cause__ or error), is_lasting=error.is_lasting)
         self.job_id = job_id
+        self.may_pass = isinstance(error, RefusedForNow)

@@ -22,7 +22,14 @@ import psycopg2.extensions
 import psycopg2.extras
 from psycopg2 import errors, sql
 
-from app.domain.errors import ConfigError, DatabaseUnavailable, Locked, StatementRefused, TooManyConnections
+from app.domain.errors import (
+    ConfigError,
+    DatabaseUnavailable,
+    Locked,
+    RefusedForNow,
+    StatementRefused,
+    TooManyConnections,
+)
 from app.queue.queries import SQL
 from app.queue.watchdog import watchdog
 
@@ -63,6 +70,10 @@ class Database:
         try:
             with translated():
                 yield conn
+        except RefusedForNow:
+            if is_broken(conn):
+                self.close()
+            raise
         except DatabaseUnavailable:
             if conn.closed:
                 self._broke_at = time.monotonic()
@@ -282,6 +293,8 @@ def translated() -> Iterator[None]:
             raise TooManyConnections from error
         if isinstance(error, errors.LockNotAvailable):
             raise Locked from error
+        if _is_answered(error):
+            raise RefusedForNow from error
         raise DatabaseUnavailable from error
 
 
@@ -299,9 +312,15 @@ def _is_outage(error: psycopg2.Error) -> bool:
     return type(error) is psycopg2.DatabaseError and error.pgcode is None
 
 
+def _is_answered(error: psycopg2.Error) -> bool:
+    """Tell whether the server has refused this statement alone, and takes others."""
+    # A server that shuts down, or starts, or is read-only, takes none.
+    return (error.pgcode or "")[:2] in ("40", "53", "55", "58") or isinstance(error, errors.QueryCanceled)
+
+
 def _is_lasting(error: psycopg2.Error) -> bool:
     """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
-    if isinstance(error, errors.CheckViolation):
+    if isinstance(error, (errors.CheckViolation, errors.ForeignKeyViolation)):
         # "no partition of relation found for row" shares its SQLSTATE, and so may what a trigger raises.
         return error.diag.constraint_name is not None
     return isinstance(error, (psycopg2.DataError, errors.NotNullViolation))

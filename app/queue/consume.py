@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.domain.errors import JobRefused, StatementRefused
+from app.domain.errors import JobRefused, Refusal
 from app.domain.job import Job, JobStatus
 from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction, translated
 from app.queue.plans import plans
@@ -172,7 +172,7 @@ def exchange(
     out: `settle` tells which it was.
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
-    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. StatementRefused: nothing was settled
+    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. Refusal: nothing was settled
             then, or all of it, and nothing was claimed that could be read: `settle_each` and `claim_next` go on.
     """
     names: list[str] = []
@@ -197,7 +197,7 @@ def claim_next(conn: Connection, wish: Wish) -> Claimed:
 
     Its row is locked first, so that it is certainly the one that the claim fails at.
 
-    Raises: JobRefused; StatementRefused where a claim would be refused whatever the job; DatabaseUnavailable.
+    Raises: JobRefused; Refusal where a claim would be refused whatever the job; DatabaseUnavailable.
     """
     parameters = {**message_limits(), **_claim_parameters(wish), "limit": 1, "free": max(1, wish.free)}
     with translated(), transaction(conn):
@@ -210,7 +210,7 @@ def claim_next(conn: Connection, wish: Wish) -> Claimed:
                     conn, ["claim_by_index", "claim"], seconds=STATEMENT_SECONDS, prepared={}, **parameters
                 )
                 return _claimed(wish, head, claimed)
-        except StatementRefused as error:
+        except Refusal as error:
             refused = JobRefused(found[0]["id"], error)
     _check_claims(conn, wish)
     raise refused from refused.__cause__
@@ -220,7 +220,7 @@ _NEXT = ("queues", "priorities", "marks", "mark_ids", "passed_over", "suspect")
 
 
 def _check_claims(conn: Connection, wish: Wish) -> None:
-    """Return where claims are not refused as such. Raises: StatementRefused; DatabaseUnavailable."""
+    """Return where claims are not refused as such. Raises: Refusal; DatabaseUnavailable."""
     parameters = {**message_limits(), **_claim_parameters(replace(wish, marks=[]))}
     with translated():
         message(

@@ -507,7 +507,7 @@ WHERE worker_id = %(worker)s AND status = 'running' AND claim = ANY(%(claims)s::
 -- walked for it.
 SELECT id, attempt, claim, cancel_requested
 FROM haulier.job
-WHERE worker_id = %(worker)s AND status = 'running' AND claim <> ALL(%(claims)s::uuid[]);
+WHERE status = 'running' AND worker_id = %(worker)s AND claim <> ALL(%(claims)s::uuid[]);
 
 -- name: cancelled
 -- What this worker runs and is to stop. By an index of its own: those of all that runs, or of what a worker holds, also
@@ -520,13 +520,21 @@ WHERE worker_id = %(worker)s AND status = 'running' AND cancel_requested;
 DELETE FROM haulier.worker
 WHERE id = %(worker)s;
 
+-- name: lapsed
+-- Who has let its lease run out.
+SELECT id
+FROM haulier.worker
+WHERE beat_at < now() - lease
+ORDER BY id;
+
 -- name: bury
--- Declare dead whoever has let its lease run out. A beat that comes while this is under way waits, then finds no row.
+-- Declare dead whoever of these, or of all, has let its lease run out. A beat that comes while this is under way waits,
+-- then finds no row.
 DELETE FROM haulier.worker
 WHERE id IN (
     SELECT id
     FROM haulier.worker
-    WHERE beat_at < now() - lease
+    WHERE beat_at < now() - lease AND (%(workers)s::uuid[] IS NULL OR id = ANY(%(workers)s::uuid[]))
     ORDER BY id
     FOR UPDATE SKIP LOCKED
 )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from app.domain.errors import DatabaseUnavailable, JobRefused, StatementRefused
+from app.domain.errors import JobRefused, Refusal, RefusedForNow
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome, Verb
-from app.queue.connection import Connection, array, rows
+from app.queue.connection import Connection, array, rows, translated
 from app.queue.settle import Fence, Settlement, settle_each
 
 # Of one look; and of one statement, with no more bytes than it moves within a second.
@@ -60,11 +61,28 @@ def rescue(conn: Connection) -> Rescued:
 
 
 def bury(conn: Connection) -> list[Dead]:
-    """Declare dead, and return, every worker whose lease ran out.
+    """Declare dead, and return, every worker whose lease ran out; one whose row the database will not remove is left.
 
     By itself, since what the database says to its jobs must not keep it among the living.
+
+    Raises: Refusal where nobody could be declared dead; DatabaseUnavailable.
     """
-    return [Dead(row["id"], row["host"], row["pid"]) for row in rows(conn, "bury")]
+    try:
+        with translated():
+            return _bury(conn, None)
+    except Refusal as error:
+        dead = []
+        for row in rows(conn, "lapsed"):
+            with suppress(Refusal), translated():
+                dead += _bury(conn, [row["id"]])
+        if not dead:
+            raise error
+        return dead
+
+
+def _bury(conn: Connection, workers: Sequence[UUID] | None) -> list[Dead]:
+    buried = rows(conn, "bury", workers=None if workers is None else array(workers))
+    return [Dead(row["id"], row["host"], row["pid"]) for row in buried]
 
 
 def take_orphans(
@@ -106,16 +124,14 @@ def take_orphans(
     for batch in _batches(orphans):
         try:
             became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
-        except DatabaseUnavailable as error:
+        except RefusedForNow as error:
             # It may be too large to be moved in time, and must not be in the way of the others each time.
             if len(batch) == 1:
-                yield Rescued(refused=[JobRefused(batch[0].fence.id, StatementRefused(str(error)))])
+                yield Rescued(refused=[JobRefused(batch[0].fence.id, error)])
             raise
         yield Rescued(
             jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
-            refused=[
-                JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, StatementRefused)
-            ],
+            refused=[JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, Refusal)],
         )
 
 

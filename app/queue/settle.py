@@ -6,11 +6,13 @@ and only grows; `claim` is new for each claim statement. What a zombie settles l
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.domain.errors import StatementRefused
+from app.domain.errors import Refusal, RefusedForNow
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, Job, JobStatus
 from app.domain.outcome import Outcome
 from app.queue.connection import (
@@ -27,6 +29,10 @@ from app.queue.connection import (
 from app.queue.history import with_history
 from app.queue.plans import plans
 
+# A statement that is refused after so long has waited for something.
+SLOW_SECONDS = 2.0
+# So many outcomes are refused one by one before the others are believed to be refused too.
+MOST_IN_VAIN = 20
 # The statements of a message that settles, in a transaction of its own.
 SETTLE = ("begin", "settle_by_index", "settle", "commit")
 
@@ -73,25 +79,37 @@ def settle(
 
 def settle_each(
     conn: Connection, settlements: Sequence[Settlement], *, seconds: float = STATEMENT_SECONDS
-) -> list[JobStatus | StatementRefused | None]:
+) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
     Where the database refuses a batch, its halves are settled apart, down to the outcome that is refused: so it costs
-    the others a few round trips, and not one for each. What was settled before an outage stays settled.
+    the others a few round trips, and not one for each. Where it refuses all, no more than a few are tried.
 
     Shape:  None for one that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
     Raises: DatabaseUnavailable; what was settled is then unknown.
     """
-    try:
-        with translated():
-            return [*with_history(conn, lambda: _settle_free(conn, settlements, seconds))]
-    except StatementRefused as refused:
-        if len(settlements) == 1:
-            return [refused]
-    middle = len(settlements) // 2
-    halves = settlements[:middle], settlements[middle:]
-    return [each for half in halves for each in settle_each(conn, half, seconds=seconds)]
+    became: list[JobStatus | Refusal | None] = [None] * len(settlements)
+    todo, in_vain = [(0, len(settlements))], 0
+    while todo:
+        start, end = todo.pop()
+        began_at = time.monotonic()
+        try:
+            with translated():
+                became[start:end] = with_history(conn, partial(_settle_free, conn, settlements[start:end], seconds))
+            in_vain = -len(settlements)
+        except Refusal as refused:
+            # Where a lock on the whole table was waited for, each of the others would wait as well.
+            if isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= SLOW_SECONDS:
+                raise
+            middle = (start + end) // 2
+            if end - start == 1:
+                became[start], in_vain = refused, in_vain + 1
+            elif in_vain < MOST_IN_VAIN:
+                todo += [(middle, end), (start, middle)]
+            else:
+                became[start:end] = [refused] * (end - start)
+    return became
 
 
 def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: float) -> list[JobStatus | None]:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from app.domain.errors import DatabaseUnavailable, Locked, StatementRefused
+from app.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome, Verb
 from app.queue import consume
@@ -66,7 +66,7 @@ class Clerk(threading.Thread):
             elif station.buffer.is_overdue() and station.buffer.take_place():
                 self._exchange(giving_back=False)
             self._settle_doubtful()
-        except (DatabaseUnavailable, StatementRefused) as error:
+        except (DatabaseUnavailable, Refusal) as error:
             station.outage.failed(error)
             station.closing.wait(AWAY_PAUSE_SECONDS)
         except Exception:
@@ -119,7 +119,7 @@ class Clerk(threading.Thread):
         for ended, became in zip(batch, consume.settle_each(conn, settlements(batch)), strict=True):
             if became is None:
                 left.append(ended)
-            elif isinstance(became, StatementRefused):
+            elif isinstance(became, Refusal):
                 self._refused(ended, became)
             else:
                 self._settled(ended, became)
@@ -141,7 +141,9 @@ class Clerk(threading.Thread):
             # Here, so that what is refused is told from what is away.
             with translated():
                 settled = consume.settle(conn, settlements([ended]), lock_seconds=ROW_SECONDS)
-        except StatementRefused as error:
+        except Locked:
+            raise
+        except Refusal as error:
             self._refused(ended, error)
         else:
             self._settled(ended, settled.get(fence.id))
@@ -151,12 +153,11 @@ class Clerk(threading.Thread):
         self._station.holdings.drop([ended.running])
         report(self._station.tally, [(ended, status)])
 
-    def _refused(self, ended: Ended, error: StatementRefused) -> None:
+    def _refused(self, ended: Ended, error: Refusal) -> None:
         """Hold back what the database refuses for now; what can never be stored fails for good instead."""
         station, outcome = self._station, ended.outcome
-        station.unsettled.add(ended.running.job.id, error)
+        station.unsettled.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
-            station.unsettled.forget([ended.running.job.id])
             station.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
         elif station.stopping.is_set():
             # It is given back with all else that is unfinished, and runs again.

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from app.domain.errors import DatabaseUnavailable, JobRefused, StatementRefused
+from app.domain.errors import DatabaseUnavailable, JobRefused, Refusal
 from app.domain.job import Job, JobStatus
 from app.kinds import JobContext
 from app.queue import consume
 from app.queue.consume import Claimed, Settlement, Wish
 from app.worker.buffer import Ended, Place
+from app.worker.call_size import SLOW_SECONDS
 from app.worker.holdings import Running
 from app.worker.report import report
 from app.worker.station import Station
+
+# Jobs that cannot be claimed and stand side by side are found without a pause, as long as they are no more than these.
+CULPRITS_AT_ONCE = 10
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +35,18 @@ def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
         ended = []
     if wish is None:
         return _settle(station, ended)
+    began_at = time.monotonic()
     try:
         claimed = _claim(station, ended, wish)
-    except StatementRefused as error:
+    except Refusal as error:
         if ended:
             # Which of the two was refused is not said.
             _doubt(station, ended, error)
+        if wish.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
+            # It has waited for something, and so would each of the smaller ones: they come after a pause.
+            station.call_size.refused(wish.limit)
+            station.outage.failed(error)
+            return None
         claimed = _claim_less(station, wish)
     return None if claimed is None else len(claimed)
 
@@ -44,7 +54,10 @@ def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
 def _wish(station: Station, place: Place) -> Wish | None:
     worker_id = station.lease.worker_id
     marks = station.lanes.marks()
-    if worker_id is None or station.stopping.is_set() or not marks or not place.limit or station.unclaimable.is_full:
+    if worker_id is None or station.stopping.is_set() or not marks or not place.limit:
+        return None
+    # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
+    if station.unclaimable.is_full or station.unsettled.is_full:
         return None
     return Wish(worker_id, uuid4(), marks, place.limit, place.free, passed_over=station.unclaimable.waiting())
 
@@ -69,13 +82,13 @@ def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
     try:
         with station.database.connection() as conn:
             statuses, _ = consume.exchange(conn, settlements(ended), None)
+    except Refusal as error:
+        _doubt(station, ended, error)
+        return 0
     except DatabaseUnavailable as error:
         station.call_size.failed(len(ended), time.monotonic() - began_at)
         _cut_off(station, ended, error)
         return None
-    except StatementRefused as error:
-        _doubt(station, ended, error)
-        return 0
     _answered(station, began_at)
     settled(station, ended, statuses)
     return 0
@@ -84,7 +97,7 @@ def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
 def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool = False) -> list[Running] | None:
     """Settle these and return what was claimed; None when the database is away.
 
-    Raises: StatementRefused; where one job is claimed alone, JobRefused.
+    Raises: Refusal; where one job is claimed alone, JobRefused.
     """
     began_at = time.monotonic()
     statuses: list[JobStatus | None] = []
@@ -98,14 +111,14 @@ def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool 
             else:
                 statuses, brought = consume.exchange(conn, settlements(ended), wish)
         claimed = [running_of(station, job) for job in brought.jobs]
+    except Refusal as error:
+        # What was refused was not done; but what could not be read was.
+        claimed = None if isinstance(error.__cause__, UnicodeError) else []
+        raise
     except DatabaseUnavailable as error:
         station.call_size.failed(max(wish.limit, len(ended)), time.monotonic() - began_at)
         _cut_off(station, ended, error)
         return None
-    except StatementRefused as error:
-        # What was refused was not done; but what could not be read was.
-        claimed = None if isinstance(error.__cause__, UnicodeError) else []
-        raise
     finally:
         station.holdings.end_claim(wish.claim_id, claimed)
     _answered(station, began_at)
@@ -124,16 +137,20 @@ def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
             limit //= 2
             try:
                 return _claim(station, [], replace(wish, claim_id=uuid4(), limit=limit))
-            except StatementRefused as error:
+            except Refusal as error:
                 log.debug("a claim of %d jobs is refused: %s", limit, error)
-        return _claim(station, [], replace(wish, claim_id=uuid4(), limit=1), alone=True)
-    except JobRefused as refused:
-        station.unclaimable.add(refused.job_id, refused)
-        return []
+        for _ in range(CULPRITS_AT_ONCE):
+            passed_over = station.unclaimable.waiting()
+            try:
+                alone = replace(wish, claim_id=uuid4(), limit=1, passed_over=passed_over)
+                return _claim(station, [], alone, alone=True)
+            except JobRefused as refused:
+                station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
     # Whatever the job: it is the statement.
-    except StatementRefused as error:
+    except Refusal as error:
         station.outage.failed(error)
         return None
+    return []
 
 
 def _answered(station: Station, began_at: float) -> None:
@@ -149,7 +166,7 @@ def _cut_off(station: Station, ended: Sequence[Ended], error: DatabaseUnavailabl
     station.pulse_wanted.set()
 
 
-def _doubt(station: Station, ended: Sequence[Ended], error: StatementRefused) -> None:
+def _doubt(station: Station, ended: Sequence[Ended], error: Refusal) -> None:
     """Leave to the clerk a batch of which the database refuses something: the others must not wait for that."""
     log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
     _mark_unsure(ended)
@@ -202,7 +219,7 @@ def claim_suspect(station: Station) -> Running | None:
             wish = Wish(worker_id, uuid4(), marks, 1, 1, suspect=True, passed_over=passed_over)
             claimed = _claim(station, [], wish, alone=True)
     except JobRefused as refused:
-        station.unclaimable.add(refused.job_id, refused)
-    except (DatabaseUnavailable, StatementRefused) as error:
+        station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
+    except (DatabaseUnavailable, Refusal) as error:
         station.outage.failed(error)
     return claimed[0] if claimed else None

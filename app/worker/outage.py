@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from app.domain.errors import StatementRefused, TooManyConnections
+from app.domain.errors import Refusal, TooManyConnections
 
 # Where some connections are good and others are not, calls fail and succeed in turns: that is said now and then.
 QUIET_SECONDS = 10.0
@@ -38,7 +38,7 @@ class Outage:
         cause = lines[0] if lines else error
         if isinstance(error, TooManyConnections):
             log.warning("the database takes no further connection, trying again: %s", cause)
-        elif isinstance(error, StatementRefused):
+        elif isinstance(error, Refusal):
             log.error("the database refuses a statement, trying again: %s", cause)
         else:
             log.warning("the database is away, trying again: %s", cause)

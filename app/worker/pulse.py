@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
-from app.domain.errors import DatabaseUnavailable, StatementRefused
+from app.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
 from app.kinds import StopReason
@@ -63,7 +63,7 @@ class Pulse(threading.Thread):
                     station.lease.missed()
                     station.outage.failed(error)
                     station.closing.wait(AWAY_PAUSE_SECONDS)
-                except StatementRefused as error:
+                except Refusal as error:
                     station.lease.missed()
                     station.outage.failed(error)
                     station.closing.wait(AWAY_PAUSE_SECONDS)
@@ -110,7 +110,7 @@ class Pulse(threading.Thread):
         try:
             with translated():
                 return step(conn)
-        except StatementRefused as error:
+        except Refusal as error:
             self._station.outage.failed(error)
             return None
 
@@ -215,7 +215,7 @@ class Pulse(threading.Thread):
                     if all(station.unsettled.is_waiting(row.fence.id) for row in left):
                         consume.deregister(conn, worker_id)
                         return
-            except (DatabaseUnavailable, StatementRefused) as error:
+            except (DatabaseUnavailable, Refusal) as error:
                 station.outage.failed(error)
             self._pause.wait(LEAVE_PAUSE_SECONDS)
 
@@ -234,5 +234,5 @@ class Pulse(threading.Thread):
             if isinstance(became, JobStatus):
                 given_back.append(fence.id)
             elif became is not None:
-                self._station.unsettled.add(fence.id, became)
+                self._station.unsettled.add(fence.id, became, may_pass=isinstance(became, RefusedForNow))
         return given_back

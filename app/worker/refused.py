@@ -13,8 +13,10 @@ from app.worker import metrics
 
 # The first pause, doubled each time the job is refused again, and the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
+# The longest pause of what may pass by itself, and how often it is refused before that is told.
+PASSING_PAUSE_SECONDS, PASSING_TIMES = 4.0, 3
 # How often a job is named in the log, and how many lines that may be a minute.
-TELL_SECONDS, TOLD_AT_MOST = 60.0, 10
+TELL_SECONDS, TOLD_AT_MOST = 60.0, 20
 # Where so many are refused it is not the jobs.
 MOST_REFUSED = 1000
 
@@ -26,6 +28,7 @@ class _Refusal:
     pause: float = FIRST_PAUSE_SECONDS / 2
     due_at: float = 0.0
     told_at: float = float("-inf")
+    times: int = 0
 
 
 class Refused:
@@ -42,15 +45,23 @@ class Refused:
     def __len__(self) -> int:
         return len(self._of)
 
-    def add(self, job_id: UUID, error: Exception) -> None:
-        """Note that the database has refused the job once more, and say so, once a minute at most."""
+    def add(self, job_id: UUID, error: Exception, *, may_pass: bool = False) -> None:
+        """Note that the database has refused the job once more, and say so, once a minute at most.
+
+        What may pass by itself, as a deadlock does, is tried again sooner, and told when it has not passed.
+        """
         metrics.REFUSED.labels(self._statement).inc()
         with self._lock:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal())
-            refusal.pause = min(LONGEST_PAUSE_SECONDS, 2 * refusal.pause)
+            refusal.times += 1
+            refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, 2 * refusal.pause)
             refusal.due_at = now + refusal.pause
-            is_told = now - refusal.told_at >= TELL_SECONDS and self._may_tell(now)
+            is_told = (
+                refusal.times >= (PASSING_TIMES if may_pass else 1)
+                and now - refusal.told_at >= TELL_SECONDS
+                and self._may_tell(now)
+            )
             if is_told:
                 refusal.told_at = now
         if is_told:
@@ -58,7 +69,7 @@ class Refused:
                 "the database refuses to %s job %s, which is tried again later and ever more rarely: %s",
                 self._statement,
                 job_id,
-                error,
+                _reason(error),
                 extra={"job_id": str(job_id)},
             )
 
@@ -100,3 +111,9 @@ class Refused:
     def is_full(self) -> bool:
         """Tell whether so many are refused that no more can be left aside."""
         return len(self._of) >= MOST_REFUSED
+
+
+def _reason(error: Exception) -> str:
+    """Return what the database says, without the row that it quotes further down."""
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -64,7 +64,7 @@ class Rescuer:
         passed_over = self._refused.waiting()
         for part in consume.take_orphans(conn, buried=buried, workers=workers, passed_over=passed_over):
             for refused in part.refused:
-                self._refused.add(refused.job_id, refused)
+                self._refused.add(refused.job_id, refused, may_pass=refused.may_pass)
             for job_id, status in part.jobs.items():
                 log.warning("rescued: now %s", status, extra={"job_id": str(job_id)})
             self._refused.forget(part.jobs)

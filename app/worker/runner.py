@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from app.domain.errors import DatabaseUnavailable, StatementRefused
+from app.domain.errors import DatabaseUnavailable, Refusal
 from app.domain.outcome import Outcome
 from app.queue import consume
 from app.worker.buffer import Ended, Place, Turn
@@ -98,7 +98,7 @@ class Runner(threading.Thread):
                 self._awake()
             elif station.buffer.is_empty():
                 self._wait(station.config.poll_seconds if has_scanned else station.lanes.seconds_until_scan())
-        except (DatabaseUnavailable, StatementRefused) as error:
+        except (DatabaseUnavailable, Refusal) as error:
             station.outage.failed(error)
             return True
         return False

@@ -21,6 +21,8 @@ LEFT_OUT = {
     "detach_partition": "only behind a pool",
     "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",
     "history_days_ahead": "/health asks for it",
+    "lapsed": "only where a burial was refused: test_rows.py",
+    "lock_next": "only where a claim was refused: test_rows.py",
 }
 # Not a statement of queries.sql, but sent: what makes the prepared ones.
 PREPARE = "prepare"
