@@ -147,7 +147,8 @@ def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, 
     """Run one statement of queries.sql and return its rows.
 
     On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
-    transaction, of ours or of the caller's, it is part of that.
+    transaction, of ours or of the caller's, it is part of that. In one of the caller's own the caller's search_path
+    holds: where somebody else may create in a schema of it, say `SET LOCAL search_path = pg_catalog, pg_temp` first.
     Units: seconds is the time the statement may take.
     """
     statement = SQL[name]

@@ -7,14 +7,18 @@
 
 -- name: bounded
 -- Goes before a single statement in the same message, which makes them one transaction of their own.
--- A SET for the session would leak to other clients through PgBouncer. The level is stated as in `begin`.
-SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s;
+-- A SET for the session would leak to other clients through PgBouncer. Level and path are stated as in `begin`.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL statement_timeout = %(milliseconds)s;
 
 -- name: begin
 -- The level is stated, because a role or a database may have another default, in which a statement does not see what
 -- it has just waited for. A client that vanished between two statements must not hold its locks until TCP notices,
--- which takes hours.
-BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s;
+-- which takes hours. The path is stated, because in the role's own a function or an operator that somebody made in
+-- `public` may fit a statement better than PostgreSQL's, and would run with our rights. Arrays are sent as texts, in
+-- which NULL is a word like any other where a role has turned that off.
+BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL array_nulls = on;
+SET LOCAL statement_timeout = %(milliseconds)s;
 SET LOCAL lock_timeout = %(lock_milliseconds)s; SET LOCAL idle_in_transaction_session_timeout = %(idle_milliseconds)s;
 
 -- name: commit
@@ -171,8 +175,8 @@ ORDER BY priority DESC, first_run_at;
 
 -- name: read_committed
 -- Begins a message that is one transaction. The level is stated as in `begin`: in another, what somebody else has just
--- claimed is not skipped but an error.
-SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+-- claimed is not skipped but an error. So is the path, before a statement that has a name to look up.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- name: claim_by_index
 -- Goes before a claim in the same message. Where the statistics are old the planner would rather sort everything that
@@ -356,8 +360,8 @@ FROM outcome
 LEFT JOIN done USING (place);
 
 -- name: settled
--- What the settle before it in the same message did.
-SELECT current_setting('haulier.settled') AS settled;
+-- What the settle before it in the same message did. Qualified, since its transaction sets no path.
+SELECT pg_catalog.current_setting('haulier.settled') AS settled;
 
 -- name: settled_earlier
 -- What a settle whose reply was lost has left behind, if it was committed: the fence is kept on the row.
