@@ -7,7 +7,24 @@
 -- somebody who may CREATE in `public` could fit an expression better, and would run as whoever inserts.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
-SELECT pg_advisory_xact_lock(7236837241);    -- two that apply it at once take turns
+-- Two that apply it at once take turns, by a lock that only the owner can take; before there is anything to lock by one
+-- that anybody can, and so for no longer than this.
+SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
+DO $do$
+BEGIN
+    IF to_regclass('haulier.schema_version') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(7236837241);
+    END IF;
+    -- Not to_regclass again, which a wait for that lock does not refresh.
+    IF EXISTS (
+        SELECT FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'haulier' AND relname = 'schema_version'
+    ) THEN
+        LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+END
+$do$;
 
 CREATE SCHEMA IF NOT EXISTS haulier;
 

@@ -232,9 +232,15 @@ class _Lines:
         return "".join(taken)
 
 
-def ddl(conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str, **parameters: Any) -> None:
-    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does."""
-    statement = sql.SQL(SQL[name]).format(name=sql.Identifier(identifier))
+def ddl(
+    conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str | tuple[str, str], **parameters: Any
+) -> None:
+    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does.
+
+    Shape: the identifier is a name, or (schema, name) where the statement says no schema.
+    """
+    words = (identifier,) if isinstance(identifier, str) else identifier
+    statement = sql.SQL(SQL[name]).format(name=sql.Identifier(*words))
     _execute(conn, statement, parameters, seconds)
 
 
