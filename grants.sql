@@ -4,6 +4,13 @@
 --     psql "$DATABASE_URL" --single-transaction -v ON_ERROR_STOP=1 -v web=haulier_web -v worker=haulier_worker -f grants.sql
 -- `web` accepts jobs, shows them, cancels and retries; `worker` runs them. Neither reads a table that is not Haulier's.
 
+-- Whoever applies it may do much: no name in here is to mean what somebody else made in `public`.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- The programs say so in each transaction. This is for what is said by hand, under one of the two roles.
+ALTER ROLE :"web" SET search_path = pg_catalog, pg_temp;
+ALTER ROLE :"worker" SET search_path = pg_catalog, pg_temp;
+
 -- What an earlier version gave.
 REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";

@@ -3,7 +3,28 @@
 -- It builds an empty database, is safe to apply again and at the same time as another, and needs only CREATE
 -- on the database. PostgreSQL 14 to 18. A change here raises `version` at the end of the file.
 
-SELECT pg_advisory_xact_lock(7236837241);    -- two that apply it at once take turns
+-- Each name below means what pg_catalog means by it, now and when it runs. By the caller's own path, a function of
+-- somebody who may CREATE in `public` could fit an expression better, and would run as whoever inserts.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Two that apply it at once take turns, by a lock that only the owner can take; before there is anything to lock by one
+-- that anybody can, and so for no longer than this.
+SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
+DO $do$
+BEGIN
+    IF to_regclass('haulier.schema_version') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(7236837241);
+    END IF;
+    -- Not to_regclass again, which a wait for that lock does not refresh.
+    IF EXISTS (
+        SELECT FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'haulier' AND relname = 'schema_version'
+    ) THEN
+        LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+END
+$do$;
 
 CREATE SCHEMA IF NOT EXISTS haulier;
 
@@ -24,23 +45,24 @@ CREATE TABLE IF NOT EXISTS haulier.schema_version (
 -- Ids ----------------------------------------------------------------------------------------------------------
 
 -- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself.
+-- No SET clause, with which a function is not inlined: each INSERT would call it.
 DO $do$
 BEGIN
     IF current_setting('server_version_num')::integer >= 180000 THEN
+        -- A text, of which every name is qualified: a dump then also goes into an older server, which lacks that function.
         CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
         AS 'SELECT pg_catalog.uuidv7()';
     ELSE
         -- 48 bits of milliseconds over a random (version 4) uuid, whose version bits 0100 become 0111.
+        -- Not a text, whose names would be looked up in the path of whoever inserts: parsed here and now.
         CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
-        AS $$
-            SELECT encode(
-                set_bit(set_bit(
-                    overlay(uuid_send(gen_random_uuid())
-                            PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
-                            FROM 1 FOR 6),
-                    52, 1), 53, 1),
-                'hex')::uuid
-        $$;
+        RETURN encode(
+            set_bit(set_bit(
+                overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                        FROM 1 FOR 6),
+                52, 1), 53, 1),
+            'hex')::uuid;
     END IF;
 END
 $do$;

@@ -51,8 +51,11 @@ def apply_grants(conn: Connection, web: str, worker: str) -> None:
 
 
 @contextmanager
-def least_roles(conn: Connection, dsn: str) -> Iterator[Roles]:
-    """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN."""
+def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> Iterator[Roles]:
+    """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN.
+
+    Shape: `by` is the connection on which grants.sql is applied, where that is to be another.
+    """
     mark = uuid.uuid4().hex[:8]
     names = {part: f'Haulier "{part}" {mark}' for part in ("owner", "web", "worker")}
     with conn.cursor() as cursor:
@@ -64,7 +67,7 @@ def least_roles(conn: Connection, dsn: str) -> Iterator[Roles]:
             cursor.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, owner))
             with closing(connect(url_as(dsn, names["owner"]))) as owning:
                 migrate(owning, retention_days=30)
-            apply_grants(conn, names["web"], names["worker"])
+            apply_grants(by or conn, names["web"], names["worker"])
             yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
         finally:
             for name in names.values():

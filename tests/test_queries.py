@@ -83,7 +83,8 @@ PARAMETERS: dict[str, Any] = {
     "upper": NOW,
     "step": "day",
     "days_ahead": 7,
-    "names": ["finished_job_1", "finished_job_2"],
+    "table": 1259,
+    "tables": [1259, 1260],
     "retention_days": 30,
     "idempotency_days": 30,
     "scoped_key": "abc order-7",
@@ -163,6 +164,8 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "drop_unused_database",
         "finish_detach",
         "listen",
+        "lock_schema",
+        "lock_table",
         "mark_expired",
         "read_committed",
         "rollback",
@@ -176,7 +179,7 @@ def names_used() -> set[str]:
     """Return the names that the room's code runs: rows(conn, "name", …), names += ["name"], and SQL["name"]."""
     nodes = [node for path in QUEUE.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
-    named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_ddl_unless_gone")]
+    named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_change")]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
     named += [ast.Constant(name) for name in SETTLE]

@@ -157,7 +157,8 @@ def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, 
     """Run one statement of queries.sql and return its rows.
 
     On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
-    transaction, of ours or of the caller's, it is part of that.
+    transaction, of ours or of the caller's, it is part of that. In one of the caller's own the caller's search_path
+    holds: where somebody else may create in a schema of it, say `SET LOCAL search_path = pg_catalog, pg_temp` first.
     Units: seconds is the time the statement may take.
     """
     statement = SQL[name]
@@ -241,9 +242,15 @@ class _Lines:
         return "".join(taken)
 
 
-def ddl(conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str, **parameters: Any) -> None:
-    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does."""
-    statement = sql.SQL(SQL[name]).format(name=sql.Identifier(identifier))
+def ddl(
+    conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str | tuple[str, str], **parameters: Any
+) -> None:
+    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does.
+
+    Shape: the identifier is a name, or (schema, name) where the statement says no schema.
+    """
+    words = (identifier,) if isinstance(identifier, str) else identifier
+    statement = sql.SQL(SQL[name]).format(name=sql.Identifier(*words))
     _execute(conn, statement, parameters, seconds)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
+import psycopg2
 from psycopg2 import errors
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, HaulierError
 from app.queue.connection import Connection, Row, connect, ddl, is_pooled, rows, transaction, translated
 
 T = TypeVar("T")
@@ -22,6 +23,15 @@ DDL_LOCK_SECONDS = 1.0
 DDL_SECONDS = 60.0
 # Where DETACH cannot be CONCURRENTLY, everything that settles stands behind it for as long as it waits.
 STALL_SECONDS = 0.1
+# To finish a detach also waits for every older snapshot, and nobody can add a partition meanwhile: for less than an
+# attempt to add one waits.
+FINISH_SECONDS = 0.5
+# A program of version 5 takes its turn by another lock, and can be quicker this often.
+TRIES = 5
+
+
+class HistoryBlocked(HaulierError):
+    """Somebody changed the history's partitions so that none can be added."""
 
 
 def step(retention_days: int) -> str:
@@ -35,25 +45,54 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
     """Make the partitions that are missing up to DAYS_AHEAD from now, and return their names.
 
     Two callers at once take turns. Each partition is a transaction of its own.
+
+    Raises: HistoryBlocked, which says what to do.
     """
+    for found in rows(conn, "partitions"):
+        if found["in_the_way"]:
+            # Where its readers are still there, the partitions of other days are made all the same.
+            with suppress(psycopg2.OperationalError):
+                _change(conn, "finish_detach", found["table"], seconds=FINISH_SECONDS, lock_seconds=FINISH_SECONDS)
     made: list[str] = []
-    while True:
+    tries = 0
+    # A look takes no lock and no right: mostly there is nothing to do.
+    while _wanted(conn, retention_days):
+        try:
+            made += _add(conn, retention_days)
+        except (errors.DuplicateTable, errors.UniqueViolation, errors.InvalidObjectDefinition):
+            tries += 1
+            if tries == TRIES:
+                raise
+    return made
+
+
+def _add(conn: Connection, retention_days: int) -> list[str]:
+    try:
         with transaction(conn, lock_seconds=DDL_LOCK_SECONDS):
-            rows(conn, "lock_migration")
-            lowers, uppers = _bounds(conn)
-            wanted = rows(
-                conn,
-                "partition_to_add",
-                lowers=lowers,
-                uppers=uppers,
-                step=step(retention_days),
-                days_ahead=DAYS_AHEAD,
-            )
-            if not wanted:
-                return made
             rows(conn, "act_as_owner", until_commit=True)
-            ddl(conn, "add_partition", identifier=wanted[0]["name"], lower=wanted[0]["lower"], upper=wanted[0]["upper"])
-        made.append(wanted[0]["name"])
+            rows(conn, "lock_schema")
+            wanted = _wanted(conn, retention_days)
+            for found in wanted:
+                ddl(conn, "add_partition", identifier=found["name"], lower=found["lower"], upper=found["upper"])
+            return [str(found["name"]) for found in wanted]
+    except errors.CheckViolation as error:
+        raise HistoryBlocked(
+            "haulier.finished_job has a DEFAULT partition, and in it rows of days that can have no partition therefore:"
+            ' see docs/operations.md, "Days ahead"'
+        ) from error
+
+
+def _wanted(conn: Connection, retention_days: int) -> list[Row]:
+    # One that is being detached takes no rows any more, and lets no other have its place.
+    lowers, uppers = _bounds(found for found in rows(conn, "partitions") if not found["is_default"])
+    return rows(
+        conn,
+        "partition_to_add",
+        lowers=lowers,
+        uppers=uppers,
+        step=step(retention_days),
+        days_ahead=DAYS_AHEAD,
+    )
 
 
 def drop_expired(url: str, *, retention_days: int) -> list[str]:
@@ -61,62 +100,135 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
 
     On a connection of its own, because DETACH CONCURRENTLY may be in no transaction and its lock_timeout is set for
     the session. Behind a pool a session's setting is neither ours nor only ours: there DETACH is in a transaction, and
-    gives up very soon.
+    gives up very soon. One that cannot be dropped does not keep the others from it; its error is raised at the end.
     """
     conn = connect(url, application_name="haulier housekeeping")
     try:
         with translated():
-            return _drop_expired(conn, retention_days)
+            return _Sweep(conn).drop(retention_days)
     finally:
         conn.close()
 
 
-def _drop_expired(conn: Connection, retention_days: int) -> list[str]:
-    for found in rows(conn, "partitions"):
-        if found["detaching"]:
-            _ddl_unless_gone(conn, "finish_detach", found["name"])
-    attached = _attached(conn)
-    names, uppers = [found["name"] for found in attached], [found["upper"] for found in attached]
-    for found in rows(conn, "partitions_to_drop", names=names, uppers=uppers, retention_days=retention_days):
-        _ddl_unless_gone(conn, "mark_expired", found["name"])
-        _detach(conn, found["name"])
-    detached = [found["name"] for found in rows(conn, "detached_partitions")]
-    return [name for name in detached if _ddl_unless_gone(conn, "drop_partition", name)]
+class _Sweep:
+    """One round of dropping, over partitions that may each have a reason of its own not to go."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._problems: list[psycopg2.Error] = []
+
+    def drop(self, retention_days: int) -> list[str]:
+        present = rows(self._conn, "partitions")
+        for found in present:
+            if found["detaching"]:
+                self._try(found["table"], self._finish)
+        default = next((found for found in present if found["is_default"]), None)
+        if default is not None:
+            log.warning(
+                "haulier.finished_job has a DEFAULT partition, %s.%s: what ends in it is never dropped, and others are"
+                ' detached only while nobody reads the history. See docs/operations.md, "Days ahead"',
+                default["schema"], default["name"],
+            )  # fmt: skip
+        attached = [found for found in present if not found["detaching"] and not found["is_default"]]
+        tables, uppers = [found["table"] for found in attached], [found["upper"] for found in attached]
+        in_session = default is None and not is_pooled(self._conn)
+        for found in rows(
+            self._conn, "partitions_to_drop", tables=tables, uppers=uppers, retention_days=retention_days
+        ):
+            # A reader of the history is in the way of each.
+            if self._try(found["table"], self._detach_in_session if in_session else self._detach) is None:
+                break
+        dropped = [self._try(found["table"], self._drop) for found in rows(self._conn, "detached_partitions")]
+        if self._problems:
+            raise self._problems[0]
+        return [name for name in dropped if name]
+
+    def _try(self, table: int, act: Callable[[int], str]) -> str | None:
+        try:
+            return act(table)
+        except psycopg2.Error as error:
+            if self._conn.closed:
+                raise
+            log.info("partition %s of the history cannot be dropped now: %s", table, str(error).strip())
+            self._problems.append(error)
+            return None
+
+    def _finish(self, table: int) -> str:
+        return _change(self._conn, "finish_detach", table, seconds=FINISH_SECONDS, lock_seconds=FINISH_SECONDS)
+
+    def _detach(self, table: int) -> str:
+        return _change(self._conn, "mark_expired", table) and _change(
+            self._conn, "detach_partition", table, lock_seconds=STALL_SECONDS
+        )
+
+    def _detach_in_session(self, table: int) -> str:
+        name = _change(self._conn, "mark_expired", table)
+        fate = rows(self._conn, "fate_of_table", table=table)
+        if name and fate:
+            rows(self._conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
+            rows(self._conn, "act_as_owner", until_commit=False)
+            with suppress(errors.UndefinedTable):
+                ddl(self._conn, "detach_partition_in_session", identifier=(fate[0]["schema"], fate[0]["name"]))
+        return name
+
+    def _drop(self, table: int) -> str:
+        return _change(self._conn, "drop_partition", table)
 
 
-def _detach(conn: Connection, name: str) -> None:
-    if is_pooled(conn):
-        _ddl_unless_gone(conn, "detach_partition", name, lock_seconds=STALL_SECONDS)
-        return
-    rows(conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
-    rows(conn, "act_as_owner", until_commit=False)
-    with suppress(errors.UndefinedTable):
-        ddl(conn, "detach_partition_in_session", identifier=name)
+# What has to be true of a table afterwards: SQL takes its name, which may have become another's in the meantime.
+_DONE: dict[str, Callable[[Row], bool]] = {
+    "mark_expired": lambda fate: bool(fate["is_expired"] and fate["is_partition"]),
+    "detach_partition": lambda fate: not fate["is_partition"],
+    "finish_detach": lambda fate: not fate["is_partition"],
+}
 
 
-def _ddl_unless_gone(conn: Connection, statement: str, name: str, *, lock_seconds: float = DDL_LOCK_SECONDS) -> bool:
-    """Run the statement; False when another process that does the same was quicker."""
+def _change(
+    conn: Connection,
+    statement: str,
+    table: int,
+    *,
+    seconds: float = DDL_SECONDS,
+    lock_seconds: float = DDL_LOCK_SECONDS,
+) -> str:
+    """Run the statement on the table of this oid, wherever it is, and return its name; "" where it is gone.
+
+    Raises: Locked, where its name became another's in between, and nothing was done.
+    """
     try:
-        with transaction(conn, seconds=DDL_SECONDS, lock_seconds=lock_seconds):
+        with transaction(conn, seconds=seconds, lock_seconds=lock_seconds):
             rows(conn, "act_as_owner", until_commit=True)
-            ddl(conn, statement, identifier=name)
-    except errors.UndefinedTable:
-        return False
-    return True
+            if not (found := rows(conn, "fate_of_table", table=table)):
+                return ""
+            [fate] = found
+            names = (fate["schema"], fate["name"])
+            if statement == "drop_partition":
+                ddl(conn, "lock_table", identifier=names)
+                found = rows(conn, "fate_of_table", table=table)
+                if found != [{**fate, "is_expired": True, "is_partition": False}]:
+                    return ""
+            ddl(conn, statement, identifier=names)
+            if statement in _DONE and not _DONE[statement](rows(conn, "fate_of_table", table=table)[0]):
+                raise errors.LockNotAvailable(f"{'.'.join(names)} became another table's name")
+    # Another process that does the same was quicker.
+    except (errors.UndefinedTable, errors.ObjectNotInPrerequisiteState):
+        return ""
+    return str(fate["name"]) if fate["schema"] == "haulier" else ".".join(names)
 
 
-def _attached(conn: Connection) -> list[Row]:
-    return [found for found in rows(conn, "partitions") if not found["detaching"]]
-
-
-def _bounds(conn: Connection) -> tuple[list[datetime | None], list[datetime | None]]:
-    attached = _attached(conn)
-    return [found["lower"] for found in attached], [found["upper"] for found in attached]
+def _bounds(partitions: Iterable[Row]) -> tuple[list[datetime | None], list[datetime | None]]:
+    bounds = [(found["lower"], found["upper"]) for found in partitions]
+    return [lower for lower, _ in bounds], [upper for _, upper in bounds]
 
 
 def days_ahead(conn: Connection) -> float:
-    """Return for how many days from now there are partitions to settle into; 0 when settling has stopped."""
-    lowers, uppers = _bounds(conn)
+    """Return for how many days from now there are partitions to settle into; 0 when settling has stopped.
+
+    A DEFAULT partition, into which one can always settle, is none of them.
+    """
+    lowers, uppers = _bounds(
+        found for found in rows(conn, "partitions") if not found["detaching"] and not found["is_default"]
+    )
     [row] = rows(conn, "history_days_ahead", lowers=lowers, uppers=uppers)
     return float(row["days"])
 
@@ -125,17 +237,43 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
     """Return what the write returns; where history had no partition for now, one is made and the write done again.
 
     Not inside a transaction of the caller's, which such a failure has already ended.
+
+    Raises: DatabaseUnavailable where none could be made: it passes, and is no failure of what was to be written.
     """
     try:
         return write()
     except errors.CheckViolation as error:
-        # "no partition of relation found for row" shares its SQLSTATE with CHECKs, but names no constraint.
-        if error.diag.constraint_name is not None or not conn.autocommit:
+        if not _lacks_a_partition(error) or not conn.autocommit:
             raise
         log.warning("history had no partition for now: making it")
-        try:
-            ensure_partitions(conn, retention_days=1)
-        except errors.InsufficientPrivilege as denied:
-            # The API's own role, if it has one, may not; a worker's may, and does.
-            raise DatabaseUnavailable("History has no partition for now, and a worker has to make one.") from denied
+    try:
+        ensure_partitions(conn, retention_days=1)
+    except errors.InsufficientPrivilege as denied:
+        # The API's own role, if it has one, may not; a worker's may, and does.
+        raise DatabaseUnavailable("History has no partition for now, and a worker has to make one.") from denied
+    except (psycopg2.Error, HistoryBlocked) as error:
+        raise DatabaseUnavailable("History has no partition for now, and none could be made.") from error
+    try:
         return write()
+    except errors.CheckViolation as error:
+        if not _lacks_a_partition(error):
+            raise
+        raise DatabaseUnavailable(_why_there_is_none(conn)) from None
+
+
+def _lacks_a_partition(error: errors.CheckViolation) -> bool:
+    # "no partition of relation found for row" shares its SQLSTATE with CHECKs, but names no constraint; and a trigger
+    # that raises it names no table.
+    return error.diag.constraint_name is None and error.diag.table_name == "finished_job"
+
+
+def _why_there_is_none(conn: Connection) -> str:
+    for found in rows(conn, "partitions"):
+        if found["in_the_way"]:
+            users = rows(conn, "oldest_user_of_table", table=found["table"])
+            by = f" for process {users[0]['pid']}, which reads the history" if users else ""
+            return (
+                f"History has no partition for now: the detach of {found['schema']}.{found['name']} is pending, and"
+                f' waits{by}. See docs/operations.md, "Days ahead".'
+            )
+    return "History has no partition for now."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from psycopg2 import errors
 
-from app.domain.errors import SchemaMismatch
+from app.domain.errors import Locked, SchemaMismatch
 from app.queue.connection import Connection, rows, script, transaction
 from app.queue.history import ensure_partitions
 
@@ -39,11 +39,15 @@ def migrate(conn: Connection, *, retention_days: int) -> str:
 
     Raises: SchemaMismatch when the schema is too new; DatabaseUnavailable.
     """
-    with transaction(conn, seconds=MIGRATE_SECONDS, lock_seconds=MIGRATE_LOCK_SECONDS):
-        rows(conn, "lock_migration", seconds=MIGRATE_SECONDS)
-        before = _version(conn)
-        if before is None or before[0] < SCHEMA_VERSION:
-            script(conn, SCHEMA_FILE.read_text(encoding="utf-8"), seconds=MIGRATE_SECONDS)
+    before = _version(conn)
+    if before is None or before[0] < SCHEMA_VERSION:
+        limits = {"seconds": MIGRATE_SECONDS, "lock_seconds": MIGRATE_LOCK_SECONDS}
+        with _naming_who_is_in_the_way(conn), transaction(conn, **limits):
+            _take_turn(conn, is_present=before is not None)
+            # Again, since another may have been quicker.
+            before = _version(conn)
+            if before is None or before[0] < SCHEMA_VERSION:
+                script(conn, SCHEMA_FILE.read_text(encoding="utf-8"), seconds=MIGRATE_SECONDS)
     check_schema(conn)
     made = ensure_partitions(conn, retention_days=retention_days)
     after = _version(conn)
@@ -51,6 +55,29 @@ def migrate(conn: Connection, *, retention_days: int) -> str:
     schema = f"schema version {after[0]}"
     did = f"{schema} was up to date" if before and before[0] >= SCHEMA_VERSION else f"applied {schema}"
     return f"{did}; {len(made)} history partitions made"
+
+
+def _take_turn(conn: Connection, *, is_present: bool) -> None:
+    if not is_present:
+        rows(conn, "lock_empty_database", seconds=MIGRATE_SECONDS)
+    if _is_present(conn):
+        rows(conn, "lock_schema", seconds=MIGRATE_SECONDS)
+
+
+@contextmanager
+def _naming_who_is_in_the_way(conn: Connection) -> Iterator[None]:
+    """Say whose lock it was that was waited for in vain, where anybody may take it."""
+    try:
+        yield
+    except errors.LockNotAvailable:
+        holders = rows(conn, "holder_of_empty_database")
+        if _is_present(conn) or not holders:
+            raise
+        pid = holders[0]["pid"]
+        raise Locked(
+            f"process {pid} of the database holds the advisory lock by which first migrations take turns, and has for"
+            f" {MIGRATE_LOCK_SECONDS:.0f} s: end it with `SELECT pg_terminate_backend({pid})`, and migrate again"
+        ) from None
 
 
 @_rights()
@@ -72,8 +99,12 @@ def check_schema(conn: Connection) -> None:
 
 
 def _version(conn: Connection) -> tuple[int, int] | None:
-    [found] = rows(conn, "find_schema")
-    if not found["present"]:
+    if not _is_present(conn):
         return None
     versions = rows(conn, "schema_version")
     return (versions[0]["version"], versions[0]["compatible_from"]) if versions else None
+
+
+def _is_present(conn: Connection) -> bool:
+    [found] = rows(conn, "find_schema")
+    return bool(found["present"])

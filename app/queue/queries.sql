@@ -7,14 +7,18 @@
 
 -- name: bounded
 -- Goes before a single statement in the same message, which makes them one transaction of their own.
--- A SET for the session would leak to other clients through PgBouncer. The level is stated as in `begin`.
-SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s;
+-- A SET for the session would leak to other clients through PgBouncer. Level and path are stated as in `begin`.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL statement_timeout = %(milliseconds)s;
 
 -- name: begin
 -- The level is stated, because a role or a database may have another default, in which a statement does not see what
 -- it has just waited for. A client that vanished between two statements must not hold its locks until TCP notices,
--- which takes hours.
-BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = %(milliseconds)s;
+-- which takes hours. The path is stated, because in the role's own a function or an operator that somebody made in
+-- `public` may fit a statement better than PostgreSQL's, and would run with our rights. Arrays are sent as texts, in
+-- which NULL is a word like any other where a role has turned that off.
+BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL array_nulls = on;
+SET LOCAL statement_timeout = %(milliseconds)s;
 SET LOCAL lock_timeout = %(lock_milliseconds)s; SET LOCAL idle_in_transaction_session_timeout = %(idle_milliseconds)s;
 
 -- name: commit
@@ -180,8 +184,8 @@ ORDER BY priority DESC, first_run_at;
 
 -- name: read_committed
 -- Begins a message that is one transaction. The level is stated as in `begin`: in another, what somebody else has just
--- claimed is not skipped but an error.
-SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+-- claimed is not skipped but an error. So is the path, before a statement that has a name to look up.
+SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- name: claim_by_index
 -- Goes before a claim in the same message. Where the statistics are old the planner would rather sort everything that
@@ -394,8 +398,8 @@ FROM outcome
 LEFT JOIN done USING (place);
 
 -- name: settled
--- What the settle before it in the same message did.
-SELECT current_setting('haulier.settled') AS settled;
+-- What the settle before it in the same message did. Qualified, since its transaction sets no path.
+SELECT pg_catalog.current_setting('haulier.settled') AS settled;
 
 -- name: settled_earlier
 -- What settles whose reply was lost have left behind, where they were committed: the fence is kept on the row.
@@ -696,25 +700,69 @@ LIMIT %(limit)s;
 
 -- Housekeeping --------------------------------------------------------------------------------------------------
 
--- name: lock_migration
+-- name: lock_schema
+-- Whoever changes the schema or adds a partition does so one after the other. Not an advisory lock, which anybody who may
+-- connect can hold for ever: this mode takes the owner's rights, and no reader is in its way.
+LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: lock_empty_database
+-- Before there is a table to lock. Programs of version 5 take this one in either case.
 SELECT pg_advisory_xact_lock(7236837241);
+
+-- name: holder_of_empty_database
+SELECT pid
+FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND classid = (7236837241 >> 32)::oid AND objid = (7236837241 & 4294967295)::oid
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
 -- name: schema_version
 SELECT version, compatible_from
 FROM haulier.schema_version;
 
 -- name: find_schema
-SELECT to_regclass('haulier.schema_version') IS NOT NULL AS present;
+-- Read from the table: to_regclass goes on answering from a cache that a wait for an advisory lock does not refresh.
+SELECT EXISTS (
+    SELECT FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'haulier' AND relname = 'schema_version'
+) AS present;
 
 -- name: partitions
--- The history's partitions, oldest first, with their bounds as the catalogue has them.
-SELECT child.relname AS name, inhdetachpending AS detaching,
-    substring(pg_get_expr(child.relpartbound, child.oid) FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
-    substring(pg_get_expr(child.relpartbound, child.oid) FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+-- The history's partitions, oldest first, with their bounds as the catalogue has them. In whatever schema they are.
+SELECT child.oid AS table, nspname AS schema, child.relname AS name, inhdetachpending AS detaching,
+    bound.text = 'DEFAULT' AS is_default, bound.lower, bound.upper,
+    inhdetachpending AND coalesce(bound.upper > now(), true) AS in_the_way
 FROM pg_inherits
 JOIN pg_class AS child ON child.oid = inhrelid
+JOIN pg_namespace ON pg_namespace.oid = child.relnamespace
+CROSS JOIN LATERAL (
+    SELECT text,
+        substring(text FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
+        substring(text FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+    FROM pg_get_expr(child.relpartbound, child.oid) AS text
+) AS bound
 WHERE inhparent = 'haulier.finished_job'::regclass
-ORDER BY upper;
+ORDER BY bound.upper;
+
+-- name: fate_of_table
+-- Where a table of the history is now, and whether it is still a partition, and marked to be dropped.
+SELECT nspname AS schema, relname AS name, relispartition AS is_partition,
+    coalesce(obj_description(pg_class.oid, 'pg_class') = 'expired', false) AS is_expired
+FROM pg_class
+JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE pg_class.oid = %(table)s::oid;
+
+-- name: oldest_user_of_table
+-- Whose transaction a detach waits for: that has used the history for longest. Of other roles' sessions the server may
+-- not say since when.
+SELECT pg_locks.pid
+FROM pg_locks
+JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'relation' AND relation IN (%(table)s::oid, 'haulier.finished_job'::regclass) AND granted
+    AND pg_locks.pid <> pg_backend_pid()
+ORDER BY xact_start
+LIMIT 1;
 
 -- name: act_as_owner
 -- Partitions belong to the role that migrates; a worker's own, if it has one, is a member of that (grants.sql).
@@ -762,33 +810,39 @@ ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.{name}
     FOR VALUES FROM (%(lower)s) TO (%(upper)s);
 
 -- name: partitions_to_drop
-SELECT name
-FROM unnest(%(names)s::text[], %(uppers)s::timestamptz[]) AS partition (name, upper)
+SELECT "table"
+FROM unnest(%(tables)s::oid[], %(uppers)s::timestamptz[]) AS partition ("table", upper)
 WHERE upper <= now() - make_interval(days => %(retention_days)s)
 ORDER BY upper;
 
 -- name: mark_expired
 -- So that a drop that was interrupted is finished later, and a partition that an operator detached is left alone.
-COMMENT ON TABLE haulier.{name} IS 'expired';
+COMMENT ON TABLE {name} IS 'expired';
 
 -- name: detach_partition_in_session
-ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} CONCURRENTLY;
+ALTER TABLE haulier.finished_job DETACH PARTITION {name} CONCURRENTLY;
 
 -- name: detach_partition
 -- Waits for every reader of the history, and all others behind it.
-ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name};
+ALTER TABLE haulier.finished_job DETACH PARTITION {name};
 
 -- name: finish_detach
-ALTER TABLE haulier.finished_job DETACH PARTITION haulier.{name} FINALIZE;
+ALTER TABLE haulier.finished_job DETACH PARTITION {name} FINALIZE;
 
 -- name: detached_partitions
-SELECT relname AS name
+-- Those that were marked when they were partitions. Not by their names, which somebody else may have taken.
+SELECT oid AS table
 FROM pg_class
-WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'r' AND NOT relispartition
-    AND obj_description(oid, 'pg_class') = 'expired';
+WHERE relkind = 'r' AND NOT relispartition AND obj_description(oid, 'pg_class') = 'expired'
+    AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+    AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final');
+
+-- name: lock_table
+-- From now on its name is its own.
+LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE;
 
 -- name: drop_partition
-DROP TABLE haulier.{name};
+DROP TABLE {name};
 
 -- name: session_lock_timeout
 -- For DETACH CONCURRENTLY, which no transaction may hold; its connection, which no pool has, is closed right after.

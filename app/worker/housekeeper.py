@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 
-from app.domain.errors import DatabaseUnavailable
-from app.queue.history import drop_expired, ensure_partitions
+from app.domain.errors import DatabaseUnavailable, Locked
+from app.queue.connection import Connection
+from app.queue.history import HistoryBlocked, drop_expired, ensure_partitions
 from app.queue.housekeeping import purge_audit, purge_keys
 from app.worker.station import Station
 
@@ -33,6 +34,10 @@ class Housekeeper(threading.Thread):
             wait = PERIOD_SECONDS
             try:
                 self.tidy()
+            except Locked:
+                # The database is not away: somebody reads the history, and the old can wait.
+                log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
+                wait = RETRY_SECONDS
             except DatabaseUnavailable as error:
                 self._station.outage.failed(error)
                 wait = RETRY_SECONDS
@@ -48,7 +53,7 @@ class Housekeeper(threading.Thread):
         station, config = self._station, self._station.config
         try:
             with station.database.connection() as conn:
-                made = ensure_partitions(conn, retention_days=config.retention_days)
+                made = self._ensure_partitions(conn)
                 forgotten = purge_keys(conn, idempotency_days=config.idempotency_days)
                 purge_audit(conn, retention_days=config.retention_days)
         finally:
@@ -57,6 +62,14 @@ class Housekeeper(threading.Thread):
         self.tidied_at = time.monotonic()
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
+
+    def _ensure_partitions(self, conn: Connection) -> list[str]:
+        try:
+            return ensure_partitions(conn, retention_days=self._station.config.retention_days)
+        except HistoryBlocked as error:
+            # Only an operator can help, and the rest can be done all the same.
+            log.error("%s", error)
+            return []
 
     def _drop_expired(self) -> list[str]:
         config = self._station.config

@@ -1,0 +1,258 @@
+"""No name in our SQL means what somebody else made in `public`. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from psycopg2 import sql as composed
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
+
+from app.domain.api_key import Scope
+from app.domain.job import JobStatus, NewJob
+from app.domain.outcome import Outcome
+from app.queue import audit, consume, history, housekeeping, keys, listen, produce
+from app.queue.connection import connect
+from app.queue.consume import Fence, Settlement
+from app.queue.keys import NewKey
+from app.queue.migrate import SCHEMA_FILE, migrate
+from app.queue.queries import SQL
+from app.queue.scratch import scratch_database
+from tests.planted import MESSAGE, plant
+from tests.roles import Roles, apply_grants, least_roles, url_as
+from tests.servers import oldest_server
+from tests.test_queries import EXPLAINABLE, PARAMETERS, wanted_by
+
+pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
+
+INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A database in which everything is planted, as a superuser, the three roles and an application open it."""
+
+    url: str
+    roles: Roles
+    shop: str
+
+    def run(self, statement: str, *parameters: object, url: str | None = None) -> list[tuple[Any, ...]]:
+        """Run a statement in which every name is PostgreSQL's own."""
+        with closing(connect(url or self.url, application_name="haulier test")) as conn, conn.cursor() as cursor:
+            cursor.execute("SET search_path = pg_catalog")
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="module")
+def old_server(postgres: str) -> Iterator[str]:
+    """Give the DSN of the oldest server at hand."""
+    with oldest_server(postgres) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="module", params=['"$user", public', "public, pg_catalog"])
+def trap(old_server: str, request: pytest.FixtureRequest) -> Iterator[Trap]:
+    """Give a database in which a role that may CREATE in `public` was there first, under this search_path."""
+    mark = uuid4().hex[:8]
+    mallory, shop = f"mallory_{mark}", f"shop_{mark}"
+    with ExitStack() as left:
+        server = left.enter_context(closing(connect(old_server, application_name="haulier test")))
+        for name in (mallory, shop):
+            _run(server, f"CREATE ROLE {name} LOGIN PASSWORD 'swordfish'")
+            # After the database, and all that is theirs in it.
+            left.callback(_run, server, f"DROP ROLE {name}")
+        url = left.enter_context(scratch_database(old_server, f"haulier_trap_{mark}"))
+        conn = left.enter_context(closing(connect(url, application_name="haulier test")))
+        with conn.cursor() as cursor:
+            cursor.execute("SET search_path = pg_catalog")
+            cursor.execute(f"GRANT CREATE ON SCHEMA public TO {mallory}")
+            with closing(connect(url_as(url, mallory), application_name="haulier test")) as theirs:
+                laid = plant(theirs)
+            assert min(laid.values()) >= 9, laid
+            database = composed.Identifier(parse_dsn(url)["dbname"])
+            path = composed.SQL(f"ALTER DATABASE {{}} SET search_path = {request.param}")
+            cursor.execute(path.format(database))
+            # Under the path that it has found, as whoever administers the roles.
+            with closing(connect(url)) as administrator, least_roles(conn, url, by=administrator) as roles:
+                for name in ("web", "worker"):
+                    # What grants.sql sets for a role would hide what the program does without it.
+                    reset = composed.SQL("ALTER ROLE {} RESET search_path")
+                    cursor.execute(reset.format(composed.Identifier(roles.names[name])))
+                cursor.execute(f"GRANT USAGE ON SCHEMA haulier TO {shop}")
+                cursor.execute(f"GRANT INSERT (kind, payload) ON haulier.job TO {shop}")
+                yield Trap(url, roles, url_as(url, shop))
+
+
+def _run(conn: Connection, statement: str) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_whoever_uses_a_name_unqualified_falls_into_the_trap(trap):
+    with closing(connect(trap.shop)) as conn, conn.cursor() as cursor, pytest.raises(psycopg2.Error, match=MESSAGE):
+        cursor.execute("SELECT set_bit('\\x00'::pg_catalog.bytea, 1, 1)")
+
+
+def test_every_statement_of_the_program_means_postgresqls_own(trap):
+    strangers = {}
+    with closing(connect(trap.roles.owner)) as conn, conn.cursor() as cursor:
+        for name in EXPLAINABLE:
+            # As `rows` sends it, and `transaction`: both first say where to look.
+            for before in ("bounded", "begin"):
+                limits = {word: PARAMETERS[word] for word in wanted_by(before)}
+                statement = f"{SQL[before]} EXPLAIN (VERBOSE) {SQL[name]}"
+                cursor.execute(statement, limits | {word: PARAMETERS[word] for word in wanted_by(name)})
+                plan = "\n".join(line for (line,) in cursor.fetchall())
+                cursor.execute("ROLLBACK")
+                if "public." in plan or MESSAGE in plan:
+                    strangers[name] = plan
+
+    assert strangers == {}
+
+
+def test_nothing_in_the_schema_depends_on_what_is_outside_of_it(trap):
+    found = trap.run(
+        "SELECT pg_describe_object(classid, objid, objsubid), pg_describe_object(refclassid, refobjid, refobjsubid)"
+        " FROM pg_depend WHERE refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass,"
+        "   'pg_class'::regclass)"
+        " AND pg_describe_object(refclassid, refobjid, refobjsubid) LIKE '%public.%'"
+        " AND pg_describe_object(classid, objid, objsubid) LIKE '%haulier.%'"
+    )
+
+    assert found == []
+
+
+def test_the_whole_life_of_a_job_calls_nothing_that_was_planted(trap):
+    with closing(connect(trap.shop)) as shop:
+        # Under whatever path the application has.
+        _run(shop, INSERT)
+    with ExitStack() as opened:
+        web, worker, owner = (
+            opened.enter_context(closing(connect(url))) for url in (trap.roles.web, trap.roles.worker, trap.roles.owner)
+        )
+        _enqueue_and_look(web)
+        me = consume.register(worker, host="dock", pid=7, threads=4, queues=(), lease_seconds=30)
+        ends = _work(web, worker, me)
+        rescued = _die_and_rescue(trap, worker)
+        _sleep_and_wake(worker, me)
+        _ask_with_keys(owner, web)
+        made, dropped = _keep_house(trap, worker)
+        said = migrate(owner, retention_days=30)
+        _run(owner, f"BEGIN; {SCHEMA_FILE.read_text(encoding='utf-8')}; COMMIT")
+        consume.deregister(worker, me)
+
+    assert JobStatus.SUCCEEDED in ends
+    assert JobStatus.CANCELLED in ends
+    assert rescued == [JobStatus.RETRYING]
+    assert made
+    assert dropped == ["finished_job_old"]
+    assert "was up to date" in said
+
+
+def _enqueue_and_look(web: Connection) -> None:
+    produce.enqueue_one(web, produce.draft(NewJob("mail", {"n": 1}, run_at=None, delay=timedelta(0))))
+    keyed = [produce.enqueue_one(web, produce.draft(NewJob("mail", {}, idempotency_key="k"))) for _ in range(2)]
+    assert [each.receipt for each in keyed] == [produce.Receipt.CREATED, produce.Receipt.REPLAYED]
+    many = produce.enqueue(
+        web, [NewJob("mail", {}, idempotency_key="k"), *[NewJob("mail", {"n": n}) for n in range(9)]]
+    )
+    assert len(many) == 10
+    assert len(produce.list_jobs(web, produce.JobFilter(kind="mail", limit=5))) == 5
+    assert sum(depth.jobs for depth in produce.overview(web).depths) == 12
+
+
+def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
+    waiting = produce.list_jobs(web, produce.JobFilter(limit=1))[0]
+    assert produce.cancel(web, waiting.id, actor="abc") is True
+    produce.retry(web, waiting.id, actor="abc")
+    jobs = consume.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)
+    assert len(jobs) == 12
+    assert produce.cancel(web, jobs[0].id, actor="abc") is False
+    assert consume.seconds_until_due(worker, queues=("default",)) is None
+    assert consume.beat(worker, me) is not None
+    consume.has_turn(worker, me, slot_seconds=5)
+    consume.held(worker, me)
+    outcomes = [
+        Outcome.complete({"a": 1}), Outcome.fail("no", 60.0, 1.0), Outcome.fail_for_good("never"), Outcome.release(1.0),
+        Outcome.give_back(), Outcome.snooze(60.0),
+    ]  # fmt: skip
+    settlements = [
+        Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, [*outcomes, *outcomes], strict=True)
+    ]
+    statuses, _ = consume.exchange(worker, settlements[:6], None)
+    more, _ = consume.exchange(worker, settlements[6:7], consume.Wish(me, uuid4(), [], 1, 1))
+    waited = consume.settle(worker, settlements[7:])
+    consume.settled_earlier(worker, Fence.of(jobs[0]))
+    return {status for status in [*statuses, *more, *waited.values()] if status is not None}
+
+
+def _die_and_rescue(trap: Trap, worker: Connection) -> list[JobStatus]:
+    dead = consume.register(worker, host="dock", pid=8, threads=4, queues=("default",), lease_seconds=30)
+    trap.run("UPDATE haulier.job SET run_at = pg_catalog.now() - interval '1 h'")
+    trap.run("DELETE FROM haulier.job WHERE ctid <> (SELECT min(ctid) FROM haulier.job)")
+    [job] = consume.claim(worker, worker_id=dead, claim_id=uuid4(), queues=("default",))
+    trap.run("UPDATE haulier.worker SET beat_at = now() - interval '1 day' WHERE id = %s", str(dead))
+    rescued = consume.rescue(worker).jobs
+    assert rescued.keys() == {job.id}
+    return list(rescued.values())
+
+
+def _sleep_and_wake(worker: Connection, me: UUID) -> None:
+    listen.listen(worker)
+    listen.call_myself(worker, me)
+    listen.fall_asleep(worker, me)
+    listen.wake_another(worker, me)
+    listen.pass_on(worker, me)
+    listen.get_up(worker, me)
+    listen.unlisten(worker)
+
+
+def _ask_with_keys(owner: Connection, web: Connection) -> None:
+    made, _ = keys.create(
+        owner, NewKey("Ann", frozenset([Scope.READ]), rate_limit=5.0, lifetime=timedelta(days=1)), actor="cli"
+    )
+    assert keys.any_exist(web)
+    found = keys.find(web, made.id)
+    assert found is not None
+    keys.touch(web, made.id)
+    keys.borrow(web, made, asked=2, unused=1)
+    keys.rotate(owner, made.id, overlap=timedelta(hours=1), actor="cli")
+    assert len(keys.list_keys(owner)) == 1
+    keys.revoke(owner, made.id, actor="cli")
+    assert {action.action for action in audit.list_actions(owner, limit=50)} >= {"cancel", "retry", "create_key"}
+
+
+def _keep_house(trap: Trap, worker: Connection) -> tuple[list[str], list[str]]:
+    [(newest,)] = trap.run(
+        "SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
+    )
+    trap.run(f"DROP TABLE {newest}")
+    trap.run(
+        "CREATE TABLE haulier.finished_job_old PARTITION OF haulier.finished_job"
+        " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')",
+        url=trap.roles.owner,
+    )
+    trap.run("UPDATE haulier.idempotency SET created_at = now() - interval '99 days'")
+    made = history.ensure_partitions(worker, retention_days=30)
+    dropped = history.drop_expired(trap.roles.worker, retention_days=30)
+    housekeeping.purge_keys(worker, idempotency_days=30)
+    housekeeping.purge_audit(worker, retention_days=30)
+    return made, dropped
+
+
+def test_the_roles_of_grants_look_in_pg_catalog_alone(trap):
+    with closing(connect(trap.url)) as conn:
+        apply_grants(conn, trap.roles.names["web"], trap.roles.names["worker"])
+
+    for url in (trap.roles.web, trap.roles.worker):
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            cursor.execute("SHOW search_path")
+            assert cursor.fetchone() == ("pg_catalog, pg_temp",)

@@ -1,0 +1,114 @@
+"""Whatever a role or a database has for a setting, a job lives its life. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from psycopg2 import sql as composed
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
+
+from app.domain.errors import DatabaseUnavailable
+from app.domain.job import JobStatus, NewJob
+from app.domain.outcome import Outcome
+from app.queue import consume, history, keys, produce
+from app.queue.connection import connect, translated
+from app.queue.consume import Fence, Settlement
+from app.queue.migrate import migrate
+
+pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")
+
+SETTINGS = [
+    ("array_nulls", "off"),
+    ("backslash_quote", "off"),
+    ("bytea_output", "escape"),
+    ("client_encoding", "LATIN1"),
+    ("client_min_messages", "debug5"),
+    ("datestyle", "German, DMY"),
+    ("datestyle", "SQL, MDY"),
+    ("datestyle", "Postgres, YMD"),
+    ("default_transaction_deferrable", "on"),
+    ("default_transaction_isolation", "serializable"),
+    ("default_transaction_isolation", "repeatable read"),
+    ("enable_indexscan", "off"),
+    ("escape_string_warning", "off"),
+    ("extra_float_digits", "-15"),
+    ("intervalstyle", "iso_8601"),
+    ("intervalstyle", "sql_standard"),
+    ("plan_cache_mode", "force_custom_plan"),
+    ("quote_all_identifiers", "on"),
+    ("row_security", "off"),
+    ("search_path", "nowhere"),
+    ("session_replication_role", "replica"),
+    ("standard_conforming_strings", "off"),
+    ("timezone", "Asia/Kolkata"),
+    ("timezone", "America/St_Johns"),
+    ("transform_null_equals", "on"),
+    ("xmlbinary", "hex"),
+]
+
+
+@pytest.fixture
+def under(fresh_database: str) -> Iterator[Callable[[str, str], Connection]]:
+    """Give a function that returns a connection to a migrated database with a setting of its own."""
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+        opened: list[Connection] = []
+
+        def under(name: str, value: str) -> Connection:
+            database = composed.Identifier(parse_dsn(fresh_database)["dbname"])
+            # One that takes a list is not to be quoted as a whole.
+            said = composed.SQL(value if name == "datestyle" else composed.Literal(value).as_string(conn))
+            with conn.cursor() as cursor:
+                cursor.execute(composed.SQL("ALTER DATABASE {} SET {} = {}").format(database, composed.SQL(name), said))
+            opened.append(connect(fresh_database))
+            return opened[-1]
+
+        yield under
+        for each in opened:
+            each.close()
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS)
+def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
+    conn = under(name, value)
+    text = "NULL, \\ and \"quotes\" and 'more' and \t"
+
+    asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}') for n in range(3)]
+    jobs = [each.job for each in produce.enqueue(conn, asked)]
+    produce.enqueue_one(conn, produce.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
+    worker = consume.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
+    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=3)
+    first, second, third = [Settlement(Fence.of(job), outcome) for job, outcome in zip(claimed, [
+        Outcome.complete({"text": text}), Outcome.fail(text, 60.5, 1.5), Outcome.fail_for_good("NULL"),
+    ], strict=True)]  # fmt: skip
+    statuses, _ = consume.exchange(conn, [first, second], None)
+    settled = consume.settle(conn, [third])
+    found = produce.list_jobs(conn, produce.JobFilter(queues=["default"]))
+    key, token = keys.create(conn, keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli")
+
+    assert [job.payload for job in claimed] == [{"text": text}] * 3
+    assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
+    assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
+    assert {job.id for job in found[1:]} == {job.id for job in jobs}
+    assert produce.get(conn, claimed[0].id).result == {"text": text}
+    assert produce.get(conn, claimed[1].id).last_error == text
+    assert produce.get(conn, claimed[2].id).last_error == "NULL"
+    assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
+    assert [each.receipt for each in produce.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
+    assert keys.find(conn, key.id).key == key
+    assert consume.rescue(conn).jobs == {}
+    assert 6 <= history.days_ahead(conn) <= 8
+    assert migrate(conn, retention_days=30).endswith("; 0 history partitions made")
+
+
+def test_a_read_only_database_is_an_outage_and_stays_as_it_is(under):
+    conn = under("default_transaction_read_only", "on")
+
+    # Whoever set it, a provider whose disk is full for one, did so on purpose.
+    with pytest.raises(DatabaseUnavailable), translated():
+        consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
