@@ -51,5 +51,9 @@ class Locked(DatabaseUnavailable):
     """Somebody holds a lock for longer than was waited for it; nothing was done."""
 
 
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes."""
+
+
 class TooManyConnections(DatabaseUnavailable):
     """The database takes no further connection."""
