@@ -33,7 +33,7 @@ auth_file = {folder}/users
 auth_user = {user}
 auth_dbname = postgres
 auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1
-default_pool_size = 20
+default_pool_size = {size}
 max_client_conn = 1000
 # Connections are opened and closed under way, as they are in a pool that breathes.
 server_idle_timeout = 5
@@ -67,7 +67,7 @@ def _moved(dsn: str, to: dict[str, str]) -> str:
 
 
 @contextmanager
-def pooler_to(server: str, *, mode: str = "transaction") -> Iterator[Pooler]:
+def pooler_to(server: str, *, mode: str = "transaction", size: int = 20) -> Iterator[Pooler]:
     """Run a PgBouncer before that server; it is stopped on leaving, or when this process dies."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
     assert program, "there is no pgbouncer here: tools/install-pgbouncer"
@@ -81,6 +81,7 @@ def pooler_to(server: str, *, mode: str = "transaction") -> Iterator[Pooler]:
             target=" ".join(f"{name}='{value}'" for name, value in fields.items()),
             port=PORT,
             mode=mode,
+            size=size,
             folder=folder,
             user=target["user"],
         )

@@ -23,7 +23,7 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Makes a round trip to the database.
+        Makes a round trip to the database, and asks whether it takes writes.
         """
         with connection() as conn:
             produce.ping(conn)

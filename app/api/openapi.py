@@ -20,8 +20,7 @@ from app.api import errors
 from app.api.auth import HEALTH, NEEDS
 from app.api.response_schemas import Answer, ErrorBody, JobError
 from app.api.service import Service
-from app.api.strict_json import LEAST_INTEGER, MOST_INTEGER
-from app.domain.job import NAME_PATTERN, JobStatus, Json
+from app.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from app.kinds import Kind
 from app.kinds.payload import TEXT
 

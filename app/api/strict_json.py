@@ -16,10 +16,9 @@ from itertools import count
 from typing import Any, NoReturn
 
 from app.api.errors import Malformed, TooLarge
-from app.domain.job import Json
+from app.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
 
 MAX_DEPTH = 64
-LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 # Up to here a double holds every integer.
 MOST_EXACT = 2**53
 

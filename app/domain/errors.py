@@ -81,3 +81,7 @@ class JobRefused(Refusal):
         super().__init__(str(error.__cause__ or error), is_lasting=error.is_lasting)
         self.job_id = job_id
         self.may_pass = isinstance(error, RefusedForNow)
+
+
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes."""

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 Json = Any
+# The integers that a client may send, and finds again as such. Beyond them a number is a double.
+LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
 NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
 DEFAULT_QUEUE = "default"

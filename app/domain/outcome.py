@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +12,9 @@ from app.domain.job import Json
 
 # An escaped NUL, but not an escaped backslash before the letters u0000.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+# As many digits as the largest double has.
+_LONG_NUMBER = re.compile(r"(?<!\d)\d{309,}", re.ASCII)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 MAX_ERROR_BYTES = 4096
 MAX_RESULT_BYTES = 64 * 1024
@@ -56,6 +60,8 @@ class Outcome:
             return cls.fail_for_good(
                 f"the handler's result is {size} bytes long; {MAX_RESULT_BYTES} are stored at most"
             )
+        if _LONG_NUMBER.search(text) and _is_beyond_a_double(text):
+            return cls.fail_for_good("the handler's result holds a number beyond the range of an IEEE double")
         return cls(Verb.COMPLETE, result=text)
 
     @classmethod
@@ -87,6 +93,11 @@ class Outcome:
 # Made once: json.dumps would make one for each call.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 _DONE = Outcome(Verb.COMPLETE, result="null")
+
+
+def _is_beyond_a_double(text: str) -> bool:
+    """Tell whether the JSON text holds a number that is read back as another one; its floats are finite."""
+    return any(math.isinf(float(digits)) for digits in _LONG_NUMBER.findall(_STRING.sub("", text)))
 
 
 def clean(text: str) -> str:

@@ -30,6 +30,7 @@ from app.domain.errors import (
     StatementRefused,
     TooManyConnections,
 )
+from app.domain.job import LEAST_INTEGER, MOST_INTEGER
 from app.queue.queries import SQL
 from app.queue.watchdog import watchdog
 
@@ -357,8 +358,18 @@ def read_json(text: str) -> Any:
 
 
 def _read_integer(digits: str) -> int | float:
-    # Python refuses integers of more than 4,300 digits, and no client reads them.
-    return int(digits) if len(digits) <= 400 else _read_float(digits)
+    return int(digits) if len(digits) < _LONG else _read_long(digits)
+
+
+# From here on an integer may be outside of what a client may send.
+_LONG = len(str(LEAST_INTEGER))
+
+
+def _read_long(digits: str) -> int | float:
+    # jsonb writes 1e20 out. As an integer the API would not take it again.
+    if len(digits) == _LONG and LEAST_INTEGER <= (number := int(digits)) <= MOST_INTEGER:
+        return number
+    return _read_float(digits)
 
 
 def _read_float(digits: str) -> float:

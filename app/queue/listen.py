@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg2.extensions import Notify
 
-from app.queue.connection import Connection, is_readable, rows, server_process, translated
+from app.domain.errors import DatabaseUnavailable
+from app.queue.connection import Connection, connect, is_pooled, is_readable, rows, server_process, translated
+
+# Of a pool that lends a process for each transaction one is enough, when nobody else uses it.
+ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,33 @@ class Knock:
     is_for_work: bool = True
 
 
+def keeps_its_server(conn: Connection, url: str) -> bool:
+    """Tell whether this connection has a process of the server to itself; False behind a pool that lends it for each
+    transaction anew, where LISTEN would stay behind at a process that others are lent.
+
+    Another connection to the same address is opened for a moment: only where processes are shared is it answered by
+    this one's, or this one by another than before. One round may miss that while others use the pool, but not all.
+    Raises: DatabaseUnavailable.
+    """
+    with translated():
+        if not is_pooled(conn):
+            return True
+        mine = server_process(conn)
+    with (
+        suppress(DatabaseUnavailable),
+        closing(connect(url, application_name="haulier listener")) as another,
+        translated(),
+    ):
+        for _ in range(ROUNDS):
+            if server_process(another) == mine or server_process(conn) != mine:
+                return False
+    # None may be left in a pool of sessions.
+    with translated():
+        return server_process(conn) == mine
+
+
 def listen(conn: Connection) -> None:
-    """Ask for the knocks on this connection; behind a pool none may come (see `call_myself`).
+    """Ask for the knocks on this connection, which `keeps_its_server`; where it only seems to none come.
 
     Raises: DatabaseUnavailable.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from app.domain.errors import InvalidTransition, JobNotFound
+from app.domain.errors import InvalidTransition, JobNotFound, ReadOnly
 from app.domain.job import Job, JobStatus
 from app.queue.connection import Connection, rows, transaction
 from app.queue.history import days_ahead, with_history
@@ -151,5 +151,7 @@ def overview(conn: Connection) -> Overview:
 
 
 def ping(conn: Connection) -> None:
-    """Make one round trip. Raises: DatabaseUnavailable."""
-    rows(conn, "ping")
+    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued."""
+    [row] = rows(conn, "ping")
+    if row["is_read_only"]:
+        raise ReadOnly

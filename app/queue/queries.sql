@@ -28,7 +28,8 @@ COMMIT;
 ROLLBACK;
 
 -- name: ping
-SELECT 1;
+-- On on a standby as well, and where a role or a database has default_transaction_read_only.
+SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;
 
 -- name: server_process
 SELECT pg_backend_pid() AS pid;

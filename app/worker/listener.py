@@ -8,7 +8,7 @@ import time
 
 from app.domain.errors import DatabaseUnavailable
 from app.queue.connection import Connection, close, connect, translated
-from app.queue.listen import Knock, knocks, listen, unlisten
+from app.queue.listen import Knock, keeps_its_server, knocks, listen, unlisten
 from app.worker.station import Station
 
 # How often a silent connection is asked whether it still lives.
@@ -42,7 +42,7 @@ class Listener(threading.Thread):
             conn: Connection | None = None
             try:
                 conn = connect(station.config.direct_url, application_name="haulier listener")
-                is_deaf = self._listen(conn)
+                is_deaf = not keeps_its_server(conn, station.config.direct_url) or self._listen(conn)
             except DatabaseUnavailable as error:
                 is_deaf = False
                 self._is_away(error)

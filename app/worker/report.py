@@ -10,8 +10,10 @@ from app.domain.outcome import Outcome, Verb
 from app.worker import metrics
 from app.worker.buffer import Ended
 from app.worker.execute import job_fields
+from app.worker.sparing import SparingLog
 
 log = logging.getLogger(__name__)
+sparing = SparingLog(log)
 
 
 def report(tally: metrics.Tally, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
@@ -32,10 +34,10 @@ def _log(ended: Ended, status: JobStatus | None, label: str) -> None:
     fields = job_fields(ended.running.job)
     if status is None:
         metrics.LEASES_LOST.inc()
-        log.warning("lost the claim: the outcome changed nothing", extra=fields)
-    elif not ended.running.is_known:
+        sparing.warning("lost the claim: the outcome changed nothing", about=ended.running.job.kind, extra=fields)
+    elif not ended.running.is_known and ended.running.began_at is not None:
         metrics.UNKNOWN_KIND.inc()
-        log.warning("gave back a job of a kind unknown here", extra=fields)
+        sparing.warning("gave back a job of a kind unknown here", about=ended.running.job.kind, extra=fields)
     elif status is JobStatus.SUCCEEDED:
         log.debug("completed", extra=fields)
     elif ended.outcome.error is not None:

@@ -186,6 +186,19 @@ def test_while_the_database_is_away_every_call_on_it_is_503_and_then_all_is_well
     assert [answer.status_code for answer in again] == [201, 201, 200, 404, 404, 404, 200]
 
 
+@pytest.mark.direct("sets something for its session")
+def test_a_database_that_takes_no_writes_is_not_healthy(make_app: Callable[..., Flask], database: str) -> None:
+    read_only = make_dsn(database, options="-c default_transaction_read_only=on")
+    client = make_app(Config(database_url=read_only)).test_client()
+
+    answers = [client.get("/health"), client.post("/jobs", json=EMAIL)]
+    reading = client.get("/jobs")
+
+    assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(503, "unavailable")] * 2
+    assert answers[0].json["message"] == "The database takes no writes."
+    assert reading.status_code == 200
+
+
 def test_a_bad_request_is_told_so_also_while_the_database_is_away(make_app: Callable[..., Flask]) -> None:
     client = make_app(Config(database_url="postgresql://127.0.0.1:1/nothing")).test_client()
 

@@ -42,6 +42,30 @@ def test_fails_for_good_where_the_result_is_not_json(result):
     assert "result is not JSON" in outcome.error
 
 
+@pytest.mark.parametrize(
+    "result",
+    [10**4000, -(10**309), {"a": [1, 18 * 10**307]}, [10**308, "1" * 400, 10**400]],
+    ids=["4001-digits", "negative", "nested", "beside-a-string"],
+)
+def test_fails_for_good_where_a_number_of_the_result_would_come_back_as_another(result):
+    outcome = Outcome.complete(result)
+
+    assert (outcome.verb, outcome.delay, outcome.result) == (Verb.FAIL, None, None)
+    assert outcome.error == "the handler's result holds a number beyond the range of an IEEE double"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [10**308, -(10**308), 2**70, "7" * 5000, ["\\", '"' + "7" * 400], 1.7976931348623157e308],
+    ids=["309-digits", "negative", "71-bits", "string", "behind-escapes", "largest"],
+)
+def test_keeps_a_result_whose_numbers_fit_a_double_and_digits_that_are_no_number(result):
+    outcome = Outcome.complete(result)
+
+    assert outcome.verb is Verb.COMPLETE
+    assert json.loads(outcome.result) == result
+
+
 def test_fails_for_good_where_the_result_is_nested_without_end():
     deep: list = []
     for _ in range(100_000):

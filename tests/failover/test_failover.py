@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, ReadOnly
 from app.domain.job import NewJob
 from app.queue import produce
 from app.queue.connection import connect, translated
@@ -127,6 +127,14 @@ def test_no_acknowledged_job_is_lost_and_api_and_workers_go_on(pair, spawn_worke
     assert book.statuses <= {0, 200, 201, 503}
     assert api_back - decided_at < 5
     assert worker_back - decided_at < 5
+
+
+def test_a_standby_is_not_healthy(pair):
+    with closing(connect(pair.dsn)) as conn:
+        produce.ping(conn)
+
+    with closing(connect(pair.dsn.replace("read-write", "standby"))) as conn, pytest.raises(ReadOnly):
+        produce.ping(conn)
 
 
 def test_nothing_is_acknowledged_while_no_standby_confirms(pair):

@@ -410,6 +410,9 @@ def test_read_json_keeps_what_it_can_and_says_what_it_cannot():
     assert read_json("[1e400, -1e400]") == [1.7976931348623157e308, -1.7976931348623157e308]
     assert read_json("7" * 5000) == 1.7976931348623157e308
     assert read_json("-" + "7" * 5000) == -1.7976931348623157e308
+    numbers = read_json("[18446744073709551615, 18446744073709551616, -9223372036854775808, -9223372036854776000]")
+    assert numbers == [2**64 - 1, 2.0**64, -(2**63), -(2.0**63)]
+    assert [type(each) for each in numbers] == [int, float, int, float]
     assert "RecursionError" in read_json("[" * 200_000)["unreadable"]
 
 

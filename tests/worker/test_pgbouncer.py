@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from app.domain.job import NewJob
 from app.queue import consume, produce
 from app.queue.connection import connect, is_pooled, transaction
 from app.queue.history import drop_expired
+from app.queue.listen import keeps_its_server
 from app.queue.migrate import migrate
 from tests.conftest import eventually
 from tests.pooler import pooler_to
@@ -52,6 +54,25 @@ def old_partition(fresh_database: str) -> Iterator[str]:
         yield fresh_database
 
 
+@pytest.fixture
+def noise(database: str) -> Iterator[None]:
+    """Have twelve clients of the pool ask something all the time."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with closing(connect(database)) as conn, conn.cursor() as cursor:
+            while not over.is_set():
+                cursor.execute("SELECT pg_sleep(0.002 * random())")
+
+    clients = [threading.Thread(target=ask) for _ in range(12)]
+    for client in clients:
+        client.start()
+    yield
+    over.set()
+    for client in clients:
+        client.join(10)
+
+
 def history_tables(dsn: str) -> list[str]:
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
         cursor.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE '%old'")
@@ -62,6 +83,26 @@ def test_is_seen_to_be_there(database, direct):
     with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
         assert is_pooled(pooled)
         assert not is_pooled(straight)
+
+
+def test_is_seen_to_share_its_connections_also_by_who_uses_it_alone(database, direct):
+    with closing(connect(database)) as pooled, closing(connect(direct(database))) as straight:
+        assert not keeps_its_server(pooled, database)
+        assert keeps_its_server(straight, direct(database))
+
+
+def test_is_seen_to_share_its_connections_whatever_others_do(noise, database):
+    for _ in range(20):
+        with closing(connect(database)) as pooled:
+            assert not keeps_its_server(pooled, database)
+
+
+@pytest.mark.parametrize("size", [20, 1])
+def test_is_seen_to_leave_a_connection_to_whom_it_is_lent_in_session_mode(noise, database, postgres, size):
+    with pooler_to(postgres, mode="session", size=size) as pooler:
+        dsn = pooler.through(database)
+        with closing(connect(dsn)) as conn:
+            assert keeps_its_server(conn, dsn)
 
 
 def test_keeps_no_prepared_statement_that_another_client_would_find(database, enqueue):
@@ -81,6 +122,7 @@ def test_a_worker_knows_that_it_is_not_woken_and_looks(spawn_worker, free_port, 
     worker = spawn_worker(DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.2)
 
     eventually(lambda: "no notification comes through DATABASE_URL, as behind a pool" in worker.log, within=20)
+    latency()
     took = [latency() for _ in range(20)]
 
     assert max(took) < 0.2 + 0.1
@@ -155,3 +197,26 @@ def test_housekeeping_gives_up_at_once_where_somebody_reads_the_history(old_part
 
     assert took < 0.9
     assert drop_expired(old_partition, retention_days=30) == ["finished_job_old"]
+
+
+def test_no_connection_of_the_pool_listens_once_workers_have_asked(spawn_worker, noise, database, conn):
+    stopped = [spawn_worker(DATABASE_DIRECT_URL="") for _ in range(3)]
+    for worker in stopped:
+        worker.terminate()
+        assert worker.wait() == 0
+    for _ in range(3):
+        worker = spawn_worker(DATABASE_DIRECT_URL="")
+        eventually(lambda worker=worker: "no notification comes through" in worker.log, within=20)
+        worker.kill()
+
+    listening = {}
+    with ExitStack() as opened:
+        for _ in range(20):
+            # All at once, so that each has a connection of the pool to itself.
+            cursor = opened.enter_context(closing(connect(database))).cursor()
+            cursor.execute("BEGIN; SELECT pg_backend_pid(), ARRAY(SELECT pg_listening_channels())")
+            pid, channels = cursor.fetchone()
+            listening[pid] = channels
+
+    assert len(listening) == 20
+    assert not any(listening.values()), listening
