@@ -96,6 +96,7 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> list[Job]:
         created_before=wanted.created_before,
         after_at=after_at,
         after_id=after_id,
+        least_id=UUID(int=0),
         limit=wanted.limit,
         offset=wanted.offset,
     )

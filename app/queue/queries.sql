@@ -99,8 +99,8 @@ WHERE id = ANY(%(ids)s::uuid[]);
 
 -- name: list_jobs
 -- The waiting, the running and the finished each by an index of their own; a page is the newest of all three. The finished
--- come first: what lives and is older than a whole page of them is not on it, and so nobody walks over the dead rows
--- of all that has run since somebody took a snapshot.
+-- come first: what lives and is older than a whole page of them is not on it, and so the dead entries of all that
+-- waited since somebody took a snapshot are not walked. (Those of what ran are: there are none of them in time's order.)
 WITH finished AS MATERIALIZED (
     SELECT *
     FROM haulier.jobs
@@ -115,8 +115,12 @@ WITH finished AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), page AS MATERIALIZED (
-    SELECT CASE WHEN count(*) = %(limit)s + %(offset)s::bigint THEN min(created_at) ELSE '-infinity' END AS oldest
+    -- Where they fill it, the last of them; else none.
+    SELECT created_at, id
     FROM finished
+    ORDER BY created_at DESC, id DESC
+    OFFSET %(limit)s + %(offset)s::bigint - 1
+    LIMIT 1
 )
 SELECT *
 FROM (
@@ -124,7 +128,8 @@ FROM (
         SELECT *
         FROM haulier.jobs
         WHERE status IN ('queued', 'retrying')
-            AND created_at >= (SELECT oldest FROM page)
+            AND (created_at, id) >= (
+                coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
             AND (%(status)s::text IS NULL OR status = %(status)s)
             AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -140,7 +145,8 @@ FROM (
         SELECT *
         FROM haulier.jobs
         WHERE status = 'running'
-            AND created_at >= (SELECT oldest FROM page)
+            AND (created_at, id) >= (
+                coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
             AND (%(status)s::text IS NULL OR status = %(status)s)
             AND (%(kind)s::text IS NULL OR kind = %(kind)s)
             AND (%(queue)s::text IS NULL OR queue = %(queue)s)
@@ -420,9 +426,11 @@ WHERE id = %(id)s
 FOR UPDATE;
 
 -- name: cancel_waiting
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- entries while somebody holds a snapshot.
 WITH gone AS (
     DELETE FROM haulier.job
-    WHERE id = %(id)s AND status IN ('queued', 'retrying')
+    WHERE id = %(id)s AND worker_id IS NULL
     RETURNING *
 ), noted AS (
     INSERT INTO haulier.audit (actor, action, job_id)
@@ -439,12 +447,13 @@ FROM gone
 RETURNING id;
 
 -- name: cancel_running
--- Raise the flag, and knock at the worker that runs the job; it looks for flags on its own as well.
+-- Raise the flag, and knock at the worker that runs the job; it looks for flags on its own as well. Filter on `worker_id`
+-- for the same reason.
 WITH asked AS (
     UPDATE haulier.job
     SET cancel_requested = true,
         updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
-    WHERE id = %(id)s AND status = 'running'
+    WHERE id = %(id)s AND worker_id IS NOT NULL
     RETURNING id, worker_id
 ), noted AS (
     INSERT INTO haulier.audit (actor, action, job_id)

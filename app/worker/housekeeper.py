@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
-from app.domain.errors import DatabaseUnavailable, Locked
+from app.domain.errors import DatabaseUnavailable, Locked, Refusal
 from app.queue.connection import Connection
 from app.queue.history import HistoryBlocked, drop_expired, ensure_partitions
 from app.queue.housekeeping import purge_audit, purge_keys
@@ -15,6 +17,8 @@ from app.worker.station import Station
 PERIOD_SECONDS = 3600.0
 # After an error: sooner, for a missing partition in a week is a missing partition.
 RETRY_SECONDS = 60.0
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -30,46 +34,55 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         """Tidy until the process closes."""
-        while True:
-            wait = PERIOD_SECONDS
-            try:
-                self.tidy()
-            except Locked:
-                # The database is not away: somebody reads the history, and the old can wait.
-                log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
-                wait = RETRY_SECONDS
-            except DatabaseUnavailable as error:
-                self._station.outage.failed(error)
-                wait = RETRY_SECONDS
-            # A right is missing, or somebody changed a table: it must be seen, and must not end the thread.
-            except Exception:
-                log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
-                wait = RETRY_SECONDS
-            if self._station.closing.wait(wait):
-                return
+        while not self._station.closing.wait(PERIOD_SECONDS if self.tidy() else RETRY_SECONDS):
+            pass
 
-    def tidy(self) -> None:
-        """Make the partitions that are missing, drop those that are old, forget old keys."""
-        station, config = self._station, self._station.config
+    def tidy(self) -> bool:
+        """Make the partitions that are missing, drop those that are old, forget old keys; tell whether all was done.
+
+        Each task by itself: one that cannot be done now keeps no other from being done.
+        """
+        config = self._station.config
         try:
-            with station.database.connection() as conn:
-                made = self._ensure_partitions(conn)
-                forgotten = purge_keys(conn, idempotency_days=config.idempotency_days)
-                purge_audit(conn, retention_days=config.retention_days)
+            made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
+            forgotten = self._try(lambda conn: purge_keys(conn, idempotency_days=config.idempotency_days))
+            purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
         finally:
-            station.database.close()
-        dropped = self._drop_expired()
-        self.tidied_at = time.monotonic()
+            self._station.database.close()
+        dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
+        is_done = None not in (made, forgotten, purged, dropped)
+        if is_done:
+            self.tidied_at = time.monotonic()
+        return is_done
 
-    def _ensure_partitions(self, conn: Connection) -> list[str]:
+    def _try(self, task: Callable[[Connection], T]) -> T | None:
+        def do() -> T:
+            with self._station.database.connection() as conn:
+                return task(conn)
+
+        return self._try_to(do)
+
+    def _try_to(self, do: Callable[[], T]) -> T | None:
+        """Return what the task returns; None where it could not be done, which is told."""
         try:
-            return ensure_partitions(conn, retention_days=self._station.config.retention_days)
+            return do()
+        except Locked:
+            # The database is not away: somebody reads the history, and the old can wait.
+            log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
         except HistoryBlocked as error:
-            # Only an operator can help, and the rest can be done all the same.
+            # Only an operator can help.
             log.error("%s", error)
-            return []
+        except Refusal as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            log.error("the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason)
+        except DatabaseUnavailable as error:
+            self._station.outage.failed(error)
+        # Somebody changed a table, perhaps: it must be seen, and must not end the thread.
+        except Exception:
+            log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
+        return None
 
     def _drop_expired(self) -> list[str]:
         config = self._station.config

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from app.domain.errors import DatabaseUnavailable
+from app.domain.errors import DatabaseUnavailable, HaulierError, Refusal
 from app.queue.connection import Connection, close, connect, translated
 from app.queue.listen import Knock, keeps_its_server, knocks, listen, unlisten
 from app.worker.station import Station
@@ -43,7 +43,7 @@ class Listener(threading.Thread):
             try:
                 conn = connect(station.config.direct_url, application_name="haulier listener")
                 is_deaf = not keeps_its_server(conn, station.config.direct_url) or self._listen(conn)
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, Refusal) as error:
                 is_deaf = False
                 self._is_away(error)
                 station.closing.wait(AWAY_PAUSE_SECONDS)
@@ -109,8 +109,8 @@ class Listener(threading.Thread):
         is_full = station.buffer.running >= station.config.worker_threads
         return is_full or station.lookout.is_reserved or station.stopping.is_set()
 
-    def _is_away(self, error: DatabaseUnavailable) -> None:
-        if not self._station.config.database_direct_url:
+    def _is_away(self, error: HaulierError) -> None:
+        if isinstance(error, Refusal) or not self._station.config.database_direct_url:
             self._station.outage.failed(error)
             return
         # The jobs come by another way, which may well be open; if it is not, the others say so.
