@@ -16,6 +16,7 @@ from app.domain.errors import (
     HaulierError,
     InvalidTransition,
     JobNotFound,
+    NotRetryable,
     SchemaMismatch,
     TooManyConnections,
 )
@@ -102,6 +103,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: Answer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: Answer(HTTPStatus.CONFLICT, "conflict"),
+    NotRetryable: Answer(HTTPStatus.CONFLICT, "conflict"),
     KeyGone: Answer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     UnsupportedMediaType: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),

@@ -36,6 +36,13 @@ class InvalidTransition(HaulierError):
         super().__init__(f"invalid state transition for job {job_id}: cannot {action} when status={status}")
 
 
+class NotRetryable(HaulierError):
+    """The job in history is not one that can live again."""
+
+    def __init__(self, job_id: UUID, reason: str) -> None:
+        super().__init__(f"cannot retry job {job_id}: {reason}")
+
+
 class KeyNotFound(HaulierError):
     """There is no such API key, or it is no longer good."""
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from app.domain.errors import InvalidTransition, JobNotFound, ReadOnly
+from psycopg2 import errors
+
+from app.domain.errors import InvalidTransition, JobNotFound, NotRetryable, ReadOnly
 from app.domain.job import Job, JobStatus
 from app.queue.connection import Connection, rows, transaction
 from app.queue.history import days_ahead, with_history
@@ -133,9 +135,15 @@ def _cancel_live(conn: Connection, job_id: UUID, actor: str | None) -> bool | No
 def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> Job:
     """Queue a failed or cancelled job again, with a full budget; it is noted who did it.
 
-    Raises: JobNotFound, InvalidTransition.
+    Raises: JobNotFound, InvalidTransition; NotRetryable where somebody has written another job of that id, or a row of
+            history that was never a job.
     """
-    back = rows(conn, "retry", id=job_id, actor=actor)
+    try:
+        back = rows(conn, "retry", id=job_id, actor=actor)
+    except errors.UniqueViolation as error:
+        raise NotRetryable(job_id, "there is another job with its id") from error
+    except errors.CheckViolation as error:
+        raise NotRetryable(job_id, f"no job may be like that ({error.diag.constraint_name})") from error
     if back:
         return job_of(back[0])
     raise InvalidTransition(job_id, get(conn, job_id).status, "retry")

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import InvalidTransition, JobNotFound
+from app.domain.errors import InvalidTransition, JobNotFound, NotRetryable
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
 from app.queue import produce
@@ -140,3 +140,40 @@ def test_gives_the_job_a_full_budget_of_snoozes_too(running, settle, sql, conn):
     back = produce.retry(conn, job.id)
 
     assert back.snoozes == 0
+
+
+def test_refuses_a_job_whose_id_another_live_one_has(failed, sql, conn):
+    ended = failed()
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
+
+    with pytest.raises(NotRetryable, match="there is another job with its id"):
+        produce.retry(conn, ended.id)
+
+    assert sql("SELECT status FROM haulier.jobs ORDER BY status") == [("failed_permanent",), ("queued",)]
+
+
+def test_refuses_one_of_two_in_history_that_have_one_id(failed, claim, settle, sql, conn):
+    ended = failed()
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
+    settled = settle(claim(), Outcome.fail_for_good("no"))
+
+    with pytest.raises(NotRetryable, match="there is another job with its id"):
+        produce.retry(conn, ended.id)
+
+    assert settled is JobStatus.FAILED_PERMANENT
+    assert sql("SELECT count(*) FROM haulier.jobs WHERE id = %s", ended.id) == [(2,)]
+
+
+def test_a_live_job_whose_id_history_has_already_can_be_cancelled(failed, sql, conn):
+    ended = failed()
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}') RETURNING 1", ended.id)
+
+    assert produce.cancel(conn, ended.id) is True
+
+
+def test_refuses_a_row_of_history_that_was_never_a_job(failed, sql, conn):
+    ended = failed()
+    sql("UPDATE haulier.finished_job SET kind = 'No Kind' RETURNING 1")
+
+    with pytest.raises(NotRetryable, match=r"no job may be like that \(kind_is_a_name\)"):
+        produce.retry(conn, ended.id)
