@@ -362,7 +362,8 @@ FROM lane;
 
 -- Wake one sleeper for each set of queues that has one of the new jobs', by name; or nobody: a NOTIFY makes all commits
 -- of the server that have one wait for each other, so there must be none while the workers are busy. Whoever then claims
--- as many jobs as it can take wakes the next.
+-- as many jobs as it can take wakes the next. The one whose beat is the freshest: one that died in its sleep keeps its
+-- row until its lease runs out, and by chance would be woken for half of the jobs.
 -- An application that may do nothing but INSERT must come through, and must not decide what the names in here mean.
 CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -372,10 +373,11 @@ BEGIN
     IF FOUND THEN
         PERFORM pg_notify('haulier_job', chosen.worker_id::text)
         FROM (
-            SELECT DISTINCT ON (queues) worker_id
+            SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
             FROM haulier.sleeper
-            WHERE queues IS NULL OR queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
-            ORDER BY queues, random()
+            JOIN haulier.worker ON worker.id = sleeper.worker_id
+            WHERE sleeper.queues IS NULL OR sleeper.queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
+            ORDER BY sleeper.queues, worker.beat_at DESC, random()
         ) AS chosen;
     END IF;
     RETURN NULL;

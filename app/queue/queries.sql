@@ -592,14 +592,14 @@ DELETE FROM haulier.sleeper
 WHERE worker_id = %(worker)s;
 
 -- name: wake_another
--- Wake one more sleeper of this worker's queues, if there is any.
+-- Wake one more sleeper of this worker's queues, if there is any; which one, as the trigger of an INSERT does.
 SELECT pg_notify('haulier_job', another.worker_id::text)
 FROM (
     SELECT sleeper.worker_id
     FROM haulier.sleeper
     JOIN haulier.worker AS me ON me.id = %(worker)s AND me.queues IS NOT DISTINCT FROM sleeper.queues
-    WHERE sleeper.worker_id <> me.id
-    ORDER BY random()
+    JOIN haulier.worker AS other ON other.id = sleeper.worker_id AND other.id <> me.id
+    ORDER BY other.beat_at DESC, random()
     LIMIT 1
 ) AS another;
 
@@ -614,8 +614,8 @@ FROM (
     SELECT sleeper.worker_id
     FROM haulier.sleeper
     JOIN haulier.worker AS me ON me.id = %(worker)s AND me.queues IS NOT DISTINCT FROM sleeper.queues
-    WHERE sleeper.worker_id <> me.id
-    ORDER BY random()
+    JOIN haulier.worker AS other ON other.id = sleeper.worker_id AND other.id <> me.id
+    ORDER BY other.beat_at DESC, random()
     LIMIT 1
 ) AS another;
 

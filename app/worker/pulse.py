@@ -33,6 +33,8 @@ COMPARING_SHARE = 1 / 50
 BUG_PAUSE_SECONDS = 2.0
 # The last chance to give jobs back is asked for again this soon.
 LEAVE_PAUSE_SECONDS = 0.2
+# A line of the log names so many jobs at most.
+NAMED_JOBS = 10
 
 T = TypeVar("T")
 
@@ -145,7 +147,15 @@ class Pulse(threading.Thread):
             station.lease.beaten(began_at, gap)
             return
         held = station.holdings.all()
-        log.warning("this worker was declared dead and gives up its %d jobs: it registers anew", len(held))
+        running = [each.job for each in held if each.began_at is not None and not each.has_ended]
+        log.warning(
+            "this worker was declared dead and gives up its %d jobs: it registers anew"
+            " (silent for %.1f s, LEASE_SECONDS is %g; in their handlers: %s)",
+            len(held),
+            station.lease.beat_age,
+            station.config.lease_seconds,
+            ", ".join(f"{job.kind} {job.id}" for job in running[:NAMED_JOBS]) or "none",
+        )
         station.lease.lost()
         station.holdings.stop([running.fence for running in held], StopReason.LEASE_LOST)
         station.holdings.lost()

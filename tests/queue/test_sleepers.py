@@ -72,8 +72,23 @@ def test_wakes_one_of_three_sleepers_of_the_same_queues(heard, sleeper, sql):
     assert knock.worker_id in three
 
 
-def test_wakes_now_this_one_and_now_that(heard, sleeper, sql):
+def test_wakes_the_one_whose_beat_is_the_freshest(heard, sleeper, conn, sql):
+    three = [sleeper("default") for _ in range(3)]
+    for worker in (three[2], three[0], three[1]):
+        consume.beat(conn, worker)
+
+    for _ in range(10):
+        sql(INSERT)
+    wake_another(conn, three[2])
+    wake_another(conn, three[1])
+    pass_on(conn, three[1])
+
+    assert [knock.worker_id for knock in heard()] == [three[1]] * 11 + [three[0]] * 2
+
+
+def test_wakes_now_this_one_and_now_that_of_those_that_beat_at_once(heard, sleeper, sql):
     three = {sleeper() for _ in range(3)}
+    sql("UPDATE haulier.worker SET beat_at = now() RETURNING id")
 
     for _ in range(60):
         sql(INSERT)

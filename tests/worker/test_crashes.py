@@ -338,9 +338,10 @@ def test_a_worker_paused_past_its_lease_changes_nothing_when_it_wakes(
     os.kill(paused.pid, signal.SIGSTOP)
     eventually(lambda: len(ledger.entries("start", slow)) == 2, within=LEASE + 15)
     os.kill(paused.pid, signal.SIGCONT)
-    eventually(lambda: "was declared dead" in paused.log)
+    told = eventually(lambda: [line for line in paused.log.splitlines() if "was declared dead" in line])
     (tmp_path / "go").touch()
 
+    assert f"LEASE_SECONDS is 3; in their handlers: t.deaf {slow.id})" in told[0]
     slow = finished(slow)
     assert (slow.status, slow.attempt) == (JobStatus.SUCCEEDED, 2)
     eventually(lambda: "lost the claim" in paused.log)

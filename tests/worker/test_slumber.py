@@ -306,6 +306,8 @@ def test_wakes_others_now_and_then_while_it_has_more_than_it_can_take(slumber, c
     for other in others:
         register(conn, other)
         fall_asleep(conn, other.registered_as)
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.worker SET beat_at = now()")
     with closing(connect(direct(database))) as listening:
         listen(listening)
 

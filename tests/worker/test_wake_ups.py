@@ -142,6 +142,29 @@ def test_a_worker_that_stopped_sleeps_no_more_and_one_that_was_killed_no_longer_
     eventually(lambda: sleepers() == 0, within=15)
 
 
+def test_a_worker_that_was_killed_in_its_sleep_is_woken_no_more_once_another_has_beaten(
+    spawn_worker, fall_asleep, latency, sleepers, conn
+):
+    workers = {worker.pid: worker for worker in (spawn_worker(LEASE_SECONDS=24, POLL_SECONDS=0.8) for _ in range(2))}
+    fall_asleep(2)
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT pid FROM haulier.worker ORDER BY beat_at DESC LIMIT 1")
+        [dead] = cursor.fetchone()
+        workers[dead].kill()
+        fresher = "SELECT FROM haulier.worker WHERE pid = %s AND beat_at < (SELECT max(beat_at) FROM haulier.worker)"
+        eventually(lambda: cursor.execute(fresher, [dead]) or cursor.rowcount, within=15)
+
+    took = []
+    for _ in range(20):
+        # So that the next job is not found by a look after the last one.
+        rested = time.monotonic() + 0.4
+        eventually(lambda rested=rested: time.monotonic() > rested)
+        took.append(latency())
+
+    assert sleepers() == 2
+    assert sum(each > 0.1 for each in took) <= 2, took
+
+
 def test_a_worker_whose_listener_was_cut_off_is_woken_again(spawn_worker, fall_asleep, latency, conn, sleepers):
     spawn_worker(POLL_SECONDS=RARELY)
     fall_asleep()
