@@ -212,7 +212,7 @@ CALLS = {
     "has_turn": Call(
         "has_turn", "has_turn", lambda desk, _: consume.has_turn(desk.conn, desk.worker_id, slot_seconds=5)
     ),
-    "bury": Call("bury: nobody died", "bury", lambda desk, _: consume.bury(desk.conn)),
+    "bury": Call("bury: nobody died", "lapsed bury", lambda desk, _: consume.bury(desk.conn)),
     "orphans": Call("orphans of anybody", "orphans", lambda desk, _: list(consume.take_orphans(desk.conn))),
     "rescue": Call(
         "orphans of a worker of 5 jobs",

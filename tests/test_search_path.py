@@ -179,7 +179,9 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     assert consume.seconds_until_due(worker, queues=("default",)) is None
     assert consume.beat(worker, me) is not None
     consume.has_turn(worker, me, slot_seconds=5)
-    consume.held(worker, me)
+    consume.held(worker, me, [uuid4()])
+    consume.strays(worker, me, [uuid4()])
+    consume.cancelled(worker, me)
     outcomes = [
         Outcome.complete({"a": 1}), Outcome.fail("no", 60.0, 1.0), Outcome.fail_for_good("never"), Outcome.release(1.0),
         Outcome.give_back(), Outcome.snooze(60.0),
@@ -190,7 +192,8 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     statuses, _ = consume.exchange(worker, settlements[:6], None)
     more, _ = consume.exchange(worker, settlements[6:7], consume.Wish(me, uuid4(), [], 1, 1))
     waited = consume.settle(worker, settlements[7:])
-    consume.settled_earlier(worker, Fence.of(jobs[0]))
+    consume.settled_earlier(worker, [Fence.of(jobs[0])])
+    consume.claim_next(worker, consume.Wish(me, uuid4(), [], 1, 1))
     return {status for status in [*statuses, *more, *waited.values()] if status is not None}
 
 

@@ -85,7 +85,8 @@ class JobRefused(Refusal):
     """The database refuses what was to be done to one job."""
 
     def __init__(self, job_id: UUID, error: Refusal) -> None:
-        super().__init__(str(error.__cause__ or error), is_lasting=error.is_lasting)
+        # Further down PostgreSQL quotes the row.
+        super().__init__(str(error.__cause__ or error).split("\n")[0], is_lasting=error.is_lasting)
         self.job_id = job_id
         self.may_pass = isinstance(error, RefusedForNow)
 

@@ -21,6 +21,9 @@ LEFT_OUT = {
     "detach_partition": "only behind a pool",
     "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",
     "history_days_ahead": "/health asks for it",
+    "lock_empty_database": "only before there is a schema",
+    "holder_of_empty_database": "only before there is a schema",
+    "oldest_user_of_table": "only where a detach is pending",
     "lapsed": "only where a burial was refused: test_rows.py",
     "lock_next": "only where a claim was refused: test_rows.py",
 }
@@ -75,7 +78,7 @@ def _patterns() -> Iterator[tuple[str, str]]:
     """Yield each statement's name and how it begins in a message, as a pattern: up to its first parameter."""
     for name, text in SQL.items():
         beginning = re.split(r"%\(|%%", text)[0]
-        yield name, re.escape(beginning).replace(r"\{name\}", '"[^"]+"')
+        yield name, re.escape(beginning).replace(r"\{name\}", r'"[^"]+"(?:\."[^"]+")?')
     for name in PREPARED:
         yield f"{name}_prepared", re.escape(prepared(name)[1].split("(")[0] + "(")
     yield PREPARE, "PREPARE haulier_"

@@ -139,7 +139,7 @@ def test_jobs_whose_claim_was_never_answered_run_soon(spawn_worker, enqueue, fin
 
         # Only of a claim that finds one of the jobs.
         proxy.cut_reply_with = b"t.note"
-        proxy.cut_reply_to = b"READ COMMITTED;\n"
+        proxy.cut_reply_to = b"pg_temp;\n"
         jobs = [enqueue("t.note") for _ in range(5)]
 
         for job in jobs:
