@@ -37,9 +37,9 @@ race: venv ## run the races with 20,000 jobs
 model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
 	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
 
-isolation: venv ## let the database refuse every statement of a worker with every class of error (`make test` draws a few)
+isolation: venv ## let the database refuse every statement of a worker with every error (ERRORS=5: with so many of 17)
 	@rm -f tests/isolation/results.json
-	@ISOLATION_LONG=1 $(VENV) -m pytest -n $(TEST_PROCESSES) tests/isolation; ended=$$?; \
+	@ISOLATION_LONG=$(or $(ERRORS),17) $(VENV) -m pytest -n $(TEST_PROCESSES) tests/isolation; ended=$$?; \
 	$(VENV) -m tests.isolation.report && exit $$ended
 
 chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)

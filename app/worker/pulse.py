@@ -21,6 +21,7 @@ from app.queue.listen import call_myself
 from app.worker import metrics
 from app.worker.lookout import TURN_SECONDS
 from app.worker.rescuer import Rescuer
+from app.worker.sparing import SparingLog
 from app.worker.station import Station
 
 # How often to ask for cancels while jobs run: the knock of LISTEN is quicker, but may be absent.
@@ -39,6 +40,7 @@ NAMED_JOBS = 10
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+sparing = SparingLog(log)
 
 
 class Pulse(threading.Thread):
@@ -188,7 +190,7 @@ class Pulse(threading.Thread):
         metrics.STRANGERS.inc(len(given_back))
         station.lookout.ring()
         for job_id in given_back:
-            log.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
+            sparing.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
         left = {fence.claim for fence in strangers if fence.id not in given_back}
         for claim_id in {fence.claim for fence in strangers} - left:
             station.holdings.found(claim_id)
@@ -219,7 +221,7 @@ class Pulse(threading.Thread):
                 with station.database.connection() as conn:
                     held = consume.held(conn, worker_id, station.holdings.known())
                     for job_id in self._give_back(conn, [row.fence for row in held]):
-                        log.warning("released unfinished", extra={"job_id": str(job_id)})
+                        sparing.warning("released unfinished", extra={"job_id": str(job_id)})
                     left = consume.held(conn, worker_id, station.holdings.known())
                     # What the database refuses to take back is an orphan from now on, and taken by others.
                     if all(station.unsettled.is_waiting(row.fence.id) for row in left):

@@ -10,6 +10,7 @@ from app.queue import consume
 from app.queue.connection import Connection
 from app.worker import metrics
 from app.worker.refused import Refused
+from app.worker.sparing import SparingLog
 from app.worker.station import Station
 
 # How often the jobs of all who have no row are looked for, and not only of those whom this process has declared dead:
@@ -19,6 +20,7 @@ EVERYBODY_LEASES = 2
 SWEEP_SHARE = 1 / 6
 
 log = logging.getLogger(__name__)
+sparing = SparingLog(log)
 
 
 class Rescuer:
@@ -66,7 +68,7 @@ class Rescuer:
             for refused in part.refused:
                 self._refused.add(refused.job_id, refused, may_pass=refused.may_pass)
             for job_id, status in part.jobs.items():
-                log.warning("rescued: now %s", status, extra={"job_id": str(job_id)})
+                sparing.warning(f"rescued: now {status}", extra={"job_id": str(job_id)})
             self._refused.forget(part.jobs)
             taken += len(part.jobs)
             if time.monotonic() > until:

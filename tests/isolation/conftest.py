@@ -33,7 +33,9 @@ from tests.worker.conftest import (  # noqa: F401
 )
 
 # Under `make isolation`: every statement with every error, and what is seen goes into the docs.
-IS_LONG = bool(os.environ.get("ISOLATION_LONG"))
+# How many errors each statement is refused with in the long form.
+ERRORS = int(os.environ.get("ISOLATION_LONG") or 0)
+IS_LONG = ERRORS > 0
 # After the last refusal: what is held back is tried again ever more rarely.
 HEALED_WITHIN = 10.0
 

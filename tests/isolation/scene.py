@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 
 from app.domain.job import Job, NewJob
 from app.queue import consume, produce
+from app.queue.connection import connect
 from app.queue.history import ensure_partitions
 
 COUNT = 100
@@ -24,6 +25,7 @@ class Scene:
         self._conn = conn
         self.jobs: list[Job] = []
         self.orphans: list[Job] = []
+        self._rival: Connection | None = None
         self._history()
         self._work()
 
@@ -42,9 +44,29 @@ class Scene:
             self._knock()
         if "fall_asleep" in seen and "get_up" not in seen:
             self._knock_often()
+        if "settle" in seen and "lock_held" not in seen:
+            self._lock_one()
+        else:
+            self.let_go()
         # Nor does one that has always something to do.
         if "fall_asleep" in seen and self.all_ended():
             self._work()
+
+    def _lock_one(self) -> None:
+        """Lock the row of a job that runs, so that it cannot be settled with the others."""
+        if self._rival is None:
+            self._rival = connect(self._conn.dsn)
+            self._rival.autocommit = False
+        with self._rival.cursor() as cursor:
+            cursor.execute("SELECT FROM haulier.job WHERE status = 'running' LIMIT 1 FOR UPDATE SKIP LOCKED")
+            if not cursor.rowcount:
+                self._rival.rollback()
+
+    def let_go(self) -> None:
+        """Unlock it."""
+        if self._rival is not None:
+            self._rival.close()
+            self._rival = None
 
     def _run(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         with self._conn.cursor() as cursor:

@@ -47,7 +47,7 @@ class Refusal:
         return f"{self.sqlstate} {self.constraint}".strip()
 
 
-# Of each class that the issue names: data, integrity, privilege, resource, limit, internal, raised, and what passes.
+# Of each class: data, integrity, privilege, resource, limit, internal, raised, and what passes.
 REFUSALS = (
     *(Refusal(sqlstate) for sqlstate in ("22P02", "22003", "22021")),
     *(Refusal("23505", "made_by_the_test"), Refusal("23514", "made_by_the_test"), Refusal("23514")),
@@ -67,8 +67,8 @@ class RefusingProxy(Proxy):
         self.seen: Counter[str] = Counter()
         self.refused = 0
         self._refusing: tuple[str, Refusal] | None = None
-        # The statement whose next reply gets lost.
-        self.lose_reply_to: str | None = None
+        # The next message that has all of these statements loses its reply.
+        self.lose_reply_to: set[str] | None = None
 
     def refuse(self, statement: str, refusal: Refusal) -> None:
         """Let this statement fail from now on, but for who still asks whether the schema fits."""
@@ -128,7 +128,7 @@ class RefusingProxy(Proxy):
         text = query.decode("latin-1")
         found, is_starting = found_in(text), not self.seen["schema_version"]
         self.seen.update(name for name, _ in found)
-        is_lost = self.lose_reply_to in [name for name, _ in found]
+        is_lost = self.lose_reply_to is not None and self.lose_reply_to <= {name for name, _ in found}
         if is_lost:
             self.lose_reply_to = None
         if self._refusing is not None and not is_starting:
