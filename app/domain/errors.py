@@ -82,12 +82,13 @@ class Locked(RefusedForNow):
 
 
 class JobRefused(Refusal):
-    """The database refuses what was to be done to one job."""
+    """The database refuses what was to be done to one job. Shape: lane is its queue and priority, where it waits."""
 
-    def __init__(self, job_id: UUID, error: Refusal) -> None:
+    def __init__(self, job_id: UUID, error: Refusal, *, lane: tuple[str, int] | None = None) -> None:
         # Further down PostgreSQL quotes the row.
         super().__init__(str(error.__cause__ or error).split("\n")[0], is_lasting=error.is_lasting)
         self.job_id = job_id
+        self.lane = lane
         self.may_pass = isinstance(error, RefusedForNow)
 
 

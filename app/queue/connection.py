@@ -328,10 +328,14 @@ def _is_answered(error: psycopg2.Error) -> bool:
 
 def _is_lasting(error: psycopg2.Error) -> bool:
     """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
-    if isinstance(error, (errors.CheckViolation, errors.ForeignKeyViolation)):
-        # "no partition of relation found for row" shares its SQLSTATE, and so may what a trigger raises.
-        return error.diag.constraint_name is not None
-    return isinstance(error, (psycopg2.DataError, errors.NotNullViolation))
+    # In a trigger, which may stumble over rows that are not ours, and will not for ever.
+    if "PL/pgSQL" in (error.diag.context or ""):
+        return False
+    if isinstance(error, (errors.CheckViolation, errors.NotNullViolation)):
+        # "no partition of relation found for row" shares its SQLSTATE, and names neither.
+        named = error.diag.constraint_name or error.diag.column_name
+        return named is not None and error.diag.schema_name in ("haulier", None)
+    return isinstance(error, psycopg2.DataError)
 
 
 def _first_line(error: psycopg2.Error) -> str:

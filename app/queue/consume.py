@@ -16,7 +16,7 @@ from app.domain.errors import JobRefused, Refusal
 from app.domain.job import Job, JobStatus
 from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction, translated
 from app.queue.plans import plans
-from app.queue.rescue import Dead, Rescued, bury, rescue, take_orphans
+from app.queue.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from app.queue.rows import ClaimedJob, claimed_job
 from app.queue.settle import (
     SETTLE,
@@ -32,6 +32,7 @@ from app.queue.settle import (
 
 __all__ = [
     "MOST_BYTES",
+    "RESCUED_AT_ONCE",
     "Claimed",
     "Dead",
     "Fence",
@@ -48,6 +49,7 @@ __all__ = [
     "claim_next",
     "deregister",
     "exchange",
+    "has_next",
     "has_turn",
     "held",
     "lanes",
@@ -195,25 +197,43 @@ def exchange(
 def claim_next(conn: Connection, wish: Wish) -> Claimed:
     """Claim the first job of a wish and no other; where it cannot be claimed, tell which it is.
 
-    Its row is locked first, so that it is certainly the one that the claim fails at.
+    Its row is locked first, and the claim begins there: so it is certainly the one that the claim fails at.
 
     Raises: JobRefused; Refusal where a claim would be refused whatever the job; DatabaseUnavailable.
     """
-    parameters = {**message_limits(), **_claim_parameters(wish), "limit": 1, "free": max(1, wish.free)}
-    with translated(), transaction(conn):
-        found = rows(conn, "lock_next", **{word: parameters[word] for word in _NEXT})
-        if not found:
-            return NOTHING
-        try:
-            with translated():
-                head, *claimed = message(
-                    conn, ["claim_by_index", "claim"], seconds=STATEMENT_SECONDS, prepared={}, **parameters
-                )
-                return _claimed(wish, head, claimed)
-        except Refusal as error:
-            refused = JobRefused(found[0]["id"], error)
+    first: Mark | None = None
+    try:
+        with translated(), transaction(conn):
+            first = _lock_next(conn, wish)
+            if first is None:
+                return NOTHING
+            alone = replace(wish, marks=[first], limit=1, free=max(1, wish.free))
+            head, *claimed = message(
+                conn,
+                ["claim_by_index", "claim"],
+                seconds=STATEMENT_SECONDS,
+                prepared={},
+                **message_limits(),
+                **_claim_parameters(alone),
+            )
+            return _claimed(wish, head, claimed)
+    except Refusal as error:
+        if first is None:
+            raise
+        refused = JobRefused(first.id, error, lane=(first.queue, first.priority))
     _check_claims(conn, wish)
-    raise refused from refused.__cause__
+    raise refused
+
+
+def has_next(conn: Connection, wish: Wish) -> bool:
+    """Tell whether there is a job that a claim of one would take."""
+    return _lock_next(conn, wish) is not None
+
+
+def _lock_next(conn: Connection, wish: Wish) -> Mark | None:
+    parameters = _claim_parameters(wish)
+    found = rows(conn, "lock_next", **{word: parameters[word] for word in _NEXT})
+    return Mark(found[0]["queue"], found[0]["priority"], found[0]["run_at"], found[0]["id"]) if found else None
 
 
 _NEXT = ("queues", "priorities", "marks", "mark_ids", "passed_over", "suspect")

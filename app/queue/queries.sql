@@ -266,11 +266,11 @@ FROM claimed;
 
 -- name: lock_next
 -- Lock the one job that a claim of one would take.
-SELECT head.id
+SELECT lane.queue, lane.priority, head.run_at, head.id
 FROM unnest(%(queues)s::text[], %(priorities)s::smallint[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[])
     AS lane (queue, priority, mark, mark_id)
 CROSS JOIN LATERAL (
-    SELECT id
+    SELECT run_at, id
     FROM haulier.job
     WHERE status IN ('queued', 'retrying')
         AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority

@@ -33,12 +33,14 @@ class Dead(NamedTuple):
 class Rescued:
     """What a sweep found.
 
-    Shape: jobs map ids to the status they now have; refused are those that could not be settled.
+    Shape: jobs map ids to the status they now have; refused are those that could not be settled; is_slow tells of some
+           that waited for something for too long, and are left.
     """
 
     workers: list[Dead] = field(default_factory=list)
     jobs: dict[UUID, JobStatus] = field(default_factory=dict)
     refused: list[JobRefused] = field(default_factory=list)
+    is_slow: bool = False
 
 
 class _Orphan(NamedTuple):
@@ -91,6 +93,7 @@ def take_orphans(
     buried: Collection[UUID] = (),
     workers: Collection[UUID] | None = None,
     passed_over: Collection[UUID] = (),
+    most: int | None = None,
 ) -> Iterator[Rescued]:
     """Take the jobs whose worker has no row: of these workers, or of all. Gives what was taken, a statement at a time.
 
@@ -99,7 +102,8 @@ def take_orphans(
     They are read without a lock: a worker that has no row never has one again, and the fence tells if somebody else was
     quicker.
 
-    Shape:  buried are those whom the caller has just declared dead; passed_over are jobs to leave for now.
+    Shape:  buried are those whom the caller has just declared dead; passed_over are jobs to leave for now; most is how
+            many a statement takes.
     Raises: DatabaseUnavailable.
     """
     found = rows(
@@ -121,26 +125,26 @@ def take_orphans(
         )
         for row in found
     ]
-    for batch in _batches(orphans):
+    for batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
             became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
         except RefusedForNow as error:
-            # It may be too large to be moved in time, and must not be in the way of the others each time.
-            if len(batch) == 1:
-                yield Rescued(refused=[JobRefused(batch[0].fence.id, error)])
-            raise
+            # One of them waits for a lock, or is too large to be moved in time: the others must not wait for it.
+            refused = [JobRefused(batch[0].fence.id, error)] if len(batch) == 1 else []
+            yield Rescued(refused=refused, is_slow=True)
+            continue
         yield Rescued(
             jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
             refused=[JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, Refusal)],
         )
 
 
-def _batches(orphans: Sequence[_Orphan]) -> Iterator[list[Settlement]]:
+def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[list[Settlement]]:
     """Give them in portions that one statement has the time for; what is large comes last, and alone."""
     batch: list[Settlement] = []
     size = 0
     for orphan in sorted(orphans, key=lambda each: each.bytes > BYTES_AT_ONCE):
-        if batch and (len(batch) == RESCUED_AT_ONCE or size + orphan.bytes > BYTES_AT_ONCE):
+        if batch and (len(batch) >= most or size + orphan.bytes > BYTES_AT_ONCE):
             yield batch
             batch, size = [], 0
         batch.append(orphan.settlement)

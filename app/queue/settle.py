@@ -90,14 +90,14 @@ def settle_each(
     Raises: DatabaseUnavailable; what was settled is then unknown.
     """
     became: list[JobStatus | Refusal | None] = [None] * len(settlements)
-    todo, in_vain = [(0, len(settlements))], 0
+    todo, in_vain, is_all = [(0, len(settlements))], 0, True
     while todo:
         start, end = todo.pop()
         began_at = time.monotonic()
         try:
             with translated():
                 became[start:end] = with_history(conn, partial(_settle_free, conn, settlements[start:end], seconds))
-            in_vain = -len(settlements)
+            is_all = False
         except Refusal as refused:
             # Where a lock on the whole table was waited for, each of the others would wait as well.
             if isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= SLOW_SECONDS:
@@ -105,7 +105,7 @@ def settle_each(
             middle = (start + end) // 2
             if end - start == 1:
                 became[start], in_vain = refused, in_vain + 1
-            elif in_vain < MOST_IN_VAIN:
+            elif not is_all or in_vain < MOST_IN_VAIN:
                 todo += [(middle, end), (start, middle)]
             else:
                 became[start:end] = [refused] * (end - start)

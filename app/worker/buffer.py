@@ -118,7 +118,7 @@ class Buffer:
     def _is_due(self) -> bool:
         if self._stopping.is_set():
             return bool(self._ended) and not self._closing.is_set()
-        if len(self._ready) <= self._refill_at or self._ended_bytes > MOST_BYTES:
+        if len(self._ready) <= min(self._refill_at, self._ahead() // 2) or self._ended_bytes > MOST_BYTES:
             return True
         # Before a long run, or none knows when the outcome of the last will be settled.
         return bool(self._ended) and (not self._pace.is_quick(self._ready[0].job.kind) or self._is_overdue())
@@ -197,6 +197,8 @@ class Buffer:
 
     def doubt(self, batch: Sequence[Ended]) -> None:
         """Leave to the clerk what did not settle with the others."""
+        if not batch:
+            return
         with self._changed:
             self._doubtful.extend(batch)
             self.stirred.set()

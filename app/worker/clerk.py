@@ -13,7 +13,7 @@ from app.queue import consume
 from app.queue.connection import Connection, translated
 from app.worker.buffer import Ended
 from app.worker.exchange import exchange, settlements
-from app.worker.pace import WINDOW_SECONDS
+from app.worker.pace import MOST_AT_ONCE, WINDOW_SECONDS
 from app.worker.report import report
 from app.worker.station import Station
 
@@ -41,6 +41,8 @@ class Clerk(threading.Thread):
         self._station = station
         # What the database refuses for now.
         self._held_back: list[Ended] = []
+        # How many are settled at once: halved where one waits for something that only one of them may wait for.
+        self._most = MOST_AT_ONCE
 
     def run(self) -> None:
         """Tidy up whenever there is something, until the process closes."""
@@ -84,30 +86,46 @@ class Clerk(threading.Thread):
             station.buffer.done(leaving=True)
 
     def _settle_doubtful(self) -> None:
-        """Settle what did not settle with the others: what can be in one batch, and the rest one by one."""
-        station = self._station
-        due = [ended for ended in self._held_back if self._is_due(ended)]
-        self._held_back = [ended for ended in self._held_back if ended not in due]
-        batch = [*station.buffer.collect_doubtful(), *due]
-        if not batch:
-            return
+        """Settle what did not settle with the others, and put back what still has not."""
+        batch = self._collect()
         try:
-            with station.database.connection() as conn:
-                batch = self._settle_each(conn, batch)
-                batch = self._known_earlier(conn, batch)
-                while batch:
-                    self._settle_alone(conn, batch[0])
-                    batch.pop(0)
+            if batch:
+                self._settle_all(batch)
+                self._most = min(MOST_AT_ONCE, 2 * self._most)
         except Locked:
             # That may last for long: next time the others come first.
             batch.append(batch.pop(0))
-        except DatabaseUnavailable:
+        except DatabaseUnavailable as error:
             for ended in batch:
                 ended.running.is_unsure = True
-            raise
+            if not isinstance(error, RefusedForNow):
+                raise
+            # It has waited for something that only one of them may wait for.
+            self._most = max(1, len(batch) // 2)
+            if len(batch) == 1:
+                self._refused(batch.pop(), error)
         finally:
-            if batch:
-                station.buffer.doubt(batch)
+            self._station.buffer.doubt(batch)
+
+    def _collect(self) -> list[Ended]:
+        """Return what is to be settled now, no more than is settled at once."""
+        due = [ended for ended in self._held_back if self._is_due(ended)]
+        self._held_back = [ended for ended in self._held_back if ended not in due]
+        for ended in due:
+            ended.running.is_held_back = False
+        batch = [*self._station.buffer.collect_doubtful(), *due]
+        batch, rest = batch[: self._most], batch[self._most :]
+        self._station.buffer.doubt(rest)
+        return batch
+
+    def _settle_all(self, batch: list[Ended]) -> None:
+        """Settle what can be in one statement, and the rest one by one; what is done with is taken out of the batch."""
+        with self._station.database.connection() as conn:
+            batch[:] = self._settle_each(conn, batch)
+            batch[:] = self._known_earlier(conn, batch)
+            while batch:
+                self._settle_alone(conn, batch[0])
+                batch.pop(0)
 
     def _is_due(self, ended: Ended) -> bool:
         # A process that stops tries once more, and then leaves it to others.
@@ -163,4 +181,5 @@ class Clerk(threading.Thread):
             # It is given back with all else that is unfinished, and runs again.
             station.holdings.leave([ended.running])
         else:
+            ended.running.is_held_back = True
             self._held_back.append(ended)

@@ -19,8 +19,8 @@ from app.worker.holdings import Running
 from app.worker.report import report
 from app.worker.station import Station
 
-# Jobs that cannot be claimed and stand side by side are found without a pause, as long as they are no more than these.
-CULPRITS_AT_ONCE = 10
+# For so long jobs that cannot be claimed are looked for, one after the other, while nothing else is claimed.
+SEARCH_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
 
 def _wish(station: Station, place: Place) -> Wish | None:
     worker_id = station.lease.worker_id
-    marks = station.lanes.marks()
+    marks = station.unclaimable_lanes.leave_out(station.lanes.marks())
     if worker_id is None or station.stopping.is_set() or not marks or not place.limit:
         return None
     # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
@@ -101,19 +101,20 @@ def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool 
     """
     began_at = time.monotonic()
     statuses: list[JobStatus | None] = []
-    # Unknown, until there is an answer.
-    claimed: list[Running] | None = None
-    station.holdings.begin_claim(wish.claim_id)
+    # Unknown from when it is sent until there is an answer.
+    claimed: list[Running] | None = []
     try:
         with station.database.connection() as conn:
+            station.holdings.begin_claim(wish.claim_id)
+            claimed = None
             if alone:
                 brought = consume.claim_next(conn, wish)
             else:
                 statuses, brought = consume.exchange(conn, settlements(ended), wish)
         claimed = [running_of(station, job) for job in brought.jobs]
     except Refusal as error:
-        # What was refused was not done; but what could not be read was.
-        claimed = None if isinstance(error.__cause__, UnicodeError) else []
+        # What was refused was not done; but what could not be read was, unless it was one job, in a transaction.
+        claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
         raise
     except DatabaseUnavailable as error:
         station.call_size.failed(max(wish.limit, len(ended)), time.monotonic() - began_at)
@@ -130,7 +131,7 @@ def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool 
 
 def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
     """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on."""
-    limit = wish.limit
+    limit, until = wish.limit, time.monotonic() + SEARCH_SECONDS
     try:
         while limit > 1:
             station.call_size.refused(limit)
@@ -139,17 +140,29 @@ def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
                 return _claim(station, [], replace(wish, claim_id=uuid4(), limit=limit))
             except Refusal as error:
                 log.debug("a claim of %d jobs is refused: %s", limit, error)
-        for _ in range(CULPRITS_AT_ONCE):
-            passed_over = station.unclaimable.waiting()
-            try:
-                alone = replace(wish, claim_id=uuid4(), limit=1, passed_over=passed_over)
-                return _claim(station, [], alone, alone=True)
-            except JobRefused as refused:
-                station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
+                # Each has waited for something.
+                if time.monotonic() > until or station.stopping.is_set():
+                    raise
+        return _claim_one(station, wish, until)
     # Whatever the job: it is the statement.
     except Refusal as error:
         station.outage.failed(error)
         return None
+
+
+def _claim_one(station: Station, wish: Wish, until: float) -> list[Running] | None:
+    """Claim one job, and pass over those that cannot be claimed; where they are many, leave their lanes for a while."""
+    marks = list(wish.marks)
+    while marks and not station.stopping.is_set() and not station.unclaimable.is_full:
+        passed_over = station.unclaimable.waiting()
+        try:
+            alone = replace(wish, claim_id=uuid4(), limit=1, marks=marks, passed_over=passed_over)
+            return _claim(station, [], alone, alone=True)
+        except JobRefused as refused:
+            station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
+            if time.monotonic() > until and refused.lane is not None:
+                station.unclaimable_lanes.add(refused.lane)
+                marks = [mark for mark in marks if (mark.queue, mark.priority) != refused.lane]
     return []
 
 
@@ -209,17 +222,17 @@ def claim_suspect(station: Station) -> Running | None:
     worker_id = station.lease.worker_id
     if worker_id is None or station.stopping.is_set() or station.unclaimable.is_full:
         return None
-    claimed: list[Running] | None = None
     try:
         with station.database.connection() as conn:
             lanes = consume.lanes(conn, queues=station.config.worker_queues, suspect=True)
-        marks = [lane.head for lane in lanes if lane.seconds <= 0]
-        passed_over = station.unclaimable.waiting()
-        if marks:
-            wish = Wish(worker_id, uuid4(), marks, 1, 1, suspect=True, passed_over=passed_over)
-            claimed = _claim(station, [], wish, alone=True)
-    except JobRefused as refused:
-        station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
     except (DatabaseUnavailable, Refusal) as error:
         station.outage.failed(error)
+        return None
+    marks = [lane.head for lane in lanes if lane.seconds <= 0]
+    try:
+        wish = Wish(worker_id, uuid4(), marks, 1, 1, suspect=True)
+        claimed = _claim_one(station, wish, time.monotonic() + SEARCH_SECONDS)
+    except Refusal as error:
+        station.outage.failed(error)
+        return None
     return claimed[0] if claimed else None

@@ -22,7 +22,8 @@ class Running:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
     Shape: began_at is None until it is started, seconds is how long it ran; has_ended tells that only its outcome is
-           still to be settled, which an outage may hold up for long; is_unsure that this was tried, and no answer came.
+           still to be settled, which an outage may hold up for long; is_held_back that the database refuses it for now;
+           is_unsure that this was tried, and no answer came.
     """
 
     job: Job
@@ -33,6 +34,7 @@ class Running:
     timed_out_at: float | None = None
     seconds: float | None = None
     has_ended: bool = False
+    is_held_back: bool = False
     is_unsure: bool = False
 
     @property
@@ -132,6 +134,19 @@ class Holdings:
         """Wait until nothing is held or just being claimed; False when the time is up first."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running and not self._in_flight, seconds)
+
+    def is_alone(self) -> bool:
+        """Tell whether nothing runs or waits here, but for outcomes that the database refuses for now."""
+        with self._changed:
+            return self._is_alone()
+
+    def wait_until_alone(self, seconds: float) -> bool:
+        """Wait until the process `is_alone`; False when the time is up first."""
+        with self._changed:
+            return self._changed.wait_for(self._is_alone, seconds)
+
+    def _is_alone(self) -> bool:
+        return not self._in_flight and all(running.is_held_back for running in self._running)
 
     def strangers(self, rows: Sequence[Held]) -> list[Fence]:
         """Return those of the rows, read before this call, that nobody here holds or is just claiming."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from app.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow
 from app.domain.job import JobStatus
@@ -51,6 +51,7 @@ class Pulse(threading.Thread):
         self._station = station
         self._rescuer = Rescuer(station)
         self._compare_at = float("-inf")
+        self._has_failed = False
         self._suspects_at = float("-inf")
         # Nobody sets it: a wait on it is a sleep.
         self._pause = threading.Event()
@@ -76,14 +77,15 @@ class Pulse(threading.Thread):
                     log.exception("the heartbeat's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
                     station.closing.wait(BUG_PAUSE_SECONDS)
                 else:
-                    station.outage.succeeded()
+                    if not self._has_failed:
+                        station.outage.succeeded()
                     station.pulse_wanted.wait(min(CANCEL_SECONDS, station.config.beat_seconds / 4))
             self._leave()
         finally:
             station.database.close()
 
     def _tick(self, conn: Connection) -> None:
-        station, now = self._station, time.monotonic()
+        station, now, self._has_failed = self._station, time.monotonic(), False
         wanted = station.pulse_wanted.is_set()
         station.pulse_wanted.clear()
         to_sweep = self._rescuer.is_due()
@@ -110,11 +112,17 @@ class Pulse(threading.Thread):
             self._suspects_at = float("-inf")
 
     def _try(self, step: Callable[[Connection], T], conn: Connection) -> T | None:
-        """Return what the step returns; None where the database refuses a statement of it, which is told."""
+        """Return what the step returns; None where the database refuses a statement of it, which is told.
+
+        Nothing is done where the beat is due again, since the steps before have taken so long.
+        """
+        if self._station.lease.beat_age >= self._station.config.beat_seconds:
+            return None
         try:
             with translated():
                 return step(conn)
         except Refusal as error:
+            self._has_failed = True
             self._station.outage.failed(error)
             return None
 
@@ -183,7 +191,9 @@ class Pulse(threading.Thread):
     def _give_strangers_back(self, conn: Connection, rows: list[consume.Held]) -> None:
         """Give back those of the jobs that nobody here holds."""
         station = self._station
-        strangers = station.holdings.strangers(rows)
+        found = station.holdings.strangers(rows)
+        # What the database refuses to take back is tried again after a pause.
+        strangers = [fence for fence in found if not station.unsettled.is_waiting(fence.id)]
         if not strangers:
             return
         given_back = self._give_back(conn, strangers)
@@ -191,21 +201,26 @@ class Pulse(threading.Thread):
         station.lookout.ring()
         for job_id in given_back:
             sparing.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
-        left = {fence.claim for fence in strangers if fence.id not in given_back}
-        for claim_id in {fence.claim for fence in strangers} - left:
+        left = {fence.claim for fence in found if fence.id not in given_back}
+        for claim_id in {fence.claim for fence in found} - left:
             station.holdings.found(claim_id)
 
     def _look_for_suspects(self, conn: Connection) -> None:
         station = self._station
-        due = consume.seconds_until_due(conn, queues=station.config.worker_queues, suspect=True)
-        if due is None or due > 0:
+        lanes = consume.lanes(conn, queues=station.config.worker_queues, suspect=True)
+        marks = [lane.head for lane in lanes if lane.seconds <= 0]
+        passed_over = station.unclaimable.waiting()
+        worker_id = station.lease.registered_as
+        if not marks or worker_id is None:
+            return
+        # One that cannot be claimed is not worth standing still for.
+        if passed_over and not consume.has_next(
+            conn, consume.Wish(worker_id, uuid4(), marks, 1, 1, suspect=True, passed_over=passed_over)
+        ):
             return
         # Whoever runs nothing is alone already. The others finish what they run first, and claim nothing meanwhile:
         # one process after the other, so that a single suspect does not make all of them stand still.
-        worker_id = station.lease.registered_as
-        if not len(station.holdings) or (
-            worker_id is not None and consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS)
-        ):
+        if station.holdings.is_alone() or consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
             station.suspects_due.set()
             station.lookout.ring()
 
@@ -245,6 +260,7 @@ class Pulse(threading.Thread):
         for fence, became in zip(fences, consume.settle_each(conn, settlements), strict=True):
             if isinstance(became, JobStatus):
                 given_back.append(fence.id)
+                self._station.unsettled.forget([fence.id])
             elif became is not None:
                 self._station.unsettled.add(fence.id, became, may_pass=isinstance(became, RefusedForNow))
         return given_back

@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.queue.consume import Mark
 from app.worker import metrics
 
 # The first pause, doubled each time the job is refused again, and the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
 # The longest pause of what may pass by itself, and how often it is refused before that is told.
 PASSING_PAUSE_SECONDS, PASSING_TIMES = 4.0, 3
+# Of so many refused jobs, one is tried again in this time on average, at first.
+EACH_SECONDS = 0.05
+# A lane with many of them is left alone for so long, ten times what is spent on it.
+LANE_SECONDS = 5.0
 # How often a job is named in the log, and how many lines that may be a minute.
 TELL_SECONDS, TOLD_AT_MOST = 60.0, 20
 # Where so many are refused it is not the jobs.
@@ -31,6 +36,26 @@ class _Refusal:
     times: int = 0
 
 
+class RefusedLanes:
+    """The lanes in which so many jobs are refused that the others would wait for them; left alone for a while."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[tuple[str, int], float] = {}
+
+    def add(self, lane: tuple[str, int]) -> None:
+        """Leave this lane alone for a while."""
+        self._until[lane] = self._clock() + LANE_SECONDS
+
+    def leave_out(self, marks: list[Mark]) -> list[Mark]:
+        """Return the marks of the other lanes."""
+        if not self._until:
+            return marks
+        now = self._clock()
+        self._until = {lane: until for lane, until in self._until.items() if until > now}
+        return [mark for mark in marks if (mark.queue, mark.priority) not in self._until]
+
+
 class Refused:
     """The jobs at which one statement fails, each with the pause until it is tried again. Safe for all threads."""
 
@@ -41,6 +66,7 @@ class Refused:
         self._of: dict[UUID, _Refusal] = {}
         self._told_since = float("-inf")
         self._told = 0
+        self._full_told_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._of)
@@ -55,7 +81,9 @@ class Refused:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal())
             refusal.times += 1
-            refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, 2 * refusal.pause)
+            # Many that come back at once would be all that is tried.
+            pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
+            refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, pause)
             refusal.due_at = now + refusal.pause
             is_told = (
                 refusal.times >= (PASSING_TIMES if may_pass else 1)
@@ -86,10 +114,9 @@ class Refused:
                 for job_id in job_ids:
                     self._of.pop(job_id, None)
 
-    def forget_due(self) -> None:
-        """Forget those whose time to be tried again has come."""
-        waiting = set(self.waiting())
-        self.forget([job_id for job_id in self._of if job_id not in waiting])
+    def due(self) -> set[UUID]:
+        """Return the jobs whose time to be tried again has come."""
+        return set(self._of).difference(self.waiting()) if self._of else set()
 
     def waiting(self) -> list[UUID]:
         """Return the jobs whose time to be tried again has not come."""
@@ -110,7 +137,20 @@ class Refused:
     @property
     def is_full(self) -> bool:
         """Tell whether so many are refused that no more can be left aside."""
-        return len(self._of) >= MOST_REFUSED
+        if len(self._of) < MOST_REFUSED or len(self.waiting()) < MOST_REFUSED:
+            return False
+        self._say_full()
+        return True
+
+    def _say_full(self) -> None:
+        with self._lock:
+            now = self._clock()
+            if now - self._full_told_at < TELL_SECONDS:
+                return
+            self._full_told_at = now
+        log.error(
+            "the database refuses to %s %d jobs: nothing is claimed until that is over", self._statement, len(self)
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -32,6 +32,8 @@ class Rescuer:
         self._refused = Refused("rescue")
         self._swept_at = float("-inf")
         self._asked_of_all_at = float("-inf")
+        # How many orphans a statement takes: halved where one waits for something that only one of them may wait for.
+        self._most = consume.RESCUED_AT_ONCE
         # Declared dead here, and not known to have no jobs left.
         self._dead: set[UUID] = set()
 
@@ -63,9 +65,13 @@ class Rescuer:
     def _take(self, conn: Connection, buried: set[UUID], workers: set[UUID] | None) -> tuple[int, bool]:
         """Return how many jobs were taken, and whether the time was up before all were."""
         until, taken = self._swept_at + SWEEP_SHARE * self._lease_seconds, 0
-        passed_over = self._refused.waiting()
-        for part in consume.take_orphans(conn, buried=buried, workers=workers, passed_over=passed_over):
+        passed_over, gone = self._refused.waiting(), self._refused.due()
+        for part in consume.take_orphans(
+            conn, buried=buried, workers=workers, passed_over=passed_over, most=self._most
+        ):
+            self._most = max(1, self._most // 2) if part.is_slow else min(consume.RESCUED_AT_ONCE, 2 * self._most)
             for refused in part.refused:
+                gone.discard(refused.job_id)
                 self._refused.add(refused.job_id, refused, may_pass=refused.may_pass)
             for job_id, status in part.jobs.items():
                 sparing.warning(f"rescued: now {status}", extra={"job_id": str(job_id)})
@@ -73,6 +79,6 @@ class Rescuer:
             taken += len(part.jobs)
             if time.monotonic() > until:
                 return taken, True
-        # Those that were not found any more are somebody else's.
-        self._refused.forget_due()
+        # They were not found any more: they are somebody else's.
+        self._refused.forget(gone)
         return taken, False

@@ -170,6 +170,6 @@ class Runner(threading.Thread):
                 station.closing.wait(AWAY_PAUSE_SECONDS)
                 # That the others have not ended is not to be seen while nothing can be settled.
                 until = time.monotonic() + seconds
-            elif station.holdings.wait_until_empty(ALONE_CHECK_SECONDS):
+            elif station.holdings.wait_until_alone(ALONE_CHECK_SECONDS):
                 return True
         return False

@@ -18,7 +18,7 @@ from app.worker.lookout import Lookout, Patience
 from app.worker.metrics import Tally, tally
 from app.worker.outage import Outage
 from app.worker.pace import Pace
-from app.worker.refused import Refused
+from app.worker.refused import Refused, RefusedLanes
 from app.worker.slumber import Slumber
 
 
@@ -37,6 +37,7 @@ class Station:
     tally: Tally
     call_size: CallSize
     unclaimable: Refused = field(default_factory=lambda: Refused("claim"))
+    unclaimable_lanes: RefusedLanes = field(default_factory=RefusedLanes)
     unsettled: Refused = field(default_factory=lambda: Refused("settle"))
     lanes: Lanes = field(default_factory=Lanes)
     holdings: Holdings = field(default_factory=Holdings)

@@ -35,24 +35,21 @@ def test_one_refused_row_in_a_hundred_holds_up_no_other(
     jobs = enqueue_many(BATCH * len(REFUSALS), kind)
     culprits = culprits_among(jobs)
     good = {job.id for job in jobs} - culprits.keys()
-    # Where the failure itself can be stored: at `leave` that is refused too.
-    ends = {id: refusal.ends if moment in ("result", "return") else {"succeeded"} for id, refusal in culprits.items()}
-    failing = {id for id, allowed in ends.items() if allowed == {"failed_permanent"}}
     rows.refuse(moment, culprits.items())
     process = worker(WORKER_METRICS_PORT=free_port)
     watched = beats()
 
     with unhurt(process, at_most=4 * len(culprits)):
         in_time = until(lambda: watched.look() and good <= ended().keys(), within=GOOD_WITHIN)
-        until(lambda: watched.look() and failing <= ended().keys() and len(named(process)) == len(culprits), within=5)
+        until(lambda: watched.look() and len(named(process)) == len(culprits), within=5)
         # Each was tried again meanwhile, and is named again if that is done.
         until(lambda: watched.look() and max(named(process).values(), default=0) > 1, within=RETRIED_WITHIN)
 
         done, told = ended(), named(process)
         assert in_time, f"{len(good - done.keys())} of {len(good)} good jobs were held up"
         assert {state for id, state in done.items() if id in good} == {("succeeded", 1)}
-        assert failing <= done.keys(), "what can never be stored was not failed"
-        assert {id: done[id] for id in done.keys() - good if "failed_permanent" not in ends[id]} == {}
+        # A trigger may raise anything, also what looks like a value that can never be stored; and some day no more.
+        assert {id: done[id] for id in done.keys() - good} == {}
         assert told == {str(id): 1 for id in culprits}
         assert watched.go_on(lease_seconds=2)
         refused_at = "claim" if moment == "claim" else "settle"
@@ -62,18 +59,14 @@ def test_one_refused_row_in_a_hundred_holds_up_no_other(
 
         eventually(lambda: len(ended()) == len(jobs), within=HEALED_WITHIN)
     now = ended()
-    # At `leave` either may be tried first once it is healed.
-    allowed = {id: refusal.ends | {"succeeded"} if moment == "leave" else ends[id] for id, refusal in culprits.items()}
-    assert {id: now[id] for id in culprits if now[id][0] not in allowed[id] or now[id][1] != 1} == {}
+    assert {id: now[id] for id in culprits if now[id] != ("succeeded", 1)} == {}
     runs = 3 if moment == "return" else 1
     starts = ledger.counts("start")
-    assert {starts[str(id)] for id, (status, _) in now.items() if status == "succeeded"} == {runs}
-    failed = sum(status == "failed_permanent" for status, _ in now.values())
+    assert {starts[str(id)] for id in now} == {runs}
     record(
         f"one row: {moment}",
         f"{len(culprits)} jobs refused at this, one in {BATCH}, each with another SQLSTATE: the other {len(good):,}"
-        f" ended, each culprit was named once; healed, {len(culprits) - failed} of them succeeded, {failed}"
-        " that can never be stored had failed for good",
+        " ended, each culprit was named once; healed, all of them succeeded",
     )
 
 

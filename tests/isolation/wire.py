@@ -27,17 +27,6 @@ class Refusal:
     constraint: str = ""
 
     @property
-    def ends(self) -> set[str]:
-        """Return how a job may end whose good result is refused so, and later no more.
-
-        What can never be stored, as a value that does not fit or a violated constraint with a name, fails for good. Of
-        a key that is there already both may be said.
-        """
-        if self.sqlstate == "23505":
-            return {"failed_permanent", "succeeded"}
-        return {"failed_permanent"} if self.sqlstate.startswith("22") or self.constraint else {"succeeded"}
-
-    @property
     def sql(self) -> str:
         """Return a statement that fails with it."""
         constraint = f", CONSTRAINT = '{self.constraint}'" if self.constraint else ""

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
-from app.worker.refused import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_REFUSED, TOLD_AT_MOST, Refused
+from app.queue.consume import Mark
+from app.worker.refused import (
+    FIRST_PAUSE_SECONDS,
+    LANE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    MOST_REFUSED,
+    TOLD_AT_MOST,
+    Refused,
+    RefusedLanes,
+)
 
 JOB, OTHER = UUID(int=1), UUID(int=2)
 
@@ -50,15 +60,12 @@ def test_begins_anew_with_one_that_was_accepted(refused, clock):
     assert not refused.is_waiting(JOB)
 
 
-def test_forgets_those_that_were_tried_and_are_gone(refused, clock):
+def test_tells_those_whose_time_has_come(refused, clock):
     refused.add(JOB, ValueError("no"))
     clock.now += FIRST_PAUSE_SECONDS
     refused.add(OTHER, ValueError("no"))
 
-    refused.forget_due()
-
-    assert len(refused) == 1
-    assert refused.is_waiting(OTHER)
+    assert refused.due() == {JOB}
 
 
 def test_names_each_once_a_minute_at_most(refused, clock, caplog):
@@ -88,6 +95,34 @@ def test_is_full_at_a_bound(refused):
     refused.add(UUID(int=MOST_REFUSED), ValueError("no"))
 
     assert (before, refused.is_full) == (False, True)
+
+
+def test_is_full_no_longer_when_they_are_to_be_tried_again(refused, clock):
+    for n in range(MOST_REFUSED):
+        refused.add(UUID(int=n), ValueError("no"))
+    clock.now += LONGEST_PAUSE_SECONDS
+
+    assert not refused.is_full
+
+
+def test_tries_many_again_after_longer(refused, clock):
+    for n in range(400):
+        refused.add(UUID(int=n), ValueError("no"))
+
+    clock.now += 10
+
+    assert refused.is_waiting(UUID(int=399))
+
+
+def test_leaves_a_lane_alone_for_a_while(clock):
+    lanes = RefusedLanes(clock=clock)
+    marks = [Mark(queue, 0, datetime(2026, 1, 1, tzinfo=UTC), JOB) for queue in ("bad", "good")]
+    before = lanes.leave_out(marks)
+    lanes.add(("bad", 0))
+    meanwhile = lanes.leave_out(marks)
+    clock.now += LANE_SECONDS
+
+    assert (before, meanwhile, lanes.leave_out(marks)) == (marks, marks[1:], marks)
 
 
 def test_forgets_one_that_was_not_refused_again_for_long(refused, clock):
