@@ -19,8 +19,10 @@ from app.queue.consume import Lane, Mark
 # threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
-# Those that are read by one claim, the best first; each costs it a few pages.
+# So many are kept, and read by each claim, also those that have nothing just now: each costs it a few pages.
 MOST_LANES = 64
+# Where there are more, only those are kept that have something due, and so many are read at once, the best first.
+MANY_LANES = 512
 
 
 class Lanes:
@@ -43,7 +45,7 @@ class Lanes:
         """Return where to claim from, the best lane first: highest priority, then longest due."""
         if self._order is None:
             self._order = sorted(self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
-        return self._order[:MOST_LANES]
+        return self._order[:MANY_LANES]
 
     def is_scan_due(self) -> bool:
         """Tell whether to look at all lanes from their start."""
@@ -82,7 +84,7 @@ class Lanes:
             for mark in read:
                 self._marks.pop((mark.queue, mark.priority), None)
             self._order = None if self._order is None else self._order[len(read) :]
-            is_short = False
+            is_short = not self._marks
         else:
             self._order = None
         self.is_short = is_short

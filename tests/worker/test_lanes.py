@@ -9,7 +9,7 @@ import pytest
 
 from app.domain.job import Job
 from app.queue.consume import Lane, Mark
-from app.worker.lanes import FULL_SCAN_SECONDS, MOST_LANES, SCAN_SECONDS, Lanes
+from app.worker.lanes import FULL_SCAN_SECONDS, MANY_LANES, MOST_LANES, SCAN_SECONDS, Lanes
 from tests.worker.test_pace import a_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,7 +75,7 @@ def test_knows_a_lane_that_is_empty_for_its_next_job(lanes, clock):
 def test_reads_no_more_lanes_at_once_than_a_claim_should(lanes, clock):
     lanes.scanned([lane(n, queue=f"q{n}") for n in range(1000)], began_at=clock.now)
 
-    assert [mark.queue for mark in lanes.marks()] == [f"q{n}" for n in range(MOST_LANES)]
+    assert [mark.queue for mark in lanes.marks()] == [f"q{n}" for n in range(MANY_LANES)]
 
 
 def test_scans_again_at_once_after_an_empty_claim_and_now_and_then_after_others(lanes, clock):
@@ -166,7 +166,7 @@ def test_are_not_hidden_by_any_number_of_better_ones_that_have_become_empty(lane
 
 
 def test_forgets_a_lane_that_has_nothing_more_where_there_are_others_that_were_not_read(lanes, clock):
-    count = 2 * MOST_LANES + 5
+    count = 2 * MANY_LANES + 5
     lanes.scanned([lane(n, queue=f"q{n}") for n in range(count)], began_at=clock.now)
     read = []
     while len(read) < count:
@@ -179,7 +179,7 @@ def test_forgets_a_lane_that_has_nothing_more_where_there_are_others_that_were_n
 
 
 def test_looks_at_no_lane_from_its_start_before_each_was_read(lanes, clock):
-    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MOST_LANES)], began_at=clock.now)
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MANY_LANES)], began_at=clock.now)
 
     lanes.claimed([], is_short=True, read=lanes.marks())
     with_others = lanes.seconds_until_scan()
@@ -190,7 +190,7 @@ def test_looks_at_no_lane_from_its_start_before_each_was_read(lanes, clock):
 
 
 def test_keeps_the_lanes_of_a_claim_that_has_left_some_of_what_there_was(lanes, clock):
-    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MOST_LANES)], began_at=clock.now)
+    lanes.scanned([lane(n, queue=f"q{n}") for n in range(2 * MANY_LANES)], began_at=clock.now)
     marks = lanes.marks()
 
     lanes.claimed([at(0, queue=mark.queue) for mark in marks], is_short=False, read=marks)
