@@ -262,8 +262,8 @@ def test_jobs_over_a_slow_link_are_done_and_their_progress_noted(lab):
     figures = link.once(heavy.ONE_LETTER, lab)
 
     assert (figures["jobs"], figures["not_done"], figures["run_again"]) == (20, 0, 0)
-    # 20 payloads of 250 KB at 20 MB/s.
-    assert 0.2 < figures["first_done_after_s"] <= figures["longest_gap_s"] + 1
+    # The first of 250 KB at 20 MB/s; how many come with it is the worker's choice.
+    assert 0.01 < figures["first_done_after_s"] <= figures["longest_gap_s"] + 1
 
 
 def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(lab):
