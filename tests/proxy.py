@@ -59,7 +59,7 @@ class Proxy:
         with self._lock:
             pairs = list(self._pairs)
         for pair in pairs:
-            _shut(pair)
+            shut(pair)
 
     def strand(self) -> None:
         """Pass nothing on any more for the connections of now, and let neither end know."""
@@ -155,7 +155,7 @@ class Proxy:
         except (OSError, ValueError):
             pass
         finally:
-            _shut(pair)
+            shut(pair)
             with self._lock:
                 self._pairs.discard(pair)
 
@@ -167,7 +167,7 @@ class Proxy:
                 return
 
 
-def _shut(pair: tuple[socket.socket, socket.socket]) -> None:
+def shut(pair: tuple[socket.socket, socket.socket]) -> None:
     for end in pair:
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

@@ -85,8 +85,7 @@ class JobRefused(Refusal):
     """The database refuses what was to be done to one job. Shape: lane is its queue and priority, where it waits."""
 
     def __init__(self, job_id: UUID, error: Refusal, *, lane: tuple[str, int] | None = None) -> None:
-        # Further down PostgreSQL quotes the row.
-        super().__init__(str(error.__cause__ or error).split("\n")[0], is_lasting=error.is_lasting)
+        super().__init__(reason(error), is_lasting=error.is_lasting)
         self.job_id = job_id
         self.lane = lane
         self.may_pass = isinstance(error, RefusedForNow)
@@ -94,3 +93,9 @@ class JobRefused(Refusal):
 
 class ReadOnly(DatabaseUnavailable):
     """The database takes no writes."""
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line what is behind the error; further down PostgreSQL quotes the row."""
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

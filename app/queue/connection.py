@@ -29,6 +29,7 @@ from app.domain.errors import (
     RefusedForNow,
     StatementRefused,
     TooManyConnections,
+    reason,
 )
 from app.domain.job import LEAST_INTEGER, MOST_INTEGER
 from app.queue.queries import SQL
@@ -294,7 +295,7 @@ def translated() -> Iterator[None]:
         raise StatementRefused(str(error)) from error
     except psycopg2.Error as error:
         if not _is_outage(error):
-            raise StatementRefused(_first_line(error), is_lasting=_is_lasting(error)) from error
+            raise StatementRefused(reason(error), is_lasting=_is_lasting(error)) from error
         text = str(error)
         # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
         if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
@@ -336,11 +337,6 @@ def _is_lasting(error: psycopg2.Error) -> bool:
         named = error.diag.constraint_name or error.diag.column_name
         return named is not None and error.diag.schema_name in ("haulier", None)
     return isinstance(error, psycopg2.DataError)
-
-
-def _first_line(error: psycopg2.Error) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:

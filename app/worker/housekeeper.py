@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from app.domain.errors import DatabaseUnavailable, Locked, Refusal
+from app.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
 from app.queue.connection import Connection
 from app.queue.history import HistoryBlocked, drop_expired, ensure_partitions
 from app.queue.housekeeping import purge_audit, purge_keys
@@ -75,8 +75,9 @@ class Housekeeper(threading.Thread):
             # Only an operator can help.
             log.error("%s", error)
         except Refusal as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
-            log.error("the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason)
+            log.error(
+                "the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason(error)
+            )
         except DatabaseUnavailable as error:
             self._station.outage.failed(error)
         # Somebody changed a table, perhaps: it must be seen, and must not end the thread.

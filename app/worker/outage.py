@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from app.domain.errors import Refusal, TooManyConnections
+from app.domain.errors import Refusal, TooManyConnections, reason
 
 # Where some connections are good and others are not, calls fail and succeed in turns: that is said now and then.
 QUIET_SECONDS = 10.0
@@ -34,8 +34,7 @@ class Outage:
             if self._is_said or now - self._said_at < QUIET_SECONDS:
                 return
             self._said_at, self._is_said = now, True
-        lines = str(error.__cause__ or error).strip().splitlines()
-        cause = lines[0] if lines else error
+        cause = reason(error)
         if isinstance(error, TooManyConnections):
             log.warning("the database takes no further connection, trying again: %s", cause)
         elif isinstance(error, Refusal):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.domain.errors import reason
 from app.queue.consume import Mark
 from app.worker import metrics
 
@@ -97,7 +98,7 @@ class Refused:
                 "the database refuses to %s job %s, which is tried again later and ever more rarely: %s",
                 self._statement,
                 job_id,
-                _reason(error),
+                reason(error),
                 extra={"job_id": str(job_id)},
             )
 
@@ -151,9 +152,3 @@ class Refused:
         log.error(
             "the database refuses to %s %d jobs: nothing is claimed until that is over", self._statement, len(self)
         )
-
-
-def _reason(error: Exception) -> str:
-    """Return what the database says, without the row that it quotes further down."""
-    lines = str(error.__cause__ or error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

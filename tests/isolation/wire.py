@@ -10,11 +10,11 @@ import select
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.isolation.statements import found_in
-from tests.proxy import Proxy
+from tests.proxy import Proxy, shut
 
 _QUERY = b"Q"
 
@@ -82,10 +82,7 @@ class RefusingProxy(Proxy):
         except (OSError, ValueError):
             pass
         finally:
-            for end in pair:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-                end.close()
+            shut(pair)
             with self._lock:
                 self._pairs.discard(pair)
 
