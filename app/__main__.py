@@ -8,7 +8,8 @@ import sys
 from app.cli import audit, keys
 from app.config import Config
 from app.domain.errors import HaulierError
-from app.queue.connection import Connection, connect, parse, translated
+from app.queue.connection import Connection, connect, parse
+from app.queue.errors import translated
 from app.queue.migrate import check_schema, migrate
 
 

@@ -16,8 +16,9 @@ from app.domain.errors import DatabaseUnavailable
 from app.domain.job import JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.queue import consume, history, keys, produce
-from app.queue.connection import connect, translated
+from app.queue.connection import connect
 from app.queue.consume import Fence, Settlement
+from app.queue.errors import translated
 from app.queue.migrate import migrate
 
 pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")

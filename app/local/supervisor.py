@@ -17,7 +17,8 @@ import requests
 from app.config import Config
 from app.domain.errors import HaulierError
 from app.local.guard import Guarded
-from app.queue.connection import connect, translated
+from app.queue.connection import connect
+from app.queue.errors import translated
 from app.queue.migrate import migrate
 
 CHECKOUT = Path(__file__).resolve().parents[2]

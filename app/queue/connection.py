@@ -1,4 +1,4 @@
-"""Connections to Postgres: how they are opened, bounded in time and closed, and how psycopg2's errors become ours.
+"""Connections to Postgres: how they are opened, bounded in time and closed, and what is sent through them.
 
 Every call has two deadlines: the server's (statement_timeout, for one transaction), and the client's, which shuts
 the socket when the server does not even say that it timed out. What the call did is then unknown.
@@ -13,25 +13,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
-from psycopg2 import errors, sql
+from psycopg2 import sql
 
-from app.domain.errors import (
-    ConfigError,
-    DatabaseUnavailable,
-    Locked,
-    RefusedForNow,
-    StatementRefused,
-    TooManyConnections,
-    reason,
-)
+from app.domain.errors import ConfigError, DatabaseUnavailable, HaulierError, RefusedForNow
 from app.domain.job import LEAST_INTEGER, MOST_INTEGER
+from app.queue.errors import ours, translated
 from app.queue.queries import SQL
 from app.queue.watchdog import watchdog
 
@@ -58,35 +51,59 @@ class Database:
         # When a connection last broke: those opened before may lead nowhere too, and each would take seconds to say so.
         self._broke_at = float("-inf")
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
 
         Raises: DatabaseUnavailable; TooManyConnections; StatementRefused.
         """
-        conn = getattr(self._mine, "conn", None)
+        return _Use(self)
+
+    def open(self) -> Connection:
+        """Return this thread's connection, reopened where it broke. Raises: DatabaseUnavailable; TooManyConnections."""
+        conn: Connection | None = getattr(self._mine, "conn", None)
         if conn is None or self._mine.opened_at <= self._broke_at or is_broken(conn):
             self.close()
             self._mine.opened_at = time.monotonic()
             conn = self._mine.conn = connect(self._url, application_name=self._application_name)
-        try:
-            with translated():
-                yield conn
-        except RefusedForNow:
+        return conn
+
+    def failed(self, conn: Connection, error: HaulierError) -> None:
+        """Note what a use of this thread's connection ended with: where it may be broken, it is closed."""
+        if isinstance(error, RefusedForNow):
             if is_broken(conn):
                 self.close()
-            raise
-        except DatabaseUnavailable:
+        elif isinstance(error, DatabaseUnavailable):
             if conn.closed:
                 self._broke_at = time.monotonic()
             self.close()
-            raise
 
     def close(self) -> None:
         """Close this thread's connection, if it has one."""
         conn = self._mine.__dict__.pop("conn", None)
         if conn is not None:
             close(conn)
+
+
+class _Use:
+    """A connection while it is used, and psycopg2's errors turned into ours; as `translated`, no generator."""
+
+    __slots__ = ("_conn", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> Connection:
+        self._conn = self._database.open()
+        return self._conn
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            return
+        known = ours(error) or error
+        if isinstance(known, HaulierError):
+            self._database.failed(self._conn, known)
+        if known is not error:
+            raise known from error
 
 
 def connect(url: str, *, application_name: str = "haulier") -> Connection:
@@ -283,60 +300,6 @@ def transaction(
             _execute(conn, SQL["rollback"], None, seconds)
         raise
     _execute(conn, SQL["commit"], None, seconds)
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn psycopg2's errors into ours: those of connections and of time, and those of a statement that is refused."""
-    try:
-        yield
-    # A database without an encoding (SQL_ASCII) hands on bytes that are no text.
-    except UnicodeError as error:
-        raise StatementRefused(str(error)) from error
-    except psycopg2.Error as error:
-        if not _is_outage(error):
-            raise StatementRefused(reason(error), is_lasting=_is_lasting(error)) from error
-        text = str(error)
-        # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
-        if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
-            raise TooManyConnections from error
-        if isinstance(error, errors.LockNotAvailable):
-            raise Locked from error
-        if _is_answered(error):
-            raise RefusedForNow from error
-        raise DatabaseUnavailable from error
-
-
-# Those of psycopg2's other classes that also pass by themselves.
-_PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.InvalidSqlStatementName)
-
-
-def _is_outage(error: psycopg2.Error) -> bool:
-    # A statement that is too much for the server (class 54) will be so the next time too.
-    if (error.pgcode or "").startswith("54"):
-        return False
-    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, *_PASSING)):
-        return True
-    # A connection that breaks within a reply is a bare DatabaseError without a SQLSTATE.
-    return type(error) is psycopg2.DatabaseError and error.pgcode is None
-
-
-def _is_answered(error: psycopg2.Error) -> bool:
-    """Tell whether the server has refused this statement alone, and takes others."""
-    # A server that shuts down, or starts, or is read-only, takes none.
-    return (error.pgcode or "")[:2] in ("40", "53", "55", "58") or isinstance(error, errors.QueryCanceled)
-
-
-def _is_lasting(error: psycopg2.Error) -> bool:
-    """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
-    # In a trigger, which may stumble over rows that are not ours, and will not for ever.
-    if "PL/pgSQL" in (error.diag.context or ""):
-        return False
-    if isinstance(error, (errors.CheckViolation, errors.NotNullViolation)):
-        # "no partition of relation found for row" shares its SQLSTATE, and names neither.
-        named = error.diag.constraint_name or error.diag.column_name
-        return named is not None and error.diag.schema_name in ("haulier", None)
-    return isinstance(error, psycopg2.DataError)
 
 
 def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from app.domain.errors import JobRefused, Refusal
 from app.domain.job import Job, JobStatus
-from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction, translated
+from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction
+from app.queue.errors import translated
 from app.queue.plans import plans
 from app.queue.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from app.queue.rows import ClaimedJob, claimed_job
@@ -150,15 +151,19 @@ def claim(
 
 
 class Claimed(NamedTuple):
-    """What a claim brought. Shape: found counts what there was to claim, up to the limit, of which some may be left."""
+    """What a claim brought. Shape: size is how much text the jobs hold."""
 
     jobs: list[ClaimedJob]
-    found: int
+    size: int
 
-    @property
-    def size(self) -> int:
-        """Return how much text the jobs hold."""
-        return sum([job.text_size for job in self.jobs])
+    def has_all(self, wish: Wish) -> bool:
+        """Tell whether there was certainly no more to claim than this: not more than fits, nor more last attempts.
+
+        Shape: false also where it is not certain. The server counts bytes, of which a letter has four at most.
+        """
+        if len(self.jobs) >= wish.limit or self.size >= MOST_BYTES // 4:
+            return False
+        return len(self.jobs) < wish.free or sum([job.is_last_attempt for job in self.jobs]) < wish.free
 
 
 NOTHING = Claimed([], 0)
@@ -187,8 +192,8 @@ def exchange(
         parameters.update(_claim_parameters(wish))
     else:
         names += ["settled"]
-    with translated(), plans.of(conn) as prepared:
-        head, *claimed = message(conn, names, seconds=2 * STATEMENT_SECONDS, prepared=prepared, **parameters)
+    with translated():
+        head, *claimed = plans.message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
     if wish is None:
         return statuses_of(head[0]), NOTHING
     return statuses_of(head[_SETTLED]) if settlements else [], _claimed(wish, head, claimed)
@@ -250,15 +255,15 @@ def _check_claims(conn: Connection, wish: Wish) -> None:
 
 def _claimed(wish: Wish, head: tuple[Any, ...], claimed: list[tuple[Any, ...]]) -> Claimed:
     if not claimed:
-        return Claimed([], int(head[_FOUND]))
+        return NOTHING
     claimed.sort(key=itemgetter(_NUMBER))
     now = datetime.fromisoformat(head[_NOW])
     jobs = [claimed_job(row, worker_id=wish.worker_id, claim_id=wish.claim_id, started_at=now) for row in claimed]
-    return Claimed(jobs, int(head[_FOUND]))
+    return Claimed(jobs, sum([job.text_size for job in jobs]))
 
 
-# Columns of the statement `claim`, the last three of its first row.
-_NUMBER, _SETTLED, _NOW, _FOUND = 0, 2, 5, 6
+# Columns of the statement `claim`, the last two of its first row.
+_NUMBER, _SETTLED, _NOW = 0, 2, 5
 
 
 def _claim_parameters(wish: Wish) -> dict[str, Any]:

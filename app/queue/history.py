@@ -12,7 +12,8 @@ import psycopg2
 from psycopg2 import errors
 
 from app.domain.errors import DatabaseUnavailable, HaulierError
-from app.queue.connection import Connection, Row, connect, ddl, is_pooled, rows, transaction, translated
+from app.queue.connection import Connection, Row, connect, ddl, is_pooled, rows, transaction
+from app.queue.errors import translated
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

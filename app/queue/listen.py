@@ -11,7 +11,8 @@ from uuid import UUID
 from psycopg2.extensions import Notify
 
 from app.domain.errors import DatabaseUnavailable
-from app.queue.connection import Connection, connect, is_pooled, is_readable, rows, server_process, translated
+from app.queue.connection import Connection, connect, is_pooled, is_readable, rows, server_process
+from app.queue.errors import translated
 
 # Of a pool that lends a process for each transaction one is enough, when nobody else uses it.
 ROUNDS = 50

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from psycopg2 import errors
 
-from app.queue.connection import Connection, is_pooled, prepare
+from app.queue.connection import Connection, is_pooled, message, prepare
 from app.queue.queries import SQL
 
 PREPARED = ("claim_by_index", "claim", "settle")
@@ -34,29 +34,36 @@ class Plans:
     """What each connection of the process has prepared."""
 
     def __init__(self) -> None:
-        self._of: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
+        self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
         # Something between has lost one: a pool that cannot be seen.
         self.are_kept = True
 
-    @contextmanager
-    def of(self, conn: Connection) -> Iterator[Mapping[str, str]]:
-        """Give the calls, by name, of what this connection has prepared; nothing where that would not be kept.
+    def message(
+        self, conn: Connection, names: Sequence[str], /, *, seconds: float, **parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        """Run statements as `connection.message` does, by what this connection has prepared where that is kept.
 
         Raises: InvalidSqlStatementName, an outage to `translated`, where it turns out not to be; never again then.
         """
-        if self.are_kept and conn not in self._of:
-            # Where one cannot be prepared those before it are, and would be in the way of another try.
-            self._of[conn] = {}
-            try:
-                if not is_pooled(conn):
-                    self._of[conn] = _prepare_all(conn)
-            except errors.DuplicatePreparedStatement:
-                self.are_kept = False
         try:
-            yield self._of[conn] if self.are_kept else {}
+            return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
         except errors.InvalidSqlStatementName:
             self.are_kept = False
             raise
+
+    def _of(self, conn: Connection) -> Mapping[str, str]:
+        if not self.are_kept:
+            return {}
+        calls = self._calls.get(conn)
+        if calls is None:
+            # Where one cannot be prepared those before it are, and would be in the way of another try.
+            calls = self._calls[conn] = {}
+            try:
+                if not is_pooled(conn):
+                    calls = self._calls[conn] = _prepare_all(conn)
+            except errors.DuplicatePreparedStatement:
+                self.are_kept = False
+        return calls
 
 
 def _prepare_all(conn: Connection) -> Mapping[str, str]:

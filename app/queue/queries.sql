@@ -207,9 +207,9 @@ SELECT set_config('statement_timeout', %(milliseconds)s::integer::text, true), s
 -- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its
 -- index and from its mark on, so that neither jobs that are not due nor the dead rows of those before are walked.
 -- Jobs on their last attempt are taken only for threads that are free: they start at once, or somebody else's crash
--- would be their end. No more is taken than most_bytes as text, but for one job: the size as it is stored says little of
--- what is large, which may be compressed a hundredfold. The first row tells the time, how many there were to take (as
--- its attempts), and (as its kind) what a settle in the same message did.
+-- would be their end. No more is taken than most_bytes as text, but for one job, and for what is small, which is not
+-- counted: the size as it is stored says little of what is large, which may be compressed a hundredfold. The first row
+-- tells the time and (as its kind) what a settle in the same message did.
 -- A row that is locked stays where it is, so that it is found again by its place: `ctid`.
 WITH locked AS MATERIALIZED (
     SELECT head.place, head.is_last, head.bytes
@@ -219,8 +219,8 @@ WITH locked AS MATERIALIZED (
         SELECT ctid AS place, attempts + 1 >= max_attempts AS is_last,
             CASE
                 WHEN pg_column_size(payload) + pg_column_size(errors) < 2000
-                    AND pg_column_compression(payload) IS NULL AND pg_column_compression(errors) IS NULL
-                THEN pg_column_size(payload) + pg_column_size(errors)
+                    AND coalesce(pg_column_compression(payload), pg_column_compression(errors)) IS NULL
+                THEN 0
                 ELSE octet_length(payload::text) + octet_length(errors::text)
             END AS bytes
         FROM haulier.job
@@ -236,10 +236,11 @@ WITH locked AS MATERIALIZED (
     WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s)
     LIMIT %(limit)s
 ), best AS (
-    SELECT place, is_last, row_number() OVER () AS number,
-        count(*) FILTER (WHERE is_last) OVER (ROWS UNBOUNDED PRECEDING) AS lasts,
-        sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+    SELECT place, is_last, row_number() OVER so_far AS number,
+        count(*) FILTER (WHERE is_last) OVER so_far AS lasts,
+        sum(bytes) OVER so_far - bytes AS bytes_before
     FROM locked
+    WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)
 ), claimed AS (
     UPDATE haulier.job
     SET status = 'running',
@@ -256,7 +257,7 @@ WITH locked AS MATERIALIZED (
         idempotency_key, last_error, created_at, attempt, crashes, snoozes, backoff, errors
 )
 SELECT NULL::bigint AS number, NULL::uuid AS id, current_setting('haulier.settled', true) AS kind, NULL AS queue,
-    NULL::smallint AS priority, now() AS run_at, (SELECT count(*)::integer FROM locked) AS attempts, NULL::integer AS max_attempts,
+    NULL::smallint AS priority, now() AS run_at, NULL::integer AS attempts, NULL::integer AS max_attempts,
     NULL::integer AS timeout_seconds, NULL::jsonb AS payload, NULL AS idempotency_key, NULL AS last_error,
     NULL::timestamptz AS created_at, NULL::integer AS attempt, NULL::integer AS crashes, NULL::integer AS snoozes,
     NULL::double precision AS backoff, NULL::jsonb AS errors

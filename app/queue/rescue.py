@@ -11,7 +11,8 @@ from uuid import UUID
 from app.domain.errors import JobRefused, Refusal, RefusedForNow
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome, Verb
-from app.queue.connection import Connection, array, rows, translated
+from app.queue.connection import Connection, array, rows
+from app.queue.errors import translated
 from app.queue.settle import Fence, Settlement, settle_each
 
 # Of one look; and of one statement, with no more bytes than it moves within a second.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from app.domain.job import Job, JobStatus, Json
@@ -34,14 +34,15 @@ class ClaimedJob(Job):
     @property
     def payload(self) -> dict[str, Json]:
         """Return the payload, read anew each time."""
-        payload: dict[str, Json] = read_json(self._text(_PAYLOAD))
+        values: tuple[Any, ...] = self
+        payload: dict[str, Json] = read_json(values[_PAYLOAD])
         return payload
 
     @property
     def errors(self) -> Sequence[dict[str, Json]]:
         """Return the failed attempts, read anew each time."""
-        text = self._text(_ERRORS)
-        errors: list[dict[str, Json]] = [] if text == "[]" else read_json(text)
+        values: tuple[Any, ...] = self
+        errors: list[dict[str, Json]] = [] if values[_ERRORS] == "[]" else read_json(values[_ERRORS])
         return errors
 
     def read(self) -> Job:
@@ -51,10 +52,8 @@ class ClaimedJob(Job):
     @property
     def text_size(self) -> int:
         """Return how many characters are read only when they are asked for."""
-        return len(self._text(_PAYLOAD)) + len(self._text(_ERRORS))
-
-    def _text(self, place: int) -> str:
-        return cast(str, self[place])
+        values: tuple[Any, ...] = self
+        return len(values[_PAYLOAD]) + len(values[_ERRORS])
 
 
 _PAYLOAD, _ERRORS = Job._fields.index("payload"), Job._fields.index("errors")

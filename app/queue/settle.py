@@ -21,11 +21,10 @@ from app.queue.connection import (
     STATEMENT_SECONDS,
     Connection,
     array,
-    message,
     rows,
     transaction,
-    translated,
 )
+from app.queue.errors import translated
 from app.queue.history import with_history
 from app.queue.plans import plans
 
@@ -117,8 +116,7 @@ def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: f
     if not settlements:
         return []
     parameters = {**message_limits(seconds), **settle_parameters(settlements)}
-    with plans.of(conn) as prepared:
-        [row] = message(conn, [*SETTLE, "settled"], seconds=2 * seconds, prepared=prepared, **parameters)
+    [row] = plans.message(conn, [*SETTLE, "settled"], seconds=2 * seconds, **parameters)
     return statuses_of(row[0])
 
 

@@ -6,11 +6,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
+
+# How often it looks.
+LOOK_SECONDS = 0.5
 
 
 class Watchdog:
@@ -26,28 +28,31 @@ class Watchdog:
 
     def _start_over(self) -> None:
         self._calls: dict[object, tuple[float, Connection]] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    @contextmanager
-    def watching(self, conn: Connection, seconds: float) -> Iterator[None]:
+    def watching(self, conn: Connection, seconds: float) -> AbstractContextManager[None]:
         """Let what is done inside take so long, and shut the connection's socket then."""
-        call = object()
-        with self._changed:
+        return _Call(self, conn, seconds)
+
+    def began(self, call: object, conn: Connection, seconds: float) -> None:
+        """Note a call that may take so long."""
+        with self._lock:
             self._calls[call] = (time.monotonic() + seconds, conn)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="haulier-watchdog", daemon=True)
                 self._thread.start()
-        try:
-            yield
-        finally:
-            with self._changed:
-                del self._calls[call]
+
+    def ended(self, call: object) -> None:
+        """Note that a call is over."""
+        with self._lock:
+            del self._calls[call]
 
     def _watch(self) -> None:
+        never = threading.Event()
         while True:
-            with self._changed:
-                self._changed.wait(0.5)
+            never.wait(LOOK_SECONDS)
+            with self._lock:
                 self._shut_overdue()
 
     # Not in the loop, whose variables would keep the last connection alive that was looked at.
@@ -57,6 +62,21 @@ class Watchdog:
             # Under the lock, so that the call has not returned and its socket is still its own.
             if deadline <= now:
                 _shut(conn)
+
+
+class _Call:
+    """A call that is watched. Not by @contextmanager, which takes three times as long: a lone job waits for it."""
+
+    __slots__ = ("_conn", "_seconds", "_watchdog")
+
+    def __init__(self, watchdog: Watchdog, conn: Connection, seconds: float) -> None:
+        self._watchdog, self._conn, self._seconds = watchdog, conn, seconds
+
+    def __enter__(self) -> None:
+        self._watchdog.began(self, self._conn, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.ended(self)
 
 
 def _shut(conn: Connection) -> None:

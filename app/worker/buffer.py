@@ -70,7 +70,9 @@ class Buffer:
         self._lookout = lookout
         self._call_size = call_size or CallSize()
         self._stopping, self._closing = stopping, closing
-        self._changed = threading.Condition()
+        # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._ready: deque[Running] = deque()
         self._ended: list[Ended] = []
         self._ended_bytes = 0
@@ -93,7 +95,7 @@ class Buffer:
 
         Units: seconds is how long the run took.
         """
-        with self._changed:
+        with self._lock:
             if ended is not None:
                 self._running -= 1
                 if ended.running.began_at is not None:
@@ -118,10 +120,15 @@ class Buffer:
     def _is_due(self) -> bool:
         if self._stopping.is_set():
             return bool(self._ended) and not self._closing.is_set()
-        if len(self._ready) <= min(self._refill_at, self._ahead() // 2) or self._ended_bytes > MOST_BYTES:
+        if self._is_low() or self._ended_bytes > MOST_BYTES:
             return True
         # Before a long run, or none knows when the outcome of the last will be settled.
         return bool(self._ended) and (not self._pace.is_quick(self._ready[0].job.kind) or self._is_overdue())
+
+    def _is_low(self) -> bool:
+        ready = len(self._ready)
+        # In this order: most often the first two tell, and the third costs more than they do.
+        return ready <= self._refill_at and (not ready or ready <= self._ahead() // 2)
 
     def _is_overdue(self) -> bool:
         return bool(self._ended) and time.monotonic() - self._ended_at > WINDOW_SECONDS
@@ -152,7 +159,7 @@ class Buffer:
 
     def place(self) -> Place:
         """Return what there is to call for now."""
-        with self._changed:
+        with self._lock:
             return self._place()
 
     def _place(self) -> Place:
@@ -181,14 +188,14 @@ class Buffer:
 
     def done(self, *, leaving: bool = False) -> None:
         """Give the place back; a caller who does not come for a job right after says so, and another is woken."""
-        with self._changed:
+        with self._lock:
             self._is_taken = False
             if leaving:
                 self._changed.notify()
 
     def put_back(self, batch: Sequence[Ended]) -> None:
         """Return what could not be settled, to be tried again."""
-        with self._changed:
+        with self._lock:
             self._ended[:0] = batch
             self._ended_bytes += sum([each.size for each in batch])
             if batch:
@@ -199,13 +206,13 @@ class Buffer:
         """Leave to the clerk what did not settle with the others."""
         if not batch:
             return
-        with self._changed:
+        with self._lock:
             self._doubtful.extend(batch)
             self.stirred.set()
 
     def fill(self, claimed: Sequence[Running], *, free: int, is_short: bool) -> int:
         """Take up what was claimed; return how many of it, from the end, are given back because they would wait."""
-        with self._changed:
+        with self._lock:
             fitting = self._pace.fitting([running.job for running in claimed], free=free)
             # Nothing is started any more, and one by one they would go back in as many calls.
             kept = 0 if self._stopping.is_set() else fitting
@@ -236,7 +243,7 @@ class Buffer:
 
     def empty(self) -> list[Running]:
         """Give back, and return, every job that has not started."""
-        with self._changed:
+        with self._lock:
             unstarted = list(self._ready)
             self._ready.clear()
             self._give_back(unstarted)
@@ -247,7 +254,7 @@ class Buffer:
 
     def take_place(self) -> bool:
         """Take the place if nobody has it."""
-        with self._changed:
+        with self._lock:
             if self._is_taken:
                 return False
             self._is_taken = True
@@ -255,19 +262,19 @@ class Buffer:
 
     def add(self, ended: Ended) -> None:
         """Hand in an outcome from a thread that runs no jobs."""
-        with self._changed:
+        with self._lock:
             self._hand_in(ended)
             self._changed.notify()
 
     def collect_doubtful(self) -> list[Ended]:
         """Take what is to be settled by itself."""
-        with self._changed:
+        with self._lock:
             batch, self._doubtful = self._doubtful, []
             return batch
 
     def has_any(self) -> bool:
         """Tell whether there is anything to start or to settle."""
-        with self._changed:
+        with self._lock:
             return bool(self._ready or self._ended or self._doubtful)
 
     def is_empty(self) -> bool:
@@ -276,12 +283,12 @@ class Buffer:
 
     def is_overdue(self) -> bool:
         """Tell whether an outcome waits too long to be settled."""
-        with self._changed:
+        with self._lock:
             return self._is_overdue()
 
     def stands_still(self, seconds: float) -> bool:
         """Tell whether jobs wait here to be started, and none was started for so long."""
-        with self._changed:
+        with self._lock:
             return bool(self._ready) and time.monotonic() - self._taken_at > seconds
 
     @property

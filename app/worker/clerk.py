@@ -10,7 +10,8 @@ from app.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNo
 from app.domain.job import JobStatus
 from app.domain.outcome import Outcome, Verb
 from app.queue import consume
-from app.queue.connection import Connection, translated
+from app.queue.connection import Connection
+from app.queue.errors import translated
 from app.worker.buffer import Ended
 from app.worker.exchange import exchange, settlements
 from app.worker.pace import MOST_AT_ONCE, WINDOW_SECONDS

@@ -206,8 +206,8 @@ def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStat
 def _take_up(station: Station, wish: Wish, brought: Claimed, claimed: Sequence[Running]) -> None:
     station.lookout.answered()
     station.tally.claimed(len(claimed))
-    # Of what there was, some may be left: what is too much at once, and last attempts that would have to wait.
-    is_short = brought.found < wish.limit and len(claimed) == brought.found
+    # Some may be left: what is too much at once, and last attempts that would have to wait.
+    is_short = brought.has_all(wish)
     station.call_size.brought(len(claimed), brought.size)
     station.unclaimable.forget(running.job.id for running in claimed)
     station.lanes.claimed([running.job for running in claimed], is_short=is_short, read=wish.marks)

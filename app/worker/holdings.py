@@ -62,7 +62,9 @@ class Holdings:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
         self._running: set[Running] = set()
         self._in_flight: set[UUID] = set()
@@ -74,31 +76,31 @@ class Holdings:
 
     def all(self) -> list[Running]:
         """Return what is held now."""
-        with self._changed:
+        with self._lock:
             return list(self._running)
 
     def unsure(self) -> list[UUID]:
         """Return the claims that may have been committed without an answer, or may still be."""
         if not self._unsure:
             return []
-        with self._changed:
+        with self._lock:
             until = time.monotonic() - UNSURE_SECONDS
             self._unsure = {claim_id: since for claim_id, since in self._unsure.items() if since > until}
             return list(self._unsure)
 
     def known(self) -> list[UUID]:
         """Return every claim under which the database may think that this process runs something."""
-        with self._changed:
+        with self._lock:
             return list({running.fence.claim for running in self._running} | self._in_flight | set(self._unsure))
 
     def begin_claim(self, claim_id: UUID) -> None:
         """Note that a claim is under way, before it is sent."""
-        with self._changed:
+        with self._lock:
             self._in_flight.add(claim_id)
 
     def end_claim(self, claim_id: UUID, claimed: Iterable[Running] | None) -> None:
         """Take up what the claim brought, in one step with its end; None where its outcome is unknown."""
-        with self._changed:
+        with self._lock:
             if claimed is None:
                 self._unsure[claim_id] = time.monotonic()
             else:
@@ -108,12 +110,12 @@ class Holdings:
 
     def found(self, claim_id: UUID) -> None:
         """Note that it is known by now what a claim has brought."""
-        with self._changed:
+        with self._lock:
             self._unsure.pop(claim_id, None)
 
     def leave(self, settled: Iterable[Running]) -> None:
         """Let go of jobs that could not be settled: they are given back when this process ends."""
-        with self._changed:
+        with self._lock:
             for running in settled:
                 self._running.discard(running)
                 self._unsure[running.fence.claim] = time.monotonic()
@@ -121,28 +123,28 @@ class Holdings:
 
     def lost(self) -> None:
         """Note that what was claimed until now is no longer this process's: it was declared dead."""
-        with self._changed:
+        with self._lock:
             self._unsure.clear()
 
     def drop(self, settled: Iterable[Running]) -> None:
         """Let go of jobs that were settled."""
-        with self._changed:
+        with self._lock:
             self._running.difference_update(settled)
             self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait until nothing is held or just being claimed; False when the time is up first."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(lambda: not self._running and not self._in_flight, seconds)
 
     def is_alone(self) -> bool:
         """Tell whether nothing runs or waits here, but for outcomes that the database refuses for now."""
-        with self._changed:
+        with self._lock:
             return self._is_alone()
 
     def wait_until_alone(self, seconds: float) -> bool:
         """Wait until the process `is_alone`; False when the time is up first."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(self._is_alone, seconds)
 
     def _is_alone(self) -> bool:
@@ -152,7 +154,7 @@ class Holdings:
         """Return those of the rows, read before this call, that nobody here holds or is just claiming."""
         if not rows:
             return []
-        with self._changed:
+        with self._lock:
             held = {running.fence for running in self._running}
             return [row.fence for row in rows if row.fence not in held and row.fence.claim not in self._in_flight]
 

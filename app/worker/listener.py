@@ -7,7 +7,8 @@ import threading
 import time
 
 from app.domain.errors import DatabaseUnavailable, HaulierError, Refusal
-from app.queue.connection import Connection, close, connect, translated
+from app.queue.connection import Connection, close, connect
+from app.queue.errors import translated
 from app.queue.listen import Knock, keeps_its_server, knocks, listen, unlisten
 from app.worker.station import Station
 

@@ -16,7 +16,8 @@ from app.domain.job import JobStatus
 from app.domain.outcome import Outcome
 from app.kinds import StopReason
 from app.queue import consume
-from app.queue.connection import Connection, translated
+from app.queue.connection import Connection
+from app.queue.errors import translated
 from app.queue.listen import call_myself
 from app.worker import metrics
 from app.worker.lookout import TURN_SECONDS

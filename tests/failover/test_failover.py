@@ -16,7 +16,8 @@ import requests
 from app.domain.errors import DatabaseUnavailable, ReadOnly
 from app.domain.job import NewJob
 from app.queue import produce
-from app.queue.connection import connect, translated
+from app.queue.connection import connect
+from app.queue.errors import translated
 from app.queue.migrate import migrate
 from tests.api.conftest import Server, gunicorn
 from tests.conftest import eventually

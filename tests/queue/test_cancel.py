@@ -16,8 +16,9 @@ from app.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFoun
 from app.domain.job import FINAL_STATUSES, JobStatus, NewJob
 from app.domain.outcome import Outcome
 from app.queue import consume, produce
-from app.queue.connection import connect, transaction, translated
+from app.queue.connection import connect, transaction
 from app.queue.consume import Fence, Settlement
+from app.queue.errors import translated
 from tests.conftest import eventually
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -27,12 +28,13 @@ def test_takes_no_more_than_so_many_bytes_however_well_they_are_compressed(conn,
     payload = "".join(random.Random(7).choices(letters, k=250_000))
     produce.enqueue(conn, [NewJob("mail", {"text": payload})] * 60)
 
-    _, claimed = consume.exchange(conn, [], wish_for(conn, worker, 50))
+    wish = wish_for(conn, worker, 50)
+    _, claimed = consume.exchange(conn, [], wish)
     _, rest = consume.exchange(conn, [], wish_for(conn, worker, 50))
 
     assert len(claimed.jobs) + len(rest.jobs) == 60
     assert MOST_BYTES <= claimed.size < MOST_BYTES + 300_000
-    assert (claimed.found, rest.found) == (50, 60 - len(claimed.jobs))
+    assert not claimed.has_all(wish)
 
 
 def test_takes_numbers_that_are_long_as_text_for_what_they_are_then(conn, worker):
@@ -43,17 +45,42 @@ def test_takes_numbers_that_are_long_as_text_for_what_they_are_then(conn, worker
             " FROM generate_series(1, 4)"
         )
 
-    _, claimed = consume.exchange(conn, [], wish_for(conn, worker, 4))
+    wish = wish_for(conn, worker, 8)
+    _, claimed = consume.exchange(conn, [], wish)
 
-    assert (len(claimed.jobs), claimed.found) == (2, 4)
+    assert (len(claimed.jobs), claimed.has_all(wish)) == (2, False)
 
 
 def test_takes_one_job_however_large_it_is(conn, worker):
     produce.enqueue(conn, [NewJob("mail", {"text": "a" * 2 * MOST_BYTES})] * 2)
 
-    _, claimed = consume.exchange(conn, [], wish_for(conn, worker, 10))
+    wish = wish_for(conn, worker, 10)
+    _, claimed = consume.exchange(conn, [], wish)
 
-    assert (len(claimed.jobs), claimed.found) == (1, 2)
+    assert (len(claimed.jobs), claimed.has_all(wish)) == (1, False)
+
+
+def test_knows_when_letters_of_four_bytes_were_too_many(conn, worker):
+    produce.enqueue(conn, [NewJob("mail", {"text": "\U0001f600" * 60_000})] * 40)
+
+    wish = wish_for(conn, worker, 100)
+    _, claimed = consume.exchange(conn, [], wish)
+
+    assert len(claimed.jobs) < 40
+    assert not claimed.has_all(wish)
+
+
+@pytest.mark.parametrize(("lasts", "free", "is_certain"), [(2, 3, True), (3, 3, False), (5, 3, False)])
+def test_knows_when_last_attempts_may_have_been_left(conn, worker, enqueue, lasts, free, is_certain):
+    for _ in range(lasts):
+        enqueue(max_attempts=1)
+    enqueue()
+
+    wish = replace(wish_for(conn, worker, 10), free=free)
+    _, claimed = consume.exchange(conn, [], wish)
+
+    assert len(claimed.jobs) == min(lasts, free) + 1
+    assert claimed.has_all(wish) is is_certain
 
 
 def test_leaves_the_jobs_that_it_is_to_pass_over(conn, worker, enqueue):

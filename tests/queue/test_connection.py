@@ -22,7 +22,8 @@ from app.domain.errors import ConfigError, DatabaseUnavailable, StatementRefused
 from app.domain.job import NewJob
 from app.domain.outcome import Outcome
 from app.queue import connection, consume, produce
-from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction, translated
+from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction
+from app.queue.errors import translated
 from app.queue.produce import JobFilter
 from app.queue.watchdog import watchdog
 from tests.conftest import eventually
@@ -510,7 +511,7 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with watchdog._changed:
+        with watchdog._lock:
             held.set()
             forked.wait(30)
 
