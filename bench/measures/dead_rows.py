@@ -32,7 +32,7 @@ TITLE = "Each statement beside 6 M dead rows, under a held snapshot"
 
 # Each leaves two dead rows: as it waited, and as it ran.
 DEAD_JOBS = 3_000_000
-TIMES, THREADS, LOOK_SECONDS = 20, 8, 10.0
+TIMES, THREADS, LOOK_SECONDS = 5, 8, 10.0
 # Where a statement takes less, the ratio is of this; half a millisecond more is nobody's trouble.
 LEAST_MS = 0.5
 CANCEL_SECONDS, GIVE_UP_SECONDS = 0.5, 15.0
@@ -45,9 +45,9 @@ PREPARE = """
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
         cancel_requested, payload, errors, created_at, updated_at, finished_at)
     SELECT haulier.uuidv7(), CASE WHEN n % 10 = 0 THEN 'failed_permanent' ELSE 'succeeded' END, 'noop', 'default', 0,
-        now(), 1, gen_random_uuid(), now(), 1, 3, 0, 0, false, '{"n": 1}', '[]', now() - interval '2 hours', now(),
-        now()
-    FROM generate_series(1, 2000) AS n;
+        now(), 1, gen_random_uuid(), now(), 1, 3, 0, 0, false, '{"n": 1}', '[]', at, now(), now()
+    FROM generate_series(1, 2000) AS n
+    CROSS JOIN LATERAL (SELECT now() - interval '1 hour' + interval '50 minutes' * n / 2000 AS at) AS instant;
     INSERT INTO haulier.job (kind, payload, queue, created_at, run_at)
     SELECT 'noop', '{"n": 1}', queue, now() - interval '2 hours', now() + interval '1 day'
     FROM unnest('{default,default,other,third}'::text[]) AS queue;
@@ -55,7 +55,7 @@ PREPARE = """
     SELECT 'noop', '{"n": 1}', 'retrying', 1, 1, gen_random_uuid(), now(), now() - interval '2 hours', now()
     FROM generate_series(1, 4)
 """
-# As an hour of real work leaves it: inserted, claimed, settled, by the statements' own transitions. Half of it was the
+# As an hour of real work leaves it, but for the history, of which one in 1,500 is there: inserted, claimed, settled, by the statements' own transitions. Half of it was the
 # measured worker's. The trigger would keep a copy of all rows.
 DEAD = (
     """
