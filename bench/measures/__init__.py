@@ -17,6 +17,7 @@ from bench.measures import (
     queues,
     slow_jobs,
     snapshot,
+    worst_caller,
 )
 
 ALL = [
@@ -35,5 +36,6 @@ ALL = [
     bytes,
     link,
     kill,
+    worst_caller,
     costs,
 ]

@@ -55,8 +55,8 @@ PREPARE = """
     SELECT 'noop', '{"n": 1}', 'retrying', 1, 1, gen_random_uuid(), now(), now() - interval '2 hours', now()
     FROM generate_series(1, 4)
 """
-# As an hour of real work leaves it, but for the history, of which one in 1,500 is there: inserted, claimed, settled, by the statements' own transitions. Half of it was the
-# measured worker's. The trigger would keep a copy of all rows.
+# As an hour of real work leaves it, but for the history, of which one job in 1,500 is there: inserted, claimed,
+# settled, by the statements' own transitions. Half of it was the measured worker's. The trigger would copy all.
 DEAD = (
     """
     INSERT INTO haulier.job (kind, payload, created_at, updated_at, run_at)
