@@ -13,24 +13,23 @@ ALTER ROLE :"worker" SET search_path = pg_catalog, pg_temp;
 
 -- What an earlier version gave.
 REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
 GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
 
 -- The API ------------------------------------------------------------------------------------------------------
 
--- enqueue, retry; a job's state, fence and attempts are not its to write
-GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, attempt,
-    claim, started_at, crashes, last_error, errors, created_at) ON haulier.job TO :"web";
-GRANT SELECT ON haulier.job, haulier.jobs TO :"web";
--- cancel: one that waits leaves for history, of one that runs the flag is raised
-GRANT DELETE, UPDATE (cancel_requested, updated_at) ON haulier.job TO :"web";
-GRANT SELECT, INSERT, DELETE ON haulier.finished_job TO :"web";
-GRANT SELECT, INSERT ON haulier.idempotency TO :"web";
+-- enqueue; a job's state, fence and attempts are not its to write
+GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key)
+    ON haulier.job TO :"web";
+GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
+GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
+-- a job leaves one table for the other by these alone, which note it
+GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
 GRANT SELECT ON haulier.worker TO :"web";
 -- keys are made, and the record is read, by `python -m app`, as the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
-GRANT INSERT (actor, action, job_id) ON haulier.audit TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
@@ -46,19 +45,38 @@ GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 
--- History's partitions are made and dropped by the worker, which Postgres lets their owner alone do. So the worker is a
--- member of the owner, but NOINHERIT: it has the owner's rights only in those statements, where it takes its role.
-SELECT set_config('haulier.worker', :'worker', true);
+-- History's partitions are made and dropped by the worker, which Postgres lets their owner alone do: so by functions of
+-- the owner's, which look by themselves at what is due.
+GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),
+    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO :"worker";
+
+-- Before version 7 the worker was a member of the owner. Neither may be one: a member can take the owner's role.
+SELECT set_config('haulier.programs', json_build_array(:'web', :'worker')::text, true);
 DO $do$
 DECLARE
-    owner  text := (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE oid = 'haulier.finished_job'::regclass);
-    worker text := current_setting('haulier.worker');
+    owner   regrole := (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass);
+    program regrole;
+    giver   regrole;
 BEGIN
-    IF (SELECT rolsuper FROM pg_roles WHERE rolname = owner) THEN
-        RAISE EXCEPTION 'the schema haulier belongs to %, a superuser: its members could do anything', owner
+    IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
+        RAISE EXCEPTION 'the schema haulier belongs to %, a superuser: its functions could do anything', owner
             USING HINT = 'Run migrate as a role of its own. See docs/operations.md, "Roles of their own".';
     END IF;
-    EXECUTE format('ALTER ROLE %I NOINHERIT', worker);
-    EXECUTE format('GRANT %I TO %I', owner, worker);
+    FOR program IN
+        SELECT oid FROM pg_roles
+        WHERE rolname IN (SELECT json_array_elements_text(current_setting('haulier.programs')::json))
+    LOOP
+        FOR giver IN SELECT grantor FROM pg_auth_members WHERE roleid = owner AND member = program LOOP
+            -- From 16 on each who gave it has to be named.
+            EXECUTE format('REVOKE %s FROM %s', owner, program) || CASE
+                WHEN current_setting('server_version_num')::integer >= 160000 THEN format(' GRANTED BY %s', giver)
+                ELSE ''
+            END;
+        END LOOP;
+        IF pg_has_role(program, owner, 'MEMBER') THEN
+            RAISE EXCEPTION '% is %, or a member of it by way of another role', program, owner
+                USING HINT = 'Give the program a role of its own. See docs/operations.md, "Roles of their own".';
+        END IF;
+    END LOOP;
 END
 $do$;

@@ -432,6 +432,204 @@ CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_
 CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
     WHERE status <> 'succeeded';
 
+-- Partitions. They belong to the owner, who alone may add and drop them, and a worker does so every hour: under a role of
+-- its own by these functions, which decide by themselves what is missing and what has expired, so that whoever may call
+-- them can bring about nothing else. (The rights to call them are given by grants.sql.)
+
+-- The partitions, oldest first, with their bounds as the catalogue has them. In whatever schema they are.
+CREATE OR REPLACE FUNCTION haulier.history_partitions() RETURNS TABLE (
+    "table" oid, schema name, name name, detaching boolean, is_default boolean, lower timestamptz, upper timestamptz,
+    in_the_way boolean
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $function$
+    SELECT child.oid, nspname, child.relname, inhdetachpending, bound.text = 'DEFAULT', bound.lower, bound.upper,
+        inhdetachpending AND coalesce(bound.upper > now(), true)
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    JOIN pg_namespace ON pg_namespace.oid = child.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT text,
+            substring(text FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
+            substring(text FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+        FROM pg_get_expr(child.relpartbound, child.oid) AS text
+    ) AS bound
+    WHERE inhparent = 'haulier.finished_job'::regclass
+    ORDER BY bound.upper
+$function$;
+
+-- The bounds of the next partition: from the first instant, today or later, that none holds, to the end of its day,
+-- week or month, or to where the next one begins. No row when history reaches far enough. One that is being detached
+-- takes no rows any more, and lets no other have its place.
+CREATE OR REPLACE FUNCTION haulier.partition_to_add(step text, days_ahead integer) RETURNS TABLE (
+    lower timestamptz, upper timestamptz, name text
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $$
+    WITH today AS (
+        SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today
+    ), present AS (
+        SELECT coalesce(partition.lower, '-infinity') AS lower, coalesce(partition.upper, 'infinity') AS upper
+        FROM haulier.history_partitions() AS partition
+        WHERE NOT is_default
+    ), gap AS (
+        SELECT min(instant) AS lower
+        FROM (
+            SELECT today AS instant FROM today
+            UNION ALL
+            SELECT present.upper FROM present JOIN today ON present.upper > today
+        ) AS candidate
+        WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper)
+    ), added AS (
+        SELECT gap.lower,
+            least(
+                (date_trunc($1, gap.lower AT TIME ZONE 'UTC') + ('1 ' || $1)::interval) AT TIME ZONE 'UTC',
+                (SELECT min(present.lower) FROM present WHERE present.lower > gap.lower)) AS upper,
+            'finished_job_' || to_char(gap.lower AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
+        FROM gap
+        WHERE gap.lower < now() + make_interval(days => $2)
+    )
+    SELECT added.lower, added.upper,
+        -- A partition that an operator detached keeps its name.
+        added.name || CASE
+            WHEN to_regclass('haulier.' || added.name) IS NULL THEN ''
+            ELSE to_char(now() AT TIME ZONE 'UTC', '"_again_"YYYYMMDD_HH24MISS_US')
+        END
+    FROM added
+$$;
+
+-- Add the next partition, and return its name. Whoever changes the schema or adds a partition does so one after the other.
+-- Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the owner's rights, and no
+-- reader is in its way.
+CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
+AS $$
+DECLARE
+    wanted record;
+BEGIN
+    IF step NOT IN ('day', 'week', 'month') OR days_ahead > 31 THEN
+        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', step, days_ahead
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO wanted FROM haulier.partition_to_add(step, days_ahead);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
+    EXECUTE format(
+        'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
+        wanted.name, wanted.lower, wanted.upper);
+    RETURN wanted.name;
+END
+$$;
+
+-- Finish a detach that was interrupted. To do so also waits for every older snapshot, and nobody can add a partition
+-- meanwhile: for less than an attempt to add one waits.
+CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    place text := (
+        SELECT format('%I.%I', schema, name)
+        FROM haulier.history_partitions()
+        WHERE "table" = partition AND detaching);
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Mark a partition in which every job finished so many days ago, so that a drop that was interrupted is finished later, and
+-- one that an operator detached is left alone. Return where it is.
+CREATE OR REPLACE FUNCTION haulier.mark_expired(
+    partition oid, retention_days integer, OUT schema name, OUT name name
+) RETURNS SETOF record LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+BEGIN
+    SELECT present.schema, present.name INTO schema, name
+    FROM haulier.history_partitions() AS present
+    WHERE "table" = partition AND NOT detaching AND NOT is_default
+        AND upper <= now() - make_interval(days => greatest(retention_days, 1));
+    IF FOUND THEN
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
+            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+        END IF;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Mark and detach it. Everything that settles stands behind this for as long as it waits for the readers of the history.
+-- CONCURRENTLY nothing would, but that no function can do, nor anybody but the owner.
+CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    place text := (SELECT format('%I.%I', schema, name) FROM haulier.mark_expired(partition, retention_days));
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Those that were marked when they were partitions. Not by their names, which somebody else may have taken.
+CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_class.oid, nspname, relname
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND NOT relispartition AND obj_description(pg_class.oid, 'pg_class') = 'expired'
+        AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+        AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
+$$;
+
+-- Drop one of them.
+CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+DECLARE
+    place record;
+BEGIN
+    SELECT schema, name INTO place FROM haulier.detached_partitions() WHERE "table" = detached;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', place.schema, place.name);
+    -- From now on its name is its own, if it still is.
+    PERFORM
+    FROM haulier.detached_partitions()
+    WHERE "table" = detached AND schema = place.schema AND name = place.name;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DROP TABLE %I.%I', place.schema, place.name);
+    RETURN CASE WHEN place.schema = 'haulier' THEN '' ELSE place.schema || '.' END || place.name;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
+    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
+
 -- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
 CREATE OR REPLACE VIEW haulier.jobs AS
 SELECT
@@ -467,8 +665,110 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
 CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 
 
+-- What operators do ----------------------------------------------------------------------------------------------
+
+-- A job is cancelled and retried by these two, and by whoever may call them: the API, under a role of its own, needs no
+-- right to remove a job, to write history, or to add to the record anything but what it did.
+
+-- Cancel a job that waits: it leaves for history. Of one that runs raise the flag, and knock at the worker that runs it,
+-- which looks for flags on its own as well. Return what it was, waiting or running; nothing where there is no live one.
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- entries while somebody holds a snapshot.
+CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    SELECT worker_id INTO live FROM haulier.job WHERE id = cancelled FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+    IF live.worker_id IS NOT NULL THEN
+        UPDATE haulier.job
+        SET cancel_requested = true,
+            updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+        WHERE id = cancelled AND worker_id IS NOT NULL;
+        PERFORM pg_notify('haulier_cancel', live.worker_id::text);
+        RETURN 'running';
+    END IF;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = cancelled AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now()
+    FROM gone;
+    RETURN 'waiting';
+END
+$$;
+
+-- Bring a failed or cancelled job back to life with a full budget. The fence goes on growing; a job that has crashed
+-- before still runs alone.
+CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH back AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = retried AND status IN ('failed_permanent', 'cancelled')
+        RETURNING *
+    ), noted AS (
+        INSERT INTO haulier.audit (actor, action, job_id)
+        SELECT by_whom, 'retry', id FROM back
+    )
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at)
+    SELECT
+        id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at
+    FROM back
+    RETURNING *;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FROM PUBLIC;
+
+-- Before version 7 the roles of grants.sql did all that by rights of their own. Whoever has these may call the functions:
+-- programs of version 7 then work before grants.sql is applied again, which takes the rights away.
+DO $do$
+DECLARE
+    caller regrole;
+BEGIN
+    IF (SELECT version FROM haulier.schema_version) < 7 THEN
+        FOR caller IN
+            SELECT DISTINCT grantee
+            FROM pg_class
+            CROSS JOIN aclexplode(relacl)
+            WHERE pg_class.oid = 'haulier.finished_job'::regclass AND privilege_type = 'DELETE' AND grantee <> 0
+        LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO %s', caller);
+        END LOOP;
+        FOR caller IN
+            SELECT DISTINCT member
+            FROM pg_auth_members
+            WHERE roleid = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+        LOOP
+            EXECUTE format(
+                'GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),'
+                ' haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO %s', caller);
+        END LOOP;
+    END IF;
+END
+$do$;
+
+
 -- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
 -- they find jobs by looking. Those of version 1 and 2 ask for no API key, and theirs is the key space without one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (6, 1)
+VALUES (7, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

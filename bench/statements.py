@@ -272,13 +272,13 @@ CALLS = {
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",
-        "lock_job cancel_waiting",
+        "cancel",
         lambda desk, ids: produce.cancel(desk.conn, ids[0]),
         lambda desk: desk.queued(),
     ),
     "cancel_running": Call(
         "cancel a running job",
-        "lock_job cancel_running",
+        "cancel",
         lambda desk, fences: produce.cancel(desk.conn, fences[0].id),
         lambda desk: desk.running(),
     ),

@@ -17,7 +17,8 @@ from psycopg2.extensions import parse_dsn
 from app.queue.connection import connect
 from app.queue.migrate import migrate
 
-GRANTS = Path(__file__).parents[1] / "grants.sql"
+TESTS = Path(__file__).parent
+GRANTS = TESTS.parent / "grants.sql"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def url_as(dsn: str, role: str) -> str:
     return "postgresql://?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
 
 
-def apply_grants(conn: Connection, web: str, worker: str) -> None:
+def apply_grants(conn: Connection, web: str, worker: str, *, file: Path = GRANTS) -> None:
     """Run grants.sql as psql does with -v web=… -v worker=…, in one transaction."""
     names = {"web": web, "worker": worker}
 
@@ -45,16 +46,19 @@ def apply_grants(conn: Connection, web: str, worker: str) -> None:
         return quoted(names[found[2]]).as_string(conn)
 
     # Not in comments, where psql does not fill in either.
-    statements = re.sub(r"^--.*$", "", GRANTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    statements = re.sub(r"^--.*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     with conn.cursor() as cursor:
         cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")
 
 
 @contextmanager
-def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> Iterator[Roles]:
+def least_roles(
+    conn: Connection, dsn: str, *, by: Connection | None = None, version: int | None = None
+) -> Iterator[Roles]:
     """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN.
 
-    Shape: `by` is the connection on which grants.sql is applied, where that is to be another.
+    Shape: `by` is the connection on which grants.sql is applied, where that is to be another. With a version, schema
+            and grants are those of then.
     """
     mark = uuid.uuid4().hex[:8]
     names = {part: f'Haulier "{part}" {mark}' for part in ("owner", "web", "worker")}
@@ -66,8 +70,14 @@ def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> 
             owner = sql.Identifier(names["owner"])
             cursor.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, owner))
             with closing(connect(url_as(dsn, names["owner"]))) as owning:
-                migrate(owning, retention_days=30)
-            apply_grants(by or conn, names["web"], names["worker"])
+                if version is None:
+                    migrate(owning, retention_days=30)
+                else:
+                    old_schema = (TESTS / f"schema_of_version_{version}.sql").read_text(encoding="utf-8")
+                    with owning.cursor() as owners:
+                        owners.execute(f"BEGIN; {old_schema}; COMMIT")
+            file = GRANTS if version is None else TESTS / f"grants_of_version_{version}.sql"
+            apply_grants(by or conn, names["web"], names["worker"], file=file)
             yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
         finally:
             for name in names.values():

@@ -26,7 +26,6 @@ NOW, ID = datetime.now(UTC), uuid4()
 PARAMETERS: dict[str, Any] = {
     "milliseconds": 5000,
     "lock_milliseconds": 1000,
-    "until_commit": True,
     "idle_milliseconds": 1000,
     "keys": ["order-7", None],
     "fingerprints": [b"\x00", b"\x01"],
@@ -80,8 +79,6 @@ PARAMETERS: dict[str, Any] = {
     "slot": 10.0,
     "lowers": [None, NOW],
     "uppers": [NOW, None],
-    "lower": NOW,
-    "upper": NOW,
     "step": "day",
     "days_ahead": 7,
     "table": 1259,
@@ -152,22 +149,16 @@ def test_postgres_can_plan_the_statement_where_what_is_optional_is_absent(conn, 
 
 def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
     assert OTHERS == [
-        "add_partition",
         "begin",
         "bounded",
         "commit",
         "copy_jobs",
         "create_database",
-        "detach_partition",
         "detach_partition_in_session",
         "drop_database",
-        "drop_partition",
         "drop_unused_database",
-        "finish_detach",
         "listen",
         "lock_schema",
-        "lock_table",
-        "mark_expired",
         "read_committed",
         "rollback",
         "session_lock_timeout",
@@ -453,15 +444,16 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
         "strays": {"worker": worker, "claims": [ID]},
         "cancelled": {"worker": worker},
         "held": {"worker": worker, "claims": [ID]},
-        "lock_job": {"id": running},
-        "cancel_running": {"id": running, "actor": None},
-        "cancel_waiting": {"id": waiting, "actor": None},
+        "cancel": {"id": running, "actor": None},
+        "cancel of one that waits": {"id": waiting, "actor": None},
         "get_jobs": {"ids": [running]},
         "beat": {"worker": worker},
         "bury": {"workers": None},
     }
 
-    read = {name: buffers(explain(conn, name, parameters)[1]) for name, parameters in calls.items()}
+    # Once for what a session reads of the catalogue when it first calls a function.
+    for _ in range(2):
+        read = {name: buffers(explain(conn, name.split()[0], parameters)[1]) for name, parameters in calls.items()}
 
     # Without this the test would prove nothing: the dead rows are there.
     assert read.pop("strays") > 300

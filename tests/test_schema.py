@@ -525,7 +525,7 @@ def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
     check_schema(conn)
 
 
-@pytest.fixture(params=[1, 2, 3, 4, 5])
+@pytest.fixture(params=[1, 2, 3, 4, 5, 6])
 def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
     """Give a connection to a database that an old version was applied to, with a job, a key and a worker at work."""
     with closing(connect(fresh_database)) as conn:

@@ -19,13 +19,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DAYS_AHEAD = 7
-# DDL must not make the service queue up behind it: it gives up, and is tried again later.
+# DDL must not make the service queue up behind it: it gives up, and is tried again later. What a function of schema.sql
+# does waits for a lock as long as is said there.
 DDL_LOCK_SECONDS = 1.0
 DDL_SECONDS = 60.0
-# Where DETACH cannot be CONCURRENTLY, everything that settles stands behind it for as long as it waits.
-STALL_SECONDS = 0.1
-# To finish a detach also waits for every older snapshot, and nobody can add a partition meanwhile: for less than an
-# attempt to add one waits.
+# What else waits in vain, for older snapshots, is less than an attempt to add a partition waits.
 FINISH_SECONDS = 0.5
 # A program of version 5 takes its turn by another lock, and can be quicker this often.
 TRIES = 5
@@ -53,7 +51,7 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
         if found["in_the_way"]:
             # Where its readers are still there, the partitions of other days are made all the same.
             with suppress(psycopg2.OperationalError):
-                _change(conn, "finish_detach", found["table"], seconds=FINISH_SECONDS, lock_seconds=FINISH_SECONDS)
+                _change(conn, "finish_detach", table=found["table"], seconds=FINISH_SECONDS)
     made: list[str] = []
     tries = 0
     # A look takes no lock and no right: mostly there is nothing to do.
@@ -69,13 +67,9 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
 
 def _add(conn: Connection, retention_days: int) -> list[str]:
     try:
-        with transaction(conn, lock_seconds=DDL_LOCK_SECONDS):
-            rows(conn, "act_as_owner", until_commit=True)
-            rows(conn, "lock_schema")
-            wanted = _wanted(conn, retention_days)
-            for found in wanted:
-                ddl(conn, "add_partition", identifier=found["name"], lower=found["lower"], upper=found["upper"])
-            return [str(found["name"]) for found in wanted]
+        with transaction(conn):
+            [added] = rows(conn, "add_partition", step=step(retention_days), days_ahead=DAYS_AHEAD)
+        return [str(added["name"])] if added["name"] else []
     except errors.CheckViolation as error:
         raise HistoryBlocked(
             "haulier.finished_job has a DEFAULT partition, and in it rows of days that can have no partition therefore:"
@@ -84,24 +78,16 @@ def _add(conn: Connection, retention_days: int) -> list[str]:
 
 
 def _wanted(conn: Connection, retention_days: int) -> list[Row]:
-    # One that is being detached takes no rows any more, and lets no other have its place.
-    lowers, uppers = _bounds(found for found in rows(conn, "partitions") if not found["is_default"])
-    return rows(
-        conn,
-        "partition_to_add",
-        lowers=lowers,
-        uppers=uppers,
-        step=step(retention_days),
-        days_ahead=DAYS_AHEAD,
-    )
+    return rows(conn, "partition_to_add", step=step(retention_days), days_ahead=DAYS_AHEAD)
 
 
 def drop_expired(url: str, *, retention_days: int) -> list[str]:
     """Drop the partitions in which every job finished more than retention_days ago, and return their names.
 
     On a connection of its own, because DETACH CONCURRENTLY may be in no transaction and its lock_timeout is set for
-    the session. Behind a pool a session's setting is neither ours nor only ours: there DETACH is in a transaction, and
-    gives up very soon. One that cannot be dropped does not keep the others from it; its error is raised at the end.
+    the session. Behind a pool a session's setting is neither ours nor only ours, and a role that is not the owner's
+    may do it by a function alone: there DETACH is in a transaction, and gives up very soon. One that cannot be dropped
+    does not keep the others from it; its error is raised at the end.
     """
     conn = connect(url, application_name="haulier housekeeping")
     try:
@@ -116,6 +102,7 @@ class _Sweep:
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
+        self._in_session = False
         self._problems: list[psycopg2.Error] = []
 
     def drop(self, retention_days: int) -> list[str]:
@@ -132,17 +119,21 @@ class _Sweep:
             )  # fmt: skip
         attached = [found for found in present if not found["detaching"] and not found["is_default"]]
         tables, uppers = [found["table"] for found in attached], [found["upper"] for found in attached]
-        in_session = default is None and not is_pooled(self._conn)
+        self._in_session = default is None and self._may_detach_in_session()
         for found in rows(
             self._conn, "partitions_to_drop", tables=tables, uppers=uppers, retention_days=retention_days
         ):
             # A reader of the history is in the way of each.
-            if self._try(found["table"], self._detach_in_session if in_session else self._detach) is None:
+            if self._try(found["table"], lambda table: self._detach(table, retention_days)) is None:
                 break
         dropped = [self._try(found["table"], self._drop) for found in rows(self._conn, "detached_partitions")]
         if self._problems:
             raise self._problems[0]
         return [name for name in dropped if name]
+
+    def _may_detach_in_session(self) -> bool:
+        [owner] = rows(self._conn, "owns_history")
+        return bool(owner["owns"]) and not is_pooled(self._conn)
 
     def _try(self, table: int, act: Callable[[int], str]) -> str | None:
         try:
@@ -155,66 +146,33 @@ class _Sweep:
             return None
 
     def _finish(self, table: int) -> str:
-        return _change(self._conn, "finish_detach", table, seconds=FINISH_SECONDS, lock_seconds=FINISH_SECONDS)
+        return _change(self._conn, "finish_detach", table=table, seconds=FINISH_SECONDS)
 
-    def _detach(self, table: int) -> str:
-        return _change(self._conn, "mark_expired", table) and _change(
-            self._conn, "detach_partition", table, lock_seconds=STALL_SECONDS
-        )
+    def _detach(self, table: int, retention_days: int) -> str:
+        if self._in_session:
+            return self._detach_in_session(table, retention_days)
+        return _change(self._conn, "detach_partition", table=table, retention_days=retention_days)
 
-    def _detach_in_session(self, table: int) -> str:
-        name = _change(self._conn, "mark_expired", table)
-        fate = rows(self._conn, "fate_of_table", table=table)
-        if name and fate:
+    def _detach_in_session(self, table: int, retention_days: int) -> str:
+        for found in rows(self._conn, "mark_expired", table=table, retention_days=retention_days):
             rows(self._conn, "session_lock_timeout", lock_milliseconds=int(DDL_LOCK_SECONDS * 1000))
-            rows(self._conn, "act_as_owner", until_commit=False)
             with suppress(errors.UndefinedTable):
-                ddl(self._conn, "detach_partition_in_session", identifier=(fate[0]["schema"], fate[0]["name"]))
-        return name
+                ddl(self._conn, "detach_partition_in_session", identifier=(found["schema"], found["name"]))
+        return ""
 
     def _drop(self, table: int) -> str:
-        return _change(self._conn, "drop_partition", table)
+        return _change(self._conn, "drop_partition", table=table)
 
 
-# What has to be true of a table afterwards: SQL takes its name, which may have become another's in the meantime.
-_DONE: dict[str, Callable[[Row], bool]] = {
-    "mark_expired": lambda fate: bool(fate["is_expired"] and fate["is_partition"]),
-    "detach_partition": lambda fate: not fate["is_partition"],
-    "finish_detach": lambda fate: not fate["is_partition"],
-}
-
-
-def _change(
-    conn: Connection,
-    statement: str,
-    table: int,
-    *,
-    seconds: float = DDL_SECONDS,
-    lock_seconds: float = DDL_LOCK_SECONDS,
-) -> str:
-    """Run the statement on the table of this oid, wherever it is, and return its name; "" where it is gone.
-
-    Raises: Locked, where its name became another's in between, and nothing was done.
-    """
+def _change(conn: Connection, statement: str, *, seconds: float = DDL_SECONDS, **parameters: int) -> str:
+    """Have a function of schema.sql change a partition, and return its name; "" where there is no such any more."""
     try:
-        with transaction(conn, seconds=seconds, lock_seconds=lock_seconds):
-            rows(conn, "act_as_owner", until_commit=True)
-            if not (found := rows(conn, "fate_of_table", table=table)):
-                return ""
-            [fate] = found
-            names = (fate["schema"], fate["name"])
-            if statement == "drop_partition":
-                ddl(conn, "lock_table", identifier=names)
-                found = rows(conn, "fate_of_table", table=table)
-                if found != [{**fate, "is_expired": True, "is_partition": False}]:
-                    return ""
-            ddl(conn, statement, identifier=names)
-            if statement in _DONE and not _DONE[statement](rows(conn, "fate_of_table", table=table)[0]):
-                raise errors.LockNotAvailable(f"{'.'.join(names)} became another table's name")
+        with transaction(conn, seconds=seconds):
+            [changed] = rows(conn, statement, **parameters)
+        return str(changed["name"] or "")
     # Another process that does the same was quicker.
     except (errors.UndefinedTable, errors.ObjectNotInPrerequisiteState):
         return ""
-    return str(fate["name"]) if fate["schema"] == "haulier" else ".".join(names)
 
 
 def _bounds(partitions: Iterable[Row]) -> tuple[list[datetime | None], list[datetime | None]]:

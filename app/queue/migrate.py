@@ -13,7 +13,7 @@ from app.queue.connection import Connection, rows, script, transaction
 from app.queue.history import ensure_partitions
 
 # The version that schema.sql ends with: what this program was written for.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
 # A release waits this long for whoever holds the job table; the old version runs on meanwhile.
 MIGRATE_SECONDS = 300.0

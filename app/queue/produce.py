@@ -122,14 +122,8 @@ def cancel(conn: Connection, job_id: UUID, *, actor: str | None = None) -> bool:
 
 def _cancel_live(conn: Connection, job_id: UUID, actor: str | None) -> bool | None:
     with transaction(conn):
-        live = rows(conn, "lock_job", id=job_id)
-        if not live:
-            return None
-        if live[0]["status"] == JobStatus.RUNNING:
-            rows(conn, "cancel_running", id=job_id, actor=actor)
-            return False
-        rows(conn, "cancel_waiting", id=job_id, actor=actor)
-        return True
+        [cancelled] = rows(conn, "cancel", id=job_id, actor=actor)
+    return None if cancelled["was"] is None else cancelled["was"] == "waiting"
 
 
 def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> Job:

@@ -420,71 +420,16 @@ WHERE jobs.id = ANY(%(ids)s::uuid[]) AND jobs.status <> 'running';
 
 -- Cancel --------------------------------------------------------------------------------------------------------
 
--- name: lock_job
-SELECT status
-FROM haulier.job
-WHERE id = %(id)s
-FOR UPDATE;
+-- name: cancel
+SELECT haulier.cancel(%(id)s, %(actor)s) AS was;
 
--- name: cancel_waiting
--- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
--- entries while somebody holds a snapshot.
-WITH gone AS (
-    DELETE FROM haulier.job
-    WHERE id = %(id)s AND worker_id IS NULL
-    RETURNING *
-), noted AS (
-    INSERT INTO haulier.audit (actor, action, job_id)
-    SELECT %(actor)s, 'cancel', id FROM gone
-)
-INSERT INTO haulier.finished_job (
-    id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-    snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-    updated_at, finished_at)
-SELECT
-    id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-    snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now()
-FROM gone
-RETURNING id;
-
--- name: cancel_running
--- Raise the flag, and knock at the worker that runs the job; it looks for flags on its own as well. Filter on `worker_id`
--- for the same reason.
-WITH asked AS (
-    UPDATE haulier.job
-    SET cancel_requested = true,
-        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
-    WHERE id = %(id)s AND worker_id IS NOT NULL
-    RETURNING id, worker_id
-), noted AS (
-    INSERT INTO haulier.audit (actor, action, job_id)
-    SELECT %(actor)s, 'cancel', id FROM asked
-)
-SELECT pg_notify('haulier_cancel', worker_id::text)
-FROM asked;
 
 
 -- Retry ---------------------------------------------------------------------------------------------------------
 
 -- name: retry
--- Bring a failed or cancelled job back to life with a full budget. The fence goes on growing; a job that has crashed
--- before still runs alone.
-WITH back AS (
-    DELETE FROM haulier.finished_job
-    WHERE id = %(id)s AND status IN ('failed_permanent', 'cancelled')
-    RETURNING *
-), noted AS (
-    INSERT INTO haulier.audit (actor, action, job_id)
-    SELECT %(actor)s, 'retry', id FROM back
-)
-INSERT INTO haulier.job (
-    id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-    idempotency_key, last_error, errors, created_at)
-SELECT
-    id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-    idempotency_key, last_error, errors, created_at
-FROM back
-RETURNING *;
+SELECT * FROM haulier.retry(%(id)s, %(actor)s);
+
 
 
 -- Beat and rescue -----------------------------------------------------------------------------------------------
@@ -712,8 +657,7 @@ LIMIT %(limit)s;
 -- Housekeeping --------------------------------------------------------------------------------------------------
 
 -- name: lock_schema
--- Whoever changes the schema or adds a partition does so one after the other. Not an advisory lock, which anybody who may
--- connect can hold for ever: this mode takes the owner's rights, and no reader is in its way.
+-- Whoever changes the schema or adds a partition does so one after the other (haulier.add_partition).
 LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: lock_empty_database
@@ -740,29 +684,7 @@ SELECT EXISTS (
 ) AS present;
 
 -- name: partitions
--- The history's partitions, oldest first, with their bounds as the catalogue has them. In whatever schema they are.
-SELECT child.oid AS table, nspname AS schema, child.relname AS name, inhdetachpending AS detaching,
-    bound.text = 'DEFAULT' AS is_default, bound.lower, bound.upper,
-    inhdetachpending AND coalesce(bound.upper > now(), true) AS in_the_way
-FROM pg_inherits
-JOIN pg_class AS child ON child.oid = inhrelid
-JOIN pg_namespace ON pg_namespace.oid = child.relnamespace
-CROSS JOIN LATERAL (
-    SELECT text,
-        substring(text FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
-        substring(text FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
-    FROM pg_get_expr(child.relpartbound, child.oid) AS text
-) AS bound
-WHERE inhparent = 'haulier.finished_job'::regclass
-ORDER BY bound.upper;
-
--- name: fate_of_table
--- Where a table of the history is now, and whether it is still a partition, and marked to be dropped.
-SELECT nspname AS schema, relname AS name, relispartition AS is_partition,
-    coalesce(obj_description(pg_class.oid, 'pg_class') = 'expired', false) AS is_expired
-FROM pg_class
-JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE pg_class.oid = %(table)s::oid;
+SELECT * FROM haulier.history_partitions();
 
 -- name: oldest_user_of_table
 -- Whose transaction a detach waits for: that has used the history for longest. Of other roles' sessions the server may
@@ -775,50 +697,17 @@ WHERE locktype = 'relation' AND relation IN (%(table)s::oid, 'haulier.finished_j
 ORDER BY xact_start
 LIMIT 1;
 
--- name: act_as_owner
--- Partitions belong to the role that migrates; a worker's own, if it has one, is a member of that (grants.sql).
-SELECT set_config('role', pg_get_userbyid(relowner), %(until_commit)s)
+-- name: owns_history
+-- By its own right, or by that of a role whose rights it has.
+SELECT pg_has_role(relowner, 'USAGE') AS owns
 FROM pg_class
 WHERE oid = 'haulier.finished_job'::regclass;
 
 -- name: partition_to_add
--- The bounds of the next partition: from the first instant, today or later, that none holds, to the end of its day,
--- week or month, or to where the next one begins. No row when history reaches far enough.
-WITH today AS (
-    SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today
-), present AS (
-    SELECT coalesce(lower, '-infinity') AS lower, coalesce(upper, 'infinity') AS upper
-    FROM unnest(%(lowers)s::timestamptz[], %(uppers)s::timestamptz[]) AS bounds (lower, upper)
-), gap AS (
-    SELECT min(instant) AS lower
-    FROM (
-        SELECT today AS instant FROM today
-        UNION ALL
-        SELECT upper FROM present JOIN today ON upper > today
-    ) AS candidate
-    WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper)
-), added AS (
-    SELECT lower,
-        least(
-            (date_trunc(%(step)s, lower AT TIME ZONE 'UTC') + ('1 ' || %(step)s)::interval) AT TIME ZONE 'UTC',
-            (SELECT min(present.lower) FROM present WHERE present.lower > gap.lower)) AS upper,
-        'finished_job_' || to_char(lower AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
-    FROM gap
-    WHERE lower < now() + make_interval(days => %(days_ahead)s)
-)
-SELECT lower, upper,
-    -- A partition that an operator detached keeps its name.
-    name || CASE
-        WHEN to_regclass('haulier.' || name) IS NULL THEN ''
-        ELSE to_char(now() AT TIME ZONE 'UTC', '"_again_"YYYYMMDD_HH24MISS_US')
-    END AS name
-FROM added;
+SELECT * FROM haulier.partition_to_add(%(step)s, %(days_ahead)s);
 
 -- name: add_partition
--- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
-CREATE TABLE haulier.{name} (LIKE haulier.finished_job INCLUDING ALL);
-ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.{name}
-    FOR VALUES FROM (%(lower)s) TO (%(upper)s);
+SELECT haulier.add_partition(%(step)s, %(days_ahead)s) AS name;
 
 -- name: partitions_to_drop
 SELECT "table"
@@ -827,33 +716,22 @@ WHERE upper <= now() - make_interval(days => %(retention_days)s)
 ORDER BY upper;
 
 -- name: mark_expired
--- So that a drop that was interrupted is finished later, and a partition that an operator detached is left alone.
-COMMENT ON TABLE {name} IS 'expired';
+SELECT * FROM haulier.mark_expired(%(table)s::oid, %(retention_days)s);
 
 -- name: detach_partition_in_session
 ALTER TABLE haulier.finished_job DETACH PARTITION {name} CONCURRENTLY;
 
 -- name: detach_partition
--- Waits for every reader of the history, and all others behind it.
-ALTER TABLE haulier.finished_job DETACH PARTITION {name};
+SELECT haulier.detach_partition(%(table)s::oid, %(retention_days)s) AS name;
 
 -- name: finish_detach
-ALTER TABLE haulier.finished_job DETACH PARTITION {name} FINALIZE;
+SELECT haulier.finish_detach(%(table)s::oid) AS name;
 
 -- name: detached_partitions
--- Those that were marked when they were partitions. Not by their names, which somebody else may have taken.
-SELECT oid AS table
-FROM pg_class
-WHERE relkind = 'r' AND NOT relispartition AND obj_description(oid, 'pg_class') = 'expired'
-    AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
-    AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final');
-
--- name: lock_table
--- From now on its name is its own.
-LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE;
+SELECT "table" FROM haulier.detached_partitions();
 
 -- name: drop_partition
-DROP TABLE {name};
+SELECT haulier.drop_partition(%(table)s::oid) AS name;
 
 -- name: session_lock_timeout
 -- For DETACH CONCURRENTLY, which no transaction may hold; its connection, which no pool has, is closed right after.

@@ -16,9 +16,10 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = {
     "find_schema": "at the start, before there is anything to stop: the process leaves with one line of why",
     "schema_version": "as find_schema",
+    "lock_schema": "only migrate sends it",
     "rollback": "follows a failure, and its own has no effect but another connection",
     "unlisten": "only where no notification comes through",
-    "detach_partition": "only behind a pool",
+    "detach_partition": "only behind a pool, or under a role that is not the owner's",
     "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",
     "history_days_ahead": "/health asks for it",
     "lock_empty_database": "only before there is a schema",
