@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-pgbouncer race model isolation chaos soak bench bench-setup check audit lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model fuzz-mails isolation chaos soak bench bench-setup check audit lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -36,6 +36,9 @@ race: venv ## run the races with 20,000 jobs
 
 model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
 	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
+
+fuzz-mails: venv ## send mails that want to be others (MAILS=10000 SEED=11)
+	FUZZ_MAILS=$(or $(MAILS),10000) FUZZ_SEED=$(or $(SEED),11) $(VENV) -m pytest tests/hostile/test_hostile_mails.py --timeout 600
 
 isolation: venv ## let the database refuse every statement of a worker with every error (ERRORS=5: with so many of 17)
 	@rm -f tests/isolation/results.json

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
@@ -37,15 +38,30 @@ ADDRESS = (
     r"@([^" + _BLANK + r"@<>()\[\],;:\"\\]+|\[[0-9A-Za-z.:-]+\])$"
 )
 MAX_ADDRESS = 320
-is_address = Pattern(ADDRESS, "Must be an address such as ann@example.com.")
+# Where an encoded word begins: a mail program would decode it, into further addresses or a control character.
+ENCODED_WORD = "=?"
+NO_ENCODED_WORD = {"pattern": r"=\?"}
+_is_formed_as_address = Pattern(ADDRESS, "Must be an address such as ann@example.com.")
 is_one_line = Pattern(ONE_LINE, "Must be one line without control characters.")
+
+
+def _has_no_encoded_word(value: str) -> None:
+    if ENCODED_WORD in value:
+        raise ValidationError("Must be an address without an encoded word (=?).")
+
+
+def is_address(value: str) -> str:
+    """Return the value. Raises: ValidationError where it is not one address, to be taken as it is written."""
+    _is_formed_as_address(value)
+    _has_no_encoded_word(value)
+    return value
 
 
 class Addresses(fields.Field[list[str]]):
     """One address, or a list of them; loaded as a list."""
 
     def __init__(self, description: str) -> None:
-        one = {"type": "string", "pattern": ADDRESS, "maxLength": MAX_ADDRESS}
+        one = {"type": "string", "pattern": ADDRESS, "not": NO_ENCODED_WORD, "maxLength": MAX_ADDRESS}
         many = {"type": "array", "items": one, "maxItems": MAX_RECIPIENTS}
         about = {"description": description, "oneOf": [one, many, {"type": "null"}], "examples": ["ann@example.com"]}
         super().__init__(metadata=about)
@@ -68,8 +84,12 @@ class SendEmail(PayloadSchema):
 
     to = fields.String(
         required=True,
-        validate=[is_address, validate.Length(max=MAX_ADDRESS)],
-        metadata={"description": "The recipient: any local@domain.", "examples": ["ann@example.com"]},
+        validate=[_is_formed_as_address, _has_no_encoded_word, validate.Length(max=MAX_ADDRESS)],
+        metadata={
+            "description": "The recipient: any local@domain.",
+            "examples": ["ann@example.com"],
+            "not": NO_ENCODED_WORD,
+        },
     )
     subject = fields.String(
         required=True,
@@ -128,7 +148,7 @@ def compose(context: JobContext, payload: dict[str, Json]) -> EmailMessage:
     for header, addresses in named.items():
         if addresses:
             message[header] = tuple(_address(address) for address in addresses)
-    message["Subject"] = payload["subject"]
+    _add_subject(message, payload["subject"])
     message["Date"] = datetime.now(UTC)
     message["Message-ID"] = f"<{context.job.id}@{sender.domain}>"
     # Keeps the recipients' out-of-office programs from answering (RFC 3834).
@@ -137,6 +157,14 @@ def compose(context: JobContext, payload: dict[str, Json]) -> EmailMessage:
     if payload.get("html") is not None:
         message.add_alternative(payload["html"], subtype="html")
     return message
+
+
+def _add_subject(message: EmailMessage, subject: str) -> None:
+    if ENCODED_WORD in subject:
+        # As it is, it would be decoded here, and by whoever reads the mail: so all of it is encoded once more.
+        message.set_raw("Subject", Header(subject, "utf-8", header_name="Subject").encode())
+    else:
+        message["Subject"] = subject
 
 
 def _address(text: str) -> Address:

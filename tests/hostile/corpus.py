@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+from tests.hostile.mails import around, encoded_words
 from tests.hostile.wire import HARMLESS, JSON, REFUSED, Hostile, post, request
 
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
@@ -127,6 +128,7 @@ BASES: dict[str, dict[str, Any]] = {
 }
 ADDRESSES = ["a@b.c\r\nBcc: x@y.z", "a@b.c\nX: y", "a@b.c\x00", "a@b.c,x@y.z", "<a@b.c>", "a b@c.d", "@b.c", "a@", "a"]
 ADDRESSES += ["a@b.c\u2028Bcc: x@y.z", "a" * 400 + "@b.c", "a@b.c> RCPT TO:<x@y.z", "a@[1.2.3.4\r\n]", '"a\r\n"@b.c']
+ENCODED = [address for word in list(encoded_words())[::30] for address in around(word)]
 URLS = ["", "a", "//a/", "ftp://a/", "file:///etc/passwd", "gopher://127.0.0.1:{ear}/_x", "javascript:alert(1)"]
 URLS += [
     "http://",
@@ -145,7 +147,8 @@ HEADERS: list[Any] = [{"Host": "x"}, {"content-length": "0"}, {"Transfer-Encodin
 HEADERS += [{"Webhook-Signature": "x"}, {"X": "a\r\nY: b"}, {"X": "a\x00"}, {"X\r\nY": "b"}, {"X Y": "b"}, {"": "x"}]
 HEADERS += [{"X:": "b"}, {"X": "é"}, {"X": 1}, {"X": ["a"]}, {f"x{n}": "y" for n in range(60)}, {"X": "y" * 5000}, []]
 PAYLOADS: list[tuple[str, str, list[Any]]] = [
-    ("send_email", "to", ADDRESSES),
+    ("send_email", "to", [*ADDRESSES, *ENCODED]),
+    *(("send_email", field, ENCODED[::3]) for field in ("cc", "bcc", "reply_to")),
     ("send_email", "cc", [["a@b.c"] * 101, ["a@b.c\r\nX: y"], {"a": 1}, [["a@b.c"]], 5]),
     ("send_email", "reply_to", ["a@b.c\r\nX: y", "x"]),
     ("send_email", "subject", ["a\r\nBcc: x@y.z", "a\nb", "a\x0bb", "a\x85b", "a\u2028b", "x" * 1000, 5, None, ["a"]]),

@@ -1,0 +1,156 @@
+"""Mails that a caller wants to be others than they are said to be: it ..."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from email import message_from_string
+from email.header import decode_header, make_header
+from email.message import Message
+from email.policy import compat32, default
+from email.utils import getaddresses
+from pathlib import Path
+from typing import Any
+
+import idna
+import pytest
+from marshmallow import ValidationError
+
+from app.kinds import Fail
+from app.kinds.send_email import SendEmail
+from tests.hostile.mails import around, drawn, encoded_words
+from tests.kinds.kinds_tools import Mailbox, run, serving_mail
+
+# `make fuzz-mails` has more of them, by another seed.
+COUNT, SEED = int(os.environ.get("FUZZ_MAILS", "600")), int(os.environ.get("FUZZ_SEED", "11"))
+HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}
+HEADERS = ["From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"]
+HEADERS += ["Content-Type", "Content-Transfer-Encoding"]
+# What servers take in a local part all the same: dots where they are obsolete, and letters beyond ASCII (RFC 6531).
+TAKEN = re.compile(r"repeated '\.'|in local part|not dot-atom|local-part contains non-ASCII")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """Give an SMTP server that takes addresses beyond ASCII."""
+    with serving_mail(utf8=True) as made:
+        yield made
+
+
+def mail_of(payload: dict[str, Any], folder: Path) -> bytes | None:
+    """Run the job and return the mail that it has written; None where it failed for good, and wrote nothing."""
+    try:
+        run("send_email", payload, smtp_url=folder.as_uri())
+    except Fail:
+        assert not list(folder.iterdir())
+        return None
+    [file] = folder.iterdir()
+    content = file.read_bytes()
+    file.unlink()
+    return content
+
+
+def asked(payload: dict[str, Any], field: str) -> list[str]:
+    """Return the addresses that a field of the payload names, as a mail has them."""
+    value = payload.get(field) or []
+    return [as_written(address) for address in ([value] if isinstance(value, str) else value)]
+
+
+def as_written(address: str) -> str:
+    local, _, domain = address.rpartition("@")
+    return f"{local.strip(chr(34))}@{domain if domain.isascii() else idna.encode(domain, uts46=True).decode()}"
+
+
+def read(message: Message, name: str) -> str:
+    """Return a field as programs read it that know nothing of addresses: decoded as a whole."""
+    value = re.sub(r"\r?\n(?=[ \t])", "", str(message.get(name, "")))
+    try:
+        return str(make_header(decode_header(value)))
+    except (UnicodeError, LookupError) as error:
+        return f"unreadable: {error}"
+
+
+def defects(message: Message) -> list[str]:
+    """Return what the parser objects to, in the message and in each of its fields."""
+    return [str(each) for each in (*message.defects, *(found for field in message.values() for found in field.defects))]
+
+
+def judge(content: bytes, payload: dict[str, Any]) -> list[str]:
+    """Return what is not as the payload says."""
+    head, _, _ = content.partition(b"\r\n\r\n")
+    lines = head.decode("utf-8").split("\r\n")
+    names = [line.partition(":")[0] for line in lines if line[:1] not in (" ", "\t")]
+    # As text: a header beyond ASCII is in UTF-8 (RFC 6532).
+    new, old = (message_from_string(content.decode(), policy=policy) for policy in (default, compat32))
+    told = {
+        "a field that is not ours, or twice": [name for name in names if name not in HEADERS or names.count(name) > 1],
+        "fields differ between programs": [] if names == new.keys() == old.keys() else [names, new.keys(), old.keys()],
+        "a control character": [line for line in lines if CONTROL.search(line.replace("\t", ""))],
+        "a line too long": [line for line in lines if len(line.encode()) > 998],
+        "defects": [each for each in defects(new) if not TAKEN.search(each)],
+        "a control character, decoded": [
+            name for name in names if CONTROL.search(str(new[name])) or CONTROL.search(read(old, name))
+        ],
+        "Subject": [
+            said
+            for said in (str(new["Subject"]), read(old, "Subject"))
+            if said.strip(" ") != payload["subject"].strip(" ")
+        ],
+    }
+    for name, field in (("To", "to"), ("Cc", "cc"), ("Reply-To", "reply_to")):
+        said = [f"{each.username}@{each.domain}" for each in (new[name].addresses if new[name] else ())]
+        told[name] = [] if said == asked(payload, field) else said
+        simply = [address.replace('"', "") for _, address in getaddresses(old.get_all(name, []))]
+        told[f"{name}, read simply"] = [] if len(simply) == len(said) else simply
+    return [f"{what}: {found!r}" for what, found in told.items() if found]
+
+
+@pytest.mark.parametrize("field", ["to", "cc", "bcc", "reply_to"])
+def test_refuses_an_address_that_holds_an_encoded_word_wherever_it_stands(field: str) -> None:
+    taken = []
+    for address in (address for word in encoded_words() for address in around(word)):
+        with suppress(ValidationError):
+            taken.append(SendEmail().load({**HELLO, field: address}))
+
+    assert taken == []
+
+
+def test_a_subject_is_read_as_it_was_written_whatever_is_in_it(tmp_path: Path) -> None:
+    wrong = {}
+    for word in list(encoded_words())[:: max(1, 6000 // COUNT)]:
+        for subject in (word, f"Re: {word} and {word}", f"{word}{word}", f"ä{word}", f"{word} " * 12 + "日本"):
+            payload = {**HELLO, "subject": subject.strip()}
+            content = mail_of(payload, tmp_path)
+            if content is not None and (told := judge(content, payload)):
+                wrong[subject] = told
+
+    assert not wrong, "\n".join(f"{subject}: {told}" for subject, told in list(wrong.items())[:20])
+
+
+def test_a_mail_of_any_payload_is_that_mail_or_none(tmp_path: Path) -> None:
+    wrong, sent = {}, 0
+    for payload in drawn(SEED, COUNT):
+        content = mail_of(payload, tmp_path)
+        sent += content is not None
+        if content is not None and (told := judge(content, payload)):
+            wrong[repr(payload)] = told
+
+    assert not wrong, "\n".join(f"{payload}: {told}" for payload, told in list(wrong.items())[:20])
+    # Else it would show nothing.
+    assert COUNT / 10 < sent < COUNT
+
+
+def test_who_gets_a_mail_is_who_was_named(mailbox: Mailbox) -> None:
+    for payload in drawn(SEED + 1, 100):
+        before = len(mailbox.mails)
+        with suppress(Fail):
+            run("send_email", payload, smtp_url=mailbox.url)
+
+            named = [address for field in ("to", "cc", "bcc") for address in asked(payload, field)]
+            [mail] = mailbox.mails[before:]
+            assert [each.replace('"', "") for each in mail.recipients] == list(dict.fromkeys(named))
+            assert not re.search(rb"(?im)^bcc:", mail.content.partition(b"\r\n\r\n")[0])
+        assert len(mailbox.mails) - before <= 1
