@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from http.client import HTTPException, responses
+from http.client import HTTPException, IncompleteRead, LineTooLong, responses
 from typing import Literal
 from urllib.parse import unquote, urljoin
 
 import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError, ReadTimeoutError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
@@ -100,7 +100,8 @@ class Answer:
     def discard(self) -> None:
         """Read a short body to its end, so that its sender does not see the connection reset; the status stands."""
         self._deadline.shorten(1.0)
-        with suppress(Retry, JobCancelled):
+        # Whatever: it was delivered, and another attempt would deliver it again.
+        with suppress(Exception, JobCancelled):
             self._deadline.hold()
             for _ in range(4):
                 if not self._chunk():
@@ -254,9 +255,23 @@ def _basic(user_info: str) -> str:
 
 @contextmanager
 def _network_errors(asked: str) -> Iterator[None]:
-    """Turn what the network raises into Retry, its text cut short and free of the URL."""
+    """Turn what the network raises into Retry, its text cut short, and free of the URL and of what the peer has said.
+
+    ValueError and OverflowError are what http.client raises for a chunk of a negative or of no possible size.
+    """
     try:
         yield
-    except (OSError, HTTPException, HTTPError) as error:
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Retry(f"{asked} failed: {text[:200]}") from error
+    except (OSError, HTTPException, HTTPError, ValueError, OverflowError) as error:
+        raise Retry(f"{asked} failed: {_what(error)[:200]}") from error
+
+
+def _what(error: Exception) -> str:
+    """Return what is to be told of the error; many quote what was read, which may be another service's greeting."""
+    if isinstance(error, OSError):
+        return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    if isinstance(error, LineTooLong) or type(error) is HTTPException:
+        # These two say what there was too much of.
+        return str(error)
+    if isinstance(error, ReadTimeoutError):
+        return "timed out"
+    return "the answer broke off" if isinstance(error, IncompleteRead | ProtocolError) else "the answer is not HTTP"

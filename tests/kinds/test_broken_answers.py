@@ -1,0 +1,152 @@
+"""Answers that are not HTTP, or stop being so: what the kinds that ask make of them."""
+
+from __future__ import annotations
+
+import random
+import re
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from app.kinds import Fail, Retry
+from app.kinds.deadline import Deadline
+from app.kinds.outbound import download
+from tests.kinds.kinds_tools import a_context, run
+
+Listen = Callable[[Callable[[socket.socket], None]], int]
+SECRET = b"hunter2"
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+# A 2xx is there; the rest is not what it should be.
+BROKEN_BODIES = {
+    "a negative chunk": CHUNKED + b"-5\r\nhello\r\n0\r\n\r\n",
+    "a chunk of minus one": CHUNKED + b"-1\r\nhello\r\n0\r\n\r\n",
+    "a very negative chunk": CHUNKED + b"-ffffffffffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+    "a chunk of minus nothing": CHUNKED + b"-0\r\n\r\n",
+    "a chunk without a size": CHUNKED + b"\r\nhello\r\n",
+    "a chunk whose size is none": CHUNKED + SECRET + b"\r\nhello\r\n0\r\n\r\n",
+    "a chunk that is larger than memory": CHUNKED + b"f" * 30 + b"\r\nhello",
+    "a chunk that is longer than it says": CHUNKED + b"2\r\nhello\r\n0\r\n\r\n",
+    "a chunk that ends too soon": CHUNKED + b"50\r\nhello",
+    "a chunk with a sign": CHUNKED + b"+5\r\nhello\r\n0\r\n\r\n",
+    "a chunk of letters beyond ASCII": CHUNKED + "５".encode() + b"\r\nhello\r\n0\r\n\r\n",
+    "a second chunk that is negative": CHUNKED + b"5\r\nhello\r\n-5\r\nhello\r\n0\r\n\r\n",
+    "trailers that are none": CHUNKED + b"5\r\nhello\r\n0\r\n" + SECRET + b"\x00",
+    "no chunk at all": CHUNKED,
+    "a body that is shorter than it says": OK + b"Content-Length: 50\r\n\r\nhello",
+    "a body that is longer than it says": OK + b"Content-Length: 2\r\n\r\nhello",
+    "a negative length": OK + b"Content-Length: -5\r\n\r\nhello",
+    "a length that is none": OK + b"Content-Length: " + SECRET + b"\r\n\r\nhello",
+    "a length and chunks": OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n",
+    "an encoding that is none": OK + b"Content-Encoding: " + SECRET + b"\r\nContent-Length: 5\r\n\r\nhello",
+    "a header without a colon": OK + SECRET + b"\r\n\r\nhello",
+}
+# Not even that.
+NO_HTTP = {
+    "SSH": b"SSH-2.0-OpenSSH_9.9 " + SECRET + b"\r\n",
+    "SMTP": b"220 mail.internal ESMTP " + SECRET + b"\r\n",
+    "Redis": b"-ERR wrong number of arguments for " + SECRET + b"\r\n",
+    "MySQL": b"\x4a\x00\x00\x00\x0a8.4.0 " + SECRET + b"\x00\r\n",
+    "FTP": b"220-" + SECRET + b"\r\n220 ready\r\n",
+    "a status that is none": b"HTTP/1.1 " + SECRET + b" OK\r\n\r\n",
+    "a negative status": b"HTTP/1.1 -200 " + SECRET + b"\r\n\r\n",
+    "a status of two digits": b"HTTP/1.1 20 " + SECRET + b"\r\n\r\n",
+    "a version that is none": b"HTTP/" + SECRET + b" 200 OK\r\n\r\n",
+    "an old version": b"HTTP/0.9 " + SECRET + b"\r\n",
+    "a line without an end": SECRET * 20_000,
+    "two lengths": OK + b"Content-Length: 5\r\nContent-Length: " + SECRET + b"\r\n\r\nhello",
+    "lengths of all sorts": OK + b"Content-Length: 5, 6, " + SECRET + b"\r\n\r\nhello",
+    "nothing": b"",
+    "bytes": bytes(range(256)) * 4 + SECRET + b"\r\n",
+}
+
+
+@pytest.fixture
+def says(listen: Listen) -> Callable[[bytes], str]:
+    """Give a function that has a server say this, whatever it is asked, and returns its URL."""
+
+    def says(answer: bytes) -> str:
+        def speak(sock: socket.socket) -> None:
+            sock.recv(65536)
+            sock.sendall(answer)
+
+        return f"http://127.0.0.1:{listen(speak)}/"
+
+    return says
+
+
+def deliver(url: str) -> int:
+    status = run("webhook_delivery", {"url": url, "body": 1})["status"]
+    assert isinstance(status, int)
+    return status
+
+
+def fetch(url: str) -> bytes:
+    with Deadline(a_context(outbound_allow_private=("127.0.0.1",)), 5.0, "the test") as deadline:
+        return download(deadline, url, 1000)
+
+
+@pytest.mark.parametrize("what", BROKEN_BODIES)
+def test_a_webhook_that_was_answered_with_200_is_delivered_whatever_follows(
+    says: Callable[[bytes], str], what: str
+) -> None:
+    assert deliver(says(BROKEN_BODIES[what])) == 200
+
+
+def failure(ask: Callable[[str], object], url: str) -> str:
+    """Return what is told of the failure, or nothing where there was none; whatever else is raised is a fault."""
+    try:
+        ask(url)
+    except (Retry, Fail) as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("what", BROKEN_BODIES)
+def test_a_download_of_a_broken_body_fails_and_quotes_nothing_of_it(says: Callable[[bytes], str], what: str) -> None:
+    told = failure(fetch, says(BROKEN_BODIES[what]))
+
+    assert "hunter2" not in told
+    assert "hello" not in told
+
+
+@pytest.mark.parametrize("what", NO_HTTP)
+@pytest.mark.parametrize("ask", [deliver, fetch])
+def test_what_a_peer_says_that_does_not_speak_http_is_told_to_nobody(
+    says: Callable[[bytes], str], ask: Callable[[str], object], what: str
+) -> None:
+    url = says(NO_HTTP[what])
+
+    told = failure(ask, url)
+
+    if not told:
+        # Where its lengths do not agree an answer may count all the same.
+        assert "length" in what
+        return
+    said = told.replace(url.rstrip("/"), "the peer")
+    assert re.match(r"(POST|GET) the peer (failed: [A-Za-z0-9 ]+|answered [0-9]{3}.*)$", said), told
+    assert not [each for each in ("hunter", "SSH", "ESMTP", "ERR", "8.4.0", "mail.internal") if each in said]
+
+
+def test_an_answer_that_is_broken_anywhere_is_an_answer_or_a_failure_and_never_quoted(listen: Listen) -> None:
+    draw = random.Random(11)
+    whole = [*BROKEN_BODIES.values(), *NO_HTTP.values()]
+    answers: list[bytes] = []
+
+    def speak(sock: socket.socket) -> None:
+        sock.recv(65536)
+        sock.sendall(answers[-1])
+
+    url = f"http://127.0.0.1:{listen(speak)}/"
+    told = {}
+    for _ in range(150):
+        broken = bytearray(draw.choice(whole)[:300])
+        for _ in range(draw.randint(1, 4)):
+            at = draw.randrange(len(broken) + 1)
+            broken[at : at + draw.randint(0, 3)] = draw.choice([b"", b"-", b"\x00", b"\r\n", b"\xff", b"9" * 20])
+        answers.append(bytes(broken))
+        told |= {(ask, answers[-1]): failure(ask, url) for ask in (deliver, fetch)}
+
+    assert [each for each in told.items() if "hunter" in each[1]] == []
