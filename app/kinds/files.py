@@ -21,8 +21,11 @@ def local_path(url: str) -> Path:
     return Path(path)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write the file so that it appears complete, or not at all, also after a power cut; its folder is made."""
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Write the file so that it appears complete, or not at all, also after a power cut; its folder is made.
+
+    Shape: mode is who may read it; without one, its owner alone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -30,8 +33,7 @@ def write_whole(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes it for its owner alone; these files are there to be served.
-        os.chmod(temporary, 0o644)
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):

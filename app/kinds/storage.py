@@ -39,7 +39,8 @@ def store(url: str, name: str, content: bytes) -> str:
     root = storage_root(url)
     if root is not None:
         try:
-            write_whole(root / name, content)
+            # These are there to be served, by a web server with an account of its own.
+            write_whole(root / name, content, mode=0o644)
         except OSError as error:
             raise Retry(f"STORAGE_URL: cannot write: {error.strerror}") from error
         return (root / name).as_uri()

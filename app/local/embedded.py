@@ -109,7 +109,8 @@ class Server:
         self.socket = _socket_folder(self.base, self._user)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *(VOLATILE if self.test else ())]
-        self.log.write_bytes(b"")
+        # Anew, and so for its owner alone, whoever could read the last one.
+        self.log.unlink(missing_ok=True)
         self.postgres = Guarded(
             [str(binaries / "postgres"), "-D", str(self.data), *(word for each in settings for word in ("-c", each))],
             STOP_BY,

@@ -23,6 +23,11 @@ from pathlib import Path
 Steps = Sequence[tuple[signal.Signals, float]]
 
 
+def for_us_alone(path: str, flags: int) -> int:
+    """Return the file's descriptor; where open() makes it anew, nobody else may read it, whatever the umask."""
+    return os.open(path, flags, 0o600)
+
+
 @dataclass
 class Guarded:
     """A command under guard, with a process group of its own, so that a terminal's Ctrl-C does not reach it.
@@ -46,7 +51,7 @@ class Guarded:
     def start(self) -> None:
         """Start the command, or start it again after it ended."""
         order = {"stop_by": self.stop_by, "user": self.user, "pass_fds": self.pass_fds}
-        with open(self.output, "ab") if self.output else contextlib.nullcontext() as output:
+        with open(self.output, "ab", opener=for_us_alone) if self.output else contextlib.nullcontext() as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, json.dumps(order), *self.command],
                 stdin=self.lifeline[0],

@@ -14,6 +14,7 @@ from pathlib import Path
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.domain.errors import HaulierError
+from app.local.guard import for_us_alone
 
 
 class NotReceived(HaulierError):
@@ -34,7 +35,8 @@ class SmtpSink(socketserver.ThreadingTCPServer):
     def keep(self, content: bytes) -> None:
         """Keep the mail; it is in `mails` once it is on the disk."""
         path = self.folder / f"mail-{len(self.mails) + 1}.eml"
-        path.write_bytes(content)
+        with open(path, "wb", opener=for_us_alone) as file:
+            file.write(content)
         self.mails.append(path)
 
     def find(self, message_id: str) -> tuple[Path, EmailMessage]:

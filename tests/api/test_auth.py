@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -19,7 +20,9 @@ from app.api import auth, keyring
 from app.api.auth import FORWARDED, NEEDS
 from app.config import Config
 from app.domain.api_key import ApiKey, Scope, hash_of
-from app.queue import keys
+from app.domain.outcome import Outcome
+from app.queue import consume, keys
+from app.queue.consume import Fence, Settlement
 from app.queue.keys import NewKey
 from tests.proxy import proxy_to
 
@@ -354,6 +357,31 @@ def test_each_key_has_idempotency_keys_of_its_own(closed: FlaskClient, make_key:
         {"index": 0, "id": other.json["id"], "replayed": True},
     ]
     assert {answer.json["idempotency_key"] for answer in (first, other)} == {"order-7"}
+
+
+def test_a_key_that_may_only_enqueue_reads_by_repeating_itself_what_it_asked_for_and_nothing_else(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection
+) -> None:
+    (_, ann), (_, bob) = make_key(Scope.ENQUEUE), make_key(Scope.ENQUEUE)
+    named = {"Idempotency-Key": "order-7"}
+    first = closed.post("/jobs", json=EMAIL, headers={**ann, **named})
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete("swordfish"))])
+
+    again = closed.post("/jobs", json=EMAIL, headers={**ann, **named})
+    # Without all three of them, API key, idempotency key and request, nothing is told, not even an id.
+    others = [
+        closed.post("/jobs", json={**EMAIL, "priority": 1}, headers={**ann, **named}),
+        closed.post("/jobs", json=EMAIL, headers={**ann, "Idempotency-Key": "order-8"}),
+        closed.post("/jobs", json=EMAIL, headers={**bob, **named}),
+        closed.get(f"/jobs/{first.json['id']}", headers=ann),
+        closed.get("/jobs", headers=ann),
+    ]
+
+    assert (again.status_code, again.json["status"], again.json["result"]) == (200, "succeeded", "swordfish")
+    assert [answer.status_code for answer in others] == [422, 201, 201, 403, 403]
+    assert not [answer.text for answer in others if "swordfish" in answer.text or first.json["id"] in answer.text]
 
 
 def test_a_keys_idempotency_keys_outlive_its_rotation(

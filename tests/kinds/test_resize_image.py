@@ -133,6 +133,18 @@ def test_file_bears_the_job_id_so_a_second_attempt_replaces_it(tmp_path: Path) -
     assert stat.S_IMODE((tmp_path / f"{context.job.id}.png").stat().st_mode) == 0o644
 
 
+def test_a_file_is_read_by_whoever_knows_its_name_from_whatever_queue(tmp_path: Path) -> None:
+    """As docs/kinds.md says: the name is an id, which a key that is limited to queues does not learn of others."""
+    storage = {"storage_url": tmp_path.as_uri()}
+    other = a_context("resize_image", {"source": data_url(picture(9, 9))}, **storage)
+    location = perform(other)["location"]
+
+    assert run("resize_image", {"source": location, "width": 3}, **storage)["width"] == 3
+    for guess in ("file:.", "file:*.png", f"file:{str(other.job.id)[:-1]}?.png", f"file:{str(other.job.id)[:-1]}"):
+        with pytest.raises(Fail):
+            run("resize_image", {"source": guess, "width": 3}, **storage)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_the_camera_is_honoured(resize: Callable[..., Any], orientation: int) -> None:
     upright = Image.new("RGB", (400, 200), RED)

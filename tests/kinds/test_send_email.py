@@ -385,7 +385,7 @@ def test_file_url_writes_the_mail_under_the_job_id(tmp_path: Path) -> None:
     assert result["location"] == file.as_uri()
     assert parsed(file.read_bytes())["To"] == "a@b.c"
     assert b"secret@i.j" not in file.read_bytes()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_file_url_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,7 @@ def test_the_smtp_server_keeps_a_mail_as_it_was_sent(receivers, tmp_path):
     path, mail = receivers.smtp.find("<1@x>")
 
     assert path.parent == tmp_path
+    assert path.stat().st_mode & 0o777 == 0o600
     assert mail.get_payload() == ".dot\r\n..\r\nend\r\n"
 
 

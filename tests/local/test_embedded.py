@@ -90,6 +90,19 @@ def test_the_socket_is_in_a_private_folder(base):
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
+def test_nobody_else_reads_its_log(base):
+    base.mkdir(parents=True, exist_ok=True)
+    (base / "postgres.log").write_text("of an earlier version")
+    (base / "postgres.log").chmod(0o644)
+
+    with running(base, test=True) as dsn:
+        ask(dsn, "SELECT 1")
+        log = base / "postgres.log"
+        assert log.stat().st_mode & 0o777 == 0o600
+        assert "ready to accept connections" in log.read_text()
+        assert "earlier" not in log.read_text()
+
+
 @pytest.mark.parametrize("odd", ["x" * 100, "a 'quoted', path % with ünicode"])
 def test_a_path_that_cannot_be_an_address_gets_its_socket_elsewhere(base, odd):
     with running(base / odd, test=True) as dsn:
