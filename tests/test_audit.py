@@ -1,8 +1,10 @@
-"""`make audit`: what it says of each report, and that it does not mind being alone."""
+"""`make audit`: what it says of each report, that it says when it could not look, and what it installs for itself."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ SPEC = importlib.util.spec_from_file_location("audit", FILE)
 assert SPEC is not None
 assert SPEC.loader is not None
 audit = importlib.util.module_from_spec(SPEC)
+# As where it is run: beside bootstrap.py.
+sys.path.insert(0, str(FILE.parent))
 SPEC.loader.exec_module(audit)
 
 FLASK = {"name": "flask", "version": "3.1.0", "vulns": []}
@@ -29,8 +33,8 @@ UNKNOWN = {"name": "ours", "skip_reason": "not found"}
         ([FLASK, UNKNOWN], 0, ["audit: 1 pinned packages, no known vulnerability; 1 are not known there"]),
         ([FLASK, PILLOW, PILLOW], 1, ["audit: pillow 9.0.0 has PYSEC-1, mended in 9.0.1"]),
         ([SMOREST], 1, ["audit: smorest 1 has GHSA-2, not mended yet"]),
-        ([UNKNOWN], 0, ["audit: nothing was checked, because no index of advisories can be reached"]),
-        ([], 0, ["audit: nothing was checked, because no index of advisories can be reached"]),
+        ([UNKNOWN], 2, ["audit: NOT CHECKED: pip-audit or an index of advisories cannot be reached"]),
+        ([], 2, ["audit: NOT CHECKED: pip-audit or an index of advisories cannot be reached"]),
     ],
     ids=["clean", "one unknown", "one fault", "no remedy", "all unknown", "no report"],
 )
@@ -38,7 +42,49 @@ def test_each_report_is_said_in_a_few_lines(packages: list[dict[str, Any]], code
     assert audit.judge({"dependencies": packages}) == (code, lines)
 
 
-def test_without_a_network_it_is_soon_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "packages", "code"),
+    [([], [], 2), (["--if-reachable"], [], 0), (["--if-reachable"], [PILLOW], 1), (["--if-reachable"], [FLASK], 0)],
+)
+def test_that_nothing_was_checked_is_no_failure_only_where_that_was_asked_for(
+    arguments: list[str],
+    packages: list[dict[str, Any]],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["audit.py", *arguments])
+    monkeypatch.setattr(audit, "ask", lambda folder, locks: {"dependencies": packages})
+
+    assert audit.main() == code
+    assert ("NOT CHECKED" in capsys.readouterr().out) == (packages == [])
+
+
+def test_all_that_it_installs_is_pinned_with_a_hash_and_is_itself_looked_at() -> None:
+    text = (FILE.parent / "requirements-audit.txt").read_text()
+    entries = [entry for entry in re.split(r"\n(?=[a-z])", re.sub(r"(?m)^\s*#.*\n", "", text)) if entry.strip()]
+
+    assert len(entries) > 20
+    assert [
+        entry for entry in entries if not re.match(r"[a-z0-9-]+==[^ ]+ .*--hash=sha256:[0-9a-f]{64}", entry, re.S)
+    ] == []
+    assert any(entry.startswith("pip-audit==") for entry in entries)
+    assert "tools/requirements-audit.txt" in audit.LOCKS
+
+
+def test_what_has_another_hash_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(audit, "_run", lambda command, seconds: commands.append(command))
+
+    audit.ask(tmp_path / "venv", [])
+
+    assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(commands[0])
+    assert commands[0][-2:] == ["--requirement", str(audit.PIP_AUDIT)]
+
+
+def test_without_a_network_it_soon_says_that_nothing_was_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1/")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -47,6 +93,6 @@ def test_without_a_network_it_is_soon_content(tmp_path: Path, monkeypatch: pytes
 
     report = audit.ask(tmp_path / "venv", [FILE.parents[1] / "requirements.txt"])
 
-    assert audit.judge(report)[0] == 0
+    assert audit.judge(report)[0] == audit.NOT_CHECKED
     assert report == {"dependencies": []}
     assert time.monotonic() - started < 60

@@ -20,6 +20,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 VENV_PYTHON = os.path.join(VENV, "bin", "python")
 STAMP = os.path.join(VENV, "haulier-stamp")
+# The one thing that runs before anything can check a hash, so it is checked here, each time that it is used: the
+# SHA-256 of the file as PyPI publishes it.
+PIP = os.path.join(ROOT, "tools", "vendor", "pip-26.3-py3-none-any.whl")
+PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 OLDEST = (3, 11)
 FACTS = """
 import sys
@@ -113,12 +117,19 @@ def install(requirements):
         file.flush()
         # The user's own pip settings count, and so does an index of their choice.
         pip = [VENV_PYTHON, "-m", "pip", "--quiet", "--no-input", "--disable-pip-version-check", "install"]
-        [wheel] = glob.glob(os.path.join(ROOT, "tools", "vendor", "pip-*.whl"))
         run(
             pip + ["--require-hashes", "--only-binary", ":all:", "--requirement", file.name],
             "cannot install {0}: see above".format(os.path.basename(requirements)),
-            dict(os.environ, PYTHONPATH=wheel),
+            dict(os.environ, PYTHONPATH=checked_pip()),
         )
+
+
+def checked_pip():
+    """Return the path of the vendored pip, which is what it was when its hash was written down; or stop."""
+    found = read(PIP)
+    if found is None or hashlib.sha256(found).hexdigest() != PIP_SHA256:
+        stop(PIP + " is not the file that tools/bootstrap.py names: take it from the repository anew")
+    return PIP
 
 
 def without(text, package):

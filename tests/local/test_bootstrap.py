@@ -57,6 +57,20 @@ def a_python(checkout: Path, name: str, *, version: str, has_venv: bool = True) 
     return path
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda wheel: wheel.write_bytes(wheel.read_bytes() + b"x"), lambda wheel: wheel.unlink()]
+)
+def test_a_pip_that_is_not_the_one_whose_hash_was_written_down_installs_nothing(checkout, spoil):
+    [wheel] = (checkout / "tools/vendor").glob("pip-*.whl")
+    spoil(wheel)
+
+    done = run(checkout, PYTHON=sys.executable)
+
+    assert done.returncode == 1
+    assert "is not the file that tools/bootstrap.py names" in done.stderr
+    assert not (checkout / ".venv/haulier-stamp").exists()
+
+
 def test_an_old_python_can_read_it():
     tree = ast.parse(SOURCE.read_text(), feature_version=(3, 4))
 
