@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
 
 from app.domain.errors import ConfigError
 from app.domain.job import NAME_PATTERN
@@ -44,6 +45,8 @@ class Config:
     lease_seconds: float = 30.0
     poll_seconds: float = 1.0
     wake_ups: str = "on"
+    isolated_processes: int = 2
+    isolated_memory_mb: int = 320
     shutdown_seconds: float = 25.0
     stuck_seconds: float = 10.0
     retention_days: int = 30
@@ -85,6 +88,12 @@ class Config:
         # Not by how it begins: 127.example.com is a name, and may lead anywhere.
         return self.host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", self.host) is not None
 
+    def withheld(self, needed: Collection[str]) -> Config:
+        """Return these settings without those that may hold a secret, but for the needed ones, by field."""
+        secret = {each.name for each in fields(self) if not each.repr} - set(needed)
+        empty: dict[str, Any] = {name: "" if name == "database_url" else None for name in secret}
+        return replace(self, **empty)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Config:
         """Return the settings of this process.
@@ -121,6 +130,8 @@ class Config:
             lease_seconds=read.number("LEASE_SECONDS", 30, 1, 3600),
             poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
             wake_ups=read.choice("WAKE_UPS", "on", ("on", "off")),
+            isolated_processes=read.integer("ISOLATED_PROCESSES", 2, 1, 500),
+            isolated_memory_mb=read.integer("ISOLATED_MEMORY_MB", 320, 128, 1_048_576),
             shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
             stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
             retention_days=read.integer("RETENTION_DAYS", 30, 1, 1825),
@@ -147,6 +158,17 @@ def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
         "WORKER_THREADS": limit // processes - OTHER_CONNECTIONS,
     }
     return {name: min(number, most[name]) for name, number in asked.items()}
+
+
+# What programs and libraries read that is no secret.
+_PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR")
+_LIBRARIES = ("LD_*", "DYLD_*", "PYTHON*", "VIRTUAL_ENV", "MALLOC_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF")
+
+
+def environment(names: Collection[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what of the environment a child process gets: what is no secret, and these names, `AWS_*` for all such."""
+    wanted = (*_PLAIN, *_LIBRARIES, *names)
+    return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
 
 
 def keep_metrics_in(folder: str | None) -> None:

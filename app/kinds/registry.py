@@ -29,6 +29,8 @@ class Kind:
 
     Shape: needs names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"); check is called once
            at start, when they are; it raises ConfigError where one of them is wrong, or returns a warning.
+           isolated runs its jobs in a child process, which of what may hold a secret sees only needs and reads:
+           fields of Config that it can do without ("storage_url"), variables of the environment ("AWS_*").
     Units: timeout is seconds; None means that a run may last for ever.
     """
 
@@ -39,6 +41,10 @@ class Kind:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     needs: tuple[str, ...] = ()
     check: Check | None = None
+    isolated: bool = False
+    reads: tuple[str, ...] = ()
+    # What a child process has to import to know it.
+    module: str = ""
 
     def load(self, payload: dict[str, Json]) -> dict[str, Json]:
         """Return the payload, checked and with its defaults. Raises: marshmallow's ValidationError."""
@@ -66,9 +72,11 @@ class Kind:
 
 
 _kinds: dict[str, Kind] = {}
+# The module of kinds that is being imported.
+_importing: list[str] = []
 
 
-def kind(
+def kind(  # noqa: PLR0913
     name: str,
     *,
     schema: type[Schema],
@@ -76,6 +84,8 @@ def kind(
     retry: RetryPolicy | None = None,
     needs: tuple[str, ...] = (),
     check: Check | None = None,
+    isolated: bool = False,
+    reads: tuple[str, ...] = (),
 ) -> Callable[[Handler], Handler]:
     """Register the decorated function of (context, payload) as the handler of this kind."""
     if not re.fullmatch(NAME_PATTERN, name):
@@ -86,7 +96,10 @@ def kind(
             raise ConfigError(
                 f"the kind {name!r} is defined twice, in {_kinds[name].run.__module__} and {run.__module__}"
             )
-        _kinds[name] = Kind(name, schema(unknown=RAISE), run, timeout, retry or RetryPolicy(), needs, check)
+        module = _importing[-1] if _importing else run.__module__
+        _kinds[name] = Kind(
+            name, schema(unknown=RAISE), run, timeout, retry or RetryPolicy(), needs, check, isolated, reads, module
+        )
         return run
 
     return register
@@ -115,6 +128,12 @@ def load_kinds(config: Config) -> dict[str, Kind]:
     return known
 
 
+def import_kind(module: str, name: str) -> Kind:
+    """Return one kind, by the module that makes it known, with nothing else imported. Raises: ConfigError."""
+    _import(module, name)
+    return _kinds[name]
+
+
 def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
     """Return what to warn of at start, a line each: kinds that lack a setting, files on a disk that vanishes."""
     warnings: list[str] = []
@@ -131,6 +150,7 @@ def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
 
 
 def _import(module: str, source: str) -> None:
+    _importing.append(module)
     try:
         importlib.import_module(module)
     except ConfigError:
@@ -139,6 +159,8 @@ def _import(module: str, source: str) -> None:
         # Whatever a team's own file raises while it is read, the process stops with one line that names it.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{source}: {module} cannot be imported: {reason}") from error
+    finally:
+        _importing.pop()
 
 
 __all__ = ["Check", "Handler", "Kind", "ValidationError", "kind", "load_kinds", "warn_missing"]

@@ -22,7 +22,7 @@ SHORTEST_STEP, LONGEST_STEP = 0.001, 0.003
 
 def simulate(kind: Kind) -> Kind:
     """Return the kind with fake work in place of its own; its payload is still checked, its settings are not needed."""
-    return replace(kind, run=_run, needs=(), check=None)
+    return replace(kind, run=_run, needs=(), check=None, isolated=False)
 
 
 def outcome_of(job_id: UUID, attempt: int) -> Literal["succeeded", "failed"]:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 
 from app.domain.job import Job, Json
@@ -22,14 +23,20 @@ ODD_WISH_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-def run_one(kind: Kind | None, context: JobContext) -> Outcome:
-    """Run the job's handler and return how it ended; whatever the handler does, this returns."""
+Perform = Callable[[Kind, JobContext], Outcome]
+
+
+def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = None) -> Outcome:
+    """Run the job's handler and return how it ended; whatever the handler does, this returns.
+
+    Shape: elsewhere runs the jobs of isolated kinds; without it they run in here.
+    """
     job = context.job
     if kind is None:
         return Outcome.release(UNKNOWN_KIND_SECONDS)
     token = bind_to(partial(job_fields, job))
     try:
-        outcome = _call(kind, context)
+        outcome = elsewhere(kind, context) if kind.isolated and elsewhere is not None else _call(kind, context)
         if context.stop_reason is StopReason.TIMEOUT:
             return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
     # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
@@ -51,11 +58,11 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
             return failed_attempt(kind, job, "the handler raised JobCancelled, though nobody asked it to stop")
         return Outcome.release()
     except Snooze as snooze:
-        return Outcome.snooze(_delay(snooze.seconds))
+        return Outcome.snooze(delay_of(snooze.seconds))
     except Retry as retry:
         if retry.after is None:
             return failed_attempt(kind, job, describe(retry))
-        return Outcome.fail(describe(retry), delay=_delay(retry.after))
+        return Outcome.fail(describe(retry), delay=delay_of(retry.after))
     except Fail as fail:
         return Outcome.fail_for_good(describe(fail))
     # Not only Exception: a handler may call sys.exit, and the thread must live on.
@@ -109,7 +116,8 @@ def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
     return Outcome.fail(error, delay=sleep, backoff=sleep)
 
 
-def _delay(seconds: float) -> float:
+def delay_of(seconds: float) -> float:
+    """Return the delay as it can be kept, at most a year. Units: seconds."""
     # A handler may ask for anything, also for nonsense such as NaN.
     return min(max(0.0, seconds), MAX_DELAY_SECONDS) if seconds == seconds else 0.0
 

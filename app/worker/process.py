@@ -157,6 +157,7 @@ class Worker:
 
     def _look_after(self) -> None:
         self._look_after_jobs()
+        self._station.children.tidy()
         self._measure()
 
     def _look_after_jobs(self) -> None:
@@ -217,6 +218,8 @@ class Worker:
             station.holdings.stop([running.fence for running in station.holdings.all()], StopReason.SHUTDOWN)
             self._drain(until)
         station.closing.set()
+        # What they run is given back, and must not go on.
+        station.children.close()
         station.pulse_wanted.set()
         until = time.monotonic() + JOIN_SECONDS
         for thread in (self._pulse, *self._others):

@@ -62,7 +62,7 @@ class Runner(threading.Thread):
         self.running = running
         running.began_at = began_at = time.monotonic()
         station.tally.started(running.label, running.waited_seconds)
-        outcome = run_one(station.kinds.get(job.kind), running.context)
+        outcome = run_one(station.kinds.get(job.kind), running.context, station.children.run)
         running.has_ended = True
         running.seconds = time.monotonic() - began_at
         return Ended(running, outcome)

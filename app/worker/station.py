@@ -10,6 +10,7 @@ from app.kinds import Kind
 from app.queue.connection import Database
 from app.worker.buffer import Buffer
 from app.worker.call_size import CallSize
+from app.worker.children import Children
 from app.worker.echo import Echo
 from app.worker.holdings import Holdings
 from app.worker.lanes import Lanes
@@ -36,6 +37,7 @@ class Station:
     buffer: Buffer
     tally: Tally
     call_size: CallSize
+    children: Children
     unclaimable: Refused = field(default_factory=lambda: Refused("claim"))
     unclaimable_lanes: RefusedLanes = field(default_factory=RefusedLanes)
     unsettled: Refused = field(default_factory=lambda: Refused("settle"))
@@ -65,6 +67,7 @@ class Station:
             echo=Echo(),
             buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing, call_size),
             call_size=call_size,
+            children=Children(config),
             tally=tally(config.worker_metrics_port),
             stopping=stopping,
             closing=closing,

@@ -1,0 +1,125 @@
+"""Kinds that run in processes of their own, and do there what would end or hold up a worker."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from kinds_of_tests import QUICK, Nothing, Until, note
+from marshmallow import Schema, fields
+
+from app.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
+
+# For the ledger.
+READS = ("TEST_LEDGER",)
+kept = []
+
+
+class Which(Schema):
+    which = fields.String(required=True)
+
+
+class Megabytes(Schema):
+    megabytes = fields.Integer(required=True)
+    kept = fields.Boolean(load_default=False)
+
+
+@kind("i.note", schema=Until, retry=QUICK, isolated=True, reads=READS)
+def run(context, payload):
+    """Run for a while, and say in which process."""
+    note("start", context)
+    try:
+        context.wait(payload["seconds"])
+    except JobCancelled:
+        note(f"stop:{context.stop_reason}", context)
+        raise
+    note("end", context)
+    return {"pid": os.getpid(), "attempt": context.job.attempts}
+
+
+@kind("i.quick", schema=Nothing, retry=QUICK, isolated=True)
+def quick(context, payload):
+    """Do nothing."""
+
+
+@kind("i.holds", schema=Until, retry=QUICK, isolated=True, reads=READS)
+def holds(context, payload):
+    """Hold the interpreter: no other thread of the process runs meanwhile."""
+    note("start", context)
+    ctypes.PyDLL(None).usleep(int(payload["seconds"] * 1_000_000))
+    note("end", context)
+    return "held"
+
+
+@kind("i.dies", schema=Which, retry=QUICK, isolated=True, reads=READS)
+def dies(context, payload):
+    """End the process in one of many ways."""
+    note("start", context)
+    if payload["which"].startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[payload["which"]])
+    elif payload["which"] == "exit":
+        os._exit(3)
+    elif payload["which"] == "segfault":
+        ctypes.string_at(0)
+    else:
+        # What the worker waits for is gone; the process is not.
+        os.closerange(3, 64)
+    threading.Event().wait(30)
+
+
+@kind("i.takes", schema=Megabytes, retry=QUICK, isolated=True, reads=READS)
+def takes(context, payload):
+    """Take memory, and keep it if told."""
+    note("start", context)
+    taken = bytearray(payload["megabytes"] * 1024 * 1024)
+    if payload["kept"]:
+        kept.append(taken)
+    return {"pid": os.getpid()}
+
+
+@kind("i.ends", schema=Which, retry=RetryPolicy(base=50, cap=60), isolated=True, reads=READS)
+def ends(context, payload):
+    """End in one of the ways that a handler has."""
+    note("start", context)
+    which, first = payload["which"], context.job.attempts < 2
+    if which == "fail":
+        raise Fail("it is hopeless")
+    if which == "retry" and first:
+        raise Retry("come back", after=0.1)
+    if which == "snooze" and context.job.snoozes < 2:
+        raise Snooze(0.05)
+    if which == "raise":
+        raise ValueError("no luck \x00 this time")
+    if which == "exit":
+        sys.exit(3)
+    if which == "log":
+        logging.getLogger("a.library").warning("said by the handler")
+    return {"not_json": object(), "long": "x" * 70_000, "umlaut": "ä\n☃"}.get(which, which)
+
+
+@kind("i.sees", schema=Nothing, needs=("mail_from",), isolated=True, reads=("storage_url", "AWS_*"))
+def sees(context, payload):
+    """Say what there is to be seen."""
+    settings = context.settings
+    limits = Path("/proc/self/limits").read_text().splitlines()
+    return {
+        "environ": dict(os.environ),
+        "settings": repr([getattr(settings, name) for name in settings.__dataclass_fields__]),
+        "limit": next(line.split()[3] for line in limits if line.startswith("Max address space")),
+        "modules": [name for name in ("psycopg2", "flask", "app.queue", "app.worker.process") if name in sys.modules],
+    }
+
+
+@kind("i.starts", schema=Nothing, retry=QUICK, isolated=True, reads=READS)
+def starts(context, payload):
+    """Start a process, and wait for it for ever."""
+    child = subprocess.Popen(["sleep", "600"])
+    note(f"child:{child.pid}", context)
+    while True:
+        threading.Event().wait(1)
