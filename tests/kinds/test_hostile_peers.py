@@ -22,7 +22,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from app.kinds import Fail, JobCancelled, Retry, resize_image
+from app.kinds import Fail, JobCancelled, Retry, resize_image, turns
 from app.kinds.addresses import guard
 from app.kinds.deadline import Deadline
 from app.kinds.outbound import download
@@ -286,7 +286,7 @@ def test_small_image_that_is_to_be_big_takes_its_turn(tmp_path: Path, monkeypatc
     payload = {"source": DOT, "width": 11, "height": 10, "fit": "stretch"}
     waiting, started = a_context("resize_image", payload, storage_url=tmp_path.as_uri()), time.monotonic()
 
-    with resize_image._big_image:
+    with turns.turn(a_context()):
         over = stopped_soon(waiting, lambda: time.monotonic() - started > 0.5)
         with over, pytest.raises(JobCancelled):
             perform(waiting)

@@ -22,7 +22,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image, ImageCms
 
 from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, warn_missing
+from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, turns, warn_missing
 from tests.kinds.kinds_tools import Receiver, a_context, perform, run, settings, stopped_soon
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -528,11 +528,11 @@ def test_storage_url_that_is_wrong_stops_the_process(url: str) -> None:
 
 
 def test_big_images_take_turns_and_a_waiting_one_can_be_cancelled(tmp_path: Path) -> None:
-    (tmp_path / "big.jpg").write_bytes(picture(4000, 3001, name="JPEG", quality=20))
-    payload, given = {"source": "file:big.jpg", "width": 9}, {"storage_url": f"file://{tmp_path}"}
+    (tmp_path / "big.png").write_bytes(picture(4000, 3001))
+    payload, given = {"source": "file:big.png", "width": 9}, {"storage_url": f"file://{tmp_path}"}
     waiting, started = a_context("resize_image", payload, **given), time.monotonic()
 
-    with resize_image._big_image:
+    with turns.turn(a_context()):
         over = stopped_soon(waiting, lambda: time.monotonic() - started > 0.5)
         with over, pytest.raises(JobCancelled):
             perform(waiting)

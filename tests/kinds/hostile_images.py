@@ -1,0 +1,130 @@
+"""Image files made to cost much: small, and of a form that no program would write."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from typing import Any
+
+from PIL import Image
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def picture(name: str, width: int = 20, height: int = 10, mode: str = "RGB", **options: Any) -> bytes:
+    """Give a plain file of this format."""
+    written = io.BytesIO()
+    Image.new(mode, (width, height), (200, 100, 50, 255)[: len(mode)]).save(written, name, **options)
+    return written.getvalue()
+
+
+def noise(side: int, name: str = "PNG") -> bytes:
+    """Give a square of noise, always the same."""
+    written = io.BytesIO()
+    Image.frombytes("RGB", (side, side), random.Random(side).randbytes(side * side * 3)).save(written, name)
+    return written.getvalue()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Give a chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Give a black grey-scale PNG of this size, packed as closely as can be, without making the picture."""
+    packer = zlib.compressobj(9)
+    row = b"\0" * (width + 1)
+    rows = max(1, 1_000_000 // len(row))
+    packed = [packer.compress(row * min(rows, height - at)) for at in range(0, height, rows)]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return PNG + header + chunk(b"IDAT", b"".join(packed) + packer.flush()) + chunk(b"IEND", b"")
+
+
+def png_with(*chunks: bytes) -> bytes:
+    """Give a PNG with further chunks before its pixels."""
+    plain = picture("PNG")
+    return plain[:33] + b"".join(chunks) + plain[33:]
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    """Give a segment of a JPEG."""
+    return bytes((0xFF, marker)) + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg_with(*parts: bytes) -> bytes:
+    """Give a JPEG with further segments at its beginning."""
+    plain = picture("JPEG")
+    return plain[:2] + b"".join(parts) + plain[2:]
+
+
+def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """Give a camera's notes with these entries as they stand: tag, type, count, value."""
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries)) + packed + b"\0\0\0\0"
+
+
+def gif_with(*blocks: bytes) -> bytes:
+    """Give a GIF with these extensions before its picture."""
+    plain = picture("GIF")
+    at = 13 + (3 << ((plain[10] & 7) + 1))
+    return plain[:at] + b"".join(blocks) + plain[at:]
+
+
+def webp_with(name: bytes, content: bytes, times: int = 1) -> bytes:
+    """Give an extended WebP with further chunks."""
+    body = picture("WEBP", exif=exif((0x0112, 3, 1, b"\1\0\0\0"))[6:])[12:]
+    body += (name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) & 1)) * times
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """Give a WebP that claims this size."""
+    content = b"\0\0\0\0" + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<I", 10) + content + picture("WEBP")[12:]
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+# Each with what its refusal says.
+COSTLY = {
+    "one column of twelve million pixels": (lambda: png_of(1, 11_990_000), "16383 pixels a side"),
+    "one row of twelve million pixels": (lambda: png_of(11_990_000, 1), "16383 pixels a side"),
+    "a side one too long": (lambda: png_of(16_384, 2), "16383 pixels a side"),
+    "jpeg of many Exif segments": (
+        lambda: jpeg_with(segment(0xE1, b"Exif\0\0II*\0" + b"x" * 20) * 300_000),
+        "more than 16 Exif notes",
+    ),
+    "jpeg of many comments": (lambda: jpeg_with(segment(0xFE, b"x") * 2_000_000), "more than 2000 comments"),
+    "jpeg of many empty segments": (lambda: jpeg_with(segment(0xEF, b"") * 2_000_000), "more than 2000 comments"),
+    "jpeg of long comments": (lambda: jpeg_with(segment(0xFE, b"x" * 65_000) * 400), "bytes of comments"),
+    "jpeg of markers": (lambda: jpeg_with(b"\xff\x01" * 5_000_000), "more than 2000 comments"),
+    "jpeg of fill bytes": (lambda: jpeg_with(b"\xff" * 20_000_000), "what belongs to no segment"),
+    "jpeg of junk": (lambda: jpeg_with(b"\xff\x01" + b"x" * 20_000_000), "what belongs to no segment"),
+    "jpeg of escaped bytes": (lambda: jpeg_with(b"\xff\0" * 5_000_000), "what belongs to no segment"),
+    "gif of comments": (
+        lambda: gif_with((b"!\xfe" + b"\x01x" * 20 + b"\0") * 600_000),
+        "more than 20000 blocks of notes",
+    ),
+    "gif of one long comment": (
+        lambda: gif_with(b"!\xfe" + (b"\xff" + b"x" * 255) * 110_000 + b"\0"),
+        "more than 20000 blocks of notes",
+    ),
+    "gif of control blocks": (
+        lambda: gif_with(b"!\xf9\x04\0\0\0\0\0" * 3_000_000),
+        "more than 20000 blocks of notes",
+    ),
+    "gif of nothing": (lambda: gif_with(b"\0" * 20_000_000), "what belongs to no segment"),
+    "png of many notes": (lambda: png_with(chunk(b"tEXt", b"a\0b") * 500_000), "more than 2000 comments"),
+    "png of unknown chunks": (lambda: png_with(chunk(b"abCd", b"") * 1_000_000), "more than 2000 comments"),
+    "png that makes 8,000 warnings": (
+        lambda: png_with(chunk(b"acTL", b"\0" * 8) * 8_000),
+        "more than 2000 comments",
+    ),
+    "png of pieces of pixels": (lambda: png_with(chunk(b"IDAT", b"") * 1_000_000), "more than 50000 pieces"),
+    "png of a long Exif note": (lambda: png_with(chunk(b"eXIf", b"II*\0" + b"x" * 2_000_000)), "bytes of Exif"),
+    "webp of a long Exif note": (lambda: webp_with(b"EXIF", b"x" * 2_000_000), "bytes of Exif"),
+    "webp of many chunks": (lambda: webp_with(b"XMP ", b"x", 500_000), "more than 2000 comments"),
+    "webp of an absurd canvas": (lambda: webp_canvas(16_000, 16_000), "the limit is 51000000 pixels"),
+    "webp of a canvas too wide": (lambda: webp_canvas(2**24, 3), "16383 pixels a side"),
+}
