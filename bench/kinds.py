@@ -48,6 +48,11 @@ def noop(context: JobContext, payload: dict) -> None:
     """Do nothing."""
 
 
+@kind("noop_isolated", schema=Noop, isolated=True)
+def noop_isolated(context: JobContext, payload: dict) -> None:
+    """Do nothing, in a process of its own."""
+
+
 @kind("blob", schema=Blob)
 def blob(context: JobContext, payload: dict) -> None:
     """Do nothing with much."""

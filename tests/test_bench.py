@@ -16,7 +16,7 @@ from bench import heavy, load, notes, report
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw
 from bench.harness import Entry, Lab, run
-from bench.measures import ALL, bytes, dead_rows, drain, link, queues, slow_jobs
+from bench.measures import ALL, bytes, dead_rows, drain, isolated, link, queues, slow_jobs
 from bench.measures.latency import summary
 from bench.measures.post import BODY, bare
 from bench.results import Result, Row, Spread
@@ -208,6 +208,16 @@ def test_a_drain_of_200_queues_ends(lab):
     figures = queues.once(1000, lab)
 
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
+
+
+@pytest.mark.parametrize("kind", ["noop", "noop_isolated"])
+def test_isolated_jobs_are_timed_beside_plain_ones(lab, kind):
+    figures = isolated.once(kind, 1, lab)
+
+    assert figures["jobs"] == 200
+    assert 0 < figures["jobs_per_second"] < 1_000_000
+    assert (figures["child_mb"] is None) is (kind == "noop")
+    assert kind == "noop" or figures["first_ms"] > figures["each_us"] / 1000
 
 
 def test_a_process_that_has_had_more_than_its_limit_is_killed():
