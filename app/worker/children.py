@@ -48,14 +48,20 @@ class Children:
         # Made for the first child: the file that is locked by the one that has a turn (app/kinds/turns.py).
         self._turns: int | None = None
 
+    def take_place(self) -> bool:
+        """Take a place for one job, which `run` gives up; False where none is free soon."""
+        with self._changed:
+            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PATIENCE_SECONDS)
+            self._taken += is_free
+        return is_free
+
     def run(self, kind: Kind, context: JobContext) -> Outcome:
-        """Run the job in a child and return how it ended; given back for a moment where none is free."""
-        if not self._take_place():
-            return Outcome.release(BUSY_SECONDS)
+        """Run the job in a child, in a place that was taken, and return how it ended."""
         try:
             return self._run(kind, context)
-        except OSError as error:
-            log.warning("cannot start a process for %s: %s", kind.name, error.strerror)
+        # RuntimeError: no thread can be had, or the process closes.
+        except (OSError, RuntimeError) as error:
+            log.warning("cannot start a process for %s: %s", kind.name, error)
             return Outcome.release(BUSY_SECONDS)
         finally:
             with self._changed:
@@ -88,14 +94,6 @@ class Children:
         """Return the process ids of the children that there are."""
         with self._changed:
             return [child.pid for child in (*self._idle, *self._busy)]
-
-    def _take_place(self) -> bool:
-        with self._changed:
-            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PATIENCE_SECONDS)
-            if is_free and not self._closed:
-                self._taken += 1
-                return True
-        return False
 
     def _run(self, kind: Kind, context: JobContext) -> Outcome:
         job = context.job.read() if isinstance(context.job, ClaimedJob) else context.job

@@ -10,6 +10,7 @@ from app.domain.errors import DatabaseUnavailable, Refusal
 from app.domain.outcome import Outcome
 from app.queue import consume
 from app.worker.buffer import Ended, Place, Turn
+from app.worker.children import BUSY_SECONDS
 from app.worker.exchange import claim_suspect, exchange
 from app.worker.execute import run_one
 from app.worker.holdings import Running
@@ -59,10 +60,14 @@ class Runner(threading.Thread):
         if station.stopping.is_set() or running.context.cancelled or station.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
+        kind = station.kinds.get(job.kind)
+        if kind is not None and kind.isolated and not station.children.take_place():
+            running.has_ended = True
+            return Ended(running, Outcome.release(BUSY_SECONDS))
         self.running = running
         running.began_at = began_at = time.monotonic()
         station.tally.started(running.label, running.waited_seconds)
-        outcome = run_one(station.kinds.get(job.kind), running.context, station.children.run)
+        outcome = run_one(kind, running.context, station.children.run)
         running.has_ended = True
         running.seconds = time.monotonic() - began_at
         return Ended(running, outcome)
