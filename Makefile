@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 2
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-pgbouncer race model fuzz-mails isolation chaos soak bench bench-setup check audit lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -37,13 +37,14 @@ race: venv ## run the races with 20,000 jobs
 model: venv ## drive the queue in any order, beside a model of it (EXAMPLES=2000 SEED=1)
 	MODEL_EXAMPLES=$(or $(EXAMPLES),2000) MODEL_SEED=$(or $(SEED),1) $(VENV) -m pytest tests/model
 
-fuzz-mails: venv ## send mails that want to be others (MAILS=10000 SEED=11)
-	FUZZ_MAILS=$(or $(MAILS),10000) FUZZ_SEED=$(or $(SEED),11) $(VENV) -m pytest tests/hostile/test_hostile_mails.py --timeout 600
-
 isolation: venv ## let the database refuse every statement of a worker with every error (ERRORS=5: with so many of 17)
 	@rm -f tests/isolation/results.json
 	@ISOLATION_LONG=$(or $(ERRORS),17) $(VENV) -m pytest -n $(TEST_PROCESSES) tests/isolation; ended=$$?; \
 	$(VENV) -m tests.isolation.report && exit $$ended
+
+fuzz: venv ## resize images and send mails that were mutated at random, by a seed (IMAGES=100000 MAILS=10000 SEED=1)
+	FUZZ_IMAGES=$(or $(IMAGES),100000) FUZZ_MAILS=$(or $(MAILS),10000) FUZZ_SEED=$(or $(SEED),1) \
+	$(VENV) -m pytest -s --timeout 0 tests/kinds/test_image_fuzz.py tests/hostile/test_hostile_mails.py
 
 chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
 	@exec $(BENCH_PYTHON) -m chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))

@@ -23,7 +23,7 @@ from app.kinds.send_email import SendEmail
 from tests.hostile.mails import around, drawn, encoded_words
 from tests.kinds.kinds_tools import Mailbox, run, serving_mail
 
-# `make fuzz-mails` has more of them, by another seed.
+# `make fuzz` has more of them, by another seed.
 COUNT, SEED = int(os.environ.get("FUZZ_MAILS", "600")), int(os.environ.get("FUZZ_SEED", "11"))
 HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}
 HEADERS = ["From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"]

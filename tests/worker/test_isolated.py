@@ -305,7 +305,7 @@ def test_a_process_of_another_kind_makes_room(start, enqueue, finished):
 
 def test_a_stop_lets_them_finish(start, enqueue, finished, ledger):
     worker = start()
-    job = enqueue("i.note", {"seconds": 1})
+    job = enqueue("i.note", {"seconds": 1}, max_attempts=1)
     [entry] = eventually(lambda: ledger.entries("start", job))
 
     worker.terminate()
