@@ -15,6 +15,7 @@ class Outbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._rest: deque[memoryview] = deque()
+        self.has_begun = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -28,6 +29,7 @@ class Outbox:
 
     def sendall(self, data: bytes) -> None:
         """Send it behind what is still to be sent. Raises: OSError."""
+        self.has_begun = True
         self._rest.append(memoryview(data))
         if len(self._rest) == 1:
             self.flush()

@@ -10,6 +10,7 @@ whose main thread lingers for 2 s on each connection that it closes.
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import time
@@ -20,7 +21,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.serving.inbox import Inbox, Stage
+from app.serving.inbox import WAITING, Inbox, Stage
+from app.serving.incoming import Incoming
 from app.serving.outbox import CONTINUE, Outbox
 
 HEAD_SECONDS = 10.0
@@ -35,6 +37,7 @@ KEPT_BYTES = 64 * 1024 * 1024
 LOOK_SECONDS, LOOK_BYTES = 0.25, 8 * 1024 * 1024
 # So many connections are never used up by clients that do nothing.
 SPARE_CONNECTIONS = 10
+TELL_SECONDS = 60.0
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -64,6 +67,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._look_at = 0.0
         self._received = 0
         self._in_hand = 0
+        self._accept_at = self._tell_at = 0.0
 
     # In a thread
 
@@ -72,35 +76,38 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if self.cfg.is_ssl:
             return super().handle(conn)
         try:
-            conn.init()
-            if not isinstance(conn.parser.unreader, Inbox):
-                conn.parser.unreader = Inbox()
-                conn.began, conn.stage, conn.outbox = time.monotonic(), None, None
-            inbox: Inbox = conn.parser.unreader
-            # What was waited for has been received already.
-            stage = conn.stage or inbox.receive(conn.sock)
+            stage = self._advance(conn)
         except OSError:
             return False
-        conn.stage = None
-        if inbox.is_over:
+        if conn.parser.inbox.is_over:
             return False
-        if stage not in (Stage.WHOLE, Stage.CUT):
+        if stage in WAITING or stage is Stage.HEAD_TOO_LONG:
             return WAIT
-        conn.is_cut = stage is Stage.CUT
-        return super().handle(conn)
-
-    def handle_request(self, req: Any, conn: Any) -> bool:
-        """Answer, into an outbox."""
-        if self.cfg.is_ssl:
-            return bool(super().handle_request(req, conn))
-        if conn.is_cut:
-            # Where the next request would begin is not known.
-            req.force_close()
         sock, conn.sock = conn.sock, Outbox(conn.sock)
         try:
-            return bool(super().handle_request(req, conn))
+            return super().handle(conn)
         finally:
             conn.outbox, conn.sock = conn.sock, sock
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer what is no request, unless an answer has begun: a second one would be read as that of the next."""
+        if isinstance(client, Outbox) and client.has_begun:
+            self.log.warning("an answer broke off: %s", exc)
+        else:
+            super().handle_error(req, client, addr, exc)
+
+    def _advance(self, conn: Any) -> Stage:
+        if conn.parser is None:
+            conn.parser = Incoming(self.cfg, conn.client)
+            # Nothing is waited for before the first byte, as gunicorn would.
+            conn.data_ready = True
+            conn.began, conn.is_received, conn.outbox = time.monotonic(), False, None
+        # What was waited for has been received already.
+        if not conn.is_received:
+            conn.parser.inbox.receive(conn.sock)
+        conn.is_received = False
+        stage: Stage = conn.parser.advance()
+        return stage
 
     # In the main thread
 
@@ -109,13 +116,30 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
         Those that come at once would else all go to the process that wakes first, and stay there.
         """
-        super().set_accept_enabled(enabled and self._in_hand < self.cfg.threads)
+        has_thread = self._in_hand < self.cfg.threads
+        super().set_accept_enabled(enabled and has_thread and time.monotonic() >= self._accept_at)
 
     def accept(self, listener: Any) -> None:
         """Take a new connection, unless every thread has something to do."""
-        if self._in_hand < self.cfg.threads:
+        if self._in_hand >= self.cfg.threads:
+            self.set_accept_enabled(False)
+            return
+        try:
             super().accept(listener)
-        else:
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self._yield_files(error)
+
+    def _yield_files(self, error: OSError) -> None:
+        """Close the slowest; where there are none, leave new connections for a moment."""
+        now = time.monotonic()
+        if now >= self._tell_at:
+            self._tell_at = now + TELL_SECONDS
+            self.log.warning("a connection could not be taken: %s", error.strerror)
+        freed = sum(self._make_room() for _ in range(SPARE_CONNECTIONS))
+        if not freed:
+            self._accept_at = now + LOOK_SECONDS
             self.set_accept_enabled(False)
 
     def enqueue_req(self, conn: Any) -> None:
@@ -145,12 +169,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if not is_kept:
             self._linger(conn)
             return
-        inbox: Inbox = conn.parser.unreader
+        inbox: Inbox = conn.parser.inbox
         inbox.begin()
         conn.began = time.monotonic()
         if inbox.has_more:
-            conn.stage = inbox.look()
-            self._route(conn, conn.stage)
+            self._route(conn, inbox.look())
             return
         conn.sock.setblocking(False)
         conn.set_timeout()
@@ -164,23 +187,23 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self.on_client_socket_readable(conn, conn.sock)
 
     def _await_request(self, conn: Any) -> None:
-        self._route(conn, conn.parser.unreader.look())
+        self._route(conn, conn.parser.inbox.look())
 
     def _route(self, conn: Any, stage: Stage) -> None:
         """Give the request to a thread, or wait for what is missing."""
-        inbox: Inbox = conn.parser.unreader
+        inbox: Inbox = conn.parser.inbox
         if inbox.is_over:
             self._drop(conn)
-        elif stage in (Stage.WHOLE, Stage.CUT):
-            conn.stage = stage
-            self.enqueue_req(conn)
         elif stage is Stage.HEAD_TOO_LONG:
             self._refuse(conn, HEAD_TOO_LONG)
-        else:
+        elif stage in WAITING:
             self._watch_request(conn, stage)
+        else:
+            conn.is_received = True
+            self.enqueue_req(conn)
 
     def _watch_request(self, conn: Any, stage: Stage) -> None:
-        inbox: Inbox = conn.parser.unreader
+        inbox: Inbox = conn.parser.inbox
         seconds = HEAD_SECONDS
         if stage is Stage.EMPTY:
             # As an idle one: browsers and routers connect ahead of their requests.
@@ -193,14 +216,14 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     def _encourage(self, conn: Any) -> None:
         """Say once that the body may come, to a client that asked before it sends a long one."""
-        inbox: Inbox = conn.parser.unreader
+        inbox: Inbox = conn.parser.inbox
         if inbox.expects_continue:
             inbox.expects_continue = False
             with suppress(BlockingIOError):
                 conn.sock.send(CONTINUE, socket.MSG_DONTWAIT)
 
     def _on_more(self, conn: Any) -> None:
-        inbox: Inbox = conn.parser.unreader
+        inbox: Inbox = conn.parser.inbox
         watch = self._watched[conn]
         stage = inbox.receive(conn.sock)
         self._received += len(inbox) - watch.kept

@@ -540,5 +540,6 @@ def corpus() -> list[Hostile]:
     """Return every request of which nothing may be stored."""
     # Imported here: it builds on this module's tables.
     from tests.hostile.framing import framings
+    from tests.hostile.smuggling import smuggled
 
-    return [*bodies(), *batches(), *types(), *paths(), *queries(), *headers(), *framings()]
+    return [*bodies(), *batches(), *types(), *paths(), *queries(), *headers(), *framings(), *smuggled()]

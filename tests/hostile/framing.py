@@ -167,8 +167,8 @@ HARMLESS_BYTES: dict[str, bytes] = {
 def framings() -> Iterator[Hostile]:
     """Yield the bytes of the tables."""
     for title, sent in REFUSED_BYTES.items():
-        yield Hostile(f"framing: {title}", sent)
+        yield Hostile(f"framing: {title}", sent, answers=None)
     for title, sent in UNKNOWN_CODINGS.items():
         yield Hostile(f"framing: {title}", sent, allowed=(501,))
     for title, sent in HARMLESS_BYTES.items():
-        yield Hostile(f"framing: {title}", sent, allowed=HARMLESS)
+        yield Hostile(f"framing: {title}", sent, allowed=HARMLESS, answers=None)

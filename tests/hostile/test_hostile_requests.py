@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from tests.api.conftest import gunicorn
+from tests.api.conftest import Server, gunicorn
 from tests.hostile.conftest import SECRETS, Ear, Watched, Worker
 from tests.hostile.corpus import FRAGMENTS, corpus, poisoned
 from tests.hostile.wire import REFUSED, Answered, Hostile, send
@@ -20,6 +21,8 @@ from tests.hostile.wire import REFUSED, Answered, Hostile, send
 GOOD = {"kind": "summarize_text", "payload": {"text": "The ship came in. It was late."}}
 # What an answer must not tell: how the service is made, and what it was doing.
 TELLTALES = (b"Traceback", b'File "', b"psycopg2", b"werkzeug", b"haulier.job", b"gunicorn/", b"Python/", b"postgres")
+
+ESTABLISHED = "01"
 
 # What anyone may read.
 PUBLIC = re.compile(rb"^(GET|HEAD|OPTIONS) (http://[^/ ]*)?/(health|docs|api-docs)", re.MULTILINE)
@@ -42,17 +45,26 @@ def fault(case: Hostile, answered: Answered) -> str | None:
     # Pages that were asked for may name what they are made with; and a refusal may quote what was sent.
     marks = TELLTALES[:1] if 200 in answered.statuses else TELLTALES
     told = [mark for mark in marks if mark in answered.text and mark not in case.sent]
-    return f"{answered.statuses} {told} {answered.text[:300]!r}" if wrong or told else None
+    too_many = case.answers is not None and len(answered.statuses) > case.answers
+    is_wrong = wrong or told or too_many or answered.rest
+    return f"{answered.statuses} {told} {answered.rest!r:.300} {answered.text[:300]!r}" if is_wrong else None
+
+
+def connections_to(server: Server) -> int:
+    """Return how many connections the server has open."""
+    port = urlsplit(server.url).port
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(local.endswith(f":{port:04X}") and state == ESTABLISHED for _, local, _, state, *_ in lines)
 
 
 def test_corpus_holds_what_it_promises() -> None:
     cases = corpus()
 
-    assert len(cases) >= 500
-    assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 500
+    assert len(cases) >= 4000
+    assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 2000
 
 
-def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection) -> None:
+def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection, eventually: Callable[..., Any]) -> None:
     before, faults = rows(conn), {}
 
     for case in corpus():
@@ -65,6 +77,7 @@ def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection) 
     assert rows(conn) == before == {}
     assert ear.heard == []
     assert api.spoke_to == []
+    eventually(lambda: connections_to(api.server) == 0)
     log = api.server.log.read_text()
     assert "Traceback" not in log
     assert " ERROR " not in log
@@ -83,6 +96,7 @@ def test_none_of_them_gets_in_where_keys_are_asked_for(
             is_in = any(status < 400 for status in answered.statuses) and not PUBLIC.search(case.sent)
             if found := fault(case, answered) or (f"let in: {answered.statuses}" if is_in else None):
                 faults[case.name] = found
+        eventually(lambda: connections_to(server) == 0)
         log = server.log.read_text()
 
     print(*(f"{name}: {what}" for name, what in faults.items()), sep="\n")

@@ -17,22 +17,33 @@ REFUSED = range(400, 500)
 # It asks for no change, so it may be answered.
 HARMLESS = range(200, 500)
 
+_ANSWER = re.compile(rb"HTTP/1\.[01] ([0-9]{3})\b[^\r\n]*((?:\r\n[^\r\n]+)*\r\n)\r\n")
+
 
 @dataclass(frozen=True)
 class Hostile:
-    """One hostile request. Shape: allowed holds the statuses that it may get; to be closed upon is always right."""
+    """One hostile request.
+
+    Shape: allowed holds the statuses that it may get; to be closed upon is always right. answers is how many there may
+    be, and None where it holds several requests.
+    """
 
     name: str
     sent: bytes
     allowed: Collection[int] = REFUSED
+    answers: int | None = 1
 
 
 @dataclass(frozen=True)
 class Answered:
-    """What came back until the server closed. Shape: statuses is empty where it closed without a word."""
+    """What came back until the server closed.
+
+    Shape: statuses is empty where it closed without a word; rest is what belongs to no answer, or came after the last.
+    """
 
     text: bytes
     statuses: tuple[int, ...]
+    rest: bytes = b""
 
 
 def request(
@@ -73,5 +84,26 @@ def send(url: str, sent: bytes) -> Answered:
         with suppress(ConnectionResetError):
             while more := conn.recv(65536):
                 received += more
-    statuses = [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3})\b", received)]
-    return Answered(received, tuple(status for status in statuses if status != CONTINUE))
+    return answered(received, is_head=sent.startswith(b"HEAD "))
+
+
+def answered(received: bytes, *, is_head: bool = False) -> Answered:
+    """Return the answers, one behind the other; by their lengths, as a client reads them."""
+    statuses, rest, is_last = [], received, False
+    while not is_last and (found := _ANSWER.match(rest)):
+        status, lines = int(found[1]), found[2].lower()
+        length = 0 if is_head else _length(lines, rest[found.end() :])
+        if length > len(rest) - found.end():
+            break
+        rest = rest[found.end() + length :]
+        if status != CONTINUE:
+            statuses.append(status)
+            is_last = b"\r\nconnection: close\r\n" in lines
+    return Answered(received, tuple(statuses), rest)
+
+
+def _length(lines: bytes, body: bytes) -> int:
+    if b"\r\ntransfer-encoding: chunked\r\n" in lines:
+        return body.find(b"\r\n0\r\n\r\n") + 7
+    given = re.search(rb"\r\ncontent-length: ([0-9]+)\r\n", lines)
+    return int(given[1]) if given else 0
