@@ -26,6 +26,7 @@ from app.kinds import load_kinds  # noqa: E402
 from app.queue.connection import close, connect, translated  # noqa: E402
 from app.queue.keys import any_exist  # noqa: E402
 from app.queue.migrate import check_schema  # noqa: E402
+from app.serving import limits  # noqa: E402
 
 
 @atexit.register
@@ -68,8 +69,14 @@ class logger_class(Logger):  # gunicorn's name for the setting
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 # Threads, because a request mostly waits for Postgres. gunicorn's own would also wait for slow clients.
 worker_class = "app.serving.worker.BufferingWorker"
-# Below the 1,024 open files that a process may often have; of more, those that take longest are closed.
-worker_connections = 500
+# 500, or as many as the limit of open files leaves; of more, those that take longest are closed.
+worker_connections = limits.connections(limits.open_files(settings.web_threads), settings.web_threads)
+if worker_connections < limits.LEAST_CONNECTIONS + settings.web_threads:
+    _stop("a process may open too few files for WEB_THREADS: raise the limit (ulimit -n), 1024 is usual")
+# The one that the tests know; a faster one would be taken wherever it happens to be installed.
+http_parser = "python"
+# No caller says where the path begins: by default the header SCRIPT_NAME does, and makes a 500 of each other path.
+forwarder_headers = ""
 # Our own calls need a line of 200 bytes and ten headers; routers and tracing add theirs.
 limit_request_line, limit_request_fields, limit_request_field_size = 4094, 64, 8190
 # Two, so that one that dies is not the service; a platform sets WEB_CONCURRENCY by its dyno's memory.

@@ -85,8 +85,7 @@ class Config:
     @property
     def is_loopback(self) -> bool:
         """Tell whether only this machine can reach the API; as far as the address says, which a proxy may belie."""
-        # Not by how it begins: 127.example.com is a name, and may lead anywhere.
-        return self.host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", self.host) is not None
+        return is_loopback(self.host)
 
     def withheld(self, needed: Collection[str]) -> Config:
         """Return these settings without those that may hold a secret, but for the needed ones, by field."""
@@ -169,6 +168,12 @@ def environment(names: Collection[str], environ: Mapping[str, str] = os.environ)
     """Return what of the environment a child process gets: what is no secret, and these names, `AWS_*` for all such."""
     wanted = (*_PLAIN, *_LIBRARIES, *names)
     return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a port at this address."""
+    # Not by how it begins: 127.example.com is a name, and may lead anywhere.
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
 
 
 def keep_metrics_in(folder: str | None) -> None:

@@ -12,24 +12,22 @@ import logging
 import shutil
 import socket
 import struct
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
-from http.server import ThreadingHTTPServer
-from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Metric, MetricsHandler, values
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from app.config import Config, keep_metrics_in
+from app.config import Config, is_loopback, keep_metrics_in
 from app.domain.api_key import bearer_in
+from app.domain.neighbour import is_local_host
+from app.domain.scrape import accepted
+from app.worker.port import PortHandler, PortServer
 
 # By so many of its polls a worker may be late before it counts as ill; or by a lease, where that is longer.
 POLLS_MISSED = 3
-# Nobody keeps a thread of ours waiting for longer.
-SCRAPE_SECONDS = 10.0
 TRIES, TRY_SECONDS = 20, 0.01
 
 log = logging.getLogger(__name__)
@@ -71,7 +69,7 @@ class Exposition:
             registry = CollectorRegistry()
             registry.register(self.counts)
         page = type("Page", (_Page,), {"registry": registry, "config": self._config})
-        server = _Server(self._door, page)
+        server = PortServer(self._door, page)
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
 
@@ -143,55 +141,34 @@ def health(registry: Collector, config: Config) -> dict[str, str]:
     return {"status": status, "wake_ups": how, "through": config.direct_setting}
 
 
-class _Page(MetricsHandler):
+class _Page(PortHandler):
     """The metrics, and the health."""
 
     config: Config
 
     def do_GET(self) -> None:
         """Answer a scraper, or whoever asks for the health."""
-        if self.path.partition("?")[0] != "/health":
-            if self._may_scrape():
-                super().do_GET()
-            else:
-                self._refuse()
-            return
-        found = health(self.registry, self.config)
-        body = json.dumps(found).encode()
-        self.send_response(200 if found["status"] == "ok" else 503)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        if not self._is_for_us():
+            self.answer(403, b"the header Host names another machine; METRICS_TOKEN opens this port under any name\n")
+        elif self.path.partition("?")[0] == "/health":
+            found = health(self.registry, self.config)
+            status = 200 if found["status"] == "ok" else 503
+            self.answer(status, json.dumps(found).encode(), ("Content-Type", "application/json"))
+        elif not self._may_scrape():
+            self.answer(401, b"", ("WWW-Authenticate", 'Bearer realm="haulier"'))
+        else:
+            accept = accepted(self.headers.get("Accept"))
+            del self.headers["Accept"]
+            self.headers["Accept"] = accept
+            super().do_GET()
+
+    def _is_for_us(self) -> bool:
+        """Tell whether a page in a browser of this machine cannot have brought it here by a name of its own."""
+        if self.config.metrics_token is not None or not is_loopback(self.config.worker_metrics_host):
+            return True
+        hosts = self.headers.get_all("Host", [])
+        return len(hosts) == 1 and is_local_host(hosts[0], self.config.worker_metrics_host)
 
     def _may_scrape(self) -> bool:
         token, given = self.config.metrics_token, bearer_in(self.headers.get("Authorization", ""))
         return token is None or hmac.compare_digest(given.encode(), token.encode())
-
-    def _refuse(self) -> None:
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Bearer realm="haulier"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
-class _Server(ThreadingHTTPServer):
-    """A server at a door that others serve too."""
-
-    def __init__(self, door: socket.socket, handler: type) -> None:
-        super().__init__(door.getsockname()[:2], handler, bind_and_activate=False)
-        self.socket.close()
-        # Whoever comes second finds nobody at the door, and must not wait there.
-        door.setblocking(False)
-        self.socket = door
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Return a scraper's connection."""
-        scraper, address = self.socket.accept()
-        scraper.settimeout(SCRAPE_SECONDS)
-        return scraper, address
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say what went wrong with a scrape; that the scraper has left is not worth a line."""
-        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
-            log.exception("a scrape of the metrics failed")

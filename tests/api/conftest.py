@@ -81,19 +81,22 @@ class Server:
 
 
 @contextmanager
-def gunicorn(dsn: str | None, eventually: Callable[..., Any], *, wait: bool = True, **environ: str) -> Iterator[Server]:
-    """Run gunicorn as the Procfile does, on a free port; stop it on leaving."""
+def gunicorn(
+    dsn: str | None, eventually: Callable[..., Any], *, wait: bool = True, files: int | None = None, **environ: str
+) -> Iterator[Server]:
+    """Run gunicorn as the Procfile does, on a free port, with so many open files; stop it on leaving."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")}
     given = {"API_BIND_ADDR": f"127.0.0.1:{port}", **({"DATABASE_URL": dsn} if dsn else {}), **environ}
     url = f"http://127.0.0.1:{port}"
+    limited = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"'] if files else []
     with tempfile.TemporaryDirectory(prefix="haulier-web-") as folder:
         log = Path(folder, "log")
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "app:create_app()"],
+                [*limited, sys.executable, "-m", "gunicorn", "app:create_app()"],
                 cwd=ROOT,
                 # What a killed master cannot tidy up goes with the folder.
                 env={**kept, **given, "TMPDIR": folder},

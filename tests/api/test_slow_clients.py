@@ -115,6 +115,27 @@ def test_more_connections_than_there_may_be_make_room_for_new_ones(run_gunicorn:
     assert answers == [200] * 10
 
 
+@pytest.mark.parametrize("trickle", ["nothing", "a head", "a body"])
+def test_more_connections_than_it_may_have_files_open_end_no_process(
+    run_gunicorn: Run, database: str, trickle: str
+) -> None:
+    with run_gunicorn(database, WEB_CONCURRENCY="1", files=256) as server:
+        before = server.children()
+        with slow_clients(server, *TRICKLES[trickle], count=400):
+            answers = [requests.post(f"{server.url}/jobs", json=EMAIL, timeout=5).status_code for _ in range(10)]
+            pages = [requests.get(f"{server.url}{path}", timeout=5).status_code for path in ("/metrics", "/docs")]
+
+        assert (answers, pages) == ([201] * 10, [200] * 2)
+        assert server.children() == before
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_with_too_few_files_it_says_so_rather_than_start(run_gunicorn: Run, database: str) -> None:
+    with run_gunicorn(database, wait=False, files=80) as server:
+        assert server.process.wait(20) == 1
+        assert "ulimit -n" in server.log.read_text()
+
+
 def test_what_slow_clients_have_sent_is_bounded(run_gunicorn: Run, database: str) -> None:
     head, _ = TRICKLES["a batch"]
     with (

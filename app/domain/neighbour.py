@@ -1,0 +1,79 @@
+"""Who is on this machine, as far as a request says: for what is open to programs of the machine alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+
+# Who sends one of these speaks for somebody else, who may be anywhere. By how the names of proxies, routers, content
+# networks, meshes and tunnels begin, since each has a dozen of them and adds more.
+PROXY_PREFIXES = (
+    # The standard, and what everybody has made of it.
+    *("Forwarded", "Via", "Proxy-", "Surrogate-", "Early-Data", "X-Forward", "X-Original-", "X-Rewrite-"),
+    *(
+        "X-Real-",
+        "X-Client-IP",
+        "X-Client-Cert",
+        "X-Cluster-Client-",
+        "X-Remote-",
+        "X-Proxy",
+        "X-Via",
+        "X-Host",
+        "X-Scheme",
+    ),
+    *(
+        "X-Url-Scheme",
+        "X-Request-Start",
+        "X-Https",
+        "X-SSL-",
+        "SSL-Client-",
+        "Front-End-Https",
+        "Client-",
+        "True-Client-",
+    ),
+    *("WL-Proxy-", "X-Bluecoat-"),
+    # Content networks.
+    *(
+        "CF-",
+        "CDN-",
+        "Cloudfront-",
+        "Fastly-",
+        "Akamai-",
+        "Incap-",
+        "Ali-",
+        "X-Akamai-",
+        "X-Amz-Cf-",
+        "X-CDN",
+        "X-Edge-",
+    ),
+    *("X-Fastly-", "X-Sucuri-", "X-Varnish"),
+    # Clouds and platforms.
+    *(
+        "Fly-",
+        "Rndr-",
+        "Disguised-Host",
+        "WAS-Default-",
+        "X-Amzn-",
+        "X-Appengine-",
+        "X-ARR-",
+        "X-Azure-",
+        "X-Cloud-Trace-",
+    ),
+    *("X-FD-", "X-Goog-", "X-Heroku-", "X-MS-", "X-NF-", "X-Railway-", "X-Render-", "X-Site-Deployment-", "X-Vercel-"),
+    # Gateways, meshes and tunnels.
+    *("L5d-", "Ngrok-", "Tailscale-", "X-Consumer-", "X-Envoy-", "X-Istio-", "X-Kong-", "X-Ngrok-", "X-Tailscale-"),
+    *("X-Traefik-",),
+)
+_ADDED = re.compile("|".join(map(re.escape, PROXY_PREFIXES)), re.IGNORECASE)
+
+
+def is_local_host(host: str, bound: str) -> bool:
+    """Tell whether a header Host names this machine, or the address `bound` that we were told to listen on."""
+    return LOCAL_HOST.fullmatch(host) is not None or host.rpartition(":")[0] == bound
+
+
+def proxy_header(names: Iterable[str]) -> str | None:
+    """Return the first of these headers' names that only a proxy sends, or None."""
+    return next((name for name in names if _ADDED.match(name)), None)
