@@ -103,18 +103,19 @@ max_requests = 0
 
 
 FIRST_KEY = "Set HAULIER_API_KEY, or run `python -m app keys create`"
+BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m app keys create`)"
 
 
 def on_starting(server):
     """Look at the database, once and before any process is forked; say what an operator should know."""
     _empty_metrics()
-    is_closed = False
+    has_no_key = False
     try:
         conn = connect(settings.database_url, application_name="haulier web start")
         try:
             with translated():
                 check_schema(conn)
-                is_closed = not settings.is_loopback and settings.haulier_api_key is None and not any_exist(conn)
+                has_no_key = settings.haulier_api_key is None and not any_exist(conn)
         finally:
             close(conn)
     except DatabaseUnavailable as error:
@@ -127,7 +128,9 @@ def on_starting(server):
         server.log.warning("WEB_THREADS is reduced to %d by DB_CONNECTION_LIMIT", threads)
     if settings.auth == "off":
         server.log.warning("AUTH=off: anyone who reaches %s may enqueue, read and cancel jobs", bind)
-    elif is_closed:
+    elif has_no_key and settings.is_loopback:
+        server.log.warning("there is no API key yet: every program of this machine may call; %s", BEFORE_A_PROXY)
+    elif has_no_key:
         server.log.warning("there is no API key yet: every call is answered 401. %s", FIRST_KEY)
 
 

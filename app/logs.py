@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 MAX_BYTES = 8192
-FIELDS = ("request_id", "job_id", "kind", "attempt")
+FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 
 Fields = dict[str, object]
 _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_log_fields", default=None)

@@ -10,18 +10,19 @@ import functools
 import hmac
 import ipaddress
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask import Flask, g, request
 
+from app.api.envelope import API_KEY
 from app.api.errors import Forbidden, RateLimited, Unauthorized
 from app.api.keyring import Keyring
 from app.api.service import Service
 from app.config import Config
 from app.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from app.domain.errors import DatabaseUnavailable, SchemaMismatch
+from app.domain.neighbour import is_local_host, is_of_proxy
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -42,30 +43,9 @@ METRICS = "/metrics"
 HEALTH = {"/health", "/health/live"}
 DOCS = {"/docs", "/docs/docs.js", "/docs/assets/<path:name>", "/api-docs/openapi.json"}
 
-LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
-# Who sends one of these speaks for somebody else, who may be anywhere.
-FORWARDED = tuple(
-    f"HTTP_{name}"
-    for name in (
-        "FORWARDED",
-        "VIA",
-        "X_FORWARDED",
-        "X_FORWARDED_FOR",
-        "X_FORWARDED_HOST",
-        "X_FORWARDED_PROTO",
-        "X_FORWARDED_PORT",
-        "X_FORWARDED_SERVER",
-        "X_FORWARDED_PREFIX",
-        "X_ORIGINAL_FORWARDED_FOR",
-        "X_REAL_IP",
-        "X_CLIENT_IP",
-        "X_CLUSTER_CLIENT_IP",
-        "X_ENVOY_EXTERNAL_ADDRESS",
-        "TRUE_CLIENT_IP",
-        "CF_CONNECTING_IP",
-        "FLY_CLIENT_IP",
-        "FASTLY_CLIENT_IP",
-    )
+MAKE_A_KEY = (
+    "make an API key on that machine (`python -m app keys create`), or set HAULIER_API_KEY, and send it as"
+    " Authorization: Bearer <key>"
 )
 
 
@@ -136,30 +116,46 @@ class Door:
             if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
                 return
         elif self._config.auth == "off":
+            self._check_page(environ)
             return
-        elif self._is_local(environ):
+        elif self._is_open(environ):
             _check_neighbour(environ, self._config.host)
             return
         key = self._key()
+        environ[API_KEY] = key.id
         if wait := self._keyring.take(key):
             raise RateLimited(max(1, math.ceil(wait)))
         _check_scope(key, rule)
         self._keyring.touch(key)
         g.caller = Caller(key)
 
-    def _is_local(self, environ: WSGIEnvironment) -> bool:
+    def _check_page(self, environ: WSGIEnvironment) -> None:
+        # Open to all, but not to a page that a browser of this machine shows: nobody can mean that.
+        if self._config.is_loopback and _is_of_this_machine(environ.get("REMOTE_ADDR", "")):
+            _check_neighbour(environ, self._config.host)
+
+    def _is_open(self, environ: WSGIEnvironment) -> bool:
+        """Tell whether the caller needs no key. Raises: Unauthorized where a proxy has brought it."""
         if not self._config.is_loopback or self._own is not None:
             return False
         # Who starts gunicorn may have told it on its command line to listen elsewhere than the settings say.
-        if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or not environ.keys().isdisjoint(FORWARDED):
+        if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
             return False
+        if sign := _sign_of_proxy(environ):
+            raise Unauthorized(
+                f"this service has no API key yet, and so answers programs of its own machine alone; {sign}, so that it"
+                f" may come from anywhere: {MAKE_A_KEY}"
+            )
+        return True
+
+    def _any_key(self) -> bool:
         try:
-            return not self._keyring.any_exist()
+            return self._keyring.any_exist()
         except (DatabaseUnavailable, SchemaMismatch) as error:
             # Whether there are keys is not known. What needs no database is answered, and all else with this error,
             # also if the database is back a moment later.
             g.door_error = error
-            return True
+            return False
 
     def _key(self) -> ApiKey:
         token = _bearer()
@@ -168,8 +164,8 @@ class Door:
         if self._own is not None and self._own.is_opened_by(token):
             return self._own
         key_id = id_in(token)
-        key = None if key_id is None else self._keyring.find(key_id)
-        if key is None or not key.is_opened_by(token):
+        key = None if key_id is None else self._keyring.find(key_id, token)
+        if key is None:
             raise Unauthorized("this API key is not known, or no longer good", is_known=False)
         return key
 
@@ -188,12 +184,27 @@ def _is_of_this_machine(address: str) -> bool:
         return False
 
 
+def _sign_of_proxy(environ: WSGIEnvironment) -> str | None:
+    """Return what of the request only a proxy does, or None."""
+    # As nginx speaks to what is behind it, unless told otherwise.
+    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return "this request is HTTP/1.0, as proxies send it"
+    name = next(filter(_is_added, environ), None)
+    return name and f"this request has the header {name[5:].replace('_', '-').title()}, which proxies add"
+
+
+# Programs send the same few headers, again and again.
+@functools.lru_cache(maxsize=1000)
+def _is_added(key: str) -> bool:
+    return key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))
+
+
 def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
     """Return if the request is from a program of this machine, and not from a web page that it shows."""
     host = environ.get("HTTP_HOST", "")
     # By a name that leads here, a page of somebody else's would be of our own origin.
-    if not LOCAL_HOST.fullmatch(host) and host.rpartition(":")[0] != bound:
-        raise Forbidden("without API keys only localhost is answered: the header Host names another")
+    if not is_local_host(host, bound):
+        raise Forbidden(f"without API keys only localhost is answered: the header Host names another; {MAKE_A_KEY}")
     origin = environ.get("HTTP_ORIGIN")
     if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
         raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")

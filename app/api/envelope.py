@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # Where the request's id stands in its environment.
 REQUEST_ID = "haulier.request_id"
+# And the id of the API key that it showed, once that is known to be good.
+API_KEY = "haulier.api_key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,200}")
 # Asked every few seconds by machines: a line each would be most of the log.
 QUIET_PATHS = {"/health", "/health/live", "/metrics"}
@@ -57,4 +59,5 @@ def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
         spent = (time.monotonic() - began) * 1000
         # Not log.log, which would look up where in the code it was called, and that is here.
         said = (environ["REQUEST_METHOD"], path, code, spent)
-        log.handle(log.makeRecord(log.name, level, __file__, 0, "%s %s %s in %.1f ms", said, None))
+        who = {"api_key": environ.get(API_KEY, "-"), "peer": environ.get("REMOTE_ADDR") or "-"}
+        log.handle(log.makeRecord(log.name, level, __file__, 0, "%s %s %s in %.1f ms", said, None, extra=who))

@@ -82,10 +82,10 @@ class Forbidden(Refusal):
 
 
 class RateLimited(Refusal):
-    """The API key has used up its rate. Units: seconds until it may ask again."""
+    """Too much was asked for in this time. Units: seconds until it may be asked again."""
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__("this API key has used up its rate for now", Retry_After=str(seconds))
+    def __init__(self, seconds: int, message: str = "this API key has used up its rate for now") -> None:
+        super().__init__(message, Retry_After=str(seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from app.api.errors import RateLimited
 from app.api.service import CheckedDatabase
 from app.domain.api_key import ApiKey
 from app.domain.errors import DatabaseUnavailable
@@ -17,12 +18,15 @@ from app.queue.connection import Connection
 
 T = TypeVar("T")
 
-# For so long a revoked key is still taken, and a new one that was asked for too early is not.
+# For so long a revoked key is still taken.
 KNOWN_SECONDS = 5.0
+# What fits no key that is known is looked up, so that a new secret is good at once: by an id no more often than this,
+TRIED_SECONDS = 0.2
+# and in all, where nothing was found, so often a second; that much at once. Anyone can make up ids.
+GUESSES_PER_SECOND, MOST_GUESSES = 50.0, 500.0
 # While the database is away: what was known goes on, and is asked for again.
 AGAIN_SECONDS = 1.0
-# Ids that are no keys: anyone can make them up.
-MOST_UNKNOWN = 1000
+MOST_TRIED = 1000
 TOUCH_SECONDS = 60.0
 LOAN_SECONDS = 1.0
 # Between two loans to somebody who has none left, or each refused request would be a statement.
@@ -45,7 +49,8 @@ class Keyring:
     def __init__(self, database: CheckedDatabase) -> None:
         self._database = database
         self._known: dict[str, _Known] = {}
-        self._unknown: dict[str, float] = {}
+        self._tried: dict[str, float] = {}
+        self._guesses = _Guesses()
         self._any: bool | None = None
         self._any_until = float("-inf")
         self._budgets: dict[str, _Budget] = {}
@@ -62,23 +67,40 @@ class Keyring:
                 self._any_until = now + AGAIN_SECONDS
         return bool(self._any)
 
-    def find(self, key_id: str) -> ApiKey | None:
-        """Return the key, or None where none of this id is good. Raises: DatabaseUnavailable where it is not known."""
+    def find(self, key_id: str, token: str) -> ApiKey | None:
+        """Return the key of this id if the token opens it, else None.
+
+        Raises: DatabaseUnavailable where it is not known; RateLimited where too many tokens were tried in vain.
+        """
         now = time.monotonic()
         known = self._known.get(key_id)
-        if known is not None and now < known.until:
+        if known is not None and now < known.until and known.key.is_opened_by(token):
             return known.key
-        if now < self._unknown.get(key_id, now):
-            return None
+        if known is None or now < known.until:
+            if now < self._tried.get(key_id, now):
+                return None
+            if wait := self._guesses.wait(now):
+                raise RateLimited(math.ceil(wait), "too many API keys that are none are being tried")
+        key = self._look_up(key_id, known, now)
+        if key is not None and key.is_opened_by(token):
+            return key
+        self._guesses.left -= 1
+        if len(self._tried) >= MOST_TRIED:
+            self._tried.clear()
+        self._tried[key_id] = now + TRIED_SECONDS
+        return None
+
+    def _look_up(self, key_id: str, known: _Known | None, now: float) -> ApiKey | None:
         try:
             found = self._ask(lambda conn: keys.find(conn, key_id))
         except DatabaseUnavailable:
-            if known is None or now >= known.ends:
+            if known is None or now < known.until or now >= known.ends:
                 raise
             known.until = min(now + AGAIN_SECONDS, known.ends)
             return known.key
         if found is None:
-            self._forget(key_id, now)
+            self._known.pop(key_id, None)
+            self._budgets.pop(key_id, None)
             return None
         ends = float("inf") if found.seconds is None else now + found.seconds
         touched_at = known.touched_at if known else float("-inf")
@@ -115,12 +137,19 @@ class Keyring:
         with self._database.connection() as conn:
             return what(conn)
 
-    def _forget(self, key_id: str, now: float) -> None:
-        self._known.pop(key_id, None)
-        self._budgets.pop(key_id, None)
-        if len(self._unknown) >= MOST_UNKNOWN:
-            self._unknown.clear()
-        self._unknown[key_id] = now + KNOWN_SECONDS
+
+@dataclass(slots=True)
+class _Guesses:
+    """How many more tokens may be tried in vain before it is no longer looked whether they are new."""
+
+    left: float = field(default_factory=lambda: MOST_GUESSES)
+    at: float = field(default_factory=time.monotonic)
+
+    def wait(self, now: float) -> float:
+        """Return 0 where one more may be tried, or the seconds after which it may."""
+        self.left = min(MOST_GUESSES, self.left + max(0.0, now - self.at) * GUESSES_PER_SECOND)
+        self.at = now
+        return 0.0 if self.left >= 1 else (1 - self.left) / GUESSES_PER_SECOND
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from app.api.openapi import fails
 from app.api.reading import Blueprint
 from app.api.service import connection
 from app.domain.errors import DatabaseUnavailable, SchemaMismatch
+from app.domain.scrape import accepted
 from app.queue import produce
 from app.queue.produce import Overview
 
@@ -118,7 +119,7 @@ class Exposition:
         else:
             registry.register(cast(Collector, _Of(self.requests)))
         registry.register(self.queues)
-        encode, content_type = choose_encoder(accept or "")
+        encode, content_type = choose_encoder(accepted(accept))
         return encode(registry), content_type
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -74,6 +73,6 @@ def is_local_host(host: str, bound: str) -> bool:
     return LOCAL_HOST.fullmatch(host) is not None or host.rpartition(":")[0] == bound
 
 
-def proxy_header(names: Iterable[str]) -> str | None:
-    """Return the first of these headers' names that only a proxy sends, or None."""
-    return next((name for name in names if _ADDED.match(name)), None)
+def is_of_proxy(name: str) -> bool:
+    """Tell whether only a proxy sends a header of this name."""
+    return _ADDED.match(name) is not None

@@ -17,9 +17,10 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api import auth, keyring
-from app.api.auth import FORWARDED, NEEDS
+from app.api.auth import NEEDS
 from app.config import Config
 from app.domain.api_key import ApiKey, Scope, hash_of
+from app.domain.neighbour import PROXY_PREFIXES
 from app.domain.outcome import Outcome
 from app.queue import consume, keys
 from app.queue.consume import Fence, Settlement
@@ -223,6 +224,64 @@ def test_both_tokens_of_a_rotated_key_open_while_they_overlap(
 
     assert both == [200, 200]
     assert last == [401, 401, 200]
+
+
+def test_a_new_secret_is_good_at_once(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
+    key, first = make_key()
+    assert closed.get("/jobs", headers=first).status_code == 200
+
+    for _ in range(3):
+        second = bearer(keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
+
+        assert closed.get("/jobs", headers=second).status_code == 200
+
+
+def test_a_key_that_was_asked_for_too_early_is_good_soon(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    key, shown = make_key()
+    with conn.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM haulier.api_key")
+        cursor.execute("DELETE FROM haulier.api_key")
+        assert closed.get("/jobs", headers=shown).status_code == 401
+
+        cursor.execute("INSERT INTO haulier.api_key SELECT * FROM kept")
+
+    eventually(lambda: closed.get("/jobs", headers=shown).status_code == 200, within=1)
+
+
+def test_a_wrong_secret_of_a_known_key_is_not_looked_up_each_time(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
+    key, shown = make_key()
+    statements = Statements(monkeypatch)
+
+    wrong = [closed.get("/jobs", headers=bearer(f"hlr_{key.id}_{'x' * 43}")).status_code for _ in range(50)]
+    right = closed.get("/jobs", headers=shown).status_code
+
+    assert (wrong, right) == ([401] * 50, 200)
+    assert statements.counts["find"] <= 3
+
+
+def test_tokens_that_are_made_up_cannot_load_the_database(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "GUESSES_PER_SECOND", 0.001)
+    monkeypatch.setattr(keyring, "MOST_GUESSES", 20.0)
+    (_, used), (_, fresh) = make_key(), make_key()
+    client = closed.application.test_client()
+    assert client.get("/jobs", headers=used).status_code == 200
+    statements = Statements(monkeypatch)
+
+    answers = [client.get("/jobs", headers=bearer(f"hlr_{number:012d}_{'x' * 43}")) for number in range(100)]
+
+    assert {answer.status_code for answer in answers[:15]} == {401}
+    assert {answer.status_code for answer in answers[25:]} == {429}
+    assert statements.counts["find"] <= 21
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    # Who is known goes on; who is not yet is asked to come again, and not told that the key is wrong.
+    assert [client.get("/jobs", headers=shown).status_code for shown in (used, fresh)] == [200, 429]
 
 
 def test_keys_are_compared_in_constant_time(
@@ -511,11 +570,86 @@ def test_with_keys_neither_host_nor_origin_matters(make_app: MakeApp, config: Co
     assert client.post("/jobs", json=EMAIL, headers=headers).status_code == 201
 
 
-@pytest.mark.parametrize("name", [name.removeprefix("HTTP_").replace("_", "-") for name in FORWARDED])
-def test_a_forwarded_request_is_not_from_the_machine(client: FlaskClient, name: str) -> None:
+@pytest.mark.parametrize("name", [f"{prefix.rstrip('-')}-Any" for prefix in PROXY_PREFIXES])
+def test_a_forwarded_request_is_not_from_the_machine_and_is_told_what_to_do(client: FlaskClient, name: str) -> None:
     answer = client.get("/jobs", headers={name: "127.0.0.1"})
 
     assert answer.status_code == 401
+    assert "python -m app keys create" in answer.json["message"]
+    assert name.lower() in answer.json["message"].lower()
+
+
+# What programs of the machine itself send.
+OWN_HEADERS = [
+    "X-Request-Id",
+    "Traceparent",
+    "Tracestate",
+    "Baggage",
+    "X-B3-TraceId",
+    "Sentry-Trace",
+    "User-Agent",
+    "DNT",
+]
+OWN_HEADERS += [
+    "Idempotency-Key",
+    "Sec-Fetch-Site",
+    "Upgrade-Insecure-Requests",
+    "Priority",
+    "X-Requested-With",
+    "Pragma",
+]
+OWN_HEADERS += [
+    "X-Datadog-Trace-Id",
+    "X-Prometheus-Scrape-Timeout-Seconds",
+    "Postman-Token",
+    "Cache-Control",
+    "X-Client-Name",
+]
+
+
+@pytest.mark.parametrize("name", OWN_HEADERS)
+def test_a_program_of_the_machine_may_send_what_it_likes(client: FlaskClient, name: str) -> None:
+    assert client.get("/jobs", headers={name: "1"}).status_code == 200
+
+
+def test_a_request_as_nginx_sends_it_is_not_from_the_machine(client: FlaskClient, make_key: MakeKey) -> None:
+    as_nginx: Any = {"headers": {"Host": "127.0.0.1:8080"}, "environ_overrides": {"SERVER_PROTOCOL": "HTTP/1.0"}}
+
+    answer, health = client.get("/jobs", **as_nginx), client.get("/health", **as_nginx)
+
+    assert (answer.status_code, health.status_code) == (401, 200)
+    assert "HTTP/1.0" in answer.json["message"]
+    assert "python -m app keys create" in answer.json["message"]
+
+
+def test_with_a_key_a_forwarded_request_is_answered(make_app: MakeApp, config: Config) -> None:
+    client = make_app(replace(config, haulier_api_key=SECRET)).test_client()
+    brought = {"X-Forwarded-For": "192.0.2.7", "Host": "jobs.example.com", **bearer(SECRET)}
+
+    answer = client.get("/jobs", headers=brought, environ_overrides={"SERVER_PROTOCOL": "HTTP/1.0"})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8080"}, 201),
+        ({"Host": "localhost:8080", "X-Forwarded-For": "192.0.2.7"}, 201),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "localhost:8080", "Origin": "http://evil.example"}, 403),
+        ({"Host": "localhost:8080", "Origin": "null"}, 403),
+    ],
+)
+def test_auth_off_on_loopback_is_open_to_programs_and_not_to_pages(
+    make_app: MakeApp, config: Config, headers: dict[str, str], status: int, count_jobs: Callable[[], int]
+) -> None:
+    client = make_app(replace(config, auth="off")).test_client()
+
+    answer = client.post("/jobs", json=EMAIL, headers=headers)
+
+    assert answer.status_code == status
+    assert count_jobs() == (1 if status == 201 else 0)
 
 
 PEERS = {
@@ -614,7 +748,8 @@ def test_a_key_is_looked_up_once_and_noted_once(
 def test_what_is_no_key_is_looked_up_once_and_no_more_are_remembered_than_fit(
     closed: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "MOST_UNKNOWN", 10)
+    monkeypatch.setattr(keyring, "MOST_TRIED", 10)
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
     statements = Statements(monkeypatch)
     door = closed.application.before_request_funcs[None][-1].__self__
     tokens = [f"hlr_{number:012d}_{'x' * 43}" for number in range(25)]
@@ -623,7 +758,7 @@ def test_what_is_no_key_is_looked_up_once_and_no_more_are_remembered_than_fit(
 
     assert answers == [401] * 75
     assert statements.counts["find"] == 25
-    assert len(door._keyring._unknown) <= 10
+    assert len(door._keyring._tried) <= 10
 
 
 def test_a_token_with_the_wrong_secret_is_not_noted_as_use(

@@ -9,7 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +18,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from app.domain.api_key import Scope
+from app.queue import keys
 from app.queue.connection import connect
+from app.queue.keys import NewKey
 from app.queue.migrate import migrate
 from tests.proxy import proxy_to
 
@@ -149,7 +152,8 @@ def test_only_auth_off_opens_it_and_each_start_warns(run_gunicorn: Run, database
 
     assert answer.status_code == 200
     assert log.count("AUTH=off: anyone who reaches 0.0.0.0:") == 1
-    assert "WARNING" not in server.log.read_text().partition("Booting")[0]
+    [warned] = [line for line in server.log.read_text().partition("Booting")[0].splitlines() if "WARNING" in line]
+    assert "there is no API key yet: every program of this machine may call" in warned
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -210,6 +214,60 @@ def test_a_client_that_leaves_in_the_middle_is_no_error_of_ours(server: Server, 
     assert "POST /jobs 400" in server.log.read_text().removeprefix(before)
 
 
+def test_a_requests_line_says_with_which_key_it_came_and_from_where(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    secret = "5" * 64
+    with closing(connect(database)) as conn:
+        key, token = keys.create(conn, NewKey("tests", [Scope.READ]), actor="test")
+    with run_gunicorn(database, LOG_FORMAT="json", HAULIER_API_KEY=secret) as server:
+        shown = [{}, bearer(token), bearer(secret), bearer(token[:-1] + "x")]
+        for headers in shown:
+            requests.get(f"{server.url}/jobs", headers=headers)
+        eventually(lambda: server.log.read_text().count("GET /jobs ") == len(shown))
+        log = server.log.read_text()
+
+    lines = [json.loads(line) for line in log.splitlines() if "GET /jobs " in line]
+    assert [line["api_key"] for line in lines] == ["-", key.id, "env", "-"]
+    assert {line["peer"] for line in lines} == {"127.0.0.1"}
+    assert token not in log
+    assert secret not in log
+
+
+def test_open_on_loopback_it_says_so(run_gunicorn: Run, database: str) -> None:
+    with run_gunicorn(database) as open_server, run_gunicorn(database, HAULIER_API_KEY="5" * 64) as closed_server:
+        logs = [each.log.read_text() for each in (open_server, closed_server)]
+
+    assert ["make a key before a proxy or tunnel leads here" in log for log in logs] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "Script_Name", "PATH_INFO"])
+def test_no_header_says_what_the_path_is(run_gunicorn: Run, database: str, name: str) -> None:
+    # As on a platform, which trusts whoever forwards.
+    with run_gunicorn(database, RENDER="1") as server:
+        answers = [requests.get(f"{server.url}{path}", headers={name: "/x"}) for path in ("/health", "/x/health")]
+
+        assert [answer.status_code for answer in answers] == [200, 404]
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_a_process_that_may_open_no_more_files_takes_no_more_connections_and_goes_on(
+    run_gunicorn: Run, database: str
+) -> None:
+    # Told to take more than there is room for.
+    with run_gunicorn(database, WEB_CONCURRENCY="1", files=128, GUNICORN_CMD_ARGS="--worker-connections 500") as server:
+        before = server.children()
+        address = urlsplit(server.url)
+        with ExitStack() as opened:
+            for _ in range(200):
+                opened.enter_context(socket.create_connection((address.hostname, address.port), timeout=5))
+            answers = [requests.get(f"{server.url}/health/live", timeout=10).status_code for _ in range(3)]
+
+        assert (answers, server.children()) == ([200] * 3, before)
+        assert "Too many open files" in server.log.read_text()
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_its_log_is_json_when_asked_and_a_request_is_one_line(
     run_gunicorn: Run, database: str, eventually: Callable[..., Any]
 ) -> None:
@@ -221,7 +279,10 @@ def test_its_log_is_json_when_asked_and_a_request_is_one_line(
         [access] = [record for record in records if "/nowhere" in record["message"]]
         assert access["request_id"] == "r-1"
         assert re.fullmatch(r"GET /nowhere\nX 404 in [0-9.]+ ms", access["message"])
-        assert all(record["level"] == "INFO" for record in records)
+        assert [record["message"] for record in records if record["level"] != "INFO"] == [
+            "there is no API key yet: every program of this machine may call; make a key before a proxy or tunnel leads"
+            " here (`python -m app keys create`)"
+        ]
 
 
 def test_sigterm_sent_thrice_to_all_ends_it_after_the_request_under_way(

@@ -104,6 +104,14 @@ SECRETS = {
 
 
 @pytest.fixture
+def free_port() -> int:
+    """Give a port that nobody uses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
 def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[Callable[..., Worker]]:
     """Give a function that starts a worker with every kind's settings; it takes further ones."""
     started: list[Worker] = []

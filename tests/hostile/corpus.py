@@ -539,7 +539,8 @@ def headers() -> Iterator[Hostile]:
 def corpus() -> list[Hostile]:
     """Return every request of which nothing may be stored."""
     # Imported here: it builds on this module's tables.
+    from tests.hostile.doors import at_doors
     from tests.hostile.framing import framings
     from tests.hostile.smuggling import smuggled
 
-    return [*bodies(), *batches(), *types(), *paths(), *queries(), *headers(), *framings(), *smuggled()]
+    return [*bodies(), *batches(), *types(), *paths(), *queries(), *headers(), *framings(), *smuggled(), *at_doors()]

@@ -16,6 +16,9 @@ from psycopg2.extensions import connection as Connection
 from tests.api.conftest import Server, gunicorn
 from tests.hostile.conftest import SECRETS, Ear, Watched, Worker
 from tests.hostile.corpus import FRAGMENTS, corpus, poisoned
+from tests.hostile.doors import heads, mapped, scrapes
+from tests.hostile.framing import framings
+from tests.hostile.smuggling import lines
 from tests.hostile.wire import REFUSED, Answered, Hostile, send
 
 GOOD = {"kind": "summarize_text", "payload": {"text": "The ship came in. It was late."}}
@@ -60,7 +63,7 @@ def connections_to(server: Server) -> int:
 def test_corpus_holds_what_it_promises() -> None:
     cases = corpus()
 
-    assert len(cases) >= 4000
+    assert len(cases) >= 6000
     assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 2000
 
 
@@ -104,6 +107,21 @@ def test_none_of_them_gets_in_where_keys_are_asked_for(
     assert rows(conn) == before == {}
     assert "Traceback" not in log
     assert " ERROR " not in log
+
+
+def test_none_of_them_harms_a_workers_port(start_worker: Callable[..., Worker], free_port: int) -> None:
+    worker, url = start_worker(WORKER_METRICS_PORT=str(free_port)), f"http://127.0.0.1:{free_port}"
+    faults = {}
+
+    for case in [*framings(), *lines(), *scrapes(), *mapped(), *heads()]:
+        answered = send(url, case.sent)
+        if any(status >= 500 for status in answered.statuses) or answered.text.count(b"HTTP/1.0 ") > 1:
+            faults[case.name] = answered.statuses
+
+    assert not faults
+    assert requests.get(f"{url}/health").json()["status"] == "ok"
+    assert "Traceback" not in worker.log.read_text()
+    assert worker.process.poll() is None
 
 
 @pytest.mark.parametrize("title", FRAGMENTS)

@@ -22,6 +22,7 @@ from tests.conftest import eventually
 from tests.isolation import findings
 from tests.isolation.rows import Rows, refusable_rows
 from tests.isolation.wire import RefusingProxy, refusing_proxy_to
+
 # Fixtures: pytest finds them by their names in here, and one that asks for another is given it by its parameter's.
 from tests.worker.conftest import (  # noqa: F401
     Process,
