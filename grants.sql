@@ -30,6 +30,8 @@ GRANT SELECT ON haulier.worker TO :"web";
 -- keys are made, and the record is read, by `python -m app`, as the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
+-- the names of queues that it accepts; to forget them is housekeeping
+GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
@@ -44,6 +46,7 @@ GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 -- housekeeping; to lock a row takes the right to change one of its columns
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
+GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 
 -- History's partitions are made and dropped by the worker, which Postgres lets their owner alone do: so by functions of
 -- the owner's, which look by themselves at what is due.

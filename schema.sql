@@ -148,6 +148,26 @@ $do$;
 CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
 
 
+-- Queues -------------------------------------------------------------------------------------------------------
+
+-- The names that the API has lately accepted, so that there can be a bound on them: each name and priority is a lane that
+-- every worker looks at. A plain INSERT of jobs needs no row here. One that has had no job for a while is deleted.
+CREATE TABLE IF NOT EXISTS haulier.queue (
+    name       text        NOT NULL,
+    key_id     text,                                        -- the API key that first used it; null: nobody had to say who
+    created_at timestamptz NOT NULL DEFAULT now(),
+    used_at    timestamptz NOT NULL DEFAULT now(),          -- to some minutes
+
+    CONSTRAINT queue_pkey PRIMARY KEY (name),
+    CONSTRAINT name_is_a_queues CHECK (name ~ '^[a-z][a-z0-9_.-]{0,63}$')
+) WITH (
+    fillfactor = 50,                                        -- whoever adds a name writes the row of `default`
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
 -- Workers ------------------------------------------------------------------------------------------------------
 
 -- One row a worker process. Its jobs are its own for as long as it beats within its lease.
@@ -164,6 +184,18 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     CONSTRAINT worker_pkey PRIMARY KEY (id),
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
+
+-- Since version 7: a look for lanes has failed, and none has succeeded since. Looked for first, since to add it locks out
+-- everybody also where it is there.
+DO $do$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = 'haulier.worker'::regclass AND attname = 'scans_fail'
+    ) THEN
+        ALTER TABLE haulier.worker ADD COLUMN scans_fail boolean NOT NULL DEFAULT false;
+    END IF;
+END
+$do$;
 
 -- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads all of it: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (

@@ -35,6 +35,8 @@ class Config:
     db_connection_limit: int | None = None
     # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
     reduced: tuple[str, ...] = ()
+    queues_per_key: int = 1_000
+    queues_in_all: int = 10_000
     web_concurrency: int = 2
     web_threads: int = 3
     worker_processes: int = 1
@@ -118,6 +120,8 @@ class Config:
             docs_public=read.choice("DOCS_PUBLIC", "1", ("1", "0")),
             metrics_token=read.secret("METRICS_TOKEN", least=16),
             db_connection_limit=limit,
+            queues_per_key=read.integer("QUEUES_PER_KEY", 1_000, 1, 100_000),
+            queues_in_all=read.integer("QUEUES_IN_ALL", 10_000, 1, 100_000),
             web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
             reduced=tuple(name for name in asked if fitting[name] < asked[name]),
             web_threads=fitting["WEB_THREADS"],

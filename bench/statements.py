@@ -186,7 +186,7 @@ CALLS = {
     ),
     "lanes": Call("lanes", "lanes", lambda desk, _: consume.lanes(desk.conn, queues=[])),
     "lanes_of_queues": Call(
-        "lanes of two queues", "lanes", lambda desk, _: consume.lanes(desk.conn, queues=[QUEUE, "other"])
+        "lanes of two queues", "lanes_of", lambda desk, _: consume.lanes(desk.conn, queues=[QUEUE, "other"])
     ),
     "suspects": Call(
         "whether a suspect is due",

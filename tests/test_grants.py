@@ -96,6 +96,22 @@ def test_every_call_works_under_the_role_of_the_api(client: FlaskClient, roles: 
     assert client.get(f"/jobs?cursor={reads[1].headers['Next-Cursor']}").status_code == 200
 
 
+def test_the_bound_on_queues_works_under_the_role_of_the_api(roles: Roles) -> None:
+    app = build(Config(database_url=roles.web, queues_per_key=1))
+    client = app.test_client()
+
+    answers = [client.post("/jobs", json={**EMAIL, "queue": name}).status_code for name in ("a", "b", "a", "default")]
+    with closing(connect(roles.owner)) as conn:
+        ask(conn, "UPDATE haulier.queue SET used_at = now() - interval '20 minutes'")
+        app.extensions["haulier"].queue_names._known.clear()
+        again = client.post("/jobs/batch", json=[{**EMAIL, "queue": "a"}]).status_code
+        used = ask(conn, "SELECT name FROM haulier.queue WHERE used_at > now() - interval '1 minute'")
+    app.extensions["haulier"].database.close()
+
+    assert answers == [201, 422, 201, 201]
+    assert (again, used) == (201, [("a",)])
+
+
 def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
     with closing(connect(roles.owner)) as conn:
         _, token = keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
@@ -243,6 +259,8 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         assert ask(super_conn, "SELECT status, crashes FROM haulier.job") == [("retrying", 1)]
         assert housekeeping.purge_keys(conn, idempotency_days=30) == 1
         assert housekeeping.purge_audit(conn, retention_days=30) == 1
+        ask(super_conn, "INSERT INTO haulier.queue (name, used_at) VALUES ('q', now() - interval '1 day')")
+        assert housekeeping.purge_queues(conn) == 1
 
 
 FORBIDDEN = {
@@ -258,6 +276,9 @@ FORBIDDEN = {
         "SELECT FROM haulier.audit",
         "DELETE FROM haulier.audit",
         "SELECT FROM haulier.sleeper",
+        "DELETE FROM haulier.queue",
+        "UPDATE haulier.queue SET key_id = 'a'",
+        "INSERT INTO haulier.queue (name, used_at) VALUES ('a', now())",
         "TRUNCATE haulier.job",
         "CREATE TABLE haulier.mine ()",
         "ALTER TABLE haulier.job DISABLE TRIGGER knock",
@@ -276,6 +297,8 @@ FORBIDDEN = {
         "SELECT hash FROM haulier.api_key",
         "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
         "INSERT INTO haulier.idempotency VALUES ('k', '', haulier.uuidv7())",
+        "INSERT INTO haulier.queue (name) VALUES ('a')",
+        "UPDATE haulier.queue SET name = 'a'",
         "TRUNCATE haulier.job",
         "CREATE TABLE haulier.mine ()",
         "ALTER TABLE haulier.job DISABLE TRIGGER knock",

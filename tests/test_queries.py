@@ -99,6 +99,20 @@ PARAMETERS: dict[str, Any] = {
     "asked": 2,
     "unused": 1,
     "before": 7,
+    "names": ["mail", "bulk"],
+    "per_key": 1000,
+    "in_all": 10_000,
+    "is_whole": True,
+    "most": 100,
+    "most_pages": 16_384,
+    "scans_fail": False,
+    "after_queue": "",
+    "after_priority": 0,
+    "look": 0.2,
+    "lately": 10.0,
+    "idle": 3600.0,
+    "soon": 300.0,
+    "newest": 50_000,
 }
 ABSENT = (
     "workers",
@@ -477,7 +491,11 @@ def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
     sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
 
     _, claim_nodes = explain(conn, "claim", claim_parameters(worker, lanes, 1))
-    _, lane_nodes = explain(conn, "lanes", {"queues": ["mail"], "suspect": False})
+    _, lane_nodes = explain(
+        conn,
+        "lanes_of",
+        {"queues": ["mail"], "suspect": False, "after_queue": "", "after_priority": 0, "limit": 20_000},
+    )
 
     assert buffers(claim_nodes) < 150
     assert buffers(lane_nodes) < 150

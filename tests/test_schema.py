@@ -187,6 +187,7 @@ REFUSED_ELSEWHERE = [
         "lease_is_positive",
         "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('dock', 7, 8, interval '0')",
     ),
+    ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
     ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
 ]
 

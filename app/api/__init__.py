@@ -13,6 +13,7 @@ from werkzeug.routing import MapAdapter
 
 from app.api import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
 from app.api.openapi import document, make_api
+from app.api.queue_names import QueueNames
 from app.api.reading import MAX_BODY_BYTES
 from app.api.request_schemas import CreateJobRequest
 from app.api.service import CheckedDatabase, Service
@@ -67,7 +68,7 @@ def build(config: Config) -> Flask:
     """
     known = load_kinds(config)
     database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
-    service = Service(config, known, CreateJobRequest(known), database)
+    service = Service(config, known, CreateJobRequest(known), database, QueueNames(config))
 
     app = _App("app.api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
@@ -144,7 +144,11 @@ def _all_or_nothing() -> Response:
             faults[str(index)] = error.details if isinstance(error, Invalid) else {"payload": [str(error)]}
     if faults:
         raise Invalid(faults)
+    queue_names = service().queue_names
     with connection() as conn:
+        refused = queue_names.refused(conn, drafts)
+        if refused:
+            raise Invalid({str(index): queue_names.fault for index in refused[:MAX_FAULTS]})
         stored = produce.enqueue_all(conn, drafts)
     _refuse(stored)
     replayed = sum(receipt is Receipt.REPLAYED for receipt, _ in stored)
@@ -179,11 +183,20 @@ def _one_by_one() -> Response:
         except HaulierError as error:
             outcomes.append(_failure(error))
     if drafts:
-        with connection() as conn:
-            stored = produce.enqueue_all(conn, list(drafts.values()), atomic=False)
-        for index, each in zip(drafts, stored, strict=True):
-            outcomes[index] = _outcome(each)
+        for index, outcome in _store_each(drafts).items():
+            outcomes[index] = outcome
     return jsonify(items=[{"index": index, **outcome} for index, outcome in enumerate(outcomes)])
+
+
+def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
+    queue_names = service().queue_names
+    with connection() as conn:
+        refused = set(queue_names.refused(conn, list(drafts.values()), is_whole=False))
+        fault = _failure(Invalid(queue_names.fault))
+        outcomes: dict[int, Json] = {index: fault for number, index in enumerate(drafts) if number in refused}
+        accepted = {index: draft for index, draft in drafts.items() if index not in outcomes}
+        stored = produce.enqueue_all(conn, list(accepted.values()), atomic=False) if accepted else []
+    return outcomes | {index: _outcome(each) for index, each in zip(accepted, stored, strict=True)}
 
 
 def _draft(create_job: CreateJobRequest, item: Item) -> Draft:

@@ -56,6 +56,7 @@ class Jobs(MethodView):
         draft = produce.draft(asked, key=key, scope=by.id)
         check_payload_size(draft.payload)
         with connection() as conn:
+            service().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
 
     @fails(blp, 422, 503)

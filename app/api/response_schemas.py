@@ -143,6 +143,9 @@ class HealthResponse(Answer):
     """All is well."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
+    warnings = fields.List(
+        fields.String(), metadata={"description": "What an operator should look at; absent where there is nothing."}
+    )
 
 
 class ErrorBody(Answer):

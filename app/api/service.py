@@ -10,6 +10,7 @@ from typing import cast
 
 from flask import current_app, g
 
+from app.api.queue_names import QueueNames
 from app.api.request_schemas import CreateJobRequest
 from app.config import Config
 from app.kinds import Kind
@@ -51,6 +52,7 @@ class Service:
     kinds: dict[str, Kind]
     create_job: CreateJobRequest
     database: CheckedDatabase
+    queue_names: QueueNames
 
 
 def service() -> Service:

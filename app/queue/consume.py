@@ -16,6 +16,7 @@ from app.domain.errors import JobRefused, Refusal
 from app.domain.job import Job, JobStatus
 from app.queue.connection import STATEMENT_SECONDS, Connection, array, message, rows, transaction
 from app.queue.errors import translated
+from app.queue.lanes import Lane, LaneName, Mark, Stretch, fresh_lanes, heads, lanes, stretch
 from app.queue.plans import plans
 from app.queue.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from app.queue.rows import ClaimedJob, claimed_job
@@ -39,9 +40,11 @@ __all__ = [
     "Fence",
     "Held",
     "Lane",
+    "LaneName",
     "Mark",
     "Rescued",
     "Settlement",
+    "Stretch",
     "Wish",
     "beat",
     "bury",
@@ -50,8 +53,10 @@ __all__ = [
     "claim_next",
     "deregister",
     "exchange",
+    "fresh_lanes",
     "has_next",
     "has_turn",
+    "heads",
     "held",
     "lanes",
     "register",
@@ -61,6 +66,7 @@ __all__ = [
     "settle_each",
     "settled_earlier",
     "strays",
+    "stretch",
     "take_orphans",
 ]
 
@@ -87,26 +93,6 @@ def register(
     return UUID(str(row["id"]))
 
 
-class Mark(NamedTuple):
-    """A place in a lane, from where on to read it: before this place no job is expected to wait."""
-
-    queue: str
-    priority: int
-    run_at: datetime
-    id: UUID
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The waiting jobs of one queue and priority; `head` is the place of the first.
-
-    Units: seconds until the first is due; negative when it is.
-    """
-
-    head: Mark
-    seconds: float
-
-
 @dataclass(frozen=True, slots=True)
 class Wish:
     """A claim: what a worker would like to have.
@@ -121,14 +107,6 @@ class Wish:
     free: int
     suspect: bool = False
     passed_over: Sequence[UUID] = ()
-
-
-def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
-    """Return the lanes that have waiting jobs, best first: highest priority, then longest due."""
-    found = rows(conn, "lanes", queues=list(queues) or None, suspect=suspect)
-    return [
-        Lane(Mark(row["queue"], row["priority"], row["first_run_at"], row["first_id"]), row["seconds"]) for row in found
-    ]
 
 
 def claim(
@@ -287,12 +265,13 @@ def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool 
     return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)
 
 
-def beat(conn: Connection, worker_id: UUID) -> float | None:
+def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:
     """Renew the worker's lease; None when it was declared dead, and its jobs are no longer its own.
 
+    Shape: scans_fail is for all to see: this worker finds no jobs that are new to it.
     Units: seconds since the beat before, by the database's clock.
     """
-    found = rows(conn, "beat", worker=worker_id)
+    found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail)
     return float(found[0]["seconds"]) if found else None
 
 

@@ -184,6 +184,12 @@ class _Holder(NamedTuple):
     job_id: str
 
 
+def known_keys(conn: Connection, drafts: Sequence[Draft]) -> set[str]:
+    """Return the scoped keys among those of the drafts that somebody holds already."""
+    keys = [key for each in drafts if (key := each.scoped_key) is not None]
+    return {row["key"] for row in rows(conn, "find_keys", keys=array(keys))} if keys else set()
+
+
 def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     # COPY returns nothing and computes nothing: the ids and the clock are asked for first.
     [reserved] = rows(conn, "reserve", count=len(drafts))

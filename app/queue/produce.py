@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+# An overview tells apart so many queues, and reads so many pages of jobs: 128 MB, half a million small jobs.
+MOST_QUEUES, MOST_PAGES = 100, 16_384
+
+
 @dataclass(frozen=True, slots=True)
 class JobFilter:
     """Which jobs to list, newest first; `after` is the (created_at, id) of the last one already seen.
@@ -72,6 +76,7 @@ class Overview:
 
     depths: list[QueueDepth] = field(default_factory=list)
     workers: int = 0
+    workers_without_scans: int = 0
     oldest_beat_seconds: float | None = None
     history_days_ahead: float = 0.0
 
@@ -144,17 +149,26 @@ def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> Job:
 
 
 def overview(conn: Connection) -> Overview:
-    """Return the depth of every queue, the age of the oldest due job, and how the workers are."""
+    """Return the depth of the largest queues and of the others together, and how the workers are.
+
+    Shape: the others are `other`, and a queue of that name always is among them. Of more than MOST_PAGES pages of jobs
+           that wait, what is told of these is an estimate from so many.
+    """
     depths = [
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
-        for row in rows(conn, "queue_depths")
+        for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
     ]
     [health] = rows(conn, "worker_health")
-    return Overview(depths, health["workers"], health["oldest_beat_seconds"], days_ahead(conn))
+    workers, without_scans = health["workers"], health["workers_without_scans"]
+    return Overview(depths, workers, without_scans, health["oldest_beat_seconds"], days_ahead(conn))
 
 
-def ping(conn: Connection) -> None:
-    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued."""
+def ping(conn: Connection) -> int:
+    """Make one round trip, and return how many workers cannot look for jobs that are new to them.
+
+    Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued.
+    """
     [row] = rows(conn, "ping")
     if row["is_read_only"]:
         raise ReadOnly
+    return int(row["workers_without_scans"])

@@ -29,7 +29,8 @@ ROLLBACK;
 
 -- name: ping
 -- On on a standby as well, and where a role or a database has default_transaction_read_only.
-SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;
+SELECT current_setting('transaction_read_only') = 'on' AS is_read_only,
+    (SELECT count(*) FROM haulier.worker WHERE scans_fail AND beat_at >= now() - lease) AS workers_without_scans;
 
 -- name: server_process
 SELECT pg_backend_pid() AS pid;
@@ -57,6 +58,62 @@ SELECT job_id, %(kind)s, %(payload)s, %(queue)s, %(priority)s, %(max_attempts)s,
     greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval)
 FROM taken
 RETURNING id, run_at, created_at;
+
+-- name: find_queues
+-- Which of these queues have a row, noted as used. One that is just being forgotten has not: it was not used for long, and
+-- so would have to be noted. In sorted order, as with keys.
+WITH known AS (
+    SELECT name
+    FROM haulier.queue
+    WHERE name = ANY(%(names)s::text[]) AND used_at < now() - interval '1 minute'
+    ORDER BY name
+    FOR UPDATE
+), noted AS (
+    UPDATE haulier.queue
+    SET used_at = now()
+    FROM known
+    WHERE queue.name = known.name
+    RETURNING queue.name
+)
+SELECT name
+FROM noted
+UNION ALL
+SELECT name
+FROM haulier.queue
+WHERE name = ANY(%(names)s::text[]) AND used_at >= now() - interval '1 minute';
+
+-- name: take_turn_with_queues
+-- Whoever adds names does so one after the other, by this row, which counts as none; or two that count at the same time
+-- would both find room.
+INSERT INTO haulier.queue (name)
+VALUES ('default')
+ON CONFLICT (name) DO UPDATE SET used_at = now();
+
+-- name: add_queues
+-- Give these queues rows, as far as there is room for them, or none where not all fit; and return which of them have one. A
+-- statement of its own: its snapshot has what those before it in turn have added.
+WITH room AS (
+    SELECT least(%(per_key)s - count(*) FILTER (WHERE key_id IS NOT DISTINCT FROM %(key_id)s), %(in_all)s - count(*)) AS names
+    FROM haulier.queue
+    WHERE name <> 'default'
+), missing AS (
+    SELECT asked.name, row_number() OVER (ORDER BY asked.place) AS number, count(*) OVER () AS count
+    FROM unnest(%(names)s::text[]) WITH ORDINALITY AS asked (name, place)
+    WHERE NOT EXISTS (SELECT FROM haulier.queue WHERE queue.name = asked.name)
+), added AS (
+    INSERT INTO haulier.queue (name, key_id)
+    SELECT missing.name, %(key_id)s
+    FROM missing
+    CROSS JOIN room
+    WHERE CASE WHEN %(is_whole)s THEN missing.count ELSE missing.number END <= room.names
+    RETURNING name
+)
+SELECT name
+FROM added
+UNION ALL
+SELECT name
+FROM haulier.queue
+WHERE name = ANY(%(names)s::text[]);
 
 -- name: reserve
 -- Ids for many jobs, and the clock of the transaction.
@@ -165,15 +222,41 @@ ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
 
 -- name: queue_depths
-SELECT queue, status, count(*) AS jobs,
-    extract(epoch FROM now() - min(run_at) FILTER (WHERE status <> 'running' AND run_at <= now()))::double precision
-        AS oldest_due_seconds
-FROM haulier.job
-GROUP BY queue, status
-ORDER BY queue, status;
+-- The largest queues, and the sum of all others under the name `other`. A large table is not read but sampled, so many of
+-- its pages; of the running, which are few, all are counted.
+WITH sample AS (
+    SELECT greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1) AS pages
+), found AS (
+    SELECT queue, status, (count(*) * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision)) AS jobs,
+        min(run_at) FILTER (WHERE run_at <= now()) AS oldest
+    FROM haulier.job TABLESAMPLE SYSTEM (
+        least(100, 100 * %(most_pages)s::double precision
+            / greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1)))
+    WHERE status <> 'running'
+    GROUP BY queue, status
+    UNION ALL
+    SELECT queue, status, count(*), NULL
+    FROM haulier.job
+    WHERE status = 'running'
+    GROUP BY queue, status
+), largest AS (
+    SELECT queue
+    FROM found
+    WHERE queue <> 'other'
+    GROUP BY queue
+    ORDER BY sum(jobs) DESC, queue
+    LIMIT %(most)s
+)
+SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
+    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds
+FROM found
+LEFT JOIN largest USING (queue)
+GROUP BY 1, 2
+ORDER BY 1, 2;
 
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
+    count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
 
@@ -181,13 +264,103 @@ FROM haulier.worker;
 -- Claim ---------------------------------------------------------------------------------------------------------
 
 -- name: lanes
--- The lanes that have waiting jobs, best first, each with the place of its first job and how long until that is due
--- (negative: it is).
-SELECT queue, priority, first_run_at, first_id,
-    extract(epoch FROM first_run_at - now())::double precision AS seconds
-FROM haulier.lane
-WHERE suspect = %(suspect)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-ORDER BY priority DESC, first_run_at;
+-- The lanes that have waiting jobs, in the order of the index and from behind one of them on, each with the place of its
+-- first job, how long until that is due (negative: it is), and how long the look has taken. So many at most, and for so
+-- long: a loose index scan reads a few entries a lane, but anybody who enqueues can make a million lanes.
+WITH RECURSIVE lane AS (
+    SELECT %(after_queue)s::text AS queue, %(after_priority)s::smallint AS priority, NULL::timestamptz AS run_at,
+        NULL::uuid AS id
+    UNION ALL
+    SELECT next.*
+    FROM lane
+    CROSS JOIN LATERAL (
+        (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
+)
+SELECT queue, priority, run_at, id, extract(epoch FROM run_at - now())::double precision AS seconds,
+    extract(epoch FROM clock_timestamp() - now())::double precision AS elapsed
+FROM lane
+WHERE id IS NOT NULL
+LIMIT %(limit)s;
+
+-- name: lanes_of
+-- The same, of these queues.
+SELECT lane.queue, lane.priority, lane.run_at, lane.id, extract(epoch FROM lane.run_at - now())::double precision AS seconds,
+    0::double precision AS elapsed
+FROM (
+    SELECT DISTINCT queue
+    FROM unnest(%(queues)s::text[]) AS queue
+    WHERE queue >= %(after_queue)s
+    ORDER BY queue
+) AS named
+CROSS JOIN LATERAL (
+    WITH RECURSIVE lane AS (
+        SELECT named.queue,
+            CASE WHEN named.queue = %(after_queue)s THEN %(after_priority)s ELSE 32767 END::smallint AS priority,
+            NULL::timestamptz AS run_at, NULL::uuid AS id
+        UNION ALL
+        SELECT next.*
+        FROM lane
+        CROSS JOIN LATERAL (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        ) AS next
+    )
+    SELECT *
+    FROM lane
+    WHERE id IS NOT NULL
+) AS lane
+LIMIT %(limit)s;
+
+-- name: heads
+-- The first job of each of these lanes, where it has any.
+SELECT lane.queue, lane.priority, head.run_at, head.id, extract(epoch FROM head.run_at - now())::double precision AS seconds
+FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS lane (queue, priority)
+CROSS JOIN LATERAL (
+    SELECT run_at, id
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying')
+        AND NOT suspect AND queue = lane.queue AND priority = lane.priority
+    ORDER BY run_at, id
+    LIMIT 1
+) AS head;
+
+-- name: fresh_lanes
+-- The lanes of the jobs that have come lately, and are due or soon will be: so that one in a lane of its own is found before
+-- a look that goes round a million others has come to it.
+SELECT queue, priority
+FROM (
+    SELECT queue, priority, run_at, suspect
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying') AND created_at >= now() - make_interval(secs => %(lately)s)
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(newest)s
+) AS fresh
+WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s)
+GROUP BY queue, priority
+ORDER BY min(run_at)
+LIMIT %(limit)s;
 
 -- name: read_committed
 -- Begins a message that is one transaction. The level is stated as in `begin`: in another, what somebody else has just
@@ -442,7 +615,7 @@ RETURNING id;
 -- name: beat
 -- No row back: somebody has declared this worker dead.
 UPDATE haulier.worker
-SET beat_at = now()
+SET beat_at = now(), scans_fail = %(scans_fail)s
 FROM (SELECT id, beat_at FROM haulier.worker WHERE id = %(worker)s) AS before
 WHERE worker.id = before.id
 RETURNING extract(epoch FROM now() - before.beat_at)::double precision AS seconds;
@@ -782,6 +955,44 @@ DELETE FROM haulier.audit
 USING old
 WHERE audit.id = old.id
 RETURNING audit.id;
+
+-- name: purge_queues
+-- Forget the names that were not used for a while and have no live job. A bounded number, as of keys. Whoever has one in
+-- memory notes it as used far more often. Each is looked for at its place in the index, however many jobs wait.
+WITH busy AS MATERIALIZED (
+    SELECT DISTINCT queue
+    FROM haulier.job
+    WHERE status = 'running'
+), old AS (
+    SELECT name
+    FROM haulier.queue
+    LEFT JOIN LATERAL (
+        (
+            SELECT true AS is_there
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND NOT suspect AND job.queue = queue.name
+            ORDER BY priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT true
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect AND job.queue = queue.name
+            ORDER BY priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS waiting ON true
+    WHERE used_at < now() - make_interval(secs => %(idle)s) AND name <> 'default'
+        AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM busy)
+    LIMIT %(limit)s
+    FOR UPDATE OF queue SKIP LOCKED
+)
+DELETE FROM haulier.queue
+USING old
+WHERE queue.name = old.name AND used_at < now() - make_interval(secs => %(idle)s)
+RETURNING queue.name;
 
 
 -- Scratch databases ----------------------------------------------------------------------------------------------

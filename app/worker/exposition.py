@@ -127,18 +127,20 @@ class SharedCounts(Collector):
 def health(registry: Collector, config: Config) -> dict[str, str]:
     """Return whether this worker takes jobs, and by what it notices them; of several processes the worst tells.
 
-    Shape: status is ok or unavailable; wake_ups is listening, polling or off; unless it is off, through names the
-           setting whose address the worker listens at, or tries to.
+    Shape: status is ok or unavailable; scans is ok or failing, and where they fail for as long as a lease status is
+           unavailable; wake_ups is listening, polling or off; unless it is off, through names the setting whose address
+           the worker listens at, or tries to.
     """
     found = {sample.name: sample.value for family in registry.collect() for sample in family.samples}
     most = max(config.lease_seconds, POLLS_MISSED * config.poll_seconds)
     ages = [found.get(f"worker_{name}_age_seconds") for name in ("beat", "poll")]
-    is_ok = all(age is not None and age <= most for age in ages)
-    status = "ok" if is_ok else "unavailable"
+    failing = found.get("worker_scans_failing_seconds", 0.0)
+    is_ok = all(age is not None and age <= most for age in [*ages, failing])
+    said = {"status": "ok" if is_ok else "unavailable", "scans": "failing" if failing else "ok"}
     if config.wake_ups == "off":
-        return {"status": status, "wake_ups": "off"}
+        return {**said, "wake_ups": "off"}
     how = "polling" if found.get("worker_polling") else "listening"
-    return {"status": status, "wake_ups": how, "through": config.direct_setting}
+    return {**said, "wake_ups": how, "through": config.direct_setting}
 
 
 class _Page(PortHandler):

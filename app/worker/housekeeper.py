@@ -11,7 +11,7 @@ from typing import TypeVar
 from app.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
 from app.queue.connection import Connection
 from app.queue.history import HistoryBlocked, drop_expired, ensure_partitions
-from app.queue.housekeeping import purge_audit, purge_keys
+from app.queue.housekeeping import purge_audit, purge_keys, purge_queues
 from app.worker.station import Station
 
 PERIOD_SECONDS = 3600.0
@@ -38,7 +38,7 @@ class Housekeeper(threading.Thread):
             pass
 
     def tidy(self) -> bool:
-        """Make the partitions that are missing, drop those that are old, forget old keys; tell whether all was done.
+        """Make the partitions that are missing, drop those that are old, forget what is old; tell whether all was done.
 
         Each task by itself: one that cannot be done now keeps no other from being done.
         """
@@ -47,12 +47,13 @@ class Housekeeper(threading.Thread):
             made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
             forgotten = self._try(lambda conn: purge_keys(conn, idempotency_days=config.idempotency_days))
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
+            unused = self._try(purge_queues)
         finally:
             self._station.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, dropped)
+        is_done = None not in (made, forgotten, purged, unused, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done

@@ -5,15 +5,21 @@ them; behind one that is held open there can be hundreds of thousands. A claim b
 process has claimed at. What appears before that place (an earlier run_at, a transaction that committed late, a job
 given back) is found by a scan of all lanes: at once where a claim comes back empty, and else now and then, for at most
 a twentieth of the time.
+
+Where there are more lanes than one look reads, each goes on where the last one has ended. What then comes between two
+rounds is found by itself: new jobs by the time at which they came, those of lanes that lately had some by these lanes,
+and what a look has seen to be due soon by its time.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from app.domain.job import Job
-from app.queue.consume import Lane, Mark
+from app.queue.consume import Lane, LaneName, Mark
+from app.queue.lanes import BEGINNING, MOST_AT_ONCE
 
 # From one scan to the next, unless a claim comes back empty; and while they come back full, when it is in the way of
 # threads that have all just ended their jobs.
@@ -23,6 +29,16 @@ SCANS_SHARE = 1 / 20
 MOST_LANES = 64
 # Where there are more, only those are kept that have something due, and so many are read at once, the best first.
 MANY_LANES = 512
+# Where the looks go round: those with something due that are kept, the best; those that are looked at each time, since
+# they had something lately; and what is due within five minutes, the soonest.
+MOST_DUE, MOST_BUSY, MOST_SOON = 20_000, 512, 20_000
+SOON_SECONDS = 300.0
+# Then a look reads so many, or the next would have to wait for seconds, and with it what is new.
+ROUND_AT_ONCE = 4_000
+# The first time round, while nothing is known, it may take half of the time.
+FIRST_ROUND_SHARE = 1 / 2
+# After a look that failed, the next reads a quarter, but so many.
+LEAST_AT_ONCE = 100
 
 
 class Lanes:
@@ -30,7 +46,7 @@ class Lanes:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._marks: dict[tuple[str, int], Mark] = {}
+        self._marks: dict[LaneName, Mark] = {}
         # The best first; made anew where a mark has moved.
         self._order: list[Mark] | None = None
         # The last claim brought less than was asked for.
@@ -40,9 +56,26 @@ class Lanes:
         self._scanned_at = float("-inf")
         self._cost = 0.0
         self._next_due: float | None = None
+        # Behind which lane to look next, and how many to read.
+        self.place = BEGINNING
+        self.most = MOST_AT_ONCE
+        # The lanes are more than one look reads.
+        self.is_going_round = False
+        self._has_been_round = False
+        # How many were read since the beginning; and whether the last time round they would have fitted into one look.
+        self._read = 0
+        self._would_fit = False
+        # Each with the time from when on it is due, and the first of those.
+        self._soon: dict[LaneName, tuple[float, Mark]] = {}
+        self._soon_at = float("inf")
+        # The last used is the last.
+        self.busy: dict[LaneName, None] = {}
+        self._failing_since: float | None = None
 
     def marks(self) -> list[Mark]:
         """Return where to claim from, the best lane first: highest priority, then longest due."""
+        if self._soon and self._clock() >= self._soon_at:
+            self._take_up_due()
         if self._order is None:
             self._order = sorted(self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
         return self._order[:MANY_LANES]
@@ -53,21 +86,99 @@ class Lanes:
 
     def seconds_until_scan(self) -> float:
         """Return how long until the lanes may be looked at again."""
-        return self._scanned_at + max(self._cost / SCANS_SHARE, self._scan_after) - self._clock()
+        is_first_round = self.is_going_round and not self._has_been_round
+        pause = self._cost / (FIRST_ROUND_SHARE if is_first_round else SCANS_SHARE)
+        return self._scanned_at + max(pause, 0.0 if is_first_round else self._scan_after) - self._clock()
 
-    def scanned(self, lanes: Sequence[Lane], *, began_at: float) -> None:
-        """Take up what a scan found; it is from after every claim of this process."""
+    @property
+    def at_once(self) -> int:
+        """Return how many lanes the next scan is to read at most."""
+        is_quick = self.is_going_round and self._has_been_round and not self._would_fit
+        return min(self.most, ROUND_AT_ONCE) if is_quick else self.most
+
+    @property
+    def seconds_since_scan(self) -> float:
+        """Return how long ago the last scan was; infinity before the first."""
+        return self._clock() - self._scanned_at
+
+    @property
+    def seconds_failing(self) -> float:
+        """Return since when scans fail; 0 where the last one has succeeded."""
+        return 0.0 if self._failing_since is None else self._clock() - self._failing_since
+
+    def scan_failed(self) -> None:
+        """Note that a scan has failed; the next one reads less."""
+        if self._failing_since is None:
+            self._failing_since = self._clock()
+        self.most = max(LEAST_AT_ONCE, self.most // 4)
+
+    def scanned(
+        self,
+        lanes: Sequence[Lane],
+        *,
+        began_at: float,
+        end: LaneName | None = None,
+        others: Sequence[Lane] = (),
+    ) -> None:
+        """Take up what a scan found; it is from after every claim of this process.
+
+        Shape: end is the lane behind which it has left some; others are lanes that were looked at by themselves.
+        """
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
         self._scan_after = SCAN_SECONDS
+        self._failing_since, self.most = None, min(MOST_AT_ONCE, 2 * self.most)
+        self._read = len(lanes) + (0 if self.place == BEGINNING else self._read)
+        self._would_fit = self._read <= MOST_AT_ONCE // 2 if end is None else self._would_fit
+        is_whole, self.place = self.place == BEGINNING and end is None, end or BEGINNING
+        if is_whole:
+            self.is_going_round = self._has_been_round = False
+            self._soon, self.busy = {}, {}
+            self._take_up_all(lanes)
+        else:
+            self._has_been_round = self._has_been_round or end is None
+            self.is_going_round = True
+            self._take_up_part([*lanes, *others])
+        self._order = None
+
+    def _take_up_all(self, lanes: Sequence[Lane]) -> None:
         # A lane that is empty just now keeps its mark: its next job is then found without a scan.
         self._marks = {**self._marks, **_heads(lanes)}
         if len(self._marks) > MOST_LANES:
             # Not all are read, and those that have nothing to give must not hide others.
             self._marks = _heads(lane for lane in lanes if lane.seconds <= 0)
-        self._order = None
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
+
+    def _take_up_part(self, lanes: Sequence[Lane]) -> None:
+        """Add what has something due, and what will have; the rest are a million perhaps."""
+        due = _heads(lane for lane in lanes if lane.seconds <= 0)
+        self._marks = {**self._marks, **due}
+        if len(self._marks) > MOST_DUE:
+            best = heapq.nsmallest(MOST_DUE, self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
+            self._marks = {mark.lane: mark for mark in best}
+        soon = {lane.head.lane: lane for lane in lanes if 0 < lane.seconds <= SOON_SECONDS}
+        for name, lane in soon.items():
+            self._soon[name] = (self._scanned_at + lane.seconds, lane.head)
+        self._keep_soon({name: each for name, each in self._soon.items() if name not in due})
+        self._next_due = self._scanned_at if due else None
+
+    def _take_up_due(self) -> None:
+        now = self._clock()
+        for name, (due_at, mark) in self._soon.items():
+            # What waits before it is not yet due, or would have been seen to be.
+            if due_at <= now and name not in self._marks:
+                self._marks[name] = mark
+            elif due_at <= now:
+                self._marks[name] = min(mark, self._marks[name])
+        self._keep_soon({name: each for name, each in self._soon.items() if each[0] > now})
+        self._order = None
+
+    def _keep_soon(self, soon: dict[LaneName, tuple[float, Mark]]) -> None:
+        if len(soon) > MOST_SOON:
+            soon = dict(heapq.nsmallest(MOST_SOON, soon.items(), key=lambda item: item[1][0]))
+        self._soon = soon
+        self._soon_at = min((due_at for due_at, _ in soon.values()), default=float("inf"))
 
     def claimed(self, jobs: Collection[Job], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
         """Move the marks behind what was claimed; a claim that came back empty asks for a scan.
@@ -76,6 +187,8 @@ class Lanes:
         """
         # They come in the order of their lanes, so that the last of each lane lies behind the others.
         for lane, job in {(job.queue, job.priority): job for job in jobs}.items():
+            if self.is_going_round:
+                self._note_busy(lane)
             mark = self._marks.get(lane)
             if mark is not None and (job.run_at, job.id) > (mark.run_at, mark.id):
                 self._marks[lane] = Mark(*lane, job.run_at, job.id)
@@ -97,6 +210,12 @@ class Lanes:
             self._scan_after = 0.0
         self._is_idle = not jobs
 
+    def _note_busy(self, lane: LaneName) -> None:
+        self.busy.pop(lane, None)
+        self.busy[lane] = None
+        if len(self.busy) > MOST_BUSY:
+            del self.busy[next(iter(self.busy))]
+
     def given_back(self, jobs: Iterable[Job]) -> None:
         """Move the marks back to jobs that this process had claimed and did not start."""
         for job in jobs:
@@ -113,8 +232,9 @@ class Lanes:
 
     def seconds_until_due(self) -> float | None:
         """Return how long until a job that the last scan saw is due (negative: it is); None when none waited."""
-        return None if self._next_due is None else self._next_due - self._clock()
+        due = min(self._soon_at, float("inf") if self._next_due is None else self._next_due)
+        return None if due == float("inf") else due - self._clock()
 
 
-def _heads(lanes: Iterable[Lane]) -> dict[tuple[str, int], Mark]:
-    return {(lane.head.queue, lane.head.priority): lane.head for lane in lanes}
+def _heads(lanes: Iterable[Lane]) -> dict[LaneName, Mark]:
+    return {lane.head.lane: lane.head for lane in lanes}

@@ -72,6 +72,11 @@ LISTEN_AGE = Gauge(
 HOUSEKEEPING_AGE = Gauge(
     "worker_housekeeping_age_seconds", "Time since housekeeping last succeeded", multiprocess_mode="livemax"
 )
+SCANS_FAILING = Gauge(
+    "worker_scans_failing_seconds",
+    "For how long the looks for jobs that are new to this worker have failed; 0: the last one succeeded",
+    multiprocess_mode="livemax",
+)
 POLL_AGE = Gauge(
     "worker_poll_age_seconds",
     "Time since a claim was last answered, or no thread was free to claim",

@@ -197,6 +197,7 @@ class Worker:
         metrics.THROUGH_DIRECT_URL.set(config.wake_ups == "on" and config.database_direct_url is not None)
         metrics.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
         metrics.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
+        metrics.SCANS_FAILING.set(station.lanes.seconds_failing)
         is_busy = station.buffer.running >= len(self._runners) or station.lookout.is_reserved
         metrics.POLL_AGE.set(0 if is_busy else station.lookout.answer_age)
 

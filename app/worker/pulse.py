@@ -153,7 +153,7 @@ class Pulse(threading.Thread):
         station, began_at = self._station, time.monotonic()
         worker_id = station.lease.registered_as
         assert worker_id is not None
-        gap = consume.beat(conn, worker_id)
+        gap = consume.beat(conn, worker_id, scans_fail=station.lanes.seconds_failing > 0)
         if gap is not None:
             station.lease.beaten(began_at, gap)
             return

@@ -8,12 +8,12 @@ import time
 
 from app.domain.errors import DatabaseUnavailable, Refusal
 from app.domain.outcome import Outcome
-from app.queue import consume
 from app.worker.buffer import Ended, Place, Turn
 from app.worker.children import BUSY_SECONDS
 from app.worker.exchange import claim_suspect, exchange
 from app.worker.execute import run_one
 from app.worker.holdings import Running
+from app.worker.scan import scan
 from app.worker.station import Station
 
 # When a due job could not be had (somebody is just claiming it), the next look follows at once, then ever later.
@@ -102,17 +102,16 @@ class Runner(threading.Thread):
                 self._pause = FIRST_PAUSE_SECONDS
                 self._awake()
             elif station.buffer.is_empty():
-                self._wait(station.config.poll_seconds if has_scanned else station.lanes.seconds_until_scan())
+                is_over = has_scanned and not station.lanes.is_going_round
+                self._wait(station.config.poll_seconds if is_over else station.lanes.seconds_until_scan())
         except (DatabaseUnavailable, Refusal) as error:
             station.outage.failed(error)
             return True
         return False
 
     def _scan(self) -> None:
-        station, began_at = self._station, time.monotonic()
-        with station.database.connection() as conn:
-            lanes = consume.lanes(conn, queues=station.config.worker_queues)
-        station.lanes.scanned(lanes, began_at=began_at)
+        station = self._station
+        scan(station)
         if not station.lanes.has_due:
             # A claim may not even be tried: there is no lane yet.
             station.lookout.answered()

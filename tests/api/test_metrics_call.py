@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
 import requests
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
@@ -49,8 +50,53 @@ def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Conne
     assert 90 <= value(text, "haulier_oldest_due_job_seconds", queue="slow") < 120
     assert value(text, "haulier_oldest_due_job_seconds", queue="later") == 0
     assert value(text, "haulier_workers") == 1
+    assert value(text, "haulier_workers_without_scans") == 0
     assert 0 <= value(text, "haulier_oldest_beat_seconds") < 30
     assert value(text, "haulier_history_days_ahead") >= 7
+
+
+def queues_in(text: str, name: str) -> set[str]:
+    return {dict(labels)["queue"] for (found, labels) in samples(text) if found == name}
+
+
+def test_it_names_the_largest_queues_and_sums_up_the_others(client: FlaskClient, conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        # q1 has 1 job, and so on; all of the few that there are of `other` belong to the others.
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+            " SELECT 'a', '{}'::jsonb, 'q' || n, now() - make_interval(secs => 100 * n)"
+            " FROM generate_series(1, 110) AS n, generate_series(1, n)"
+            " UNION ALL SELECT 'a', '{}', 'other', now() - interval '1 day' FROM generate_series(1, 500)"
+        )
+
+    text = client.get("/metrics").text
+
+    largest = {f"q{n}" for n in range(11, 111)}
+    assert queues_in(text, "haulier_jobs") == {*largest, "other"}
+    assert queues_in(text, "haulier_oldest_due_job_seconds") == {*largest, "other"}
+    assert value(text, "haulier_jobs", queue="q110", status="queued") == 110
+    assert value(text, "haulier_jobs", queue="other", status="queued") == 55 + 500
+    assert value(text, "haulier_oldest_due_job_seconds", queue="other") >= 86400
+    assert 1100 <= value(text, "haulier_oldest_due_job_seconds", queue="q11") < 1200
+
+
+def test_of_a_large_table_it_reads_a_sample_and_counts_what_runs(
+    client: FlaskClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.queue.produce.MOST_PAGES", 100)
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue) SELECT 'a', '{}', 'mail' FROM generate_series(1, 20000)"
+        )
+        cursor.execute("SELECT pg_relation_size('haulier.job') / 8192 > 400")
+        assert cursor.fetchone() == (True,)
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+    consume.claim(conn, worker_id=worker, claim_id=worker, queues=(), limit=7)
+
+    text = client.get("/metrics").text
+
+    assert value(text, "haulier_jobs", queue="mail", status="running") == 7
+    assert 10_000 < value(text, "haulier_jobs", queue="mail", status="queued") < 40_000
 
 
 def test_one_question_to_the_database_serves_for_five_seconds(client: FlaskClient, conn: Connection) -> None:

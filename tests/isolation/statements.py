@@ -26,6 +26,9 @@ LEFT_OUT = {
     "holder_of_empty_database": "only before there is a schema",
     "oldest_user_of_table": "only where a detach is pending",
     "lapsed": "only where a burial was refused: test_rows.py",
+    "lanes_of": "only with WORKER_QUEUES, in the place of lanes",
+    "heads": "only where there are more lanes than one look reads: tests/worker/test_scan.py",
+    "fresh_lanes": "as heads",
     "lock_next": "only where a claim was refused: test_rows.py",
 }
 # Not a statement of queries.sql, but sent: what makes the prepared ones.

@@ -9,7 +9,18 @@ import pytest
 
 from app.domain.job import Job
 from app.queue.consume import Lane, Mark
-from app.worker.lanes import FULL_SCAN_SECONDS, MANY_LANES, MOST_LANES, SCAN_SECONDS, Lanes
+from app.queue.lanes import BEGINNING, MOST_AT_ONCE
+from app.worker.lanes import (
+    FULL_SCAN_SECONDS,
+    MANY_LANES,
+    MOST_BUSY,
+    MOST_DUE,
+    MOST_LANES,
+    MOST_SOON,
+    ROUND_AT_ONCE,
+    SCAN_SECONDS,
+    Lanes,
+)
 from tests.worker.test_pace import a_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -196,3 +207,134 @@ def test_keeps_the_lanes_of_a_claim_that_has_left_some_of_what_there_was(lanes, 
     lanes.claimed([at(0, queue=mark.queue) for mark in marks], is_short=False, read=marks)
 
     assert {mark.queue for mark in lanes.marks()} == {mark.queue for mark in marks}
+
+
+def go_round(lanes: Lanes, clock, *parts: list[Lane], others: list[Lane] = ()) -> None:
+    """Make looks that each leave something, but for the last, which reaches the end."""
+    for number, part in enumerate(parts, 1):
+        end = None if number == len(parts) else part[-1].head.lane
+        lanes.scanned(part, began_at=clock.now, end=end, others=others)
+
+
+def test_goes_on_behind_what_the_last_look_has_read_and_then_from_the_beginning(lanes, clock):
+    assert lanes.place == BEGINNING
+
+    lanes.scanned([lane(0, queue="a"), lane(0, queue="b", priority=3)], began_at=clock.now, end=("b", 3))
+    behind_it = lanes.place
+    lanes.scanned([lane(0, queue="c")], began_at=clock.now)
+
+    assert behind_it == ("b", 3)
+    assert lanes.place == BEGINNING
+    assert lanes.is_going_round
+
+
+def test_forgets_no_lane_with_something_due_while_it_looks_at_others(lanes, clock):
+    first = [lane(n, queue=f"a{n}") for n in range(MOST_LANES)]
+    second = [lane(n, queue=f"b{n}") for n in range(MOST_LANES)]
+
+    go_round(lanes, clock, first, second, [])
+
+    assert {mark.queue for mark in lanes.marks()} == {each.head.queue for each in first + second}
+
+
+def test_keeps_the_best_of_more_lanes_than_it_has_room_for(lanes, clock):
+    go_round(lanes, clock, [lane(n, queue=f"q{n}") for n in range(MOST_DUE)], [lane(9, queue="urgent", priority=1)], [])
+
+    assert lanes.marks()[0].queue == "urgent"
+    assert len(lanes._marks) == MOST_DUE
+
+
+def test_claims_what_a_look_saw_to_be_due_soon_when_it_is_wherever_the_looks_are_then(lanes, clock):
+    go_round(lanes, clock, [lane(7, queue="soon", due_in=2.0), lane(9, queue="later", due_in=1e6)], [lane(0)], [])
+    before = [mark.queue for mark in lanes.marks()]
+    lanes.claimed([at(0)], is_short=True, read=lanes.marks())
+    lanes.scanned([], began_at=clock.now, end=("x", 0))
+    until_due = lanes.seconds_until_due()
+
+    clock.now += 2.0
+
+    assert before == ["default"]
+    assert until_due == pytest.approx(2.0)
+    assert "soon" in [mark.queue for mark in lanes.marks()]
+    assert "later" not in [mark.queue for mark in lanes.marks()]
+    assert lanes.seconds_until_due() is None
+
+
+def test_of_lanes_that_are_due_soon_the_soonest_are_kept(lanes, clock):
+    many = [lane(0, queue=f"q{n}", due_in=100.0) for n in range(MOST_SOON)]
+    go_round(lanes, clock, many, [lane(0, queue="soonest", due_in=1.0)], [])
+
+    clock.now += 1.0
+
+    assert [mark.queue for mark in lanes.marks()] == ["soonest"]
+    assert len(lanes._soon) < MOST_SOON
+
+
+def test_looks_each_time_at_the_lanes_that_lately_had_something_the_last_of_them(lanes, clock):
+    go_round(lanes, clock, [lane(0)], [lane(0, queue="x")])
+    lanes.claimed([at(0, queue="mail")], is_short=True)
+    for n in range(MOST_BUSY):
+        lanes.claimed([at(0, queue=f"q{n}")], is_short=True)
+    lanes.claimed([at(0, queue="q0")], is_short=True)
+
+    assert len(lanes.busy) == MOST_BUSY
+    assert list(lanes.busy)[-1] == ("q0", 0)
+    assert ("mail", 0) not in lanes.busy
+
+
+def test_takes_up_lanes_that_were_looked_at_by_themselves(lanes, clock):
+    lanes.scanned([lane(0, queue="a", due_in=1e6)], began_at=clock.now, end=("a", 0))
+
+    lanes.scanned(
+        [lane(0, queue="b", due_in=1e6)], began_at=clock.now, end=("b", 0), others=[lane(3, queue="z", priority=2)]
+    )
+
+    assert [mark[:2] for mark in lanes.marks()] == [("z", 2)]
+    assert lanes.has_due
+
+
+def test_looks_at_everything_at_once_again_where_there_are_few_lanes_left(lanes, clock):
+    go_round(lanes, clock, [lane(0)], [lane(0, queue="x", due_in=9.0)])
+    lanes.claimed([at(0)], is_short=True)
+
+    lanes.scanned([lane(0, queue="x", due_in=9.0)], began_at=clock.now)
+
+    assert not lanes.is_going_round
+    assert not lanes.busy
+    assert lanes.seconds_until_due() == pytest.approx(9.0)
+
+
+def test_goes_round_quickly_the_first_time_and_then_for_a_twentieth_of_the_time(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now - 0.05, end=("default", 0))
+    first = lanes.seconds_until_scan()
+    lanes.scanned([lane(0, queue="x")], began_at=clock.now - 0.05)
+
+    assert first == pytest.approx(0.1)
+    assert lanes.seconds_until_scan() == pytest.approx(1.0)
+
+
+def test_tells_since_when_looks_fail_and_reads_less_the_next_time(lanes, clock):
+    before = (lanes.seconds_failing, lanes.most)
+    lanes.scan_failed()
+    clock.now += 3.0
+    lanes.scan_failed()
+    meanwhile = (lanes.seconds_failing, lanes.most)
+    for _ in range(20):
+        lanes.scan_failed()
+    least = lanes.most
+    lanes.scanned([], began_at=clock.now)
+
+    assert before == (0.0, MOST_AT_ONCE)
+    assert meanwhile == (pytest.approx(3.0), MOST_AT_ONCE // 16)
+    assert least > 0
+    assert (lanes.seconds_failing, lanes.most) == (0.0, 2 * least)
+
+
+def test_reads_less_at_a_time_after_the_first_round_unless_all_would_fit_into_one_look(lanes, clock):
+    first = lanes.at_once
+    many = [lane(0, queue=f"q{n}", due_in=1e6) for n in range(MOST_AT_ONCE)]
+    go_round(lanes, clock, many, [lane(0, queue="x", due_in=1e6)])
+    after_many = lanes.at_once
+    go_round(lanes, clock, many[:100], [lane(0, queue="x", due_in=1e6)])
+
+    assert (first, after_many, lanes.at_once) == (MOST_AT_ONCE, ROUND_AT_ONCE, MOST_AT_ONCE)

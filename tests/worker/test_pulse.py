@@ -8,6 +8,7 @@ import pytest
 
 from app.domain.job import JobStatus
 from app.queue import produce
+from app.queue.queries import SQL
 from app.worker.pulse import Pulse
 from app.worker.station import Station
 
@@ -79,7 +80,7 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(station, tick, 
     assert produce.get(conn, second.id).status is JobStatus.QUEUED
 
 
-def test_goes_on_with_the_rest_where_one_statement_is_refused(station, pulse, tick, conn, enqueue):
+def test_goes_on_with_the_rest_where_one_statement_is_refused(station, pulse, tick, conn, enqueue, monkeypatch):
     job, claim_id = enqueue("t.note"), uuid4()
     tick()
     beat_at = _beat_at(conn)
@@ -93,11 +94,9 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(station, pulse, ti
             " started_at = now()",
             [station.lease.registered_as, claim_id],
         )
-        cursor.execute("ALTER VIEW haulier.lane RENAME TO elsewhere")
-        try:
-            tick()
-        finally:
-            cursor.execute("ALTER VIEW haulier.elsewhere RENAME TO lane")
+    # The look for suspects, which reads nothing that the others do not.
+    monkeypatch.setitem(SQL, "lanes", "SELECT FROM haulier.elsewhere")
+    tick()
 
     assert _beat_at(conn) > beat_at
     assert produce.get(conn, job.id).status is JobStatus.QUEUED

@@ -1,0 +1,280 @@
+"""The bound on queues: a name that is new is refused where there are too many, and nothing else is. It ..."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.api import queue_names
+from app.config import Config
+from app.domain.api_key import Scope
+from app.queue import consume, housekeeping, keys
+from app.queue.keys import NewKey
+
+from .conftest import EMAIL
+
+PER_KEY, IN_ALL = 3, 5
+NDJSON = "application/x-ndjson"
+
+
+@pytest.fixture
+def client(make_app: Callable[..., Flask], config: Config) -> FlaskClient:
+    """Give a client of an API that lets a key use 3 queues, and all together 5."""
+    return make_app(replace(config, queues_per_key=PER_KEY, queues_in_all=IN_ALL)).test_client()
+
+
+@pytest.fixture
+def sql(conn: Connection) -> Callable[..., list[tuple[Any, ...]]]:
+    """Give a function that runs any statement and returns its rows."""
+
+    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with conn.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return sql
+
+
+@pytest.fixture
+def make_key(conn: Connection) -> Callable[[str], dict[str, str]]:
+    """Give a function that makes an API key, and returns the header that shows it."""
+
+    def make_key(name: str) -> dict[str, str]:
+        _, token = keys.create(conn, NewKey(name, frozenset([Scope.ENQUEUE])), actor="cli")
+        return {"Authorization": f"Bearer {token}"}
+
+    return make_key
+
+
+def in_queue(name: str, **more: Any) -> dict[str, Any]:
+    return {**EMAIL, "queue": name, **more}
+
+
+def in_queues(*names: str) -> list[dict[str, Any]]:
+    return [in_queue(name) for name in names]
+
+
+def post(client: FlaskClient, *names: str, headers: dict[str, str] | None = None) -> list[int]:
+    """Enqueue a job in each of these queues, and return the statuses."""
+    return [client.post("/jobs", json=in_queue(name), headers=headers).status_code for name in names]
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Put the application's clock forward."""
+    clock = time.monotonic
+    monkeypatch.setattr(queue_names, "monotonic", lambda: clock() + seconds)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Who was refused is asked for again at once.
+    monkeypatch.setattr(queue_names, "FULL_SECONDS", 0.0)
+
+
+def test_refuses_a_new_name_beyond_the_bound_with_the_fields_name_and_takes_the_old_ones(
+    client: FlaskClient, count_jobs: Callable[[], int]
+) -> None:
+    assert post(client, "a", "b", "c", "default") == [201] * 4
+
+    answer = client.post("/jobs", json=in_queue("d"))
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert list(answer.json["details"]) == ["queue"]
+    assert "3 queues" in answer.json["details"]["queue"][0]
+    assert count_jobs() == 4
+    assert post(client, "a", "c", "default", "d") == [201, 201, 201, 422]
+
+
+@pytest.mark.parametrize("how", ["array", "lines"])
+def test_refuses_the_whole_of_a_batch_and_leaves_no_name_behind(
+    client: FlaskClient, sql: Callable[..., Any], count_jobs: Callable[[], int], how: str
+) -> None:
+    post(client, "a")
+    items = in_queues("a", "b", "c", "d")
+    body = "\n".join(map(json.dumps, items)) if how == "lines" else json.dumps(items)
+
+    answer = client.post("/jobs/batch", data=body, content_type=NDJSON if how == "lines" else "application/json")
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert {index: list(each) for index, each in answer.json["details"].items()} == {
+        index: ["queue"] for index in ("1", "2", "3")
+    }
+    assert count_jobs() == 1
+    assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
+    assert client.post("/jobs/batch", json=in_queues("a", "b", "c", "b")).status_code == 201
+
+
+def test_refuses_of_a_batch_only_what_does_not_fit_where_each_is_by_itself(
+    client: FlaskClient, count_jobs: Callable[[], int]
+) -> None:
+    post(client, "a")
+    items = [in_queue("d"), {}, in_queue("b"), in_queue("a"), in_queue("c"), in_queue("d")]
+
+    answer = client.post("/jobs/batch?atomic=false", json=items)
+
+    assert [each["status"] for each in answer.json["items"]] == [201, 422, 201, 201, 422, 201]
+    refused = answer.json["items"][4]
+    assert (refused["error"], list(refused["details"])) == ("validation", ["queue"])
+    assert count_jobs() == 5
+
+
+def test_a_faulty_batch_answers_with_a_hundred_faults_at_most(client: FlaskClient) -> None:
+    items = in_queues(*(f"q{n}" for n in range(1000)))
+
+    assert len(client.post("/jobs/batch", json=items).json["details"]) == 100
+
+
+def test_each_key_has_a_bound_of_its_own_and_all_together_have_one(
+    client: FlaskClient, make_key: Callable[[str], dict[str, str]]
+) -> None:
+    one, other = make_key("one"), make_key("other")
+
+    first = post(client, "a", "b", "c", "d", headers=one)
+    # The names of others count for nobody but them.
+    second = post(client, "a", "x", "y", "z", headers=other)
+
+    assert first == [201, 201, 201, 422]
+    assert second == [201, 201, 201, 422]
+
+
+def test_repeating_a_request_is_a_replay_also_where_its_queue_was_forgotten(
+    client: FlaskClient, sql: Callable[..., Any]
+) -> None:
+    keyed = [in_queue("a", idempotency_key="k1"), in_queue("b", idempotency_key="k2")]
+    client.post("/jobs/batch", json=keyed)
+    sql("DELETE FROM haulier.queue")
+    client.application.extensions["haulier"].queue_names._known.clear()
+    assert post(client, "x", "y", "z") == [201] * 3
+
+    single = client.post("/jobs", json=keyed[0])
+    batch = client.post("/jobs/batch", json=keyed)
+    mixed = client.post("/jobs/batch?atomic=false", json=[*keyed, in_queue("c", idempotency_key="k3")])
+
+    assert (single.status_code, batch.status_code, batch.json["replayed"]) == (200, 201, 2)
+    assert [each["status"] for each in mixed.json["items"]] == [200, 200, 422]
+
+
+def test_what_a_batch_only_asks_for_again_is_not_in_the_way_of_what_is_new(
+    client: FlaskClient, sql: Callable[..., Any]
+) -> None:
+    keyed = [in_queue(name, idempotency_key=name) for name in ("a", "b")]
+    client.post("/jobs/batch", json=keyed)
+    sql("DELETE FROM haulier.queue")
+    client.application.extensions["haulier"].queue_names._known.clear()
+    post(client, "x", "y")
+
+    answer = client.post("/jobs/batch", json=[*keyed, in_queue("z")])
+
+    assert (answer.status_code, answer.json["created"], answer.json["replayed"]) == (201, 1, 2)
+
+
+def test_those_who_come_at_once_get_no_name_more(
+    make_app: Callable[..., Flask], config: Config, sql: Callable[..., Any]
+) -> None:
+    # As processes, each has an application and a connection of its own.
+    apps = [make_app(replace(config, queues_per_key=PER_KEY)) for _ in range(8)]
+    begin, statuses = threading.Barrier(len(apps)), []
+
+    def enqueue(number: int, app: Flask) -> None:
+        begin.wait(10)
+        batch = in_queues(*(f"q{number}.{n}" for n in range(PER_KEY)))
+        statuses.append(app.test_client().post("/jobs/batch?atomic=false", json=batch).status_code)
+        statuses.append(app.test_client().post("/jobs/batch", json=in_queues(f"r{number}")).status_code)
+        app.extensions["haulier"].database.close()
+
+    threads = [threading.Thread(target=enqueue, args=each) for each in enumerate(apps)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(statuses) == 2 * len(apps)
+    assert sql("SELECT count(*) FROM haulier.queue WHERE name <> 'default'") == [(PER_KEY,)]
+    assert sql("SELECT count(DISTINCT queue) FROM haulier.job") == [(PER_KEY,)]
+
+
+def test_a_name_that_is_known_costs_no_statement(client: FlaskClient, sql: Callable[..., Any]) -> None:
+    post(client, "a")
+    sql("DELETE FROM haulier.queue")
+
+    assert post(client, "a") == [201]
+    assert client.post("/jobs/batch", json=in_queues("a")).status_code == 201
+    assert sql("SELECT FROM haulier.queue") == []
+
+
+def test_a_name_is_noted_as_used_again_well_before_it_could_be_forgotten(
+    client: FlaskClient, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(client, "a")
+    sql("UPDATE haulier.queue SET used_at = now() - interval '11 minutes'")
+    pass_time(monkeypatch, 601)
+
+    post(client, "a")
+
+    assert 2 * queue_names.KNOWN_SECONDS < housekeeping.IDLE_QUEUE_SECONDS
+    assert sql("SELECT FROM haulier.queue WHERE used_at < now() - interval '1 minute'") == []
+
+
+def test_who_is_refused_again_and_again_is_not_counted_each_time(
+    client: FlaskClient, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_names, "FULL_SECONDS", 60.0)
+    post(client, "a", "b", "c", "d")
+    sql("DELETE FROM haulier.queue WHERE name = 'c'")
+
+    meanwhile = post(client, "e", "a")
+    pass_time(monkeypatch, 61)
+
+    assert meanwhile == [422, 201]
+    assert post(client, "e") == [201]
+
+
+@pytest.mark.parametrize("state", ["waits", "is deferred", "is suspected", "runs"])
+def test_a_name_with_a_live_job_is_never_forgotten(
+    client: FlaskClient, conn: Connection, sql: Callable[..., Any], state: str
+) -> None:
+    post(client, "a", "b")
+    sql("DELETE FROM haulier.job WHERE queue = 'b'")
+    sql("UPDATE haulier.queue SET used_at = now() - interval '2 hours'")
+    if state == "is deferred":
+        sql("UPDATE haulier.job SET run_at = now() + interval '1 day'")
+    elif state == "is suspected":
+        sql("UPDATE haulier.job SET crashes = 1")
+    elif state == "runs":
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        assert consume.claim(conn, worker_id=worker, claim_id=worker, queues=())
+
+    assert housekeeping.purge_queues(conn) == 1
+    assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
+
+
+def test_a_name_is_kept_for_an_hour_and_then_makes_room_for_another(
+    client: FlaskClient, conn: Connection, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "QUEUES_AT_ONCE", 2)
+    post(client, "a", "b", "c")
+    sql("DELETE FROM haulier.job")
+    sql("UPDATE haulier.queue SET used_at = now() - interval '59 minutes'")
+
+    too_soon = housekeeping.purge_queues(conn)
+    sql("UPDATE haulier.queue SET used_at = now() - interval '61 minutes'")
+
+    assert (too_soon, post(client, "d")) == (0, [422])
+    assert housekeeping.purge_queues(conn) == 3
+    assert post(client, "d", "e", "f", "g") == [201, 201, 201, 422]
+
+
+def test_a_plain_insert_needs_no_row_and_has_no_bound(client: FlaskClient, sql: Callable[..., Any]) -> None:
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'q' || n FROM generate_series(1, 9) AS n")
+
+    assert sql("SELECT FROM haulier.queue") == []
+    assert post(client, "a", "q1", "q2", "q3") == [201, 201, 201, 422]
