@@ -712,16 +712,18 @@ AS $$
 DECLARE
     live record;
 BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
     SELECT worker_id INTO live FROM haulier.job WHERE id = cancelled FOR UPDATE;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     IF live.worker_id IS NOT NULL THEN
         UPDATE haulier.job
         SET cancel_requested = true,
             updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
         WHERE id = cancelled AND worker_id IS NOT NULL;
+        INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
         PERFORM pg_notify('haulier_cancel', live.worker_id::text);
         RETURN 'running';
     END IF;
@@ -738,6 +740,7 @@ BEGIN
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now()
     FROM gone;
+    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     RETURN 'waiting';
 END
 $$;
@@ -748,6 +751,7 @@ CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SET
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
     RETURN QUERY
     WITH back AS (
         DELETE FROM haulier.finished_job

@@ -401,6 +401,7 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
                         consume.settle(conn, [consume.Settlement(consume.Fence.of(job), Outcome.complete())])
                     with suppress(InvalidTransition):
                         produce.cancel(conn, created.job.id)
+                        produce.retry(conn, created.job.id)
                     consume.rescue(conn)
                     produce.list_jobs(conn, produce.JobFilter(limit=5))
                     purge_keys(conn, idempotency_days=30)
