@@ -29,7 +29,8 @@ from app.kinds import Kind, PayloadSchema
 from app.kinds.payload import Pattern
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-MAX_OFFSET = 2**31 - 1
+# What is skipped is read all the same. Beyond, `cursor` goes on at once.
+MAX_OFFSET = 10_000
 
 
 class JobOptions(PayloadSchema):
@@ -183,8 +184,14 @@ class ListJobs(Schema):
         0,
         MAX_OFFSET,
         metadata=about(
-            "How many to skip; `cursor` is faster and does not slip.", type="integer", minimum=0, maximum=MAX_OFFSET
+            "How many to skip; `cursor` is faster, does not slip and has no end.",
+            type="integer",
+            minimum=0,
+            maximum=MAX_OFFSET,
         ),
+        error_messages={
+            "range": "Must be from {least} to {most}; further on, give as cursor what Next-Cursor of a page says."
+        },
     )
     cursor = Cursor(
         metadata=about(

@@ -143,3 +143,14 @@ def test_a_job_that_is_not_there_is_404(client: FlaskClient) -> None:
 
     assert (answer.status_code, answer.json["error"]) == (404, "not_found")
     assert answer.json["message"] == "job 0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11 not found"
+
+
+def test_an_offset_beyond_ten_thousand_is_refused_and_points_to_the_cursor(client: FlaskClient) -> None:
+    taken, refused = client.get("/jobs?offset=10000"), client.get("/jobs?offset=10001")
+
+    assert (taken.status_code, taken.json) == (200, [])
+    assert (refused.status_code, refused.json["error"]) == (422, "validation")
+    [said] = refused.json["details"]["offset"]
+    assert "0 to 10000" in said
+    assert "cursor" in said
+    assert "Next-Cursor" in said
