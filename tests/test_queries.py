@@ -475,9 +475,9 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
 
 
 def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):
-    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0)}
+    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
 
-    text, nodes = explain(conn, "list_jobs", {**nothing, "limit": 50, "offset": 0})
+    text, nodes = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
 
     scans = [node for node in nodes if node.get("Index Name") == "job_waiting_newest"]
     assert scans
@@ -508,12 +508,12 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     consume.settle(conn, [consume.Settlement(consume.Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
-    [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200))
-    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0)}
+    [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200)).jobs
+    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
 
-    first_page = explain(conn, "list_jobs", {**nothing, "limit": 50, "offset": 0})
+    first_page = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
     later_page = explain(
-        conn, "list_jobs", {**nothing, "limit": 50, "offset": 0, "after_at": last.created_at, "after_id": last.id}
+        conn, "list_jobs", {**nothing, "limit": 51, "offset": 0, "after_at": last.created_at, "after_id": last.id}
     )
 
     for text, nodes in (first_page, later_page):

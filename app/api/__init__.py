@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from app.api.openapi import document, make_api
 from app.api.queue_names import QueueNames
 from app.api.reading import MAX_BODY_BYTES
 from app.api.request_schemas import CreateJobRequest
+from app.api.response_schemas import as_json
 from app.api.service import CheckedDatabase, Service
 from app.config import Config
 from app.kinds import load_kinds
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
 
 
 class _Printer(DefaultJSONProvider):
-    # The order in which a job's fields were thought out is the order in which they are shown.
-    _encode = staticmethod(json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode)
-
     def dumps(self, obj: Any, **_: Any) -> str:
         """Return the JSON, by an encoder that was made once."""
-        return self._encode(obj)
+        return as_json(obj)
 
 
 class _Response(Response):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from http import HTTPStatus
 from io import BytesIO
@@ -13,7 +14,9 @@ from flask.views import MethodView
 
 from app.api import errors
 from app.api.auth import caller
-from app.api.errors import Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
+from app.api.errors import MAX_MESSAGE, Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
+from app.api.faults import MAX_ITEM_FAULTS, cut
+from app.api.in_hand import Room
 from app.api.openapi import JOB_REQUEST, fails
 from app.api.reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
 from app.api.request_schemas import BatchOptions, CreateJobRequest
@@ -22,14 +25,17 @@ from app.api.service import connection, service
 from app.api.strict_json import elements, parse
 from app.domain.errors import HaulierError
 from app.domain.job import Json
+from app.kinds.payload import explain, unexplained
 from app.queue import produce
 from app.queue.produce import Draft, Receipt, Stored
 
 NDJSON_TYPE = "application/x-ndjson"
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 MAX_ITEMS, MAX_LINES = 1_000, 10_000
-# A batch that is wrong throughout gets an answer that can still be read.
-MAX_FAULTS = 100
+# A batch that is wrong throughout gets an answer that can still be read: so many jobs are explained, and of those after
+# them it is only said that they are refused.
+MAX_EXPLAINED = 100
+MAX_SAID = 200
 
 BATCH_BODY: dict[str, Json] = {
     "required": True,
@@ -54,6 +60,11 @@ BATCH_BODY: dict[str, Json] = {
 
 blp = Blueprint("batch", __name__)
 
+# So that several of the longest take no more memory than one.
+_batches = Room(MAX_BATCH_BYTES)
+
+UNEXPLAINED = f"the request does not fit (what is wrong is said of the first {MAX_EXPLAINED} jobs that are refused)"
+
 # Gives the JSON of one item; what it raises is the item's own fault.
 Item = Callable[[], Json]
 
@@ -77,18 +88,20 @@ class Batch(MethodView):
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
         # Printed here: marshmallow would take as long for it as Postgres for the jobs.
-        if options["atomic"] != "true":
-            return _one_by_one()
-        stored = _all_or_nothing()
-        stored.status_code = HTTPStatus.CREATED
-        return stored
+        content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request, most=MAX_BATCH_BYTES)
+        with _batches.taken(len(raw)):
+            items = read_items(content_type, raw)
+            if options["atomic"] != "true":
+                return _one_by_one(items)
+            stored = _all_or_nothing(items)
+            stored.status_code = HTTPStatus.CREATED
+            return stored
 
 
-def read_items() -> Iterator[Item]:
-    """Yield the request's items, not yet checked. Raises: Malformed; TooLarge; Invalid for none at all."""
-    read = _lines if body_type(request, JSON_TYPE, NDJSON_TYPE) == NDJSON_TYPE else _elements
+def read_items(content_type: str, raw: bytes) -> Iterator[Item]:
+    """Yield the items of a body, not yet checked. Raises: Malformed; TooLarge; Invalid for none at all."""
     empty = True
-    for item in read(body(request, most=MAX_BATCH_BYTES)):
+    for item in (_lines if content_type == NDJSON_TYPE else _elements)(raw):
         empty = False
         yield item
     if empty:
@@ -128,27 +141,32 @@ def _parse_line(line: bytes, number: int) -> Json:
     return parse(line, what=f"line {number}")
 
 
-def _all_or_nothing() -> Response:
+def _all_or_nothing(items: Iterator[Item]) -> Response:
     create_job = service().create_job
     drafts: list[Draft] = []
-    faults: dict[str, Json] = {}
-    for index, item in enumerate(read_items()):
+    faults: dict[str, Invalid] = {}
+    unread = 0
+    for index, item in enumerate(items):
         # What is malformed further on is still found.
-        if len(faults) == MAX_FAULTS:
+        if len(faults) == MAX_EXPLAINED:
+            unread += 1
             continue
         try:
             drafts.append(_draft(create_job, item))
         except (Malformed, Forbidden):
             raise
         except HaulierError as error:
-            faults[str(index)] = error.details if isinstance(error, Invalid) else {"payload": [str(error)]}
+            # A new one: what was raised keeps the whole item alive, by its traceback.
+            faults[str(index)] = (
+                error.shortened(MAX_ITEM_FAULTS) if isinstance(error, Invalid) else Invalid({"payload": [str(error)]})
+            )
     if faults:
-        raise Invalid(faults)
+        raise _all_of(faults, unread)
     queue_names = service().queue_names
     with connection() as conn:
         refused = queue_names.refused(conn, drafts)
         if refused:
-            raise Invalid({str(index): queue_names.fault for index in refused[:MAX_FAULTS]})
+            raise Invalid({str(index): queue_names.fault for index in refused[:MAX_EXPLAINED]})
         stored = produce.enqueue_all(conn, drafts)
     _refuse(stored)
     replayed = sum(receipt is Receipt.REPLAYED for receipt, _ in stored)
@@ -162,6 +180,15 @@ def _all_or_nothing() -> Response:
     )
 
 
+def _all_of(faults: Mapping[str, Invalid], unread: int) -> Invalid:
+    details = {index: error.details for index, error in faults.items()}
+    said = f"the request does not fit: {explain(details)}"
+    if unread:
+        said = f"{cut(said, MAX_MESSAGE // 2)} ({unread} more jobs were not looked at)"
+    left_out = sum(error.left_out for error in faults.values())
+    return Invalid(details, said, most=MAX_EXPLAINED * MAX_ITEM_FAULTS, left_out=left_out)
+
+
 def _refuse(stored: Sequence[Stored]) -> None:
     mismatched = [index for index, each in enumerate(stored) if each.receipt is Receipt.MISMATCH]
     if mismatched:
@@ -172,20 +199,26 @@ def _refuse(stored: Sequence[Stored]) -> None:
         raise KeyGone(f"the idempotency keys of these items are known, but their jobs are gone: {', '.join(gone[:20])}")
 
 
-def _one_by_one() -> Response:
+def _one_by_one(items: Iterator[Item]) -> Response:
     create_job = service().create_job
     outcomes: list[Json] = []
     drafts: dict[int, Draft] = {}
-    for index, item in enumerate(read_items()):
+    refused = 0
+    for index, item in enumerate(items):
         try:
-            drafts[index] = _draft(create_job, item)
+            with nullcontext() if refused < MAX_EXPLAINED else unexplained():
+                drafts[index] = _draft(create_job, item)
             outcomes.append(None)
         except HaulierError as error:
-            outcomes.append(_failure(error))
+            refused += 1
+            outcomes.append(_failure(error) if refused <= MAX_EXPLAINED else _refusal(error))
     if drafts:
         for index, outcome in _store_each(drafts).items():
             outcomes[index] = outcome
-    return jsonify(items=[{"index": index, **outcome} for index, outcome in enumerate(outcomes)])
+    answer: dict[str, Json] = {"items": [{"index": index, **outcome} for index, outcome in enumerate(outcomes)]}
+    if refused > MAX_EXPLAINED:
+        answer["unexplained"] = refused - MAX_EXPLAINED
+    return jsonify(answer)
 
 
 def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
@@ -216,4 +249,11 @@ def _outcome(stored: Stored) -> Json:
 
 
 def _failure(error: HaulierError) -> Json:
-    return {"status": int(errors.answer_to(error).status), **errors.body_of(error)}
+    shown = error.shortened(MAX_ITEM_FAULTS) if type(error) is Invalid else error
+    return {"status": int(errors.answer_to(shown).status), **errors.body_of(shown)}
+
+
+def _refusal(error: HaulierError) -> Json:
+    answer = errors.answer_to(error)
+    said = UNEXPLAINED if isinstance(error, Invalid) else cut(str(error), MAX_SAID)
+    return {"status": int(answer.status), "error": answer.slug, "message": said}

@@ -11,6 +11,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from app.api.envelope import REQUEST_ID
+from app.api.faults import MAX_FAULTS, cut, shown
 from app.domain.errors import (
     DatabaseUnavailable,
     HaulierError,
@@ -41,11 +42,22 @@ class TooLarge(HaulierError):
 
 
 class Invalid(HaulierError):
-    """The request does not fit. Shape: details mirrors the input, with a list of sentences at each place."""
+    """The request does not fit.
 
-    def __init__(self, details: Mapping[str, Json], message: str | None = None) -> None:
-        self.details = flattened(details)
-        super().__init__(_cut(message or f"the request does not fit: {explain(self.details)}"))
+    Shape: details mirrors the input, with a list of sentences at each place, but for those that were left out.
+    """
+
+    def __init__(
+        self, details: Mapping[str, Json], message: str | None = None, *, most: int = MAX_FAULTS, left_out: int = 0
+    ) -> None:
+        self.details, more = shown(details, most)
+        self.left_out = left_out + more
+        said = cut(message or f"the request does not fit: {explain(self.details)}", MAX_MESSAGE)
+        super().__init__(f"{said} ({self.left_out} more faults are not shown)" if self.left_out else said)
+
+    def shortened(self, most: int) -> Invalid:
+        """Return the same with fewer faults."""
+        return Invalid(self.details, most=most, left_out=self.left_out)
 
 
 class KeyMismatch(Invalid):
@@ -88,6 +100,10 @@ class RateLimited(Refusal):
         super().__init__(message, Retry_After=str(seconds))
 
 
+class Busy(HaulierError):
+    """Large requests that came before take all the room there is for such; try again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """How an error is answered. Units: retry_after is seconds."""
@@ -112,6 +128,7 @@ ANSWERS: dict[type[Exception], Answer] = {
     RateLimited: Answer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
     TooManyConnections: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     DatabaseUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
+    Busy: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     SchemaMismatch: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
     Exception: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
 }
@@ -176,18 +193,3 @@ def _response(body: dict[str, Json], status: HTTPStatus) -> Response:
     response = jsonify({**body, "request_id": request.environ[REQUEST_ID]})
     response.status_code = status
     return response
-
-
-def flattened(details: Mapping[str, Json]) -> dict[str, Json]:
-    """Return marshmallow's messages with those about a nested value itself at its own place, not under `_schema`."""
-
-    def flat(value: Json) -> Json:
-        if not isinstance(value, Mapping):
-            return value
-        return value["_schema"] if set(value) == {"_schema"} else {str(key): flat(each) for key, each in value.items()}
-
-    return {str(key): flat(value) for key, value in details.items()}
-
-
-def _cut(message: str) -> str:
-    return message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "…"

@@ -12,18 +12,23 @@ from flask.views import MethodView
 from app.api.auth import caller
 from app.api.cursor import write_cursor
 from app.api.errors import KeyGone, KeyMismatch
+from app.api.in_hand import Room
 from app.api.openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
-from app.api.reading import Blueprint, check_payload_size, json_body
+from app.api.reading import MAX_BODY_BYTES, Blueprint, check_payload_size, json_body
 from app.api.request_schemas import IdempotencyHeader, ListJobs, load
 from app.api.response_schemas import CancelResponse, JobResponse
 from app.api.service import connection, service
+from app.api.strict_json import parse
 from app.domain.errors import JobNotFound
-from app.domain.job import Job
 from app.queue import produce
 from app.queue.connection import Connection
-from app.queue.produce import Enqueued, JobFilter, Receipt
+from app.queue.produce import Draft, Enqueued, JobFilter, Receipt, StoredJob
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
+
+SMALL_BYTES = 64 * 1024
+# A body of a mebibyte can take 30 MB as objects, and what is wrong with it as much again.
+_large = Room(MAX_BODY_BYTES)
 
 KEY_HEADER = IdempotencyHeader()
 
@@ -51,10 +56,12 @@ class Jobs(MethodView):
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
         key = _header_key()
-        asked, by = service().create_job.load(json_body(request)), caller()
-        by.check_queue(asked.queue)
-        draft = produce.draft(asked, key=key, scope=by.id)
-        check_payload_size(draft.payload)
+        body = json_body(request)
+        if len(body) <= SMALL_BYTES:
+            draft = _draft(body, key)
+        else:
+            with _large.taken(len(body)):
+                draft = _draft(body, key)
         with connection() as conn:
             service().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
@@ -68,14 +75,21 @@ class Jobs(MethodView):
         """List jobs, newest first.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
-        absent on the last page.
+        absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB.
         """
-        after, limit = asked.pop("cursor", None), asked["limit"]
-        wanted = JobFilter(**{**asked, "after": after, "limit": limit + 1, "queues": caller().queues})
+        after = asked.pop("cursor", None)
+        wanted = JobFilter(**{**asked, "after": after, "queues": caller().queues})
         with connection() as conn:
-            found = produce.list_jobs(conn, wanted)
-        # One more than asked for tells whether there is a next page.
-        return found[:limit], 200, _next_page(found[limit - 1]) if len(found) > limit else {}
+            jobs, has_more = produce.list_jobs(conn, wanted)
+        return jobs, 200, _next_page(jobs[-1]) if has_more else {}
+
+
+def _draft(body: bytes, key: str | None) -> Draft:
+    asked, by = service().create_job.load(parse(body)), caller()
+    by.check_queue(asked.queue)
+    draft = produce.draft(asked, key=key, scope=by.id)
+    check_payload_size(draft.payload)
+    return draft
 
 
 def _header_key() -> str | None:
@@ -100,7 +114,7 @@ def location_of(job_id: UUID) -> str:
     return f"/jobs/{job_id}"
 
 
-def _next_page(last: Job) -> dict[str, str]:
+def _next_page(last: StoredJob) -> dict[str, str]:
     cursor = write_cursor(last.created_at, last.id)
     again = {name: value for name, value in request.args.items() if name != "offset"}
     return {"Next-Cursor": cursor, "Link": f'</jobs?{urlencode({**again, "cursor": cursor})}>; rel="next"'}
@@ -112,13 +126,13 @@ class OneJob(MethodView):
 
     @fails(blp, 404, 503)
     @blp.response(200, JobResponse(), description="The job, live or finished.")
-    def get(self, job_id: UUID) -> Job:
+    def get(self, job_id: UUID) -> StoredJob:
         """Look at a job."""
         with connection() as conn:
             return visible(conn, job_id)
 
 
-def visible(conn: Connection, job_id: UUID) -> Job:
+def visible(conn: Connection, job_id: UUID) -> StoredJob:
     """Return the job, if its queue is one of the caller's. Raises: JobNotFound."""
     job = produce.get(conn, job_id)
     if not caller().may_use(job.queue):
@@ -164,7 +178,7 @@ class Retry(MethodView):
 
     @fails(blp, 404, 409, 503)
     @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
-    def post(self, job_id: UUID) -> Job:
+    def post(self, job_id: UUID) -> StoredJob:
         """Queue a failed or cancelled job again.
 
         Needs no body. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a job in another state.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from app.api.fields import Time, about, time_text
+from app.queue.produce import StoredJob
+
+# Made once. The order in which a job's fields were thought out is the order in which they are shown.
+as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class Answer(Schema):
@@ -14,6 +19,10 @@ class Answer(Schema):
 
     class Meta:
         unknown = EXCLUDE
+
+    def printed(self, shown: Any) -> bytes:
+        """Return what is shown, as JSON."""
+        return as_json(self.dump(shown)).encode()
 
 
 class JobError(Answer):
@@ -62,17 +71,51 @@ class JobResponse(Answer):
         ),
     )
 
-    def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        """Return a job, or many, as they are shown; marshmallow's own way would take ten times as long."""
-        if self.many if many is None else many:
-            return [self.dump(job, many=False) for job in obj]
-        # All else that a Job holds is what JSON has too.
-        shown = {name: getattr(obj, name) for name in self.dump_fields}
-        shown["id"] = str(obj.id)
-        for name in ("run_at", "created_at", "updated_at", "started_at", "finished_at"):
-            if shown[name] is not None:
-                shown[name] = time_text(shown[name])
-        return shown
+    def printed(self, shown: Any) -> bytes:
+        """Return a job, or many, as JSON; marshmallow's own way would take ten times as long."""
+        if not self.many:
+            return b"".join(_pieces(shown))
+        pieces: list[bytes] = []
+        for job in shown:
+            pieces += (b"," if pieces else b"[", *_pieces(job))
+        return b"".join([*pieces, b"]"]) if pieces else b"[]"
+
+
+def _pieces(job: StoredJob) -> tuple[bytes, ...]:
+    # What is JSON already is handed on as it is: as objects it can take thirty times the room.
+    head = as_json(
+        {
+            "id": str(job.id),
+            "kind": job.kind,
+            "status": job.status,
+            "attempts": job.attempts,
+            "max_attempts": job.max_attempts,
+            "last_error": job.last_error,
+        }
+    )
+    tail = as_json(
+        {
+            "run_at": time_text(job.run_at),
+            "created_at": time_text(job.created_at),
+            "updated_at": time_text(job.updated_at),
+            "idempotency_key": job.idempotency_key,
+            "queue": job.queue,
+            "priority": job.priority,
+            "timeout_seconds": job.timeout_seconds,
+            "cancel_requested": job.cancel_requested,
+            "started_at": job.started_at and time_text(job.started_at),
+            "finished_at": job.finished_at and time_text(job.finished_at),
+        }
+    )
+    return (
+        f'{head[:-1]},"payload":'.encode(),
+        job.payload_text,
+        f',{tail[1:-1]},"result":'.encode(),
+        job.result_text,
+        b',"errors":',
+        job.errors_text,
+        b"}",
+    )
 
 
 class CancelResponse(Answer):
@@ -117,6 +160,9 @@ class BatchOutcomes(Answer):
     """What a batch that is not atomic did."""
 
     items = fields.List(fields.Nested(BatchOutcome), required=True)
+    unexplained = fields.Integer(
+        metadata=about("How many jobs were refused without `details`: those after the first 100. Absent for none.")
+    )
 
 
 class RetryRule(Answer):

@@ -235,21 +235,35 @@ def _children(value: Json) -> list[Json]:
 
 
 def _faults(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for what is refused, in the order of the text. Not recursive: the tree may be deep."""
-    pending: list[tuple[tuple[Any, ...], Json]] = [(place, value)]
-    while pending:
-        place, each = pending.pop()
-        if isinstance(each, _Fault):
-            yield _path(place), each.reason
-        elif isinstance(each, str):
-            if _UNSTORABLE.search(each):
-                yield _path(place), "the string holds NUL or half of a surrogate pair"
-        elif isinstance(each, list):
-            pending.extend(((place, index), child) for index, child in reversed(list(enumerate(each))))
-        elif isinstance(each, dict):
-            if bad := next(filter(_UNSTORABLE.search, each), None):
-                yield _path(place), f"the key {_quoted(bad)} holds NUL or half of a surrogate pair"
-            pending.extend(((place, key), child) for key, child in reversed(list(each.items())))
+    """Yield (path, reason) for what is refused, in the order of the text.
+
+    Not recursive, since the tree may be deep; nor does it write down what is still to be looked at, which may be much.
+    """
+    open_places: list[Iterator[tuple[tuple[Any, ...], Json]]] = [iter([(place, value)])]
+    while open_places:
+        if (found := next(open_places[-1], None)) is None:
+            open_places.pop()
+            continue
+        place, each = found
+        if reason := _reason(each):
+            yield _path(place), reason
+        if isinstance(each, list | dict):
+            open_places.append(_inside(each, place))
+
+
+def _reason(value: Json) -> str | None:
+    if isinstance(value, _Fault):
+        return value.reason
+    if isinstance(value, str) and _UNSTORABLE.search(value):
+        return "the string holds NUL or half of a surrogate pair"
+    if isinstance(value, dict) and (bad := next(filter(_UNSTORABLE.search, value), None)):
+        return f"the key {_quoted(bad)} holds NUL or half of a surrogate pair"
+    return None
+
+
+def _inside(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Json]]:
+    found = enumerate(value) if isinstance(value, list) else value.items()
+    return (((place, step), child) for step, child in found)
 
 
 def _path(place: tuple[Any, ...]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, missing, pre_load, validate
@@ -19,6 +21,21 @@ TEXT = r"^[^\x00]*$"
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f-\xa0\\/?#]+([/?#][^\x00-\x20\x7f-\xa0\\]*)?$"
 MAX_URL = 2048
+# So many fields that are not known are named; a payload may be nothing but such.
+MAX_UNKNOWN = 100
+
+# Whether all that is wrong with a payload is found out, or only that something is.
+_explains: ContextVar[bool] = ContextVar("explains", default=True)
+
+
+@contextmanager
+def unexplained() -> Iterator[None]:
+    """Let schemas say only the first thing that is wrong, which they find in a tenth of the time."""
+    token = _explains.set(False)
+    try:
+        yield
+    finally:
+        _explains.reset(token)
 
 
 class PayloadSchema(Schema):
@@ -51,8 +68,26 @@ class PayloadSchema(Schema):
             try:
                 return self._load_straight(data, self._straight)
             except ValidationError:
-                pass
-        return super().load(data, many=many, partial=partial, unknown=unknown)
+                if not _explains.get():
+                    raise
+        some, more = self._with_few_unknown(data)
+        try:
+            return super().load(some, many=many, partial=partial, unknown=unknown)
+        except ValidationError as error:
+            if not more:
+                raise
+            messages = {**error.normalized_messages(), "_schema": [f"{more} more fields are not known."]}  # type: ignore[no-untyped-call]
+        raise ValidationError(messages)
+
+    def _with_few_unknown(self, data: Any) -> tuple[Any, int]:
+        """Return the data without most of what is not known, and how much that was: each would be a fault."""
+        if not isinstance(data, Mapping) or len(data) <= MAX_UNKNOWN:
+            return data, 0
+        known = {name if field.data_key is None else field.data_key for name, field in self.load_fields.items()}
+        unknown = [name for name in data if name not in known]
+        more = unknown[MAX_UNKNOWN:]
+        dropped = set(more)
+        return {name: value for name, value in data.items() if name not in dropped}, len(more)
 
     def _load_straight(self, data: dict[str, Json], known: Mapping[str, fields.Field[Any]]) -> dict[str, Any]:
         if None in data.values():

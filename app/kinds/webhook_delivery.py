@@ -61,9 +61,10 @@ class Headers(fields.Dict):
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        headers = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
-        if len(headers) > MAX_HEADERS:
+        # First, since each of a hundred thousand would have a fault of its own.
+        if isinstance(value, Mapping) and len(value) > MAX_HEADERS:
             raise ValidationError(f"Must hold at most {MAX_HEADERS} headers.")
+        headers = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
         refused = [name for name in headers if name.lower() in REFUSED_HEADERS or name.lower().startswith("webhook-")]
         if refused:
             raise ValidationError({name: ["This header is set by Haulier."] for name in refused})

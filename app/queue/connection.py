@@ -6,10 +6,8 @@ the socket when the server does not even say that it timed out. What the call di
 
 from __future__ import annotations
 
-import json
 import math
 import select
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,9 +21,9 @@ import psycopg2.extras
 from psycopg2 import sql
 
 from app.domain.errors import ConfigError, DatabaseUnavailable, HaulierError, RefusedForNow
-from app.domain.job import LEAST_INTEGER, MOST_INTEGER
 from app.queue.errors import ours, translated
 from app.queue.queries import SQL
+from app.queue.stored import read_json
 from app.queue.watchdog import watchdog
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the stubs
@@ -172,12 +170,21 @@ def is_readable(conn: Connection, seconds: float) -> bool:
     return bool(poll.poll(math.ceil(seconds * 1000)))
 
 
-def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, **parameters: Any) -> list[Row]:
+def rows(
+    conn: Connection,
+    name: str,
+    /,
+    *,
+    seconds: float = STATEMENT_SECONDS,
+    json_as_text: bool = False,
+    **parameters: Any,
+) -> list[Row]:
     """Run one statement of queries.sql and return its rows.
 
     On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
     transaction, of ours or of the caller's, it is part of that. In one of the caller's own the caller's search_path
     holds: where somebody else may create in a schema of it, say `SET LOCAL search_path = pg_catalog, pg_temp` first.
+    Shape: with json_as_text a jsonb is its text, in UTF-8, instead of the objects that it says.
     Units: seconds is the time the statement may take.
     """
     statement = SQL[name]
@@ -185,7 +192,7 @@ def rows(conn: Connection, name: str, /, *, seconds: float = STATEMENT_SECONDS, 
     if alone:
         statement = SQL["bounded"] + "\n" + statement
         parameters["milliseconds"] = int(seconds * 1000)
-    return _execute(conn, statement, parameters, seconds)
+    return _execute(conn, statement, parameters, seconds, json_as_text=json_as_text)
 
 
 def message(
@@ -212,6 +219,10 @@ def message(
         return cursor.fetchall()
 
 
+# Bytes, since a text of Python's takes four for each letter where one of them is beyond the first 65,536.
+_JSON_AS_BYTES = psycopg2.extensions.new_type(
+    (3802,), "JSON", lambda text, _: text.encode() if isinstance(text, str) else text
+)
 # uuid, timestamptz, jsonb
 _AS_TEXT = [psycopg2.extensions.new_type((oid,), "TEXT", psycopg2.extensions.UNICODE) for oid in (2950, 1184, 3802)]
 
@@ -302,46 +313,17 @@ def transaction(
     _execute(conn, SQL["commit"], None, seconds)
 
 
-def _execute(conn: Connection, statement: Any, parameters: Row | None, seconds: float) -> list[Row]:
+def _execute(
+    conn: Connection, statement: Any, parameters: Row | None, seconds: float, *, json_as_text: bool = False
+) -> list[Row]:
     with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
+        if json_as_text:
+            psycopg2.extensions.register_type(_JSON_AS_BYTES, cursor)
         cursor.execute(statement, parameters)
         if cursor.description is None:
             return []
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def read_json(text: str) -> Any:
-    """Return the JSON value, also one that an application's INSERT made harder than our parser would accept."""
-    try:
-        # The server has no text after the value.
-        return _decoder.raw_decode(text)[0]
-    except (ValueError, RecursionError) as error:
-        return {"unreadable": f"{type(error).__name__}: {error}"}
-
-
-def _read_integer(digits: str) -> int | float:
-    return int(digits) if len(digits) < _LONG else _read_long(digits)
-
-
-# From here on an integer may be outside of what a client may send.
-_LONG = len(str(LEAST_INTEGER))
-
-
-def _read_long(digits: str) -> int | float:
-    # jsonb writes 1e20 out. As an integer the API would not take it again.
-    if len(digits) == _LONG and LEAST_INTEGER <= (number := int(digits)) <= MOST_INTEGER:
-        return number
-    return _read_float(digits)
-
-
-def _read_float(digits: str) -> float:
-    number = float(digits)
-    return number if math.isfinite(number) else math.copysign(sys.float_info.max, number)
-
-
-# Made once: json.loads would make one for each call that has such hooks.
-_decoder = json.JSONDecoder(parse_int=_read_integer, parse_float=_read_float)
 
 
 def utc(instant: datetime) -> datetime:

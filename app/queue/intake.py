@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from app.domain.job import Job, JobStatus, NewJob
+from app.domain.job import JobStatus, NewJob
 from app.queue.connection import Connection, Row, array, copy, rows, transaction, utc
-from app.queue.rows import job_of
+from app.queue.rows import StoredJob, job_of
 
 # A batch of 10,000 jobs takes a quarter of a second; a request is cut off at 30.
 BULK_SECONDS = 20.0
@@ -31,7 +31,7 @@ class Enqueued:
     """The answer to one NewJob. Shape: job is None on MISMATCH and GONE."""
 
     receipt: Receipt
-    job: Job | None
+    job: StoredJob | None
 
 
 class Stored(NamedTuple):
@@ -98,7 +98,7 @@ def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) ->
         return [enqueue_one(conn, drafts[0])]
     stored = enqueue_all(conn, drafts, atomic=atomic)
     ids = [each.job_id for each in stored if each.job_id is not None]
-    found = {str(row["id"]): job_of(row) for row in rows(conn, "get_jobs", ids=array(ids))} if ids else {}
+    found = {str(job.id): job for job in get_jobs(conn, ids)} if ids else {}
     return [Enqueued(each.receipt, found.get(each.job_id or "")) for each in stored]
 
 
@@ -121,14 +121,19 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     [holder] = holders
     if bytes(holder["fingerprint"]) != asked.fingerprint:
         return Enqueued(Receipt.MISMATCH, None)
-    found = rows(conn, "get_jobs", ids=[holder["job_id"]])
-    return Enqueued(Receipt.REPLAYED, job_of(found[0])) if found else Enqueued(Receipt.GONE, None)
+    found = get_jobs(conn, [holder["job_id"]])
+    return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
 
 
-def _new_job(asked: Draft, row: Row) -> Job:
+def get_jobs(conn: Connection, ids: Iterable[object]) -> list[StoredJob]:
+    """Return those of these jobs that there are, live or finished, in any order."""
+    return [job_of(row) for row in rows(conn, "get_jobs", json_as_text=True, ids=array(ids))]
+
+
+def _new_job(asked: Draft, row: Row) -> StoredJob:
     # Not read back: of 24 columns the rest are as asked, or as schema.sql has it for every new job.
     created_at = utc(row["created_at"])
-    return Job(
+    return StoredJob(
         id=row["id"],
         status=JobStatus.QUEUED,
         kind=asked.kind,
@@ -139,7 +144,7 @@ def _new_job(asked: Draft, row: Row) -> Job:
         max_attempts=asked.max_attempts,
         timeout_seconds=asked.timeout_seconds,
         cancel_requested=False,
-        payload=json.loads(asked.payload),
+        payload=asked.payload,  # type: ignore[arg-type]  # which it keeps as text
         idempotency_key=asked.key,
         last_error=None,
         created_at=created_at,
@@ -151,8 +156,7 @@ def _new_job(asked: Draft, row: Row) -> Job:
         crashes=0,
         snoozes=0,
         backoff=None,
-        # As one that is read back has it.
-        errors=[],
+        errors=b"[]",  # type: ignore[arg-type]
     )
 
 

@@ -6,25 +6,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from psycopg2 import errors
 
 from app.domain.errors import InvalidTransition, JobNotFound, NotRetryable, ReadOnly
-from app.domain.job import Job, JobStatus
+from app.domain.job import JobStatus
 from app.queue.connection import Connection, rows, transaction
 from app.queue.history import days_ahead, with_history
-from app.queue.intake import Draft, Enqueued, Receipt, Stored, draft, enqueue, enqueue_all, enqueue_one
-from app.queue.rows import job_of
+from app.queue.intake import Draft, Enqueued, Receipt, Stored, draft, enqueue, enqueue_all, enqueue_one, get_jobs
+from app.queue.rows import StoredJob, job_of
 
 __all__ = [
     "Draft",
     "Enqueued",
     "JobFilter",
     "Overview",
+    "Page",
     "QueueDepth",
     "Receipt",
     "Stored",
+    "StoredJob",
     "cancel",
     "draft",
     "enqueue",
@@ -40,6 +43,8 @@ __all__ = [
 
 # An overview tells apart so many queues, and reads so many pages of jobs: 128 MB, half a million small jobs.
 MOST_QUEUES, MOST_PAGES = 100, 16_384
+# What one page of a list brings at most, of payloads, errors and results together, and one job more.
+PAGE_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,13 @@ class JobFilter:
     after: tuple[datetime, UUID] | None = None
     limit: int = 50
     offset: int = 0
+
+
+class Page(NamedTuple):
+    """Some jobs of a list. Shape: has_more tells whether there are others behind them."""
+
+    jobs: list[StoredJob]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +93,24 @@ class Overview:
     history_days_ahead: float = 0.0
 
 
-def get(conn: Connection, job_id: UUID) -> Job:
+def get(conn: Connection, job_id: UUID) -> StoredJob:
     """Return the job, live or finished. Raises: JobNotFound."""
-    found = rows(conn, "get_jobs", ids=[job_id])
+    found = get_jobs(conn, [job_id])
     if not found:
         raise JobNotFound(job_id)
-    return job_of(found[0])
+    return found[0]
 
 
-def list_jobs(conn: Connection, wanted: JobFilter) -> list[Job]:
-    """Return the jobs, newest first (created_at, then id, descending), at most `limit`."""
+def list_jobs(conn: Connection, wanted: JobFilter) -> Page:
+    """Return the jobs, newest first (created_at, then id, descending), at most `limit` and PAGE_BYTES of them.
+
+    Shape: one job at least, where there is one, however large.
+    """
     after_at, after_id = wanted.after or (None, None)
     found = rows(
         conn,
         "list_jobs",
+        json_as_text=True,
         status=wanted.status,
         kind=wanted.kind,
         queue=wanted.queue,
@@ -104,10 +120,12 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> list[Job]:
         after_at=after_at,
         after_id=after_id,
         least_id=UUID(int=0),
-        limit=wanted.limit,
+        # One more than asked for tells whether there are more.
+        limit=wanted.limit + 1,
         offset=wanted.offset,
+        most_bytes=PAGE_BYTES,
     )
-    return [job_of(row) for row in found]
+    return Page([job_of(row) for row in found], bool(found) and found[0]["matched"] > len(found))
 
 
 def cancel(conn: Connection, job_id: UUID, *, actor: str | None = None) -> bool:
@@ -131,14 +149,14 @@ def _cancel_live(conn: Connection, job_id: UUID, actor: str | None) -> bool | No
     return None if cancelled["was"] is None else cancelled["was"] == "waiting"
 
 
-def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> Job:
+def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> StoredJob:
     """Queue a failed or cancelled job again, with a full budget; it is noted who did it.
 
     Raises: JobNotFound, InvalidTransition; NotRetryable where somebody has written another job of that id, or a row of
             history that was never a job.
     """
     try:
-        back = rows(conn, "retry", id=job_id, actor=actor)
+        back = rows(conn, "retry", json_as_text=True, id=job_id, actor=actor)
     except errors.UniqueViolation as error:
         raise NotRetryable(job_id, "there is another job with its id") from error
     except errors.CheckViolation as error:

@@ -158,7 +158,10 @@ WHERE id = ANY(%(ids)s::uuid[]);
 -- The waiting, the running and the finished each by an index of their own; a page is the newest of all three. The finished
 -- come first: what lives and is older than a whole page of them is not on it, and so the dead entries of all that
 -- waited since somebody took a snapshot are not walked. (Those of what ran are: there are none of them in time's order.)
-WITH finished AS MATERIALIZED (
+-- Of these no more are given than most_bytes as text, but for one job, and for what is small, which is not counted: see
+-- `claim`. The large ones are counted one by one, so that what is cut off is not even unpacked. `matched` tells how many
+-- there were before that.
+WITH RECURSIVE finished AS MATERIALIZED (
     SELECT *
     FROM haulier.jobs
     WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
@@ -178,48 +181,69 @@ WITH finished AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     OFFSET %(limit)s + %(offset)s::bigint - 1
     LIMIT 1
+), newest AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, candidate.*
+    FROM (
+        (
+            SELECT *
+            FROM haulier.jobs
+            WHERE status IN ('queued', 'retrying')
+                AND (created_at, id) >= (
+                    coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
+                AND (%(status)s::text IS NULL OR status = %(status)s)
+                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+                AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+                AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+                AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+                AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+            ORDER BY created_at DESC, id DESC
+            LIMIT %(limit)s + %(offset)s::bigint
+        )
+        UNION ALL
+        (
+            SELECT *
+            FROM haulier.jobs
+            WHERE status = 'running'
+                AND (created_at, id) >= (
+                    coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
+                AND (%(status)s::text IS NULL OR status = %(status)s)
+                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+                AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+                AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+                AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+                AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+            ORDER BY created_at DESC, id DESC
+            LIMIT %(limit)s + %(offset)s::bigint
+        )
+        UNION ALL
+        SELECT *
+        FROM finished
+    ) AS candidate
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+), large AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY number) AS place, number, payload, errors, result
+    FROM newest
+    WHERE pg_column_size(payload) + pg_column_size(errors) + coalesce(pg_column_size(result), 0) >= 2000
+        OR coalesce(pg_column_compression(payload), pg_column_compression(errors), pg_column_compression(result))
+            IS NOT NULL
+), counted (place, number, bytes) AS (
+    SELECT 0::bigint, 0::bigint, 0::bigint
+    UNION ALL
+    SELECT large.place, large.number,
+        counted.bytes + octet_length(payload::text) + octet_length(errors::text)
+            + coalesce(octet_length(result::text), 0)
+    FROM counted
+    JOIN large ON large.place = counted.place + 1
+    WHERE counted.bytes < %(most_bytes)s
 )
-SELECT *
-FROM (
-    (
-        SELECT *
-        FROM haulier.jobs
-        WHERE status IN ('queued', 'retrying')
-            AND (created_at, id) >= (
-                coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
-            AND (%(status)s::text IS NULL OR status = %(status)s)
-            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
-            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
-        ORDER BY created_at DESC, id DESC
-        LIMIT %(limit)s + %(offset)s::bigint
-    )
-    UNION ALL
-    (
-        SELECT *
-        FROM haulier.jobs
-        WHERE status = 'running'
-            AND (created_at, id) >= (
-                coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
-            AND (%(status)s::text IS NULL OR status = %(status)s)
-            AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-            AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
-            AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-            AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
-        ORDER BY created_at DESC, id DESC
-        LIMIT %(limit)s + %(offset)s::bigint
-    )
-    UNION ALL
-    SELECT *
-    FROM finished
-) AS newest
-ORDER BY created_at DESC, id DESC
-LIMIT %(limit)s OFFSET %(offset)s;
+SELECT newest.*, (SELECT count(*) FROM newest) AS matched
+FROM newest
+WHERE number <= coalesce((SELECT number FROM counted WHERE bytes >= %(most_bytes)s), number)
+ORDER BY number
+LIMIT %(limit)s - 1;
 
 -- name: queue_depths
 -- The largest queues, and the sum of all others under the name `other`. A large table is not read but sampled, so many of

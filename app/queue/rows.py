@@ -1,4 +1,4 @@
-"""From a row of the job tables to the Job it is."""
+"""From a row of the job tables to the Job it is. What is JSON stays text until somebody asks for it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,68 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.job import Job, JobStatus, Json
-from app.queue.connection import Row, read_json, utc
+from app.queue.connection import Row, utc
+from app.queue.stored import as_sent, read_json
 
 _TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
 
 
-def job_of(row: Row) -> Job:
-    """Return the Job of a row of haulier.job, haulier.finished_job or haulier.jobs."""
+class StoredJob(Job):
+    """A job as somebody looks at it: its payload, errors and result are read where they are asked for as objects."""
+
+    __slots__ = ()
+
+    @property
+    def payload(self) -> dict[str, Json]:
+        """Return the payload, read anew each time."""
+        payload: dict[str, Json] = read_json(self._text(_PAYLOAD).decode())
+        return payload
+
+    @property
+    def errors(self) -> Sequence[dict[str, Json]]:
+        """Return the failed attempts, read anew each time."""
+        errors: list[dict[str, Json]] = read_json(self._text(_ERRORS).decode())
+        return errors
+
+    @property
+    def result(self) -> Json:
+        """Return the result, read anew each time."""
+        return read_json(self._text(_RESULT).decode())
+
+    @property
+    def payload_text(self) -> bytes:
+        """Return the payload as clients get it."""
+        return as_sent(self._text(_PAYLOAD))
+
+    @property
+    def errors_text(self) -> bytes:
+        """Return the failed attempts as clients get them."""
+        text = self._text(_ERRORS)
+        return text if text == b"[]" else as_sent(text)
+
+    @property
+    def result_text(self) -> bytes:
+        """Return the result as clients get it."""
+        return as_sent(self._text(_RESULT))
+
+    def read(self) -> Job:
+        """Return the job with its payload, errors and result as objects."""
+        return Job(*self)._replace(payload=self.payload, errors=self.errors, result=self.result)
+
+    def _text(self, column: int) -> bytes:
+        values: tuple[Any, ...] = self
+        text: bytes | None = values[column]
+        return b"null" if text is None else text
+
+
+def job_of(row: Row) -> StoredJob:
+    """Return the job of a row of haulier.job, haulier.finished_job or haulier.jobs, whose JSON has been left text."""
     values = {name: row[name] for name in Job._fields if name in row}
     for name in _TIMES:
         if values.get(name) is not None:
             values[name] = utc(values[name])
     values["status"] = JobStatus(values["status"])
-    return Job(**values)
+    return StoredJob(**values)
 
 
 class ClaimedJob(Job):
@@ -56,7 +105,7 @@ class ClaimedJob(Job):
         return len(values[_PAYLOAD]) + len(values[_ERRORS])
 
 
-_PAYLOAD, _ERRORS = Job._fields.index("payload"), Job._fields.index("errors")
+_PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "errors", "result"))
 
 
 def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, started_at: datetime) -> ClaimedJob:

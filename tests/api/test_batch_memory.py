@@ -14,6 +14,7 @@ NDJSON, JSON = "application/x-ndjson", "application/json"
 LIMIT = 16 * 1024 * 1024
 # docs/api.md: the body, its text, and what is written of the jobs. As objects some of these take 500 MB to 900 MB.
 MOST_MB = 128
+MOST_ANSWER = 4_000_000
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
 
@@ -33,6 +34,17 @@ def many(item: bytes, last: bytes = b"5") -> list[bytes]:
 
 
 CONTAINERS = hook(b"[]", 87_000)
+
+
+def unknown(count: int) -> bytes:
+    """Return a request whose payload is nothing but fields that are not known."""
+    return b'{"kind": "send_email", "payload": {%s}}' % b",".join(b'"%x":[]' % n for n in range(count))
+
+
+def as_lines(item: bytes) -> bytes:
+    return b"\n".join([item] * min(10_000, (LIMIT + 1) // (len(item) + 1)))
+
+
 BODIES: list[tuple[str, int, str, bytes]] = [
     ("ten thousand lines", 201, NDJSON, b"\n".join([text("x" * 1600)] * 10_000)),
     ("lines of tiny containers", 422, NDJSON, b"\n".join(many(CONTAINERS))),
@@ -43,7 +55,20 @@ BODIES: list[tuple[str, int, str, bytes]] = [
     ("an array of wide characters", 422, JSON, b"[" + b",".join(many(text("😀" + "x" * 200_000))) + b"]"),
     ("numbers longer than they are written", 422, NDJSON, b"\n".join(many(hook(b"1e15", 15_000)))),
     ("nothing but line feeds", 422, NDJSON, b"\n" * LIMIT),
+    ("lines of unknown fields", 422, NDJSON, as_lines(unknown(150))),
+    ("long lines of unknown fields", 422, NDJSON, as_lines(unknown(100_000))),
+    (
+        "long lines, each with what is refused at its end",
+        400,
+        NDJSON,
+        as_lines(hook(b"[]", 349_000)[:-3] + b',"\\ud800"]}}'),
+    ),
+    ("long names", 422, NDJSON, as_lines(b'{"kind": "send_email", "payload": {"%s": 1}}' % (b"x" * 1_000_000))),
+    ("an array of unknown fields", 422, JSON, b"[" + b",".join([unknown(1500)] * 900) + b"]"),
+    ("other kinds", 422, NDJSON, as_lines(b'{"kind": "%s", "payload": 5}' % (b"x" * 1_600))),
 ]
+# Each by itself; what is wrong with each is said one by one.
+BODIES_BY_ITEM = [each for each in BODIES if each[1] in (400, 422) and each[0] != "nothing but line feeds"]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +77,32 @@ BODIES: list[tuple[str, int, str, bytes]] = [
 def test_a_batch_takes_no_more_memory_than_is_documented(
     database: str, run_gunicorn: Callable[..., Any], status: int, content_type: str, body: bytes
 ) -> None:
+    answer, taken = sent_to_one_process(database, run_gunicorn, "", content_type, body)
+
+    assert len(body) <= LIMIT
+    assert answer.status_code == status
+    assert taken < MOST_MB
+    assert len(answer.content) < MOST_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"), [each[2:] for each in BODIES_BY_ITEM], ids=[each[0] for each in BODIES_BY_ITEM]
+)
+def test_nor_does_one_that_is_taken_item_by_item(
+    database: str, run_gunicorn: Callable[..., Any], content_type: str, body: bytes
+) -> None:
+    answer, taken = sent_to_one_process(database, run_gunicorn, "?atomic=false", content_type, body)
+
+    assert answer.status_code in (200, 422)
+    assert taken < MOST_MB
+    assert len(answer.content) < MOST_ANSWER
+
+
+def sent_to_one_process(
+    database: str, run_gunicorn: Callable[..., Any], query: str, content_type: str, body: bytes
+) -> tuple[requests.Response, float]:
+    """Return the answer, and how many megabytes more than before the process took at most; say both of them."""
+
     def memory(name: str) -> float:
         [kilobytes] = [
             line.split()[1] for line in Path(f"/proc/{worker}/status").read_text().splitlines() if name in line
@@ -64,10 +115,8 @@ def test_a_batch_takes_no_more_memory_than_is_documented(
         idle = memory("VmRSS")
 
         answer = requests.post(
-            f"{server.url}/jobs/batch", data=body, headers={"Content-Type": content_type}, timeout=60
+            f"{server.url}/jobs/batch{query}", data=body, headers={"Content-Type": content_type}, timeout=60
         )
-
         taken = memory("VmHWM") - idle
-    assert len(body) <= LIMIT
-    assert answer.status_code == status
-    assert taken < MOST_MB
+    print(f"{answer.status_code} of {len(answer.content)} bytes; {taken:.0f} MB more than {idle:.0f}")
+    return answer, taken

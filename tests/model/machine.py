@@ -547,5 +547,5 @@ class Queue(RuleBasedStateMachine):
             assert consume.seconds_until_due(self.conn, queues=(), suspect=suspect) is None
         self.every_row_is_as_the_ledger_has_it()
         self.the_overview_counts_what_the_ledger_has()
-        assert {job.id for job in produce.list_jobs(self.conn, JobFilter(limit=ALL))} == set(self.ledger.jobs)
+        assert {job.id for job in produce.list_jobs(self.conn, JobFilter(limit=ALL)).jobs} == set(self.ledger.jobs)
         assert self.live() == [], "jobs that nobody can claim"

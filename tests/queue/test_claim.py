@@ -28,7 +28,7 @@ def test_hands_over_a_running_job_with_this_attempt_counted(claim, enqueue, work
     assert job.claim is not None
     assert job.started_at == job.updated_at
     assert job.started_at >= job.created_at
-    assert produce.get(conn, job.id) == job
+    assert produce.get(conn, job.id).read() == job
 
 
 def test_returns_nothing_where_nothing_waits(claim):

@@ -138,4 +138,4 @@ def test_reads_payload_and_errors_when_they_are_asked_for(conn, worker, enqueue,
     [again] = claimed.jobs
     assert again.payload == {"n": [1, {"m": None}]}
     assert [error["error"] for error in again.errors] == ["no luck"]
-    assert again.read() == produce.get(conn, job.id)
+    assert again.read() == produce.get(conn, job.id).read()

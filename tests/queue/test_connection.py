@@ -22,7 +22,7 @@ from app.domain.errors import ConfigError, DatabaseUnavailable, StatementRefused
 from app.domain.job import NewJob
 from app.domain.outcome import Outcome
 from app.queue import connection, consume, produce
-from app.queue.connection import Database, connect, is_broken, read_json, rows, transaction
+from app.queue.connection import Database, connect, is_broken, rows, transaction
 from app.queue.errors import translated
 from app.queue.produce import JobFilter
 from app.queue.watchdog import watchdog
@@ -397,24 +397,13 @@ HARD_PAYLOADS = {
 def test_reads_a_payload_that_an_insert_made_harder_than_json_parsers_like(conn, sql, claim, payload):
     sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', %s)", payload)
 
-    [listed] = produce.list_jobs(conn, JobFilter())
+    [listed] = produce.list_jobs(conn, JobFilter()).jobs
     claimed = claim()
 
     assert isinstance(listed.payload, dict)
     assert json.dumps(listed.payload, allow_nan=False)
+    assert json.loads(listed.payload_text) == listed.payload
     assert claimed.payload == listed.payload
-
-
-def test_read_json_keeps_what_it_can_and_says_what_it_cannot():
-    assert read_json('{"a": [1, 2.5, "x", null, true]}') == {"a": [1, 2.5, "x", None, True]}
-    assert read_json("9007199254740993") == 9007199254740993
-    assert read_json("[1e400, -1e400]") == [1.7976931348623157e308, -1.7976931348623157e308]
-    assert read_json("7" * 5000) == 1.7976931348623157e308
-    assert read_json("-" + "7" * 5000) == -1.7976931348623157e308
-    numbers = read_json("[18446744073709551615, 18446744073709551616, -9223372036854775808, -9223372036854776000]")
-    assert numbers == [2**64 - 1, 2.0**64, -(2**63), -(2.0**63)]
-    assert [type(each) for each in numbers] == [int, float, int, float]
-    assert "RecursionError" in read_json("[" * 200_000)["unreadable"]
 
 
 def test_translated_knows_an_outage_from_a_bug():
@@ -548,4 +537,4 @@ def test_speaks_utf_8_whatever_the_role_defaults_to(conn, database, encoding):
         consume.settle(mine, settlements)
 
         assert [job.payload for job in jobs] == [{"text": text}] * 3
-        assert {job.last_error for job in produce.list_jobs(mine, produce.JobFilter())} == {text}
+        assert {job.last_error for job in produce.list_jobs(mine, produce.JobFilter()).jobs} == {text}

@@ -37,7 +37,7 @@ def test_stores_a_queued_job_with_the_contracts_defaults(conn, sql):
     assert job.run_at == job.created_at == job.updated_at
     assert job.created_at.tzinfo is UTC
     assert sql("SELECT now() - created_at < interval '5 s' FROM haulier.job") == [(True,)]
-    assert produce.get(conn, job.id) == job
+    assert produce.get(conn, job.id).read() == job.read()
 
 
 def test_stores_every_option(conn):

@@ -63,7 +63,7 @@ def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, ru
 
     def ends(jobs):
         """Return what became of them, but for what no two jobs share."""
-        found = [produce.get(conn, job.id) for job in jobs]
+        found = [produce.get(conn, job.id).read() for job in jobs]
         own = {"id", "claim", "run_at", "created_at", "updated_at", "started_at", "finished_at"}
         return [
             {name: _without_time(value) for name, value in job._asdict().items() if name not in own} for job in found

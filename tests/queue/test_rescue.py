@@ -39,7 +39,7 @@ def test_leaves_the_jobs_of_the_living_alone(running, register, let_lease_run_ou
     rescued = consume.rescue(conn)
 
     assert rescued.jobs.keys() == {orphan.id}
-    assert produce.get(conn, mine.id) == mine
+    assert produce.get(conn, mine.id).read() == mine
     assert consume.beat(conn, worker) is not None
 
 
@@ -91,7 +91,7 @@ def test_a_beat_under_way_saves_its_worker(worker, let_lease_run_out, running, o
 
     assert (rescued.workers, rescued.jobs) == ([], {})
     assert consume.rescue(conn).workers == []
-    assert produce.get(conn, job.id) == job
+    assert produce.get(conn, job.id).read() == job
 
 
 def test_a_beat_that_meets_its_own_burial_waits_and_is_told_so(

@@ -75,7 +75,7 @@ def test_lets_the_fence_go_on_growing(running, settle, claim, conn):
 
     assert (while_waiting, while_running) == (None, None)
     assert (current.attempts, current.attempt) == (1, 2)
-    assert produce.get(conn, current.id) == current
+    assert produce.get(conn, current.id).read() == current
 
 
 def test_leaves_a_job_that_has_crashed_before_a_suspect(failed, claim, sql, conn):

@@ -242,7 +242,7 @@ def test_changes_nothing_under_a_wrong_fence(running, conn, outcome, part):
     settled = consume.settle(conn, [Settlement(fence, outcome)])
 
     assert settled == {}
-    assert produce.get(conn, job.id) == job
+    assert produce.get(conn, job.id).read() == job
 
 
 @every_outcome
@@ -254,7 +254,7 @@ def test_changes_nothing_after_the_job_was_claimed_again(running, settle, claim,
     late = settle(zombie, outcome)
 
     assert late is None
-    assert produce.get(conn, current.id) == current
+    assert produce.get(conn, current.id).read() == current
 
 
 @every_outcome
@@ -329,8 +329,8 @@ def test_is_all_or_nothing_where_the_database_refuses_one_outcome(running, conn)
             ],
         )
 
-    assert produce.get(conn, good.id) == good
-    assert produce.get(conn, bad.id) == bad
+    assert produce.get(conn, good.id).read() == good
+    assert produce.get(conn, bad.id).read() == bad
 
 
 def test_settles_the_others_where_the_database_refuses_one_outcome(running, conn):
@@ -344,7 +344,7 @@ def test_settles_the_others_where_the_database_refuses_one_outcome(running, conn
     assert isinstance(became[1], StatementRefused)
     assert became[1].is_lasting
     assert [*became[:1], *became[2:]] == [JobStatus.SUCCEEDED] * 8
-    assert produce.get(conn, jobs[1].id) == jobs[1]
+    assert produce.get(conn, jobs[1].id).read() == jobs[1]
 
 
 def test_settled_earlier_tells_what_settles_whose_reply_was_lost_have_left(running, settle, conn):

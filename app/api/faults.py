@@ -1,0 +1,62 @@
+"""What is wrong with a request, as far as it can be read: one of a mebibyte may hold half a million faults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.domain.job import Json
+
+# Of one request; of each job of a batch.
+MAX_FAULTS, MAX_ITEM_FAULTS = 100, 10
+# What a client has made up, such as a field's name, is shown no longer than this.
+MAX_NAME, MAX_SENTENCE = 100, 300
+
+
+def shown(details: Mapping[str, Json], most: int = MAX_FAULTS) -> tuple[dict[str, Json], int]:
+    """Return the first of marshmallow's messages, each at its own place, and how many were left out.
+
+    Shape: those about a nested value itself stand at its place, not under `_schema`; about the whole, always there.
+    """
+    picked = _Picked(most)
+    return picked.mapping(details), picked.left_out
+
+
+class _Picked:
+    def __init__(self, most: int) -> None:
+        self._room = most
+        self.left_out = 0
+
+    def mapping(self, details: Mapping[Any, Json]) -> dict[str, Json]:
+        kept: dict[str, Json] = {}
+        for key, each in details.items():
+            name = cut(str(key), MAX_NAME)
+            if (self._room or key == "_schema") and name not in kept:
+                kept[name] = self._value(each)
+            else:
+                self.left_out += _count(each)
+        return kept
+
+    def _value(self, value: Json) -> Json:
+        if isinstance(value, Mapping):
+            return self._value(value["_schema"]) if set(value) == {"_schema"} else self.mapping(value)
+        if isinstance(value, list):
+            return [self._value(each) for each in self._some(value)]
+        self._room = max(0, self._room - 1)
+        return cut(str(value), MAX_SENTENCE)
+
+    def _some(self, sentences: list[Json]) -> list[Json]:
+        some = sentences[: max(1, self._room)]
+        self.left_out += sum(map(_count, sentences[len(some) :]))
+        return some
+
+
+def _count(value: Json) -> int:
+    if isinstance(value, Mapping):
+        return sum(map(_count, value.values()))
+    return sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def cut(text: str, most: int) -> str:
+    """Return the text, or its beginning."""
+    return text if len(text) <= most else text[:most] + "…"

@@ -1,0 +1,129 @@
+"""What is wrong with a request is said, as far as it can be read, and how much is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.api.faults import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
+from app.api.response_schemas import BatchOutcomes
+
+from .conftest import EMAIL
+
+NDJSON = "application/x-ndjson"
+
+
+def unknown(count: int) -> dict[str, Any]:
+    return {"kind": "send_email", "payload": {**EMAIL["payload"], **{f"x{n}": n for n in range(count)}}}
+
+
+def sentences(details: Any) -> int:
+    """Return how many faults are named."""
+    if isinstance(details, dict):
+        return sum(map(sentences, details.values()))
+    return sum(map(sentences, details)) if isinstance(details, list) else 1
+
+
+@pytest.mark.parametrize("count", [1, 99, 100])
+def test_up_to_a_hundred_faults_are_all_named(client: FlaskClient, count: int) -> None:
+    answer = client.post("/jobs", json=unknown(count))
+
+    assert answer.status_code == 422
+    assert answer.json["details"]["payload"] == {f"x{n}": ["Unknown field."] for n in range(count)}
+    assert "not shown" not in answer.json["message"]
+
+
+@pytest.mark.parametrize("count", [101, 60_000])
+def test_of_more_a_hundred_and_how_many_there_are_besides(client: FlaskClient, count: int) -> None:
+    answer = client.post("/jobs", json=unknown(count))
+
+    assert answer.status_code == 422
+    details = answer.json["details"]["payload"]
+    assert details.pop("_schema") == [f"{count - 100} more fields are not known."]
+    assert set(details) < {f"x{n}" for n in range(count)}
+    assert len(details) == 100
+    assert len(answer.data) < 20_000
+
+
+def test_what_else_is_wrong_is_named_beside_a_hundred_thousand_unknown_fields(client: FlaskClient) -> None:
+    asked = unknown(60_000)
+    del asked["payload"]["to"]
+
+    answer = client.post("/jobs", json={**asked, "priority": 5000})
+
+    assert answer.json["details"]["payload"]["to"] == ["Missing data for required field."]
+    assert "priority" in answer.json["details"]
+
+
+def test_a_name_or_a_sentence_of_the_callers_is_cut(client: FlaskClient) -> None:
+    answer = client.post("/jobs", json={**EMAIL, "x" * 500_000: 1})
+
+    [name] = answer.json["details"]
+    assert name == "x" * MAX_NAME + "…"
+    assert len(answer.data) < 2_000
+
+
+def test_a_schemas_own_messages_are_picked_and_counted() -> None:
+    wrong = {
+        "a": ["1", "2"],
+        "b": {str(n): {"value": ["3"]} for n in range(500)},
+        "c": {"_schema": ["4"]},
+        "_schema": ["y" * 9999],
+    }
+
+    details, left_out = shown(wrong, 5)
+
+    assert details["a"] == ["1", "2"]
+    assert details["b"] == {str(n): {"value": ["3"]} for n in range(3)}
+    assert details["_schema"] == ["y" * MAX_SENTENCE + "…"]
+    assert left_out == 497 + 1
+    assert shown(wrong)[0]["a"] == ["1", "2"]
+    assert sentences(shown(wrong)[0]) == MAX_FAULTS + 1
+    assert shown({"c": {"_schema": ["4"]}}) == ({"c": ["4"]}, 0)
+
+
+def test_of_each_job_of_a_batch_ten_faults_are_named(client: FlaskClient, count_jobs: Callable[[], int]) -> None:
+    atomic = client.post("/jobs/batch", json=[EMAIL, unknown(50), unknown(3)])
+    each = client.post("/jobs/batch?atomic=false", json=[EMAIL, unknown(50), unknown(3)])
+
+    assert atomic.status_code == 422
+    assert {index: sentences(details) for index, details in atomic.json["details"].items()} == {
+        "1": MAX_ITEM_FAULTS,
+        "2": 3,
+    }
+    assert "(40 more faults are not shown)" in atomic.json["message"]
+    [created, first, second] = each.json["items"]
+    assert (created["status"], first["status"], second["status"]) == (201, 422, 422)
+    assert (sentences(first["details"]), sentences(second["details"])) == (MAX_ITEM_FAULTS, 3)
+    assert "(40 more faults are not shown)" in first["message"]
+    assert "unexplained" not in each.json
+    assert count_jobs() == 1
+
+
+def test_of_a_batch_a_hundred_jobs_are_explained(client: FlaskClient, count_jobs: Callable[[], int]) -> None:
+    wrong = [5, unknown(50), {"kind": "send_email"}, {"kind": "never heard of"}]
+    items = [EMAIL, *wrong * 50, EMAIL, {**EMAIL, "priority": "high"}, EMAIL]
+    body = b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+    atomic = client.post("/jobs/batch", data=body, content_type=NDJSON)
+    each = client.post("/jobs/batch?atomic=false", data=body + b"{\n", content_type=NDJSON)
+
+    assert atomic.status_code == 422
+    assert list(atomic.json["details"]) == [str(index) for index in range(1, 101)]
+    assert "103 more jobs were not looked at" in atomic.json["message"]
+    found = each.json["items"]
+    refused = [item for item in found if item["status"] != 201]
+    assert [item["index"] for item in found] == list(range(len(items) + 1))
+    assert [item["index"] for item in found if item["status"] == 201] == [0, 201, 203]
+    assert ["details" in item for item in refused] == [True] * 100 + [False] * 102
+    assert {item["error"] for item in refused} == {"validation", "malformed"}
+    assert "first 100 jobs" in refused[150]["message"]
+    assert refused[-1]["status"] == 400
+    assert each.json["unexplained"] == 102
+    assert count_jobs() == 3
+    # It neither lacks nor adds a field, nor says it in another order.
+    assert json.dumps(BatchOutcomes().dump(each.json)) == json.dumps(each.json)

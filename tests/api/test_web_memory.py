@@ -1,0 +1,178 @@
+"""A web process stays under 512 MB, whatever is stored and whatever comes: a real gunicorn with its defaults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from psycopg2.extensions import connection as Connection
+
+from app.queue import produce
+
+from .conftest import Server
+
+MOST_MB = 512
+PAYLOAD_BYTES = 256 * 1024
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+
+
+def memory(server: Server, name: str) -> list[float]:
+    """Return how many megabytes each web process has (VmRSS), or has had at most (VmHWM)."""
+    return [_kilobytes(pid, name) / 1024 for pid in server.children()]
+
+
+def _kilobytes(pid: int, name: str) -> int:
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1])
+
+
+@pytest.fixture
+def own_server(database: str, run_gunicorn: Callable[..., Any]) -> Iterator[Server]:
+    """Give a gunicorn that has done nothing yet, in the test's database; say what its processes took."""
+    with run_gunicorn(database) as server:
+        for _ in range(20):
+            requests.get(f"{server.url}/jobs", timeout=30)
+        before = memory(server, "VmRSS")
+        yield server
+        print(f"MB before {before}, at most {memory(server, 'VmHWM')}, after {memory(server, 'VmRSS')}")
+
+
+def filled(item: str, payload: str = '{"a":[%s]}', most: int = PAYLOAD_BYTES) -> str:
+    """Return a payload of nothing but this, as long as may be."""
+    return payload % ",".join([item] * ((most - len(payload)) // (len(item) + 1)))
+
+
+STORED = {
+    "empty lists": filled("[]"),
+    "empty objects": filled("{}"),
+    "objects": filled('{"":0}'),
+    "one letter": json.dumps({"a": "x" * 250_000}),
+    "wide letters": json.dumps({"a": "🚢" + "x" * 250_000}, ensure_ascii=False),
+    # As jsonb writes it, 11 MB.
+    "numbers longer than they are written": filled("1e+308"),
+    "lists and a long number": filled("[]", '{"b":12345678901234567890123,"a":[%s]}'),
+}
+
+
+@pytest.fixture
+def store(conn: Connection) -> Callable[..., None]:
+    """Give a function that stores so many jobs with this payload, half of them ended."""
+
+    def store(payload: str, count: int) -> None:
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO haulier.job (kind, payload, created_at) SELECT 'webhook_delivery', %s, now()", (payload,)
+            )
+            cursor.execute(
+                "INSERT INTO haulier.job (kind, payload, created_at)"
+                " SELECT kind, payload, created_at - make_interval(secs => n)"
+                " FROM haulier.job, generate_series(1, %s) AS n",
+                (count - 1,),
+            )
+            cursor.execute("SELECT id FROM haulier.job ORDER BY created_at LIMIT %s", (count // 2,))
+            for (job_id,) in cursor.fetchall():
+                produce.cancel(conn, job_id)
+
+    return store
+
+
+@pytest.mark.parametrize("payload", STORED.values(), ids=STORED)
+def test_six_lists_at_once_of_the_largest_jobs(own_server: Server, store: Callable[..., None], payload: str) -> None:
+    store(payload, 200)
+
+    with ThreadPoolExecutor(6) as clients:
+        answers = list(clients.map(requests.get, [f"{own_server.url}/jobs?limit=200"] * 6))
+
+    assert [answer.status_code for answer in answers] == [200] * 6
+    assert max(memory(own_server, "VmHWM")) < MOST_MB
+    for answer in answers:
+        jobs = answer.json()
+        # Page by page, and no page is empty.
+        assert 1 <= len(jobs) < 200
+        assert answer.headers["Next-Cursor"]
+        assert jobs[0]["payload"] == json.loads(payload, parse_int=_as_double)
+
+
+def _as_double(digits: str) -> float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
+def request(payload: str) -> bytes:
+    return b'{"kind":"webhook_delivery","payload":{"url":"http://example.com/","body":%s}}' % payload.encode()
+
+
+NESTED = request(filled("[]", "[%s]", PAYLOAD_BYTES - 100))
+
+
+def test_eight_jobs_of_nothing_but_lists_at_once_and_a_batch_of_them(own_server: Server) -> None:
+    lines = b"\n".join([NESTED] * (16 * 2**20 // (len(NESTED) + 1)))
+    calls = [("/jobs", NESTED, "application/json")] * 8 + [("/jobs/batch", lines, "application/x-ndjson")]
+
+    def post(call: tuple[str, bytes, str]) -> requests.Response:
+        path, body, content_type = call
+        return requests.post(own_server.url + path, data=body, headers={"Content-Type": content_type}, timeout=60)
+
+    with ThreadPoolExecutor(9) as clients:
+        *single, batch = clients.map(post, calls)
+
+    assert [answer.status_code for answer in single] == [201] * 8
+    assert batch.status_code == 201
+    assert batch.json()["created"] == lines.count(b"\n") + 1 > 50
+    assert single[0].json()["payload"] == json.loads(NESTED)["payload"]
+    assert max(memory(own_server, "VmHWM")) < MOST_MB
+
+
+MEBIBYTE = 2**20
+WRONG = {
+    "lists and half of a pair": request("[" + "[]," * 340_000 + '"\\ud800"]'),
+    "fields that are not known": b'{"kind":"send_email","payload":{%s}}'
+    % b",".join(b'"%x":0' % n for n in range(100_000)),
+    "headers that are none": b'{"kind":"webhook_delivery","payload":{"url":"http://e.com","headers":{%s}}}'
+    % b",".join(b'" %x":0' % n for n in range(90_000)),
+    "too long a payload of lists": request("[" + "[]," * 340_000 + "0]"),
+}
+
+
+@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+def test_eight_wrong_jobs_and_batches_of_a_mebibyte_each_at_once(own_server: Server, body: bytes) -> None:
+    assert MEBIBYTE * 0.8 < len(body) <= MEBIBYTE
+    lines = b"\n".join([body] * (16 * MEBIBYTE // (len(body) + 1)))
+    calls = [("/jobs", body, "application/json")] * 8
+    calls += [("/jobs/batch?atomic=false", lines, "application/x-ndjson")] * 4
+
+    def post(call: tuple[str, bytes, str]) -> requests.Response:
+        path, sent, content_type = call
+        return requests.post(own_server.url + path, data=sent, headers={"Content-Type": content_type}, timeout=60)
+
+    with ThreadPoolExecutor(12) as clients:
+        answers = list(clients.map(post, calls))
+
+    assert {answer.status_code for answer in answers[:8]} <= {400, 413, 422}
+    assert [answer.status_code for answer in answers[8:]] == [200] * 4
+    assert max(len(answer.content) for answer in answers) < 100_000
+    assert max(memory(own_server, "VmHWM")) < MOST_MB
+
+
+def test_every_page_of_large_jobs_is_bounded_and_together_they_are_all_of_them(
+    own_server: Server, store: Callable[..., None]
+) -> None:
+    store(STORED["one letter"], 100)
+    path, seen, lengths = "/jobs?limit=90", [], []
+
+    while path:
+        answer = requests.get(own_server.url + path, timeout=30)
+        assert answer.status_code == 200
+        lengths.append(len(answer.content))
+        seen += [job["id"] for job in answer.json()]
+        path = answer.links["next"]["url"] if "next" in answer.links else ""
+
+    assert len(set(seen)) == len(seen) == 100
+    # It ends with the job that goes beyond.
+    assert max(lengths) < produce.PAGE_BYTES + 300_000
+    assert len(lengths) == -(-100 // (produce.PAGE_BYTES // 250_000 + 1))
