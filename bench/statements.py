@@ -20,6 +20,7 @@ from app.domain.outcome import Outcome
 from app.queue import consume, housekeeping, listen, produce
 from app.queue.connection import Connection
 from app.queue.consume import Fence, Mark, Settlement, Wish
+from app.queue.lanes import fresh_lanes, heads
 from app.queue.produce import JobFilter
 from bench.servers import ask
 
@@ -188,6 +189,12 @@ CALLS = {
     "lanes_of_queues": Call(
         "lanes of two queues", "lanes_of", lambda desk, _: consume.lanes(desk.conn, queues=[QUEUE, "other"])
     ),
+    "fresh_lanes": Call(
+        "lanes of what came lately",
+        "fresh_lanes",
+        lambda desk, _: fresh_lanes(desk.conn, seconds=3, soon_seconds=300),
+    ),
+    "heads": Call("heads of two lanes", "heads", lambda desk, _: heads(desk.conn, [(QUEUE, 0), ("other", 0)])),
     "suspects": Call(
         "whether a suspect is due",
         "lanes",
@@ -239,6 +246,7 @@ CALLS = {
     "purge_keys": Call(
         "forget keys", "purge_keys", lambda desk, _: housekeeping.purge_keys(desk.conn, idempotency_days=30)
     ),
+    "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: housekeeping.purge_queues(desk.conn)),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda desk, _: produce.enqueue_one(desk.conn, draft())),
     "enqueue_keyed": Call(

@@ -461,7 +461,7 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
         "cancel": {"id": running, "actor": None},
         "cancel of one that waits": {"id": waiting, "actor": None},
         "get_jobs": {"ids": [running]},
-        "beat": {"worker": worker},
+        "beat": {"worker": worker, "scans_fail": False},
         "bury": {"workers": None},
     }
 

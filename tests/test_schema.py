@@ -577,7 +577,7 @@ def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, sq
 
     assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
     assert without_partitions(shape(sql_on(old_version))) == without_partitions(shape(sql))
-    assert len(produce.list_jobs(old_version, produce.JobFilter())) == 2
+    assert len(produce.list_jobs(old_version, produce.JobFilter()).jobs) == 2
 
 
 def without_partitions(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -681,7 +681,7 @@ def test_the_command_says_in_a_line_that_a_right_is_missing(fresh_database, make
 def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
     sql(INSERT)
 
-    [job] = produce.list_jobs(conn, produce.JobFilter())
+    [job] = [each.read() for each in produce.list_jobs(conn, produce.JobFilter()).jobs]
     assert (job.kind, job.payload, job.status, job.queue) == ("mail", {"n": 1}, JobStatus.QUEUED, "default")
     assert (job.priority, job.max_attempts, job.timeout_seconds, job.attempts) == (0, 3, None, 0)
     assert job.run_at == job.created_at == job.updated_at
@@ -695,14 +695,14 @@ def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_co
         ear = knocks(listening, wait=0.05, probe=10)
         application.autocommit = False
         sql_on(application)(INSERT)
-        before = (next(ear), produce.list_jobs(conn, produce.JobFilter()))
+        before = (next(ear), produce.list_jobs(conn, produce.JobFilter()).jobs)
 
         application.commit()
 
         heard = next(knock for knock in ear if knock)
     assert before == (None, [])
     assert heard == Knock(sleeper)
-    assert len(produce.list_jobs(conn, produce.JobFilter())) == 1
+    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1
 
 
 def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(application, conn):
@@ -711,7 +711,7 @@ def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(a
 
     application.rollback()
 
-    assert produce.list_jobs(conn, produce.JobFilter()) == []
+    assert produce.list_jobs(conn, produce.JobFilter()).jobs == []
 
 
 def test_the_knock_is_the_only_trigger_and_one_for_a_statement_not_a_row(sql):
@@ -733,7 +733,7 @@ def test_a_plain_insert_needs_usage_and_insert_alone(make_role, conn, grant):
         " VALUES ('mail', '{}', 'bulk', 7, now() + interval '1 day', 5, 60)"
     )
 
-    later, sooner = produce.list_jobs(conn, produce.JobFilter())
+    later, sooner = produce.list_jobs(conn, produce.JobFilter()).jobs
     assert {later.queue, sooner.queue} == {"bulk", "default"}
 
 
@@ -825,4 +825,4 @@ def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, ma
         application.close()
         sql("DROP SCHEMA trap CASCADE")
 
-    assert len(produce.list_jobs(conn, produce.JobFilter())) == 1
+    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1

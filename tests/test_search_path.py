@@ -165,12 +165,12 @@ def _enqueue_and_look(web: Connection) -> None:
         web, [NewJob("mail", {}, idempotency_key="k"), *[NewJob("mail", {"n": n}) for n in range(9)]]
     )
     assert len(many) == 10
-    assert len(produce.list_jobs(web, produce.JobFilter(kind="mail", limit=5))) == 5
+    assert len(produce.list_jobs(web, produce.JobFilter(kind="mail", limit=5)).jobs) == 5
     assert sum(depth.jobs for depth in produce.overview(web).depths) == 12
 
 
 def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
-    waiting = produce.list_jobs(web, produce.JobFilter(limit=1))[0]
+    waiting = produce.list_jobs(web, produce.JobFilter(limit=1)).jobs[0]
     assert produce.cancel(web, waiting.id, actor="abc") is True
     produce.retry(web, waiting.id, actor="abc")
     jobs = consume.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)

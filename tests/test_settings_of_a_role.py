@@ -89,14 +89,14 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     ], strict=True)]  # fmt: skip
     statuses, _ = consume.exchange(conn, [first, second], None)
     settled = consume.settle(conn, [third])
-    found = produce.list_jobs(conn, produce.JobFilter(queues=["default"]))
+    found = produce.list_jobs(conn, produce.JobFilter(queues=["default"])).jobs
     key, token = keys.create(conn, keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli")
 
     assert [job.payload for job in claimed] == [{"text": text}] * 3
     assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
     assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
     assert {job.id for job in found[1:]} == {job.id for job in jobs}
-    assert produce.get(conn, claimed[0].id).result == {"text": text}
+    assert produce.get(conn, claimed[0].id).read().result == {"text": text}
     assert produce.get(conn, claimed[1].id).last_error == text
     assert produce.get(conn, claimed[2].id).last_error == "NULL"
     assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)

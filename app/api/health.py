@@ -27,7 +27,8 @@ class Health(MethodView):
         `warnings` say so: what is enqueued is kept, and starts late.
         """
         with connection() as conn:
-            failing = produce.ping(conn)
+            produce.ping(conn)
+            failing = produce.workers_without_scans(conn)
         if not failing:
             return {"status": "ok"}
         return {"status": "ok", "warnings": [f"the looks for new jobs fail in {failing} workers: see their logs"]}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2 import errors
@@ -164,7 +164,7 @@ class _Sweep:
         return _change(self._conn, "drop_partition", table=table)
 
 
-def _change(conn: Connection, statement: str, *, seconds: float = DDL_SECONDS, **parameters: int) -> str:
+def _change(conn: Connection, statement: str, *, seconds: float = DDL_SECONDS, **parameters: Any) -> str:
     """Have a function of schema.sql change a partition, and return its name; "" where there is no such any more."""
     try:
         with transaction(conn, seconds=seconds):

@@ -181,12 +181,14 @@ def overview(conn: Connection) -> Overview:
     return Overview(depths, workers, without_scans, health["oldest_beat_seconds"], days_ahead(conn))
 
 
-def ping(conn: Connection) -> int:
-    """Make one round trip, and return how many workers cannot look for jobs that are new to them.
-
-    Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued.
-    """
+def ping(conn: Connection) -> None:
+    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued."""
     [row] = rows(conn, "ping")
     if row["is_read_only"]:
         raise ReadOnly
+
+
+def workers_without_scans(conn: Connection) -> int:
+    """Return how many workers cannot look for jobs that are new to them."""
+    [row] = rows(conn, "worker_health")
     return int(row["workers_without_scans"])

@@ -29,8 +29,7 @@ ROLLBACK;
 
 -- name: ping
 -- On on a standby as well, and where a role or a database has default_transaction_read_only.
-SELECT current_setting('transaction_read_only') = 'on' AS is_read_only,
-    (SELECT count(*) FROM haulier.worker WHERE scans_fail AND beat_at >= now() - lease) AS workers_without_scans;
+SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;
 
 -- name: server_process
 SELECT pg_backend_pid() AS pid;

@@ -56,7 +56,8 @@ def _by_itself(name: str) -> Figures:
     with closing(Children(SETTINGS)) as children:
 
         def run() -> None:
-            children.take_place()
+            if kind.isolated:
+                children.take_place()
             outcome = run_one(kind, JobContext(_job(name), SETTINGS), children.run)
             if outcome.error is not None:
                 raise RuntimeError(outcome.error)

@@ -366,7 +366,7 @@ def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archiv
         while not over.is_set():
             [receipt] = produce.enqueue(mine, [NewJob("image", {})])
             produce.cancel(mine, receipt.job.id)
-            rounds.append(produce.list_jobs(mine, produce.JobFilter(limit=1)))
+            rounds.append(produce.list_jobs(mine, produce.JobFilter(limit=1)).jobs)
 
     def drop() -> None:
         try:

@@ -86,7 +86,7 @@ def test_says_that_it_listens_and_where(
     urls = {"DATABASE_URL": direct(database), "DATABASE_DIRECT_URL": "", setting: direct(database)}
     spawn_worker(WORKER_METRICS_PORT=free_port, WORKER_PROCESSES=processes, **urls)
 
-    listens = {"status": "ok", "wake_ups": "listening", "through": setting}
+    listens = {"status": "ok", "scans": "ok", "wake_ups": "listening", "through": setting}
     eventually(lambda: health_of(free_port) == (200, listens), within=15)
     assert metric(free_port, "worker_polling") == 0
     assert metric(free_port, "worker_through_direct_url") == (setting == "DATABASE_DIRECT_URL")
@@ -95,7 +95,7 @@ def test_says_that_it_listens_and_where(
 def test_says_that_wake_ups_are_off(spawn_worker, free_port, health_of, metric):
     spawn_worker(WORKER_METRICS_PORT=free_port, WAKE_UPS="off")
 
-    eventually(lambda: health_of(free_port) == (200, {"status": "ok", "wake_ups": "off"}), within=15)
+    eventually(lambda: health_of(free_port) == (200, {"status": "ok", "scans": "ok", "wake_ups": "off"}), within=15)
     assert metric(free_port, "worker_polling") == 1
     assert metric(free_port, "worker_through_direct_url") == 0
 
@@ -103,8 +103,8 @@ def test_says_that_wake_ups_are_off(spawn_worker, free_port, health_of, metric):
 def test_is_ill_when_its_database_has_been_away_for_a_lease(spawn_worker, free_port, health_of, database, direct):
     with proxy_to(direct(database)) as proxy:
         spawn_worker(DATABASE_URL=proxy.url, DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, LEASE_SECONDS=1)
-        well = {"status": "ok", "wake_ups": "listening", "through": "DATABASE_URL"}
-        ill = {"status": "unavailable", "wake_ups": "polling", "through": "DATABASE_URL"}
+        well = {"status": "ok", "scans": "ok", "wake_ups": "listening", "through": "DATABASE_URL"}
+        ill = {"status": "unavailable", "scans": "failing", "wake_ups": "polling", "through": "DATABASE_URL"}
         eventually(lambda: health_of(free_port) == (200, well), within=15)
 
         proxy.go_away()
@@ -124,7 +124,7 @@ def test_finds_jobs_by_looking_where_no_notification_comes(
 
     eventually(lambda: "no notification comes through DATABASE_DIRECT_URL" in worker.log, within=20)
     assert "looking, every 0.2 s" in worker.log
-    looks = {"status": "ok", "wake_ups": "polling", "through": "DATABASE_DIRECT_URL"}
+    looks = {"status": "ok", "scans": "ok", "wake_ups": "polling", "through": "DATABASE_DIRECT_URL"}
     eventually(lambda: health_of(free_port) == (200, looks))
     assert metric(free_port, "worker_polling") == 1
     assert metric(free_port, "worker_through_direct_url") == 1
