@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from app.serving.inbox import WAITING, Inbox, Stage
 from app.serving.incoming import Incoming
+from app.serving.large import LARGE_BYTES, Large
 from app.serving.outbox import CONTINUE, Outbox
 
 HEAD_SECONDS = 10.0
@@ -40,6 +41,7 @@ SPARE_CONNECTIONS = 10
 TELL_SECONDS = 60.0
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 # What a thread says of a request that is not whole yet.
@@ -68,6 +70,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._received = 0
         self._in_hand = 0
         self._accept_at = self._tell_at = 0.0
+        # The other half of the threads is left to small requests.
+        self._large = Large(max(1, self.cfg.threads // 2))
 
     # In a thread
 
@@ -153,6 +157,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if self.cfg.is_ssl:
             super().finish_request(conn, fs)
             return
+        if (following := self._large.leave(conn)) is not None:
+            self.enqueue_req(following)
         try:
             result = fs.result()
             if result is WAIT:
@@ -200,6 +206,14 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._watch_request(conn, stage)
         else:
             conn.is_received = True
+            self._enqueue_whole(conn, len(inbox))
+
+    def _enqueue_whole(self, conn: Any, size: int) -> None:
+        if size <= LARGE_BYTES:
+            self.enqueue_req(conn)
+        elif not self._large.has_room(size):
+            self._refuse(conn, BUSY)
+        elif self._large.enter(conn, size, time.monotonic()):
             self.enqueue_req(conn)
 
     def _watch_request(self, conn: Any, stage: Stage) -> None:
@@ -305,6 +319,8 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if now < self._look_at and self._received < LOOK_BYTES:
             return
         self._look_at, self._received = now + LOOK_SECONDS, 0
+        for conn in self._large.overdue(now):
+            self._refuse(conn, BUSY)
         for conn, watch in list(self._watched.items()):
             # A process that stops waits for no request that has not come.
             if now >= watch.deadline or (watch.stage and not self.alive and now >= watch.since + LINGER_SECONDS):

@@ -1,0 +1,60 @@
+"""Large requests take turns: they wait here, and not in the threads that small ones need."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from app.serving.inbox import RECEIVE_BYTES
+
+# Beyond this a request is large: to read it takes milliseconds, in which a thread holds the interpreter. Less may
+# come at once, and is answered by the thread that has taken it.
+LARGE_BYTES = RECEIVE_BYTES
+# Routers give up after 30 s.
+WAIT_SECONDS = 20.0
+# Of all that wait in a process.
+MOST_BYTES = 64 * 1024 * 1024
+
+
+class Large:
+    """The large requests of a process, of which so many are worked on at a time. One thread at a time."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._at_work: set[Any] = set()
+        self._waiting: deque[tuple[Any, int, float]] = deque()
+        self._bytes = 0
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether one more of this size may wait, or need not."""
+        return len(self._at_work) < self._places or self._bytes + size <= MOST_BYTES
+
+    def enter(self, conn: Any, size: int, now: float) -> bool:
+        """Take a place and return True, or else wait in the row."""
+        if len(self._at_work) < self._places:
+            self._at_work.add(conn)
+            return True
+        self._waiting.append((conn, size, now))
+        self._bytes += size
+        return False
+
+    def leave(self, conn: Any) -> Any | None:
+        """Give back the place of a connection, if it has one, and return whose turn it is now."""
+        if conn not in self._at_work:
+            return None
+        self._at_work.discard(conn)
+        if not self._waiting:
+            return None
+        following, size, _ = self._waiting.popleft()
+        self._bytes -= size
+        self._at_work.add(following)
+        return following
+
+    def overdue(self, now: float) -> list[Any]:
+        """Take those out of the row that have waited for too long."""
+        gone = []
+        while self._waiting and now - self._waiting[0][2] >= WAIT_SECONDS:
+            conn, size, _ = self._waiting.popleft()
+            self._bytes -= size
+            gone.append(conn)
+        return gone
