@@ -5,6 +5,8 @@ How a claim is settled is in settle.py, and how the jobs of the dead are taken i
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -59,6 +61,7 @@ __all__ = [
     "heads",
     "held",
     "lanes",
+    "new_claim",
     "register",
     "rescue",
     "seconds_until_due",
@@ -126,6 +129,17 @@ def claim(
         return []
     _, claimed = exchange(conn, [], Wish(worker_id, claim_id, marks, limit, limit, suspect))
     return [job.read() for job in claimed.jobs]
+
+
+def new_claim() -> UUID:
+    """Return an id for a claim (UUIDv7): those of one process grow with time.
+
+    So what a worker has run lies in its index as it lies in the table. By random ids each entry would be a page of its
+    own, and while somebody holds a snapshot the dead ones of hours are read.
+    """
+    bits = int.from_bytes(os.urandom(10))
+    bits = bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    return UUID(int=time.time_ns() // 1_000_000 << 80 | bits)
 
 
 class Claimed(NamedTuple):

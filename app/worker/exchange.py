@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import uuid4
 
 from app.domain.errors import DatabaseUnavailable, JobRefused, Refusal
 from app.domain.job import Job, JobStatus
@@ -59,7 +58,9 @@ def _wish(station: Station, place: Place) -> Wish | None:
     # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
     if station.unclaimable.is_full or station.unsettled.is_full:
         return None
-    return Wish(worker_id, uuid4(), marks, place.limit, place.free, passed_over=station.unclaimable.waiting())
+    return Wish(
+        worker_id, consume.new_claim(), marks, place.limit, place.free, passed_over=station.unclaimable.waiting()
+    )
 
 
 def settlements(ended: Sequence[Ended]) -> list[Settlement]:
@@ -137,7 +138,7 @@ def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
             station.call_size.refused(limit)
             limit //= 2
             try:
-                return _claim(station, [], replace(wish, claim_id=uuid4(), limit=limit))
+                return _claim(station, [], replace(wish, claim_id=consume.new_claim(), limit=limit))
             except Refusal as error:
                 log.debug("a claim of %d jobs is refused: %s", limit, error)
                 # Each has waited for something.
@@ -156,7 +157,7 @@ def _claim_one(station: Station, wish: Wish, until: float) -> list[Running] | No
     while marks and not station.stopping.is_set() and not station.unclaimable.is_full:
         passed_over = station.unclaimable.waiting()
         try:
-            alone = replace(wish, claim_id=uuid4(), limit=1, marks=marks, passed_over=passed_over)
+            alone = replace(wish, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
             return _claim(station, [], alone, alone=True)
         except JobRefused as refused:
             station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
@@ -230,7 +231,7 @@ def claim_suspect(station: Station) -> Running | None:
         return None
     marks = [lane.head for lane in lanes if lane.seconds <= 0]
     try:
-        wish = Wish(worker_id, uuid4(), marks, 1, 1, suspect=True)
+        wish = Wish(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
         claimed = _claim_one(station, wish, time.monotonic() + SEARCH_SECONDS)
     except Refusal as error:
         station.outage.failed(error)

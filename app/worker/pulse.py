@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from app.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow
 from app.domain.job import JobStatus
@@ -216,7 +216,7 @@ class Pulse(threading.Thread):
             return
         # One that cannot be claimed is not worth standing still for.
         if passed_over and not consume.has_next(
-            conn, consume.Wish(worker_id, uuid4(), marks, 1, 1, suspect=True, passed_over=passed_over)
+            conn, consume.Wish(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
         ):
             return
         # Whoever runs nothing is alone already. The others finish what they run first, and claim nothing meanwhile:

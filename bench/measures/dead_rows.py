@@ -66,7 +66,7 @@ DEAD = (
     """,
     """
     UPDATE haulier.job
-    SET status = 'running', attempt = 1, attempts = 1, claim = gen_random_uuid(), started_at = now(),
+    SET status = 'running', attempt = 1, attempts = 1, claim = haulier.uuidv7(), started_at = now(),
         updated_at = now(),
         worker_id = CASE WHEN get_byte(uuid_send(id), 15) %% 2 = 0 THEN %(worker)s::uuid
             ELSE md5((get_byte(uuid_send(id), 14) %% 16)::text)::uuid END

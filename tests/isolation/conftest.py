@@ -21,6 +21,7 @@ from app.queue import produce
 from tests.conftest import eventually
 from tests.isolation import findings
 from tests.isolation.rows import Rows, refusable_rows
+from tests.isolation.scene import EXPIRED
 from tests.isolation.wire import RefusingProxy, refusing_proxy_to
 
 # Fixtures: pytest finds them by their names in here, and one that asks for another is given it by its parameter's.
@@ -40,6 +41,14 @@ ERRORS = int(os.environ.get("ISOLATION_LONG") or 0)
 IS_LONG = ERRORS > 0
 # After the last refusal: what is held back is tried again ever more rarely.
 HEALED_WITHIN = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _no_partition_is_left(conn: Connection) -> Iterator[None]:
+    """Drop the scene's expired partition where the test was over before a worker had."""
+    yield
+    with conn.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS haulier.{EXPIRED}")
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
-from uuid import uuid4
+from uuid import RFC_4122, uuid4
 
 import pytest
 
@@ -266,3 +267,13 @@ def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, co
 
     assert not [error for error in taken if isinstance(error, Exception)]
     assert Counter(Counter(id_ for ids in taken for id_ in ids).values()) == {1: 2000}
+
+
+def test_the_ids_of_claims_grow_with_time_and_are_all_different():
+    ids = [consume.new_claim() for _ in range(2000)]
+
+    assert len(set(ids)) == len(ids)
+    assert {(each.version, each.variant) for each in ids} == {(7, RFC_4122)}
+    instants = [each.int >> 80 for each in ids]
+    assert instants == sorted(instants)
+    assert abs(instants[-1] / 1000 - time.time()) < 60
