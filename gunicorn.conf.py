@@ -23,7 +23,8 @@ from app import logs  # noqa: E402
 from app.config import Config  # noqa: E402
 from app.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
 from app.kinds import load_kinds  # noqa: E402
-from app.queue.connection import close, connect, translated  # noqa: E402
+from app.queue.connection import close, connect  # noqa: E402
+from app.queue.errors import translated  # noqa: E402
 from app.queue.keys import any_exist  # noqa: E402
 from app.queue.migrate import check_schema  # noqa: E402
 from app.serving import limits  # noqa: E402

@@ -25,7 +25,7 @@ class Abuser:
     """Some threads that do their worst until they are told to stop. Shape: answers counts (move, status)."""
 
     def __init__(self, port: int, token: str, *, seed: int, threads: int) -> None:
-        self._port, self._token = port, token
+        self._port, self.token = port, token
         self._stopped = threading.Event()
         self._names = itertools.count()
         self.answers: Counter[tuple[str, int | str]] = Counter()
@@ -55,7 +55,7 @@ class Abuser:
     def post(self, move: str, path: str, body: str | bytes, **headers: str) -> None:
         """Send one request, read the answer, and count it."""
         kind = "application/x-ndjson" if path.startswith("/jobs/batch") else "application/json"
-        told = {"Authorization": f"Bearer {self._token}", "Content-Type": kind, **headers}
+        told = {"Authorization": f"Bearer {self.token}", "Content-Type": kind, **headers}
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)) as conn:
             conn.request("POST", path, body, told)
             answer = conn.getresponse()
@@ -69,6 +69,10 @@ class Abuser:
     def connect(self) -> socket.socket:
         """Return a connection that says nothing yet."""
         return socket.create_connection(("127.0.0.1", self._port), timeout=30)
+
+    def is_over(self) -> bool:
+        """Tell whether it has been told to stop."""
+        return self._stopped.is_set()
 
     def linger(self, seconds: float) -> None:
         """Let that much time pass, or less when it is over."""
@@ -122,14 +126,14 @@ def keys(abuser: Abuser, drawn: random.Random) -> None:
 
 def slow_bodies(abuser: Abuser, drawn: random.Random) -> None:
     """Begin many requests, and send a byte of each now and then."""
-    head = f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {abuser._token}\r\n"
+    head = f"POST /jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {abuser.token}\r\n"
     sockets = []
     with suppress(OSError):
         for _ in range(SLOW_CONNECTIONS):
             sockets.append(abuser.connect())
             sockets[-1].sendall(f"{head}Content-Type: application/json\r\nContent-Length: 900000\r\n\r\n".encode())
     until = time.monotonic() + SLOW_SECONDS
-    while time.monotonic() < until and not abuser._stopped.is_set():
+    while time.monotonic() < until and not abuser.is_over():
         abuser.linger(0.5)
         for each in sockets:
             with suppress(OSError):

@@ -23,8 +23,8 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Makes a round trip to the database, and asks whether it takes writes. Where workers cannot look for new jobs,
-        `warnings` say so: what is enqueued is kept, and starts late.
+        Asks the database whether it takes writes. Where workers cannot look for new jobs, `warnings` say so: what is
+        enqueued is kept, and starts late.
         """
         with connection() as conn:
             produce.ping(conn)

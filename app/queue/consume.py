@@ -217,7 +217,7 @@ def claim_next(conn: Connection, wish: Wish) -> Claimed:
     except Refusal as error:
         if first is None:
             raise
-        refused = JobRefused(first.id, error, lane=(first.queue, first.priority))
+        refused = JobRefused(first.id, error, lane=first.lane)
     _check_claims(conn, wish)
     raise refused
 

@@ -31,6 +31,11 @@ class Mark(NamedTuple):
         return (self.queue, self.priority)
 
 
+def rank(mark: Mark) -> tuple[int, datetime]:
+    """Return by what marks are sorted, the best lane first: highest priority, then longest due."""
+    return (-mark.priority, mark.run_at)
+
+
 # Queue and priority.
 LaneName = tuple[str, int]
 # Before the first lane: no queue has this name.
@@ -99,7 +104,7 @@ def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> lis
 
 def best_first(lanes: Iterable[Lane]) -> list[Lane]:
     """Return the lanes in the order in which they are claimed from."""
-    return sorted(lanes, key=lambda lane: (-lane.head.priority, lane.head.run_at))
+    return sorted(lanes, key=lambda lane: rank(lane.head))
 
 
 def _lanes_of(found: Iterable[Row]) -> list[Lane]:

@@ -163,7 +163,7 @@ def _claim_one(station: Station, wish: Wish, until: float) -> list[Running] | No
             station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
             if time.monotonic() > until and refused.lane is not None:
                 station.unclaimable_lanes.add(refused.lane)
-                marks = [mark for mark in marks if (mark.queue, mark.priority) != refused.lane]
+                marks = [mark for mark in marks if mark.lane != refused.lane]
     return []
 
 

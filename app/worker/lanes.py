@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 from app.domain.job import Job
 from app.queue.consume import Lane, LaneName, Mark
-from app.queue.lanes import BEGINNING, MOST_AT_ONCE
+from app.queue.lanes import BEGINNING, MOST_AT_ONCE, rank
 
 # From one scan to the next, unless a claim comes back empty; and while they come back full, when it is in the way of
 # threads that have all just ended their jobs.
@@ -77,7 +77,7 @@ class Lanes:
         if self._soon and self._clock() >= self._soon_at:
             self._take_up_due()
         if self._order is None:
-            self._order = sorted(self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
+            self._order = sorted(self._marks.values(), key=rank)
         return self._order[:MANY_LANES]
 
     def is_scan_due(self) -> bool:
@@ -155,7 +155,7 @@ class Lanes:
         due = _heads(lane for lane in lanes if lane.seconds <= 0)
         self._marks = {**self._marks, **due}
         if len(self._marks) > MOST_DUE:
-            best = heapq.nsmallest(MOST_DUE, self._marks.values(), key=lambda mark: (-mark.priority, mark.run_at))
+            best = heapq.nsmallest(MOST_DUE, self._marks.values(), key=rank)
             self._marks = {mark.lane: mark for mark in best}
         soon = {lane.head.lane: lane for lane in lanes if 0 < lane.seconds <= SOON_SECONDS}
         for name, lane in soon.items():
@@ -195,7 +195,7 @@ class Lanes:
         if is_short and len(self._marks) > MOST_LANES:
             # They have nothing more to give, and are in the way of those that were not read.
             for mark in read:
-                self._marks.pop((mark.queue, mark.priority), None)
+                self._marks.pop(mark.lane, None)
             self._order = None if self._order is None else self._order[len(read) :]
             is_short = not self._marks
         else:

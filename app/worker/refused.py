@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app.domain.errors import reason
-from app.queue.consume import Mark
+from app.queue.consume import LaneName, Mark
 from app.worker import metrics
 
 # The first pause, doubled each time the job is refused again, and the longest.
@@ -42,9 +42,9 @@ class RefusedLanes:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._until: dict[tuple[str, int], float] = {}
+        self._until: dict[LaneName, float] = {}
 
-    def add(self, lane: tuple[str, int]) -> None:
+    def add(self, lane: LaneName) -> None:
         """Leave this lane alone for a while."""
         self._until[lane] = self._clock() + LANE_SECONDS
 
@@ -54,7 +54,7 @@ class RefusedLanes:
             return marks
         now = self._clock()
         self._until = {lane: until for lane, until in self._until.items() if until > now}
-        return [mark for mark in marks if (mark.queue, mark.priority) not in self._until]
+        return [mark for mark in marks if mark.lane not in self._until]
 
 
 class Refused:
