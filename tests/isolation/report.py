@@ -94,7 +94,8 @@ ROWS = (
         "6 million dead rows under a held snapshot",
         "`held` took 48 % of a core for each worker; a cancel 2.85 s",
         now="a cancel takes 17 ms, and a worker 0.2 % of a core; what looks at all that lives still walks the dead"
-        " entries, and so does a settle that locks its row first: [measured](benchmarks.md#each-statement-beside-dead-rows)",
+        " entries, and so does a settle that locks its row first:"
+        " [measured](benchmarks.md#each-statement-beside-dead-rows)",
     ),
     Row(
         "a claim whose commit comes after the one look for it",
