@@ -205,10 +205,9 @@ def message(
     Shape: prepared gives the calls of statements that this connection has prepared.
     Units: seconds is the time that all of them together may take.
     """
-    statement = "\n".join(prepared.get(name) or SQL[name] for name in names)
+    statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
     with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
-        for each in _AS_TEXT:
-            psycopg2.extensions.register_type(each, cursor)
+        psycopg2.extensions.register_type(_AS_TEXT, cursor)
         try:
             cursor.execute(statement, parameters)
         except psycopg2.Error:
@@ -224,7 +223,7 @@ _JSON_AS_BYTES = psycopg2.extensions.new_type(
     (3802,), "JSON", lambda text, _: text.encode() if isinstance(text, str) else text
 )
 # uuid, timestamptz, jsonb
-_AS_TEXT = [psycopg2.extensions.new_type((oid,), "TEXT", psycopg2.extensions.UNICODE) for oid in (2950, 1184, 3802)]
+_AS_TEXT = psycopg2.extensions.new_type((2950, 1184, 3802), "TEXT", psycopg2.extensions.UNICODE)
 
 
 def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECONDS) -> None:

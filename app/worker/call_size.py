@@ -32,7 +32,7 @@ class CallSize:
 
     def succeeded(self, seconds: float) -> None:
         """Note a call that was answered."""
-        if self.is_halved and seconds <= QUICK_SECONDS:
+        if self._most < MOST_AT_ONCE and seconds <= QUICK_SECONDS:
             self._most = min(MOST_AT_ONCE, 2 * self._most)
 
     def failed(self, jobs: int, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -65,6 +65,8 @@ class Holdings:
         # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        # So many threads wait for a change: most often none, and a lone job would pay for the question.
+        self._waiting = 0
         # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
         self._running: set[Running] = set()
         self._in_flight: set[UUID] = set()
@@ -106,7 +108,8 @@ class Holdings:
             else:
                 self._running.update(claimed)
             self._in_flight.discard(claim_id)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def found(self, claim_id: UUID) -> None:
         """Note that it is known by now what a claim has brought."""
@@ -130,12 +133,13 @@ class Holdings:
         """Let go of jobs that were settled."""
         with self._lock:
             self._running.difference_update(settled)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def wait_until_empty(self, seconds: float) -> bool:
         """Wait until nothing is held or just being claimed; False when the time is up first."""
         with self._lock:
-            return self._changed.wait_for(lambda: not self._running and not self._in_flight, seconds)
+            return self._wait_for(lambda: not self._running and not self._in_flight, seconds)
 
     def is_alone(self) -> bool:
         """Tell whether nothing runs or waits here, but for outcomes that the database refuses for now."""
@@ -145,7 +149,14 @@ class Holdings:
     def wait_until_alone(self, seconds: float) -> bool:
         """Wait until the process `is_alone`; False when the time is up first."""
         with self._lock:
-            return self._changed.wait_for(self._is_alone, seconds)
+            return self._wait_for(self._is_alone, seconds)
+
+    def _wait_for(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(is_so, seconds)
+        finally:
+            self._waiting -= 1
 
     def _is_alone(self) -> bool:
         return not self._in_flight and all(running.is_held_back for running in self._running)
