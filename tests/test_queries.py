@@ -463,6 +463,7 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
         "get_jobs": {"ids": [running]},
         "beat": {"worker": worker, "scans_fail": False},
         "bury": {"workers": None},
+        "lock_held": {"ids": [running], "attempts": [0], "claims": [ID]},
     }
 
     # Once for what a session reads of the catalogue when it first calls a function.
@@ -472,6 +473,27 @@ def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
     # Without this the test would prove nothing: the dead rows are there.
     assert read.pop("strays") > 300
     assert {name: pages for name, pages in read.items() if pages > 150} == {}
+
+
+@pytest.mark.parametrize("name", ["list_jobs", "orphans", "queue_depths", "purge_queues"])
+def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql, name):
+    worker, *_ = dead_rows
+    # Of many workers each has had some of each page.
+    sql(
+        "UPDATE haulier.job SET worker_id = haulier.uuidv7(), attempt = attempt + 1 WHERE worker_id = %s RETURNING 1",
+        worker,
+    )
+    sql("DELETE FROM haulier.worker RETURNING 1")
+    wanted = dict.fromkeys(wanted_by(name))
+    wanted |= {"limit": 51, "offset": 0, "most_bytes": 8_000_000, "least_id": UUID(int=0), "passed_over": []}
+    wanted |= {"status": "running", "most": 100, "most_pages": 10, "idle": 60}
+    # One that may be forgotten, unless it has something that runs.
+    sql("INSERT INTO haulier.queue (name, used_at) VALUES ('old', '2020-01-01') RETURNING 1")
+    [(pages,)] = sql("SELECT (pg_relation_size('haulier.job') + pg_relation_size('haulier.job_claimed')) / 8192")
+
+    _, nodes = explain(conn, name, {each: wanted[each] for each in wanted_by(name)})
+
+    assert 300 < buffers(nodes) < 2 * pages
 
 
 def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):

@@ -86,7 +86,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
     },
 }
 # What these three say is in the catalogue, or random.
-OF_ANYBODY = {"uuidv7", "history_partitions", "partition_to_add", "detached_partitions"}
+OF_ANYBODY = {"running", "uuidv7", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
     "web": OF_ANYBODY | {"cancel", "retry"},
     "worker": OF_ANYBODY | {"add_partition", "finish_detach", "detach_partition", "drop_partition"},

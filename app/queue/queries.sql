@@ -156,7 +156,7 @@ WHERE id = ANY(%(ids)s::uuid[]);
 -- name: list_jobs
 -- The waiting, the running and the finished each by an index of their own; a page is the newest of all three. The finished
 -- come first: what lives and is older than a whole page of them is not on it, and so the dead entries of all that
--- waited since somebody took a snapshot are not walked. (Those of what ran are: there are none of them in time's order.)
+-- waited since somebody took a snapshot are not walked. (Those of what ran are: there is no index of them in time's order.)
 -- Of these no more are given than most_bytes as text, but for one job, and for what is small, which is not counted: see
 -- `claim`. The large ones are counted one by one, so that what is cut off is not even unpacked. `matched` tells how many
 -- there were before that.
@@ -201,20 +201,31 @@ WITH RECURSIVE finished AS MATERIALIZED (
         )
         UNION ALL
         (
-            SELECT *
-            FROM haulier.jobs
-            WHERE status = 'running'
-                AND (created_at, id) >= (
-                    coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
-                AND (%(status)s::text IS NULL OR status = %(status)s)
-                AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-                AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-                AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-                AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
-                AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
-                AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
-            ORDER BY created_at DESC, id DESC
-            LIMIT %(limit)s + %(offset)s::bigint
+            SELECT job.*
+            FROM (
+                SELECT id
+                FROM haulier.running()
+                WHERE (created_at, id) >= (
+                        coalesce((SELECT created_at FROM page), '-infinity'),
+                        coalesce((SELECT id FROM page), %(least_id)s::uuid))
+                    AND (%(status)s::text IS NULL OR %(status)s = 'running')
+                    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+                    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+                    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+                    AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+                    AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
+                    AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
+                ORDER BY created_at DESC, id DESC
+                LIMIT %(limit)s + %(offset)s::bigint
+            ) AS running
+            -- Filter on `worker_id`, not `status`: for `status` the planner may walk all that ran for each of them. The
+            -- LIMIT keeps each a look by its id.
+            CROSS JOIN LATERAL (
+                SELECT *
+                FROM haulier.jobs
+                WHERE id = running.id AND worker_id IS NOT NULL
+                LIMIT 1
+            ) AS job
         )
         UNION ALL
         SELECT *
@@ -258,10 +269,9 @@ WITH sample AS (
     WHERE status <> 'running'
     GROUP BY queue, status
     UNION ALL
-    SELECT queue, status, count(*), NULL
-    FROM haulier.job
-    WHERE status = 'running'
-    GROUP BY queue, status
+    SELECT queue, 'running', count(*), NULL
+    FROM haulier.running()
+    GROUP BY queue
 ), largest AS (
     SELECT queue
     FROM found
@@ -485,13 +495,19 @@ LIMIT 1;
 -- name: lock_held
 -- Lock what is to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
 -- Its own statement: the one that settles then sees each row as it was locked, a cancel just requested included.
+-- Each is looked up by its id, as there: a join may read the whole index instead, where statistics say that little lives.
 SELECT job.id
-FROM haulier.job
-JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS held (id, attempt, claim)
-    ON job.id = held.id AND job.attempt = held.attempt AND job.claim = held.claim
-WHERE job.worker_id IS NOT NULL
-ORDER BY job.id
-FOR UPDATE OF job;
+FROM (
+    SELECT *
+    FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS held (id, attempt, claim)
+    ORDER BY id
+) AS held
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM haulier.job
+    WHERE id = held.id AND attempt = held.attempt AND claim = held.claim AND worker_id IS NOT NULL
+    FOR UPDATE
+) AS job;
 
 -- name: settle_by_index
 -- Goes before a settle in the same message. Where that is prepared one plan serves for all, and one that was made when
@@ -698,14 +714,31 @@ RETURNING id, host, pid;
 
 -- name: orphans
 -- The running jobs whose worker has no row: of these workers, or of all. `company` counts the jobs that went down together.
-SELECT id, attempt, claim, worker_id, crashes, count(*) OVER (PARTITION BY worker_id) AS company,
-    pg_column_size(payload) AS bytes
-FROM haulier.job
-WHERE status = 'running' AND (%(workers)s::uuid[] IS NULL OR worker_id = ANY(%(workers)s::uuid[]))
-    AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
-    AND id <> ALL(%(passed_over)s::uuid[])
-ORDER BY id
-LIMIT %(limit)s;
+WITH orphan AS MATERIALIZED (
+    SELECT id, count(*) OVER (PARTITION BY worker_id) AS company
+    FROM (
+        SELECT id, worker_id
+        FROM haulier.running()
+        WHERE %(workers)s::uuid[] IS NULL
+        UNION ALL
+        SELECT id, worker_id
+        FROM haulier.job
+        WHERE status = 'running' AND worker_id = ANY(%(workers)s::uuid[])
+    ) AS running
+    WHERE NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = running.worker_id)
+        AND id <> ALL(%(passed_over)s::uuid[])
+    ORDER BY id
+    LIMIT %(limit)s
+)
+SELECT job.*, company
+FROM orphan
+CROSS JOIN LATERAL (
+    SELECT id, attempt, claim, worker_id, crashes, pg_column_size(payload) AS bytes
+    FROM haulier.job
+    WHERE id = orphan.id AND worker_id IS NOT NULL
+    LIMIT 1
+) AS job
+ORDER BY id;
 
 
 -- Wake-ups ------------------------------------------------------------------------------------------------------
@@ -984,8 +1017,7 @@ RETURNING audit.id;
 -- memory notes it as used far more often. Each is looked for at its place in the index, however many jobs wait.
 WITH busy AS MATERIALIZED (
     SELECT DISTINCT queue
-    FROM haulier.job
-    WHERE status = 'running'
+    FROM haulier.running()
 ), old AS (
     SELECT name
     FROM haulier.queue
