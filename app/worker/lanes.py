@@ -6,6 +6,9 @@ process has claimed at. What appears before that place (an earlier run_at, a tra
 given back) is found by a scan of all lanes: at once where a claim comes back empty, and else now and then, for at most
 a twentieth of the time.
 
+Lanes of the same priority take turns: one that has filled a claim goes behind the others. So a queue with a few jobs
+waits for one claim of a queue with a million, and not for the million.
+
 Where there are more lanes than one look reads, each goes on where the last one has ended. What then comes between two
 rounds is found by itself: new jobs by the time at which they came, those of lanes that lately had some by these lanes,
 and what a look has seen to be due soon by its time.
@@ -16,6 +19,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 
 from app.domain.job import Job
 from app.queue.consume import Lane, LaneName, Mark
@@ -71,14 +75,20 @@ class Lanes:
         # The last used is the last.
         self.busy: dict[LaneName, None] = {}
         self._failing_since: float | None = None
+        # Those that had more than a claim could take, the last of them last, each with a number that grows.
+        self._turns: dict[LaneName, int] = {}
+        self._turn = 0
 
     def marks(self) -> list[Mark]:
-        """Return where to claim from, the best lane first: highest priority, then longest due."""
+        """Return where to claim from, best first: highest priority, then whose turn it is, then longest due."""
         if self._soon and self._clock() >= self._soon_at:
             self._take_up_due()
         if self._order is None:
-            self._order = sorted(self._marks.values(), key=rank)
+            self._order = sorted(self._marks.values(), key=self._rank if self._turns else rank)
         return self._order[:MANY_LANES]
+
+    def _rank(self, mark: Mark) -> tuple[int, int, datetime]:
+        return (-mark.priority, self._turns.get(mark.lane, 0), mark.run_at)
 
     def is_scan_due(self) -> bool:
         """Tell whether to look at all lanes from their start."""
@@ -186,7 +196,8 @@ class Lanes:
         Shape: is_short tells that there was no more to claim in the lanes that were read.
         """
         # They come in the order of their lanes, so that the last of each lane lies behind the others.
-        for lane, job in {(job.queue, job.priority): job for job in jobs}.items():
+        lasts = {(job.queue, job.priority): job for job in jobs}
+        for lane, job in lasts.items():
             if self.is_going_round:
                 self._note_busy(lane)
             mark = self._marks.get(lane)
@@ -200,6 +211,7 @@ class Lanes:
             is_short = not self._marks
         else:
             self._order = None
+        self._note_turn(lasts, is_short=is_short)
         self.is_short = is_short
         # The first job after an idle while starts at once; the next claim follows when it has.
         if jobs and self._is_idle and is_short:
@@ -209,6 +221,18 @@ class Lanes:
         else:
             self._scan_after = 0.0
         self._is_idle = not jobs
+
+    def _note_turn(self, lanes: Collection[LaneName], *, is_short: bool) -> None:
+        if is_short:
+            self._turns = {}
+        elif lanes:
+            # Those before it had no more.
+            *_, full = lanes
+            self._turn += 1
+            self._turns.pop(full, None)
+            self._turns[full] = self._turn
+            if len(self._turns) > MOST_BUSY:
+                del self._turns[next(iter(self._turns))]
 
     def _note_busy(self, lane: LaneName) -> None:
         self.busy.pop(lane, None)
