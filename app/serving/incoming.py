@@ -30,13 +30,13 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         self._error: BaseException | None = None
         self._found: Any = None
 
-    def advance(self) -> Stage:
-        """Parse what has come, and tell how much of a request it is."""
+    def advance(self, *, takes_body: bool = True) -> Stage:
+        """Parse what has come, and tell how much of a request it is; its body may be left for another time."""
         stage = self.inbox.look()
         if stage is Stage.HEAD_WHOLE:
             self._parse_head()
             stage = self.inbox.look()
-        if stage in (Stage.WHOLE, Stage.CUT) and self._error is None:
+        if takes_body and stage in (Stage.WHOLE, Stage.CUT) and self._error is None:
             self._take_body(stage)
         return stage
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from app.serving.inbox import RECEIVE_BYTES
-
-# Beyond this a request is large: to read it takes milliseconds, in which a thread holds the interpreter. Less may
-# come at once, and is answered by the thread that has taken it.
-LARGE_BYTES = RECEIVE_BYTES
+# Beyond this a request is large: to read it takes milliseconds, in which a thread holds the interpreter.
+LARGE_BYTES = 64 * 1024
 # Routers give up after 30 s.
 WAIT_SECONDS = 20.0
 # Of all that wait in a process.
@@ -24,6 +21,10 @@ class Large:
         self._at_work: set[Any] = set()
         self._waiting: deque[tuple[Any, int, float]] = deque()
         self._bytes = 0
+
+    def has(self, conn: Any) -> bool:
+        """Tell whether this connection has a place."""
+        return conn in self._at_work
 
     def has_room(self, size: int) -> bool:
         """Tell whether one more of this size may wait, or need not."""

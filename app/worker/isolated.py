@@ -32,6 +32,7 @@ from app.worker.execute import describe, run_one
 PR_SET_PDEATHSIG = 1
 # A child whose address space has come to this share of its limit has leaked, and is replaced after its job.
 FULL_SHARE = 0.75
+NICE = 5
 MEGABYTE = 1024 * 1024
 
 
@@ -156,6 +157,9 @@ def _live_with_the_worker() -> None:
 
 def _limit(config: Config) -> None:
     most = config.isolated_memory_mb * MEGABYTE
+    # What computes for seconds comes after the worker's own threads, the API and the database of the same machine.
+    with suppress(OSError):
+        os.nice(NICE)
     # Not every system keeps to the first, or knows it.
     for which, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
         with suppress(OSError, ValueError):

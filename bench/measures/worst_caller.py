@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -15,7 +16,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from bench import notes
-from bench.abuse import Abuser
+from bench.abuse import abused
 from bench.contenders.haulier import PYTHON, Haulier
 from bench.harness import Entry, Figures, Lab
 from bench.measures.enqueue import answers
@@ -28,6 +29,8 @@ NAME = "worst_caller"
 TITLE = "Another caller's jobs, 20 a second, alone and beside one that does its worst"
 
 PER_SECOND, SECONDS, ABUSERS, SEED = 20, 60.0, 4, 1
+# What the machine itself makes of a call while all its cores have something to do, and one process more.
+COMPUTING = (os.cpu_count() or 1) + 1
 LIMIT_MB, GIVE_UP_SECONDS = 512, 30.0
 QUEUE = "ours"
 
@@ -36,24 +39,38 @@ def entries() -> list[Entry]:
     """Return the caller alone, and beside the other."""
     missing = None if Path("/proc/self/status").exists() else "there is no /proc"
     settings = {"per_second": PER_SECOND, "seconds": SECONDS, "seed": SEED}
-    rows = [("haulier", "alone", 0), ("haulier-beside", "beside one that does its worst", ABUSERS)]
+    rows = [
+        ("haulier", "alone", 0, 0),
+        ("limit", f"beside {COMPUTING} programs that only compute", 0, COMPUTING),
+        ("haulier-beside", "beside one that does its worst", ABUSERS, 0),
+    ]
     return [
-        Entry(name, label, partial(once, abusers), missing, settings={**settings, "connections": abusers})
-        for name, label, abusers in rows
+        Entry(
+            name,
+            label,
+            partial(once, abusers, computing=computing),
+            missing,
+            settings={**settings, "connections": abusers},
+        )
+        for name, label, abusers, computing in rows
     ]
 
 
-def once(abusers: int, lab: Lab) -> Figures:
+def once(abusers: int, lab: Lab, *, computing: int = 0) -> Figures:
     """Let a caller enqueue at an even pace, and look at its answers, at its jobs' starts and at the processes."""
     seconds = max(2.0, SECONDS * lab.scale)
     with Haulier().home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         good, bad = (_key(url, name) for name in ("good", "bad"))
-        path, port, said = Path(folder, "notes"), free_port(), {}
+        path, port = Path(folder, "notes"), free_port()
+        said: dict[str, int] = {}
         with _service(url, port, Path(folder)) as (web, worker):
             before = family(web) | family(worker)
             with Memory({"web": web, "worker": worker}) as memory, ExitStack() as abuse:
+                if computing:
+                    commands = [[PYTHON, "-c", "while True: pass"]] * computing
+                    abuse.enter_context(processes(commands, {}, log=Path(folder, "computing")))
                 if abusers:
-                    said = abuse.enter_context(Abuser(port, bad, seed=SEED, threads=abusers)).answers
+                    said = abuse.enter_context(abused(port, bad, seed=SEED, threads=abusers))
                 took, committed, failed = paced(port, good, seconds)
             with suppress(TookTooLong):
                 until(lambda: committed.keys() <= begun(path), within=GIVE_UP_SECONDS, what="all have run")
@@ -68,7 +85,7 @@ def once(abusers: int, lab: Lab) -> Figures:
         "web_mb": round(memory.most["web"], 1),
         "worker_mb": round(memory.most["worker"], 1),
         "gone": gone,
-        "answers": {f"{move} {status}": count for (move, status), count in sorted(said.items(), key=str)},
+        "answers": said,
     }
 
 

@@ -17,7 +17,7 @@ from app.serving.large import MOST_BYTES, WAIT_SECONDS, Large
 from tests.api.conftest import gunicorn
 
 JOB = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "x" * 1000}}
-LINES = "\n".join([json.dumps(JOB)] * 1000)
+LINE = json.dumps(JOB) + "\n"
 
 
 def test_lets_so_many_work_and_the_others_follow_in_order():
@@ -56,9 +56,15 @@ def test_gives_up_those_that_have_waited_for_too_long():
     assert large.leave("a") == "c"
 
 
+@pytest.mark.parametrize("jobs", [90, 1000], ids=["in one piece", "in many"])
 @pytest.mark.parametrize("threads", ["2", "4"])
 def test_small_requests_are_answered_while_large_ones_wait(
-    database: str, direct: Callable[[str], str], conn: Connection, eventually: Callable[..., Any], threads: str
+    database: str,
+    direct: Callable[[str], str],
+    conn: Connection,
+    eventually: Callable[..., Any],
+    threads: str,
+    jobs: int,
 ):
     def is_waited_for() -> bool:
         with conn.cursor() as cursor:
@@ -74,7 +80,7 @@ def test_small_requests_are_answered_while_large_ones_wait(
             cursor.execute("BEGIN; LOCK TABLE haulier.job IN EXCLUSIVE MODE")
             headers = {"Content-Type": "application/x-ndjson"}
             sent = [
-                senders.submit(requests.post, f"{server.url}/jobs/batch", data=LINES, headers=headers, timeout=30)
+                senders.submit(requests.post, f"{server.url}/jobs/batch", data=LINE * jobs, headers=headers, timeout=30)
                 for _ in range(6)
             ]
             eventually(is_waited_for)
