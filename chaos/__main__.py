@@ -35,6 +35,8 @@ def job(chance: random.Random) -> dict[str, Any]:
         return {"kind": "c.quick", "payload": {}, "delay_seconds": 3, "max_attempts": 20}
     if drawn < 0.72:
         return {"kind": "c.quick", "payload": {}, "max_attempts": 20}
+    if drawn < 0.74:
+        return {"kind": "c.apart", "payload": {"ms": chance.randint(0, 300)}, "max_attempts": 20}
     if drawn < 0.96:
         return {"kind": "c.works", "payload": {"ms": chance.randint(5, 80)}, "max_attempts": 20}
     return {"kind": "c.long", "payload": {"ms": chance.randint(300, 2000)}, "max_attempts": 20}

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from bench.waiting import pause, until
 from chaos.load import Client, Load
 from chaos.plan import Fault
-from chaos.processes import usage
+from chaos.processes import apart, usage
 from chaos.stage import Stage
 from tests.proxy import Proxy
 
@@ -321,6 +322,28 @@ class Faults:
         self._sleep(drawn["ms"] / 3000)
         for job_id in injected.jobs:
             self._load.order(lambda client, job_id=job_id: client.cancel(job_id))
+
+    def _child_killed(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        self._bad_jobs(injected, drawn, {"kind": "c.apart", "payload": {"ms": int(drawn["ms"])}})
+        # Once they run, mostly.
+        self._sleep(drawn["ms"] / 2000)
+        with self._holding("workers", injected):
+            found = {worker: apart(worker) for worker in self._stage.workers()}
+            injected.pids = tuple(worker for worker, children in found.items() if children)
+            if not injected.pids:
+                raise CameToNothing("no worker has a process for an isolated kind")
+            for child in chain.from_iterable(found.values()):
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+
+    def _child_exits(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        self._bad_jobs(injected, drawn, {"kind": "c.apart_exits", "payload": {}})
+
+    def _child_holds_gil(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        self._bad_jobs(injected, drawn, {"kind": "c.apart_holds", "payload": {"ms": int(drawn["ms"])}})
+
+    def _child_grows(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        self._bad_jobs(injected, drawn, {"kind": "c.apart_grows", "payload": {"times": 1000}, "max_attempts": 3})
 
     def _bad_jobs(self, injected: Injected, drawn: Mapping[str, float], job: dict[str, Any]) -> None:
         asked = threading.Event()

@@ -20,6 +20,9 @@ from app.kinds import JobCancelled, JobContext, PayloadSchema, RetryPolicy, kind
 from chaos.ledger import Event, Writer
 
 QUICK = RetryPolicy(base=0.1, cap=0.5)
+# In a process of their own; what that has to know.
+APART = ("c.apart", "c.apart_exits", "c.apart_holds", "c.apart_grows")
+READS = ("CHAOS_LEDGER", "CHAOS_CLOCK")
 # What `leaks` has taken, for good.
 LEAKED: list[bytes] = []
 
@@ -36,7 +39,9 @@ def note(event: Event, context: JobContext) -> None:
     """Write into the ledger."""
     job = context.job
     assert job.claim is not None
-    _ledger().write(event, job.id, job.claim, job.attempt)
+    # Of what runs in a process of its own, the worker that has started that is told.
+    pid = os.getppid() if job.kind in APART else os.getpid()
+    _ledger().write(event, job.id, job.claim, job.attempt, pid)
 
 
 def done(context: JobContext) -> dict[str, object]:
@@ -121,6 +126,19 @@ def exits(context: JobContext, payload: dict) -> dict:
     if is_bad(context, payload):
         os._exit(3)
     return done(context)
+
+
+@kind("c.apart_grows", schema=Order, retry=QUICK, isolated=True, reads=READS)
+def grows(context: JobContext, payload: dict) -> dict:
+    """Take more memory than a process of its own may have."""
+    if is_bad(context, payload):
+        LEAKED.append(b"x" * 1_000_000_000)
+    return done(context)
+
+
+kind("c.apart", schema=Order, retry=QUICK, isolated=True, reads=READS)(works)
+kind("c.apart_exits", schema=Order, retry=QUICK, isolated=True, reads=READS)(exits)
+kind("c.apart_holds", schema=Order, retry=QUICK, isolated=True, reads=READS)(holds)
 
 
 def _wait(context: JobContext, seconds: float) -> None:

@@ -41,9 +41,9 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-    def write(self, event: Event, job: UUID, claim: UUID, attempt: int) -> None:
+    def write(self, event: Event, job: UUID, claim: UUID, attempt: int, pid: int) -> None:
         """Append one."""
-        os.write(self._descriptor, _FORM.pack(job.bytes, claim.bytes, attempt, os.getpid(), event, time.monotonic()))
+        os.write(self._descriptor, _FORM.pack(job.bytes, claim.bytes, attempt, pid, event, time.monotonic()))
 
 
 def read(path: Path) -> list[Record]:

@@ -188,7 +188,9 @@ class Load:
                 if (key := job.get("idempotency_key")) and self.keys.setdefault(key, job_id) != job_id:
                     self.conflicts.append(key)
                 # Those that wait can be cancelled; of the others some are caught while they run.
-                if "delay_seconds" in job or (job["kind"] in ("c.works", "c.long") and payload["n"] % 10 == 0):
+                if "delay_seconds" in job or (
+                    job["kind"] in ("c.works", "c.long", "c.apart") and payload["n"] % 10 == 0
+                ):
                     self.cancellable.append(job_id)
 
     def count_in_flight(self, change: int) -> None:

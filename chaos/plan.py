@@ -48,6 +48,10 @@ KINDS: dict[str, Kind] = {
     "handler_holds_gil": Kind(2, {"ms": (500, 4000)}),
     "handler_exits": Kind(2, {"jobs": (1, 3)}),
     "handler_is_poison": Kind(1),
+    "child_killed": Kind(3, {"jobs": (2, 6), "ms": (1500, 4000)}),
+    "child_exits": Kind(1, {"jobs": (1, 4)}),
+    "child_holds_gil": Kind(1, {"ms": (4000, 7000)}),
+    "child_grows": Kind(1, {"jobs": (1, 3)}),
 }
 
 

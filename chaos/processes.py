@@ -23,7 +23,12 @@ def children(pid: int) -> list[int]:
     """Return the processes that this one has started and that are still there."""
     if PROC:
         with suppress(OSError):
-            return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            # Each thread has its own: a worker starts the processes of isolated kinds from one of its threads.
+            return [
+                int(child)
+                for task in Path(f"/proc/{pid}/task").iterdir()
+                for child in (task / "children").read_text().split()
+            ]
         return []
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
     return [int(each) for each in found.stdout.split()]
@@ -33,6 +38,19 @@ def descendants(pid: int) -> list[int]:
     """Return its children, and theirs."""
     found = children(pid)
     return found + [each for child in found for each in descendants(child)]
+
+
+def apart(pid: int) -> list[int]:
+    """Return the processes in which this worker runs the jobs of isolated kinds."""
+    return [child for child in children(pid) if "app.worker.isolated" in _command(child)]
+
+
+def _command(pid: int) -> str:
+    if not PROC:
+        return subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True).stdout
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def usage(pid: int) -> Usage | None:

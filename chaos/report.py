@@ -79,6 +79,19 @@ FAULTS = {
         "a handler calls `os._exit` in every attempt",
         "`failed_permanent` after `max_attempts` crashes; nobody else is failed",
     ),
+    "child_killed": (
+        "`kill -9` of every process of isolated kinds",
+        "a failed attempt of the jobs in them, and new processes",
+    ),
+    "child_exits": ("a handler of an isolated kind calls `os._exit`", "as above"),
+    "child_holds_gil": (
+        "a handler of an isolated kind holds the interpreter for up to 7 s, twice the lease",
+        "nothing: its worker goes on, and keeps its lease",
+    ),
+    "child_grows": (
+        "a handler of an isolated kind takes a gigabyte",
+        "`failed_permanent` at once, with the limit in its error; nobody else is failed",
+    ),
 }
 PROMISES = {
     "lost": "accepted jobs lost",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from chaos.evidence import Evidence, Row, WayBack, Worker
 from chaos.faults import Injected
+from chaos.findings import Findings, spread
 from chaos.ledger import Event, Record
 from chaos.load import Answer
 
@@ -25,55 +25,17 @@ FOREVER = 1000
 # To fill 100 MB takes a busy machine longer than the shortest lease.
 HOLD_THE_GIL = {"c.holds": "handler_holds_gil", "c.leaks": "handler_leaks"}
 CRASHED = "died or lost its lease"
+# What the last error of a kind has to say.
+SAYS = {"c.exits": CRASHED, "c.apart_exits": "the process that ran this job", "c.apart_grows": "ISOLATED_MEMORY_MB"}
 # The suite looks for the dead so often, at most; on a busy machine.
 SEEN_LATE_SECONDS = 0.3
 # How long after its cause a process may be seen to be gone.
 SEEN_SECONDS = 3.0
+# From a kill of a child to the settled failure: an outage may lie between.
+KILLED_SECONDS = 30.0
 # A process that is to be replaced lets its other jobs finish.
 REPLACED_SECONDS = 40.0
 EXAMPLES = 20
-
-
-@dataclass
-class Findings:
-    """What is wrong, by promise; an empty list is a promise that held."""
-
-    broken: dict[str, list[str]] = field(
-        default_factory=lambda: {
-            name: []
-            for name in (
-                "lost",
-                "stuck",
-                "finished_twice",
-                "settled_by_a_stale_claim",
-                "started_twice_under_one_claim",
-                "started_after_its_end",
-                "key_stood_for_two_jobs",
-                "cancel_did_not_hold",
-                "ended_wrongly",
-                "answered_wrongly",
-                "hung",
-                "unexplained",
-            )
-        }
-    )
-
-    def add(self, promise: str, what: str) -> None:
-        """Note a breach."""
-        self.broken[promise].append(what)
-
-
-def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Return how many there are, with median, 99th percentile and greatest; None where there are none."""
-    found = sorted(values)
-    if not found:
-        return None
-    return {
-        "count": len(found),
-        "p50": round(found[len(found) // 2], 3),
-        "p99": round(found[min(len(found) - 1, int(len(found) * 0.99))], 3),
-        "max": round(found[-1], 3),
-    }
 
 
 class Judge:
@@ -194,7 +156,7 @@ class Judge:
         wanted = self._wanted(row)
         if row.status not in wanted:
             add("ended_wrongly", f"{row.id}: {row.kind} {row.status} after {row.attempts}: {row.last_error}")
-        elif row.status == "failed_permanent" and row.kind == "c.exits" and CRASHED not in (row.last_error or ""):
+        elif row.status == "failed_permanent" and SAYS.get(row.kind, "") not in (row.last_error or ""):
             add("ended_wrongly", f"{row.id}: {row.kind} does not say why: {row.last_error}")
 
     def _wanted(self, row: Row) -> tuple[str, ...]:
@@ -228,7 +190,10 @@ class Judge:
         for job_id, starts in self.starts.items():
             starts.sort(key=lambda record: record.attempt)
             for before, after in zip(starts, starts[1:], strict=False):
-                if before.attempt == after.attempt:
+                # What ran out of memory is tried once more, in a process that has run nothing else.
+                if before.attempt == after.attempt and self.kinds.get(job_id) == "c.apart_grows":
+                    self.causes["it ran out of memory in a process that had run others"] += 1
+                elif before.attempt == after.attempt:
                     self.findings.add("started_twice_under_one_claim", f"{job_id}: attempt {after.attempt}")
                 else:
                     self._explain(job_id, before, after)
@@ -303,7 +268,17 @@ class Judge:
             return "it raised"
         if (job_id, before.attempt, Event.STOPPED) in self.said:
             return "it ran into its timeout, and stopped"
+        if self.kinds.get(job_id) == "c.apart_exits":
+            return "it took its own process along"
+        if self.kinds.get(job_id, "").startswith("c.apart") and self._was_its_child_killed(before, way):
+            return "its own process was killed"
         return "it ran into its timeout, and hung" if self.kinds.get(job_id) == "c.hangs" else None
+
+    def _was_its_child_killed(self, before: Record, way: WayBack) -> bool:
+        return any(
+            each.name == "child_killed" and before.pid in each.pids and 0 <= way.at - each.began_at <= KILLED_SECONDS
+            for each in self.evidence.injected
+        )
 
     def _release(self, job_id: str, before: Record, after: Record, way: WayBack) -> str | None:
         worker = self.evidence.workers.get(way.worker)

@@ -124,6 +124,32 @@ def test_a_crash_that_is_known_explains_the_start_after_it():
     assert result["faults"]["worker_killed"]["restarted_jobs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "how", "injected", "why"),
+    [
+        ("c.apart", "fail", "child_killed", "its own process was killed"),
+        ("c.apart_exits", "fail", "child_exits", "it took its own process along"),
+        # What its child does is no crash of the worker's, and no failure of another's job.
+        ("c.apart_exits", "crash", "child_exits", None),
+        ("c.apart_holds", "crash", "child_holds_gil", None),
+        ("c.apart", "fail", "child_exits", None),
+        ("c.works", "fail", "child_killed", None),
+    ],
+)
+def test_the_end_of_a_jobs_own_process_explains_a_failed_attempt_of_that_job(kind, how, injected, why):
+    known = good()
+    known.rows = [_row(kind=kind)]
+    known.ways_back = [WayBack(JOB, 1, WORKER, how, 14.0)]
+    known.deaths = []
+    known.workers = {WORKER: Worker(100, 11.5, None, None)}
+    known.injected = [Injected(injected, 13.5, 13.5, (), (100,))]
+
+    result = verdict.judge(known)
+
+    assert result["starts"]["why"] == ({why: 1} if why else {})
+    assert result["verdicts"]["unexplained"] == (0 if why else 1)
+
+
 def _lose(known: Evidence) -> None:
     known.rows, known.records, known.ways_back = [], [], []
 

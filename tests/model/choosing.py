@@ -33,6 +33,8 @@ def _fails(delay: float) -> Ending:
 # Each is over, without a doubt, when so many units and one more have passed. Units: seconds.
 whiles = st.integers(0, 2).map(lambda units: (units + 0.5) * UNIT.total_seconds())
 endings = st.one_of(
+    # As the end of the process of an isolated kind is told.
+    whiles.map(lambda delay: Ending(Outcome.fail("the process that ran this job was killed by SIGKILL", delay))),
     st.sampled_from([Ending(Outcome.complete()), Ending(Outcome.complete({"pages": 3}), {"pages": 3})]),
     whiles.map(_fails),
     st.just(_fails(0.0)),

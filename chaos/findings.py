@@ -1,0 +1,48 @@
+"""What is wrong, by promise, and how durations are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Findings:
+    """What is wrong, by promise; an empty list is a promise that held."""
+
+    broken: dict[str, list[str]] = field(
+        default_factory=lambda: {
+            name: []
+            for name in (
+                "lost",
+                "stuck",
+                "finished_twice",
+                "settled_by_a_stale_claim",
+                "started_twice_under_one_claim",
+                "started_after_its_end",
+                "key_stood_for_two_jobs",
+                "cancel_did_not_hold",
+                "ended_wrongly",
+                "answered_wrongly",
+                "hung",
+                "unexplained",
+            )
+        }
+    )
+
+    def add(self, promise: str, what: str) -> None:
+        """Note a breach."""
+        self.broken[promise].append(what)
+
+
+def spread(values: Iterable[float]) -> dict[str, float] | None:
+    """Return how many there are, with median, 99th percentile and greatest; None where there are none."""
+    found = sorted(values)
+    if not found:
+        return None
+    return {
+        "count": len(found),
+        "p50": round(found[len(found) // 2], 3),
+        "p99": round(found[min(len(found) - 1, int(len(found) * 0.99))], 3),
+        "max": round(found[-1], 3),
+    }
