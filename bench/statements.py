@@ -106,7 +106,7 @@ def nothing(desk: Desk) -> None:
 
 
 class Call(NamedTuple):
-    """One call: its name on the page, the statements of queries.sql that it is there for, what it does.
+    """One call: its name on the page, the statements of the .sql files that it is there for, what it does.
 
     Shape: made is given what `before` has returned.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 from bench import heavy, load, notes, report
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw

@@ -25,7 +25,7 @@ from app.domain.job import JobStatus
 from app.local.supervisor import local_session
 from app.queue.connection import connect
 from app.queue.migrate import migrate
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 from app.worker import metrics as worker_metrics
 from tests.conftest import eventually
 from tests.docs.reading import (

@@ -1,4 +1,4 @@
-"""queries.sql: each statement is valid, is used, and reads no more than it must. It ..."""
+"""The .sql files: each statement is valid, is used, and reads no more than it must. It ..."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from app.domain.outcome import Outcome
 from app.queue import consume, produce
 from app.queue.connection import connect
 from app.queue.plans import prepared
-from app.queue.queries import SQL, load
 from app.queue.settle import SETTLE, settle_parameters
+from app.queue.sql_files import SQL, load
 
 QUEUE = Path(__file__).parents[1] / "app" / "queue"
 NOW, ID = datetime.now(UTC), uuid4()
@@ -209,17 +209,38 @@ def test_load_leaves_comments_out_and_keeps_the_rest():
     one = "-- name: one\n-- why 100 % of {these}\nSELECT 1 -- and this\n    AS x;\n"
     text = f"-- heading\n\n{one}\n-- name: two\nSELECT 2;\n"
 
-    statements = load(text)
+    statements = load([text])
 
     assert statements == {"one": "SELECT 1\n    AS x;", "two": "SELECT 2;"}
 
 
-def test_no_statement_has_two_names_alike():
-    text = (QUEUE / "queries.sql").read_text()
+def test_load_fills_in_the_parts_that_several_have_in_common():
+    parts, uses = "-- part: mine\n-- why\na = 1\nAND b = 2\n", "-- name: one\nSELECT 1 WHERE <<mine>> AND c;"
 
-    names = re.findall(r"^-- name: (\w+)$", text, re.MULTILINE)
+    statements = load([uses, parts])
 
-    assert len(names) == len(set(names)) == len(SQL)
+    assert statements == {"one": "SELECT 1 WHERE a = 1\nAND b = 2 AND c;"}
+
+
+def test_load_refuses_a_name_that_stands_twice_and_a_part_that_is_not_there():
+    one = "-- name: one\nSELECT 1;"
+
+    with pytest.raises(ValueError, match="one stands twice"):
+        load([one, one])
+    with pytest.raises(KeyError, match="mine"):
+        load(["-- name: one\nSELECT <<mine>>;"])
+
+
+@pytest.mark.parametrize("path", sorted(QUEUE.glob("*.sql")), ids=lambda path: path.name)
+def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_for_several(path):
+    text = path.read_text()
+    names, parts = (re.findall(rf"^-- {sort}: (\w+)$", text, re.MULTILINE) for sort in ("name", "part"))
+
+    code = path.with_suffix(".py").read_text()
+
+    assert [name for name in names if f'"{name}"' not in code] == []
+    assert [part for part in parts if text.count(f"<<{part}>>") < 2] == []
+    assert len(text.splitlines()) <= 400
 
 
 @pytest.mark.parametrize("name", [name for name in SQL if "{" in SQL[name]])

@@ -23,8 +23,8 @@ from app.queue.connection import connect
 from app.queue.consume import Fence, Settlement
 from app.queue.keys import NewKey
 from app.queue.migrate import SCHEMA_FILE, migrate
-from app.queue.queries import SQL
 from app.queue.scratch import scratch_database
+from app.queue.sql_files import SQL
 from tests.planted import MESSAGE, plant
 from tests.roles import Roles, apply_grants, least_roles, url_as
 from tests.servers import oldest_server

@@ -22,7 +22,7 @@ from psycopg2 import sql
 
 from app.domain.errors import ConfigError, DatabaseUnavailable, HaulierError, RefusedForNow
 from app.queue.errors import ours, translated
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 from app.queue.stored import read_json
 from app.queue.watchdog import watchdog
 
@@ -179,7 +179,7 @@ def rows(
     json_as_text: bool = False,
     **parameters: Any,
 ) -> list[Row]:
-    """Run one statement of queries.sql and return its rows.
+    """Run one statement of the .sql files and return its rows.
 
     On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
     transaction, of ours or of the caller's, it is part of that. In one of the caller's own the caller's search_path
@@ -198,7 +198,7 @@ def rows(
 def message(
     conn: Connection, names: Sequence[str], /, *, seconds: float, prepared: Mapping[str, str], **parameters: Any
 ) -> list[tuple[Any, ...]]:
-    """Run several statements of queries.sql in one round trip and return the rows of the last, all values as text.
+    """Run several statements of the .sql files in one round trip and return the rows of the last, all values as text.
 
     What begins and ends a transaction in it is said by its statements; where one fails, what it has left open is
     rolled back here. A value costs a fifth of what psycopg2 takes to read it: the caller reads those it needs.
@@ -251,7 +251,7 @@ def _element(value: object) -> str:
 
 
 def copy(conn: Connection, name: str, lines: Iterable[str], /, *, seconds: float) -> None:
-    """Send the lines to a COPY of queries.sql as they are made. It bounds nothing: the transaction around it does."""
+    """Send the lines to a COPY as they are made. It bounds nothing: the transaction around it does."""
     with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         cursor.copy_expert(SQL[name], cast(TextIO, _Lines(lines)))
 
@@ -274,7 +274,7 @@ class _Lines:
 def ddl(
     conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str | tuple[str, str], **parameters: Any
 ) -> None:
-    """Run one statement of queries.sql that names a table. It bounds nothing: the transaction around it does.
+    """Run one statement of the .sql files that names a table. It bounds nothing: the transaction around it does.
 
     Shape: the identifier is a name, or (schema, name) where the statement says no schema.
     """

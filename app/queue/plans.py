@@ -16,13 +16,13 @@ from weakref import WeakKeyDictionary
 from psycopg2 import errors
 
 from app.queue.connection import Connection, is_pooled, message, prepare
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 
 PREPARED = ("claim_by_index", "claim", "settle")
 
 
 def prepared(name: str) -> tuple[str, str]:
-    """Return the SQL that prepares a statement of queries.sql, and that which calls it with the same parameters."""
+    """Return the SQL that prepares a statement of the .sql files, and that which calls it with the same parameters."""
     words = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", SQL[name])))
     text = re.sub(r"%\((\w+)\)s", lambda found: f"${words.index(found[1]) + 1}", SQL[name])
     # So that what another release prepared is not taken for it.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.domain.job import KEPT_ERRORS, MAX_SNOOZES
 from app.queue.consume import MOST_BYTES
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 from bench.contenders import haulier
 from bench.contenders.contender import TableWatch
 from bench.servers import Postgres, connect, tool
@@ -152,7 +152,7 @@ def script(worker: str, batch: int) -> str:
 
 
 def _filled(name: str, values: Mapping[str, object]) -> str:
-    """Return a statement of queries.sql with values in place of its parameters, and without comments."""
+    """Return a statement of the .sql files with values in place of its parameters, and without comments."""
     text = re.sub(r"^\s*--.*\n?", "", SQL[name], flags=re.MULTILINE).strip().rstrip(";")
     text = re.sub(r"%\((\w+)\)s", lambda found: str(values[found[1]]), text).replace("%%", "%")
     return text.replace(";", " \\;")
@@ -163,7 +163,7 @@ def _only_ids(claim: str) -> str:
     head, found, _ = claim.rpartition("\n)\nSELECT NULL::bigint AS number")
     head, returning, returned = head.partition("RETURNING best.number, ")
     if not (found and returning):
-        raise ValueError("the claim in queries.sql is no longer of the form that the raw limit knows")
+        raise ValueError("the claim in consume.sql is no longer of the form that the raw limit knows")
     columns = ", ".join(
         f"coalesce(({aggregate})::text, '{nothing}') AS {name}" for name, (aggregate, nothing) in REMEMBERED.items()
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from app.queue.plans import PREPARED, prepared
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,12 +31,12 @@ LEFT_OUT = {
     "fresh_lanes": "as heads",
     "lock_next": "only where a claim was refused: test_rows.py",
 }
-# Not a statement of queries.sql, but sent: what makes the prepared ones.
+# Not a statement of the .sql files, but sent: what makes the prepared ones.
 PREPARE = "prepare"
 
 
 def of_worker() -> list[str]:
-    """Return the names of the statements in all that `worker.py` imports, in the order of queries.sql."""
+    """Return the names of the statements in all that `worker.py` imports, in the order of the .sql files."""
     named = {
         node.value
         for path in _imported_by(ROOT / "worker.py")

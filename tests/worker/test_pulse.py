@@ -8,7 +8,7 @@ import pytest
 
 from app.domain.job import JobStatus
 from app.queue import produce
-from app.queue.queries import SQL
+from app.queue.sql_files import SQL
 from app.worker.pulse import Pulse
 from app.worker.station import Station
 

@@ -1,0 +1,69 @@
+-- What is old enough is forgotten, a bounded number at a time.
+
+-- name: purge_keys
+-- Forget the keys that are old enough, unless their job still lives. A bounded number: the next call takes the rest.
+WITH old AS (
+    SELECT key
+    FROM haulier.idempotency
+    WHERE created_at < now() - make_interval(days => %(idempotency_days)s)
+        AND NOT EXISTS (SELECT FROM haulier.job WHERE job.id = idempotency.job_id)
+    ORDER BY created_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.idempotency
+USING old
+WHERE idempotency.key = old.key
+RETURNING idempotency.key;
+
+-- name: purge_audit
+-- A bounded number, as of keys.
+WITH old AS (
+    SELECT id
+    FROM haulier.audit
+    WHERE at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY at, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.audit
+USING old
+WHERE audit.id = old.id
+RETURNING audit.id;
+
+-- name: purge_queues
+-- Forget the names that were not used for a while and have no live job. A bounded number, as of keys. Whoever has one in
+-- memory notes it as used far more often. Each is looked for at its place in the index, however many jobs wait.
+WITH busy AS MATERIALIZED (
+    SELECT DISTINCT queue
+    FROM haulier.running()
+), old AS (
+    SELECT name
+    FROM haulier.queue
+    LEFT JOIN LATERAL (
+        (
+            SELECT true AS is_there
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND NOT suspect AND job.queue = queue.name
+            ORDER BY priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT true
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect AND job.queue = queue.name
+            ORDER BY priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS waiting ON true
+    WHERE used_at < now() - make_interval(secs => %(idle)s) AND name <> 'default'
+        AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM busy)
+    LIMIT %(limit)s
+    FOR UPDATE OF queue SKIP LOCKED
+)
+DELETE FROM haulier.queue
+USING old
+WHERE queue.name = old.name AND used_at < now() - make_interval(secs => %(idle)s)
+RETURNING queue.name;

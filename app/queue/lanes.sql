@@ -1,0 +1,100 @@
+-- Which lanes have jobs that wait, and the first of each.
+
+-- name: lanes
+-- The lanes that have waiting jobs, in the order of the index and from behind one of them on, each with the place of its
+-- first job, how long until that is due (negative: it is), and how long the look has taken. So many at most, and for so
+-- long: a loose index scan reads a few entries a lane, but anybody who enqueues can make a million lanes.
+WITH RECURSIVE lane AS (
+    SELECT %(after_queue)s::text AS queue, %(after_priority)s::smallint AS priority, NULL::timestamptz AS run_at,
+        NULL::uuid AS id
+    UNION ALL
+    SELECT next.*
+    FROM lane
+    CROSS JOIN LATERAL (
+        (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
+)
+SELECT queue, priority, run_at, id, extract(epoch FROM run_at - now())::double precision AS seconds,
+    extract(epoch FROM clock_timestamp() - now())::double precision AS elapsed
+FROM lane
+WHERE id IS NOT NULL
+LIMIT %(limit)s;
+
+-- name: lanes_of
+-- The same, of these queues.
+SELECT lane.queue, lane.priority, lane.run_at, lane.id, extract(epoch FROM lane.run_at - now())::double precision AS seconds,
+    0::double precision AS elapsed
+FROM (
+    SELECT DISTINCT queue
+    FROM unnest(%(queues)s::text[]) AS queue
+    WHERE queue >= %(after_queue)s
+    ORDER BY queue
+) AS named
+CROSS JOIN LATERAL (
+    WITH RECURSIVE lane AS (
+        SELECT named.queue,
+            CASE WHEN named.queue = %(after_queue)s THEN %(after_priority)s ELSE 32767 END::smallint AS priority,
+            NULL::timestamptz AS run_at, NULL::uuid AS id
+        UNION ALL
+        SELECT next.*
+        FROM lane
+        CROSS JOIN LATERAL (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        ) AS next
+    )
+    SELECT *
+    FROM lane
+    WHERE id IS NOT NULL
+) AS lane
+LIMIT %(limit)s;
+
+-- name: heads
+-- The first job of each of these lanes, where it has any.
+SELECT lane.queue, lane.priority, head.run_at, head.id, extract(epoch FROM head.run_at - now())::double precision AS seconds
+FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS lane (queue, priority)
+CROSS JOIN LATERAL (
+    SELECT run_at, id
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying')
+        AND NOT suspect AND queue = lane.queue AND priority = lane.priority
+    ORDER BY run_at, id
+    LIMIT 1
+) AS head;
+
+-- name: fresh_lanes
+-- The lanes of the jobs that have come lately, and are due or soon will be: so that one in a lane of its own is found before
+-- a look that goes round a million others has come to it.
+SELECT queue, priority
+FROM (
+    SELECT queue, priority, run_at, suspect
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying') AND created_at >= now() - make_interval(secs => %(lately)s)
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(newest)s
+) AS fresh
+WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s)
+GROUP BY queue, priority
+ORDER BY min(run_at)
+LIMIT %(limit)s;

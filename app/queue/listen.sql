@@ -1,0 +1,47 @@
+-- Idle workers sleep, and are woken.
+
+-- name: listen
+LISTEN haulier_job; LISTEN haulier_cancel;
+
+-- name: unlisten
+UNLISTEN haulier_job; UNLISTEN haulier_cancel;
+
+-- name: call_myself
+-- A knock that whoever listens for this worker has to hear. It looks for cancels then, and finds none.
+SELECT pg_notify('haulier_cancel', %(worker)s::text);
+
+-- name: fall_asleep
+-- From now on the trigger of an INSERT finds this worker. Its row is locked first, as whoever declares it dead does.
+INSERT INTO haulier.sleeper (worker_id, queues)
+SELECT id, queues
+FROM haulier.worker
+WHERE id = %(worker)s
+FOR KEY SHARE
+ON CONFLICT (worker_id) DO NOTHING;
+
+-- name: get_up
+DELETE FROM haulier.sleeper
+WHERE worker_id = %(worker)s;
+
+-- part: another_sleeper
+-- One more sleeper of this worker's queues, as the trigger of an INSERT chooses it.
+SELECT sleeper.worker_id
+FROM haulier.sleeper
+JOIN haulier.worker AS me ON me.id = %(worker)s AND me.queues IS NOT DISTINCT FROM sleeper.queues
+JOIN haulier.worker AS other ON other.id = sleeper.worker_id AND other.id <> me.id
+ORDER BY other.beat_at DESC, random()
+LIMIT 1
+
+-- name: wake_another
+-- Wake one more sleeper of this worker's queues, if there is any; which one, as the trigger of an INSERT does.
+SELECT pg_notify('haulier_job', another.worker_id::text)
+FROM (<<another_sleeper>>) AS another;
+
+-- name: pass_on
+-- Get up, and wake another in one's place.
+WITH gone AS (
+    DELETE FROM haulier.sleeper
+    WHERE worker_id = %(worker)s
+)
+SELECT pg_notify('haulier_job', another.worker_id::text)
+FROM (<<another_sleeper>>) AS another;

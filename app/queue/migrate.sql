@@ -1,0 +1,28 @@
+-- Which schema there is, and whose turn it is to change it.
+
+-- name: lock_schema
+-- Whoever changes the schema or adds a partition does so one after the other (haulier.add_partition).
+LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: lock_empty_database
+-- Before there is a table to lock. Programs of version 5 take this one in either case.
+SELECT pg_advisory_xact_lock(7236837241);
+
+-- name: holder_of_empty_database
+SELECT pid
+FROM pg_locks
+WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND classid = (7236837241 >> 32)::oid AND objid = (7236837241 & 4294967295)::oid
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+
+-- name: schema_version
+SELECT version, compatible_from
+FROM haulier.schema_version;
+
+-- name: find_schema
+-- Read from the table: to_regclass goes on answering from a cache that a wait for an advisory lock does not refresh.
+SELECT EXISTS (
+    SELECT FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = 'haulier' AND relname = 'schema_version'
+) AS present;

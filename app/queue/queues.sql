@@ -1,0 +1,57 @@
+-- The names of queues that the API has lately taken.
+
+-- name: find_queues
+-- Which of these queues have a row, noted as used. One that is just being forgotten has not: it was not used for long, and
+-- so would have to be noted. In sorted order, as with keys.
+WITH known AS (
+    SELECT name
+    FROM haulier.queue
+    WHERE name = ANY(%(names)s::text[]) AND used_at < now() - interval '1 minute'
+    ORDER BY name
+    FOR UPDATE
+), noted AS (
+    UPDATE haulier.queue
+    SET used_at = now()
+    FROM known
+    WHERE queue.name = known.name
+    RETURNING queue.name
+)
+SELECT name
+FROM noted
+UNION ALL
+SELECT name
+FROM haulier.queue
+WHERE name = ANY(%(names)s::text[]) AND used_at >= now() - interval '1 minute';
+
+-- name: take_turn_with_queues
+-- Whoever adds names does so one after the other, by this row, which counts as none; or two that count at the same time
+-- would both find room.
+INSERT INTO haulier.queue (name)
+VALUES ('default')
+ON CONFLICT (name) DO UPDATE SET used_at = now();
+
+-- name: add_queues
+-- Give these queues rows, as far as there is room for them, or none where not all fit; and return which of them have one. A
+-- statement of its own: its snapshot has what those before it in turn have added.
+WITH room AS (
+    SELECT least(%(per_key)s - count(*) FILTER (WHERE key_id IS NOT DISTINCT FROM %(key_id)s), %(in_all)s - count(*)) AS names
+    FROM haulier.queue
+    WHERE name <> 'default'
+), missing AS (
+    SELECT asked.name, row_number() OVER (ORDER BY asked.place) AS number, count(*) OVER () AS count
+    FROM unnest(%(names)s::text[]) WITH ORDINALITY AS asked (name, place)
+    WHERE NOT EXISTS (SELECT FROM haulier.queue WHERE queue.name = asked.name)
+), added AS (
+    INSERT INTO haulier.queue (name, key_id)
+    SELECT missing.name, %(key_id)s
+    FROM missing
+    CROSS JOIN room
+    WHERE CASE WHEN %(is_whole)s THEN missing.count ELSE missing.number END <= room.names
+    RETURNING name
+)
+SELECT name
+FROM added
+UNION ALL
+SELECT name
+FROM haulier.queue
+WHERE name = ANY(%(names)s::text[]);
