@@ -33,9 +33,12 @@ SECONDS = 60.0
 MAX_RECIPIENTS = 100
 # local@domain: any, but no control character, space, or mark by which a mail program divides addresses.
 _BLANK = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u206f\u3000\ufeff"
+# Also those that are a dot once the name is in ASCII. Between two stands something, or it is read as no address.
+_DOT = r".\u3002\uff0e\uff61"
+_LABEL = r"[^" + _BLANK + _DOT + r"@<>()\[\],;:\"\\]+"
 ADDRESS = (
     r"^(\"[^\"\\\x00-\x1f\x7f-\x9f\u2028\u2029]+\"|[^" + _BLANK + r"@<>()\[\],;:\"\\]+)"
-    r"@([^" + _BLANK + r"@<>()\[\],;:\"\\]+|\[[0-9A-Za-z.:-]+\])$"
+    r"@(" + _LABEL + r"([" + _DOT + r"]" + _LABEL + r")*|\[[0-9A-Za-z.:-]+\])$"
 )
 MAX_ADDRESS = 320
 # Where an encoded word begins: a mail program would decode it, into further addresses or a control character.
@@ -160,8 +163,9 @@ def compose(context: JobContext, payload: dict[str, Json]) -> EmailMessage:
 
 
 def _add_subject(message: EmailMessage, subject: str) -> None:
-    if ENCODED_WORD in subject:
-        # As it is, it would be decoded here, and by whoever reads the mail: so all of it is encoded once more.
+    if ENCODED_WORD in subject or not subject.isascii():
+        # As it is, an encoded word would be decoded here, and by whoever reads the mail: so all of it is encoded once
+        # more. And of a subject that needs it Python encodes some words, and puts a space behind them.
         message.set_raw("Subject", Header(subject, "utf-8", header_name="Subject").encode())
     else:
         message["Subject"] = subject
@@ -174,6 +178,9 @@ def _address(text: str) -> Address:
             domain = idna.encode(domain, uts46=True).decode()
         except idna.IDNAError:
             raise Fail(f"{text} is not an address: its domain cannot be written in ASCII") from None
+        # A sign may be a digit and a dot in ASCII.
+        if "" in domain.split("."):
+            raise Fail(f"{text} is not an address: a part of its domain is empty")
     return Address(username=local.strip('"') if local.startswith('"') else local, domain=domain)
 
 

@@ -8,8 +8,9 @@ import stat
 import time
 from collections.abc import Callable
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import EmailMessage
-from email.policy import default
+from email.policy import compat32, default
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,11 @@ def test_header_cannot_be_injected(mailbox: Mailbox, field: str, line_break: str
         '"@b',
         '"a"b"@c',
         "a@[b",
+        "a@b..c",
+        "a@b.c.",
+        "a@.b.c",
+        "a@b.c\u3002",
+        "a@b\uff0e\uff61c",
         "x" * 320 + "@b",
         None,
         5,
@@ -206,6 +212,27 @@ def test_address_that_is_none_is_refused(mailbox: Mailbox, address: Any) -> None
 def test_copies_that_are_no_addresses_are_refused(mailbox: Mailbox, value: Any) -> None:
     with pytest.raises(Fail, match="send_email: cc: "):
         send(mailbox, cc=value)
+
+
+def test_a_domain_with_an_empty_part_once_it_is_in_ascii_is_refused_for_good(mailbox: Mailbox) -> None:
+    # U+2488 is a digit and a dot.
+    with pytest.raises(Fail, match="a part of its domain is empty|cannot be written in ASCII"):
+        send(mailbox, to="a@b.\u2488")
+
+    assert not mailbox.steps
+
+
+@pytest.mark.parametrize(
+    "subject", ["%00  \u00a0=00..", "a \u00e4 b  \u00e4\u00e4 c", "\u65e5 =?x?= \u672c", "x " * 200 + "\u00e4"]
+)
+def test_a_subject_arrives_as_it_was_written_spaces_and_all(mailbox: Mailbox, subject: str) -> None:
+    send(mailbox, subject=subject)
+
+    content = mailbox.mails[0].content
+    assert parsed(content)["Subject"] == subject
+    # As programs read it that take each encoded word by itself.
+    simply = message_from_bytes(content, policy=compat32)["Subject"]
+    assert str(make_header(decode_header(re.sub(r"\r?\n(?=[ \t])", "", simply)))) == subject
 
 
 def test_null_in_an_optional_field_counts_as_absent(mailbox: Mailbox) -> None:
