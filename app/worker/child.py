@@ -27,6 +27,7 @@ END_SECONDS = 5.0
 # Between the end of its socket and its own.
 LAST_SECONDS = 1.0
 LENGTH = struct.Struct(">I")
+NONSENSE = "said something that makes no sense"
 
 
 class ChildDied(Exception):
@@ -81,11 +82,12 @@ class Child:
         return self._process.poll() is None
 
     def wait_until_ready(self, is_wanted: Callable[[], bool]) -> None:
-        """Return when it can take jobs, or is not wanted any more. Raises: ChildDied."""
+        """Return when it can take jobs. Raises: ChildDied, also where it is not wanted any more before that."""
         until = time.monotonic() + START_SECONDS
         while (message := self.receive(0.1)) is None:
             if not is_wanted():
-                return
+                # What it then says must not be taken for the answer to a job.
+                raise ChildDied("was not ready when the job was to stop")
             if time.monotonic() > until:
                 raise ChildDied(f"was not ready within {START_SECONDS:g} s")
         if refused := message.get("refused"):
@@ -100,6 +102,16 @@ class Child:
         """Ask the job that it runs to stop."""
         with suppress(OSError):
             os.write(self._control, f"{self.jobs} {reason}\n".encode())
+
+    def answer(self, seconds: float) -> dict[str, Any] | None:
+        """Return what it says of the job that it was given last, or None where that is nothing in this time.
+
+        Raises: ChildDied, also where it speaks of another: no job may get the outcome of another.
+        """
+        message = self.receive(seconds)
+        if message is not None and message.get("number") != self.jobs:
+            raise ChildDied(NONSENSE)
+        return message
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
         """Return what it says next, or None where that is nothing in this time. Raises: ChildDied."""
@@ -157,7 +169,7 @@ class Child:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            raise ChildDied("said something that makes no sense")
+            raise ChildDied(NONSENSE)
         return message
 
     def _how_it_ended(self) -> str:

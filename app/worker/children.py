@@ -15,7 +15,7 @@ from app.domain.job import Job
 from app.domain.outcome import MAX_RESULT_BYTES, Outcome, Verb
 from app.kinds import JobContext, Kind, StopReason
 from app.queue.rows import ClaimedJob
-from app.worker.child import Child, ChildDied
+from app.worker.child import NONSENSE, Child, ChildDied
 from app.worker.execute import delay_of, failed_attempt
 
 # So often it is looked whether the job is to stop.
@@ -98,18 +98,20 @@ class Children:
     def _run(self, kind: Kind, context: JobContext) -> Outcome:
         job = context.job.read() if isinstance(context.job, ClaimedJob) else context.job
         try:
-            message = self._ask(kind, context, job, may_be_used=True)
-            if message.get("again"):
+            outcome = self._ask(kind, context, job, may_be_used=True)
+            if outcome is None:
                 # It ran out of memory in a child that had run others: only a fresh one tells whose fault that was.
-                message = self._ask(kind, context, job, may_be_used=False)
-            return _outcome(message)
+                outcome = self._ask(kind, context, job, may_be_used=False)
+            if outcome is None:
+                raise ChildDied(NONSENSE)
+            return outcome
         except ChildDied as error:
             if context.stop_reason in (None, StopReason.TIMEOUT):
                 return failed_attempt(kind, job, f"the process that ran this job {error}")
             return Outcome.release()
 
-    def _ask(self, kind: Kind, context: JobContext, job: Job, *, may_be_used: bool) -> dict[str, Any]:
-        """Return what a child says of the job. Raises: ChildDied, OSError."""
+    def _ask(self, kind: Kind, context: JobContext, job: Job, *, may_be_used: bool) -> Outcome | None:
+        """Return what a child tells, None where another one has to be asked. Raises: ChildDied, OSError."""
         child = self._child(kind, may_be_used=may_be_used)
         is_good = False
         try:
@@ -117,14 +119,16 @@ class Children:
                 child.wait_until_ready(lambda: not context.cancelled)
             child.start(job)
             message = self._wait(child, context)
-            is_good = not (message.get("leaves") or message.get("again"))
+            outcome = None if message.get("again") else _outcome(message)
+            # Only now: one that says what makes no sense is not asked again.
+            is_good = outcome is not None and not message.get("leaves")
         finally:
             self._put_back(child, is_good=is_good)
-        return message
+        return outcome
 
     def _wait(self, child: Child, context: JobContext) -> dict[str, Any]:
         asked_at: float | None = None
-        while (message := child.receive(LOOK_SECONDS)) is None:
+        while (message := child.answer(LOOK_SECONDS)) is None:
             if (reason := context.stop_reason) is None:
                 continue
             if asked_at is None:
@@ -195,4 +199,4 @@ def _outcome(message: dict[str, Any]) -> Outcome:
             return Outcome(verb, delay=delay_of(float(delay)))
         raise ValueError(verb)
     except (KeyError, TypeError, ValueError):
-        raise ChildDied("said something that makes no sense") from None
+        raise ChildDied(NONSENSE) from None

@@ -67,10 +67,8 @@ def _serve(sock: socket.socket, desk: _Desk, kind: Kind, config: Config) -> None
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        _say(
-            sock,
-            _told(outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number)),
-        )
+        told = _told(outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number))
+        _say(sock, {"number": number, **told})
 
 
 class _Desk:

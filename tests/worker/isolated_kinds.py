@@ -123,3 +123,9 @@ def starts(context, payload):
     note(f"child:{child.pid}", context)
     while True:
         threading.Event().wait(1)
+
+
+@kind("i.which", schema=Nothing, retry=QUICK, isolated=True)
+def which_job(context, payload):
+    """Say which job this is."""
+    return str(context.job.id)
