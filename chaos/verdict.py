@@ -205,11 +205,17 @@ class Judge:
             explain = {"crash": self._crash, "fail": self._fail, "release": self._release}.get(ways[0].how)
             cause = explain(job_id, before, after, ways[0]) if explain else None
         if cause is None:
-            how = ways[0].how if ways else "no way back"
+            how = f"{ways[0].how} at {ways[0].at:.2f}" if ways else "no way back"
+            near = [
+                f"{each.name} {each.pids} at {each.began_at:.2f}"
+                for each in self.evidence.injected
+                if abs(each.began_at - before.at) < SEEN_SECONDS
+            ]
             self.findings.add(
                 "unexplained",
                 f"{job_id}: {self.kinds.get(job_id)} attempt {before.attempt} in {before.pid} at {before.at:.2f},"
-                f" then {after.attempt} in {after.pid} at {after.at:.2f}: {how}",
+                f" then {after.attempt} in {after.pid} at {after.at:.2f}: {how}; near: {', '.join(near)};"
+                f" said: {[row.last_error for row in self.rows[job_id]]}",
             )
         else:
             self.causes[cause] += 1
