@@ -15,10 +15,10 @@ help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 demo: venv ## see one real job of each kind run (ONCE=1: and leave then)
-	@exec $(VENV) -m app.local demo
+	@exec $(VENV) -m haulier.local demo
 
 run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
-	@exec $(VENV) -m app.local run
+	@exec $(VENV) -m haulier.local run
 
 test: venv ## run the tests, but for the browser's
 	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser"
@@ -82,7 +82,7 @@ clean: ## remove .venv and caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`
-	@$(VENV) -m app.local clean
+	@$(VENV) -m haulier.local clean
 
 venv:
 	@$(PYTHON) tools/bootstrap.py

@@ -27,7 +27,7 @@ GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web"
 -- a job leaves one table for the other by these alone, which note it
 GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
 GRANT SELECT ON haulier.worker TO :"web";
--- keys are made, and the record is read, by `python -m app`, as the owner
+-- keys are made, and the record is read, by `python -m haulier`, as the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the names of queues that it accepts; to forget them is housekeeping

@@ -19,15 +19,15 @@ if "PROMETHEUS_MULTIPROC_DIR" not in os.environ or os.environ.get(OWNER, str(os.
 from gunicorn.glogging import Logger  # noqa: E402
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
-from app import logs  # noqa: E402
-from app.config import Config  # noqa: E402
-from app.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
-from app.kinds import load_kinds  # noqa: E402
-from app.queue.connection import close, connect  # noqa: E402
-from app.queue.errors import translated  # noqa: E402
-from app.queue.keys import any_exist  # noqa: E402
-from app.queue.migrate import check_schema  # noqa: E402
 from app.serving import limits  # noqa: E402
+from haulier import logs  # noqa: E402
+from haulier.config import Config  # noqa: E402
+from haulier.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
+from haulier.kinds import load_kinds  # noqa: E402
+from haulier.queue.connection import close, connect  # noqa: E402
+from haulier.queue.errors import translated  # noqa: E402
+from haulier.queue.keys import any_exist  # noqa: E402
+from haulier.queue.migrate import check_schema  # noqa: E402
 
 
 @atexit.register
@@ -103,8 +103,8 @@ forwarded_allow_ips = "*" if "DYNO" in os.environ or "RENDER" in os.environ else
 max_requests = 0
 
 
-FIRST_KEY = "Set HAULIER_API_KEY, or run `python -m app keys create`"
-BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m app keys create`)"
+FIRST_KEY = "Set HAULIER_API_KEY, or run `python -m haulier keys create`"
+BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m haulier keys create`)"
 
 
 def on_starting(server):

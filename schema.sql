@@ -1,5 +1,5 @@
--- Haulier's schema: what may be. (the .sql files of app/queue say what happens.)
--- Apply it with `python -m app migrate`, or with `psql --single-transaction -f schema.sql`.
+-- Haulier's schema: what may be. (the .sql files of haulier/queue say what happens.)
+-- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
 -- It builds an empty database, is safe to apply again and at the same time as another, and needs only CREATE
 -- on the database. PostgreSQL 14 to 18. A change here raises `version` at the end of the file.
 

@@ -1,4 +1,4 @@
-"""`python worker.py`: claims jobs and runs them until it is told to stop. The threads live in app/worker."""
+"""`python worker.py`: claims jobs and runs them until it is told to stop. The threads live in haulier/worker."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import sys
 from contextlib import suppress
 
-from app.config import Config
-from app.domain.errors import HaulierError
-from app.kinds import load_kinds
-from app.logs import setup
-from app.worker.exposition import Exposition
-from app.worker.family import Family
+from haulier.config import Config
+from haulier.domain.errors import HaulierError
+from haulier.kinds import load_kinds
+from haulier.logs import setup
+from haulier.worker.exposition import Exposition
+from haulier.worker.family import Family
 
 # Of glibc's malloc.h.
 M_ARENA_MAX = -8
@@ -44,7 +44,7 @@ def run(config: Config) -> int:
         logging.getLogger(__name__).warning(message, config.worker_processes)
     exposition = Exposition.open(config, shared=config.worker_processes > 1)
     # Not before: this makes the metrics.
-    from app.worker.process import Worker
+    from haulier.worker.process import Worker
 
     try:
         kinds = load_kinds(config)

@@ -1,4 +1,4 @@
-"""Haulier: durable background jobs over HTTP, on the Postgres you already run."""
+"""The Flask application: Haulier's HTTP API. The rest, which knows no Flask, is the package haulier."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from app.config import Config
-
-__version__ = "0.1.0"
+    from haulier.config import Config
 
 
 def create_app(config: Config | None = None) -> Flask:
     """Return the WSGI application; gunicorn calls it as `app:create_app()`."""
-    # Imported here, because `import app.queue` runs this file and the worker must not load Flask.
-    from app.api import build
-    from app.config import Config
+    # Imported here, because gunicorn's master runs this file, and only the processes that it forks need Flask.
+    from haulier.config import Config
+
+    from .api import build
 
     return build(config or Config.from_env())

@@ -1,48 +1,8 @@
-"""`python -m app migrate` applies the schema, for the Procfile's release phase; `keys` and `audit` serve operators."""
+"""`python -m app`: the same as `python -m haulier`."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 
-from app.cli import audit, keys
-from app.config import Config
-from app.domain.errors import HaulierError
-from app.queue.connection import Connection, connect, parse
-from app.queue.errors import translated
-from app.queue.migrate import check_schema, migrate
-
-
-def main() -> int:
-    """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="Haulier's commands.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("migrate", help="apply schema.sql and make the history's partitions; safe to repeat")
-    keys.add_to(commands)
-    audit.add_to(commands)
-    args = parser.parse_args()
-    try:
-        config = Config.from_env()
-        parse(config.direct_url, config.direct_setting)
-        conn = connect(config.direct_url, application_name=f"haulier {args.command}")
-        try:
-            with translated():
-                _run(conn, args, config)
-        finally:
-            conn.close()
-    except HaulierError as error:
-        print(f"haulier: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _run(conn: Connection, args: argparse.Namespace, config: Config) -> None:
-    if args.command == "migrate":
-        print(migrate(conn, retention_days=config.retention_days))
-        return
-    check_schema(conn)
-    args.act(conn, args)
-
+from haulier.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

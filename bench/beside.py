@@ -73,6 +73,7 @@ def _turn(n: int) -> int:
 def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Any, Path]:
     def prepare(url: str) -> None:
         env = {**environment(), "DATABASE_URL": url}
+        # By the name that older checkouts know too.
         subprocess.run([PYTHON, "-m", "app", "migrate"], cwd=checkout, env=env, check=True, capture_output=True)
 
     url = stack.enter_context(server.fresh(f"beside {notes_path.name}", prepare))

@@ -8,7 +8,7 @@ import time
 
 from marshmallow import fields
 
-from app.kinds import Fail, JobContext, PayloadSchema, kind
+from haulier.kinds import Fail, JobContext, PayloadSchema, kind
 
 # Where `started` writes, and how long `sleep` takes at most.
 NOTES = os.environ.get("BENCH_NOTES", os.devnull)

@@ -17,9 +17,9 @@ from typing import Any
 
 import psycopg2
 
-from app.local.embedded import running
-from app.queue.scratch import url_of
 from bench.waiting import until
+from haulier.local.embedded import running
+from haulier.queue.scratch import url_of
 
 # So that no checkpoint of one contender's writes falls into another one's time; everything else is as shipped.
 EMBEDDED_SETTINGS = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}

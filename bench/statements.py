@@ -14,15 +14,15 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, housekeeping, listen, produce
-from app.queue.connection import Connection
-from app.queue.consume import Fence, Mark, Settlement, Wish
-from app.queue.lanes import fresh_lanes, heads
-from app.queue.produce import JobFilter
 from bench.servers import ask
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, housekeeping, listen, produce
+from haulier.queue.connection import Connection
+from haulier.queue.consume import Fence, Mark, Settlement, Wish
+from haulier.queue.lanes import fresh_lanes, heads
+from haulier.queue.produce import JobFilter
 
 QUEUE = "default"
 QUEUED = """

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import app
+import haulier
 from bench.machine import machine
 from bench.waiting import pause
 from chaos import evidence, plan, report, soak, verdict
@@ -63,7 +63,7 @@ def break_it(
         starts = {service.name: service.starts for service in running.services}
         logged = evidence.logged_errors(running.logs)
     return {
-        "version": app.__version__,
+        "version": haulier.__version__,
         "seed": seed,
         "minutes": minutes,
         "lease_seconds": lease_seconds,

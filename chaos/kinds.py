@@ -16,8 +16,8 @@ from pathlib import Path
 
 from marshmallow import fields
 
-from app.kinds import JobCancelled, JobContext, PayloadSchema, RetryPolicy, kind
 from chaos.ledger import Event, Writer
+from haulier.kinds import JobCancelled, JobContext, PayloadSchema, RetryPolicy, kind
 
 QUICK = RetryPolicy(base=0.1, cap=0.5)
 # In a process of their own; what that has to know.

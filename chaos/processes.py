@@ -42,7 +42,7 @@ def descendants(pid: int) -> list[int]:
 
 def apart(pid: int) -> list[int]:
     """Return the processes in which this worker runs the jobs of isolated kinds."""
-    return [child for child in children(pid) if "app.worker.isolated" in _command(child)]
+    return [child for child in children(pid) if "haulier.worker.isolated" in _command(child)]
 
 
 def _command(pid: int) -> str:

@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import app
+import haulier
 from bench.machine import machine
 from bench.waiting import TookTooLong, pause, until
 from chaos.load import Load, Mix
@@ -92,7 +92,7 @@ def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0
     series = by_name(samples)
     verdicts = {name: found for name, values in series.items() if (found := judged(name, values)) is not None}
     return {
-        "version": app.__version__,
+        "version": haulier.__version__,
         "minutes": minutes,
         "at": time.strftime("%Y-%m-%d %H:%M"),
         "machine": machine(),

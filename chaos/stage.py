@@ -18,14 +18,14 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 
-from app.local.embedded import Server
-from app.local.guard import Guarded
-from app.queue.connection import connect as own_connection
-from app.queue.migrate import migrate
-from app.queue.scratch import url_of
 from bench.servers import free_port
 from bench.waiting import ROOT, environment, pause, until
 from chaos.processes import children, descendants
+from haulier.local.embedded import Server
+from haulier.local.guard import Guarded
+from haulier.queue.connection import connect as own_connection
+from haulier.queue.migrate import migrate
+from haulier.queue.scratch import url_of
 from tests.proxy import Proxy
 
 # Not that of the peers' environment, which only draws.

@@ -17,12 +17,12 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from app.config import Config
-from app.domain.errors import HaulierError
-from app.local.embedded import running
-from app.queue.connection import connect
-from app.queue.migrate import migrate
-from app.queue.scratch import scratch_database
+from haulier.config import Config
+from haulier.domain.errors import HaulierError
+from haulier.local.embedded import running
+from haulier.queue.connection import connect
+from haulier.queue.migrate import migrate
+from haulier.queue.scratch import scratch_database
 from tests.pooler import Pooler, pooler_to
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from app.local.guard import Guarded
+from haulier.local.guard import Guarded
 
 PORT = 6432
 # All that is not named here is as PgBouncer has it: server_reset_query, max_prepared_statements, and so on.

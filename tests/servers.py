@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from app.local.embedded import STOP_BY, VOLATILE, _account, _make_private, _run_as
-from app.local.guard import Guarded
-from app.queue.connection import connect
+from haulier.local.embedded import STOP_BY, VOLATILE, _account, _make_private, _run_as
+from haulier.local.guard import Guarded
+from haulier.queue.connection import connect
 from tests.conftest import eventually
 
 # Where Debian and its descendants lay them, each major version beside the others.

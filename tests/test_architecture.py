@@ -13,44 +13,62 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted([*ROOT.glob("app/**/*.py"), ROOT / "worker.py"])
+FILES = sorted([*ROOT.glob("haulier/**/*.py"), *ROOT.glob("app/**/*.py"), ROOT / "worker.py"])
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-# Each room, and the rooms whose doors open from it. Every room may read app.config and write app.logs.
+# Each room, and the rooms whose doors open from it: those of the library by their names, those of the application as
+# app.*. Every room may read haulier.config and write haulier.logs.
 MAY_IMPORT = {
     "domain": set(),
     "queue": {"domain"},
     "kinds": {"domain", "queue"},
-    "api": {"domain", "queue", "kinds"},
     "worker": {"domain", "queue", "kinds"},
     "local": {"domain", "queue"},
     "config": {"domain"},
     "logs": set(),
-    "__init__": {"api"},
+    "__init__": set(),
     "__main__": {"cli", "domain", "queue"},
     "cli": {"domain", "queue"},
-    "serving": set(),
+    "app.api": {"domain", "queue", "kinds"},
+    "app.serving": set(),
+    "app": {"app.api"},
+    "app.__main__": {"__main__"},
     "worker.py": {"domain", "queue", "kinds", "worker"},
 }
 EVERYBODY = {"config", "logs"}
 # What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
 GUESTS = {
     "psycopg2": {"queue"},
-    "flask": {"api", "__init__"},
-    "flask_smorest": {"api"},
-    "werkzeug": {"api"},
-    "webargs": {"api"},
-    "gunicorn": {"serving"},
-    "prometheus_flask_exporter": {"api"},
-    "prometheus_client": {"api", "worker"},
+    "flask": {"app.api", "app"},
+    "flask_smorest": {"app.api"},
+    "werkzeug": {"app.api"},
+    "webargs": {"app.api"},
+    "gunicorn": {"app.serving"},
+    "prometheus_flask_exporter": {"app.api"},
+    "prometheus_client": {"app.api", "worker"},
 }
+# Of the library, all that can be imported.
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in FILES
+    if path.is_relative_to(ROOT / "haulier")
+]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
 VAGUE = re.compile(r"^_?(utils?|commons?|base|helpers?|managers?|misc|tools)$")
 
 
+def module_of(name: str) -> str:
+    """Return the file's module, of a package with its __init__."""
+    return ".".join(Path(name).with_suffix("").parts)
+
+
 def room_of(name: str) -> str:
-    parts = Path(name).with_suffix("").parts
-    return "worker.py" if parts == ("worker",) else parts[1]
+    if name == "worker.py":
+        return name
+    package, room, *_ = module_of(name).split(".")
+    if package == "haulier":
+        return room
+    return "app" if room == "__init__" else f"app.{room}"
 
 
 def parse(name: str) -> ast.Module:
@@ -61,8 +79,8 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def imports(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """Yield each imported module's full name, those for type checkers alone aside."""
+def imports(node: ast.AST, importer: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Yield each imported module's full name, those for type checkers alone aside; importer is its own."""
     for child in ast.iter_child_nodes(node):
         if is_type_checking(child):
             continue
@@ -70,21 +88,28 @@ def imports(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             for alias in child.names:
                 yield alias.name, child
         elif isinstance(child, ast.ImportFrom):
-            assert child.level == 0, "imports name the whole path"
-            yield child.module or "", child
-            if child.module == "app":
+            module = imported_from(child, importer)
+            yield module, child
+            if module in ("haulier", "app"):
                 for alias in child.names:
-                    yield f"app.{alias.name}", child
+                    yield f"{module}.{alias.name}", child
         else:
-            yield from imports(child)
+            yield from imports(child, importer)
+
+
+def imported_from(node: ast.ImportFrom, importer: str) -> str:
+    around = importer.split(".")[: -node.level] if node.level else []
+    return ".".join([*around, *([node.module] if node.module else [])])
 
 
 def rooms_imported(name: str) -> set[str]:
     found = set()
-    for module, _ in imports(parse(name)):
-        parts = module.split(".")
-        if parts[0] == "app" and len(parts) > 1 and parts[1] in MAY_IMPORT:
-            found.add(parts[1])
+    for module, _ in imports(parse(name), module_of(name)):
+        package, *rest = module.split(".")
+        if package == "haulier":
+            found |= {*rest[:1]} & MAY_IMPORT.keys()
+        elif package == "app":
+            found.add(".".join(["app", *rest[:1]]))
     return found
 
 
@@ -99,8 +124,23 @@ def test_imports_run_one_way_only(name):
 
 def test_the_test_above_sees_every_room_and_real_imports():
     assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
-    assert rooms_imported("app/queue/produce.py") == {"domain", "queue"}
+    assert rooms_imported("haulier/queue/produce.py") == {"domain", "queue"}
+    assert rooms_imported("app/api/health.py") >= {"domain", "queue", "app.api"}
+    assert rooms_imported("app/__init__.py") == {"config", "app.api"}
     assert rooms_imported("worker.py") >= {"config", "worker"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_are_relative_within_the_application_and_nowhere_else(name):
+    relative = {"app": True, "haulier": False}
+    strays = [
+        ast.unparse(node)
+        for module, node in imports(parse(name), module_of(name))
+        if (package := module.split(".")[0]) in relative and bool(getattr(node, "level", 0)) is not relative[package]
+    ]
+
+    # In a wheel the application is haulier.app, and a top-level `app` is somebody else's.
+    assert strays == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,7 +160,7 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
     top = {
         module
         for node in parse("app/__init__.py").body
-        for module, _ in imports(ast.Module([node], []))
+        for module, _ in imports(ast.Module([node], []), "app.__init__")
         if not isinstance(node, ast.FunctionDef)
     }
 
@@ -130,15 +170,18 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
 @pytest.mark.parametrize(
     ("entry", "absent"),
     [
-        ("worker", ("flask", "werkzeug", "flask_smorest", "app.api", "gunicorn")),
-        ("app.api", ("app.worker",)),
+        (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
+        ("app.api", ("haulier.worker",)),
         (
-            "app.queue.produce, app.queue.consume, app.queue.migrate",
-            ("flask", "app.kinds", "app.api", "app.worker", "requests"),
+            "haulier.queue.produce, haulier.queue.consume, haulier.queue.migrate",
+            ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
-        ("app.domain.job, app.domain.outcome, app.domain.retry, app.domain.errors", ("psycopg2", "app.queue", "flask")),
+        (
+            "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
+            ("psycopg2", "haulier.queue", "flask"),
+        ),
     ],
-    ids=["worker", "api", "queue", "domain"],
+    ids=["library", "api", "queue", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"
@@ -231,7 +274,7 @@ def reads_environment(name: str) -> bool:
 def test_settings_are_read_in_one_place():
     readers = {name for name in NAMES if reads_environment(name)}
 
-    assert {name for name in readers if not name.startswith("app/local/")} == {"app/config.py"}
+    assert {name for name in readers if not name.startswith("haulier/local/")} == {"haulier/config.py"}
 
 
 def test_no_room_has_a_vague_name():
@@ -293,7 +336,7 @@ def test_the_product_names_no_place_of_the_machine_it_was_made_on():
 
     found = [
         name
-        for name in [*NAMES, "schema.sql", *(str(path.relative_to(ROOT)) for path in ROOT.glob("app/queue/*.sql"))]
+        for name in [*NAMES, "schema.sql", *(str(path.relative_to(ROOT)) for path in ROOT.glob("haulier/**/*.sql"))]
         if places.search((ROOT / name).read_text())
     ]
 

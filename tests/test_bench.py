@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from app.queue.sql_files import SQL
 from bench import heavy, load, notes, report
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw
@@ -25,6 +24,7 @@ from bench.servers import Postgres, ask, connect
 from bench.slow_link import slow_link
 from bench.statements import CALLS
 from bench.waiting import until
+from haulier.queue.sql_files import SQL
 
 
 def result(**figures: list[float]) -> Result:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.config import Config
-from app.domain.errors import ConfigError
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
 
 URL = "postgresql://app:swordfish@db.example/app"
 

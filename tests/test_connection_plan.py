@@ -16,8 +16,8 @@ import pytest
 import requests
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from app.queue.connection import connect
-from app.queue.migrate import migrate
+from haulier.queue.connection import connect
+from haulier.queue.migrate import migrate
 from tests.api.conftest import gunicorn
 
 ROOT = Path(__file__).parents[1]

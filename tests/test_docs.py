@@ -19,14 +19,14 @@ from app.api import build
 from app.api.errors import ANSWERS
 from app.api.request_schemas import JobOptions, ListJobs
 from app.api.response_schemas import JobResponse
-from app.config import Config
-from app.domain.errors import ConfigError
-from app.domain.job import JobStatus
-from app.local.supervisor import local_session
-from app.queue.connection import connect
-from app.queue.migrate import migrate
-from app.queue.sql_files import SQL
-from app.worker import metrics as worker_metrics
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
+from haulier.domain.job import JobStatus
+from haulier.local.supervisor import local_session
+from haulier.queue.connection import connect
+from haulier.queue.migrate import migrate
+from haulier.queue.sql_files import SQL
+from haulier.worker import metrics as worker_metrics
 from tests.conftest import eventually
 from tests.docs.reading import (
     PAGES,
@@ -137,7 +137,7 @@ def test_every_setting_has_a_reason() -> None:
 
 
 def test_the_settings_of_make_are_looked_at_somewhere() -> None:
-    readers = [ROOT / "Makefile", ROOT / "tools" / "bootstrap.py", *(ROOT / "app" / "local").glob("*.py")]
+    readers = [ROOT / "Makefile", ROOT / "tools" / "bootstrap.py", *(ROOT / "haulier" / "local").glob("*.py")]
     source = "\n".join(path.read_text(encoding="utf-8") for path in readers)
 
     named = {
@@ -453,6 +453,7 @@ def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
         ROOT / "worker.py",
         ROOT / "gunicorn.conf.py",
         *(ROOT / "tools").glob("*.py"),
+        *(ROOT / "haulier").rglob("*.py"),
         *(ROOT / "app").rglob("*.py"),
     ]
     # Strings that go on in the next line of the source are joined.

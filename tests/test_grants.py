@@ -17,13 +17,13 @@ from psycopg2.errors import InsufficientPrivilege, RaiseException
 from psycopg2.extensions import connection as Connection
 
 from app.api import build
-from app.config import Config
-from app.domain.api_key import Scope
-from app.domain.job import NewJob
-from app.queue import consume, history, housekeeping, keys, listen, produce
-from app.queue.connection import connect
-from app.queue.keys import NewKey
-from app.queue.migrate import migrate
+from haulier.config import Config
+from haulier.domain.api_key import Scope
+from haulier.domain.job import NewJob
+from haulier.queue import consume, history, housekeeping, keys, listen, produce
+from haulier.queue.connection import connect
+from haulier.queue.keys import NewKey
+from haulier.queue.migrate import migrate
 from tests.roles import GRANTS, Roles, apply_grants, least_roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -127,7 +127,7 @@ def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient
 
 KIND = """
 from marshmallow import Schema
-from app.kinds import Fail, Retry, RetryPolicy, Snooze, kind
+from haulier.kinds import Fail, Retry, RetryPolicy, Snooze, kind
 
 class Nothing(Schema):
     pass

@@ -12,15 +12,15 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2 import sql as composed
 
-from app.domain.job import Job, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.connection import connect
-from app.queue.plans import prepared
-from app.queue.settle import SETTLE, settle_parameters
-from app.queue.sql_files import SQL, load
+from haulier.domain.job import Job, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
+from haulier.queue.plans import prepared
+from haulier.queue.settle import SETTLE, settle_parameters
+from haulier.queue.sql_files import SQL, load
 
-QUEUE = Path(__file__).parents[1] / "app" / "queue"
+QUEUE = Path(__file__).parents[1] / "haulier" / "queue"
 NOW, ID = datetime.now(UTC), uuid4()
 
 PARAMETERS: dict[str, Any] = {

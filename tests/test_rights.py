@@ -13,13 +13,13 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from app.api import build
-from app.config import Config
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import NewJob
-from app.queue import history, produce
-from app.queue.connection import connect, transaction
-from app.queue.history import drop_expired
-from app.queue.migrate import migrate
+from haulier.config import Config
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import NewJob
+from haulier.queue import history, produce
+from haulier.queue.connection import connect, transaction
+from haulier.queue.history import drop_expired
+from haulier.queue.migrate import migrate
 from tests.queue.test_history import Archive
 from tests.roles import Roles, apply_grants, least_roles
 

@@ -19,14 +19,14 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn
 
-from app.domain.errors import InvalidTransition, SchemaMismatch
-from app.domain.job import Job, JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.connection import connect
-from app.queue.housekeeping import purge_keys
-from app.queue.listen import Knock, fall_asleep, knocks, listen
-from app.queue.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
+from haulier.domain.errors import InvalidTransition, SchemaMismatch
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
+from haulier.queue.housekeeping import purge_keys
+from haulier.queue.listen import Knock, fall_asleep, knocks, listen
+from haulier.queue.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
 COLUMN_GRANT = (
@@ -476,7 +476,7 @@ def test_a_program_starts_on_a_newer_schema_that_is_compatible(versioned, newer)
 def test_a_program_stops_on_an_older_schema_with_the_command_to_run(versioned):
     conn = versioned(SCHEMA_VERSION - 1, SCHEMA_VERSION - 1)
 
-    with pytest.raises(SchemaMismatch, match="run `python -m app migrate`"):
+    with pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"):
         check_schema(conn)
 
 
@@ -490,7 +490,10 @@ def test_a_program_stops_on_a_schema_that_is_too_new_for_it(versioned):
 
 
 def test_a_program_stops_where_there_is_no_schema_with_the_command_to_run(fresh_database):
-    with closing(connect(fresh_database)) as conn, pytest.raises(SchemaMismatch, match="run `python -m app migrate`"):
+    with (
+        closing(connect(fresh_database)) as conn,
+        pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"),
+    ):
         check_schema(conn)
 
 
@@ -498,7 +501,7 @@ def test_a_program_stops_where_applying_was_interrupted_before_the_version(versi
     conn = versioned(SCHEMA_VERSION, SCHEMA_VERSION)
     sql_on(conn)("DELETE FROM haulier.schema_version")
 
-    with pytest.raises(SchemaMismatch, match="run `python -m app migrate`"):
+    with pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"):
         check_schema(conn)
     migrate(conn, retention_days=30)
 
@@ -645,7 +648,7 @@ def test_the_program_and_the_file_agree_on_the_version(sql):
 
 def run_migrate(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app", "migrate"],
+        [sys.executable, "-m", "haulier", "migrate"],
         cwd=Path(__file__).parents[1],
         env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
         capture_output=True,

@@ -15,16 +15,16 @@ from psycopg2 import sql as composed
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from app.domain.api_key import Scope
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import audit, consume, history, housekeeping, keys, listen, produce
-from app.queue.connection import connect
-from app.queue.consume import Fence, Settlement
-from app.queue.keys import NewKey
-from app.queue.migrate import SCHEMA_FILE, migrate
-from app.queue.scratch import scratch_database
-from app.queue.sql_files import SQL
+from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import audit, consume, history, housekeeping, keys, listen, produce
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.keys import NewKey
+from haulier.queue.migrate import SCHEMA_FILE, migrate
+from haulier.queue.scratch import scratch_database
+from haulier.queue.sql_files import SQL
 from tests.planted import MESSAGE, plant
 from tests.roles import Roles, apply_grants, least_roles, url_as
 from tests.servers import oldest_server

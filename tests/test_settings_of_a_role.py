@@ -12,14 +12,14 @@ from psycopg2 import sql as composed
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, history, keys, produce
-from app.queue.connection import connect
-from app.queue.consume import Fence, Settlement
-from app.queue.errors import translated
-from app.queue.migrate import migrate
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, history, keys, produce
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.errors import translated
+from haulier.queue.migrate import migrate
 
 pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")
 

@@ -10,16 +10,17 @@ from flask.json.provider import DefaultJSONProvider
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter
 
-from app.api import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
-from app.api.openapi import document, make_api
-from app.api.queue_names import QueueNames
-from app.api.reading import MAX_BODY_BYTES
-from app.api.request_schemas import CreateJobRequest
-from app.api.response_schemas import as_json
-from app.api.service import CheckedDatabase, Service
-from app.config import Config
-from app.kinds import load_kinds
-from app.queue.connection import Database
+from haulier.config import Config
+from haulier.kinds import load_kinds
+from haulier.queue.connection import Database
+
+from . import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
+from .openapi import document, make_api
+from .queue_names import QueueNames
+from .reading import MAX_BODY_BYTES
+from .request_schemas import CreateJobRequest
+from .response_schemas import as_json
+from .service import CheckedDatabase, Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -67,7 +68,7 @@ def build(config: Config) -> Flask:
     database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
     service = Service(config, known, CreateJobRequest(known), database, QueueNames(config))
 
-    app = _App("app.api", static_folder=None)
+    app = _App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A path that is not quite right is no path, rather than a redirect that drops the body.
     app.url_map.merge_slashes = False

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, g, request
 
-from app.api.envelope import API_KEY
-from app.api.errors import Forbidden, RateLimited, Unauthorized
-from app.api.keyring import Keyring
-from app.api.service import Service
-from app.config import Config
-from app.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
-from app.domain.errors import DatabaseUnavailable, SchemaMismatch
-from app.domain.neighbour import is_local_host, is_of_proxy
+from haulier.config import Config
+from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
+from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
+from haulier.domain.neighbour import is_local_host, is_of_proxy
+
+from .envelope import API_KEY
+from .errors import Forbidden, RateLimited, Unauthorized
+from .keyring import Keyring
+from .service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -44,7 +45,7 @@ HEALTH = {"/health", "/health/live"}
 DOCS = {"/docs", "/docs/docs.js", "/docs/assets/<path:name>", "/api-docs/openapi.json"}
 
 MAKE_A_KEY = (
-    "make an API key on that machine (`python -m app keys create`), or set HAULIER_API_KEY, and send it as"
+    "make an API key on that machine (`python -m haulier keys create`), or set HAULIER_API_KEY, and send it as"
     " Authorization: Bearer <key>"
 )
 

@@ -12,22 +12,23 @@ from itertools import islice
 from flask import Response, jsonify, request
 from flask.views import MethodView
 
-from app.api import errors
-from app.api.auth import caller
-from app.api.errors import MAX_MESSAGE, Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
-from app.api.faults import MAX_ITEM_FAULTS, cut
-from app.api.in_hand import Room
-from app.api.openapi import JOB_REQUEST, fails
-from app.api.reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
-from app.api.request_schemas import BatchOptions, CreateJobRequest
-from app.api.response_schemas import BatchOutcomes, BatchResponse
-from app.api.service import connection, service
-from app.api.strict_json import elements, parse
-from app.domain.errors import HaulierError
-from app.domain.job import Json
-from app.kinds.payload import explain, unexplained
-from app.queue import produce
-from app.queue.produce import Draft, Receipt, Stored
+from haulier.domain.errors import HaulierError
+from haulier.domain.job import Json
+from haulier.kinds.payload import explain, unexplained
+from haulier.queue import produce
+from haulier.queue.produce import Draft, Receipt, Stored
+
+from . import errors
+from .auth import caller
+from .errors import MAX_MESSAGE, Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
+from .faults import MAX_ITEM_FAULTS, cut
+from .in_hand import Room
+from .openapi import JOB_REQUEST, fails
+from .reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
+from .request_schemas import BatchOptions, CreateJobRequest
+from .response_schemas import BatchOutcomes, BatchResponse
+from .service import connection, service
+from .strict_json import elements, parse
 
 NDJSON_TYPE = "application/x-ndjson"
 MAX_BATCH_BYTES = 16 * 1024 * 1024

@@ -10,9 +10,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from app.api.envelope import REQUEST_ID
-from app.api.faults import MAX_FAULTS, cut, shown
-from app.domain.errors import (
+from haulier.domain.errors import (
     DatabaseUnavailable,
     HaulierError,
     InvalidTransition,
@@ -21,8 +19,11 @@ from app.domain.errors import (
     SchemaMismatch,
     TooManyConnections,
 )
-from app.domain.job import Json
-from app.kinds.payload import explain
+from haulier.domain.job import Json
+from haulier.kinds.payload import explain
+
+from .envelope import REQUEST_ID
+from .faults import MAX_FAULTS, cut, shown
 
 log = logging.getLogger(__name__)
 

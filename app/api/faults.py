@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from app.domain.job import Json
+from haulier.domain.job import Json
 
 # Of one request; of each job of a batch.
 MAX_FAULTS, MAX_ITEM_FAULTS = 100, 10

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from marshmallow import fields
 
-from app.api.cursor import read_cursor
-from app.domain.job import NAME_PATTERN, Json
-from app.kinds.payload import Pattern
+from haulier.domain.job import NAME_PATTERN, Json
+from haulier.kinds.payload import Pattern
+
+from .cursor import read_cursor
 
 KEY_PATTERN = r"^[!-~]{1,255}$"
 # The year 9999 is refused: with an offset it can leave every calendar.

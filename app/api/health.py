@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from app.api.openapi import fails
-from app.api.reading import Blueprint
-from app.api.response_schemas import HealthResponse
-from app.api.service import connection
-from app.domain.job import Json
-from app.queue import produce
+from haulier.domain.job import Json
+from haulier.queue import produce
+
+from .openapi import fails
+from .reading import Blueprint
+from .response_schemas import HealthResponse
+from .service import connection
 
 blp = Blueprint("ops", __name__, description="Health and metrics.")
 

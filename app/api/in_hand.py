@@ -6,8 +6,9 @@ import threading
 import time
 from contextlib import AbstractContextManager
 
-from app.api.errors import Busy
-from app.domain.errors import HaulierError
+from haulier.domain.errors import HaulierError
+
+from .errors import Busy
 
 WAIT_SECONDS = 20.0
 

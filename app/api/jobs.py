@@ -9,20 +9,21 @@ from uuid import UUID
 from flask import request
 from flask.views import MethodView
 
-from app.api.auth import caller
-from app.api.cursor import write_cursor
-from app.api.errors import KeyGone, KeyMismatch
-from app.api.in_hand import Room
-from app.api.openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
-from app.api.reading import MAX_BODY_BYTES, Blueprint, check_payload_size, json_body
-from app.api.request_schemas import IdempotencyHeader, ListJobs, load
-from app.api.response_schemas import CancelResponse, JobResponse
-from app.api.service import connection, service
-from app.api.strict_json import parse
-from app.domain.errors import JobNotFound
-from app.queue import produce
-from app.queue.connection import Connection
-from app.queue.produce import Draft, Enqueued, JobFilter, Receipt, StoredJob
+from haulier.domain.errors import JobNotFound
+from haulier.queue import produce
+from haulier.queue.connection import Connection
+from haulier.queue.produce import Draft, Enqueued, JobFilter, Receipt, StoredJob
+
+from .auth import caller
+from .cursor import write_cursor
+from .errors import KeyGone, KeyMismatch
+from .in_hand import Room
+from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
+from .reading import MAX_BODY_BYTES, Blueprint, check_payload_size, json_body
+from .request_schemas import IdempotencyHeader, ListJobs, load
+from .response_schemas import CancelResponse, JobResponse
+from .service import connection, service
+from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
 

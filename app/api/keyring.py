@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from app.api.errors import RateLimited
-from app.api.service import CheckedDatabase
-from app.domain.api_key import ApiKey
-from app.domain.errors import DatabaseUnavailable
-from app.queue import keys
-from app.queue.connection import Connection
+from haulier.domain.api_key import ApiKey
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.queue import keys
+from haulier.queue.connection import Connection
+
+from .errors import RateLimited
+from .service import CheckedDatabase
 
 T = TypeVar("T")
 

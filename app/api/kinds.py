@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
-from app.api.openapi import payload_schema
-from app.api.reading import Blueprint
-from app.api.response_schemas import KindResponse
-from app.api.service import service
-from app.domain.job import Json
+from haulier.domain.job import Json
+
+from .openapi import payload_schema
+from .reading import Blueprint
+from .response_schemas import KindResponse
+from .service import service
 
 blp = Blueprint("kinds", __name__, description="What can be enqueued.")
 

@@ -17,13 +17,14 @@ from prometheus_client.registry import Collector
 from prometheus_client.values import ValueClass
 from prometheus_flask_exporter import PrometheusMetrics
 
-from app.api.openapi import fails
-from app.api.reading import Blueprint
-from app.api.service import connection
-from app.domain.errors import DatabaseUnavailable, SchemaMismatch
-from app.domain.scrape import accepted
-from app.queue import produce
-from app.queue.produce import Overview
+from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
+from haulier.domain.scrape import accepted
+from haulier.queue import produce
+from haulier.queue.produce import Overview
+
+from .openapi import fails
+from .reading import Blueprint
+from .service import connection
 
 # Several Prometheus servers, and several of our processes, ask; the database answers once in this time.
 OVERVIEW_SECONDS = 5.0

@@ -15,14 +15,15 @@ from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
-from app import __version__
-from app.api import errors
-from app.api.auth import HEALTH, NEEDS
-from app.api.response_schemas import Answer, ErrorBody, JobError
-from app.api.service import Service
-from app.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
-from app.kinds import Kind
-from app.kinds.payload import TEXT
+from haulier import __version__
+from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
+from haulier.kinds import Kind
+from haulier.kinds.payload import TEXT
+
+from . import errors
+from .auth import HEALTH, NEEDS
+from .response_schemas import Answer, ErrorBody, JobError
+from .service import Service
 
 View = TypeVar("View")
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from time import monotonic
 
-from app.api.errors import Invalid
-from app.config import Config
-from app.domain.job import Json
-from app.queue.connection import Connection
-from app.queue.intake import Draft, known_keys
-from app.queue.queues import add_queues, find_queues
+from haulier.config import Config
+from haulier.domain.job import Json
+from haulier.queue.connection import Connection
+from haulier.queue.intake import Draft, known_keys
+from haulier.queue.queues import add_queues, find_queues
+
+from .errors import Invalid
 
 # A sixth of the time after which a name that nobody uses is forgotten.
 KNOWN_SECONDS = 600.0

@@ -12,8 +12,8 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.api.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
-from app.api.response_schemas import Answer
+from .errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
+from .response_schemas import Answer
 
 View = TypeVar("View", bound=Callable[..., Any])
 

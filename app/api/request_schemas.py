@@ -9,10 +9,7 @@ from typing import Any, NoReturn
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
 
-from app.api.cursor import CURSOR_PATTERN
-from app.api.errors import Invalid
-from app.api.fields import BAD_KEY, KEY_PATTERN, TIME_PATTERN, Cursor, Key, Number, QueryInteger, Time, about, name
-from app.domain.job import (
+from haulier.domain.job import (
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
     MAX_DELAY_SECONDS,
@@ -25,8 +22,12 @@ from app.domain.job import (
     Json,
     NewJob,
 )
-from app.kinds import Kind, PayloadSchema
-from app.kinds.payload import Pattern
+from haulier.kinds import Kind, PayloadSchema
+from haulier.kinds.payload import Pattern
+
+from .cursor import CURSOR_PATTERN
+from .errors import Invalid
+from .fields import BAD_KEY, KEY_PATTERN, TIME_PATTERN, Cursor, Key, Number, QueryInteger, Time, about, name
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # What is skipped is read all the same. Beyond, `cursor` goes on at once.

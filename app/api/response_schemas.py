@@ -7,8 +7,9 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from app.api.fields import Time, about, time_text
-from app.queue.produce import StoredJob
+from haulier.queue.produce import StoredJob
+
+from .fields import Time, about, time_text
 
 # Made once. The order in which a job's fields were thought out is the order in which they are shown.
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode

@@ -10,12 +10,13 @@ from typing import cast
 
 from flask import current_app, g
 
-from app.api.queue_names import QueueNames
-from app.api.request_schemas import CreateJobRequest
-from app.config import Config
-from app.kinds import Kind
-from app.queue.connection import Connection, Database
-from app.queue.migrate import check_schema
+from haulier.config import Config
+from haulier.kinds import Kind
+from haulier.queue.connection import Connection, Database
+from haulier.queue.migrate import check_schema
+
+from .queue_names import QueueNames
+from .request_schemas import CreateJobRequest
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, NoReturn
 
-from app.api.errors import Malformed, TooLarge
-from app.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
+from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
+
+from .errors import Malformed, TooLarge
 
 MAX_DEPTH = 64
 # Up to here a double holds every integer.

@@ -13,7 +13,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData
 from gunicorn.http.parser import RequestParser
 
-from app.serving.inbox import Inbox, Stage
+from .inbox import Inbox, Stage
 
 # Those of app.api.reading and app.api.batch: a longer body is refused by the application, which need not wait for it.
 BODY_BYTES = 1024 * 1024

@@ -22,10 +22,10 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.serving.inbox import WAITING, Inbox, Stage
-from app.serving.incoming import Incoming
-from app.serving.large import LARGE_BYTES, Large
-from app.serving.outbox import CONTINUE, Outbox
+from .inbox import WAITING, Inbox, Stage
+from .incoming import Incoming
+from .large import LARGE_BYTES, Large
+from .outbox import CONTINUE, Outbox
 
 HEAD_SECONDS = 10.0
 # For a body or an answer, and as much again as its length takes at this rate.

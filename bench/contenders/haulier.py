@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import app
-from app.config import Config
-from app.queue.connection import connect as own_connection
-from app.queue.migrate import migrate
+import haulier
 from bench.contenders.contender import TableWatch
 from bench.servers import Postgres, ask, connect, free_port
 from bench.waiting import ROOT, processes
+from haulier.config import Config
+from haulier.queue.connection import connect as own_connection
+from haulier.queue.migrate import migrate
 
 # Not the harness's own interpreter, whose environment holds the peers as well.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
@@ -50,7 +50,7 @@ class Haulier:
 
     def version(self) -> str:
         """Return the checkout's version."""
-        return app.__version__
+        return haulier.__version__
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
         """Give the URL of a fresh database with the schema in it."""

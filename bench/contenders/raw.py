@@ -12,13 +12,13 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.domain.job import KEPT_ERRORS, MAX_SNOOZES
-from app.queue.consume import MOST_BYTES
-from app.queue.sql_files import SQL
 from bench.contenders import haulier
 from bench.contenders.contender import TableWatch
 from bench.servers import Postgres, connect, tool
 from bench.waiting import processes
+from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES
+from haulier.queue.consume import MOST_BYTES
+from haulier.queue.sql_files import SQL
 
 # What a script remembers from one claim to its next message: arrays for the settle and a place for the claim, as text;
 # and what stands for it when there was nothing to claim.
@@ -111,7 +111,7 @@ def remembered_nothing() -> list[str]:
 def script(worker: str, batch: int) -> str:
     r"""Return pgbench's script: one message that settles in one transaction and claims in another.
 
-    Source: app/queue/consume.py, `exchange`; PostgreSQL manual, pgbench, "\;" and "\gset".
+    Source: haulier/queue/consume.py, `exchange`; PostgreSQL manual, pgbench, "\;" and "\gset".
     """
     settle = {
         "ids": "':ids'",

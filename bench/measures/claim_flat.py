@@ -7,14 +7,14 @@ from contextlib import closing
 from functools import partial
 from uuid import uuid4
 
-from app.queue import consume
-from app.queue.connection import connect as own_connection
 from bench.contenders import haulier
 from bench.harness import Entry, Figures, Lab
 from bench.plots import Plot
 from bench.report import figure, table, targets
 from bench.results import Result
 from bench.servers import connect
+from haulier.queue import consume
+from haulier.queue.connection import connect as own_connection
 
 NAME = "claim_flat"
 TITLE = "Claims of 100 beside backlog and history"

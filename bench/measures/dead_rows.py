@@ -16,8 +16,6 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
-from app.queue import produce
-from app.queue.connection import connect as own_connection
 from bench.contenders.haulier import Haulier
 from bench.harness import Entry, Figures, Lab
 from bench.measures.snapshot import holding_snapshot
@@ -26,6 +24,8 @@ from bench.results import Result, Row, Spread
 from bench.servers import ask, connect
 from bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
 from bench.waiting import TookTooLong, alive, pause, until
+from haulier.queue import produce
+from haulier.queue.connection import connect as own_connection
 
 NAME = "dead_rows"
 TITLE = "Each statement beside 6 M dead rows, under a held snapshot"

@@ -11,16 +11,16 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import uuid4
 
-from app.config import Config
-from app.domain.job import Job, JobStatus
-from app.kinds import JobContext, load_kinds
-from app.worker.children import Children
-from app.worker.execute import run_one
 from bench.contenders.haulier import Haulier, fill
 from bench.harness import Entry, Figures, Lab
 from bench.measures.drain import timed
 from bench.report import figure, table
 from bench.results import Result
+from haulier.config import Config
+from haulier.domain.job import Job, JobStatus
+from haulier.kinds import JobContext, load_kinds
+from haulier.worker.children import Children
+from haulier.worker.execute import run_one
 
 NAME = "isolated"
 TITLE = "No-op jobs of an isolated kind beside plain ones, 16 threads"

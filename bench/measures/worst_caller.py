@@ -194,7 +194,7 @@ def family(pid: int) -> set[int]:
 
 
 def _key(url: str, name: str) -> str:
-    command = [PYTHON, "-m", "app", "keys", "create", "--name", name, "--scopes", "enqueue"]
+    command = [PYTHON, "-m", "haulier", "keys", "create", "--name", name, "--scopes", "enqueue"]
     done = subprocess.run(
         command, cwd=ROOT, env={**environment(), "DATABASE_URL": url}, check=True, capture_output=True, text=True
     )

@@ -21,7 +21,7 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api import build
-from app.config import Config
+from haulier.config import Config
 
 ROOT = Path(__file__).parents[2]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}

@@ -18,11 +18,11 @@ from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import make_dsn
 
 from app.api.response_schemas import JobResponse
-from app.config import Config
-from app.domain.job import JobStatus
-from app.queue.connection import connect
-from app.queue.migrate import migrate
-from app.queue.rows import StoredJob
+from haulier.config import Config
+from haulier.domain.job import JobStatus
+from haulier.queue.connection import connect
+from haulier.queue.migrate import migrate
+from haulier.queue.rows import StoredJob
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL
@@ -150,7 +150,7 @@ def test_a_database_without_the_schema_is_503_with_the_command(
     after = client.post("/jobs", json=EMAIL)
 
     assert (before.status_code, before.json["error"]) == (503, "unavailable")
-    assert "python -m app migrate" in before.json["message"]
+    assert "python -m haulier migrate" in before.json["message"]
     assert after.status_code == 201
 
 

@@ -18,13 +18,13 @@ from psycopg2.extensions import connection as Connection
 
 from app.api import auth, keyring
 from app.api.auth import NEEDS
-from app.config import Config
-from app.domain.api_key import ApiKey, Scope, hash_of
-from app.domain.neighbour import PROXY_PREFIXES
-from app.domain.outcome import Outcome
-from app.queue import consume, keys
-from app.queue.consume import Fence, Settlement
-from app.queue.keys import NewKey
+from haulier.config import Config
+from haulier.domain.api_key import ApiKey, Scope, hash_of
+from haulier.domain.neighbour import PROXY_PREFIXES
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, keys
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.keys import NewKey
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL
@@ -575,7 +575,7 @@ def test_a_forwarded_request_is_not_from_the_machine_and_is_told_what_to_do(clie
     answer = client.get("/jobs", headers={name: "127.0.0.1"})
 
     assert answer.status_code == 401
-    assert "python -m app keys create" in answer.json["message"]
+    assert "python -m haulier keys create" in answer.json["message"]
     assert name.lower() in answer.json["message"].lower()
 
 
@@ -619,7 +619,7 @@ def test_a_request_as_nginx_sends_it_is_not_from_the_machine(client: FlaskClient
 
     assert (answer.status_code, health.status_code) == (401, 200)
     assert "HTTP/1.0" in answer.json["message"]
-    assert "python -m app keys create" in answer.json["message"]
+    assert "python -m haulier keys create" in answer.json["message"]
 
 
 def test_with_a_key_a_forwarded_request_is_answered(make_app: MakeApp, config: Config) -> None:

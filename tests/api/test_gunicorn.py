@@ -18,11 +18,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from app.domain.api_key import Scope
-from app.queue import keys
-from app.queue.connection import connect
-from app.queue.keys import NewKey
-from app.queue.migrate import migrate
+from haulier.domain.api_key import Scope
+from haulier.queue import keys
+from haulier.queue.connection import connect
+from haulier.queue.keys import NewKey
+from haulier.queue.migrate import migrate
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL, Server
@@ -70,7 +70,7 @@ def test_without_the_schema_it_ends_with_one_line_that_holds_the_command(
 
         lines = [line for line in server.log.read_text().splitlines() if "gunicorn.error" not in line]
         assert code == 1
-        assert lines == ["haulier: the database holds no Haulier schema: run `python -m app migrate`"]
+        assert lines == ["haulier: the database holds no Haulier schema: run `python -m haulier migrate`"]
 
 
 def test_while_the_database_is_away_it_starts_and_serves_once_it_is_back(
@@ -281,7 +281,7 @@ def test_its_log_is_json_when_asked_and_a_request_is_one_line(
         assert re.fullmatch(r"GET /nowhere\nX 404 in [0-9.]+ ms", access["message"])
         assert [record["message"] for record in records if record["level"] != "INFO"] == [
             "there is no API key yet: every program of this machine may call; make a key before a proxy or tunnel leads"
-            " here (`python -m app keys create`)"
+            " here (`python -m haulier keys create`)"
         ]
 
 

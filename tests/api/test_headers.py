@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
-from app.config import Config
+from haulier.config import Config
 
 from .conftest import EMAIL, Server
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app import logs
+from haulier import logs
 
 log = logging.getLogger("haulier.test")
 

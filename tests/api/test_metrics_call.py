@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg2.extensions import connection as Connection
 
-from app.queue import consume
+from haulier.queue import consume
 
 from .conftest import Server
 
@@ -83,7 +83,7 @@ def test_it_names_the_largest_queues_and_sums_up_the_others(client: FlaskClient,
 def test_of_a_large_table_it_reads_a_sample_and_counts_what_runs(
     client: FlaskClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.queue.produce.MOST_PAGES", 100)
+    monkeypatch.setattr("haulier.queue.produce.MOST_PAGES", 100)
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload, queue) SELECT 'a', '{}', 'mail' FROM generate_series(1, 20000)"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
 from app.api.strict_json import parse
-from app.domain.outcome import Outcome
-from app.queue import consume
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume
 
 EDGES = [
     *(str(sign * (2**bits) + off) for sign in (1, -1) for bits in (31, 53, 62) for off in (-1, 0, 1)),

@@ -12,8 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from app import kinds
-from app.config import Config
+from haulier import kinds
+from haulier.config import Config
 
 from .conftest import ROOT
 
@@ -147,7 +147,7 @@ def test_a_teams_own_kind_is_in_it_and_can_be_enqueued(
 ) -> None:
     (tmp_path / "our_documented_kind.py").write_text(
         "from marshmallow import fields\n"
-        "from app.kinds import PayloadSchema, kind\n"
+        "from haulier.kinds import PayloadSchema, kind\n"
         "class Label(PayloadSchema):\n"
         "    parcel = fields.Integer(required=True, strict=True, metadata={'examples': [7]})\n"
         "@kind('print.label-1', schema=Label, timeout=5)\n"

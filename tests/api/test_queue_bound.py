@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api import queue_names
-from app.config import Config
-from app.domain.api_key import Scope
-from app.queue import consume, housekeeping, keys
-from app.queue.keys import NewKey
+from haulier.config import Config
+from haulier.domain.api_key import Scope
+from haulier.queue import consume, housekeeping, keys
+from haulier.queue.keys import NewKey
 
 from .conftest import EMAIL
 

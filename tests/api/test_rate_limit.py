@@ -16,10 +16,10 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api.keyring import _Budget
-from app.config import Config
-from app.domain.api_key import ApiKey, Scope
-from app.queue import keys
-from app.queue.keys import Loan, NewKey
+from haulier.config import Config
+from haulier.domain.api_key import ApiKey, Scope
+from haulier.queue import keys
+from haulier.queue.keys import Loan, NewKey
 
 from .conftest import EMAIL
 

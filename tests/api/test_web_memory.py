@@ -13,7 +13,7 @@ import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from app.queue import produce
+from haulier.queue import produce
 
 from .conftest import Server
 

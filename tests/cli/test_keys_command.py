@@ -1,4 +1,4 @@
-"""`python -m app keys`, as an operator runs it: it ..."""
+"""`python -m haulier keys`, as an operator runs it: it ..."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.api_key import TOKEN, Scope
-from app.queue import audit, keys
+from haulier.domain.api_key import TOKEN, Scope
+from haulier.queue import audit, keys
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -24,7 +24,7 @@ def run(database: str) -> Run:
 
     def run(*args: str, url: str = database) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "app", "keys", *args],
+            [sys.executable, "-m", "haulier", "keys", *args],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
             capture_output=True,
@@ -130,7 +130,7 @@ def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
     refused = run("list", url=fresh_database)
 
     assert refused.returncode == 1
-    assert refused.stderr == "haulier: the database holds no Haulier schema: run `python -m app migrate`\n"
+    assert refused.stderr == "haulier: the database holds no Haulier schema: run `python -m haulier migrate`\n"
 
 
 def test_tells_what_was_done_newest_first(run, conn, database):
@@ -139,7 +139,7 @@ def test_tells_what_was_done_newest_first(run, conn, database):
     run("revoke", key.id)
 
     told = subprocess.run(
-        [sys.executable, "-m", "app", "audit", "--limit", "5"],
+        [sys.executable, "-m", "haulier", "audit", "--limit", "5"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "DATABASE_URL": database},
         capture_output=True,

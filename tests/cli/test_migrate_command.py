@@ -1,4 +1,4 @@
-"""`python -m app migrate`, with DATABASE_DIRECT_URL: it ..."""
+"""`python -m haulier migrate`, with DATABASE_DIRECT_URL: it ..."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.queue.migrate import SCHEMA_VERSION
+from haulier.queue.migrate import SCHEMA_VERSION
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 
 
-def run_migrate(**settings: str) -> subprocess.CompletedProcess[str]:
+def run_migrate(package: str = "haulier", **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "app", "migrate"],
+        [sys.executable, "-m", package, "migrate"],
         cwd=Path(__file__).parents[2],
         env={"PATH": os.environ["PATH"], **settings},
         capture_output=True,
@@ -25,6 +25,13 @@ def run_migrate(**settings: str) -> subprocess.CompletedProcess[str]:
 
 def test_goes_past_the_pool(fresh_database, direct):
     done = run_migrate(DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"applied schema version {SCHEMA_VERSION};")
+
+
+def test_is_there_under_the_name_of_the_application_too(fresh_database, direct):
+    done = run_migrate("app", DATABASE_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"applied schema version {SCHEMA_VERSION};")

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.errors import ConfigError, HaulierError, InvalidTransition, JobNotFound
-from app.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus, NewJob
+from haulier.domain.errors import ConfigError, HaulierError, InvalidTransition, JobNotFound
+from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus, NewJob
 
 MAIL = NewJob("send_email", {"to": "a@b.c", "subject": "Hi"})
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.domain.outcome import MAX_ERROR_BYTES, MAX_RESULT_BYTES, Outcome, Verb, clean
+from haulier.domain.outcome import MAX_ERROR_BYTES, MAX_RESULT_BYTES, Outcome, Verb, clean
 
 
 @pytest.mark.parametrize("result", [None, 0, "", [], {}, {"where": "file:out.png", "größe": [1, 2.5, None, True]}])

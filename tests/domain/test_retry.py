@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from app.domain.retry import RetryPolicy
+from haulier.domain.retry import RetryPolicy
 
 
 def highest(low: float, high: float) -> float:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from app.config import Config
-from app.logs import redacted
-from app.queue.connection import parse
-from app.queue.scratch import url_of
+from haulier.config import Config
+from haulier.logs import redacted
+from haulier.queue.connection import parse
+from haulier.queue.scratch import url_of
 
 FORMS = {
     "postgresql://app:swordfish@db-a:5432,db-b:5433/jobs?target_session_attrs=read-write": ("db-a,db-b", "5432,5433"),

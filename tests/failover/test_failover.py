@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 import requests
 
-from app.domain.errors import DatabaseUnavailable, ReadOnly
-from app.domain.job import NewJob
-from app.queue import produce
-from app.queue.connection import connect
-from app.queue.errors import translated
-from app.queue.migrate import migrate
+from haulier.domain.errors import DatabaseUnavailable, ReadOnly
+from haulier.domain.job import NewJob
+from haulier.queue import produce
+from haulier.queue.connection import connect
+from haulier.queue.errors import translated
+from haulier.queue.migrate import migrate
 from tests.api.conftest import Server, gunicorn
 from tests.conftest import eventually
 from tests.worker.conftest import Ledger

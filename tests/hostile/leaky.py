@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.domain.job import Json
-from app.kinds import JobContext, PayloadSchema, kind
+from haulier.domain.job import Json
+from haulier.kinds import JobContext, PayloadSchema, kind
 
 
 class Leak(PayloadSchema):

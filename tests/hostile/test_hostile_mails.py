@@ -18,8 +18,8 @@ import idna
 import pytest
 from marshmallow import ValidationError
 
-from app.kinds import Fail
-from app.kinds.send_email import SendEmail
+from haulier.kinds import Fail
+from haulier.kinds.send_email import SendEmail
 from tests.hostile.mails import around, drawn, encoded_words
 from tests.kinds.kinds_tools import Mailbox, run, serving_mail
 

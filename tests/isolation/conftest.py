@@ -16,8 +16,8 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.job import Job, NewJob
-from app.queue import produce
+from haulier.domain.job import Job, NewJob
+from haulier.queue import produce
 from tests.conftest import eventually
 from tests.isolation import findings
 from tests.isolation.rows import Rows, refusable_rows

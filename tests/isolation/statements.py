@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.queue.plans import PREPARED, prepared
-from app.queue.sql_files import SQL
+from haulier.queue.plans import PREPARED, prepared
+from haulier.queue.sql_files import SQL
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,7 @@ def _imported_by(entry: Path) -> set[Path]:
         if path not in found:
             found.add(path)
             to_read += _imports(path)
-    return {path for path in found if path.is_relative_to(ROOT / "app" / "queue")}
+    return {path for path in found if path.is_relative_to(ROOT / "haulier" / "queue")}
 
 
 def _imports(path: Path) -> Iterator[Path]:

@@ -11,12 +11,12 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from app.domain.job import NewJob
-from app.queue import consume, produce
-from app.queue.connection import connect
-from app.queue.history import ensure_partitions
-from app.queue.migrate import migrate
-from app.queue.scratch import url_of
+from haulier.domain.job import NewJob
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
+from haulier.queue.history import ensure_partitions
+from haulier.queue.migrate import migrate
+from haulier.queue.scratch import url_of
 from tests.conftest import eventually
 from tests.isolation.conftest import HEALED_WITHIN, IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.domain.job import Job
-from app.queue import consume
+from haulier.domain.job import Job
+from haulier.queue import consume
 from tests.conftest import eventually
 from tests.isolation.conftest import HEALED_WITHIN, named, refused_jobs, unhurt, until
 from tests.isolation.wire import REFUSALS, Refusal

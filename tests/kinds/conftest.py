@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.kinds import outbound, registry
+from haulier.kinds import outbound, registry
 from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, serving_mail
 
 AUTHORITY = Path(__file__).parent / "tls" / "authority.pem"

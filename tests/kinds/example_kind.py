@@ -1,6 +1,6 @@
 from marshmallow import fields
 
-from app.kinds import Fail, JobContext, PayloadSchema, kind
+from haulier.kinds import Fail, JobContext, PayloadSchema, kind
 
 
 class Greeting(PayloadSchema):

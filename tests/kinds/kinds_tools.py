@@ -17,9 +17,9 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
-from app.config import Config
-from app.domain.job import Job, JobStatus
-from app.kinds import JobContext, StopReason, load_kinds
+from haulier.config import Config
+from haulier.domain.job import Job, JobStatus
+from haulier.kinds import JobContext, StopReason, load_kinds
 
 HERE = Path(__file__).parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app.kinds import Fail, Retry
-from app.kinds.deadline import Deadline
-from app.kinds.outbound import download
+from haulier.kinds import Fail, Retry
+from haulier.kinds.deadline import Deadline
+from haulier.kinds.outbound import download
 from tests.kinds.kinds_tools import a_context, run
 
 Listen = Callable[[Callable[[socket.socket], None]], int]

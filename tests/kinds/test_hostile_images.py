@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.kinds import Fail
-from app.kinds.image_parts import refusal
+from haulier.kinds import Fail
+from haulier.kinds.image_parts import refusal
 from tests.kinds.hostile_images import (
     COSTLY,
     chunk,
@@ -112,7 +112,7 @@ def test_warnings_about_an_image_are_one_line(resize: Callable[..., Any], caplog
 def test_memory_that_is_not_there_is_told_from_a_broken_image(
     resize: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.kinds.resize_image._scale", lambda *_, **__: bytearray(2**62))
+    monkeypatch.setattr("haulier.kinds.resize_image._scale", lambda *_, **__: bytearray(2**62))
 
     with pytest.raises(MemoryError):
         resize(picture("PNG"))

@@ -22,10 +22,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from app.kinds import Fail, JobCancelled, Retry, resize_image, turns
-from app.kinds.addresses import guard
-from app.kinds.deadline import Deadline
-from app.kinds.outbound import download
+from haulier.kinds import Fail, JobCancelled, Retry, resize_image, turns
+from haulier.kinds.addresses import guard
+from haulier.kinds.deadline import Deadline
+from haulier.kinds.outbound import download
 from tests.kinds.kinds_tools import Receiver, a_context, perform, reply, run, stopped_soon
 
 Listen = Callable[[Callable[[socket.socket], None]], int]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from marshmallow import Schema, ValidationError, fields
 
-from app.config import Config
-from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, JobContext, PayloadSchema, StopReason, kind, load_kinds, warn_missing
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, JobContext, PayloadSchema, StopReason, kind, load_kinds, warn_missing
 from tests.kinds.kinds_tools import a_context, perform, run, settings
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_name_that_is_none_is_refused(own_kinds: None, name: str) -> None:
 def test_name_taken_by_another_module_is_refused(own_kinds: None) -> None:
     load_kinds(settings())
 
-    with pytest.raises(ConfigError, match="'send_email' is defined twice, in app.kinds.send_email and"):
+    with pytest.raises(ConfigError, match="'send_email' is defined twice, in haulier.kinds.send_email and"):
         kind("send_email", schema=Schema)(lambda context, payload: None)
 
 

@@ -26,7 +26,7 @@ from marshmallow import (
     validates_schema,
 )
 
-from app.kinds import PayloadSchema, load_kinds
+from haulier.kinds import PayloadSchema, load_kinds
 from tests.kinds.kinds_tools import settings
 
 KINDS = load_kinds(settings())

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from app.kinds.addresses import guard, refusal
-from app.kinds.deadline import Deadline
-from app.kinds.outbound import Url, download, exchange
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
+from haulier.kinds.addresses import guard, refusal
+from haulier.kinds.deadline import Deadline
+from haulier.kinds.outbound import Url, download, exchange
 from tests.kinds.kinds_tools import Receiver, a_context, a_free_port, settings, stopped_soon
 
 

@@ -21,8 +21,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image, ImageCms
 
-from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, turns, warn_missing
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, turns, warn_missing
 from tests.kinds.kinds_tools import Receiver, a_context, perform, run, settings, stopped_soon
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

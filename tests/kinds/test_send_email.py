@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from app.kinds.smtp import SmtpServer
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
+from haulier.kinds.smtp import SmtpServer
 from tests.kinds.kinds_tools import Mailbox, a_context, a_free_port, perform, run, settings, stopped_soon
 
 HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}
@@ -455,7 +455,7 @@ def test_server_that_drips_is_cut_off_at_the_time_limit(
             sock.sendall(b"220-wait\r\n")
             context.wait(0.05)
 
-    monkeypatch.setattr("app.kinds.send_email.SECONDS", 0.5)
+    monkeypatch.setattr("haulier.kinds.send_email.SECONDS", 0.5)
     context = a_context("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{listen(drip)}")
     started = time.monotonic()
 

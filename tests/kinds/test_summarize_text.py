@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.outcome import MAX_RESULT_BYTES
-from app.kinds import Fail
-from app.kinds.summarize_text import STOP_WORDS
+from haulier.domain.outcome import MAX_RESULT_BYTES
+from haulier.kinds import Fail
+from haulier.kinds.summarize_text import STOP_WORDS
 from tests.kinds.kinds_tools import run
 
 HARBOUR = (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from app.domain.errors import ConfigError
-from app.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from app.kinds.webhook_delivery import retry_after
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
+from haulier.kinds.webhook_delivery import retry_after
 from tests.kinds.kinds_tools import SECRET, Receiver, a_context, perform, run, settings, stopped_soon
 
 
@@ -236,7 +236,7 @@ def test_receiver_that_drips_is_cut_off_at_the_time_limit(
             sock.sendall(b"X-A: b\r\n")
             context.wait(0.05)
 
-    monkeypatch.setattr("app.kinds.webhook_delivery.SECONDS", 0.5)
+    monkeypatch.setattr("haulier.kinds.webhook_delivery.SECONDS", 0.5)
     context = a_context("webhook_delivery", {"url": f"http://127.0.0.1:{listen(drip)}/", "body": 1})
     started = time.monotonic()
 

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import pytest
 
-from app.local.embedded import home
+from haulier.local.embedded import home
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
 # What running Haulier needs of a checkout.
-NEEDED = ("app", "worker.py", "schema.sql", "gunicorn.conf.py")
+NEEDED = ("haulier", "app", "worker.py", "schema.sql", "gunicorn.conf.py")
 
 
 class Process(NamedTuple):
@@ -75,13 +75,13 @@ def free_port() -> int:
 
 
 class Haulier:
-    """`python -m app.local run` or `… demo`, in a checkout of its own."""
+    """`python -m haulier.local run` or `… demo`, in a checkout of its own."""
 
     def __init__(self, checkout: Path, command: str, environ: dict[str, str]) -> None:
         self.output_file = checkout / f"{command}-{len(list(checkout.iterdir()))}.out"
         with open(self.output_file, "w") as output:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "app.local", command],
+                [sys.executable, "-m", "haulier.local", command],
                 cwd=checkout,
                 env={"PATH": os.environ["PATH"], "WORKER_METRICS_PORT": "0", **environ},
                 stdin=subprocess.DEVNULL,
@@ -109,7 +109,7 @@ class Haulier:
 
 @pytest.fixture
 def haulier(tmp_path: Path) -> Iterator[Callable[..., Haulier]]:
-    """Give a function that starts a command of app.local in a copy of the checkout; they end with the test."""
+    """Give a function that starts a command of haulier.local in a copy of the checkout; they end with the test."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for name in NEEDED:

@@ -15,11 +15,11 @@ import pytest
 import requests
 from PIL import Image
 
-from app.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
-from app.local.run import new_secret
-from app.local.table import Table
-from app.queue.connection import connect
-from app.queue.scratch import url_of
+from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
+from haulier.local.run import new_secret
+from haulier.local.table import Table
+from haulier.queue.connection import connect
+from haulier.queue.scratch import url_of
 from tests.local.conftest import alive, descendants
 
 KINDS = ("resize_image", "summarize_text", "send_email", "webhook_delivery")

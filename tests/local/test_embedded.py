@@ -15,8 +15,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from app.local import embedded
-from app.local.embedded import PostgresNotStarted, running
+from haulier.local import embedded
+from haulier.local.embedded import PostgresNotStarted, running
 from tests.conftest import eventually
 from tests.local.conftest import ROOT, named
 
@@ -26,7 +26,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs 
 OWNER = """
 import sys, threading
 from pathlib import Path
-from app.local.embedded import running
+from haulier.local.embedded import running
 with running(Path(sys.argv[1]), test=True) as dsn:
     print(dsn, flush=True)
     threading.Event().wait()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.local.guard import Guarded
+from haulier.local.guard import Guarded
 from tests.conftest import eventually
 from tests.local.conftest import ROOT, named
 
@@ -123,7 +123,7 @@ def test_the_command_can_be_started_again(shell, tmp_path):
 # Starts two commands and waits; each says when it stops, and the second takes its time.
 OWNER = """
 import signal, sys, threading
-from app.local.guard import Guarded
+from haulier.local.guard import Guarded
 folder, marker = sys.argv[1:]
 def script(name, seconds):
     return ["sh", "-c", f"trap 'sleep {seconds}; echo {name} >> {folder}/stopped; exit' TERM;"

@@ -12,7 +12,7 @@ import psycopg2
 import pytest
 import requests
 
-from app.local.run import kept_secret
+from haulier.local.run import kept_secret
 from tests.conftest import eventually
 from tests.local.conftest import Haulier, Process, alive, descendants
 

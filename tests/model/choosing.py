@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition
 
-from app.domain.job import Json, NewJob
-from app.domain.outcome import Outcome
+from haulier.domain.job import Json, NewJob
+from haulier.domain.outcome import Outcome
 from tests.model.ledger import UNIT
 
 Choices = Callable[[Any], Sequence[Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.domain.job import Job
+from haulier.domain.job import Job
 from tests.model.ledger import FINAL, UNIT, Entry
 from tests.model.world import Row
 

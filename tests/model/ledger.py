@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, Json, NewJob
-from app.domain.outcome import Outcome
-from app.queue.consume import Fence, Wish
+from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, Json, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue.consume import Fence, Wish
 
 UNIT = timedelta(minutes=10)
 A_DAY = timedelta(days=1) // UNIT

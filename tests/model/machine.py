@@ -13,13 +13,13 @@ from uuid import UUID, uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from app.domain.errors import InvalidTransition, JobNotFound
-from app.domain.job import MAX_SNOOZES, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, history, housekeeping, produce
-from app.queue.consume import Fence, Settlement, Wish
-from app.queue.produce import JobFilter
-from app.worker.lanes import Lanes
+from haulier.domain.errors import InvalidTransition, JobNotFound
+from haulier.domain.job import MAX_SNOOZES, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, history, housekeeping, produce
+from haulier.queue.consume import Fence, Settlement, Wish
+from haulier.queue.produce import JobFilter
+from haulier.worker.lanes import Lanes
 from tests.model.choosing import (
     QUEUES,
     Ending,

@@ -9,14 +9,14 @@ from hypothesis import seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from app.config import Config
-from app.domain.job import Job
-from app.domain.outcome import Outcome, Verb
-from app.kinds import JobContext
-from app.worker.buffer import Buffer, Ended, Place, Turn
-from app.worker.holdings import Running
-from app.worker.lookout import Lookout
-from app.worker.pace import MOST_AT_ONCE, Pace
+from haulier.config import Config
+from haulier.domain.job import Job
+from haulier.domain.outcome import Outcome, Verb
+from haulier.kinds import JobContext
+from haulier.worker.buffer import Buffer, Ended, Place, Turn
+from haulier.worker.holdings import Running
+from haulier.worker.lookout import Lookout
+from haulier.worker.pace import MOST_AT_ONCE, Pace
 from tests.model import EXAMPLES, SEED
 from tests.model.choosing import has, one_of
 from tests.worker.test_pace import a_job

@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.job import Job, JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.connection import connect
-from app.queue.consume import Fence, Settlement
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence, Settlement
 from tests.conftest import eventually
 
 

@@ -8,12 +8,12 @@ from hashlib import sha256
 
 import pytest
 
-from app.domain import api_key
-from app.domain.api_key import TOKEN, ApiKey, Scope, hash_of, id_in, new_id, new_token
-from app.domain.errors import KeyNotFound
-from app.queue import audit, keys
-from app.queue.housekeeping import purge_audit
-from app.queue.keys import NewKey
+from haulier.domain import api_key
+from haulier.domain.api_key import TOKEN, ApiKey, Scope, hash_of, id_in, new_id, new_token
+from haulier.domain.errors import KeyNotFound
+from haulier.queue import audit, keys
+from haulier.queue.housekeeping import purge_audit
+from haulier.queue.keys import NewKey
 
 DAY = timedelta(days=1)
 

@@ -12,13 +12,13 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound
-from app.domain.job import FINAL_STATUSES, JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.connection import connect, transaction
-from app.queue.consume import Fence, Settlement
-from app.queue.errors import translated
+from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound
+from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect, transaction
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.errors import translated
 from tests.conftest import eventually
 
 

@@ -11,10 +11,10 @@ from uuid import RFC_4122, uuid4
 
 import pytest
 
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.connection import connect
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
 from tests.conftest import eventually
 
 

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import JobRefused, StatementRefused
-from app.domain.job import NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.consume import MOST_BYTES, Wish
+from haulier.domain.errors import JobRefused, StatementRefused
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.consume import MOST_BYTES, Wish
 
 
 def wish_for(conn, worker, limit: int, **given) -> Wish:

@@ -18,14 +18,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, make_dsn
 
-from app.domain.errors import ConfigError, DatabaseUnavailable, StatementRefused, TooManyConnections
-from app.domain.job import NewJob
-from app.domain.outcome import Outcome
-from app.queue import connection, consume, produce
-from app.queue.connection import Database, connect, is_broken, rows, transaction
-from app.queue.errors import translated
-from app.queue.produce import JobFilter
-from app.queue.watchdog import watchdog
+from haulier.domain.errors import ConfigError, DatabaseUnavailable, StatementRefused, TooManyConnections
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import connection, consume, produce
+from haulier.queue.connection import Database, connect, is_broken, rows, transaction
+from haulier.queue.errors import translated
+from haulier.queue.produce import JobFilter
+from haulier.queue.watchdog import watchdog
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 

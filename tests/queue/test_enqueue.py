@@ -11,10 +11,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.job import JobStatus, NewJob
-from app.queue import produce
-from app.queue.connection import transaction
-from app.queue.produce import Receipt
+from haulier.domain.job import JobStatus, NewJob
+from haulier.queue import produce
+from haulier.queue.connection import transaction
+from haulier.queue.produce import Receipt
 from tests.conftest import eventually
 
 MAIL = NewJob("mail", {"to": "a@b.c"})

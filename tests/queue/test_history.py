@@ -14,14 +14,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import Job, JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, history, produce
-from app.queue.connection import connect
-from app.queue.consume import Fence, Settlement
-from app.queue.history import days_ahead, drop_expired, ensure_partitions
-from app.queue.migrate import migrate
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, history, produce
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.history import days_ahead, drop_expired, ensure_partitions
+from haulier.queue.migrate import migrate
 from tests.conftest import eventually
 
 

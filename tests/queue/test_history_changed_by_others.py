@@ -11,13 +11,13 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from app.domain.errors import DatabaseUnavailable, Locked, StatementRefused
-from app.domain.job import JobStatus
-from app.domain.outcome import Outcome
-from app.queue import consume, migrate, produce
-from app.queue.connection import connect
-from app.queue.consume import Fence, Settlement
-from app.queue.history import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
+from haulier.domain.errors import DatabaseUnavailable, Locked, StatementRefused
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, migrate, produce
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.history import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
 from tests.conftest import eventually
 from tests.queue.test_history import Archive
 

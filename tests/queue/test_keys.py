@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from app.domain.job import NewJob
-from app.domain.outcome import Outcome
-from app.queue import housekeeping, produce
-from app.queue.housekeeping import purge_keys
-from app.queue.produce import Receipt
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import housekeeping, produce
+from haulier.queue.housekeeping import purge_keys
+from haulier.queue.produce import Receipt
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import JobNotFound
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue.consume import Fence, Settlement
-from app.queue.produce import JobFilter, QueueDepth
+from haulier.domain.errors import JobNotFound
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.consume import Fence, Settlement
+from haulier.queue.produce import JobFilter, QueueDepth
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import NewJob
-from app.domain.outcome import Outcome
-from app.queue import produce
-from app.queue.connection import connect
-from app.queue.listen import Knock, fall_asleep, knocks, listen
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import produce
+from haulier.queue.connection import connect
+from haulier.queue.listen import Knock, fall_asleep, knocks, listen
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 

@@ -6,13 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import DatabaseUnavailable, StatementRefused
-from app.domain.outcome import Outcome
-from app.queue import consume, produce
-from app.queue import settle as queue_settle
-from app.queue.connection import Database
-from app.queue.consume import Fence, Settlement, Wish
-from app.queue.plans import PREPARED, Plans, prepared
+from haulier.domain.errors import DatabaseUnavailable, StatementRefused
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue import settle as queue_settle
+from haulier.queue.connection import Database
+from haulier.queue.consume import Fence, Settlement, Wish
+from haulier.queue.plans import PREPARED, Plans, prepared
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
 

@@ -6,11 +6,11 @@ import threading
 from contextlib import closing
 from uuid import uuid4
 
-from app.domain.job import JobStatus
-from app.domain.outcome import Outcome
-from app.queue import consume, produce, rescue
-from app.queue.connection import connect
-from app.queue.consume import Fence
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce, rescue
+from haulier.queue.connection import connect
+from haulier.queue.consume import Fence
 from tests.conftest import eventually
 
 

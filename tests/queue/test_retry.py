@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import InvalidTransition, JobNotFound, NotRetryable
-from app.domain.job import JobStatus
-from app.domain.outcome import Outcome
-from app.queue import produce
+from haulier.domain.errors import InvalidTransition, JobNotFound, NotRetryable
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.queue import produce
 
 
 @pytest.fixture

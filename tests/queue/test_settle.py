@@ -10,11 +10,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.errors import StatementRefused
-from app.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus, NewJob
-from app.domain.outcome import Outcome, Verb
-from app.queue import consume, produce
-from app.queue.consume import Fence, Settlement
+from haulier.domain.errors import StatementRefused
+from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus, NewJob
+from haulier.domain.outcome import Outcome, Verb
+from haulier.queue import consume, produce
+from haulier.queue.consume import Fence, Settlement
 
 OUTCOMES = {
     "complete": Outcome.complete({"done": True}),

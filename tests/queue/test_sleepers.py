@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.domain.job import NewJob
-from app.queue import consume, produce
-from app.queue.connection import connect
-from app.queue.listen import Knock, fall_asleep, get_up, knocks, listen, pass_on, wake_another
+from haulier.domain.job import NewJob
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect
+from haulier.queue.listen import Knock, fall_asleep, get_up, knocks, listen, pass_on, wake_another
 
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')"
 

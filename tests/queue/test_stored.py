@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.queue.stored import as_sent, read_json
+from haulier.queue.stored import as_sent, read_json
 
 
 def test_read_json_keeps_what_it_can_and_says_what_it_cannot():

@@ -20,8 +20,8 @@ from urllib.parse import quote
 import pytest
 from psycopg2.extensions import parse_dsn
 
-from app.domain.job import Job, NewJob
-from app.queue import produce
+from haulier.domain.job import Job, NewJob
+from haulier.queue import produce
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from pathlib import Path
 from kinds_of_tests import QUICK, Nothing, Until, note
 from marshmallow import Schema, fields
 
-from app.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
+from haulier.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
 
 # For the ledger.
 READS = ("TEST_LEDGER",)
@@ -112,7 +112,9 @@ def sees(context, payload):
         "environ": dict(os.environ),
         "settings": repr([getattr(settings, name) for name in settings.__dataclass_fields__]),
         "limit": next(line.split()[3] for line in limits if line.startswith("Max address space")),
-        "modules": [name for name in ("psycopg2", "flask", "app.queue", "app.worker.process") if name in sys.modules],
+        "modules": [
+            name for name in ("psycopg2", "flask", "haulier.queue", "haulier.worker.process") if name in sys.modules
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from marshmallow import Schema, fields
 
-from app.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
+from haulier.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
 
 QUICK = RetryPolicy(base=0.05, cap=0.1)
 

@@ -6,15 +6,15 @@ import threading
 
 import pytest
 
-from app.config import Config
-from app.domain.outcome import Outcome, Verb
-from app.kinds import JobContext
-from app.queue.consume import MOST_BYTES
-from app.worker.buffer import Buffer, Ended, Place, Turn
-from app.worker.call_size import CallSize
-from app.worker.holdings import Running
-from app.worker.lookout import Lookout
-from app.worker.pace import MOST_AHEAD, MOST_AT_ONCE, Pace
+from haulier.config import Config
+from haulier.domain.outcome import Outcome, Verb
+from haulier.kinds import JobContext
+from haulier.queue.consume import MOST_BYTES
+from haulier.worker.buffer import Buffer, Ended, Place, Turn
+from haulier.worker.call_size import CallSize
+from haulier.worker.holdings import Running
+from haulier.worker.lookout import Lookout
+from haulier.worker.pace import MOST_AHEAD, MOST_AT_ONCE, Pace
 from tests.worker.test_pace import a_job, learn
 
 CONFIG = Config("postgres://db.example.com/haulier")
@@ -270,7 +270,7 @@ def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_
 
 
 def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
-    monkeypatch.setattr("app.worker.buffer.WINDOW_SECONDS", 1000.0)
+    monkeypatch.setattr("haulier.worker.buffer.WINDOW_SECONDS", 1000.0)
     learn(pace, "mail", 0.0001)
     fill(buffer, [a_run() for _ in range(50)], is_short=True)
     for _ in range(100):

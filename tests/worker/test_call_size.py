@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.queue.consume import MOST_BYTES
-from app.worker.call_size import QUICK_SECONDS, SLOW_SECONDS, CallSize
-from app.worker.pace import MOST_AT_ONCE
+from haulier.queue.consume import MOST_BYTES
+from haulier.worker.call_size import QUICK_SECONDS, SLOW_SECONDS, CallSize
+from haulier.worker.pace import MOST_AT_ONCE
 
 
 @pytest.fixture

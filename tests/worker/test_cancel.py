@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 
-from app.domain.job import JobStatus
-from app.queue import produce
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 

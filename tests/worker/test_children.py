@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from marshmallow import RAISE, Schema
 
-from app.config import Config
-from app.domain.outcome import Outcome, Verb
-from app.kinds import JobContext, Kind, RetryPolicy, StopReason
-from app.worker.child import Child
-from app.worker.children import Children
+from haulier.config import Config
+from haulier.domain.outcome import Outcome, Verb
+from haulier.kinds import JobContext, Kind, RetryPolicy, StopReason
+from haulier.worker.child import Child
+from haulier.worker.children import Children
 from tests.conftest import eventually
 from tests.worker.test_pace import a_job
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from app.domain.job import JobStatus
-from app.queue import produce
-from app.queue.connection import connect, server_process
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+from haulier.queue.connection import connect, server_process
 from tests.conftest import eventually
 
 

@@ -12,15 +12,15 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.job import JobStatus, NewJob
-from app.domain.outcome import Outcome
-from app.kinds import JobContext
-from app.queue import consume, produce
-from app.worker.buffer import Ended
-from app.worker.exchange import exchange
-from app.worker.holdings import Running
-from app.worker.runner import Runner
-from app.worker.station import Station
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.kinds import JobContext
+from haulier.queue import consume, produce
+from haulier.worker.buffer import Ended
+from haulier.worker.exchange import exchange
+from haulier.worker.holdings import Running
+from haulier.worker.runner import Runner
+from haulier.worker.station import Station
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 

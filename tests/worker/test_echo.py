@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.queue.scratch import url_of
-from app.worker.echo import ECHO_SECONDS, Echo
+from haulier.queue.scratch import url_of
+from haulier.worker.echo import ECHO_SECONDS, Echo
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 from tests.worker.conftest import Clock

@@ -13,10 +13,10 @@ import requests
 from psycopg2 import sql
 from psycopg2.extensions import parse_dsn
 
-from app.config import Config
-from app.worker import port as port_module
-from app.worker.exposition import Exposition
-from app.worker.port import most_connections
+from haulier.config import Config
+from haulier.worker import port as port_module
+from haulier.worker.exposition import Exposition
+from haulier.worker.port import most_connections
 from tests.conftest import eventually
 
 TOKEN = "scrape-me-gently"

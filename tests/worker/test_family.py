@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.job import JobStatus
-from app.queue import produce
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
 from tests.conftest import eventually
 from tests.worker.conftest import Process
 
@@ -270,7 +270,7 @@ def test_leaves_with_1_where_the_schema_does_not_fit(spawn_family, fresh_databas
     family = spawn_family(DATABASE_URL=fresh_database, wait=False)
 
     assert family.wait(10) == 1
-    assert "CRITICAL app.worker.family: the database holds no Haulier schema" in family.log
+    assert "CRITICAL haulier.worker.family: the database holds no Haulier schema" in family.log
     assert len(born(family)) == 2
 
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.job import JobStatus
-from app.queue import produce
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
 from tests.conftest import eventually
 
 

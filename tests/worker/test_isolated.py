@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.job import JobStatus
-from app.queue import produce
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
 from tests.conftest import eventually
 
 KINDS = {"HAULIER_KINDS": "kinds_of_tests,isolated_kinds"}
@@ -350,7 +350,7 @@ def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledge
 def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, finished, tmp_path):
     # It is imported by the worker, which has the setting.
     (tmp_path / "choosy.py").write_text(
-        "import os\nfrom marshmallow import Schema\nfrom app.kinds import kind\n"
+        "import os\nfrom marshmallow import Schema\nfrom haulier.kinds import kind\n"
         "KEY = os.environ['CHOOSY_KEY']\n"
         "kind('choosy', schema=Schema, isolated=True)(lambda context, payload: None)\n"
     )

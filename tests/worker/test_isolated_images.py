@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from app.domain.job import JobStatus
+from haulier.domain.job import JobStatus
 from tests.kinds.hostile_images import noise, picture, png_of
 
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.job import Job
-from app.queue.consume import Lane, Mark
-from app.queue.lanes import BEGINNING, MOST_AT_ONCE
-from app.worker.lanes import (
+from haulier.domain.job import Job
+from haulier.queue.consume import Lane, Mark
+from haulier.queue.lanes import BEGINNING, MOST_AT_ONCE
+from haulier.worker.lanes import (
     FULL_SCAN_SECONDS,
     MANY_LANES,
     MOST_BUSY,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.worker.lookout import Lookout
+from haulier.worker.lookout import Lookout
 
 
 @pytest.fixture

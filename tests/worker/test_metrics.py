@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
 
-from app.worker.metrics import DURATIONS, Distribution, NoTally, Tally, tally
+from haulier.worker.metrics import DURATIONS, Distribution, NoTally, Tally, tally
 from tests.conftest import eventually
 
 
@@ -139,7 +139,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from app.worker.exposition import SharedCounts
+from haulier.worker.exposition import SharedCounts
 
 counts = SharedCounts()
 Counter("jobs", "jobs", registry=None).inc(2)

@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.job import Job, JobStatus
-from app.worker.pace import MOST_AHEAD, Pace
+from haulier.domain.job import Job, JobStatus
+from haulier.worker.pace import MOST_AHEAD, Pace
 
 NOW = datetime.now(UTC)
 

@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.errors import DatabaseUnavailable
-from app.domain.job import NewJob
-from app.queue import consume, produce
-from app.queue.connection import connect, is_pooled, transaction
-from app.queue.history import drop_expired
-from app.queue.listen import keeps_its_server
-from app.queue.migrate import migrate
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import NewJob
+from haulier.queue import consume, produce
+from haulier.queue.connection import connect, is_pooled, transaction
+from haulier.queue.history import drop_expired
+from haulier.queue.listen import keeps_its_server
+from haulier.queue.migrate import migrate
 from tests.conftest import eventually
 from tests.pooler import pooler_to
 from tests.worker.conftest import RARELY

@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.job import JobStatus
-from app.queue import produce
-from app.queue.sql_files import SQL
-from app.worker.pulse import Pulse
-from app.worker.station import Station
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+from haulier.queue.sql_files import SQL
+from haulier.worker.pulse import Pulse
+from haulier.worker.station import Station
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import os
 import random
 from collections import Counter
 
-from app.domain.errors import InvalidTransition
-from app.domain.job import FINAL_STATUSES, JobStatus, NewJob
-from app.kinds.simulated import outcome_of
-from app.queue import produce
+from haulier.domain.errors import InvalidTransition
+from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
+from haulier.kinds.simulated import outcome_of
+from haulier.queue import produce
 from tests.conftest import eventually
 
 # `make race` raises it to 20,000.

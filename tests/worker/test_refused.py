@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.queue.consume import Mark
-from app.worker.refused import (
+from haulier.queue.consume import Mark
+from haulier.worker.refused import (
     FIRST_PAUSE_SECONDS,
     LANE_SECONDS,
     LONGEST_PAUSE_SECONDS,

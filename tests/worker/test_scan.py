@@ -10,13 +10,13 @@ import pytest
 import requests
 
 from app.api import build
-from app.config import Config
-from app.domain.errors import Refusal
-from app.queue import consume
-from app.queue.connection import connect
-from app.queue.lanes import LOOK_SECONDS
-from app.worker.scan import scan
-from app.worker.station import Station
+from haulier.config import Config
+from haulier.domain.errors import Refusal
+from haulier.queue import consume
+from haulier.queue.connection import connect
+from haulier.queue.lanes import LOOK_SECONDS
+from haulier.worker.scan import scan
+from haulier.worker.station import Station
 from tests.conftest import eventually
 from tests.roles import least_roles
 
@@ -86,7 +86,7 @@ def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(con
 
 def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
     flood(sql)
-    monkeypatch.setattr("app.queue.lanes.LOOK_SECONDS", LOOK_SECONDS / 1e6)
+    monkeypatch.setattr("haulier.queue.lanes.LOOK_SECONDS", LOOK_SECONDS / 1e6)
 
     first = consume.stretch(conn, queues=())
     second = consume.stretch(conn, queues=(), after=first.end)

@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from app.domain.errors import TooManyConnections
-from app.domain.job import JobStatus
-from app.queue import produce
-from app.queue.connection import connect
+from haulier.domain.errors import TooManyConnections
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+from haulier.queue.connection import connect
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -155,7 +155,7 @@ def test_refuses_a_database_without_the_schema_in_one_line(spawn_worker, fresh_d
     worker = spawn_worker(DATABASE_URL=fresh_database, wait=False)
 
     assert worker.wait(10) == 1
-    assert worker.log.strip() == "haulier worker: the database holds no Haulier schema: run `python -m app migrate`"
+    assert worker.log.strip() == "haulier worker: the database holds no Haulier schema: run `python -m haulier migrate`"
 
 
 def test_refuses_a_database_url_that_cannot_be_read_without_quoting_it(spawn_worker):

@@ -10,11 +10,11 @@ from itertools import islice
 import psycopg2
 import pytest
 
-from app.queue import consume
-from app.queue.connection import connect
-from app.queue.listen import fall_asleep, knocks, listen
-from app.worker.lease import Lease
-from app.worker.slumber import Slumber
+from haulier.queue import consume
+from haulier.queue.connection import connect
+from haulier.queue.listen import fall_asleep, knocks, listen
+from haulier.worker.lease import Lease
+from haulier.worker.slumber import Slumber
 from tests.worker.conftest import Clock
 
 POLL_SECONDS = 1.0

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from app.worker.sparing import MOST_SUBJECTS, QUIET_SECONDS, SparingLog
+from haulier.worker.sparing import MOST_SUBJECTS, QUIET_SECONDS, SparingLog
 from tests.conftest import eventually
 
 LOG = logging.getLogger("haulier.test.sparing")

@@ -10,10 +10,10 @@ from datetime import timedelta
 
 import pytest
 
-from app.domain.job import JobStatus, NewJob
-from app.queue import produce
-from app.queue.connection import connect
-from app.queue.listen import Knock, knocks, listen
+from haulier.domain.job import JobStatus, NewJob
+from haulier.queue import produce
+from haulier.queue.connection import connect
+from haulier.queue.listen import Knock, knocks, listen
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY
 

@@ -1,0 +1,1 @@
+"""The commands of `python -m haulier` that need more than a line."""

@@ -1,0 +1,262 @@
+"""The settings: one frozen Config, read from the environment in this file and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from haulier.domain.errors import ConfigError
+from haulier.domain.job import NAME_PATTERN
+
+T = TypeVar("T")
+
+# What a worker process needs besides its threads: for heartbeat, listener and clerk, and now and then for housekeeping.
+LASTING_CONNECTIONS = 3
+OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting, checked. `docs/settings.md` gives the reason for each default."""
+
+    # Not in the repr, which ends up in logs: those that may hold a password.
+    database_url: str = field(repr=False)
+    database_direct_url: str | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    auth: str = ""
+    haulier_api_key: str | None = field(default=None, repr=False)
+    docs_public: str = "1"
+    metrics_token: str | None = field(default=None, repr=False)
+    db_connection_limit: int | None = None
+    # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
+    reduced: tuple[str, ...] = ()
+    queues_per_key: int = 1_000
+    queues_in_all: int = 10_000
+    web_concurrency: int = 2
+    web_threads: int = 3
+    worker_processes: int = 1
+    worker_threads: int = 8
+    worker_queues: tuple[str, ...] = ()
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = 9091
+    lease_seconds: float = 30.0
+    poll_seconds: float = 1.0
+    wake_ups: str = "on"
+    isolated_processes: int = 2
+    isolated_memory_mb: int = 320
+    shutdown_seconds: float = 25.0
+    stuck_seconds: float = 10.0
+    retention_days: int = 30
+    idempotency_days: int = 30
+    log_format: str = "text"
+    log_level: str = "INFO"
+    executor: str = "real"
+    kinds: tuple[str, ...] = ()
+    smtp_url: str | None = field(default=None, repr=False)
+    mail_from: str | None = None
+    storage_url: str | None = field(default=None, repr=False)
+    webhook_secret: str | None = field(default=None, repr=False)
+    outbound_allow_private: tuple[str, ...] = ()
+    ephemeral_disk: bool = False
+
+    @property
+    def beat_seconds(self) -> float:
+        """Return the time between heartbeats: three fit into a lease, so that one may be lost."""
+        return self.lease_seconds / 3
+
+    @property
+    def worker_connections(self) -> int:
+        """Return how many connections one worker process has in normal times."""
+        return self.worker_threads + LASTING_CONNECTIONS - (self.wake_ups == "off")
+
+    @property
+    def direct_url(self) -> str:
+        """Return the database's address for what needs a session of its own, as LISTEN does: past any pool."""
+        return self.database_direct_url or self.database_url
+
+    @property
+    def direct_setting(self) -> str:
+        """Return the name of the setting that gave this address."""
+        return "DATABASE_DIRECT_URL" if self.database_direct_url else "DATABASE_URL"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether only this machine can reach the API; as far as the address says, which a proxy may belie."""
+        return is_loopback(self.host)
+
+    def withheld(self, needed: Collection[str]) -> Config:
+        """Return these settings without those that may hold a secret, but for the needed ones, by field."""
+        secret = {each.name for each in fields(self) if not each.repr} - set(needed)
+        empty: dict[str, Any] = {name: "" if name == "database_url" else None for name in secret}
+        return replace(self, **empty)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Config:
+        """Return the settings of this process.
+
+        Raises: ConfigError, its message one line that names the setting and the remedy.
+        """
+        read = _Reader(environ)
+        host, port = read.bind()
+        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 5, 10_000))
+        asked = {
+            "WEB_THREADS": read.integer("WEB_THREADS", 3, 1, 500),
+            "WORKER_PROCESSES": read.integer("WORKER_PROCESSES", 1, 1, 100),
+            "WORKER_THREADS": read.integer("WORKER_THREADS", 8, 1, 500),
+        }
+        fitting = _fit(asked, limit) if limit else asked
+        return cls(
+            database_url=read.database_url(),
+            database_direct_url=read.optional("DATABASE_DIRECT_URL", read.postgres_url),
+            host=host,
+            port=port,
+            auth=read.choice("AUTH", "", ("", "off")),
+            haulier_api_key=read.secret("HAULIER_API_KEY", least=32),
+            docs_public=read.choice("DOCS_PUBLIC", "1", ("1", "0")),
+            metrics_token=read.secret("METRICS_TOKEN", least=16),
+            db_connection_limit=limit,
+            queues_per_key=read.integer("QUEUES_PER_KEY", 1_000, 1, 100_000),
+            queues_in_all=read.integer("QUEUES_IN_ALL", 10_000, 1, 100_000),
+            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
+            reduced=tuple(name for name in asked if fitting[name] < asked[name]),
+            web_threads=fitting["WEB_THREADS"],
+            worker_processes=fitting["WORKER_PROCESSES"],
+            worker_threads=fitting["WORKER_THREADS"],
+            worker_queues=read.names("WORKER_QUEUES"),
+            worker_metrics_host=read.text("WORKER_METRICS_HOST") or "127.0.0.1",
+            worker_metrics_port=read.integer("WORKER_METRICS_PORT", 9091, 0, 65_535),
+            lease_seconds=read.number("LEASE_SECONDS", 30, 1, 3600),
+            poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
+            wake_ups=read.choice("WAKE_UPS", "on", ("on", "off")),
+            isolated_processes=read.integer("ISOLATED_PROCESSES", 2, 1, 500),
+            isolated_memory_mb=read.integer("ISOLATED_MEMORY_MB", 320, 128, 1_048_576),
+            shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
+            stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
+            retention_days=read.integer("RETENTION_DAYS", 30, 1, 1825),
+            idempotency_days=read.integer("IDEMPOTENCY_DAYS", 30, 1, 3650),
+            log_format=read.choice("LOG_FORMAT", "text", ("text", "json")),
+            log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+            executor=read.choice("EXECUTOR", "real", ("real", "simulated")),
+            kinds=read.words("HAULIER_KINDS"),
+            smtp_url=read.text("SMTP_URL"),
+            mail_from=read.text("MAIL_FROM"),
+            storage_url=read.text("STORAGE_URL"),
+            webhook_secret=read.text("WEBHOOK_SECRET"),
+            outbound_allow_private=read.words("OUTBOUND_ALLOW_PRIVATE"),
+            ephemeral_disk="DYNO" in environ or "RENDER" in environ,
+        )
+
+
+def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
+    """Return what of it fits the limit, which a web process has for itself and the worker's processes share."""
+    processes = min(asked["WORKER_PROCESSES"], limit // (1 + OTHER_CONNECTIONS))
+    most = {
+        "WEB_THREADS": limit,
+        "WORKER_PROCESSES": processes,
+        "WORKER_THREADS": limit // processes - OTHER_CONNECTIONS,
+    }
+    return {name: min(number, most[name]) for name, number in asked.items()}
+
+
+# What programs and libraries read that is no secret.
+_PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR")
+_LIBRARIES = ("LD_*", "DYLD_*", "PYTHON*", "VIRTUAL_ENV", "MALLOC_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF")
+
+
+def environment(names: Collection[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what of the environment a child process gets: what is no secret, and these names, `AWS_*` for all such."""
+    wanted = (*_PLAIN, *_LIBRARIES, *names)
+    return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a port at this address."""
+    # Not by how it begins: 127.example.com is a name, and may lead anywhere.
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
+
+
+def keep_metrics_in(folder: str | None) -> None:
+    """Name the folder of the shared counts to prometheus_client, which reads it from the environment alone; or none."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)
+    if folder is not None:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+
+
+class _Reader:
+    """Reads one environment; an empty value counts as unset, as platforms' forms leave it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        return self.environ.get(name, "").strip() or default
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        return read(name) if self.text(name) else None
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word for word in re.split(r"[,\s]+", self.environ.get(name, "")) if word)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        words = self.words(name)
+        if words == ("*",):
+            return ()
+        for word in words:
+            if not re.fullmatch(NAME_PATTERN, word):
+                raise ConfigError(f"{name}: {word!r} is not a queue's name ({NAME_PATTERN})")
+        return words
+
+    def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
+        given = self.text(name, default) or default
+        for choice in choices:
+            if given.lower() == choice.lower():
+                return choice
+        raise ConfigError(f"{name}={given!r}: must be one of {', '.join(filter(None, choices))}")
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        return int(self.number(name, default, least, most, whole=True))
+
+    def number(self, name: str, default: float, least: float, most: float, *, whole: bool = False) -> float:
+        given = self.text(name)
+        if given is None:
+            return default
+        pattern = r"[0-9]{1,9}" if whole else r"[0-9]{1,9}(\.[0-9]{1,9})?"
+        if not re.fullmatch(pattern, given) or not least <= float(given) <= most:
+            what = "a whole number" if whole else "a number"
+            raise ConfigError(f"{name}={given!r}: must be {what} from {least} to {most}")
+        return float(given)
+
+    def secret(self, name: str, *, least: int) -> str | None:
+        given = self.text(name)
+        # As it stands in a header; not echoed.
+        if given is not None and not re.fullmatch(rf"[!-~]{{{least},255}}", given):
+            raise ConfigError(f"{name}: must be {least} to 255 visible ASCII characters, none of them a space")
+        return given
+
+    def database_url(self) -> str:
+        if self.text("DATABASE_URL") is None:
+            raise ConfigError("DATABASE_URL is not set: give the database, as postgres://user:password@host/name")
+        return self.postgres_url("DATABASE_URL")
+
+    def postgres_url(self, name: str) -> str:
+        url = self.text(name, "") or ""
+        if not url.startswith(("postgres://", "postgresql://")):
+            # Not echoed: a malformed DSN still holds its password.
+            raise ConfigError(f"{name}: must begin with postgres:// or postgresql://")
+        return url
+
+    def bind(self) -> tuple[str, int]:
+        address = self.text("API_BIND_ADDR")
+        if address is None:
+            port = self.integer("PORT", 8080, 1, 65_535)
+            return ("0.0.0.0" if self.text("PORT") else "127.0.0.1"), port
+        host, colon, port_text = address.rpartition(":")
+        if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port_text) and 0 < int(port_text) < 65_536):
+            raise ConfigError(f"API_BIND_ADDR={address!r}: must be host:port")
+        return host.strip("[]"), int(port_text)

@@ -1,0 +1,101 @@
+"""What can go wrong, named by what the caller can do about it; the message of each is one sentence."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from haulier.domain.job import JobStatus
+
+
+class HaulierError(Exception):
+    """Haulier cannot do what was asked."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__class__.__doc__)
+
+
+class ConfigError(HaulierError):
+    """A setting is missing or wrong."""
+
+
+class SchemaMismatch(HaulierError):
+    """The database's schema does not fit this program."""
+
+
+class JobNotFound(HaulierError):
+    """There is no such job."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"job {job_id} not found")
+
+
+class InvalidTransition(HaulierError):
+    """The job's state does not allow this."""
+
+    def __init__(self, job_id: UUID, status: JobStatus, action: str) -> None:
+        super().__init__(f"invalid state transition for job {job_id}: cannot {action} when status={status}")
+
+
+class NotRetryable(HaulierError):
+    """The job in history is not one that can live again."""
+
+    def __init__(self, job_id: UUID, reason: str) -> None:
+        super().__init__(f"cannot retry job {job_id}: {reason}")
+
+
+class KeyNotFound(HaulierError):
+    """There is no such API key, or it is no longer good."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no API key {key_id} that is good")
+
+
+class DatabaseUnavailable(HaulierError):
+    """The database cannot be reached, or did not answer in time; whether the statement took effect is unknown."""
+
+
+class TooManyConnections(DatabaseUnavailable):
+    """The database takes no further connection."""
+
+
+class Refusal(HaulierError):
+    """The database has refused a statement, and nothing of it was done.
+
+    Shape: is_lasting tells that it would refuse these values at any time.
+    """
+
+    def __init__(self, message: str | None = None, *, is_lasting: bool = False) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting
+
+
+class StatementRefused(Refusal):
+    """The database refuses a statement, and may go on to: a trigger raises, a right is missing, a value is wrong."""
+
+
+class RefusedForNow(Refusal, DatabaseUnavailable):
+    """The database cannot do this now, for a reason that may pass by itself, such as a deadlock or a full disk."""
+
+
+class Locked(RefusedForNow):
+    """Somebody holds a lock for longer than was waited for it; nothing was done."""
+
+
+class JobRefused(Refusal):
+    """The database refuses what was to be done to one job. Shape: lane is its queue and priority, where it waits."""
+
+    def __init__(self, job_id: UUID, error: Refusal, *, lane: tuple[str, int] | None = None) -> None:
+        super().__init__(reason(error), is_lasting=error.is_lasting)
+        self.job_id = job_id
+        self.lane = lane
+        self.may_pass = isinstance(error, RefusedForNow)
+
+
+class ReadOnly(DatabaseUnavailable):
+    """The database takes no writes."""
+
+
+def reason(error: BaseException) -> str:
+    """Return in one line what is behind the error; further down PostgreSQL quotes the row."""
+    lines = str(error.__cause__ or error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

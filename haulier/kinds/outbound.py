@@ -1,0 +1,277 @@
+"""HTTP to the URLs that jobs name: resolved, judged, and then connected to, so that no job reaches inside.
+
+A name is resolved once and the connection made to the address that was judged; a name server that answers
+differently the second time gains nothing. The certificate is checked against the name in the URL.
+The environment's proxies, netrc files and cookies play no part.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from http.client import HTTPException, IncompleteRead, LineTooLong, responses
+from typing import Literal
+from urllib.parse import unquote, urljoin
+
+import certifi
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError, ReadTimeoutError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import parse_url
+
+from haulier import __version__
+from haulier.kinds.addresses import SocketAddress, guard, resolve
+from haulier.kinds.deadline import Deadline
+from haulier.kinds.signals import Fail, JobCancelled, Retry
+
+CONNECT_SECONDS = 10.0
+MAX_ADDRESSES = 4
+MAX_REDIRECTS = 4
+CHUNK = 64 * 1024
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+RETRIED = frozenset((408, 425, 429))
+
+# Its warning about a malformed answer quotes the whole URL, with whatever secret that holds.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """An http(s) URL, taken apart once, so that what was judged is what is asked.
+
+    Shape: origin is what may be shown (scheme, host, port): paths and queries hold tokens, too.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    request_uri: str = field(repr=False)
+    authorization: str | None = field(repr=False)
+    origin: str
+
+    @classmethod
+    def parse(cls, text: str) -> Url:
+        """Return the URL's parts; a user and password in it become Basic authorization. Raises: Fail."""
+        try:
+            if re.search(r"[\x00-\x20\x7f\\]", text):
+                raise ValueError
+            parts = parse_url(text)
+        except (LocationParseError, ValueError):
+            raise Fail("the URL is malformed") from None
+        if parts.scheme not in ("http", "https") or not parts.host or parts.port == 0:
+            raise Fail("the URL is not one of http:// or https:// with a host")
+        return cls(
+            scheme=parts.scheme,
+            host=parts.host.strip("[]"),
+            port=parts.port or (443 if parts.scheme == "https" else 80),
+            request_uri=parts.request_uri,
+            authorization=_basic(parts.auth) if parts.auth else None,
+            origin=f"{parts.scheme}://{parts.netloc}",
+        )
+
+
+class Answer:
+    """The answer to a request: its status and headers are there, its body is still to be read."""
+
+    def __init__(self, response: BaseHTTPResponse, deadline: Deadline, asked: str) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.summary = f"{asked} answered {response.status} {responses.get(response.status, '')}".rstrip()
+        self._response = response
+        self._deadline = deadline
+        self._asked = asked
+
+    def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises: Fail where it is longer than the limit, Retry, JobCancelled."""
+        body = bytearray()
+        while chunk := self._chunk():
+            body += chunk
+            if len(body) > limit:
+                raise Fail(f"{self._asked} sent more than {limit} bytes")
+        return bytes(body)
+
+    def discard(self) -> None:
+        """Read a short body to its end, so that its sender does not see the connection reset; the status stands."""
+        self._deadline.shorten(1.0)
+        # Whatever: it was delivered, and another attempt would deliver it again.
+        with suppress(Exception, JobCancelled):
+            self._deadline.hold()
+            for _ in range(4):
+                if not self._chunk():
+                    return
+
+    def _chunk(self) -> bytes:
+        with _network_errors(self._asked):
+            chunk = self._response.read(CHUNK, decode_content=False)
+        # A connection that the deadline has cut reads as one that has ended.
+        self._deadline.check()
+        return chunk
+
+
+@contextmanager
+def exchange(
+    deadline: Deadline, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+) -> Iterator[Answer]:
+    """Send one request and give its answer, whatever its status; redirects are the caller's affair.
+
+    Raises: Fail for an address that may not be reached, Retry for whatever the network does, JobCancelled.
+    """
+    target = Url.parse(url)
+    asked = f"{method} {target.origin}"
+    sent = {"user-agent": f"Haulier/{__version__}", "connection": "close"}
+    if target.authorization:
+        sent["authorization"] = target.authorization
+    sent |= {name.lower(): value for name, value in (headers or {}).items()}
+    allowed = guard(deadline.context.settings.outbound_allow_private)
+    addresses = resolve(target.host, target.port, allowed, deadline)
+    connection, response = _prepare(target, addresses, deadline), None
+    try:
+        with _network_errors(asked):
+            connection.connect()
+            # A server may answer before it has read everything, and close: its answer is what counts.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, target.request_uri, body, sent, preload_content=False, decode_content=False)
+            response = connection.getresponse()
+        # Headers that the deadline has cut read as headers that have ended.
+        deadline.check()
+        yield Answer(response, deadline, asked)
+    finally:
+        if response is not None:
+            response.close()
+        connection.close()
+
+
+def download(deadline: Deadline, url: str, limit: int) -> bytes:
+    """Return what lies under the URL; up to four redirects are followed, each judged like the first.
+
+    Units:  limit is bytes.
+    Raises: Fail, Retry, JobCancelled.
+    """
+    for _ in range(1 + MAX_REDIRECTS):
+        with exchange(deadline, "GET", url) as answer:
+            if answer.status not in REDIRECTS:
+                expect_success(answer)
+                return answer.read(limit)
+            onward = _onward(url, answer)
+        if url.lower().startswith("https:") and not onward.lower().startswith("https:"):
+            raise Fail(f"{answer.summary}: a redirect from https to another scheme is not followed")
+        url = onward
+    raise Fail(f"{answer.summary}: more than {MAX_REDIRECTS} redirects")
+
+
+def _onward(url: str, answer: Answer) -> str:
+    try:
+        return urljoin(url, answer.headers.get("location", ""))
+    except ValueError:
+        raise Fail(f"{answer.summary}: it redirects to what is no URL") from None
+
+
+def expect_success(answer: Answer) -> None:
+    """Return on 2xx. Raises: Retry on 408, 425, 429 and 5xx, Fail on every other status."""
+    if 200 <= answer.status < 300:
+        return
+    if answer.status in RETRIED or answer.status >= 500:
+        raise Retry(answer.summary)
+    raise Fail(answer.summary)
+
+
+@lru_cache(maxsize=2)
+def tls_context(use: Literal["http", "smtp"]) -> ssl.SSLContext:
+    """Return the TLS settings: the machine's certificate authorities (SSL_CERT_FILE too) and those of certifi.
+
+    One for each use: urllib3 changes a context that is handed to it.
+    """
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Pinned(HTTPConnection):
+    """A connection to an address already judged, in the name of the URL's host."""
+
+    dial: Callable[[], socket.socket]
+
+    def _new_conn(self) -> socket.socket:
+        return self.dial()
+
+
+class _PinnedTls(HTTPSConnection):
+    """The same with TLS: server name and certificate are those of the URL's host, not of the address."""
+
+    dial: Callable[[], socket.socket]
+
+    def _new_conn(self) -> socket.socket:
+        return self.dial()
+
+
+def _prepare(target: Url, addresses: Sequence[SocketAddress], deadline: Deadline) -> _Pinned | _PinnedTls:
+    connection: _Pinned | _PinnedTls
+    if target.scheme == "https":
+        connection = _PinnedTls(
+            target.host,
+            target.port,
+            timeout=deadline.patience(),
+            ssl_context=tls_context("http"),
+            cert_reqs=ssl.CERT_REQUIRED,
+        )
+    else:
+        connection = _Pinned(target.host, target.port, timeout=deadline.patience())
+    connection.dial = partial(_connect, addresses, deadline)
+    return connection
+
+
+def _connect(addresses: Sequence[SocketAddress], deadline: Deadline) -> socket.socket:
+    """Return a socket connected to the first of the addresses that takes it. Raises: OSError, Retry, JobCancelled."""
+    failure: OSError = OSError("no address")
+    for family, where in addresses[:MAX_ADDRESSES]:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            deadline.adopt(sock)
+            sock.settimeout(min(CONNECT_SECONDS, deadline.patience()))
+            sock.connect(where)
+            sock.settimeout(deadline.patience())
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure
+
+
+def _basic(user_info: str) -> str:
+    user, _, password = user_info.partition(":")
+    return "Basic " + base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+
+
+@contextmanager
+def _network_errors(asked: str) -> Iterator[None]:
+    """Turn what the network raises into Retry, its text cut short, and free of the URL and of what the peer has said.
+
+    ValueError and OverflowError are what http.client raises for a chunk of a negative or of no possible size.
+    """
+    try:
+        yield
+    except (OSError, HTTPException, HTTPError, ValueError, OverflowError) as error:
+        raise Retry(f"{asked} failed: {_what(error)[:200]}") from error
+
+
+def _what(error: Exception) -> str:
+    """Return what is to be told of the error; many quote what was read, which may be another service's greeting."""
+    if isinstance(error, OSError):
+        return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    if isinstance(error, LineTooLong) or type(error) is HTTPException:
+        # These two say what there was too much of.
+        return str(error)
+    if isinstance(error, ReadTimeoutError):
+        return "timed out"
+    return "the answer broke off" if isinstance(error, IncompleteRead | ProtocolError) else "the answer is not HTTP"

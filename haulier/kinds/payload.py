@@ -1,0 +1,246 @@
+"""The schema that the kinds' payloads are made of, and what a payload must be whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, missing, pre_load, validate
+from marshmallow.decorators import POST_LOAD, PRE_LOAD, VALIDATES, VALIDATES_SCHEMA
+from marshmallow.types import UnknownOption
+
+from haulier.domain.job import Json
+
+# Text that Postgres can hold; said in the schema, so that clients and their generators know.
+TEXT = r"^[^\x00]*$"
+# One line of a header or a subject: no control character, and none of Unicode's own line breaks.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f-\xa0\\/?#]+([/?#][^\x00-\x20\x7f-\xa0\\]*)?$"
+MAX_URL = 2048
+# So many fields that are not known are named; a payload may be nothing but such.
+MAX_UNKNOWN = 100
+
+# Whether all that is wrong with a payload is found out, or only that something is.
+_explains: ContextVar[bool] = ContextVar("explains", default=True)
+
+
+@contextmanager
+def unexplained() -> Iterator[None]:
+    """Let schemas say only the first thing that is wrong, which they find in a tenth of the time."""
+    token = _explains.set(False)
+    try:
+        yield
+    finally:
+        _explains.reset(token)
+
+
+class PayloadSchema(Schema):
+    """A payload's schema: unknown fields are refused, and null in an optional field counts as absent.
+
+    Most payloads are right, and every one is checked when it comes and again when it runs. So where the schema only
+    looks at each field by itself, those fields are asked directly; marshmallow's own way, which takes two to three
+    times as long, is gone by a payload that does not fit, to say all that is wrong with it.
+    """
+
+    class Meta:
+        """Said here, and not only when loading, so that the published schema has it too."""
+
+        unknown = RAISE
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        """Let the published schema say that an optional field may be null."""
+        if not field_obj.required:
+            field_obj.allow_none = True
+
+    def _init_fields(self) -> None:
+        super()._init_fields()
+        self._straight = _straight(self)
+
+    def load(
+        self, data: Any, *, many: bool | None = None, partial: Any = None, unknown: UnknownOption | None = None
+    ) -> Any:
+        """Return the data, checked and with its defaults. Raises: ValidationError."""
+        if self._straight is not None and type(data) is dict and many is None and partial is None and unknown is None:
+            try:
+                return self._load_straight(data, self._straight)
+            except ValidationError:
+                if not _explains.get():
+                    raise
+        some, more = self._with_few_unknown(data)
+        try:
+            return super().load(some, many=many, partial=partial, unknown=unknown)
+        except ValidationError as error:
+            if not more:
+                raise
+            messages = {**error.normalized_messages(), "_schema": [f"{more} more fields are not known."]}  # type: ignore[no-untyped-call]
+        raise ValidationError(messages)
+
+    def _with_few_unknown(self, data: Any) -> tuple[Any, int]:
+        """Return the data without most of what is not known, and how much that was: each would be a fault."""
+        if not isinstance(data, Mapping) or len(data) <= MAX_UNKNOWN:
+            return data, 0
+        known = {name if field.data_key is None else field.data_key for name, field in self.load_fields.items()}
+        unknown = [name for name in data if name not in known]
+        more = unknown[MAX_UNKNOWN:]
+        dropped = set(more)
+        return {name: value for name, value in data.items() if name not in dropped}, len(more)
+
+    def _load_straight(self, data: dict[str, Json], known: Mapping[str, fields.Field[Any]]) -> dict[str, Any]:
+        if None in data.values():
+            data = self.drop_nulls(data)
+        if not data.keys() <= known.keys():
+            raise ValidationError("Unknown field.")
+        loaded: dict[str, Any] = {}
+        for name, field in known.items():
+            if name in data:
+                value = field.deserialize(data[name], name, data)
+            elif field.required:
+                raise field.make_error("required")
+            else:
+                value = field.load_default() if callable(field.load_default) else field.load_default
+            if value is not missing:
+                loaded[name] = value
+        return loaded
+
+    @pre_load
+    def drop_nulls(self, data: Json, **_: object) -> Json:
+        """Take an optional field that is null as absent, so that its default holds."""
+        if not isinstance(data, Mapping):
+            return data
+        optional = {name for name, known in self.fields.items() if not known.required}
+        return {name: value for name, value in data.items() if value is not None or name not in optional}
+
+
+def _straight(schema: PayloadSchema) -> dict[str, fields.Field[Any]] | None:
+    """Return the fields of a schema that only looks at each by itself, or None where it does anything else."""
+    hooks = [name for tag in (PRE_LOAD, VALIDATES, VALIDATES_SCHEMA, POST_LOAD) for name, *_ in schema._hooks[tag]]
+    renamed = [each for each in schema.load_fields.values() if each.data_key is not None or each.attribute is not None]
+    is_plain = (
+        hooks == ["drop_nulls"]
+        and type(schema).drop_nulls is PayloadSchema.drop_nulls
+        and schema.dict_class is dict
+        and not renamed
+        and not schema.many
+        and schema.partial is None
+    )
+    return dict(schema.load_fields) if is_plain else None
+
+
+class Pattern(validate.Regexp):
+    """A value must match as a whole: `$` alone would let a trailing line feed through."""
+
+    def __init__(self, pattern: str, message: str) -> None:
+        super().__init__(pattern, error=message)
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value. Raises: ValidationError."""
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self.error)
+        return value
+
+
+class Whole(fields.Integer):
+    """A whole number; 5.0 is one, as JSON schema has it and some languages write it, but no text and no truth is."""
+
+    def __init__(self, least: int, most: int, description: str, **options: Any) -> None:
+        about = {"description": description, **({"examples": [options.pop("example")]} if "example" in options else {})}
+        super().__init__(strict=True, validate=validate.Range(least, most), metadata=about, **options)
+
+    def _validated(self, value: Any) -> int:
+        return super()._validated(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def free_text(description: str, *, required: bool = False, least: int = 0, example: str | None = None) -> fields.String:
+    """Return a field for text of any length that Postgres can hold."""
+    about = {"description": description, **({"examples": [example]} if example else {})}
+    checks: list[Any] = [Pattern(TEXT, "Must not hold a NUL character.")]
+    if least:
+        checks.append(validate.Length(min=least))
+    return fields.String(required=required, validate=checks, metadata=about)
+
+
+def http_url(description: str, *, required: bool = False, example: str | None = None) -> fields.String:
+    """Return a field for an http(s) URL; whether its address may be reached is judged when the job runs."""
+    return fields.String(
+        required=required,
+        validate=[
+            Pattern(HTTP_URL, "Must be an http:// or https:// URL without spaces."),
+            validate.Length(max=MAX_URL),
+        ],
+        metadata={"description": description, **({"examples": [example]} if example else {})},
+    )
+
+
+# Made once: json.dumps would make an encoder for each call that has options.
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def check_storable(payload: Json) -> None:
+    """Return if the payload can be written down as JSON in UTF-8; a plain INSERT may bring one that cannot.
+
+    Raises: ValidationError, naming the field.
+    """
+    if _is_plain(payload):
+        return
+    try:
+        written = _write(payload)
+        written.encode()
+    except RecursionError:
+        raise ValidationError("Is nested too deeply.") from None
+    except UnicodeEncodeError:
+        raise ValidationError({_where(payload): ["Holds half of a surrogate pair, which is not text."]}) from None
+    except (TypeError, ValueError):
+        raise ValidationError("Is not JSON.") from None
+    if r"\u0000" in written and (field := _where(payload)) is not None:
+        raise ValidationError({field: ["Must not hold a NUL character."]})
+
+
+def _is_plain(payload: Json) -> bool:
+    """Tell, in a tenth of the time, that it can be written: most payloads are a few short values."""
+    if not isinstance(payload, dict):
+        return False
+    for item in payload.items():
+        for part in item:
+            if isinstance(part, str):
+                if not part.isascii() or "\0" in part:
+                    return False
+            elif part is not None and not (isinstance(part, int) and -(2**63) <= part < 2**63):
+                return False
+    return True
+
+
+def explain(messages: Json) -> str:
+    """Return marshmallow's messages as one line: `to: Not a valid string. width: Must be …`."""
+    return " ".join(f"{path}: {message}" if path else message for path, message in _flat(messages, ""))
+
+
+def _flat(messages: Json, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(messages, Mapping):
+        for key, value in messages.items():
+            name = "" if key == "_schema" else str(key)
+            yield from _flat(value, f"{path}.{name}" if path and name else path or name)
+    elif isinstance(messages, list):
+        for item in messages:
+            yield from _flat(item, path)
+    else:
+        yield path, str(messages)
+
+
+def _where(payload: Json) -> str | None:
+    """Return the first field that holds what cannot be stored, or None where there is none."""
+    if not isinstance(payload, Mapping):
+        return "_schema" if _bad(payload) else None
+    names = (str(key) for key, value in payload.items() if _bad((key, value)))
+    return next((name.encode("ascii", "replace").decode() for name in names), None)
+
+
+def _bad(value: Json) -> bool:
+    if isinstance(value, str):
+        return re.search("[\x00\ud800-\udfff]", value) is not None
+    if isinstance(value, Mapping):
+        return any(_bad(item) for item in value.items())
+    return isinstance(value, list | tuple) and any(_bad(item) for item in value)

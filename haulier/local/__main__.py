@@ -1,0 +1,31 @@
+"""`python -m haulier.local run`, `… demo` and `… clean`: what make's run, demo and clean-data do."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from haulier.domain.errors import HaulierError
+from haulier.local.demo import demo
+from haulier.local.run import clean, run
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    try:
+        match sys.argv[1:]:
+            case ["run"]:
+                return run()
+            case ["demo"]:
+                return demo(once=bool(os.environ.get("ONCE")))
+            case ["clean"]:
+                return clean()
+    except (HaulierError, PermissionError) as error:
+        print(f"haulier: {error}", file=sys.stderr)
+        return 1
+    print("usage: python -m haulier.local run | demo | clean", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

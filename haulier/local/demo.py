@@ -1,0 +1,205 @@
+"""`make demo`: one real job of each kind, from an HTTP call to its result, in a database that is dropped afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import textwrap
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import requests
+
+from haulier.config import Config
+from haulier.domain.errors import HaulierError
+from haulier.local.embedded import Server, home
+from haulier.local.receivers import Receivers, SmtpSink, WebhookReceiver
+from haulier.local.run import new_secret, only_one
+from haulier.local.supervisor import CHECKOUT, Signals, Supervisor, local_session, next_free_port, say
+from haulier.local.table import Table
+from haulier.queue.scratch import scratch_database
+
+ASSETS = Path(__file__).with_name("assets")
+WORK = CHECKOUT / "var" / "demo"
+DATABASE = "haulier_demo"
+HOST = "127.0.0.1"
+JOBS_SECONDS = 60.0
+# Settings that may stand in the environment, and would make the demo another one.
+OTHER_PURPOSES = (
+    "AUTH",
+    "HAULIER_API_KEY",
+    "METRICS_TOKEN",
+    "EXECUTOR",
+    "HAULIER_KINDS",
+    "WORKER_QUEUES",
+    "DYNO",
+    "RENDER",
+)
+FINAL = ("succeeded", "failed_permanent", "cancelled")
+
+Job = dict[str, Any]
+
+
+class DemoFailed(HaulierError):
+    """The API did not take a job of the demo."""
+
+
+def demo(*, once: bool) -> int:
+    """Show the four kinds at work and return the exit code; unless once, stay up until told to stop."""
+    signals = Signals()
+    with ExitStack() as stack:
+        stack.enter_context(only_one("demo"))
+        for folder in ("storage", "mail", "logs"):
+            shutil.rmtree(WORK / folder, ignore_errors=True)
+            (WORK / folder).mkdir(parents=True)
+        receivers = Receivers(SmtpSink(WORK / "mail"), WebhookReceiver(new_secret()))
+        stack.enter_context(receivers)
+        postgres, server_url = None, os.environ.get("DATABASE_URL")
+        if not server_url:
+            server = stack.enter_context(Server(home(CHECKOUT) / "demo-pg"))
+            postgres, server_url = server.postgres, server.dsn
+        database_url = stack.enter_context(scratch_database(server_url, DATABASE))
+        environ = _environ(database_url, receivers)
+        supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres, logs=WORK / "logs"))
+
+        say(f"API at {supervisor.url}; logs in {WORK / 'logs'}")
+        jobs = _Jobs(supervisor.url)
+        jobs.enqueue(_payloads(receivers))
+        jobs.watch(supervisor, signals)
+        if not signals.stop:
+            _show_results(jobs, receivers)
+            _show_addresses(supervisor)
+        if not signals.stop and not once:
+            say("Ctrl-C stops everything")
+        while not signals.stop and not once:
+            supervisor.tick()
+        say("stopping")
+    return 0 if jobs.have_succeeded else 1
+
+
+def _environ(database_url: str, receivers: Receivers) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in OTHER_PURPOSES}
+    return kept | {
+        "DATABASE_URL": database_url,
+        "API_BIND_ADDR": f"{HOST}:{_free_port()}",
+        "WORKER_METRICS_PORT": str(next_free_port(HOST, 9091)),
+        "SMTP_URL": f"smtp://{HOST}:{receivers.smtp.port}",
+        "MAIL_FROM": "Haulier <haulier@localhost>",
+        "STORAGE_URL": (WORK / "storage").as_uri(),
+        "WEBHOOK_SECRET": receivers.webhooks.secret,
+        "OUTBOUND_ALLOW_PRIVATE": f"{HOST}:{receivers.webhooks.port}",
+    }
+
+
+def _free_port() -> int:
+    wanted = Config.from_env({"DATABASE_URL": "postgres://", "PORT": os.environ.get("PORT", "")}).port
+    port = next_free_port(HOST, wanted)
+    if port != wanted:
+        say(f"port {wanted} is in use: taking {port}")
+    return port
+
+
+def _payloads(receivers: Receivers) -> dict[str, Job]:
+    shutil.copy(ASSETS / "harbour.jpg", WORK / "storage")
+    return {
+        "resize_image": {"source": "file:harbour.jpg", "width": 640, "height": 480, "format": "webp"},
+        "summarize_text": {"text": (ASSETS / "containers.txt").read_text(encoding="utf-8"), "sentences": 3},
+        "send_email": {"to": "ann@example.com", "subject": "Your picture is ready", "body": "Hello Ann,\n\nit is.\n"},
+        "webhook_delivery": {
+            "url": f"http://{HOST}:{receivers.webhooks.port}/hooks",
+            "event": "picture.ready",
+            "body": {"picture": "harbour.jpg", "for": "ann@example.com"},
+        },
+    }
+
+
+class _Jobs:
+    """The demo's jobs, as the API tells of them."""
+
+    def __init__(self, url: str) -> None:
+        self.url = f"{url}/jobs"
+        self._session = local_session()
+        self._table = Table()
+        self.jobs: list[Job] = []
+
+    def enqueue(self, payloads: Mapping[str, Job]) -> None:
+        for kind, payload in payloads.items():
+            self.jobs.append(self._post({"kind": kind, "payload": payload, "idempotency_key": str(uuid4())}))
+
+    def _post(self, job: Job) -> Job:
+        """Return the job once it is committed; under its key the call can be repeated until it answers."""
+        deadline = time.monotonic() + JOBS_SECONDS
+        while True:
+            try:
+                answer = self._session.post(self.url, json=job, timeout=10)
+            except requests.RequestException as error:
+                problem = str(error)
+            else:
+                if answer.status_code in (200, 201):
+                    stored: Job = answer.json()
+                    return stored
+                problem = f"{answer.status_code} {answer.text.strip()}"
+                if answer.status_code != 503:
+                    deadline = time.monotonic()
+            if time.monotonic() >= deadline:
+                raise DemoFailed(f"POST /jobs did not take {job['kind']}: {problem}")
+
+    def watch(self, supervisor: Supervisor, signals: Signals) -> None:
+        """Return when every job has ended, or nobody waits for it any more."""
+        deadline = time.monotonic() + JOBS_SECONDS
+        self._table.show(self.jobs)
+        while not self.have_ended and not signals.stop and time.monotonic() < deadline:
+            supervisor.tick()
+            with suppress(requests.RequestException):  # the API is being started again
+                self.jobs = [self._get(job) for job in self.jobs]
+            self._table.show(self.jobs)
+
+    def _get(self, job: Job) -> Job:
+        answer = self._session.get(f"{self.url}/{job['id']}", timeout=10)
+        answer.raise_for_status()
+        found: Job = answer.json()
+        return found
+
+    @property
+    def have_ended(self) -> bool:
+        return all(job["status"] in FINAL for job in self.jobs)
+
+    @property
+    def have_succeeded(self) -> bool:
+        return all(job["status"] == "succeeded" for job in self.jobs)
+
+
+def _show_results(jobs: _Jobs, receivers: Receivers) -> None:
+    for job in jobs.jobs:
+        print(f"\n{job['kind']}: {job['status']}\n  {jobs.url}/{job['id']}")
+        if job["status"] == "succeeded":
+            _show_result(job, receivers)
+        else:
+            print(f"  {job['last_error'] or 'it has not ended'}")
+
+
+def _show_result(job: Job, receivers: Receivers) -> None:
+    match job:
+        case {"kind": "resize_image", "result": made}:
+            print(f"  {unquote(urlsplit(made['location']).path)}")
+            print(f"  {made['width']} x {made['height']} pixels, {made['bytes']:,} bytes of {made['format']}")
+        case {"kind": "summarize_text", "result": made}:
+            print(textwrap.fill(made["summary"], width=78, initial_indent="  ", subsequent_indent="  "))
+        case {"kind": "send_email", "result": made}:
+            path, mail = receivers.smtp.find(made["message_id"])
+            print(f"  {path}\n  to {mail['To']}: {mail['Subject']}")
+        case {"kind": "webhook_delivery"}:
+            delivery = receivers.webhooks.find(job["id"])
+            print(f"  the receiver has verified the signature of {delivery.event}\n  {json.dumps(delivery.body)}")
+
+
+def _show_addresses(supervisor: Supervisor) -> None:
+    print(f"\nSwagger UI      {supervisor.url}/docs")
+    print(f"metrics         {supervisor.url}/metrics")
+    print(f"worker metrics  http://{HOST}:{supervisor.config.worker_metrics_port}/metrics\n", flush=True)

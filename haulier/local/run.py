@@ -1,0 +1,98 @@
+"""`make run`: the API and a worker, on DATABASE_URL or on an embedded PostgreSQL that keeps its data in var/."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from haulier.config import Config
+from haulier.local.embedded import Server, home
+from haulier.local.supervisor import CHECKOUT, NotStarted, Signals, Supervisor, next_free_port, say, why_not
+
+
+def run() -> int:
+    """Run until told to stop, and return the exit code."""
+    signals = Signals()
+    environ = settings(CHECKOUT / "var")
+    with ExitStack() as stack:
+        postgres = None
+        if not environ.get("DATABASE_URL"):
+            stack.enter_context(only_one("run"))
+            refuse_occupied_port(environ)
+            server = stack.enter_context(Server(home(CHECKOUT) / "pg"))
+            postgres, environ["DATABASE_URL"] = server.postgres, server.dsn
+            say(f"PostgreSQL keeps its data in {server.base}")
+        else:
+            refuse_occupied_port(environ)
+        supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres))
+        say(f"API {supervisor.url}  documentation {supervisor.url}/docs  metrics {supervisor.url}/metrics")
+        say("Ctrl-C stops everything")
+        while not signals.stop:
+            supervisor.tick()
+        say("stopping; Ctrl-C once more does not wait for jobs")
+    return 0
+
+
+def clean() -> int:
+    """Remove the data of `make run` and `make demo`, and return the exit code."""
+    with only_one("run"), only_one("demo"):
+        for folder in {home(CHECKOUT), CHECKOUT / "var"}:
+            say(f"removing {folder}")
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def settings(var: Path) -> dict[str, str]:
+    """Return the environment of the processes: what is set, and for the rest what suits one's own machine."""
+    environ = {name: value for name, value in os.environ.items() if value}
+    # A laptop's API is for the laptop: for a deployed one PORT means every address.
+    environ.setdefault("API_BIND_ADDR", f"127.0.0.1:{environ.get('PORT', '8080')}")
+    environ.setdefault("STORAGE_URL", (var / "storage").as_uri())
+    environ.setdefault("SMTP_URL", (var / "mail").as_uri())
+    environ.setdefault("MAIL_FROM", "haulier@localhost")
+    environ.setdefault("WEBHOOK_SECRET", kept_secret(var / "webhook-secret"))
+    return environ
+
+
+def kept_secret(path: Path) -> str:
+    """Return the secret in the file, which is made when there is none."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        pass
+    secret = new_secret()
+    path.parent.mkdir(exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(secret)
+    return secret
+
+
+def new_secret() -> str:
+    """Return a new secret as Standard Webhooks writes them."""
+    return f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+
+
+@contextmanager
+def only_one(what: str) -> Iterator[None]:
+    """Be the only one of its name in this checkout. Raises: NotStarted where there is another."""
+    with open(home(CHECKOUT) / f"{what}.lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotStarted(f"`make {what}` already runs in this folder: stop it first") from None
+        yield
+
+
+def refuse_occupied_port(environ: dict[str, str]) -> None:
+    """Return where the API can listen. Raises: NotStarted, with another port that is free."""
+    config = Config.from_env({"DATABASE_URL": "postgres://", **environ})
+    if reason := why_not(config.host, config.port):
+        free = next_free_port(config.host, config.port + 1)
+        other = f"API_BIND_ADDR={config.host}:{free}" if os.environ.get("API_BIND_ADDR") else f"PORT={free}"
+        raise NotStarted(f"cannot listen on port {config.port}: {reason}. Another: {other} make run")

@@ -1,0 +1,128 @@
+"""From a row of the job tables to the Job it is. What is JSON stays text until somebody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from haulier.domain.job import Job, JobStatus, Json
+from haulier.queue.connection import Row, utc
+from haulier.queue.stored import as_sent, read_json
+
+_TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
+
+
+class StoredJob(Job):
+    """A job as somebody looks at it: its payload, errors and result are read where they are asked for as objects."""
+
+    __slots__ = ()
+
+    @property
+    def payload(self) -> dict[str, Json]:
+        """Return the payload, read anew each time."""
+        payload: dict[str, Json] = read_json(self._text(_PAYLOAD).decode())
+        return payload
+
+    @property
+    def errors(self) -> Sequence[dict[str, Json]]:
+        """Return the failed attempts, read anew each time."""
+        errors: list[dict[str, Json]] = read_json(self._text(_ERRORS).decode())
+        return errors
+
+    @property
+    def result(self) -> Json:
+        """Return the result, read anew each time."""
+        return read_json(self._text(_RESULT).decode())
+
+    @property
+    def payload_text(self) -> bytes:
+        """Return the payload as clients get it."""
+        return as_sent(self._text(_PAYLOAD))
+
+    @property
+    def errors_text(self) -> bytes:
+        """Return the failed attempts as clients get them."""
+        text = self._text(_ERRORS)
+        return text if text == b"[]" else as_sent(text)
+
+    @property
+    def result_text(self) -> bytes:
+        """Return the result as clients get it."""
+        return as_sent(self._text(_RESULT))
+
+    def read(self) -> Job:
+        """Return the job with its payload, errors and result as objects."""
+        return Job(*self)._replace(payload=self.payload, errors=self.errors, result=self.result)
+
+    def _text(self, column: int) -> bytes:
+        values: tuple[Any, ...] = self
+        text: bytes | None = values[column]
+        return b"null" if text is None else text
+
+
+def job_of(row: Row) -> StoredJob:
+    """Return the job of a row of haulier.job, haulier.finished_job or haulier.jobs, whose JSON has been left text."""
+    values = {name: row[name] for name in Job._fields if name in row}
+    for name in _TIMES:
+        if values.get(name) is not None:
+            values[name] = utc(values[name])
+    values["status"] = JobStatus(values["status"])
+    return StoredJob(**values)
+
+
+class ClaimedJob(Job):
+    """A job that a claim has set running: its payload and errors stay text until they are asked for.
+
+    As objects they can take thirty times the room, and a process holds thousands of jobs of which it runs a few.
+    """
+
+    __slots__ = ()
+
+    @property
+    def payload(self) -> dict[str, Json]:
+        """Return the payload, read anew each time."""
+        values: tuple[Any, ...] = self
+        payload: dict[str, Json] = read_json(values[_PAYLOAD])
+        return payload
+
+    @property
+    def errors(self) -> Sequence[dict[str, Json]]:
+        """Return the failed attempts, read anew each time."""
+        values: tuple[Any, ...] = self
+        errors: list[dict[str, Json]] = [] if values[_ERRORS] == "[]" else read_json(values[_ERRORS])
+        return errors
+
+    def read(self) -> Job:
+        """Return the job with its payload and errors as objects."""
+        return Job(*self)._replace(payload=self.payload, errors=self.errors)
+
+    @property
+    def text_size(self) -> int:
+        """Return how many characters are read only when they are asked for."""
+        values: tuple[Any, ...] = self
+        return len(values[_PAYLOAD]) + len(values[_ERRORS])
+
+
+_PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "errors", "result"))
+
+
+def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, started_at: datetime) -> ClaimedJob:
+    """Return the Job that a claim has just set running, from a row that `message` gave.
+
+    Shape: the columns of the statement `claim`; started_at is read once a batch.
+    """
+    (
+        _, id_, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload, idempotency_key,
+        last_error, created_at, attempt, crashes, snoozes, backoff, errors,
+    ) = texts  # fmt: skip
+    # By position: by name it would take three times as long, which is a tenth of what a worker spends on a job.
+    return ClaimedJob(
+        UUID(id_), JobStatus.RUNNING, kind, queue, priority, _instant(run_at), attempts, max_attempts, timeout_seconds,
+        False, payload, idempotency_key, last_error, _instant(created_at), started_at, started_at, attempt,
+        claim_id, worker_id, crashes, snoozes, backoff, errors,
+    )  # fmt: skip
+
+
+_instant = datetime.fromisoformat

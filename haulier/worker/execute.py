@@ -1,0 +1,143 @@
+"""Running one job: from the claimed Job to the Outcome. What a handler does, it does inside `run_one`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+from haulier.domain.job import Job, Json
+from haulier.domain.outcome import Outcome
+from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
+from haulier.logs import bind_to, redacted, unbind
+
+# A worker without the kind gives the job back for this long: during a rolling deploy another has it.
+UNKNOWN_KIND_SECONDS = 60.0
+MAX_DELAY_SECONDS = 31_536_000.0
+# Where a handler's own wish for its next attempt cannot be understood.
+ODD_WISH_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+Perform = Callable[[Kind, JobContext], Outcome]
+
+
+def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = None) -> Outcome:
+    """Run the job's handler and return how it ended; whatever the handler does, this returns.
+
+    Shape: elsewhere runs the jobs of isolated kinds; without it they run in here.
+    """
+    job = context.job
+    if kind is None:
+        return Outcome.release(UNKNOWN_KIND_SECONDS)
+    token = bind_to(partial(job_fields, job))
+    try:
+        outcome = elsewhere(kind, context) if kind.isolated and elsewhere is not None else _call(kind, context)
+        if context.stop_reason is StopReason.TIMEOUT:
+            return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
+    # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
+    except BaseException as error:
+        log.exception("the way in which a handler ended makes no sense")
+        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
+    finally:
+        unbind(token)
+    return outcome
+
+
+def _call(kind: Kind, context: JobContext) -> Outcome:
+    job = context.job
+    try:
+        return Outcome.complete(_perform(kind, context))
+    except JobCancelled:
+        # A requested cancel is on the row, and there it wins; a shutdown or a lost lease blames nobody.
+        if context.stop_reason is None:
+            return failed_attempt(kind, job, "the handler raised JobCancelled, though nobody asked it to stop")
+        return Outcome.release()
+    except Snooze as snooze:
+        return Outcome.snooze(delay_of(snooze.seconds))
+    except Retry as retry:
+        if retry.after is None:
+            return failed_attempt(kind, job, describe(retry))
+        return Outcome.fail(describe(retry), delay=delay_of(retry.after))
+    except Fail as fail:
+        return Outcome.fail_for_good(describe(fail))
+    # Not only Exception: a handler may call sys.exit, and the thread must live on.
+    except BaseException as error:
+        return _after_error(kind, context, error)
+
+
+def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outcome:
+    log.info("a handler raised", exc_info=error)
+    # It was cut off in its work, on our own account.
+    if context.stop_reason is StopReason.SHUTDOWN:
+        return Outcome.release()
+    return failed_attempt(kind, context.job, f"{type(error).__name__}: {describe(error)}{_place(error)}")
+
+
+def _perform(kind: Kind, context: JobContext) -> Json:
+    """Return the handler's result, in this process alone."""
+    home = _forks.count
+    try:
+        return kind.perform(context)
+    finally:
+        # A child that the handler forked has come back from it: it must not go on as a second worker, with the same
+        # connections.
+        if _forks.count != home:
+            os._exit(_exit_code(sys.exc_info()[1]))
+
+
+class _Forks:
+    """How many forks lie between this process and the first; asking for the process id costs a system call a job."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        os.register_at_fork(after_in_child=self._add)
+
+    def _add(self) -> None:
+        self.count += 1
+
+
+_forks = _Forks()
+
+
+def _exit_code(error: BaseException | None) -> int:
+    if not isinstance(error, SystemExit):
+        return int(error is not None)
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
+    """Return the failure of this attempt, with the next one after the kind's own back-off."""
+    sleep = kind.retry.next_sleep(job.backoff)
+    return Outcome.fail(error, delay=sleep, backoff=sleep)
+
+
+def delay_of(seconds: float) -> float:
+    """Return the delay as it can be kept, at most a year. Units: seconds."""
+    # A handler may ask for anything, also for nonsense such as NaN.
+    return min(max(0.0, seconds), MAX_DELAY_SECONDS) if seconds == seconds else 0.0
+
+
+def describe(error: BaseException) -> str:
+    """Return the error's own message, passwords masked; its class name where it has none or cannot say it."""
+    try:
+        return redacted(str(error)) or type(error).__name__
+    # The message is code of the handler's, and may raise itself, whatever it likes.
+    except BaseException:
+        return type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    return f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})"
+
+
+def job_fields(job: Job) -> dict[str, object]:
+    """Return what each log line about a job carries."""
+    return {"job_id": str(job.id), "kind": job.kind, "attempt": job.attempts}

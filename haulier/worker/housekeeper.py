@@ -1,0 +1,97 @@
+"""The thread that keeps the history's partitions ahead of the clock, hourly; its connection is open only meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
+from haulier.queue.connection import Connection
+from haulier.queue.history import HistoryBlocked, drop_expired, ensure_partitions
+from haulier.queue.housekeeping import purge_audit, purge_keys, purge_queues
+from haulier.worker.station import Station
+
+PERIOD_SECONDS = 3600.0
+# After an error: sooner, for a missing partition in a week is a missing partition.
+RETRY_SECONDS = 60.0
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Housekeeper(threading.Thread):
+    """Tidies the database at the start and then every hour."""
+
+    def __init__(self, station: Station) -> None:
+        super().__init__(name="housekeeper", daemon=True)
+        self._station = station
+        # When it last succeeded, by the monotonic clock.
+        self.tidied_at = time.monotonic()
+
+    def run(self) -> None:
+        """Tidy until the process closes."""
+        while not self._station.closing.wait(PERIOD_SECONDS if self.tidy() else RETRY_SECONDS):
+            pass
+
+    def tidy(self) -> bool:
+        """Make the partitions that are missing, drop those that are old, forget what is old; tell whether all was done.
+
+        Each task by itself: one that cannot be done now keeps no other from being done.
+        """
+        config = self._station.config
+        try:
+            made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
+            forgotten = self._try(lambda conn: purge_keys(conn, idempotency_days=config.idempotency_days))
+            purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
+            unused = self._try(purge_queues)
+        finally:
+            self._station.database.close()
+        dropped = self._try_to(self._drop_expired)
+        if made or dropped or forgotten:
+            log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
+        is_done = None not in (made, forgotten, purged, unused, dropped)
+        if is_done:
+            self.tidied_at = time.monotonic()
+        return is_done
+
+    def _try(self, task: Callable[[Connection], T]) -> T | None:
+        def do() -> T:
+            with self._station.database.connection() as conn:
+                return task(conn)
+
+        return self._try_to(do)
+
+    def _try_to(self, do: Callable[[], T]) -> T | None:
+        """Return what the task returns; None where it could not be done, which is told."""
+        try:
+            return do()
+        except Locked:
+            # The database is not away: somebody reads the history, and the old can wait.
+            log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
+        except HistoryBlocked as error:
+            # Only an operator can help.
+            log.error("%s", error)
+        except Refusal as error:
+            log.error(
+                "the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason(error)
+            )
+        except DatabaseUnavailable as error:
+            self._station.outage.failed(error)
+        # Somebody changed a table, perhaps: it must be seen, and must not end the thread.
+        except Exception:
+            log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
+        return None
+
+    def _drop_expired(self) -> list[str]:
+        config = self._station.config
+        try:
+            return drop_expired(config.direct_url, retention_days=config.retention_days)
+        except DatabaseUnavailable:
+            if config.direct_url == config.database_url:
+                raise
+            # Through the pool it waits for less, and so is done less often, but it is done.
+            return drop_expired(config.database_url, retention_days=config.retention_days)

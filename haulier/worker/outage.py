@@ -1,0 +1,62 @@
+"""Says once that the database is away and once that it is back, however many threads notice."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from haulier.domain.errors import Refusal, TooManyConnections, reason
+
+# Where some connections are good and others are not, calls fail and succeed in turns: that is said now and then.
+QUIET_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Outage:
+    """The process's view of whether the database answers."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._since: float | None = None
+        self._failures = 0
+        self._said_at = float("-inf")
+        self._is_said = False
+
+    def failed(self, error: Exception) -> None:
+        """Note that a call failed."""
+        with self._changed:
+            self._failures += 1
+            now = time.monotonic()
+            if self._since is None:
+                self._since = now
+            if self._is_said or now - self._said_at < QUIET_SECONDS:
+                return
+            self._said_at, self._is_said = now, True
+        cause = reason(error)
+        if isinstance(error, TooManyConnections):
+            log.warning("the database takes no further connection, trying again: %s", cause)
+        elif isinstance(error, Refusal):
+            log.error("the database refuses a statement, trying again: %s", cause)
+        else:
+            log.warning("the database is away, trying again: %s", cause)
+
+    def succeeded(self) -> None:
+        """Note that a call succeeded."""
+        if self._since is None:
+            return
+        with self._changed:
+            since, self._since, self._failures = self._since, None, 0
+            is_said, self._is_said = self._is_said, False
+            self._changed.notify_all()
+        if since is not None and is_said:
+            log.warning("the database is back after %.1f s", time.monotonic() - since)
+
+    def wait_until_over(self, seconds: float, most: int) -> None:
+        """Wait until a call succeeds, at most `seconds` for each failure in a row and for `most` of these.
+
+        So that many threads that fail together try no more often than one that fails alone.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._since is None, seconds * min(most, self._failures))
