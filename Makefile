@@ -78,7 +78,7 @@ lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock
 
 clean: ## remove .venv and caches
-	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`

@@ -1,11 +1,11 @@
-"""The command `haulier`, or `python -m haulier`: `migrate` for the release phase, `keys` and `audit` for operators."""
+"""The command `haulier`, or `python -m haulier`: `migrate`, `web`, `worker`, and `keys` and `audit` for operators."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from haulier.cli import audit, keys
+from haulier.cli import audit, keys, web, worker
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.queue.connection import Connection, connect, parse
@@ -18,9 +18,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="haulier", description="Haulier's commands.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("migrate", help="apply schema.sql and make the history's partitions; safe to repeat")
-    keys.add_to(commands)
-    audit.add_to(commands)
+    for each in (web, worker, keys, audit):
+        each.add_to(commands)
     args = parser.parse_args()
+    if "start" in args:
+        args.start()
     try:
         config = Config.from_env()
         parse(config.direct_url, config.direct_setting)

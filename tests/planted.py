@@ -16,7 +16,7 @@ from psycopg2 import Error
 from psycopg2.extensions import connection as Connection
 
 ROOT = Path(__file__).parents[1]
-TEXTS = [ROOT / "schema.sql", ROOT / "grants.sql", *sorted((ROOT / "haulier").rglob("*.sql"))]
+TEXTS = sorted((ROOT / "haulier").rglob("*.sql"))
 MESSAGE = "planted by somebody else"
 
 ANYARRAY = 2277

@@ -34,7 +34,7 @@ class CheckedDatabase:
 
     @contextmanager
     def _checked(self) -> Iterator[Connection]:
-        # gunicorn.conf.py has looked already, unless the database was away then.
+        # gunicorn_settings.py has looked already, unless the database was away then.
         with self._database.connection() as conn:
             check_schema(conn)
             self._fits = True

@@ -65,7 +65,7 @@ class _Watch:
 
 
 class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """The worker of gunicorn.conf.py."""
+    """The worker of gunicorn_settings.py."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

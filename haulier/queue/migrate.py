@@ -14,7 +14,8 @@ from haulier.queue.history import ensure_partitions
 
 # The version that schema.sql ends with: what this program was written for.
 SCHEMA_VERSION = 7
-SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
+# In a checkout a link to the file of that name at its root, in a wheel the file itself.
+SCHEMA_FILE = Path(__file__).parents[1] / "schema.sql"
 # A release waits this long for whoever holds the job table; the old version runs on meanwhile.
 MIGRATE_SECONDS = 300.0
 MIGRATE_LOCK_SECONDS = 30.0

@@ -1,0 +1,69 @@
+"""How a worker starts: its settings, its kinds, its port; then one process that works, or a parent of several."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+from haulier.config import Config
+from haulier.domain.errors import HaulierError
+from haulier.kinds import load_kinds
+from haulier.logs import setup
+from haulier.worker.exposition import Exposition
+from haulier.worker.family import Family
+
+# Of glibc's malloc.h.
+M_ARENA_MAX = -8
+
+
+def work_and_leave() -> NoReturn:
+    """Run the worker, and end this process with its exit code."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: a thread stuck in a handler, or one of the handler's own, would keep the process.
+    os._exit(code)
+
+
+def main() -> int:
+    """Run the worker and return its exit code."""
+    _spare_memory()
+    try:
+        config = Config.from_env()
+        setup(config.log_format, config.log_level)
+        return run(config)
+    except HaulierError as error:
+        print(f"haulier worker: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+
+
+def _spare_memory() -> None:
+    """Have all threads share two heaps of glibc's; one for each would keep room for the largest batch it ever read."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+
+
+def run(config: Config) -> int:
+    """Work, in this process or as the parent of several, and return the exit code."""
+    if "WORKER_PROCESSES" in config.reduced:
+        message = "WORKER_PROCESSES is reduced to %d by DB_CONNECTION_LIMIT"
+        logging.getLogger(__name__).warning(message, config.worker_processes)
+    exposition = Exposition.open(config, shared=config.worker_processes > 1)
+    # Not before: this makes the metrics.
+    from haulier.worker.process import Worker
+
+    try:
+        kinds = load_kinds(config)
+
+        def work() -> int:
+            return Worker(config, kinds, exposition).run()
+
+        # One worker does without a parent, which would take memory of its own: the platform replaces it.
+        return work() if config.worker_processes == 1 else Family(config, exposition, work).run()
+    finally:
+        if exposition is not None:
+            exposition.close()
