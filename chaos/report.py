@@ -85,7 +85,7 @@ FAULTS = {
     ),
     "child_exits": ("a handler of an isolated kind calls `os._exit`", "as above"),
     "child_holds_gil": (
-        "a handler of an isolated kind holds the interpreter for up to 7 s, twice the lease",
+        "a handler of an isolated kind holds the interpreter for up to 7 s, seven leases",
         "nothing: its worker goes on, and keeps its lease",
     ),
     "child_grows": (
