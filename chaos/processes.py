@@ -42,7 +42,12 @@ def descendants(pid: int) -> list[int]:
 
 def apart(pid: int) -> list[int]:
     """Return the processes in which this worker runs the jobs of isolated kinds."""
-    return [child for child in children(pid) if "haulier.worker.isolated" in _command(child)]
+    return [child for child in children(pid) if is_apart(child)]
+
+
+def is_apart(pid: int) -> bool:
+    """Tell whether the process is one of those."""
+    return "haulier.worker.isolated" in _command(pid)
 
 
 def _command(pid: int) -> str:

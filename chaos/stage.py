@@ -20,7 +20,7 @@ from psycopg2.extensions import make_dsn
 
 from bench.servers import free_port
 from bench.waiting import ROOT, environment, pause, until
-from chaos.processes import children, descendants
+from chaos.processes import children, descendants, is_apart
 from haulier.local.embedded import Server
 from haulier.local.guard import Guarded
 from haulier.queue.connection import connect as own_connection
@@ -102,7 +102,8 @@ class Service:
         """Return the processes that work."""
         assert self.guarded.process is not None
         main = self.main()
-        found = descendants(self.guarded.process.pid)
+        # Those of isolated kinds are their worker's, and no workers.
+        found = [pid for pid in descendants(self.guarded.process.pid) if not is_apart(pid)]
         return [pid for pid in found if pid != main] if self.has_children else found
 
 
