@@ -119,10 +119,16 @@ JOIN haulier.worker AS peer
 WHERE me.id = %(worker)s;
 
 -- name: held
--- What the database thinks this worker runs under these claims.
-SELECT id, attempt, claim, cancel_requested
-FROM haulier.job
-WHERE worker_id = %(worker)s AND status = 'running' AND claim = ANY(%(claims)s::uuid[]);
+-- What the database thinks this worker runs under these claims. Each is looked up by itself (OFFSET 0 keeps it so): with
+-- `= ANY` PostgreSQL before 17 walks all that the worker ran since somebody took a snapshot.
+SELECT job.*
+FROM (SELECT DISTINCT unnest(%(claims)s::uuid[]) AS claim) AS asked
+CROSS JOIN LATERAL (
+    SELECT id, attempt, claim, cancel_requested
+    FROM haulier.job
+    WHERE worker_id = %(worker)s AND status = 'running' AND claim = asked.claim
+    OFFSET 0
+) AS job;
 
 -- name: strays
 -- What the database thinks this worker runs under other claims than these. All that ran since somebody took a snapshot is
