@@ -204,14 +204,24 @@ def _account() -> tuple[int, int] | None:
     if os.geteuid() != 0:
         return None
     if shutil.which("useradd"):
-        # A system account: those of ordinary users lose their shared memory when they log out (systemd's RemoveIPC).
-        useradd = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
-        subprocess.run(useradd, stderr=subprocess.DEVNULL)  # fails where the account exists
+        _add_account()
     try:
         entry = pwd.getpwnam(ACCOUNT)
     except KeyError:
         entry = pwd.getpwnam("nobody")
     return entry.pw_uid, entry.pw_gid
+
+
+def _add_account() -> None:
+    # A system account: those of ordinary users lose their shared memory when they log out (systemd's RemoveIPC).
+    useradd = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
+    # One after the other: of two at once that find none, the second would give the account another number.
+    turn = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        subprocess.run(useradd, stderr=subprocess.DEVNULL)  # fails where the account exists
+    finally:
+        os.close(turn)
 
 
 def _run_as(user: tuple[int, int] | None) -> dict[str, Any]:

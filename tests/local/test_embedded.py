@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -242,6 +244,23 @@ def test_the_server_of_root_runs_as_another_account(base):
         owner = (base / "data").stat().st_uid
 
     assert owner != 0
+
+
+@as_root
+def test_many_at_once_that_find_no_account_are_given_the_same(monkeypatch):
+    account = f"haulier-{os.getpid()}"
+    monkeypatch.setattr(embedded, "ACCOUNT", account)
+    together = threading.Barrier(8)
+
+    def given() -> tuple[int, int]:
+        together.wait()
+        return embedded._account()
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert len({each.result() for each in [pool.submit(given) for _ in range(8)]}) == 1
+    finally:
+        subprocess.run(["userdel", account], check=False, stderr=subprocess.DEVNULL)
 
 
 @as_root
