@@ -1,4 +1,4 @@
--- Haulier's schema: what may be. (the .sql files of haulier/queue say what happens.)
+-- Haulier's schema: what may be. (The .sql files of haulier/queue say what happens.)
 -- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
 -- It builds an empty database, is safe to apply again and at the same time as another, and needs only CREATE
 -- on the database. PostgreSQL 14 to 18. A change here raises `version` at the end of the file.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-PROC = Path("/proc/self/stat").exists()
+from bench.descendants import PROC, children
 
 
 class Usage(NamedTuple):
@@ -17,27 +17,6 @@ class Usage(NamedTuple):
     rss: int
     files: int | None
     threads: int | None
-
-
-def children(pid: int) -> list[int]:
-    """Return the processes that this one has started and that are still there."""
-    if PROC:
-        with suppress(OSError):
-            # Each thread has its own: a worker starts the processes of isolated kinds from one of its threads.
-            return [
-                int(child)
-                for task in Path(f"/proc/{pid}/task").iterdir()
-                for child in (task / "children").read_text().split()
-            ]
-        return []
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True)
-    return [int(each) for each in found.stdout.split()]
-
-
-def descendants(pid: int) -> list[int]:
-    """Return its children, and theirs."""
-    found = children(pid)
-    return found + [each for child in found for each in descendants(child)]
 
 
 def apart(pid: int) -> list[int]:

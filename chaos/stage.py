@@ -18,9 +18,10 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 
+from bench.descendants import children, descendants
 from bench.servers import free_port
 from bench.waiting import ROOT, environment, pause, until
-from chaos.processes import children, descendants, is_apart
+from chaos.processes import is_apart
 from haulier.local.embedded import Server
 from haulier.local.guard import Guarded
 from haulier.queue.connection import connect as own_connection

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -24,6 +24,7 @@ from haulier.queue.connection import connect
 from haulier.queue.migrate import migrate
 from haulier.queue.scratch import scratch_database
 from tests.pooler import Pooler, pooler_to
+from tests.roles import Roles, least_roles
 
 T = TypeVar("T")
 
@@ -195,3 +196,39 @@ def conn(database: str) -> Iterator[Connection]:
     """Give a connection in autocommit mode, as the program's own are."""
     with closing(connect(database, application_name="haulier test")) as conn:
         yield conn
+
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+
+def sql_on(conn: Connection) -> Sql:
+    """Return a function that runs any statement on the connection and returns its rows."""
+
+    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with conn.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return sql
+
+
+@pytest.fixture
+def sql(conn: Connection) -> Sql:
+    """Give a function that runs any statement on `conn` and returns its rows."""
+    return sql_on(conn)
+
+
+@pytest.fixture
+def super_conn(fresh_database: str) -> Iterator[Connection]:
+    """Give a superuser's connection to an empty database."""
+    with closing(connect(fresh_database)) as conn:
+        [(is_super,)] = sql_on(conn)("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        assert is_super, "the role of DATABASE_URL may not make other roles, which this needs"
+        yield conn
+
+
+@pytest.fixture
+def roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
+    """Give the three roles in that database, which has the schema in it now."""
+    with least_roles(super_conn, fresh_database) as roles:
+        yield roles

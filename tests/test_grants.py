@@ -24,28 +24,12 @@ from haulier.queue import consume, history, housekeeping, keys, listen, produce
 from haulier.queue.connection import connect
 from haulier.queue.keys import NewKey
 from haulier.queue.migrate import migrate
-from tests.roles import GRANTS, Roles, apply_grants, least_roles
+from tests.roles import GRANTS, Roles, apply_grants
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
 ROOT = Path(__file__).parents[1]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
-
-
-@pytest.fixture
-def super_conn(fresh_database: str) -> Iterator[Connection]:
-    """Give a superuser's connection to an empty database."""
-    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
-        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        assert cursor.fetchone() == (True,), "the role of DATABASE_URL may not make other roles, which this needs"
-        yield conn
-
-
-@pytest.fixture
-def roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
-    """Give the three roles in that database, which has the schema in it now."""
-    with least_roles(super_conn, fresh_database) as roles:
-        yield roles
 
 
 @pytest.fixture

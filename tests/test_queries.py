@@ -582,15 +582,3 @@ def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enq
 def enqueue_one(conn):
     """Give a function that enqueues one job."""
     return lambda: produce.enqueue(conn, [NewJob("mail", {})])[0].job
-
-
-@pytest.fixture
-def sql(conn):
-    """Give a function that runs any statement on `conn` and returns its rows."""
-
-    def sql(statement: str, *parameters: object):
-        with conn.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    return sql

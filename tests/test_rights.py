@@ -117,20 +117,6 @@ NEVER = [
 
 
 @pytest.fixture
-def super_conn(fresh_database: str) -> Iterator[Connection]:
-    """Give a superuser's connection to an empty database."""
-    with closing(connect(fresh_database)) as conn:
-        yield conn
-
-
-@pytest.fixture
-def roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
-    """Give the three roles in that database, which has the schema in it now."""
-    with least_roles(super_conn, fresh_database) as roles:
-        yield roles
-
-
-@pytest.fixture
 def old_roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
     """Give the roles as version 6 had them, in its schema."""
     with least_roles(super_conn, fresh_database, version=6) as roles:

@@ -27,6 +27,7 @@ from haulier.queue.connection import connect
 from haulier.queue.housekeeping import purge_keys
 from haulier.queue.listen import Knock, fall_asleep, knocks, listen
 from haulier.queue.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
+from tests.conftest import Sql, sql_on
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
 COLUMN_GRANT = (
@@ -34,23 +35,6 @@ COLUMN_GRANT = (
 )
 TABLE_GRANT = "GRANT INSERT ON haulier.job TO {}"
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
-
-Sql = Callable[..., list[tuple[Any, ...]]]
-
-
-def sql_on(conn: Connection) -> Sql:
-    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with conn.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    return sql
-
-
-@pytest.fixture
-def sql(conn: Connection) -> Sql:
-    """Give a function that runs any statement on `conn` and returns its rows."""
-    return sql_on(conn)
 
 
 @pytest.fixture

@@ -22,10 +22,6 @@ class Large:
         self._waiting: deque[tuple[Any, int, float]] = deque()
         self._bytes = 0
 
-    def has(self, conn: Any) -> bool:
-        """Tell whether this connection has a place."""
-        return conn in self._at_work
-
     def has_room(self, size: int) -> bool:
         """Tell whether one more of this size may wait, or need not."""
         return len(self._at_work) < self._places or self._bytes + size <= MOST_BYTES

@@ -116,12 +116,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             # Nothing is waited for before the first byte, as gunicorn would.
             conn.data_ready = True
             conn.began, conn.is_received, conn.outbox = time.monotonic(), False, None
-        # What was waited for has been received already.
-        if not conn.is_received:
+        # What was waited for has been received already, and has its turn; one that came in one piece was not seen yet.
+        was_routed, conn.is_received = conn.is_received, False
+        if not was_routed:
             conn.parser.inbox.receive(conn.sock)
-        conn.is_received = False
-        # One that came in one piece has not been seen before.
-        is_in_turn = len(conn.parser.inbox) <= LARGE_BYTES or self._large.has(conn)
+        is_in_turn = was_routed or len(conn.parser.inbox) <= LARGE_BYTES
         stage: Stage = conn.parser.advance(takes_body=is_in_turn)
         return stage if is_in_turn else None
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from bench import notes
 from bench.abuse import abused
 from bench.contenders.haulier import PYTHON, Haulier
+from bench.descendants import descendants
 from bench.harness import Entry, Figures, Lab
 from bench.measures.enqueue import answers
 from bench.report import figure, table, targets
@@ -185,12 +186,7 @@ def proportional(pid: int) -> float:
 
 def family(pid: int) -> set[int]:
     """Return the process and what it has started."""
-    found = {pid} if Path(f"/proc/{pid}").exists() else set()
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found |= family(int(child))
-    return found
+    return {*descendants(pid), *([pid] if Path(f"/proc/{pid}").exists() else [])}
 
 
 def _key(url: str, name: str) -> str:

@@ -76,7 +76,7 @@ _kinds: dict[str, Kind] = {}
 _importing: list[str] = []
 
 
-def kind(  # noqa: PLR0913
+def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
     name: str,
     *,
     schema: type[Schema],

@@ -1,5 +1,13 @@
 -- Which lanes have jobs that wait, and the first of each.
 
+-- part: next_of_the_queue
+-- The first job of the next lower priority of a lane's queue.
+SELECT queue, priority, run_at, id
+FROM haulier.job
+WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
+ORDER BY suspect, queue, priority DESC, run_at, id
+LIMIT 1
+
 -- name: lanes
 -- The lanes that have waiting jobs, in the order of the index and from behind one of them on, each with the place of its
 -- first job, how long until that is due (negative: it is), and how long the look has taken. So many at most, and for so
@@ -11,14 +19,7 @@ WITH RECURSIVE lane AS (
     SELECT next.*
     FROM lane
     CROSS JOIN LATERAL (
-        (
-            SELECT queue, priority, run_at, id
-            FROM haulier.job
-            WHERE status IN ('queued', 'retrying')
-                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
-            ORDER BY suspect, queue, priority DESC, run_at, id
-            LIMIT 1
-        )
+        (<<next_of_the_queue>>)
         UNION ALL
         (
             SELECT queue, priority, run_at, id
@@ -55,14 +56,7 @@ CROSS JOIN LATERAL (
         UNION ALL
         SELECT next.*
         FROM lane
-        CROSS JOIN LATERAL (
-            SELECT queue, priority, run_at, id
-            FROM haulier.job
-            WHERE status IN ('queued', 'retrying')
-                AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
-            ORDER BY suspect, queue, priority DESC, run_at, id
-            LIMIT 1
-        ) AS next
+        CROSS JOIN LATERAL (<<next_of_the_queue>>) AS next
     )
     SELECT *
     FROM lane

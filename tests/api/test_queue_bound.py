@@ -33,18 +33,6 @@ def client(make_app: Callable[..., Flask], config: Config) -> FlaskClient:
 
 
 @pytest.fixture
-def sql(conn: Connection) -> Callable[..., list[tuple[Any, ...]]]:
-    """Give a function that runs any statement and returns its rows."""
-
-    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with conn.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    return sql
-
-
-@pytest.fixture
 def make_key(conn: Connection) -> Callable[[str], dict[str, str]]:
     """Give a function that makes an API key, and returns the header that shows it."""
 

@@ -20,18 +20,6 @@ from tests.conftest import eventually
 
 
 @pytest.fixture
-def sql(conn: Connection) -> Callable[..., list[tuple[Any, ...]]]:
-    """Give a function that runs any statement on `conn` and returns its rows."""
-
-    def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with conn.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    return sql
-
-
-@pytest.fixture
 def open_conn(database: str) -> Iterator[Callable[[], Connection]]:
     """Give a function that opens a further connection, closed after the test."""
     with ExitStack() as opened:

@@ -261,7 +261,7 @@ def test_notes_nothing_that_was_not_done(make, conn):
 def test_forgets_what_was_done_longer_ago_than_the_history_reaches(make, conn, sql):
     for _ in range(5):
         make()
-    sql("UPDATE haulier.audit SET at = now() - interval '31 days' WHERE id %% 2 = 0 RETURNING 1")
+    sql("UPDATE haulier.audit SET at = now() - interval '31 days' WHERE id % 2 = 0 RETURNING 1")
     [[old]] = sql("SELECT count(*) FROM haulier.audit WHERE at < now() - interval '1 day'")
 
     purged = purge_audit(conn, retention_days=30)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -22,16 +22,6 @@ from tests.roles import least_roles
 
 # So many lanes, and so many of them in one look.
 LANES, AT_ONCE = 400, 50
-
-
-@pytest.fixture
-def sql(conn) -> Callable[..., list]:
-    def sql(statement: str, *parameters: object) -> list:
-        with conn.cursor() as cursor:
-            cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
-
-    return sql
 
 
 def flood(sql, count: int = LANES) -> None:
