@@ -26,10 +26,10 @@ from haulier import logs  # noqa: E402
 from haulier.config import Config  # noqa: E402
 from haulier.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E402
 from haulier.kinds import load_kinds  # noqa: E402
-from haulier.queue.connection import close, connect  # noqa: E402
-from haulier.queue.errors import translated  # noqa: E402
-from haulier.queue.keys import any_exist  # noqa: E402
-from haulier.queue.migrate import check_schema  # noqa: E402
+from haulier.postgres.connection import close, connect  # noqa: E402
+from haulier.postgres.errors import translated  # noqa: E402
+from haulier.queue.access.api_keys import any_exist  # noqa: E402
+from haulier.queue.upkeep.migrate import check_schema  # noqa: E402
 
 from .serving import limits  # noqa: E402
 

@@ -19,7 +19,7 @@ import psycopg2
 
 from bench.waiting import until
 from haulier.local.embedded import running
-from haulier.queue.scratch import url_of
+from haulier.postgres.scratch import url_of
 
 # So that no checkpoint of one contender's writes falls into another one's time; everything else is as shipped.
 EMBEDDED_SETTINGS = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}

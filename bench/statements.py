@@ -15,14 +15,16 @@ from uuid import UUID, uuid4
 from psycopg2.errors import QueryCanceled
 
 from bench.servers import ask
+from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, housekeeping, listen, produce
-from haulier.queue.connection import Connection
-from haulier.queue.consume import Fence, Mark, Settlement, Wish
-from haulier.queue.lanes import fresh_lanes, heads
-from haulier.queue.produce import JobFilter
+from haulier.postgres.statements import Connection
+from haulier.queue import consume, produce
+from haulier.queue.consume import wakeups
+from haulier.queue.consume.lanes import fresh_lanes, heads
+from haulier.queue.produce.look import JobFilter
+from haulier.queue.upkeep import purge
 
 QUEUE = "default"
 QUEUED = """
@@ -77,11 +79,11 @@ class Desk:
         ids = self.run(RUNNING, QUEUE, str(worker_id or self.worker_id), str(claim), jobs)
         return [Fence(job_id, 1, claim) for job_id in ids]
 
-    def wish(self, jobs: int) -> Wish:
+    def wish(self, jobs: int) -> ClaimRequest:
         """Return a claim of new jobs, from the mark that a worker has after it has drained what was before them."""
         first = min(self.queued(jobs))
         due = ask(self.admin, "SELECT run_at FROM haulier.job WHERE id = %s", str(first))
-        return Wish(self.worker_id, uuid4(), [Mark(QUEUE, 0, due, first)], jobs, jobs)
+        return ClaimRequest(self.worker_id, uuid4(), [Mark(QUEUE, 0, due, first)], jobs, jobs)
 
     def cancelled(self) -> UUID:
         """Return a job of the history that was cancelled."""
@@ -158,19 +160,19 @@ CALLS = {
     "claim": Call(
         "claim of 100, from a mark",
         CLAIMED,
-        lambda desk, wish: consume.exchange(desk.conn, [], wish),
+        lambda desk, wish: consume.settle_and_claim(desk.conn, [], wish),
         lambda desk: desk.wish(100),
     ),
     "claim_one": Call(
         "claim of one, from a mark",
         CLAIMED,
-        lambda desk, wish: consume.exchange(desk.conn, [], wish),
+        lambda desk, wish: consume.settle_and_claim(desk.conn, [], wish),
         lambda desk: desk.wish(1),
     ),
     "settle": Call(
         "settle of 100",
         "settle settled",
-        lambda desk, fences: consume.exchange(desk.conn, done(fences), None),
+        lambda desk, fences: consume.settle_and_claim(desk.conn, done(fences), None),
         lambda desk: desk.running(100),
     ),
     "settle_one": Call(
@@ -238,15 +240,13 @@ CALLS = {
         lambda desk, worker_id: consume.deregister(desk.conn, worker_id),
         lambda desk: desk.leaving(),
     ),
-    "fall_asleep": Call("fall asleep", "fall_asleep", lambda desk, _: listen.fall_asleep(desk.conn, desk.worker_id)),
+    "fall_asleep": Call("fall asleep", "fall_asleep", lambda desk, _: wakeups.fall_asleep(desk.conn, desk.worker_id)),
     "wake_another": Call(
-        "wake another", "wake_another", lambda desk, _: listen.wake_another(desk.conn, desk.worker_id)
+        "wake another", "wake_another", lambda desk, _: wakeups.wake_another(desk.conn, desk.worker_id)
     ),
-    "pass_on": Call("pass on", "pass_on get_up", lambda desk, _: listen.pass_on(desk.conn, desk.worker_id)),
-    "purge_keys": Call(
-        "forget keys", "purge_keys", lambda desk, _: housekeeping.purge_keys(desk.conn, idempotency_days=30)
-    ),
-    "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: housekeeping.purge_queues(desk.conn)),
+    "pass_on": Call("pass on", "pass_on get_up", lambda desk, _: wakeups.pass_on(desk.conn, desk.worker_id)),
+    "purge_keys": Call("forget keys", "purge_keys", lambda desk, _: purge.purge_keys(desk.conn, idempotency_days=30)),
+    "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: purge.purge_queues(desk.conn)),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda desk, _: produce.enqueue_one(desk.conn, draft())),
     "enqueue_keyed": Call(

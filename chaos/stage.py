@@ -24,9 +24,9 @@ from bench.waiting import ROOT, environment, pause, until
 from chaos.processes import is_apart
 from haulier.local.embedded import Server
 from haulier.local.guard import Guarded
-from haulier.queue.connection import connect as own_connection
-from haulier.queue.migrate import migrate
-from haulier.queue.scratch import url_of
+from haulier.postgres.connection import connect as own_connection
+from haulier.postgres.scratch import url_of
+from haulier.queue.upkeep.migrate import migrate
 from tests.proxy import Proxy
 
 # Not that of the peers' environment, which only draws.

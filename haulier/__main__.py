@@ -8,9 +8,10 @@ import sys
 from haulier.cli import audit, keys, web, worker
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.queue.connection import Connection, connect, parse
-from haulier.queue.errors import translated
-from haulier.queue.migrate import check_schema, migrate
+from haulier.postgres.connection import connect, parse
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
+from haulier.queue.upkeep.migrate import check_schema, migrate
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ from psycopg2.extensions import cursor as Cursor
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.local.embedded import running
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
-from haulier.queue.scratch import scratch_database
+from haulier.postgres.connection import connect
+from haulier.postgres.scratch import scratch_database
+from haulier.queue.upkeep.migrate import migrate
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
 

@@ -14,8 +14,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.migrate import migrate
 
 TESTS = Path(__file__).parent
 GRANTS = TESTS.parent / "grants.sql"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from haulier.local.embedded import STOP_BY, VOLATILE, _account, _make_private, _run_as
 from haulier.local.guard import Guarded
-from haulier.queue.connection import connect
+from haulier.postgres.connection import connect
 from tests.conftest import eventually
 
 # Where Debian and its descendants lay them, each major version beside the others.

@@ -18,29 +18,35 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
 # Each room, and the rooms whose doors open from it: those of the library by their names, those of the application as
 # app.*. Every room may read haulier.config and write haulier.logs.
+QUEUE = {"queue", "queue.access", "queue.consume", "queue.produce", "queue.upkeep"}
 MAY_IMPORT = {
     "domain": set(),
-    "queue": {"domain"},
-    "kinds": {"domain", "queue"},
-    "worker": {"domain", "queue", "kinds"},
-    "local": {"domain", "queue"},
+    "postgres": {"domain"},
+    "queue": {"domain", "postgres"},
+    "queue.access": {"domain", "postgres"},
+    "queue.upkeep": {"domain", "postgres"},
+    "queue.produce": {"domain", "postgres", "queue", "queue.upkeep"},
+    "queue.consume": {"domain", "postgres", "queue", "queue.upkeep"},
+    "kinds": {"domain"},
+    "worker": {"domain", "postgres", *QUEUE, "kinds"},
+    "local": {"domain", "postgres", "queue.upkeep"},
     "config": {"domain"},
     "logs": set(),
     "__init__": set(),
-    "__main__": {"cli", "domain", "queue"},
-    "cli": {"domain", "queue", "worker"},
-    "app.api": {"domain", "queue", "kinds"},
+    "__main__": {"cli", "domain", "postgres", *QUEUE},
+    "cli": {"domain", "postgres", *QUEUE, "worker"},
+    "app.api": {"domain", "postgres", *QUEUE, "kinds"},
     "app.serving": set(),
-    "app.gunicorn_settings": {"domain", "queue", "kinds", "app.serving"},
+    "app.gunicorn_settings": {"domain", "postgres", *QUEUE, "kinds", "app.serving"},
     "app": {"app.api"},
     "app.__main__": {"__main__"},
     "worker.py": {"worker"},
     "gunicorn.conf.py": {"app.gunicorn_settings"},
 }
-EVERYBODY = {"config", "logs"}
+EVERYBODY = {"config", "logs", "__init__"}
 # What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
 GUESTS = {
-    "psycopg2": {"queue"},
+    "psycopg2": {"postgres"},
     "flask": {"app.api", "app"},
     "flask_smorest": {"app.api"},
     "werkzeug": {"app.api"},
@@ -65,9 +71,11 @@ def module_of(name: str) -> str:
 
 
 def room_of(name: str) -> str:
+    """Return the folder of a file in a package, or the file where it stands by itself beside those."""
     if "/" not in name:
         return name
-    package, room, *_ = module_of(name).split(".")
+    package, *rest = module_of(name).split(".")
+    room = ".".join(rest[:-1]) or rest[0]
     if package == "haulier":
         return room
     return "app" if room == "__init__" else f"app.{room}"
@@ -91,10 +99,11 @@ def imports(node: ast.AST, importer: str = "") -> Iterator[tuple[str, ast.AST]]:
                 yield alias.name, child
         elif isinstance(child, ast.ImportFrom):
             module = imported_from(child, importer)
-            yield module, child
-            if module in ("haulier", "app"):
-                for alias in child.names:
-                    yield f"{module}.{alias.name}", child
+            named = {f"{module}.{alias.name}" for alias in child.names}
+            for found in named & OURS.keys() or {module}:
+                yield found, child
+            if named - OURS.keys():
+                yield module, child
         else:
             yield from imports(child, importer)
 
@@ -104,15 +113,12 @@ def imported_from(node: ast.ImportFrom, importer: str) -> str:
     return ".".join([*around, *([node.module] if node.module else [])])
 
 
+# Each module of ours by its full name, a package by that of its __init__, and its file.
+OURS = {module_of(name).removesuffix(".__init__"): name for name in NAMES}
+
+
 def rooms_imported(name: str) -> set[str]:
-    found = set()
-    for module, _ in imports(parse(name), module_of(name)):
-        package, *rest = module.split(".")
-        if package == "haulier":
-            found |= {*rest[:1]} & MAY_IMPORT.keys()
-        elif package == "app":
-            found.add(".".join(["app", *rest[:1]]))
-    return found
+    return {room_of(OURS[module]) for module, _ in imports(parse(name), module_of(name)) if module in OURS}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,8 +132,8 @@ def test_imports_run_one_way_only(name):
 
 def test_the_test_above_sees_every_room_and_real_imports():
     assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
-    assert rooms_imported("haulier/queue/produce.py") == {"domain", "queue"}
-    assert rooms_imported("app/api/health.py") >= {"domain", "queue", "app.api"}
+    assert rooms_imported("haulier/queue/produce/cancel.py") == {"domain", "postgres", "queue.produce", "queue.upkeep"}
+    assert rooms_imported("app/api/health.py") >= {"domain", "queue.produce", "app.api"}
     assert rooms_imported("app/__init__.py") == {"config", "app.api"}
     assert rooms_imported("worker.py") == {"worker"}
 
@@ -175,12 +181,12 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
         (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
         ("app.api", ("haulier.worker",)),
         (
-            "haulier.queue.produce, haulier.queue.consume, haulier.queue.migrate",
+            "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
         (
             "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
-            ("psycopg2", "haulier.queue", "flask"),
+            ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
     ids=["library", "api", "queue", "domain"],
@@ -323,7 +329,7 @@ def public_without_docstring(name: str) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and not re.match("_|Meta$", node.name) and not ast.get_docstring(node):
             missing.append(f"{name} {node.name}")
-    if room_of(name) in ("domain", "queue"):
+    if room_of(name) in ("domain", "postgres", *QUEUE):
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and not ast.get_docstring(node):
                 missing.append(f"{name} {node.name}")

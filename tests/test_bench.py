@@ -24,7 +24,7 @@ from bench.servers import Postgres, ask, connect
 from bench.slow_link import slow_link
 from bench.statements import CALLS
 from bench.waiting import until
-from haulier.queue.sql_files import SQL
+from haulier.postgres.sql_files import SQL
 
 
 def result(**figures: list[float]) -> Result:

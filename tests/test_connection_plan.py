@@ -16,8 +16,8 @@ import pytest
 import requests
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.migrate import migrate
 from tests.api.conftest import gunicorn
 
 ROOT = Path(__file__).parents[1]

@@ -23,9 +23,9 @@ from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import JobStatus
 from haulier.local.supervisor import local_session
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
-from haulier.queue.sql_files import SQL
+from haulier.postgres.connection import connect
+from haulier.postgres.sql_files import SQL
+from haulier.queue.upkeep.migrate import migrate
 from haulier.worker import metrics as worker_metrics
 from tests.conftest import eventually
 from tests.docs.reading import (

@@ -20,10 +20,13 @@ from app.api import build
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
-from haulier.queue import consume, history, housekeeping, keys, listen, produce
-from haulier.queue.connection import connect
-from haulier.queue.keys import NewKey
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.consume import wakeups
+from haulier.queue.upkeep import partitions, purge
+from haulier.queue.upkeep.migrate import migrate
 from tests.roles import GRANTS, Roles, apply_grants
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -98,7 +101,7 @@ def test_the_bound_on_queues_works_under_the_role_of_the_api(roles: Roles) -> No
 
 def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient, roles: Roles) -> None:
     with closing(connect(roles.owner)) as conn:
-        _, token = keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
+        _, token = api_keys.create(conn, NewKey("test", frozenset([Scope.ENQUEUE]), rate_limit=2), actor="cli")
 
     answers = [
         client.post("/jobs", json=EMAIL, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(4)
@@ -178,7 +181,7 @@ def test_a_worker_does_all_its_work_under_its_own_role(
     assert " ERROR " not in log.read_text()
     assert owners(super_conn) == {roles.names["owner"]}
     assert ask(super_conn, "SELECT to_regclass('haulier.finished_job_old')") == [(None,)]
-    assert history.days_ahead(super_conn) > 6
+    assert partitions.days_ahead(super_conn) > 6
 
 
 def test_without_a_partition_the_api_waits_for_a_worker_to_make_one(
@@ -189,7 +192,7 @@ def test_without_a_partition_the_api_waits_for_a_worker_to_make_one(
 
     before = client.post(f"{job}/cancel")
     with closing(connect(roles.worker)) as conn:
-        history.ensure_partitions(conn, retention_days=30)
+        partitions.ensure_partitions(conn, retention_days=30)
     after = client.post(f"{job}/cancel")
 
     assert (before.status_code, before.json["error"]) == (503, "unavailable")
@@ -237,14 +240,14 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
 
         consume.rescue(conn)
         idle = consume.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=30)
-        listen.fall_asleep(conn, idle)
-        listen.get_up(conn, idle)
+        wakeups.fall_asleep(conn, idle)
+        wakeups.get_up(conn, idle)
 
         assert ask(super_conn, "SELECT status, crashes FROM haulier.job") == [("retrying", 1)]
-        assert housekeeping.purge_keys(conn, idempotency_days=30) == 1
-        assert housekeeping.purge_audit(conn, retention_days=30) == 1
+        assert purge.purge_keys(conn, idempotency_days=30) == 1
+        assert purge.purge_audit(conn, retention_days=30) == 1
         ask(super_conn, "INSERT INTO haulier.queue (name, used_at) VALUES ('q', now() - interval '1 day')")
-        assert housekeeping.purge_queues(conn) == 1
+        assert purge.purge_queues(conn) == 1
 
 
 FORBIDDEN = {

@@ -12,15 +12,17 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2 import sql as composed
 
+from haulier.domain.claim import ClaimRequest, Fence, Lane, Mark, Settlement
 from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.postgres.prepared import as_prepared
+from haulier.postgres.sql_files import SQL, load
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect
-from haulier.queue.plans import prepared
-from haulier.queue.settle import SETTLE, settle_parameters
-from haulier.queue.sql_files import SQL, load
+from haulier.queue.consume.claim import claim_parameters
+from haulier.queue.consume.settle import SETTLE, settle_parameters
 
-QUEUE = Path(__file__).parents[1] / "haulier" / "queue"
+HAULIER = Path(__file__).parents[1] / "haulier"
 NOW, ID = datetime.now(UTC), uuid4()
 
 PARAMETERS: dict[str, Any] = {
@@ -183,7 +185,12 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
 
 def names_used() -> set[str]:
     """Return the names that the room's code runs: rows(conn, "name", …), names += ["name"], and SQL["name"]."""
-    nodes = [node for path in QUEUE.glob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    nodes = [
+        node
+        for room in ("postgres", "queue")
+        for path in (HAULIER / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+    ]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
     named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_change")]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
@@ -231,15 +238,19 @@ def test_load_refuses_a_name_that_stands_twice_and_a_part_that_is_not_there():
         load(["-- name: one\nSELECT <<mine>>;"])
 
 
-@pytest.mark.parametrize("path", sorted(QUEUE.glob("*.sql")), ids=lambda path: path.name)
-def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_for_several(path):
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for room in ("postgres", "queue") for path in (HAULIER / room).rglob("*.sql")),
+    ids=lambda path: path.name,
+)
+def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_part_of_one(path):
     text = path.read_text()
     names, parts = (re.findall(rf"^-- {sort}: (\w+)$", text, re.MULTILINE) for sort in ("name", "part"))
 
     code = path.with_suffix(".py").read_text()
 
     assert [name for name in names if f'"{name}"' not in code] == []
-    assert [part for part in parts if text.count(f"<<{part}>>") < 2] == []
+    assert [part for part in parts if f"<<{part}>>" not in text] == []
     assert len(text.splitlines()) <= 400
 
 
@@ -342,7 +353,7 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     lanes = [lane for lane in consume.lanes(conn, queues=("default",)) if lane.seconds <= 0]
 
-    text, nodes = explain(conn, "claim", claim_parameters(worker, lanes, batch), call)
+    text, nodes = explain(conn, "claim", parameters_of_claim(worker, lanes, batch), call)
 
     assert "'job_claim'" in text
     scans = [node for node in nodes if node.get("Relation Name") == "job" and node["Actual Loops"]]
@@ -369,7 +380,7 @@ def test_a_claim_is_neither_planned_nor_compiled_anew_each_time(conn, setting, v
 def test_a_settle_that_was_planned_for_a_small_table_reads_only_what_it_settles_in_a_large_one(conn, sql, count):
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 10) RETURNING 1")
     sql("ANALYZE haulier.job")
-    to_prepare, call = prepared("settle")
+    to_prepare, call = as_prepared("settle")
     with conn.cursor() as cursor:
         cursor.execute(to_prepare)
     explain_settle(conn, [], call)
@@ -389,22 +400,22 @@ def test_a_settle_that_was_planned_for_a_small_table_reads_only_what_it_settles_
 
 def explain_settle(conn, jobs: list[Job], call: str) -> list[dict[str, Any]]:
     """Settle these jobs by the call, with what goes before it in a message, and return the nodes of its plan."""
-    settlements = [consume.Settlement(consume.Fence.of(job), Outcome.complete()) for job in jobs]
+    settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in jobs]
     return explain(conn, "settle", settle_parameters(settlements), call)[1]
 
 
 def planned(conn) -> str:
     """Prepare the claim and make its plan, and return the call of it."""
-    to_prepare, call = prepared("claim")
+    to_prepare, call = as_prepared("claim")
     with conn.cursor() as cursor:
         cursor.execute(to_prepare)
-    explain(conn, "claim", claim_parameters(uuid4(), [], 1), call)
+    explain(conn, "claim", parameters_of_claim(uuid4(), [], 1), call)
     return call
 
 
-def claim_parameters(worker: UUID, lanes: list[consume.Lane], batch: int) -> dict[str, Any]:
+def parameters_of_claim(worker: UUID, lanes: list[Lane], batch: int) -> dict[str, Any]:
     """Return what a claim of so many jobs from the head of these lanes is sent with."""
-    return consume._claim_parameters(consume.Wish(worker, uuid4(), [lane.head for lane in lanes], batch, batch))
+    return claim_parameters(ClaimRequest(worker, uuid4(), [lane.head for lane in lanes], batch, batch))
 
 
 def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held_snapshot(conn, sql, database):
@@ -419,14 +430,14 @@ def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held
     [lane] = consume.lanes(conn, queues=())
     for _ in range(40):
         jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
-        consume.settle(conn, [consume.Settlement(consume.Fence.of(j), Outcome.complete()) for j in jobs])
-    marked = consume.Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
+        consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in jobs])
+    marked = Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
 
-    from_mark = consume._claim_parameters(consume.Wish(worker, uuid4(), [marked], 10, 10))
+    from_mark = claim_parameters(ClaimRequest(worker, uuid4(), [marked], 10, 10))
     _, short_way = explain(conn, "claim", from_mark)
-    _, long_way = explain(conn, "claim", claim_parameters(worker, [lane], 10))
+    _, long_way = explain(conn, "claim", parameters_of_claim(worker, [lane], 10))
     last = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
-    outcomes = [consume.Settlement(consume.Fence.of(job), Outcome.complete()) for job in last]
+    outcomes = [Settlement(Fence.of(job), Outcome.complete()) for job in last]
     _, settling = explain(conn, "settle", settle_parameters(outcomes))
     reader.close()
 
@@ -533,7 +544,7 @@ def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
     lanes = consume.lanes(conn, queues=("mail",))
     sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
 
-    _, claim_nodes = explain(conn, "claim", claim_parameters(worker, lanes, 1))
+    _, claim_nodes = explain(conn, "claim", parameters_of_claim(worker, lanes, 1))
     _, lane_nodes = explain(
         conn,
         "lanes_of",
@@ -548,7 +559,7 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     worker = crowd(True)
     jobs = [job for _ in range(4) for job in produce.enqueue(conn, [NewJob("image", {})] * 500)]
     claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
-    consume.settle(conn, [consume.Settlement(consume.Fence.of(j), Outcome.complete()) for j in claimed])
+    consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
     [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200)).jobs

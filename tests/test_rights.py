@@ -16,11 +16,13 @@ from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
-from haulier.queue import history, produce
-from haulier.queue.connection import connect, transaction
-from haulier.queue.history import drop_expired
-from haulier.queue.migrate import migrate
-from tests.queue.test_history import Archive
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import transaction
+from haulier.queue import produce
+from haulier.queue.upkeep import partitions
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.partitions import drop_expired
+from tests.queue.upkeep.test_partitions import Archive
 from tests.roles import Roles, apply_grants, least_roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -245,7 +247,7 @@ def test_a_worker_adds_detaches_and_drops_partitions_without_being_the_owner(arc
     archive.sql(f"ALTER TABLE haulier.finished_job_old OWNER TO {quoted(roles.names['owner'])}")
 
     with closing(connect(roles.worker)) as conn:
-        made = history.ensure_partitions(conn, retention_days=30)
+        made = partitions.ensure_partitions(conn, retention_days=30)
     dropped = drop_expired(roles.worker, retention_days=30)
 
     assert (made, dropped) == ([newest], ["finished_job_old"])
@@ -356,7 +358,7 @@ def test_both_versions_work_from_migrate_until_the_rights_are_given_again(
     ask(super_conn, f"DROP TABLE haulier.{partition}")
 
     with closing(connect(old_roles.worker)) as conn:
-        made = history.ensure_partitions(conn, retention_days=30)
+        made = partitions.ensure_partitions(conn, retention_days=30)
         with transaction(conn):
             ask(conn, f"SET LOCAL ROLE {quoted(old_roles.names['owner'])}")
 

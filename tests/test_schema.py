@@ -19,14 +19,15 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn
 
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import InvalidTransition, SchemaMismatch
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect
-from haulier.queue.housekeeping import purge_keys
-from haulier.queue.listen import Knock, fall_asleep, knocks, listen
-from haulier.queue.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
+from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
+from haulier.queue.upkeep.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
+from haulier.queue.upkeep.purge import purge_keys
 from tests.conftest import Sql, sql_on
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
@@ -382,7 +383,7 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
                     created, replayed, _ = produce.enqueue(conn, [new, new, NewJob("mail", {})])
                     assert replayed.job == created.job
                     for job in consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2):
-                        consume.settle(conn, [consume.Settlement(consume.Fence.of(job), Outcome.complete())])
+                        consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
                     with suppress(InvalidTransition):
                         produce.cancel(conn, created.job.id)
                         produce.retry(conn, created.job.id)
@@ -415,7 +416,7 @@ def test_needs_no_right_but_to_create_in_the_database(fresh_database, make_role)
     sql_on(owner)(INSERT)
     worker = consume.register(owner, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     [job] = consume.claim(owner, worker_id=worker, claim_id=uuid4(), queues=())
-    consume.settle(owner, [consume.Settlement(consume.Fence.of(job), Outcome.complete())])
+    consume.settle(owner, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert produce.get(owner, job.id).status is JobStatus.SUCCEEDED
     role = owner.info.user
@@ -729,7 +730,7 @@ def test_a_plain_insert_runs_like_any_other_job(application, conn):
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
 
     [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    settled = consume.settle(conn, [consume.Settlement(consume.Fence.of(job), Outcome.complete())])
+    settled = consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
 

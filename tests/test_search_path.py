@@ -16,15 +16,18 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
 from haulier.domain.api_key import Scope
+from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import audit, consume, history, housekeeping, keys, listen, produce
-from haulier.queue.connection import connect
-from haulier.queue.consume import Fence, Settlement
-from haulier.queue.keys import NewKey
-from haulier.queue.migrate import SCHEMA_FILE, migrate
-from haulier.queue.scratch import scratch_database
-from haulier.queue.sql_files import SQL
+from haulier.postgres.connection import connect
+from haulier.postgres.scratch import scratch_database
+from haulier.postgres.sql_files import SQL
+from haulier.queue import consume, produce
+from haulier.queue.access import api_keys, audit
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.consume import wakeups
+from haulier.queue.upkeep import partitions, purge
+from haulier.queue.upkeep.migrate import SCHEMA_FILE, migrate
 from tests.planted import MESSAGE, plant
 from tests.roles import Roles, apply_grants, least_roles, url_as
 from tests.servers import oldest_server
@@ -189,11 +192,11 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     settlements = [
         Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, [*outcomes, *outcomes], strict=True)
     ]
-    statuses, _ = consume.exchange(worker, settlements[:6], None)
-    more, _ = consume.exchange(worker, settlements[6:7], consume.Wish(me, uuid4(), [], 1, 1))
+    statuses, _ = consume.settle_and_claim(worker, settlements[:6], None)
+    more, _ = consume.settle_and_claim(worker, settlements[6:7], ClaimRequest(me, uuid4(), [], 1, 1))
     waited = consume.settle(worker, settlements[7:])
     consume.settled_earlier(worker, [Fence.of(jobs[0])])
-    consume.claim_next(worker, consume.Wish(me, uuid4(), [], 1, 1))
+    consume.claim_next(worker, ClaimRequest(me, uuid4(), [], 1, 1))
     return {status for status in [*statuses, *more, *waited.values()] if status is not None}
 
 
@@ -209,27 +212,27 @@ def _die_and_rescue(trap: Trap, worker: Connection) -> list[JobStatus]:
 
 
 def _sleep_and_wake(worker: Connection, me: UUID) -> None:
-    listen.listen(worker)
-    listen.call_myself(worker, me)
-    listen.fall_asleep(worker, me)
-    listen.wake_another(worker, me)
-    listen.pass_on(worker, me)
-    listen.get_up(worker, me)
-    listen.unlisten(worker)
+    wakeups.listen(worker)
+    wakeups.call_myself(worker, me)
+    wakeups.fall_asleep(worker, me)
+    wakeups.wake_another(worker, me)
+    wakeups.pass_on(worker, me)
+    wakeups.get_up(worker, me)
+    wakeups.unlisten(worker)
 
 
 def _ask_with_keys(owner: Connection, web: Connection) -> None:
-    made, _ = keys.create(
+    made, _ = api_keys.create(
         owner, NewKey("Ann", frozenset([Scope.READ]), rate_limit=5.0, lifetime=timedelta(days=1)), actor="cli"
     )
-    assert keys.any_exist(web)
-    found = keys.find(web, made.id)
+    assert api_keys.any_exist(web)
+    found = api_keys.find(web, made.id)
     assert found is not None
-    keys.touch(web, made.id)
-    keys.borrow(web, made, asked=2, unused=1)
-    keys.rotate(owner, made.id, overlap=timedelta(hours=1), actor="cli")
-    assert len(keys.list_keys(owner)) == 1
-    keys.revoke(owner, made.id, actor="cli")
+    api_keys.touch(web, made.id)
+    api_keys.borrow(web, made, asked=2, unused=1)
+    api_keys.rotate(owner, made.id, overlap=timedelta(hours=1), actor="cli")
+    assert len(api_keys.list_keys(owner)) == 1
+    api_keys.revoke(owner, made.id, actor="cli")
     assert {action.action for action in audit.list_actions(owner, limit=50)} >= {"cancel", "retry", "create_key"}
 
 
@@ -244,10 +247,10 @@ def _keep_house(trap: Trap, worker: Connection) -> tuple[list[str], list[str]]:
         url=trap.roles.owner,
     )
     trap.run("UPDATE haulier.idempotency SET created_at = now() - interval '99 days'")
-    made = history.ensure_partitions(worker, retention_days=30)
-    dropped = history.drop_expired(trap.roles.worker, retention_days=30)
-    housekeeping.purge_keys(worker, idempotency_days=30)
-    housekeeping.purge_audit(worker, retention_days=30)
+    made = partitions.ensure_partitions(worker, retention_days=30)
+    dropped = partitions.drop_expired(trap.roles.worker, retention_days=30)
+    purge.purge_keys(worker, idempotency_days=30)
+    purge.purge_audit(worker, retention_days=30)
     return made, dropped
 
 

@@ -12,14 +12,16 @@ from psycopg2 import sql as composed
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, history, keys, produce
-from haulier.queue.connection import connect
-from haulier.queue.consume import Fence, Settlement
-from haulier.queue.errors import translated
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.postgres.errors import translated
+from haulier.queue import consume, produce
+from haulier.queue.access import api_keys
+from haulier.queue.upkeep import partitions
+from haulier.queue.upkeep.migrate import migrate
 
 pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")
 
@@ -87,10 +89,12 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     first, second, third = [Settlement(Fence.of(job), outcome) for job, outcome in zip(claimed, [
         Outcome.complete({"text": text}), Outcome.fail(text, 60.5, 1.5), Outcome.fail_for_good("NULL"),
     ], strict=True)]  # fmt: skip
-    statuses, _ = consume.exchange(conn, [first, second], None)
+    statuses, _ = consume.settle_and_claim(conn, [first, second], None)
     settled = consume.settle(conn, [third])
     found = produce.list_jobs(conn, produce.JobFilter(queues=["default"])).jobs
-    key, token = keys.create(conn, keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli")
+    key, token = api_keys.create(
+        conn, api_keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli"
+    )
 
     assert [job.payload for job in claimed] == [{"text": text}] * 3
     assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
@@ -101,9 +105,9 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     assert produce.get(conn, claimed[2].id).last_error == "NULL"
     assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
     assert [each.receipt for each in produce.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
-    assert keys.find(conn, key.id).key == key
+    assert api_keys.find(conn, key.id).key == key
     assert consume.rescue(conn).jobs == {}
-    assert 6 <= history.days_ahead(conn) <= 8
+    assert 6 <= partitions.days_ahead(conn) <= 8
     assert migrate(conn, retention_days=30).endswith("; 0 history partitions made")
 
 

@@ -12,7 +12,7 @@ from werkzeug.routing import MapAdapter
 
 from haulier.config import Config
 from haulier.kinds import load_kinds
-from haulier.queue.connection import Database
+from haulier.postgres.database import Database
 
 from . import auth, batch, docs, envelope, errors, health, jobs, kinds, metrics
 from .openapi import document, make_api

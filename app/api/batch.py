@@ -16,7 +16,7 @@ from haulier.domain.errors import HaulierError
 from haulier.domain.job import Json
 from haulier.kinds.payload import explain, unexplained
 from haulier.queue import produce
-from haulier.queue.produce import Draft, Receipt, Stored
+from haulier.queue.produce.draft import Draft, Receipt, Stored
 
 from . import errors
 from .auth import caller

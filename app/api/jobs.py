@@ -10,9 +10,11 @@ from flask import request
 from flask.views import MethodView
 
 from haulier.domain.errors import JobNotFound
+from haulier.postgres.statements import Connection
 from haulier.queue import produce
-from haulier.queue.connection import Connection
-from haulier.queue.produce import Draft, Enqueued, JobFilter, Receipt, StoredJob
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt
+from haulier.queue.produce.look import JobFilter
+from haulier.queue.rows import StoredJob
 
 from .auth import caller
 from .cursor import write_cursor

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from haulier.domain.api_key import ApiKey
 from haulier.domain.errors import DatabaseUnavailable
-from haulier.queue import keys
-from haulier.queue.connection import Connection
+from haulier.postgres.statements import Connection
+from haulier.queue.access import api_keys
 
 from .errors import RateLimited
 from .service import CheckedDatabase
@@ -61,7 +61,7 @@ class Keyring:
         now = time.monotonic()
         if now >= self._any_until:
             try:
-                self._any, self._any_until = self._ask(keys.any_exist), now + KNOWN_SECONDS
+                self._any, self._any_until = self._ask(api_keys.any_exist), now + KNOWN_SECONDS
             except DatabaseUnavailable:
                 if self._any is None:
                     raise
@@ -93,7 +93,7 @@ class Keyring:
 
     def _look_up(self, key_id: str, known: _Known | None, now: float) -> ApiKey | None:
         try:
-            found = self._ask(lambda conn: keys.find(conn, key_id))
+            found = self._ask(lambda conn: api_keys.find(conn, key_id))
         except DatabaseUnavailable:
             if known is None or now < known.until or now >= known.ends:
                 raise
@@ -116,7 +116,7 @@ class Keyring:
         # Before the call, so that other threads leave it to this one.
         known.touched_at = now
         try:
-            self._ask(lambda conn: keys.touch(conn, key.id))
+            self._ask(lambda conn: api_keys.touch(conn, key.id))
         except DatabaseUnavailable:
             known.touched_at = float("-inf")
 
@@ -127,12 +127,12 @@ class Keyring:
         budget = self._budgets.setdefault(key.id, _Budget())
         return budget.take(key, lambda asked, unused: self._borrow(key, asked, unused))
 
-    def _borrow(self, key: ApiKey, asked: int, unused: int) -> keys.Loan:
+    def _borrow(self, key: ApiKey, asked: int, unused: int) -> api_keys.Loan:
         try:
-            return self._ask(lambda conn: keys.borrow(conn, key, asked=asked, unused=unused))
+            return self._ask(lambda conn: api_keys.borrow(conn, key, asked=asked, unused=unused))
         except DatabaseUnavailable:
             # Whatever needs the database is refused by itself.
-            return keys.Loan(asked, 0.0)
+            return api_keys.Loan(asked, 0.0)
 
     def _ask(self, what: Callable[[Connection], T]) -> T:
         with self._database.connection() as conn:
@@ -163,7 +163,7 @@ class _Budget:
     until: float = float("-inf")
     refused_until: float = float("-inf")
 
-    def take(self, key: ApiKey, borrow: Callable[[int, int], keys.Loan]) -> float:
+    def take(self, key: ApiKey, borrow: Callable[[int, int], api_keys.Loan]) -> float:
         assert key.rate_limit is not None
         with self.lock:
             now = time.monotonic()

@@ -20,7 +20,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
 from haulier.queue import produce
-from haulier.queue.produce import Overview
+from haulier.queue.produce.overview import Overview
 
 from .openapi import fails
 from .reading import Blueprint

@@ -11,9 +11,10 @@ from time import monotonic
 
 from haulier.config import Config
 from haulier.domain.job import Json
-from haulier.queue.connection import Connection
-from haulier.queue.intake import Draft, known_keys
-from haulier.queue.queues import add_queues, find_queues
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.draft import Draft
+from haulier.queue.produce.idempotency import known_keys
+from haulier.queue.produce.queues import add_queues, find_queues
 
 from .errors import Invalid
 

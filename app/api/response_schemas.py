@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from haulier.queue.produce import StoredJob
+from haulier.queue.rows import StoredJob
 
 from .fields import Time, about, time_text
 

@@ -12,8 +12,9 @@ from flask import current_app, g
 
 from haulier.config import Config
 from haulier.kinds import Kind
-from haulier.queue.connection import Connection, Database
-from haulier.queue.migrate import check_schema
+from haulier.postgres.database import Database
+from haulier.postgres.statements import Connection
+from haulier.queue.upkeep.migrate import check_schema
 
 from .queue_names import QueueNames
 from .request_schemas import CreateJobRequest

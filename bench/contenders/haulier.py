@@ -14,8 +14,8 @@ from bench.contenders.contender import TableWatch
 from bench.servers import Postgres, ask, connect, free_port
 from bench.waiting import ROOT, processes
 from haulier.config import Config
-from haulier.queue.connection import connect as own_connection
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue.upkeep.migrate import migrate
 
 # Not the harness's own interpreter, whose environment holds the peers as well.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable

@@ -17,8 +17,8 @@ from bench.contenders.contender import TableWatch
 from bench.servers import Postgres, connect, tool
 from bench.waiting import processes
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES
-from haulier.queue.consume import MOST_BYTES
-from haulier.queue.sql_files import SQL
+from haulier.postgres.sql_files import SQL
+from haulier.queue.consume.claim import MOST_BYTES
 
 # What a script remembers from one claim to its next message: arrays for the settle and a place for the claim, as text;
 # and what stands for it when there was nothing to claim.
@@ -111,7 +111,7 @@ def remembered_nothing() -> list[str]:
 def script(worker: str, batch: int) -> str:
     r"""Return pgbench's script: one message that settles in one transaction and claims in another.
 
-    Source: haulier/queue/consume.py, `exchange`; PostgreSQL manual, pgbench, "\;" and "\gset".
+    Source: haulier/queue/consume/claim.py, `settle_and_claim`; PostgreSQL manual, pgbench, "\;" and "\gset".
     """
     settle = {
         "ids": "':ids'",

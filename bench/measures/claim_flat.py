@@ -13,8 +13,8 @@ from bench.plots import Plot
 from bench.report import figure, table, targets
 from bench.results import Result
 from bench.servers import connect
+from haulier.postgres.connection import connect as own_connection
 from haulier.queue import consume
-from haulier.queue.connection import connect as own_connection
 
 NAME = "claim_flat"
 TITLE = "Claims of 100 beside backlog and history"

@@ -24,8 +24,8 @@ from bench.results import Result, Row, Spread
 from bench.servers import ask, connect
 from bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
 from bench.waiting import TookTooLong, alive, pause, until
+from haulier.postgres.connection import connect as own_connection
 from haulier.queue import produce
-from haulier.queue.connection import connect as own_connection
 
 NAME = "dead_rows"
 TITLE = "Each statement beside 6 M dead rows, under a held snapshot"

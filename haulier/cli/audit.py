@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from haulier.queue.audit import list_actions
-from haulier.queue.connection import Connection
+from haulier.postgres.statements import Connection
+from haulier.queue.access.audit import list_actions
 
 MOST = 10_000
 

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
-from haulier.queue import keys
-from haulier.queue.connection import Connection
+from haulier.postgres.statements import Connection
+from haulier.queue.access import api_keys
 
 # Who did it, for the record.
 ACTOR = "cli"
@@ -48,8 +48,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _create(conn: Connection, args: argparse.Namespace) -> None:
     lifetime = None if args.days is None else timedelta(days=args.days)
-    asked = keys.NewKey(args.name, args.scopes, queues=args.queues, rate_limit=args.rate, lifetime=lifetime)
-    key, token = keys.create(conn, asked, actor=ACTOR)
+    asked = api_keys.NewKey(args.name, args.scopes, queues=args.queues, rate_limit=args.rate, lifetime=lifetime)
+    key, token = api_keys.create(conn, asked, actor=ACTOR)
     # On another way than the key, which a program may want to take.
     print(f"made the API key {key.id}; it is shown this once:", file=sys.stderr)
     print(token)
@@ -57,7 +57,7 @@ def _create(conn: Connection, args: argparse.Namespace) -> None:
 
 def _list(conn: Connection, args: argparse.Namespace) -> None:
     table: list[tuple[str, ...]] = [("id", "name", "scopes", "queues", "rate", "created", "last used", "state")]
-    table += [_row(key) for key in keys.list_keys(conn)]
+    table += [_row(key) for key in api_keys.list_keys(conn)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -88,13 +88,13 @@ def _shown(instant: datetime | None) -> str:
 
 
 def _rotate(conn: Connection, args: argparse.Namespace) -> None:
-    token = keys.rotate(conn, args.id, overlap=timedelta(hours=args.hours), actor=ACTOR)
+    token = api_keys.rotate(conn, args.id, overlap=timedelta(hours=args.hours), actor=ACTOR)
     print(f"the API key {args.id} has a new secret, shown this once; the old: {args.hours:g} h more", file=sys.stderr)
     print(token)
 
 
 def _revoke(conn: Connection, args: argparse.Namespace) -> None:
-    key = keys.revoke(conn, args.id, actor=ACTOR)
+    key = api_keys.revoke(conn, args.id, actor=ACTOR)
     print(f"revoked the API key {key.id} ({key.name})")
 
 

@@ -23,7 +23,7 @@ from haulier.local.receivers import Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret, only_one
 from haulier.local.supervisor import CHECKOUT, Signals, Supervisor, local_session, next_free_port, say
 from haulier.local.table import Table
-from haulier.queue.scratch import scratch_database
+from haulier.postgres.scratch import scratch_database
 
 ASSETS = Path(__file__).with_name("assets")
 WORK = CHECKOUT / "var" / "demo"

@@ -17,9 +17,9 @@ import requests
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.local.guard import Guarded
-from haulier.queue.connection import connect
-from haulier.queue.errors import translated
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.postgres.errors import translated
+from haulier.queue.upkeep.migrate import migrate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

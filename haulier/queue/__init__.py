@@ -1,1 +1,1 @@
-"""The only room with SQL: `produce` for whoever has work, `consume` for whoever does it."""
+"""The queue: what each verb does, and the SQL of it beside it."""

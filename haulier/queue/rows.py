@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.job import Job, JobStatus, Json
-from haulier.queue.connection import Row, utc
-from haulier.queue.stored import as_sent, read_json
+from haulier.postgres.statements import Row
+from haulier.postgres.stored_json import as_sent, read_json
+from haulier.postgres.values import utc
 
 _TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
 
@@ -114,7 +115,7 @@ def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, star
     Shape: the columns of the statement `claim`; started_at is read once a batch.
     """
     (
-        _, id_, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload, idempotency_key,
+        _, _, _, id_, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload, idempotency_key,
         last_error, created_at, attempt, crashes, snoozes, backoff, errors,
     ) = texts  # fmt: skip
     # By position: by name it would take three times as long, which is a tenth of what a worker spends on a job.

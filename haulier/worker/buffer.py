@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from haulier.domain.outcome import Outcome
-from haulier.queue.consume import MOST_BYTES
+from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.call_size import CallSize
 from haulier.worker.holdings import Running
 from haulier.worker.lookout import Lookout

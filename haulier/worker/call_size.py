@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haulier.queue.consume import MOST_BYTES
+from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.pace import MOST_AT_ONCE
 
 # A call that fails after so long has been too much; one that takes no longer than this may be followed by a larger one.

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.queue.connection import Connection
-from haulier.queue.errors import translated
 from haulier.worker.buffer import Ended
 from haulier.worker.exchange import exchange, settlements
 from haulier.worker.pace import MOST_AT_ONCE, WINDOW_SECONDS

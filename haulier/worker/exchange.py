@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from haulier.domain.claim import ClaimRequest, Settlement
 from haulier.domain.errors import DatabaseUnavailable, JobRefused, Refusal
 from haulier.domain.job import Job, JobStatus
 from haulier.kinds import JobContext
 from haulier.queue import consume
-from haulier.queue.consume import Claimed, Settlement, Wish
+from haulier.queue.consume.claim import Claimed
 from haulier.worker.buffer import Ended, Place
 from haulier.worker.call_size import SLOW_SECONDS
 from haulier.worker.holdings import Running
@@ -27,30 +28,30 @@ log = logging.getLogger(__name__)
 def exchange(station: Station, place: Place, *, claiming: bool) -> int | None:
     """Settle and claim in one round trip; return how many jobs were claimed, or None when the database is away."""
     ended = place.ended
-    wish = _wish(station, place) if claiming else None
-    if ended and wish is not None and station.call_size.is_halved:
+    request = _wish(station, place) if claiming else None
+    if ended and request is not None and station.call_size.is_halved:
         if _settle(station, ended) is None:
             return None
         ended = []
-    if wish is None:
+    if request is None:
         return _settle(station, ended)
     began_at = time.monotonic()
     try:
-        claimed = _claim(station, ended, wish)
+        claimed = _claim(station, ended, request)
     except Refusal as error:
         if ended:
             # Which of the two was refused is not said.
             _doubt(station, ended, error)
-        if wish.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
+        if request.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
             # It has waited for something, and so would each of the smaller ones: they come after a pause.
-            station.call_size.refused(wish.limit)
+            station.call_size.refused(request.limit)
             station.outage.failed(error)
             return None
-        claimed = _claim_less(station, wish)
+        claimed = _claim_less(station, request)
     return None if claimed is None else len(claimed)
 
 
-def _wish(station: Station, place: Place) -> Wish | None:
+def _wish(station: Station, place: Place) -> ClaimRequest | None:
     worker_id = station.lease.worker_id
     marks = station.unclaimable_lanes.leave_out(station.lanes.marks())
     if worker_id is None or station.stopping.is_set() or not marks or not place.limit:
@@ -58,7 +59,7 @@ def _wish(station: Station, place: Place) -> Wish | None:
     # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
     if station.unclaimable.is_full or station.unsettled.is_full:
         return None
-    return Wish(
+    return ClaimRequest(
         worker_id, consume.new_claim(), marks, place.limit, place.free, passed_over=station.unclaimable.waiting()
     )
 
@@ -82,7 +83,7 @@ def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
     began_at = time.monotonic()
     try:
         with station.database.connection() as conn:
-            statuses, _ = consume.exchange(conn, settlements(ended), None)
+            statuses, _ = consume.settle_and_claim(conn, settlements(ended), None)
     except Refusal as error:
         _doubt(station, ended, error)
         return 0
@@ -95,7 +96,9 @@ def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
     return 0
 
 
-def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool = False) -> list[Running] | None:
+def _claim(
+    station: Station, ended: Sequence[Ended], request: ClaimRequest, *, alone: bool = False
+) -> list[Running] | None:
     """Settle these and return what was claimed; None when the database is away.
 
     Raises: Refusal; where one job is claimed alone, JobRefused.
@@ -106,58 +109,58 @@ def _claim(station: Station, ended: Sequence[Ended], wish: Wish, *, alone: bool 
     claimed: list[Running] | None = []
     try:
         with station.database.connection() as conn:
-            station.holdings.begin_claim(wish.claim_id)
+            station.holdings.begin_claim(request.claim_id)
             claimed = None
             if alone:
-                brought = consume.claim_next(conn, wish)
+                brought = consume.claim_next(conn, request)
             else:
-                statuses, brought = consume.exchange(conn, settlements(ended), wish)
+                statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
         claimed = [running_of(station, job) for job in brought.jobs]
     except Refusal as error:
         # What was refused was not done; but what could not be read was, unless it was one job, in a transaction.
         claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
         raise
     except DatabaseUnavailable as error:
-        station.call_size.failed(max(wish.limit, len(ended)), time.monotonic() - began_at)
+        station.call_size.failed(max(request.limit, len(ended)), time.monotonic() - began_at)
         _cut_off(station, ended, error)
         return None
     finally:
-        station.holdings.end_claim(wish.claim_id, claimed)
+        station.holdings.end_claim(request.claim_id, claimed)
     _answered(station, began_at)
     settled(station, ended, statuses)
-    if not wish.suspect:
-        _take_up(station, wish, brought, claimed)
+    if not request.suspect:
+        _take_up(station, request, brought, claimed)
     return claimed
 
 
-def _claim_less(station: Station, wish: Wish) -> list[Running] | None:
+def _claim_less(station: Station, request: ClaimRequest) -> list[Running] | None:
     """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on."""
-    limit, until = wish.limit, time.monotonic() + SEARCH_SECONDS
+    limit, until = request.limit, time.monotonic() + SEARCH_SECONDS
     try:
         while limit > 1:
             station.call_size.refused(limit)
             limit //= 2
             try:
-                return _claim(station, [], replace(wish, claim_id=consume.new_claim(), limit=limit))
+                return _claim(station, [], replace(request, claim_id=consume.new_claim(), limit=limit))
             except Refusal as error:
                 log.debug("a claim of %d jobs is refused: %s", limit, error)
                 # Each has waited for something.
                 if time.monotonic() > until or station.stopping.is_set():
                     raise
-        return _claim_one(station, wish, until)
+        return _claim_one(station, request, until)
     # Whatever the job: it is the statement.
     except Refusal as error:
         station.outage.failed(error)
         return None
 
 
-def _claim_one(station: Station, wish: Wish, until: float) -> list[Running] | None:
+def _claim_one(station: Station, request: ClaimRequest, until: float) -> list[Running] | None:
     """Claim one job, and pass over those that cannot be claimed; where they are many, leave their lanes for a while."""
-    marks = list(wish.marks)
+    marks = list(request.marks)
     while marks and not station.stopping.is_set() and not station.unclaimable.is_full:
         passed_over = station.unclaimable.waiting()
         try:
-            alone = replace(wish, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
+            alone = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
             return _claim(station, [], alone, alone=True)
         except JobRefused as refused:
             station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
@@ -204,15 +207,15 @@ def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStat
     report(station.tally, done)
 
 
-def _take_up(station: Station, wish: Wish, brought: Claimed, claimed: Sequence[Running]) -> None:
+def _take_up(station: Station, request: ClaimRequest, brought: Claimed, claimed: Sequence[Running]) -> None:
     station.lookout.answered()
     station.tally.claimed(len(claimed))
     # Some may be left: what is too much at once, and last attempts that would have to wait.
-    is_short = brought.has_all(wish)
+    is_short = brought.has_all(request)
     station.call_size.brought(len(claimed), brought.size)
     station.unclaimable.forget(running.job.id for running in claimed)
-    station.lanes.claimed([running.job for running in claimed], is_short=is_short, read=wish.marks)
-    surplus = station.buffer.fill(claimed, free=wish.free, is_short=is_short)
+    station.lanes.claimed([running.job for running in claimed], is_short=is_short, read=request.marks)
+    surplus = station.buffer.fill(claimed, free=request.free, is_short=is_short)
     if surplus:
         station.lanes.given_back([running.job for running in claimed[-surplus:]])
         exchange(station, station.buffer.place(), claiming=False)
@@ -231,8 +234,8 @@ def claim_suspect(station: Station) -> Running | None:
         return None
     marks = [lane.head for lane in lanes if lane.seconds <= 0]
     try:
-        wish = Wish(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
-        claimed = _claim_one(station, wish, time.monotonic() + SEARCH_SECONDS)
+        request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
+        claimed = _claim_one(station, request, time.monotonic() + SEARCH_SECONDS)
     except Refusal as error:
         station.outage.failed(error)
         return None

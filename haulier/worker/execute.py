@@ -17,7 +17,7 @@ from haulier.logs import bind_to, redacted, unbind
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
-# Where a handler's own wish for its next attempt cannot be understood.
+# Where a handler's own request for its next attempt cannot be understood.
 ODD_WISH_SECONDS = 10.0
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from haulier.domain.claim import Fence, Held
 from haulier.domain.job import Job
 from haulier.kinds import JobContext, StopReason
-from haulier.queue.consume import Fence, Held
 
 # For how long a claim may still be committed that nobody has answered: a system goes on sending what a program has
 # given it for a quarter of an hour.

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
-from haulier.queue.connection import Connection
-from haulier.queue.history import HistoryBlocked, drop_expired, ensure_partitions
-from haulier.queue.housekeeping import purge_audit, purge_keys, purge_queues
+from haulier.postgres.statements import Connection
+from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
+from haulier.queue.upkeep.purge import purge_audit, purge_keys, purge_queues
 from haulier.worker.station import Station
 
 PERIOD_SECONDS = 3600.0

@@ -21,9 +21,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
+from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
-from haulier.queue.consume import Lane, LaneName, Mark
-from haulier.queue.lanes import BEGINNING, MOST_AT_ONCE, rank
+from haulier.queue.consume.lanes import MOST_AT_ONCE
 
 # From one scan to the next, unless a claim comes back empty; and while they come back full, when it is in the way of
 # threads that have all just ended their jobs.

@@ -7,9 +7,10 @@ import threading
 import time
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, Refusal
-from haulier.queue.connection import Connection, close, connect
-from haulier.queue.errors import translated
-from haulier.queue.listen import Knock, keeps_its_server, knocks, listen, unlisten
+from haulier.postgres.connection import close, connect
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
+from haulier.queue.consume.wakeups import Knock, keeps_its_server, knocks, listen, unlisten
 from haulier.worker.station import Station
 
 # How often a silent connection is asked whether it still lives.

@@ -15,8 +15,8 @@ from types import FrameType
 from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
-from haulier.queue.connection import parse
-from haulier.queue.migrate import check_schema
+from haulier.postgres.connection import parse
+from haulier.queue.upkeep.migrate import check_schema
 from haulier.worker import metrics
 from haulier.worker.buffer import Ended
 from haulier.worker.clerk import Clerk

@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
+from haulier.domain.claim import ClaimRequest, Fence, Held, Settlement
 from haulier.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.kinds import StopReason
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.queue.connection import Connection
-from haulier.queue.errors import translated
-from haulier.queue.listen import call_myself
+from haulier.queue.consume.wakeups import call_myself
 from haulier.worker import metrics
 from haulier.worker.lookout import TURN_SECONDS
 from haulier.worker.rescuer import Rescuer
@@ -189,7 +190,7 @@ class Pulse(threading.Thread):
         assert worker_id is not None
         self._give_strangers_back(conn, consume.strays(conn, worker_id, self._station.holdings.known()))
 
-    def _give_strangers_back(self, conn: Connection, rows: list[consume.Held]) -> None:
+    def _give_strangers_back(self, conn: Connection, rows: list[Held]) -> None:
         """Give back those of the jobs that nobody here holds."""
         station = self._station
         found = station.holdings.strangers(rows)
@@ -216,7 +217,7 @@ class Pulse(threading.Thread):
             return
         # One that cannot be claimed is not worth standing still for.
         if passed_over and not consume.has_next(
-            conn, consume.Wish(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
+            conn, ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
         ):
             return
         # Whoever runs nothing is alone already. The others finish what they run first, and claim nothing meanwhile:
@@ -247,15 +248,14 @@ class Pulse(threading.Thread):
                 station.outage.failed(error)
             self._pause.wait(LEAVE_PAUSE_SECONDS)
 
-    def _give_back(self, conn: Connection, fences: list[consume.Fence]) -> list[UUID]:
+    def _give_back(self, conn: Connection, fences: list[Fence]) -> list[UUID]:
         """Give the jobs back without blame, and return those that were still ours.
 
         One whose row somebody has locked is left for the next time: the beat, and the others, must not wait for it.
         """
         started = {running.fence for running in self._station.holdings.all() if running.began_at is not None}
         settlements = [
-            consume.Settlement(fence, Outcome.release() if fence in started else Outcome.give_back())
-            for fence in fences
+            Settlement(fence, Outcome.release() if fence in started else Outcome.give_back()) for fence in fences
         ]
         given_back = []
         for fence, became in zip(fences, consume.settle_each(conn, settlements), strict=True):

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+from haulier.domain.claim import LaneName, Mark
 from haulier.domain.errors import reason
-from haulier.queue.consume import LaneName, Mark
 from haulier.worker import metrics
 
 # The first pause, doubled each time the job is refused again, and the longest.

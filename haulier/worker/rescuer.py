@@ -6,8 +6,8 @@ import logging
 import time
 from uuid import UUID
 
+from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.queue.connection import Connection
 from haulier.worker import metrics
 from haulier.worker.refused import Refused
 from haulier.worker.sparing import SparingLog

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import time
 
+from haulier.domain.claim import Lane
 from haulier.domain.errors import DatabaseUnavailable, Refusal
+from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.queue.connection import Connection
-from haulier.queue.consume import Lane
 from haulier.worker.lanes import SOON_SECONDS
 from haulier.worker.station import Station
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from uuid import UUID
 
-from haulier.queue import listen
-from haulier.queue.connection import Connection
+from haulier.postgres.statements import Connection
+from haulier.queue.consume import wakeups
 from haulier.worker.lease import Lease
 
 # After falling asleep: an INSERT that looked for sleepers just before was missed, and commits any time soon.
@@ -91,7 +91,7 @@ class Slumber:
                 self._get_up(conn)
             elif self._sleeps_as != worker_id or not self._is_certain:
                 self._sleeps_as, self._is_certain = worker_id, False
-                listen.fall_asleep(conn, worker_id)
+                wakeups.fall_asleep(conn, worker_id)
                 self._is_certain = True
                 self._asleep_at = self._clock()
                 self._looks_due = deque(self._asleep_at + seconds for seconds in LOOKS_AFTER)
@@ -125,7 +125,7 @@ class Slumber:
             if worker_id is None or not self._hears or now < self._shares_at:
                 return
             self._shares_at = now + SHARE_SECONDS
-        listen.wake_another(conn, worker_id)
+        wakeups.wake_another(conn, worker_id)
 
     def pass_on(self, conn: Connection) -> None:
         """Have another worker woken instead of this one, whose threads all have something to do.
@@ -139,7 +139,7 @@ class Slumber:
             self._is_certain = False
             self._restless_until = self._clock() + RESTLESS_SECONDS
         # Not under the lock: what holds up the listener's connection must not hold up the others.
-        listen.pass_on(conn, worker_id)
+        wakeups.pass_on(conn, worker_id)
 
     def next_pause(self) -> float:
         """Return how long to wait before the next look for work, unless woken."""
@@ -154,6 +154,6 @@ class Slumber:
     def _get_up(self, conn: Connection) -> None:
         if self._sleeps_as is not None:
             self._is_certain = False
-            listen.get_up(conn, self._sleeps_as)
+            wakeups.get_up(conn, self._sleeps_as)
             self._sleeps_as = None
             self._restless_until = max(self._restless_until, self._asleep_at + SLEEP_SECONDS)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from haulier.config import Config
 from haulier.kinds import Kind
-from haulier.queue.connection import Database
+from haulier.postgres.database import Database
 from haulier.worker.buffer import Buffer
 from haulier.worker.call_size import CallSize
 from haulier.worker.children import Children

@@ -20,9 +20,9 @@ from psycopg2.extensions import make_dsn
 from app.api.response_schemas import JobResponse
 from haulier.config import Config
 from haulier.domain.job import JobStatus
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
 from haulier.queue.rows import StoredJob
+from haulier.queue.upkeep.migrate import migrate
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL

@@ -20,11 +20,12 @@ from app.api import auth, keyring
 from app.api.auth import NEEDS
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, hash_of
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.neighbour import PROXY_PREFIXES
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, keys
-from haulier.queue.consume import Fence, Settlement
-from haulier.queue.keys import NewKey
+from haulier.queue import consume
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL
@@ -60,7 +61,7 @@ def make_key(conn: Connection) -> MakeKey:
     """Give a function that makes a key of some scopes and returns it with the headers that show it."""
 
     def make_key(*scopes: Scope, **options: Any) -> tuple[ApiKey, dict[str, str]]:
-        key, token = keys.create(conn, NewKey("tests", scopes or [Scope.ADMIN], **options), actor="test")
+        key, token = api_keys.create(conn, NewKey("tests", scopes or [Scope.ADMIN], **options), actor="test")
         return key, bearer(token)
 
     return make_key
@@ -190,7 +191,7 @@ def test_a_made_key_opens_until_it_is_revoked_or_expires(
     (key, shown), (_, short) = make_key(), make_key(lifetime=timedelta(seconds=-1))
 
     before = [closed.get("/jobs", headers=headers).status_code for headers in (shown, short)]
-    keys.revoke(conn, key.id, actor="test")
+    api_keys.revoke(conn, key.id, actor="test")
     after = closed.get("/jobs", headers=shown)
 
     assert before == [200, 401]
@@ -204,7 +205,7 @@ def test_a_revoked_key_is_taken_for_5_seconds_at_most(
     key, shown = make_key()
     assert closed.get("/jobs", headers=shown).status_code == 200
 
-    keys.revoke(conn, key.id, actor="test")
+    api_keys.revoke(conn, key.id, actor="test")
     at_once = closed.get("/jobs", headers=shown)
 
     assert at_once.status_code == 200
@@ -217,9 +218,9 @@ def test_both_tokens_of_a_rotated_key_open_while_they_overlap(
     monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
     key, first = make_key()
 
-    second = bearer(keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
+    second = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
     both = [closed.get("/jobs", headers=headers).status_code for headers in (first, second)]
-    third = bearer(keys.rotate(conn, key.id, overlap=timedelta(0), actor="test"))
+    third = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(0), actor="test"))
     last = [closed.get("/jobs", headers=headers).status_code for headers in (first, second, third)]
 
     assert both == [200, 200]
@@ -231,7 +232,7 @@ def test_a_new_secret_is_good_at_once(closed: FlaskClient, make_key: MakeKey, co
     assert closed.get("/jobs", headers=first).status_code == 200
 
     for _ in range(3):
-        second = bearer(keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
+        second = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
 
         assert closed.get("/jobs", headers=second).status_code == 200
 
@@ -451,7 +452,7 @@ def test_a_keys_idempotency_keys_outlive_its_rotation(
     named = {"Idempotency-Key": "order-7"}
     first = closed.post("/jobs", json=EMAIL, headers={**old, **named})
 
-    new = bearer(keys.rotate(conn, key.id, overlap=timedelta(0), actor="test"))
+    new = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(0), actor="test"))
     again = closed.post("/jobs", json=EMAIL, headers={**new, **named})
 
     assert (first.status_code, again.status_code) == (201, 200)
@@ -492,7 +493,7 @@ def test_a_revoked_key_does_not_open_it_again(
 ) -> None:
     monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
     key, _ = make_key()
-    keys.revoke(conn, key.id, actor="test")
+    api_keys.revoke(conn, key.id, actor="test")
 
     assert client.get("/jobs").status_code == 401
 
@@ -721,7 +722,7 @@ class Statements:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.counts = {"find": 0, "touch": 0, "any_exist": 0}
         for name in self.counts:
-            monkeypatch.setattr(keys, name, self._counted(name, getattr(keys, name)))
+            monkeypatch.setattr(api_keys, name, self._counted(name, getattr(api_keys, name)))
 
     def _counted(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -741,7 +742,7 @@ def test_a_key_is_looked_up_once_and_noted_once(
 
     assert answers == [200] * 20
     assert statements.counts == {"find": 1, "touch": 1, "any_exist": 0}
-    [kept] = keys.list_keys(conn)
+    [kept] = api_keys.list_keys(conn)
     assert kept.last_used_at is not None
 
 
@@ -769,7 +770,7 @@ def test_a_token_with_the_wrong_secret_is_not_noted_as_use(
     answer = closed.get("/kinds", headers=bearer(f"hlr_{key.id}_{'x' * 43}"))
 
     assert answer.status_code == 401
-    assert [kept.last_used_at for kept in keys.list_keys(conn)] == [None]
+    assert [kept.last_used_at for kept in api_keys.list_keys(conn)] == [None]
 
 
 def test_while_the_database_is_away_known_keys_go_on_and_others_are_503(

@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
-from haulier.queue.consume import Fence, Settlement
 
 NOBODY = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 

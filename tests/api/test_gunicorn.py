@@ -19,10 +19,10 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from haulier.domain.api_key import Scope
-from haulier.queue import keys
-from haulier.queue.connection import connect
-from haulier.queue.keys import NewKey
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.upkeep.migrate import migrate
 from tests.proxy import proxy_to
 
 from .conftest import EMAIL, Server
@@ -219,7 +219,7 @@ def test_a_requests_line_says_with_which_key_it_came_and_from_where(
 ) -> None:
     secret = "5" * 64
     with closing(connect(database)) as conn:
-        key, token = keys.create(conn, NewKey("tests", [Scope.READ]), actor="test")
+        key, token = api_keys.create(conn, NewKey("tests", [Scope.READ]), actor="test")
     with run_gunicorn(database, LOG_FORMAT="json", HAULIER_API_KEY=secret) as server:
         shown = [{}, bearer(token), bearer(secret), bearer(token[:-1] + "x")]
         for headers in shown:

@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_it_names_the_largest_queues_and_sums_up_the_others(client: FlaskClient,
 def test_of_a_large_table_it_reads_a_sample_and_counts_what_runs(
     client: FlaskClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("haulier.queue.produce.MOST_PAGES", 100)
+    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "MOST_PAGES", 100)
     with conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO haulier.job (kind, payload, queue) SELECT 'a', '{}', 'mail' FROM generate_series(1, 20000)"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
 from app.api.strict_json import parse
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 
@@ -62,8 +63,8 @@ def finish(conn: Connection) -> Any:
 
     def finish() -> None:
         jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
-        outcomes = {consume.Fence.of(job): Outcome.complete(job.payload["body"]) for job in jobs}
-        assert len(consume.settle(conn, [consume.Settlement(*each) for each in outcomes.items()])) == len(jobs)
+        outcomes = {Fence.of(job): Outcome.complete(job.payload["body"]) for job in jobs}
+        assert len(consume.settle(conn, [Settlement(*each) for each in outcomes.items()])) == len(jobs)
 
     return finish
 

@@ -17,8 +17,10 @@ from psycopg2.extensions import connection as Connection
 from app.api import queue_names
 from haulier.config import Config
 from haulier.domain.api_key import Scope
-from haulier.queue import consume, housekeeping, keys
-from haulier.queue.keys import NewKey
+from haulier.queue import consume
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.upkeep import purge
 
 from .conftest import EMAIL
 
@@ -37,7 +39,7 @@ def make_key(conn: Connection) -> Callable[[str], dict[str, str]]:
     """Give a function that makes an API key, and returns the header that shows it."""
 
     def make_key(name: str) -> dict[str, str]:
-        _, token = keys.create(conn, NewKey(name, frozenset([Scope.ENQUEUE])), actor="cli")
+        _, token = api_keys.create(conn, NewKey(name, frozenset([Scope.ENQUEUE])), actor="cli")
         return {"Authorization": f"Bearer {token}"}
 
     return make_key
@@ -208,7 +210,7 @@ def test_a_name_is_noted_as_used_again_well_before_it_could_be_forgotten(
 
     post(client, "a")
 
-    assert 2 * queue_names.KNOWN_SECONDS < housekeeping.IDLE_QUEUE_SECONDS
+    assert 2 * queue_names.KNOWN_SECONDS < purge.IDLE_QUEUE_SECONDS
     assert sql("SELECT FROM haulier.queue WHERE used_at < now() - interval '1 minute'") == []
 
 
@@ -241,23 +243,23 @@ def test_a_name_with_a_live_job_is_never_forgotten(
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         assert consume.claim(conn, worker_id=worker, claim_id=worker, queues=())
 
-    assert housekeeping.purge_queues(conn) == 1
+    assert purge.purge_queues(conn) == 1
     assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]
 
 
 def test_a_name_is_kept_for_an_hour_and_then_makes_room_for_another(
     client: FlaskClient, conn: Connection, sql: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "QUEUES_AT_ONCE", 2)
+    monkeypatch.setattr(purge, "QUEUES_AT_ONCE", 2)
     post(client, "a", "b", "c")
     sql("DELETE FROM haulier.job")
     sql("UPDATE haulier.queue SET used_at = now() - interval '59 minutes'")
 
-    too_soon = housekeeping.purge_queues(conn)
+    too_soon = purge.purge_queues(conn)
     sql("UPDATE haulier.queue SET used_at = now() - interval '61 minutes'")
 
     assert (too_soon, post(client, "d")) == (0, [422])
-    assert housekeeping.purge_queues(conn) == 3
+    assert purge.purge_queues(conn) == 3
     assert post(client, "d", "e", "f", "g") == [201, 201, 201, 422]
 
 

@@ -18,8 +18,8 @@ from psycopg2.extensions import connection as Connection
 from app.api.keyring import _Budget
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope
-from haulier.queue import keys
-from haulier.queue.keys import Loan, NewKey
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import Loan, NewKey
 
 from .conftest import EMAIL
 
@@ -31,7 +31,7 @@ def make_key(conn: Connection) -> MakeKey:
     """Give a function that makes a key of this rate and returns the headers that show it."""
 
     def make_key(rate: float | None) -> dict[str, str]:
-        _, token = keys.create(conn, NewKey("tests", [Scope.ADMIN], rate_limit=rate), actor="test")
+        _, token = api_keys.create(conn, NewKey("tests", [Scope.ADMIN], rate_limit=rate), actor="test")
         return {"Authorization": f"Bearer {token}"}
 
     return make_key
@@ -47,13 +47,13 @@ def public(make_app: Callable[..., Flask], config: Config) -> FlaskClient:
 def loans(monkeypatch: pytest.MonkeyPatch) -> list[Loan]:
     """Give the loans that were asked of the database, as they come."""
     found: list[Loan] = []
-    borrow = keys.borrow
+    borrow = api_keys.borrow
 
     def noted(*args: Any, **kwargs: Any) -> Loan:
         found.append(borrow(*args, **kwargs))
         return found[-1]
 
-    monkeypatch.setattr(keys, "borrow", noted)
+    monkeypatch.setattr(api_keys, "borrow", noted)
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from haulier.domain.api_key import TOKEN, Scope
-from haulier.queue import audit, keys
+from haulier.queue.access import api_keys, audit
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,7 +41,7 @@ def test_prints_a_new_key_once_and_by_itself(run, conn):
     )
 
     assert made.returncode == 0
-    [key] = keys.list_keys(conn)
+    [key] = api_keys.list_keys(conn)
     assert TOKEN.fullmatch(made.stdout.removesuffix("\n"))
     assert key.is_opened_by(made.stdout.strip())
     assert made.stderr == f"made the API key {key.id}; it is shown this once:\n"
@@ -55,7 +55,7 @@ def test_lists_keys_and_no_secret(run, conn):
         run("create", "--name", "shop", "--scopes", "enqueue", "--queues", "mail,bulk", "--rate", "0.5").stdout.strip(),
         run("create", "--name", "Ann", "--scopes", "admin", "--days", "1").stdout.strip(),
     ]
-    shop, ann = keys.list_keys(conn)
+    shop, ann = api_keys.list_keys(conn)
     run("revoke", shop.id)
 
     listed = run("list")
@@ -69,20 +69,20 @@ def test_lists_keys_and_no_secret(run, conn):
 
 def test_rotates_a_key_and_says_for_how_long_the_old_one_is_good(run, conn):
     first = run("create", "--name", "shop", "--scopes", "read").stdout.strip()
-    [key] = keys.list_keys(conn)
+    [key] = api_keys.list_keys(conn)
 
     rotated = run("rotate", key.id, "--hours", "1.5")
 
     second = rotated.stdout.strip()
-    found = keys.find(conn, key.id).key
+    found = api_keys.find(conn, key.id).key
     assert [found.is_opened_by(token) for token in (first, second)] == [True, True]
     assert "1.5 h more" in rotated.stderr
-    assert 5390 < keys.find(conn, key.id).seconds <= 5400
+    assert 5390 < api_keys.find(conn, key.id).seconds <= 5400
 
 
 def test_lists_for_how_long_an_old_secret_is_good_and_no_longer(run, conn):
     run("create", "--name", "shop", "--scopes", "read")
-    [key] = keys.list_keys(conn)
+    [key] = api_keys.list_keys(conn)
     run("rotate", key.id)
     during = run("list").stdout.splitlines()[1]
     with conn.cursor() as cursor:
@@ -95,7 +95,7 @@ def test_lists_for_how_long_an_old_secret_is_good_and_no_longer(run, conn):
 
 def test_revokes_a_key_and_not_twice(run, conn):
     run("create", "--name", "shop", "--scopes", "read")
-    [key] = keys.list_keys(conn)
+    [key] = api_keys.list_keys(conn)
 
     once, twice = run("revoke", key.id), run("revoke", key.id)
 
@@ -123,7 +123,7 @@ def test_makes_no_key_that_may_not_be(run, conn, args, reason):
 
     assert refused.returncode == 2
     assert reason in refused.stderr
-    assert keys.list_keys(conn) == []
+    assert api_keys.list_keys(conn) == []
 
 
 def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
@@ -135,7 +135,7 @@ def test_says_in_a_line_that_the_schema_is_missing(run, fresh_database):
 
 def test_tells_what_was_done_newest_first(run, conn, database):
     run("create", "--name", "shop", "--scopes", "read")
-    [key] = keys.list_keys(conn)
+    [key] = api_keys.list_keys(conn)
     run("revoke", key.id)
 
     told = subprocess.run(

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from haulier.queue.migrate import SCHEMA_VERSION
+from haulier.queue.upkeep.migrate import SCHEMA_VERSION
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 

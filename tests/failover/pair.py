@@ -13,7 +13,7 @@ from urllib.parse import quote
 from psycopg2.extensions import connection as Connection
 
 from haulier.local.embedded import Server, _account, _binaries, _make_private, _run_as
-from haulier.queue.connection import connect
+from haulier.postgres.connection import connect
 from tests.conftest import eventually
 from tests.local.conftest import descendants
 

@@ -6,8 +6,8 @@ import pytest
 
 from haulier.config import Config
 from haulier.logs import redacted
-from haulier.queue.connection import parse
-from haulier.queue.scratch import url_of
+from haulier.postgres.connection import parse
+from haulier.postgres.scratch import url_of
 
 FORMS = {
     "postgresql://app:swordfish@db-a:5432,db-b:5433/jobs?target_session_attrs=read-write": ("db-a,db-b", "5432,5433"),

@@ -15,10 +15,10 @@ import requests
 
 from haulier.domain.errors import DatabaseUnavailable, ReadOnly
 from haulier.domain.job import NewJob
+from haulier.postgres.connection import connect
+from haulier.postgres.errors import translated
 from haulier.queue import produce
-from haulier.queue.connection import connect
-from haulier.queue.errors import translated
-from haulier.queue.migrate import migrate
+from haulier.queue.upkeep.migrate import migrate
 from tests.api.conftest import Server, gunicorn
 from tests.conftest import eventually
 from tests.worker.conftest import Ledger

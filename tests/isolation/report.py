@@ -77,7 +77,7 @@ ROWS = (
         "a concurrent detach of a partition pending",
         "a job that never raises ended `failed_permanent` in 4 of 15 rounds; none of 120 settled for 6 s",
         now="settles wait and say for which process; other days' partitions are still made, an interrupted "
-        "detach is finished, and no job fails of it: `tests/queue/test_history_changed_by_others.py`",
+        "detach is finished, and no job fails of it: `tests/queue/upkeep/test_partitions_changed_by_others.py`",
     ),
     Row(
         "10,000 no-op jobs in 5,000 queues",
@@ -112,7 +112,8 @@ ROWS = (
     Row(
         "the web role deletes a row and inserts it again under its id",
         "jobs changed, against what operations.md said; 500 on retry",
-        now="the page says what that role can do; 409 on retry: `tests/queue/test_retry.py`, `tests/test_grants.py`",
+        now="the page says what that role can do; 409 on retry: `tests/queue/produce/test_retry.py`, "
+        "`tests/test_grants.py`",
     ),
     Row(
         "a handler holds the interpreter for longer than the lease, beside a second worker",

@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import Job, NewJob
+from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect
-from haulier.queue.history import ensure_partitions
+from haulier.queue.upkeep.partitions import ensure_partitions
 
 COUNT = 100
 # Which runs on while the others end, so that the process is never alone, and then is, for the orphan.

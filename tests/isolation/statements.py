@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from haulier.queue.plans import PREPARED, prepared
-from haulier.queue.sql_files import SQL
+from haulier.postgres.prepared import as_prepared
+from haulier.postgres.sql_files import SQL
+from haulier.queue.consume.prepared import prepared
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,8 @@ def _imported_by(entry: Path) -> set[Path]:
         if path not in found:
             found.add(path)
             to_read += _imports(path)
-    return {path for path in found if path.is_relative_to(ROOT / "haulier" / "queue")}
+    rooms = [ROOT / "haulier" / "postgres", ROOT / "haulier" / "queue"]
+    return {path for path in found if any(path.is_relative_to(room) for room in rooms)}
 
 
 def _imports(path: Path) -> Iterator[Path]:
@@ -83,8 +85,8 @@ def _patterns() -> Iterator[tuple[str, str]]:
     for name, text in SQL.items():
         beginning = re.split(r"%\(|%%", text)[0]
         yield name, re.escape(beginning).replace(r"\{name\}", r'"[^"]+"(?:\."[^"]+")?')
-    for name in PREPARED:
-        yield f"{name}_prepared", re.escape(prepared(name)[1].split("(")[0] + "(")
+    for name in prepared.names:
+        yield f"{name}_prepared", re.escape(as_prepared(name)[1].split("(")[0] + "(")
     yield PREPARE, "PREPARE haulier_"
 
 

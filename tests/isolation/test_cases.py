@@ -12,11 +12,11 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.domain.job import NewJob
+from haulier.postgres.connection import connect
+from haulier.postgres.scratch import url_of
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect
-from haulier.queue.history import ensure_partitions
-from haulier.queue.migrate import migrate
-from haulier.queue.scratch import url_of
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.partitions import ensure_partitions
 from tests.conftest import eventually
 from tests.isolation.conftest import HEALED_WITHIN, IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene

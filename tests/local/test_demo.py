@@ -18,8 +18,8 @@ from PIL import Image
 from haulier.local.receivers import NotReceived, Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret
 from haulier.local.table import Table
-from haulier.queue.connection import connect
-from haulier.queue.scratch import url_of
+from haulier.postgres.connection import connect
+from haulier.postgres.scratch import url_of
 from tests.local.conftest import alive, descendants
 
 KINDS = ("resize_image", "summarize_text", "send_email", "webhook_delivery")

@@ -14,9 +14,9 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
+from haulier.domain.claim import ClaimRequest, Fence
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, Json, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue.consume import Fence, Wish
 
 UNIT = timedelta(minutes=10)
 A_DAY = timedelta(days=1) // UNIT
@@ -143,12 +143,12 @@ class Ledger:
         waiting.sort(key=lambda job: (job.queue, job.priority, *job.order))
         return {lane: list(jobs) for lane, jobs in groupby(waiting, key=lambda job: (job.queue, job.priority))}
 
-    def due(self, wish: Wish, *, from_mark: bool, locked: Collection[UUID]) -> list[Entry]:
+    def due(self, request: ClaimRequest, *, from_mark: bool, locked: Collection[UUID]) -> list[Entry]:
         """Return what is due in the lanes of a claim, in order: all of it, or what does not lie before the marks."""
-        waiting = self.lanes((), suspect=wish.suspect)
+        waiting = self.lanes((), suspect=request.suspect)
         return [
             job
-            for mark in wish.marks
+            for mark in request.marks
             for job in waiting.get((mark.queue, mark.priority), [])
             if job.due <= self.clock and job.id not in locked and (not from_mark or job.order >= (mark.run_at, mark.id))
         ]
@@ -159,19 +159,19 @@ class Ledger:
             if job.place is None:
                 job.guess = now + (job.due - self.clock) * UNIT
 
-    def claim(self, due: Sequence[Entry], wish: Wish) -> list[Fence]:
+    def claim(self, due: Sequence[Entry], request: ClaimRequest) -> list[Fence]:
         """Let the worker run what it gets of these: jobs on their last attempt only for as many threads as are free."""
-        if wish.worker_id not in self.workers:
+        if request.worker_id not in self.workers:
             return []
         fences, lasts = [], 0
-        for job in due[: wish.limit]:
+        for job in due[: request.limit]:
             is_last = job.attempts + 1 >= job.max_attempts
             lasts += is_last
-            if not is_last or lasts <= wish.free:
-                job.status, job.worker, job.claim = "running", wish.worker_id, wish.claim_id
+            if not is_last or lasts <= request.free:
+                job.status, job.worker, job.claim = "running", request.worker_id, request.claim_id
                 job.attempt += 1
                 job.attempts += 1
-                fences.append(Fence(job.id, job.attempt, wish.claim_id))
+                fences.append(Fence(job.id, job.attempt, request.claim_id))
         return fences
 
     # Settle

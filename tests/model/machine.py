@@ -13,12 +13,13 @@ from uuid import UUID, uuid4
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.errors import InvalidTransition, JobNotFound
 from haulier.domain.job import MAX_SNOOZES, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, history, housekeeping, produce
-from haulier.queue.consume import Fence, Settlement, Wish
-from haulier.queue.produce import JobFilter
+from haulier.queue import consume, produce
+from haulier.queue.produce.look import JobFilter
+from haulier.queue.upkeep import partitions, purge
 from haulier.worker.lanes import Lanes
 from tests.model.choosing import (
     QUEUES,
@@ -207,9 +208,9 @@ class Queue(RuleBasedStateMachine):
             lane: (jobs[0].order, jobs[0].due <= self.ledger.clock) for lane, jobs in waiting.items()
         }
         worker.lanes.scanned(lanes, began_at=0.0)
-        wish = Wish(worker.id, uuid4(), worker.lanes.marks(), 0, 0)
-        due = self.ledger.due(wish, from_mark=False, locked=())
-        assert due == self.ledger.due(wish, from_mark=True, locked=()), "hidden before a mark"
+        request = ClaimRequest(worker.id, uuid4(), worker.lanes.marks(), 0, 0)
+        due = self.ledger.due(request, from_mark=False, locked=())
+        assert due == self.ledger.due(request, from_mark=True, locked=()), "hidden before a mark"
 
     @rule(
         worker=one_of(some_workers),
@@ -247,13 +248,13 @@ class Queue(RuleBasedStateMachine):
         marks = worker.lanes.marks()
         if not ends and not marks:
             return []
-        wish = Wish(worker.id, uuid4(), marks, limit, free)
+        request = ClaimRequest(worker.id, uuid4(), marks, limit, free)
         expected = [self._end(fence, ending) for fence, ending in ends]
         self.ledger.guess_places(self.world.now())
-        fences = self._expect(wish, from_mark=from_mark)
+        fences = self._expect(request, from_mark=from_mark)
 
         settlements = [Settlement(fence, ending.outcome) for fence, ending in ends]
-        statuses, claimed = consume.exchange(self.conn, settlements, wish if marks else None)
+        statuses, claimed = consume.settle_and_claim(self.conn, settlements, request if marks else None)
         jobs = [job.read() for job in claimed.jobs]
 
         assert statuses == expected
@@ -261,13 +262,13 @@ class Queue(RuleBasedStateMachine):
         for job in jobs:
             is_told(job, self.ledger.jobs[job.id])
         if not is_answered:
-            self.lost.add(wish.claim_id)
+            self.lost.add(request.claim_id)
             return []
         worker.lanes.claimed(jobs, is_short=len(jobs) < limit)
         return self._know(fences)
 
-    def _expect(self, wish: Wish, *, from_mark: bool) -> list[Fence]:
-        return self.ledger.claim(self.ledger.due(wish, from_mark=from_mark, locked=self.locked), wish)
+    def _expect(self, request: ClaimRequest, *, from_mark: bool) -> list[Fence]:
+        return self.ledger.claim(self.ledger.due(request, from_mark=from_mark, locked=self.locked), request)
 
     def _know(self, fences: Sequence[Fence]) -> list[Claim]:
         known = [
@@ -286,13 +287,15 @@ class Queue(RuleBasedStateMachine):
         jobs = [produce.get(self.conn, fence.id) for fence in surplus]
         expected = [self._end(fence, Ending(Outcome.give_back())) for fence in surplus]
 
-        statuses, _ = consume.exchange(self.conn, [Settlement(fence, Outcome.give_back()) for fence in surplus], None)
+        statuses, _ = consume.settle_and_claim(
+            self.conn, [Settlement(fence, Outcome.give_back()) for fence in surplus], None
+        )
         worker.lanes.given_back(jobs)
 
         assert statuses == expected
         self.every_row_is_as_the_ledger_has_it()
         again = self.ledger.due(
-            Wish(worker.id, uuid4(), worker.lanes.marks(), 0, 0), from_mark=True, locked=self.locked
+            ClaimRequest(worker.id, uuid4(), worker.lanes.marks(), 0, 0), from_mark=True, locked=self.locked
         )
         assert {fence.id for fence in surplus} <= {job.id for job in again}
 
@@ -305,13 +308,13 @@ class Queue(RuleBasedStateMachine):
         lanes = consume.lanes(self.conn, queues=worker.queues, suspect=suspect)
         marks = [lane.head for lane in lanes]
         assert {mark[:2] for mark in marks} == set(self.ledger.lanes(worker.queues, suspect=suspect))
-        wish = Wish(worker.id, uuid4(), marks, limit, limit, suspect)
-        fences = self._expect(wish, from_mark=False)
+        request = ClaimRequest(worker.id, uuid4(), marks, limit, limit, suspect)
+        fences = self._expect(request, from_mark=False)
 
         jobs = consume.claim(
             self.conn,
             worker_id=worker.id,
-            claim_id=wish.claim_id,
+            claim_id=request.claim_id,
             queues=worker.queues,
             limit=limit,
             suspect=suspect,
@@ -360,7 +363,7 @@ class Queue(RuleBasedStateMachine):
         other = claim.fence.attempt - 1 if changed == "attempt" else uuid4()
         fence = claim.fence._replace(**{changed: other})
 
-        statuses, _ = consume.exchange(self.conn, [Settlement(fence, ending.outcome)], None)
+        statuses, _ = consume.settle_and_claim(self.conn, [Settlement(fence, ending.outcome)], None)
 
         assert statuses == [None]
 
@@ -465,10 +468,10 @@ class Queue(RuleBasedStateMachine):
     def pass_days_and_purge(self, days: int, kept: int) -> None:
         """Forget the keys and drop the days that are old enough, and with them the jobs that ended then; no others."""
         self.pass_time(days * A_DAY, are_beating=True)
-        assert housekeeping.purge_keys(self.conn, idempotency_days=kept) == self.ledger.purge_keys(kept)
+        assert purge.purge_keys(self.conn, idempotency_days=kept) == self.ledger.purge_keys(kept)
         [row] = self.world.sql("SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today")
 
-        history.drop_expired(self.world.url, retention_days=kept)
+        partitions.drop_expired(self.world.url, retention_days=kept)
 
         self.world.days.clear()
         for job in list(self.ledger.jobs.values()):
@@ -543,7 +546,7 @@ class Queue(RuleBasedStateMachine):
             while claims := self._claim(worker, limit=ALL, suspect=suspect):
                 expected = [self._end(claim.fence, Ending(Outcome.complete())) for claim in claims]
                 settlements = [Settlement(claim.fence, Outcome.complete()) for claim in claims]
-                assert consume.exchange(self.conn, settlements, None)[0] == expected
+                assert consume.settle_and_claim(self.conn, settlements, None)[0] == expected
             assert consume.seconds_until_due(self.conn, queues=(), suspect=suspect) is None
         self.every_row_is_as_the_ledger_has_it()
         self.the_overview_counts_what_the_ledger_has()

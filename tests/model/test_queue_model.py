@@ -9,8 +9,8 @@ import pytest
 from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from haulier.queue.connection import connect
-from haulier.queue.migrate import migrate
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.migrate import migrate
 from tests.model import SEED
 from tests.model.machine import Queue
 from tests.model.world import World

@@ -11,11 +11,11 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect
-from haulier.queue.consume import Fence, Settlement
 from tests.conftest import eventually
 
 

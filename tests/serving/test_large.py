@@ -13,7 +13,7 @@ import requests
 from psycopg2.extensions import connection as Connection
 
 from app.serving.large import MOST_BYTES, WAIT_SECONDS, Large
-from haulier.queue.connection import connect
+from haulier.postgres.connection import connect
 from tests.api.conftest import gunicorn
 
 JOB = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "x" * 1000}}

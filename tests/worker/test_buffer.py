@@ -9,7 +9,7 @@ import pytest
 from haulier.config import Config
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
-from haulier.queue.consume import MOST_BYTES
+from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.buffer import Buffer, Ended, Place, Turn
 from haulier.worker.call_size import CallSize
 from haulier.worker.holdings import Running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from haulier.queue.consume import MOST_BYTES
+from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.call_size import QUICK_SECONDS, SLOW_SECONDS, CallSize
 from haulier.worker.pace import MOST_AT_ONCE
 

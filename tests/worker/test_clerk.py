@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 
 from haulier.domain.job import JobStatus
+from haulier.postgres.connection import connect, server_process
 from haulier.queue import produce
-from haulier.queue.connection import connect, server_process
 from tests.conftest import eventually
 
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
@@ -40,7 +41,7 @@ def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(spawn_worker, en
     for job in jobs:
         job = finished(job, within=LEASE + 15)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 2, 1)
-    late = [consume.Settlement(consume.Fence.of(job), Outcome.complete("late")) for job in claims]
+    late = [Settlement(Fence.of(job), Outcome.complete("late")) for job in claims]
     assert consume.settle(conn, late) == {}
     assert {produce.get(conn, job.id).result["attempt"] for job in jobs} == {2}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from haulier.queue.scratch import url_of
+from haulier.postgres.scratch import url_of
 from haulier.worker.echo import ECHO_SECONDS, Echo
 from tests.conftest import eventually
 from tests.proxy import proxy_to

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from haulier.domain.claim import BEGINNING, Lane, Mark
 from haulier.domain.job import Job
-from haulier.queue.consume import Lane, Mark
-from haulier.queue.lanes import BEGINNING, MOST_AT_ONCE
+from haulier.queue.consume.lanes import MOST_AT_ONCE
 from haulier.worker.lanes import (
     FULL_SCAN_SECONDS,
     MANY_LANES,

@@ -14,11 +14,12 @@ import pytest
 
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
+from haulier.postgres.connection import connect, is_pooled
+from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
-from haulier.queue.connection import connect, is_pooled, transaction
-from haulier.queue.history import drop_expired
-from haulier.queue.listen import keeps_its_server
-from haulier.queue.migrate import migrate
+from haulier.queue.consume.wakeups import keeps_its_server
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.partitions import drop_expired
 from tests.conftest import eventually
 from tests.pooler import pooler_to
 from tests.worker.conftest import RARELY

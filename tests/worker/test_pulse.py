@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 
 from haulier.domain.job import JobStatus
+from haulier.postgres.sql_files import SQL
 from haulier.queue import produce
-from haulier.queue.sql_files import SQL
 from haulier.worker.pulse import Pulse
 from haulier.worker.station import Station
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from haulier.queue.consume import Mark
+from haulier.domain.claim import Mark
 from haulier.worker.refused import (
     FIRST_PAUSE_SECONDS,
     LANE_SECONDS,

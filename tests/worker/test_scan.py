@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import requests
@@ -12,9 +13,9 @@ import requests
 from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import Refusal
+from haulier.postgres.connection import connect
 from haulier.queue import consume
-from haulier.queue.connection import connect
-from haulier.queue.lanes import LOOK_SECONDS
+from haulier.queue.consume.lanes import LOOK_SECONDS
 from haulier.worker.scan import scan
 from haulier.worker.station import Station
 from tests.conftest import eventually
@@ -76,7 +77,7 @@ def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(con
 
 def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
     flood(sql)
-    monkeypatch.setattr("haulier.queue.lanes.LOOK_SECONDS", LOOK_SECONDS / 1e6)
+    monkeypatch.setattr(import_module("haulier.queue.consume.lanes"), "LOOK_SECONDS", LOOK_SECONDS / 1e6)
 
     first = consume.stretch(conn, queues=())
     second = consume.stretch(conn, queues=(), after=first.end)

@@ -14,8 +14,8 @@ import pytest
 
 from haulier.domain.errors import TooManyConnections
 from haulier.domain.job import JobStatus
+from haulier.postgres.connection import connect
 from haulier.queue import produce
-from haulier.queue.connection import connect
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 

@@ -10,9 +10,9 @@ from itertools import islice
 import psycopg2
 import pytest
 
+from haulier.postgres.connection import connect
 from haulier.queue import consume
-from haulier.queue.connection import connect
-from haulier.queue.listen import fall_asleep, knocks, listen
+from haulier.queue.consume.wakeups import fall_asleep, knocks, listen
 from haulier.worker.lease import Lease
 from haulier.worker.slumber import Slumber
 from tests.worker.conftest import Clock

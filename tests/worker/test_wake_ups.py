@@ -11,9 +11,9 @@ from datetime import timedelta
 import pytest
 
 from haulier.domain.job import JobStatus, NewJob
+from haulier.postgres.connection import connect
 from haulier.queue import produce
-from haulier.queue.connection import connect
-from haulier.queue.listen import Knock, knocks, listen
+from haulier.queue.consume.wakeups import Knock, knocks, listen
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY
 

@@ -1,0 +1,94 @@
+"""A claim: where it looks, what it asks for, and how each job of it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from haulier.domain.job import Job
+from haulier.domain.outcome import Outcome
+
+# Queue and priority.
+LaneName = tuple[str, int]
+
+# Before the first lane: no queue has this name.
+BEGINNING: LaneName = ("", 0)
+
+
+class Mark(NamedTuple):
+    """A place in a lane, from where on to read it: before this place no job is expected to wait."""
+
+    queue: str
+    priority: int
+    run_at: datetime
+    id: UUID
+
+    @property
+    def lane(self) -> LaneName:
+        """Return the lane that it is in."""
+        return (self.queue, self.priority)
+
+
+def rank(mark: Mark) -> tuple[int, datetime]:
+    """Return by what marks are sorted, the best lane first: highest priority, then longest due."""
+    return (-mark.priority, mark.run_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The waiting jobs of one queue and priority; `head` is the place of the first.
+
+    Units: seconds until the first is due; negative when it is.
+    """
+
+    head: Mark
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRequest:
+    """A claim: what a worker would like to have.
+
+    Shape: `free` threads start what they get at once; passed_over are the jobs to leave, since they cannot be claimed.
+    """
+
+    worker_id: UUID
+    claim_id: UUID
+    marks: Sequence[Mark]
+    limit: int
+    free: int
+    suspect: bool = False
+    passed_over: Sequence[UUID] = ()
+
+
+class Fence(NamedTuple):
+    """One claim of one job."""
+
+    id: UUID
+    attempt: int
+    claim: UUID
+
+    @classmethod
+    def of(cls, job: Job) -> Fence:
+        """Return the fence under which this job was claimed."""
+        assert job.claim is not None
+        return cls(job.id, job.attempt, job.claim)
+
+
+class Settlement(NamedTuple):
+    """One claim and how it ends. `alone` tells of a crash that no other job can be blamed for."""
+
+    fence: Fence
+    outcome: Outcome
+    alone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that the database thinks a worker runs."""
+
+    fence: Fence
+    cancel_requested: bool

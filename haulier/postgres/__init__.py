@@ -1,0 +1,1 @@
+"""Postgres: connections, statements and what they raise. It knows no job."""

@@ -1,0 +1,77 @@
+"""The database as one process sees it: a connection for each of its threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import AbstractContextManager
+
+from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow
+from haulier.postgres.connection import close, connect, is_broken
+from haulier.postgres.errors import ours
+from haulier.postgres.statements import Connection
+
+
+class Database:
+    """The database as one process sees it: a connection for each thread that asks, opened by that thread."""
+
+    def __init__(self, url: str, *, application_name: str = "haulier") -> None:
+        self._url = url
+        self._application_name = application_name
+        self._mine = threading.local()
+        # When a connection last broke: those opened before may lead nowhere too, and each would take seconds to say so.
+        self._broke_at = float("-inf")
+
+    def connection(self) -> AbstractContextManager[Connection]:
+        """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
+
+        Raises: DatabaseUnavailable; TooManyConnections; StatementRefused.
+        """
+        return _Use(self)
+
+    def open(self) -> Connection:
+        """Return this thread's connection, reopened where it broke. Raises: DatabaseUnavailable; TooManyConnections."""
+        conn: Connection | None = getattr(self._mine, "conn", None)
+        if conn is None or self._mine.opened_at <= self._broke_at or is_broken(conn):
+            self.close()
+            self._mine.opened_at = time.monotonic()
+            conn = self._mine.conn = connect(self._url, application_name=self._application_name)
+        return conn
+
+    def failed(self, conn: Connection, error: HaulierError) -> None:
+        """Note what a use of this thread's connection ended with: where it may be broken, it is closed."""
+        if isinstance(error, RefusedForNow):
+            if is_broken(conn):
+                self.close()
+        elif isinstance(error, DatabaseUnavailable):
+            if conn.closed:
+                self._broke_at = time.monotonic()
+            self.close()
+
+    def close(self) -> None:
+        """Close this thread's connection, if it has one."""
+        conn = self._mine.__dict__.pop("conn", None)
+        if conn is not None:
+            close(conn)
+
+
+class _Use:
+    """A connection while it is used, and psycopg2's errors turned into ours; as `translated`, no generator."""
+
+    __slots__ = ("_conn", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> Connection:
+        self._conn = self._database.open()
+        return self._conn
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            return
+        known = ours(error) or error
+        if isinstance(known, HaulierError):
+            self._database.failed(self._conn, known)
+        if known is not error:
+            raise known from error

@@ -1,0 +1,73 @@
+"""Statements that a connection prepares, so that they are parsed and planned once.
+
+A claim of one job takes two thirds of the time then, and a settle of a thousand 4 % less. Behind a pool each
+transaction may have another of the server's processes, which knows nothing of what was prepared, or has it from another
+client: there all is sent as it is.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from psycopg2 import errors
+
+from haulier.postgres.connection import is_pooled
+from haulier.postgres.sql_files import SQL
+from haulier.postgres.statements import Connection, message, prepare
+
+
+def as_prepared(name: str) -> tuple[str, str]:
+    """Return the SQL that prepares a statement of the .sql files, and that which calls it with the same parameters."""
+    words = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", SQL[name])))
+    text = re.sub(r"%\((\w+)\)s", lambda found: f"${words.index(found[1]) + 1}", SQL[name])
+    # So that what another release prepared is not taken for it.
+    known_as = f"haulier_{name}_{zlib.crc32(text.encode()):08x}"
+    return f"PREPARE {known_as} AS {text}", f"EXECUTE {known_as}({', '.join(f'%({word})s' for word in words)});"
+
+
+class Prepared:
+    """What each connection of the process has prepared, of these statements."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
+        # Something between has lost one: a pool that cannot be seen.
+        self.are_kept = True
+
+    def message(
+        self, conn: Connection, names: Sequence[str], /, *, seconds: float, **parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        """Run statements as `statements.message` does, by what this connection has prepared where that is kept.
+
+        Raises: InvalidSqlStatementName, an outage to `translated`, where it turns out not to be; never again then.
+        """
+        try:
+            return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
+        except errors.InvalidSqlStatementName:
+            self.are_kept = False
+            raise
+
+    def _of(self, conn: Connection) -> Mapping[str, str]:
+        if not self.are_kept:
+            return {}
+        calls = self._calls.get(conn)
+        if calls is None:
+            # Where one cannot be prepared those before it are, and would be in the way of another try.
+            calls = self._calls[conn] = {}
+            try:
+                if not is_pooled(conn):
+                    calls = self._calls[conn] = _prepare_all(conn, self.names)
+            except errors.DuplicatePreparedStatement:
+                self.are_kept = False
+        return calls
+
+
+def _prepare_all(conn: Connection, names: Sequence[str]) -> Mapping[str, str]:
+    pairs = {name: as_prepared(name) for name in names}
+    # In one round trip.
+    prepare(conn, "\n".join(to_prepare for to_prepare, _ in pairs.values()))
+    return {name: call for name, (_, call) in pairs.items()}

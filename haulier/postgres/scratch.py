@@ -1,0 +1,70 @@
+"""Databases that are made to be thrown away, beside those of a server: for `make demo` and the tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg2 import errors
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.errors import DatabaseUnavailable, HaulierError
+from haulier.postgres.connection import close, connect
+from haulier.postgres.statements import ddl
+
+# Where one may connect to create another database; not every server has the first.
+MAINTENANCE_DATABASES = ("postgres", "template1")
+
+
+class ScratchRefused(HaulierError):
+    """The server does not let us make a database of our own."""
+
+
+@contextmanager
+def scratch_database(server_url: str, name: str) -> Iterator[str]:
+    """Give the URL of a new, empty database on that server; it is dropped on leaving.
+
+    The database that the URL itself names is never opened. One of the same name that a killed process left is
+    replaced, unless somebody is connected to it.
+
+    Raises: ScratchRefused.
+    """
+    conn = _connect_beside(server_url)
+    try:
+        ddl(conn, "drop_unused_database", identifier=name)
+        ddl(conn, "create_database", identifier=name)
+    except errors.InsufficientPrivilege as error:
+        raise ScratchRefused(
+            f"this needs a database of its own, {name}, and the role of DATABASE_URL may not create one:"
+            f" ALTER ROLE … CREATEDB, or unset DATABASE_URL to use an embedded PostgreSQL"
+        ) from error
+    except errors.ObjectInUse as error:
+        raise ScratchRefused(f"the database {name} is in use: another one of these runs on the same server") from error
+    finally:
+        close(conn)
+    try:
+        yield url_of(server_url, name)
+    finally:
+        conn = _connect_beside(server_url)
+        ddl(conn, "drop_database", identifier=name)
+        close(conn)
+
+
+def url_of(server_url: str, name: str) -> str:
+    """Return the URL with another database's name in it."""
+    parts = re.fullmatch(r"(?P<server>\w+://[^/?]*)(?:/[^?]*)?(?:\?(?P<query>.*))?", server_url)
+    if parts is None:
+        raise ScratchRefused("DATABASE_URL: must begin with postgres:// or postgresql://")
+    query = "&".join(word for word in (parts["query"] or "").split("&") if word and not word.startswith("dbname="))
+    return f"{parts['server']}/{name}" + (f"?{query}" if query else "")
+
+
+def _connect_beside(server_url: str) -> Connection:
+    for name in MAINTENANCE_DATABASES:
+        try:
+            return connect(url_of(server_url, name), application_name="haulier scratch")
+        except DatabaseUnavailable as error:
+            failure = error
+    reason = " ".join(str(failure.__cause__).split())
+    raise ScratchRefused(f"the server of DATABASE_URL cannot be reached: {reason}") from failure

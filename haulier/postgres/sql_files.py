@@ -1,0 +1,36 @@
+"""The statements of the .sql files beside the modules, by name; a name that stands twice fails at import."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+# schema.sql and grants.sql, at the top, are files of another kind.
+FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
+
+
+def load(texts: Iterable[str]) -> dict[str, str]:
+    """Return the statements of such files, without their comments and with their parts filled in. Shape: name to SQL.
+
+    A statement begins with `-- name: …`. What reads better by a name of its own, or what several have in common, begins
+    with `-- part: …` and stands where a statement says `<<…>>`.
+
+    Raises: ValueError for a name that stands twice; KeyError for a part that is not there.
+    """
+    found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
+    for text in texts:
+        pieces = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
+        for sort, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            if name in found[sort]:
+                raise ValueError(f"{name} stands twice in the .sql files")
+            # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
+            found[sort][name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
+    parts = found["part"]
+    return {
+        name: re.sub(r"<<(\w+)>>", lambda place: parts[place[1]], statement)
+        for name, statement in found["name"].items()
+    }
+
+
+SQL = load(path.read_text(encoding="utf-8") for folder in FOLDERS for path in sorted(folder.rglob("*.sql")))

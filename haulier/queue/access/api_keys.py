@@ -1,0 +1,125 @@
+"""API keys: made, looked up, rotated, revoked; and what is left of their rates. Functions over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+
+from haulier.domain.api_key import ApiKey, Scope, hash_of, new_id, new_token
+from haulier.domain.errors import KeyNotFound
+from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.postgres.values import utc
+from haulier.queue.access.audit import note
+
+_TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key somebody asks for. Shape: queues is None for every queue. Units: rate_limit is requests a second."""
+
+    name: str
+    scopes: Collection[Scope]
+    queues: Collection[str] | None = None
+    rate_limit: float | None = None
+    lifetime: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key that is good now. Units: seconds is how long it stays as it is, by the database's clock; None: for ever."""
+
+    key: ApiKey
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """Requests taken from a key's rate. Units: wait is the seconds until there is one more."""
+
+    granted: int
+    wait: float
+
+
+def create(conn: Connection, asked: NewKey, *, actor: str | None) -> tuple[ApiKey, str]:
+    """Make a key and return it with its token, which is kept nowhere and cannot be shown again."""
+    key_id = new_id()
+    token = new_token(key_id)
+    with transaction(conn):
+        [row] = rows(
+            conn,
+            "create_key",
+            key_id=key_id,
+            name=asked.name,
+            hash=hash_of(token),
+            scopes=sorted(asked.scopes),
+            queues=None if asked.queues is None else sorted(asked.queues),
+            rate_limit=asked.rate_limit,
+            lifetime=asked.lifetime,
+        )
+        note(conn, "create_key", actor=actor, key_id=key_id)
+    return _key_of(row), token
+
+
+def find(conn: Connection, key_id: str) -> Found | None:
+    """Return the key of this id, or None where there is none that is good now."""
+    found = rows(conn, "find_key", key_id=key_id)
+    return Found(_key_of(found[0]), found[0]["seconds"]) if found else None
+
+
+def any_exist(conn: Connection) -> bool:
+    """Tell whether a key was ever made."""
+    [row] = rows(conn, "any_key")
+    return bool(row["found"])
+
+
+def list_keys(conn: Connection) -> list[ApiKey]:
+    """Return every key, also those that are revoked or have expired, oldest first."""
+    return [_key_of(row) for row in rows(conn, "list_keys")]
+
+
+def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> str:
+    """Return a new token for the key; the one it had is good for the overlap. Raises: KeyNotFound."""
+    token = new_token(key_id)
+    with transaction(conn):
+        if not rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap):
+            raise KeyNotFound(key_id)
+        note(conn, "rotate_key", actor=actor, key_id=key_id)
+    return token
+
+
+def revoke(conn: Connection, key_id: str, *, actor: str | None) -> ApiKey:
+    """End the key and return it; web processes stop taking it within 5 s. Raises: KeyNotFound."""
+    with transaction(conn):
+        revoked = rows(conn, "revoke_key", key_id=key_id)
+        if not revoked:
+            raise KeyNotFound(key_id)
+        note(conn, "revoke_key", actor=actor, key_id=key_id)
+    return _key_of(revoked[0])
+
+
+def touch(conn: Connection, key_id: str) -> None:
+    """Note that the key is in use, unless that was noted less than a minute ago."""
+    rows(conn, "touch_key", key_id=key_id)
+
+
+def borrow(conn: Connection, key: ApiKey, *, asked: int, unused: int) -> Loan:
+    """Take so many requests from the key's rate, or as many as are left, and give back those of the last loan."""
+    lent = rows(conn, "borrow_requests", key_id=key.id, rate=key.rate_limit, asked=asked, unused=unused)
+    return Loan(lent[0]["granted"], lent[0]["wait"]) if lent else Loan(0, 1.0)
+
+
+def _key_of(row: Row) -> ApiKey:
+    hashes = [row["hash"], row["previous_hash"]]
+    until = row["previous_until"]
+    return ApiKey(
+        id=row["id"],
+        name=row["name"],
+        scopes=frozenset(Scope(scope) for scope in row["scopes"]),
+        queues=None if row["queues"] is None else frozenset(row["queues"]),
+        rate_limit=row["rate_limit"],
+        hashes=tuple(bytes(each) for each in hashes if each is not None),
+        rotated_until=None if until is None else utc(until),
+        **{name: None if row[name] is None else utc(row[name]) for name in _TIMES},
+    )

@@ -1,0 +1,34 @@
+"""The record of what operators did. Each entry is written in the transaction that did it; what is done to
+jobs, by the very statement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import utc
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What somebody did, to a job or to an API key. Shape: actor is None where nobody had to say who they were."""
+
+    id: int
+    at: datetime
+    actor: str | None
+    action: str
+    job_id: UUID | None
+    key_id: str | None
+
+
+def note(conn: Connection, action: str, *, actor: str | None, key_id: str) -> None:
+    """Write down that this was done to an API key."""
+    rows(conn, "note_action", action=action, actor=actor, key_id=key_id)
+
+
+def list_actions(conn: Connection, *, limit: int, before: int | None = None) -> list[Action]:
+    """Return what was done, newest first; before is the id of the last one already seen."""
+    found = rows(conn, "list_audit", limit=limit, before=before)
+    return [Action(**{**row, "at": utc(row["at"])}) for row in found]

@@ -1,0 +1,50 @@
+"""The verbs of whoever does work: register, claim, settle, beat, rescue. Functions over a connection."""
+
+from __future__ import annotations
+
+from haulier.queue.consume.claim import (
+    MOST_BYTES,
+    Claimed,
+    claim,
+    claim_next,
+    has_next,
+    new_claim,
+    seconds_until_due,
+    settle_and_claim,
+)
+from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, stretch
+from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
+from haulier.queue.consume.settle import settle, settle_each, settled_earlier
+from haulier.queue.consume.workers import beat, cancelled, deregister, has_turn, held, register, strays
+
+__all__ = [
+    "MOST_BYTES",
+    "RESCUED_AT_ONCE",
+    "Claimed",
+    "Dead",
+    "Rescued",
+    "Stretch",
+    "beat",
+    "bury",
+    "cancelled",
+    "claim",
+    "claim_next",
+    "deregister",
+    "fresh_lanes",
+    "has_next",
+    "has_turn",
+    "heads",
+    "held",
+    "lanes",
+    "new_claim",
+    "register",
+    "rescue",
+    "seconds_until_due",
+    "settle",
+    "settle_and_claim",
+    "settle_each",
+    "settled_earlier",
+    "strays",
+    "stretch",
+    "take_orphans",
+]

@@ -1,0 +1,194 @@
+"""Claim: hand the best due jobs to a worker, alone or in one round trip with a settle. Functions over a connection."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from operator import itemgetter
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from haulier.domain.claim import ClaimRequest, Mark, Settlement
+from haulier.domain.errors import JobRefused, Refusal
+from haulier.domain.job import Job, JobStatus
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import STATEMENT_SECONDS, Connection, message, rows, transaction
+from haulier.postgres.values import array
+from haulier.queue.consume.lanes import lanes
+from haulier.queue.consume.prepared import prepared
+from haulier.queue.consume.settle import SETTLE, message_limits, settle_parameters, statuses_of
+from haulier.queue.rows import ClaimedJob, claimed_job
+
+# What one claim brings, and what one settle sends, at most: of payloads, errors and results together.
+MOST_BYTES = 8 * 2**20
+
+
+def claim(
+    conn: Connection, *, worker_id: UUID, claim_id: UUID, queues: Sequence[str], limit: int = 1, suspect: bool = False
+) -> list[Job]:
+    """Hand the best due jobs to this worker, none when nothing is due or the worker was declared dead.
+
+    Best is highest priority, then longest due. Jobs that have crashed before are claimed only as suspects: whoever
+    does so runs them with nothing else in the process.
+
+    Shape:  Jobs in state running, with this attempt already counted; claim_id must be new for each call.
+    Raises: DatabaseUnavailable; whether jobs were claimed is then unknown, and `held` tells.
+    Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
+    """
+    marks = [lane.head for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
+    if not marks:
+        return []
+    _, claimed = settle_and_claim(conn, [], ClaimRequest(worker_id, claim_id, marks, limit, limit, suspect))
+    return [job.read() for job in claimed.jobs]
+
+
+def new_claim() -> UUID:
+    """Return an id for a claim (UUIDv7): those of one process grow with time.
+
+    So what a worker has run lies in its index as it lies in the table. By random ids each entry would be a page of its
+    own, and while somebody holds a snapshot the dead ones of hours are read.
+    """
+    bits = int.from_bytes(os.urandom(10))
+    bits = bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
+    return UUID(int=time.time_ns() // 1_000_000 << 80 | bits)
+
+
+class Claimed(NamedTuple):
+    """What a claim brought. Shape: size is how much text the jobs hold."""
+
+    jobs: list[ClaimedJob]
+    size: int
+
+    def has_all(self, request: ClaimRequest) -> bool:
+        """Tell whether there was certainly no more to claim than this: not more than fits, nor more last attempts.
+
+        Shape: false also where it is not certain. The server counts bytes, of which a letter has four at most.
+        """
+        if len(self.jobs) >= request.limit or self.size >= MOST_BYTES // 4:
+            return False
+        return len(self.jobs) < request.free or sum([job.is_last_attempt for job in self.jobs]) < request.free
+
+
+NOTHING = Claimed([], 0)
+
+
+def settle_and_claim(
+    conn: Connection, settlements: Sequence[Settlement], request: ClaimRequest | None
+) -> tuple[list[JobStatus | None], Claimed]:
+    """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
+
+    In one transaction, or as one statement, they would deadlock: SKIP LOCKED does not skip a row that it must follow
+    to its newer version. A claim that was settled by somebody else, and one whose row is locked just now, is left
+    out: `settle` tells which it was.
+
+    Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
+    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. Refusal: nothing was settled
+            then, or all of it, and nothing was claimed that could be read: `settle_each` and `claim_next` go on.
+    """
+    names: list[str] = []
+    parameters = message_limits()
+    if settlements:
+        names += SETTLE
+        parameters.update(settle_parameters(settlements))
+    if request:
+        names += ["read_committed", "claim_by_index", "claim"]
+        parameters.update(claim_parameters(request))
+    else:
+        names += ["settled"]
+    with translated():
+        head, *claimed = prepared.message(conn, names, seconds=2 * STATEMENT_SECONDS, **parameters)
+    if request is None:
+        return statuses_of(head[0]), NOTHING
+    return statuses_of(head[_SETTLED]) if settlements else [], _claimed(request, head, claimed)
+
+
+def claim_next(conn: Connection, request: ClaimRequest) -> Claimed:
+    """Claim the first job of a request and no other; where it cannot be claimed, tell which it is.
+
+    Its row is locked first, and the claim begins there: so it is certainly the one that the claim fails at.
+
+    Raises: JobRefused; Refusal where a claim would be refused whatever the job; DatabaseUnavailable.
+    """
+    first: Mark | None = None
+    try:
+        with translated(), transaction(conn):
+            first = _lock_next(conn, request)
+            if first is None:
+                return NOTHING
+            alone = replace(request, marks=[first], limit=1, free=max(1, request.free))
+            head, *claimed = message(
+                conn,
+                ["claim_by_index", "claim"],
+                seconds=STATEMENT_SECONDS,
+                prepared={},
+                **message_limits(),
+                **claim_parameters(alone),
+            )
+            return _claimed(request, head, claimed)
+    except Refusal as error:
+        if first is None:
+            raise
+        refused = JobRefused(first.id, error, lane=first.lane)
+    _check_claims(conn, request)
+    raise refused
+
+
+def has_next(conn: Connection, request: ClaimRequest) -> bool:
+    """Tell whether there is a job that a claim of one would take."""
+    return _lock_next(conn, request) is not None
+
+
+def _lock_next(conn: Connection, request: ClaimRequest) -> Mark | None:
+    parameters = claim_parameters(request)
+    found = rows(conn, "lock_next", **{word: parameters[word] for word in _NEXT})
+    return Mark(found[0]["queue"], found[0]["priority"], found[0]["run_at"], found[0]["id"]) if found else None
+
+
+_NEXT = ("queues", "priorities", "marks", "mark_ids", "passed_over", "suspect")
+
+
+def _check_claims(conn: Connection, request: ClaimRequest) -> None:
+    """Return where claims are not refused as such. Raises: Refusal; DatabaseUnavailable."""
+    parameters = {**message_limits(), **claim_parameters(replace(request, marks=[]))}
+    with translated():
+        message(
+            conn, ["read_committed", "claim_by_index", "claim"], seconds=STATEMENT_SECONDS, prepared={}, **parameters
+        )
+
+
+def _claimed(request: ClaimRequest, head: tuple[Any, ...], claimed: list[tuple[Any, ...]]) -> Claimed:
+    if not claimed:
+        return NOTHING
+    claimed.sort(key=itemgetter(_NUMBER))
+    now = datetime.fromisoformat(head[_NOW])
+    jobs = [claimed_job(row, worker_id=request.worker_id, claim_id=request.claim_id, started_at=now) for row in claimed]
+    return Claimed(jobs, sum([job.text_size for job in jobs]))
+
+
+# Columns of the statement `claim`, the last two of its first row.
+_NUMBER, _SETTLED, _NOW = 0, 1, 2
+
+
+def claim_parameters(request: ClaimRequest) -> dict[str, Any]:
+    """Return the parameters of the statement `claim`."""
+    return {
+        "worker": str(request.worker_id),
+        "claim": str(request.claim_id),
+        "queues": array([mark.queue for mark in request.marks]),
+        "priorities": array([mark.priority for mark in request.marks]),
+        "marks": array([mark.run_at for mark in request.marks]),
+        "mark_ids": array([mark.id for mark in request.marks]),
+        "passed_over": array(request.passed_over),
+        "limit": request.limit,
+        "most_bytes": MOST_BYTES,
+        "free": request.free,
+        "suspect": request.suspect,
+    }
+
+
+def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
+    """Return how long until a waiting job is due (negative: it is), or None when none waits."""
+    return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)

@@ -1,0 +1,74 @@
+"""The lanes: the queues and priorities that have jobs which wait, and when the first of each is due."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
+from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.values import array
+
+# One look reads so many lanes at most, and for so long; a hundred thousand take half a second.
+MOST_AT_ONCE = 20_000
+LOOK_SECONDS = 0.2
+# Of the jobs that came lately so many are read, and of those that are due soon so many lanes are told.
+NEWEST, MOST_FRESH = 50_000, 2_000
+
+
+class Stretch(NamedTuple):
+    """What one look found. Shape: end is the lane behind which to go on; None where there was no further one."""
+
+    lanes: list[Lane]
+    end: LaneName | None
+
+
+def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
+    """Return the lanes that have waiting jobs, best first: highest priority, then longest due.
+
+    Of more than one look reads, the first in the order of the index.
+    """
+    return best_first(stretch(conn, queues=queues, suspect=suspect).lanes)
+
+
+def stretch(
+    conn: Connection,
+    *,
+    queues: Sequence[str],
+    suspect: bool = False,
+    after: LaneName = BEGINNING,
+    limit: int = MOST_AT_ONCE,
+) -> Stretch:
+    """Return the lanes behind this one that have waiting jobs, as many as one look reads."""
+    queue, priority = after
+    wanted: dict[str, Any] = {"suspect": suspect, "after_queue": queue, "after_priority": priority, "limit": limit}
+    if queues:
+        found = rows(conn, "lanes_of", queues=list(queues), **wanted)
+    else:
+        found = rows(conn, "lanes", look=LOOK_SECONDS, **wanted)
+    # Where it was the time that ended the look, the last row came just before.
+    is_cut = len(found) >= limit or (bool(found) and found[-1]["elapsed"] >= 0.8 * LOOK_SECONDS)
+    return Stretch(_lanes_of(found), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
+
+
+def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
+    """Return those of these lanes that have waiting jobs."""
+    if not names:
+        return []
+    queues, priorities = array(queue for queue, _ in names), array(priority for _, priority in names)
+    return _lanes_of(rows(conn, "heads", queues=queues, priorities=priorities))
+
+
+def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> list[LaneName]:
+    """Return the lanes of the jobs that came within the last `seconds` and are due, or will be within soon_seconds."""
+    found = rows(conn, "fresh_lanes", lately=seconds, soon=soon_seconds, newest=NEWEST, limit=MOST_FRESH)
+    return [(row["queue"], row["priority"]) for row in found]
+
+
+def best_first(lanes: Iterable[Lane]) -> list[Lane]:
+    """Return the lanes in the order in which they are claimed from."""
+    return sorted(lanes, key=lambda lane: rank(lane.head))
+
+
+def _lanes_of(found: Iterable[Row]) -> list[Lane]:
+    return [Lane(Mark(row["queue"], row["priority"], row["run_at"], row["id"]), row["seconds"]) for row in found]

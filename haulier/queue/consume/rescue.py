@@ -1,0 +1,161 @@
+"""Rescue: declare dead whoever has let its lease run out, and take their jobs. Functions over a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome, Verb
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import array
+from haulier.queue.consume.settle import settle_each
+
+# Of one look; and of one statement, with no more bytes than it moves within a second.
+ORPHANS_AT_ONCE, RESCUED_AT_ONCE, BYTES_AT_ONCE = 5_000, 500, 8 * 2**20
+
+
+class Dead(NamedTuple):
+    """A worker that was declared dead."""
+
+    id: UUID
+    host: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """What a sweep found.
+
+    Shape: jobs map ids to the status they now have; refused are those that could not be settled; is_slow tells of some
+           that waited for something for too long, and are left.
+    """
+
+    workers: list[Dead] = field(default_factory=list)
+    jobs: dict[UUID, JobStatus] = field(default_factory=dict)
+    refused: list[JobRefused] = field(default_factory=list)
+    is_slow: bool = False
+
+
+class _Orphan(NamedTuple):
+    settlement: Settlement
+    bytes: int
+
+
+def rescue(conn: Connection) -> Rescued:
+    """Declare dead every worker whose lease ran out, and take every job whose worker has no row.
+
+    To be called only by a worker whose own beats have succeeded for a whole lease: after an outage everybody's lease
+    has run out, and nobody is dead.
+    """
+    dead = bury(conn)
+    rescued = Rescued(dead)
+    for part in take_orphans(conn, buried=[each.id for each in dead]):
+        rescued.jobs.update(part.jobs)
+        rescued.refused.extend(part.refused)
+    return rescued
+
+
+def bury(conn: Connection) -> list[Dead]:
+    """Declare dead, and return, every worker whose lease ran out; one whose row the database will not remove is left.
+
+    By itself, since what the database says to its jobs must not keep it among the living.
+
+    Raises: Refusal where nobody could be declared dead; DatabaseUnavailable.
+    """
+    try:
+        with translated():
+            return _bury(conn, None)
+    except Refusal as error:
+        dead = []
+        for row in rows(conn, "lapsed"):
+            with suppress(Refusal), translated():
+                dead += _bury(conn, [row["id"]])
+        if not dead:
+            raise error
+        return dead
+
+
+def _bury(conn: Connection, workers: Sequence[UUID] | None) -> list[Dead]:
+    buried = rows(conn, "bury", workers=None if workers is None else array(workers))
+    return [Dead(row["id"], row["host"], row["pid"]) for row in buried]
+
+
+def take_orphans(
+    conn: Connection,
+    *,
+    buried: Collection[UUID] = (),
+    workers: Collection[UUID] | None = None,
+    passed_over: Collection[UUID] = (),
+    most: int | None = None,
+) -> Iterator[Rescued]:
+    """Take the jobs whose worker has no row: of these workers, or of all. Gives what was taken, a statement at a time.
+
+    A crash is an attempt: the job is due at once, as a suspect, or failed for good when its budget is spent. A job
+    that went down in company on its last attempt is given back: it is not known to be the culprit, and runs alone.
+    They are read without a lock: a worker that has no row never has one again, and the fence tells if somebody else was
+    quicker.
+
+    Shape:  buried are those whom the caller has just declared dead; passed_over are jobs to leave for now; most is how
+            many a statement takes.
+    Raises: DatabaseUnavailable.
+    """
+    found = rows(
+        conn,
+        "orphans",
+        workers=None if workers is None else array(workers),
+        passed_over=array(passed_over),
+        limit=ORPHANS_AT_ONCE,
+    )
+    orphans = [
+        _Orphan(
+            Settlement(
+                Fence(row["id"], row["attempt"], row["claim"]),
+                Outcome(Verb.CRASH, error=_crash_error(row["crashes"] + 1), delay=0.0),
+                # Who is left over from an earlier sweep had company that is counted no more.
+                alone=row["crashes"] > 0 or (row["company"] == 1 and row["worker_id"] in buried),
+            ),
+            row["bytes"],
+        )
+        for row in found
+    ]
+    for batch in _batches(orphans, most or RESCUED_AT_ONCE):
+        try:
+            became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
+        except RefusedForNow as error:
+            # One of them waits for a lock, or is too large to be moved in time: the others must not wait for it.
+            refused = [JobRefused(batch[0].fence.id, error)] if len(batch) == 1 else []
+            yield Rescued(refused=refused, is_slow=True)
+            continue
+        yield Rescued(
+            jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
+            refused=[JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, Refusal)],
+        )
+
+
+def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[list[Settlement]]:
+    """Give them in portions that one statement has the time for; what is large comes last, and alone."""
+    batch: list[Settlement] = []
+    size = 0
+    for orphan in sorted(orphans, key=lambda each: each.bytes > BYTES_AT_ONCE):
+        if batch and (len(batch) >= most or size + orphan.bytes > BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(orphan.settlement)
+        size += orphan.bytes
+    if batch:
+        yield batch
+
+
+def _crash_error(crashes: int) -> str:
+    times = "once" if crashes == 1 else f"{crashes} times"
+    return f"the worker process running this job died or lost its lease ({times} so far)"

@@ -1,0 +1,154 @@
+-- Jobs leave `running` as their outcomes say.
+
+-- name: lock_held
+-- Lock what is to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
+-- Its own statement: the one that settles then sees each row as it was locked, a cancel just requested included.
+-- Each is looked up by its id, as there: a join may read the whole index instead, where statistics say that little lives.
+SELECT job.id
+FROM (
+    SELECT *
+    FROM unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS held (id, attempt, claim)
+    ORDER BY id
+) AS held
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM haulier.job
+    WHERE id = held.id AND attempt = held.attempt AND claim = held.claim AND worker_id IS NOT NULL
+    FOR UPDATE
+) AS job;
+
+-- name: settle_by_index
+-- Goes before a settle in the same message. Where that is prepared one plan serves for all, and one that was made when
+-- the table was small would read all of it.
+SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
+
+-- part: attempts_charged
+-- How many attempts the job has been charged with. Those that were no fault of its own are given back.
+CASE
+    WHEN outcome.verb = 'complete' OR job.cancel_requested THEN job.attempts
+    WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN job.attempts
+    WHEN outcome.verb IN ('release', 'snooze') THEN job.attempts - 1
+    -- A bystander's last attempt, taken by somebody else's crash, is given back.
+    WHEN outcome.verb = 'crash' AND job.attempts >= job.max_attempts AND NOT outcome.alone
+        THEN job.attempts - 1
+    ELSE job.attempts
+END
+
+-- part: status_it_leads_to
+-- A requested cancel wins over every outcome.
+CASE
+    WHEN job.cancel_requested THEN 'cancelled'
+    WHEN outcome.verb = 'complete' THEN 'succeeded'
+    WHEN outcome.verb = 'fail' AND (outcome.delay IS NULL OR job.attempts >= job.max_attempts)
+        THEN 'failed_permanent'
+    WHEN outcome.verb = 'crash' AND job.attempts >= job.max_attempts AND outcome.alone
+        THEN 'failed_permanent'
+    -- Its hundredth snooze was its last.
+    WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN 'failed_permanent'
+    WHEN outcome.verb IN ('release', 'snooze') AND job.attempts <= 1 THEN 'queued'
+    ELSE 'retrying'
+END
+
+-- part: error_told
+-- What is told of this run, if anything.
+CASE
+    WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
+        THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
+    ELSE outcome.error
+END
+
+-- part: errors_kept
+-- The last failed attempts, this one among them.
+CASE WHEN said.error IS NULL THEN job.errors
+    ELSE
+        CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
+        || jsonb_build_object(
+            'attempt', job.attempts,
+            'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'error', said.error)
+END
+
+-- name: settle
+-- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. `alone` tells of a
+-- crash that no other job can be blamed for.
+-- Each is looked up by its id. Filter on `worker_id`, not `status`: for `status` the planner may pick `job_claimed`, which is
+-- full of dead entries while somebody holds a snapshot.
+-- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. What became
+-- of each is kept for a later statement of the message: a letter for each outcome, in the order given (of its new
+-- status, or - for one left out). `version` is the place of the locked row, where it is found again without an index.
+WITH outcome AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        %(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(verbs)s::text[], %(results)s::jsonb[],
+        %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
+    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
+), held AS MATERIALIZED (
+    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
+        <<attempts_charged>> AS attempts,
+        <<status_it_leads_to>> AS status,
+        <<errors_kept>> AS errors
+    FROM outcome
+    CROSS JOIN LATERAL (
+        SELECT ctid AS version, attempts, max_attempts, snoozes, cancel_requested, errors
+        FROM haulier.job
+        WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
+        FOR UPDATE SKIP LOCKED
+    ) AS job
+    CROSS JOIN LATERAL (
+        SELECT <<error_told>> AS error
+    ) AS said
+), gone AS (
+    DELETE FROM haulier.job
+    USING held
+    WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
+    RETURNING held.*
+), finished AS (
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, result)
+    SELECT
+        job.id, gone.status, kind, queue, priority, run_at, attempt, claim, started_at, gone.attempts, max_attempts,
+        crashes + (gone.verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload,
+        idempotency_key, coalesce(gone.error, last_error), gone.errors, created_at, now(), now(),
+        CASE WHEN gone.status = 'succeeded' THEN gone.result END
+    FROM gone
+    -- As it was: to this statement's own snapshot it is not gone.
+    JOIN haulier.job ON job.ctid = gone.version
+), kept AS (
+    UPDATE haulier.job
+    SET status = held.status,
+        worker_id = NULL,
+        attempts = held.attempts,
+        crashes = crashes + (held.verb = 'crash')::integer,
+        snoozes = snoozes + (held.verb = 'snooze')::integer,
+        backoff = coalesce(held.backoff, job.backoff),
+        -- Without a delay the job keeps its place in the queue: it has not been started.
+        run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
+        last_error = coalesce(held.error, job.last_error),
+        errors = held.errors,
+        updated_at = now()
+    FROM held
+    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
+    RETURNING held.place, held.status
+), done AS (
+    SELECT place, status FROM gone
+    UNION ALL
+    SELECT place, status FROM kept
+)
+SELECT set_config('haulier.settled', coalesce(string_agg(coalesce(left(done.status, 1), '-'), '' ORDER BY place), ''), false)
+    AS settled
+FROM outcome
+LEFT JOIN done USING (place);
+
+-- name: settled
+-- What the settle before it in the same message did. Qualified, since its transaction sets no path.
+SELECT pg_catalog.current_setting('haulier.settled') AS settled;
+
+-- name: settled_earlier
+-- What settles whose reply was lost have left behind, where they were committed: the fence is kept on the row.
+SELECT jobs.id, jobs.attempt, jobs.claim, jobs.status
+FROM haulier.jobs
+JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS lost (id, attempt, claim)
+    ON jobs.id = lost.id AND jobs.attempt = lost.attempt AND jobs.claim = lost.claim
+WHERE jobs.id = ANY(%(ids)s::uuid[]) AND jobs.status <> 'running';

@@ -1,0 +1,58 @@
+"""A worker process: entered, kept alive by its beats, told what it runs and what is to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from haulier.domain.claim import Fence, Held
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import array
+
+
+def register(
+    conn: Connection, *, host: str, pid: int, threads: int, queues: Sequence[str], lease_seconds: float
+) -> UUID:
+    """Enter a worker process and return the id under which it claims and beats."""
+    [row] = rows(
+        conn, "register", host=host, pid=pid, threads=threads, queues=list(queues) or None, lease=lease_seconds
+    )
+    return UUID(str(row["id"]))
+
+
+def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:
+    """Renew the worker's lease; None when it was declared dead, and its jobs are no longer its own.
+
+    Shape: scans_fail is for all to see: this worker finds no jobs that are new to it.
+    Units: seconds since the beat before, by the database's clock.
+    """
+    found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail)
+    return float(found[0]["seconds"]) if found else None
+
+
+def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
+    """Tell whether it is this worker's turn to do what the workers of the same queues must not all do at once."""
+    [row] = rows(conn, "has_turn", worker=worker_id, slot=slot_seconds)
+    return bool(row["has_turn"])
+
+
+def held(conn: Connection, worker_id: UUID, claims: Collection[UUID]) -> list[Held]:
+    """Return the jobs that the database thinks this worker runs under these claims."""
+    found = rows(conn, "held", worker=worker_id, claims=array(claims)) if claims else []
+    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
+
+
+def strays(conn: Connection, worker_id: UUID, known: Collection[UUID]) -> list[Held]:
+    """Return the jobs that the database thinks this worker runs under other claims than those."""
+    found = rows(conn, "strays", worker=worker_id, claims=array(known))
+    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
+
+
+def cancelled(conn: Connection, worker_id: UUID) -> list[Fence]:
+    """Return which of the jobs that this worker runs are to stop."""
+    return [Fence(row["id"], row["attempt"], row["claim"]) for row in rows(conn, "cancelled", worker=worker_id)]
+
+
+def deregister(conn: Connection, worker_id: UUID) -> None:
+    """Take the worker's row away, after its last job was settled; a job it still runs is rescued at once."""
+    rows(conn, "deregister", worker=worker_id)

@@ -1,0 +1,35 @@
+"""The verbs of whoever has work: enqueue, get, list, cancel, retry. Functions over a connection, so that a caller
+can pass its own transaction."""
+
+from __future__ import annotations
+
+from haulier.queue.produce.cancel import cancel
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
+from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
+from haulier.queue.produce.look import JobFilter, Page, get, list_jobs
+from haulier.queue.produce.overview import Overview, QueueDepth, overview, ping, workers_without_scans
+from haulier.queue.produce.retry import retry
+from haulier.queue.rows import StoredJob
+
+__all__ = [
+    "Draft",
+    "Enqueued",
+    "JobFilter",
+    "Overview",
+    "Page",
+    "QueueDepth",
+    "Receipt",
+    "Stored",
+    "StoredJob",
+    "cancel",
+    "draft",
+    "enqueue",
+    "enqueue_all",
+    "enqueue_one",
+    "get",
+    "list_jobs",
+    "overview",
+    "ping",
+    "retry",
+    "workers_without_scans",
+]

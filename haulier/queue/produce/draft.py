@@ -1,0 +1,83 @@
+"""A job as it goes to the database, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from haulier.domain.job import NewJob
+from haulier.queue.rows import StoredJob
+
+
+class Receipt(StrEnum):
+    """What became of one asked-for job."""
+
+    CREATED = "created"
+    REPLAYED = "replayed"  # its key was known, with the same request: the existing job is given
+    MISMATCH = "mismatch"  # its key was known, with another request: nothing was enqueued
+    GONE = "gone"  # its key was known, but the job has been purged: nothing was enqueued
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """The answer to one NewJob. Shape: job is None on MISMATCH and GONE."""
+
+    receipt: Receipt
+    job: StoredJob | None
+
+
+class Stored(NamedTuple):
+    """The answer to one Draft. Shape: job_id is None on MISMATCH and GONE."""
+
+    receipt: Receipt
+    job_id: str | None
+
+
+class Draft(NamedTuple):
+    """A NewJob as it goes to the database: in the room of its text, of which a tree of objects takes thirty times.
+
+    Shape: payload is JSON in UTF-8; the fingerprint is there where there is a key; scope is the id of the API key that
+    it came with, each of which has a key space of its own.
+    """
+
+    kind: str
+    payload: bytes
+    queue: str
+    priority: int
+    max_attempts: int
+    run_at: datetime | None
+    delay: timedelta | None
+    timeout_seconds: int | None
+    key: str | None
+    fingerprint: bytes | None
+    scope: str | None = None
+
+    @property
+    def scoped_key(self) -> str | None:
+        """Return the key as the table of keys has it: one that an API key has brought stands behind that one's id."""
+        return self.key if self.key is None or self.scope is None else f"{self.scope} {self.key}"
+
+
+# Made once: json.dumps would make an encoder for each call that has options.
+_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def draft(job: NewJob, *, key: str | None = None, scope: str | None = None) -> Draft:
+    """Return the job written down, under this key where one is given, else under its own."""
+    key = key or job.idempotency_key
+    return Draft(
+        job.kind,
+        _write(job.payload).encode(),
+        job.queue,
+        job.priority,
+        job.max_attempts,
+        job.run_at,
+        job.delay,
+        job.timeout_seconds,
+        key,
+        None if key is None else job.fingerprint(),
+        scope,
+    )

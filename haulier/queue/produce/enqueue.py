@@ -1,0 +1,154 @@
+"""Enqueue: one job in one round trip, or thousands by COPY, and what becomes of their idempotency keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from haulier.domain.job import JobStatus, NewJob
+from haulier.postgres.statements import Connection, Row, copy, rows, transaction
+from haulier.postgres.values import array, utc
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
+from haulier.queue.produce.idempotency import Holder, take_keys
+from haulier.queue.produce.look import get_jobs
+from haulier.queue.rows import StoredJob
+
+# A batch of 10,000 jobs takes a quarter of a second; a request is cut off at 30.
+BULK_SECONDS = 20.0
+
+
+def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) -> list[Enqueued]:
+    """Store the jobs as enqueue_all does and return them, in the order given, each as it is now.
+
+    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED are then without a job.
+    """
+    drafts = [draft(job) for job in jobs]
+    if len(drafts) == 1:
+        return [enqueue_one(conn, drafts[0])]
+    stored = enqueue_all(conn, drafts, atomic=atomic)
+    ids = [each.job_id for each in stored if each.job_id is not None]
+    found = {str(job.id): job for job in get_jobs(conn, ids)} if ids else {}
+    return [Enqueued(each.receipt, found.get(each.job_id or "")) for each in stored]
+
+
+def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
+    """Store one job and return what became of it; one round trip, unless its key is known.
+
+    Inside the caller's own transaction the job is stored when that commits.
+    """
+    values = {**asked._asdict(), "payload": asked.payload.decode()}
+    scoped_key = asked.scoped_key
+    if scoped_key is None:
+        [row] = rows(conn, "enqueue", **values)
+        return Enqueued(Receipt.CREATED, _new_job(asked, row))
+    # A key that is purged between the two statements is neither taken nor found; then it is free to take.
+    while True:
+        if created := rows(conn, "enqueue_keyed", **values, scoped_key=scoped_key):
+            return Enqueued(Receipt.CREATED, _new_job(asked, created[0]))
+        if holders := rows(conn, "find_keys", keys=[scoped_key]):
+            break
+    [holder] = holders
+    if bytes(holder["fingerprint"]) != asked.fingerprint:
+        return Enqueued(Receipt.MISMATCH, None)
+    found = get_jobs(conn, [holder["job_id"]])
+    return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
+
+
+def _new_job(asked: Draft, row: Row) -> StoredJob:
+    # Not read back: of 24 columns the rest are as asked, or as schema.sql has it for every new job.
+    created_at = utc(row["created_at"])
+    return StoredJob(
+        id=row["id"],
+        status=JobStatus.QUEUED,
+        kind=asked.kind,
+        queue=asked.queue,
+        priority=asked.priority,
+        run_at=utc(row["run_at"]),
+        attempts=0,
+        max_attempts=asked.max_attempts,
+        timeout_seconds=asked.timeout_seconds,
+        cancel_requested=False,
+        payload=asked.payload,  # type: ignore[arg-type]  # which it keeps as text
+        idempotency_key=asked.key,
+        last_error=None,
+        created_at=created_at,
+        updated_at=created_at,
+        started_at=None,
+        attempt=0,
+        claim=None,
+        worker_id=None,
+        crashes=0,
+        snoozes=0,
+        backoff=None,
+        errors=b"[]",  # type: ignore[arg-type]
+    )
+
+
+def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = True) -> list[Stored]:
+    """Store many jobs and return a receipt for each, in the order given.
+
+    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED are then of jobs that do
+    not exist. Without, the others are stored. A key given twice: the second is REPLAYED or MISMATCH.
+
+    Inside the caller's own transaction the jobs are stored when that commits; there, atomic raises nothing back.
+    """
+    stored: list[Stored] = []
+    try:
+        with transaction(conn, seconds=BULK_SECONDS):
+            stored = _store(conn, drafts)
+            if atomic and any(each.job_id is None for each in stored):
+                raise _Refused
+    except _Refused:
+        pass
+    return stored
+
+
+class _Refused(Exception):
+    pass
+
+
+def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
+    # COPY returns nothing and computes nothing: the ids and the clock are asked for first.
+    [reserved] = rows(conn, "reserve", count=len(drafts))
+    now, ids = reserved["now"], reserved["ids"]
+    wanted: dict[str, Holder] = {}
+    for job_id, asked in zip(ids, drafts, strict=True):
+        if (key := asked.scoped_key) is not None:
+            wanted.setdefault(key, Holder(asked.fingerprint, job_id))
+    holders = take_keys(conn, wanted)
+
+    def is_new(job_id: str, asked: Draft) -> bool:
+        return (key := asked.scoped_key) is None or holders[key].job_id == job_id
+
+    new = ((job_id, asked) for job_id, asked in zip(ids, drafts, strict=True) if is_new(job_id, asked))
+    copy(conn, "copy_jobs", (_line(job_id, asked, now) for job_id, asked in new), seconds=BULK_SECONDS)
+
+    known = [holder.job_id for key, holder in holders.items() if holder != wanted[key]]
+    kept = {row["id"] for row in rows(conn, "which_jobs", ids=array(known))} if known else set()
+    kept.update(holder.job_id for key, holder in holders.items() if holder == wanted[key])
+
+    def receipt(job_id: str, asked: Draft) -> Stored:
+        if is_new(job_id, asked):
+            return Stored(Receipt.CREATED, job_id)
+        holder = holders[asked.scoped_key or ""]
+        if holder.fingerprint != asked.fingerprint:
+            return Stored(Receipt.MISMATCH, None)
+        return Stored(Receipt.REPLAYED, holder.job_id) if holder.job_id in kept else Stored(Receipt.GONE, None)
+
+    return [receipt(job_id, asked) for job_id, asked in zip(ids, drafts, strict=True)]
+
+
+def _line(job_id: str, asked: Draft, now: datetime) -> str:
+    due = now if asked.delay is None else now + asked.delay
+    due = due if asked.run_at is None else max(due, asked.run_at)
+    return (
+        f"{job_id}\t{_text(asked.kind)}\t{_text(asked.payload.decode())}\t{_text(asked.queue)}\t{asked.priority}"
+        f"\t{asked.max_attempts}\t{_text(asked.timeout_seconds)}\t{_text(asked.key)}\t{due}\n"
+    )
+
+
+def _text(value: object) -> str:
+    """Return the value as COPY reads it."""
+    if value is None:
+        return r"\N"
+    return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")

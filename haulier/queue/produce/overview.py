@@ -1,0 +1,62 @@
+"""How the whole system is: the depths of its queues, and its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from haulier.domain.errors import ReadOnly
+from haulier.domain.job import JobStatus
+from haulier.postgres.statements import Connection, rows
+from haulier.queue.upkeep.partitions import days_ahead
+
+# An overview tells apart so many queues, and reads so many pages of jobs: 128 MB, half a million small jobs.
+MOST_QUEUES, MOST_PAGES = 100, 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """How many live jobs of a queue stand in a status, and the age of the oldest that is due."""
+
+    queue: str
+    status: JobStatus
+    jobs: int
+    oldest_due_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What /metrics says of the whole system, from one query."""
+
+    depths: list[QueueDepth] = field(default_factory=list)
+    workers: int = 0
+    workers_without_scans: int = 0
+    oldest_beat_seconds: float | None = None
+    history_days_ahead: float = 0.0
+
+
+def overview(conn: Connection) -> Overview:
+    """Return the depth of the largest queues and of the others together, and how the workers are.
+
+    Shape: the others are `other`, and a queue of that name always is among them. Of more than MOST_PAGES pages of jobs
+           that wait, what is told of these is an estimate from so many.
+    """
+    depths = [
+        QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
+        for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
+    ]
+    [health] = rows(conn, "worker_health")
+    workers, without_scans = health["workers"], health["workers_without_scans"]
+    return Overview(depths, workers, without_scans, health["oldest_beat_seconds"], days_ahead(conn))
+
+
+def ping(conn: Connection) -> None:
+    """Make one round trip. Raises: DatabaseUnavailable; ReadOnly where no job can be enqueued."""
+    [row] = rows(conn, "ping")
+    if row["is_read_only"]:
+        raise ReadOnly
+
+
+def workers_without_scans(conn: Connection) -> int:
+    """Return how many workers cannot look for jobs that are new to them."""
+    [row] = rows(conn, "worker_health")
+    return int(row["workers_without_scans"])

@@ -1,0 +1,38 @@
+"""What has to be done now and then, by any worker: partitions made and dropped, old idempotency keys, audit entries and
+names of queues forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from haulier.postgres.statements import Connection, Row, rows
+
+AT_ONCE = 5000
+# Of queues, each of which is looked for among the jobs.
+QUEUES_AT_ONCE = 500
+# A web process notes every ten minutes that a queue is in use.
+IDLE_QUEUE_SECONDS = 3600.0
+
+
+def purge_keys(conn: Connection, *, idempotency_days: int) -> int:
+    """Forget the idempotency keys that are old enough and whose job has ended; return how many."""
+    return _purge(lambda: rows(conn, "purge_keys", idempotency_days=idempotency_days, limit=AT_ONCE), AT_ONCE)
+
+
+def purge_audit(conn: Connection, *, retention_days: int) -> int:
+    """Forget what was done longer ago than the history reaches; return how many entries."""
+    return _purge(lambda: rows(conn, "purge_audit", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+
+
+def purge_queues(conn: Connection) -> int:
+    """Forget the names of queues that were not used for an hour and have no live job; return how many."""
+    return _purge(lambda: rows(conn, "purge_queues", idle=IDLE_QUEUE_SECONDS, limit=QUEUES_AT_ONCE), QUEUES_AT_ONCE)
+
+
+def _purge(some: Callable[[], list[Row]], at_once: int) -> int:
+    purged = 0
+    while True:
+        batch = len(some())
+        purged += batch
+        if batch < at_once:
+            return purged

@@ -1,0 +1,358 @@
+"""Beat and rescue: it ..."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from importlib import import_module
+from uuid import uuid4
+
+from haulier.domain.claim import Fence
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from tests.conftest import eventually
+
+
+def test_makes_the_jobs_of_a_worker_whose_lease_ran_out_due_at_once(running, register, let_lease_run_out, conn, claim):
+    dead = register()
+    job = running(by=dead)
+    let_lease_run_out(dead)
+
+    rescued = consume.rescue(conn)
+
+    back = produce.get(conn, job.id)
+    assert [str(dead) for dead in rescued.workers] == ["dock:7"]
+    assert rescued.jobs == {job.id: JobStatus.RETRYING}
+    assert (back.status, back.worker_id, back.attempts, back.crashes) == (JobStatus.RETRYING, None, 1, 1)
+    assert back.run_at == back.updated_at
+    assert "worker process running this job died" in back.last_error
+    assert [noted["error"] for noted in back.errors] == [back.last_error]
+    assert claim(suspect=True).attempts == 2
+
+
+def test_leaves_the_jobs_of_the_living_alone(running, register, let_lease_run_out, conn, worker):
+    dead = register()
+    mine, orphan = running(), running(by=dead)
+    let_lease_run_out(dead)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs.keys() == {orphan.id}
+    assert produce.get(conn, mine.id).read() == mine
+    assert consume.beat(conn, worker) is not None
+
+
+def test_finds_nothing_where_everybody_beats(running, conn):
+    running()
+
+    rescued = consume.rescue(conn)
+
+    assert (rescued.workers, rescued.jobs) == ([], {})
+
+
+def test_goes_by_each_workers_own_lease(register, conn, sql):
+    patient, hasty = register(lease=3600), register(lease=1)
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '60 s'")
+
+    consume.rescue(conn)
+
+    assert consume.beat(conn, patient) is not None
+    assert consume.beat(conn, hasty) is None
+
+
+def test_a_beat_renews_the_lease_and_tells_how_old_it_was(worker, let_lease_run_out, conn):
+    let_lease_run_out(worker)
+
+    first, second = consume.beat(conn, worker), consume.beat(conn, worker)
+
+    assert 31 <= first < 40
+    assert 0 <= second < 5
+    assert consume.rescue(conn).workers == []
+
+
+def test_a_beat_that_comes_too_late_is_told_so(worker, let_lease_run_out, conn):
+    let_lease_run_out(worker)
+    consume.rescue(conn)
+
+    late = consume.beat(conn, worker)
+
+    assert late is None
+
+
+def test_a_beat_under_way_saves_its_worker(worker, let_lease_run_out, running, open_conn, conn):
+    job, beating = running(), open_conn()
+    let_lease_run_out(worker)
+    beating.autocommit = False
+    consume.beat(beating, worker)
+
+    rescued = consume.rescue(conn)
+    beating.commit()
+
+    assert (rescued.workers, rescued.jobs) == ([], {})
+    assert consume.rescue(conn).workers == []
+    assert produce.get(conn, job.id).read() == job
+
+
+def test_a_beat_that_meets_its_own_burial_waits_and_is_told_so(
+    worker, let_lease_run_out, open_conn, database, until_somebody_waits
+):
+    let_lease_run_out(worker)
+    burying, answers = open_conn(), []
+    burying.autocommit = False
+    consume.rescue(burying)
+
+    def beat() -> None:
+        with closing(connect(database)) as mine:
+            answers.append(consume.beat(mine, worker))
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    until_somebody_waits()
+    burying.commit()
+    beating.join(10)
+
+    assert answers == [None]
+
+
+def test_the_late_settle_of_the_dead_changes_nothing(running, settle, worker, let_lease_run_out, conn):
+    job = running()
+    let_lease_run_out(worker)
+    consume.rescue(conn)
+    before = produce.get(conn, job.id)
+
+    late = settle(job, Outcome.complete("too late"))
+
+    assert late is None
+    assert produce.get(conn, job.id) == before
+    assert consume.settled_earlier(conn, [Fence.of(job)]) == {Fence.of(job): JobStatus.RETRYING}
+
+
+def test_three_crashes_end_a_job_saying_why(running, register, let_lease_run_out, claim, conn):
+    first = register()
+    job = running(by=first, max_attempts=3)
+    let_lease_run_out(first)
+    consume.rescue(conn)
+
+    for _ in range(2):
+        next_one = register()
+        assert claim(next_one, suspect=True).id == job.id
+        let_lease_run_out(next_one)
+        consume.rescue(conn)
+
+    ended = produce.get(conn, job.id)
+    assert ended.status is JobStatus.FAILED_PERMANENT
+    assert (ended.attempts, ended.crashes) == (3, 3)
+    assert "died" in ended.last_error
+    assert "3 times" in ended.last_error
+    assert [noted["attempt"] for noted in ended.errors] == [1, 2, 3]
+
+
+def test_a_job_that_crashed_alone_on_its_last_attempt_has_failed(running, worker, let_lease_run_out, conn):
+    job = running(max_attempts=1)
+    let_lease_run_out(worker)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs == {job.id: JobStatus.FAILED_PERMANENT}
+
+
+def test_bystanders_on_their_last_attempt_get_it_back_and_run_alone(running, worker, let_lease_run_out, conn, claim):
+    jobs = [running(max_attempts=1) for _ in range(3)]
+    let_lease_run_out(worker)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs == {job.id: JobStatus.RETRYING for job in jobs}
+    for job in jobs:
+        back = produce.get(conn, job.id)
+        assert (back.attempts, back.crashes) == (0, 1)
+    assert consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10) == []
+
+
+def test_a_bystander_with_budget_left_is_charged_the_attempt(running, worker, let_lease_run_out, conn):
+    jobs = [running(max_attempts=3) for _ in range(2)]
+    let_lease_run_out(worker)
+
+    consume.rescue(conn)
+
+    assert [produce.get(conn, job.id).attempts for job in jobs] == [1, 1]
+
+
+def test_a_bystander_that_crashes_again_when_alone_has_failed(running, register, let_lease_run_out, claim, conn):
+    first, second = register(), register()
+    culprit, bystander = running(by=first, max_attempts=1), running(by=first, max_attempts=1)
+    let_lease_run_out(first)
+    consume.rescue(conn)
+    sole = claim(second, suspect=True)
+    let_lease_run_out(second)
+
+    rescued = consume.rescue(conn)
+
+    assert sole.id in (culprit.id, bystander.id)
+    assert rescued.jobs == {sole.id: JobStatus.FAILED_PERMANENT}
+
+
+def test_a_bystander_left_over_by_an_earlier_sweep_is_not_blamed(running, worker, let_lease_run_out, open_conn, conn):
+    taken, left = running(max_attempts=1), running(max_attempts=1)
+    let_lease_run_out(worker)
+    rival = open_conn()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (left.id,))
+    first_sweep = consume.rescue(conn)
+    rival.rollback()
+
+    second_sweep = consume.rescue(conn)
+
+    assert first_sweep.jobs == {taken.id: JobStatus.RETRYING}
+    assert second_sweep.jobs == {left.id: JobStatus.RETRYING}
+
+
+def test_company_of_other_workers_is_no_company(running, register, let_lease_run_out, conn):
+    first, second = register(), register()
+    jobs = [running(by=first, max_attempts=1), running(by=second, max_attempts=1)]
+    let_lease_run_out(first)
+    let_lease_run_out(second)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs == {job.id: JobStatus.FAILED_PERMANENT for job in jobs}
+
+
+def test_a_job_whose_cancel_was_requested_ends_cancelled(running, worker, let_lease_run_out, conn):
+    job = running()
+    produce.cancel(conn, job.id)
+    let_lease_run_out(worker)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs == {job.id: JobStatus.CANCELLED}
+    assert produce.get(conn, job.id).status is JobStatus.CANCELLED
+
+
+def test_takes_the_jobs_of_a_worker_that_left_without_settling_them(running, worker, conn):
+    job = running()
+    consume.deregister(conn, worker)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.workers == []
+    assert rescued.jobs == {job.id: JobStatus.RETRYING}
+
+
+def test_a_suspect_ran_alone_and_is_to_blame_even_where_its_worker_was_buried_earlier(
+    enqueue, sql, claim, worker, conn, register
+):
+    suspect = enqueue(max_attempts=1)
+    sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", suspect.id)
+    last = register()
+    claim(last, suspect=True)
+    consume.deregister(conn, last)
+
+    rescued = consume.rescue(conn)
+
+    assert rescued.jobs == {suspect.id: JobStatus.FAILED_PERMANENT}
+
+
+def test_concurrent_rescuers_take_each_job_once(running, register, let_lease_run_out, at_once, sql):
+    jobs = []
+    for _ in range(10):
+        dead = register()
+        jobs += [running(by=dead) for _ in range(4)]
+        let_lease_run_out(dead)
+
+    rescued = at_once(6, lambda number, mine: consume.rescue(mine))
+
+    taken = [job_id for each in rescued for job_id in each.jobs]
+    assert sorted(taken) == sorted(job.id for job in jobs)
+    assert len([name for each in rescued for name in each.workers]) == 10
+    assert sql("SELECT DISTINCT crashes, attempts, status FROM haulier.job") == [(1, 1, "retrying")]
+
+
+def test_takes_a_bounded_number_a_statement_and_blames_none_for_being_left_over(
+    conn, worker, let_lease_run_out, monkeypatch, enqueue
+):
+    monkeypatch.setattr(import_module("haulier.queue.consume.rescue"), "RESCUED_AT_ONCE", 3)
+    for _ in range(7):
+        enqueue(max_attempts=1)
+    consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=7)
+    let_lease_run_out(worker)
+
+    buried = consume.bury(conn)
+    parts = [part.jobs for part in consume.take_orphans(conn, buried=[dead.id for dead in buried])]
+
+    # The seventh is alone in its statement, and yet had company when its worker died.
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert {status for part in parts for status in part.values()} == {JobStatus.RETRYING}
+
+
+def test_held_is_what_the_database_thinks_a_worker_runs(running, settle, register, conn, worker):
+    other = register()
+    mine, done, others = running(), running(), running(by=other)
+    settle(done, Outcome.complete())
+
+    claims = [job.claim for job in (mine, done, others)]
+    held, nothing = consume.held(conn, worker, claims), consume.held(conn, uuid4(), claims)
+
+    assert [each.fence for each in held] == [Fence.of(mine)]
+    assert nothing == []
+    assert [each.fence for each in consume.held(conn, other, claims)] == [Fence.of(others)]
+
+
+def test_held_is_of_the_claims_that_are_asked_for(running, conn, worker):
+    known, strange = running(), running()
+
+    assert consume.held(conn, worker, []) == []
+    assert [each.fence for each in consume.held(conn, worker, [strange.claim])] == [Fence.of(strange)]
+    assert Fence.of(known) not in {each.fence for each in consume.held(conn, worker, [strange.claim])}
+
+
+def test_one_of_the_live_workers_of_the_same_queues_has_the_turn(register, let_lease_run_out, conn):
+    every, mail, dead = [register() for _ in range(3)], register(queues=("mail",)), register()
+    let_lease_run_out(dead)
+
+    turns = [consume.has_turn(conn, worker, slot_seconds=86_400) for worker in every]
+
+    assert turns.count(True) == 1
+    assert consume.has_turn(conn, mail, slot_seconds=86_400)
+
+
+def test_the_turn_goes_round(register, conn):
+    workers = [register() for _ in range(3)]
+
+    def has_had_it(worker):
+        return eventually(lambda: consume.has_turn(conn, worker, slot_seconds=0.05))
+
+    assert all(has_had_it(worker) for worker in workers)
+
+
+def test_a_turn_is_one_workers_of_the_same_queues_and_goes_round(register, conn, let_lease_run_out):
+    peers = [register(queues=("mail",)) for _ in range(3)]
+    other, dead = register(), register(queues=("mail",))
+    let_lease_run_out(dead)
+    seen = set()
+
+    def all_had_theirs() -> bool:
+        turns = frozenset(peer for peer in peers if consume.has_turn(conn, peer, slot_seconds=0.2))
+        seen.add(turns)
+        return set().union(*seen) == set(peers)
+
+    assert eventually(all_had_theirs)
+    assert consume.has_turn(conn, other, slot_seconds=0.2)
+
+
+def test_at_one_moment_it_is_the_turn_of_exactly_one(register, sql, conn):
+    peers = [register() for _ in range(5)]
+
+    # A slot so long that the whole test lies in one.
+    turns = [consume.has_turn(conn, peer, slot_seconds=10_000_000.0) for peer in peers]
+
+    assert turns.count(True) == 1
+
+
+def test_a_worker_that_was_declared_dead_has_no_turn(register, conn):
+    register()
+
+    assert consume.has_turn(conn, uuid4(), slot_seconds=1.0) is False

@@ -1,0 +1,223 @@
+"""Cancel: it ..."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound
+from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import transaction
+from haulier.queue import consume, produce
+from tests.conftest import eventually
+
+
+def test_ends_a_queued_job_at_once(enqueue, conn, sql):
+    job = enqueue(idempotency_key="order-7", priority=3)
+
+    done = produce.cancel(conn, job.id)
+
+    ended = produce.get(conn, job.id)
+    assert done is True
+    assert (ended.status, ended.cancel_requested, ended.attempts) == (JobStatus.CANCELLED, True, 0)
+    assert ended.finished_at == ended.updated_at
+    assert (ended.idempotency_key, ended.priority, ended.created_at) == ("order-7", 3, job.created_at)
+    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+
+
+def test_ends_a_retrying_job_at_once_and_keeps_its_errors(running, settle, conn):
+    job = running()
+    settle(job, Outcome.fail("no luck", delay=60))
+
+    done = produce.cancel(conn, job.id)
+
+    ended = produce.get(conn, job.id)
+    assert done is True
+    assert (ended.status, ended.attempts, ended.last_error) == (JobStatus.CANCELLED, 1, "no luck")
+    assert len(ended.errors) == 1
+
+
+def test_asks_a_running_job_to_stop_and_is_pending_each_time(running, conn):
+    job = running()
+
+    answers = [produce.cancel(conn, job.id), produce.cancel(conn, job.id)]
+
+    asked = produce.get(conn, job.id)
+    assert answers == [False, False]
+    assert (asked.status, asked.cancel_requested, asked.worker_id) == (JobStatus.RUNNING, True, job.worker_id)
+    assert asked.updated_at > job.updated_at
+
+
+def test_does_not_touch_updated_at_when_asked_again(running, conn):
+    job = running()
+    produce.cancel(conn, job.id)
+    first = produce.get(conn, job.id)
+
+    produce.cancel(conn, job.id)
+
+    assert produce.get(conn, job.id) == first
+
+
+def test_tells_the_worker_what_to_stop(running, conn, worker):
+    stopping, going_on = running(), running()
+
+    produce.cancel(conn, stopping.id)
+
+    assert consume.cancelled(conn, worker) == [Fence.of(stopping)]
+    held = consume.held(conn, worker, [stopping.claim, going_on.claim])
+    assert {each.fence: each.cancel_requested for each in held} == {
+        Fence.of(stopping): True,
+        Fence.of(going_on): False,
+    }
+
+
+@pytest.mark.parametrize("status", FINAL_STATUSES)
+def test_refuses_a_job_that_has_ended(running, settle, conn, status):
+    job = running()
+    if status is JobStatus.CANCELLED:
+        produce.cancel(conn, job.id)
+    settle(job, Outcome.complete(1) if status is not JobStatus.FAILED_PERMANENT else Outcome.fail_for_good("no"))
+    ended = produce.get(conn, job.id)
+
+    with pytest.raises(InvalidTransition, match=f"cannot cancel when status={status}"):
+        produce.cancel(conn, job.id)
+
+    assert ended.status is status
+    assert produce.get(conn, job.id) == ended
+
+
+def test_does_not_know_an_unknown_job(conn):
+    with pytest.raises(JobNotFound):
+        produce.cancel(conn, uuid4())
+
+
+def test_a_cancelled_job_is_not_claimed(enqueue, claim, conn):
+    job = enqueue()
+
+    produce.cancel(conn, job.id)
+
+    assert claim() is None
+
+
+def test_waits_for_a_settle_under_way_and_then_sees_where_the_job_went(
+    running, open_conn, at_once, until_somebody_waits
+):
+    job, settling = running(), open_conn()
+    settling.autocommit = False
+    consume.settle(settling, [Settlement(Fence.of(job), Outcome.complete())])
+
+    def cancel_or_commit(number: int, mine) -> object:
+        if number == 0:
+            return produce.cancel(mine, job.id)
+        until_somebody_waits()
+        return settling.commit()
+
+    refused, _ = at_once(2, cancel_or_commit)
+
+    assert isinstance(refused, InvalidTransition)
+    assert "succeeded" in str(refused)
+
+
+def test_gives_up_where_somebody_holds_the_row(enqueue, open_conn, conn):
+    job, rival = enqueue(), open_conn()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (job.id,))
+
+    # In a transaction of ours with a shorter patience, because the usual one is 3 s.
+    with pytest.raises(DatabaseUnavailable), translated(), transaction(conn, lock_seconds=0.05):
+        produce.cancel(conn, job.id)
+    rival.rollback()
+
+    assert produce.cancel(conn, job.id) is True
+
+
+def test_is_part_of_the_callers_own_transaction(enqueue, open_conn, conn):
+    job, mine = enqueue(), open_conn()
+    mine.autocommit = False
+
+    done = produce.cancel(mine, job.id)
+    mine.rollback()
+
+    assert done is True
+    assert produce.get(conn, job.id).status is JobStatus.QUEUED
+
+
+class Race:
+    """Some jobs, and the roles that threads play with them until it is over."""
+
+    def __init__(self, ids: list[UUID], workers: list[UUID]) -> None:
+        self.ids, self.workers = ids, workers
+        self.over = threading.Event()
+        self.accepted: set[UUID] = set()
+        self.problems: list[object] = []
+
+    def work(self, number: int, conn: Connection) -> None:
+        """Claim and settle, in no order and with every outcome."""
+        rng = random.Random(number)
+        while not self.over.is_set():
+            claimed = consume.claim(conn, worker_id=self.workers[number], claim_id=uuid4(), queues=(), limit=7)
+            rng.shuffle(claimed)
+            ends = [Outcome.complete(1), Outcome.fail("no luck", delay=0), Outcome.release(), Outcome.snooze(0)]
+            consume.settle(conn, [Settlement(Fence.of(job), rng.choice(ends)) for job in claimed])
+
+    def cancel(self, number: int, conn: Connection) -> None:
+        """Cancel two thirds of the jobs, in no order."""
+        for job_id in random.Random(number).sample(self.ids, len(self.ids) * 2 // 3):
+            with suppress(InvalidTransition):
+                produce.cancel(conn, job_id)
+                self.accepted.add(job_id)
+
+    def read(self, number: int, conn: Connection) -> None:
+        """Look whether each job is always there, and once."""
+        expected = (len(self.ids), len(self.ids))
+        while not self.over.is_set():
+            with conn.cursor() as cursor:
+                cursor.execute("SELECT count(*), count(DISTINCT id) FROM haulier.jobs WHERE id = ANY(%s)", (self.ids,))
+                seen = cursor.fetchone()
+            if seen != expected:
+                self.problems.append(seen)
+
+
+def test_races_with_settles_leave_each_job_one_end_and_readers_always_see_it_once(database, conn, register):
+    ids = [r.job.id for r in produce.enqueue(conn, [NewJob("mail", {}, max_attempts=1000) for _ in range(120)])]
+    race, barrier = Race(ids, [register() for _ in range(4)]), threading.Barrier(9)
+
+    def run(role: Callable[[int, Connection], None], number: int) -> None:
+        try:
+            with closing(connect(database)) as mine:
+                barrier.wait(10)
+                role(number, mine)
+        except Exception as error:
+            race.problems.append(error)
+
+    roles = [(role, n) for role, count in ((race.work, 4), (race.cancel, 3), (race.read, 2)) for n in range(count)]
+    threads = [threading.Thread(target=run, args=each) for each in roles]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(lambda: race.problems or produce.overview(conn).depths == [], within=30)
+    finally:
+        race.over.set()
+        for thread in threads:
+            thread.join(20)
+
+    assert race.problems == []
+    ended = {job_id: produce.get(conn, job_id) for job_id in ids}
+    assert all(job.status.is_final for job in ended.values())
+    # A cancel that was accepted has won, and nothing was cancelled that nobody cancelled.
+    assert {job_id for job_id, job in ended.items() if job.status is JobStatus.CANCELLED} == race.accepted
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT id FROM haulier.finished_job")
+        assert Counter(row[0] for row in cursor.fetchall()) == Counter(ids)
