@@ -14,7 +14,7 @@ from flask.views import MethodView
 
 from haulier.domain.errors import HaulierError
 from haulier.domain.job import Json
-from haulier.kinds.payload import explain, unexplained
+from haulier.kinds.sdk.payload import explain, unexplained
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Receipt, Stored
 

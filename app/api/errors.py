@@ -20,7 +20,7 @@ from haulier.domain.errors import (
     TooManyConnections,
 )
 from haulier.domain.job import Json
-from haulier.kinds.payload import explain
+from haulier.kinds.sdk.payload import explain
 
 from .envelope import REQUEST_ID
 from .faults import MAX_FAULTS, cut, shown

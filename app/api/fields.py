@@ -10,7 +10,7 @@ from uuid import UUID
 from marshmallow import fields
 
 from haulier.domain.job import NAME_PATTERN, Json
-from haulier.kinds.payload import Pattern
+from haulier.kinds.sdk.payload import Pattern
 
 from .cursor import read_cursor
 

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from haulier import __version__
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from haulier.kinds import Kind
-from haulier.kinds.payload import TEXT
+from haulier.kinds.sdk.payload import TEXT
 
 from . import errors
 from .auth import HEALTH, NEEDS

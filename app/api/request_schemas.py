@@ -23,7 +23,7 @@ from haulier.domain.job import (
     NewJob,
 )
 from haulier.kinds import Kind, PayloadSchema
-from haulier.kinds.payload import Pattern
+from haulier.kinds.sdk.payload import Pattern
 
 from .cursor import CURSOR_PATTERN
 from .errors import Invalid

@@ -1,10 +1,12 @@
 """What each kind of job does. A team's own kind needs only what is named here."""
 
 from haulier.domain.retry import RetryPolicy
-from haulier.kinds.context import JobContext
-from haulier.kinds.payload import PayloadSchema
-from haulier.kinds.registry import Handler, Kind, kind, load_kinds, warn_missing
-from haulier.kinds.signals import Fail, JobCancelled, Retry, Snooze, StopReason
+from haulier.kinds.loading import load_kinds, warn_missing
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry, Snooze, StopReason
+from haulier.kinds.sdk.kind import Handler, Kind
+from haulier.kinds.sdk.payload import PayloadSchema
+from haulier.kinds.sdk.registry import kind
 
 __all__ = [
     "Fail",

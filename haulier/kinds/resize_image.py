@@ -23,15 +23,15 @@ from marshmallow import fields, validate
 from haulier.config import Config
 from haulier.domain.job import Json
 from haulier.kinds import image_parts
-from haulier.kinds.context import JobContext
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.files import read_inside
-from haulier.kinds.outbound import download, exchange, expect_success
-from haulier.kinds.payload import Pattern, PayloadSchema, Whole, http_url
-from haulier.kinds.registry import kind
-from haulier.kinds.signals import Fail
-from haulier.kinds.storage import check_storage, storage_root, store, without_secrets
-from haulier.kinds.turns import turn
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.files import read_inside
+from haulier.kinds.outbound.http_client import download, exchange, expect_success
+from haulier.kinds.outbound.storage import check_storage, storage_root, store, without_secrets
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.endings import Fail
+from haulier.kinds.sdk.payload import Pattern, PayloadSchema, Whole, http_url
+from haulier.kinds.sdk.registry import kind
+from haulier.kinds.sdk.turns import turn
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -21,13 +21,13 @@ from marshmallow import ValidationError, fields, validate
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import Json
-from haulier.kinds.context import JobContext
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.files import local_path, write_whole
-from haulier.kinds.payload import ONE_LINE, Pattern, PayloadSchema, free_text
-from haulier.kinds.registry import kind
-from haulier.kinds.signals import Fail, Retry
-from haulier.kinds.smtp import SmtpServer, hand_over
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.files import local_path, write_whole
+from haulier.kinds.outbound.smtp import SmtpServer, hand_over
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.endings import Fail, Retry
+from haulier.kinds.sdk.payload import ONE_LINE, Pattern, PayloadSchema, free_text
+from haulier.kinds.sdk.registry import kind
 
 SECONDS = 60.0
 MAX_RECIPIENTS = 100

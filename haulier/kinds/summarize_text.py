@@ -12,9 +12,9 @@ from collections import Counter
 from marshmallow import fields, validate
 
 from haulier.domain.job import Json
-from haulier.kinds.context import JobContext
-from haulier.kinds.payload import PayloadSchema, Whole, free_text
-from haulier.kinds.registry import kind
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.payload import PayloadSchema, Whole, free_text
+from haulier.kinds.sdk.registry import kind
 
 MAX_GAP = 4
 MAX_SENTENCE = 1_000

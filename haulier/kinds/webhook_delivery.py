@@ -20,12 +20,12 @@ from standardwebhooks import Webhook
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import Json
-from haulier.kinds.context import JobContext
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.outbound import RETRIED, Answer, exchange
-from haulier.kinds.payload import Pattern, PayloadSchema, http_url
-from haulier.kinds.registry import kind
-from haulier.kinds.signals import Fail, Retry
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.http_client import RETRIED, Answer, exchange
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.endings import Fail, Retry
+from haulier.kinds.sdk.payload import Pattern, PayloadSchema, http_url
+from haulier.kinds.sdk.registry import kind
 
 SECONDS = 30.0
 MAX_RETRY_AFTER = 3600.0

@@ -22,8 +22,9 @@ from typing import Any, NoReturn
 from haulier.config import Config
 from haulier.domain.job import Job, Json
 from haulier.domain.outcome import Outcome
-from haulier.kinds import Fail, JobContext, Kind, StopReason, turns
-from haulier.kinds.registry import import_kind
+from haulier.kinds import Fail, JobContext, Kind, StopReason
+from haulier.kinds.sdk import turns
+from haulier.kinds.sdk.registry import import_kind
 from haulier.logs import setup
 from haulier.worker.child import LENGTH
 from haulier.worker.execute import describe, run_one

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from haulier.kinds import outbound, registry
+from haulier.kinds.outbound import http_client
+from haulier.kinds.sdk import registry
 from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, serving_mail
 
 AUTHORITY = Path(__file__).parent / "tls" / "authority.pem"
@@ -34,9 +35,9 @@ def start_receiver() -> Iterator[Callable[..., Receiver]]:
 def trusted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the worker trust the tests' certificate authority, by the setting that OpenSSL itself reads."""
     monkeypatch.setenv("SSL_CERT_FILE", str(AUTHORITY))
-    outbound.tls_context.cache_clear()
+    http_client.tls_context.cache_clear()
     yield
-    outbound.tls_context.cache_clear()
+    http_client.tls_context.cache_clear()
 
 
 @pytest.fixture

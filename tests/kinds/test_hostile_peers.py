@@ -22,10 +22,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from haulier.kinds import Fail, JobCancelled, Retry, resize_image, turns
-from haulier.kinds.addresses import guard
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.outbound import download
+from haulier.kinds import Fail, JobCancelled, Retry, resize_image
+from haulier.kinds.outbound.addresses import guard
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.http_client import download
+from haulier.kinds.sdk import turns
 from tests.kinds.kinds_tools import Receiver, a_context, perform, reply, run, stopped_soon
 
 Listen = Callable[[Callable[[socket.socket], None]], int]

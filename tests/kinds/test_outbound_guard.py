@@ -13,9 +13,9 @@ import pytest
 
 from haulier.domain.errors import ConfigError
 from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from haulier.kinds.addresses import guard, refusal
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.outbound import Url, download, exchange
+from haulier.kinds.outbound.addresses import guard, refusal
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.http_client import Url, download, exchange
 from tests.kinds.kinds_tools import Receiver, a_context, a_free_port, settings, stopped_soon
 
 

@@ -22,7 +22,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image, ImageCms
 
 from haulier.domain.errors import ConfigError
-from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, turns, warn_missing
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds, resize_image, warn_missing
+from haulier.kinds.sdk import turns
 from tests.kinds.kinds_tools import Receiver, a_context, perform, run, settings, stopped_soon
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -18,7 +18,7 @@ import pytest
 
 from haulier.domain.errors import ConfigError
 from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
-from haulier.kinds.smtp import SmtpServer
+from haulier.kinds.outbound.smtp import SmtpServer
 from tests.kinds.kinds_tools import Mailbox, a_context, a_free_port, perform, run, settings, stopped_soon
 
 HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from haulier.kinds import Fail, JobCancelled, JobContext, StopReason, load_kinds
-from haulier.kinds.simulated import FAILURE_RATE, STEPS, failing_step, outcome_of
+from haulier.kinds.sdk.simulated import FAILURE_RATE, STEPS, failing_step, outcome_of
 from tests.kinds.kinds_tools import a_context, a_job, perform, settings
 
 HELLO = {"to": "a@b.c", "subject": "Hello", "body": "How are you?"}

@@ -8,7 +8,7 @@ from collections import Counter
 
 from haulier.domain.errors import InvalidTransition
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
-from haulier.kinds.simulated import outcome_of
+from haulier.kinds.sdk.simulated import outcome_of
 from haulier.queue import produce
 from tests.conftest import eventually
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from haulier.domain.errors import ConfigError
-from haulier.kinds.files import local_path, write_whole
-from haulier.kinds.signals import Fail, Retry
+from haulier.kinds.outbound.files import local_path, write_whole
+from haulier.kinds.sdk.endings import Fail, Retry
 
 
 def check_storage(url: str) -> None:

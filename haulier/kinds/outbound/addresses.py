@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from haulier.domain.errors import ConfigError
-from haulier.kinds.deadline import POLL_SECONDS, Deadline
-from haulier.kinds.signals import Fail, Retry
+from haulier.kinds.outbound.deadline import POLL_SECONDS, Deadline
+from haulier.kinds.sdk.endings import Fail, Retry
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from haulier.kinds.context import JobContext
+from haulier.kinds.sdk.context import JobContext
 
 LOOK_SECONDS = 0.1
 

@@ -27,9 +27,9 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
 from haulier import __version__
-from haulier.kinds.addresses import SocketAddress, guard, resolve
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.signals import Fail, JobCancelled, Retry
+from haulier.kinds.outbound.addresses import SocketAddress, guard, resolve
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry
 
 CONNECT_SECONDS = 10.0
 MAX_ADDRESSES = 4

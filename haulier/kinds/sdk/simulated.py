@@ -12,8 +12,8 @@ from typing import Literal
 from uuid import UUID
 
 from haulier.domain.job import Json
-from haulier.kinds.context import JobContext
-from haulier.kinds.registry import Kind
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.kind import Kind
 
 STEPS = 3
 FAILURE_RATE = 0.1

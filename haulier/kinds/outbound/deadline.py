@@ -8,8 +8,8 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
-from haulier.kinds.context import JobContext
-from haulier.kinds.signals import Retry
+from haulier.kinds.sdk.context import JobContext
+from haulier.kinds.sdk.endings import Retry
 
 POLL_SECONDS = 0.1
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from haulier.kinds.signals import Fail
+from haulier.kinds.sdk.endings import Fail
 
 
 def local_path(url: str) -> Path:

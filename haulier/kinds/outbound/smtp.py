@@ -11,9 +11,9 @@ from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from haulier.domain.errors import ConfigError
-from haulier.kinds.deadline import Deadline
-from haulier.kinds.outbound import tls_context
-from haulier.kinds.signals import Fail, Retry
+from haulier.kinds.outbound.deadline import Deadline
+from haulier.kinds.outbound.http_client import tls_context
+from haulier.kinds.sdk.endings import Fail, Retry
 
 STEP_SECONDS = 30.0
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from haulier.config import Config
 from haulier.domain.job import Job
-from haulier.kinds.signals import JobCancelled, StopReason
+from haulier.kinds.sdk.endings import JobCancelled, StopReason
 
 # Held for no longer than it takes to make an Event or to set one.
 _making = threading.Lock()

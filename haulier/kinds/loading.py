@@ -1,0 +1,47 @@
+"""Which kinds of job this process knows."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from haulier.config import Config
+from haulier.kinds.outbound.addresses import guard
+from haulier.kinds.sdk.kind import Kind
+from haulier.kinds.sdk.registry import import_module, known
+from haulier.kinds.sdk.simulated import simulate
+
+
+def load_kinds(config: Config) -> dict[str, Kind]:
+    """Return every kind by name: those in this folder and those named by HAULIER_KINDS.
+
+    Raises: ConfigError for a module that cannot be imported, and for a setting of theirs that is wrong.
+    """
+    for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"haulier.kinds.{found.name}", "haulier/kinds")
+    for module in config.kinds:
+        import_module(module, "HAULIER_KINDS")
+    kinds = known()
+    if config.executor == "simulated":
+        return {name: simulate(real) for name, real in kinds.items()}
+    guard(config.outbound_allow_private)
+    for each in kinds.values():
+        if each.check is not None and not each.missing_settings(config):
+            each.check(config)
+    return kinds
+
+
+def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
+    """Return what to warn of at start, a line each: kinds that lack a setting, files on a disk that vanishes."""
+    warnings: list[str] = []
+    for each in kinds:
+        if missing := each.missing_settings(config):
+            warnings.append(f"{' and '.join(missing)} not set: every {each.name} job will fail")
+        elif each.check is not None and (warning := each.check(config)):
+            warnings.append(warning)
+    if config.ephemeral_disk and config.executor == "real":
+        for name, url in (("SMTP_URL", config.smtp_url), ("STORAGE_URL", config.storage_url)):
+            if (url or "").startswith("file:"):
+                warnings.append(f"{name} is a file: URL, and this platform's disk is lost at every restart")
+    return warnings
