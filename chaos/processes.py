@@ -26,7 +26,7 @@ def apart(pid: int) -> list[int]:
 
 def is_apart(pid: int) -> bool:
     """Tell whether the process is one of those."""
-    return "haulier.worker.isolated" in _command(pid)
+    return "haulier.worker.isolation.run" in _command(pid)
 
 
 def _command(pid: int) -> str:

@@ -19,6 +19,7 @@ NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 # Each room, and the rooms whose doors open from it: those of the library by their names, those of the application as
 # app.*. Every room may read haulier.config and write haulier.logs.
 QUEUE = {"queue", "queue.access", "queue.consume", "queue.produce", "queue.upkeep"}
+WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.shared", "worker.steps", "worker.threads"}
 MAY_IMPORT = {
     "domain": set(),
     "postgres": {"domain"},
@@ -30,7 +31,12 @@ MAY_IMPORT = {
     "kinds": {"domain", "kinds.sdk", "kinds.outbound"},
     "kinds.sdk": {"domain"},
     "kinds.outbound": {"domain", "kinds.sdk"},
-    "worker": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk"},
+    "worker": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker.steps": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
+    "worker.metrics": {"domain"},
+    "worker.isolation": {"domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "local": {"domain", "postgres", "queue.upkeep"},
     "config": {"domain"},
     "logs": set(),
@@ -55,7 +61,7 @@ GUESTS = {
     "webargs": {"app.api"},
     "gunicorn": {"app.serving", "app.gunicorn_settings"},
     "prometheus_flask_exporter": {"app.api"},
-    "prometheus_client": {"app.api", "app.gunicorn_settings", "worker"},
+    "prometheus_client": {"app.api", "app.gunicorn_settings", "worker.metrics"},
 }
 # Of the library, all that can be imported.
 MODULES = [

@@ -37,7 +37,7 @@ def test_has_the_defaults_that_fit_a_plan_of_twenty_connections():
     web = settings.web_concurrency * settings.web_threads
     worker = settings.worker_processes * settings.worker_connections
     assert (web, worker) == (6, 11)
-    assert settings.worker_connections == settings.worker_threads + 3  # the heartbeat, the listener and the clerk
+    assert settings.worker_connections == settings.worker_threads + 3  # the heartbeat, the listener and the settler
     assert settings.shutdown_seconds == 25
     assert settings.lease_seconds == 30
     assert settings.beat_seconds == 10

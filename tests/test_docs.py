@@ -26,7 +26,7 @@ from haulier.local.supervisor import local_session
 from haulier.postgres.connection import connect
 from haulier.postgres.sql_files import SQL
 from haulier.queue.upkeep.migrate import migrate
-from haulier.worker import metrics as worker_metrics
+from haulier.worker.metrics import counts as worker_metrics
 from tests.conftest import eventually
 from tests.docs.reading import (
     PAGES,

@@ -19,8 +19,8 @@ from bench.results import Result
 from haulier.config import Config
 from haulier.domain.job import Job, JobStatus
 from haulier.kinds import JobContext, load_kinds
-from haulier.worker.children import Children
-from haulier.worker.execute import run_one
+from haulier.worker.isolation.children import Children
+from haulier.worker.steps.execute import run_one
 
 NAME = "isolated"
 TITLE = "No-op jobs of an isolated kind beside plain ones, 16 threads"

@@ -17,17 +17,17 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
 from haulier.postgres.connection import parse
 from haulier.queue.upkeep.migrate import check_schema
-from haulier.worker import metrics
-from haulier.worker.buffer import Ended
-from haulier.worker.clerk import Clerk
-from haulier.worker.execute import failed_attempt, job_fields
-from haulier.worker.exposition import Exposition
-from haulier.worker.holdings import Running
-from haulier.worker.housekeeper import Housekeeper
-from haulier.worker.listener import Listener
-from haulier.worker.pulse import Pulse
-from haulier.worker.runner import Runner
+from haulier.worker.metrics import counts
+from haulier.worker.metrics.port import MetricsPort
+from haulier.worker.shared.buffer import Ended
+from haulier.worker.shared.held import HeldJob
 from haulier.worker.station import Station
+from haulier.worker.steps.execute import failed_attempt, job_fields
+from haulier.worker.threads.heartbeat import Heartbeat
+from haulier.worker.threads.housekeeper import Housekeeper
+from haulier.worker.threads.listener import Listener
+from haulier.worker.threads.runner import Runner
+from haulier.worker.threads.settler import Settler
 
 # A thread that runs quick jobs is asked so often to let another go on; at Python's own 5 ms the one that claims for all
 # waits longer for its turn than for the database.
@@ -56,7 +56,7 @@ class Signals:
         """Take SIGTERM, SIGINT and SIGHUP."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._take)
-        # A parent (haulier/worker/family.py) forks with them blocked, until they can be obeyed.
+        # A parent (haulier/worker/parent.py) forks with them blocked, until they can be obeyed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -71,14 +71,14 @@ class Signals:
 class Worker:
     """One worker process."""
 
-    def __init__(self, config: Config, kinds: dict[str, Kind], exposition: Exposition | None = None) -> None:
+    def __init__(self, config: Config, kinds: dict[str, Kind], metrics_port: MetricsPort | None = None) -> None:
         self._config = config
-        self._exposition = exposition
+        self._exposition = metrics_port
         self._signals = Signals()
         self._station = Station.of(config, kinds)
-        self._pulse = Pulse(self._station)
+        self._pulse = Heartbeat(self._station)
         self._listener, self._housekeeper = Listener(self._station), Housekeeper(self._station)
-        self._others = (Clerk(self._station), self._listener, self._housekeeper)
+        self._others = (Settler(self._station), self._listener, self._housekeeper)
         self._runners = [Runner(self._station, number) for number in range(1, config.worker_threads + 1)]
         self._stuck = 0
         self._stop_metrics: Callable[[], None] | None = None
@@ -174,58 +174,58 @@ class Worker:
             elif now - running.timed_out_at > self._config.stuck_seconds:
                 self._give_up(running)
 
-    def _give_up(self, running: Running) -> None:
+    def _give_up(self, running: HeldJob) -> None:
         """Give up the claim of a job whose thread cannot be stopped; the fence makes that safe."""
         station, job, timeout = self._station, running.job, running.timeout
         error = f"timed out after {timeout} s, and did not stop within another {self._config.stuck_seconds:g} s"
         running.has_ended = True
         station.buffer.add(Ended(running, failed_attempt(station.kinds[job.kind], job, error)))
         self._stuck += 1
-        metrics.STUCK.set(self._stuck)
+        counts.STUCK.set(self._stuck)
         log.error("stuck: %s", error, extra=job_fields(job))
 
     def _measure(self) -> None:
         station = self._station
         # What began is told here as well: an exchange may be as far off as the end of the run.
         station.tally.flush()
-        held = len(station.holdings)
-        metrics.RUNNING.set(held)
-        metrics.THREADS.set(len(self._runners) - self._stuck)
-        metrics.BEAT_AGE.set(station.lease.beat_age)
-        metrics.POLLING.set(not station.slumber.is_woken)
+        held = len(station.held)
+        counts.RUNNING.set(held)
+        counts.THREADS.set(len(self._runners) - self._stuck)
+        counts.BEAT_AGE.set(station.lease.beat_age)
+        counts.POLLING.set(not station.sleeper.is_woken)
         config = self._config
-        metrics.THROUGH_DIRECT_URL.set(config.wake_ups == "on" and config.database_direct_url is not None)
-        metrics.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
-        metrics.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
-        metrics.SCANS_FAILING.set(station.lanes.seconds_failing)
-        is_busy = station.buffer.running >= len(self._runners) or station.lookout.is_reserved
-        metrics.POLL_AGE.set(0 if is_busy else station.lookout.answer_age)
+        counts.THROUGH_DIRECT_URL.set(config.wake_ups == "on" and config.database_direct_url is not None)
+        counts.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
+        counts.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
+        counts.SCANS_FAILING.set(station.marks.seconds_failing)
+        is_busy = station.buffer.running >= len(self._runners) or station.bell.is_reserved
+        counts.POLL_AGE.set(0 if is_busy else station.bell.answer_age)
 
     def _stop(self, *, in_time: bool) -> None:
         """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
         station, seconds = self._station, self._config.shutdown_seconds
         station.stopping.set()
         station.buffer.empty()
-        station.lookout.ring()
-        log.info("stopping: %d jobs are running", len(station.holdings))
+        station.bell.ring()
+        log.info("stopping: %d jobs are running", len(station.held))
         while not in_time and not self._signals.stop and self._pulse.is_alive():
-            if station.holdings.wait_until_empty(TICK_SECONDS):
+            if station.held.wait_until_empty(TICK_SECONDS):
                 break
             self._look_after()
         # A call that hangs, or a handler that holds the interpreter, must not keep the process until it is killed.
         faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
-            station.holdings.stop([running.fence for running in station.holdings.all()], StopReason.SHUTDOWN)
+            station.held.stop([running.fence for running in station.held.all()], StopReason.SHUTDOWN)
             self._drain(until)
         station.closing.set()
         # What they run is given back, and must not go on.
         station.children.close()
-        station.pulse_wanted.set()
+        station.beat_wanted.set()
         until = time.monotonic() + JOIN_SECONDS
         for thread in (self._pulse, *self._others):
             thread.join(max(0.0, until - time.monotonic()))
-        if self._pulse.is_alive() and (left := len(station.holdings)):
+        if self._pulse.is_alive() and (left := len(station.held)):
             log.error("could not give back %d jobs, which will be rescued", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
@@ -233,7 +233,7 @@ class Worker:
 
     def _drain(self, until: float) -> bool:
         while (left := until - time.monotonic()) > 0:
-            if self._station.holdings.wait_until_empty(min(TICK_SECONDS, left)):
+            if self._station.held.wait_until_empty(min(TICK_SECONDS, left)):
                 return True
             self._look_after()
-        return not len(self._station.holdings)
+        return not len(self._station.held)

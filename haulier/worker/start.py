@@ -13,8 +13,8 @@ from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.kinds import load_kinds
 from haulier.logs import setup
-from haulier.worker.exposition import Exposition
-from haulier.worker.family import Family
+from haulier.worker.metrics.port import MetricsPort
+from haulier.worker.parent import Parent
 
 # Of glibc's malloc.h.
 M_ARENA_MAX = -8
@@ -52,7 +52,7 @@ def run(config: Config) -> int:
     if "WORKER_PROCESSES" in config.reduced:
         message = "WORKER_PROCESSES is reduced to %d by DB_CONNECTION_LIMIT"
         logging.getLogger(__name__).warning(message, config.worker_processes)
-    exposition = Exposition.open(config, shared=config.worker_processes > 1)
+    metrics_port = MetricsPort.open(config, shared=config.worker_processes > 1)
     # Not before: this makes the metrics.
     from haulier.worker.process import Worker
 
@@ -60,10 +60,10 @@ def run(config: Config) -> int:
         kinds = load_kinds(config)
 
         def work() -> int:
-            return Worker(config, kinds, exposition).run()
+            return Worker(config, kinds, metrics_port).run()
 
         # One worker does without a parent, which would take memory of its own: the platform replaces it.
-        return work() if config.worker_processes == 1 else Family(config, exposition, work).run()
+        return work() if config.worker_processes == 1 else Parent(config, metrics_port, work).run()
     finally:
-        if exposition is not None:
-            exposition.close()
+        if metrics_port is not None:
+            metrics_port.close()

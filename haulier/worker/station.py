@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from haulier.config import Config
 from haulier.kinds import Kind
 from haulier.postgres.database import Database
-from haulier.worker.buffer import Buffer
-from haulier.worker.call_size import CallSize
-from haulier.worker.children import Children
-from haulier.worker.echo import Echo
-from haulier.worker.holdings import Holdings
-from haulier.worker.lanes import Lanes
-from haulier.worker.lease import Lease
-from haulier.worker.lookout import Lookout, Patience
-from haulier.worker.metrics import Tally, tally
-from haulier.worker.outage import Outage
-from haulier.worker.pace import Pace
-from haulier.worker.refused import Refused, RefusedLanes
-from haulier.worker.slumber import Slumber
+from haulier.worker.isolation.children import Children
+from haulier.worker.metrics.counts import Tally, tally
+from haulier.worker.shared.bell import Bell, Patience
+from haulier.worker.shared.buffer import Buffer
+from haulier.worker.shared.call_size import CallSize
+from haulier.worker.shared.claim_size import ClaimSize
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.notify_check import NotifyCheck
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.refused import Refused, RefusedLanes
+from haulier.worker.shared.sleeper import Sleeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Station:
     kinds: dict[str, Kind]
     database: Database
     lease: Lease
-    lookout: Lookout
-    slumber: Slumber
-    echo: Echo
+    bell: Bell
+    sleeper: Sleeper
+    notify_check: NotifyCheck
     buffer: Buffer
     tally: Tally
     call_size: CallSize
@@ -41,12 +41,12 @@ class Station:
     unclaimable: Refused = field(default_factory=lambda: Refused("claim"))
     unclaimable_lanes: RefusedLanes = field(default_factory=RefusedLanes)
     unsettled: Refused = field(default_factory=lambda: Refused("settle"))
-    lanes: Lanes = field(default_factory=Lanes)
-    holdings: Holdings = field(default_factory=Holdings)
+    marks: Marks = field(default_factory=Marks)
+    held: HeldJobs = field(default_factory=HeldJobs)
     patience: Patience = field(default_factory=Patience)
     outage: Outage = field(default_factory=Outage)
     suspects_due: threading.Event = field(default_factory=threading.Event)
-    pulse_wanted: threading.Event = field(default_factory=threading.Event)
+    beat_wanted: threading.Event = field(default_factory=threading.Event)
     stopping: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
 
@@ -54,7 +54,7 @@ class Station:
     def of(cls, config: Config, kinds: dict[str, Kind]) -> Station:
         """Return the station of a process with these settings; no connection is opened yet."""
         stopping, closing = threading.Event(), threading.Event()
-        lookout = Lookout()
+        bell = Bell()
         lease = Lease(config.lease_seconds)
         call_size = CallSize()
         return cls(
@@ -62,10 +62,10 @@ class Station:
             kinds=kinds,
             database=Database(config.database_url, application_name="haulier worker"),
             lease=lease,
-            lookout=lookout,
-            slumber=Slumber(lease, poll_seconds=config.poll_seconds),
-            echo=Echo(),
-            buffer=Buffer(Pace(config.worker_threads), lookout, stopping, closing, call_size),
+            bell=bell,
+            sleeper=Sleeper(lease, poll_seconds=config.poll_seconds),
+            notify_check=NotifyCheck(),
+            buffer=Buffer(ClaimSize(config.worker_threads), bell, stopping, closing, call_size),
             call_size=call_size,
             children=Children(config),
             tally=tally(config.worker_metrics_port),

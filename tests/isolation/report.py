@@ -100,7 +100,8 @@ ROWS = (
     Row(
         "a claim whose commit comes after the one look for it",
         "found after 10 s",
-        now="looked for every 0.4 s for half an hour, and given back uncharged: `tests/worker/test_pulse.py`",
+        now="looked for every 0.4 s for half an hour, and given back uncharged: "
+        "`tests/worker/threads/test_heartbeat.py`",
     ),
     Row(
         "LISTEN through a pool",

@@ -12,8 +12,8 @@ from typing import Any
 
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext, load_kinds
-from haulier.worker.children import Children
-from haulier.worker.execute import run_one
+from haulier.worker.isolation.children import Children
+from haulier.worker.steps.execute import run_one
 from tests.kinds.hostile_images import chunk, exif, gif_with, jpeg_with, noise, picture, png_with, segment, webp_with
 from tests.kinds.kinds_tools import a_job, settings
 

@@ -20,7 +20,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import partitions, purge
-from haulier.worker.lanes import Lanes
+from haulier.worker.shared.marks import Marks
 from tests.model.choosing import (
     QUEUES,
     Ending,
@@ -43,8 +43,8 @@ from tests.model.world import ALL_JOBS, KEYS_AND_WORKERS, Row, World
 ALL = 500
 
 
-class AgeingLanes(Lanes):
-    """Lanes that stay where they are when all rows become older."""
+class AgeingMarks(Marks):
+    """Marks that stay where they are when all rows become older."""
 
     def pass_time(self, time: timedelta) -> None:
         """Move the marks with the rows that they are of."""
@@ -58,7 +58,7 @@ class Worker:
     number: int
     id: UUID
     queues: tuple[str, ...]
-    lanes: AgeingLanes
+    lanes: AgeingMarks
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(f"<worker {self.number}>")
@@ -188,7 +188,7 @@ class Queue(RuleBasedStateMachine):
         worker_id = consume.register(self.conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=lease)
         self.ledger.workers[worker_id] = Process(queues, self.ledger.clock)
         self.registered += 1
-        self.workers.append(Worker(self.registered, worker_id, queues, AgeingLanes(clock=self._tick)))
+        self.workers.append(Worker(self.registered, worker_id, queues, AgeingMarks(clock=self._tick)))
 
     def _tick(self) -> float:
         self.ticks += 1
@@ -403,7 +403,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(worker=one_of(some_workers))
     def beat(self, worker: Worker) -> None:
-        """Beat, and compare as the pulse does: a claim whose reply was lost goes back uncharged."""
+        """Beat, and compare as the heartbeat does: a claim whose reply was lost goes back uncharged."""
         self._beat(worker)
         held = consume.held(self.conn, worker.id, {job.claim for job in self.ledger.jobs.values() if job.claim})
         assert {each.fence.id: each.cancel_requested for each in held} == {

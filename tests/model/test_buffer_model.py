@@ -13,13 +13,13 @@ from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
-from haulier.worker.buffer import Buffer, Ended, Place, Turn
-from haulier.worker.holdings import Running
-from haulier.worker.lookout import Lookout
-from haulier.worker.pace import MOST_AT_ONCE, Pace
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.shared.claim_size import MOST_AT_ONCE, ClaimSize
+from haulier.worker.shared.held import HeldJob
 from tests.model import EXAMPLES, SEED
 from tests.model.choosing import has, one_of
-from tests.worker.test_pace import a_job
+from tests.worker.shared.test_claim_size import a_job
 
 CONFIG = Config("postgres://db.example.com/haulier")
 THREADS = 4
@@ -27,23 +27,23 @@ KINDS = {"quick": 0.0001, "mail": 0.005, "slow": 3.0}
 
 
 class Hold(RuleBasedStateMachine):
-    """A process: where each claimed job is, as whoever has the place, the clerk and the watch leave it."""
+    """A process: where each claimed job is, as whoever has the place, the settler and the watch leave it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stopping, self.closing = threading.Event(), threading.Event()
-        self.buffer = Buffer(Pace(THREADS), Lookout(), self.stopping, self.closing)
+        self.buffer = Buffer(ClaimSize(THREADS), Bell(), self.stopping, self.closing)
         # Somebody has the place; what it was told there is to claim for, and what it has in hand to settle.
         self.has_place = False
-        self.place: Place | None = None
-        self.hand: list[tuple[Running, Verb]] = []
-        self.ready: list[Running] = []
-        self.running: list[Running] = []
+        self.round_trip: RoundTrip | None = None
+        self.hand: list[tuple[HeldJob, Verb]] = []
+        self.ready: list[HeldJob] = []
+        self.running: list[HeldJob] = []
         # Each of these is settled once: in the order in which it ended.
-        self.ended: list[tuple[Running, Verb]] = []
-        self.doubtful: list[tuple[Running, Verb]] = []
-        self.settled: list[Running] = []
-        # Threads that the clerk has settled for: they are never done.
+        self.ended: list[tuple[HeldJob, Verb]] = []
+        self.doubtful: list[tuple[HeldJob, Verb]] = []
+        self.settled: list[HeldJob] = []
+        # Threads that the settler has settled for: they are never done.
         self.stuck = 0
 
     def would_wait(self) -> bool:
@@ -61,18 +61,18 @@ class Hold(RuleBasedStateMachine):
 
     @has(lambda self: self.running and (self.ready or not self.has_place) and not self.stopping.is_set())
     @rule(running=one_of(lambda self: self.running))
-    def end(self, running: Running) -> None:
+    def end(self, running: HeldJob) -> None:
         self.running.remove(running)
         self.ended.append((running, Verb.COMPLETE))
         seconds = KINDS[running.job.kind]
         self._took(self.buffer.next(Ended(running, Outcome.complete()), seconds=seconds))
 
-    def _took(self, turn: Running | Place | Turn) -> None:
-        if isinstance(turn, Place):
+    def _took(self, turn: HeldJob | RoundTrip | None) -> None:
+        if isinstance(turn, RoundTrip):
             assert not self.has_place, "two threads have the place"
             self.has_place = True
             self._take_in_hand(turn)
-        elif turn is Turn.LEAVE:
+        elif turn is None:
             assert self.stopping.is_set()
             assert not self.ready
             assert self.closing.is_set() or not self.ended
@@ -82,33 +82,33 @@ class Hold(RuleBasedStateMachine):
 
     # Whoever has the place
 
-    def _take_in_hand(self, place: Place) -> None:
-        assert [(each.running, each.outcome.verb) for each in place.ended] == self.ended[:MOST_AT_ONCE]
-        assert 1 <= place.free <= THREADS
-        assert 0 <= place.limit <= MOST_AT_ONCE
-        assert place.limit or self.ready, "nothing to start, and nothing is claimed"
-        self.place = place
-        self.hand, self.ended = self.ended[: len(place.ended)], self.ended[len(place.ended) :]
+    def _take_in_hand(self, round_trip: RoundTrip) -> None:
+        assert [(each.running, each.outcome.verb) for each in round_trip.ended] == self.ended[:MOST_AT_ONCE]
+        assert 1 <= round_trip.free <= THREADS
+        assert 0 <= round_trip.limit <= MOST_AT_ONCE
+        assert round_trip.limit or self.ready, "nothing to start, and nothing is claimed"
+        self.round_trip = round_trip
+        self.hand, self.ended = self.ended[: len(round_trip.ended)], self.ended[len(round_trip.ended) :]
 
     @has(lambda self: self.has_place and not self.hand)
     @rule()
     def look_again(self) -> None:
-        self._take_in_hand(self.buffer.place())
+        self._take_in_hand(self.buffer.round_trip())
 
     @has(lambda self: self.hand)
     @rule(becomes=st.sampled_from(["settled", "settled", "unsure", "doubtful"]))
     def settle(self, becomes: str) -> None:
         hand, self.hand = self.hand, []
         if becomes == "unsure":
-            self.buffer.put_back(self.place.ended)
+            self.buffer.put_back(self.round_trip.ended)
             self.ended[:0] = hand
         elif becomes == "doubtful":
-            self.buffer.doubt(self.place.ended)
+            self.buffer.doubt(self.round_trip.ended)
             self.doubtful += hand
         else:
             self.settled += [running for running, _ in hand]
 
-    @has(lambda self: self.place and not self.hand)
+    @has(lambda self: self.round_trip and not self.hand)
     @rule(
         kinds=st.lists(st.sampled_from(sorted(KINDS)), max_size=20),
         lasts=st.integers(0, 3),
@@ -116,8 +116,8 @@ class Hold(RuleBasedStateMachine):
     )
     def claim(self, kinds: list[str], lasts: int, is_short: bool) -> None:
         """Take up what was claimed; the others have started and ended jobs meanwhile, and the process may stop."""
-        limit, free = self.place.limit, self.place.free
-        self.place = None
+        limit, free = self.round_trip.limit, self.round_trip.free
+        self.round_trip = None
         claimed = [self._a_run(kind, is_last=place < min(lasts, free)) for place, kind in enumerate(kinds[:limit])]
 
         surplus = self.buffer.fill(claimed, free=free, is_short=is_short)
@@ -137,17 +137,17 @@ class Hold(RuleBasedStateMachine):
         ]
 
     @staticmethod
-    def _a_run(kind: str, *, is_last: bool) -> Running:
+    def _a_run(kind: str, *, is_last: bool) -> HeldJob:
         job: Job = a_job(kind)._replace(attempts=3 if is_last else 1)
-        return Running(job, JobContext(job, CONFIG), None)
+        return HeldJob(job, JobContext(job, CONFIG), None)
 
     @has(lambda self: self.has_place and not self.hand)
     @rule(leaving=st.booleans())
     def give_the_place_back(self, leaving: bool) -> None:
         self.buffer.done(leaving=leaving)
-        self.has_place, self.place = False, None
+        self.has_place, self.round_trip = False, None
 
-    # The clerk, and the watch
+    # The settler, and the watch
 
     @rule()
     def take_the_place(self) -> None:
@@ -156,7 +156,7 @@ class Hold(RuleBasedStateMachine):
 
     @has(lambda self: self.running)
     @rule(running=one_of(lambda self: self.running))
-    def settle_for_a_stuck_thread(self, running: Running) -> None:
+    def settle_for_a_stuck_thread(self, running: HeldJob) -> None:
         self.buffer.add(Ended(running, Outcome.release()))
         self.ended.append((running, Verb.RELEASE))
         self.running.remove(running)
@@ -199,7 +199,7 @@ class Hold(RuleBasedStateMachine):
             if self.hand:
                 self.settle("settled")
             else:
-                self._take_in_hand(self.buffer.place())
+                self._take_in_hand(self.buffer.round_trip())
         self.see_to_the_doubtful()
         seen: list[Any] = [*map(id, self.settled), *map(id, self.running)]
         assert len(set(seen)) == len(seen)

@@ -17,11 +17,11 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
 from haulier.queue import consume, produce
-from haulier.worker.buffer import Ended
-from haulier.worker.exchange import exchange
-from haulier.worker.holdings import Running
-from haulier.worker.runner import Runner
+from haulier.worker.shared.buffer import Ended
+from haulier.worker.shared.held import HeldJob
 from haulier.worker.station import Station
+from haulier.worker.steps.settle_and_claim import settle_and_claim
+from haulier.worker.threads.runner import Runner
 from tests.conftest import eventually
 from tests.proxy import proxy_to
 
@@ -269,8 +269,8 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
     [claimed] = consume.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
     station.lease.registered(present, time.monotonic())
-    station.buffer.add(Runner(station, 1).work(Running(claimed, JobContext(claimed, config), None)))
-    exchange(station, station.buffer.place(), claiming=False)
+    station.buffer.add(Runner(station, 1).work(HeldJob(claimed, JobContext(claimed, config), None)))
+    settle_and_claim(station, station.buffer.round_trip(), claiming=False)
     station.database.close()
 
     job = produce.get(conn, job.id)
@@ -284,9 +284,9 @@ def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(c
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         job = enqueue("t.note")
         [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-        running, claim_id = Running(claimed, JobContext(claimed, config), None), uuid4()
-        station.holdings.begin_claim(claim_id)
-        station.holdings.end_claim(claim_id, [running])
+        running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
+        station.held.begin_claim(claim_id)
+        station.held.end_claim(claim_id, [running])
         station.buffer.add(Ended(running, Outcome.complete()))
         answers = []
         proxy.go_away()

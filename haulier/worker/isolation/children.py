@@ -1,0 +1,202 @@
+"""The child processes in which this worker runs jobs of isolated kinds: started when needed, kept between jobs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from haulier.config import Config
+from haulier.domain.job import Job
+from haulier.domain.outcome import MAX_RESULT_BYTES, Outcome, Verb
+from haulier.kinds import JobContext, Kind, StopReason
+from haulier.queue.rows import ClaimedJob
+from haulier.worker.isolation.child import NONSENSE, Child, ChildDied
+from haulier.worker.steps.execute import delay_of, failed_attempt
+
+# So often it is looked whether the job is to stop.
+LOOK_SECONDS = 0.1
+# Between asking a handler to stop and killing it, at most.
+GRACE_SECONDS = 2.0
+# A thread waits so long for a child that is free, and then goes on to other work; the job comes back after the second.
+PATIENCE_SECONDS = 0.25
+BUSY_SECONDS = 2.0
+# Who has run nothing for so long is ended, for its memory.
+IDLE_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Children:
+    """Runs jobs in child processes, at most ISOLATED_PROCESSES of them at a time; safe for all threads."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        # SHUTDOWN_SECONDS leaves a quarter of itself to what was asked to stop, and STUCK_SECONDS must not run out.
+        self._grace = min(GRACE_SECONDS, config.stuck_seconds / 2, config.shutdown_seconds / 8)
+        self._changed = threading.Condition()
+        self._idle: list[Child] = []
+        self._busy: set[Child] = set()
+        self._taken = 0
+        self._closed = False
+        # Linux ends a child with the *thread* that started it: this one lasts as long as the process.
+        self._starter = ThreadPoolExecutor(1, "starter-of-children")
+        # Made for the first child: the file that is locked by the one that has a turn (haulier/kinds/turns.py).
+        self._turns: int | None = None
+
+    def take_place(self) -> bool:
+        """Take a place for one job, which `run` gives up; False where none is free soon."""
+        with self._changed:
+            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PATIENCE_SECONDS)
+            self._taken += is_free
+        return is_free
+
+    def run(self, kind: Kind, context: JobContext) -> Outcome:
+        """Run the job in a child, in a place that was taken, and return how it ended."""
+        try:
+            return self._run(kind, context)
+        # RuntimeError: no thread can be had, or the process closes.
+        except (OSError, RuntimeError) as error:
+            log.warning("cannot start a process for %s: %s", kind.name, error)
+            return Outcome.release(BUSY_SECONDS)
+        finally:
+            with self._changed:
+                self._taken -= 1
+                self._changed.notify()
+
+    def tidy(self) -> None:
+        """End the children that have had nothing to do for long, or have died."""
+        if not self._idle:
+            return
+        since = time.monotonic() - IDLE_SECONDS
+        with self._changed:
+            old = [child for child in self._idle if child.idle_since < since or not child.is_alive()]
+            self._idle = [child for child in self._idle if child not in old]
+        for child in old:
+            child.end()
+
+    def close(self) -> None:
+        """End all children, whatever they run, and start no more."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            for child in self._busy:
+                child.kill()
+        for child in idle:
+            child.end()
+        self._starter.shutdown(wait=False, cancel_futures=True)
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the children that there are."""
+        with self._changed:
+            return [child.pid for child in (*self._idle, *self._busy)]
+
+    def _run(self, kind: Kind, context: JobContext) -> Outcome:
+        job = context.job.read() if isinstance(context.job, ClaimedJob) else context.job
+        try:
+            outcome = self._ask(kind, context, job, may_be_used=True)
+            if outcome is None:
+                # It ran out of memory in a child that had run others: only a fresh one tells whose fault that was.
+                outcome = self._ask(kind, context, job, may_be_used=False)
+            if outcome is None:
+                raise ChildDied(NONSENSE)
+            return outcome
+        except ChildDied as error:
+            if context.stop_reason in (None, StopReason.TIMEOUT):
+                return failed_attempt(kind, job, f"the process that ran this job {error}")
+            return Outcome.release()
+
+    def _ask(self, kind: Kind, context: JobContext, job: Job, *, may_be_used: bool) -> Outcome | None:
+        """Return what a child tells, None where another one has to be asked. Raises: ChildDied, OSError."""
+        child = self._child(kind, may_be_used=may_be_used)
+        is_good = False
+        try:
+            if not child.jobs:
+                child.wait_until_ready(lambda: not context.cancelled)
+            child.start(job)
+            message = self._wait(child, context)
+            outcome = None if message.get("again") else _outcome(message)
+            # Only now: one that says what makes no sense is not asked again.
+            is_good = outcome is not None and not message.get("leaves")
+        finally:
+            self._put_back(child, is_good=is_good)
+        return outcome
+
+    def _wait(self, child: Child, context: JobContext) -> dict[str, Any]:
+        asked_at: float | None = None
+        while (message := child.answer(LOOK_SECONDS)) is None:
+            if (reason := context.stop_reason) is None:
+                continue
+            if asked_at is None:
+                asked_at = time.monotonic()
+                child.stop(reason)
+            if time.monotonic() - asked_at >= self._grace:
+                raise ChildDied("was killed, as it did not stop")
+        return message
+
+    def _child(self, kind: Kind, *, may_be_used: bool) -> Child:
+        """Return a child for this kind, from now on busy. Raises: OSError, ChildDied."""
+        spare: Child | None = None
+        with self._changed:
+            if may_be_used and (child := self._idle_of(kind)) is not None:
+                self._busy.add(child)
+                return child
+            if self._idle and self._taken + len(self._idle) > self._config.isolated_processes:
+                spare = self._idle.pop(0)
+        if spare is not None:
+            spare.end()
+        child = self._starter.submit(self._start, kind).result()
+        with self._changed:
+            self._busy.add(child)
+            if self._closed:
+                child.kill()
+        return child
+
+    def _start(self, kind: Kind) -> Child:
+        if self._turns is None:
+            self._turns, path = tempfile.mkstemp(prefix="haulier-turns-")
+            os.unlink(path)
+        return Child(kind, self._config, self._turns)
+
+    def _idle_of(self, kind: Kind) -> Child | None:
+        for child in reversed(self._idle):
+            if child.kind == kind.name and child.is_alive():
+                self._idle.remove(child)
+                return child
+        return None
+
+    def _put_back(self, child: Child, *, is_good: bool) -> None:
+        with self._changed:
+            self._busy.discard(child)
+            is_kept = is_good and not self._closed
+            if is_kept:
+                child.idle_since = time.monotonic()
+                self._idle.append(child)
+        if not is_kept:
+            child.end()
+
+
+def _outcome(message: dict[str, Any]) -> Outcome:
+    """Return the outcome that a child tells, made storable here as well. Raises: ChildDied."""
+    try:
+        verb, delay, backoff = Verb(message["verb"]), message["delay"], message["backoff"]
+        if verb is Verb.COMPLETE:
+            result = str(message["result"])
+            if len(result.encode()) > MAX_RESULT_BYTES:
+                raise ValueError(len(result))
+            return Outcome(Verb.COMPLETE, result=result)
+        if verb is Verb.FAIL and delay is None:
+            return Outcome.fail_for_good(str(message["error"]))
+        if verb is Verb.FAIL:
+            return Outcome.fail(
+                str(message["error"]), delay_of(float(delay)), None if backoff is None else delay_of(float(backoff))
+            )
+        if verb in (Verb.SNOOZE, Verb.RELEASE):
+            return Outcome(verb, delay=delay_of(float(delay)))
+        raise ValueError(verb)
+    except (KeyError, TypeError, ValueError):
+        raise ChildDied(NONSENSE) from None

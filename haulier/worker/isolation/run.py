@@ -1,0 +1,201 @@
+"""The program of a child process, `python -m haulier.worker.isolation.run`: child.py alone starts it.
+
+The main thread runs one job after the other. A second one hears of stops, and ends the process when the worker is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from haulier.config import Config
+from haulier.domain.job import Job, Json
+from haulier.domain.outcome import Outcome
+from haulier.kinds import Fail, JobContext, Kind, StopReason
+from haulier.kinds.sdk import turns
+from haulier.kinds.sdk.registry import import_kind
+from haulier.logs import setup
+from haulier.worker.isolation.child import LENGTH
+from haulier.worker.steps.execute import describe, run_one
+
+# Of linux/prctl.h.
+PR_SET_PDEATHSIG = 1
+# A child whose address space has come to this share of its limit has leaked, and is replaced after its job.
+FULL_SHARE = 0.75
+NICE = 5
+MEGABYTE = 1024 * 1024
+
+
+def main(jobs: int, control: int, turn: int) -> NoReturn:
+    """Run what comes over the socket until it ends."""
+    _live_with_the_worker()
+    # After a crash in C the log says where.
+    faulthandler.enable()
+    with socket.socket(fileno=jobs) as sock:
+        module, name, config = _read(sock)
+        desk = _Desk(control)
+        threading.Thread(target=desk.listen, name="control", daemon=True).start()
+        setup(config.log_format, config.log_level)
+        turns.share(turn)
+        _limit(config)
+        try:
+            kind = import_kind(module, name)
+        except BaseException as error:
+            _say(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
+        else:
+            _say(sock, {"ready": True})
+            _serve(sock, desk, kind, config)
+    os._exit(0)
+
+
+def _serve(sock: socket.socket, desk: _Desk, kind: Kind, config: Config) -> None:
+    limit = config.isolated_memory_mb * MEGABYTE
+    while True:
+        number, job = _read(sock)
+        work = _Work(kind, config)
+        outcome = work.run(desk, number, job)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        told = _told(outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number))
+        _say(sock, {"number": number, **told})
+
+
+class _Desk:
+    """What the two threads share: which job runs, and which one is to stop."""
+
+    def __init__(self, control: int) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+        self._number = 0
+        self._context: JobContext | None = None
+        self._asked: dict[int, StopReason] = {}
+
+    def begin(self, number: int, context: JobContext) -> None:
+        with self._lock:
+            self._number, self._context = number, context
+            # The word may have come before the job did: they have a way each.
+            reason = self._asked.get(number)
+            self._asked.clear()
+        if reason is not None:
+            context.stop(reason)
+
+    def listen(self) -> None:
+        """Pass on what the worker asks; leave when it is gone."""
+        with suppress(OSError), os.fdopen(self._control, "r", encoding="ascii") as lines:
+            for line in lines:
+                number, _, reason = line.strip().partition(" ")
+                self._stop(int(number), StopReason(reason))
+        os._exit(1)
+
+    def _stop(self, number: int, reason: StopReason) -> None:
+        with self._lock:
+            context = self._context if number == self._number else None
+            if context is None:
+                self._asked[number] = reason
+        if context is not None:
+            context.stop(reason)
+
+
+class _Work:
+    """One job in this process."""
+
+    def __init__(self, kind: Kind, config: Config) -> None:
+        self._kind, self._config = kind, config
+        self.is_out_of_memory = False
+
+    def run(self, desk: _Desk, number: int, job: Job) -> Outcome:
+        context = JobContext(job, self._config)
+        desk.begin(number, context)
+        return run_one(replace(self._kind, isolated=False, run=self._handle), context)
+
+    def again(self, number: int) -> bool:
+        """Tell whether only a fresh process can say that the job needs too much memory."""
+        return self.is_out_of_memory and number > 1
+
+    def _handle(self, context: JobContext, payload: dict[str, Json]) -> Json:
+        try:
+            return self._kind.run(context, payload)
+        except MemoryError as error:
+            self.is_out_of_memory = True
+            most = self._config.isolated_memory_mb
+            raise Fail(f"it needs more memory than ISOLATED_MEMORY_MB allows ({most} MB)") from error
+
+
+def _told(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
+    return {
+        "verb": str(outcome.verb),
+        "result": outcome.result,
+        "error": outcome.error,
+        "delay": outcome.delay,
+        "backoff": outcome.backoff,
+        "leaves": is_full,
+        "again": again,
+    }
+
+
+def _live_with_the_worker() -> None:
+    # Who is told to stop is the worker. Handlers and not SIG_IGN, which what the handler starts would inherit.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    # A handler may hold the interpreter, and then the second thread cannot see that the worker is gone.
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _limit(config: Config) -> None:
+    most = config.isolated_memory_mb * MEGABYTE
+    # What computes for seconds comes after the worker's own threads, the API and the database of the same machine.
+    with suppress(OSError):
+        os.nice(NICE)
+    # Not every system keeps to the first, or knows it.
+    for which, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(which, (limit, limit))
+
+
+def _size() -> int:
+    """Return this process's address space, 0 where the system does not tell. Units: bytes."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _read(sock: socket.socket) -> Any:
+    [length] = LENGTH.unpack(_exactly(sock, LENGTH.size))
+    return pickle.loads(_exactly(sock, length))
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    read = bytearray()
+    while len(read) < size:
+        more = sock.recv(min(size - len(read), 1024 * 1024))
+        if not more:
+            os._exit(0)
+        read += more
+    return bytes(read)
+
+
+def _say(sock: socket.socket, message: dict[str, Any]) -> None:
+    packed = json.dumps(message).encode()
+    try:
+        sock.sendall(LENGTH.pack(len(packed)) + packed)
+    except OSError:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*(int(each) for each in sys.argv[1:4]))

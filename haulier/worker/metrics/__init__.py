@@ -1,0 +1,1 @@
+"""What a worker counts, and the port at which it is read."""

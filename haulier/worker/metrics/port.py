@@ -1,0 +1,176 @@
+"""Where Prometheus asks, and what it is told: the counts of one process, or those of several together.
+
+At /health the same numbers are boiled down to whether jobs are taken, and by what they are noticed.
+"""
+
+from __future__ import annotations
+
+import errno
+import hmac
+import json
+import logging
+import shutil
+import socket
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+from haulier.config import Config, is_loopback, keep_metrics_in
+from haulier.domain.api_key import bearer_in
+from haulier.domain.neighbour import is_local_host
+from haulier.domain.scrape import accepted
+from haulier.worker.metrics.http_server import PortHandler, PortServer
+
+# By so many of its polls a worker may be late before it counts as ill; or by a lease, where that is longer.
+POLLS_MISSED = 3
+TRIES, TRY_SECONDS = 20, 0.01
+
+log = logging.getLogger(__name__)
+
+
+class MetricsPort:
+    """The port for scrapers. Processes forked later share it: the kernel gives each scrape to one that is awake."""
+
+    def __init__(self, door: socket.socket, counts: SharedCounts | None, config: Config) -> None:
+        self._door = door
+        self._config = config
+        self.counts = counts
+
+    @classmethod
+    def open(cls, config: Config, *, shared: bool) -> MetricsPort | None:
+        """Return the port, listening; None when it is off or busy, which must not stop the jobs.
+
+        It settles where counts are kept, in memory or shared between processes, and so must come before the import of
+        `haulier.worker.metrics.counts`.
+        """
+        keep_metrics_in(None)
+        values.ValueClass = values.MutexValue
+        if config.worker_metrics_port == 0:
+            return None
+        host, port = config.worker_metrics_host, config.worker_metrics_port
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+            door = socket.create_server((host, port), family=family)
+        except OSError as error:
+            reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
+            log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
+            return None
+        return cls(door, SharedCounts() if shared else None, config)
+
+    def serve(self) -> Callable[[], None]:
+        """Serve the metrics from a thread of this process, and return what stops that."""
+        registry = REGISTRY
+        if self.counts is not None:
+            registry = CollectorRegistry()
+            registry.register(self.counts)
+        page = type("Page", (_Page,), {"registry": registry, "config": self._config})
+        server = PortServer(self._door, page)
+        thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join(2)
+
+        return stop
+
+    def close(self) -> None:
+        """Close the port and remove the shared counts; for the process that opened it, when all others have gone."""
+        self._door.close()
+        if self.counts is not None:
+            self.counts.remove()
+
+
+class SharedCounts(Collector):
+    """A private folder in which several processes keep their counts, so that each can tell the sum.
+
+    Each process has a place in it, not a file by its id: the successor of one that died goes on with its counts, and
+    a scrape reads no more files when many have died.
+    """
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="haulier-metrics-")
+        self._place = 0
+        keep_metrics_in(self.folder)
+        values.ValueClass = values.MultiProcessValue(lambda: self._place)  # type: ignore[no-untyped-call]
+
+    def take(self, place: int) -> None:
+        """Count in this place from now on. No other living process may have it."""
+        self._place = place
+
+    def forget(self, place: int) -> None:
+        """Forget what the process in this place held; what it has counted stays in the sums."""
+        mark_process_dead(place, self.folder)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the sums."""
+        files: Collector = MultiProcessCollector(None, self.folder)  # type: ignore[no-untyped-call]
+        for _ in range(TRIES):
+            try:
+                return list(files.collect())
+            except struct.error:
+                # A process is just making its file, which is empty for a moment.
+                threading.Event().wait(TRY_SECONDS)
+        return list(files.collect())
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def health(registry: Collector, config: Config) -> dict[str, str]:
+    """Return whether this worker takes jobs, and by what it notices them; of several processes the worst tells.
+
+    Shape: status is ok or unavailable; scans is ok or failing, and where they fail for as long as a lease status is
+           unavailable; wake_ups is listening, polling or off; unless it is off, through names the setting whose address
+           the worker listens at, or tries to.
+    """
+    found = {sample.name: sample.value for parent in registry.collect() for sample in parent.samples}
+    most = max(config.lease_seconds, POLLS_MISSED * config.poll_seconds)
+    ages = [found.get(f"worker_{name}_age_seconds") for name in ("beat", "poll")]
+    failing = found.get("worker_scans_failing_seconds", 0.0)
+    is_ok = all(age is not None and age <= most for age in [*ages, failing])
+    said = {"status": "ok" if is_ok else "unavailable", "scans": "failing" if failing else "ok"}
+    if config.wake_ups == "off":
+        return {**said, "wake_ups": "off"}
+    how = "polling" if found.get("worker_polling") else "listening"
+    return {**said, "wake_ups": how, "through": config.direct_setting}
+
+
+class _Page(PortHandler):
+    """The metrics, and the health."""
+
+    config: Config
+
+    def do_GET(self) -> None:
+        """Answer a scraper, or whoever asks for the health."""
+        if not self._is_for_us():
+            self.answer(403, b"the header Host names another machine; METRICS_TOKEN opens this port under any name\n")
+        elif self.path.partition("?")[0] == "/health":
+            found = health(self.registry, self.config)
+            status = 200 if found["status"] == "ok" else 503
+            self.answer(status, json.dumps(found).encode(), ("Content-Type", "application/json"))
+        elif not self._may_scrape():
+            self.answer(401, b"", ("WWW-Authenticate", 'Bearer realm="haulier"'))
+        else:
+            accept = accepted(self.headers.get("Accept"))
+            del self.headers["Accept"]
+            self.headers["Accept"] = accept
+            super().do_GET()
+
+    def _is_for_us(self) -> bool:
+        """Tell whether a page in a browser of this machine cannot have brought it here by a name of its own."""
+        if self.config.metrics_token is not None or not is_loopback(self.config.worker_metrics_host):
+            return True
+        hosts = self.headers.get_all("Host", [])
+        return len(hosts) == 1 and is_local_host(hosts[0], self.config.worker_metrics_host)
+
+    def _may_scrape(self) -> bool:
+        token, given = self.config.metrics_token, bearer_in(self.headers.get("Authorization", ""))
+        return token is None or hmac.compare_digest(given.encode(), token.encode())

@@ -1,0 +1,179 @@
+"""What this process holds: the jobs it runs, and the claims whose answer is still on its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from haulier.domain.claim import Fence, Held
+from haulier.domain.job import Job
+from haulier.kinds import JobContext, StopReason
+
+# For how long a claim may still be committed that nobody has answered: a system goes on sending what a program has
+# given it for a quarter of an hour.
+UNSURE_SECONDS = 1800.0
+
+
+@dataclass(slots=True, eq=False)
+class HeldJob:
+    """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
+
+    Shape: began_at is None until it is started, seconds is how long it ran; has_ended tells that only its outcome is
+           still to be settled, which an outage may hold up for long; is_held_back that the database refuses it for now;
+           is_unsure that this was tried, and no answer came.
+    """
+
+    job: Job
+    context: JobContext
+    timeout: float | None
+    is_known: bool = True
+    began_at: float | None = None
+    timed_out_at: float | None = None
+    seconds: float | None = None
+    has_ended: bool = False
+    is_held_back: bool = False
+    is_unsure: bool = False
+
+    @property
+    def fence(self) -> Fence:
+        """Return the claim under which it runs."""
+        return Fence.of(self.job)
+
+    @property
+    def label(self) -> str:
+        """Return the kind as metrics name it: what anybody may write into a job must not make labels."""
+        return self.job.kind if self.is_known else "unknown"
+
+    @property
+    def waited_seconds(self) -> float | None:
+        """Return how long the job had been due when it was claimed."""
+        started_at = self.job.started_at
+        return None if started_at is None else max(0.0, (started_at - self.job.run_at).total_seconds())
+
+
+class HeldJobs:
+    """The jobs this process holds, safe for every thread to ask.
+
+    The database's opinion may differ: what a claim brought whose reply was lost is held by nobody here. `strangers`
+    finds those.
+    """
+
+    def __init__(self) -> None:
+        # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        # So many threads wait for a change: most often none, and a lone job would pay for the question.
+        self._waiting = 0
+        # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
+        self._running: set[HeldJob] = set()
+        self._in_flight: set[UUID] = set()
+        # Claims of which it is not known whether they were committed, and since when.
+        self._unsure: dict[UUID, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def all(self) -> list[HeldJob]:
+        """Return what is held now."""
+        with self._lock:
+            return list(self._running)
+
+    def unsure(self) -> list[UUID]:
+        """Return the claims that may have been committed without an answer, or may still be."""
+        if not self._unsure:
+            return []
+        with self._lock:
+            until = time.monotonic() - UNSURE_SECONDS
+            self._unsure = {claim_id: since for claim_id, since in self._unsure.items() if since > until}
+            return list(self._unsure)
+
+    def known(self) -> list[UUID]:
+        """Return every claim under which the database may think that this process runs something."""
+        with self._lock:
+            return list({running.fence.claim for running in self._running} | self._in_flight | set(self._unsure))
+
+    def begin_claim(self, claim_id: UUID) -> None:
+        """Note that a claim is under way, before it is sent."""
+        with self._lock:
+            self._in_flight.add(claim_id)
+
+    def end_claim(self, claim_id: UUID, claimed: Iterable[HeldJob] | None) -> None:
+        """Take up what the claim brought, in one step with its end; None where its outcome is unknown."""
+        with self._lock:
+            if claimed is None:
+                self._unsure[claim_id] = time.monotonic()
+            else:
+                self._running.update(claimed)
+            self._in_flight.discard(claim_id)
+            if self._waiting:
+                self._changed.notify_all()
+
+    def found(self, claim_id: UUID) -> None:
+        """Note that it is known by now what a claim has brought."""
+        with self._lock:
+            self._unsure.pop(claim_id, None)
+
+    def leave(self, settled: Iterable[HeldJob]) -> None:
+        """Let go of jobs that could not be settled: they are given back when this process ends."""
+        with self._lock:
+            for running in settled:
+                self._running.discard(running)
+                self._unsure[running.fence.claim] = time.monotonic()
+            self._changed.notify_all()
+
+    def lost(self) -> None:
+        """Note that what was claimed until now is no longer this process's: it was declared dead."""
+        with self._lock:
+            self._unsure.clear()
+
+    def drop(self, settled: Iterable[HeldJob]) -> None:
+        """Let go of jobs that were settled."""
+        with self._lock:
+            self._running.difference_update(settled)
+            if self._waiting:
+                self._changed.notify_all()
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until nothing is held or just being claimed; False when the time is up first."""
+        with self._lock:
+            return self._wait_for(lambda: not self._running and not self._in_flight, seconds)
+
+    def is_alone(self) -> bool:
+        """Tell whether nothing runs or waits here, but for outcomes that the database refuses for now."""
+        with self._lock:
+            return self._is_alone()
+
+    def wait_until_alone(self, seconds: float) -> bool:
+        """Wait until the process `is_alone`; False when the time is up first."""
+        with self._lock:
+            return self._wait_for(self._is_alone, seconds)
+
+    def _wait_for(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        self._waiting += 1
+        try:
+            return self._changed.wait_for(is_so, seconds)
+        finally:
+            self._waiting -= 1
+
+    def _is_alone(self) -> bool:
+        return not self._in_flight and all(running.is_held_back for running in self._running)
+
+    def strangers(self, rows: Sequence[Held]) -> list[Fence]:
+        """Return those of the rows, read before this call, that nobody here holds or is just claiming."""
+        if not rows:
+            return []
+        with self._lock:
+            held = {running.fence for running in self._running}
+            return [row.fence for row in rows if row.fence not in held and row.fence.claim not in self._in_flight]
+
+    def stop(self, fences: Iterable[Fence], reason: StopReason) -> None:
+        """Ask these jobs to stop."""
+        asked = set(fences)
+        if not asked:
+            return
+        for running in self.all():
+            if running.fence in asked:
+                running.context.stop(reason)

@@ -1,0 +1,1 @@
+"""Who acts: one file for each thread of a worker process."""

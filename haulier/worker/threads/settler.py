@@ -1,0 +1,186 @@
+"""The thread that sees to what the others leave lying: late outcomes, jobs that would wait, and what did not settle."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome, Verb
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
+from haulier.queue import consume
+from haulier.worker.shared.buffer import Ended
+from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS
+from haulier.worker.station import Station
+from haulier.worker.steps.report import report
+from haulier.worker.steps.settle_and_claim import settle_and_claim, settlements
+
+TICK_SECONDS = WINDOW_SECONDS / 2
+# Jobs that were claimed ahead go back when none of them was started for so long: those before them are slow.
+STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
+IDLE_SECONDS = 0.25
+AWAY_PAUSE_SECONDS = 0.5
+# After an error that nobody foresaw, which may well come again.
+BUG_PAUSE_SECONDS = 2.0
+# For the row of one outcome, while the others wait. A cancel holds it for a millisecond or two.
+ROW_SECONDS = 0.2
+NOT_STORED = "the outcome of the run could not be stored; the worker's log has why"
+# Ways out of a run that a handler has made, and that an outcome of ours can take the place of.
+MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
+
+log = logging.getLogger(__name__)
+
+
+class Settler(threading.Thread):
+    """Keeps the promise that nothing waits in this process for longer than the window, if it can be settled at all."""
+
+    def __init__(self, station: Station) -> None:
+        super().__init__(name="clerk", daemon=True)
+        self._station = station
+        # What the database refuses for now.
+        self._held_back: list[Ended] = []
+        # How many are settled at once: halved where one waits for something that only one of them may wait for.
+        self._most = MOST_AT_ONCE
+
+    def run(self) -> None:
+        """Tidy up whenever there is something, until the process closes."""
+        station = self._station
+        try:
+            while not station.closing.is_set():
+                if not (station.buffer.stirred.wait(IDLE_SECONDS) or self._held_back):
+                    continue
+                station.buffer.stirred.clear()
+                while self._has_any() and not station.closing.wait(TICK_SECONDS):
+                    self._tidy()
+        finally:
+            station.database.close()
+
+    def _has_any(self) -> bool:
+        return self._station.buffer.has_any() or any(map(self._is_due, self._held_back))
+
+    def _tidy(self) -> None:
+        station = self._station
+        try:
+            if station.buffer.stands_still(STANDSTILL_SECONDS) and station.buffer.take_place():
+                self._make_round_trip(giving_back=True)
+            elif station.buffer.is_overdue() and station.buffer.take_place():
+                self._make_round_trip(giving_back=False)
+            self._settle_doubtful()
+        except (DatabaseUnavailable, Refusal) as error:
+            station.outage.failed(error)
+            station.closing.wait(AWAY_PAUSE_SECONDS)
+        except Exception:
+            log.exception("the settler's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
+            station.closing.wait(BUG_PAUSE_SECONDS)
+
+    def _make_round_trip(self, *, giving_back: bool) -> None:
+        station = self._station
+        try:
+            if giving_back:
+                station.marks.given_back([running.job for running in station.buffer.empty()])
+            if settle_and_claim(station, station.buffer.round_trip(), claiming=False) is None:
+                station.closing.wait(AWAY_PAUSE_SECONDS)
+        finally:
+            station.buffer.done(leaving=True)
+
+    def _settle_doubtful(self) -> None:
+        """Settle what did not settle with the others, and put back what still has not."""
+        batch = self._collect()
+        try:
+            if batch:
+                self._settle_all(batch)
+                self._most = min(MOST_AT_ONCE, 2 * self._most)
+        except Locked:
+            # That may last for long: next time the others come first.
+            batch.append(batch.pop(0))
+        except DatabaseUnavailable as error:
+            for ended in batch:
+                ended.running.is_unsure = True
+            if not isinstance(error, RefusedForNow):
+                raise
+            # It has waited for something that only one of them may wait for.
+            self._most = max(1, len(batch) // 2)
+            if len(batch) == 1:
+                self._refused(batch.pop(), error)
+        finally:
+            self._station.buffer.doubt(batch)
+
+    def _collect(self) -> list[Ended]:
+        """Return what is to be settled now, no more than is settled at once."""
+        due = [ended for ended in self._held_back if self._is_due(ended)]
+        self._held_back = [ended for ended in self._held_back if ended not in due]
+        for ended in due:
+            ended.running.is_held_back = False
+        batch = [*self._station.buffer.collect_doubtful(), *due]
+        batch, rest = batch[: self._most], batch[self._most :]
+        self._station.buffer.doubt(rest)
+        return batch
+
+    def _settle_all(self, batch: list[Ended]) -> None:
+        """Settle what can be in one statement, and the rest one by one; what is done with is taken out of the batch."""
+        with self._station.database.connection() as conn:
+            batch[:] = self._settle_each(conn, batch)
+            batch[:] = self._known_earlier(conn, batch)
+            while batch:
+                self._settle_alone(conn, batch[0])
+                batch.pop(0)
+
+    def _is_due(self, ended: Ended) -> bool:
+        # A process that stops tries once more, and then leaves it to others.
+        return self._station.stopping.is_set() or not self._station.unsettled.is_waiting(ended.running.job.id)
+
+    def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
+        """Settle what can be settled, and return what was left out."""
+        left = []
+        for ended, became in zip(batch, consume.settle_each(conn, settlements(batch)), strict=True):
+            if became is None:
+                left.append(ended)
+            elif isinstance(became, Refusal):
+                self._refused(ended, became)
+            else:
+                self._settled(ended, became)
+        return left
+
+    def _known_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
+        """Take note of those that were settled when no answer came, and return the others."""
+        unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
+        earlier = consume.settled_earlier(conn, unsure) if unsure else {}
+        for ended in left:
+            if ended.running.fence in earlier:
+                self._settled(ended, earlier[ended.running.fence])
+        return [ended for ended in left if ended.running.fence not in earlier]
+
+    def _settle_alone(self, conn: Connection, ended: Ended) -> None:
+        """Settle one run by itself, waiting a little for its row if need be. Raises: Locked; DatabaseUnavailable."""
+        fence = ended.running.fence
+        try:
+            # Here, so that what is refused is told from what is away.
+            with translated():
+                settled = consume.settle(conn, settlements([ended]), lock_seconds=ROW_SECONDS)
+        except Locked:
+            raise
+        except Refusal as error:
+            self._refused(ended, error)
+        else:
+            self._settled(ended, settled.get(fence.id))
+
+    def _settled(self, ended: Ended, status: JobStatus | None) -> None:
+        self._station.unsettled.forget([ended.running.job.id])
+        self._station.held.drop([ended.running])
+        report(self._station.tally, [(ended, status)])
+
+    def _refused(self, ended: Ended, error: Refusal) -> None:
+        """Hold back what the database refuses for now; what can never be stored fails for good instead."""
+        station, outcome = self._station, ended.outcome
+        station.unsettled.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
+        if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
+            station.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
+        elif station.stopping.is_set():
+            # It is given back with all else that is unfinished, and runs again.
+            station.held.leave([ended.running])
+        else:
+            ended.running.is_held_back = True
+            self._held_back.append(ended)

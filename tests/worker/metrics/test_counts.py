@@ -1,0 +1,195 @@
+"""Counting many jobs at once tells Prometheus the same as counting each: the tally ..."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
+
+from haulier.worker.metrics.counts import DURATIONS, Distribution, NoTally, Tally, tally
+from tests.conftest import eventually
+
+
+@pytest.fixture
+def kind() -> str:
+    """Give the name of a kind that nobody else counts: the metrics are those of the whole process."""
+    return f"t.{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def counted(kind: str) -> Callable[..., float]:
+    """Give a function that reads a metric of that kind."""
+    return lambda name, **labels: REGISTRY.get_sample_value(name, {"kind": kind, **labels}) or 0.0
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[], [0.001], [0.0, 0.0005, 0.001, 0.0010001, 0.4, 0.5, 0.51, 2, 1800, 1801, 1e9], [-0.5, 0.1, float("inf")]],
+    ids=["none", "a bound", "both sides of bounds", "odd ones"],
+)
+def test_is_told_as_if_each_value_had_been_observed(values):
+    each, all_at_once = CollectorRegistry(), CollectorRegistry()
+    expected = Histogram("h", "h", ["kind"], buckets=DURATIONS, registry=each).labels("a")
+    given = Distribution("h", "h", ["kind"], buckets=DURATIONS, registry=all_at_once).labels("a")
+
+    for value in values:
+        expected.observe(value)
+    given.observe_all(values)
+
+    def lines(registry: CollectorRegistry) -> list[str]:
+        return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+
+    assert len(lines(each)) > 10
+    assert lines(all_at_once) == lines(each)
+
+
+def test_counts_jobs_by_kind_and_outcome(kind, counted):
+    jobs = Tally()
+
+    for waited in (0.2, 3.0, None):
+        jobs.started(kind, waited)
+    for outcome, seconds in (("succeeded", 0.01), ("succeeded", 0.3), ("retrying", 7.0), ("released", None)):
+        jobs.ended(kind, outcome, seconds)
+    nothing_yet = counted("worker_jobs_started_total")
+    jobs.flush()
+
+    assert nothing_yet == 0
+    assert counted("worker_jobs_started_total") == 3
+    assert counted("worker_queue_wait_seconds_count") == 2
+    assert counted("worker_queue_wait_seconds_sum") == pytest.approx(3.2)
+    assert counted("worker_jobs_completed_total", outcome="succeeded") == 2
+    assert counted("worker_jobs_completed_total", outcome="retrying") == 1
+    assert counted("worker_jobs_completed_total", outcome="released") == 1
+    assert counted("worker_job_duration_seconds_count") == 3
+    assert counted("worker_job_duration_seconds_bucket", le="0.5") == 2
+
+
+def test_counts_claims_and_what_they_brought():
+    jobs, names = Tally(), ("worker_claims_total", "worker_claim_size_jobs_count", "worker_claim_size_jobs_sum")
+    before = [REGISTRY.get_sample_value(name) for name in names]
+
+    for brought in (0, 7, 1000):
+        jobs.claimed(brought)
+    jobs.flush()
+
+    now = [REGISTRY.get_sample_value(name) for name in names]
+    assert [new - old for old, new in zip(before, now, strict=True)] == [3, 3, 1007]
+
+
+def test_tells_nothing_twice(kind, counted):
+    jobs = Tally()
+    jobs.started(kind, 0.1)
+    jobs.ended(kind, "succeeded", 0.1)
+
+    for _ in range(2):
+        jobs.flush()
+
+    assert (counted("worker_jobs_started_total"), counted("worker_job_duration_seconds_count")) == (1, 1)
+
+
+def test_loses_nothing_where_threads_count_and_flush_at_once(kind, counted):
+    jobs, threads, each = Tally(), 8, 3000
+    barrier = threading.Barrier(threads)
+
+    def count() -> None:
+        barrier.wait(10)
+        for number in range(each):
+            jobs.started(kind, 0.1)
+            jobs.ended(kind, "succeeded", 0.1)
+            if number % 7 == 0:
+                jobs.flush()
+
+    crowd = [threading.Thread(target=count) for _ in range(threads)]
+    for thread in crowd:
+        thread.start()
+    for thread in crowd:
+        thread.join()
+    jobs.flush()
+
+    assert counted("worker_jobs_started_total") == threads * each
+    assert counted("worker_jobs_completed_total", outcome="succeeded") == threads * each
+    assert counted("worker_queue_wait_seconds_count") == counted("worker_job_duration_seconds_count") == threads * each
+
+
+def test_counts_nothing_where_nobody_can_read_it(kind, counted):
+    jobs = tally(0)
+
+    jobs.started(kind, 0.1)
+    jobs.ended(kind, "succeeded", 0.1)
+    jobs.flush()
+
+    assert isinstance(jobs, NoTally)
+    assert type(tally(9091)) is Tally
+    assert counted("worker_jobs_started_total") == 0
+
+
+# In a process of its own, since it settles where all its metrics are kept.
+HALF_MADE = """
+import threading
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from haulier.worker.exposition import SharedCounts
+
+counts = SharedCounts()
+Counter("jobs", "jobs", registry=None).inc(2)
+[made] = Path(counts.folder).glob("counter_*.db")
+half_made = Path(counts.folder, "counter_7.db")
+half_made.touch()
+threading.Timer(0.05, lambda: half_made.write_bytes(made.read_bytes())).start()
+registry = CollectorRegistry()
+registry.register(counts)
+print(generate_latest(registry).decode())
+counts.remove()
+"""
+
+
+def test_waits_for_a_process_that_is_just_making_its_file():
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": "."}
+
+    done = subprocess.run(
+        [sys.executable, "-c", HALF_MADE],
+        cwd=Path(__file__).parents[2],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+    assert done.stderr == ""
+    assert "jobs_total 4.0\n" in done.stdout
+
+
+def test_an_idle_worker_of_an_empty_database_does_not_look_like_one_that_hangs(spawn_worker, metric, free_port):
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port, POLL_SECONDS=0.1)
+    began_at = time.monotonic()
+
+    ages = []
+    while time.monotonic() < began_at + 2.5:
+        ages.append(metric(free_port, "worker_poll_age_seconds"))
+
+    assert max(ages) < 1.5
+    worker.kill()
+
+
+def test_counts_a_run_that_began_while_it_lasts(spawn_worker, enqueue, ledger, tmp_path, free_port):
+    worker = spawn_worker(WORKER_METRICS_PORT=free_port, WORKER_THREADS=1)
+    enqueue("t.deaf", {"file": str(tmp_path / "go")})
+    eventually(lambda: ledger.entries("start"))
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as response:
+            return response.read().decode()
+
+    eventually(lambda: 'worker_jobs_started_total{kind="t.deaf"} 1.0' in scrape(), within=3)
+    worker.kill()

@@ -1,0 +1,185 @@
+"""The worker's port for scrapers: it ..."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+import requests
+from psycopg2 import sql
+from psycopg2.extensions import parse_dsn
+
+from haulier.config import Config
+from haulier.worker.metrics import http_server as port_module
+from haulier.worker.metrics.http_server import most_connections
+from haulier.worker.metrics.port import MetricsPort
+from tests.conftest import eventually
+
+TOKEN = "scrape-me-gently"
+
+
+@pytest.fixture(params=[None, TOKEN])
+def port(request: pytest.FixtureRequest) -> Iterator[tuple[str, str | None]]:
+    """Give the address of such a port, and the token that it asks for."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    config = Config("postgres://nowhere", worker_metrics_port=number, metrics_token=request.param)
+    metrics_port = MetricsPort.open(config, shared=False)
+    assert metrics_port is not None
+    stop = metrics_port.serve()
+    yield f"http://127.0.0.1:{number}/metrics", request.param
+    stop()
+    with suppress(OSError):
+        metrics_port.close()
+
+
+def test_asks_for_the_token_where_there_is_one(port):
+    url, token = port
+
+    headers = [
+        {},
+        {"Authorization": f"Bearer {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": TOKEN},
+    ]
+    answers = [requests.get(url, headers=each, timeout=5) for each in headers]
+
+    assert [answer.status_code for answer in answers] == ([401, 200, 401, 401] if token else [200] * 4)
+    assert all("# HELP" in answer.text for answer in answers if answer.ok)
+    assert all(answer.headers["WWW-Authenticate"].startswith("Bearer") for answer in answers if not answer.ok)
+
+
+@pytest.fixture
+def own_port(monkeypatch) -> Iterator[int]:
+    """Give such a port with 4 connections, of 1.5 s each."""
+    monkeypatch.setattr(port_module, "REQUEST_SECONDS", 1.5)
+    monkeypatch.setattr(port_module, "MOST_CONNECTIONS", 4)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    metrics_port = MetricsPort.open(Config("postgres://nowhere", worker_metrics_port=number), shared=False)
+    assert metrics_port is not None
+    stop = metrics_port.serve()
+    yield number
+    stop()
+    with suppress(OSError):
+        metrics_port.close()
+
+
+def scrapers() -> int:
+    """Return how many connections of scrapers are being served."""
+    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+
+
+def test_connections_that_do_nothing_neither_add_up_nor_hold_up_a_scrape(own_port):
+    with ExitStack() as opened:
+        for _ in range(60):
+            opened.enter_context(socket.create_connection(("127.0.0.1", own_port)))
+        statuses = [requests.get(f"http://127.0.0.1:{own_port}/metrics", timeout=5).status_code for _ in range(5)]
+
+        assert statuses == [200] * 5
+        assert scrapers() <= 4
+    eventually(lambda: scrapers() == 0)
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /metrics HTTP/1.1\r\nX: ", b"GET /metrics HTTP/1.1\r\n"])
+def test_a_request_that_comes_byte_by_byte_has_a_deadline(own_port, first):
+    with socket.create_connection(("127.0.0.1", own_port), timeout=5) as slow:
+        slow.sendall(first)
+
+        def is_closed() -> bool:
+            with suppress(BlockingIOError):
+                try:
+                    slow.send(b"x", socket.MSG_DONTWAIT)
+                    return not slow.recv(100, socket.MSG_DONTWAIT)
+                except (ConnectionError, BrokenPipeError):
+                    return True
+            return False
+
+        eventually(is_closed, within=4)
+    eventually(lambda: scrapers() == 0)
+
+
+def test_files_are_left_for_the_handlers(monkeypatch):
+    limits = {256: 8, 1024: 32, 10**6: 32, 20: 2, resource.RLIM_INFINITY: 32}
+
+    found = {}
+    for files in limits:
+        monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
+        found[files] = most_connections()
+
+    assert found == limits
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    {
+        "localhost": 200,
+        "127.0.0.1:9091": 200,
+        "[::1]:9091": 200,
+        "evil.example": 403,
+        "127.0.0.1.nip.io": 403,
+        "localhost@evil.example": 403,
+        "": 403,
+    }.items(),
+)
+@pytest.mark.parametrize("path", ["/metrics", "/anything"])
+def test_a_name_that_leads_here_opens_nothing_to_a_page_of_somebody_elses(own_port, path, host, status):
+    answer = requests.get(f"http://127.0.0.1:{own_port}{path}", headers={"Host": host}, timeout=5)
+
+    assert answer.status_code == status
+
+
+def test_the_host_does_not_matter_where_the_token_is_asked_for(port):
+    url, token = port
+    if token:
+        shown = {"Authorization": f"Bearer {TOKEN}", "Host": "worker.example.com"}
+
+        assert requests.get(url, headers=shown, timeout=5).status_code == 200
+
+
+def test_no_answer_tells_what_the_service_is_made_of(own_port):
+    for line in (b"GET /metrics HTTP/1.1", b"POST / HTTP/1.1", b"nonsense", b"GET / HTTP/9.9"):
+        with socket.create_connection(("127.0.0.1", own_port), timeout=5) as asking:
+            asking.sendall(line + b"\r\nHost: localhost\r\n\r\n")
+            answer = b"".join(iter(lambda conn=asking: conn.recv(65536), b""))
+
+        head, _, _ = answer.partition(b"\r\n\r\n")
+        assert b"Server: haulier" in head
+        assert b"Python/" not in head
+
+
+@pytest.fixture
+def take_no_writes(conn, database) -> Iterator[Callable[[], None]]:
+    """Give a function from whose call on the database takes no writes of whoever connects."""
+    name = sql.Identifier(parse_dsn(database)["dbname"])
+    with conn.cursor() as cursor:
+
+        def take_no_writes() -> None:
+            cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+        yield take_no_writes
+        cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+
+
+@pytest.mark.direct("ends the server's connections")
+def test_says_within_a_lease_that_the_database_takes_no_writes(spawn_worker, free_port, take_no_writes):
+    spawn_worker(WORKER_METRICS_PORT=free_port, LEASE_SECONDS=2)
+
+    def status() -> int:
+        return requests.get(f"http://127.0.0.1:{free_port}/health", timeout=5).status_code
+
+    eventually(lambda: status() == 200)
+
+    take_no_writes()
+
+    eventually(lambda: status() == 503, within=6)

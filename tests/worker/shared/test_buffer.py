@@ -1,0 +1,285 @@
+"""The buffer: it ..."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from haulier.config import Config
+from haulier.domain.outcome import Outcome, Verb
+from haulier.kinds import JobContext
+from haulier.queue.consume.claim import MOST_BYTES
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.shared.call_size import CallSize
+from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
+from haulier.worker.shared.held import HeldJob
+from tests.worker.shared.test_claim_size import a_job, learn
+
+CONFIG = Config("postgres://db.example.com/haulier")
+
+
+def a_run(kind: str = "mail", **given) -> HeldJob:
+    job = a_job(kind)._replace(**given)
+    return HeldJob(job, JobContext(job, CONFIG), None)
+
+
+@pytest.fixture
+def pace() -> ClaimSize:
+    return ClaimSize(threads=4)
+
+
+@pytest.fixture
+def stopping() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def buffer(pace, bell, stopping, call_size) -> Buffer:
+    return Buffer(pace, bell, stopping, threading.Event(), call_size)
+
+
+@pytest.fixture
+def call_size() -> CallSize:
+    return CallSize()
+
+
+def fill(buffer: Buffer, runs: list[HeldJob], *, is_short: bool = False) -> int:
+    """Do as a thread that has the place does."""
+    assert buffer.take_place()
+    surplus = buffer.fill(runs, free=len(runs), is_short=is_short)
+    buffer.done()
+    return surplus
+
+
+def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_all_in_order(buffer):
+    first = buffer.next()
+    runs = [a_run() for _ in range(3)]
+
+    buffer.fill(runs, free=3, is_short=True)
+    buffer.done()
+
+    assert isinstance(first, RoundTrip)
+    assert [buffer.next() for _ in range(3)] == runs
+    assert buffer.running == 3
+    assert isinstance(buffer.next(), RoundTrip)
+
+
+def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(buffer):
+    assert isinstance(buffer.next(), RoundTrip)
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(buffer.next()))
+    waiting.start()
+    run = a_run()
+
+    buffer.fill([run], free=2, is_short=True)
+    waiting.join(5)
+
+    assert got == [run]
+
+
+def test_settles_before_a_slow_job_is_begun(buffer, pace):
+    learn(pace, "slow", 3.0)
+    runs = [a_run("slow"), a_run("slow")]
+    fill(buffer, runs, is_short=True)
+    first = buffer.next()
+
+    then = buffer.next(Ended(first, Outcome.complete()), seconds=3.0)
+
+    assert isinstance(then, RoundTrip)
+    assert [ended.running for ended in then.ended] == [first]
+
+
+def test_lets_quick_jobs_run_on_and_settles_them_together(buffer, pace):
+    learn(pace, "quick", 0.00002)
+    fill(buffer, [a_run("quick") for _ in range(MOST_AHEAD - 100)])
+    task, run = buffer.next(), 0
+    while isinstance(task, HeldJob):
+        task, run = buffer.next(Ended(task, Outcome.complete()), seconds=0.00002), run + 1
+
+    # Half of what is held ahead is left when the next is claimed.
+    assert run == MOST_AHEAD - 100 - MOST_AHEAD // 2
+    assert isinstance(task, RoundTrip)
+    assert len(task.ended) == run
+    assert task.limit == MOST_AT_ONCE
+
+
+def test_runs_what_is_left_first_where_no_more_was_to_be_had(buffer, pace):
+    learn(pace, "quick", 0.00002)
+    fill(buffer, [a_run("quick") for _ in range(5)], is_short=True)
+
+    tasks = [buffer.next() for _ in range(6)]
+
+    assert [isinstance(task, HeldJob) for task in tasks] == [True] * 5 + [False]
+
+
+def test_starts_a_last_attempt_before_all_others(buffer):
+    ordinary, last = a_run(), a_run(attempts=3, max_attempts=3)
+
+    fill(buffer, [ordinary, last])
+
+    assert buffer.next() is last
+
+
+def test_gives_back_at_once_what_was_claimed_and_would_wait(buffer, pace):
+    learn(pace, "slow", 5.0)
+    runs = [a_run("slow") for _ in range(10)]
+    assert buffer.take_place()
+
+    surplus = buffer.fill(runs, free=2, is_short=False)
+
+    given_back = buffer.round_trip().ended
+    assert surplus == len(given_back) == 8
+    assert [ended.running for ended in given_back] == runs[2:]
+    assert {(ended.outcome.verb, ended.outcome.delay) for ended in given_back} == {(Verb.RELEASE, None)}
+
+
+def test_gives_back_everything_unstarted_when_the_process_stops_and_lets_threads_go_once_it_is_settled(
+    buffer, stopping
+):
+    fill(buffer, [a_run(), a_run()], is_short=True)
+    started = buffer.next()
+
+    stopping.set()
+    unstarted = buffer.empty()
+    turn = buffer.next(Ended(started, Outcome.complete()), seconds=0.1)
+    buffer.done()
+
+    assert len(unstarted) == 1
+    assert isinstance(turn, RoundTrip)
+    assert len(turn.ended) == 2
+    assert buffer.next() is None
+
+
+def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_settle(buffer, bell):
+    assert isinstance(buffer.next(), RoundTrip)
+    bell.heed()
+    rung = threading.Event()
+    waiting = threading.Thread(target=lambda: (bell.wait(10), rung.set()))
+    waiting.start()
+
+    buffer.add(Ended(a_run(), Outcome.complete()))
+
+    assert rung.wait(5)
+    waiting.join()
+
+
+def test_puts_back_what_could_not_be_settled_before_what_came_since(buffer):
+    first, second = Ended(a_run(), Outcome.complete()), Ended(a_run(), Outcome.complete())
+    buffer.add(first)
+    batch = buffer.round_trip().ended
+    buffer.add(second)
+
+    buffer.stirred.clear()
+    buffer.put_back(batch)
+
+    assert buffer.stirred.is_set()
+    assert buffer.round_trip().ended == [first, second]
+
+
+def test_asks_for_as_many_jobs_as_threads_wait_when_they_are_slow(buffer, pace):
+    learn(pace, "slow", 3.0)
+
+    assert buffer.round_trip() == RoundTrip([], limit=1, free=1)
+
+
+def test_has_room_for_a_last_attempt_also_while_others_wait_here(buffer, pace):
+    # Who has the place is free right after, and starts it before them.
+    learn(pace, "mail", 0.004)
+    fill(buffer, [a_run() for _ in range(20)])
+
+    place = buffer.round_trip()
+
+    assert place.limit > 1
+    assert place.free == 1
+
+
+def test_asks_for_no_more_than_can_start_while_all_are_on_their_last_attempt(buffer, pace):
+    # A claim locks what it asked for, and would leave it lying.
+    learn(pace, "mail", 0.00002)
+    before = buffer.round_trip()
+
+    fill(buffer, [a_run(attempts=1, max_attempts=1)], is_short=True)
+    buffer.next()
+    then = buffer.round_trip()
+    fill(buffer, [a_run(attempts=1, max_attempts=1), a_run()], is_short=True)
+    buffer.next()
+    buffer.next()
+
+    assert (before, then) == (RoundTrip([], MOST_AT_ONCE, 1), RoundTrip([], 1, 1))
+    assert buffer.round_trip() == before
+
+
+def test_gives_back_at_once_what_a_claim_brings_to_a_process_that_stops(buffer, pace, stopping):
+    learn(pace, "mail", 0.00002)
+    assert buffer.take_place()
+    stopping.set()
+
+    surplus = buffer.fill([a_run() for _ in range(300)], free=1, is_short=False)
+
+    assert surplus == len(buffer.round_trip().ended) == 300
+
+
+def test_learns_nothing_of_what_a_kind_takes_from_a_job_that_it_gives_back(buffer, pace):
+    learn(pace, "mail", 0.002)
+
+    for _ in range(9):
+        fill(buffer, [a_run()], is_short=True)
+        unstarted = buffer.next()
+        assert isinstance(buffer.next(Ended(unstarted, Outcome.give_back()), seconds=1e6), RoundTrip)
+        buffer.done()
+
+    assert pace.seconds("mail") == pytest.approx(0.002)
+
+
+def test_asks_for_no_more_than_a_call_may_carry_and_keeps_two_of_these_ahead(buffer, pace, call_size):
+    learn(pace, "mail", 0.0001)
+    call_size.brought(1, MOST_BYTES // 10)
+    place = buffer.next()
+
+    surplus = buffer.fill([a_run() for _ in range(10)], free=4, is_short=False)
+    buffer.done()
+    again = buffer.next()
+
+    assert (place.limit, surplus, again.limit) == (10, 0, 10)
+
+
+def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_too_much(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    runs = [a_run() for _ in range(600)]
+    for run in runs:
+        buffer.add(Ended(run, Outcome.complete("x" * 60_000)))
+
+    place = buffer.next()
+    buffer.done()
+    others = []
+    while (more := buffer.next()).ended:
+        others.append(more)
+        buffer.done()
+
+    assert MOST_BYTES <= sum(ended.size for ended in place.ended) < MOST_BYTES + 70_000
+    assert place.limit == 0
+    assert [len(other.ended) for other in others][-1] <= len(place.ended)
+    assert len(place.ended) + sum(len(other.ended) for other in others) == len(runs)
+
+
+def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
+    monkeypatch.setattr("haulier.worker.shared.buffer.WINDOW_SECONDS", 1000.0)
+    learn(pace, "mail", 0.0001)
+    fill(buffer, [a_run() for _ in range(50)], is_short=True)
+    for _ in range(100):
+        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
+    little = buffer.next()
+    for _ in range(100):
+        buffer.add(Ended(a_run(), Outcome.complete("x" * 60_000)))
+
+    much = buffer.next()
+
+    assert isinstance(little, HeldJob)
+    assert isinstance(much, RoundTrip)

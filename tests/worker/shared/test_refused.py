@@ -1,0 +1,137 @@
+"""The jobs that the database refuses: a worker ..."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from haulier.domain.claim import Mark
+from haulier.worker.shared.refused import (
+    FIRST_PAUSE_SECONDS,
+    LANE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    MOST_REFUSED,
+    TOLD_AT_MOST,
+    Refused,
+    RefusedLanes,
+)
+
+JOB, OTHER = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture
+def refused(clock) -> Refused:
+    return Refused("claim", clock=clock)
+
+
+def test_leaves_it_alone_for_a_while_that_doubles_up_to_a_bound(refused, clock):
+    pauses = []
+    for _ in range(12):
+        refused.add(JOB, ValueError("no"))
+        began = clock.now
+        while refused.is_waiting(JOB):
+            clock.now += 0.5
+        pauses.append(clock.now - began)
+
+    assert pauses[:4] == [FIRST_PAUSE_SECONDS * 2**n for n in range(4)]
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+
+
+def test_passes_over_those_alone_whose_time_has_not_come(refused, clock):
+    refused.add(JOB, ValueError("no"))
+    clock.now += FIRST_PAUSE_SECONDS
+    refused.add(OTHER, ValueError("no"))
+
+    assert refused.waiting() == [OTHER]
+    assert (refused.is_waiting(JOB), refused.is_waiting(OTHER)) == (False, True)
+
+
+def test_begins_anew_with_one_that_was_accepted(refused, clock):
+    for _ in range(5):
+        refused.add(JOB, ValueError("no"))
+
+    refused.forget([JOB, OTHER])
+    refused.add(JOB, ValueError("no"))
+    clock.now += FIRST_PAUSE_SECONDS
+
+    assert not refused.is_waiting(JOB)
+
+
+def test_tells_those_whose_time_has_come(refused, clock):
+    refused.add(JOB, ValueError("no"))
+    clock.now += FIRST_PAUSE_SECONDS
+    refused.add(OTHER, ValueError("no"))
+
+    assert refused.due() == {JOB}
+
+
+def test_names_each_once_a_minute_at_most(refused, clock, caplog):
+    for _ in range(60):
+        refused.add(JOB, ValueError("not today"))
+        clock.now += 1
+
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert str(JOB) in caplog.text
+    assert "not today" in caplog.text
+    refused.add(JOB, ValueError("not today"))
+    assert len(caplog.records) == 2
+
+
+def test_names_a_few_alone_where_it_is_everything(refused, caplog):
+    for _ in range(1000):
+        refused.add(uuid4(), ValueError("no"))
+
+    assert len(caplog.records) == TOLD_AT_MOST
+
+
+def test_is_full_at_a_bound(refused):
+    for n in range(MOST_REFUSED - 1):
+        refused.add(UUID(int=n), ValueError("no"))
+    before = refused.is_full
+
+    refused.add(UUID(int=MOST_REFUSED), ValueError("no"))
+
+    assert (before, refused.is_full) == (False, True)
+
+
+def test_is_full_no_longer_when_they_are_to_be_tried_again(refused, clock):
+    for n in range(MOST_REFUSED):
+        refused.add(UUID(int=n), ValueError("no"))
+    clock.now += LONGEST_PAUSE_SECONDS
+
+    assert not refused.is_full
+
+
+def test_tries_many_again_after_longer(refused, clock):
+    for n in range(400):
+        refused.add(UUID(int=n), ValueError("no"))
+
+    clock.now += 10
+
+    assert refused.is_waiting(UUID(int=399))
+
+
+def test_leaves_a_lane_alone_for_a_while(clock):
+    lanes = RefusedLanes(clock=clock)
+    marks = [Mark(queue, 0, datetime(2026, 1, 1, tzinfo=UTC), JOB) for queue in ("bad", "good")]
+    before = lanes.leave_out(marks)
+    lanes.add(("bad", 0))
+    meanwhile = lanes.leave_out(marks)
+    clock.now += LANE_SECONDS
+
+    assert (before, meanwhile, lanes.leave_out(marks)) == (marks, marks[1:], marks)
+
+
+def test_forgets_one_that_was_not_refused_again_for_long(refused, clock):
+    refused.add(JOB, ValueError("no"))
+    clock.now += LONGEST_PAUSE_SECONDS + FIRST_PAUSE_SECONDS
+    refused.waiting()
+    due = len(refused)
+    clock.now += 1
+
+    refused.waiting()
+
+    assert (due, len(refused)) == (1, 0)

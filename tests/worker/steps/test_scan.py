@@ -1,0 +1,179 @@
+"""The look for jobs in lanes that are new to a worker, where there are more lanes than one look reads: it ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from importlib import import_module
+
+import pytest
+import requests
+
+from app.api import build
+from haulier.config import Config
+from haulier.domain.errors import Refusal
+from haulier.postgres.connection import connect
+from haulier.queue import consume
+from haulier.queue.consume.lanes import LOOK_SECONDS
+from haulier.worker.station import Station
+from haulier.worker.steps.scan import scan
+from tests.conftest import eventually
+from tests.roles import least_roles
+
+# So many lanes, and so many of them in one look.
+LANES, AT_ONCE = 400, 50
+
+
+def flood(sql, count: int = LANES) -> None:
+    """Enqueue deferred jobs, each in a lane of its own, some days ago."""
+    sql(
+        "INSERT INTO haulier.job (kind, payload, queue, priority, run_at, created_at)"
+        " SELECT 'mail', '{}', 'flood.' || n / 2, mod(n, 2), now() + interval '1 day', now() - interval '3 days'"
+        " FROM generate_series(1, %s) AS n",
+        count,
+    )
+
+
+def enqueue(sql, queue: str, due_in: float = 0.0, created: float = 0.0, priority: int = 0) -> None:
+    sql(
+        "INSERT INTO haulier.job (kind, payload, queue, priority, run_at, created_at)"
+        " VALUES ('mail', '{}', %s, %s, now() + make_interval(secs => %s), now() - make_interval(secs => %s))",
+        queue, priority, due_in, created,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[(), ("many", *(f"flood.{n}" for n in range(LANES)), "zebra")], ids=["all queues", "named"])
+def station(config: Config, request: pytest.FixtureRequest) -> Iterator[Station]:
+    station = Station.of(replace(config, worker_queues=request.param), {})
+    station.marks.most = AT_ONCE
+    yield station
+    station.database.close()
+
+
+def look(station: Station, times: int = 1) -> list[tuple[str, int]]:
+    """Look so often, and return the lanes to claim from then."""
+    for _ in range(times):
+        scan(station)
+        station.marks.most = AT_ONCE
+    return [mark.lane for mark in station.marks.marks()]
+
+
+def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(conn, sql):
+    flood(sql)
+    found, place = [], consume.stretch(conn, queues=(), limit=AT_ONCE)
+
+    for _ in range(LANES // AT_ONCE):
+        assert len(place.lanes) == AT_ONCE
+        found += place.lanes
+        place = consume.stretch(conn, queues=(), limit=AT_ONCE, after=place.end)
+
+    assert place == ([], None)
+    assert [each.head.lane for each in found] == [
+        (queue, priority)
+        for queue, priority in sql("SELECT queue, priority FROM haulier.job ORDER BY queue, priority DESC")
+    ]
+
+
+def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
+    flood(sql)
+    monkeypatch.setattr(import_module("haulier.queue.consume.lanes"), "LOOK_SECONDS", LOOK_SECONDS / 1e6)
+
+    first = consume.stretch(conn, queues=())
+    second = consume.stretch(conn, queues=(), after=first.end)
+
+    assert [len(first.lanes), len(second.lanes)] == [1, 1]
+    assert first.lanes[0].head.lane == first.end != second.end
+
+
+def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(station, sql):
+    flood(sql)
+    look(station, 2)
+
+    enqueue(sql, "zebra", priority=-7)
+
+    assert look(station) == [("zebra", -7)]
+
+
+def test_finds_an_old_job_by_going_round(station, sql):
+    flood(sql)
+    look(station, 2)
+
+    enqueue(sql, "zebra", created=3600.0)
+    at_once = look(station)
+
+    assert at_once == []
+    assert look(station, LANES // AT_ONCE) == [("zebra", 0)]
+
+
+def test_finds_a_job_whose_time_has_come_by_that(station, sql):
+    flood(sql)
+    enqueue(sql, "many", due_in=1.0, created=3600.0)
+    before = look(station, 1 + LANES // AT_ONCE)
+
+    found = eventually(lambda: [mark.lane for mark in station.marks.marks()])
+
+    assert (before, found) == ([], [("many", 0)])
+
+
+def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(station, sql):
+    flood(sql)
+    enqueue(sql, "zebra")
+    look(station, 2)
+    with station.database.connection() as conn:
+        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        [job] = consume.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
+    station.marks.claimed([job], is_short=True, read=station.marks.marks())
+
+    # As a retry: its place is before the mark, and it came long ago.
+    enqueue(sql, "zebra", due_in=-3600.0, created=86400.0)
+    look(station)
+
+    [mark] = station.marks.marks()
+    assert mark.run_at < job.run_at
+
+
+def test_an_error_reads_less_and_is_told_until_a_look_has_succeeded(station, sql):
+    flood(sql)
+    look(station, 2)
+    sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
+    try:
+        with pytest.raises(Refusal):
+            scan(station)
+        meanwhile = (station.marks.seconds_failing > 0, station.marks.most)
+    finally:
+        sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
+    look(station)
+
+    assert meanwhile == (True, 100)
+    assert station.marks.seconds_failing == 0
+
+
+@pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
+def test_health_says_when_looks_fail_though_claims_succeed(fresh_database, spawn_worker, free_port):
+    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor, least_roles(conn, fresh_database) as roles:
+        spawn_worker(DATABASE_URL=roles.worker, DATABASE_DIRECT_URL="", WORKER_METRICS_PORT=free_port, LEASE_SECONDS=1)
+        app = build(Config(database_url=roles.web))
+
+        def worker() -> tuple[int, str, str]:
+            answer = requests.get(f"http://127.0.0.1:{free_port}/health", timeout=5)
+            return answer.status_code, answer.json()["status"], answer.json()["scans"]
+
+        def api() -> object:
+            return app.test_client().get("/health").json
+
+        eventually(lambda: worker() == (200, "ok", "ok"))
+        well = api()
+        # A look asks it how long it has taken, and nothing else does.
+        cursor.execute("REVOKE EXECUTE ON FUNCTION pg_catalog.clock_timestamp() FROM PUBLIC")
+        eventually(lambda: worker() == (503, "unavailable", "failing"), within=15)
+        warned = eventually(lambda: (api() or {}).get("warnings"))
+        gauges = app.test_client().get("/metrics").text
+        cursor.execute("GRANT EXECUTE ON FUNCTION pg_catalog.clock_timestamp() TO PUBLIC")
+        eventually(lambda: worker() == (200, "ok", "ok"), within=15)
+        eventually(lambda: api() == {"status": "ok"})
+        app.extensions["haulier"].database.close()
+
+    assert well == {"status": "ok"}
+    assert "fail in 1 workers" in warned[0]
+    assert "haulier_workers_without_scans 1.0" in gauges

@@ -1,0 +1,365 @@
+"""Several worker processes under one parent share the work, and come and go in order. The parent ..."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+from tests.conftest import eventually
+from tests.worker.conftest import Process
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether the process runs; one that is dead and that nobody has waited for yet does not."""
+    asked = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True)
+    # Its pid may have become somebody else's.
+    return not asked.stdout.startswith("Z") and "worker.py" in asked.stdout
+
+
+def born(parent: Process) -> list[int]:
+    """Return the pids of all children so far, in order."""
+    return [int(pid) for pid in re.findall(r"started worker process \d+ \(pid (\d+)\)", parent.log)]
+
+
+def replaced(parent: Process, count: int, within: float = 15) -> list[int]:
+    """Wait until there have been so many children, all registered, and return their pids."""
+    eventually(lambda: len(born(parent)) == count and parent.log.count("registered as") >= count, within=within)
+    return born(parent)
+
+
+@pytest.fixture
+def spawn_family(spawn_worker, tmp_path) -> Iterator[Callable[..., Process]]:
+    """Give a function that starts a parent with two children, and waits until both work; nobody is left behind."""
+    families: list[Process] = []
+
+    def spawn(**settings: object) -> Process:
+        wait = settings.pop("wait", True)
+        defaults = {"WORKER_PROCESSES": 2, "WORKER_THREADS": 2, "TMPDIR": tmp_path}
+        families.append(spawn_worker(**{**defaults, **settings}, wait=False))
+        if wait:
+            replaced(families[-1], int(str(settings.get("WORKER_PROCESSES", 2))), within=20)
+        return families[-1]
+
+    yield spawn
+    for parent in families:
+        # First, or it would replace them.
+        parent.kill()
+        for pid in born(parent):
+            if is_alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_has_two_processes_that_share_the_work(spawn_family, enqueue, finished, ledger, conn):
+    parent = spawn_family()
+    jobs = [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]
+
+    for job in jobs:
+        assert finished(job).status == JobStatus.SUCCEEDED
+
+    assert {entry.pid for entry in ledger.entries("start")} == set(born(parent))
+    assert set(ledger.counts("start").values()) == {1}
+    assert produce.overview(conn).workers == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_opens_no_connection_and_starts_no_thread_of_its_own(spawn_family, enqueue, finished, free_port):
+    parent = spawn_family(WORKER_METRICS_PORT=free_port)
+    finished(enqueue("t.note"))
+    [_, replaced_pid] = born(parent)
+    os.kill(replaced_pid, signal.SIGKILL)
+    children = replaced(parent, 3)
+
+    def sockets(pid: int) -> set[str]:
+        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+        return {link for link in links if link.startswith("socket:")}
+
+    # The port of the metrics, which all share.
+    [shared] = sockets(parent.pid)
+    own = [sockets(pid) - {shared} for pid in (children[0], children[2])]
+    assert all(len(each) >= 2 for each in own)
+    assert not own[0] & own[1]
+    assert "\nThreads:\t1\n" in Path(f"/proc/{parent.pid}/status").read_text()
+
+
+def test_replaces_a_process_that_is_killed_and_its_jobs_run_again(spawn_family, enqueue, finished, ledger):
+    parent = spawn_family()
+    jobs = [enqueue("t.note", {"seconds": 2}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+    victim, other = born(parent)
+
+    os.kill(victim, signal.SIGKILL)
+
+    successor = replaced(parent, 3)[2]
+    attempts = [finished(job, within=30).attempts for job in jobs]
+    assert sorted(attempts) == [1, 1, 2, 2]
+    assert parent.popen.poll() is None
+    assert [is_alive(pid) for pid in (victim, other, successor)] == [False, True, True]
+    assert f"(pid {victim}) was killed by SIGKILL" in parent.log
+
+
+def test_replaces_a_process_with_a_stuck_thread(spawn_family, enqueue, ledger, tmp_path):
+    parent = spawn_family(STUCK_SECONDS=0.2, SHUTDOWN_SECONDS=2)
+    job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
+    eventually(lambda: ledger.entries("start", job))
+
+    eventually(lambda: "left with exit code 1" in parent.log, within=15)
+
+    [entry] = ledger.entries("start", job)
+    assert entry.pid not in replaced(parent, 3)[2:]
+    assert parent.popen.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_does_not_replace_a_process_that_was_told_to_stop_itself(spawn_family, enqueue, finished, ledger, number):
+    parent = spawn_family()
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+    told, other = born(parent)
+
+    os.kill(told, number)
+
+    eventually(lambda: f"(pid {told}) was told to stop, and gets no successor" in parent.log)
+    for job in (*jobs, enqueue("t.note")):
+        assert (finished(job).status, finished(job).attempts) == (JobStatus.SUCCEEDED, 1)
+    assert (born(parent), is_alive(other), parent.popen.poll()) == ([told, other], True, None)
+
+
+def test_ends_when_every_process_was_told_to_stop_itself(spawn_family):
+    parent = spawn_family()
+
+    for pid in born(parent):
+        os.kill(pid, signal.SIGTERM)
+
+    assert parent.wait(10) == 0
+    assert len(born(parent)) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_passes_a_signal_on_and_leaves_with_0(spawn_family, enqueue, finished, ledger, conn, number):
+    parent = spawn_family()
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+
+    os.kill(parent.pid, number)
+
+    assert parent.wait() == 0
+    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert not any(is_alive(pid) for pid in born(parent))
+    assert produce.overview(conn).workers == 0
+
+
+def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, enqueue, conn, ledger, tmp_path):
+    parent = spawn_family(SHUTDOWN_SECONDS=4)
+    jobs = [enqueue("t.deaf", {"file": str(tmp_path / "never")}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+    jobs += [enqueue("t.note") for _ in range(10)]
+
+    began = time.monotonic()
+    for _ in range(3):
+        parent.terminate()
+        eventually(lambda: parent.log.count("stopping: ") == 2)
+        for pid in born(parent):
+            os.kill(pid, signal.SIGTERM)
+
+    assert parent.wait() == 0
+    assert time.monotonic() - began < 6
+    for job in jobs:
+        job = produce.get(conn, job.id)
+        assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
+
+
+def test_takes_a_ctrl_c_that_reaches_the_whole_group_for_one(spawn_family, enqueue, finished, ledger):
+    parent = spawn_family(own_group=True)
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+
+    # As a terminal does.
+    os.killpg(parent.pid, signal.SIGINT)
+
+    assert parent.wait() == 0
+    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert len(born(parent)) == 2
+
+
+def test_is_not_put_out_by_processes_that_stop_a_moment_before_it_is_told(spawn_family):
+    parent = spawn_family()
+
+    os.kill(born(parent)[0], signal.SIGINT)
+    eventually(lambda: "gets no successor" in parent.log)
+    for pid in (born(parent)[1], parent.pid):
+        os.kill(pid, signal.SIGINT)
+
+    assert parent.wait(10) == 0
+    assert len(born(parent)) == 2
+
+
+def test_leaves_at_once_at_a_second_ctrl_c(spawn_family, enqueue, ledger, tmp_path):
+    parent = spawn_family()
+    for _ in range(4):
+        enqueue("t.deaf", {"file": str(tmp_path / "never")})
+    eventually(lambda: len(ledger.entries("start")) == 4)
+
+    os.kill(parent.pid, signal.SIGINT)
+    eventually(lambda: parent.log.count("stopping: ") == 2)
+    os.kill(parent.pid, signal.SIGINT)
+
+    assert parent.wait(2) == 130
+    eventually(lambda: not any(is_alive(pid) for pid in born(parent)), within=2)
+
+
+def test_kills_a_process_that_cannot_stop(spawn_family):
+    parent = spawn_family(SHUTDOWN_SECONDS=1)
+    frozen = born(parent)[0]
+    os.kill(frozen, signal.SIGSTOP)
+
+    parent.terminate()
+
+    assert parent.wait(8) == 1
+    assert not is_alive(frozen)
+
+
+def test_leaves_nothing_behind_when_it_is_killed(spawn_family, enqueue, finished, ledger, conn, free_port, tmp_path):
+    parent = spawn_family(WORKER_METRICS_PORT=free_port)
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(4)]
+    eventually(lambda: len(ledger.entries("start")) == 4)
+
+    parent.kill()
+
+    eventually(lambda: not any(is_alive(pid) for pid in born(parent)), within=10)
+    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
+    assert produce.overview(conn).workers == 0
+    assert list(tmp_path.glob("haulier-metrics-*")) == []
+
+
+def test_takes_a_signal_to_a_process_just_born_for_that_process_alone(spawn_family):
+    parent = spawn_family(wait=False, TEST_DIES_AT_ONCE="SIGTERM")
+
+    assert parent.wait(10) == 0
+    assert parent.log.count("was told to stop, and gets no successor") == 2
+    assert "stopping 2 worker processes" not in parent.log
+
+
+def test_starts_a_process_that_dies_at_once_ever_later_and_says_so_in_one_line(spawn_family, conn):
+    parent = spawn_family(WORKER_PROCESSES=2, wait=False, TEST_DIES_AT_ONCE="SIGKILL")
+
+    began = time.monotonic()
+    eventually(lambda: parent.log.count("its successor comes in 4 s") == 2, within=20)
+
+    assert time.monotonic() - began > 2
+    lines = [line.split(" ", 3)[-1] for line in parent.log.splitlines() if "was killed by SIGKILL" in line]
+    pauses = Counter(re.sub(r"^.* after 0\.\d s; its successor", "", line) for line in lines)
+    assert pauses == {" comes in 1 s": 2, " comes in 2 s": 2, " comes in 4 s": 2}
+    # Also while there is nobody to pass it on to.
+    parent.terminate()
+    assert parent.wait(2) == 0
+
+
+def test_leaves_with_1_where_the_schema_does_not_fit(spawn_family, fresh_database):
+    parent = spawn_family(DATABASE_URL=fresh_database, wait=False)
+
+    assert parent.wait(10) == 1
+    assert "CRITICAL haulier.worker.parent: the database holds no Haulier schema" in parent.log
+    assert len(born(parent)) == 2
+
+
+def test_adds_up_the_metrics_of_its_processes_also_of_the_dead(
+    spawn_family, enqueue, finished, free_port, metric, ledger
+):
+    parent = spawn_family(WORKER_METRICS_PORT=free_port, LEASE_SECONDS=2)
+
+    def scrape() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as response:
+            return response.read().decode()
+
+    def counted(number: int) -> bool:
+        text = scrape()
+        return all(
+            f"{line} {number}.0\n" in text
+            for line in (
+                'worker_jobs_started_total{kind="t.note"}',
+                'worker_jobs_completed_total{kind="t.note",outcome="succeeded"}',
+                'worker_job_duration_seconds_count{kind="t.note"}',
+                'worker_queue_wait_seconds_bucket{kind="t.note",le="+Inf"}',
+            )
+        )
+
+    for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
+        finished(job)
+    eventually(lambda: counted(8))
+    assert metric(free_port, "worker_claim_size_jobs_sum") >= 8
+    assert len({entry.pid for entry in ledger.entries("start")}) == 2
+    assert metric(free_port, "worker_threads") == 4
+
+    for pid in born(parent):
+        os.kill(pid, signal.SIGKILL)
+    replaced(parent, 4)
+
+    eventually(lambda: metric(free_port, "worker_threads") == 4)
+    assert counted(8)
+    for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
+        finished(job)
+    eventually(lambda: counted(16))
+    assert "pid=" not in scrape()
+    ages = dict(re.findall(r"^worker_(\w+)_age_seconds ([0-9.e+-]+)$", scrape(), flags=re.MULTILINE))
+    assert ages.keys() == {"beat", "poll", "listen", "housekeeping"}
+    assert all(0 <= float(age) < 30 for age in ages.values())
+
+
+def test_forgets_what_a_process_held_that_has_gone(spawn_family, free_port, metric):
+    parent = spawn_family(WORKER_METRICS_PORT=free_port)
+    eventually(lambda: metric(free_port, "worker_threads") == 4)
+
+    os.kill(born(parent)[0], signal.SIGTERM)
+    eventually(lambda: "gets no successor" in parent.log)
+
+    assert metric(free_port, "worker_threads") == 2
+
+
+def test_keeps_its_counts_in_a_folder_of_its_own_and_removes_it(spawn_family, free_port, tmp_path):
+    parent = spawn_family(WORKER_METRICS_PORT=free_port)
+    [folder] = tmp_path.glob("haulier-metrics-*")
+    assert folder.stat().st_mode & 0o077 == 0
+
+    parent.terminate()
+
+    assert parent.wait() == 0
+    assert not folder.exists()
+
+
+def test_writes_no_files_where_nobody_reads_them(spawn_family, spawn_worker, enqueue, finished, tmp_path, free_port):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    spawn_family(PROMETHEUS_MULTIPROC_DIR=elsewhere)
+    spawn_worker(TMPDIR=tmp_path, PROMETHEUS_MULTIPROC_DIR=elsewhere, WORKER_METRICS_PORT=free_port)
+
+    for job in [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]:
+        finished(job)
+
+    assert list(tmp_path.glob("haulier-metrics-*")) == []
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_warns_of_threads_that_the_kinds_started_when_they_were_imported(spawn_family):
+    parent = spawn_family(TEST_THREAD_AT_IMPORT=1)
+
+    assert "the import of the kinds started threads, which the worker processes lack: ['of-a-kind']" in parent.log
+
+
+def test_says_what_the_connection_limit_leaves(spawn_family):
+    parent = spawn_family(WORKER_PROCESSES=3, DB_CONNECTION_LIMIT=12, WORKER_THREADS=8, wait=False)
+    replaced(parent, 2)
+
+    assert "WORKER_PROCESSES is reduced to 2 by DB_CONNECTION_LIMIT" in parent.log
+    assert "starting 2 worker processes, with up to 10 database connections together" in parent.log

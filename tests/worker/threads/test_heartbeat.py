@@ -1,0 +1,110 @@
+"""The heartbeat's other duties: it ..."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from haulier.domain.job import JobStatus
+from haulier.postgres.sql_files import SQL
+from haulier.queue import produce
+from haulier.worker.station import Station
+from haulier.worker.threads.heartbeat import Heartbeat
+
+
+@pytest.fixture
+def station(config) -> Station:
+    station = Station.of(config, {})
+    yield station
+    station.database.close()
+
+
+@pytest.fixture
+def heartbeat(station) -> Heartbeat:
+    return Heartbeat(station)
+
+
+@pytest.fixture
+def tick(station, heartbeat):
+    """Give a function that lets the heartbeat do what it does in one round."""
+
+    def tick() -> None:
+        with station.database.connection() as conn:
+            heartbeat._tick(conn)
+
+    return tick
+
+
+def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(station, tick, conn, enqueue):
+    job, claim_id = enqueue("t.note"), uuid4()
+    tick()
+    station.held.begin_claim(claim_id)
+    station.held.end_claim(claim_id, None)
+    tick()
+    before = produce.get(conn, job.id)
+    with conn.cursor() as cursor:
+        # The round that compares everything is seconds away.
+        cursor.execute(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
+            " started_at = now()",
+            [station.lease.registered_as, claim_id],
+        )
+
+    tick()
+
+    after = produce.get(conn, job.id)
+    assert (before.status, after.status, after.attempts) == (JobStatus.QUEUED, JobStatus.QUEUED, 0)
+    assert station.held.unsure() == []
+
+
+def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(station, tick, conn, enqueue, database):
+    first, second, claim_id = enqueue("t.note"), enqueue("t.note"), uuid4()
+    tick()
+    station.held.begin_claim(claim_id)
+    station.held.end_claim(claim_id, None)
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
+            " started_at = now()",
+            [station.lease.registered_as, claim_id],
+        )
+        cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [second.id])
+        tick()
+        left = [produce.get(conn, job.id).status for job in (first, second)]
+        cursor.execute("COMMIT")
+
+    tick()
+
+    assert left == [JobStatus.QUEUED, JobStatus.RUNNING]
+    assert produce.get(conn, second.id).status is JobStatus.QUEUED
+
+
+def test_goes_on_with_the_rest_where_one_statement_is_refused(station, heartbeat, tick, conn, enqueue, monkeypatch):
+    job, claim_id = enqueue("t.note"), uuid4()
+    tick()
+    beat_at = _beat_at(conn)
+    station.held.begin_claim(claim_id)
+    station.held.end_claim(claim_id, None)
+    # Long enough ago for both to be due.
+    station.lease._beat_at = heartbeat._suspects_at = float("-inf")
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
+            " started_at = now()",
+            [station.lease.registered_as, claim_id],
+        )
+    # The look for suspects, which reads nothing that the others do not.
+    monkeypatch.setitem(SQL, "lanes", "SELECT FROM haulier.elsewhere")
+    tick()
+
+    assert _beat_at(conn) > beat_at
+    assert produce.get(conn, job.id).status is JobStatus.QUEUED
+    assert station.outage._failures > 0
+
+
+def _beat_at(conn):
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT beat_at FROM haulier.worker")
+        [[beat_at]] = cursor.fetchall()
+        return beat_at
