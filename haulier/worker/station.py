@@ -19,7 +19,7 @@ from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.notify_check import NotifyCheck
 from haulier.worker.shared.outage import Outage
-from haulier.worker.shared.refused import Refused, RefusedLanes
+from haulier.worker.shared.refused import RefusalLog, Refused, RefusedLanes
 from haulier.worker.shared.sleeper import Sleeper
 
 
@@ -38,9 +38,10 @@ class Station:
     tally: Tally
     call_size: CallSize
     children: Children
-    unclaimable: Refused = field(default_factory=lambda: Refused("claim"))
+    refusal_log: RefusalLog
+    unclaimable: Refused
+    unsettled: Refused
     unclaimable_lanes: RefusedLanes = field(default_factory=RefusedLanes)
-    unsettled: Refused = field(default_factory=lambda: Refused("settle"))
     marks: Marks = field(default_factory=Marks)
     held: HeldJobs = field(default_factory=HeldJobs)
     patience: Patience = field(default_factory=Patience)
@@ -57,6 +58,7 @@ class Station:
         bell = Bell()
         lease = Lease(config.lease_seconds)
         call_size = CallSize()
+        refusal_log = RefusalLog()
         return cls(
             config=config,
             kinds=kinds,
@@ -67,6 +69,9 @@ class Station:
             notify_check=NotifyCheck(),
             buffer=Buffer(ClaimSize(config.worker_threads), bell, stopping, closing, call_size),
             call_size=call_size,
+            refusal_log=refusal_log,
+            unclaimable=Refused("claim", refusal_log),
+            unsettled=Refused("settle", refusal_log),
             children=Children(config),
             tally=tally(config.worker_metrics_port),
             stopping=stopping,

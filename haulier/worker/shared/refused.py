@@ -33,8 +33,40 @@ log = logging.getLogger(__name__)
 class _Refusal:
     pause: float = FIRST_PAUSE_SECONDS / 2
     due_at: float = 0.0
-    told_at: float = float("-inf")
     times: int = 0
+
+
+class RefusalLog:
+    """What a process says of the jobs that the database refuses.
+
+    Each is named once a minute at most, whichever statement it is that fails at it, and only so many are a minute.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        # When each was named, for a minute.
+        self._named: dict[UUID, float] = {}
+
+    def name(self, job_id: UUID, statement: str, error: Exception) -> None:
+        """Name a job at which this statement has failed."""
+        if self._may_name(job_id):
+            log.error(
+                "the database refuses to %s job %s, which is tried again later and ever more rarely: %s",
+                statement,
+                job_id,
+                reason(error),
+                extra={"job_id": str(job_id)},
+            )
+
+    def _may_name(self, job_id: UUID) -> bool:
+        with self._lock:
+            now = self._clock()
+            self._named = {each: at for each, at in self._named.items() if now - at < TELL_SECONDS}
+            if job_id in self._named or len(self._named) >= TOLD_AT_MOST:
+                return False
+            self._named[job_id] = now
+            return True
 
 
 class RefusedLanes:
@@ -60,13 +92,12 @@ class RefusedLanes:
 class Refused:
     """The jobs at which one statement fails, each with the pause until it is tried again. Safe for all threads."""
 
-    def __init__(self, statement: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, statement: str, told: RefusalLog, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._statement = statement
+        self._log = told
         self._clock = clock
         self._lock = threading.Lock()
         self._of: dict[UUID, _Refusal] = {}
-        self._told_since = float("-inf")
-        self._told = 0
         self._full_told_at = float("-inf")
 
     def __len__(self) -> int:
@@ -86,27 +117,9 @@ class Refused:
             pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
             refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, pause)
             refusal.due_at = now + refusal.pause
-            is_told = (
-                refusal.times >= (PASSING_TIMES if may_pass else 1)
-                and now - refusal.told_at >= TELL_SECONDS
-                and self._may_tell(now)
-            )
-            if is_told:
-                refusal.told_at = now
-        if is_told:
-            log.error(
-                "the database refuses to %s job %s, which is tried again later and ever more rarely: %s",
-                self._statement,
-                job_id,
-                reason(error),
-                extra={"job_id": str(job_id)},
-            )
-
-    def _may_tell(self, now: float) -> bool:
-        if now - self._told_since >= TELL_SECONDS:
-            self._told_since, self._told = now, 0
-        self._told += 1
-        return self._told <= TOLD_AT_MOST
+            may_still_pass = may_pass and refusal.times < PASSING_TIMES
+        if not may_still_pass:
+            self._log.name(job_id, self._statement, error)
 
     def forget(self, job_ids: Iterable[UUID]) -> None:
         """Note that these are refused no longer, or are no longer ours to try."""

@@ -29,7 +29,7 @@ class Rescuer:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._lease_seconds = station.config.lease_seconds
-        self._refused = Refused("rescue")
+        self._refused = Refused("rescue", station.refusal_log)
         self._swept_at = float("-inf")
         self._asked_of_all_at = float("-inf")
         # How many orphans a statement takes: halved where one waits for something that only one of them may wait for.

@@ -15,6 +15,7 @@ from haulier.worker.shared.refused import (
     LONGEST_PAUSE_SECONDS,
     MOST_REFUSED,
     TOLD_AT_MOST,
+    RefusalLog,
     Refused,
     RefusedLanes,
 )
@@ -24,7 +25,7 @@ JOB, OTHER = UUID(int=1), UUID(int=2)
 
 @pytest.fixture
 def refused(clock) -> Refused:
-    return Refused("claim", clock=clock)
+    return Refused("claim", RefusalLog(clock=clock), clock=clock)
 
 
 def test_leaves_it_alone_for_a_while_that_doubles_up_to_a_bound(refused, clock):
@@ -78,6 +79,18 @@ def test_names_each_once_a_minute_at_most(refused, clock, caplog):
     assert "not today" in caplog.text
     refused.add(JOB, ValueError("not today"))
     assert len(caplog.records) == 2
+
+
+def test_names_each_once_a_minute_whichever_statement_refuses_it_and_also_anew(clock, caplog):
+    told = RefusalLog(clock=clock)
+    to_rescue, to_settle = (Refused(statement, told, clock=clock) for statement in ("rescue", "settle"))
+
+    to_rescue.add(JOB, ValueError("no"))
+    to_rescue.forget([JOB])
+    to_settle.add(JOB, ValueError("no"))
+    to_settle.add(OTHER, ValueError("no"))
+
+    assert [record.job_id for record in caplog.records] == [str(JOB), str(OTHER)]
 
 
 def test_names_a_few_alone_where_it_is_everything(refused, caplog):
