@@ -6,12 +6,13 @@ from __future__ import annotations
 from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
-from haulier.queue.produce.look import JobFilter, Page, get, list_jobs
+from haulier.queue.produce.look import PAGE_BYTES, JobFilter, Page, get, list_jobs
 from haulier.queue.produce.overview import Overview, QueueDepth, overview, ping, workers_without_scans
 from haulier.queue.produce.retry import retry
 from haulier.queue.rows import StoredJob
 
 __all__ = [
+    "PAGE_BYTES",
     "Draft",
     "Enqueued",
     "JobFilter",
