@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import heavy, load, notes, report
+from bench import heavy, load, notes, report, without
 from bench.contenders.haulier import Haulier
 from bench.contenders.raw import Raw
 from bench.harness import Entry, Lab, run
-from bench.measures import ALL, bytes, dead_rows, drain, isolated, link, queues, slow_jobs
+from bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, queues, slow_jobs
 from bench.measures.latency import summary
 from bench.measures.post import BODY, bare
 from bench.results import Result, Row, Spread
@@ -202,6 +202,18 @@ def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(lab):
         stored = ask(conn, "SELECT count(*) FROM haulier.job")
 
     assert stored == round(figures["per_second"] * 0.5) > 0
+
+
+def test_a_worker_works_without_one_of_its_mechanisms_and_with_all(lab):
+    whole = Haulier(threads=2)
+
+    figures = [mechanisms.drain(worker, lab) for worker in (whole, mechanisms.less(whole, "claim_ahead"))]
+
+    assert all(0 < each["value"] < 1_000_000 for each in figures)
+    assert {entry.name.rpartition("-")[2] for entry in mechanisms.entries() if "-" in entry.name} == {
+        *without.MECHANISMS,
+        "wake_ups",
+    }
 
 
 def test_a_drain_of_200_queues_ends(lab):

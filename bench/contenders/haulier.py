@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,8 @@ class Haulier:
     processes: int = 1
     threads: int = 16
     settings: Mapping[str, str] = field(default_factory=dict)
+    # What its interpreter is given.
+    program: Sequence[str] = ("worker.py",)
 
     def missing(self) -> str | None:
         """Nothing: it is what this is about."""
@@ -81,7 +83,7 @@ class Haulier:
         }
         # A worker that cannot fork yet is started as often as it should have.
         times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
-        with processes([[PYTHON, "worker.py"]] * times, env, log=log) as started:
+        with processes([[PYTHON, *self.program]] * times, env, log=log) as started:
             yield started
 
     @contextmanager

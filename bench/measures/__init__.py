@@ -12,6 +12,7 @@ from bench.measures import (
     kill,
     latency,
     link,
+    mechanisms,
     memory,
     mixed,
     post,
@@ -39,5 +40,6 @@ ALL = [
     link,
     kill,
     worst_caller,
+    mechanisms,
     costs,
 ]

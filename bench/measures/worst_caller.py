@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
@@ -23,7 +23,7 @@ from bench.harness import Entry, Figures, Lab
 from bench.measures.enqueue import answers
 from bench.report import figure, table, targets
 from bench.results import Result
-from bench.servers import free_port
+from bench.servers import connect, free_port
 from bench.waiting import ROOT, TookTooLong, alive, environment, pause, processes, until
 
 NAME = "worst_caller"
@@ -34,6 +34,8 @@ PER_SECOND, SECONDS, ABUSERS, SEED = 20, 60.0, 4, 1
 COMPUTING = (os.cpu_count() or 1) + 1
 LIMIT_MB, GIVE_UP_SECONDS = 512, 30.0
 QUEUE = "ours"
+INSERT = "INSERT INTO haulier.job (kind, payload, queue) VALUES ('started', jsonb_build_object('n', %s), %s)"
+FIRST_INSERTED = 1_000_000
 
 
 def entries() -> list[Entry]:
@@ -72,7 +74,10 @@ def once(abusers: int, lab: Lab, *, computing: int = 0) -> Figures:
                     abuse.enter_context(processes(commands, {}, log=Path(folder, "computing")))
                 if abusers:
                     said = abuse.enter_context(abused(port, bad, seed=SEED, threads=abusers))
-                took, committed, failed = paced(port, good, seconds)
+                posts = abuse.enter_context(closing(Posts(port, good)))
+                inserted = abuse.enter_context(inserts(url, seconds))
+                took = paced(posts, seconds)
+            committed = posts.committed
             with suppress(TookTooLong):
                 until(lambda: committed.keys() <= begun(path), within=GIVE_UP_SECONDS, what="all have run")
             begun_at = {note.n: note.at for note in notes.read(path)}
@@ -80,8 +85,9 @@ def once(abusers: int, lab: Lab, *, computing: int = 0) -> Figures:
         waits = [begun_at.get(n, time.monotonic()) - at for n, at in committed.items()]
     return {
         "posts": len(took),
-        "failed": failed,
+        "failed": posts.failed,
         **percentiles("post", took),
+        **percentiles("insert", inserted),
         **percentiles("start", waits),
         "web_mb": round(memory.most["web"], 1),
         "worker_mb": round(memory.most["worker"], 1),
@@ -113,33 +119,63 @@ def begun(path: Path) -> set[int]:
     return {note.n for note in notes.read(path)}
 
 
-def paced(port: int, token: str, seconds: float) -> tuple[list[float], dict[int, float], int]:
-    """Enqueue one job after the other, and return how long each answer took, when it came, and how many were none.
+def paced(call: Callable[[int], None], seconds: float) -> list[float]:
+    """Make one call after the other, and return how long each took.
 
     A call that is late begins at once, and its time counts from when it was due: so a stall is not left out.
     """
-    took, committed, failed = [], {}, 0
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    took = []
     began = time.monotonic()
-    with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as conn:
-        for n in range(1, int(seconds * PER_SECOND) + 1):
-            due = began + n / PER_SECOND
-            pause(max(0.0, due - time.monotonic()))
-            job = {"kind": "started", "payload": {"n": n}, "queue": QUEUE}
-            try:
-                conn.request("POST", "/jobs", json.dumps(job), headers)
-                answer = conn.getresponse()
-                answer.read()
-                is_taken = answer.status == 202 or answer.status == 201
-            except OSError:
-                conn.close()
-                is_taken = False
-            now = time.monotonic()
-            took.append(now - due)
-            if is_taken:
-                committed[n] = now
-            failed += not is_taken
-    return took, committed, failed
+    for n in range(1, int(seconds * PER_SECOND) + 1):
+        due = began + n / PER_SECOND
+        pause(max(0.0, due - time.monotonic()))
+        call(n)
+        took.append(time.monotonic() - due)
+    return took
+
+
+class Posts:
+    """One caller's POSTs. Shape: committed tells when the answer to each came; failed counts those without one."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._conn = HTTPConnection("127.0.0.1", port, timeout=30)
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self.committed: dict[int, float] = {}
+        self.failed = 0
+
+    def __call__(self, n: int) -> None:
+        """Enqueue one job."""
+        job = {"kind": "started", "payload": {"n": n}, "queue": QUEUE}
+        try:
+            self._conn.request("POST", "/jobs", json.dumps(job), self._headers)
+            answer = self._conn.getresponse()
+            answer.read()
+            is_taken = answer.status == 202 or answer.status == 201
+        except OSError:
+            self._conn.close()
+            is_taken = False
+        if is_taken:
+            self.committed[n] = time.monotonic()
+        self.failed += not is_taken
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._conn.close()
+
+
+@contextmanager
+def inserts(url: str, seconds: float) -> Iterator[list[float]]:
+    """Enqueue at the same pace by SQL meanwhile, with nothing of the API between: what the server makes of it."""
+    took: list[float] = []
+
+    def insert() -> None:
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            took.extend(paced(lambda n: cursor.execute(INSERT, (n + FIRST_INSERTED, QUEUE)), seconds))
+
+    thread = threading.Thread(target=insert, name="inserts", daemon=True)
+    thread.start()
+    yield took
+    thread.join()
 
 
 def percentiles(name: str, seconds: Sequence[float]) -> Figures:
@@ -201,6 +237,7 @@ def report(result: Result) -> str:
     """Return the table, and what must hold."""
     columns = [
         figure("POST p50 ms", "post_p50_ms", 1), figure("p99 ms", "post_p99_ms", 1),
+        figure("INSERT p50 ms", "insert_p50_ms", 1), figure("p99 ms", "insert_p99_ms", 1),
         figure("start p50 ms", "start_p50_ms", 1), figure("p99 ms", "start_p99_ms", 1),
         figure("not taken", "failed"), figure("web, MB", "web_mb"), figure("worker, MB", "worker_mb"),
         figure("processes ended", "gone"),
@@ -208,6 +245,7 @@ def report(result: Result) -> str:
     row = result.row("haulier-beside")
     bounds = [
         ("POST p99 beside / alone", result.ratio("post_p99_ms", "haulier-beside", "haulier"), "<=", 3),
+        ("… of the INSERT", result.ratio("insert_p99_ms", "haulier-beside", "haulier"), "<=", 3),
         *(
             (label, row.spread(name) if row else None, "<=", most)
             for label, name, most in (
