@@ -27,7 +27,7 @@ KIND = Kind(
 
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Children]:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     with closing(Children(CONFIG)) as made:
         yield made
 

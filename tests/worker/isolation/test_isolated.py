@@ -354,7 +354,7 @@ def test_a_kind_whose_module_cannot_be_imported_there_says_why(start, enqueue, f
         "KEY = os.environ['CHOOSY_KEY']\n"
         "kind('choosy', schema=Schema, isolated=True)(lambda context, payload: None)\n"
     )
-    path = f"{Path(__file__).parent}{os.pathsep}{tmp_path}"
+    path = f"{Path(__file__).parents[1]}{os.pathsep}{tmp_path}"
     start(HAULIER_KINDS="choosy,kinds_of_tests", CHOOSY_KEY="1", PYTHONPATH=path)
 
     job = finished(enqueue("choosy", max_attempts=1))

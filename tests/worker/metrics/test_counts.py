@@ -139,7 +139,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from haulier.worker.exposition import SharedCounts
+from haulier.worker.metrics.port import SharedCounts
 
 counts = SharedCounts()
 Counter("jobs", "jobs", registry=None).inc(2)
@@ -159,7 +159,7 @@ def test_waits_for_a_process_that_is_just_making_its_file():
 
     done = subprocess.run(
         [sys.executable, "-c", HALF_MADE],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env=environ,
         capture_output=True,
         text=True,
