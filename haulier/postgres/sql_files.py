@@ -18,19 +18,28 @@ def load(texts: Iterable[str]) -> dict[str, str]:
 
     Raises: ValueError for a name that stands twice; KeyError for a part that is not there.
     """
-    found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
-    for text in texts:
-        pieces = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
-        for sort, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
-            if name in found[sort]:
-                raise ValueError(f"{name} stands twice in the .sql files")
-            # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
-            found[sort][name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
-    parts = found["part"]
+    texts = list(texts)
+    parts = read("part", texts)
     return {
         name: re.sub(r"<<(\w+)>>", lambda place: parts[place[1]], statement)
-        for name, statement in found["name"].items()
+        for name, statement in read("name", texts).items()
     }
 
 
-SQL = load(path.read_text(encoding="utf-8") for folder in FOLDERS for path in sorted(folder.rglob("*.sql")))
+def read(sort: str, texts: Iterable[str]) -> dict[str, str]:
+    """Return the names, or the parts, of such files, without their comments. Raises: ValueError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        pieces = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
+        for of, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            if of != sort:
+                continue
+            if name in found:
+                raise ValueError(f"{name} stands twice in the .sql files")
+            # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
+            found[name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
+    return found
+
+
+_TEXTS = [path.read_text(encoding="utf-8") for folder in FOLDERS for path in sorted(folder.rglob("*.sql"))]
+SQL, PARTS = load(_TEXTS), read("part", _TEXTS)

@@ -70,14 +70,12 @@ WITH locked AS MATERIALIZED (
     FROM best
     WHERE job.ctid = best.place AND (NOT best.is_last OR best.lasts <= %(free)s)
         AND best.bytes_before < %(most_bytes)s
-    RETURNING best.number, NULL AS settled, NULL::timestamptz AS now, id, kind, queue, priority, run_at, attempts, max_attempts,
-        timeout_seconds, payload, idempotency_key, last_error, created_at, attempt, crashes, snoozes, backoff, errors
+    RETURNING best.number, NULL AS settled, NULL::timestamptz AS now, <<claimed>>
 )
-SELECT NULL::bigint AS number, current_setting('haulier.settled', true) AS settled, now() AS now, NULL::uuid AS id,
-    NULL AS kind, NULL AS queue, NULL::smallint AS priority, NULL::timestamptz AS run_at, NULL::integer AS attempts,
-    NULL::integer AS max_attempts, NULL::integer AS timeout_seconds, NULL::jsonb AS payload, NULL AS idempotency_key,
-    NULL AS last_error, NULL::timestamptz AS created_at, NULL::integer AS attempt, NULL::integer AS crashes,
-    NULL::integer AS snoozes, NULL::double precision AS backoff, NULL::jsonb AS errors
+SELECT NULL::bigint AS number, current_setting('haulier.settled', true) AS settled, now() AS now, <<claimed>>
+FROM (VALUES (true)) AS head
+-- No job: the columns, and their types.
+LEFT JOIN haulier.job ON false
 UNION ALL
 SELECT *
 FROM claimed;

@@ -104,14 +104,12 @@ WITH outcome AS MATERIALIZED (
     RETURNING held.*
 ), finished AS (
     INSERT INTO haulier.finished_job (
-        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, result)
+        <<kept>>,
+        status, attempts, crashes, last_error, errors, updated_at, finished_at, result)
     SELECT
-        job.id, gone.status, kind, queue, priority, run_at, attempt, claim, started_at, gone.attempts, max_attempts,
-        crashes + (gone.verb = 'crash')::integer, snoozes, timeout_seconds, cancel_requested, payload,
-        idempotency_key, coalesce(gone.error, last_error), gone.errors, created_at, now(), now(),
-        CASE WHEN gone.status = 'succeeded' THEN gone.result END
+        <<kept>>,
+        gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, coalesce(gone.error, last_error), gone.errors,
+        now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
     FROM gone
     -- As it was: to this statement's own snapshot it is not gone.
     JOIN haulier.job ON job.ctid = gone.version

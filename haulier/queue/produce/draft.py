@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from haulier.domain.job import NewJob
+from haulier.postgres.sql_files import PARTS
 from haulier.queue.rows import StoredJob
 
 
@@ -36,24 +38,41 @@ class Stored(NamedTuple):
     job_id: str | None
 
 
+# What a client may set, in the order in which statements and COPY have it.
+COLUMNS = tuple(name.strip() for name in PARTS["set_by_clients"].split(","))
+_KIND, _PAYLOAD, _QUEUE = (COLUMNS.index(name) for name in ("kind", "payload", "queue"))
+_values_of = attrgetter(*COLUMNS)
+
+
 class Draft(NamedTuple):
     """A NewJob as it goes to the database: in the room of its text, of which a tree of objects takes thirty times.
 
-    Shape: payload is JSON in UTF-8; the fingerprint is there where there is a key; scope is the id of the API key that
-    it came with, each of which has a key space of its own.
+    Shape: values are those of COLUMNS, the payload as JSON in UTF-8; the fingerprint is there where there is a key;
+           scope is the id of the API key that it came with, each of which has a key space of its own.
     """
 
-    kind: str
-    payload: bytes
-    queue: str
-    priority: int
-    max_attempts: int
+    values: tuple[Any, ...]
     run_at: datetime | None
     delay: timedelta | None
-    timeout_seconds: int | None
     key: str | None
     fingerprint: bytes | None
     scope: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the job."""
+        return str(self.values[_KIND])
+
+    @property
+    def payload(self) -> bytes:
+        """Return the payload as JSON in UTF-8."""
+        payload: bytes = self.values[_PAYLOAD]
+        return payload
+
+    @property
+    def queue(self) -> str:
+        """Return the queue that the job is to wait in."""
+        return str(self.values[_QUEUE])
 
     @property
     def scoped_key(self) -> str | None:
@@ -68,16 +87,6 @@ _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 def draft(job: NewJob, *, key: str | None = None, scope: str | None = None) -> Draft:
     """Return the job written down, under this key where one is given, else under its own."""
     key = key or job.idempotency_key
-    return Draft(
-        job.kind,
-        _write(job.payload).encode(),
-        job.queue,
-        job.priority,
-        job.max_attempts,
-        job.run_at,
-        job.delay,
-        job.timeout_seconds,
-        key,
-        None if key is None else job.fingerprint(),
-        scope,
-    )
+    values = list(_values_of(job))
+    values[_PAYLOAD] = _write(job.payload).encode()
+    return Draft(tuple(values), job.run_at, job.delay, key, None if key is None else job.fingerprint(), scope)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.statements import Connection, Row, copy, rows, transaction
 from haulier.postgres.values import array, utc
-from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
+from haulier.queue.produce.draft import COLUMNS, Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.idempotency import Holder, take_keys
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
@@ -36,14 +37,21 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
 
     Inside the caller's own transaction the job is stored when that commits.
     """
-    values = {**asked._asdict(), "payload": asked.payload.decode()}
+    values = {
+        **dict(zip(COLUMNS, asked.values, strict=True)),
+        "payload": asked.payload.decode(),
+        "run_at": asked.run_at,
+        "delay": asked.delay,
+    }
     scoped_key = asked.scoped_key
     if scoped_key is None:
         [row] = rows(conn, "enqueue", **values)
         return Enqueued(Receipt.CREATED, _new_job(asked, row))
     # A key that is purged between the two statements is neither taken nor found; then it is free to take.
     while True:
-        if created := rows(conn, "enqueue_keyed", **values, scoped_key=scoped_key):
+        if created := rows(
+            conn, "enqueue_keyed", **values, key=asked.key, fingerprint=asked.fingerprint, scoped_key=scoped_key
+        ):
             return Enqueued(Receipt.CREATED, _new_job(asked, created[0]))
         if holders := rows(conn, "find_keys", keys=[scoped_key]):
             break
@@ -54,34 +62,27 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
 
 
+# What schema.sql has for every new job.
+_NEW = {
+    **dict.fromkeys(Job._fields),
+    "status": JobStatus.QUEUED,
+    "cancel_requested": False,
+    **dict.fromkeys(("attempts", "attempt", "crashes", "snoozes"), 0),
+    "errors": b"[]",
+}
+
+
 def _new_job(asked: Draft, row: Row) -> StoredJob:
-    # Not read back: of 24 columns the rest are as asked, or as schema.sql has it for every new job.
+    # Not read back: of 24 columns the rest are as asked, or as for every new job. What is JSON stays text.
     created_at = utc(row["created_at"])
-    return StoredJob(
-        id=row["id"],
-        status=JobStatus.QUEUED,
-        kind=asked.kind,
-        queue=asked.queue,
-        priority=asked.priority,
-        run_at=utc(row["run_at"]),
-        attempts=0,
-        max_attempts=asked.max_attempts,
-        timeout_seconds=asked.timeout_seconds,
-        cancel_requested=False,
-        payload=asked.payload,  # type: ignore[arg-type]  # which it keeps as text
-        idempotency_key=asked.key,
-        last_error=None,
-        created_at=created_at,
-        updated_at=created_at,
-        started_at=None,
-        attempt=0,
-        claim=None,
-        worker_id=None,
-        crashes=0,
-        snoozes=0,
-        backoff=None,
-        errors=b"[]",  # type: ignore[arg-type]
-    )
+    told = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
+    values: dict[str, Any] = {
+        **_NEW,
+        **dict(zip(COLUMNS, asked.values, strict=True)),
+        "idempotency_key": asked.key,
+        **told,
+    }
+    return StoredJob(**values)
 
 
 def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = True) -> list[Stored]:
@@ -141,14 +142,14 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
 def _line(job_id: str, asked: Draft, now: datetime) -> str:
     due = now if asked.delay is None else now + asked.delay
     due = due if asked.run_at is None else max(due, asked.run_at)
-    return (
-        f"{job_id}\t{_text(asked.kind)}\t{_text(asked.payload.decode())}\t{_text(asked.queue)}\t{asked.priority}"
-        f"\t{asked.max_attempts}\t{_text(asked.timeout_seconds)}\t{_text(asked.key)}\t{due}\n"
-    )
+    values = "\t".join([_text(value) for value in asked.values])
+    return f"{values}\t{job_id}\t{_text(asked.key)}\t{due}\n"
 
 
 def _text(value: object) -> str:
     """Return the value as COPY reads it."""
     if value is None:
         return r"\N"
+    if isinstance(value, bytes):
+        value = value.decode()
     return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
