@@ -144,7 +144,7 @@ BEGIN
 END
 $do$;
 
--- purge_keys: the oldest first
+-- purge_idempotency: the oldest first
 CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
 
 

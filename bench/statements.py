@@ -141,7 +141,7 @@ def done(fences: Iterable[Fence]) -> list[Settlement]:
 
 def draft(key: str | None = None) -> produce.Draft:
     """Return a job as the API asks for it."""
-    return produce.draft(NewJob(kind="noop", payload={"n": 1}), key=key)
+    return produce.draft(NewJob(kind="noop", payload={"n": 1}), idempotency_key=key)
 
 
 def some_keyed() -> list[produce.Draft]:
@@ -245,7 +245,9 @@ CALLS = {
         "wake another", "wake_another", lambda desk, _: wakeups.wake_another(desk.conn, desk.worker_id)
     ),
     "pass_on": Call("pass on", "pass_on get_up", lambda desk, _: wakeups.pass_on(desk.conn, desk.worker_id)),
-    "purge_keys": Call("forget keys", "purge_keys", lambda desk, _: purge.purge_keys(desk.conn, idempotency_days=30)),
+    "purge_idempotency": Call(
+        "forget keys", "purge_idempotency", lambda desk, _: purge.purge_idempotency(desk.conn, idempotency_days=30)
+    ),
     "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: purge.purge_queues(desk.conn)),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda desk, _: produce.enqueue_one(desk.conn, draft())),

@@ -244,7 +244,7 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         wakeups.get_up(conn, idle)
 
         assert ask(super_conn, "SELECT status, crashes FROM haulier.job") == [("retrying", 1)]
-        assert purge.purge_keys(conn, idempotency_days=30) == 1
+        assert purge.purge_idempotency(conn, idempotency_days=30) == 1
         assert purge.purge_audit(conn, retention_days=30) == 1
         ask(super_conn, "INSERT INTO haulier.queue (name, used_at) VALUES ('q', now() - interval '1 day')")
         assert purge.purge_queues(conn) == 1

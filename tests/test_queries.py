@@ -37,7 +37,7 @@ PARAMETERS: dict[str, Any] = {
     "run_at": NOW,
     "delay": timedelta(seconds=1.5),
     "timeout_seconds": 60,
-    "key": "order-7",
+    "idempotency_key": "order-7",
     "fingerprint": b"\x00",
     "count": 2,
     "queues": ["default", "bulk"],

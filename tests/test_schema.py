@@ -27,7 +27,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
 from haulier.queue.upkeep.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
-from haulier.queue.upkeep.purge import purge_keys
+from haulier.queue.upkeep.purge import purge_idempotency
 from tests.conftest import Sql, sql_on
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
@@ -389,7 +389,7 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
                         produce.retry(conn, created.job.id)
                     consume.rescue(conn)
                     produce.list_jobs(conn, produce.JobFilter(limit=5))
-                    purge_keys(conn, idempotency_days=30)
+                    purge_idempotency(conn, idempotency_days=30)
                     rounds.append(number)
             except Exception as error:
                 problems.append(error)

@@ -249,7 +249,7 @@ def _keep_house(trap: Trap, worker: Connection) -> tuple[list[str], list[str]]:
     trap.run("UPDATE haulier.idempotency SET created_at = now() - interval '99 days'")
     made = partitions.ensure_partitions(worker, retention_days=30)
     dropped = partitions.drop_expired(trap.roles.worker, retention_days=30)
-    purge.purge_keys(worker, idempotency_days=30)
+    purge.purge_idempotency(worker, idempotency_days=30)
     purge.purge_audit(worker, retention_days=30)
     return made, dropped
 

@@ -20,7 +20,7 @@ from haulier.queue.produce.draft import Draft, Receipt, Stored
 
 from . import errors
 from .auth import caller
-from .errors import MAX_MESSAGE, Forbidden, Invalid, KeyGone, KeyMismatch, Malformed, TooLarge
+from .errors import MAX_MESSAGE, Forbidden, IdempotencyGone, IdempotencyMismatch, Invalid, Malformed, TooLarge
 from .faults import MAX_ITEM_FAULTS, cut
 from .in_hand import Room
 from .openapi import JOB_REQUEST, fails
@@ -194,10 +194,11 @@ def _refuse(stored: Sequence[Stored]) -> None:
     mismatched = [index for index, each in enumerate(stored) if each.receipt is Receipt.MISMATCH]
     if mismatched:
         reason = {"idempotency_key": ["Stands for another request."]}
-        raise KeyMismatch({str(index): reason for index in mismatched}, KeyMismatch.__doc__)
+        raise IdempotencyMismatch({str(index): reason for index in mismatched}, IdempotencyMismatch.__doc__)
     gone = [str(index) for index, each in enumerate(stored) if each.receipt is Receipt.GONE]
     if gone:
-        raise KeyGone(f"the idempotency keys of these items are known, but their jobs are gone: {', '.join(gone[:20])}")
+        items = ", ".join(gone[:20])
+        raise IdempotencyGone(f"the idempotency keys of these items are known, but their jobs are gone: {items}")
 
 
 def _one_by_one(items: Iterator[Item]) -> Response:
@@ -243,9 +244,11 @@ def _draft(create_job: CreateJobRequest, item: Item) -> Draft:
 
 def _outcome(stored: Stored) -> Json:
     if stored.receipt is Receipt.MISMATCH:
-        return _failure(KeyMismatch({"idempotency_key": ["Stands for another request."]}, KeyMismatch.__doc__))
+        return _failure(
+            IdempotencyMismatch({"idempotency_key": ["Stands for another request."]}, IdempotencyMismatch.__doc__)
+        )
     if stored.receipt is Receipt.GONE:
-        return _failure(KeyGone())
+        return _failure(IdempotencyGone())
     return {"status": 201 if stored.receipt is Receipt.CREATED else 200, "id": stored.job_id}
 
 

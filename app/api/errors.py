@@ -61,11 +61,11 @@ class Invalid(HaulierError):
         return Invalid(self.details, most=most, left_out=self.left_out)
 
 
-class KeyMismatch(Invalid):
+class IdempotencyMismatch(Invalid):
     """The idempotency key stands for another request."""
 
 
-class KeyGone(HaulierError):
+class IdempotencyGone(HaulierError):
     """The idempotency key is known, but its job is no longer kept."""
 
 
@@ -106,7 +106,7 @@ class Busy(HaulierError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """How an error is answered. Units: retry_after is seconds."""
 
     status: HTTPStatus
@@ -114,34 +114,34 @@ class Answer:
     retry_after: int | None = None
 
 
-ANSWERS: dict[type[Exception], Answer] = {
-    Malformed: Answer(HTTPStatus.BAD_REQUEST, "malformed"),
-    Unauthorized: Answer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
-    Forbidden: Answer(HTTPStatus.FORBIDDEN, "forbidden"),
-    JobNotFound: Answer(HTTPStatus.NOT_FOUND, "not_found"),
-    InvalidTransition: Answer(HTTPStatus.CONFLICT, "conflict"),
-    NotRetryable: Answer(HTTPStatus.CONFLICT, "conflict"),
-    KeyGone: Answer(HTTPStatus.CONFLICT, "conflict"),
-    TooLarge: Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
-    UnsupportedMediaType: Answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
-    KeyMismatch: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
-    Invalid: Answer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),
-    RateLimited: Answer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
-    TooManyConnections: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
-    DatabaseUnavailable: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
-    Busy: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
-    SchemaMismatch: Answer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
-    Exception: Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+ANSWERS: dict[type[Exception], ErrorAnswer] = {
+    Malformed: ErrorAnswer(HTTPStatus.BAD_REQUEST, "malformed"),
+    Unauthorized: ErrorAnswer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+    JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    IdempotencyGone: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    UnsupportedMediaType: ErrorAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+    IdempotencyMismatch: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
+    Invalid: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),
+    RateLimited: ErrorAnswer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
+    TooManyConnections: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    DatabaseUnavailable: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
+    Busy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    SchemaMismatch: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
+    Exception: ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
 }
 
 # For what Flask itself refuses: no such path, another method.
 SLUGS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    **{answer.status: answer.slug for kind, answer in ANSWERS.items() if kind is not KeyMismatch},
+    **{answer.status: answer.slug for kind, answer in ANSWERS.items() if kind is not IdempotencyMismatch},
 }
 
 
-def answer_to(error: Exception) -> Answer:
+def answer_to(error: Exception) -> ErrorAnswer:
     """Return the row of the table for this error, or for the nearest of its ancestors."""
     return next(ANSWERS[kind] for kind in type(error).__mro__ if kind in ANSWERS)
 

@@ -14,14 +14,14 @@ from haulier.kinds.sdk.payload import Pattern
 
 from .cursor import read_cursor
 
-KEY_PATTERN = r"^[!-~]{1,255}$"
+IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
 # The year 9999 is refused: with an offset it can leave every calendar.
 TIME_PATTERN = (
     r"^(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
     r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
 
-BAD_KEY = "Must be 1 to 255 visible ASCII characters."
+BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
 BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
 
 
@@ -62,7 +62,7 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
-class Key(fields.String):
+class IdempotencyKey(fields.String):
     """An idempotency key from a header: one pair of quotes around it, the IETF draft's form, is not part of it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:

@@ -18,7 +18,7 @@ from haulier.queue.rows import StoredJob
 
 from .auth import caller
 from .cursor import write_cursor
-from .errors import KeyGone, KeyMismatch
+from .errors import IdempotencyGone, IdempotencyMismatch
 from .in_hand import Room
 from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
 from .reading import MAX_BODY_BYTES, Blueprint, check_payload_size, json_body
@@ -33,9 +33,9 @@ SMALL_BYTES = 64 * 1024
 # A body of a mebibyte can take 30 MB as objects, and what is wrong with it as much again.
 _large = Room(MAX_BODY_BYTES)
 
-KEY_HEADER = IdempotencyHeader()
+IDEMPOTENCY_HEADER = IdempotencyHeader()
 
-Answer = tuple[Any, int, dict[str, str]]
+ViewResult = tuple[Any, int, dict[str, str]]
 
 
 @blp.route("/jobs")
@@ -44,7 +44,7 @@ class Jobs(MethodView):
 
     @fails(blp, 400, 409, 413, 415, 422, 503)
     # Documented, but read by the view: webargs' ways would be a tenth of the request.
-    @blp.doc(parameters=[{"in": "header", "schema": KEY_HEADER}], requestBody=CREATE_JOB_BODY)
+    @blp.doc(parameters=[{"in": "header", "schema": IDEMPOTENCY_HEADER}], requestBody=CREATE_JOB_BODY)
     @blp.alt_response(
         200,
         schema=JobResponse(),
@@ -52,13 +52,13 @@ class Jobs(MethodView):
         description="The key was known: the job as it is now.",
     )
     @blp.response(201, JobResponse(), headers=LOCATION, description="The job is stored, and will run.")
-    def post(self) -> Answer:
+    def post(self) -> ViewResult:
         """Enqueue a job.
 
         201 means that the job is committed to the database. It then runs at least once: make handlers idempotent.
         To be able to repeat this call safely, send an `Idempotency-Key`.
         """
-        key = _header_key()
+        key = _idempotency_key()
         body = json_body(request)
         if len(body) <= SMALL_BYTES:
             draft = _draft(body, key)
@@ -74,7 +74,7 @@ class Jobs(MethodView):
     @blp.response(
         200, JobResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The jobs, newest first."
     )
-    def get(self, asked: dict[str, Any]) -> Answer:
+    def get(self, asked: dict[str, Any]) -> ViewResult:
         """List jobs, newest first.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
@@ -90,22 +90,22 @@ class Jobs(MethodView):
 def _draft(body: bytes, key: str | None) -> Draft:
     asked, by = service().create_job.load(parse(body)), caller()
     by.check_queue(asked.queue)
-    draft = produce.draft(asked, key=key, scope=by.id)
+    draft = produce.draft(asked, idempotency_key=key, scope=by.id)
     check_payload_size(draft.payload)
     return draft
 
 
-def _header_key() -> str | None:
+def _idempotency_key() -> str | None:
     given = request.environ.get("HTTP_IDEMPOTENCY_KEY")
-    return None if given is None else str(load(KEY_HEADER, {"Idempotency-Key": given})["idempotency_key"])
+    return None if given is None else str(load(IDEMPOTENCY_HEADER, {"Idempotency-Key": given})["idempotency_key"])
 
 
-def answer_to(enqueued: Enqueued) -> Answer:
-    """Return the answer to one enqueued job. Raises: KeyMismatch; KeyGone."""
+def answer_to(enqueued: Enqueued) -> ViewResult:
+    """Return the answer to one enqueued job. Raises: IdempotencyMismatch; IdempotencyGone."""
     if enqueued.receipt is Receipt.MISMATCH:
-        raise KeyMismatch({"idempotency_key": ["Stands for another request."]}, KeyMismatch.__doc__)
+        raise IdempotencyMismatch({"idempotency_key": ["Stands for another request."]}, IdempotencyMismatch.__doc__)
     if enqueued.job is None:
-        raise KeyGone
+        raise IdempotencyGone
     headers = {"Location": location_of(enqueued.job.id)}
     if enqueued.receipt is Receipt.CREATED:
         return enqueued.job, 201, headers
@@ -162,7 +162,7 @@ class Cancel(MethodView):
         description="It is running, and was asked to stop. It ends `cancelled`, whatever its handler returns.",
     )
     @blp.response(200, CancelResponse(), description="It was waiting, and will not run.")
-    def post(self, job_id: UUID) -> Answer:
+    def post(self, job_id: UUID) -> ViewResult:
         """Cancel a job.
 
         Needs no body. 409 for a job that has ended.

@@ -22,7 +22,7 @@ from haulier.kinds.sdk.payload import TEXT
 
 from . import errors
 from .auth import HEALTH, NEEDS
-from .response_schemas import Answer, ErrorBody, JobError
+from .response_schemas import ErrorBody, JobError, ResponseSchema
 from .service import Service
 
 View = TypeVar("View")
@@ -315,7 +315,12 @@ def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
     """Refer to a shared component where a field says that it is one."""
     name = field.metadata.get("x-component")
     # Any JSON in a request; what we answer may hold what handlers and plain INSERTs have made.
-    if name is None and type(field) is fields.Raw and "type" not in ret and not isinstance(field.parent, Answer):
+    if (
+        name is None
+        and type(field) is fields.Raw
+        and "type" not in ret
+        and not isinstance(field.parent, ResponseSchema)
+    ):
         name = "AnyJson"
     if name is None:
         return {}

@@ -13,7 +13,7 @@ from haulier.config import Config
 from haulier.domain.job import Json
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.draft import Draft
-from haulier.queue.produce.idempotency import known_keys
+from haulier.queue.produce.idempotency import known_idempotency
 from haulier.queue.produce.queues import add_queues, find_queues
 
 from .errors import Invalid
@@ -48,7 +48,7 @@ class QueueNames:
         missing -= self._add(conn, missing, drafts, now, is_whole=is_whole)
         if not missing:
             return []
-        held = known_keys(conn, [each for each in drafts if each.queue in missing])
+        held = known_idempotency(conn, [each for each in drafts if each.queue in missing])
         new = {each.queue for each in drafts if each.queue in missing and each.scoped_key not in held}
         if new < missing:
             # What those need that only ask again is not to be in the way of the others.

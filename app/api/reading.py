@@ -13,7 +13,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from .errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
-from .response_schemas import Answer
+from .response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -111,7 +111,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
         Source: flask-smorest would make the response in four steps, a tenth of the time that a request takes.
         """
         document = super().response(status_code, schema, **documented)
-        if not isinstance(schema, Answer):
+        if not isinstance(schema, ResponseSchema):
             return cast(Callable[[View], View], document)
 
         def decorate(view: View) -> View:

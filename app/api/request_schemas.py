@@ -27,7 +27,18 @@ from haulier.kinds.sdk.payload import Pattern
 
 from .cursor import CURSOR_PATTERN
 from .errors import Invalid
-from .fields import BAD_KEY, KEY_PATTERN, TIME_PATTERN, Cursor, Key, Number, QueryInteger, Time, about, name
+from .fields import (
+    BAD_IDEMPOTENCY_KEY,
+    IDEMPOTENCY_KEY_PATTERN,
+    TIME_PATTERN,
+    Cursor,
+    IdempotencyKey,
+    Number,
+    QueryInteger,
+    Time,
+    about,
+    name,
+)
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # What is skipped is read all the same. Beyond, `cursor` goes on at once.
@@ -49,7 +60,7 @@ class JobOptions(PayloadSchema):
         metadata=about("How many attempts may fail before the job has."),
     )
     idempotency_key = fields.String(
-        validate=Pattern(KEY_PATTERN, BAD_KEY),
+        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
         metadata=about("As the header Idempotency-Key, which goes before it."),
     )
     queue = name(load_default=DEFAULT_QUEUE, metadata=about("The queue that the job waits in."))
@@ -151,9 +162,9 @@ def load(schema: Schema, data: Json) -> dict[str, Any]:
 class IdempotencyHeader(Schema):
     """The header that makes a POST safe to repeat."""
 
-    idempotency_key = Key(
+    idempotency_key = IdempotencyKey(
         data_key="Idempotency-Key",
-        validate=Pattern(KEY_PATTERN, BAD_KEY),
+        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
         metadata=about(
             "1 to 255 visible ASCII characters, such as `order-4711-receipt`. The same key and request again give the"
             " job that the first made.",

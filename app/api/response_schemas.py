@@ -15,7 +15,7 @@ from .fields import Time, about, time_text
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
-class Answer(Schema):
+class ResponseSchema(Schema):
     """What we say. A later release may say more, and a client must not mind."""
 
     class Meta:
@@ -26,7 +26,7 @@ class Answer(Schema):
         return as_json(self.dump(shown)).encode()
 
 
-class JobError(Answer):
+class JobError(ResponseSchema):
     """One failed attempt."""
 
     attempt = fields.Integer(required=True)
@@ -38,7 +38,7 @@ def _time(description: str, *, nullable: bool = False) -> Time:
     return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
 
 
-class JobResponse(Answer):
+class JobResponse(ResponseSchema):
     """A job, live or finished."""
 
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
@@ -119,7 +119,7 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
     )
 
 
-class CancelResponse(Answer):
+class CancelResponse(ResponseSchema):
     """What a cancel did."""
 
     status = fields.String(
@@ -130,7 +130,7 @@ class CancelResponse(Answer):
     job_id = fields.UUID(required=True, metadata={"x-component": "JobId"})
 
 
-class BatchItem(Answer):
+class BatchItem(ResponseSchema):
     """One job of a batch that was stored."""
 
     index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
@@ -138,7 +138,7 @@ class BatchItem(Answer):
     replayed = fields.Boolean(required=True, metadata=about("Its idempotency key was known: this is the job of then."))
 
 
-class BatchResponse(Answer):
+class BatchResponse(ResponseSchema):
     """What an atomic batch did."""
 
     created = fields.Integer(required=True)
@@ -146,7 +146,7 @@ class BatchResponse(Answer):
     jobs = fields.List(fields.Nested(BatchItem), required=True)
 
 
-class BatchOutcome(Answer):
+class BatchOutcome(ResponseSchema):
     """What became of one job of a batch that is not atomic: an id, or an error."""
 
     index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
@@ -157,7 +157,7 @@ class BatchOutcome(Answer):
     details = fields.Raw(metadata={"type": "object"})
 
 
-class BatchOutcomes(Answer):
+class BatchOutcomes(ResponseSchema):
     """What a batch that is not atomic did."""
 
     items = fields.List(fields.Nested(BatchOutcome), required=True)
@@ -166,14 +166,14 @@ class BatchOutcomes(Answer):
     )
 
 
-class RetryRule(Answer):
+class RetryRule(ResponseSchema):
     """Decorrelated jitter: each wait is drawn from base to three times the last one, and is at most cap."""
 
     base_seconds = fields.Float(required=True)
     cap_seconds = fields.Float(required=True)
 
 
-class KindResponse(Answer):
+class KindResponse(ResponseSchema):
     """A kind of job that can be enqueued here."""
 
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
@@ -186,7 +186,7 @@ class KindResponse(Answer):
     retry = fields.Nested(RetryRule, required=True)
 
 
-class HealthResponse(Answer):
+class HealthResponse(ResponseSchema):
     """All is well."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
@@ -195,7 +195,7 @@ class HealthResponse(Answer):
     )
 
 
-class ErrorBody(Answer):
+class ErrorBody(ResponseSchema):
     """Every error of this API."""
 
     error = fields.String(required=True, metadata=about("What kind of error, for programs.", example="not_found"))

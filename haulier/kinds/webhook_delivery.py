@@ -21,7 +21,7 @@ from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import Json
 from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import RETRIED, Answer, exchange
+from haulier.kinds.outbound.http_client import RETRIED, HttpResponse, exchange
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail, Retry
 from haulier.kinds.sdk.payload import Pattern, PayloadSchema, http_url
@@ -147,7 +147,7 @@ def _keys(secrets: str) -> list[bytes]:
     return keys
 
 
-def _failure(answer: Answer) -> Fail | Retry:
+def _failure(answer: HttpResponse) -> Fail | Retry:
     if answer.status in RETRIED or answer.status >= 500:
         return Retry(answer.summary, after=retry_after(answer.headers.get("retry-after")))
     if 300 <= answer.status < 400:

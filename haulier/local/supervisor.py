@@ -66,7 +66,7 @@ class Signals:
         return self.asked > 1
 
 
-class Service:
+class Restarted:
     """A process that is started again when it ends, each time a little later."""
 
     def __init__(self, name: str, guarded: Guarded) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
         self._logs = logs
         stop_by = ((signal.SIGTERM, self.config.shutdown_seconds + STOP_GRACE_SECONDS),)
         self._ours = [
-            Service(
+            Restarted(
                 name,
                 Guarded(
                     command,
@@ -120,14 +120,14 @@ class Supervisor:
             )
             for name, command in COMMANDS.items()
         ]
-        self._all = [*([Service("postgres", postgres)] if postgres else []), *self._ours]
+        self._all = [*([Restarted("postgres", postgres)] if postgres else []), *self._ours]
 
     def __enter__(self) -> Supervisor:
         with closing(connect(self.config.database_url, application_name="haulier migrate")) as conn, translated():
             say(migrate(conn, retention_days=self.config.retention_days))
         try:
-            for service in self._ours:
-                service.guarded.start()
+            for each in self._ours:
+                each.guarded.start()
             self._wait_until_healthy()
         except BaseException:
             self.__exit__()
@@ -135,12 +135,12 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for service in self._ours:
-            service.guarded.release()
-        for service in self._ours:
-            while service.guarded.process is not None and service.guarded.ended(within=TICK_SECONDS) is None:
+        for each in self._ours:
+            each.guarded.release()
+        for each in self._ours:
+            while each.guarded.process is not None and each.guarded.ended(within=TICK_SECONDS) is None:
                 if self._signals.hurry:
-                    service.guarded.kill()
+                    each.guarded.kill()
 
     @property
     def url(self) -> str:
@@ -151,16 +151,16 @@ class Supervisor:
     def tick(self) -> None:
         """Look after every process once, after a moment."""
         threading.Event().wait(TICK_SECONDS)
-        for service in self._all:
-            service.look_after()
+        for each in self._all:
+            each.look_after()
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         with local_session() as session:
             while not self._signals.stop:
-                for service in self._ours:
-                    if (code := service.guarded.ended(within=TICK_SECONDS / 2)) is not None:
-                        raise NotStarted(f"{service.name} did not start: it ended with exit code {code}{self._see()}")
+                for each in self._ours:
+                    if (code := each.guarded.ended(within=TICK_SECONDS / 2)) is not None:
+                        raise NotStarted(f"{each.name} did not start: it ended with exit code {code}{self._see()}")
                 with suppress(requests.RequestException):
                     if session.get(f"{self.url}/health", timeout=5).ok:
                         return

@@ -290,7 +290,7 @@ class Ledger:
             if job.finished_at is not None:
                 job.finished_at -= units * UNIT
 
-    def purge_keys(self, days: int) -> int:
+    def purge_idempotency(self, days: int) -> int:
         """Forget the keys that are old enough and whose job has ended; return how many."""
         old = [
             key

@@ -468,7 +468,7 @@ class Queue(RuleBasedStateMachine):
     def pass_days_and_purge(self, days: int, kept: int) -> None:
         """Forget the keys and drop the days that are old enough, and with them the jobs that ended then; no others."""
         self.pass_time(days * A_DAY, are_beating=True)
-        assert purge.purge_keys(self.conn, idempotency_days=kept) == self.ledger.purge_keys(kept)
+        assert purge.purge_idempotency(self.conn, idempotency_days=kept) == self.ledger.purge_idempotency(kept)
         [row] = self.world.sql("SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today")
 
         partitions.drop_expired(self.world.url, retention_days=kept)

@@ -77,7 +77,7 @@ class Url:
         )
 
 
-class Answer:
+class HttpResponse:
     """The answer to a request: its status and headers are there, its body is still to be read."""
 
     def __init__(self, response: BaseHTTPResponse, deadline: Deadline, asked: str) -> None:
@@ -118,7 +118,7 @@ class Answer:
 @contextmanager
 def exchange(
     deadline: Deadline, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
-) -> Iterator[Answer]:
+) -> Iterator[HttpResponse]:
     """Send one request and give its answer, whatever its status; redirects are the caller's affair.
 
     Raises: Fail for an address that may not be reached, Retry for whatever the network does, JobCancelled.
@@ -141,7 +141,7 @@ def exchange(
             response = connection.getresponse()
         # Headers that the deadline has cut read as headers that have ended.
         deadline.check()
-        yield Answer(response, deadline, asked)
+        yield HttpResponse(response, deadline, asked)
     finally:
         if response is not None:
             response.close()
@@ -166,14 +166,14 @@ def download(deadline: Deadline, url: str, limit: int) -> bytes:
     raise Fail(f"{answer.summary}: more than {MAX_REDIRECTS} redirects")
 
 
-def _onward(url: str, answer: Answer) -> str:
+def _onward(url: str, answer: HttpResponse) -> str:
     try:
         return urljoin(url, answer.headers.get("location", ""))
     except ValueError:
         raise Fail(f"{answer.summary}: it redirects to what is no URL") from None
 
 
-def expect_success(answer: Answer) -> None:
+def expect_success(answer: HttpResponse) -> None:
     """Return on 2xx. Raises: Retry on 408, 425, 429 and 5xx, Fail on every other status."""
     if 200 <= answer.status < 300:
         return

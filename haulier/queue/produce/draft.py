@@ -54,7 +54,7 @@ class Draft(NamedTuple):
     values: tuple[Any, ...]
     run_at: datetime | None
     delay: timedelta | None
-    key: str | None
+    idempotency_key: str | None
     fingerprint: bytes | None
     scope: str | None = None
 
@@ -77,16 +77,20 @@ class Draft(NamedTuple):
     @property
     def scoped_key(self) -> str | None:
         """Return the key as the table of keys has it: one that an API key has brought stands behind that one's id."""
-        return self.key if self.key is None or self.scope is None else f"{self.scope} {self.key}"
+        return (
+            self.idempotency_key
+            if self.idempotency_key is None or self.scope is None
+            else f"{self.scope} {self.idempotency_key}"
+        )
 
 
 # Made once: json.dumps would make an encoder for each call that has options.
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def draft(job: NewJob, *, key: str | None = None, scope: str | None = None) -> Draft:
-    """Return the job written down, under this key where one is given, else under its own."""
-    key = key or job.idempotency_key
+def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None = None) -> Draft:
+    """Return the job written down, under this idempotency key where one is given, else under its own."""
+    key = idempotency_key or job.idempotency_key
     values = list(_values_of(job))
     values[_PAYLOAD] = _write(job.payload).encode()
     return Draft(tuple(values), job.run_at, job.delay, key, None if key is None else job.fingerprint(), scope)

@@ -10,7 +10,7 @@ from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.statements import Connection, Row, copy, rows, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.draft import COLUMNS, Draft, Enqueued, Receipt, Stored, draft
-from haulier.queue.produce.idempotency import Holder, take_keys
+from haulier.queue.produce.idempotency import Holder, take_idempotency
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
 
@@ -50,10 +50,15 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     # A key that is purged between the two statements is neither taken nor found; then it is free to take.
     while True:
         if created := rows(
-            conn, "enqueue_keyed", **values, key=asked.key, fingerprint=asked.fingerprint, scoped_key=scoped_key
+            conn,
+            "enqueue_keyed",
+            **values,
+            idempotency_key=asked.idempotency_key,
+            fingerprint=asked.fingerprint,
+            scoped_key=scoped_key,
         ):
             return Enqueued(Receipt.CREATED, _new_job(asked, created[0]))
-        if holders := rows(conn, "find_keys", keys=[scoped_key]):
+        if holders := rows(conn, "find_idempotency", keys=[scoped_key]):
             break
     [holder] = holders
     if bytes(holder["fingerprint"]) != asked.fingerprint:
@@ -79,7 +84,7 @@ def _new_job(asked: Draft, row: Row) -> StoredJob:
     values: dict[str, Any] = {
         **_NEW,
         **dict(zip(COLUMNS, asked.values, strict=True)),
-        "idempotency_key": asked.key,
+        "idempotency_key": asked.idempotency_key,
         **told,
     }
     return StoredJob(**values)
@@ -116,7 +121,7 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     for job_id, asked in zip(ids, drafts, strict=True):
         if (key := asked.scoped_key) is not None:
             wanted.setdefault(key, Holder(asked.fingerprint, job_id))
-    holders = take_keys(conn, wanted)
+    holders = take_idempotency(conn, wanted)
 
     def is_new(job_id: str, asked: Draft) -> bool:
         return (key := asked.scoped_key) is None or holders[key].job_id == job_id
@@ -143,7 +148,7 @@ def _line(job_id: str, asked: Draft, now: datetime) -> str:
     due = now if asked.delay is None else now + asked.delay
     due = due if asked.run_at is None else max(due, asked.run_at)
     values = "\t".join([_text(value) for value in asked.values])
-    return f"{values}\t{job_id}\t{_text(asked.key)}\t{due}\n"
+    return f"{values}\t{job_id}\t{_text(asked.idempotency_key)}\t{due}\n"
 
 
 def _text(value: object) -> str:

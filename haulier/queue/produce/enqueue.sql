@@ -16,7 +16,7 @@ WITH taken AS (
     RETURNING job_id
 )
 INSERT INTO haulier.job (<<set_by_clients>>, id, idempotency_key, run_at)
-SELECT <<as_clients_set_them>>, job_id, %(key)s,
+SELECT <<as_clients_set_them>>, job_id, %(idempotency_key)s,
     greatest(now(), %(run_at)s::timestamptz, now() + %(delay)s::interval)
 FROM taken
 RETURNING id, run_at, created_at;

@@ -17,26 +17,26 @@ class Holder(NamedTuple):
     job_id: str
 
 
-def known_keys(conn: Connection, drafts: Sequence[Draft]) -> set[str]:
+def known_idempotency(conn: Connection, drafts: Sequence[Draft]) -> set[str]:
     """Return the scoped keys among those of the drafts that somebody holds already."""
     keys = [key for each in drafts if (key := each.scoped_key) is not None]
-    return {row["key"] for row in rows(conn, "find_keys", keys=array(keys))} if keys else set()
+    return {row["key"] for row in rows(conn, "find_idempotency", keys=array(keys))} if keys else set()
 
 
-def take_keys(conn: Connection, wanted: Mapping[str, Holder]) -> dict[str, Holder]:
+def take_idempotency(conn: Connection, wanted: Mapping[str, Holder]) -> dict[str, Holder]:
     """Take the keys that nobody holds, and return who holds each now."""
     holders: dict[str, Holder] = {}
     # A key that is purged between the two statements is neither taken nor found; then it is free to take.
     while missing := [key for key in wanted if key not in holders]:
         taken = rows(
             conn,
-            "take_keys",
+            "take_idempotency",
             keys=array(missing),
             fingerprints=array(rf"\x{(wanted[key].fingerprint or b'').hex()}" for key in missing),
             ids=array(wanted[key].job_id for key in missing),
         )
         holders.update((row["key"], wanted[row["key"]]) for row in taken)
         if others := [key for key in missing if key not in holders]:
-            for row in rows(conn, "find_keys", keys=array(others)):
+            for row in rows(conn, "find_idempotency", keys=array(others)):
                 holders[row["key"]] = Holder(bytes(row["fingerprint"]), str(row["job_id"]))
     return holders

@@ -14,9 +14,9 @@ QUEUES_AT_ONCE = 500
 IDLE_QUEUE_SECONDS = 3600.0
 
 
-def purge_keys(conn: Connection, *, idempotency_days: int) -> int:
+def purge_idempotency(conn: Connection, *, idempotency_days: int) -> int:
     """Forget the idempotency keys that are old enough and whose job has ended; return how many."""
-    return _purge(lambda: rows(conn, "purge_keys", idempotency_days=idempotency_days, limit=AT_ONCE), AT_ONCE)
+    return _purge(lambda: rows(conn, "purge_idempotency", idempotency_days=idempotency_days, limit=AT_ONCE), AT_ONCE)
 
 
 def purge_audit(conn: Connection, *, retention_days: int) -> int:

@@ -1,6 +1,6 @@
 -- What is old enough is forgotten, a bounded number at a time.
 
--- name: purge_keys
+-- name: purge_idempotency
 -- Forget the keys that are old enough, unless their job still lives. A bounded number: the next call takes the rest.
 WITH old AS (
     SELECT key

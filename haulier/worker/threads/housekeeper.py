@@ -11,7 +11,7 @@ from typing import TypeVar
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
-from haulier.queue.upkeep.purge import purge_audit, purge_keys, purge_queues
+from haulier.queue.upkeep.purge import purge_audit, purge_idempotency, purge_queues
 from haulier.worker.station import Station
 
 PERIOD_SECONDS = 3600.0
@@ -45,7 +45,7 @@ class Housekeeper(threading.Thread):
         config = self._station.config
         try:
             made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
-            forgotten = self._try(lambda conn: purge_keys(conn, idempotency_days=config.idempotency_days))
+            forgotten = self._try(lambda conn: purge_idempotency(conn, idempotency_days=config.idempotency_days))
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
         finally:

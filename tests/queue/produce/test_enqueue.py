@@ -315,7 +315,7 @@ class Counting(psycopg2.extensions.cursor):
 def test_takes_one_round_trip_for_one_job(conn, key):
     conn.cursor_factory, Counting.sent = Counting, 0
 
-    enqueued = produce.enqueue_one(conn, produce.draft(MAIL, key=key))
+    enqueued = produce.enqueue_one(conn, produce.draft(MAIL, idempotency_key=key))
 
     assert (enqueued.receipt, enqueued.job.idempotency_key) == (Receipt.CREATED, key)
     assert Counting.sent == 1

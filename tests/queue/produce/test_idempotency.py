@@ -9,7 +9,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import produce
 from haulier.queue.produce.draft import Receipt
 from haulier.queue.upkeep import purge
-from haulier.queue.upkeep.purge import purge_keys
+from haulier.queue.upkeep.purge import purge_idempotency
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_forgets_an_old_key_whose_job_has_ended(running, settle, conn, age, keys
     age("old", 31)
     age("young", 29)
 
-    purged = purge_keys(conn, idempotency_days=30)
+    purged = purge_idempotency(conn, idempotency_days=30)
 
     assert purged == 1
     assert keys() == {"young"}
@@ -50,7 +50,7 @@ def test_keeps_an_old_key_as_long_as_its_job_lives(enqueue, running, conn, age, 
     age("waiting", 400)
     age("runs", 400)
 
-    purged = purge_keys(conn, idempotency_days=30)
+    purged = purge_idempotency(conn, idempotency_days=30)
 
     assert purged == 0
     assert keys() == {"waiting", "runs"}
@@ -61,7 +61,7 @@ def test_forgets_an_old_key_whose_job_is_nowhere(enqueue, conn, age, keys, sql):
     sql("DELETE FROM haulier.job")
     age("old", 31)
 
-    purge_keys(conn, idempotency_days=30)
+    purge_idempotency(conn, idempotency_days=30)
 
     assert keys() == set()
 
@@ -73,7 +73,7 @@ def test_takes_all_of_them_a_bounded_number_at_a_time(conn, sql, keys, monkeypat
         " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 10) AS n"
     )
 
-    purged = purge_keys(conn, idempotency_days=30)
+    purged = purge_idempotency(conn, idempotency_days=30)
 
     assert purged == 10
     assert keys() == set()
@@ -85,7 +85,7 @@ def test_several_purge_at_once_without_waiting_for_each_other(at_once, sql, keys
         " SELECT 'k' || n, '', haulier.uuidv7(), now() - interval '40 days' FROM generate_series(1, 500) AS n"
     )
 
-    purged = at_once(4, lambda number, mine: purge_keys(mine, idempotency_days=30))
+    purged = at_once(4, lambda number, mine: purge_idempotency(mine, idempotency_days=30))
 
     assert sum(purged) == 500
     assert keys() == set()
@@ -95,7 +95,7 @@ def test_a_forgotten_key_may_be_used_again(running, settle, conn, age):
     first = running(idempotency_key="order-7")
     settle(first, Outcome.complete())
     age("order-7", 31)
-    purge_keys(conn, idempotency_days=30)
+    purge_idempotency(conn, idempotency_days=30)
 
     [again] = produce.enqueue(conn, [NewJob("mail", {"other": True}, idempotency_key="order-7")])
 
@@ -113,7 +113,7 @@ def test_leaves_what_somebody_else_is_just_purging_without_waiting(conn, sql, op
     with rival.cursor() as cursor:
         cursor.execute("SELECT FROM haulier.idempotency WHERE key = 'k3' FOR UPDATE")
 
-    purged = purge_keys(conn, idempotency_days=30)
+    purged = purge_idempotency(conn, idempotency_days=30)
     rival.rollback()
 
     assert purged == 4
