@@ -19,49 +19,82 @@ LASTING_CONNECTIONS = 3
 OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
 
 
+def _setting(default: object, read: Callable[[_Reader, str], object], *, name: str = "", is_shown: bool = True) -> Any:
+    """Return the field of a setting, which is called as the field is unless a name is given."""
+    return field(default=default, repr=is_shown, metadata={"name": name, "read": read})
+
+
+def _integer(default: int | None, least: int, most: int) -> Any:
+    return _setting(default, lambda reader, name: reader.integer(name, default, least, most))
+
+
+def _number(default: float, least: float, most: float) -> Any:
+    return _setting(default, lambda reader, name: reader.number(name, default, least, most))
+
+
+def _choice(default: str, *choices: str) -> Any:
+    return _setting(default, lambda reader, name: reader.choice(name, default, choices))
+
+
+def _text(default: str | None = None, *, is_shown: bool = True) -> Any:
+    return _setting(default, lambda reader, name: reader.text(name, default), is_shown=is_shown)
+
+
+def _secret(*, least: int) -> Any:
+    return _setting(None, lambda reader, name: reader.secret(name, least=least), is_shown=False)
+
+
+def _words(name: str = "") -> Any:
+    return _setting((), lambda reader, name: reader.words(name), name=name)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Every setting, checked. `docs/settings.md` gives the reason for each default."""
 
     # Not in the repr, which ends up in logs: those that may hold a password.
-    database_url: str = field(repr=False)
-    database_direct_url: str | None = field(default=None, repr=False)
+    database_url: str = field(repr=False, metadata={"name": "", "read": lambda reader, _: reader.database_url()})
+    database_direct_url: str | None = _setting(
+        None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
+    )
+    # Of API_BIND_ADDR and PORT.
     host: str = "127.0.0.1"
     port: int = 8080
-    auth: str = ""
-    haulier_api_key: str | None = field(default=None, repr=False)
-    docs_public: str = "1"
-    metrics_token: str | None = field(default=None, repr=False)
-    db_connection_limit: int | None = None
+    auth: str = _choice("", "", "off")
+    haulier_api_key: str | None = _secret(least=32)
+    docs_public: str = _choice("1", "1", "0")
+    metrics_token: str | None = _secret(least=16)
+    db_connection_limit: int | None = _integer(None, 5, 10_000)
     # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
     reduced: tuple[str, ...] = ()
-    queues_per_key: int = 1_000
-    queues_in_all: int = 10_000
-    web_concurrency: int = 2
-    web_threads: int = 3
-    worker_processes: int = 1
-    worker_threads: int = 8
-    worker_queues: tuple[str, ...] = ()
-    worker_metrics_host: str = "127.0.0.1"
-    worker_metrics_port: int = 9091
-    lease_seconds: float = 30.0
-    poll_seconds: float = 1.0
-    wake_ups: str = "on"
-    isolated_processes: int = 2
-    isolated_memory_mb: int = 320
-    shutdown_seconds: float = 25.0
-    stuck_seconds: float = 10.0
-    retention_days: int = 30
-    idempotency_days: int = 30
-    log_format: str = "text"
-    log_level: str = "INFO"
-    executor: str = "real"
-    kinds: tuple[str, ...] = ()
-    smtp_url: str | None = field(default=None, repr=False)
-    mail_from: str | None = None
-    storage_url: str | None = field(default=None, repr=False)
-    webhook_secret: str | None = field(default=None, repr=False)
-    outbound_allow_private: tuple[str, ...] = ()
+    queues_per_key: int = _integer(1_000, 1, 100_000)
+    queues_in_all: int = _integer(10_000, 1, 100_000)
+    web_concurrency: int = _integer(2, 1, 500)
+    web_threads: int = _integer(3, 1, 500)
+    worker_processes: int = _integer(1, 1, 100)
+    worker_threads: int = _integer(8, 1, 500)
+    worker_queues: tuple[str, ...] = _setting((), lambda reader, name: reader.names(name))
+    worker_metrics_host: str = _text("127.0.0.1")
+    worker_metrics_port: int = _integer(9091, 0, 65_535)
+    lease_seconds: float = _number(30.0, 1, 3600)
+    poll_seconds: float = _number(1.0, 0.02, 60)
+    wake_ups: str = _choice("on", "on", "off")
+    isolated_processes: int = _integer(2, 1, 500)
+    isolated_memory_mb: int = _integer(320, 128, 1_048_576)
+    shutdown_seconds: float = _number(25.0, 0, 3600)
+    stuck_seconds: float = _number(10.0, 0.1, 3600)
+    retention_days: int = _integer(30, 1, 1825)
+    idempotency_days: int = _integer(30, 1, 3650)
+    log_format: str = _choice("text", "text", "json")
+    log_level: str = _choice("INFO", "DEBUG", "INFO", "WARNING", "ERROR")
+    executor: str = _choice("real", "real", "simulated")
+    kinds: tuple[str, ...] = _words("HAULIER_KINDS")
+    smtp_url: str | None = _text(is_shown=False)
+    mail_from: str | None = _text()
+    storage_url: str | None = _text(is_shown=False)
+    webhook_secret: str | None = _text(is_shown=False)
+    outbound_allow_private: tuple[str, ...] = _words()
+    # Of DYNO and RENDER.
     ephemeral_disk: bool = False
 
     @property
@@ -101,64 +134,32 @@ class Config:
 
         Raises: ConfigError, its message one line that names the setting and the remedy.
         """
-        read = _Reader(environ)
-        host, port = read.bind()
-        limit = read.optional("DB_CONNECTION_LIMIT", lambda name: read.integer(name, 0, 5, 10_000))
-        asked = {
-            "WEB_THREADS": read.integer("WEB_THREADS", 3, 1, 500),
-            "WORKER_PROCESSES": read.integer("WORKER_PROCESSES", 1, 1, 100),
-            "WORKER_THREADS": read.integer("WORKER_THREADS", 8, 1, 500),
+        reader = _Reader(environ)
+        default: dict[str, Any] = {each.name: each.default for each in fields(cls)}
+        host, port = reader.bind(default["host"], default["port"])
+        read = {
+            each.name: each.metadata["read"](reader, each.metadata["name"] or each.name.upper())
+            for each in fields(cls)
+            if each.metadata
         }
-        fitting = _fit(asked, limit) if limit else asked
+        asked = {name: read[name] for name in ("web_threads", "worker_processes", "worker_threads")}
+        fitting = _fit(asked, limit) if (limit := read["db_connection_limit"]) else asked
         return cls(
-            database_url=read.database_url(),
-            database_direct_url=read.optional("DATABASE_DIRECT_URL", read.postgres_url),
             host=host,
             port=port,
-            auth=read.choice("AUTH", "", ("", "off")),
-            haulier_api_key=read.secret("HAULIER_API_KEY", least=32),
-            docs_public=read.choice("DOCS_PUBLIC", "1", ("1", "0")),
-            metrics_token=read.secret("METRICS_TOKEN", least=16),
-            db_connection_limit=limit,
-            queues_per_key=read.integer("QUEUES_PER_KEY", 1_000, 1, 100_000),
-            queues_in_all=read.integer("QUEUES_IN_ALL", 10_000, 1, 100_000),
-            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 500),
-            reduced=tuple(name for name in asked if fitting[name] < asked[name]),
-            web_threads=fitting["WEB_THREADS"],
-            worker_processes=fitting["WORKER_PROCESSES"],
-            worker_threads=fitting["WORKER_THREADS"],
-            worker_queues=read.names("WORKER_QUEUES"),
-            worker_metrics_host=read.text("WORKER_METRICS_HOST") or "127.0.0.1",
-            worker_metrics_port=read.integer("WORKER_METRICS_PORT", 9091, 0, 65_535),
-            lease_seconds=read.number("LEASE_SECONDS", 30, 1, 3600),
-            poll_seconds=read.number("POLL_SECONDS", 1, 0.02, 60),
-            wake_ups=read.choice("WAKE_UPS", "on", ("on", "off")),
-            isolated_processes=read.integer("ISOLATED_PROCESSES", 2, 1, 500),
-            isolated_memory_mb=read.integer("ISOLATED_MEMORY_MB", 320, 128, 1_048_576),
-            shutdown_seconds=read.number("SHUTDOWN_SECONDS", 25, 0, 3600),
-            stuck_seconds=read.number("STUCK_SECONDS", 10, 0.1, 3600),
-            retention_days=read.integer("RETENTION_DAYS", 30, 1, 1825),
-            idempotency_days=read.integer("IDEMPOTENCY_DAYS", 30, 1, 3650),
-            log_format=read.choice("LOG_FORMAT", "text", ("text", "json")),
-            log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
-            executor=read.choice("EXECUTOR", "real", ("real", "simulated")),
-            kinds=read.words("HAULIER_KINDS"),
-            smtp_url=read.text("SMTP_URL"),
-            mail_from=read.text("MAIL_FROM"),
-            storage_url=read.text("STORAGE_URL"),
-            webhook_secret=read.text("WEBHOOK_SECRET"),
-            outbound_allow_private=read.words("OUTBOUND_ALLOW_PRIVATE"),
+            reduced=tuple(name.upper() for name in asked if fitting[name] < asked[name]),
             ephemeral_disk="DYNO" in environ or "RENDER" in environ,
+            **(read | fitting),
         )
 
 
 def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
     """Return what of it fits the limit, which a web process has for itself and the worker's processes share."""
-    processes = min(asked["WORKER_PROCESSES"], limit // (1 + OTHER_CONNECTIONS))
+    processes = min(asked["worker_processes"], limit // (1 + OTHER_CONNECTIONS))
     most = {
-        "WEB_THREADS": limit,
-        "WORKER_PROCESSES": processes,
-        "WORKER_THREADS": limit // processes - OTHER_CONNECTIONS,
+        "web_threads": limit,
+        "worker_processes": processes,
+        "worker_threads": limit // processes - OTHER_CONNECTIONS,
     }
     return {name: min(number, most[name]) for name, number in asked.items()}
 
@@ -219,10 +220,11 @@ class _Reader:
                 return choice
         raise ConfigError(f"{name}={given!r}: must be one of {', '.join(filter(None, choices))}")
 
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        return int(self.number(name, default, least, most, whole=True))
+    def integer(self, name: str, default: T, least: int, most: int) -> int | T:
+        number = self.number(name, None, least, most, whole=True)
+        return default if number is None else int(number)
 
-    def number(self, name: str, default: float, least: float, most: float, *, whole: bool = False) -> float:
+    def number(self, name: str, default: T, least: float, most: float, *, whole: bool = False) -> float | T:
         given = self.text(name)
         if given is None:
             return default
@@ -251,11 +253,10 @@ class _Reader:
             raise ConfigError(f"{name}: must begin with postgres:// or postgresql://")
         return url
 
-    def bind(self) -> tuple[str, int]:
+    def bind(self, host: str, port: int) -> tuple[str, int]:
         address = self.text("API_BIND_ADDR")
         if address is None:
-            port = self.integer("PORT", 8080, 1, 65_535)
-            return ("0.0.0.0" if self.text("PORT") else "127.0.0.1"), port
+            return ("0.0.0.0" if self.text("PORT") else host), self.integer("PORT", port, 1, 65_535)
         host, colon, port_text = address.rpartition(":")
         if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port_text) and 0 < int(port_text) < 65_536):
             raise ConfigError(f"API_BIND_ADDR={address!r}: must be host:port")
