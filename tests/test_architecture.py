@@ -43,9 +43,12 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli", "domain", "postgres", *QUEUE},
     "cli": {"domain", "postgres", *QUEUE, "worker"},
-    "app.api": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk"},
-    "app.serving": set(),
-    "app.gunicorn_settings": {"domain", "postgres", *QUEUE, "kinds", "app.serving"},
+    "app.http": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "kinds.sdk"},
+    # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
+    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
+    "app.api": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
+    "app.api.schemas": {"domain", "queue", "kinds", "kinds.sdk", "app.http"},
+    "app.gunicorn_settings": {"app.http.gunicorn"},
     "app": {"app.api"},
     "app.__main__": {"__main__"},
     "worker.py": {"worker"},
@@ -55,13 +58,13 @@ EVERYBODY = {"config", "logs", "__init__"}
 # What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
 GUESTS = {
     "psycopg2": {"postgres"},
-    "flask": {"app.api", "app"},
+    "flask": {"app.http", "app.api", "app"},
     "flask_smorest": {"app.api"},
-    "werkzeug": {"app.api"},
+    "werkzeug": {"app.http", "app.api"},
     "webargs": {"app.api"},
-    "gunicorn": {"app.serving", "app.gunicorn_settings"},
+    "gunicorn": {"app.http.gunicorn"},
     "prometheus_flask_exporter": {"app.api"},
-    "prometheus_client": {"app.api", "app.gunicorn_settings", "worker.metrics"},
+    "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
 }
 # Of the library, all that can be imported.
 MODULES = [
@@ -201,6 +204,9 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
     [
         (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
         ("app.api", ("haulier.worker",)),
+        ("app.http.application", ("app.api", "haulier.worker", "flask_smorest")),
+        # What gunicorn's master loads.
+        ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.door")),
         (
             "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
@@ -210,7 +216,7 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
-    ids=["library", "api", "queue", "domain"],
+    ids=["library", "api", "http", "gunicorn", "queue", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"
@@ -218,7 +224,7 @@ def test_importing_one_end_does_not_load_the_other(entry, absent):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": "postgres://nobody@nowhere/none"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -304,6 +310,8 @@ def test_settings_are_read_in_one_place():
     readers = {name for name in NAMES if reads_environment(name)}
 
     # prometheus_client's own, which it reads when it is imported.
+    readers.remove("app/http/gunicorn/hooks.py")
+    # By whom it is run, which says whose word about a client is taken.
     readers.remove("app/gunicorn_settings.py")
     assert {name for name in readers if not name.startswith("haulier/local/")} == {"haulier/config.py"}
 

@@ -18,7 +18,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
-from tests.api.conftest import gunicorn
+from tests.web import gunicorn
 
 ROOT = Path(__file__).parents[1]
 JOBS = 300

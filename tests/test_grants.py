@@ -90,7 +90,7 @@ def test_the_bound_on_queues_works_under_the_role_of_the_api(roles: Roles) -> No
     answers = [client.post("/jobs", json={**EMAIL, "queue": name}).status_code for name in ("a", "b", "a", "default")]
     with closing(connect(roles.owner)) as conn:
         ask(conn, "UPDATE haulier.queue SET used_at = now() - interval '20 minutes'")
-        app.extensions["haulier"].queue_names._known.clear()
+        app.extensions["haulier_enqueuing"].queue_names._known.clear()
         again = client.post("/jobs/batch", json=[{**EMAIL, "queue": "a"}]).status_code
         used = ask(conn, "SELECT name FROM haulier.queue WHERE used_at > now() - interval '1 minute'")
     app.extensions["haulier"].database.close()

@@ -19,8 +19,8 @@ import pytest
 import requests
 
 import haulier
-from tests.api.conftest import answers
 from tests.conftest import eventually
+from tests.web import answers
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("haulier", "app", "schema.sql", "grants.sql", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")

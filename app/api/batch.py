@@ -12,22 +12,25 @@ from itertools import islice
 from flask import Response, jsonify, request
 from flask.views import MethodView
 
+from haulier.domain.api_key import Scope
 from haulier.domain.errors import HaulierError
 from haulier.domain.job import Json
 from haulier.kinds.sdk.payload import explain, unexplained
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Receipt, Stored
 
+from ..http.errors import MAX_MESSAGE, Forbidden, Invalid, Malformed, TooLarge
+from ..http.faults import MAX_ITEM_FAULTS, cut
+from ..http.in_hand import Room
+from ..http.routes import BODY_BYTES, needs
+from ..http.service import connection
 from . import errors
-from .auth import caller
-from .errors import MAX_MESSAGE, Forbidden, IdempotencyGone, IdempotencyMismatch, Invalid, Malformed, TooLarge
-from .faults import MAX_ITEM_FAULTS, cut
-from .in_hand import Room
+from .enqueuing import enqueuing
+from .errors import IdempotencyGone, IdempotencyMismatch
 from .openapi import JOB_REQUEST, fails
-from .reading import JSON_TYPE, MAX_BODY_BYTES, Blueprint, body, body_type, check_payload_size
-from .request_schemas import BatchOptions, CreateJobRequest
-from .response_schemas import BatchOutcomes, BatchResponse
-from .service import connection, service
+from .reading import JSON_TYPE, Blueprint, body, body_type
+from .schemas.request_schemas import BatchOptions
+from .schemas.response_schemas import BatchOutcomes, BatchResponse
 from .strict_json import elements, parse
 
 NDJSON_TYPE = "application/x-ndjson"
@@ -74,6 +77,7 @@ Item = Callable[[], Json]
 class Batch(MethodView):
     """Many jobs at once."""
 
+    @needs(Scope.ENQUEUE, most_bytes=MAX_BATCH_BYTES)
     @fails(blp, 400, 409, 413, 415, 422, 503)
     @blp.arguments(BatchOptions(), location="query")
     @blp.doc(requestBody=BATCH_BODY)
@@ -89,7 +93,7 @@ class Batch(MethodView):
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
         # Printed here: marshmallow would take as long for it as Postgres for the jobs.
-        content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request, most=MAX_BATCH_BYTES)
+        content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request)
         with _batches.taken(len(raw)):
             items = read_items(content_type, raw)
             if options["atomic"] != "true":
@@ -111,11 +115,11 @@ def read_items(content_type: str, raw: bytes) -> Iterator[Item]:
 
 def _elements(raw: bytes) -> Iterator[Item]:
     if not raw.lstrip().startswith(b"["):
-        if len(raw) <= MAX_BODY_BYTES:
+        if len(raw) <= BODY_BYTES:
             # For what else is wrong with it; as objects a long one could take hundreds of megabytes.
             parse(raw)
         raise Invalid({"_schema": ["Must be a JSON array."]})
-    found = elements(raw, longest=MAX_BODY_BYTES)
+    found = elements(raw, longest=BODY_BYTES)
     for element in islice(found, MAX_ITEMS):
         yield partial(_itself, element)
     if more := sum(1 for _ in found):
@@ -137,13 +141,13 @@ def _lines(raw: bytes) -> Iterator[Item]:
 
 
 def _parse_line(line: bytes, number: int) -> Json:
-    if len(line) > MAX_BODY_BYTES:
-        raise TooLarge(f"line {number} is {len(line)} bytes long; it may be {MAX_BODY_BYTES}")
+    if len(line) > BODY_BYTES:
+        raise TooLarge(f"line {number} is {len(line)} bytes long; it may be {BODY_BYTES}")
     return parse(line, what=f"line {number}")
 
 
 def _all_or_nothing(items: Iterator[Item]) -> Response:
-    create_job = service().create_job
+    accept = enqueuing()
     drafts: list[Draft] = []
     faults: dict[str, Invalid] = {}
     unread = 0
@@ -153,7 +157,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
             unread += 1
             continue
         try:
-            drafts.append(_draft(create_job, item))
+            drafts.append(accept.draft(item()))
         except (Malformed, Forbidden):
             raise
         except HaulierError as error:
@@ -163,7 +167,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
             )
     if faults:
         raise _all_of(faults, unread)
-    queue_names = service().queue_names
+    queue_names = enqueuing().queue_names
     with connection() as conn:
         refused = queue_names.refused(conn, drafts)
         if refused:
@@ -194,7 +198,7 @@ def _refuse(stored: Sequence[Stored]) -> None:
     mismatched = [index for index, each in enumerate(stored) if each.receipt is Receipt.MISMATCH]
     if mismatched:
         reason = {"idempotency_key": ["Stands for another request."]}
-        raise IdempotencyMismatch({str(index): reason for index in mismatched}, IdempotencyMismatch.__doc__)
+        raise IdempotencyMismatch({str(index): reason for index in mismatched})
     gone = [str(index) for index, each in enumerate(stored) if each.receipt is Receipt.GONE]
     if gone:
         items = ", ".join(gone[:20])
@@ -202,14 +206,14 @@ def _refuse(stored: Sequence[Stored]) -> None:
 
 
 def _one_by_one(items: Iterator[Item]) -> Response:
-    create_job = service().create_job
+    accept = enqueuing()
     outcomes: list[Json] = []
     drafts: dict[int, Draft] = {}
     refused = 0
     for index, item in enumerate(items):
         try:
             with nullcontext() if refused < MAX_EXPLAINED else unexplained():
-                drafts[index] = _draft(create_job, item)
+                drafts[index] = accept.draft(item())
             outcomes.append(None)
         except HaulierError as error:
             refused += 1
@@ -224,7 +228,7 @@ def _one_by_one(items: Iterator[Item]) -> Response:
 
 
 def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
-    queue_names = service().queue_names
+    queue_names = enqueuing().queue_names
     with connection() as conn:
         refused = set(queue_names.refused(conn, list(drafts.values()), is_whole=False))
         fault = _failure(Invalid(queue_names.fault))
@@ -234,19 +238,9 @@ def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
     return outcomes | {index: _outcome(each) for index, each in zip(accepted, stored, strict=True)}
 
 
-def _draft(create_job: CreateJobRequest, item: Item) -> Draft:
-    asked, by = create_job.load(item()), caller()
-    by.check_queue(asked.queue)
-    draft = produce.draft(asked, scope=by.id)
-    check_payload_size(draft.payload)
-    return draft
-
-
 def _outcome(stored: Stored) -> Json:
     if stored.receipt is Receipt.MISMATCH:
-        return _failure(
-            IdempotencyMismatch({"idempotency_key": ["Stands for another request."]}, IdempotencyMismatch.__doc__)
-        )
+        return _failure(IdempotencyMismatch())
     if stored.receipt is Receipt.GONE:
         return _failure(IdempotencyGone())
     return {"status": 201 if stored.receipt is Receipt.CREATED else 200, "id": stored.job_id}

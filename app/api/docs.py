@@ -9,6 +9,8 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, redirect, send_from_directory
 from werkzeug.wrappers import Response as AnyResponse
 
+from ..http.routes import Entry, needs
+
 ASSETS = Path(__file__).parent / "assets"
 # Swagger UI's files change only with a release.
 ASSET_SECONDS = 3600
@@ -26,30 +28,35 @@ def swagger_ui() -> Path:
 
 
 @blp.route("/")
+@needs(Entry.ANY_KEY)
 def home() -> AnyResponse:
     """Send a visitor to what there is to see."""
     return redirect("/docs")
 
 
 @blp.route("/docs")
+@needs(Entry.READERS)
 def docs() -> Response:
     """Return the page of Swagger UI."""
     return Response((ASSETS / "docs.html").read_text(encoding="utf-8"), content_type="text/html; charset=utf-8")
 
 
 @blp.route("/docs/docs.js")
+@needs(Entry.READERS)
 def docs_script() -> Response:
     """Return the script that starts the page."""
     return Response((ASSETS / "docs.js").read_text(encoding="utf-8"), content_type="text/javascript; charset=utf-8")
 
 
 @blp.route("/docs/assets/<path:name>")
+@needs(Entry.READERS)
 def asset(name: str) -> Response:
     """Return one of Swagger UI's own files."""
     return send_from_directory(swagger_ui(), name, conditional=False, etag=False, max_age=ASSET_SECONDS)
 
 
 @blp.route("/api-docs/openapi.json")
+@needs(Entry.READERS)
 def openapi_json() -> Response:
     """Return the OpenAPI document."""
     return Response(current_app.extensions["haulier_openapi"], content_type="application/json")

@@ -7,10 +7,11 @@ from flask.views import MethodView
 from haulier.domain.job import Json
 from haulier.queue import produce
 
+from ..http.routes import Entry, needs
+from ..http.service import connection
 from .openapi import fails
 from .reading import Blueprint
-from .response_schemas import HealthResponse
-from .service import connection
+from .schemas.response_schemas import HealthResponse
 
 blp = Blueprint("ops", __name__, description="Health and metrics.")
 
@@ -19,6 +20,7 @@ blp = Blueprint("ops", __name__, description="Health and metrics.")
 class Health(MethodView):
     """The service and its database."""
 
+    @needs(Entry.ANYONE, quiet=True)
     @fails(blp, 503)
     @blp.response(200, HealthResponse(), description="The service and its database answer.")
     def get(self) -> Json:
@@ -39,6 +41,7 @@ class Health(MethodView):
 class Live(MethodView):
     """The process alone."""
 
+    @needs(Entry.ANYONE, quiet=True)
     @blp.response(200, HealthResponse(), description="The process answers.")
     def get(self) -> Json:
         """Ask whether the process answers.

@@ -9,29 +9,32 @@ from uuid import UUID
 from flask import request
 from flask.views import MethodView
 
+from haulier.domain.api_key import Scope
 from haulier.domain.errors import JobNotFound
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
-from haulier.queue.produce.draft import Draft, Enqueued, Receipt
+from haulier.queue.produce.draft import Enqueued, Receipt
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.rows import StoredJob
 
-from .auth import caller
-from .cursor import write_cursor
+from ..http.door import caller
+from ..http.in_hand import Room
+from ..http.routes import BODY_BYTES, needs
+from ..http.service import connection
+from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
-from .in_hand import Room
 from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
-from .reading import MAX_BODY_BYTES, Blueprint, check_payload_size, json_body
-from .request_schemas import IdempotencyHeader, ListJobs, load
-from .response_schemas import CancelResponse, JobResponse
-from .service import connection, service
+from .reading import Blueprint, json_body
+from .schemas.cursor import write_cursor
+from .schemas.request_schemas import IdempotencyHeader, ListJobs, load
+from .schemas.response_schemas import CancelResponse, JobResponse
 from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
 
 SMALL_BYTES = 64 * 1024
 # A body of a mebibyte can take 30 MB as objects, and what is wrong with it as much again.
-_large = Room(MAX_BODY_BYTES)
+_large = Room(BODY_BYTES)
 
 IDEMPOTENCY_HEADER = IdempotencyHeader()
 
@@ -42,6 +45,7 @@ ViewResult = tuple[Any, int, dict[str, str]]
 class Jobs(MethodView):
     """All jobs."""
 
+    @needs(Scope.ENQUEUE)
     @fails(blp, 400, 409, 413, 415, 422, 503)
     # Documented, but read by the view: webargs' ways would be a tenth of the request.
     @blp.doc(parameters=[{"in": "header", "schema": IDEMPOTENCY_HEADER}], requestBody=CREATE_JOB_BODY)
@@ -61,14 +65,15 @@ class Jobs(MethodView):
         key = _idempotency_key()
         body = json_body(request)
         if len(body) <= SMALL_BYTES:
-            draft = _draft(body, key)
+            draft = enqueuing().draft(parse(body), key)
         else:
             with _large.taken(len(body)):
-                draft = _draft(body, key)
+                draft = enqueuing().draft(parse(body), key)
         with connection() as conn:
-            service().queue_names.check(conn, draft)
+            enqueuing().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
 
+    @needs(Scope.READ)
     @fails(blp, 422, 503)
     @blp.arguments(ListJobs(), location="query")
     @blp.response(
@@ -87,14 +92,6 @@ class Jobs(MethodView):
         return jobs, 200, _next_page(jobs[-1]) if has_more else {}
 
 
-def _draft(body: bytes, key: str | None) -> Draft:
-    asked, by = service().create_job.load(parse(body)), caller()
-    by.check_queue(asked.queue)
-    draft = produce.draft(asked, idempotency_key=key, scope=by.id)
-    check_payload_size(draft.payload)
-    return draft
-
-
 def _idempotency_key() -> str | None:
     given = request.environ.get("HTTP_IDEMPOTENCY_KEY")
     return None if given is None else str(load(IDEMPOTENCY_HEADER, {"Idempotency-Key": given})["idempotency_key"])
@@ -103,7 +100,7 @@ def _idempotency_key() -> str | None:
 def answer_to(enqueued: Enqueued) -> ViewResult:
     """Return the answer to one enqueued job. Raises: IdempotencyMismatch; IdempotencyGone."""
     if enqueued.receipt is Receipt.MISMATCH:
-        raise IdempotencyMismatch({"idempotency_key": ["Stands for another request."]}, IdempotencyMismatch.__doc__)
+        raise IdempotencyMismatch
     if enqueued.job is None:
         raise IdempotencyGone
     headers = {"Location": location_of(enqueued.job.id)}
@@ -127,6 +124,7 @@ def _next_page(last: StoredJob) -> dict[str, str]:
 class OneJob(MethodView):
     """One job."""
 
+    @needs(Scope.READ)
     @fails(blp, 404, 503)
     @blp.response(200, JobResponse(), description="The job, live or finished.")
     def get(self, job_id: UUID) -> StoredJob:
@@ -154,6 +152,7 @@ def check_visible(conn: Connection, job_id: UUID) -> None:
 class Cancel(MethodView):
     """One job's cancellation."""
 
+    @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 503)
     @blp.alt_response(
         202,
@@ -179,6 +178,7 @@ class Cancel(MethodView):
 class Retry(MethodView):
     """One job's second life."""
 
+    @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 503)
     @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
     def post(self, job_id: UUID) -> StoredJob:

@@ -6,10 +6,11 @@ from flask.views import MethodView
 
 from haulier.domain.job import Json
 
+from ..http.routes import Entry, needs
+from ..http.service import service
 from .openapi import payload_schema
 from .reading import Blueprint
-from .response_schemas import KindResponse
-from .service import service
+from .schemas.response_schemas import KindResponse
 
 blp = Blueprint("kinds", __name__, description="What can be enqueued.")
 
@@ -18,6 +19,7 @@ blp = Blueprint("kinds", __name__, description="What can be enqueued.")
 class Kinds(MethodView):
     """Every registered kind."""
 
+    @needs(Entry.ANY_KEY)
     @blp.response(200, KindResponse(many=True), description="Every kind, by name.")
     def get(self) -> list[Json]:
         """List the kinds, each with the JSON schema of its payload."""

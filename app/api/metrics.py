@@ -17,14 +17,16 @@ from prometheus_client.registry import Collector
 from prometheus_client.values import ValueClass
 from prometheus_flask_exporter import PrometheusMetrics
 
+from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
 from haulier.queue import produce
 from haulier.queue.produce.overview import Overview
 
+from ..http.routes import needs
+from ..http.service import connection
 from .openapi import fails
 from .reading import Blueprint
-from .service import connection
 
 # Several Prometheus servers, and several of our processes, ask; the database answers once in this time.
 OVERVIEW_SECONDS = 5.0
@@ -167,6 +169,7 @@ def _skip_strange_methods() -> None:
 class MetricsView(MethodView):
     """The metrics of the service."""
 
+    @needs(Scope.READ, quiet=True, takes_metrics_token=True, every_queue="the metrics name every queue")
     @fails(blp)
     @blp.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus text.")
     def get(self) -> Response:

@@ -16,14 +16,15 @@ from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
 from haulier import __version__
+from haulier.domain.api_key import Scope
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.payload import TEXT
 
+from ..http.routes import Entry, Route, Routes
 from . import errors
-from .auth import HEALTH, NEEDS
-from .response_schemas import ErrorBody, JobError, ResponseSchema
-from .service import Service
+from .schemas.request_schemas import CreateJobRequest
+from .schemas.response_schemas import ErrorBody, JobError, ResponseSchema
 
 View = TypeVar("View")
 
@@ -178,10 +179,10 @@ def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
     return documented
 
 
-def make_api(app: Flask, service: Service) -> Api:
+def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest) -> Api:
     """Return the application's API, its document holding what depends on the kinds."""
     app.config.update(API_TITLE="Haulier", API_VERSION=__version__, OPENAPI_VERSION=OPENAPI_VERSION)
-    plugin = MarshmallowPlugin(schema_name_resolver=_resolver(service.kinds))
+    plugin = MarshmallowPlugin(schema_name_resolver=_resolver(kinds))
     api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
     assert plugin.converter is not None
     plugin.converter.add_attribute_function(_component)  # type: ignore[no-untyped-call]
@@ -193,14 +194,14 @@ def make_api(app: Flask, service: Service) -> Api:
         {
             "type": "string",
             "pattern": NAME_PATTERN,
-            "description": "Known here: " + ", ".join(f"`{name}`" for name in service.kinds) + ".",
+            "description": "Known here: " + ", ".join(f"`{name}`" for name in kinds) + ".",
         },
     )
     schemas("JobStatus", {"type": "string", "enum": [str(status) for status in JobStatus]})
     schemas("ErrorBody", schema=ErrorBody)
     schemas("JobError", schema=JobError)
     mapping = {}
-    for kind, schema in service.create_job.by_kind.items():
+    for kind, schema in create_job.by_kind.items():
         name = _unused(api, type(schema).__name__)
         schemas(name, schema=schema)
         mapping[kind] = f"#/components/schemas/{name}"
@@ -215,32 +216,31 @@ def make_api(app: Flask, service: Service) -> Api:
     return api
 
 
-def document(api: Api, service: Service) -> bytes:
+def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     """Return the OpenAPI document as JSON; what it says depends only on the kinds."""
     told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
-    body["examples"] = examples(service.kinds)
+    body["examples"] = examples(kinds)
     told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes one of each blueprint, also of one whose calls stand under another's.
     told["tags"] = [tag for tag in told["tags"] if tag["description"]]
+    by_path = {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): route for (method, rule), route in routes.items()}
     answers = list(told["components"]["responses"].values())
     for path, calls in told["paths"].items():
         for method, operation in ((name, each) for name, each in calls.items() if name != "parameters"):
-            _secure(method.upper(), path, operation)
+            _secure(operation, by_path[method.upper(), path])
             answers += [answer for answer in operation["responses"].values() if "$ref" not in answer]
     for answer in answers:
         answer.setdefault("headers", {}).update(REQUEST_ID)
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _secure(method: str, path: str, operation: dict[str, Json]) -> None:
+def _secure(operation: dict[str, Json], route: Route) -> None:
     """Say which scope the call needs, and what it answers to who lacks it."""
-    needs = {(each, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): scope for (each, rule), scope in NEEDS.items()}
-    if path in HEALTH:
+    if route.needs is Entry.ANYONE:
         operation["security"] = []
         return
-    scope = needs[method, path]
-    operation["security"] = [{"apiKey": [] if scope is None else [str(scope)]}]
+    operation["security"] = [{"apiKey": [str(route.needs)] if isinstance(route.needs, Scope) else []}]
     for status in AUTH_STATUSES:
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{HTTPStatus(status).name}"}
 

@@ -16,7 +16,7 @@ from haulier.queue.produce.draft import Draft
 from haulier.queue.produce.idempotency import known_idempotency
 from haulier.queue.produce.queues import add_queues, find_queues
 
-from .errors import Invalid
+from ..http.errors import Invalid
 
 # A sixth of the time after which a name that nobody uses is forgotten.
 KNOWN_SECONDS = 600.0

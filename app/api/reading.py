@@ -12,12 +12,12 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from .errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
-from .response_schemas import ResponseSchema
+from ..http.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
+from ..http.routes import ROUTE
+from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-MAX_BODY_BYTES = 1024 * 1024
 MAX_PAYLOAD_BYTES = 256 * 1024
 JSON_TYPE = "application/json"
 _ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
@@ -39,9 +39,9 @@ def body_type(request: Request, *types: str) -> str:
     return request.mimetype
 
 
-def body(request: Request, *, most: int = MAX_BODY_BYTES) -> bytes:
-    """Return the body. Raises: TooLarge, without reading further; Malformed for one that breaks off."""
-    length, read = request.content_length, b""
+def body(request: Request) -> bytes:
+    """Return the body. Raises: TooLarge for one longer than its route takes; Malformed for one that breaks off."""
+    most, length, read = request.environ[ROUTE].most_bytes, request.content_length, b""
     try:
         if length is not None and length <= most:
             # As werkzeug would, in a third of the time.

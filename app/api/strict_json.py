@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
 
-from .errors import Malformed, TooLarge
+from ..http.errors import Malformed, TooLarge
 
 MAX_DEPTH = 64
 # Up to here a double holds every integer.

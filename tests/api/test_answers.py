@@ -17,15 +17,14 @@ from marshmallow import Schema
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import make_dsn
 
-from app.api.response_schemas import JobResponse
+from app.api.schemas.response_schemas import JobResponse
 from haulier.config import Config
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
 from haulier.queue.rows import StoredJob
 from haulier.queue.upkeep.migrate import migrate
 from tests.proxy import proxy_to
-
-from .conftest import EMAIL
+from tests.web import EMAIL
 
 PATHS = ["/jobs", "/kinds", "/health", "/health/live", "/metrics", "/docs", "/api-docs/openapi.json", "/"]
 
@@ -115,7 +114,7 @@ def test_each_request_is_a_line_in_the_log_without_its_query(
     client.get("/jobs?queue=secret")
     client.get("/health")
 
-    [line] = [record.getMessage() for record in caplog.records if record.name == "app.api.envelope"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "app.http.envelope"]
     assert line.startswith("GET /jobs 200 in ")
     assert "secret" not in line
 

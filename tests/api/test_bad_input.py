@@ -10,7 +10,7 @@ import pytest
 import requests
 from flask.testing import FlaskClient
 
-from .conftest import EMAIL, Server
+from tests.web import EMAIL, Server
 
 TEXT = json.dumps(EMAIL)
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.response_schemas import BatchOutcomes, BatchResponse
-
-from .conftest import EMAIL
+from app.api.schemas.response_schemas import BatchOutcomes, BatchResponse
+from tests.web import EMAIL
 
 NDJSON = "application/x-ndjson"
 

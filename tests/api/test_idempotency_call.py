@@ -12,7 +12,7 @@ import requests
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from .conftest import Server
+from tests.web import Server
 
 Json = dict[str, Any]
 

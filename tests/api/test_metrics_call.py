@@ -17,8 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg2.extensions import connection as Connection
 
 from haulier.queue import consume
-
-from .conftest import Server
+from tests.web import Server
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

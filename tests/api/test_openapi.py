@@ -14,8 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from haulier.config import Config
 from haulier.kinds.sdk import registry
-
-from .conftest import ROOT
+from tests.web import ROOT
 
 KINDS = {
     "resize_image": "ResizeImage",

@@ -21,8 +21,7 @@ from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import purge
-
-from .conftest import EMAIL
+from tests.web import EMAIL
 
 PER_KEY, IN_ALL = 3, 5
 NDJSON = "application/x-ndjson"
@@ -142,7 +141,7 @@ def test_repeating_a_request_is_a_replay_also_where_its_queue_was_forgotten(
     keyed = [in_queue("a", idempotency_key="k1"), in_queue("b", idempotency_key="k2")]
     client.post("/jobs/batch", json=keyed)
     sql("DELETE FROM haulier.queue")
-    client.application.extensions["haulier"].queue_names._known.clear()
+    client.application.extensions["haulier_enqueuing"].queue_names._known.clear()
     assert post(client, "x", "y", "z") == [201] * 3
 
     single = client.post("/jobs", json=keyed[0])
@@ -159,7 +158,7 @@ def test_what_a_batch_only_asks_for_again_is_not_in_the_way_of_what_is_new(
     keyed = [in_queue(name, idempotency_key=name) for name in ("a", "b")]
     client.post("/jobs/batch", json=keyed)
     sql("DELETE FROM haulier.queue")
-    client.application.extensions["haulier"].queue_names._known.clear()
+    client.application.extensions["haulier_enqueuing"].queue_names._known.clear()
     post(client, "x", "y")
 
     answer = client.post("/jobs/batch", json=[*keyed, in_queue("z")])

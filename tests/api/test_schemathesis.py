@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Server
+from tests.web import ROOT, Server
 
 # At most for each operation; SCHEMATHESIS_EXAMPLES=500, the long run, makes some 4,800 requests in two minutes.
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")

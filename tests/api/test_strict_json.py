@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.errors import Malformed, TooLarge
 from app.api.strict_json import elements, parse
+from app.http.errors import Malformed, TooLarge
 
 
 @pytest.mark.parametrize(

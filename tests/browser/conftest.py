@@ -12,7 +12,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from tests.api.conftest import Server, gunicorn
+from tests.web import Server, gunicorn
 
 FLAGS = (
     "--headless",

@@ -12,7 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.api.conftest import ROOT, Server, gunicorn
+from tests.web import ROOT, Server, gunicorn
 
 pytestmark = pytest.mark.browser
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.api.conftest import gunicorn
 from tests.conftest import eventually
 from tests.docs.reading import ROOT
+from tests.web import gunicorn
 
 
 @contextmanager

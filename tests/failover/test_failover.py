@@ -19,8 +19,8 @@ from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.queue import produce
 from haulier.queue.upkeep.migrate import migrate
-from tests.api.conftest import Server, gunicorn
 from tests.conftest import eventually
+from tests.web import Server, gunicorn
 from tests.worker.conftest import Ledger
 
 CLIENTS = 6

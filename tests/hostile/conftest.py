@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import ROOT, Server, gunicorn
+from tests.web import ROOT, Server, gunicorn
 
 
 @dataclass

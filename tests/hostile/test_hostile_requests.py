@@ -13,13 +13,13 @@ import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from tests.api.conftest import Server, gunicorn
 from tests.hostile.conftest import SECRETS, Ear, Watched, Worker
 from tests.hostile.corpus import FRAGMENTS, corpus, poisoned
 from tests.hostile.doors import heads, mapped, scrapes
 from tests.hostile.framing import framings
 from tests.hostile.smuggling import lines
 from tests.hostile.wire import REFUSED, Answered, Hostile, send
+from tests.web import Server, gunicorn
 
 GOOD = {"kind": "summarize_text", "payload": {"text": "The ship came in. It was late."}}
 # What an answer must not tell: how the service is made, and what it was doing.

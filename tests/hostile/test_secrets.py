@@ -12,9 +12,9 @@ import requests
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from tests.api.conftest import gunicorn
 from tests.hostile.conftest import SECRETS, Ear, Worker
 from tests.hostile.test_hostile_requests import ended
+from tests.web import gunicorn
 
 # Each is found by its own name, wherever it comes out.
 MUST_NOT_TELL = ("db-hunter2", "smtp-hunter2", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "storage-hunter2", "url-hunter2")

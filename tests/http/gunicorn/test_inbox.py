@@ -10,13 +10,13 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http import errors
 
-from app.api.batch import MAX_BATCH_BYTES
-from app.api.reading import MAX_BODY_BYTES
-from app.serving import incoming as module
-from app.serving.inbox import HEAD_BYTES, MOST_CHUNKS, Stage
-from app.serving.incoming import BATCH_BYTES, BODY_BYTES, Incoming
+from app.http.gunicorn import incoming as module
+from app.http.gunicorn.inbox import HEAD_BYTES, MOST_CHUNKS, Stage
+from app.http.gunicorn.incoming import BODY_BYTES, Incoming
 
 GET = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# Of /jobs/batch.
+BATCH_BYTES = 16 * BODY_BYTES
 # What gunicorn answers with 4xx.
 REFUSALS = errors.ParseException
 POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\n"
@@ -32,7 +32,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def incoming() -> Incoming:
     """Return the requests of a connection on which nothing has come yet."""
-    return Incoming(Config(), ("127.0.0.1", 1))
+    return Incoming(Config(), ("127.0.0.1", 1), {("POST", "/jobs/batch"): BATCH_BYTES})
 
 
 def fed(data: bytes) -> tuple[Incoming, Stage]:
@@ -190,10 +190,6 @@ def test_a_head_has_an_end(end: bytes) -> None:
     ]
 
     assert stages == [Stage.WHOLE if end else Stage.HEAD, Stage.HEAD_TOO_LONG]
-
-
-def test_its_limits_are_those_of_the_application() -> None:
-    assert (BODY_BYTES, BATCH_BYTES) == (MAX_BODY_BYTES, MAX_BATCH_BYTES)
 
 
 def test_reads_what_is_there_and_never_waits(pair: tuple[socket.socket, socket.socket]) -> None:

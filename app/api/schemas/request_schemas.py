@@ -25,8 +25,8 @@ from haulier.domain.job import (
 from haulier.kinds import Kind, PayloadSchema
 from haulier.kinds.sdk.payload import Pattern
 
+from ...http.errors import Invalid
 from .cursor import CURSOR_PATTERN
-from .errors import Invalid
 from .fields import (
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,

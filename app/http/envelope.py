@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from haulier import logs
 
 from .headers import with_standard
+from .routes import ROUTE
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,8 +27,6 @@ REQUEST_ID = "haulier.request_id"
 # And the id of the API key that it showed, once that is known to be good.
 API_KEY = "haulier.api_key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,200}")
-# Asked every few seconds by machines: a line each would be most of the log.
-QUIET_PATHS = {"/health", "/health/live", "/metrics"}
 
 
 def around(app: WSGIApplication) -> WSGIApplication:
@@ -52,11 +51,12 @@ def around(app: WSGIApplication) -> WSGIApplication:
 
 
 def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
-    path, code = environ.get("PATH_INFO", ""), status[:3]
-    level = logging.DEBUG if path in QUIET_PATHS and code < "400" else logging.INFO
+    route, code = environ.get(ROUTE), status[:3]
+    # Of what machines ask every few seconds, a line each would be most of the log.
+    level = logging.DEBUG if route is not None and route.is_quiet and code < "400" else logging.INFO
     if log.isEnabledFor(level):
         # The path without its query, which may hold what is nobody's business.
-        path = path.encode("latin-1").decode("utf-8", "replace")
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         spent = (time.monotonic() - began) * 1000
         # Not log.log, which would look up where in the code it was called, and that is here.
         said = (environ["REQUEST_METHOD"], path, code, spent)

@@ -1,4 +1,4 @@
-"""What the views of one application share: its settings, its kinds and its database."""
+"""What all views of one application share: its settings, its kinds and its database."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.migrate import check_schema
 
-from .queue_names import QueueNames
-from .request_schemas import CreateJobRequest
-
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +32,7 @@ class CheckedDatabase:
 
     @contextmanager
     def _checked(self) -> Iterator[Connection]:
-        # gunicorn_settings.py has looked already, unless the database was away then.
+        # on_starting of gunicorn has looked already, unless the database was away then.
         with self._database.connection() as conn:
             check_schema(conn)
             self._fits = True
@@ -52,9 +49,7 @@ class Service:
 
     config: Config
     kinds: dict[str, Kind]
-    create_job: CreateJobRequest
     database: CheckedDatabase
-    queue_names: QueueNames
 
 
 def service() -> Service:

@@ -7,25 +7,27 @@ not gets one answer, and what comes behind it is never taken for another request
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import ChunkMissingTerminator, NoMoreData
 from gunicorn.http.parser import RequestParser
 
+from ..routes import BODY_BYTES
 from .inbox import Inbox, Stage
-
-# Those of app.api.reading and app.api.batch: a longer body is refused by the application, which need not wait for it.
-BODY_BYTES = 1024 * 1024
-BATCH_BYTES = 16 * 1024 * 1024
-BATCH_PATH = "/jobs/batch"
 
 
 class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's parser, which waits for nobody: `advance` first, and `next` when there is a request to answer."""
+    """gunicorn's parser, which waits for nobody: `advance` first, and `next` when there is a request to answer.
 
-    def __init__(self, cfg: Any, client: Any) -> None:
+    Shape: longer is how long the bodies of some methods and paths may be. What is longer still is refused by the
+           application, which need not wait for it.
+    """
+
+    def __init__(self, cfg: Any, client: Any, longer: Mapping[tuple[str, str], int]) -> None:
         super().__init__(cfg, (), client)
+        self._longer = longer
         self.unreader = self.inbox = Inbox()
         self._error: BaseException | None = None
         self._found: Any = None
@@ -64,8 +66,7 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         self.inbox.take_back()
         reader = self._found.body.reader
         length = reader.length if isinstance(reader, LengthReader) else None
-        is_batch = self._found.method == "POST" and self._found.path == BATCH_PATH
-        self.inbox.expect(length, BATCH_BYTES if is_batch else BODY_BYTES)
+        self.inbox.expect(length, self._longer.get((self._found.method, self._found.path), BODY_BYTES))
         self.inbox.expects_continue = self._found._expected_100_continue
 
     def _take_body(self, stage: Stage) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app.api.faults import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
-from app.api.response_schemas import BatchOutcomes
-
-from .conftest import EMAIL
+from app.api.schemas.response_schemas import BatchOutcomes
+from app.http.faults import MAX_FAULTS, MAX_ITEM_FAULTS, MAX_NAME, MAX_SENTENCE, shown
+from tests.web import EMAIL
 
 NDJSON = "application/x-ndjson"
 

@@ -12,8 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import Headers
 
 from haulier.config import Config
-
-from .conftest import EMAIL, Server
+from tests.web import EMAIL, Server
 
 JOB = "/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 CALLS: list[tuple[str, str, Any]] = [

@@ -24,8 +24,7 @@ from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.migrate import migrate
 from tests.proxy import proxy_to
-
-from .conftest import EMAIL, Server
+from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
 HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

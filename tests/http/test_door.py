@@ -16,8 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api import auth, keyring
-from app.api.auth import NEEDS
+from app.http import keyring
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, hash_of
 from haulier.domain.claim import Fence, Settlement
@@ -27,8 +26,7 @@ from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.proxy import proxy_to
-
-from .conftest import EMAIL
+from tests.web import EMAIL
 
 SECRET = "0123456789abcdef" * 4
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "FROBNICATE"]
@@ -340,17 +338,6 @@ def test_a_key_may_do_what_its_scope_says_and_else_403_names_the_missing_one(
             assert answer.json["error"] == "forbidden"
             assert answer.json["message"] == f"this API key lacks the scope {missing}"
             assert f'error="insufficient_scope", scope="{missing}"' in answer.headers["WWW-Authenticate"]
-
-
-def test_every_call_of_the_application_has_its_scope_named(closed: FlaskClient) -> None:
-    calls = {
-        (method, rule.rule)
-        for rule in closed.application.url_map.iter_rules()
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.rule not in auth.HEALTH | auth.DOCS
-    }
-
-    assert calls == set(NEEDS)
 
 
 def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_key: MakeKey) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from .conftest import EMAIL, Server
+from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
 

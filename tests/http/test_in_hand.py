@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from app.api import in_hand
-from app.api.errors import Busy, Invalid
-from app.api.in_hand import Room
+from app.http import in_hand
+from app.http.errors import Busy, Invalid
+from app.http.in_hand import Room
 
 Eventually = Callable[..., Any]
 

@@ -15,13 +15,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api.keyring import _Budget
+from app.http.keyring import _Budget
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import Loan, NewKey
-
-from .conftest import EMAIL
+from tests.web import EMAIL
 
 MakeKey = Callable[..., dict[str, str]]
 

@@ -14,8 +14,7 @@ import requests
 from psycopg2.extensions import connection as Connection
 
 from haulier.queue import produce
-
-from .conftest import Server
+from tests.web import Server
 
 MOST_MB = 512
 PAYLOAD_BYTES = 256 * 1024

@@ -76,11 +76,22 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._accept_at = self._tell_at = 0.0
         # The other half of the threads is left to small requests.
         self._large = Large(max(1, self.cfg.threads // 2))
+        self._longer: dict[tuple[str, str], int] = {}
 
     def init_process(self) -> None:
         """Begin to serve, in the process that gunicorn has made for it."""
         sys.setswitchinterval(SWITCH_SECONDS)
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application, and ask it which of its routes take longer bodies than others."""
+        super().load_wsgi()
+        longer = getattr(self.wsgi, "longer_bodies", None)
+        if longer is None:
+            # Somebody's own WSGI callable around ours.
+            self.log.warning("the application does not say for which routes a body may be longer than 1 MiB: for none")
+        else:
+            self._longer = longer
 
     # In a thread
 
@@ -112,7 +123,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def _advance(self, conn: Any) -> Stage | None:
         """Read what has come; None where it is a large request, which has to take its turn."""
         if conn.parser is None:
-            conn.parser = Incoming(self.cfg, conn.client)
+            conn.parser = Incoming(self.cfg, conn.client, self._longer)
             # Nothing is waited for before the first byte, as gunicorn would.
             conn.data_ready = True
             conn.began, conn.is_received, conn.outbox = time.monotonic(), False, None

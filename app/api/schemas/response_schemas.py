@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from haulier.queue.rows import StoredJob
 
+from ...http.json_text import as_json
 from .fields import Time, about, time_text
-
-# Made once. The order in which a job's fields were thought out is the order in which they are shown.
-as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
 class ResponseSchema(Schema):

@@ -23,26 +23,11 @@ from haulier.domain.neighbour import is_local_host, is_of_proxy
 from .envelope import API_KEY
 from .errors import Forbidden, RateLimited, Unauthorized
 from .keyring import Keyring
+from .routes import NO_ROUTE, ROUTE, UNSAID, Entry, Route, Routes
 from .service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-# What each call needs. One that is not named here needs `admin`; None is any key.
-NEEDS: dict[tuple[str, str], Scope | None] = {
-    ("GET", "/"): None,
-    ("GET", "/kinds"): None,
-    ("POST", "/jobs"): Scope.ENQUEUE,
-    ("POST", "/jobs/batch"): Scope.ENQUEUE,
-    ("GET", "/jobs"): Scope.READ,
-    ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
-    ("GET", "/metrics"): Scope.READ,
-    ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
-    ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
-}
-METRICS = "/metrics"
-HEALTH = {"/health", "/health/live"}
-DOCS = {"/docs", "/docs/docs.js", "/docs/assets/<path:name>", "/api-docs/openapi.json"}
 
 MAKE_A_KEY = (
     "make an API key on that machine (`python -m haulier keys create`), or set HAULIER_API_KEY, and send it as"
@@ -85,21 +70,16 @@ def caller() -> Caller:
     return found
 
 
-def is_public(rule: str, config: Config) -> bool:
-    """Tell whether everyone may call this route."""
-    return rule in HEALTH or (rule in DOCS and config.docs_public == "1")
-
-
-def register(app: Flask, service: Service) -> None:
+def register(app: Flask, service: Service, routes: Routes) -> None:
     """Ask everyone who they are, before it is looked at what they want."""
-    app.before_request(Door(service.config, Keyring(service.database)).admit)
+    app.before_request(Door(service.config, Keyring(service.database), routes).admit)
 
 
 class Door:
     """Lets requests in, or raises."""
 
-    def __init__(self, config: Config, keyring: Keyring) -> None:
-        self._config, self._keyring = config, keyring
+    def __init__(self, config: Config, keyring: Keyring, routes: Routes) -> None:
+        self._config, self._keyring, self._routes = config, keyring, routes
         self._own: ApiKey | None = None
         if config.haulier_api_key is not None:
             hashes = (hash_of(config.haulier_api_key),)
@@ -107,12 +87,13 @@ class Door:
 
     def admit(self) -> None:
         """Return if the request may be answered. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
-        environ, route = request.environ, request.url_rule
-        rule = route.rule if route else ""
+        environ, rule = request.environ, request.url_rule
+        route = NO_ROUTE if rule is None else self._routes.get((request.method, rule.rule), UNSAID)
+        environ[ROUTE] = route
         g.caller = NOBODY
-        if is_public(rule, self._config):
+        if self._is_public(route):
             return
-        if rule == METRICS and self._config.metrics_token is not None:
+        if route.takes_metrics_token and self._config.metrics_token is not None:
             # Then it is asked for on loopback and with AUTH=off as well; a key opens it too.
             if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
                 return
@@ -126,9 +107,13 @@ class Door:
         environ[API_KEY] = key.id
         if wait := self._keyring.take(key):
             raise RateLimited(max(1, math.ceil(wait)))
-        _check_scope(key, rule)
+        _check_scope(key, route)
         self._keyring.touch(key)
         g.caller = Caller(key)
+
+    def _is_public(self, route: Route) -> bool:
+        who = route.needs
+        return who is Entry.ANYONE or (who is Entry.READERS and self._config.docs_public == "1")
 
     def _check_page(self, environ: WSGIEnvironment) -> None:
         # Open to all, but not to a page that a browser of this machine shows: nobody can mean that.
@@ -211,12 +196,9 @@ def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
         raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")
 
 
-def _check_scope(key: ApiKey, rule: str) -> None:
-    if not rule or rule in DOCS or request.method == "OPTIONS":
-        return
-    method = "GET" if request.method == "HEAD" else request.method
-    scope = NEEDS.get((method, rule), Scope.ADMIN)
-    if scope is not None and not key.may(scope):
+def _check_scope(key: ApiKey, route: Route) -> None:
+    scope = route.needs
+    if isinstance(scope, Scope) and not key.may(scope):
         raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
-    if rule == METRICS and key.queues is not None:
-        raise Forbidden("the metrics name every queue, and this API key may not use every one")
+    if route.every_queue is not None and key.queues is not None:
+        raise Forbidden(f"{route.every_queue}, and this API key may not use every one")

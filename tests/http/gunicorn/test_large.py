@@ -12,9 +12,9 @@ import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from app.serving.large import MOST_BYTES, WAIT_SECONDS, Large
+from app.http.gunicorn.large import MOST_BYTES, WAIT_SECONDS, Large
 from haulier.postgres.connection import connect
-from tests.api.conftest import gunicorn
+from tests.web import gunicorn
 
 JOB = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "x" * 1000}}
 LINE = json.dumps(JOB) + "\n"

@@ -1,0 +1,38 @@
+"""What every call that enqueues goes by: the schemas of requests, what the caller may do, the bound on queues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from haulier.domain.job import Json
+from haulier.queue import produce
+from haulier.queue.produce.draft import Draft
+
+from ..http.door import caller
+from .queue_names import QueueNames
+from .reading import check_payload_size
+from .schemas.request_schemas import CreateJobRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueuing:
+    """One application's."""
+
+    create_job: CreateJobRequest
+    queue_names: QueueNames
+
+    def draft(self, data: Json, idempotency_key: str | None = None) -> Draft:
+        """Return the job that is asked for, written down. Raises: Invalid; Forbidden; TooLarge."""
+        asked, by = self.create_job.load(data), caller()
+        by.check_queue(asked.queue)
+        draft = produce.draft(asked, idempotency_key=idempotency_key, scope=by.id)
+        check_payload_size(draft.payload)
+        return draft
+
+
+def enqueuing() -> Enqueuing:
+    """Return what the application that is answering enqueues by."""
+    return cast(Enqueuing, current_app.extensions["haulier_enqueuing"])

@@ -1,0 +1,85 @@
+"""The WSGI application: what answers, whatever the answers are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Request, Response
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.datastructures import Headers
+from werkzeug.routing import MapAdapter
+
+from haulier.config import Config
+from haulier.kinds import load_kinds
+from haulier.postgres.database import Database
+
+from . import door, envelope
+from .json_text import as_json
+from .routes import BODY_BYTES, longer_bodies, routes_of
+from .service import CheckedDatabase, Service
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+
+class _Printer(DefaultJSONProvider):
+    def dumps(self, obj: Any, **_: Any) -> str:
+        """Return the JSON, by an encoder that was made once."""
+        return as_json(obj)
+
+
+class _Response(Response):
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        """Return the headers, with the length; werkzeug would copy them, and look for letters beyond ASCII in paths."""
+        body = self.response
+        if self.status_code in (204, 304) or not isinstance(body, list) or len(body) != 1 or type(body[0]) is not bytes:
+            return super().get_wsgi_headers(environ)
+        if "Content-Length" not in self.headers:
+            self.headers.add("Content-Length", str(len(body[0])))
+        return self.headers
+
+
+class App(Flask):
+    """Flask, less what each request would pay for and none needs.
+
+    Shape: longer_bodies is what routes.longer_bodies says of its routes, for gunicorn's worker.
+    """
+
+    json_provider_class = _Printer
+    response_class = _Response
+    longer_bodies: dict[tuple[str, str], int]
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what finds the view by the path alone; werkzeug would study the Host first, for redirects and URLs."""
+        if request is None:
+            return super().create_url_adapter(request)
+        scheme, method = request.scheme, request.method
+        return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function: none is async, and to ask it of each that a request passes through takes time."""
+        return func
+
+
+def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
+    """Return the application of these parts, each of which registers its views.
+
+    Shape:  it opens no connection before its first request, so that it may be forked.
+    Raises: ConfigError for a kind that cannot be loaded.
+    """
+    database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
+    service = Service(config, load_kinds(config), database)
+    app = App(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
+    # A path that is not quite right is no path, rather than a redirect that drops the body.
+    app.url_map.merge_slashes = False
+    app.extensions["haulier"] = service
+    for register in parts:
+        register(app, service)
+    routes = routes_of(app)
+    app.longer_bodies = longer_bodies(routes)
+    # Behind what the parts ask before each request: those that are refused are counted too.
+    door.register(app, service, routes)
+    app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    return app

@@ -1,0 +1,129 @@
+"""What goes wrong, as HTTP has it: the errors of requests, and one table from all errors to statuses and slugs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from haulier.domain.errors import (
+    DatabaseUnavailable,
+    HaulierError,
+    InvalidTransition,
+    JobNotFound,
+    NotRetryable,
+    SchemaMismatch,
+    TooManyConnections,
+)
+from haulier.domain.job import Json
+from haulier.kinds.sdk.payload import explain
+
+from .faults import MAX_FAULTS, cut, shown
+
+MAX_MESSAGE = 1000
+
+
+class Malformed(HaulierError):
+    """The body is not JSON that this API takes."""
+
+
+class UnsupportedMediaType(HaulierError):
+    """The body's type is not one that this API reads."""
+
+
+class TooLarge(HaulierError):
+    """The request is longer than this API takes."""
+
+
+class Invalid(HaulierError):
+    """The request does not fit.
+
+    Shape: details mirrors the input, with a list of sentences at each place, but for those that were left out.
+    """
+
+    def __init__(
+        self, details: Mapping[str, Json], message: str | None = None, *, most: int = MAX_FAULTS, left_out: int = 0
+    ) -> None:
+        self.details, more = shown(details, most)
+        self.left_out = left_out + more
+        said = cut(message or f"the request does not fit: {explain(self.details)}", MAX_MESSAGE)
+        super().__init__(f"{said} ({self.left_out} more faults are not shown)" if self.left_out else said)
+
+    def shortened(self, most: int) -> Invalid:
+        """Return the same with fewer faults."""
+        return Invalid(self.details, most=most, left_out=self.left_out)
+
+
+class Refusal(HaulierError):
+    """The caller may not do this. Shape: headers belong to the answer."""
+
+    def __init__(self, message: str, **headers: str) -> None:
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        super().__init__(message)
+
+
+class Unauthorized(Refusal):
+    """The call needs an API key, or one that is good."""
+
+    def __init__(self, message: str, *, is_known: bool = True) -> None:
+        # RFC 6750: a request without a key is not told of an error.
+        more = "" if is_known else ', error="invalid_token"'
+        super().__init__(message, WWW_Authenticate=f'Bearer realm="haulier"{more}')
+
+
+class Forbidden(Refusal):
+    """The caller is known, and may not do this."""
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        lacks = f'Bearer realm="haulier", error="insufficient_scope", scope="{scope}"'
+        super().__init__(message, **({} if scope is None else {"WWW_Authenticate": lacks}))
+
+
+class RateLimited(Refusal):
+    """Too much was asked for in this time. Units: seconds until it may be asked again."""
+
+    def __init__(self, seconds: int, message: str = "this API key has used up its rate for now") -> None:
+        super().__init__(message, Retry_After=str(seconds))
+
+
+class Busy(HaulierError):
+    """Large requests that came before take all the room there is for such; try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """How an error is answered. Units: retry_after is seconds."""
+
+    status: HTTPStatus
+    slug: str
+    retry_after: int | None = None
+
+
+ANSWERS: dict[type[Exception], ErrorAnswer] = {
+    Malformed: ErrorAnswer(HTTPStatus.BAD_REQUEST, "malformed"),
+    Unauthorized: ErrorAnswer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
+    Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+    JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    UnsupportedMediaType: ErrorAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+    Invalid: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),
+    RateLimited: ErrorAnswer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"),
+    TooManyConnections: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    DatabaseUnavailable: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
+    Busy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    SchemaMismatch: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
+    Exception: ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+}
+
+# For what Flask itself refuses: no such path, another method.
+SLUGS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    **{answer.status: answer.slug for answer in ANSWERS.values()},
+}
+
+
+def answer_to(error: Exception, answers: Mapping[type[Exception], ErrorAnswer] = ANSWERS) -> ErrorAnswer:
+    """Return the row of the table for this error, or for the nearest of its ancestors."""
+    return next(answers[kind] for kind in type(error).__mro__ if kind in answers)

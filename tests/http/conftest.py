@@ -1,0 +1,11 @@
+"""For tests of what the API and later pages share."""
+
+from tests.web import (  # noqa: F401  # fixtures
+    client,
+    count_jobs,
+    email,
+    make_app,
+    run_gunicorn,
+    server,
+    shared_server,
+)
