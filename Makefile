@@ -47,16 +47,16 @@ fuzz: venv ## resize images and send mails that were mutated at random, by a see
 	$(VENV) -m pytest -s --timeout 0 tests/kinds/test_image_fuzz.py tests/hostile/test_hostile_mails.py
 
 chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
-	@exec $(BENCH_PYTHON) -m chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@exec $(BENCH_PYTHON) -m lab.chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 soak: venv ## run 500 jobs a second for long, and see what grows (MINUTES=30)
-	@exec $(BENCH_PYTHON) -m chaos soak --minutes $(or $(MINUTES),30)
+	@exec $(BENCH_PYTHON) -m lab.chaos soak --minutes $(or $(MINUTES),30)
 
 bench: venv ## measure, beside the raw limit and the peers (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only draw)
-	@exec $(BENCH_PYTHON) -m bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)
+	@exec $(BENCH_PYTHON) -m lab.bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)
 
 bench-setup: venv ## install the peers that `make bench` measures, as far as this machine has what they need
-	@bench/peers/setup
+	@lab/bench/peers/setup
 
 check: lint test ## everything that has to hold before a commit
 

@@ -155,11 +155,76 @@ def test_no_modules_import_each_other_in_a_circle():
         for module, name in OURS.items()
     }
 
-    # What imports nothing that is left falls away, until only circles are left, and what leads to one.
+    assert circles(imported) == {}
+
+
+def circles(imported: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the modules that import each other in a circle, and those that lead to one."""
+    # What imports nothing that is left falls away.
     while free := {module for module, found in imported.items() if not found & imported.keys()}:
         imported = {module: found for module, found in imported.items() if module not in free}
+    return {module: found & imported.keys() for module, found in imported.items()}
 
-    assert {module: found & imported.keys() for module, found in imported.items()} == {}
+
+# The lab: experiments with what is above, which nothing above knows of.
+LAB = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("lab/**/*.py"))]
+# What bench and chaos both need stands beside them, and so does what the tests need as well.
+SHUT_TO_LAB = {
+    "lab.bench": {"tests", "lab.chaos"},
+    "lab.chaos": {"tests", "lab.bench"},
+    "lab": {"tests", "lab.bench", "lab.chaos"},
+}
+
+
+def part_of(name: str) -> str:
+    """Return whether a file of the lab is one of bench, of chaos, or of both."""
+    return next(part for part in SHUT_TO_LAB if module_of(name).startswith(f"{part}."))
+
+
+def named(name: str) -> set[str]:
+    """Return each module that a file imports, also for type checkers alone, and each thing that it takes from one."""
+    found = set()
+    for node in ast.walk(parse(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = imported_from(node, module_of(name))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def named_of(name: str, packages: set[str]) -> set[str]:
+    """Return what a file imports of these packages."""
+    return {each for each in named(name) if any(f"{each}.".startswith(f"{package}.") for package in packages)}
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_the_lab_imports_no_tests_and_its_parts_not_each_other(name):
+    assert named_of(name, SHUT_TO_LAB[part_of(name)]) == set()
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_the_lab_takes_nothing_private_of_the_product(name):
+    taken = named_of(name, {"haulier", "app"})
+
+    assert {each for each in taken if re.search(r"\._(?!_)", each)} == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_product_imports_neither_the_lab_nor_the_tests(name):
+    assert named_of(name, {"lab", "tests"}) == set()
+
+
+def test_no_modules_of_the_lab_import_each_other_in_a_circle():
+    modules = {module_of(name).removesuffix(".__init__"): name for name in LAB}
+
+    assert circles({module: (named(name) & modules.keys()) - {module} for module, name in modules.items()}) == {}
+
+
+def test_the_tests_above_see_every_part_of_the_lab_and_real_imports():
+    assert {part_of(name) for name in LAB} == SHUT_TO_LAB.keys()
+    assert named("lab/bench/measures/kill.py") >= {"lab.bench.notes", "lab.servers", "lab.bench.results.Spread"}
+    assert named("lab/chaos/stage.py") >= {"lab.proxy.Proxy", "lab.chaos.processes", "haulier.local.guard"}
 
 
 @pytest.mark.parametrize("name", NAMES)

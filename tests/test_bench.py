@@ -11,20 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from bench import heavy, load, notes, report, without
-from bench.contenders.haulier import Haulier
-from bench.contenders.raw import Raw
-from bench.harness import Entry, Lab, run
-from bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, queues, slow_jobs
-from bench.measures.latency import summary
-from bench.measures.post import BODY, bare
-from bench.results import Result, Row, Spread
-from bench.results import load as load_result
-from bench.servers import Postgres, ask, connect
-from bench.slow_link import slow_link
-from bench.statements import CALLS
-from bench.waiting import until
 from haulier.postgres.sql_files import SQL
+from lab.bench import heavy, load, notes, report, without
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.contenders.raw import Raw
+from lab.bench.harness import Entry, Lab, run
+from lab.bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, queues, slow_jobs
+from lab.bench.measures.latency import summary
+from lab.bench.measures.post import BODY, bare
+from lab.bench.results import Result, Row, Spread
+from lab.bench.results import load as load_result
+from lab.bench.slow_link import slow_link
+from lab.bench.statements import CALLS
+from lab.page import NoMarkers, insert
+from lab.servers import Postgres, ask, connect
+from lab.waiting import until
 
 
 def result(**figures: list[float]) -> Result:
@@ -115,23 +116,23 @@ def test_a_call_below_half_a_millisecond_does_not_decide_the_ratio():
 def test_a_section_replaces_what_was_between_its_markers_and_nothing_else():
     page = "above\n<!-- drain -->\nold\n<!-- /drain -->\nbelow\n"
 
-    once = report.insert(page, "drain", "new \\1")
-    twice = report.insert(once, "drain", "new \\1")
+    once = insert(page, "drain", "new \\1")
+    twice = insert(once, "drain", "new \\1")
 
     assert once == "above\n<!-- drain -->\n\nnew \\1\n\n<!-- /drain -->\nbelow\n"
     assert twice == once
 
 
 def test_a_page_without_the_markers_is_refused():
-    with pytest.raises(report.NoMarkers):
-        report.insert("nothing", "drain", "text")
+    with pytest.raises(NoMarkers):
+        insert("nothing", "drain", "text")
 
 
 def test_the_page_has_a_place_for_every_measure():
     page = report.PAGE.read_text(encoding="utf-8")
 
     for name in ("machine", *(measure.NAME for measure in ALL)):
-        report.insert(page, name, "text")
+        insert(page, name, "text")
 
 
 def test_a_table_says_what_was_skipped_and_why():

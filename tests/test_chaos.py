@@ -10,14 +10,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from bench.report import insert
-from chaos import plan, report, soak, verdict
-from chaos.__main__ import EVERY, RATE, break_it, is_good, save
-from chaos.evidence import Evidence, Row, WayBack, Worker
-from chaos.faults import Faults, Injected
-from chaos.ledger import Event, Record
-from chaos.load import Accepted, Answer
-from chaos.stage import Death
+from lab.chaos import plan, report, soak, verdict
+from lab.chaos.__main__ import EVERY, RATE, break_it, is_good, save
+from lab.chaos.evidence import Evidence, Row, WayBack, Worker
+from lab.chaos.faults import Faults, Injected
+from lab.chaos.ledger import Event, Record
+from lab.chaos.load import Accepted, Answer
+from lab.chaos.stage import Death
+from lab.page import insert
 
 JOB, WORKER = str(uuid4()), str(uuid4())
 CLAIMS = [uuid4() for _ in range(4)]

@@ -23,7 +23,7 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
 from haulier.queue.rows import StoredJob
 from haulier.queue.upkeep.migrate import migrate
-from tests.proxy import proxy_to
+from lab.proxy import proxy_to
 from tests.web import EMAIL
 
 PATHS = ["/jobs", "/kinds", "/health", "/health/live", "/metrics", "/docs", "/api-docs/openapi.json", "/"]

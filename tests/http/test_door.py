@@ -25,7 +25,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from tests.proxy import proxy_to
+from lab.proxy import proxy_to
 from tests.web import EMAIL
 
 SECRET = "0123456789abcdef" * 4

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report import insert
-from chaos.report import PAGE, write
+from lab.chaos.report import PAGE
+from lab.page import insert, write
 from tests.isolation import findings
 
 NOT_SHOWN = "**not yet shown**"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab.proxy import Proxy
 from tests.isolation.statements import found_in
-from tests.proxy import Proxy, shut
 
 _QUERY = b"Q"
 
@@ -66,25 +66,6 @@ class RefusingProxy(Proxy):
     def heal(self) -> None:
         """Let every statement through."""
         self._refusing = None
-
-    def _serve(self, client: socket.socket) -> None:
-        try:
-            server = self._connect()
-        except OSError:
-            client.close()
-            return
-        pair = (client, server)
-        with self._lock:
-            self._pairs.add(pair)
-        try:
-            self._pass_on(client, server)
-        # ValueError: another thread has just cut the pair, and closed descriptors are negative.
-        except (OSError, ValueError):
-            pass
-        finally:
-            shut(pair)
-            with self._lock:
-                self._pairs.discard(pair)
 
     def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
         unread, has_begun, is_lost = b"", False, False

@@ -30,8 +30,8 @@ from haulier.postgres.statements import rows, transaction
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import consume, produce
 from haulier.queue.produce.look import JobFilter
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 
 
 @pytest.fixture

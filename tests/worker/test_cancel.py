@@ -7,8 +7,8 @@ import time
 
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 
 
 def test_a_running_job_hears_of_its_cancel_well_under_a_second(spawn_worker, enqueue, finished, conn, ledger):

@@ -22,8 +22,8 @@ from haulier.worker.shared.held import HeldJob
 from haulier.worker.station import Station
 from haulier.worker.steps.settle_and_claim import settle_and_claim
 from haulier.worker.threads.runner import Runner
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 
 LEASE = 3.0
 

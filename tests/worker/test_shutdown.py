@@ -16,8 +16,8 @@ from haulier.domain.errors import TooManyConnections
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect
 from haulier.queue import produce
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 
 
 def test_lets_running_jobs_finish_and_exits_0(spawn_worker, enqueue, finished, ledger, conn):

@@ -23,7 +23,7 @@ from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.migrate import migrate
-from tests.proxy import proxy_to
+from lab.proxy import proxy_to
 from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]

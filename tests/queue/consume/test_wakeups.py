@@ -17,8 +17,8 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 
 pytestmark = pytest.mark.direct("a session has to be its own to listen")
 

@@ -12,8 +12,8 @@ import pytest
 
 from haulier.postgres.scratch import url_of
 from haulier.worker.shared.notify_check import ECHO_SECONDS, NotifyCheck
+from lab.proxy import proxy_to
 from tests.conftest import eventually
-from tests.proxy import proxy_to
 from tests.worker.conftest import Clock
 
 

@@ -1,0 +1,45 @@
+"""The least that a Flask view does to store a job: `POST /jobs` is compared with it. `gunicorn lab.bench.bare:app`."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+import psycopg2
+from flask import Flask, Response, request
+
+# What Haulier's API sends for one job without a key, with the defaults that it fills in.
+INSERT = """
+    INSERT INTO haulier.job (kind, payload, queue, priority, max_attempts)
+    VALUES (%s, %s::jsonb, 'default', 0, 3)
+    RETURNING id, status, created_at, run_at
+"""
+
+app = Flask(__name__)
+mine = threading.local()
+
+
+def connection():
+    """Return this thread's connection, in autocommit mode."""
+    if not hasattr(mine, "conn"):
+        mine.conn = psycopg2.connect(os.environ["DATABASE_URL"])
+        mine.conn.autocommit = True
+    return mine.conn
+
+
+@app.post("/jobs")
+def enqueue():
+    """Store a job and say which it became."""
+    asked = request.get_json()
+    with connection().cursor() as cursor:
+        cursor.execute(INSERT, (asked["kind"], json.dumps(asked["payload"])))
+        job_id, status, created_at, run_at = cursor.fetchone()
+    answer = {"id": job_id, "status": status, "created_at": created_at.isoformat(), "run_at": run_at.isoformat()}
+    return Response(json.dumps(answer), status=201, mimetype="application/json")
+
+
+@app.get("/health")
+def health():
+    """Tell that the process is there."""
+    return Response("{}", mimetype="application/json")

@@ -1,0 +1,91 @@
+"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: a lone job's start in two checkouts, whose workers run at once.
+
+Two runs one after the other differ by a fifth on a machine whose clock changes; here every other job is another's.
+The second checkout is this one where none is named. The two exchange their places from turn to turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lab.bench import notes
+from lab.bench.contenders.haulier import PYTHON
+from lab.bench.measures.latency import ENQUEUE, WARM_UP, paced, summary
+from lab.servers import Postgres, connect, free_port, postgres
+from lab.waiting import ROOT, environment, pause, processes, until
+
+# A worker that was busy, as by the warming up, asks to be woken again after five seconds.
+QUIET_SECONDS = 8.0
+
+
+def main() -> None:
+    """Read the command line, measure, and print a line for each side of each turn."""
+    parser = argparse.ArgumentParser(prog="python -m lab.bench.beside", description=__doc__)
+    parser.add_argument("checkout", type=Path, nargs="+")
+    parser.add_argument("--jobs", type=int, default=1500, help="for each side, in each turn")
+    parser.add_argument("--turns", type=int, default=4)
+    options = parser.parse_args()
+    first, second = [path.resolve() for path in [*options.checkout, ROOT][:2]]
+    ratios = []
+    for turn in range(options.turns):
+        pair = [first, second] if turn % 2 == 0 else [second, first]
+        with postgres() as server:
+            found = dict(zip(pair, side_by_side(server, pair, options.jobs), strict=True))
+        for path in (first, second):
+            print(f"{path.name:20} {found[path]}", flush=True)
+        ratios.append(found[first]["p50_ms"] / found[second]["p50_ms"])
+    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
+    print(f"p50 of {first.name} / p50 of {second.name}: {spread}")
+
+
+def side_by_side(server: Postgres, checkouts: Sequence[Path], jobs: int) -> list[dict[str, Any]]:
+    """Return what is published of the waits of each checkout's jobs."""
+    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, ExitStack() as stack:
+        sides = [_start(server, path, Path(folder, str(place)), stack) for place, path in enumerate(checkouts)]
+        for cursor, path in sides:
+            for n in range(WARM_UP):
+                cursor.execute(ENQUEUE["haulier"], (n,))
+            until(lambda path=path: len(notes.read(path)) >= WARM_UP, within=60, what="the first jobs have run")
+        pause(QUIET_SECONDS)
+        numbers = range(WARM_UP, WARM_UP + 2 * jobs)
+        committed = paced(lambda n: sides[_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
+        found = []
+        for place, (_, path) in enumerate(sides):
+            mine = {n: at for n, at in committed.items() if _turn(n) == place}
+            until(lambda path=path: len(notes.read(path)) >= WARM_UP + jobs, within=60, what="every job has run")
+            begun = {note.n: note.at for note in notes.read(path)}
+            found.append(summary([begun[n] - at for n, at in mine.items()]))
+        return found
+
+
+def _turn(n: int) -> int:
+    # 0, 1, 1, 0: neither side always comes right after the other.
+    return (n % 2) ^ (n // 2 % 2)
+
+
+def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Any, Path]:
+    def prepare(url: str) -> None:
+        env = {**environment(), "DATABASE_URL": url}
+        # By the name that older checkouts know too.
+        subprocess.run([PYTHON, "-m", "app", "migrate"], cwd=checkout, env=env, check=True, capture_output=True)
+
+    url = stack.enter_context(server.fresh(f"beside {notes_path.name}", prepare))
+    # A checkout from before lab/ was there has them at its top.
+    kinds = "lab.bench.kinds" if (checkout / "lab").is_dir() else "bench.kinds"
+    env = {
+        "DATABASE_URL": url, "HAULIER_KINDS": kinds, "PYTHONPATH": str(checkout), "WORKER_THREADS": "16",
+        "WORKER_PROCESSES": "1", "WORKER_METRICS_PORT": str(free_port()), "BENCH_NOTES": str(notes_path),
+    }  # fmt: skip
+    stack.enter_context(processes([[PYTHON, "worker.py"]], env, cwd=checkout))
+    return connect(url).cursor(), notes_path
+
+
+if __name__ == "__main__":
+    main()

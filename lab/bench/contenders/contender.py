@@ -1,0 +1,80 @@
+"""What the measures may ask of whoever is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.servers import Postgres, ask
+
+
+class Watch(Protocol):
+    """Looks at a backlog from outside, with questions that cost little however long it is."""
+
+    def has_begun(self) -> bool:
+        """Tell whether the first job has been taken."""
+
+    def has_ended(self) -> bool:
+        """Tell whether every job is settled, durably where that is promised."""
+
+
+class Contender(Protocol):
+    """A queue, with the settings it is measured under."""
+
+    name: str
+    label: str
+    # What is recorded beside the figures.
+    settings: Mapping[str, object]
+
+    def missing(self) -> str | None:
+        """Return what it lacks to run on this machine, in a few words; None when it can."""
+
+    def version(self) -> str:
+        """Return its version."""
+
+    def home(self, server: Postgres) -> AbstractContextManager[str]:
+        """Give the URL of a fresh place for its jobs."""
+
+    def enqueue(self, url: str, jobs: int) -> float:
+        """Enqueue no-op jobs the fastest way it has, one call after the other; return the seconds that took."""
+
+    def fill(self, url: str, jobs: int) -> None:
+        """Enqueue no-op jobs by whatever way; what follows is what is measured."""
+
+    def working(self, url: str) -> AbstractContextManager[object]:
+        """Give running workers."""
+
+    def watching(self, url: str) -> AbstractContextManager[Watch]:
+        """Give a watch over the jobs that are there now."""
+
+
+@dataclass
+class TableWatch:
+    """A watch over a table, by the job that is claimed first, the one claimed last, and then all of them.
+
+    Looking up two rows by their keys costs the same all along; only when the last job is gone is the table asked
+    whether it holds any other.
+    """
+
+    conn: object
+    is_waiting: str
+    is_unsettled: str
+    any_unsettled: str
+    first: object
+    last: object
+    # How many questions it has put, each a transaction that is not the workers'.
+    asked: int = 0
+
+    def has_begun(self) -> bool:
+        """Tell whether the first job has been taken."""
+        return self._is_empty(self.is_waiting, self.first)
+
+    def has_ended(self) -> bool:
+        """Tell whether every job is settled."""
+        return self._is_empty(self.is_unsettled, self.last) and self._is_empty(self.any_unsettled)
+
+    def _is_empty(self, question: str, *parameters: object) -> bool:
+        self.asked += 1
+        return ask(self.conn, question, *parameters) is None

@@ -1,0 +1,100 @@
+"""Haulier itself, as its worker and its API are started in production."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import haulier
+from haulier.config import Config
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue.upkeep.migrate import migrate
+from lab.bench.contenders.contender import TableWatch
+from lab.servers import Postgres, ask, connect, free_port
+from lab.waiting import ROOT, processes
+
+# Not the harness's own interpreter, whose environment holds the peers as well.
+PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
+FILL = "INSERT INTO haulier.job (kind, payload) SELECT %s, jsonb_build_object('n', n) FROM generate_series(1, %s) AS n"
+
+
+def prepare(url: str) -> None:
+    """Apply the schema to an empty database."""
+    with closing(own_connection(url)) as conn:
+        migrate(conn, retention_days=30)
+
+
+def fill(url: str, jobs: int, *, kind: str = "noop") -> None:
+    """Put jobs into the table by one INSERT."""
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        cursor.execute(FILL, (kind, jobs))
+
+
+@dataclass(frozen=True)
+class Haulier:
+    """`python worker.py` under some settings."""
+
+    name: str = "haulier"
+    label: str = "Haulier"
+    processes: int = 1
+    threads: int = 16
+    settings: Mapping[str, str] = field(default_factory=dict)
+    # What its interpreter is given.
+    program: Sequence[str] = ("worker.py",)
+
+    def missing(self) -> str | None:
+        """Nothing: it is what this is about."""
+        return None
+
+    def version(self) -> str:
+        """Return the checkout's version."""
+        return haulier.__version__
+
+    def home(self, server: Postgres) -> AbstractContextManager[str]:
+        """Give the URL of a fresh database with the schema in it."""
+        return server.fresh("haulier", prepare)
+
+    def fill(self, url: str, jobs: int) -> None:
+        """Put no-op jobs into the table."""
+        fill(url, jobs)
+
+    def enqueue(self, url: str, jobs: int) -> float:
+        """Enqueue by the INSERT that an application would write."""
+        began = time.perf_counter()
+        fill(url, jobs)
+        return time.perf_counter() - began
+
+    @contextmanager
+    def working(self, url: str, *, notes: Path | None = None, log: Path | None = None) -> Iterator[list]:
+        """Give running workers. Shape: as many process objects as commands were started."""
+        env = {
+            "DATABASE_URL": url,
+            "HAULIER_KINDS": "lab.bench.kinds",
+            "PYTHONPATH": str(ROOT),
+            "WORKER_THREADS": str(self.threads),
+            "WORKER_PROCESSES": str(self.processes),
+            "WORKER_METRICS_PORT": str(free_port()),
+            "BENCH_NOTES": str(notes or "/dev/null"),
+            **self.settings,
+        }
+        # A worker that cannot fork yet is started as often as it should have.
+        times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
+        with processes([[PYTHON, *self.program]] * times, env, log=log) as started:
+            yield started
+
+    @contextmanager
+    def watching(self, url: str) -> Iterator[TableWatch]:
+        """Give a watch over the live table: what is settled has left it."""
+        with closing(connect(url)) as conn:
+            yield TableWatch(
+                conn,
+                is_waiting="SELECT 1 FROM haulier.job WHERE id = %s AND status = 'queued'",
+                is_unsettled="SELECT 1 FROM haulier.job WHERE id = %s",
+                any_unsettled="SELECT 1 FROM haulier.job LIMIT 1",
+                first=ask(conn, "SELECT id::text FROM haulier.job ORDER BY run_at, id LIMIT 1"),
+                last=ask(conn, "SELECT id::text FROM haulier.job ORDER BY run_at DESC, id DESC LIMIT 1"),
+            )

@@ -1,0 +1,165 @@
+"""Runs measures: one server, the repetitions interleaved, a bar to look at, the results in a file for each measure."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from lab.bench import results
+from lab.machine import machine
+from lab.servers import Postgres
+
+try:
+    from tqdm import tqdm
+except ImportError:  # it comes with `make bench-setup`
+    tqdm = None
+
+Figures = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """What a repetition has at hand. Shape: scale multiplies the numbers of jobs; 1 is what is published."""
+
+    server: Postgres
+    folder: Path
+    scale: float = 1.0
+
+    def jobs(self, number: int, *, least: int = 1000) -> int:
+        """Return that many jobs at this run's scale, in whole thousands where there are any."""
+        scaled = int(number * self.scale)
+        return max(least, scaled // 1000 * 1000 if scaled >= 1000 else scaled)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a measure: who, under which settings, and how to take one repetition."""
+
+    name: str
+    label: str
+    once: Callable[[Lab], Figures]
+    missing: str | None = None
+    version: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+    # For what takes minutes.
+    at_most: int | None = None
+
+
+class Measure(Protocol):
+    """A module of lab/bench/measures."""
+
+    NAME: str
+    TITLE: str
+
+    def entries(self) -> list[Entry]:
+        """Return the rows."""
+
+    def report(self, result: results.Result) -> str:
+        """Return the section of docs/benchmarks.md as Markdown."""
+
+
+def entry_for(contender: object, once: Callable[[Lab], Figures], *, at_most: int | None = None) -> Entry:
+    """Return an entry for a contender; one that lacks something on this machine says so."""
+    missing = contender.missing()
+    return Entry(
+        contender.name,
+        contender.label,
+        once,
+        missing,
+        "" if missing else contender.version(),
+        contender.settings,
+        at_most,
+    )
+
+
+def run(measure: Measure, lab: Lab, *, repetitions: int, contenders: Sequence[str] = ()) -> results.Result:
+    """Take every repetition of one measure and return what came out.
+
+    Repetition 1 of every entry, then repetition 2 of every entry: what changes on the machine meanwhile (heat, a
+    neighbour) falls on all. One that fails is noted and not taken again.
+    """
+    entries = [entry for entry in measure.entries() if not contenders or entry.name in contenders]
+    result = results.Result(
+        measure=measure.NAME,
+        title=measure.TITLE,
+        at=time.strftime("%Y-%m-%d %H:%M"),
+        machine=machine(),
+        server=lab.server.told(),
+        options={"repetitions": repetitions, "scale": lab.scale},
+        rows=[results.Row.of(entry) for entry in entries],
+    )
+    rows = {row.name: row for row in result.rows}
+    for entry in entries:
+        if entry.missing:
+            say(f"{measure.NAME}: {entry.label} is skipped: {entry.missing}")
+    turns = [
+        (number, entry)
+        for number in range(1, repetitions + 1)
+        for entry in entries
+        if not entry.missing and number <= (entry.at_most or repetitions)
+    ]
+    with Progress(measure.NAME, len(turns)) as progress:
+        for number, entry in turns:
+            row = rows[entry.name]
+            progress.doing(f"{entry.label} {number}/{min(entry.at_most or repetitions, repetitions)}")
+            if row.failed is None:
+                _take(entry, row, lab)
+            progress.step()
+    return result
+
+
+def _take(entry: Entry, row: results.Row, lab: Lab) -> None:
+    try:
+        row.repetitions.append(entry.once(lab))
+    except Exception as error:  # whatever a peer does, the others are still to be measured
+        row.failed = f"{type(error).__name__}: {error}"[-500:]
+        say(f"{entry.label} failed: {row.failed}")
+
+
+class Progress:
+    """A bar, or without tqdm a line for each step."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        layout = "{desc:<44} {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+        self._name = name
+        self._bar = tqdm(total=steps, desc=name, bar_format=layout, dynamic_ncols=True) if tqdm else None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(self._name)
+            self._bar.close()
+
+    def doing(self, what: str) -> None:
+        """Say what is under way."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"{self._name}: {what}"[:44])
+        else:
+            say(f"{self._name}: {what}")
+
+    def step(self) -> None:
+        """One more is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+
+def say(line: str) -> None:
+    """Write a line, above the bar if there is one."""
+    if tqdm:
+        tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)
+
+
+def chosen(measures: Iterable[Measure], only: Sequence[str]) -> list[Measure]:
+    """Return the measures of these names, all when none is given. Raises: SystemExit for a name that is none."""
+    known = {measure.NAME: measure for measure in measures}
+    if unknown := [name for name in only if name not in known]:
+        sys.exit(f"bench: no measure {', '.join(unknown)}; there are {', '.join(known)}")
+    return [known[name] for name in (only or known)]

@@ -1,0 +1,154 @@
+"""Whether a worker keeps within 512 MB whatever its jobs hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from lab.bench import heavy
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import ask, connect
+from lab.waiting import pause
+
+NAME = "bytes"
+TITLE = "3,000 jobs with much in them, by a worker that may have 512 MB"
+
+JOBS, THREADS = 3000, 8
+LIMIT_MB = 512
+# What is not done by then will not be: a worker that is killed again and again runs the jobs one by one.
+AT_MOST_SECONDS = 120.0
+LOOK_SECONDS = 0.01
+
+MIXES = {
+    "haulier-random": ("payloads of 250 KB, random text", heavy.RANDOM_TEXT),
+    "haulier-letter": ("payloads of 250 KB, one letter", heavy.ONE_LETTER),
+    "haulier-nested": ("payloads of 250 KB, `[[],[],…]`", heavy.NESTED_LISTS),
+    "haulier-every-other": ("every other payload of 250 KB, the rest tiny", heavy.EVERY_OTHER),
+    "haulier-tiny-first": ("the first half tiny, then payloads of 250 KB", heavy.TINY_FIRST),
+    "haulier-results": ("results of 64 KB", heavy.LONG_RESULTS),
+    "haulier-errors": ("20 errors of 4 KB before, and one more", heavy.LONG_ERRORS),
+}
+
+
+def entries() -> list[Entry]:
+    """Return Haulier with each mix; without Linux's /proc nobody would see a peak."""
+    missing = None if Path("/proc/self/status").exists() else "there is no /proc"
+    settings = {"threads": THREADS, "limit_mb": LIMIT_MB, "LEASE_SECONDS": 2}
+    return [
+        Entry(name, label, partial(once, mix), missing, settings=settings, at_most=2)
+        for name, (label, mix) in MIXES.items()
+    ]
+
+
+@dataclass
+class Limit:
+    """What a worker may have, and what became of it. Units: megabytes of 2**20 bytes."""
+
+    megabytes: float
+    most: float = 0.0
+    kills: int = 0
+
+    @contextmanager
+    def on(self, pid: int) -> Iterator[None]:
+        """Kill the process as soon as it has had more, as the kernel does to one in a cgroup.
+
+        By its own peak, which the kernel notes: none lies between two looks.
+        """
+        stopped = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(pid, stopped), name="limit", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def _watch(self, pid: int, stopped: threading.Event) -> None:
+        while True:
+            peak = peak_megabytes(pid)
+            self.most = max(self.most, peak)
+            if peak > self.megabytes:
+                self.kills += 1
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                return
+            # Once more after the end, which may have come right after the peak.
+            if stopped.is_set():
+                return
+            stopped.wait(LOOK_SECONDS)
+
+
+def peak_megabytes(pid: int) -> float:
+    """Return the most resident memory that a process has had; 0 when it is gone."""
+    with suppress(OSError):
+        if found := re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE):
+            return int(found[1]) / 1024
+    return 0.0
+
+
+def once(mix: heavy.Mix, lab: Lab) -> Figures:
+    """Let a worker work, and start it again whenever it was killed."""
+    # A short lease, so that after a kill the rescue is not waited for longer than need be.
+    worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
+    jobs, limit = lab.jobs(JOBS, least=20), Limit(LIMIT_MB)
+    with worker.home(lab.server) as url:
+        mix.fill(url, jobs)
+        lab.server.settle(url)
+        with closing(connect(url)) as conn, worker.watching(url) as watch:
+            deadline = time.monotonic() + AT_MOST_SECONDS
+            began, over = None, deadline
+            while not watch.has_ended() and time.monotonic() < deadline:
+                with worker.working(url) as started, limit.on(started[0].pid):
+                    while started[0].poll() is None and time.monotonic() < deadline:
+                        if began is None and watch.has_begun():
+                            began = time.monotonic()
+                        if watch.has_ended():
+                            over = time.monotonic()
+                            break
+                        pause(LOOK_SECONDS)
+            seconds = over - (began or deadline - AT_MOST_SECONDS)
+            ended = ask(conn, "SELECT count(*) FROM haulier.finished_job")
+            crashes = ask(conn, "SELECT coalesce(sum(crashes), 0) FROM haulier.jobs")
+    return {
+        "jobs": jobs,
+        "peak_mb": round(limit.most, 1),
+        "kills": limit.kills,
+        "crashes": int(crashes),
+        "not_done": jobs - ended,
+        "jobs_per_second": round(ended / seconds, 1),
+    }
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("jobs", "jobs"),
+        figure("memory at most, MB", "peak_mb"),
+        figure("kills", "kills"),
+        figure("crashes charged", "crashes"),
+        figure("not done", "not_done"),
+        figure("jobs/s", "jobs_per_second"),
+    ]
+    bounds = [
+        ("kills, of all mixes", worst(result, "kills"), "<=", 0),
+        ("memory at most, MB, of all mixes", worst(result, "peak_mb"), "<=", LIMIT_MB),
+        ("jobs not done, of all mixes", worst(result, "not_done"), "<=", 0),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+
+
+def worst(result: Result, name: str) -> Spread | None:
+    """Return the greatest of a figure that any row has, repetition by repetition."""
+    values = [[float(each[name]) for each in row.repetitions] for row in result.rows if row.repetitions]
+    return Spread.of([max(turn) for turn in zip(*values, strict=False)]) if values else None

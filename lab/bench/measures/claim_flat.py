@@ -1,0 +1,104 @@
+"""Whether claiming slows down with what is in the tables and cannot, or need not, be claimed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from functools import partial
+from uuid import uuid4
+
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue import consume
+from lab.bench.contenders import haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.plots import Plot
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result
+from lab.servers import connect
+
+NAME = "claim_flat"
+TITLE = "Claims of 100 beside backlog and history"
+PLOT = Plot("jobs_per_second", "jobs claimed per second, one connection")
+
+JOBS, BATCH = 20_000, 100
+MILLION, TEN_MILLIONS = 1_000_000, 10_000_000
+
+MORE = """
+    INSERT INTO haulier.job (kind, payload, queue, run_at)
+    SELECT 'noop', '{"n": 1}', %s, now() + make_interval(days => %s) FROM generate_series(1, %s)
+"""
+FINISHED = """
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
+        cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT haulier.uuidv7(), 'succeeded', 'noop', 'default', 0, now(), 1, gen_random_uuid(), now(), 1, 3, 0, 0,
+        false, '{"n": 1}', '[]', now(), now(), now()
+    FROM generate_series(1, %s)
+"""
+
+
+def entries() -> list[Entry]:
+    """Return a table with only the jobs that are claimed, and others with more in them."""
+    rows = [
+        ("haulier-only", "only the claimed jobs", ()),
+        ("haulier-deferred", "and 1 M deferred", (MORE, "default", 1, MILLION)),
+        ("haulier-other-queue", "and 1 M in another queue", (MORE, "other", 0, MILLION)),
+        ("haulier-ready", "and 1 M ready", (MORE, "default", 0, MILLION)),
+        ("haulier-finished", "and 10 M finished", (FINISHED, TEN_MILLIONS)),
+    ]
+    return [
+        Entry(name, label, partial(once, name, more), settings={"batch": BATCH, "jobs": JOBS})
+        for name, label, more in rows
+    ]
+
+
+def prepare(more: tuple, scale: float, url: str) -> None:
+    """Fill a new database."""
+    haulier.prepare(url)
+    if more:
+        statement, *parameters, count = more
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            cursor.execute(statement, (*parameters, max(1000, int(count * scale))))
+
+
+def once(name: str, more: tuple, lab: Lab) -> Figures:
+    """Claim, and time the claims alone; what was claimed is taken away again for the next repetition."""
+    url = lab.server.kept(f"flat_{name}", partial(prepare, more, lab.scale))
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        # Before all others in time, so that they are the ones claimed.
+        cursor.execute(MORE, ("default", -1, JOBS))
+    lab.server.settle(url)
+    with closing(own_connection(url)) as conn:
+        worker = consume.register(conn, host="bench", pid=1, threads=1, queues=["default"], lease_seconds=3600)
+        claimed = 0
+        began = time.perf_counter()
+        while claimed < JOBS:
+            jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=["default"], limit=BATCH)
+            claimed += len(jobs)
+            if not jobs:
+                break
+        seconds = time.perf_counter() - began
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        cursor.execute("DELETE FROM haulier.job WHERE status = 'running' OR run_at < now() - interval '12 hours'")
+        cursor.execute("DELETE FROM haulier.worker")
+    return {
+        "claimed": claimed,
+        "jobs_per_second": round(claimed / seconds, 1),
+        "ms_per_claim": round(1000 * seconds / (claimed / BATCH), 3),
+    }
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    ratio = partial(result.ratio, "jobs_per_second")
+    bounds = [
+        (f"{what} / only the claimed jobs", ratio(f"haulier-{name}", "haulier-only"), ">=", 0.9)
+        for name, what in (
+            ("deferred", "1 M deferred"),
+            ("other-queue", "1 M in another queue"),
+            ("ready", "1 M ready"),
+            ("finished", "10 M finished"),
+        )
+    ]
+    columns = [figure("jobs/s", "jobs_per_second"), figure("ms a claim", "ms_per_claim", 2)]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])

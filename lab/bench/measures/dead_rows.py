@@ -1,0 +1,324 @@
+"""Whether each statement is as quick beside 6 M dead rows, which somebody's snapshot keeps, as beside none."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg2.errors import QueryCanceled
+
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue import produce
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.measures.snapshot import holding_snapshot
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Row, Spread
+from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
+from lab.servers import ask, connect
+from lab.waiting import TookTooLong, alive, pause, until
+
+NAME = "dead_rows"
+TITLE = "Each statement beside 6 M dead rows, under a held snapshot"
+
+# Each leaves two dead rows: as it waited, and as it ran.
+DEAD_JOBS = 3_000_000
+TIMES, THREADS, LOOK_SECONDS = 5, 8, 10.0
+# Where a statement takes less, the ratio is of this; half a millisecond more is nobody's trouble.
+LEAST_MS = 0.5
+CANCEL_SECONDS, GIVE_UP_SECONDS = 0.5, 15.0
+# Nobody claims what the calls put into other queues.
+HEARS = "hears"
+
+PREPARE = """
+    ALTER TABLE haulier.job SET (autovacuum_enabled = off);
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
+        cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT haulier.uuidv7(), CASE WHEN n % 10 = 0 THEN 'failed_permanent' ELSE 'succeeded' END, 'noop', 'default', 0,
+        now(), 1, gen_random_uuid(), now(), 1, 3, 0, 0, false, '{"n": 1}', '[]', at, now(), now()
+    FROM generate_series(1, 2000) AS n
+    CROSS JOIN LATERAL (SELECT now() - interval '1 hour' + interval '50 minutes' * n / 2000 AS at) AS instant;
+    INSERT INTO haulier.job (kind, payload, queue, created_at, run_at)
+    SELECT 'noop', '{"n": 1}', queue, now() - interval '2 hours', now() + interval '1 day'
+    FROM unnest('{default,default,other,third}'::text[]) AS queue;
+    INSERT INTO haulier.job (kind, payload, status, attempt, attempts, claim, started_at, created_at, run_at)
+    SELECT 'noop', '{"n": 1}', 'retrying', 1, 1, gen_random_uuid(), now(), now() - interval '2 hours', now()
+    FROM generate_series(1, 4)
+"""
+# As an hour of real work leaves it, but for the history, of which one job in 1,500 is there: inserted, claimed,
+# settled, by the statements' own transitions. Half of it was the measured worker's. The trigger would copy all.
+DEAD = (
+    """
+    INSERT INTO haulier.job (kind, payload, created_at, updated_at, run_at)
+    SELECT %(kind)s, '{"n": 1}', at, at, at
+    FROM generate_series(%(part)s, %(jobs)s, %(parts)s) AS n
+    CROSS JOIN LATERAL (SELECT now() - interval '1 hour' + interval '50 minutes' * n / %(jobs)s AS at) AS instant
+    """,
+    """
+    UPDATE haulier.job
+    SET status = 'running', attempt = 1, attempts = 1, claim = haulier.uuidv7(), started_at = now(),
+        updated_at = now(),
+        worker_id = CASE WHEN get_byte(uuid_send(id), 15) %% 2 = 0 THEN %(worker)s::uuid
+            ELSE md5((get_byte(uuid_send(id), 14) %% 16)::text)::uuid END
+    WHERE kind = %(kind)s
+    """,
+    "DELETE FROM haulier.job WHERE kind = %(kind)s",
+)
+# At the same time, each on a connection of its own.
+PARTS = 2
+
+
+def entries() -> list[Entry]:
+    """Return Haulier: both sides of each comparison are in one repetition."""
+    missing = None if Path("/proc/self/stat").exists() else "there is no /proc"
+    settings = {"dead_rows": 2 * DEAD_JOBS, "calls": TIMES, "threads": THREADS}
+    return [Entry("haulier", "Haulier", once, missing, settings=settings, at_most=1)]
+
+
+@dataclass
+class Side:
+    """One of the two databases, with a worker at work on it. Shape: running are its jobs."""
+
+    url: str
+    admin: Any
+    is_dead: bool
+    pid: int
+    worker_id: UUID
+    running: list[UUID]
+
+    def tidy(self, kept: Sequence[UUID]) -> None:
+        """Take away what the calls have left behind."""
+        with self.admin.cursor() as cursor:
+            cursor.execute("DELETE FROM haulier.job WHERE id <> ALL(%s::uuid[])", ([str(each) for each in kept],))
+            cursor.execute("DELETE FROM haulier.sleeper; DELETE FROM haulier.idempotency")
+            cursor.execute("DELETE FROM haulier.worker WHERE id <> %s", (str(self.worker_id),))
+            if not self.is_dead:
+                cursor.execute("VACUUM haulier.job")
+
+
+def once(lab: Lab) -> Figures:
+    """Make both databases, let a worker of each work, then time every call on both in turns."""
+    jobs, times = lab.jobs(DEAD_JOBS, least=1000), max(3, round(TIMES * lab.scale))
+    try_all(lab)
+    with ExitStack() as databases:
+        with ExitStack() as workers:
+            none, dead = (side(lab, databases, workers, is_dead) for is_dead in (False, True))
+            began = time.monotonic()
+            databases.enter_context(holding_snapshot(dead.url))
+            pass_by(dead, jobs)
+            figures: Figures = {"dead_rows": 2 * jobs, "made_in_s": round(time.monotonic() - began, 1)}
+            for each in (none, dead):
+                quiet(each)
+            for name, each in (("none", none), ("dead", dead)):
+                figures.update({f"{what}_{name}": value for what, value in lived(each, lab.scale).items()})
+        statements = {}
+        with desk(none) as beside_none, desk(dead) as beside_dead:
+            kept = [live(each) for each in (none, dead)]
+            for name, call in CALLS.items():
+                taken = [statistics.median(timed(each, call, times)) for each in (beside_none, beside_dead)]
+                for each, ids in zip((none, dead), kept, strict=True):
+                    each.tidy(ids)
+                statements[name] = [round(each, 3) for each in taken]
+    return {**figures, "statements": statements}
+
+
+def side(lab: Lab, databases: ExitStack, workers: ExitStack, is_dead: bool) -> Side:
+    """Return a database with some live jobs, and a worker whose threads all have one."""
+    worker = Haulier(threads=THREADS, settings={"WORKER_QUEUES": HEARS, "SHUTDOWN_SECONDS": "0"})
+    url = databases.enter_context(worker.home(lab.server))
+    admin = databases.enter_context(closing(connect(url)))
+    with admin.cursor() as cursor:
+        cursor.execute(PREPARE)
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue)"
+            """ SELECT 'sleep', '{"milliseconds": 600000}', %s FROM generate_series(1, %s)""",
+            (HEARS, THREADS),
+        )
+    [started] = workers.enter_context(worker.working(url))
+    running = "SELECT array_agg(id::text) FROM haulier.job WHERE status = 'running' HAVING count(*) = %s"
+    ids = until(alive([started], lambda: ask(admin, running, THREADS)), within=60, what="every thread has a job")
+    worker_id = UUID(ask(admin, "SELECT id::text FROM haulier.worker"))
+    return Side(url, admin, is_dead, started.pid, worker_id, [UUID(each) for each in ids])
+
+
+def try_all(lab: Lab) -> None:
+    """Make every call once, so that one which does not work says so before the minutes that the rest takes."""
+    with Haulier().home(lab.server) as url, closing(connect(url)) as admin:
+        with admin.cursor() as cursor:
+            cursor.execute(PREPARE)
+        with desk(Side(url, admin, False, 0, uuid4(), [])) as ready:
+            for call in CALLS.values():
+                timed(ready, call, 1)
+
+
+def live(side: Side) -> list[UUID]:
+    """Return the live jobs."""
+    with side.admin.cursor() as cursor:
+        cursor.execute("SELECT id::text FROM haulier.job")
+        return [UUID(job_id) for (job_id,) in cursor.fetchall()]
+
+
+def pass_by(side: Side, jobs: int) -> None:
+    """Let so many jobs come and go."""
+    with side.admin.cursor() as cursor:
+        cursor.execute("ALTER TABLE haulier.job DISABLE TRIGGER knock")
+        with ThreadPoolExecutor(PARTS) as pool:
+            list(pool.map(partial(pass_by_part, side, jobs), range(1, PARTS + 1)))
+        cursor.execute("ALTER TABLE haulier.job ENABLE TRIGGER knock")
+
+
+def pass_by_part(side: Side, jobs: int, part: int) -> None:
+    """Let every n-th of them come and go."""
+    told = {"jobs": jobs, "worker": str(side.worker_id), "kind": f"dead-{part}", "part": part, "parts": PARTS}
+    with closing(connect(side.url)) as conn, conn.cursor() as cursor:
+        for statement in DEAD:
+            cursor.execute(statement, told)
+
+
+def quiet(side: Side) -> None:
+    """Do what a server does by itself after some minutes: note what is committed, count, and write out."""
+    with side.admin.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM haulier.job")
+        cursor.execute("ANALYZE haulier.job")
+        cursor.execute("CHECKPOINT")
+
+
+@contextmanager
+def desk(side: Side) -> Iterator[Desk]:
+    """Give what the calls need: some jobs, and the worker, whose process is gone, entered again."""
+    worker_id, claim = str(side.worker_id), uuid4()
+    with closing(own_connection(side.url)) as conn:
+        with side.admin.cursor() as cursor:
+            # It may have left in order, or not.
+            cursor.execute("DELETE FROM haulier.worker")
+            cursor.execute(WORKER, (worker_id, "1 day", "0"))
+            cursor.execute(RUNNING, ("default", worker_id, str(claim), THREADS))
+            cursor.execute(QUEUED, ("default", 10))
+            cursor.execute(QUEUED, ("other", 10))
+        known = ask(side.admin, "SELECT array_agg(claim::text) FROM haulier.job WHERE worker_id = %s", worker_id)
+        far = ask(side.admin, "SELECT id::text FROM haulier.finished_job WHERE status = 'succeeded' LIMIT 1")
+        yield Desk(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
+
+
+def lived(side: Side, scale: float) -> dict[str, float]:
+    """Return what the worker and its connections take of a core while its jobs run, and how long each cancel takes."""
+    seconds = max(0.5, LOOK_SECONDS * scale)
+    worker, server = shares(side, seconds)
+    taken = [cancelled_after(side, job_id) for job_id in side.running]
+    return {
+        "worker_core": worker,
+        "server_core": server,
+        "cancel_p50_s": round(statistics.median(taken), 3),
+        "cancel_max_s": round(max(taken), 3),
+    }
+
+
+def cancelled_after(side: Side, job_id: UUID) -> float:
+    """Cancel a running job and return how long until it has ended; what takes too long counts as GIVE_UP_SECONDS."""
+    ended = "SELECT 1 FROM haulier.finished_job WHERE id = %s AND status = 'cancelled'"
+    with closing(own_connection(side.url)) as conn:
+
+        def accepted() -> bool:
+            with suppress(QueryCanceled):
+                produce.cancel(conn, job_id)
+                return True
+            return False
+
+        began = time.monotonic()
+        with suppress(TookTooLong):
+            # One that the server broke off is asked for again, as a client would.
+            until(accepted, within=GIVE_UP_SECONDS, what="the cancel is accepted")
+            left = began + GIVE_UP_SECONDS - time.monotonic()
+            until(lambda: ask(side.admin, ended, str(job_id)), within=left, every=0.005, what="the job has ended")
+            return time.monotonic() - began
+    return GIVE_UP_SECONDS
+
+
+def shares(side: Side, seconds: float) -> tuple[float, float | None]:
+    """Return which share of a core a worker takes, and which its connections do on a server of this machine."""
+    with side.admin.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'haulier%'"
+        )
+        backends = [pid for (pid,) in cursor.fetchall()]
+    before = [cpu_seconds([side.pid]), cpu_seconds(backends)]
+    began = time.monotonic()
+    pause(seconds)
+    took = time.monotonic() - began
+    worker, server = (
+        round((after - earlier) / took, 3)
+        for after, earlier in zip([cpu_seconds([side.pid]), cpu_seconds(backends)], before, strict=True)
+    )
+    return worker, server if backends else None
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time that these processes have had; those that are gone count nothing."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            # After the name, which may hold anything: user and system time are the 12th and 13th.
+            ticks += sum(int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def report(result: Result) -> str:
+    """Return a table of the calls, one of the worker, and what must hold."""
+    row = result.row("haulier")
+    found = row.repetitions if row else []
+    columns = [figure("beside none, ms", "none", 2), figure("beside 6 M, ms", "dead", 2), figure("ratio", "ratio", 2)]
+    life = [
+        life_row(found, "cancel_p50_s", "a cancel until the job has ended, s"),
+        life_row(found, "cancel_max_s", "… the longest of 8"),
+        life_row(found, "worker_core", "of a core: a worker whose 8 threads all have a job"),
+        life_row(found, "server_core", "… and its connections, in the server"),
+    ]
+    bounds = [
+        ("the greatest ratio of all calls", worst(found), "<=", 2),
+        ("the longest cancel, s", row.spread("cancel_max_s_dead") if row else None, "<=", CANCEL_SECONDS),
+    ]
+    both = [figure("beside none", "none", 3), figure("beside 6 M", "dead", 3)]
+    return "\n\n".join([table(call_rows(found), columns), table(life, both), targets(bounds)])
+
+
+def call_rows(found: Sequence[Figures]) -> list[Row]:
+    """Return a row for each call that was timed."""
+    names = [name for name in CALLS if any(name in each["statements"] for each in found)]
+    return [
+        Row(
+            f"haulier-{name}",
+            CALLS[name].label,
+            repetitions=[
+                {"none": none, "dead": dead, "ratio": ratio(none, dead)}
+                for none, dead in (each["statements"][name] for each in found if name in each["statements"])
+            ],
+        )
+        for name in names
+    ]
+
+
+def life_row(found: Sequence[Figures], name: str, label: str) -> Row:
+    """Return the row of one figure that was taken on both sides."""
+    pairs = [{"none": each[f"{name}_none"], "dead": each[f"{name}_dead"]} for each in found]
+    return Row(f"haulier-{name}", label, repetitions=pairs)
+
+
+def ratio(none: float, dead: float) -> float:
+    """Return how many times as long a call takes, what is below half a millisecond taken for that."""
+    return max(dead, LEAST_MS) / max(none, LEAST_MS)
+
+
+def worst(found: Sequence[Figures]) -> Spread | None:
+    """Return the greatest ratio of any call."""
+    ratios = [max(ratio(*pair) for pair in each["statements"].values()) for each in found]
+    return Spread.of(ratios) if ratios else None

@@ -1,0 +1,123 @@
+"""What a process of its own costs a job: the rate beside plain ones, the first start, each further job, the memory."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+from haulier.config import Config
+from haulier.domain.job import Job, JobStatus
+from haulier.kinds import JobContext, load_kinds
+from haulier.worker.isolation.children import Children
+from haulier.worker.steps.execute import run_one
+from lab.bench.contenders.haulier import Haulier, fill
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.measures.drain import timed
+from lab.bench.report import figure, table
+from lab.bench.results import Result
+
+NAME = "isolated"
+TITLE = "No-op jobs of an isolated kind beside plain ones, 16 threads"
+
+JOBS, RUNS = 20_000, 2_000
+SETTINGS = Config("postgres://unused", kinds=("lab.bench.kinds",), log_level="WARNING")
+
+
+def entries() -> list[Entry]:
+    """Return plain jobs, and isolated ones in one, two and four children."""
+    rows = [("plain", "Plain", "noop", 2)]
+    rows += [(f"isolated-{n}", f"Isolated, ISOLATED_PROCESSES={n}", "noop_isolated", n) for n in (1, 2, 4)]
+    return [
+        Entry(name, label, partial(once, kind, children), settings={"threads": 16, "children": children})
+        for name, label, kind, children in rows
+    ]
+
+
+def once(kind: str, children: int, lab: Lab) -> Figures:
+    """Run jobs one by one without a database, the first of which starts a child; then let a worker drain a backlog."""
+    worker, jobs = Haulier(settings={"ISOLATED_PROCESSES": str(children)}), lab.jobs(JOBS, least=200)
+    figures = _by_itself(kind)
+    with worker.home(lab.server) as url:
+        fill(url, jobs, kind=kind)
+        lab.server.settle(url)
+        with worker.watching(url) as watch:
+            seconds = timed(worker, url, watch)
+    return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1), **figures}
+
+
+def _by_itself(name: str) -> Figures:
+    kind = load_kinds(SETTINGS)[name]
+    with closing(Children(SETTINGS)) as children:
+
+        def run() -> None:
+            if kind.isolated:
+                children.take_place()
+            outcome = run_one(kind, JobContext(_job(name), SETTINGS), children.run)
+            if outcome.error is not None:
+                raise RuntimeError(outcome.error)
+
+        first = _seconds(run)
+        others = [_seconds(run) for _ in range(RUNS)]
+        memory = [_memory(pid) for pid in children.pids()]
+    return {
+        "first_ms": round(1000 * first, 2),
+        "each_us": round(1_000_000 * statistics.median(others), 1),
+        "child_mb": memory[0] if memory else None,
+    }
+
+
+def _seconds(act: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def _memory(pid: int) -> float:
+    """Return the resident memory of a process. Units: megabytes of 2**20 bytes."""
+    listed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+    return round(int(listed) / 1024, 1)
+
+
+def _job(kind: str) -> Job:
+    now = datetime.now(UTC)
+    return Job(
+        id=uuid4(),
+        status=JobStatus.RUNNING,
+        kind=kind,
+        queue="default",
+        priority=0,
+        run_at=now,
+        attempts=1,
+        max_attempts=3,
+        timeout_seconds=None,
+        cancel_requested=False,
+        payload={"n": 1},
+        idempotency_key=None,
+        last_error=None,
+        created_at=now,
+        updated_at=now,
+        started_at=now,
+        attempt=1,
+        claim=uuid4(),
+        worker_id=uuid4(),
+        crashes=0,
+        snoozes=0,
+        backoff=None,
+    )
+
+
+def report(result: Result) -> str:
+    """Return the table."""
+    columns = [
+        figure("jobs/s", "jobs_per_second"),
+        figure("first run, ms", "first_ms", 1),
+        figure("each further run, µs", "each_us"),
+        figure("memory of a child, MB", "child_mb"),
+    ]
+    return table(result.rows, columns)

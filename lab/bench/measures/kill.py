@@ -1,0 +1,81 @@
+"""How many jobs are started a second time after kill -9 in the middle of a backlog."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from lab.bench import notes
+from lab.bench.contenders import haulier
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import ask, connect
+from lab.waiting import alive, until
+
+NAME = "kill"
+TITLE = "kill -9 in mid-batch"
+
+JOBS, THREADS = 20_000, 16
+
+
+def entries() -> list[Entry]:
+    """Return Haulier."""
+    return [Entry("haulier", "Haulier, 1 process", once, settings={"threads": THREADS, "LEASE_SECONDS": 2})]
+
+
+def once(lab: Lab) -> Figures:
+    """Kill a worker at a third of the jobs, let another finish them, and count from the notes."""
+    jobs = lab.jobs(JOBS)
+    # A short lease, so that the rescue is not waited for longer than need be.
+    worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
+    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+        path = Path(folder, "notes")
+        haulier.fill(url, jobs, kind="started")
+        lab.server.settle(url)
+        with closing(connect(url)) as conn, worker.watching(url) as watch:
+            with worker.working(url, notes=path) as killed:
+                until(alive(killed, lambda: len(notes.read(path)) >= jobs // 3), within=300, what="a third has run")
+                os.killpg(killed[0].pid, signal.SIGKILL)
+                killed[0].wait()
+            started = {note.n for note in notes.read(path)}
+            settled = ask(conn, "SELECT count(*) FROM haulier.finished_job")
+            claimed = ask(conn, "SELECT count(*) FROM haulier.job WHERE status = 'running'")
+            with worker.working(url, notes=path) as second:
+                until(alive(second, watch.has_ended), within=300, what="the others are finished")
+            times = Counter(note.n for note in notes.read(path))
+            succeeded = ask(conn, "SELECT count(*) FROM haulier.finished_job WHERE status = 'succeeded'")
+    return {
+        "jobs": jobs,
+        "claimed": claimed,
+        "started_not_settled": len(started) - settled,
+        "started_again": sum(1 for count in times.values() if count > 1),
+        "lost": jobs - succeeded,
+    }
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("claimed at the kill", "claimed"),
+        figure("started and not settled", "started_not_settled"),
+        figure("started again", "started_again"),
+        figure("lost", "lost"),
+    ]
+    row = result.row("haulier")
+    bounds = [
+        ("jobs lost", row.spread("lost") if row else None, "<=", 0),
+        ("started again / started and not settled", _again(result), "<=", 1),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+
+
+def _again(result: Result) -> Spread | None:
+    row = result.row("haulier")
+    pairs = [(each["started_again"], each["started_not_settled"]) for each in row.repetitions] if row else []
+    return Spread.of([again / max(1, open_) for again, open_ in pairs]) if pairs else None

@@ -1,0 +1,117 @@
+"""How long a job waits on an idle worker: from the enqueue's commit to the first line of its handler."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from lab.bench import notes
+from lab.bench.contenders import peers
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab, entry_for
+from lab.bench.plots import Plot
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import connect
+from lab.waiting import alive, until
+
+NAME = "latency"
+TITLE = "From the enqueue's commit to the handler's start, 50 jobs/s on an idle worker"
+PLOT = Plot("p99_ms", "milliseconds, 99th percentile", logarithmic=True)
+
+PER_SECOND, JOBS, WARM_UP = 50, 500, 25
+POLL_MILLISECONDS = 1000.0
+
+# One job a transaction; in the SQL that each documents, or (awa) that its own client sends.
+ENQUEUE = {
+    "haulier": "INSERT INTO haulier.job (kind, payload) VALUES ('started', jsonb_build_object('n', %s))",
+    "graphile-worker": "SELECT graphile_worker.add_job('started', json_build_object('n', %s))",
+    "awa": "SELECT id FROM awa.insert_job_compat('started', 'default', jsonb_build_object('n', %s))",
+}
+
+
+def entries() -> list[Entry]:
+    """Return Haulier with wake-ups and without, and the peers that wake up too."""
+    rows = [
+        (Haulier("haulier", "Haulier"), "haulier"),
+        (Haulier("haulier-poll", "Haulier, WAKE_UPS=off", settings={"WAKE_UPS": "off"}), "haulier"),
+        # Without its local queue: each worker fetches for itself, which is its quickest answer.
+        (replace(peers.graphile, options={"concurrency": 10, "localQueue": 0}), "graphile-worker"),
+        (
+            replace(peers.graphile, name="graphile-worker-local-queue", label="graphile-worker, local queue"),
+            "graphile-worker",
+        ),
+        (replace(peers.awa_queue_storage, name="awa", label="awa"), "awa"),
+    ]
+    return [entry_for(each, partial(once, each, ENQUEUE[sql])) for each, sql in rows]
+
+
+def once(contender: object, statement: str, lab: Lab) -> Figures:
+    """Enqueue at an even pace, and compare the commits with the notes of the handlers."""
+    jobs = max(20, int(JOBS * lab.scale))
+    with contender.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+        lab.server.settle(url)
+        path = Path(folder, "notes")
+        with contender.working(url, notes=path) as started, closing(connect(url)) as conn, conn.cursor() as cursor:
+            enqueue = partial(cursor.execute, statement)
+            # Also so that the worker is up before anything counts.
+            for n in range(WARM_UP):
+                enqueue((n,))
+            until(alive(started, lambda: len(notes.read(path)) >= WARM_UP), within=60, what="the first jobs have run")
+            threading.Event().wait(1.5)
+            committed = paced(enqueue, range(WARM_UP, WARM_UP + jobs))
+            until(lambda: len(notes.read(path)) >= WARM_UP + jobs, within=60, what="every job has run")
+        begun = {note.n: note.at for note in notes.read(path)}
+    return summary([begun[n] - at for n, at in committed.items()])
+
+
+def paced(enqueue: object, numbers: range) -> dict[int, float]:
+    """Enqueue one job after the other and return when each was committed, by the machine's monotonic clock."""
+    committed = {}
+    began = time.monotonic()
+    for place, n in enumerate(numbers):
+        threading.Event().wait(max(0.0, began + place / PER_SECOND - time.monotonic()))
+        enqueue((n,))
+        committed[n] = time.monotonic()
+    return committed
+
+
+def summary(waits: Sequence[float]) -> Figures:
+    """Return what is published of some waits in seconds. A job may start before its commit was answered: then 0."""
+    ordered = sorted(max(0.0, 1000 * wait) for wait in waits)
+    return {
+        "jobs": len(ordered),
+        "p50_ms": round(statistics.median(ordered), 3),
+        "p90_ms": round(ordered[len(ordered) * 90 // 100], 3),
+        "p99_ms": round(ordered[len(ordered) * 99 // 100], 3),
+        "max_ms": round(ordered[-1], 3),
+    }
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [figure(f"{name} ms", f"{name}_ms", 2) for name in ("p50", "p90", "p99", "max")]
+    return "\n\n".join([table(result.rows, columns), targets(list(_targets(result)))])
+
+
+def _targets(result: Result) -> list[tuple[str, Spread | None, str, float]]:
+    def of(name: str, which: str) -> Spread | None:
+        row = result.row(name)
+        return row.spread(which) if row else None
+
+    return [
+        ("p50 ms", of("haulier", "p50_ms"), "<=", 5),
+        ("p99 ms", of("haulier", "p99_ms"), "<=", 25),
+        ("p99 / graphile-worker's", result.ratio("p99_ms", "haulier", "graphile-worker"), "<=", 1),
+        ("p50 / graphile-worker's", result.ratio("p50_ms", "haulier", "graphile-worker"), "<=", 1),
+        ("p99 / awa's", result.ratio("p99_ms", "haulier", "awa"), "<=", 1),
+        ("p50 / awa's", result.ratio("p50_ms", "haulier", "awa"), "<=", 1),
+        ("p99 ms with WAKE_UPS=off", of("haulier-poll", "p99_ms"), "<=", POLL_MILLISECONDS + 50),
+    ]

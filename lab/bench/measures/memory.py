@@ -1,0 +1,79 @@
+"""How much memory a worker takes over a million jobs."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import closing
+
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import ask, connect
+from lab.waiting import alive, until
+
+NAME = "memory"
+TITLE = "Memory of a worker over 1 M jobs, 16 threads"
+
+JOBS, PARTS = 1_000_000, 10
+PART_SECONDS = 900.0
+MARKS = "SELECT id::text FROM haulier.job ORDER BY run_at, id OFFSET %s LIMIT 1"
+
+
+def entries() -> list[Entry]:
+    """Return Haulier."""
+    return [Entry("haulier", "Haulier, 1 process", once, settings={"threads": 16}, at_most=1)]
+
+
+def once(lab: Lab) -> Figures:
+    """Note the memory after each tenth of the jobs."""
+    worker, jobs = Haulier(), lab.jobs(JOBS)
+    with worker.home(lab.server) as url:
+        worker.fill(url, jobs)
+        lab.server.settle(url)
+        with closing(connect(url)) as conn, worker.watching(url) as watch:
+            marks = [ask(conn, MARKS, jobs * part // PARTS) for part in range(1, PARTS)]
+            with worker.working(url) as started:
+                megabytes = []
+                for mark in marks:
+                    gone = "SELECT 1 FROM haulier.job WHERE id = %s"
+                    until(
+                        alive(started, lambda gone=gone, mark=mark: ask(conn, gone, mark) is None),
+                        within=PART_SECONDS,
+                        what="the next tenth is settled",
+                    )
+                    megabytes.append(memory(started[0].pid))
+                until(alive(started, watch.has_ended), within=PART_SECONDS, what="all jobs are settled")
+                megabytes.append(memory(started[0].pid))
+    return {
+        "after_each_tenth_mb": megabytes,
+        "after_first_tenth_mb": megabytes[0],
+        "most_mb": max(megabytes),
+        "growth_mb": round(max(megabytes) - megabytes[0], 1),
+    }
+
+
+def memory(group: int) -> float:
+    """Return the resident memory of the largest process of a process group. Units: megabytes of 2**20 bytes."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,rss="], capture_output=True, text=True, check=True).stdout
+    words = (line.split() for line in listed.splitlines())
+    return round(max(int(rss) for pgid, rss in words if int(pgid) == group) / 1024, 1)
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("after 100,000 jobs, MB", "after_first_tenth_mb", 1),
+        figure("at most, MB", "most_mb", 1),
+        figure("growth over the last 900,000, MB", "growth_mb", 1),
+    ]
+
+    def of(name: str) -> Spread | None:
+        row = result.row("haulier")
+        return row.spread(name) if row else None
+
+    bounds = [
+        ("RSS of the process, MB", of("most_mb"), "<=", 90),
+        ("growth over the last 900,000, MB", of("growth_mb"), "<=", 5),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])

@@ -1,0 +1,83 @@
+"""Whether a backlog takes longer when it is spread over many queues."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
+
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.measures.drain import EVERY_SECONDS, START_SECONDS
+from lab.bench.plots import Plot
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import ask, connect
+from lab.waiting import TookTooLong, alive, until
+
+NAME = "queues"
+TITLE = "Drain of 10,000 no-op jobs, spread over 1 to 10,000 queues"
+PLOT = Plot("jobs_per_second", "jobs per second, 1 process", logarithmic=True)
+
+JOBS = 10_000
+# What is not done by then is counted: the rate is known.
+AT_MOST_SECONDS = 120.0
+QUEUES = (1, 10, 100, 1000, 10_000)
+FILL = """
+    INSERT INTO haulier.job (kind, payload, queue)
+    SELECT 'noop', jsonb_build_object('n', n), 'tenant-' || n %% %s FROM generate_series(1, %s) AS n
+"""
+# Of many queues any may come first. This is asked only until the clock starts.
+NONE_TAKEN = "SELECT 1 WHERE (SELECT count(*) FROM haulier.job WHERE status = 'queued') = %s"
+
+
+def entries() -> list[Entry]:
+    """Return one process of Haulier, for each number of queues."""
+    return [
+        Entry(f"haulier-{queues}", f"{queues:,} queue{'s' if queues > 1 else ''}", partial(once, queues))
+        for queues in QUEUES
+    ]
+
+
+def once(queues: int, lab: Lab) -> Figures:
+    """Fill a fresh database and time a worker, from the first job taken to the last one settled."""
+    worker, jobs = Haulier(), lab.jobs(JOBS, least=200)
+    with worker.home(lab.server) as url, closing(connect(url)) as conn:
+        with conn.cursor() as cursor:
+            cursor.execute(FILL, (queues, jobs))
+        lab.server.settle(url)
+        with worker.watching(url) as watch, worker.working(url) as started:
+            watch = replace(watch, is_waiting=NONE_TAKEN, first=jobs)
+            wait = partial(until, every=EVERY_SECONDS, what="the jobs are settled")
+            wait(alive(started, watch.has_begun), within=START_SECONDS)
+            began = time.perf_counter()
+            with suppress(TookTooLong):
+                wait(alive(started, watch.has_ended), within=AT_MOST_SECONDS)
+            seconds = time.perf_counter() - began
+            settled = ask(conn, "SELECT count(*) FROM haulier.finished_job")
+    return {
+        "jobs": jobs,
+        "not_done": jobs - settled,
+        "seconds": round(seconds, 4),
+        "jobs_per_second": round(settled / seconds, 1),
+    }
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("jobs", "jobs"),
+        figure("not done", "not_done"),
+        figure("seconds", "seconds", 2),
+        figure("jobs/s", "jobs_per_second"),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets([("slowest / fastest", evenness(result), ">=", 0.5)])])
+
+
+def evenness(result: Result) -> Spread | None:
+    """Return the lowest rate of a repetition as a share of its highest; None unless every row has been measured."""
+    rates = [[float(each["jobs_per_second"]) for each in row.repetitions] for row in result.rows]
+    if not rates or not all(rates):
+        return None
+    return Spread.of([min(turn) / max(turn) for turn in zip(*rates, strict=False)])

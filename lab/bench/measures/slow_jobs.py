@@ -1,0 +1,98 @@
+"""Jobs of 200 ms: whether all threads are kept at work, and whether a worker that joins gets its share."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from lab.bench import notes
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.servers import ask, connect
+from lab.waiting import alive, pause, until
+
+NAME = "slow_jobs"
+TITLE = "Jobs of 200 ms, 16 threads, and a second worker that joins"
+
+MILLISECONDS, THREADS = 200, 16
+JOBS_ALONE, ALONE_SECONDS, JOINED_SECONDS = 4000, 6.0, 4.0
+FILL = """
+    INSERT INTO haulier.job (kind, payload)
+    SELECT 'sleep', jsonb_build_object('milliseconds', %s) FROM generate_series(1, %s)
+"""
+
+
+def entries() -> list[Entry]:
+    """Return Haulier."""
+    return [Entry("haulier", "Haulier", once, settings={"threads": THREADS})]
+
+
+def once(lab: Lab) -> Figures:
+    """Let one worker run for a while, then a second one beside it; the notes tell who started what."""
+    worker = Haulier(threads=THREADS, settings={"SHUTDOWN_SECONDS": "0"})
+    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+        path = Path(folder, "notes")
+        with closing(connect(url)) as conn, worker.working(url, notes=path) as first:
+            until(alive(first, lambda: _workers(conn) == 1), within=60, what="the first worker has registered")
+            with conn.cursor() as cursor:
+                cursor.execute(FILL, (MILLISECONDS, JOBS_ALONE))
+            until(lambda: notes.read(path), within=30, what="the first job has started")
+            pause(ALONE_SECONDS)
+            with worker.working(url, notes=path) as second:
+                until(
+                    alive(second, lambda: _workers(conn) == 2), within=60, every=0.005, what="the second has registered"
+                )
+                joined = time.monotonic()
+                pause(JOINED_SECONDS)
+                taken = notes.read(path)
+    return figures(taken, joined)
+
+
+def figures(taken: list[notes.Note], joined: float) -> Figures:
+    """Return what the notes tell."""
+    began = min(note.at for note in taken)
+    # The first second is the worker's to find its pace; the last one before the other joined is its start-up's.
+    alone = [note for note in taken if began + 1 <= note.at < began + ALONE_SECONDS - 1]
+    # Jobs start in waves of as many as there are threads: whole waves, from one start to the same place in a later one.
+    starts = sorted(note.at for note in alone)
+    waves = (len(starts) - 1) // THREADS
+    rate = waves * THREADS / (starts[waves * THREADS] - starts[0])
+    ideal = THREADS / (MILLISECONDS / 1000)
+    first = {note.pid for note in alone}
+    others = [note for note in taken if note.pid not in first]
+    share = [note for note in taken if joined + 1 <= note.at < joined + JOINED_SECONDS]
+    theirs = sum(note.pid not in first for note in share)
+    full = sorted(note.at for note in others)[THREADS - 1] - joined if len(others) >= THREADS else None
+    return {
+        "of_ideal": round(rate / ideal, 4),
+        "share_after_1_s": round(theirs / len(share), 4) if share else 0.0,
+        "all_threads_busy_after_s": None if full is None else round(max(0.0, full), 3),
+    }
+
+
+def _workers(conn: object) -> int:
+    return int(ask(conn, "SELECT count(*) FROM haulier.worker"))
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("of the ideal rate", "of_ideal", 3),
+        figure("second worker's share after 1 s", "share_after_1_s", 3),
+        figure("… all its threads at work after, s", "all_threads_busy_after_s", 3),
+    ]
+
+    def of(name: str) -> Spread | None:
+        row = result.row("haulier")
+        return row.spread(name) if row else None
+
+    bounds = [
+        ("of the ideal rate", of("of_ideal"), ">=", 0.95),
+        ("second worker's share after 1 s", of("share_after_1_s"), ">=", 0.45),
+        ("all its threads at work after, s", of("all_threads_busy_after_s"), "<=", 1),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])

@@ -1,0 +1,108 @@
+"""Whether a drain slows down while another session holds a snapshot, so that no dead row can be removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+
+from lab.bench.contenders import peers
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.plots import Plot
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result
+from lab.servers import ask, connect
+from lab.waiting import alive, until
+
+NAME = "snapshot"
+TITLE = "Drain of 300,000 jobs while another session holds a snapshot: the second half"
+PLOT = Plot("second_half_per_second", "jobs per second, second half")
+
+JOBS = 300_000
+WITHIN_SECONDS = 600.0
+# The job in the middle of the order in which they are claimed, and whether it is settled.
+HALFWAY = {
+    "haulier": (
+        "SELECT id::text FROM haulier.job ORDER BY run_at, id OFFSET %s LIMIT 1",
+        "SELECT 1 FROM haulier.job WHERE id = %s",
+    ),
+    "graphile-worker": (
+        "SELECT id FROM graphile_worker._private_jobs ORDER BY run_at, id OFFSET %s LIMIT 1",
+        "SELECT 1 FROM graphile_worker._private_jobs WHERE id = %s",
+    ),
+}
+
+
+def entries() -> list[Entry]:
+    """Return Haulier and graphile-worker, each without and with the snapshot."""
+    rows = [
+        (Haulier("haulier", "Haulier", processes=2), "haulier", 5),
+        # Minutes with a snapshot: once shows it.
+        (replace(peers.graphile, name="graphile-worker"), "graphile-worker", 1),
+    ]
+    return [
+        Entry(
+            contender.name + ("-held" if held else ""),
+            contender.label + (", a snapshot held" if held else ""),
+            partial(once, contender, HALFWAY[key], held),
+            missing := contender.missing(),
+            "" if missing else contender.version(),
+            contender.settings,
+            at_most,
+        )
+        for contender, key, at_most in rows
+        for held in (False, True)
+    ]
+
+
+def once(contender: object, halfway: tuple[str, str], held: bool, lab: Lab) -> Figures:
+    """Drain, and time both halves."""
+    jobs = lab.jobs(JOBS)
+    with contender.home(lab.server) as url:
+        contender.fill(url, jobs)
+        lab.server.settle(url)
+        with (
+            closing(connect(url)) as conn,
+            holding_snapshot(url) if held else nullcontext(),
+            contender.watching(url) as watch,
+        ):
+            middle = ask(conn, halfway[0], jobs // 2)
+            with contender.working(url) as started:
+                wait = partial(until, within=WITHIN_SECONDS, every=0.01, what="the jobs are settled")
+                wait(alive(started, watch.has_begun))
+                began = time.perf_counter()
+                wait(alive(started, lambda: ask(conn, halfway[1], middle) is None))
+                half = time.perf_counter()
+                wait(alive(started, watch.has_ended))
+                ended = time.perf_counter()
+    return {
+        "jobs": jobs,
+        "first_half_per_second": round(jobs / 2 / (half - began), 1),
+        "second_half_per_second": round(jobs / 2 / (ended - half), 1),
+    }
+
+
+@contextmanager
+def holding_snapshot(url: str) -> Iterator[None]:
+    """Keep a transaction open that has looked at the database."""
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+        yield
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    ratio = partial(result.ratio, "second_half_per_second")
+    columns = [
+        figure("first half, jobs/s", "first_half_per_second"),
+        figure("second half, jobs/s", "second_half_per_second"),
+    ]
+    return "\n\n".join(
+        [
+            table(result.rows, columns),
+            targets([("with a snapshot / without", ratio("haulier-held", "haulier"), ">=", 0.8)]),
+        ]
+    )

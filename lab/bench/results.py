@@ -1,0 +1,98 @@
+"""What was measured, and how it is kept: lab/bench/results/<measure>.json holds every repetition."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = Path(__file__).parent / "results"
+
+
+class Spread(NamedTuple):
+    """The median of some repetitions, with the least and the greatest."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return that of at least one value."""
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+
+@dataclass
+class Row:
+    """One entry of a measure with all its repetitions."""
+
+    name: str
+    label: str
+    version: str = ""
+    settings: dict[str, object] = field(default_factory=dict)
+    skipped: str | None = None
+    failed: str | None = None
+    repetitions: list[dict[str, object]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, entry: object) -> Row:
+        """Return the row of a harness's entry, still without figures."""
+        return cls(entry.name, entry.label, entry.version, dict(entry.settings), entry.missing)
+
+    def spread(self, figure: str) -> Spread | None:
+        """Return the spread of one figure, None when it was not measured."""
+        values = [float(each[figure]) for each in self.repetitions if each.get(figure) is not None]
+        return Spread.of(values) if values else None
+
+
+@dataclass
+class Result:
+    """One measure as it was taken once."""
+
+    measure: str
+    title: str
+    at: str
+    machine: dict[str, object]
+    server: dict[str, str]
+    options: dict[str, object]
+    rows: list[Row]
+
+    def row(self, name: str) -> Row | None:
+        """Return the row of that name."""
+        return next((row for row in self.rows if row.name == name), None)
+
+    def ratio(self, figure: str, name: str, other: str) -> Spread | None:
+        """Return how many times as much one row has of a figure as the other.
+
+        Taken repetition by repetition, since those of one number ran one after the other; the median of these.
+        """
+        ours, theirs = self.row(name), self.row(other)
+        if ours is None or theirs is None:
+            return None
+        pairs = zip(ours.repetitions, theirs.repetitions, strict=False)
+        ratios = [
+            float(mine[figure]) / float(other_one[figure])
+            for mine, other_one in pairs
+            if mine.get(figure) is not None and other_one.get(figure)
+        ]
+        return Spread.of(ratios) if ratios else None
+
+    def save(self, folder: Path = FOLDER) -> Path:
+        """Write it to its file and return that."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.measure}.json"
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return path
+
+
+def load(measure: str, folder: Path = FOLDER) -> Result | None:
+    """Return what was kept of that measure, None when it was never taken."""
+    path = folder / f"{measure}.json"
+    if not path.exists():
+        return None
+    read = json.loads(path.read_text(encoding="utf-8"))
+    return Result(**{**read, "rows": [Row(**row) for row in read["rows"]]})

@@ -1,0 +1,167 @@
+"""`python -m lab.chaos run|soak|draw`: breaks Haulier, or lets it run for long, and draws docs/reliability.md."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import haulier
+from lab.chaos import evidence, plan, report, soak, verdict
+from lab.chaos.faults import Faults
+from lab.chaos.load import Load, Mix
+from lab.chaos.stage import Stage, stage
+from lab.machine import machine
+from lab.page import write
+from lab.waiting import pause
+
+# Twenty minutes are then 230,000 jobs and 370 faults.
+RATE, EVERY = 195.0, 3.2
+WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "6"}
+WORKER = {"WORKER_THREADS": "8", "STUCK_SECONDS": "1", "SHUTDOWN_SECONDS": "4"}
+CLIENTS = 6
+DRAIN_SECONDS = 240.0
+
+
+def job(chance: random.Random) -> dict[str, Any]:
+    """Return a job as the load has them: mostly short, some long enough to be caught in the act, a few that fail."""
+    drawn = chance.random()
+    if drawn < 0.02:
+        return {"kind": "c.raises", "payload": {}, "max_attempts": 20}
+    if drawn < 0.03:
+        return {"kind": "c.quick", "payload": {}, "delay_seconds": 3, "max_attempts": 20}
+    if drawn < 0.72:
+        return {"kind": "c.quick", "payload": {}, "max_attempts": 20}
+    if drawn < 0.74:
+        return {"kind": "c.apart", "payload": {"ms": chance.randint(0, 300)}, "max_attempts": 20}
+    if drawn < 0.96:
+        return {"kind": "c.works", "payload": {"ms": chance.randint(5, 80)}, "max_attempts": 20}
+    return {"kind": "c.long", "payload": {"ms": chance.randint(300, 2000)}, "max_attempts": 20}
+
+
+def break_it(
+    folder: Path, *, seed: int, minutes: float, every: float, rate: float, lease_seconds: float
+) -> dict[str, Any]:
+    """Run the plan of this seed and return what came out."""
+    seconds = 60 * minutes
+    faults = plan.plan(seed=seed, seconds=seconds, every=every)
+    worker = {**WORKER, "LEASE_SECONDS": f"{lease_seconds:g}"}
+    with stage(folder, is_broken=True, web=WEB, worker=worker) as running:
+        load = Load(running.port, Mix(rate=rate, job=job), seed=seed, clients=CLIENTS)
+        load.start()
+        doing = Faults(running, load)
+        began_at = time.monotonic()
+        doing.run(faults, seconds=seconds)
+        doing.heal()
+        if not load.stop(within=120):
+            doing.failed.append("a client could not finish")
+        drained_after = drain(running)
+        found = evidence.gather(running, load, doing.done)
+        starts = {service.name: service.starts for service in running.services}
+        logged = evidence.logged_errors(running.logs)
+    return {
+        "version": haulier.__version__,
+        "seed": seed,
+        "minutes": minutes,
+        "lease_seconds": lease_seconds,
+        "at": time.strftime("%Y-%m-%d %H:%M"),
+        "machine": machine(),
+        "injected": len(doing.done),
+        "planned": len(faults),
+        "came_to_nothing": doing.came_to_nothing,
+        "could_not_be_done": doing.failed,
+        "accepted_jobs": len(found.accepted),
+        "ran_seconds": round(time.monotonic() - began_at, 1),
+        "drained_seconds": drained_after,
+        "processes_started": starts,
+        "logged_errors": logged,
+        **verdict.judge(found),
+    }
+
+
+def drain(running: Stage) -> float | None:
+    """Wait until no job is left, and return how long that took; None when it never came."""
+    began_at = time.monotonic()
+    while running.run("SELECT 1 FROM haulier.job LIMIT 1"):
+        if time.monotonic() - began_at > DRAIN_SECONDS:
+            return None
+        pause(0.2)
+    return round(time.monotonic() - began_at, 1)
+
+
+def is_good(result: dict[str, Any]) -> bool:
+    """Tell whether every promise held and every target was met."""
+    return (
+        not any(result["verdicts"].values())
+        and all(target["met"] for target in result["targets"].values())
+        and not result["could_not_be_done"]
+    )
+
+
+def save(name: str, result: dict[str, Any], folder: Path) -> Path:
+    """Write the result down and return where."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def main() -> int:
+    """Do what the command line says, and return the exit code: 0 when all is well."""
+    options = arguments()
+    good = True
+    if options.what != "draw":
+        with tempfile.TemporaryDirectory(prefix="haulier-chaos-", ignore_cleanup_errors=True) as made:
+            folder = Path(options.keep or made)
+            # The account that Postgres runs as, under root, has to come through.
+            folder.chmod(0o711)
+            good = _run(folder, options) if options.what == "run" else _soak(folder, options)
+    if not options.no_draw:
+        report.draw(results=options.results)
+    return 0 if good else 1
+
+
+def _run(folder: Path, options: argparse.Namespace) -> bool:
+    result = break_it(
+        folder,
+        seed=options.seed,
+        minutes=options.minutes,
+        every=options.every,
+        rate=options.rate or RATE,
+        lease_seconds=options.lease,
+    )
+    print(report.runs_table([result]))
+    if not is_good(result):
+        print(json.dumps({name: result[name] for name in ("examples", "could_not_be_done", "logged_errors")}, indent=1))
+    print(save(f"seed-{options.seed}", result, options.results))
+    return is_good(result)
+
+
+def _soak(folder: Path, options: argparse.Namespace) -> bool:
+    result = soak.soak(folder, minutes=options.minutes, rate=options.rate or soak.RATE)
+    print(report.soak_table(result))
+    print(save("soak", result, options.results))
+    return soak.is_good(result)
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m lab.chaos", description=__doc__)
+    parser.add_argument("what", choices=["run", "soak", "draw"])
+    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", type=float, default=EVERY, help="seconds from one fault to the next, on average")
+    parser.add_argument("--rate", type=float, help=f"jobs a second: {RATE:g}, or {soak.RATE:g} for a soak")
+    parser.add_argument("--lease", type=float, default=1, help="LEASE_SECONDS of the workers that are broken")
+    parser.add_argument("--results", type=Path, default=report.RESULTS, help="the folder to write to, and to draw from")
+    parser.add_argument("--no-draw", action="store_true", help="leave docs/reliability.md as it is")
+    parser.add_argument("--keep", type=Path, help="an empty folder to leave logs and data in")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

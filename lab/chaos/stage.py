@@ -1,0 +1,287 @@
+"""What is broken: a Postgres, a proxy before it for the API and one for the workers, gunicorn, and workers."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import make_dsn
+
+from haulier.local.embedded import Server
+from haulier.local.guard import Guarded
+from haulier.postgres.connection import connect as own_connection
+from haulier.postgres.scratch import url_of
+from haulier.queue.upkeep.migrate import migrate
+from lab.chaos.processes import is_apart
+from lab.descendants import children, descendants
+from lab.proxy import Proxy
+from lab.servers import free_port
+from lab.waiting import ROOT, environment, pause, until
+
+# Not that of the peers' environment, which only draws.
+PYTHON = str(ROOT / ".venv/bin/python") if sys.prefix == str(ROOT / ".venv-bench") else sys.executable
+WATCH_SECONDS = 0.05
+# By which the watch comes late when the machine has not let it run.
+STALL_SECONDS = 0.5
+# Nothing but what Haulier opens is terminated or made to wait.
+OURS = "chaos"
+STOP_BY = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 2.0))
+# The suite's own errors and its own records, inside of the database: triggers that nothing else here has.
+WITNESS = (Path(__file__).parent / "witness.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker process, as it was seen. Units: at is of the monotonic clock. Shape: why is ours to know."""
+
+    pid: int
+    at: float
+    why: str
+
+
+class Database(Server):
+    """The embedded Postgres, with durable commits, that can be stopped as a crash would, and started again."""
+
+    def stop_immediately(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does: no checkpoint, no farewell."""
+        postgres = self.postgres
+        assert postgres is not None
+        assert postgres.process is not None
+        # The guard's child is the postmaster.
+        for pid in children(postgres.process.pid):
+            os.kill(pid, signal.SIGQUIT)
+        until(lambda: postgres.ended() is not None, within=20, what="the database has stopped")
+        postgres.release()
+        self.postgres = None
+
+    def start_again(self) -> None:
+        """Start it, and return once it answers."""
+        log = self.log.read_bytes()
+        self._start()
+        with self.log.with_suffix(".earlier").open("ab") as earlier:
+            earlier.write(log)
+
+
+@dataclass
+class Service:
+    """A command that is started again whenever it ends, as a platform does."""
+
+    name: str
+    guarded: Guarded
+    # The process that was started, and those that work: itself, or the children of it.
+    has_children: bool
+    starts: int = 0
+    seen: set[int] = field(default_factory=set)
+    _main: int | None = None
+
+    def start(self) -> None:
+        """Start the command, or start it again."""
+        self.guarded.start()
+        self.starts += 1
+        self._main = None
+
+    def main(self) -> int | None:
+        """Return the process that was started, also once it has died."""
+        assert self.guarded.process is not None
+        if self._main is None:
+            # Before it has children of its own, which would become the guard's when it dies.
+            self._main = next(iter(children(self.guarded.process.pid)), None)
+        return self._main
+
+    def working(self) -> list[int]:
+        """Return the processes that work."""
+        assert self.guarded.process is not None
+        main = self.main()
+        # Those of isolated kinds are their worker's, and no workers.
+        found = [pid for pid in descendants(self.guarded.process.pid) if not is_apart(pid)]
+        return [pid for pid in found if pid != main] if self.has_children else found
+
+
+class Stage:
+    """Everything that runs; it goes on running what ends until it is closed."""
+
+    def __init__(self, folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> None:
+        self.folder = folder
+        self._is_broken = is_broken
+        self.lease_seconds = float(worker["LEASE_SECONDS"])
+        self.ledger = folder / "ledger"
+        self.clock = folder / "clock"
+        self.logs = folder / "logs"
+        self.logs.mkdir()
+        self.shift_clock(0.0)
+        self.deaths: list[Death] = []
+        # When the suite itself was not let run: from, and until.
+        self.stalls: list[tuple[float, float]] = []
+        # Why a process is about to die, where the suite is the one who knows.
+        self.reasons: dict[int, str] = {}
+        self.services: list[Service] = []
+        self._settings = {"web": web, "worker": worker}
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+
+    def open(self, stack: ExitStack) -> None:
+        """Start the database, the proxies and the services; the stack ends them."""
+        self.database = Database(self.folder / "pg")
+        stack.enter_context(self.database)
+        self.url = url_of(self.database.dsn, "chaos")
+        with closing(_connect(self.database.dsn)) as conn, conn.cursor() as cursor:
+            cursor.execute("CREATE DATABASE chaos TEMPLATE template0")
+        with closing(own_connection(self.url)) as conn:
+            migrate(conn, retention_days=30)
+        self._urls = {"web": self.url, "worker": self.url}
+        if self._is_broken:
+            self.run(WITNESS)
+            self._go_by_proxies(stack)
+        self.port = free_port()
+        stack.callback(self._stop)
+        self._add_services()
+        threading.Thread(target=self._keep_running, name="platform", daemon=True).start()
+
+    def _go_by_proxies(self, stack: ExitStack) -> None:
+        self.web_proxy, self.worker_proxy = Proxy(self.url), Proxy(self.url)
+        for proxy in (self.web_proxy, self.worker_proxy):
+            proxy.start()
+            stack.callback(proxy.close)
+        self._urls = {"web": self.web_proxy.url, "worker": self.worker_proxy.url}
+
+    def _add_services(self) -> None:
+        common = {
+            **environment(),
+            "PYTHONPATH": str(ROOT),
+            "HAULIER_KINDS": "lab.chaos.kinds",
+            "TMPDIR": str(self.folder),
+            "LOG_FORMAT": "json",
+        }
+        web = {
+            **common,
+            "DATABASE_URL": self._urls["web"],
+            "API_BIND_ADDR": f"127.0.0.1:{self.port}",
+            **self._settings["web"],
+        }
+        worker = {
+            **common,
+            "DATABASE_URL": self._urls["worker"],
+            "CHAOS_LEDGER": str(self.ledger),
+            "CHAOS_CLOCK": str(self.clock),
+            "WORKER_METRICS_PORT": "0",
+            **self._settings["worker"],
+        }
+        gunicorn = [PYTHON, "-m", "gunicorn", "app:create_app()"]
+        self._add("web", gunicorn, web, has_children=True)
+        self._add("worker", [PYTHON, "worker.py"], {**worker, "WORKER_PROCESSES": "1"}, has_children=False)
+        self._add("family", [PYTHON, "worker.py"], {**worker, "WORKER_PROCESSES": "2"}, has_children=True)
+
+    def _add(self, name: str, command: list[str], env: dict[str, str], *, has_children: bool) -> None:
+        guarded = Guarded(command, STOP_BY, env=env, cwd=ROOT, output=self.logs / f"{name}.log")
+        service = Service(name, guarded, has_children)
+        service.start()
+        self.services.append(service)
+
+    def connect(self) -> Any:
+        """Return a connection of the suite's own: past the proxies, in autocommit, never read-only."""
+        conn = _connect(self.url)
+        with conn.cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = off")
+        return conn
+
+    def run(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Run one statement on a connection of its own and return its rows."""
+        with closing(self.connect()) as conn, conn.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def shift_clock(self, seconds: float) -> None:
+        """Let the clock that the workers' Python reads be off by so much."""
+        with open(self.clock, "r+b" if self.clock.exists() else "wb") as file:
+            file.write(struct.pack("<d", seconds))
+
+    def service(self, name: str) -> Service:
+        """Return the service of that name."""
+        return next(each for each in self.services if each.name == name)
+
+    def workers(self) -> list[int]:
+        """Return the processes that run jobs."""
+        return [pid for service in self.services if service.name != "web" for pid in service.working()]
+
+    def kill(self, pid: int, why: str) -> bool:
+        """Kill the process as the kernel's out-of-memory killer does; False when it was gone already."""
+        self.reasons[pid] = why
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            return True
+        return False
+
+    def is_ready(self) -> bool:
+        """Tell whether the API answers and a worker has registered in each process."""
+        with suppress(psycopg2.Error):
+            [(count,)] = self.run("SELECT count(*) FROM haulier.worker WHERE beat_at > now() - lease")
+            return int(count) >= 3 and self.answers()
+        return False
+
+    def answers(self) -> bool:
+        """Tell whether the API says that it is healthy."""
+        with (
+            suppress(OSError, http.client.HTTPException),
+            closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as conn,
+        ):
+            conn.request("GET", "/health")
+            return conn.getresponse().status == 200
+        return False
+
+    def _keep_running(self) -> None:
+        while not self._closed.is_set():
+            for service in self.services:
+                self._look_after(service)
+            began_at = time.monotonic()
+            pause(WATCH_SECONDS)
+            if time.monotonic() - began_at > WATCH_SECONDS + STALL_SECONDS:
+                self.stalls.append((began_at, time.monotonic()))
+
+    def _look_after(self, service: Service) -> None:
+        alive = set(service.working())
+        with self._lock:
+            if service.name != "web":
+                now = time.monotonic()
+                gone = service.seen - alive
+                self.deaths += [Death(pid, now, self.reasons.get(pid, "ended")) for pid in gone]
+            service.seen = alive
+        if service.guarded.ended() is not None and not self._closed.is_set():
+            service.start()
+
+    def _stop(self) -> None:
+        self._closed.set()
+        pause(2 * WATCH_SECONDS)
+        for pid in self.workers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        for service in self.services:
+            service.guarded.release()
+        for service in self.services:
+            until(lambda service=service: service.guarded.ended() is not None, within=30, what=f"{service.name} ends")
+
+
+def _connect(url: str) -> Any:
+    conn = psycopg2.connect(make_dsn(url, application_name=OURS, connect_timeout=5))
+    conn.autocommit = True
+    return conn
+
+
+@contextmanager
+def stage(folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> Iterator[Stage]:
+    """Give a stage on which everything runs and answers; one to be broken has proxies, and the suite's triggers."""
+    with ExitStack() as stack:
+        made = Stage(folder, is_broken=is_broken, web=web, worker=worker)
+        made.open(stack)
+        until(made.is_ready, within=60, what="the API and the workers are ready", every=0.2)
+        yield made

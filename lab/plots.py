@@ -1,0 +1,28 @@
+"""What all drawings have in common: SVG by matplotlib where there is one, and the same file from the same figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+
+def pyplot(*, font_size: int) -> ModuleType | None:
+    """Return matplotlib's pyplot, set up for a page of docs/; None without matplotlib."""
+    try:
+        import matplotlib
+
+        matplotlib.use("svg")
+        import matplotlib.pyplot as found
+    except ImportError:
+        return None
+    # The same figures give the same file.
+    matplotlib.rcParams.update({"svg.hashsalt": "haulier", "font.size": font_size, "svg.fonttype": "none"})
+    return found
+
+
+def save(pyplot: ModuleType, drawing: Any, path: Path) -> None:
+    """Write the drawing, one of pyplot's, to its file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawing.savefig(path, bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    pyplot.close(drawing)

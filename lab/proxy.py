@@ -1,0 +1,206 @@
+"""A TCP proxy before a Postgres: it can cut, refuse, or swallow, at the moment that a test needs."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import quote
+
+from psycopg2.extensions import parse_dsn
+
+
+class Proxy:
+    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN by way of the proxy."""
+
+    def __init__(self, url: str) -> None:
+        self._target = parse_dsn(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._threads: list[threading.Thread] = []
+        self._stranded: set[socket.socket] = set()
+        self._closed = False
+        # Nobody sets it: a wait on it is a sleep.
+        self._pause = threading.Event()
+        self.away = False
+        self.silent = False
+        # What each answer is held back for. Units: seconds.
+        self.delay = 0.0
+        # A message that holds it is not passed on, and its connection is cut.
+        self.cut_before: bytes | None = None
+        # The reply to a message that holds the first is cut, if it holds the second.
+        self.cut_reply_to: bytes | None = None
+        self.cut_reply_with = b""
+        self.strand_after: bytes | None = None
+        self.cuts = 0
+        port = self._listener.getsockname()[1]
+        self.url = "postgresql://?" + "&".join(
+            f"{name}={quote(str(value))}" for name, value in {**self._target, "host": "127.0.0.1", "port": port}.items()
+        )
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        self._spawn(self._accept)
+
+    def go_away(self) -> None:
+        """Cut every connection and refuse new ones."""
+        self.away = True
+        self.cut()
+
+    def come_back(self) -> None:
+        """Accept connections again."""
+        self.away = False
+
+    def cut(self) -> None:
+        """Cut every connection."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            shut(pair)
+
+    def strand(self) -> None:
+        """Pass nothing on any more for the connections of now, and let neither end know."""
+        with self._lock:
+            self._stranded.update(client for client, _ in self._pairs)
+
+    def free(self) -> None:
+        """Let the server learn of the clients that are gone, and pass on what the others say from now on."""
+        with self._lock:
+            self._stranded.clear()
+
+    @property
+    def stranded(self) -> int:
+        """Return how many connections lead nowhere."""
+        return len(self._stranded)
+
+    def close(self) -> None:
+        """Cut everything and end."""
+        self._closed = True
+        self.go_away()
+        for thread in self._threads:
+            thread.join(2)
+        # After its thread, which would otherwise wait for a descriptor that is none.
+        self._listener.close()
+
+    def _spawn(self, target: Callable[..., None], *args: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            readable, _, _ = select.select([self._listener], [], [], 0.1)
+            if not readable:
+                continue
+            with suppress(OSError):
+                client, _ = self._listener.accept()
+                if self.away:
+                    client.close()
+                    continue
+                self._spawn(self._serve, client)
+
+    def _connect(self) -> socket.socket:
+        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
+        if host.startswith("/"):
+            upstream = socket.socket(socket.AF_UNIX)
+            try:
+                upstream.connect(f"{host}/.s.PGSQL.{port}")
+            except OSError:
+                upstream.close()
+                raise
+            return upstream
+        return socket.create_connection((host, int(port)))
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            server = self._connect()
+        except OSError:
+            client.close()
+            return
+        pair = (client, server)
+        with self._lock:
+            self._pairs.add(pair)
+        try:
+            self._pass_on(client, server)
+        # ValueError: another thread has just cut the pair, and closed descriptors are negative.
+        except (OSError, ValueError):
+            pass
+        finally:
+            shut(pair)
+            with self._lock:
+                self._pairs.discard(pair)
+
+    def _pass_on(self, client: socket.socket, server: socket.socket) -> None:
+        """Return once an end has closed the connection, or when it is to be cut."""
+        is_doomed = False
+        while True:
+            readable, _, _ = select.select((client, server), [], [], 1.0)
+            for source in readable:
+                if not (data := source.recv(65536)):
+                    self._keep_half_open(client, server)
+                    return
+                if source is client:
+                    if self._is_cut_before(data):
+                        return
+                    is_doomed = self.cut_reply_to is not None and self.cut_reply_to in data
+                    self._send(server, data, client)
+                    self._strand_after(data, client)
+                elif is_doomed and self._is_reply_cut(data):
+                    return
+                else:
+                    if self.delay:
+                        self._pause.wait(self.delay)
+                    self._send(client, data, client)
+
+    def _is_cut_before(self, data: bytes) -> bool:
+        if self.cut_before is None or self.cut_before not in data:
+            return False
+        self.cut_before = None
+        self.cuts += 1
+        return True
+
+    def _is_reply_cut(self, data: bytes) -> bool:
+        if not self.cut_reply_to or self.cut_reply_with not in data:
+            return False
+        # The server has answered, so it has committed; nobody hears of it.
+        self.cut_reply_to = None
+        self.cuts += 1
+        return True
+
+    def _send(self, target: socket.socket, data: bytes, client: socket.socket) -> None:
+        if not self.silent and client not in self._stranded:
+            target.sendall(data)
+
+    def _strand_after(self, data: bytes, client: socket.socket) -> None:
+        if self.strand_after and self.strand_after in data:
+            self.strand_after = None
+            self._stranded.add(client)
+
+    def _keep_half_open(self, client: socket.socket, server: socket.socket) -> None:
+        # The server hears nothing of a client that a dead network lies between, for hours.
+        while not self._closed and client in self._stranded:
+            readable, _, _ = select.select([server], [], [], 0.1)
+            if readable and not server.recv(65536):
+                return
+
+
+def shut(pair: tuple[socket.socket, socket.socket]) -> None:
+    """Close both ends, also for a thread that waits for one."""
+    for end in pair:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+@contextmanager
+def proxy_to(url: str) -> Iterator[Proxy]:
+    """Give a running proxy before this database."""
+    proxy = Proxy(url)
+    proxy.start()
+    try:
+        yield proxy
+    finally:
+        proxy.close()

