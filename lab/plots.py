@@ -13,11 +13,12 @@ def pyplot(*, font_size: int) -> ModuleType | None:
         import matplotlib
 
         matplotlib.use("svg")
-        import matplotlib.pyplot as found
+        import matplotlib.pyplot
     except ImportError:
         return None
     # The same figures give the same file.
     matplotlib.rcParams.update({"svg.hashsalt": "haulier", "font.size": font_size, "svg.fonttype": "none"})
+    found: ModuleType = matplotlib.pyplot
     return found
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 
 from haulier.local.embedded import running
 from haulier.postgres.scratch import url_of
@@ -28,6 +29,8 @@ TOLD = (
     "checkpoint_timeout", "autovacuum", "wal_sync_method",
 )  # fmt: skip
 
+Connection = psycopg2.extensions.connection
+
 
 class Postgres:
     """One server. Databases are copies of a template that each contender fills once."""
@@ -38,7 +41,7 @@ class Postgres:
         self._numbers = itertools.count(1)
 
     @contextmanager
-    def fresh(self, name: str, prepare: Callable[[str], None]) -> Iterator[str]:
+    def fresh(self, name: str, prepare: Callable[[str], object]) -> Iterator[str]:
         """Give the URL of a new database, as `prepare` leaves it; it is dropped on leaving.
 
         Shape: what is prepared under a name is kept as a template for the next time.
@@ -84,7 +87,8 @@ class Postgres:
             cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(TOLD)])
             settings = dict(sorted(cursor.fetchall()))
             cursor.execute("SHOW server_version")
-            return {"version": cursor.fetchone()[0], **settings}
+            [(version,)] = cursor.fetchall()
+            return {"version": version, **settings}
 
     def forget_templates(self) -> None:
         """Drop what `fresh` has kept."""
@@ -98,14 +102,14 @@ class Postgres:
                 cursor.execute(statement)
 
 
-def connect(url: str) -> Any:
+def connect(url: str) -> Connection:
     """Return a connection in autocommit mode, without the deadlines of the program's own."""
-    conn = psycopg2.connect(url, application_name="bench")
+    conn: Connection = psycopg2.connect(url, application_name="bench")
     conn.autocommit = True
     return conn
 
 
-def ask(conn: Any, statement: str, *parameters: Any) -> Any:
+def ask(conn: Connection, statement: str, *parameters: object) -> Any:
     """Return the one value that a statement gives."""
     with conn.cursor() as cursor:
         cursor.execute(statement, parameters or None)

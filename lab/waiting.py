@@ -22,7 +22,7 @@ class TookTooLong(RuntimeError):
     """What was waited for did not come."""
 
 
-def until(predicate: Callable[[], T], *, within: float, what: str, every: float = 0.02) -> T:
+def until(predicate: Callable[[], T | None], *, within: float, what: str, every: float = 0.02) -> T:
     """Return the predicate's first true value. Units: seconds. Raises: TookTooLong."""
     deadline = time.monotonic() + within
     while not (value := predicate()):

@@ -55,6 +55,14 @@ def test_a_spread_is_the_median_with_the_least_and_the_greatest():
     assert row.spread("another figure") is None
 
 
+def test_a_figure_that_is_no_number_has_no_spread():
+    row = Row("ours", "ours", repetitions=[{"after_each_mb": [1.0, 2.0], "nothing": None}])
+
+    with pytest.raises(TypeError, match="after_each_mb is no number"):
+        row.spread("after_each_mb")
+    assert row.spread("nothing") is None
+
+
 def test_a_ratio_is_taken_between_repetitions_of_the_same_number():
     # The machine slowed down by ten in the second repetition, for both.
     measured = result(ours=[100.0, 8.0, 90.0], theirs=[100.0, 10.0, 100.0])

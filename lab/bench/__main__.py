@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from lab.bench import harness, report
+from lab.bench import harness, report, results
 from lab.bench.measures import ALL
 from lab.servers import postgres
 
@@ -22,7 +23,7 @@ def main() -> None:
         report.draw(ALL)
 
 
-def take(measures: list, options: argparse.Namespace) -> None:
+def take(measures: Sequence[harness.Measure], options: argparse.Namespace) -> None:
     """Take the measures on one server, and keep each as soon as it is there."""
     began = time.monotonic()
     with postgres() as server, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
@@ -41,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of jobs")
     parser.add_argument("--contenders", type=lambda text: text.split(","), default=[], help="names, with commas")
-    parser.add_argument("--results", type=Path, default=report.results.FOLDER, help="the folder to write to")
+    parser.add_argument("--results", type=Path, default=results.FOLDER, help="the folder to write to")
     parser.add_argument("--draw", action="store_true", help="only draw what was taken earlier")
     parser.add_argument("--no-draw", action="store_true", help="leave docs/benchmarks.md as it is")
     return parser.parse_args()

@@ -8,6 +8,7 @@ import threading
 
 import psycopg2
 from flask import Flask, Response, request
+from psycopg2.extensions import connection as Connection
 
 # What Haulier's API sends for one job without a key, with the defaults that it fills in.
 INSERT = """
@@ -20,26 +21,29 @@ app = Flask(__name__)
 mine = threading.local()
 
 
-def connection():
+def connection() -> Connection:
     """Return this thread's connection, in autocommit mode."""
     if not hasattr(mine, "conn"):
         mine.conn = psycopg2.connect(os.environ["DATABASE_URL"])
         mine.conn.autocommit = True
-    return mine.conn
+    conn: Connection = mine.conn
+    return conn
 
 
 @app.post("/jobs")
-def enqueue():
+def enqueue() -> Response:
     """Store a job and say which it became."""
     asked = request.get_json()
     with connection().cursor() as cursor:
         cursor.execute(INSERT, (asked["kind"], json.dumps(asked["payload"])))
-        job_id, status, created_at, run_at = cursor.fetchone()
+        stored = cursor.fetchone()
+    assert stored is not None
+    job_id, status, created_at, run_at = stored
     answer = {"id": job_id, "status": status, "created_at": created_at.isoformat(), "run_at": run_at.isoformat()}
     return Response(json.dumps(answer), status=201, mimetype="application/json")
 
 
 @app.get("/health")
-def health():
+def health() -> Response:
     """Tell that the process is there."""
     return Response("{}", mimetype="application/json")

@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
 
 from lab.bench import notes
 from lab.bench.contenders.haulier import PYTHON
@@ -45,24 +47,28 @@ def main() -> None:
     print(f"p50 of {first.name} / p50 of {second.name}: {spread}")
 
 
-def side_by_side(server: Postgres, checkouts: Sequence[Path], jobs: int) -> list[dict[str, Any]]:
+def side_by_side(server: Postgres, checkouts: Sequence[Path], jobs: int) -> list[dict[str, float]]:
     """Return what is published of the waits of each checkout's jobs."""
     with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, ExitStack() as stack:
         sides = [_start(server, path, Path(folder, str(place)), stack) for place, path in enumerate(checkouts)]
         for cursor, path in sides:
             for n in range(WARM_UP):
                 cursor.execute(ENQUEUE["haulier"], (n,))
-            until(lambda path=path: len(notes.read(path)) >= WARM_UP, within=60, what="the first jobs have run")
+            until(partial(_has, path, WARM_UP), within=60, what="the first jobs have run")
         pause(QUIET_SECONDS)
         numbers = range(WARM_UP, WARM_UP + 2 * jobs)
         committed = paced(lambda n: sides[_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
         found = []
         for place, (_, path) in enumerate(sides):
             mine = {n: at for n, at in committed.items() if _turn(n) == place}
-            until(lambda path=path: len(notes.read(path)) >= WARM_UP + jobs, within=60, what="every job has run")
+            until(partial(_has, path, WARM_UP + jobs), within=60, what="every job has run")
             begun = {note.n: note.at for note in notes.read(path)}
             found.append(summary([begun[n] - at for n, at in mine.items()]))
         return found
+
+
+def _has(path: Path, jobs: int) -> bool:
+    return len(notes.read(path)) >= jobs
 
 
 def _turn(n: int) -> int:
@@ -70,7 +76,7 @@ def _turn(n: int) -> int:
     return (n % 2) ^ (n // 2 % 2)
 
 
-def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Any, Path]:
+def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Cursor, Path]:
     def prepare(url: str) -> None:
         env = {**environment(), "DATABASE_URL": url}
         # By the name that older checkouts know too.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.bench import results
+from lab.bench.contenders.contender import Contender
 from lab.machine import machine
 from lab.servers import Postgres
 
@@ -18,7 +19,7 @@ try:
 except ImportError:  # it comes with `make bench-setup`
     tqdm = None
 
-Figures = dict[str, object]
+Figures = results.Figures
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Entry:
     # For what takes minutes.
     at_most: int | None = None
 
+    def row(self) -> results.Row:
+        """Return its row, still without figures."""
+        return results.Row(self.name, self.label, self.version, dict(self.settings), self.missing)
+
 
 class Measure(Protocol):
     """A module of lab/bench/measures."""
@@ -62,7 +67,7 @@ class Measure(Protocol):
         """Return the section of docs/benchmarks.md as Markdown."""
 
 
-def entry_for(contender: object, once: Callable[[Lab], Figures], *, at_most: int | None = None) -> Entry:
+def entry_for(contender: Contender, once: Callable[[Lab], Figures], *, at_most: int | None = None) -> Entry:
     """Return an entry for a contender; one that lacks something on this machine says so."""
     missing = contender.missing()
     return Entry(
@@ -90,7 +95,7 @@ def run(measure: Measure, lab: Lab, *, repetitions: int, contenders: Sequence[st
         machine=machine(),
         server=lab.server.told(),
         options={"repetitions": repetitions, "scale": lab.scale},
-        rows=[results.Row.of(entry) for entry in entries],
+        rows=[entry.row() for entry in entries],
     )
     rows = {row.name: row for row in result.rows}
     for entry in entries:

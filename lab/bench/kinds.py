@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import time
+from typing import Any
 
 from marshmallow import fields
 
@@ -44,49 +45,49 @@ class Heavy(PayloadSchema):
 
 
 @kind("noop", schema=Noop)
-def noop(context: JobContext, payload: dict) -> None:
+def noop(context: JobContext, payload: dict[str, Any]) -> None:
     """Do nothing."""
 
 
 @kind("noop_isolated", schema=Noop, isolated=True)
-def noop_isolated(context: JobContext, payload: dict) -> None:
+def noop_isolated(context: JobContext, payload: dict[str, Any]) -> None:
     """Do nothing, in a process of its own."""
 
 
 @kind("blob", schema=Blob)
-def blob(context: JobContext, payload: dict) -> None:
+def blob(context: JobContext, payload: dict[str, Any]) -> None:
     """Do nothing with much."""
 
 
 @kind("heavy", schema=Heavy)
-def heavy(context: JobContext, payload: dict) -> None:
+def heavy(context: JobContext, payload: dict[str, Any]) -> None:
     """Note when it was started, and do nothing with much."""
     note(payload["n"])
 
 
 @kind("long_result", schema=Heavy)
-def long_result(context: JobContext, payload: dict) -> str:
+def long_result(context: JobContext, payload: dict[str, Any]) -> str:
     """Note when it was started, and return 64 KB."""
     note(payload["n"])
     return LONG_RESULT
 
 
 @kind("long_error", schema=Heavy)
-def long_error(context: JobContext, payload: dict) -> None:
+def long_error(context: JobContext, payload: dict[str, Any]) -> None:
     """Note when it was started, and fail with 4 KB."""
     note(payload["n"])
     raise Fail(LONG_ERROR)
 
 
 @kind("sleep", schema=Sleep)
-def sleep(context: JobContext, payload: dict) -> None:
+def sleep(context: JobContext, payload: dict[str, Any]) -> None:
     """Wait, as a call to another service would, and note when it was started and by which process."""
     note(payload["milliseconds"])
     context.wait(min(payload["milliseconds"], LONGEST_MILLISECONDS) / 1000)
 
 
 @kind("started", schema=Noop)
-def started(context: JobContext, payload: dict) -> None:
+def started(context: JobContext, payload: dict[str, Any]) -> None:
     """Note when it was started and by which process."""
     note(payload["n"])
 

@@ -30,7 +30,7 @@ def bars(result: Result, plot: Plot, path: Path) -> None:
     drawing, axes = pyplot.subplots(figsize=(7.2, 0.6 + 0.3 * len(rows)))
     for place, (row, spread) in enumerate(rows):
         axes.barh(place, spread.median, color=_colour(row.name), height=0.62)
-        values = [float(each[plot.figure]) for each in row.repetitions if each.get(plot.figure) is not None]
+        values = row.numbers(plot.figure)
         axes.plot(values, [place] * len(values), "o", color="#222222", markersize=2.4, alpha=0.7)
         text = f" {spread.median:,.0f}" if spread.median >= 100 else f" {spread.median:,.3g}"
         axes.annotate(text, (max(values), place), va="center", fontsize=8)

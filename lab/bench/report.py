@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.bench import plots, results
+from lab.bench.harness import Measure
 from lab.bench.results import Result, Row, Spread
 from lab.page import IMAGES, insert
 from lab.waiting import ROOT
@@ -32,7 +33,7 @@ def spread_text(spread: Spread | None, digits: int = 0) -> str:
     if spread is None:
         return "–"
     median, least, most = (f"{value:,.{digits}f}" for value in spread[:3])
-    return median if spread.count == 1 or least == most else f"{median} ({least} – {most})"
+    return median if spread.repetitions == 1 or least == most else f"{median} ({least} – {most})"
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
@@ -74,7 +75,7 @@ def targets(lines: Sequence[tuple[str, Spread | None, str, float]]) -> str:
     return "\n".join(written)
 
 
-def draw(measures: Sequence[object], page: Path = PAGE) -> None:
+def draw(measures: Sequence[Measure], page: Path = PAGE) -> None:
     """Write every section that has results into the page."""
     text = page.read_text(encoding="utf-8")
     newest: Result | None = None
@@ -92,7 +93,7 @@ def draw(measures: Sequence[object], page: Path = PAGE) -> None:
     page.write_text(text, encoding="utf-8")
 
 
-def _elsewhere(measures: Sequence[object], folder: Path) -> str:
+def _elsewhere(measures: Sequence[Measure], folder: Path) -> str:
     """Return what was measured on another server, without drawings."""
     found = ((measure, results.load(measure.NAME, folder)) for measure in measures)
     return "\n\n".join(
@@ -102,9 +103,9 @@ def _elsewhere(measures: Sequence[object], folder: Path) -> str:
     )
 
 
-def _plot(measure: object, result: Result) -> Path | None:
+def _plot(measure: Measure, result: Result) -> Path | None:
     """Return the drawing; one made earlier where there is nothing to draw with now."""
-    wanted = getattr(measure, "PLOT", None)
+    wanted: plots.Plot | None = getattr(measure, "PLOT", None)
     if wanted is None:
         return None
     path = IMAGES / f"bench-{measure.NAME}.svg"

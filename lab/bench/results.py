@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).parent / "results"
+
+
+# A number, None where there is none; or what a measure keeps beside its numbers, to be drawn by itself.
+Figure = float | Sequence[float] | Mapping[str, float | Sequence[float]] | None
+# What one repetition has found.
+Figures = Mapping[str, Figure]
 
 
 class Spread(NamedTuple):
@@ -18,7 +24,7 @@ class Spread(NamedTuple):
     median: float
     least: float
     most: float
-    count: int
+    repetitions: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -36,16 +42,16 @@ class Row:
     settings: dict[str, object] = field(default_factory=dict)
     skipped: str | None = None
     failed: str | None = None
-    repetitions: list[dict[str, object]] = field(default_factory=list)
+    repetitions: list[Figures] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, entry: object) -> Row:
-        """Return the row of a harness's entry, still without figures."""
-        return cls(entry.name, entry.label, entry.version, dict(entry.settings), entry.missing)
+    def numbers(self, figure: str) -> list[float]:
+        """Return one figure of each repetition that has it."""
+        found = [number(each, figure) for each in self.repetitions]
+        return [each for each in found if each is not None]
 
     def spread(self, figure: str) -> Spread | None:
         """Return the spread of one figure, None when it was not measured."""
-        values = [float(each[figure]) for each in self.repetitions if each.get(figure) is not None]
+        values = self.numbers(figure)
         return Spread.of(values) if values else None
 
 
@@ -58,7 +64,7 @@ class Result:
     at: str
     machine: dict[str, object]
     server: dict[str, str]
-    options: dict[str, object]
+    options: dict[str, float]
     rows: list[Row]
 
     def row(self, name: str) -> Row | None:
@@ -73,12 +79,11 @@ class Result:
         ours, theirs = self.row(name), self.row(other)
         if ours is None or theirs is None:
             return None
-        pairs = zip(ours.repetitions, theirs.repetitions, strict=False)
-        ratios = [
-            float(mine[figure]) / float(other_one[figure])
-            for mine, other_one in pairs
-            if mine.get(figure) is not None and other_one.get(figure)
+        pairs = [
+            (number(mine, figure), number(other_one, figure))
+            for mine, other_one in zip(ours.repetitions, theirs.repetitions, strict=False)
         ]
+        ratios = [mine / other_one for mine, other_one in pairs if mine is not None and other_one]
         return Spread.of(ratios) if ratios else None
 
     def save(self, folder: Path = FOLDER) -> Path:
@@ -87,6 +92,16 @@ class Result:
         path = folder / f"{self.measure}.json"
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return path
+
+
+def number(figures: Figures, name: str) -> float | None:
+    """Return a figure that is a number, None when it was not measured. Raises: TypeError when it is something else."""
+    found = figures.get(name)
+    if found is None:
+        return None
+    if not isinstance(found, (int, float)):
+        raise TypeError(f"{name} is no number")
+    return float(found)
 
 
 def load(measure: str, folder: Path = FOLDER) -> Result | None:

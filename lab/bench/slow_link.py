@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
@@ -60,7 +60,7 @@ class SlowLink:
             thread.join(5)
         self._listener.close()
 
-    def _spawn(self, target: object, *args: object) -> None:
+    def _spawn(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, name="slow link", daemon=True)
         self._threads.append(thread)
         thread.start()

@@ -58,7 +58,7 @@ class Desk:
     """
 
     conn: Connection
-    admin: Any
+    admin: Connection
     worker_id: UUID
     known: list[UUID]
     far: UUID

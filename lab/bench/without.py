@@ -13,7 +13,7 @@ from haulier.worker.shared.claim_size import ClaimSize
 
 def claim_ahead() -> None:
     """Claim for threads that are free, and no more."""
-    ClaimSize.ahead = lambda self: 0
+    ClaimSize.ahead = lambda self: 0  # type: ignore[method-assign]  # a worker without it is what is wanted
 
 
 def prepared_statements() -> None:

@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.chaos.load import Client, Load
 from lab.chaos.plan import Fault
@@ -28,6 +29,8 @@ HALF_OPEN_SECONDS = 9.0
 BACKENDS = ("haulier web", "haulier worker", "haulier listener", "haulier %")
 WORKER_CUTS = (b"haulier.settled", b"plan_cache_mode", b"UPDATE haulier.worker", b"COMMIT;")
 WEB_CUTS = (b"INSERT INTO haulier.job", b"COMMIT;", b"INSERT INTO haulier.idempotency")
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -321,7 +324,7 @@ class Faults:
         # Once they run, mostly.
         self._sleep(drawn["ms"] / 3000)
         for job_id in injected.jobs:
-            self._load.order(lambda client, job_id=job_id: client.cancel(job_id))
+            self._load.order(partial(Client.cancel, job_id=job_id))
 
     def _child_killed(self, injected: Injected, drawn: Mapping[str, float]) -> None:
         self._bad_jobs(injected, drawn, {"kind": "c.apart", "payload": {"ms": int(drawn["ms"])}})
@@ -357,5 +360,5 @@ class Faults:
             raise TimeoutError("the jobs were not accepted")
 
 
-def _picked(among: Any, drawn: Mapping[str, float]) -> Any:
+def _picked(among: Sequence[T], drawn: Mapping[str, float]) -> T:
     return among[min(int(drawn["pick"] * len(among)), len(among) - 1)]

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from marshmallow import fields
 
@@ -50,14 +51,15 @@ def done(context: JobContext) -> dict[str, object]:
     return {"claim": str(context.job.claim), "attempt": context.job.attempt, "pid": os.getpid()}
 
 
-def is_bad(context: JobContext, payload: dict) -> bool:
+def is_bad(context: JobContext, payload: dict[str, Any]) -> bool:
     """Note the start, and tell whether this attempt is to go wrong."""
     note(Event.START, context)
-    return context.job.attempts <= payload["times"]
+    times: int = payload["times"]
+    return context.job.attempts <= times
 
 
 @kind("c.works", schema=Order, retry=QUICK)
-def works(context: JobContext, payload: dict) -> dict:
+def works(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Take some time, and succeed; stop when asked to."""
     note(Event.START, context)
     if payload["ms"]:
@@ -71,7 +73,7 @@ kind("c.long", schema=Order, retry=QUICK)(works)
 
 
 @kind("c.raises", schema=Order, retry=QUICK)
-def raises(context: JobContext, payload: dict) -> dict:
+def raises(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Raise."""
     if is_bad(context, payload):
         note(Event.RAISED, context)
@@ -80,7 +82,7 @@ def raises(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.dawdles", schema=Order, retry=QUICK)
-def dawdles(context: JobContext, payload: dict) -> dict:
+def dawdles(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Run past its timeout, and stop when told so."""
     if is_bad(context, payload):
         _wait(context, 60)
@@ -88,7 +90,7 @@ def dawdles(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.hangs", schema=Order, retry=QUICK)
-def hangs(context: JobContext, payload: dict) -> dict:
+def hangs(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Run past its timeout, whatever is said, and then want to succeed."""
     if is_bad(context, payload):
         _sleep(payload["ms"] / 1000)
@@ -96,7 +98,7 @@ def hangs(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.deaf", schema=Order, retry=QUICK)
-def deaf(context: JobContext, payload: dict) -> dict:
+def deaf(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Do not hear of a cancel."""
     note(Event.START, context)
     _sleep(payload["ms"] / 1000)
@@ -104,7 +106,7 @@ def deaf(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.leaks", schema=Order, retry=QUICK)
-def leaks(context: JobContext, payload: dict) -> dict:
+def leaks(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Keep 100 MB that nobody needs."""
     if is_bad(context, payload):
         LEAKED.append(b"x" * 100_000_000)
@@ -112,7 +114,7 @@ def leaks(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.holds", schema=Order, retry=QUICK)
-def holds(context: JobContext, payload: dict) -> dict:
+def holds(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Let no other thread of the process run for a while: as a bad regular expression does."""
     if is_bad(context, payload):
         # PyDLL, unlike CDLL, keeps the interpreter's lock.
@@ -121,7 +123,7 @@ def holds(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.exits", schema=Order, retry=QUICK)
-def exits(context: JobContext, payload: dict) -> dict:
+def exits(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Take the whole process along."""
     if is_bad(context, payload):
         os._exit(3)
@@ -129,7 +131,7 @@ def exits(context: JobContext, payload: dict) -> dict:
 
 
 @kind("c.apart_grows", schema=Order, retry=QUICK, isolated=True, reads=READS)
-def grows(context: JobContext, payload: dict) -> dict:
+def grows(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     """Take more memory than a process of its own may have."""
     if is_bad(context, payload):
         LEAKED.append(b"x" * 1_000_000_000)

@@ -87,8 +87,8 @@ def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0
         with suppress(TookTooLong):
             until(lambda: not running.run("SELECT 1 FROM haulier.job LIMIT 1"), within=DRAIN_SECONDS, what="all ended")
         ended = dict(running.run("SELECT status, count(*) FROM haulier.finished_job GROUP BY 1"))
-        found = running.run("SELECT id::text, status FROM haulier.jobs")
-        stored = {job_id: status in FINAL for job_id, status in found}
+        jobs = running.run("SELECT id::text, status FROM haulier.jobs")
+        stored = {job_id: status in FINAL for job_id, status in jobs}
     series = by_name(samples)
     verdicts = {name: found for name, values in series.items() if (found := judged(name, values)) is not None}
     return {
@@ -152,7 +152,8 @@ def _sampled(running: Stage, *, seconds: float, every: float) -> Iterator[dict[s
                 "key_bytes",
                 "live_jobs",
             )
-            found = {name: float(value or 0) for name, value in zip(names, cursor.fetchone(), strict=True)}
+            [values] = cursor.fetchall()
+            found = {name: float(value or 0) for name, value in zip(names, values, strict=True)}
             yield {"at": round(at, 1), **found, **_held(running)}
             pause(max(0.0, began_at + at + every - time.monotonic()))
 

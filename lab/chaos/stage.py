@@ -26,7 +26,7 @@ from haulier.queue.upkeep.migrate import migrate
 from lab.chaos.processes import is_apart
 from lab.descendants import children, descendants
 from lab.proxy import Proxy
-from lab.servers import free_port
+from lab.servers import Connection, free_port
 from lab.waiting import ROOT, environment, pause, until
 
 # Not that of the peers' environment, which only draws.
@@ -98,6 +98,10 @@ class Service:
             # Before it has children of its own, which would become the guard's when it dies.
             self._main = next(iter(children(self.guarded.process.pid)), None)
         return self._main
+
+    def has_ended(self) -> bool:
+        """Tell whether the process that was started is gone."""
+        return self.guarded.ended() is not None
 
     def working(self) -> list[int]:
         """Return the processes that work."""
@@ -188,7 +192,7 @@ class Stage:
         service.start()
         self.services.append(service)
 
-    def connect(self) -> Any:
+    def connect(self) -> Connection:
         """Return a connection of the suite's own: past the proxies, in autocommit, never read-only."""
         conn = _connect(self.url)
         with conn.cursor() as cursor:
@@ -256,7 +260,7 @@ class Stage:
                 gone = service.seen - alive
                 self.deaths += [Death(pid, now, self.reasons.get(pid, "ended")) for pid in gone]
             service.seen = alive
-        if service.guarded.ended() is not None and not self._closed.is_set():
+        if service.has_ended() and not self._closed.is_set():
             service.start()
 
     def _stop(self) -> None:
@@ -268,11 +272,11 @@ class Stage:
         for service in self.services:
             service.guarded.release()
         for service in self.services:
-            until(lambda service=service: service.guarded.ended() is not None, within=30, what=f"{service.name} ends")
+            until(service.has_ended, within=30, what=f"{service.name} ends")
 
 
-def _connect(url: str) -> Any:
-    conn = psycopg2.connect(make_dsn(url, application_name=OURS, connect_timeout=5))
+def _connect(url: str) -> Connection:
+    conn: Connection = psycopg2.connect(make_dsn(url, application_name=OURS, connect_timeout=5))
     conn.autocommit = True
     return conn
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from lab.servers import Postgres, ask
+from lab.servers import Connection, Postgres, ask
 
 
 class Watch(Protocol):
@@ -23,10 +25,17 @@ class Watch(Protocol):
 class Contender(Protocol):
     """A queue, with the settings it is measured under."""
 
-    name: str
-    label: str
-    # What is recorded beside the figures.
-    settings: Mapping[str, object]
+    @property
+    def name(self) -> str:
+        """Return what its rows are called in the results."""
+
+    @property
+    def label(self) -> str:
+        """Return what they are called on the page."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Return what is recorded beside the figures."""
 
     def missing(self) -> str | None:
         """Return what it lacks to run on this machine, in a few words; None when it can."""
@@ -43,11 +52,20 @@ class Contender(Protocol):
     def fill(self, url: str, jobs: int) -> None:
         """Enqueue no-op jobs by whatever way; what follows is what is measured."""
 
-    def working(self, url: str) -> AbstractContextManager[object]:
+    def working(self, url: str) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
         """Give running workers."""
 
     def watching(self, url: str) -> AbstractContextManager[Watch]:
         """Give a watch over the jobs that are there now."""
+
+
+class NotingContender(Contender, Protocol):
+    """One whose handlers can note when they were started."""
+
+    def working(
+        self, url: str, *, notes: Path | None = None, log: Path | None = None
+    ) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
+        """Give running workers, whose handlers write to the file `notes`."""
 
 
 @dataclass
@@ -58,7 +76,7 @@ class TableWatch:
     whether it holds any other.
     """
 
-    conn: object
+    conn: Connection
     is_waiting: str
     is_unsettled: str
     any_unsettled: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +70,9 @@ class Haulier:
         return time.perf_counter() - began
 
     @contextmanager
-    def working(self, url: str, *, notes: Path | None = None, log: Path | None = None) -> Iterator[list]:
+    def working(
+        self, url: str, *, notes: Path | None = None, log: Path | None = None
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Give running workers. Shape: as many process objects as commands were started."""
         env = {
             "DATABASE_URL": url,

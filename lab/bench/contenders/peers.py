@@ -40,7 +40,7 @@ class Peer:
     package: str
     table: Table | None = None
     processes: int = 1
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -87,7 +87,9 @@ class Peer:
         return float(json.loads(self._run("enqueue", url, jobs).splitlines()[-1])["seconds"])
 
     @contextmanager
-    def working(self, url: str, *, notes: Path | None = None, log: Path | None = None) -> Iterator[list]:
+    def working(
+        self, url: str, *, notes: Path | None = None, log: Path | None = None
+    ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Give running workers."""
         env = {"BENCH_NOTES": str(notes or "/dev/null")}
         with processes([self._command("work", url)] * self.processes, env, cwd=PEERS, log=log) as started:
@@ -97,7 +99,7 @@ class Peer:
     def watching(self, url: str) -> Iterator[Watch]:
         """Give a watch over its table, or its lists in Redis."""
         if self.table is None:
-            yield RedisWatch(url, self.options["lists"])
+            yield RedisWatch(url, str(self.options["lists"]))
             return
         with closing(connect(url)) as conn:
             yield TableWatch(
@@ -131,11 +133,11 @@ class Peer:
 class RedisWatch:
     """A watch over the keys that hold a peer's unfinished jobs; their lengths cost nothing to ask."""
 
-    def __init__(self, url: str, lists: object) -> None:
+    def __init__(self, url: str, lists: str) -> None:
         import redis as client  # the bench environment's, and only where a Redis peer is measured
 
         self._redis = client.Redis.from_url(url)
-        self._lists = str(lists).split()
+        self._lists = lists.split()
         self._jobs = self._waiting()
 
     def has_begun(self) -> bool:
@@ -152,10 +154,10 @@ class RedisWatch:
     def _lengths(self) -> list[int]:
         return [sum(self._length(key) for key in self._keys(name)) for name in self._lists]
 
-    def _keys(self, name: str) -> list:
+    def _keys(self, name: str) -> list[str | bytes]:
         return list(self._redis.scan_iter(name, count=1000)) if "*" in name else [name]
 
-    def _length(self, key: object) -> int:
+    def _length(self, key: str | bytes) -> int:
         measures = {b"list": self._redis.llen, b"hash": self._redis.hlen, b"zset": self._redis.zcard}
         measure = measures.get(self._redis.type(key))
         return int(measure(key)) if measure is not None else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import tempfile
 import time
 import uuid
@@ -83,7 +84,7 @@ class Raw:
             return time.perf_counter() - began
 
     @contextmanager
-    def working(self, url: str) -> Iterator[list]:
+    def working(self, url: str) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Give a running pgbench; it goes on until it is stopped."""
         worker = str(uuid.uuid4())
         with closing(connect(url)) as conn, conn.cursor() as cursor:

@@ -1,5 +1,6 @@
 """What is measured, in the order of docs/benchmarks.md. One module each: its rows, one repetition, its section."""
 
+from lab.bench.harness import Measure
 from lab.bench.measures import (
     bytes,
     claim_flat,
@@ -22,7 +23,7 @@ from lab.bench.measures import (
     worst_caller,
 )
 
-ALL = [
+ALL: list[Measure] = [
     drain,
     queues,
     enqueue,

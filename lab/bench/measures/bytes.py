@@ -150,5 +150,5 @@ def report(result: Result) -> str:
 
 def worst(result: Result, name: str) -> Spread | None:
     """Return the greatest of a figure that any row has, repetition by repetition."""
-    values = [[float(each[name]) for each in row.repetitions] for row in result.rows if row.repetitions]
+    values = [row.numbers(name) for row in result.rows if row.repetitions]
     return Spread.of([max(turn) for turn in zip(*values, strict=False)]) if values else None

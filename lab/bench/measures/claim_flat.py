@@ -36,15 +36,18 @@ FINISHED = """
     FROM generate_series(1, %s)
 """
 
+# What is there besides: a statement, its parameters, and how many of them there are at full size.
+More = tuple[str, list[str | int], int] | None
+
 
 def entries() -> list[Entry]:
     """Return a table with only the jobs that are claimed, and others with more in them."""
-    rows = [
-        ("haulier-only", "only the claimed jobs", ()),
-        ("haulier-deferred", "and 1 M deferred", (MORE, "default", 1, MILLION)),
-        ("haulier-other-queue", "and 1 M in another queue", (MORE, "other", 0, MILLION)),
-        ("haulier-ready", "and 1 M ready", (MORE, "default", 0, MILLION)),
-        ("haulier-finished", "and 10 M finished", (FINISHED, TEN_MILLIONS)),
+    rows: list[tuple[str, str, More]] = [
+        ("haulier-only", "only the claimed jobs", None),
+        ("haulier-deferred", "and 1 M deferred", (MORE, ["default", 1], MILLION)),
+        ("haulier-other-queue", "and 1 M in another queue", (MORE, ["other", 0], MILLION)),
+        ("haulier-ready", "and 1 M ready", (MORE, ["default", 0], MILLION)),
+        ("haulier-finished", "and 10 M finished", (FINISHED, [], TEN_MILLIONS)),
     ]
     return [
         Entry(name, label, partial(once, name, more), settings={"batch": BATCH, "jobs": JOBS})
@@ -52,16 +55,16 @@ def entries() -> list[Entry]:
     ]
 
 
-def prepare(more: tuple, scale: float, url: str) -> None:
+def prepare(more: More, scale: float, url: str) -> None:
     """Fill a new database."""
     haulier.prepare(url)
     if more:
-        statement, *parameters, count = more
+        statement, parameters, count = more
         with closing(connect(url)) as conn, conn.cursor() as cursor:
             cursor.execute(statement, (*parameters, max(1000, int(count * scale))))
 
 
-def once(name: str, more: tuple, lab: Lab) -> Figures:
+def once(name: str, more: More, lab: Lab) -> Figures:
     """Claim, and time the claims alone; what was claimed is taken away again for the next repetition."""
     url = lab.server.kept(f"flat_{name}", partial(prepare, more, lab.scale))
     with closing(connect(url)) as conn, conn.cursor() as cursor:

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from lab.bench.contenders import peers
+from lab.bench.contenders.contender import Contender, TableWatch
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.measures.drain import timed
 from lab.bench.report import figure, table
 from lab.bench.results import Result
-from lab.servers import ask, connect
+from lab.servers import Connection, ask, connect
 from lab.waiting import pause
 
 NAME = "costs"
@@ -54,7 +55,7 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(contender: object, kilobytes: float, jobs: int, lab: Lab) -> Figures:
+def once(contender: Contender, kilobytes: float, jobs: int, lab: Lab) -> Figures:
     """Drain with every statement logged, and read the counters before and after; the time is not taken."""
     jobs = lab.jobs(jobs, least=100)
     with contender.home(lab.server) as url, closing(connect(url)) as conn, conn.cursor() as cursor:
@@ -66,9 +67,12 @@ def once(contender: object, kilobytes: float, jobs: int, lab: Lab) -> Figures:
         # Each message to the server is one line in its log.
         cursor.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
         before, lines = counters(conn), logged(lab.server.log)
-        with contender.watching(url) as watch, closing(watch.conn), watch.conn.cursor() as other:
-            other.execute("SET log_statement = 'none'")
-            timed(contender, url, watch)
+        with contender.watching(url) as watch:
+            # Both keep their jobs in a table.
+            assert isinstance(watch, TableWatch)
+            with closing(watch.conn), watch.conn.cursor() as other:
+                other.execute("SET log_statement = 'none'")
+                timed(contender, url, watch)
         after = counters(conn)
         after["commits"] -= watch.asked
     per_job = {name: round((after[name] - before[name]) / jobs, 3) for name in before}
@@ -77,7 +81,7 @@ def once(contender: object, kilobytes: float, jobs: int, lab: Lab) -> Figures:
     return {"jobs": jobs, **per_job, "wal_kb": round(per_job["wal_bytes"] / 1000, 3)}
 
 
-def counters(conn: object) -> dict[str, float]:
+def counters(conn: Connection) -> dict[str, float]:
     """Return what the server has counted, once the processes that ended have handed in their counts."""
     pause(1.5)
     ask(conn, "SELECT pg_stat_clear_snapshot()")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
@@ -22,9 +22,9 @@ from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.measures.snapshot import holding_snapshot
 from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Row, Spread
+from lab.bench.results import Figure, Result, Row, Spread
 from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
-from lab.servers import ask, connect
+from lab.servers import Connection, ask, connect
 from lab.waiting import TookTooLong, alive, pause, until
 
 NAME = "dead_rows"
@@ -90,7 +90,7 @@ class Side:
     """One of the two databases, with a worker at work on it. Shape: running are its jobs."""
 
     url: str
-    admin: Any
+    admin: Connection
     is_dead: bool
     pid: int
     worker_id: UUID
@@ -116,7 +116,7 @@ def once(lab: Lab) -> Figures:
             began = time.monotonic()
             databases.enter_context(holding_snapshot(dead.url))
             pass_by(dead, jobs)
-            figures: Figures = {"dead_rows": 2 * jobs, "made_in_s": round(time.monotonic() - began, 1)}
+            figures: dict[str, Figure] = {"dead_rows": 2 * jobs, "made_in_s": round(time.monotonic() - began, 1)}
             for each in (none, dead):
                 quiet(each)
             for name, each in (("none", none), ("dead", dead)):
@@ -210,7 +210,7 @@ def desk(side: Side) -> Iterator[Desk]:
         yield Desk(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
 
 
-def lived(side: Side, scale: float) -> dict[str, float]:
+def lived(side: Side, scale: float) -> dict[str, float | None]:
     """Return what the worker and its connections take of a core while its jobs run, and how long each cancel takes."""
     seconds = max(0.5, LOOK_SECONDS * scale)
     worker, server = shares(side, seconds)
@@ -293,23 +293,28 @@ def report(result: Result) -> str:
 
 def call_rows(found: Sequence[Figures]) -> list[Row]:
     """Return a row for each call that was timed."""
-    names = [name for name in CALLS if any(name in each["statements"] for each in found)]
+    names = [name for name in CALLS if any(name in calls_of(each) for each in found)]
     return [
         Row(
             f"haulier-{name}",
             CALLS[name].label,
             repetitions=[
                 {"none": none, "dead": dead, "ratio": ratio(none, dead)}
-                for none, dead in (each["statements"][name] for each in found if name in each["statements"])
+                for none, dead in (calls_of(each)[name] for each in found if name in calls_of(each))
             ],
         )
         for name in names
     ]
 
 
+def calls_of(figures: Figures) -> Mapping[str, tuple[float, float]]:
+    """Return what each call took, beside none and beside the dead. Units: milliseconds."""
+    return cast(Mapping[str, tuple[float, float]], figures["statements"])
+
+
 def life_row(found: Sequence[Figures], name: str, label: str) -> Row:
     """Return the row of one figure that was taken on both sides."""
-    pairs = [{"none": each[f"{name}_none"], "dead": each[f"{name}_dead"]} for each in found]
+    pairs: list[Figures] = [{"none": each[f"{name}_none"], "dead": each[f"{name}_dead"]} for each in found]
     return Row(f"haulier-{name}", label, repetitions=pairs)
 
 
@@ -320,5 +325,5 @@ def ratio(none: float, dead: float) -> float:
 
 def worst(found: Sequence[Figures]) -> Spread | None:
     """Return the greatest ratio of any call."""
-    ratios = [max(ratio(*pair) for pair in each["statements"].values()) for each in found]
+    ratios = [max(ratio(*pair) for pair in calls_of(each).values()) for each in found]
     return Spread.of(ratios) if ratios else None

@@ -6,6 +6,7 @@ import time
 from functools import partial
 
 from lab.bench.contenders import peers
+from lab.bench.contenders.contender import Contender, Watch
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Entry, Figures, Lab, entry_for
@@ -28,7 +29,7 @@ START_SECONDS, DRAIN_SECONDS = 60.0, 600.0
 def entries() -> list[Entry]:
     """Return Haulier under several settings, and the peers."""
     off = {"WORKER_METRICS_PORT": "0"}
-    ours = [
+    ours: list[Contender] = [
         Raw(),
         Haulier("haulier-2", "Haulier, 2 processes", processes=2),
         Haulier("haulier-2-no-metrics", "Haulier, 2 processes, metrics off", processes=2, settings=off),
@@ -49,7 +50,7 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each)) for each in [*ours, *theirs]]
 
 
-def once(contender: object, lab: Lab) -> Figures:
+def once(contender: Contender, lab: Lab) -> Figures:
     """Fill a fresh database, start the workers, and time them from the first job taken to the last one settled."""
     jobs = lab.jobs(FEWER.get(contender.name, JOBS), least=200)
     with contender.home(lab.server) as url:
@@ -61,7 +62,7 @@ def once(contender: object, lab: Lab) -> Figures:
     return {"jobs": jobs, "seconds": round(seconds, 4), "jobs_per_second": round(jobs / seconds, 1)}
 
 
-def timed(contender: object, url: str, watch: object) -> float:
+def timed(contender: Contender, url: str, watch: Watch) -> float:
     """Return how long the workers took. Starting them does not count: the clock starts with the first claim seen."""
     with contender.working(url) as workers:
         until(alive(workers, watch.has_begun), within=START_SECONDS, every=EVERY_SECONDS, what="the first job is taken")

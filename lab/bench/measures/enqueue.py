@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from lab.bench.contenders import peers
+from lab.bench.contenders.contender import Contender
 from lab.bench.contenders.haulier import PYTHON, Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Entry, Figures, Lab, entry_for
@@ -35,7 +37,7 @@ EMAIL = {"to": "ann@example.com", "subject": "Your picture is ready", "body": "I
 class OverHttp(Haulier):
     """Haulier's API under gunicorn."""
 
-    job: Callable[[int], dict] = field(default=lambda n: {"kind": "noop", "payload": {"n": n}})
+    job: Callable[[int], dict[str, Any]] = field(default=lambda n: {"kind": "noop", "payload": {"n": n}})
 
     def enqueue(self, url: str, jobs: int) -> float:
         """Send NDJSON of 10,000 jobs, one request at a time; making the bodies does not count."""
@@ -83,7 +85,7 @@ def answers(port: int, path: str) -> bool:
 
 def entries() -> list[Entry]:
     """Return the raw limit, Haulier by HTTP and by INSERT, and the peers' own calls."""
-    contenders = [
+    contenders: list[Contender] = [
         replace(Raw(), name="raw-copy", label="raw limit: COPY"),
         OverHttp("haulier-http", "Haulier, POST /jobs/batch, NDJSON of 10,000"),
         OverHttp(
@@ -106,7 +108,7 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each)) for each in contenders]
 
 
-def once(contender: object, lab: Lab) -> Figures:
+def once(contender: Contender, lab: Lab) -> Figures:
     """Enqueue into a fresh database."""
     jobs = lab.jobs(FEWER.get(contender.name, JOBS), least=200)
     with contender.home(lab.server) as url:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
@@ -63,7 +63,7 @@ def entries() -> list[Entry]:
     return [Entry(name, label, partial(once, trigger, workers), missing) for name, label, trigger, workers in rows]
 
 
-def once(trigger: str | None, workers: object, lab: Lab) -> Figures:
+def once(trigger: str | None, workers: Callable[[str], AbstractContextManager[None]], lab: Lab) -> Figures:
     """INSERT for some seconds."""
     with Haulier().home(lab.server) as url:
         if trigger is not None:
@@ -117,7 +117,8 @@ def inserts_per_second(url: str, seconds: float) -> float:
             check=True,
             env=environment(),
         )
-    return round(float(re.search(r"tps = ([\d.]+)", done.stdout)[1]), 1)
+    [rate, *_] = re.findall(r"tps = ([\d.]+)", done.stdout)
+    return round(float(rate), 1)
 
 
 def report(result: Result) -> str:

@@ -77,5 +77,7 @@ def report(result: Result) -> str:
 
 def _again(result: Result) -> Spread | None:
     row = result.row("haulier")
-    pairs = [(each["started_again"], each["started_not_settled"]) for each in row.repetitions] if row else []
-    return Spread.of([again / max(1, open_) for again, open_ in pairs]) if pairs else None
+    if row is None or not row.repetitions:
+        return None
+    pairs = zip(row.numbers("started_again"), row.numbers("started_not_settled"), strict=True)
+    return Spread.of([again / max(1, open_) for again, open_ in pairs])

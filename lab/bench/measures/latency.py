@@ -6,7 +6,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lab.bench import notes
 from lab.bench.contenders import peers
+from lab.bench.contenders.contender import NotingContender
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab, entry_for
 from lab.bench.plots import Plot
@@ -39,7 +40,7 @@ ENQUEUE = {
 
 def entries() -> list[Entry]:
     """Return Haulier with wake-ups and without, and the peers that wake up too."""
-    rows = [
+    rows: list[tuple[NotingContender, str]] = [
         (Haulier("haulier", "Haulier"), "haulier"),
         (Haulier("haulier-poll", "Haulier, WAKE_UPS=off", settings={"WAKE_UPS": "off"}), "haulier"),
         # Without its local queue: each worker fetches for itself, which is its quickest answer.
@@ -53,7 +54,7 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each, ENQUEUE[sql])) for each, sql in rows]
 
 
-def once(contender: object, statement: str, lab: Lab) -> Figures:
+def once(contender: NotingContender, statement: str, lab: Lab) -> Figures:
     """Enqueue at an even pace, and compare the commits with the notes of the handlers."""
     jobs = max(20, int(JOBS * lab.scale))
     with contender.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
@@ -72,7 +73,7 @@ def once(contender: object, statement: str, lab: Lab) -> Figures:
     return summary([begun[n] - at for n, at in committed.items()])
 
 
-def paced(enqueue: object, numbers: range) -> dict[int, float]:
+def paced(enqueue: Callable[[tuple[int]], object], numbers: range) -> dict[int, float]:
     """Enqueue one job after the other and return when each was committed, by the machine's monotonic clock."""
     committed = {}
     began = time.monotonic()
@@ -83,7 +84,7 @@ def paced(enqueue: object, numbers: range) -> dict[int, float]:
     return committed
 
 
-def summary(waits: Sequence[float]) -> Figures:
+def summary(waits: Sequence[float]) -> dict[str, float]:
     """Return what is published of some waits in seconds. A job may start before its commit was answered: then 0."""
     ordered = sorted(max(0.0, 1000 * wait) for wait in waits)
     return {

@@ -17,7 +17,7 @@ from lab.bench.measures.bytes import worst
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
 from lab.bench.slow_link import slow_link
-from lab.servers import ask, connect
+from lab.servers import Connection, ask, connect
 from lab.waiting import alive, pause, until
 
 NAME = "link"
@@ -71,7 +71,7 @@ def once(mix: heavy.Mix, lab: Lab) -> Figures:
     }
 
 
-def settled(conn: object, jobs: int, deadline: float) -> Iterator[tuple[float, int]]:
+def settled(conn: Connection, jobs: int, deadline: float) -> Iterator[tuple[float, int]]:
     """Give the time and how many jobs are settled: at first, whenever it has grown, and when all are or it is late."""
     before = -1
     while True:

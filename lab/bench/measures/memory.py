@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from contextlib import closing
+from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
-from lab.servers import ask, connect
+from lab.servers import Connection, ask, connect
 from lab.waiting import alive, until
 
 NAME = "memory"
@@ -36,12 +37,8 @@ def once(lab: Lab) -> Figures:
             with worker.working(url) as started:
                 megabytes = []
                 for mark in marks:
-                    gone = "SELECT 1 FROM haulier.job WHERE id = %s"
-                    until(
-                        alive(started, lambda gone=gone, mark=mark: ask(conn, gone, mark) is None),
-                        within=PART_SECONDS,
-                        what="the next tenth is settled",
-                    )
+                    is_gone = partial(_is_gone, conn, mark)
+                    until(alive(started, is_gone), within=PART_SECONDS, what="the next tenth is settled")
                     megabytes.append(memory(started[0].pid))
                 until(alive(started, watch.has_ended), within=PART_SECONDS, what="all jobs are settled")
                 megabytes.append(memory(started[0].pid))
@@ -51,6 +48,10 @@ def once(lab: Lab) -> Figures:
         "most_mb": max(megabytes),
         "growth_mb": round(max(megabytes) - megabytes[0], 1),
     }
+
+
+def _is_gone(conn: Connection, job_id: str) -> bool:
+    return ask(conn, "SELECT 1 FROM haulier.job WHERE id = %s", job_id) is None
 
 
 def memory(group: int) -> float:

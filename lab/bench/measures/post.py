@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(served: object, lab: Lab) -> Figures:
+def once(served: Callable[[str], AbstractContextManager[int]], lab: Lab) -> Figures:
     """Send for some seconds, after a moment to warm up."""
     with Haulier().home(lab.server) as url:
         lab.server.settle(url)

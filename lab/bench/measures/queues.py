@@ -77,7 +77,7 @@ def report(result: Result) -> str:
 
 def evenness(result: Result) -> Spread | None:
     """Return the lowest rate of a repetition as a share of its highest; None unless every row has been measured."""
-    rates = [[float(each["jobs_per_second"]) for each in row.repetitions] for row in result.rows]
+    rates = [row.numbers("jobs_per_second") for row in result.rows]
     if not rates or not all(rates):
         return None
     return Spread.of([min(turn) / max(turn) for turn in zip(*rates, strict=False)])

@@ -12,7 +12,7 @@ from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
-from lab.servers import ask, connect
+from lab.servers import Connection, ask, connect
 from lab.waiting import alive, pause, until
 
 NAME = "slow_jobs"
@@ -74,7 +74,7 @@ def figures(taken: list[notes.Note], joined: float) -> Figures:
     }
 
 
-def _workers(conn: object) -> int:
+def _workers(conn: Connection) -> int:
     return int(ask(conn, "SELECT count(*) FROM haulier.worker"))
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from lab.bench.contenders import peers
+from lab.bench.contenders.contender import Contender
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.plots import Plot
@@ -38,7 +39,7 @@ HALFWAY = {
 
 def entries() -> list[Entry]:
     """Return Haulier and graphile-worker, each without and with the snapshot."""
-    rows = [
+    rows: list[tuple[Contender, str, int]] = [
         (Haulier("haulier", "Haulier", processes=2), "haulier", 5),
         # Minutes with a snapshot: once shows it.
         (replace(peers.graphile, name="graphile-worker"), "graphile-worker", 1),
@@ -58,7 +59,7 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(contender: object, halfway: tuple[str, str], held: bool, lab: Lab) -> Figures:
+def once(contender: Contender, halfway: tuple[str, str], held: bool, lab: Lab) -> Figures:
     """Drain, and time both halves."""
     jobs = lab.jobs(JOBS)
     with contender.home(lab.server) as url:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from awa import AsyncClient
+from awa import AsyncClient, Job
 from options import batches, note, options, say, url, verb
 
 
@@ -26,11 +26,11 @@ class Started:
 url = url.replace("@/", "@localhost/")
 
 
-async def main():
+async def main() -> None:
     client = AsyncClient(url)
     is_new = options["engine"] == "queue_storage"
     if verb == "setup":
-        command = [Path(sys.executable).with_name("awa"), "--database-url", url, "migrate"]
+        command = [str(Path(sys.executable).with_name("awa")), "--database-url", url, "migrate"]
         subprocess.run(command, check=True, capture_output=True)
         if is_new:
             await client.install_queue_storage()
@@ -44,13 +44,13 @@ async def main():
         await work(client)
 
 
-async def work(client):
+async def work(client: AsyncClient) -> None:
     @client.task(Noop, queue="default")
-    async def noop(job):
+    async def noop(job: Job) -> None:
         pass
 
     @client.task(Started, queue="default")
-    async def started(job):
+    async def started(job: Job) -> None:
         note(job.args.n)
 
     stopped = asyncio.Event()

@@ -14,11 +14,11 @@ app.conf.update(
 
 
 @app.task(name="noop")
-def noop(n):
+def noop(n: int) -> None:
     pass
 
 
-def main():
+def main() -> None:
     from options import count, options, say, url, verb
 
     if verb == "enqueue":

@@ -12,11 +12,11 @@ dramatiq.set_broker(RedisBroker(url=URL))
 
 
 @dramatiq.actor
-def noop(n):
+def noop(n: int) -> None:
     pass
 
 
-def main():
+def main() -> None:
     from options import count, options, say, url, verb
 
     if verb == "enqueue":

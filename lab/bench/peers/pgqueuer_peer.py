@@ -11,12 +11,13 @@ import uvloop
 from options import batches, options, say, url, verb
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 logging.disable(logging.WARNING)
 
 
-async def main():
+async def main() -> None:
     driver = AsyncpgDriver(await asyncpg.connect(url))
     queries = Queries(driver)
     if verb == "setup":
@@ -30,9 +31,9 @@ async def main():
         await work(PgQueuer(driver))
 
 
-async def work(pgq):
+async def work(pgq: PgQueuer) -> None:
     @pgq.entrypoint("noop")
-    async def noop(job):
+    async def noop(job: Job) -> None:
         pass
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,11 +13,11 @@ app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=url, m
 
 
 @app.task(name="noop")
-async def noop(n):
+async def noop(n: int) -> None:
     pass
 
 
-async def main():
+async def main() -> None:
     async with app.open_async():
         if verb == "setup":
             await app.schema_manager.apply_schema_async()

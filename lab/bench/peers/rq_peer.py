@@ -8,11 +8,11 @@ from options import batches, say, url, verb
 from rq import Queue, SimpleWorker
 
 
-def noop(n):
+def noop(n: int) -> None:
     pass
 
 
-def main():
+def main() -> None:
     import rq_peer
 
     connection = redis.Redis.from_url(url)
