@@ -17,8 +17,8 @@ from psycopg2.extensions import connection as Connection
 
 from app.api import build
 from app.api.errors import ANSWERS
-from app.api.schemas.request_schemas import JobOptions, ListJobs
-from app.api.schemas.response_schemas import JobResponse
+from app.api.schemas.job import JobOptions, JobResponse
+from app.api.schemas.request_schemas import ListJobs
 from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import JobStatus

@@ -11,7 +11,7 @@ from . import batch, docs, errors, health, jobs, kinds, metrics
 from .enqueuing import Enqueuing
 from .openapi import document, make_api
 from .queue_names import QueueNames
-from .schemas.request_schemas import CreateJobRequest
+from .schemas.job import CreateJobRequest
 
 
 def build(config: Config) -> App:

@@ -14,7 +14,7 @@ from haulier.queue.produce.draft import Draft
 from ..http.door import caller
 from .queue_names import QueueNames
 from .reading import check_payload_size
-from .schemas.request_schemas import CreateJobRequest
+from .schemas.job import CreateJobRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,9 @@ from .errors import IdempotencyGone, IdempotencyMismatch
 from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
 from .reading import Blueprint, json_body
 from .schemas.cursor import write_cursor
+from .schemas.job import JobResponse
 from .schemas.request_schemas import IdempotencyHeader, ListJobs, load
-from .schemas.response_schemas import CancelResponse, JobResponse
+from .schemas.response_schemas import CancelResponse
 from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")

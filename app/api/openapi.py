@@ -23,8 +23,8 @@ from haulier.kinds.sdk.payload import TEXT
 
 from ..http.routes import Entry, Route, Routes
 from . import errors
-from .schemas.request_schemas import CreateJobRequest
-from .schemas.response_schemas import ErrorBody, JobError, ResponseSchema
+from .schemas.job import CreateJobRequest, JobError
+from .schemas.response_schemas import ErrorBody, ResponseSchema
 
 View = TypeVar("View")
 

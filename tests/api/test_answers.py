@@ -17,7 +17,7 @@ from marshmallow import Schema
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import make_dsn
 
-from app.api.schemas.response_schemas import JobResponse
+from app.api.schemas.job import JobResponse
 from haulier.config import Config
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from haulier.domain.job import (
-    DEFAULT_MAX_ATTEMPTS,
-    DEFAULT_QUEUE,
-    MAX_DELAY_SECONDS,
-    MAX_MAX_ATTEMPTS,
-    MAX_PRIORITY,
-    MAX_TIMEOUT_SECONDS,
-    MIN_PRIORITY,
-    NAME_PATTERN,
     JobStatus,
     Json,
-    NewJob,
 )
-from haulier.kinds import Kind, PayloadSchema
 from haulier.kinds.sdk.payload import Pattern
 
 from ...http.errors import Invalid
@@ -33,7 +21,6 @@ from .fields import (
     TIME_PATTERN,
     Cursor,
     IdempotencyKey,
-    Number,
     QueryInteger,
     Time,
     about,
@@ -43,111 +30,6 @@ from .fields import (
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 # What is skipped is read all the same. Beyond, `cursor` goes on at once.
 MAX_OFFSET = 10_000
-
-
-class JobOptions(PayloadSchema):
-    """What every request for a job may say, whatever its kind; null counts as absent."""
-
-    class Meta:
-        unknown = RAISE
-        # One class a kind is made for each application; marshmallow need not find them by name.
-        register = False
-
-    max_attempts = fields.Integer(
-        strict=True,
-        load_default=DEFAULT_MAX_ATTEMPTS,
-        validate=validate.Range(1, MAX_MAX_ATTEMPTS),
-        metadata=about("How many attempts may fail before the job has."),
-    )
-    idempotency_key = fields.String(
-        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
-        metadata=about("As the header Idempotency-Key, which goes before it."),
-    )
-    queue = name(load_default=DEFAULT_QUEUE, metadata=about("The queue that the job waits in."))
-    priority = fields.Integer(
-        strict=True,
-        load_default=0,
-        validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY),
-        metadata=about("Higher runs first."),
-    )
-    run_at = Time(
-        metadata=about(
-            "Not before this time; one that has passed counts as now. Not beside `delay_seconds`.",
-            type="string",
-            format="date-time",
-            pattern=TIME_PATTERN,
-        )
-    )
-    delay_seconds = Number(
-        validate=validate.Range(0, MAX_DELAY_SECONDS),
-        metadata=about("Not before so many seconds from now. Not beside `run_at`."),
-    )
-    timeout_seconds = fields.Integer(
-        strict=True,
-        validate=validate.Range(1, MAX_TIMEOUT_SECONDS),
-        metadata=about("How long an attempt may run; absent: the kind's own. A timeout is a failed attempt."),
-    )
-
-
-class CreateUnknownJob(JobOptions):
-    """A request for a job of no known kind: the rest of it is checked, so that one answer names every fault."""
-
-    class Meta(JobOptions.Meta):
-        pass
-
-    payload = fields.Dict(required=True)
-
-
-def create_job_schema(kind: Kind) -> Schema:
-    """Return the schema of a request for a job of this kind."""
-    words = "".join(word.capitalize() for word in re.split(r"[_.-]", kind.name))
-    own = {
-        "kind": fields.String(required=True, validate=validate.Equal(kind.name)),
-        "payload": fields.Nested(kind.schema, required=True),
-        "Meta": type("Meta", (JobOptions.Meta,), {}),
-    }
-    made: Schema = type(f"Create{words}Job", (JobOptions,), own)()
-    return made
-
-
-class Unknown(validate.Validator):
-    """Says of a kind that it is not known, and which are."""
-
-    def __init__(self, known: Iterable[str]) -> None:
-        self.known = ", ".join(known) or "none"
-
-    def __call__(self, value: str) -> NoReturn:
-        """Raise: ValidationError."""
-        # What is no name may be a mebibyte of anything.
-        shown = f"kind {value!r}" if re.fullmatch(NAME_PATTERN, value) else "such kind"
-        raise ValidationError(f"There is no {shown} here. Known: {self.known}.")
-
-
-class CreateJobRequest:
-    """A request for a job of any known kind: hands it to the schema of its kind."""
-
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self.by_kind = {known: create_job_schema(kind) for known, kind in kinds.items()}
-        unknown = Unknown(self.by_kind)
-        fallback = type(
-            "CreateUnknownJob", (CreateUnknownJob,), {"kind": fields.String(required=True, validate=unknown)}
-        )
-        self._fallback: Schema = fallback()
-
-    def load(self, data: Json) -> NewJob:
-        """Return the NewJob. Raises: Invalid."""
-        if not isinstance(data, dict):
-            raise Invalid({"_schema": ["Must be a JSON object."]})
-        kind = data.get("kind")
-        schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
-        asked = load(schema, data)
-        # Not a hook of the schema: without any it loads in a third of the time.
-        delay = asked.pop("delay_seconds", None)
-        if delay is not None and "run_at" in asked:
-            raise Invalid({"delay_seconds": ["Give run_at or delay_seconds, not both."]})
-        # Kept as it was given: what the client reads back is what it sent, and a run applies the kind's defaults anew.
-        parsed, asked["payload"] = asked["payload"], data["payload"]
-        return NewJob(**asked, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
 
 
 def load(schema: Schema, data: Json) -> dict[str, Any]:
