@@ -28,7 +28,7 @@ LEFT_OUT = {
     "oldest_user_of_table": "only where a detach is pending",
     "lapsed": "only where a burial was refused: test_rows.py",
     "lanes_of": "only with WORKER_QUEUES, in the place of lanes",
-    "heads": "only where there are more lanes than one look reads: tests/worker/test_scan.py",
+    "heads": "only where there are more lanes than one look reads: tests/worker/steps/test_scan.py",
     "fresh_lanes": "as heads",
     "lock_next": "only where a claim was refused: test_rows.py",
 }

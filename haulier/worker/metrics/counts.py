@@ -1,6 +1,6 @@
 """What a worker tells Prometheus; no label names a job or a worker.
 
-Importing this makes the metrics, and so decides where their values are kept: `exposition.share` has to come before.
+Importing this makes the metrics, and so decides where their values are kept: `port.SharedCounts` has to come before.
 """
 
 from __future__ import annotations
