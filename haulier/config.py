@@ -14,7 +14,7 @@ from haulier.domain.job import NAME_PATTERN
 
 T = TypeVar("T")
 
-# What a worker process needs besides its threads: for heartbeat, listener and clerk, and now and then for housekeeping.
+# What a worker process needs besides its threads: for heartbeat, listener and settler, and at times for housekeeping.
 LASTING_CONNECTIONS = 3
 OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
 

@@ -32,8 +32,8 @@ MAY_IMPORT = {
     "kinds.sdk": {"domain"},
     "kinds.outbound": {"domain", "kinds.sdk"},
     "worker": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
-    "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
-    "worker.steps": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
+    "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", "worker.shared"},
     "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
     "worker.metrics": {"domain"},
     "worker.isolation": {"domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
@@ -225,6 +225,13 @@ def test_the_tests_above_see_every_part_of_the_lab_and_real_imports():
     assert {part_of(name) for name in LAB} == SHUT_TO_LAB.keys()
     assert named("lab/bench/measures/kill.py") >= {"lab.bench.notes", "lab.servers", "lab.bench.results.Spread"}
     assert named("lab/chaos/stage.py") >= {"lab.proxy.Proxy", "lab.chaos.processes", "haulier.local.guard"}
+
+
+def test_what_a_worker_is_made_of_is_known_where_it_is_put_together_alone():
+    importers = {name for name in NAMES for module, _ in imports(parse(name)) if module == "haulier.worker.assembly"}
+
+    # So no thread and no step can ask for all of it.
+    assert importers == {"haulier/worker/start.py"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,25 +9,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 
 from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
 from haulier.postgres.connection import parse
+from haulier.postgres.database import Database
 from haulier.queue.upkeep.migrate import check_schema
-from haulier.worker.metrics import counts
+from haulier.worker.isolation.children import Children
+from haulier.worker.metrics.counts import Measures
 from haulier.worker.metrics.port import MetricsPort
-from haulier.worker.shared.buffer import Ended
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.station import Station
-from haulier.worker.steps.execute import failed_attempt, job_fields
-from haulier.worker.threads.heartbeat import Heartbeat
-from haulier.worker.threads.housekeeper import Housekeeper
-from haulier.worker.threads.listener import Listener
-from haulier.worker.threads.runner import Runner
-from haulier.worker.threads.settler import Settler
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.steps.timeouts import Timeouts
 
 # A thread that runs quick jobs is asked so often to let another go on; at Python's own 5 ms the one that claims for all
 # waits longer for its turn than for the database.
@@ -68,22 +68,117 @@ class Signals:
         self.stop = True
 
 
+class Threads:
+    """The threads of one process, in the order in which they start. Shape: others are all but heartbeat and runners."""
+
+    def __init__(
+        self, heartbeat: threading.Thread, others: Sequence[threading.Thread], runners: Sequence[threading.Thread]
+    ) -> None:
+        self.heartbeat = heartbeat
+        self._others = others
+        self._runners = runners
+
+    def start(self) -> None:
+        """Start all of them."""
+        for thread in (self.heartbeat, *self._others, *self._runners):
+            thread.start()
+
+    def dead(self) -> threading.Thread | None:
+        """Return the first that has ended, None where none has."""
+        all_of_them = (self.heartbeat, *self._others, *self._runners)
+        return next((thread for thread in all_of_them if not thread.is_alive()), None)
+
+    def join(self, seconds: float) -> None:
+        """Wait for all but the runners to end, at most so long together."""
+        until = time.monotonic() + seconds
+        for thread in (self.heartbeat, *self._others):
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the main thread does ten times a second while the others work."""
+
+    timeouts: Timeouts
+    children: Children
+    measures: Measures
+
+    @property
+    def stuck(self) -> int:
+        """Return how many threads are in a handler that cannot be stopped."""
+        return self.timeouts.stuck
+
+    def look(self) -> None:
+        """Time jobs out, end idle children, tell Prometheus."""
+        self.timeouts.enforce()
+        self.children.tidy()
+        self.measure()
+
+    def measure(self) -> None:
+        """Tell Prometheus."""
+        self.measures.take()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Brings the process to a stop, step by step: what it claims, what it runs, its threads."""
+
+    shutdown: Shutdown
+    buffer: Buffer
+    bell: Bell
+    held: HeldJobs
+    children: Children
+    beat_wanted: threading.Event
+
+    @property
+    def jobs_left(self) -> int:
+        """Return how many jobs are held."""
+        return len(self.held)
+
+    def wait_until_stopping(self, seconds: float) -> None:
+        """Wait for so long; only the caller's own thread ends it sooner, by what a signal makes it do."""
+        self.shutdown.stopping.wait(seconds)
+
+    def stop_claiming(self) -> None:
+        """Claim and start nothing more."""
+        self.shutdown.stopping.set()
+        self.buffer.empty()
+        self.bell.ring()
+
+    def wait_for_jobs(self, seconds: float) -> bool:
+        """Wait until no job is held; False when the time is up first."""
+        return self.held.wait_until_empty(seconds)
+
+    def stop_jobs(self) -> None:
+        """Ask the handlers to stop."""
+        self.held.stop([running.fence for running in self.held.all()], StopReason.SHUTDOWN)
+
+    def close(self) -> None:
+        """End the threads; what still runs is given back."""
+        self.shutdown.closing.set()
+        # What they run is given back, and must not go on.
+        self.children.close()
+        self.beat_wanted.set()
+
+    def end(self) -> None:
+        """Let the threads know that nobody waits for them any more."""
+        self.shutdown.over.set()
+
+
+@dataclass(slots=True, kw_only=True)
 class Worker:
     """One worker process."""
 
-    def __init__(self, config: Config, kinds: dict[str, Kind], metrics_port: MetricsPort | None = None) -> None:
-        self._config = config
-        self._exposition = metrics_port
-        self._signals = Signals()
-        self._station = Station.of(config, kinds)
-        self._pulse = Heartbeat(self._station)
-        self._listener, self._housekeeper = Listener(self._station), Housekeeper(self._station)
-        self._others = (Settler(self._station), self._listener, self._housekeeper)
-        self._runners = [Runner(self._station, number) for number in range(1, config.worker_threads + 1)]
-        self._stuck = 0
-        self._stop_metrics: Callable[[], None] | None = None
-        # Nobody sets it: a wait on it is a sleep that a signal may cut short.
-        self._tick = threading.Event()
+    config: Config
+    kinds: Mapping[str, Kind]
+    database: Database
+    outage: Outage
+    threads: Threads
+    watch: Watch
+    stop: Stop
+    metrics_port: MetricsPort | None
+    _signals: Signals = field(default_factory=Signals, init=False)
+    _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
 
     def run(self) -> int:
         """Work until told to stop, and return the exit code: 0, or 1 when the process must be replaced.
@@ -92,23 +187,22 @@ class Worker:
         """
         self._signals.install()
         sys.setswitchinterval(SWITCH_SECONDS)
-        parse(self._config.database_url)
-        parse(self._config.direct_url, "DATABASE_DIRECT_URL")
+        parse(self.config.database_url)
+        parse(self.config.direct_url, "DATABASE_DIRECT_URL")
         if not self._wait_for_database():
             return 0
         self._say_what_it_takes()
         # Nobody shall read of a worker that listens and has just beaten before it did either.
-        self._measure()
-        if self._exposition is not None:
-            self._stop_metrics = self._exposition.serve()
-        for thread in (self._pulse, *self._others, *self._runners):
-            thread.start()
-        broken = self._watch()
-        self._stop(in_time=not self._stuck)
+        self.watch.measure()
+        if self.metrics_port is not None:
+            self._stop_metrics = self.metrics_port.serve()
+        self.threads.start()
+        broken = self._watch_threads()
+        self._stop(in_time=not self.watch.stuck)
         return 1 if broken else 0
 
     def _say_what_it_takes(self) -> None:
-        config = self._config
+        config = self.config
         log.info(
             "up to %d database connections: %d threads and %d beside them; one more for housekeeping, now and then",
             config.worker_connections,
@@ -117,123 +211,69 @@ class Worker:
         )
         if "WORKER_THREADS" in config.reduced:
             log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
-        for warning in warn_missing(self._station.kinds.values(), config):
+        for warning in warn_missing(self.kinds.values(), config):
             log.warning("%s", warning)
 
     def _wait_for_database(self) -> bool:
-        station = self._station
         while not self._signals.stop:
             try:
-                with station.database.connection() as conn:
+                with self.database.connection() as conn:
                     check_schema(conn)
-                station.database.close()
+                self.database.close()
             except DatabaseUnavailable as error:
-                station.outage.failed(error)
-                self._tick.wait(10 * TICK_SECONDS)
+                self.outage.failed(error)
+                self.stop.wait_until_stopping(10 * TICK_SECONDS)
             else:
-                station.outage.succeeded()
+                self.outage.succeeded()
                 return True
         return False
 
-    def _watch(self) -> bool:
+    def _watch_threads(self) -> bool:
         """Look after the threads until told to stop; True when the process must be replaced."""
         log.info(
             "working with %d threads on %s; kinds: %s",
-            self._config.worker_threads,
-            ", ".join(self._config.worker_queues) or "every queue",
-            ", ".join(self._station.kinds),
+            self.config.worker_threads,
+            ", ".join(self.config.worker_queues) or "every queue",
+            ", ".join(self.kinds),
         )
         while not self._signals.stop:
-            self._tick.wait(TICK_SECONDS)
-            self._look_after()
-            for thread in (self._pulse, *self._others, *self._runners):
-                if not thread.is_alive():
-                    log.critical("the thread %s has died, which is a bug: the process is to be replaced", thread.name)
-                    return True
-            if self._stuck:
+            self.stop.wait_until_stopping(TICK_SECONDS)
+            self.watch.look()
+            if dead := self.threads.dead():
+                log.critical("the thread %s has died, which is a bug: the process is to be replaced", dead.name)
+                return True
+            if self.watch.stuck:
                 log.error("a thread is stuck: the process drains and is to be replaced")
                 return True
         return False
 
-    def _look_after(self) -> None:
-        self._look_after_jobs()
-        self._station.children.tidy()
-        self._measure()
-
-    def _look_after_jobs(self) -> None:
-        now = time.monotonic()
-        for runner in self._runners:
-            running = runner.running
-            if running is None or running.has_ended or running.began_at is None or running.timeout is None:
-                continue
-            if now - running.began_at <= running.timeout:
-                continue
-            if running.timed_out_at is None:
-                running.timed_out_at = now
-                running.context.stop(StopReason.TIMEOUT)
-            elif now - running.timed_out_at > self._config.stuck_seconds:
-                self._give_up(running)
-
-    def _give_up(self, running: HeldJob) -> None:
-        """Give up the claim of a job whose thread cannot be stopped; the fence makes that safe."""
-        station, job, timeout = self._station, running.job, running.timeout
-        error = f"timed out after {timeout} s, and did not stop within another {self._config.stuck_seconds:g} s"
-        running.has_ended = True
-        station.buffer.add(Ended(running, failed_attempt(station.kinds[job.kind], job, error)))
-        self._stuck += 1
-        counts.STUCK.set(self._stuck)
-        log.error("stuck: %s", error, extra=job_fields(job))
-
-    def _measure(self) -> None:
-        station = self._station
-        # What began is told here as well: an exchange may be as far off as the end of the run.
-        station.tally.flush()
-        held = len(station.held)
-        counts.RUNNING.set(held)
-        counts.THREADS.set(len(self._runners) - self._stuck)
-        counts.BEAT_AGE.set(station.lease.beat_age)
-        counts.POLLING.set(not station.sleeper.is_woken)
-        config = self._config
-        counts.THROUGH_DIRECT_URL.set(config.wake_ups == "on" and config.database_direct_url is not None)
-        counts.LISTEN_AGE.set(time.monotonic() - self._listener.heard_at)
-        counts.HOUSEKEEPING_AGE.set(time.monotonic() - self._housekeeper.tidied_at)
-        counts.SCANS_FAILING.set(station.marks.seconds_failing)
-        is_busy = station.buffer.running >= len(self._runners) or station.bell.is_reserved
-        counts.POLL_AGE.set(0 if is_busy else station.bell.answer_age)
-
     def _stop(self, *, in_time: bool) -> None:
         """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
-        station, seconds = self._station, self._config.shutdown_seconds
-        station.stopping.set()
-        station.buffer.empty()
-        station.bell.ring()
-        log.info("stopping: %d jobs are running", len(station.held))
-        while not in_time and not self._signals.stop and self._pulse.is_alive():
-            if station.held.wait_until_empty(TICK_SECONDS):
+        stop, heartbeat, seconds = self.stop, self.threads.heartbeat, self.config.shutdown_seconds
+        stop.stop_claiming()
+        log.info("stopping: %d jobs are running", stop.jobs_left)
+        while not in_time and not self._signals.stop and heartbeat.is_alive():
+            if stop.wait_for_jobs(TICK_SECONDS):
                 break
-            self._look_after()
+            self.watch.look()
         # A call that hangs, or a handler that holds the interpreter, must not keep the process until it is killed.
         faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
-            station.held.stop([running.fence for running in station.held.all()], StopReason.SHUTDOWN)
+            stop.stop_jobs()
             self._drain(until)
-        station.closing.set()
-        # What they run is given back, and must not go on.
-        station.children.close()
-        station.beat_wanted.set()
-        until = time.monotonic() + JOIN_SECONDS
-        for thread in (self._pulse, *self._others):
-            thread.join(max(0.0, until - time.monotonic()))
-        if self._pulse.is_alive() and (left := len(station.held)):
+        stop.close()
+        self.threads.join(JOIN_SECONDS)
+        if heartbeat.is_alive() and (left := stop.jobs_left):
             log.error("could not give back %d jobs, which will be rescued", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
+        stop.end()
         log.info("stopped")
 
     def _drain(self, until: float) -> bool:
         while (left := until - time.monotonic()) > 0:
-            if self._station.held.wait_until_empty(min(TICK_SECONDS, left)):
+            if self.stop.wait_for_jobs(min(TICK_SECONDS, left)):
                 return True
-            self._look_after()
-        return not len(self._station.held)
+            self.watch.look()
+        return not self.stop.jobs_left

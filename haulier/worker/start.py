@@ -54,13 +54,13 @@ def run(config: Config) -> int:
         logging.getLogger(__name__).warning(message, config.worker_processes)
     metrics_port = MetricsPort.open(config, shared=config.worker_processes > 1)
     # Not before: this makes the metrics.
-    from haulier.worker.process import Worker
+    from haulier.worker.assembly import assemble
 
     try:
         kinds = load_kinds(config)
 
         def work() -> int:
-            return Worker(config, kinds, metrics_port).run()
+            return assemble(config, kinds, metrics_port).run()
 
         # One worker does without a parent, which would take memory of its own: the platform replaces it.
         return work() if config.worker_processes == 1 else Parent(config, metrics_port, work).run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from hypothesis import seed, settings
@@ -15,8 +14,10 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
+from haulier.worker.shared.shutdown import Shutdown
 from tests.model import EXAMPLES, SEED
 from tests.model.choosing import has, one_of
 from tests.worker.shared.test_claim_size import a_job
@@ -31,8 +32,9 @@ class Hold(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stopping, self.closing = threading.Event(), threading.Event()
-        self.buffer = Buffer(ClaimSize(THREADS), Bell(), self.stopping, self.closing)
+        shutdown = Shutdown()
+        self.stopping, self.closing = shutdown.stopping, shutdown.closing
+        self.buffer = Buffer(ClaimSize(THREADS), CallSize(), Bell(), shutdown)
         # Somebody has the place; what it was told there is to claim for, and what it has in hand to settle.
         self.has_place = False
         self.round_trip: RoundTrip | None = None

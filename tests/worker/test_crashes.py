@@ -17,11 +17,9 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.kinds import JobContext
 from haulier.queue import consume, produce
+from haulier.worker.assembly import Assembly
 from haulier.worker.shared.buffer import Ended
 from haulier.worker.shared.held import HeldJob
-from haulier.worker.station import Station
-from haulier.worker.steps.settle_and_claim import settle_and_claim
-from haulier.worker.threads.runner import Runner
 from lab.proxy import proxy_to
 from tests.conftest import eventually
 
@@ -261,17 +259,17 @@ def test_nobody_is_declared_dead_when_the_databases_clock_jumps(
 
 
 def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, conn, ledger):
-    station = Station.of(config, {})
+    worker = Assembly(config, {})
     earlier, present = (
         consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
     )
     job = enqueue("t.nobody_knows")
     [claimed] = consume.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
-    station.lease.registered(present, time.monotonic())
-    station.buffer.add(Runner(station, 1).work(HeldJob(claimed, JobContext(claimed, config), None)))
-    settle_and_claim(station, station.buffer.round_trip(), claiming=False)
-    station.database.close()
+    worker.lease.registered(present, time.monotonic())
+    worker.buffer.add(worker.work.run(HeldJob(claimed, JobContext(claimed, config), None)))
+    worker.calls.settle_ended()
+    worker.database.close()
 
     job = produce.get(conn, job.id)
     # At once; had it been run, its unknown kind would have put it off for a minute.
@@ -280,17 +278,17 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
 
 def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(config, enqueue, conn, database):
     with proxy_to(database) as proxy:
-        station = Station.of(replace(config, database_url=proxy.url), {})
+        process = Assembly(replace(config, database_url=proxy.url), {})
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         job = enqueue("t.note")
         [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
-        station.held.begin_claim(claim_id)
-        station.held.end_claim(claim_id, [running])
-        station.buffer.add(Ended(running, Outcome.complete()))
+        process.held.begin_claim(claim_id)
+        process.held.end_claim(claim_id, [running])
+        process.buffer.add(Ended(running, Outcome.complete()))
         answers = []
         proxy.go_away()
-        waiting = threading.Thread(target=lambda: answers.append(Runner(station, 1)._wait_until_alone(0.5)))
+        waiting = threading.Thread(target=lambda: answers.append(process.suspects.wait_until_alone(0.5)))
         waiting.start()
 
         _let_pass(1.5)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -159,3 +159,22 @@ class NoTally(Tally):
 def tally(port: int) -> Tally:
     """Return a tally for a worker that serves its metrics at this port; 0 is none."""
     return Tally() if port else NoTally()
+
+
+# Each with what tells its value.
+Gauges = Mapping[Gauge, Callable[[], float]]
+
+
+class Measures:
+    """The numbers that are not counted but asked for."""
+
+    def __init__(self, tally: Tally, gauges: Gauges) -> None:
+        self._tally = tally
+        self._gauges = gauges
+
+    def take(self) -> None:
+        """Ask for all of them, and tell Prometheus these and what was counted meanwhile."""
+        # What began is told here as well: the next call to the database may be as far off as the end of the run.
+        self._tally.flush()
+        for gauge, value in self._gauges.items():
+            gauge.set(value())

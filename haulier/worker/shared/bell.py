@@ -6,11 +6,6 @@ import threading
 import time
 from contextlib import suppress
 
-# How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
-FIRST_DRAIN_SECONDS = 10.0
-# Whose turn it is to stand still changes more often: it may be that of a process which is paused, or dead.
-TURN_SECONDS = 5.0
-
 
 class Bell:
     """The bell, and when the database last answered the question for work."""
@@ -20,8 +15,6 @@ class Bell:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._answered_at = time.monotonic()
-        # A thread waits to be alone with a suspect, or is: nobody is free to claim.
-        self.is_reserved = False
 
     def ring(self) -> None:
         """Wake the thread that looks for work, or let its next look follow at once."""
@@ -50,27 +43,3 @@ class Bell:
         # Another may have been quicker.
         with suppress(RuntimeError):
             self._bell.release()
-
-
-class Patience:
-    """How long the process waits to be alone for a suspect: it grows until it suffices, and rests as long between.
-
-    So at most half of the time goes into waiting, and a suspect among long jobs still gets its turn.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = FIRST_DRAIN_SECONDS
-        self._not_before = float("-inf")
-
-    def is_ready(self) -> bool:
-        """Tell whether it is time to wait again."""
-        return time.monotonic() >= self._not_before
-
-    def exhausted(self) -> None:
-        """Note that the wait was in vain."""
-        self._not_before = time.monotonic() + self.seconds
-        self.seconds *= 2
-
-    def rewarded(self) -> None:
-        """Note that the process was alone."""
-        self.seconds = FIRST_DRAIN_SECONDS

@@ -16,6 +16,7 @@ from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS, ClaimSize
 from haulier.worker.shared.held import HeldJob
+from haulier.worker.shared.shutdown import Shutdown
 
 # How often a waiting thread looks whether the process stops.
 STOP_CHECK_SECONDS = 0.25
@@ -45,24 +46,16 @@ class RoundTrip(NamedTuple):
 
 
 class Buffer:
-    """Jobs that are claimed and not started, runs that have ended and are not settled, and the place to exchange them.
+    """Jobs that are claimed and not started, runs that have ended and are not settled, and the place to call for them.
 
     Whoever has the place is the only one to call the database for all: it settles what has ended and claims what can be
     started, in one round trip. The others go on with what is there, and what they end meanwhile makes the next batch.
     """
 
-    def __init__(
-        self,
-        pace: ClaimSize,
-        bell: Bell,
-        stopping: threading.Event,
-        closing: threading.Event,
-        call_size: CallSize | None = None,
-    ) -> None:
-        self._pace = pace
-        self._lookout = bell
-        self._call_size = call_size or CallSize()
-        self._stopping, self._closing = stopping, closing
+    def __init__(self, claim_size: ClaimSize, call_size: CallSize, bell: Bell, shutdown: Shutdown) -> None:
+        self._claim_size, self._call_size = claim_size, call_size
+        self._bell = bell
+        self._stopping, self._closing = shutdown.stopping, shutdown.closing
         # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -74,6 +67,8 @@ class Buffer:
         self._running = 0
         # Somebody has the place.
         self._is_taken = False
+        # A thread waits to be alone with a suspect, or is: nobody is free to claim.
+        self.is_reserved = False
         self._refill_at = 0
         # A claim locks all that it asks for and leaves the surplus: of last attempts it takes those that start at once.
         self._only_lasts = False
@@ -92,7 +87,7 @@ class Buffer:
             if ended is not None:
                 self._running -= 1
                 if ended.running.began_at is not None:
-                    self._pace.ran(ended.running.job.kind, seconds)
+                    self._claim_size.ran(ended.running.job.kind, seconds)
                 self._hand_in(ended)
             while True:
                 if not self._is_taken and self._is_due():
@@ -116,7 +111,7 @@ class Buffer:
         if self._is_low() or self._ended_bytes > MOST_BYTES:
             return True
         # Before a long run, or none knows when the outcome of the last will be settled.
-        return bool(self._ended) and (not self._pace.is_quick(self._ready[0].job.kind) or self._is_overdue())
+        return bool(self._ended) and (not self._claim_size.is_quick(self._ready[0].job.kind) or self._is_overdue())
 
     def _is_low(self) -> bool:
         ready = len(self._ready)
@@ -132,7 +127,7 @@ class Buffer:
         self._taken_at = time.monotonic()
         # One after the other: where jobs are quick there is none left for those that would be woken.
         if self._idle and (
-            (self._ready and not self._pace.is_quick(running.job.kind)) or (not self._is_taken and self._is_due())
+            (self._ready and not self._claim_size.is_quick(running.job.kind)) or (not self._is_taken and self._is_due())
         ):
             self._changed.notify()
         return running
@@ -144,7 +139,7 @@ class Buffer:
         self._ended_bytes += ended.size
         # Whoever has the place may be waiting for work.
         if self._is_taken:
-            self._lookout.ring()
+            self._bell.ring()
         if not self.stirred.is_set():
             self.stirred.set()
 
@@ -168,7 +163,7 @@ class Buffer:
         return RoundTrip(batch, limit, free)
 
     def _ahead(self) -> int:
-        return min(self._pace.ahead(), 2 * self._call_size.jobs)
+        return min(self._claim_size.ahead(), 2 * self._call_size.jobs)
 
     def _take_ended(self, most: int) -> list[Ended]:
         batch, self._ended = self._ended[:most], self._ended[most:]
@@ -206,7 +201,7 @@ class Buffer:
     def fill(self, claimed: Sequence[HeldJob], *, free: int, is_short: bool) -> int:
         """Take up what was claimed; return how many of it, from the end, are given back because they would wait."""
         with self._lock:
-            fitting = self._pace.fitting([running.job for running in claimed], free=free)
+            fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
             # Nothing is started any more, and one by one they would go back in as many calls.
             kept = 0 if self._stopping.is_set() else fitting
             lasts = [running for running in claimed if running.job.is_last_attempt]
@@ -225,7 +220,7 @@ class Buffer:
             if self._ready:
                 self.stirred.set()
                 # Quick jobs are left to the caller, who comes for one right after.
-                if not self._pace.is_quick(self._ready[0].job.kind):
+                if not self._claim_size.is_quick(self._ready[0].job.kind):
                     self._changed.notify()
             return len(claimed) - kept
 
@@ -288,3 +283,7 @@ class Buffer:
     def running(self) -> int:
         """Return how many threads run a job."""
         return self._running
+
+    def is_busy(self, threads: int) -> bool:
+        """Tell whether none of so many threads is free for a job."""
+        return self._running >= threads or self.is_reserved

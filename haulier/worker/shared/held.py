@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from haulier.config import Config
 from haulier.domain.claim import Fence, Held
 from haulier.domain.job import Job
-from haulier.kinds import JobContext, StopReason
+from haulier.kinds import JobContext, Kind, StopReason
 
 # For how long a claim may still be committed that nobody has answered: a system goes on sending what a program has
 # given it for a quarter of an hour.
@@ -61,7 +62,8 @@ class HeldJobs:
     finds those.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], config: Config) -> None:
+        self._kinds, self._config = kinds, config
         # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -75,6 +77,12 @@ class HeldJobs:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def as_held(self, job: Job) -> HeldJob:
+        """Return the claimed job as this process is to hold it."""
+        kind = self._kinds.get(job.kind)
+        timeout = job.timeout_seconds or (kind.timeout if kind else None)
+        return HeldJob(job, JobContext(job, self._config), timeout, is_known=kind is not None)
 
     def all(self) -> list[HeldJob]:
         """Return what is held now."""

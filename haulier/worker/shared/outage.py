@@ -8,6 +8,8 @@ import time
 
 from haulier.domain.errors import Refusal, TooManyConnections, reason
 
+# After a failed call: the database comes back within a second of its return.
+AWAY_PAUSE_SECONDS = 0.5
 # Where some connections are good and others are not, calls fail and succeed in turns: that is said now and then.
 QUIET_SECONDS = 10.0
 
@@ -15,9 +17,11 @@ log = logging.getLogger(__name__)
 
 
 class Outage:
-    """The process's view of whether the database answers."""
+    """The process's view of whether the database answers. `closing` ends a pause; so many threads may fail at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, closing: threading.Event, *, threads: int) -> None:
+        self._closing = closing
+        self._threads = threads
         self._changed = threading.Condition()
         self._since: float | None = None
         self._failures = 0
@@ -53,10 +57,15 @@ class Outage:
         if since is not None and is_said:
             log.warning("the database is back after %.1f s", time.monotonic() - since)
 
-    def wait_until_over(self, seconds: float, most: int) -> None:
-        """Wait until a call succeeds, at most `seconds` for each failure in a row and for `most` of these.
+    def pause(self) -> None:
+        """Wait before the next try after a failed call, unless the process closes."""
+        self._closing.wait(AWAY_PAUSE_SECONDS)
+
+    def wait_until_over(self) -> None:
+        """Wait until a call succeeds, at most a pause for each failure in a row and for each thread.
 
         So that many threads that fail together try no more often than one that fails alone.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._since is None, seconds * min(most, self._failures))
+            longest = AWAY_PAUSE_SECONDS * min(self._threads, self._failures)
+            self._changed.wait_for(lambda: self._since is None, longest)

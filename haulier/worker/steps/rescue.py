@@ -9,9 +9,9 @@ from uuid import UUID
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.worker.metrics import counts
+from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.refused import Refused
 from haulier.worker.shared.sparing_log import SparingLog
-from haulier.worker.station import Station
 
 # How often the jobs of all who have no row are looked for, and not only of those whom this process has declared dead:
 # whoever did that may have died before it took them. Units: leases.
@@ -26,10 +26,10 @@ sparing = SparingLog(log)
 class Rescuer:
     """What one process does for the jobs of others."""
 
-    def __init__(self, station: Station) -> None:
-        self._station = station
-        self._lease_seconds = station.config.lease_seconds
-        self._refused = Refused("rescue", station.refusal_log)
+    def __init__(self, lease: Lease, refused: Refused, *, lease_seconds: float) -> None:
+        self._lease = lease
+        self._refused = refused
+        self._lease_seconds = lease_seconds
         self._swept_at = float("-inf")
         self._asked_of_all_at = float("-inf")
         # How many orphans a statement takes: halved where one waits for something that only one of them may wait for.
@@ -39,7 +39,7 @@ class Rescuer:
 
     def is_due(self) -> bool:
         """Tell whether to sweep now; only who has beaten for a whole lease may."""
-        return self._station.lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
+        return self._lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
 
     def sweep(self, conn: Connection) -> bool:
         """Declare dead whoever is, and take their jobs; tell whether there were any."""

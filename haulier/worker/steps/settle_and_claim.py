@@ -3,70 +3,213 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from haulier.domain.claim import ClaimRequest, Settlement
-from haulier.domain.errors import DatabaseUnavailable, JobRefused, Refusal
+from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.job import Job, JobStatus
-from haulier.kinds import JobContext
+from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
-from haulier.worker.shared.buffer import Ended, RoundTrip
-from haulier.worker.shared.call_size import SLOW_SECONDS
-from haulier.worker.shared.held import HeldJob
-from haulier.worker.station import Station
+from haulier.worker.metrics.counts import Tally
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.shared.call_size import SLOW_SECONDS, CallSize
+from haulier.worker.shared.held import HeldJob, HeldJobs
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.refused import Refusals
 from haulier.worker.steps.report import report
-
-# For so long jobs that cannot be claimed are looked for, one after the other, while nothing else is claimed.
-SEARCH_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
 
-def settle_and_claim(station: Station, round_trip: RoundTrip, *, claiming: bool) -> int | None:
-    """Settle and claim in one round trip; return how many jobs were claimed, or None when the database is away."""
-    ended = round_trip.ended
-    request = _wish(station, round_trip) if claiming else None
-    if ended and request is not None and station.call_size.is_halved:
-        if _settle(station, ended) is None:
-            return None
-        ended = []
-    if request is None:
-        return _settle(station, ended)
-    began_at = time.monotonic()
-    try:
-        claimed = _claim(station, ended, request)
-    except Refusal as error:
-        if ended:
-            # Which of the two was refused is not said.
-            _doubt(station, ended, error)
-        if request.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
-            # It has waited for something, and so would each of the smaller ones: they come after a pause.
-            station.call_size.refused(request.limit)
-            station.outage.failed(error)
-            return None
-        claimed = _claim_less(station, request)
-    return None if claimed is None else len(claimed)
+@dataclass(frozen=True, slots=True)
+class SettleAndClaim:
+    """A round trip for all threads, by whoever has the buffer's place."""
+
+    next_claim: NextClaim
+    calls: Calls
+    claim_less: Callable[[ClaimRequest], list[HeldJob] | None]
+    call_size: CallSize
+    outage: Outage
+
+    def make(self, round_trip: RoundTrip) -> int | None:
+        """Settle and claim in one call; return how many jobs were claimed, or None when the database is away."""
+        ended, request = round_trip.ended, self.next_claim.request(round_trip)
+        if ended and request is not None and self.call_size.is_halved:
+            if self.calls.settle(ended) is None:
+                return None
+            ended = []
+        if request is None:
+            return self.calls.settle(ended)
+        began_at = time.monotonic()
+        try:
+            claimed = self.calls.claim(ended, request)
+        except Refusal as error:
+            if ended:
+                # Which of the two was refused is not said.
+                self.calls.doubt(ended, error)
+            if request.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
+                # It has waited for something, and so would each of the smaller ones: they come after a pause.
+                self.call_size.refused(request.limit)
+                self.outage.failed(error)
+                return None
+            claimed = self.claim_less(request)
+        return None if claimed is None else len(claimed)
 
 
-def _wish(station: Station, round_trip: RoundTrip) -> ClaimRequest | None:
-    worker_id = station.lease.worker_id
-    marks = station.unclaimable_lanes.leave_out(station.marks.marks())
-    if worker_id is None or station.stopping.is_set() or not marks or not round_trip.limit:
-        return None
-    # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
-    if station.unclaimable.is_full or station.unsettled.is_full:
-        return None
-    return ClaimRequest(
-        worker_id,
-        consume.new_claim(),
-        marks,
-        round_trip.limit,
-        round_trip.free,
-        passed_over=station.unclaimable.waiting(),
-    )
+@dataclass(frozen=True, slots=True)
+class NextClaim:
+    """What to claim next: whether, from where, and how much."""
+
+    lease: Lease
+    stopping: threading.Event
+    marks: Marks
+    refusals: Refusals
+    bell: Bell
+
+    def request(self, round_trip: RoundTrip) -> ClaimRequest | None:
+        """Return what to ask for now, or None where nothing is to be claimed."""
+        refusals, worker_id = self.refusals, self.lease.worker_id
+        marks = refusals.lanes.leave_out(self.marks.marks())
+        if worker_id is None or self.stopping.is_set() or not marks or not round_trip.limit:
+            return None
+        # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
+        if refusals.to_claim.is_full or refusals.to_settle.is_full:
+            return None
+        return ClaimRequest(
+            worker_id,
+            consume.new_claim(),
+            marks,
+            round_trip.limit,
+            round_trip.free,
+            passed_over=refusals.to_claim.waiting(),
+        )
+
+    def answered(self, request: ClaimRequest, jobs: Sequence[Job], *, is_short: bool) -> None:
+        """Note what a claim has brought, and whether that was all there was."""
+        self.bell.answered()
+        self.refusals.to_claim.forget(job.id for job in jobs)
+        self.marks.claimed(jobs, is_short=is_short, read=request.marks)
+
+    def given_back(self, jobs: Sequence[HeldJob]) -> None:
+        """Note that these were claimed and not started."""
+        self.marks.given_back(held.job for held in jobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """The calls that settle, or settle and claim, and what is done with their answers. For whoever has the place."""
+
+    database: Database
+    buffer: Buffer
+    held: HeldJobs
+    next_claim: NextClaim
+    tally: Tally
+    call_size: CallSize
+    outage: Outage
+    beat_wanted: threading.Event
+
+    def settle_ended(self) -> int | None:
+        """Settle what has ended since the last call; None when the database is away."""
+        return self.settle(self.buffer.round_trip().ended)
+
+    def settle(self, ended: Sequence[Ended]) -> int | None:
+        """Settle these and claim nothing; None when the database is away."""
+        if not ended:
+            return 0
+        began_at = time.monotonic()
+        try:
+            with self.database.connection() as conn:
+                statuses, _ = consume.settle_and_claim(conn, settlements(ended), None)
+        except Refusal as error:
+            self.doubt(ended, error)
+            return 0
+        except DatabaseUnavailable as error:
+            self.call_size.failed(len(ended), time.monotonic() - began_at)
+            self._put_back(ended, error)
+            return None
+        self._succeeded(began_at)
+        self._let_go(ended, statuses)
+        return 0
+
+    def claim(self, ended: Sequence[Ended], request: ClaimRequest, *, alone: bool = False) -> list[HeldJob] | None:
+        """Settle these and return what was claimed; None when the database is away.
+
+        Raises: Refusal; where one job is claimed alone, JobRefused.
+        """
+        began_at = time.monotonic()
+        statuses: list[JobStatus | None] = []
+        # Unknown from when it is sent until there is an answer.
+        claimed: list[HeldJob] | None = []
+        try:
+            with self.database.connection() as conn:
+                self.held.begin_claim(request.claim_id)
+                claimed = None
+                if alone:
+                    brought = consume.claim_next(conn, request)
+                else:
+                    statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
+            claimed = [self.held.as_held(job) for job in brought.jobs]
+        except Refusal as error:
+            # What was refused was not done; but what could not be read was, unless it was one job, in a transaction.
+            claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
+            raise
+        except DatabaseUnavailable as error:
+            self.call_size.failed(max(request.limit, len(ended)), time.monotonic() - began_at)
+            self._put_back(ended, error)
+            return None
+        finally:
+            self.held.end_claim(request.claim_id, claimed)
+        self._succeeded(began_at)
+        self._let_go(ended, statuses)
+        if not request.suspect:
+            self._take_up(request, brought, claimed)
+        return claimed
+
+    def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
+        """Leave to the settler a batch of which the database refuses something: the others must not wait for that."""
+        log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
+        _mark_unsure(ended)
+        self.buffer.doubt(ended)
+
+    def _succeeded(self, began_at: float) -> None:
+        self.call_size.succeeded(time.monotonic() - began_at)
+        self.outage.succeeded()
+
+    def _put_back(self, ended: Sequence[Ended], error: DatabaseUnavailable) -> None:
+        self.outage.failed(error)
+        _mark_unsure(ended)
+        self.buffer.put_back(ended)
+        # Whether the claim was committed is unknown: the heartbeat looks, and gives back what nobody holds.
+        self.beat_wanted.set()
+
+    def _let_go(self, ended: Sequence[Ended], statuses: Sequence[JobStatus | None]) -> None:
+        """Let go of what has been settled, and say so; the settler sees to what was left out."""
+        if not ended:
+            return
+        left_out = [each for each, status in zip(ended, statuses, strict=True) if status is None]
+        if left_out:
+            self.buffer.doubt(left_out)
+        done = [(each, status) for each, status in zip(ended, statuses, strict=True) if status is not None]
+        self.held.drop([each.running for each, _ in done])
+        report(self.tally, done)
+
+    def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
+        # Some may be left: what is too much at once, and last attempts that would have to wait.
+        is_short = brought.has_all(request)
+        self.tally.claimed(len(claimed))
+        self.call_size.brought(len(claimed), brought.size)
+        self.next_claim.answered(request, brought.jobs, is_short=is_short)
+        surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)
+        if surplus:
+            self.next_claim.given_back(claimed[-surplus:])
+            self.settle_ended()
 
 
 def settlements(ended: Sequence[Ended]) -> list[Settlement]:
@@ -74,174 +217,6 @@ def settlements(ended: Sequence[Ended]) -> list[Settlement]:
     return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
-def held_job_of(station: Station, job: Job) -> HeldJob:
-    """Return the claimed job as this process holds it."""
-    kind = station.kinds.get(job.kind)
-    timeout = job.timeout_seconds or (kind.timeout if kind else None)
-    return HeldJob(job, JobContext(job, station.config), timeout, is_known=kind is not None)
-
-
-def _settle(station: Station, ended: Sequence[Ended]) -> int | None:
-    """Settle and claim nothing; None when the database is away."""
-    if not ended:
-        return 0
-    began_at = time.monotonic()
-    try:
-        with station.database.connection() as conn:
-            statuses, _ = consume.settle_and_claim(conn, settlements(ended), None)
-    except Refusal as error:
-        _doubt(station, ended, error)
-        return 0
-    except DatabaseUnavailable as error:
-        station.call_size.failed(len(ended), time.monotonic() - began_at)
-        _cut_off(station, ended, error)
-        return None
-    _answered(station, began_at)
-    settled(station, ended, statuses)
-    return 0
-
-
-def _claim(
-    station: Station, ended: Sequence[Ended], request: ClaimRequest, *, alone: bool = False
-) -> list[HeldJob] | None:
-    """Settle these and return what was claimed; None when the database is away.
-
-    Raises: Refusal; where one job is claimed alone, JobRefused.
-    """
-    began_at = time.monotonic()
-    statuses: list[JobStatus | None] = []
-    # Unknown from when it is sent until there is an answer.
-    claimed: list[HeldJob] | None = []
-    try:
-        with station.database.connection() as conn:
-            station.held.begin_claim(request.claim_id)
-            claimed = None
-            if alone:
-                brought = consume.claim_next(conn, request)
-            else:
-                statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
-        claimed = [held_job_of(station, job) for job in brought.jobs]
-    except Refusal as error:
-        # What was refused was not done; but what could not be read was, unless it was one job, in a transaction.
-        claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
-        raise
-    except DatabaseUnavailable as error:
-        station.call_size.failed(max(request.limit, len(ended)), time.monotonic() - began_at)
-        _cut_off(station, ended, error)
-        return None
-    finally:
-        station.held.end_claim(request.claim_id, claimed)
-    _answered(station, began_at)
-    settled(station, ended, statuses)
-    if not request.suspect:
-        _take_up(station, request, brought, claimed)
-    return claimed
-
-
-def _claim_less(station: Station, request: ClaimRequest) -> list[HeldJob] | None:
-    """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on."""
-    limit, until = request.limit, time.monotonic() + SEARCH_SECONDS
-    try:
-        while limit > 1:
-            station.call_size.refused(limit)
-            limit //= 2
-            try:
-                return _claim(station, [], replace(request, claim_id=consume.new_claim(), limit=limit))
-            except Refusal as error:
-                log.debug("a claim of %d jobs is refused: %s", limit, error)
-                # Each has waited for something.
-                if time.monotonic() > until or station.stopping.is_set():
-                    raise
-        return _claim_one(station, request, until)
-    # Whatever the job: it is the statement.
-    except Refusal as error:
-        station.outage.failed(error)
-        return None
-
-
-def _claim_one(station: Station, request: ClaimRequest, until: float) -> list[HeldJob] | None:
-    """Claim one job, and pass over those that cannot be claimed; where they are many, leave their lanes for a while."""
-    marks = list(request.marks)
-    while marks and not station.stopping.is_set() and not station.unclaimable.is_full:
-        passed_over = station.unclaimable.waiting()
-        try:
-            alone = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
-            return _claim(station, [], alone, alone=True)
-        except JobRefused as refused:
-            station.unclaimable.add(refused.job_id, refused, may_pass=refused.may_pass)
-            if time.monotonic() > until and refused.lane is not None:
-                station.unclaimable_lanes.add(refused.lane)
-                marks = [mark for mark in marks if mark.lane != refused.lane]
-    return []
-
-
-def _answered(station: Station, began_at: float) -> None:
-    station.call_size.succeeded(time.monotonic() - began_at)
-    station.outage.succeeded()
-
-
-def _cut_off(station: Station, ended: Sequence[Ended], error: DatabaseUnavailable) -> None:
-    station.outage.failed(error)
-    _mark_unsure(ended)
-    station.buffer.put_back(ended)
-    # Whether the claim was committed is unknown: the heartbeat looks, and gives back what nobody holds.
-    station.beat_wanted.set()
-
-
-def _doubt(station: Station, ended: Sequence[Ended], error: Refusal) -> None:
-    """Leave to the settler a batch of which the database refuses something: the others must not wait for that."""
-    log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
-    _mark_unsure(ended)
-    station.buffer.doubt(ended)
-
-
 def _mark_unsure(ended: Sequence[Ended]) -> None:
     for each in ended:
         each.running.is_unsure = True
-
-
-def settled(station: Station, ended: Sequence[Ended], statuses: Sequence[JobStatus | None]) -> None:
-    """Let go of what has been settled, and say so; the settler sees to what was left out."""
-    if not ended:
-        return
-    left_out = [each for each, status in zip(ended, statuses, strict=True) if status is None]
-    if left_out:
-        station.buffer.doubt(left_out)
-    done = [(each, status) for each, status in zip(ended, statuses, strict=True) if status is not None]
-    station.held.drop([each.running for each, _ in done])
-    report(station.tally, done)
-
-
-def _take_up(station: Station, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
-    station.bell.answered()
-    station.tally.claimed(len(claimed))
-    # Some may be left: what is too much at once, and last attempts that would have to wait.
-    is_short = brought.has_all(request)
-    station.call_size.brought(len(claimed), brought.size)
-    station.unclaimable.forget(running.job.id for running in claimed)
-    station.marks.claimed([running.job for running in claimed], is_short=is_short, read=request.marks)
-    surplus = station.buffer.fill(claimed, free=request.free, is_short=is_short)
-    if surplus:
-        station.marks.given_back([running.job for running in claimed[-surplus:]])
-        settle_and_claim(station, station.buffer.round_trip(), claiming=False)
-
-
-def claim_suspect(station: Station) -> HeldJob | None:
-    """Claim a job that has crashed before; None when none is due, or can be claimed, or the database is away."""
-    worker_id = station.lease.worker_id
-    if worker_id is None or station.stopping.is_set() or station.unclaimable.is_full:
-        return None
-    try:
-        with station.database.connection() as conn:
-            lanes = consume.lanes(conn, queues=station.config.worker_queues, suspect=True)
-    except (DatabaseUnavailable, Refusal) as error:
-        station.outage.failed(error)
-        return None
-    marks = [lane.head for lane in lanes if lane.seconds <= 0]
-    try:
-        request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
-        claimed = _claim_one(station, request, time.monotonic() + SEARCH_SECONDS)
-    except Refusal as error:
-        station.outage.failed(error)
-        return None
-    return claimed[0] if claimed else None

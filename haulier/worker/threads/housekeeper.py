@@ -6,13 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
+from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
+from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
 from haulier.queue.upkeep.purge import purge_audit, purge_idempotency, purge_queues
-from haulier.worker.station import Station
+from haulier.worker.shared.outage import Outage
 
 PERIOD_SECONDS = 3600.0
 # After an error: sooner, for a missing partition in a week is a missing partition.
@@ -23,18 +26,23 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Housekeeper(threading.Thread):
     """Tidies the database at the start and then every hour."""
 
-    def __init__(self, station: Station) -> None:
+    config: Config
+    database: Database
+    outage: Outage
+    closing: threading.Event
+
+    def __post_init__(self) -> None:
         super().__init__(name="housekeeper", daemon=True)
-        self._station = station
         # When it last succeeded, by the monotonic clock.
         self.tidied_at = time.monotonic()
 
     def run(self) -> None:
         """Tidy until the process closes."""
-        while not self._station.closing.wait(PERIOD_SECONDS if self.tidy() else RETRY_SECONDS):
+        while not self.closing.wait(PERIOD_SECONDS if self.tidy() else RETRY_SECONDS):
             pass
 
     def tidy(self) -> bool:
@@ -42,14 +50,14 @@ class Housekeeper(threading.Thread):
 
         Each task by itself: one that cannot be done now keeps no other from being done.
         """
-        config = self._station.config
+        config = self.config
         try:
             made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
             forgotten = self._try(lambda conn: purge_idempotency(conn, idempotency_days=config.idempotency_days))
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
         finally:
-            self._station.database.close()
+            self.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
@@ -60,7 +68,7 @@ class Housekeeper(threading.Thread):
 
     def _try(self, task: Callable[[Connection], T]) -> T | None:
         def do() -> T:
-            with self._station.database.connection() as conn:
+            with self.database.connection() as conn:
                 return task(conn)
 
         return self._try_to(do)
@@ -80,14 +88,14 @@ class Housekeeper(threading.Thread):
                 "the database refuses a task of housekeeping, tried again in %.0f s: %s", RETRY_SECONDS, reason(error)
             )
         except DatabaseUnavailable as error:
-            self._station.outage.failed(error)
+            self.outage.failed(error)
         # Somebody changed a table, perhaps: it must be seen, and must not end the thread.
         except Exception:
             log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
         return None
 
     def _drop_expired(self) -> list[str]:
-        config = self._station.config
+        config = self.config
         try:
             return drop_expired(config.direct_url, retention_days=config.retention_days)
         except DatabaseUnavailable:

@@ -5,52 +5,71 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import dataclass
 
+from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, Refusal
 from haulier.postgres.connection import close, connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue.consume.wakeups import Knock, keeps_its_server, knocks, listen, unlisten
-from haulier.worker.station import Station
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.notify_check import NotifyCheck
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.shutdown import Shutdown
+from haulier.worker.shared.sleeper import Sleeper
 
 # How often a silent connection is asked whether it still lives.
 PROBE_SECONDS = 10.0
 WAIT_SECONDS = 0.5
-AWAY_PAUSE_SECONDS = 1.0
+# From one try to connect to the next.
+CONNECT_PAUSE_SECONDS = 1.0
 # Where no notification comes through, none will in a while; but whoever runs the pool may have changed it.
 DEAF_PAUSE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Listener(threading.Thread):
     """Holds one LISTEN connection, and opens it anew when it breaks. It counts on no knock before it has heard one."""
 
-    def __init__(self, station: Station) -> None:
+    config: Config
+    sleeper: Sleeper
+    notify_check: NotifyCheck
+    bell: Bell
+    beat_wanted: threading.Event
+    lease: Lease
+    buffer: Buffer
+    outage: Outage
+    shutdown: Shutdown
+
+    def __post_init__(self) -> None:
         super().__init__(name="listener", daemon=True)
-        self._station = station
-        self._setting = station.config.direct_setting
+        self._setting = self.config.direct_setting
         self._complaint: str | None = None
         # When it last went round with a good connection, or knew that it has to do without, by the monotonic clock.
         self.heard_at = time.monotonic()
 
     def run(self) -> None:
         """Listen until the process closes; with wake-ups off only wait for that."""
-        station = self._station
-        if station.config.wake_ups == "off":
-            while not station.closing.is_set():
+        config, closing = self.config, self.shutdown.closing
+        if config.wake_ups == "off":
+            while not closing.is_set():
                 self._do_without(WAIT_SECONDS)
-        while not station.closing.is_set():
+        while not closing.is_set():
             conn: Connection | None = None
             try:
-                conn = connect(station.config.direct_url, application_name="haulier listener")
-                went_deaf = not keeps_its_server(conn, station.config.direct_url) or self._listen(conn)
+                conn = connect(config.direct_url, application_name="haulier listener")
+                went_deaf = not keeps_its_server(conn, config.direct_url) or self._listen(conn)
             except (DatabaseUnavailable, Refusal) as error:
                 went_deaf = False
-                self._wait_until_back(error)
-                station.closing.wait(AWAY_PAUSE_SECONDS)
+                self._say_away(error)
+                closing.wait(CONNECT_PAUSE_SECONDS)
             finally:
-                station.sleeper.went_deaf()
+                self.sleeper.went_deaf()
                 if conn is not None:
                     close(conn)
             if went_deaf:
@@ -59,20 +78,19 @@ class Listener(threading.Thread):
 
     def _listen(self, conn: Connection) -> bool:
         """Listen for as long as knocks may come on this connection; True when none ever came."""
-        station = self._station
         listen(conn)
-        station.notify_check.ask()
+        self.notify_check.ask()
         # What came while nobody listened.
-        station.bell.ring()
-        station.beat_wanted.set()
+        self.bell.ring()
+        self.beat_wanted.set()
         for knock in knocks(conn, wait=WAIT_SECONDS, probe=PROBE_SECONDS):
             self.heard_at = time.monotonic()
-            if station.closing.is_set():
+            if self.shutdown.closing.is_set():
                 return False
             if knock is not None:
                 self._answer(knock, conn)
                 self._hear()
-            elif not station.sleeper.is_woken and station.notify_check.is_missing:
+            elif not self.sleeper.is_woken and self.notify_check.is_missing:
                 # Or others would be sent the knocks on the connection that the pool lent us.
                 unlisten(conn)
                 return True
@@ -80,40 +98,37 @@ class Listener(threading.Thread):
 
     def _hear(self) -> None:
         """Note that knocks come through."""
-        self._station.notify_check.heard()
-        if self._station.sleeper.is_woken:
+        self.notify_check.heard()
+        if self.sleeper.is_woken:
             return
-        self._station.sleeper.hears()
+        self.sleeper.hears()
         # An INSERT before this moment may have seen nobody asleep.
-        self._station.bell.ring()
+        self.bell.ring()
         if self._complaint is not None:
             log.warning("notifications come through %s again", self._setting)
             self._complaint = None
 
     def _answer(self, knock: Knock, conn: Connection) -> None:
-        station = self._station
-        is_ours = knock.worker_id in (None, station.lease.registered_as)
+        is_ours = knock.worker_id in (None, self.lease.registered_as)
         if not knock.is_for_work:
             if is_ours:
-                station.beat_wanted.set()
+                self.beat_wanted.set()
             return
         if is_ours:
             # Before all else: a job waits. Also where nobody can take it now, since a thread may be free in a moment.
-            station.bell.ring()
-        station.sleeper.knocked()
-        if is_ours and knock.worker_id is not None and self._is_taken():
+            self.bell.ring()
+        self.sleeper.knocked()
+        if is_ours and knock.worker_id is not None and self._is_busy():
             with translated():
-                station.sleeper.pass_on(conn)
+                self.sleeper.pass_on(conn)
 
-    def _is_taken(self) -> bool:
+    def _is_busy(self) -> bool:
         """Tell whether no thread could take a job now."""
-        station = self._station
-        is_full = station.buffer.running >= station.config.worker_threads
-        return is_full or station.bell.is_reserved or station.stopping.is_set()
+        return self.buffer.is_busy(self.config.worker_threads) or self.shutdown.stopping.is_set()
 
-    def _wait_until_back(self, error: HaulierError) -> None:
-        if isinstance(error, Refusal) or not self._station.config.database_direct_url:
-            self._station.outage.failed(error)
+    def _say_away(self, error: HaulierError) -> None:
+        if isinstance(error, Refusal) or not self.config.database_direct_url:
+            self.outage.failed(error)
             return
         # The jobs come by another way, which may well be open; if it is not, the others say so.
         reason = " ".join(str(error.__cause__ or error).split())
@@ -122,12 +137,12 @@ class Listener(threading.Thread):
     def _complain(self, complaint: str, *details: str) -> None:
         """Say once what is wrong, and what it means."""
         if complaint != self._complaint:
-            poll = self._station.config.poll_seconds
+            poll = self.config.poll_seconds
             log.warning(f"{complaint}: an idle worker finds jobs by looking, every %g s", *details, poll)
             self._complaint = complaint
 
     def _do_without(self, seconds: float) -> None:
         """Wait for the end of the process, at most so long, as one who has nothing to listen to."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0 and not self._station.closing.wait(min(left, WAIT_SECONDS)):
+        while (left := until - time.monotonic()) > 0 and not self.shutdown.closing.wait(min(left, WAIT_SECONDS)):
             self.heard_at = time.monotonic()

@@ -2,178 +2,148 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.outcome import Outcome
-from haulier.worker.isolation.children import BUSY_SECONDS
-from haulier.worker.shared.buffer import Ended, RoundTrip
+from haulier.kinds import Kind
+from haulier.postgres.database import Database
+from haulier.worker.isolation.children import BUSY_SECONDS, Children
+from haulier.worker.metrics.counts import Tally
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.shared.held import HeldJob
-from haulier.worker.station import Station
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.execute import run_one
-from haulier.worker.steps.scan import scan
-from haulier.worker.steps.settle_and_claim import claim_suspect, settle_and_claim
-
-# When a due job could not be had (somebody is just claiming it), the next look follows at once, then ever later.
-FIRST_PAUSE_SECONDS = 0.02
-# After a failed call: the database comes back within a second of its return.
-AWAY_PAUSE_SECONDS = 0.5
-# A run of suspects ends after this long, so that the other jobs get their turn.
-SUSPECTS_SECONDS = 5.0
-# While the process waits to be alone, what the others end is settled so often.
-ALONE_CHECK_SECONDS = 0.05
-
-log = logging.getLogger(__name__)
+from haulier.worker.steps.scan import Scanner
+from haulier.worker.steps.settle_and_claim import SettleAndClaim
+from haulier.worker.steps.suspects import Suspects
+from haulier.worker.steps.wait import Waiting
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Runner(threading.Thread):
-    """Runs one job after the other; when the buffer runs low it exchanges for all, until the process stops."""
+    """Runs one job after the other; when the buffer runs low it calls for all, until the process stops."""
 
-    def __init__(self, station: Station, number: int) -> None:
-        super().__init__(name=f"runner-{number}", daemon=True)
-        self._station = station
-        self._pause = FIRST_PAUSE_SECONDS
+    number: int
+    buffer: Buffer
+    work: Work
+    look: Look
+    suspects: Suspects
+    database: Database
+    outage: Outage
+
+    def __post_init__(self) -> None:
+        super().__init__(name=f"runner-{self.number}", daemon=True)
         # What it runs now, or ran last.
         self.running: HeldJob | None = None
 
     def run(self) -> None:
         """Work until the process stops claiming."""
-        buffer = self._station.buffer
+        buffer = self.buffer
         try:
             task = buffer.next()
             while task is not None:
                 if isinstance(task, HeldJob):
-                    ended = self.work(task)
+                    ended = self._run_job(task)
                     task = buffer.next(ended, seconds=time.monotonic() - (task.began_at or 0.0))
                 else:
                     self._make_round_trip(task)
                     task = buffer.next()
         finally:
-            self._station.database.close()
+            self.database.close()
 
-    def work(self, running: HeldJob) -> Ended:
+    def _run_job(self, running: HeldJob) -> Ended:
+        self.running = running
+        return self.work.run(running)
+
+    def _make_round_trip(self, round_trip: RoundTrip) -> None:
+        """With the buffer's place: see to suspects, or settle, claim, and wait for work where there is none."""
+        is_away = True
+        try:
+            if self.suspects.due.is_set():
+                self.suspects.run(round_trip.ended, self._run_job)
+                is_away = False
+            else:
+                is_away = self.look.look(round_trip)
+        finally:
+            self.buffer.done(leaving=is_away)
+        if is_away:
+            # Without the place: another thread's connection may be good.
+            self.outage.pause()
+            self.outage.wait_until_over()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Runs claimed jobs, each on the thread that asks."""
+
+    kinds: Mapping[str, Kind]
+    children: Children
+    lease: Lease
+    stopping: threading.Event
+    tally: Tally
+
+    def run(self, running: HeldJob) -> Ended:
         """Run a claimed job, unless it is to be given back, and return how it ended."""
-        station, job = self._station, running.job
+        job = running.job
         # Not our own any more, too, when this process was declared dead since the claim, and has registered anew.
-        if station.stopping.is_set() or running.context.cancelled or station.lease.worker_id != job.worker_id:
+        if self.stopping.is_set() or running.context.cancelled or self.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
-        kind = station.kinds.get(job.kind)
-        if kind is not None and kind.isolated and not station.children.take_place():
+        kind = self.kinds.get(job.kind)
+        if kind is not None and kind.isolated and not self.children.take_place():
             running.has_ended = True
             return Ended(running, Outcome.release(BUSY_SECONDS))
-        self.running = running
         running.began_at = began_at = time.monotonic()
-        station.tally.started(running.label, running.waited_seconds)
-        outcome = run_one(kind, running.context, station.children.run)
+        self.tally.started(running.label, running.waited_seconds)
+        outcome = run_one(kind, running.context, self.children.run)
         running.has_ended = True
         running.seconds = time.monotonic() - began_at
         return Ended(running, outcome)
 
-    def _make_round_trip(self, round_trip: RoundTrip) -> None:
-        """With the buffer's place: see to suspects, settle, claim, and wait for work where there is none."""
-        station, is_away = self._station, True
-        try:
-            is_away = self._run_suspects(round_trip) if station.suspects_due.is_set() else self._look(round_trip)
-        finally:
-            station.buffer.done(leaving=is_away)
-        if is_away:
-            # Without the place: another thread's connection may be good.
-            station.closing.wait(AWAY_PAUSE_SECONDS)
-            station.outage.wait_until_over(AWAY_PAUSE_SECONDS, station.config.worker_threads)
 
-    def _look(self, round_trip: RoundTrip) -> bool:
-        """Settle and claim; True when the database is away."""
-        station = self._station
-        station.bell.heed()
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a thread that has the buffer's place comes by work; one for each thread, since it waits in its own way."""
+
+    settle_and_claim: SettleAndClaim
+    scanner: Scanner
+    waiting: Waiting
+    buffer: Buffer
+    marks: Marks
+    bell: Bell
+    outage: Outage
+
+    def look(self, round_trip: RoundTrip) -> bool:
+        """Settle and claim, and wait for work where there is none; True when the database is away."""
+        self.bell.heed()
         try:
             # Before a scan, which would only delay it: the next job of a known lane lies behind the mark.
-            claimed = settle_and_claim(station, round_trip, claiming=True)
-            has_scanned = claimed is not None and station.marks.is_scan_due()
+            claimed = self.settle_and_claim.make(round_trip)
+            has_scanned = claimed is not None and self.marks.is_scan_due()
             if has_scanned:
                 self._scan()
-                if not claimed and station.marks.has_due:
-                    claimed = settle_and_claim(station, station.buffer.round_trip(), claiming=True)
+                if not claimed and self.marks.has_due:
+                    claimed = self.settle_and_claim.make(self.buffer.round_trip())
             if claimed is None:
                 return True
             if claimed:
-                self._pause = FIRST_PAUSE_SECONDS
-                self._awake()
-            elif station.buffer.is_empty():
-                is_over = has_scanned and not station.marks.is_going_round
-                self._wait(station.config.poll_seconds if is_over else station.marks.seconds_until_scan())
+                self.waiting.end()
+            elif self.buffer.is_empty():
+                self.waiting.wait(is_all_seen=has_scanned and not self.marks.is_going_round)
         except (DatabaseUnavailable, Refusal) as error:
-            station.outage.failed(error)
+            self.outage.failed(error)
             return True
         return False
 
     def _scan(self) -> None:
-        station = self._station
-        scan(station)
-        if not station.marks.has_due:
+        self.scanner.scan()
+        if not self.marks.has_due:
             # A claim may not even be tried: there is no lane yet.
-            station.bell.answered()
-
-    def _awake(self) -> None:
-        station = self._station
-        if not station.sleeper.works() and station.marks.is_short:
-            return
-        with station.database.connection() as conn:
-            station.sleeper.awake(conn)
-            if not station.marks.is_short:
-                station.sleeper.share(conn)
-
-    def _wait(self, longest: float) -> None:
-        station = self._station
-        if station.stopping.is_set() or station.suspects_due.is_set():
-            return
-        if station.lease.worker_id is None:
-            station.bell.wait(AWAY_PAUSE_SECONDS)
-            return
-        with station.database.connection() as conn:
-            station.sleeper.fall_asleep(conn)
-        longest, due = min(longest, station.sleeper.next_pause()), station.marks.seconds_until_due()
-        if due is not None and due <= 0:
-            # Somebody else is just claiming it, or is to let go of it.
-            due, self._pause = self._pause, min(station.config.poll_seconds, 2 * self._pause)
-        station.bell.wait(longest if due is None else min(longest, due))
-
-    def _run_suspects(self, round_trip: RoundTrip) -> bool:
-        """Run the jobs that have crashed before, each with nothing else in the process; True when the database is away.
-
-        The caller has the place, so that nobody claims meanwhile; the others finish what they run. Where that takes too
-        long the place is given up for a while, and next time more patience is shown.
-        """
-        station = self._station
-        station.buffer.put_back(round_trip.ended)
-        station.suspects_due.clear()
-        if not station.patience.is_ready():
-            return False
-        station.bell.is_reserved = True
-        try:
-            station.marks.given_back([running.job for running in station.buffer.empty()])
-            if self._wait_until_alone(station.patience.seconds):
-                station.patience.rewarded()
-                until = time.monotonic() + SUSPECTS_SECONDS
-                while time.monotonic() < until and (running := claim_suspect(station)):
-                    station.buffer.add(self.work(running))
-                    if not self._wait_until_alone(SUSPECTS_SECONDS):
-                        break
-            elif not station.stopping.is_set():
-                station.patience.exhausted()
-        finally:
-            station.bell.is_reserved = False
-        return False
-
-    def _wait_until_alone(self, seconds: float) -> bool:
-        station, until = self._station, time.monotonic() + seconds
-        while not station.stopping.is_set() and time.monotonic() < until:
-            if settle_and_claim(station, station.buffer.round_trip(), claiming=False) is None:
-                station.closing.wait(AWAY_PAUSE_SECONDS)
-                # That the others have not ended is not to be seen while nothing can be settled.
-                until = time.monotonic() + seconds
-            elif station.held.wait_until_alone(ALONE_CHECK_SECONDS):
-                return True
-        return False
+            self.bell.answered()

@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
+from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.shared.buffer import Ended
+from haulier.worker.metrics.counts import Tally
+from haulier.worker.shared.buffer import Buffer, Ended
 from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS
-from haulier.worker.station import Station
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.refused import Refused
+from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.report import report
-from haulier.worker.steps.settle_and_claim import settle_and_claim, settlements
+from haulier.worker.steps.settle_and_claim import Calls, settlements
 
 TICK_SECONDS = WINDOW_SECONDS / 2
 # Jobs that were claimed ahead go back when none of them was started for so long: those before them are slow.
 STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
 IDLE_SECONDS = 0.25
-AWAY_PAUSE_SECONDS = 0.5
 # After an error that nobody foresaw, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 # For the row of one outcome, while the others wait. A cancel holds it for a millisecond or two.
@@ -34,12 +40,22 @@ MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class Settler(threading.Thread):
     """Keeps the promise that nothing waits in this process for longer than the window, if it can be settled at all."""
 
-    def __init__(self, station: Station) -> None:
-        super().__init__(name="clerk", daemon=True)
-        self._station = station
+    buffer: Buffer
+    marks: Marks
+    calls: Calls
+    database: Database
+    held: HeldJobs
+    refused: Refused
+    tally: Tally
+    outage: Outage
+    shutdown: Shutdown
+
+    def __post_init__(self) -> None:
+        super().__init__(name="settler", daemon=True)
         # What the database refuses for now.
         self._held_back: list[Ended] = []
         # How many are settled at once: halved where one waits for something that only one of them may wait for.
@@ -47,44 +63,43 @@ class Settler(threading.Thread):
 
     def run(self) -> None:
         """Tidy up whenever there is something, until the process closes."""
-        station = self._station
+        stirred, closing = self.buffer.stirred, self.shutdown.closing
         try:
-            while not station.closing.is_set():
-                if not (station.buffer.stirred.wait(IDLE_SECONDS) or self._held_back):
+            while not closing.is_set():
+                if not (stirred.wait(IDLE_SECONDS) or self._held_back):
                     continue
-                station.buffer.stirred.clear()
-                while self._has_any() and not station.closing.wait(TICK_SECONDS):
+                stirred.clear()
+                while self._has_any() and not closing.wait(TICK_SECONDS):
                     self._tidy()
         finally:
-            station.database.close()
+            self.database.close()
 
     def _has_any(self) -> bool:
-        return self._station.buffer.has_any() or any(map(self._is_due, self._held_back))
+        return self.buffer.has_any() or any(map(self._is_due, self._held_back))
 
     def _tidy(self) -> None:
-        station = self._station
+        buffer = self.buffer
         try:
-            if station.buffer.stands_still(STANDSTILL_SECONDS) and station.buffer.take_place():
+            if buffer.stands_still(STANDSTILL_SECONDS) and buffer.take_place():
                 self._make_round_trip(giving_back=True)
-            elif station.buffer.is_overdue() and station.buffer.take_place():
+            elif buffer.is_overdue() and buffer.take_place():
                 self._make_round_trip(giving_back=False)
             self._settle_doubtful()
         except (DatabaseUnavailable, Refusal) as error:
-            station.outage.failed(error)
-            station.closing.wait(AWAY_PAUSE_SECONDS)
+            self.outage.failed(error)
+            self.outage.pause()
         except Exception:
             log.exception("the settler's round failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
-            station.closing.wait(BUG_PAUSE_SECONDS)
+            self.shutdown.closing.wait(BUG_PAUSE_SECONDS)
 
     def _make_round_trip(self, *, giving_back: bool) -> None:
-        station = self._station
         try:
             if giving_back:
-                station.marks.given_back([running.job for running in station.buffer.empty()])
-            if settle_and_claim(station, station.buffer.round_trip(), claiming=False) is None:
-                station.closing.wait(AWAY_PAUSE_SECONDS)
+                self.marks.given_back([running.job for running in self.buffer.empty()])
+            if self.calls.settle_ended() is None:
+                self.outage.pause()
         finally:
-            station.buffer.done(leaving=True)
+            self.buffer.done(leaving=True)
 
     def _settle_doubtful(self) -> None:
         """Settle what did not settle with the others, and put back what still has not."""
@@ -104,9 +119,9 @@ class Settler(threading.Thread):
             # It has waited for something that only one of them may wait for.
             self._most = max(1, len(batch) // 2)
             if len(batch) == 1:
-                self._refused(batch.pop(), error)
+                self._hold_back(batch.pop(), error)
         finally:
-            self._station.buffer.doubt(batch)
+            self.buffer.doubt(batch)
 
     def _collect(self) -> list[Ended]:
         """Return what is to be settled now, no more than is settled at once."""
@@ -114,23 +129,23 @@ class Settler(threading.Thread):
         self._held_back = [ended for ended in self._held_back if ended not in due]
         for ended in due:
             ended.running.is_held_back = False
-        batch = [*self._station.buffer.collect_doubtful(), *due]
+        batch = [*self.buffer.collect_doubtful(), *due]
         batch, rest = batch[: self._most], batch[self._most :]
-        self._station.buffer.doubt(rest)
+        self.buffer.doubt(rest)
         return batch
 
     def _settle_all(self, batch: list[Ended]) -> None:
         """Settle what can be in one statement, and the rest one by one; what is done with is taken out of the batch."""
-        with self._station.database.connection() as conn:
+        with self.database.connection() as conn:
             batch[:] = self._settle_each(conn, batch)
-            batch[:] = self._known_earlier(conn, batch)
+            batch[:] = self._let_go_of_earlier(conn, batch)
             while batch:
                 self._settle_alone(conn, batch[0])
                 batch.pop(0)
 
     def _is_due(self, ended: Ended) -> bool:
         # A process that stops tries once more, and then leaves it to others.
-        return self._station.stopping.is_set() or not self._station.unsettled.is_waiting(ended.running.job.id)
+        return self.shutdown.stopping.is_set() or not self.refused.is_waiting(ended.running.job.id)
 
     def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
         """Settle what can be settled, and return what was left out."""
@@ -139,18 +154,18 @@ class Settler(threading.Thread):
             if became is None:
                 left.append(ended)
             elif isinstance(became, Refusal):
-                self._refused(ended, became)
+                self._hold_back(ended, became)
             else:
-                self._settled(ended, became)
+                self._let_go(ended, became)
         return left
 
-    def _known_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
-        """Take note of those that were settled when no answer came, and return the others."""
+    def _let_go_of_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
+        """Let go of those that were settled when no answer came, and return the others."""
         unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
         earlier = consume.settled_earlier(conn, unsure) if unsure else {}
         for ended in left:
             if ended.running.fence in earlier:
-                self._settled(ended, earlier[ended.running.fence])
+                self._let_go(ended, earlier[ended.running.fence])
         return [ended for ended in left if ended.running.fence not in earlier]
 
     def _settle_alone(self, conn: Connection, ended: Ended) -> None:
@@ -163,24 +178,24 @@ class Settler(threading.Thread):
         except Locked:
             raise
         except Refusal as error:
-            self._refused(ended, error)
+            self._hold_back(ended, error)
         else:
-            self._settled(ended, settled.get(fence.id))
+            self._let_go(ended, settled.get(fence.id))
 
-    def _settled(self, ended: Ended, status: JobStatus | None) -> None:
-        self._station.unsettled.forget([ended.running.job.id])
-        self._station.held.drop([ended.running])
-        report(self._station.tally, [(ended, status)])
+    def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
+        self.refused.forget([ended.running.job.id])
+        self.held.drop([ended.running])
+        report(self.tally, [(ended, status)])
 
-    def _refused(self, ended: Ended, error: Refusal) -> None:
+    def _hold_back(self, ended: Ended, error: Refusal) -> None:
         """Hold back what the database refuses for now; what can never be stored fails for good instead."""
-        station, outcome = self._station, ended.outcome
-        station.unsettled.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
+        outcome = ended.outcome
+        self.refused.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
-            station.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
-        elif station.stopping.is_set():
+            self.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
+        elif self.shutdown.stopping.is_set():
             # It is given back with all else that is unfinished, and runs again.
-            station.held.leave([ended.running])
+            self.held.leave([ended.running])
         else:
             ended.running.is_held_back = True
             self._held_back.append(ended)

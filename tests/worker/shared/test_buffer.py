@@ -15,6 +15,7 @@ from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
+from haulier.worker.shared.shutdown import Shutdown
 from tests.worker.shared.test_claim_size import a_job, learn
 
 CONFIG = Config("postgres://db.example.com/haulier")
@@ -31,8 +32,13 @@ def pace() -> ClaimSize:
 
 
 @pytest.fixture
-def stopping() -> threading.Event:
-    return threading.Event()
+def shutdown() -> Shutdown:
+    return Shutdown()
+
+
+@pytest.fixture
+def stopping(shutdown) -> threading.Event:
+    return shutdown.stopping
 
 
 @pytest.fixture
@@ -41,8 +47,8 @@ def bell() -> Bell:
 
 
 @pytest.fixture
-def buffer(pace, bell, stopping, call_size) -> Buffer:
-    return Buffer(pace, bell, stopping, threading.Event(), call_size)
+def buffer(pace, call_size, bell, shutdown) -> Buffer:
+    return Buffer(pace, call_size, bell, shutdown)
 
 
 @pytest.fixture
@@ -68,6 +74,8 @@ def test_sends_the_first_that_finds_it_empty_to_exchange_and_the_jobs_then_to_al
     assert isinstance(first, RoundTrip)
     assert [buffer.next() for _ in range(3)] == runs
     assert buffer.running == 3
+    assert buffer.is_busy(3)
+    assert not buffer.is_busy(4)
     assert isinstance(buffer.next(), RoundTrip)
 
 
@@ -283,3 +291,11 @@ def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, m
 
     assert isinstance(little, HeldJob)
     assert isinstance(much, RoundTrip)
+
+
+def test_is_busy_while_its_place_is_kept_for_a_suspect(buffer):
+    before = buffer.is_busy(1)
+
+    buffer.is_reserved = True
+
+    assert (before, buffer.is_busy(1)) == (False, True)

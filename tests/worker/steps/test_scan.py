@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -14,10 +13,11 @@ from app.api import build
 from haulier.config import Config
 from haulier.domain.errors import Refusal
 from haulier.postgres.connection import connect
+from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.lanes import LOOK_SECONDS
-from haulier.worker.station import Station
-from haulier.worker.steps.scan import scan
+from haulier.worker.shared.marks import Marks
+from haulier.worker.steps.scan import Scanner
 from tests.conftest import eventually
 from tests.roles import least_roles
 
@@ -44,19 +44,19 @@ def enqueue(sql, queue: str, due_in: float = 0.0, created: float = 0.0, priority
 
 
 @pytest.fixture(params=[(), ("many", *(f"flood.{n}" for n in range(LANES)), "zebra")], ids=["all queues", "named"])
-def station(config: Config, request: pytest.FixtureRequest) -> Iterator[Station]:
-    station = Station.of(replace(config, worker_queues=request.param), {})
-    station.marks.most = AT_ONCE
-    yield station
-    station.database.close()
+def scanner(config: Config, request: pytest.FixtureRequest) -> Iterator[Scanner]:
+    scanner = Scanner(Database(config.database_url), Marks(), request.param)
+    scanner.marks.most = AT_ONCE
+    yield scanner
+    scanner.database.close()
 
 
-def look(station: Station, times: int = 1) -> list[tuple[str, int]]:
+def look(scanner: Scanner, times: int = 1) -> list[tuple[str, int]]:
     """Look so often, and return the lanes to claim from then."""
     for _ in range(times):
-        scan(station)
-        station.marks.most = AT_ONCE
-    return [mark.lane for mark in station.marks.marks()]
+        scanner.scan()
+        scanner.marks.most = AT_ONCE
+    return [mark.lane for mark in scanner.marks.marks()]
 
 
 def test_reads_so_many_lanes_and_goes_on_behind_them_until_it_has_been_round(conn, sql):
@@ -86,67 +86,67 @@ def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
     assert first.lanes[0].head.lane == first.end != second.end
 
 
-def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(station, sql):
+def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(scanner, sql):
     flood(sql)
-    look(station, 2)
+    look(scanner, 2)
 
     enqueue(sql, "zebra", priority=-7)
 
-    assert look(station) == [("zebra", -7)]
+    assert look(scanner) == [("zebra", -7)]
 
 
-def test_finds_an_old_job_by_going_round(station, sql):
+def test_finds_an_old_job_by_going_round(scanner, sql):
     flood(sql)
-    look(station, 2)
+    look(scanner, 2)
 
     enqueue(sql, "zebra", created=3600.0)
-    at_once = look(station)
+    at_once = look(scanner)
 
     assert at_once == []
-    assert look(station, LANES // AT_ONCE) == [("zebra", 0)]
+    assert look(scanner, LANES // AT_ONCE) == [("zebra", 0)]
 
 
-def test_finds_a_job_whose_time_has_come_by_that(station, sql):
+def test_finds_a_job_whose_time_has_come_by_that(scanner, sql):
     flood(sql)
     enqueue(sql, "many", due_in=1.0, created=3600.0)
-    before = look(station, 1 + LANES // AT_ONCE)
+    before = look(scanner, 1 + LANES // AT_ONCE)
 
-    found = eventually(lambda: [mark.lane for mark in station.marks.marks()])
+    found = eventually(lambda: [mark.lane for mark in scanner.marks.marks()])
 
     assert (before, found) == ([], [("many", 0)])
 
 
-def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(station, sql):
+def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, sql):
     flood(sql)
     enqueue(sql, "zebra")
-    look(station, 2)
-    with station.database.connection() as conn:
+    look(scanner, 2)
+    with scanner.database.connection() as conn:
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         [job] = consume.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
-    station.marks.claimed([job], is_short=True, read=station.marks.marks())
+    scanner.marks.claimed([job], is_short=True, read=scanner.marks.marks())
 
     # As a retry: its place is before the mark, and it came long ago.
     enqueue(sql, "zebra", due_in=-3600.0, created=86400.0)
-    look(station)
+    look(scanner)
 
-    [mark] = station.marks.marks()
+    [mark] = scanner.marks.marks()
     assert mark.run_at < job.run_at
 
 
-def test_an_error_reads_less_and_is_told_until_a_look_has_succeeded(station, sql):
+def test_an_error_reads_less_and_is_told_until_a_look_has_succeeded(scanner, sql):
     flood(sql)
-    look(station, 2)
+    look(scanner, 2)
     sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
     try:
         with pytest.raises(Refusal):
-            scan(station)
-        meanwhile = (station.marks.seconds_failing > 0, station.marks.most)
+            scanner.scan()
+        meanwhile = (scanner.marks.seconds_failing > 0, scanner.marks.most)
     finally:
         sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
-    look(station)
+    look(scanner)
 
     assert meanwhile == (True, 100)
-    assert station.marks.seconds_failing == 0
+    assert scanner.marks.seconds_failing == 0
 
 
 @pytest.mark.direct("is about roles and their own connections; a pool has one role for all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -9,38 +10,33 @@ import pytest
 from haulier.domain.job import JobStatus
 from haulier.postgres.sql_files import SQL
 from haulier.queue import produce
-from haulier.worker.station import Station
+from haulier.worker.assembly import Assembly
 from haulier.worker.threads.heartbeat import Heartbeat
 
 
 @pytest.fixture
-def station(config) -> Station:
-    station = Station.of(config, {})
-    yield station
-    station.database.close()
+def heartbeat(config) -> Iterator[Heartbeat]:
+    heartbeat = Assembly(config, {}).heartbeat()
+    yield heartbeat
+    heartbeat.database.close()
 
 
 @pytest.fixture
-def heartbeat(station) -> Heartbeat:
-    return Heartbeat(station)
-
-
-@pytest.fixture
-def tick(station, heartbeat):
+def tick(heartbeat):
     """Give a function that lets the heartbeat do what it does in one round."""
 
     def tick() -> None:
-        with station.database.connection() as conn:
-            heartbeat._tick(conn)
+        with heartbeat.database.connection() as conn:
+            heartbeat.go_round(conn)
 
     return tick
 
 
-def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(station, tick, conn, enqueue):
+def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_committed(heartbeat, tick, conn, enqueue):
     job, claim_id = enqueue("t.note"), uuid4()
     tick()
-    station.held.begin_claim(claim_id)
-    station.held.end_claim(claim_id, None)
+    heartbeat.held.begin_claim(claim_id)
+    heartbeat.held.end_claim(claim_id, None)
     tick()
     before = produce.get(conn, job.id)
     with conn.cursor() as cursor:
@@ -48,26 +44,26 @@ def test_gives_back_what_an_unanswered_claim_has_brought_however_late_it_is_comm
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [station.lease.registered_as, claim_id],
+            [heartbeat.lease.registered_as, claim_id],
         )
 
     tick()
 
     after = produce.get(conn, job.id)
     assert (before.status, after.status, after.attempts) == (JobStatus.QUEUED, JobStatus.QUEUED, 0)
-    assert station.held.unsure() == []
+    assert heartbeat.held.unsure() == []
 
 
-def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(station, tick, conn, enqueue, database):
+def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(heartbeat, tick, conn, enqueue, database):
     first, second, claim_id = enqueue("t.note"), enqueue("t.note"), uuid4()
     tick()
-    station.held.begin_claim(claim_id)
-    station.held.end_claim(claim_id, None)
+    heartbeat.held.begin_claim(claim_id)
+    heartbeat.held.end_claim(claim_id, None)
     with conn.cursor() as cursor:
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [station.lease.registered_as, claim_id],
+            [heartbeat.lease.registered_as, claim_id],
         )
         cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [second.id])
         tick()
@@ -80,19 +76,19 @@ def test_looks_on_for_a_claim_of_which_somebody_has_locked_a_job(station, tick, 
     assert produce.get(conn, second.id).status is JobStatus.QUEUED
 
 
-def test_goes_on_with_the_rest_where_one_statement_is_refused(station, heartbeat, tick, conn, enqueue, monkeypatch):
+def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, conn, enqueue, monkeypatch):
     job, claim_id = enqueue("t.note"), uuid4()
     tick()
     beat_at = _beat_at(conn)
-    station.held.begin_claim(claim_id)
-    station.held.end_claim(claim_id, None)
+    heartbeat.held.begin_claim(claim_id)
+    heartbeat.held.end_claim(claim_id, None)
     # Long enough ago for both to be due.
-    station.lease._beat_at = heartbeat._suspects_at = float("-inf")
+    heartbeat.lease._beat_at = heartbeat._suspects_at = float("-inf")
     with conn.cursor() as cursor:
         cursor.execute(
             "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, attempt = 1, attempts = 1,"
             " started_at = now()",
-            [station.lease.registered_as, claim_id],
+            [heartbeat.lease.registered_as, claim_id],
         )
     # The look for suspects, which reads nothing that the others do not.
     monkeypatch.setitem(SQL, "lanes", "SELECT FROM haulier.elsewhere")
@@ -100,7 +96,7 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(station, heartbeat
 
     assert _beat_at(conn) > beat_at
     assert produce.get(conn, job.id).status is JobStatus.QUEUED
-    assert station.outage._failures > 0
+    assert heartbeat.outage._failures > 0
 
 
 def _beat_at(conn):

@@ -1,0 +1,82 @@
+"""This process's row among the workers: entered, renewed, and entered anew where it was declared dead."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+
+from haulier.config import Config
+from haulier.kinds import StopReason
+from haulier.postgres.statements import Connection
+from haulier.queue import consume
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.marks import Marks
+
+# A line of the log names so many jobs at most.
+NAMED_JOBS = 10
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The beat of one process, three times a lease."""
+
+    lease: Lease
+    held: HeldJobs
+    marks: Marks
+    bell: Bell
+    config: Config
+
+    @property
+    def seconds(self) -> float:
+        """Return the time from one to the next."""
+        return self.config.beat_seconds
+
+    def is_due(self) -> bool:
+        """Tell whether the last one is long enough ago."""
+        return self.lease.beat_age >= self.seconds
+
+    def register(self, conn: Connection) -> None:
+        """Enter this process among the workers."""
+        config, began_at = self.config, time.monotonic()
+        worker_id = consume.register(
+            conn,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            threads=config.worker_threads,
+            queues=config.worker_queues,
+            lease_seconds=config.lease_seconds,
+        )
+        self.lease.registered(worker_id, began_at)
+        self.bell.ring()
+        log.info("registered as worker %s", worker_id)
+
+    def beat(self, conn: Connection) -> None:
+        """Renew the lease; where that is too late, give up what runs here, and register anew."""
+        lease, began_at = self.lease, time.monotonic()
+        worker_id = lease.registered_as
+        assert worker_id is not None
+        gap = consume.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)
+        if gap is not None:
+            lease.beaten(began_at, gap)
+            return
+        held = self.held.all()
+        running = [each.job for each in held if each.began_at is not None and not each.has_ended]
+        log.warning(
+            "this worker was declared dead and gives up its %d jobs: it registers anew"
+            " (silent for %.1f s, LEASE_SECONDS is %g; in their handlers: %s)",
+            len(held),
+            lease.beat_age,
+            self.config.lease_seconds,
+            ", ".join(f"{job.kind} {job.id}" for job in running[:NAMED_JOBS]) or "none",
+        )
+        lease.lost()
+        self.held.stop([running.fence for running in held], StopReason.LEASE_LOST)
+        self.held.lost()
+        self.register(conn)

@@ -1,0 +1,77 @@
+"""What follows a claim that the database refuses: the search for the job that cannot be claimed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, replace
+
+from haulier.domain.claim import ClaimRequest
+from haulier.domain.errors import JobRefused, Refusal
+from haulier.queue import consume
+from haulier.worker.shared.call_size import CallSize
+from haulier.worker.shared.held import HeldJob
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.refused import Refusals
+from haulier.worker.steps.settle_and_claim import Calls
+
+# For so long jobs that cannot be claimed are looked for, one after the other, while nothing else is claimed.
+SEARCH_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallerClaims:
+    """Claims fewer at once, so that one job that cannot be claimed does not keep the others. For who has the place."""
+
+    calls: Calls
+    refusals: Refusals
+    call_size: CallSize
+    outage: Outage
+    stopping: threading.Event
+
+    def claim_less(self, request: ClaimRequest) -> list[HeldJob] | None:
+        """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on.
+
+        Return what was claimed; None when the database is away, or refuses the statement whatever the job.
+        """
+        limit, until = request.limit, time.monotonic() + SEARCH_SECONDS
+        try:
+            while limit > 1:
+                self.call_size.refused(limit)
+                limit //= 2
+                try:
+                    return self.calls.claim([], replace(request, claim_id=consume.new_claim(), limit=limit))
+                except Refusal as error:
+                    log.debug("a claim of %d jobs is refused: %s", limit, error)
+                    # Each has waited for something.
+                    if time.monotonic() > until or self.stopping.is_set():
+                        raise
+            return self._claim_one(request, until)
+        # Whatever the job: it is the statement.
+        except Refusal as error:
+            self.outage.failed(error)
+            return None
+
+    def claim_one(self, request: ClaimRequest) -> list[HeldJob] | None:
+        """Claim one job, and pass over those that cannot be claimed; where these are many, leave their lanes alone.
+
+        Return it, or nothing; None when the database is away. Raises: Refusal, where it is not of one job.
+        """
+        return self._claim_one(request, time.monotonic() + SEARCH_SECONDS)
+
+    def _claim_one(self, request: ClaimRequest, until: float) -> list[HeldJob] | None:
+        marks, refused_jobs = list(request.marks), self.refusals.to_claim
+        while marks and not self.stopping.is_set() and not refused_jobs.is_full:
+            passed_over = refused_jobs.waiting()
+            try:
+                alone = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
+                return self.calls.claim([], alone, alone=True)
+            except JobRefused as refused:
+                refused_jobs.add(refused.job_id, refused, may_pass=refused.may_pass)
+                if time.monotonic() > until and refused.lane is not None:
+                    self.refusals.lanes.add(refused.lane)
+                    marks = [mark for mark in marks if mark.lane != refused.lane]
+        return []

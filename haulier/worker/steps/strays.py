@@ -1,0 +1,88 @@
+"""What runs in this process's name and is held by nobody here: found by asking the database, and given back."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from haulier.domain.claim import Fence, Held, Settlement
+from haulier.domain.errors import RefusedForNow
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.postgres.statements import Connection
+from haulier.queue import consume
+from haulier.worker.metrics import counts
+from haulier.worker.shared.bell import Bell
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.refused import Refused
+from haulier.worker.shared.sparing_log import SparingLog
+
+log = logging.getLogger(__name__)
+sparing = SparingLog(log)
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """Gives back, without blame, what the database thinks that this process runs. For the heartbeat."""
+
+    lease: Lease
+    held: HeldJobs
+    refused: Refused
+    bell: Bell
+
+    def look_for_unanswered(self, conn: Connection) -> None:
+        """Look for what claims have brought that were never answered: the connection was cut before the reply."""
+        worker_id = self.lease.registered_as
+        assert worker_id is not None
+        self._give_strangers_back(conn, consume.held(conn, worker_id, self.held.unsure()))
+
+    def compare(self, conn: Connection) -> None:
+        """Hold the database's opinion of what this worker runs against the process's own."""
+        worker_id = self.lease.registered_as
+        assert worker_id is not None
+        self._give_strangers_back(conn, consume.strays(conn, worker_id, self.held.known()))
+
+    def give_all_back(self, conn: Connection, worker_id: UUID) -> bool:
+        """Give back all that this worker runs; tell whether nothing is left, but for what others take later."""
+        held = consume.held(conn, worker_id, self.held.known())
+        for job_id in self._give_back(conn, [row.fence for row in held]):
+            sparing.warning("released unfinished", extra={"job_id": str(job_id)})
+        left = consume.held(conn, worker_id, self.held.known())
+        # What the database refuses to take back is an orphan from now on, and taken by others.
+        return all(self.refused.is_waiting(row.fence.id) for row in left)
+
+    def _give_strangers_back(self, conn: Connection, rows: list[Held]) -> None:
+        """Give back those of the jobs that nobody here holds."""
+        found = self.held.strangers(rows)
+        # What the database refuses to take back is tried again after a pause.
+        strangers = [fence for fence in found if not self.refused.is_waiting(fence.id)]
+        if not strangers:
+            return
+        given_back = self._give_back(conn, strangers)
+        counts.STRANGERS.inc(len(given_back))
+        self.bell.ring()
+        for job_id in given_back:
+            sparing.warning("gave back a job whose claim was never answered", extra={"job_id": str(job_id)})
+        left = {fence.claim for fence in found if fence.id not in given_back}
+        for claim_id in {fence.claim for fence in found} - left:
+            self.held.found(claim_id)
+
+    def _give_back(self, conn: Connection, fences: list[Fence]) -> list[UUID]:
+        """Give the jobs back without blame, and return those that were still ours.
+
+        One whose row somebody has locked is left for the next time: the beat, and the others, must not wait for it.
+        """
+        started = {running.fence for running in self.held.all() if running.began_at is not None}
+        settlements = [
+            Settlement(fence, Outcome.release() if fence in started else Outcome.give_back()) for fence in fences
+        ]
+        given_back = []
+        for fence, became in zip(fences, consume.settle_each(conn, settlements), strict=True):
+            if isinstance(became, JobStatus):
+                given_back.append(fence.id)
+                self.refused.forget([fence.id])
+            elif became is not None:
+                self.refused.add(fence.id, became, may_pass=isinstance(became, RefusedForNow))
+        return given_back
