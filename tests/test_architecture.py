@@ -73,6 +73,8 @@ MODULES = [
     if path.is_relative_to(ROOT / "haulier")
 ]
 LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+# So many shared things a step of the worker may use; one that needs more is two steps.
+MOST_FIELDS = 8
 VAGUE = re.compile(r"^_?(utils?|commons?|base|helpers?|managers?|misc|tools)$")
 
 
@@ -232,6 +234,22 @@ def test_what_a_worker_is_made_of_is_known_where_it_is_put_together_alone():
 
     # So no thread and no step can ask for all of it.
     assert importers == {"haulier/worker/start.py"}
+
+
+def fields_of(node: ast.ClassDef) -> list[str]:
+    """Return what a dataclass is made with."""
+    annotated = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    return [
+        ast.unparse(each.target) for each in annotated if each.value is None or "init=False" not in ast.unparse(each)
+    ]
+
+
+def test_no_step_of_a_worker_is_made_with_all_that_is_shared():
+    steps = [name for name in NAMES if room_of(name) == "worker.steps"]
+    classes = [node for name in steps for node in ast.walk(parse(name)) if isinstance(node, ast.ClassDef)]
+
+    assert {node.name: len(fields_of(node)) for node in classes if len(fields_of(node)) > MOST_FIELDS} == {}
+    assert max(len(fields_of(node)) for node in classes) == MOST_FIELDS
 
 
 @pytest.mark.parametrize("name", NAMES)
