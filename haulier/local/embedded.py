@@ -94,6 +94,8 @@ class Server:
 
     def _take_lock(self) -> None:
         deadline = time.monotonic() + START_SECONDS
+        # Another process lets go of the lock, and cannot set this.
+        let_go = threading.Event()
         while True:
             with contextlib.suppress(BlockingIOError):
                 # Postgres inherits the lock and so holds it until its last process is gone: whoever gets it may
@@ -101,7 +103,7 @@ class Server:
                 return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.monotonic() > deadline:
                 raise PostgresNotStarted(f"another process's server runs in {self.base}")
-            threading.Event().wait(0.05)
+            let_go.wait(0.05)
 
     def _start(self) -> None:
         binaries = _binaries(self.base, self._user)

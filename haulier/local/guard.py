@@ -147,13 +147,15 @@ def _stop_at_end_of_lifeline(pid: int, steps: Steps, ended: threading.Event) -> 
 
 def _clear_group(group: int, steps: Steps) -> None:
     """End what the command left behind in its group: the workers of a server that was killed, for example."""
+    # The last of them has ended; they are not ours to wait for, and nobody sets this.
+    all_gone = threading.Event()
     for how, seconds in (*steps, (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + seconds
         _signal_group(group, how)
         while _is_there(group):
             if time.monotonic() > deadline:
                 break
-            threading.Event().wait(0.02)
+            all_gone.wait(0.02)
         else:
             return
 

@@ -105,6 +105,7 @@ class Supervisor:
         self.config = Config.from_env(environ)
         self._signals = signals
         self._logs = logs
+        self._left = threading.Event()
         stop_by = ((signal.SIGTERM, self.config.shutdown_seconds + STOP_GRACE_SECONDS),)
         self._ours = [
             Restarted(
@@ -135,6 +136,7 @@ class Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._left.set()
         for each in self._ours:
             each.guarded.release()
         for each in self._ours:
@@ -150,7 +152,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Look after every process once, after a moment."""
-        threading.Event().wait(TICK_SECONDS)
+        self._left.wait(TICK_SECONDS)
         for each in self._all:
             each.look_after()
 

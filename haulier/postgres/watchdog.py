@@ -49,9 +49,9 @@ class Watchdog:
             del self._calls[call]
 
     def _watch(self) -> None:
-        never = threading.Event()
-        while True:
-            never.wait(LOOK_SECONDS)
+        # Nobody sets it: the thread lasts as long as the process.
+        process_ends = threading.Event()
+        while not process_ends.wait(LOOK_SECONDS):
             with self._lock:
                 self._shut_overdue()
 

@@ -65,8 +65,9 @@ class PortServer(ThreadingHTTPServer):
             scraper, address = self.socket.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                # It stays at the door; without a pause we would ask again and again.
-                threading.Event().wait(ROOM_SECONDS)
+                # It stays at the door; without a pause we would ask again and again. One that leaves makes room.
+                with self._room:
+                    self._room.wait(ROOM_SECONDS)
             raise
         with self._room:
             self._open[scraper] = None

@@ -111,12 +111,14 @@ class SharedCounts(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the sums."""
         files: Collector = MultiProcessCollector(None, self.folder)  # type: ignore[no-untyped-call]
+        # Another process makes it, and cannot set this.
+        file_is_made = threading.Event()
         for _ in range(TRIES):
             try:
                 return list(files.collect())
             except struct.error:
                 # A process is just making its file, which is empty for a moment.
-                threading.Event().wait(TRY_SECONDS)
+                file_is_made.wait(TRY_SECONDS)
         return list(files.collect())
 
     def remove(self) -> None:
