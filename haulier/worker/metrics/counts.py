@@ -47,6 +47,7 @@ REFUSED = Counter(
     "worker_jobs_refused", "Jobs that the database refused to claim, settle or rescue; each try counts", ["statement"]
 )
 STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
+# What each of the following is just now, haulier/worker/assembly.py says.
 # Where several processes work, what they hold is added up, and of their ages the worst is told; the dead do not count.
 RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now", multiprocess_mode="livesum")
 THREADS = Gauge("worker_threads", "Threads that can run a job", multiprocess_mode="livesum")
