@@ -1,7 +1,8 @@
--- Haulier's schema: what may be. (The .sql files of haulier/queue say what happens.)
+-- Haulier's schema: what may be, as it is now. (The .sql files of haulier/queue say what happens.)
 -- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
--- It builds an empty database, is safe to apply again and at the same time as another, and needs only CREATE
--- on the database. PostgreSQL 14 to 18. A change here raises `version` at the end of the file.
+-- It builds an empty database, is safe to apply again and at the same time as another, refuses a database of another
+-- version, and needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file
+-- says twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
 
 -- Each name below means what pg_catalog means by it, now and when it runs. By the caller's own path, a function of
 -- somebody who may CREATE in `public` could fit an expression better, and would run as whoever inserts.
@@ -11,6 +12,9 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- that anybody can, and so for no longer than this.
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
+DECLARE
+    wanted  CONSTANT integer := 7;
+    present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
         PERFORM pg_advisory_xact_lock(7236837241);
@@ -22,6 +26,12 @@ BEGIN
         WHERE nspname = 'haulier' AND relname = 'schema_version'
     ) THEN
         LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+        -- Nothing below changes a table that is there.
+        SELECT version INTO present FROM haulier.schema_version;
+        IF present <> wanted THEN
+            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present, wanted
+                USING HINT = CASE WHEN present < wanted THEN 'Run `haulier migrate`.' ELSE 'A newer release made it.' END;
+        END IF;
     END IF;
 END
 $do$;
@@ -130,20 +140,6 @@ CREATE TABLE IF NOT EXISTS haulier.idempotency (
     CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288)
 );
 
--- Before version 3 there were no API keys, and nothing stood before a client's key.
-DO $do$
-BEGIN
-    IF EXISTS (
-        SELECT FROM pg_constraint
-        WHERE conrelid = 'haulier.idempotency'::regclass AND conname = 'key_from_1_to_255'
-    ) THEN
-        ALTER TABLE haulier.idempotency
-            DROP CONSTRAINT key_from_1_to_255,
-            ADD CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288);
-    END IF;
-END
-$do$;
-
 -- purge_idempotency: the oldest first
 CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
 
@@ -180,22 +176,11 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     lease      interval    NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at    timestamptz NOT NULL DEFAULT now(),
+    scans_fail boolean     NOT NULL DEFAULT false,          -- its last look for lanes failed
 
     CONSTRAINT worker_pkey PRIMARY KEY (id),
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
-
--- Since version 7: a look for lanes has failed, and none has succeeded since. Looked for first, since to add it locks out
--- everybody also where it is there.
-DO $do$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = 'haulier.worker'::regclass AND attname = 'scans_fail'
-    ) THEN
-        ALTER TABLE haulier.worker ADD COLUMN scans_fail boolean NOT NULL DEFAULT false;
-    END IF;
-END
-$do$;
 
 -- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads all of it: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (
@@ -291,48 +276,6 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Before version 3 the four were looked at for running jobs too.
-DO $do$
-BEGIN
-    IF EXISTS (
-        SELECT FROM pg_constraint
-        WHERE conrelid = 'haulier.job'::regclass AND conname = 'kind_is_a_name'
-            AND pg_get_constraintdef(oid) NOT LIKE '%running%'
-    ) THEN
-        ALTER TABLE haulier.job
-            DROP CONSTRAINT kind_is_a_name,
-            DROP CONSTRAINT queue_is_a_name,
-            DROP CONSTRAINT payload_is_an_object,
-            DROP CONSTRAINT errors_is_an_array,
-            ADD CONSTRAINT kind_is_a_name CHECK (status = 'running' OR kind ~ '^[a-z][a-z0-9_.-]{0,63}$'),
-            ADD CONSTRAINT queue_is_a_name CHECK (status = 'running' OR queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
-            ADD CONSTRAINT payload_is_an_object CHECK (status = 'running' OR jsonb_typeof(payload) = 'object'),
-            ADD CONSTRAINT errors_is_an_array CHECK (status = 'running' OR jsonb_typeof(errors) = 'array');
-    END IF;
-END
-$do$;
-
--- Before version 5 the two said the same of one column after the other.
-DO $do$
-BEGIN
-    IF EXISTS (
-        SELECT FROM pg_constraint
-        WHERE conrelid = 'haulier.job'::regclass AND conname = 'counters_in_range'
-            AND pg_get_constraintdef(oid) NOT LIKE '%LEAST%'
-    ) THEN
-        ALTER TABLE haulier.job
-            DROP CONSTRAINT times_in_the_calendar,
-            DROP CONSTRAINT counters_in_range,
-            ADD CONSTRAINT times_in_the_calendar CHECK (
-                least(created_at, updated_at, started_at) >= '1970-01-01+00'
-                AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
-            ADD CONSTRAINT counters_in_range CHECK (
-                least(attempt, attempts, crashes, snoozes) >= 0
-                AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000);
-    END IF;
-END
-$do$;
-
 -- claim: per lane (suspect, queue, priority), in the order in which jobs are due
 CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DESC, run_at, id)
     WHERE status IN ('queued', 'retrying');
@@ -340,12 +283,8 @@ CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DE
 CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE status = 'running';
 -- cancelled: what a worker is to stop
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
--- Before version 6 both were answered by this one.
-DROP INDEX IF EXISTS haulier.job_held;
 -- list_jobs: newest first. The running are few, and with an entry for each a claim would cost a tenth more.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
--- Before version 3 it held the running as well.
-DROP INDEX IF EXISTS haulier.job_newest;
 
 -- What runs. Each page of the table is read once at most, in its order: while somebody holds a snapshot the index has an entry
 -- for all that ran, and the planner, which counts what lives, would go from each of millions to its page by itself.
@@ -780,34 +719,6 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FROM PUBLIC;
-
--- Before version 7 the roles of grants.sql did all that by rights of their own. Whoever has these may call the functions:
--- programs of version 7 then work before grants.sql is applied again, which takes the rights away.
-DO $do$
-DECLARE
-    caller regrole;
-BEGIN
-    IF (SELECT version FROM haulier.schema_version) < 7 THEN
-        FOR caller IN
-            SELECT DISTINCT grantee
-            FROM pg_class
-            CROSS JOIN aclexplode(relacl)
-            WHERE pg_class.oid = 'haulier.finished_job'::regclass AND privilege_type = 'DELETE' AND grantee <> 0
-        LOOP
-            EXECUTE format('GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO %s', caller);
-        END LOOP;
-        FOR caller IN
-            SELECT DISTINCT member
-            FROM pg_auth_members
-            WHERE roleid = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
-        LOOP
-            EXECUTE format(
-                'GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),'
-                ' haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO %s', caller);
-        END LOOP;
-    END IF;
-END
-$do$;
 
 
 -- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:

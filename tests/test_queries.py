@@ -17,7 +17,7 @@ from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.prepared import as_prepared
-from haulier.postgres.sql_files import SQL, load, read
+from haulier.postgres.sql_files import FILES, SQL, load, read
 from haulier.queue import consume, produce
 from haulier.queue.consume.claim import claim_parameters
 from haulier.queue.consume.settle import SETTLE, settle_parameters
@@ -238,18 +238,17 @@ def test_load_refuses_a_name_that_stands_twice_and_a_part_that_is_not_there():
         load(["-- name: one\nSELECT <<mine>>;"])
 
 
-SQL_FILES = sorted(path for room in ("postgres", "queue") for path in (HAULIER / room).rglob("*.sql"))
 COLUMNS_FILE = HAULIER / "queue" / "columns.sql"
 
 
 def test_each_list_of_columns_is_for_some_statement():
-    others = "".join(path.read_text() for path in SQL_FILES if path != COLUMNS_FILE)
+    others = "".join(path.read_text() for path in FILES if path != COLUMNS_FILE)
 
     assert [part for part in read("part", [COLUMNS_FILE.read_text()]) if f"<<{part}>>" not in others] == []
     assert read("name", [COLUMNS_FILE.read_text()]) == {}
 
 
-@pytest.mark.parametrize("path", [path for path in SQL_FILES if path != COLUMNS_FILE], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in FILES if path != COLUMNS_FILE], ids=lambda path: path.name)
 def test_each_statement_stands_beside_the_module_that_sends_it_and_each_part_is_part_of_one(path):
     text = path.read_text()
     names, parts = (re.findall(rf"^-- {sort}: (\w+)$", text, re.MULTILINE) for sort in ("name", "part"))

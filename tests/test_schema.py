@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -26,8 +25,9 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
-from haulier.queue.upkeep.migrate import SCHEMA_FILE, SCHEMA_VERSION, check_schema, migrate
+from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.purge import purge_idempotency
+from haulier.queue.upkeep.steps import SCHEMA_FILE, SCHEMA_VERSION
 from tests.conftest import Sql, sql_on
 
 # What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
@@ -513,115 +513,6 @@ def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
 
     assert said.startswith(f"applied schema version {SCHEMA_VERSION};")
     check_schema(conn)
-
-
-@pytest.fixture(params=[1, 2, 3, 4, 5, 6])
-def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """Give a connection to a database that an old version was applied to, with a job, a key and a worker at work."""
-    with closing(connect(fresh_database)) as conn:
-        sql_on(conn)((Path(__file__).parent / f"schema_of_version_{request.param}.sql").read_text())
-        sql_on(conn)(INSERT)
-        sql_on(conn)("INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('old', 7, 8, '30 s')")
-        old = NewJob("mail", {"n": 7}, idempotency_key="order-7")
-        sql_on(conn)(TAKE_KEY, "order-7", old.fingerprint())
-        yield conn
-
-
-# As versions 1 and 2 take a key.
-TAKE_KEY = """
-    WITH taken AS (
-        INSERT INTO haulier.idempotency (key, fingerprint, job_id)
-        VALUES (%s, %s, haulier.uuidv7())
-        ON CONFLICT (key) DO NOTHING
-        RETURNING key, job_id
-    )
-    INSERT INTO haulier.job (id, kind, payload, idempotency_key)
-    SELECT job_id, 'mail', '{"n": 7}', key FROM taken RETURNING id
-"""
-
-
-def shape(sql: Sql) -> list[tuple[Any, ...]]:
-    """Return what the schema consists of, as far as a program or an application can tell."""
-    return sql(
-        "SELECT 'column', attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull::text"
-        " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
-        " WHERE relnamespace = 'haulier'::regnamespace AND attnum > 0 AND NOT attisdropped"
-        " UNION ALL SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(oid), ''"
-        " FROM pg_constraint WHERE connamespace = 'haulier'::regnamespace AND contype <> 'n'"
-        " UNION ALL SELECT 'index', '', '', pg_get_indexdef(indexrelid), ''"
-        " FROM pg_index JOIN pg_class ON pg_class.oid = indrelid WHERE relnamespace = 'haulier'::regnamespace"
-        " UNION ALL SELECT 'trigger', '', '', pg_get_triggerdef(oid), ''"
-        " FROM pg_trigger WHERE NOT tgisinternal"
-        " UNION ALL SELECT 'function', '', '', pg_get_functiondef(oid), proacl::text"
-        " FROM pg_proc WHERE pronamespace = 'haulier'::regnamespace"
-        " UNION ALL SELECT 'view', '', relname, pg_get_viewdef(oid), ''"
-        " FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'v'"
-        " ORDER BY 1, 2, 3, 4"
-    )
-
-
-def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, sql):
-    said = migrate(old_version, retention_days=30)
-
-    assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
-    assert without_partitions(shape(sql_on(old_version))) == without_partitions(shape(sql))
-    assert len(produce.list_jobs(old_version, produce.JobFilter()).jobs) == 2
-
-
-def without_partitions(found: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return [row for row in found if "finished_job_2" not in "".join(map(str, row))]
-
-
-def test_a_program_of_an_old_version_goes_on_in_the_new_schema(old_version):
-    sql = sql_on(old_version)
-    [[worker]] = sql("SELECT id FROM haulier.worker")
-    migrate(old_version, retention_days=30)
-
-    # What that version did to work: it claimed by looking, and took each knock for one at its own door.
-    claimed = sql(
-        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now(),"
-        " attempt = attempt + 1, attempts = attempts + 1 WHERE status IN ('queued', 'retrying') RETURNING id",
-        worker,
-        worker,
-    )
-
-    assert len(claimed) == 2
-    assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
-    assert len(sql(TAKE_KEY, "order-8", b"")) == 1
-    assert sql(TAKE_KEY, "order-7", b"") == []
-
-
-def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(old_version):
-    migrate(old_version, retention_days=30)
-    asked = NewJob("mail", {"n": 7}, idempotency_key="order-7")
-
-    again = produce.enqueue_one(old_version, produce.draft(asked))
-    keyed = produce.enqueue_one(old_version, produce.draft(asked, scope="abc"))
-
-    assert (again.receipt, keyed.receipt) == (produce.Receipt.REPLAYED, produce.Receipt.CREATED)
-    assert sql_on(old_version)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
-
-
-def test_migrates_an_old_version_while_applications_insert(old_version, fresh_database):
-    over, problems = threading.Event(), []
-
-    def insert() -> None:
-        with closing(connect(fresh_database)) as mine:
-            try:
-                while not over.is_set():
-                    sql_on(mine)(INSERT)
-            except Exception as error:
-                problems.append(error)
-
-    threads = [threading.Thread(target=insert) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    migrate(old_version, retention_days=30)
-    over.set()
-    for thread in threads:
-        thread.join(20)
-
-    assert problems == []
 
 
 def test_the_program_and_the_file_agree_on_the_version(sql):

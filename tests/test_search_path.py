@@ -27,7 +27,8 @@ from haulier.queue.access import api_keys, audit
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.consume import wakeups
 from haulier.queue.upkeep import partitions, purge
-from haulier.queue.upkeep.migrate import SCHEMA_FILE, migrate
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.steps import SCHEMA_FILE
 from tests.planted import MESSAGE, plant
 from tests.roles import Roles, apply_grants, least_roles, url_as
 from tests.servers import oldest_server
@@ -158,6 +159,18 @@ def test_the_whole_life_of_a_job_calls_nothing_that_was_planted(trap):
     assert made
     assert dropped == ["finished_job_old"]
     assert "was up to date" in said
+
+
+def test_no_step_from_an_older_version_calls_what_was_planted(trap):
+    trap.run("UPDATE haulier.schema_version SET version = 1")
+
+    with closing(connect(trap.roles.owner)) as owner:
+        said = migrate(owner, retention_days=30)
+    with closing(connect(trap.shop)) as shop:
+        _run(shop, INSERT)
+
+    assert said.startswith("applied schema version")
+    trap.run("DELETE FROM haulier.job")
 
 
 def _enqueue_and_look(web: Connection) -> None:

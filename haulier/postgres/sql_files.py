@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# schema.sql and grants.sql, at the top, are files of another kind.
+# Not schema.sql and grants.sql, at the top, nor the migrations, which are run as they are.
 FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
+FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if path.parent.name != "migrations"]
 
 
 def load(texts: Iterable[str]) -> dict[str, str]:
@@ -41,5 +42,5 @@ def read(sort: str, texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-_TEXTS = [path.read_text(encoding="utf-8") for folder in FOLDERS for path in sorted(folder.rglob("*.sql"))]
+_TEXTS = [path.read_text(encoding="utf-8") for path in FILES]
 SQL, PARTS = load(_TEXTS), read("part", _TEXTS)

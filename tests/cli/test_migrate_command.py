@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
-from haulier.queue.upkeep.migrate import SCHEMA_VERSION
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.steps import SCHEMA_VERSION
+from tests.conftest import sql_on
+from tests.queue.upkeep.test_migrate import publish
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 
@@ -31,10 +35,25 @@ def test_goes_past_the_pool(fresh_database, direct):
 
 
 def test_is_there_under_the_name_of_the_application_too(fresh_database, direct):
-    done = run_migrate("app", DATABASE_URL=direct(fresh_database))
+    done = run_migrate(package="app", DATABASE_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"applied schema version {SCHEMA_VERSION};")
+
+
+def test_says_who_is_in_the_way_in_a_line(fresh_database, direct):
+    with closing(connect(direct(fresh_database))) as conn, closing(connect(direct(fresh_database))) as reader:
+        publish(conn, 6)
+        sql_on(reader)("BEGIN; SELECT FROM haulier.worker")
+        pid = reader.info.backend_pid
+
+        done = run_migrate(DATABASE_URL=direct(fresh_database))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"haulier: 007_functions_of_the_owner.sql did not get a lock in time: process {pid} has used haulier.worker"
+        " for longest. What came before it stays done: run `python -m haulier migrate` again\n"
+    )
 
 
 def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "history_days_ahead": "/health asks for it",
     "lock_empty_database": "only before there is a schema",
     "holder_of_empty_database": "only before there is a schema",
+    "oldest_user_of_tables": "only migrate sends it",
     "oldest_user_of_table": "only where a detach is pending",
     "lapsed": "only where a burial was refused: test_rows.py",
     "lanes_of": "only with WORKER_QUEUES, in the place of lanes",

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from haulier.domain.errors import Locked, SchemaMismatch
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection, rows, script, transaction
 from haulier.queue.upkeep.partitions import ensure_partitions
+from haulier.queue.upkeep.steps import SCHEMA_VERSION, Step, steps_from
 
-# The version that schema.sql ends with: what this program was written for.
-SCHEMA_VERSION = 7
-# In a checkout a link to the file of that name at its root, in a wheel the file itself.
-SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
-# A release waits this long for whoever holds the job table; the old version runs on meanwhile.
+# What a step may take; the old version runs on meanwhile.
 MIGRATE_SECONDS = 300.0
+# How long it waits for whoever else migrates. For a table each step says it, and less: everybody stands behind it.
 MIGRATE_LOCK_SECONDS = 30.0
 
 COMMAND = "python -m haulier migrate"
@@ -35,55 +32,77 @@ def _rights() -> Iterator[None]:
 def migrate(conn: Connection, *, retention_days: int) -> str:
     """Bring the schema up to this program's and make the history's partitions; return what was done, in one line.
 
-    Safe to run again, and by several at once. A newer schema that this program can work with is left as it is.
+    Safe to run again, and by several at once. Each step is a transaction of its own, and what has been done stays done.
+    A newer schema that this program can work with is left as it is.
 
-    Raises: SchemaMismatch when the schema is too new; DatabaseUnavailable.
+    Raises: SchemaMismatch when the schema is too new; Locked; DatabaseUnavailable.
     """
-    before = _version(conn)
-    if before is None or before[0] < SCHEMA_VERSION:
-        limits = {"seconds": MIGRATE_SECONDS, "lock_seconds": MIGRATE_LOCK_SECONDS}
-        with _naming_who_is_in_the_way(conn), transaction(conn, **limits):
-            _take_turn(conn, is_present=before is not None)
-            # Again, since another may have been quicker.
-            before = _version(conn)
-            if before is None or before[0] < SCHEMA_VERSION:
-                script(conn, SCHEMA_FILE.read_text(encoding="utf-8"), seconds=MIGRATE_SECONDS)
+    taken: list[Step] = []
+    # Again, since an older program may have built the empty database meanwhile.
+    while steps := steps_from(stored_version(conn)):
+        taken += [step for step in steps if _take(conn, step)]
     check_schema(conn)
     made = ensure_partitions(conn, retention_days=retention_days)
-    after = _version(conn)
-    assert after is not None
-    schema = f"schema version {after[0]}"
-    did = f"{schema} was up to date" if before and before[0] >= SCHEMA_VERSION else f"applied {schema}"
+    schema = f"schema version {stored_version(conn)}"
+    did = f"applied {schema}" if taken else f"{schema} was up to date"
     return f"{did}; {len(made)} history partitions made"
 
 
-def _take_turn(conn: Connection, *, is_present: bool) -> None:
-    if not is_present:
+def _take(conn: Connection, step: Step) -> bool:
+    """Take the step, unless another process was quicker, and tell whether.
+
+    Where a version has several, another may repeat an earlier one of them, but never after the last, which validates
+    what is not validated and sets the version.
+    """
+    limits = {"seconds": MIGRATE_SECONDS, "lock_seconds": MIGRATE_LOCK_SECONDS}
+    with _naming_who_is_in_the_way(conn, step), transaction(conn, **limits):
+        _take_turn(conn)
+        is_due = step in steps_from(stored_version(conn))
+        if is_due:
+            script(conn, step.text, seconds=MIGRATE_SECONDS)
+    return is_due
+
+
+def _take_turn(conn: Connection) -> None:
+    if not _is_present(conn):
         rows(conn, "lock_empty_database", seconds=MIGRATE_SECONDS)
     if _is_present(conn):
         rows(conn, "lock_schema", seconds=MIGRATE_SECONDS)
 
 
 @contextmanager
-def _naming_who_is_in_the_way(conn: Connection) -> Iterator[None]:
-    """Say whose lock it was that was waited for in vain, where anybody may take it."""
+def _naming_who_is_in_the_way(conn: Connection, step: Step) -> Iterator[None]:
+    """Say whose lock it was that was waited for in vain."""
     try:
         yield
     except sqlstate.LockNotAvailable:
-        holders = rows(conn, "holder_of_empty_database")
-        if _is_present(conn) or not holders:
-            raise
-        pid = holders[0]["pid"]
+        if not _is_present(conn):
+            raise Locked(_holder_of_empty_database(conn)) from None
+        users = rows(conn, "oldest_user_of_tables", names=[*step.locks, "schema_version"])
+        by = f"process {users[0]['pid']} has used {_tables(step)} for longest" if users else "whoever held it has gone"
         raise Locked(
+            f"{step.name} did not get a lock in time: {by}. What came before it stays done: run `{COMMAND}` again"
+        ) from None
+
+
+def _tables(step: Step) -> str:
+    return " or ".join(f"haulier.{table}" for table in step.locks) or "haulier.schema_version"
+
+
+def _holder_of_empty_database(conn: Connection) -> str | None:
+    for holder in rows(conn, "holder_of_empty_database"):
+        pid = holder["pid"]
+        return (
             f"process {pid} of the database holds the advisory lock by which first migrations take turns, and has for"
             f" {MIGRATE_LOCK_SECONDS:.0f} s: end it with `SELECT pg_terminate_backend({pid})`, and migrate again"
-        ) from None
+        )
+    return None
 
 
 @_rights()
 def check_schema(conn: Connection) -> None:
     """Return when this program fits the database. Raises: SchemaMismatch, with the command to run."""
-    found = _version(conn)
+    found = _versions(conn)
     if found is None:
         raise SchemaMismatch(f"the database holds no Haulier schema: run `{COMMAND}`")
     version, compatible_from = found
@@ -98,7 +117,13 @@ def check_schema(conn: Connection) -> None:
         )
 
 
-def _version(conn: Connection) -> tuple[int, int] | None:
+def stored_version(conn: Connection) -> int | None:
+    """Return the version of the schema that is there; None where there is none, or not all of it."""
+    found = _versions(conn)
+    return found[0] if found else None
+
+
+def _versions(conn: Connection) -> tuple[int, int] | None:
     if not _is_present(conn):
         return None
     versions = rows(conn, "schema_version")

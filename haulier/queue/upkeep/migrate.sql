@@ -15,6 +15,19 @@ WHERE locktype = 'advisory' AND objsubid = 1 AND granted
     AND classid = (7236837241 >> 32)::oid AND objid = (7236837241 & 4294967295)::oid
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
+-- name: oldest_user_of_tables
+-- Whose transaction has used one of these tables for longest. Of other roles' sessions the server may not say since when.
+SELECT pg_locks.pid
+FROM pg_locks
+JOIN pg_class ON pg_class.oid = relation
+JOIN pg_namespace ON pg_namespace.oid = relnamespace
+JOIN pg_stat_activity ON pg_stat_activity.pid = pg_locks.pid
+WHERE locktype = 'relation' AND granted AND pg_locks.pid <> pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND nspname = 'haulier' AND relname = ANY(%(names)s)
+ORDER BY xact_start
+LIMIT 1;
+
 -- name: schema_version
 SELECT version, compatible_from
 FROM haulier.schema_version;

@@ -1,0 +1,44 @@
+"""The steps to this program's schema: schema.sql in an empty database, migrations/ from each older version."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+# The version that schema.sql ends with: what this program was written for.
+SCHEMA_VERSION = 7
+# In a checkout a link to the file of that name at its root, in a wheel the file itself.
+SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Step(NamedTuple):
+    """What `migrate` does in one transaction.
+
+    Shape: version is what the schema becomes by the last step that has it; locks says of each table that is there in
+           which mode, and for how long.
+    """
+
+    name: str
+    version: int
+    does: str
+    locks: dict[str, str]
+    text: str
+
+
+def steps_from(version: int | None) -> list[Step]:
+    """Return the steps from this version to the program's own, in their order; None is an empty database."""
+    if version is None:
+        text = SCHEMA_FILE.read_text(encoding="utf-8")
+        return [Step(SCHEMA_FILE.name, SCHEMA_VERSION, "Builds all of it.", {}, text)]
+    return [step for step in map(_read, sorted(MIGRATIONS.glob("*.sql"))) if step.version > version]
+
+
+def _read(path: Path) -> Step:
+    """Read a file of migrations/, at whose head stand `-- does: …` and, for each table, `-- locks TABLE: MODE, …`."""
+    text = path.read_text(encoding="utf-8")
+    head = re.sub(r"\n--  +", " ", text.partition("\n\n")[0])
+    [does] = re.findall(r"^-- does: (.+)$", head, re.MULTILINE)
+    locks = dict(re.findall(r"^-- locks (\w+): (.+)$", head, re.MULTILINE))
+    return Step(path.name, int(path.name[:3]), does, locks, text)

@@ -1,0 +1,409 @@
+"""The steps from an older version of the schema: each ..., and `migrate`, which takes them: it ..."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.errors import Locked
+from haulier.domain.job import NewJob
+from haulier.postgres.connection import connect
+from haulier.postgres.scratch import scratch_database
+from haulier.queue import produce
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.steps import SCHEMA_FILE, SCHEMA_VERSION, Step, steps_from
+from tests.catalogue import shape
+from tests.conftest import eventually, sql_on
+from tests.servers import oldest_server
+
+TESTS = Path(__file__).parents[2]
+PUBLISHED = range(1, SCHEMA_VERSION)
+STEPS = steps_from(1)
+OF_VERSION = {version: list(steps) for version, steps in groupby(STEPS, lambda step: step.version)}
+LARGE = ("job", "finished_job", "idempotency")
+
+INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
+# As versions 1 and 2 take a key.
+TAKE_KEY = """
+    WITH taken AS (
+        INSERT INTO haulier.idempotency (key, fingerprint, job_id)
+        VALUES (%s, %s, haulier.uuidv7())
+        ON CONFLICT (key) DO NOTHING
+        RETURNING key, job_id
+    )
+    INSERT INTO haulier.job (id, kind, payload, idempotency_key)
+    SELECT job_id, 'mail', '{"n": 7}', key FROM taken RETURNING id
+"""
+# As every version claims: by looking.
+CLAIM = """
+    UPDATE haulier.job
+    SET status = 'running', worker_id = %s, claim = %s, started_at = now(), attempt = attempt + 1,
+        attempts = attempts + 1
+    WHERE status IN ('queued', 'retrying')
+    RETURNING id
+"""
+
+
+def publish(conn: Connection, version: int) -> Connection:
+    """Apply the schema as it was published in that version, with a job, a key and a worker at work."""
+    sql = sql_on(conn)
+    sql(f"BEGIN; {(TESTS / f'schema_of_version_{version}.sql').read_text()}; COMMIT")
+    sql(INSERT)
+    sql("INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('old', 7, 8, '30 s')")
+    sql(TAKE_KEY, "order-7", NewJob("mail", {"n": 7}, idempotency_key="order-7").fingerprint())
+    return conn
+
+
+def take(conn: Connection, steps: list[Step]) -> None:
+    """Take the steps by hand, each in a transaction."""
+    for step in steps:
+        sql_on(conn)(f"BEGIN; {step.text}; COMMIT")
+
+
+def version_of(conn: Connection) -> int:
+    [[version]] = sql_on(conn)("SELECT version FROM haulier.schema_version")
+    return int(version)
+
+
+@pytest.fixture(params=PUBLISHED)
+def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """Give a connection to a database of an old version, with a job, a key and a worker at work."""
+    with closing(connect(fresh_database)) as conn:
+        yield publish(conn, request.param)
+
+
+@pytest.fixture
+def database_of_version_1(_make_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
+    """Give the DSN of a database of version 1, beside any other."""
+    dsn = _as_marked(_make_database())
+    with closing(connect(dsn)) as conn:
+        publish(conn, 1)
+    return dsn
+
+
+@pytest.fixture
+def first_version(database_of_version_1: str) -> Iterator[Connection]:
+    """Give a connection to a database of version 1."""
+    with closing(connect(database_of_version_1)) as conn:
+        yield conn
+
+
+# --- What becomes of an old version
+
+
+def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, sql):
+    said = migrate(old_version, retention_days=30)
+
+    assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
+    assert shape(sql_on(old_version)) == shape(sql)
+    assert len(produce.list_jobs(old_version, produce.JobFilter()).jobs) == 2
+
+
+def test_the_steps_of_each_version_lead_to_that_version_as_it_was_published(first_version, old_version):
+    version = version_of(old_version)
+
+    take(first_version, [step for step in STEPS if step.version <= version])
+
+    assert shape(sql_on(first_version)) == shape(sql_on(old_version))
+
+
+@pytest.mark.direct("has a server of its own")
+def test_an_old_version_becomes_so_on_an_older_server_too(old_server):
+    with scratch_database(old_server, "haulier_new") as dsn, closing(connect(dsn)) as conn:
+        migrate(conn, retention_days=30)
+        wanted = shape(sql_on(conn))
+
+    for version in PUBLISHED:
+        with scratch_database(old_server, f"haulier_of_{version}") as dsn, closing(connect(dsn)) as conn:
+            migrate(publish(conn, version), retention_days=30)
+            assert shape(sql_on(conn)) == wanted, version
+
+
+@pytest.fixture(scope="module")
+def old_server(postgres: str) -> Iterator[str]:
+    """Give the DSN of the oldest server at hand."""
+    with oldest_server(postgres) as dsn:
+        yield dsn
+
+
+def test_a_program_of_an_old_version_goes_on_in_the_new_schema(old_version):
+    sql = sql_on(old_version)
+    [[worker]] = sql("SELECT id FROM haulier.worker")
+    migrate(old_version, retention_days=30)
+
+    claimed = sql(CLAIM, worker, worker)
+
+    assert len(claimed) == 2
+    assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
+    assert len(sql(TAKE_KEY, "order-8", b"")) == 1
+    assert sql(TAKE_KEY, "order-7", b"") == []
+
+
+def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(old_version):
+    migrate(old_version, retention_days=30)
+    asked = NewJob("mail", {"n": 7}, idempotency_key="order-7")
+
+    again = produce.enqueue_one(old_version, produce.draft(asked))
+    keyed = produce.enqueue_one(old_version, produce.draft(asked, scope="abc"))
+
+    assert (again.receipt, keyed.receipt) == (produce.Receipt.REPLAYED, produce.Receipt.CREATED)
+    assert sql_on(old_version)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
+
+
+def test_migrates_an_old_version_while_applications_insert(old_version, fresh_database):
+    over, problems = threading.Event(), []
+
+    def insert() -> None:
+        with closing(connect(fresh_database)) as mine:
+            try:
+                while not over.is_set():
+                    sql_on(mine)(INSERT)
+            except Exception as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=insert) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    migrate(old_version, retention_days=30)
+    over.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert problems == []
+
+
+# --- Interrupted, repeated, at once
+
+
+@pytest.mark.parametrize("taken", range(len(STEPS) + 1))
+def test_goes_on_from_wherever_it_was_interrupted(first_version, sql, taken):
+    take(first_version, STEPS[:taken])
+    between = version_of(first_version)
+
+    migrate(first_version, retention_days=30)
+
+    complete = [version for version, steps in OF_VERSION.items() if steps[-1] in STEPS[:taken]]
+    assert between == max([1, *complete])
+    assert shape(sql_on(first_version)) == shape(sql)
+
+
+def test_a_program_of_the_first_version_goes_on_after_every_step(first_version):
+    sql = sql_on(first_version)
+    [[worker]] = sql("SELECT id FROM haulier.worker")
+    sql(CLAIM, worker, worker)
+
+    for number, step in enumerate(STEPS):
+        take(first_version, [step])
+        sql(INSERT)
+        assert sql(TAKE_KEY, "order-7", b"") == []
+        assert len(sql(TAKE_KEY, f"order of step {number}", b"")) == 1
+        assert sql("SELECT queue FROM haulier.lane") == [("default",)]
+        assert len(sql(CLAIM, worker, worker)) == 2
+        assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
+
+
+def test_another_may_repeat_each_step_of_a_version_before_its_last(first_version, sql):
+    for steps in OF_VERSION.values():
+        take(first_version, [*steps[:-1], *steps])
+
+    assert shape(sql_on(first_version)) == shape(sql)
+
+
+def test_takes_all_steps_again_in_a_schema_that_has_them(fresh_database, sql):
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+        sql_on(conn)("UPDATE haulier.schema_version SET version = 1")
+
+        migrate(conn, retention_days=30)
+
+        assert shape(sql_on(conn)) == shape(sql)
+
+
+def test_several_at_once_take_turns(first_version, database_of_version_1, sql):
+    barrier, said = threading.Barrier(4), []
+
+    def run() -> None:
+        with closing(connect(database_of_version_1)) as conn:
+            barrier.wait(10)
+            try:
+                said.append(migrate(conn, retention_days=30))
+            except Exception as error:
+                said.append(repr(error))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert {re.sub(r"\d+ history", "history", each) for each in said} <= {
+        f"applied schema version {SCHEMA_VERSION}; history partitions made",
+        f"schema version {SCHEMA_VERSION} was up to date; history partitions made",
+    }
+    assert len(said) == 4
+    assert shape(sql_on(first_version)) == shape(sql)
+
+
+@contextmanager
+def reading(dsn: str, table: str) -> Iterator[Connection]:
+    """Hold a transaction open that has read the table."""
+    with closing(connect(dsn)) as reader:
+        sql_on(reader)(f"BEGIN; SELECT FROM haulier.{table}")
+        yield reader
+
+
+def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_database, sql):
+    with closing(connect(fresh_database)) as conn:
+        publish(conn, 2)
+        with reading(fresh_database, "job") as reader:
+            [(pid,)] = sql_on(reader)("SELECT pg_backend_pid()")
+            [(before,)] = sql_on(conn)("SELECT clock_timestamp()")
+            with pytest.raises(Locked) as raised:
+                migrate(conn, retention_days=30)
+            [(seconds,)] = sql_on(conn)("SELECT extract(epoch FROM clock_timestamp() - %s)::float", before)
+
+        assert str(raised.value) == (
+            f"003_3_checks.sql did not get a lock in time: process {pid} has used haulier.job for longest."
+            " What came before it stays done: run `python -m haulier migrate` again"
+        )
+        assert 4 < seconds < 9
+        assert version_of(conn) == 2
+        assert sql_on(conn)("SELECT count(*) FROM haulier.api_key") == [(0,)]
+        migrate(conn, retention_days=30)
+        assert shape(sql_on(conn)) == shape(sql)
+
+
+def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, sql):
+    died: list[BaseException] = []
+
+    def run() -> None:
+        with closing(connect(database_of_version_1, application_name="doomed")) as conn:
+            try:
+                migrate(conn, retention_days=30)
+            except psycopg2.Error as error:
+                died.append(error)
+
+    doomed = threading.Thread(target=run)
+    with reading(database_of_version_1, "worker"):
+        doomed.start()
+        # Version 7 is the first that takes the readers of workers away.
+        eventually(
+            lambda: sql_on(first_version)(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'doomed' AND wait_event_type = 'Lock'"
+            )
+        )
+        doomed.join(10)
+    between = version_of(first_version)
+    migrate(first_version, retention_days=30)
+
+    assert len(died) == 1
+    assert between == 6
+    assert shape(sql_on(first_version)) == shape(sql)
+
+
+# --- What each step locks
+
+
+LOCKS = """
+    SELECT relname, mode
+    FROM pg_locks
+    JOIN pg_class ON pg_class.oid = relation
+    WHERE pid = pg_backend_pid() AND relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p', 'v')
+        AND NOT (mode = 'AccessShareLock' OR relname = 'schema_version' AND mode = 'RowExclusiveLock')
+"""
+READ = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = 'haulier' AND seq_scan > 0"
+TIMES = {"read once": 1, "read twice": 2}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.direct("is about one session")
+def test_locks_the_tables_that_it_says_in_the_mode_that_it_says(first_version, step):
+    sql = sql_on(first_version)
+    take(first_version, STEPS[: STEPS.index(step)])
+    there = {name for (name,) in sql("SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")}
+
+    sql(f"BEGIN; {step.text}")
+    locks = sql(LOCKS)
+    sql("ROLLBACK")
+
+    modes = {table: how.partition(",")[0].title().replace(" ", "") + "Lock" for table, how in step.locks.items()}
+    assert {table: mode for table, mode in strongest(locks).items() if table in there} == modes
+
+
+def strongest(locks: list[tuple[Any, ...]]) -> dict[str, str]:
+    weakest_first = ["ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"]
+    return dict(sorted(locks, key=lambda lock: weakest_first.index(lock[1])))
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.direct("is about one session")
+def test_reads_no_large_table_that_it_locks_for_a_moment_and_others_as_often_as_it_says(
+    first_version, database_of_version_1, step
+):
+    take(first_version, STEPS[: STEPS.index(step)])
+
+    # A session of its own: what it has counted before would be among it.
+    with closing(connect(database_of_version_1)) as conn:
+        sql_on(conn)(f"BEGIN; {step.text}")
+        read = dict(sql_on(conn)(READ))
+
+    said = {
+        table: next((count for words, count in TIMES.items() if words in how), 0) for table, how in step.locks.items()
+    }
+    assert {table: read.get(table, 0) for table in LARGE} == {table: said.get(table, 0) for table in LARGE}
+
+
+def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
+    for step in STEPS:
+        assert "\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '5s';\n" in step.text
+        assert len(step.text.splitlines()) <= 400
+
+
+# --- schema.sql by hand
+
+
+def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_hand(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        own, states = sql_on(publish(conn, 2)), []
+        own("ALTER TABLE haulier.job DISABLE TRIGGER knock")
+
+        migrate(conn, retention_days=30)
+        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
+        own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
+
+    assert states == [("D",), ("O",)]
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"), [(1, "Run `haulier migrate`."), (6, "Run `haulier migrate`."), (9, "A newer release made it.")]
+)
+def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
+    with closing(connect(fresh_database)) as conn:
+        own: Callable[..., Any] = sql_on(conn)
+        if version in PUBLISHED:
+            publish(conn, version)
+        else:
+            migrate(conn, retention_days=30)
+            own("UPDATE haulier.schema_version SET version = %s", version)
+        before = shape(own)
+
+        with pytest.raises(errors.RaiseException) as raised:
+            own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+        own("ROLLBACK")
+
+        said = raised.value.diag
+        assert said.message_primary == f"the database has schema version {version}, and this file is version 7"
+        assert said.message_hint == hint
+        assert shape(own) == before
