@@ -12,13 +12,17 @@ from haulier.postgres.connection import connect, parse
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.migrate import check_schema, migrate
+from haulier.queue.upkeep.plan import plan
 
 
 def main() -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="haulier", description="Haulier's commands.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("migrate", help="apply schema.sql and make the history's partitions; safe to repeat")
+    migrating = commands.add_parser(
+        "migrate", help="bring the schema up to this version and make the history's partitions; safe to repeat"
+    )
+    migrating.add_argument("--plan", action="store_true", help="only say what it would do, and what it would lock")
     for each in (web, worker, keys, audit):
         each.add_to(commands)
     args = parser.parse_args()
@@ -41,7 +45,8 @@ def main() -> int:
 
 def _run(conn: Connection, args: argparse.Namespace, config: Config) -> None:
     if args.command == "migrate":
-        print(migrate(conn, retention_days=config.retention_days))
+        act = plan if args.plan else migrate
+        print(act(conn, retention_days=config.retention_days))
         return
     check_schema(conn)
     args.act(conn, args)

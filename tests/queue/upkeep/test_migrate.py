@@ -98,14 +98,22 @@ def first_version(database_of_version_1: str) -> Iterator[Connection]:
         yield conn
 
 
+@pytest.fixture(scope="module")
+def new(_make_database: Callable[[], str]) -> dict[tuple[str, str], str]:
+    """Give what a new database has. Not the one that the tests share, to which some have given roles rights."""
+    with closing(connect(_make_database())) as conn:
+        migrate(conn, retention_days=30)
+        return shape(sql_on(conn))
+
+
 # --- What becomes of an old version
 
 
-def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, sql):
+def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, new):
     said = migrate(old_version, retention_days=30)
 
     assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
-    assert shape(sql_on(old_version)) == shape(sql)
+    assert shape(sql_on(old_version)) == new
     assert len(produce.list_jobs(old_version, produce.JobFilter()).jobs) == 2
 
 
@@ -186,7 +194,7 @@ def test_migrates_an_old_version_while_applications_insert(old_version, fresh_da
 
 
 @pytest.mark.parametrize("taken", range(len(STEPS) + 1))
-def test_goes_on_from_wherever_it_was_interrupted(first_version, sql, taken):
+def test_goes_on_from_wherever_it_was_interrupted(first_version, new, taken):
     take(first_version, STEPS[:taken])
     between = version_of(first_version)
 
@@ -194,7 +202,7 @@ def test_goes_on_from_wherever_it_was_interrupted(first_version, sql, taken):
 
     complete = [version for version, steps in OF_VERSION.items() if steps[-1] in STEPS[:taken]]
     assert between == max([1, *complete])
-    assert shape(sql_on(first_version)) == shape(sql)
+    assert shape(sql_on(first_version)) == new
 
 
 def test_a_program_of_the_first_version_goes_on_after_every_step(first_version):
@@ -212,24 +220,24 @@ def test_a_program_of_the_first_version_goes_on_after_every_step(first_version):
         assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
 
 
-def test_another_may_repeat_each_step_of_a_version_before_its_last(first_version, sql):
+def test_another_may_repeat_each_step_of_a_version_before_its_last(first_version, new):
     for steps in OF_VERSION.values():
         take(first_version, [*steps[:-1], *steps])
 
-    assert shape(sql_on(first_version)) == shape(sql)
+    assert shape(sql_on(first_version)) == new
 
 
-def test_takes_all_steps_again_in_a_schema_that_has_them(fresh_database, sql):
+def test_takes_all_steps_again_in_a_schema_that_has_them(fresh_database, new):
     with closing(connect(fresh_database)) as conn:
         migrate(conn, retention_days=30)
         sql_on(conn)("UPDATE haulier.schema_version SET version = 1")
 
         migrate(conn, retention_days=30)
 
-        assert shape(sql_on(conn)) == shape(sql)
+        assert shape(sql_on(conn)) == new
 
 
-def test_several_at_once_take_turns(first_version, database_of_version_1, sql):
+def test_several_at_once_take_turns(first_version, database_of_version_1, new):
     barrier, said = threading.Barrier(4), []
 
     def run() -> None:
@@ -251,7 +259,29 @@ def test_several_at_once_take_turns(first_version, database_of_version_1, sql):
         f"schema version {SCHEMA_VERSION} was up to date; history partitions made",
     }
     assert len(said) == 4
-    assert shape(sql_on(first_version)) == shape(sql)
+    assert shape(sql_on(first_version)) == new
+
+
+def test_takes_no_step_that_another_has_taken_while_it_waited_for_its_turn(first_version, database_of_version_1, new):
+    said: list[str] = []
+
+    def run() -> None:
+        with closing(connect(database_of_version_1, application_name="second")) as conn:
+            said.append(migrate(conn, retention_days=30))
+
+    second = threading.Thread(target=run)
+    with closing(connect(database_of_version_1)) as other:
+        sql_on(other)("BEGIN; LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE")
+        second.start()
+        waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'second' AND wait_event_type = 'Lock'"
+        eventually(lambda: sql_on(first_version)(waits))
+        for step in STEPS:
+            sql_on(other)(step.text)
+        sql_on(other)("COMMIT")
+        second.join(20)
+
+    assert said == [f"schema version {SCHEMA_VERSION} was up to date; 8 history partitions made"]
+    assert shape(sql_on(first_version)) == new
 
 
 @contextmanager
@@ -262,7 +292,7 @@ def reading(dsn: str, table: str) -> Iterator[Connection]:
         yield reader
 
 
-def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_database, sql):
+def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_database, new):
     with closing(connect(fresh_database)) as conn:
         publish(conn, 2)
         with reading(fresh_database, "job") as reader:
@@ -280,10 +310,10 @@ def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_data
         assert version_of(conn) == 2
         assert sql_on(conn)("SELECT count(*) FROM haulier.api_key") == [(0,)]
         migrate(conn, retention_days=30)
-        assert shape(sql_on(conn)) == shape(sql)
+        assert shape(sql_on(conn)) == new
 
 
-def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, sql):
+def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, new):
     died: list[BaseException] = []
 
     def run() -> None:
@@ -309,7 +339,7 @@ def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_versio
 
     assert len(died) == 1
     assert between == 6
-    assert shape(sql_on(first_version)) == shape(sql)
+    assert shape(sql_on(first_version)) == new
 
 
 # --- What each step locks
