@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-# The version that schema.sql ends with: what this program was written for.
-SCHEMA_VERSION = 7
 # In a checkout a link to the file of that name at its root, in a wheel the file itself.
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
 MIGRATIONS = Path(__file__).parent / "migrations"
+# The version that schema.sql ends with, and the last migration leads to: what this program was written for.
+SCHEMA_VERSION = max(int(path.name[:3]) for path in MIGRATIONS.glob("*.sql"))
 
 
 class Step(NamedTuple):
