@@ -38,7 +38,7 @@ def entries() -> list[Entry]:
         ("drain", "drain, jobs/s", drain, whole),
         ("lone", "a lone job's start, ms", lone, single),
         ("insert", "INSERTs beside an idle worker, 1/s", insert, single),
-        ("heavy", "1,500 jobs of 250 KB, most memory, MB", heavily, single),
+        ("heavy", "1,500 jobs with results of 64 KB, most memory, MB", heavily, single),
     ]
     without = {
         "drain": ("claim_ahead", "prepared_statements"),
@@ -134,7 +134,7 @@ def insert(worker: Haulier, lab: Lab) -> Figures:
 def heavily(worker: Haulier, lab: Lab) -> Figures:
     """Run jobs that hold much. Units: the most memory, megabytes of 2**20 bytes."""
     with worker.home(lab.server) as url:
-        heavy.NESTED_LISTS.fill(url, lab.jobs(HEAVY, least=20))
+        heavy.LONG_RESULTS.fill(url, lab.jobs(HEAVY, least=20))
         with worker.watching(url) as watch, worker.working(url) as started:
             until(alive(started, watch.has_ended), within=300, every=0.05, what="all jobs are settled")
             return {"value": round(peak_megabytes(started[0].pid), 1)}
