@@ -34,6 +34,10 @@ class ChildDied(Exception):
     """The child has ended, or does not speak as it should; the message says how."""
 
 
+class NeverRead(ChildDied):
+    """The child has ended, and has not read all that was sent to it last: it has not begun that job."""
+
+
 class Child:
     """A process that runs jobs of one kind, one after the other. For one thread at a time.
 
@@ -102,7 +106,7 @@ class Child:
             raise ChildDied(f"cannot run {self.kind}: {refused}")
 
     def start(self, job: Job) -> None:
-        """Have it run the job. Raises: ChildDied."""
+        """Have it run the job. Raises: NeverRead."""
         self.jobs += 1
         self._send((self.jobs, job))
 
@@ -122,7 +126,7 @@ class Child:
         return message
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
-        """Return what it says next, or None where that is nothing in this time. Raises: ChildDied."""
+        """Return what it says next, or None where that is nothing in this time. Raises: ChildDied, NeverRead."""
         until = time.monotonic() + seconds
         while (message := self._message()) is None:
             self._socket.settimeout(max(0.001, until - time.monotonic()))
@@ -130,6 +134,9 @@ class Child:
                 more = self._socket.recv(65536)
             except TimeoutError:
                 return None
+            except ConnectionResetError:
+                # Linux says so of a local socket that was closed with something unread in it.
+                raise NeverRead(self._how_it_ended()) from None
             except OSError:
                 more = b""
             if not more:
@@ -160,7 +167,7 @@ class Child:
         try:
             self._socket.sendall(LENGTH.pack(len(packed)) + packed)
         except OSError:
-            raise ChildDied(self._how_it_ended()) from None
+            raise NeverRead(self._how_it_ended()) from None
 
     def _message(self) -> dict[str, Any] | None:
         if len(self._buffer) < LENGTH.size:

@@ -15,7 +15,7 @@ from haulier.domain.job import Job
 from haulier.domain.outcome import MAX_RESULT_BYTES, Outcome, Verb
 from haulier.kinds import JobContext, Kind, StopReason
 from haulier.queue.rows import ClaimedJob
-from haulier.worker.isolation.child import NONSENSE, Child, ChildDied
+from haulier.worker.isolation.child import NONSENSE, Child, ChildDied, NeverRead
 from haulier.worker.steps.execute import delay_of, failed_attempt
 
 # So often it is looked whether the job is to stop.
@@ -100,7 +100,8 @@ class Children:
         try:
             outcome = self._ask(kind, context, job, may_be_used=True)
             if outcome is None:
-                # It ran out of memory in a child that had run others: only a fresh one tells whose fault that was.
+                # It ran out of memory in a child that had run others, or that one died before it had the job: only a
+                # fresh one tells whose fault that was.
                 outcome = self._ask(kind, context, job, may_be_used=False)
             if outcome is None:
                 raise ChildDied(NONSENSE)
@@ -122,6 +123,11 @@ class Children:
             outcome = None if message.get("again") else _outcome(message)
             # Only now: one that says what makes no sense is not asked again.
             is_good = outcome is not None and not message.get("leaves")
+        except NeverRead:
+            # Killed while it was idle, as by an operator or for memory: this job has no part in that.
+            if not may_be_used:
+                raise
+            outcome = None
         finally:
             self._put_back(child, is_good=is_good)
         return outcome

@@ -167,6 +167,21 @@ def test_a_process_killed_from_outside_while_it_waits_costs_no_attempt(start, en
     assert worker.popen.poll() is None
 
 
+def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(start, enqueue, finished, conn):
+    start()
+    first = finished(enqueue("i.note"))
+    # It takes nothing from its socket from now on, as one does that is being killed and has not ended.
+    os.kill(first.result["pid"], signal.SIGSTOP)
+    job = enqueue("i.note", max_attempts=1)
+    eventually(lambda: produce.get(conn, job.id).status == JobStatus.RUNNING)
+
+    os.kill(first.result["pid"], signal.SIGKILL)
+
+    second = finished(job)
+    assert second.status == JobStatus.SUCCEEDED
+    assert second.result["pid"] != first.result["pid"]
+
+
 def test_a_cancel_reaches_the_handler(start, enqueue, finished, conn, ledger):
     start()
     job = enqueue("i.note", {"seconds": 60})
