@@ -1,4 +1,4 @@
-"""Whether a request comes from a program on this machine, as far as its headers tell; other callers need a key."""
+"""Whether a request comes from a program on this machine, as far as its headers tell."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ RETURNING audit.id;
 
 -- name: purge_queues
 -- Forget the names that were not used for a while and have no live job. A bounded number, as for keys. A web process
--- that has a name in memory notes its use far more often than that. Each name costs one look at the index, however many
--- jobs wait.
+-- that has a name in memory notes its use far more often than that. Each name costs one or two looks at the index,
+-- however many jobs wait.
 WITH busy AS MATERIALIZED (
     SELECT DISTINCT queue
     FROM haulier.running()
