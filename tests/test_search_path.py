@@ -32,7 +32,7 @@ from haulier.queue.upkeep.steps import SCHEMA_FILE
 from tests.planted import MESSAGE, plant
 from tests.roles import Roles, apply_grants, least_roles, url_as
 from tests.servers import oldest_server
-from tests.test_queries import EXPLAINABLE, PARAMETERS, wanted_by
+from tests.queue.parameters import EXPLAINABLE, PARAMETERS, wanted_by
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
