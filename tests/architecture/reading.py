@@ -9,8 +9,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("haulier/**/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("*.py")])
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
-# The tests, which are held to the length of files alone.
-TESTS = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/**/*.py"))]
+# Tests and the lab, which are held to the length of files alone.
+TESTS_AND_LAB = [
+    str(path.relative_to(ROOT)) for path in sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("lab/**/*.py")])
+]
 QUEUE = {"queue", "queue.access", "queue.consume", "queue.produce", "queue.upkeep"}
 
 
