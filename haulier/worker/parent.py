@@ -32,7 +32,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 OVERTIME_SECONDS = 4.0
 # Exit codes of a child: it was told to stop, by the parent or anybody else; it got SIGINT twice; its settings or the
 # schema do not fit.
-TOLD, INTERRUPTED, REFUSED = 0, 130, 78
+STOPPED, INTERRUPTED, UNFIT = 0, 130, 78
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Parent:
         self._due = dict.fromkeys(range(1, self._config.worker_processes + 1), time.monotonic())
         while self._due or self._children:
             self._fill_places()
-            if self._heed(self._wait()):
+            if self._obey(self._wait()):
                 return INTERRUPTED
             self._reap()
             if self._kill_at is not None and self._kill_at <= time.monotonic():
@@ -105,7 +105,7 @@ class Parent:
             return os.read(self._bell[0], 4096)
         return b""
 
-    def _heed(self, signals: bytes) -> bool:
+    def _obey(self, signals: bytes) -> bool:
         """Do what the signals ask for; True when this process is to leave at once."""
         for number in signals:
             if number == signal.SIGINT:
@@ -142,12 +142,12 @@ class Parent:
         if self._counts is not None:
             self._counts.forget(child.place)
         if self._kill_at is not None:
-            if code != TOLD:
+            if code != STOPPED:
                 log.warning("%s %s while it stopped", child, _how(code))
                 self._code = self._code or (INTERRUPTED if code == INTERRUPTED else 1)
-        elif code in (TOLD, INTERRUPTED):
+        elif code in (STOPPED, INTERRUPTED):
             log.info("%s was told to stop, and gets no successor", child)
-        elif code == REFUSED:
+        elif code == UNFIT:
             self._code = 1
             self._stop()
         else:
@@ -181,20 +181,20 @@ class Parent:
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_child(place)
+                self._run_child(place)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         child = self._children[pid] = _Child(place, pid)
         log.info("started %s", child)
 
-    def _be_child(self, place: int) -> NoReturn:
+    def _run_child(self, place: int) -> NoReturn:
         code = 1
         try:
-            self._leave_home(place)
+            self._drop_parent_state(place)
             code = self._work()
         except HaulierError as error:
             log.critical("%s", error)
-            code = REFUSED
+            code = UNFIT
         except BaseException:
             log.critical("the worker process ends by an error, which is a bug", exc_info=True)
         finally:
@@ -206,7 +206,7 @@ class Parent:
             # Not sys.exit: it would unwind into the parent's own code, and wait for threads that handlers have started.
             os._exit(code)
 
-    def _leave_home(self, place: int) -> None:
+    def _drop_parent_state(self, place: int) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -214,9 +214,9 @@ class Parent:
             os.close(end)
         if self._counts is not None:
             self._counts.take(place)
-        threading.Thread(target=self._outlive_nobody, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._stop_with_parent, name="lifeline", daemon=True).start()
 
-    def _outlive_nobody(self) -> None:
+    def _stop_with_parent(self) -> None:
         os.read(self._lifeline[0], 1)
         log.warning("the parent process is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.1
 GRACE_SECONDS = 2.0
 # How long a thread waits until it may use a child. After that it gives the job back, for BUSY_SECONDS, and goes on to
 # other work.
-PATIENCE_SECONDS = 0.25
+PLACE_SECONDS = 0.25
 BUSY_SECONDS = 2.0
 # A child that has run nothing for this long is ended, for its memory.
 IDLE_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Children:
     def take_place(self) -> bool:
         """Reserve one of ISOLATED_PROCESSES for a job, until `run` ends; False where none is free within the wait."""
         with self._changed:
-            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PATIENCE_SECONDS)
+            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PLACE_SECONDS)
             self._taken += is_free
         return is_free
 

@@ -40,40 +40,42 @@ MEGABYTE = 1024 * 1024
 
 def main(jobs: int, control: int, turn: int) -> NoReturn:
     """Run the jobs that come over the socket until it ends."""
-    _live_with_the_worker()
+    _end_with_worker()
     # After a crash in C the log shows where.
     faulthandler.enable()
     with socket.socket(fileno=jobs) as sock:
         module, name, config = _read(sock)
-        desk = _Desk(control)
-        threading.Thread(target=desk.listen, name="control", daemon=True).start()
+        stops = _StopRequests(control)
+        threading.Thread(target=stops.listen, name="control", daemon=True).start()
         setup(config.log_format, config.log_level)
         turns.share(turn)
         _limit(config)
         try:
             kind = import_kind(module, name)
         except BaseException as error:
-            _say(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
+            _send(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
         else:
-            _say(sock, {"ready": True})
-            _serve(sock, desk, kind, config)
+            _send(sock, {"ready": True})
+            _serve(sock, stops, kind, config)
     os._exit(0)
 
 
-def _serve(sock: socket.socket, desk: _Desk, kind: Kind, config: Config) -> None:
+def _serve(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config) -> None:
     limit = config.isolated_memory_mb * MEGABYTE
     while True:
         number, job = _read(sock)
         work = _Work(kind, config)
-        outcome = work.run(desk, number, job)
+        outcome = work.run(stops, number, job)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        told = _told(outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number))
-        _say(sock, {"number": number, **told})
+        message = _message(
+            outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number)
+        )
+        _send(sock, {"number": number, **message})
 
 
-class _Desk:
+class _StopRequests:
     """The state that the two threads share: which job runs, and which job is to stop."""
 
     def __init__(self, control: int) -> None:
@@ -116,9 +118,9 @@ class _Work:
         self._kind, self._config = kind, config
         self.is_out_of_memory = False
 
-    def run(self, desk: _Desk, number: int, job: Job) -> Outcome:
+    def run(self, stops: _StopRequests, number: int, job: Job) -> Outcome:
         context = JobContext(job, self._config)
-        desk.begin(number, context)
+        stops.begin(number, context)
         return run_one(replace(self._kind, isolated=False, run=self._handle), context)
 
     def again(self, number: int) -> bool:
@@ -134,7 +136,7 @@ class _Work:
             raise Fail(f"it needs more memory than ISOLATED_MEMORY_MB allows ({most} MB)") from error
 
 
-def _told(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
+def _message(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
     return {
         "verb": str(outcome.verb),
         "result": outcome.result,
@@ -146,7 +148,7 @@ def _told(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
     }
 
 
-def _live_with_the_worker() -> None:
+def _end_with_worker() -> None:
     # Ignore signals to stop: they are for the worker. Functions and not SIG_IGN, which programs that the job's handler
     # starts would inherit.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -191,7 +193,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return bytes(read)
 
 
-def _say(sock: socket.socket, message: dict[str, Any]) -> None:
+def _send(sock: socket.socket, message: dict[str, Any]) -> None:
     packed = json.dumps(message).encode()
     try:
         sock.sendall(LENGTH.pack(len(packed)) + packed)

@@ -45,12 +45,12 @@ def most_connections() -> int:
 class PortServer(ThreadingHTTPServer):
     """A server on a socket that other processes listen on too. Of too many connections, the oldest is closed."""
 
-    def __init__(self, door: socket.socket, handler: type, most: int | None = None) -> None:
-        super().__init__(door.getsockname()[:2], handler, bind_and_activate=False)
+    def __init__(self, listening: socket.socket, handler: type, most: int | None = None) -> None:
+        super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
         # Another process may accept a connection first, and then this one must not wait in accept.
-        door.setblocking(False)
-        self.socket = door
+        listening.setblocking(False)
+        self.socket = listening
         self._most = most or most_connections()
         # The connections, oldest first.
         self._open: dict[socket.socket, None] = {}

@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 class MetricsPort:
     """The port for scrapers. Processes forked later share it: the kernel gives each scrape to one that is awake."""
 
-    def __init__(self, door: socket.socket, counts: SharedCounts | None, config: Config) -> None:
-        self._door = door
+    def __init__(self, listening: socket.socket, counts: SharedCounts | None, config: Config) -> None:
+        self._listening = listening
         self._config = config
         self.counts = counts
 
@@ -55,12 +55,12 @@ class MetricsPort:
         host, port = config.worker_metrics_host, config.worker_metrics_port
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            door = socket.create_server((host, port), family=family)
+            listening = socket.create_server((host, port), family=family)
         except OSError as error:
             reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
             log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
             return None
-        return cls(door, SharedCounts() if shared else None, config)
+        return cls(listening, SharedCounts() if shared else None, config)
 
     def serve(self) -> Callable[[], None]:
         """Serve the metrics from a thread of this process, and return what stops that."""
@@ -69,7 +69,7 @@ class MetricsPort:
             registry = CollectorRegistry()
             registry.register(self.counts)
         page = type("Page", (_Page,), {"registry": registry, "config": self._config})
-        server = PortServer(self._door, page)
+        server = PortServer(self._listening, page)
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
 
@@ -82,7 +82,7 @@ class MetricsPort:
 
     def close(self) -> None:
         """Close the port and remove the shared counts; for the process that opened it, after all others have ended."""
-        self._door.close()
+        self._listening.close()
         if self.counts is not None:
             self.counts.remove()
 

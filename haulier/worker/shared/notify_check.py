@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 # How long after its commit the notification counts as lost; it usually takes a millisecond or two.
-ECHO_SECONDS = 5.0
+LOST_SECONDS = 5.0
 
 
 class NotifyCheck:
@@ -51,4 +51,4 @@ class NotifyCheck:
     def is_missing(self) -> bool:
         """Tell whether a call that was made should have been heard by now."""
         with self._lock:
-            return self._called_at is not None and self._clock() - self._called_at >= ECHO_SECONDS
+            return self._called_at is not None and self._clock() - self._called_at >= LOST_SECONDS

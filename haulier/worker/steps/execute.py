@@ -18,7 +18,7 @@ from haulier.logs import bind_to, redacted, unbind
 UNKNOWN_KIND_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
 # The delay where a handler asks for its next attempt in a way that makes no sense.
-ODD_WISH_SECONDS = 10.0
+ODD_DELAY_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = 
     # that raises.
     except BaseException as error:
         log.exception("the way in which a handler ended makes no sense")
-        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
+        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_DELAY_SECONDS)
     finally:
         unbind(token)
     return outcome

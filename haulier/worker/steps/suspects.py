@@ -94,7 +94,7 @@ class SuspectClaim:
         return claimed[0] if claimed else None
 
 
-class Patience:
+class DrainLimit:
     """How long a drain may take: doubled until one succeeds; after one that fails, none begins for as long as it took.
 
     So at most half of the time goes into drains, and a suspect among long jobs still gets its turn.
@@ -108,12 +108,12 @@ class Patience:
         """Tell whether a drain may begin."""
         return time.monotonic() >= self._not_before
 
-    def exhausted(self) -> None:
+    def failed(self) -> None:
         """Note a drain in which the process did not become alone."""
         self._not_before = time.monotonic() + self.seconds
         self.seconds *= 2
 
-    def rewarded(self) -> None:
+    def succeeded(self) -> None:
         """Note a drain in which the process became alone."""
         self.seconds = FIRST_DRAIN_SECONDS
 
@@ -130,7 +130,7 @@ class Suspects:
     claim: SuspectClaim
     outage: Outage
     stopping: threading.Event
-    _patience: Patience = field(default_factory=Patience, init=False)
+    _drain: DrainLimit = field(default_factory=DrainLimit, init=False)
 
     def run(self, ended: Sequence[Ended], work: Callable[[HeldJob], Ended]) -> None:
         """Run the suspects that are due; `ended` are the runs that the caller was to settle, and `work` runs a job.
@@ -140,16 +140,16 @@ class Suspects:
         """
         self.buffer.put_back(ended)
         self.due.clear()
-        if not self._patience.is_ready():
+        if not self._drain.is_ready():
             return
         self.buffer.is_reserved = True
         try:
             self.marks.given_back([held.job for held in self.buffer.empty()])
-            if self.wait_until_alone(self._patience.seconds):
-                self._patience.rewarded()
+            if self.wait_until_alone(self._drain.seconds):
+                self._drain.succeeded()
                 self._run_alone(work)
             elif not self.stopping.is_set():
-                self._patience.exhausted()
+                self._drain.failed()
         finally:
             self.buffer.is_reserved = False
 

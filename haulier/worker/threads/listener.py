@@ -58,7 +58,7 @@ class Listener(threading.Thread):
         config, closing = self.config, self.shutdown.closing
         if config.wake_ups == "off":
             while not closing.is_set():
-                self._do_without(WAIT_SECONDS)
+                self._wait_without_listening(WAIT_SECONDS)
         while not closing.is_set():
             conn: Connection | None = None
             try:
@@ -66,7 +66,7 @@ class Listener(threading.Thread):
                 went_deaf = not keeps_its_server(conn, config.direct_url) or self._listen(conn)
             except (DatabaseUnavailable, Refusal) as error:
                 went_deaf = False
-                self._say_away(error)
+                self._report_unreachable(error)
                 closing.wait(CONNECT_PAUSE_SECONDS)
             finally:
                 self.sleeper.went_deaf()
@@ -74,7 +74,7 @@ class Listener(threading.Thread):
                     close(conn)
             if went_deaf:
                 self._complain("no notification comes through %s, as behind a pool in transaction mode", self._setting)
-                self._do_without(DEAF_PAUSE_SECONDS)
+                self._wait_without_listening(DEAF_PAUSE_SECONDS)
 
     def _listen(self, conn: Connection) -> bool:
         """Listen until the process closes; True, sooner, when no notification comes through this connection."""
@@ -126,7 +126,7 @@ class Listener(threading.Thread):
         """Tell whether no thread could take a job now."""
         return self.buffer.is_busy(self.config.worker_threads) or self.shutdown.stopping.is_set()
 
-    def _say_away(self, error: HaulierError) -> None:
+    def _report_unreachable(self, error: HaulierError) -> None:
         if isinstance(error, Refusal) or not self.config.database_direct_url:
             self.outage.failed(error)
             return
@@ -141,7 +141,7 @@ class Listener(threading.Thread):
             log.warning(f"{complaint}: an idle worker finds jobs by looking, every %g s", *details, poll)
             self._complaint = complaint
 
-    def _do_without(self, seconds: float) -> None:
+    def _wait_without_listening(self, seconds: float) -> None:
         """Wait this long, or until the process closes; meanwhile the age of the last round stays low."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.shutdown.closing.wait(min(left, WAIT_SECONDS)):
