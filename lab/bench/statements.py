@@ -1,6 +1,6 @@
-"""Each call of worker and API that reads or writes live jobs, for `dead_rows`: a line each in CALLS.
+"""Every call of worker and API that reads or writes live jobs, for the measure `dead_rows`: one entry each in CALLS.
 
-They go through the program's own functions. What a call needs to find is put there before it, and is not timed.
+The calls use the program's own functions. The rows that a call needs are inserted before it, and are not timed.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ WORKER = """
 
 @dataclass(frozen=True)
 class Desk:
-    """What a call has at hand: a connection of the program's own, and one to arrange things with.
+    """What a call may use: a connection of the program, and one to prepare rows with.
 
-    Shape: the worker has jobs that run, under the known claims; far is a job of the history.
+    Shape: the worker has running jobs, under the known claims; far is a job of the history.
     """
 
     conn: Connection
@@ -64,53 +64,53 @@ class Desk:
     far: UUID
 
     def run(self, statement: str, *parameters: object) -> list[UUID]:
-        """Change something, and return the ids that it gives."""
+        """Run a statement, and return the ids in its result."""
         with self.admin.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return [UUID(job_id) for (job_id,) in cursor.fetchall()] if cursor.description else []
 
     def queued(self, jobs: int = 1) -> list[UUID]:
-        """Return new jobs that wait."""
+        """Insert waiting jobs and return their ids."""
         return self.run(QUEUED, QUEUE, jobs)
 
     def running(self, jobs: int = 1, worker_id: UUID | None = None) -> list[Fence]:
-        """Return new jobs that the worker, or another one, runs."""
+        """Insert jobs that the worker, or another one, runs, and return their fences."""
         claim = uuid4()
         ids = self.run(RUNNING, QUEUE, str(worker_id or self.worker_id), str(claim), jobs)
         return [Fence(job_id, 1, claim) for job_id in ids]
 
     def wish(self, jobs: int) -> ClaimRequest:
-        """Return a claim of new jobs, from the mark that a worker has after it has drained what was before them."""
+        """Insert jobs and return a claim of them, with the mark of a worker that has drained all jobs before them."""
         first = min(self.queued(jobs))
         due = ask(self.admin, "SELECT run_at FROM haulier.job WHERE id = %s", str(first))
         return ClaimRequest(self.worker_id, uuid4(), [Mark(QUEUE, 0, due, first)], jobs, jobs)
 
     def cancelled(self) -> UUID:
-        """Return a job of the history that was cancelled."""
+        """Insert a cancelled job into the history and return its id."""
         [job_id] = self.run(CANCELLED)
         return job_id
 
     def dead_worker(self) -> UUID:
-        """Return a worker that was declared dead, with jobs."""
+        """Insert jobs of a worker that was declared dead, and return the worker's id."""
         worker_id = uuid4()
         self.running(5, worker_id)
         return worker_id
 
     def leaving(self) -> UUID:
-        """Return a worker that has no jobs."""
+        """Insert a worker without jobs and return its id."""
         worker_id = uuid4()
         self.run(WORKER, str(worker_id), "1 hour", "0")
         return worker_id
 
 
 def nothing(desk: Desk) -> None:
-    """Put nothing there."""
+    """Prepare nothing."""
 
 
 class Call(NamedTuple):
-    """One call: its name on the page, the statements of the .sql files that it is there for, what it does.
+    """One call: its name on the page, the statements of the .sql files that it measures, the call itself.
 
-    Shape: made is given what `before` has returned.
+    Shape: made gets the return value of `before`.
     """
 
     label: str
@@ -120,7 +120,7 @@ class Call(NamedTuple):
 
 
 def timed(desk: Desk, call: Call, times: int) -> list[float]:
-    """Return how long each of so many calls took; one that the server broke off counts as long as it was let go on.
+    """Return how long each of this many calls took; one that the server cancelled counts with its time until then.
 
     Units: milliseconds.
     """
@@ -135,12 +135,12 @@ def timed(desk: Desk, call: Call, times: int) -> list[float]:
 
 
 def done(fences: Iterable[Fence]) -> list[Settlement]:
-    """Return that these jobs have succeeded."""
+    """Return settlements by which these jobs have succeeded."""
     return [Settlement(fence, Outcome.complete()) for fence in fences]
 
 
 def draft(key: str | None = None) -> produce.Draft:
-    """Return a job as the API asks for it."""
+    """Return a draft of a job, as the API makes one."""
     return produce.draft(NewJob(kind="noop", payload={"n": 1}), idempotency_key=key)
 
 
@@ -150,7 +150,7 @@ def some_keyed() -> list[produce.Draft]:
 
 
 def listed(label: str, **wanted: Any) -> Call:
-    """Return the call that lists such jobs."""
+    """Return the call that lists jobs by this filter."""
     return Call(label, "list_jobs", lambda desk, _: produce.list_jobs(desk.conn, JobFilter(**wanted)))
 
 
