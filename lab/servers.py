@@ -24,7 +24,7 @@ from lab.waiting import until
 
 # So that no checkpoint of one contender's writes falls into the time of another; all other settings are as shipped.
 EMBEDDED_SETTINGS = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
-TOLD = (
+RECORDED = (
     "fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size",
     "checkpoint_timeout", "autovacuum", "wal_sync_method",
 )  # fmt: skip
@@ -82,9 +82,9 @@ class Postgres:
                 cursor.execute("CHECKPOINT")
 
     def told(self) -> dict[str, str]:
-        """Return the server's version and the settings in TOLD."""
+        """Return the server's version and the settings in RECORDED."""
         with closing(connect(self.url)) as conn, conn.cursor() as cursor:
-            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(TOLD)])
+            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(RECORDED)])
             settings = dict(sorted(cursor.fetchall()))
             cursor.execute("SHOW server_version")
             [(version,)] = cursor.fetchall()

@@ -23,7 +23,7 @@ from lab.bench.harness import Entry, Figures, Lab
 from lab.bench.measures.snapshot import holding_snapshot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Figure, Result, Row, Spread
-from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
+from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Fixture, timed
 from lab.servers import Connection, ask, connect
 from lab.waiting import TookTooLong, alive, pause, until
 
@@ -122,7 +122,7 @@ def once(lab: Lab) -> Figures:
             for name, each in (("none", none), ("dead", dead)):
                 figures.update({f"{what}_{name}": value for what, value in lived(each, lab.scale).items()})
         statements = {}
-        with desk(none) as beside_none, desk(dead) as beside_dead:
+        with fixture(none) as beside_none, fixture(dead) as beside_dead:
             kept = [live(each) for each in (none, dead)]
             for name, call in CALLS.items():
                 taken = [statistics.median(timed(each, call, times)) for each in (beside_none, beside_dead)]
@@ -156,7 +156,7 @@ def try_all(lab: Lab) -> None:
     with Haulier().home(lab.server) as url, closing(connect(url)) as admin:
         with admin.cursor() as cursor:
             cursor.execute(PREPARE)
-        with desk(Side(url, admin, False, 0, uuid4(), [])) as ready:
+        with fixture(Side(url, admin, False, 0, uuid4(), [])) as ready:
             for call in CALLS.values():
                 timed(ready, call, 1)
 
@@ -194,7 +194,7 @@ def quiet(side: Side) -> None:
 
 
 @contextmanager
-def desk(side: Side) -> Iterator[Desk]:
+def fixture(side: Side) -> Iterator[Fixture]:
     """Yield what the calls need: some jobs, and the row of the worker, inserted anew since its process has ended."""
     worker_id, claim = str(side.worker_id), uuid4()
     with closing(own_connection(side.url)) as conn:
@@ -207,7 +207,7 @@ def desk(side: Side) -> Iterator[Desk]:
             cursor.execute(QUEUED, ("other", 10))
         known = ask(side.admin, "SELECT array_agg(claim::text) FROM haulier.job WHERE worker_id = %s", worker_id)
         far = ask(side.admin, "SELECT id::text FROM haulier.finished_job WHERE status = 'succeeded' LIMIT 1")
-        yield Desk(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
+        yield Fixture(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
 
 
 def lived(side: Side, scale: float) -> dict[str, float | None]:
