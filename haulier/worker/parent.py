@@ -1,90 +1,44 @@
-"""The parent of several worker processes: forks them, replaces those that die, and stops them in order.
-
-It has one thread and no connection, so that a fork finds no lock held and no socket to share, at any time.
-"""
+"""The parent of several worker processes, each a fork of it, with one port for the metrics of all."""
 
 from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
+from haulier.processes import INTERRUPTED, TOLD, Child, Processes, how, leave
 from haulier.worker.metrics.port import MetricsPort
 
-STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
-# Who lived for less has died right at the start, and the next may do so too: it comes later, and ever later.
-EARLY_SECONDS = 10.0
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 30.0
-# A process ends itself 3 s past its time to stop (haulier/worker/process.py); one that cannot even do that is killed, a
-# second before the platform kills everything.
-OVERTIME_SECONDS = 4.0
-# How a child leaves that was told to stop, by whomever; that was told twice; that finds settings or schema unfit.
-TOLD, INTERRUPTED, REFUSED = 0, 130, 78
+# How a child leaves that finds settings or schema unfit.
+REFUSED = 78
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Child:
-    place: int
-    pid: int
-    born_at: float = field(default_factory=time.monotonic)
-
-    def __str__(self) -> str:
-        return f"worker process {self.place} (pid {self.pid})"
-
-
-class Parent:
+class Parent(Processes):
     """Several worker processes, in places 1, 2, …"""
 
+    together = "worker processes"
+
     def __init__(self, config: Config, metrics_port: MetricsPort | None, work: Callable[[], int]) -> None:
+        names = [f"worker process {place}" for place in range(1, config.worker_processes + 1)]
+        super().__init__(names, config.shutdown_seconds)
         self._config = config
         self._counts = metrics_port.counts if metrics_port else None
         # What a child does; it returns the exit code.
         self._work = work
-        self._pid = os.getpid()
-        self._children: dict[int, _Child] = {}
-        # When each free place is to be filled, and how long it was last kept free.
-        self._due: dict[int, float] = {}
-        self._pauses: dict[int, float] = {}
-        self._interrupts = 0
-        self._kill_at: float | None = None
-        self._code = 0
 
     def run(self) -> int:
         """Keep the processes running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         self._say_what_it_takes()
-        # Every signal rings here; nothing is done in a handler.
-        self._bell = os.pipe()
         # Nothing is ever written to it: it ends for the children when this process does, however it does.
         self._lifeline = os.pipe()
-        for end in self._bell:
-            os.set_blocking(end, False)
-        for number in SIGNALS:
-            signal.signal(number, lambda number, frame: None)
-        signal.set_wakeup_fd(self._bell[1], warn_on_full_buffer=False)
-        self._due = dict.fromkeys(range(1, self._config.worker_processes + 1), time.monotonic())
-        while self._due or self._children:
-            self._fill_places()
-            if self._heed(self._wait()):
-                return INTERRUPTED
-            self._reap()
-            if self._kill_at is not None and self._kill_at <= time.monotonic():
-                self._signal_all(signal.SIGKILL)
-        log.info("all worker processes have stopped")
-        return self._code
+        return super().run()
 
     def _say_what_it_takes(self) -> None:
         config = self._config
@@ -96,97 +50,23 @@ class Parent:
         if others := [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]:
             log.warning("the import of the kinds started threads, which the worker processes lack: %s", others)
 
-    def _wait(self) -> bytes:
-        """Wait for signals or for something to do, and return the signals."""
-        until = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]
-        select.select([self._bell[0]], [], [], max(0.0, min(until) - time.monotonic()) if until else None)
-        with suppress(BlockingIOError):
-            return os.read(self._bell[0], 4096)
-        return b""
-
-    def _heed(self, signals: bytes) -> bool:
-        """Do what the signals ask for; True when it is to leave at once."""
-        for number in signals:
-            if number == signal.SIGINT:
-                self._interrupts += 1
-            if number in STOP_SIGNALS and self._kill_at is None:
-                self._stop()
-        if self._interrupts < 2:
-            return False
-        self._signal_all(signal.SIGKILL)
-        return True
-
-    def _stop(self) -> None:
-        """Ask all to stop. Not with the signal that came: a terminal's SIGINT they had already, and two mean haste."""
-        log.info("stopping %d worker processes", len(self._children))
-        self._due.clear()
-        self._kill_at = time.monotonic() + self._config.shutdown_seconds + OVERTIME_SECONDS
-        self._signal_all(signal.SIGTERM)
-
-    def _signal_all(self, number: int) -> None:
-        # None of them has been waited for yet: the pids are still theirs.
-        for pid in self._children:
-            os.kill(pid, number)
-
-    def _reap(self) -> None:
-        while self._children:
-            # Any child, also one that somebody left to us: this may be the first process of its container.
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            if child := self._children.pop(pid, None):
-                self._lose(child, os.waitstatus_to_exitcode(status))
-
-    def _lose(self, child: _Child, code: int) -> None:
+    def ended(self, child: Child) -> None:
+        """Forget what it held; what it has counted stays."""
         if self._counts is not None:
             self._counts.forget(child.place)
-        if self._kill_at is not None:
-            if code != TOLD:
-                log.warning("%s %s while it stopped", child, _how(code))
-                self._code = self._code or (INTERRUPTED if code == INTERRUPTED else 1)
-        elif code in (TOLD, INTERRUPTED):
+
+    def lose(self, child: Child, code: int) -> None:
+        """Replace one that died; stop all where none can work."""
+        if code in (TOLD, INTERRUPTED):
             log.info("%s was told to stop, and gets no successor", child)
         elif code == REFUSED:
-            self._code = 1
-            self._stop()
+            self.stop(1)
         else:
-            lived = time.monotonic() - child.born_at
-            pause = self._free(child.place, is_early=lived < EARLY_SECONDS)
-            log.error("%s %s after %.1f s; its successor comes in %.0f s", child, _how(code), lived, pause)
+            pause = self.replace(child)
+            log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
 
-    def _free(self, place: int, *, is_early: bool) -> float:
-        """Have the place filled again, and return in how many seconds."""
-        pause = min(LONGEST_PAUSE_SECONDS, 2 * self._pauses.get(place, 0.0) or FIRST_PAUSE_SECONDS) if is_early else 0.0
-        self._pauses[place] = pause
-        self._due[place] = time.monotonic() + pause
-        return pause
-
-    def _fill_places(self) -> None:
-        now = time.monotonic()
-        for place in [place for place, due in self._due.items() if due <= now]:
-            del self._due[place]
-            try:
-                self._fork(place)
-            except OSError as error:
-                pause = self._free(place, is_early=True)
-                log.error("cannot start worker process %d, trying again in %.0f s: %s", place, pause, error)
-
-    def _fork(self, place: int) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        # A signal to the child waits until it has handlers of its own (`Signals.install`): with this process's it
-        # would ring here.
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._be_child(place)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        child = self._children[pid] = _Child(place, pid)
-        log.info("started %s", child)
-
-    def _be_child(self, place: int) -> NoReturn:
+    def work(self, place: int) -> NoReturn:
+        """Be a worker process."""
         code = 1
         try:
             self._leave_home(place)
@@ -199,18 +79,12 @@ class Parent:
         finally:
             if os.getppid() != self._pid and self._counts is not None:
                 self._counts.remove()
-            with suppress(OSError, ValueError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            # Not sys.exit, which would unwind into the parent's own code; nor would a stuck thread let it go.
-            os._exit(code)
+            # Not sys.exit, which would unwind into the parent's own code.
+            leave(code)
 
     def _leave_home(self, place: int) -> None:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        for end in (*self._bell, self._lifeline[1]):
-            os.close(end)
+        self.forked()
+        os.close(self._lifeline[1])
         if self._counts is not None:
             self._counts.take(place)
         threading.Thread(target=self._outlive_nobody, name="lifeline", daemon=True).start()
@@ -219,12 +93,3 @@ class Parent:
         os.read(self._lifeline[0], 1)
         log.warning("the parent process is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _how(code: int) -> str:
-    if code >= 0:
-        return f"left with exit code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

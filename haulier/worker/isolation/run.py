@@ -5,7 +5,6 @@ The main thread runs one job after the other. A second one hears of stops, and e
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -26,11 +25,10 @@ from haulier.kinds import Fail, JobContext, Kind, StopReason
 from haulier.kinds.sdk import turns
 from haulier.kinds.sdk.registry import import_kind
 from haulier.logs import setup
+from haulier.processes import end_with_parent
 from haulier.worker.isolation.child import LENGTH
 from haulier.worker.steps.execute import describe, run_one
 
-# Of linux/prctl.h.
-PR_SET_PDEATHSIG = 1
 # A child whose address space has come to this share of its limit has leaked, and is replaced after its job.
 FULL_SHARE = 0.75
 NICE = 5
@@ -150,8 +148,7 @@ def _live_with_the_worker() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     # A handler may hold the interpreter, and then the second thread cannot see that the worker is gone.
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
 
 
 def _limit(config: Config) -> None:
