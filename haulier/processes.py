@@ -222,7 +222,7 @@ def leave(code: int) -> NoReturn:
 def flush() -> None:
     """Write out what is buffered, as far as it can be written: a full disk changes neither work nor exit code."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 from flask.views import MethodView
 
+from haulier import beside
 from haulier.domain.job import Json
+from haulier.postgres.statements import Connection
 from haulier.queue import produce
 
 from ..http.routes import Entry, needs
@@ -26,15 +30,29 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Asks the database whether it takes writes. Where workers cannot look for new jobs, `warnings` say so: what is
-        enqueued is kept, and starts late.
+        Asks the database whether it takes writes. Where workers cannot look for new jobs, or the one that `haulier all`
+        runs beside this API is away, `warnings` say so: what is enqueued is kept, and starts late.
         """
         with connection() as conn:
             produce.ping(conn)
-            failing = produce.workers_without_scans(conn)
-        if not failing:
-            return {"status": "ok"}
-        return {"status": "ok", "warnings": [f"the looks for new jobs fail in {failing} workers: see their logs"]}
+            warnings = [*_of_the_worker_beside(conn), *_of_looks(conn)]
+        return {"status": "ok", **({"warnings": warnings} if warnings else {})}
+
+
+def _of_looks(conn: Connection) -> list[str]:
+    failing = produce.workers_without_scans(conn)
+    return [f"the looks for new jobs fail in {failing} workers: see their logs"] if failing else []
+
+
+def _of_the_worker_beside(conn: Connection) -> list[str]:
+    runs = beside.runs()
+    if runs is None:
+        return []
+    if not runs:
+        return ["the worker of `haulier all` is not running: it is being started again"]
+    if produce.workers_of_host(conn, socket.gethostname()) == 0:
+        return ["the worker of `haulier all` does not beat: see its log"]
+    return []
 
 
 @blp.route("/health/live")

@@ -9,12 +9,12 @@ from typing import NoReturn
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`. Shape: args.start does not return."""
+    """Add the command to the parser of `python -m haulier`."""
     parser = commands.add_parser("worker", help="claim jobs and run them, until it is told to stop")
     parser.set_defaults(start=_work)
 
 
-def _work() -> NoReturn:
+def _work(args: argparse.Namespace) -> NoReturn:
     # As for gunicorn, and unlike for an installed command: HAULIER_KINDS may name what lies in the working directory.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

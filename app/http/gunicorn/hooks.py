@@ -39,6 +39,9 @@ def _remove_metrics() -> None:
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
+atexit.register(logs.let_go)
+
+
 def stop(error: Exception | str) -> NoReturn:
     """End with one line: a worker that found out would be started again and again, with a traceback each time."""
     sys.exit(f"haulier: {error}")

@@ -60,3 +60,9 @@ def workers_without_scans(conn: Connection) -> int:
     """Return how many workers cannot look for jobs that are new to them."""
     [row] = rows(conn, "worker_health")
     return int(row["workers_without_scans"])
+
+
+def workers_of_host(conn: Connection, host: str) -> int:
+    """Return how many workers of a machine have beaten within their lease."""
+    [row] = rows(conn, "workers_of_host", host=host)
+    return int(row["workers"])

@@ -38,6 +38,11 @@ SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
 
+-- name: workers_of_host
+SELECT count(*) AS workers
+FROM haulier.worker
+WHERE host = %(host)s AND beat_at >= now() - lease;
+
 -- name: ping
 -- On on a standby as well, and where a role or a database has default_transaction_read_only.
 SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;
