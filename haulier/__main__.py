@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from haulier import __version__
 from haulier.cli import audit, init, keys, migrate, one_dyno, run, server, web, worker
 from haulier.domain.errors import HaulierError
 
@@ -12,6 +13,7 @@ from haulier.domain.errors import HaulierError
 def main() -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="haulier", description="Haulier's commands.")
+    parser.add_argument("--version", action="version", version=f"haulier {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for each in (init, run, migrate, web, worker, one_dyno, keys, audit):
         each.add_to(commands)
