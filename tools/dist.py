@@ -49,9 +49,6 @@ def build(scratch: Path) -> list[Path]:
             shutil.copytree(ROOT / name, into, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(ROOT / name, into)
-    for path in (copy, *copy.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (EPOCH, EPOCH))
     out.mkdir()
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC"}
     done = subprocess.run(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -216,6 +217,25 @@ def test_leaves_nothing_behind_when_it_is_killed(start, enqueue, finished, ledge
     assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 5
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are the first process's to wait for")
+def test_leaves_nothing_of_a_killed_api_behind(start, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    both = start(PYTHONPATH=tmp_path, HAULIER_KINDS="slow")
+    web, serving = both.part("web"), both.part("serving")
+    body = {"kind": "slow", "payload": {"name": "Ann"}}
+    with suppress(requests.ReadTimeout):
+        requests.post(f"{both.url}/jobs", json=body, timeout=0.5)
+    os.kill(web.pid, signal.SIGKILL)
+    eventually(lambda: both.part("web") not in (None, web) and both.has_started(), within=REPLACED_WITHIN)
+    # It lets its request finish.
+    assert alive([serving])
+
+    both.popen.terminate()
+
+    assert both.wait() == 0
+    assert not alive([serving])
+
+
 @pytest.fixture(params=["/dev/full", "closed pipe"])
 def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
     """Give a file that takes nothing."""
@@ -242,6 +262,21 @@ def test_works_on_where_its_log_cannot_be_written(start, unwritable, enqueue, fi
     assert not alive(below)
 
 
+SLOW = """
+import threading
+from marshmallow import fields
+from haulier.kinds import PayloadSchema, kind
+
+def wait(value):
+    threading.Event().wait(60)
+
+class Slow(PayloadSchema):
+    name = fields.String(validate=wait)
+
+@kind("slow", schema=Slow, timeout=1)
+def slow(context, payload):
+    pass
+"""
 DYING = """
 import os, sys
 if {name!r} in " ".join(sys.argv):
