@@ -19,7 +19,7 @@ from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
-from haulier.config import Config
+from haulier.config import TOGETHER, Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import JobStatus
 from haulier.local.supervisor import local_session
@@ -178,6 +178,18 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     assert f"= {web} |" in written
     assert f"{config.worker_processes} × ({config.worker_threads} + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
+
+
+def test_what_one_dyno_sets_is_what_is_written() -> None:
+    config = Config.from_env({"DATABASE_URL": DSN, **TOGETHER})
+    web, threads = config.web_concurrency * config.web_threads, config.worker_threads
+    worker = config.worker_connections
+
+    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/operations.md", "### One dyno"))}
+    connections = section("docs/operations.md", "## Connections")
+
+    assert {name: text.split()[0] for name, text in rows.items()} == TOGETHER
+    assert f"1 × {web}, {threads} + {worker - threads}, and 1 at times | {web + worker + 1} |" in connections
 
 
 # The API ----------------------------------------------------------------------------------------------------------

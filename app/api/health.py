@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 from flask.views import MethodView
 
 from haulier import beside
 from haulier.domain.job import Json
-from haulier.postgres.statements import Connection
 from haulier.queue import produce
 
 from ..http.routes import Entry, needs
@@ -35,24 +32,23 @@ class Health(MethodView):
         """
         with connection() as conn:
             produce.ping(conn)
-            warnings = [*_of_the_worker_beside(conn), *_of_looks(conn)]
+            health = produce.worker_health(conn)
+        warnings = [*_of_the_worker_beside(health), *_of_looks(health)]
         return {"status": "ok", **({"warnings": warnings} if warnings else {})}
 
 
-def _of_looks(conn: Connection) -> list[str]:
-    failing = produce.workers_without_scans(conn)
+def _of_looks(health: produce.WorkerHealth) -> list[str]:
+    failing = health.without_scans
     return [f"the looks for new jobs fail in {failing} workers: see their logs"] if failing else []
 
 
-def _of_the_worker_beside(conn: Connection) -> list[str]:
+def _of_the_worker_beside(health: produce.WorkerHealth) -> list[str]:
     runs = beside.runs()
     if runs is None:
         return []
     if not runs:
         return ["the worker of `haulier all` is not running: it is being started again"]
-    if produce.workers_of_host(conn, socket.gethostname()) == 0:
-        return ["the worker of `haulier all` does not beat: see its log"]
-    return []
+    return [] if health.here else ["the worker of `haulier all` does not beat: see its log"]
 
 
 @blp.route("/health/live")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import ReadOnly
@@ -34,6 +35,16 @@ class Overview:
     history_days_ahead: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """How many workers live, how many of them on this machine, and how many cannot look for jobs new to them."""
+
+    workers: int
+    here: int
+    without_scans: int
+    oldest_beat_seconds: float | None
+
+
 def overview(conn: Connection) -> Overview:
     """Return the depth of the largest queues and of the others together, and how the workers are.
 
@@ -44,9 +55,8 @@ def overview(conn: Connection) -> Overview:
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
         for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
     ]
-    [health] = rows(conn, "worker_health")
-    workers, without_scans = health["workers"], health["workers_without_scans"]
-    return Overview(depths, workers, without_scans, health["oldest_beat_seconds"], days_ahead(conn))
+    health = worker_health(conn)
+    return Overview(depths, health.workers, health.without_scans, health.oldest_beat_seconds, days_ahead(conn))
 
 
 def ping(conn: Connection) -> None:
@@ -56,13 +66,7 @@ def ping(conn: Connection) -> None:
         raise ReadOnly
 
 
-def workers_without_scans(conn: Connection) -> int:
-    """Return how many workers cannot look for jobs that are new to them."""
-    [row] = rows(conn, "worker_health")
-    return int(row["workers_without_scans"])
-
-
-def workers_of_host(conn: Connection, host: str) -> int:
-    """Return how many workers of a machine have beaten within their lease."""
-    [row] = rows(conn, "workers_of_host", host=host)
-    return int(row["workers"])
+def worker_health(conn: Connection) -> WorkerHealth:
+    """Return how the workers are that have beaten within their lease."""
+    [row] = rows(conn, "worker_health", host=socket.gethostname())
+    return WorkerHealth(row["workers"], row["workers_here"], row["workers_without_scans"], row["oldest_beat_seconds"])

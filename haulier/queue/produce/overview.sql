@@ -35,13 +35,9 @@ ORDER BY 1, 2;
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
+    count(*) FILTER (WHERE beat_at >= now() - lease AND host = %(host)s) AS workers_here,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
-
--- name: workers_of_host
-SELECT count(*) AS workers
-FROM haulier.worker
-WHERE host = %(host)s AND beat_at >= now() - lease;
 
 -- name: ping
 -- On on a standby as well, and where a role or a database has default_transaction_read_only.
