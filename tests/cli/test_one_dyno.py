@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, Any
 
 import pytest
 import requests
+from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
@@ -103,7 +105,7 @@ def start(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterato
         if each.popen.poll() is None:
             each.popen.kill()
             each.popen.wait(5)
-        eventually(lambda left=left: not alive(left), within=20)
+        eventually(lambda left=left: not alive(left), within=30)
         print(f"--- {each.log.name}\n{each.log.read_text()[-8000:]}")
 
 
@@ -325,18 +327,24 @@ def test_chooses_smaller_settings_but_for_what_is_set(start):
     assert "working with 5 threads" in log
 
 
-def test_needs_no_more_connections_than_a_plan_of_20_leaves(start, few_connections, sql):
-    both = start(DATABASE_URL=few_connections(12), EXECUTOR="simulated", HAULIER_KINDS="")
+def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connections, start, sql):
+    limited = few_connections(20)
+    both = start(DATABASE_URL=limited, EXECUTOR="simulated", HAULIER_KINDS="")
     body = {"kind": "summarize_text", "payload": {"text": "One. Two."}}
+    open_now = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+    answered, connections = set(), []
 
-    with requests.Session() as session:
-        answered = []
+    with requests.Session() as session, ThreadPoolExecutor(8) as clients:
         due = time.monotonic()
-        for _ in range(200):
-            # 50 a second.
-            due += 0.02
-            answered.append(session.post(f"{both.url}/jobs", json=body, timeout=10).status_code)
+        for _ in range(50):
+            # Eight at once, 50 a second.
+            due += 8 / 50
+            responses = clients.map(lambda _: session.post(f"{both.url}/jobs", json=body, timeout=10), range(8))
+            answered |= {each.status_code for each in responses}
+            connections += [count for [count] in sql(open_now, parse_dsn(limited)["user"])]
             eventually(lambda due=due: time.monotonic() >= due)
 
-    assert set(answered) == {201}
-    eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(200,)], within=20)
+    print(f"up to {max(connections)} connections")
+    assert answered == {201}
+    assert 3 + 5 <= max(connections) <= 12
+    eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(400,)], within=20)
