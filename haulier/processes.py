@@ -1,6 +1,6 @@
 """Keeps child processes running: forks them, replaces those that die, and stops them in order.
 
-It has one thread and no connection, so that a fork finds no lock held and no socket to share, at any time.
+It has one thread and no connection, so that at any time a fork copies no held lock and shares no socket.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import NoReturn
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
-# Who lived for less has died right at the start, and the next may do so too: it comes later, and ever later.
+# A process that lived for less than this died at its start, and its successor may too: each successor comes later.
 EARLY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
-# A process ends itself 3 s past its time to stop (haulier/worker/process.py); one that cannot even do that is killed, a
-# second before the platform kills everything.
+# A process ends itself 3 s past its time to stop (haulier/worker/process.py). This process kills one that does not,
+# a second before the platform would kill everything.
 OVERTIME_SECONDS = 4.0
-# How a child leaves that was told to stop, by whomever; that was told twice.
-TOLD, INTERRUPTED = 0, 130
+# Exit codes of a child: it was told to stop, by the parent or anybody else; it got SIGINT twice.
+STOPPED, INTERRUPTED = 0, 130
 # Of linux/prctl.h.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -66,7 +66,7 @@ class Processes:
         self._shutdown_seconds = shutdown_seconds
         self._pid = os.getpid()
         self._children: dict[int, Child] = {}
-        # When each free place is to be filled, and how long it was last kept free.
+        # When the next process of each free place is to start, and how long the place was kept free the last time.
         self._due: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
         self._interrupts = 0
@@ -74,16 +74,16 @@ class Processes:
         self._code = 0
 
     def work(self, place: int) -> NoReturn:
-        """Be the process in this place, in a fork of this one."""
+        """Run the process of this place; called in a fork of this process."""
         raise NotImplementedError
 
     def lose(self, child: Child, code: int) -> None:
-        """Take note that one has ended while all go on: `replace` it, `stop` all, or leave its place free."""
+        """Decide what follows an end while none is to stop: `replace` it, `stop` all, or leave its place free."""
         raise NotImplementedError
 
     def run(self) -> int:
         """Keep them running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
-        # Every signal rings here; nothing is done in a handler.
+        # Python writes each signal's number into this pipe (`set_wakeup_fd`); handlers do nothing.
         self._bell = os.pipe()
         for end in self._bell:
             os.set_blocking(end, False)
@@ -93,7 +93,7 @@ class Processes:
         self._due = dict.fromkeys(range(1, len(self._names) + 1), time.monotonic())
         while self._due or self._children:
             self._fill_places()
-            if self._heed(self._wait()):
+            if self._obey(self._wait()):
                 return INTERRUPTED
             self._reap()
             if self._kill_at is not None and self._kill_at <= time.monotonic():
@@ -102,10 +102,8 @@ class Processes:
         return self._code
 
     def stop(self, code: int = 0) -> None:
-        """Ask all to stop, and leave with this code then.
-
-        Not with the signal that came: a terminal's SIGINT they had already, and two mean haste.
-        """
+        """Ask all to stop, and have `run` return this code, unless it has another already."""
+        # By SIGTERM: a terminal's SIGINT has reached them too, and a second one means "at once".
         log.info("stopping %d %s", len(self._children), self.together)
         self._code = self._code or code
         self._due.clear()
@@ -117,7 +115,7 @@ class Processes:
         return self._free(child.place, is_early=child.age < EARLY_SECONDS)
 
     def forked(self) -> None:
-        """In a fork: let go of what is the parent's. The stop signals stay blocked until the child can obey them."""
+        """Drop, in a fork, the parent's signal handling. Signals to stop stay blocked until the child has handlers."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -132,8 +130,8 @@ class Processes:
             return os.read(self._bell[0], 4096)
         return b""
 
-    def _heed(self, signals: bytes) -> bool:
-        """Do what the signals ask for; True when it is to leave at once."""
+    def _obey(self, signals: bytes) -> bool:
+        """Do what the signals ask for; True when this process is to leave at once."""
         for number in signals:
             if number == signal.SIGINT:
                 self._interrupts += 1
@@ -145,7 +143,7 @@ class Processes:
         return True
 
     def _signal_all(self, number: int) -> None:
-        # None of them has been waited for yet: the pids are still theirs.
+        # No child in this dict has been waited for, so each pid is still that child's.
         for child in sorted(self._children.values(), key=lambda child: child.place):
             self.send(child, number)
 
@@ -155,14 +153,14 @@ class Processes:
 
     def _reap(self) -> None:
         while self._children:
-            # Any child, also one that somebody left to us: this may be the first process of its container.
+            # Any child: this may be process 1 of its container, which inherits orphans and has to reap them too.
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
             if child := self._children.pop(pid, None):
-                self._bury(child, os.waitstatus_to_exitcode(status))
+                self._note_end(child, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, child: Child, code: int) -> None:
+    def _note_end(self, child: Child, code: int) -> None:
         self.ended(child)
         if self._kill_at is None:
             self.lose(child, code)
@@ -171,11 +169,11 @@ class Processes:
             self._code = self._code or (INTERRUPTED if code == INTERRUPTED else 1)
 
     def ended(self, child: Child) -> None:
-        """Take note that one has ended, at whatever time."""
+        """Called after each end of a process; a subclass may override it."""
 
     def stopped_well(self, code: int) -> bool:
-        """Tell whether one that was told to stop has left as it should."""
-        return code == TOLD
+        """Tell whether this exit code is right for a process that was told to stop."""
+        return code == STOPPED
 
     def _free(self, place: int, *, is_early: bool) -> float:
         """Have the place filled again, and return in how many seconds."""
@@ -197,7 +195,8 @@ class Processes:
 
     def _fork(self, place: int) -> None:
         flush()
-        # A signal to the child waits until it has handlers of its own: with this process's it would ring here.
+        # A signal to the child stays blocked until the child has handlers of its own. With the handlers it inherits,
+        # the signal's number would go into this process's pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
@@ -210,29 +209,29 @@ class Processes:
         self.started(child)
 
     def started(self, child: Child) -> None:
-        """Take note that one has begun."""
+        """Called after each start of a process; a subclass may override it."""
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once: a thread that is stuck, or one of a handler's own, would keep it."""
+    """End this process at once, without waiting for threads that handlers have started."""
     flush()
     os._exit(code)
 
 
 def flush() -> None:
-    """Write out what is buffered, as far as it can be written: a full disk changes neither work nor exit code."""
+    """Write out what is buffered. An error, as of a full disk, is ignored: it changes neither work nor exit code."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
 
 
 def end_with_parent(number: int) -> None:
-    """On Linux, have this process sent that signal when its parent dies, however it does; also after an exec."""
+    """On Linux, have the kernel send this process the signal when its parent dies; this outlasts an exec."""
     _prctl(PR_SET_PDEATHSIG, number)
 
 
 def adopt_orphans() -> None:
-    """On Linux, be the parent of whatever those below leave behind, in place of the container's first process."""
+    """On Linux, become the parent of orphaned descendants, in place of process 1 of the container."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 

@@ -20,7 +20,7 @@ from haulier.logs import setup
 from haulier.processes import (
     EARLY_SECONDS,
     SIGNALS,
-    TOLD,
+    STOPPED,
     Child,
     Processes,
     adopt_orphans,
@@ -127,7 +127,7 @@ class OneDyno(Processes):
 
     def stopped_well(self, code: int) -> bool:
         """Tell whether it has left as it should; it may have been told before it could take note."""
-        return code in (TOLD, -signal.SIGTERM)
+        return code in (STOPPED, -signal.SIGTERM)
 
     def send(self, child: Child, number: int) -> None:
         """Send it a signal; none of its own children survives a kill."""

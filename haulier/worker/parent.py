@@ -1,4 +1,4 @@
-"""The parent of several worker processes, each a fork of it, with one port for the metrics of all."""
+"""The parent of several worker processes, which are forks of it and share one port for metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.processes import INTERRUPTED, TOLD, Child, Processes, how, leave
+from haulier.processes import INTERRUPTED, STOPPED, Child, Processes, how, leave
 from haulier.worker.metrics.port import MetricsPort
 
-# How a child leaves that finds settings or schema unfit.
-REFUSED = 78
+# The exit code of a child whose settings or schema do not fit.
+UNFIT = 78
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +30,13 @@ class Parent(Processes):
         super().__init__(names, config.shutdown_seconds)
         self._config = config
         self._counts = metrics_port.counts if metrics_port else None
-        # What a child does; it returns the exit code.
+        # What a child runs; returns the child's exit code.
         self._work = work
 
     def run(self) -> int:
         """Keep the processes running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         self._say_what_it_takes()
-        # Nothing is ever written to it: it ends for the children when this process does, however it does.
+        # Nothing is ever written to this pipe. The children read its end when this process ends, in whatever way.
         self._lifeline = os.pipe()
         return super().run()
 
@@ -51,45 +51,45 @@ class Parent(Processes):
             log.warning("the import of the kinds started threads, which the worker processes lack: %s", others)
 
     def ended(self, child: Child) -> None:
-        """Forget what it held; what it has counted stays."""
+        """Drop the gauges of a child that has ended; its counts stay."""
         if self._counts is not None:
             self._counts.forget(child.place)
 
     def lose(self, child: Child, code: int) -> None:
-        """Replace one that died; stop all where none can work."""
-        if code in (TOLD, INTERRUPTED):
+        """Replace a child that died; stop all if its settings or the schema do not fit."""
+        if code in (STOPPED, INTERRUPTED):
             log.info("%s was told to stop, and gets no successor", child)
-        elif code == REFUSED:
+        elif code == UNFIT:
             self.stop(1)
         else:
             pause = self.replace(child)
             log.error("%s %s after %.1f s; its successor comes in %.0f s", child, how(code), child.age, pause)
 
     def work(self, place: int) -> NoReturn:
-        """Be a worker process."""
+        """Run a worker in this fork, and end the process with its exit code."""
         code = 1
         try:
-            self._leave_home(place)
+            self._drop_parent_state(place)
             code = self._work()
         except HaulierError as error:
             log.critical("%s", error)
-            code = REFUSED
+            code = UNFIT
         except BaseException:
             log.critical("the worker process ends by an error, which is a bug", exc_info=True)
         finally:
             if os.getppid() != self._pid and self._counts is not None:
                 self._counts.remove()
-            # Not sys.exit, which would unwind into the parent's own code.
+            # Not sys.exit: it would unwind into the parent's own code, and wait for threads that handlers have started.
             leave(code)
 
-    def _leave_home(self, place: int) -> None:
+    def _drop_parent_state(self, place: int) -> None:
         self.forked()
         os.close(self._lifeline[1])
         if self._counts is not None:
             self._counts.take(place)
-        threading.Thread(target=self._outlive_nobody, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._stop_with_parent, name="lifeline", daemon=True).start()
 
-    def _outlive_nobody(self) -> None:
+    def _stop_with_parent(self) -> None:
         os.read(self._lifeline[0], 1)
         log.warning("the parent process is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
