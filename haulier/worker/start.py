@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import sys
 from contextlib import suppress
 from typing import NoReturn
@@ -13,6 +12,7 @@ from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.kinds import load_kinds
 from haulier.logs import setup
+from haulier.processes import leave
 from haulier.worker.metrics.port import MetricsPort
 from haulier.worker.parent import Parent
 
@@ -22,11 +22,8 @@ M_ARENA_MAX = -8
 
 def work_and_leave() -> NoReturn:
     """Run the worker, and end this process with its exit code."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
     # Not sys.exit: it would wait for threads that handlers have started.
-    os._exit(code)
+    leave(main())
 
 
 def main() -> int:
