@@ -1,6 +1,7 @@
 """The worker process: who acts, what they do, what they share. A test holds this map against the files.
 
-start          reads the settings and runs one process, or the parent of several
+start          reads the settings and runs one process, or the parent of several; for tests, a worker in their process,
+               whose main thread is the thread guest
 parent         where there are several: forks, replaces and stops them; in each child, lifeline waits for its end
 assembly       puts one process together: makes what is shared, and gives each thread what it uses
 process        one process: starts the threads, watches them, stops everything in order

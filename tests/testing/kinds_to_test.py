@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 from marshmallow import fields
@@ -106,3 +108,25 @@ def apart(context: JobContext, payload: dict[str, Any]) -> Any:
     """Return what an isolated kind sees."""
     settings = context.settings
     return [settings.database_url, settings.smtp_url, settings.storage_url]
+
+
+@kind("test.process", schema=Nothing)
+def process(context: JobContext, payload: dict[str, Any]) -> int:
+    """Return the process in which it runs."""
+    return os.getpid()
+
+
+@kind("test.process_apart", schema=Nothing, isolated=True, timeout=30)
+def process_apart(context: JobContext, payload: dict[str, Any]) -> int:
+    """Return the process in which it runs, a child."""
+    return os.getpid()
+
+
+# What test.deaf waits for.
+enough = threading.Event()
+
+
+@kind("test.deaf", schema=Nothing, timeout=1)
+def deaf(context: JobContext, payload: dict[str, Any]) -> None:
+    """Not stop, whatever is asked."""
+    enough.wait(60)

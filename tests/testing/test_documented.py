@@ -13,7 +13,7 @@ from tests.docs.reading import ROOT, blocks_in, section
 PAGE = "docs/kinds.md"
 
 
-def test_every_test_of_the_page_passes(tmp_path: Path) -> None:
+def test_every_test_of_the_page_passes(tmp_path: Path, postgres: str) -> None:
     [kind, *_] = blocks_in(section(PAGE, "## A kind of your own"), "python")
     files = blocks_in(section(PAGE, "## Testing your kinds"), "python")
     (tmp_path / "example_kind.py").write_text(kind)
@@ -25,12 +25,12 @@ def test_every_test_of_the_page_passes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error"],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": postgres},
         capture_output=True,
         text=True,
         timeout=100,
     )
 
     tests = sum(text.count("def test_") for text in files)
-    assert tests >= 4
+    assert tests == 6
     assert re.search(rf"^{tests} passed in", done.stdout, re.MULTILINE), done.stdout + done.stderr
