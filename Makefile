@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 # With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
@@ -21,7 +21,7 @@ run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
 	@exec $(VENV) -m haulier.local run
 
 test: venv ## run the tests, but for the browser's
-	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser"
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not browser"
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
@@ -67,7 +67,7 @@ lint: venv ## check format, style, types and layers
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
-	$(VENV) -m pytest -q tests/test_architecture.py
+	$(VENV) -m pytest -q tests/architecture
 	@$(VENV) tools/audit.py --if-reachable
 
 format: venv ## put the code into the house's format

@@ -1,4 +1,4 @@
-"""The statements of the .sql files beside the modules, by name; a name that stands twice fails at import."""
+"""The statements of the .sql files beside the modules, by name; a name that is used twice fails at import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Not schema.sql and grants.sql, at the top, nor the migrations, which are run as they are.
+# Without schema.sql, grants.sql and the migrations, which are run as whole files.
 FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
 FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if path.parent.name != "migrations"]
 
@@ -14,10 +14,10 @@ FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if
 def load(texts: Iterable[str]) -> dict[str, str]:
     """Return the statements of such files, without their comments and with their parts filled in. Shape: name to SQL.
 
-    A statement begins with `-- name: …`. What reads better by a name of its own, or what several have in common, begins
-    with `-- part: …` and stands where a statement says `<<…>>`.
+    A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
+    its own, begins with `-- part: …`, and replaces `<<…>>` in a statement.
 
-    Raises: ValueError for a name that stands twice; KeyError for a part that is not there.
+    Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.
     """
     texts = list(texts)
     parts = read("part", texts)
@@ -28,7 +28,7 @@ def load(texts: Iterable[str]) -> dict[str, str]:
 
 
 def read(sort: str, texts: Iterable[str]) -> dict[str, str]:
-    """Return the names, or the parts, of such files, without their comments. Raises: ValueError."""
+    """Return what such files have of a sort, "name" or "part", by name and without comments. Raises: ValueError."""
     found: dict[str, str] = {}
     for text in texts:
         pieces = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
