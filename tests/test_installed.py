@@ -150,7 +150,8 @@ def test_has_every_file_of_the_checkout_and_nothing_else_at_its_top_level(wheel)
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"haulier/schema.sql", "haulier/grants.sql", "haulier/app/gunicorn_settings.py"} <= expected
+    needed = {"schema.sql", "grants.sql", "py.typed", "app/gunicorn_settings.py"}
+    assert {f"haulier/{name}" for name in needed} <= expected
     assert names == expected
 
 

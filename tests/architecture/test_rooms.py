@@ -44,6 +44,8 @@ MAY_IMPORT = {
     "worker.metrics": {"domain"},
     "worker.isolation": {"processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "local": {"domain", "postgres", "queue.upkeep"},
+    # Of the worker what runs a handler, and what puts all of it together.
+    "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
     "config": {"domain"},
     "logs": set(),
     "processes": set(),
