@@ -81,6 +81,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         },
         "jobs": {"SELECT": ALL},
         "lane": {"SELECT": ALL},
+        "progress": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "queue": {"SELECT": ALL, "UPDATE": ["used_at"], "DELETE": ALL},
         "schema_version": {"SELECT": ALL},
         "sleeper": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},

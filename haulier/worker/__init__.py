@@ -8,7 +8,7 @@ process        one process: starts the threads, watches them, stops everything i
 threads/       who acts, each a thread
   runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low
   settler      settles what the runners leave lying, and gives back what would wait
-  heartbeat    beats, hears of cancels, gives back what nobody here holds, looks for suspects, rescues
+  heartbeat    beats, hears of cancels, writes progress, gives back what nobody here holds, looks for suspects, rescues
   listener     turns the database's knocks into wake-ups, or passes them on
   housekeeper  makes and drops partitions of the history, forgets what is old
 
@@ -22,6 +22,7 @@ steps/         what they do
   timeouts     the end of a job's time, seen to by the main thread
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone
   beat         this process's row among the workers
+  progress     what running handlers say of how far they have come
   strays       jobs in this process's name that nobody here holds
   rescue       takes the jobs of the dead
 

@@ -211,3 +211,18 @@ def upset(context, payload):
         context.wait(60)
     except JobCancelled as stop:
         raise ConnectionError("cut off") from stop
+
+
+class Words(Schema):
+    words = fields.List(fields.Dict(), required=True)
+    file = fields.String(load_default=None)
+
+
+@kind("t.tells", schema=Words, retry=QUICK)
+def tells(context, payload):
+    """Say how far it has come, and run on until the file is there."""
+    note("start", context)
+    for word in payload["words"]:
+        context.progress(**word)
+    while payload["file"] and not Path(payload["file"]).exists():
+        context.wait(0.02)
