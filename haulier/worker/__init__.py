@@ -44,7 +44,7 @@ shared/        what they share
 isolation/     jobs in child processes, which the thread starter-of-children starts
   children     those of this process
   child        one of them, seen from here
-  run          the program of one; its thread control hears of stops
+  run          the program of one; its thread control hears of stops, teller tells of progress
 
 metrics/       what is counted
   counts       each number
