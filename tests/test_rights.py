@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -14,11 +16,13 @@ from psycopg2.extensions import connection as Connection
 
 from app.api import build
 from haulier.config import Config
+from haulier.domain.claim import Fence
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
+from haulier.domain.progress import Progress
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import transaction
-from haulier.queue import produce
+from haulier.queue import consume, produce
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.partitions import drop_expired
@@ -362,7 +366,13 @@ def test_both_versions_work_from_migrate_until_the_rights_are_given_again(
         made = partitions.ensure_partitions(conn, retention_days=30)
         with transaction(conn):
             ask(conn, f"SET LOCAL ROLE {quoted(old_roles.names['owner'])}")
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+        [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        consume.write_progress(conn, worker, {Fence.of(job): Progress(1, 2, None, time.monotonic())}, seconds=2)
+    with closing(connect(old_roles.web)) as conn:
+        shown = produce.get(conn, job.id).progress
 
+    assert shown["done"] == 1
     assert new == [True, first.id]
     assert old == [(second.id,)]
     assert made == [partition]
