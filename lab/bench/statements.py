@@ -18,6 +18,7 @@ from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
@@ -229,6 +230,14 @@ CALLS = {
         lambda desk, dead: list(consume.take_orphans(desk.conn, buried=[dead], workers=[dead])),
         lambda desk: desk.dead_worker(),
     ),
+    "write_progress": Call(
+        "progress of 5 jobs",
+        "write_progress",
+        lambda desk, fences: consume.write_progress(
+            desk.conn, desk.worker_id, {fence: Progress(1, 2, None, time.monotonic()) for fence in fences}, seconds=5
+        ),
+        lambda desk: desk.running(5),
+    ),
     "register": Call(
         "register",
         "register",
@@ -248,6 +257,7 @@ CALLS = {
     "purge_idempotency": Call(
         "forget keys", "purge_idempotency", lambda desk, _: purge.purge_idempotency(desk.conn, idempotency_days=30)
     ),
+    "purge_progress": Call("forget progress", "purge_progress", lambda desk, _: purge.purge_progress(desk.conn)),
     "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: purge.purge_queues(desk.conn)),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda desk, _: produce.enqueue_one(desk.conn, draft())),
@@ -295,5 +305,6 @@ CALLS = {
     "retry": Call(
         "retry", "retry", lambda desk, job_id: produce.retry(desk.conn, job_id), lambda desk: desk.cancelled()
     ),
+    "has_unserved": Call("due jobs without a worker", "has_unserved", lambda desk, _: produce.has_unserved(desk.conn)),
     "overview": Call("depths and workers", "queue_depths worker_health", lambda desk, _: produce.overview(desk.conn)),
 }
