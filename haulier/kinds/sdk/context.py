@@ -1,4 +1,4 @@
-"""What a handler is given beside its payload."""
+"""The context that a handler gets beside its payload."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from haulier.domain.job import Job
 from haulier.domain.progress import MOST, Progress, check_number, cut_note
 from haulier.kinds.sdk.endings import JobCancelled, StopReason
 
-# Held for no longer than it takes to make an Event or to set one.
+# One lock for all contexts, held only while an Event is made or set.
 _making = threading.Lock()
 
 
 @dataclass(slots=True)
 class JobContext:
-    """The job being run, the way to learn that it is to stop, and the way to say how far it has come.
+    """The job that runs, whether it is to stop, and how far it has come.
 
-    Shape: `settings` is the process's Config, for kinds that reach the outside.
+    Shape: `settings` is the process's Config, for kinds that reach other machines.
     """
 
     job: Job
     settings: Config
-    # Made by the first that waits: most handlers never do, and making one costs more than running a small job.
+    # Made at the first `wait`: most handlers never wait, and making an Event costs more than running a small job.
     _stop: threading.Event | None = None
     _reason: StopReason | None = None
     # A plain tuple in one assignment: it is read by another thread, and nobody locks anything.
@@ -54,7 +54,7 @@ class JobContext:
             raise JobCancelled(self._reason)
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake and raise as soon as the job is to stop. Raises: JobCancelled."""
+        """Sleep this long, or until the job is to stop. Raises: JobCancelled."""
         with _making:
             if self._stop is None:
                 self._stop = threading.Event()
