@@ -3,13 +3,13 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 # With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -21,7 +21,7 @@ run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
 	@exec $(VENV) -m haulier.local run
 
 test: venv ## run the tests, but for the browser's
-	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser"
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not browser"
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
@@ -76,6 +76,9 @@ format: venv ## put the code into the house's format
 
 lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock
+
+dist: venv ## build the wheel and the sdist into dist/, the same bytes from the same sources
+	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches
 	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

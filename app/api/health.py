@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from flask import Flask, current_app
 from flask.views import MethodView
 
+from haulier import beside
 from haulier.domain.errors import Refusal
 from haulier.domain.job import Json
 from haulier.postgres.statements import Connection
@@ -55,6 +56,7 @@ def register(app: Flask) -> None:
 
 
 def _warnings(conn: Connection, health: WorkerHealth) -> Iterator[str]:
+    yield from _of_the_worker_beside(health)
     # No queue is named: anybody may ask.
     if health.without_scans:
         yield f"the looks for new jobs fail in {health.without_scans} workers: see their logs"
@@ -77,13 +79,23 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Asks the database whether it takes writes. Where workers cannot look for new jobs, or due jobs wait in queues
-        that no live worker serves, `warnings` say so: what is enqueued is kept, and starts late.
+        Asks the database whether it takes writes. Where workers cannot look for new jobs, where due jobs wait in queues
+        that no live worker serves, or where the worker that `haulier all` runs beside this API is away, `warnings` say
+        so: what is enqueued is kept, and starts late.
         """
         with connection() as conn:
             produce.ping(conn)
             warnings = list(_warnings(conn, produce.worker_health(conn)))
         return {"status": "ok", "warnings": warnings} if warnings else {"status": "ok"}
+
+
+def _of_the_worker_beside(health: WorkerHealth) -> list[str]:
+    runs = beside.runs()
+    if runs is None:
+        return []
+    if not runs:
+        return ["the worker of `haulier all` is not running: it is being started again"]
+    return [] if health.here else ["the worker of `haulier all` does not beat: see its log"]
 
 
 @blp.route("/health/live")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import ReadOnly
@@ -34,11 +35,12 @@ class QueueDepth:
 class WorkerHealth:
     """How the live workers are.
 
-    Shape: without_scans are those that find no jobs in lanes that are new to them, because their scans fail;
-           serve_every_queue tells that some worker does.
+    Shape: here are those on this machine; without_scans are those that find no jobs in lanes that are new to them,
+           because their scans fail; serve_every_queue tells that some worker does.
     """
 
     workers: int = 0
+    here: int = 0
     without_scans: int = 0
     serve_every_queue: bool = False
     oldest_beat_seconds: float | None = None
@@ -75,9 +77,13 @@ def ping(conn: Connection) -> None:
 
 def worker_health(conn: Connection) -> WorkerHealth:
     """Return how the live workers are."""
-    [row] = rows(conn, "worker_health")
+    [row] = rows(conn, "worker_health", host=socket.gethostname())
     return WorkerHealth(
-        row["workers"], row["workers_without_scans"], row["serve_every_queue"], row["oldest_beat_seconds"]
+        row["workers"],
+        row["workers_here"],
+        row["workers_without_scans"],
+        row["serve_every_queue"],
+        row["oldest_beat_seconds"],
     )
 
 
