@@ -30,7 +30,7 @@ forwarder_headers = ""
 limit_request_line, limit_request_fields, limit_request_field_size = 4094, 64, 8190
 # Two, so that one that dies is not the service; a platform sets WEB_CONCURRENCY by its dyno's memory.
 workers = settings.web_concurrency
-# Each thread holds a connection: 2 x 3, with a worker's 10, fit a plan of 20.
+# Each thread may need a connection: 2 x 3, with 4 of each worker, fit a plan of 20.
 threads = settings.web_threads
 # Each process loads the application itself, after the fork: no connection can cross one.
 preload_app = False

@@ -14,8 +14,9 @@ from haulier.domain.job import NAME_PATTERN
 
 T = TypeVar("T")
 
-# Connections of a worker process besides those of its threads: heartbeat, listener and settler; at times housekeeping.
-LASTING_CONNECTIONS = 3
+# Of a worker process, however many threads run jobs: one of these at a time calls for all of them, and they share its
+# connection; heartbeat, listener and settler have one each. At times housekeeping needs one more.
+LASTING_CONNECTIONS = 4
 OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
 
 
@@ -105,7 +106,7 @@ class Config:
     @property
     def worker_connections(self) -> int:
         """Return how many connections one worker process has in normal times."""
-        return self.worker_threads + LASTING_CONNECTIONS - (self.wake_ups == "off")
+        return LASTING_CONNECTIONS - (self.wake_ups == "off")
 
     @property
     def direct_url(self) -> str:
@@ -142,7 +143,7 @@ class Config:
             for each in fields(cls)
             if each.metadata
         }
-        asked = {name: read[name] for name in ("web_threads", "worker_processes", "worker_threads")}
+        asked = {name: read[name] for name in ("web_threads", "worker_processes")}
         fitting = _fit(asked, limit) if (limit := read["db_connection_limit"]) else asked
         return cls(
             host=host,
@@ -155,12 +156,7 @@ class Config:
 
 def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
     """Return the settings cut to the limit, which each web process may use in full and the worker's processes share."""
-    processes = min(asked["worker_processes"], limit // (1 + OTHER_CONNECTIONS))
-    most = {
-        "web_threads": limit,
-        "worker_processes": processes,
-        "worker_threads": limit // processes - OTHER_CONNECTIONS,
-    }
+    most = {"web_threads": limit, "worker_processes": limit // OTHER_CONNECTIONS}
     return {name: min(number, most[name]) for name, number in asked.items()}
 
 

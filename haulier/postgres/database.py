@@ -1,10 +1,11 @@
-"""The database as one process sees it: a connection for each of its threads."""
+"""The database as one process sees it: a connection for each of its threads, or one for those that take turns."""
 
 from __future__ import annotations
 
 import threading
 import time
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow
 from haulier.postgres.connection import close, connect, is_broken
@@ -13,12 +14,15 @@ from haulier.postgres.statements import Connection
 
 
 class Database:
-    """The database as one process sees it: a connection for each thread that asks, opened by that thread."""
+    """The database as one process sees it: a connection for each thread that asks, opened by that thread.
 
-    def __init__(self, url: str, *, application_name: str = "haulier") -> None:
+    Shape: in_turns gives all threads the same connection instead; the caller sees to it that one uses it at a time.
+    """
+
+    def __init__(self, url: str, *, application_name: str = "haulier", in_turns: bool = False) -> None:
         self._url = url
         self._application_name = application_name
-        self._mine = threading.local()
+        self._mine: threading.local | SimpleNamespace = SimpleNamespace() if in_turns else threading.local()
         # When a connection last broke: those opened before may be dead too, and each would take seconds to notice.
         self._broke_at = float("-inf")
 

@@ -172,6 +172,7 @@ class Worker:
     config: Config
     kinds: Mapping[str, Kind]
     database: Database
+    place_database: Database
     outage: Outage
     threads: Threads
     watch: Watch
@@ -204,13 +205,9 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self.config
         log.info(
-            "up to %d database connections: %d threads and %d beside them; one more for housekeeping, now and then",
+            "up to %d database connections, however many threads; one more for housekeeping, now and then",
             config.worker_connections,
-            config.worker_threads,
-            config.worker_connections - config.worker_threads,
         )
-        if "WORKER_THREADS" in config.reduced:
-            log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
         for warning in warn_missing(self.kinds.values(), config):
             log.warning("%s", warning)
 
@@ -269,6 +266,9 @@ class Worker:
         if self._stop_metrics is not None:
             self._stop_metrics()
         stop.end()
+        if stop.buffer.take_place():
+            # Nobody uses it, nor will: a thread that is still in a call would have the place.
+            self.place_database.close()
         log.info("stopped")
 
     def _drain(self, until: float) -> bool:
