@@ -10,6 +10,7 @@ from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.postgres.connection import connect, parse
 from haulier.postgres.errors import translated
+from haulier.postgres.limits import too_many
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.plan import plan
@@ -47,9 +48,21 @@ def _run(conn: Connection, args: argparse.Namespace, config: Config) -> None:
     if args.command == "migrate":
         act = plan if args.plan else migrate
         print(act(conn, retention_days=config.retention_days))
+        _warn_of_limits(conn, config)
         return
     check_schema(conn)
     args.act(conn, args)
+
+
+def _warn_of_limits(conn: Connection, config: Config) -> None:
+    # Past a pool the limits would be those of the pool's own connections.
+    if config.database_direct_url is not None:
+        return
+    needed = config.web_connections + config.worker_processes * config.worker_connections + 1
+    # Not beside those that are open: the release that runs while this one is prepared is to go.
+    if excess := too_many(conn, needed, beside_others=False):
+        remedy = "lower WEB_CONCURRENCY, WEB_THREADS or WORKER_PROCESSES"
+        print(f"haulier: one web and one worker: {excess}: {remedy}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,11 @@ class Config:
         return LASTING_CONNECTIONS - (self.wake_ups == "off")
 
     @property
+    def web_connections(self) -> int:
+        """Return how many connections the API's processes have at most, together."""
+        return self.web_concurrency * self.web_threads
+
+    @property
     def direct_url(self) -> str:
         """Return the database's address for what needs a session of its own, as LISTEN does: the one without a pool."""
         return self.database_direct_url or self.database_url

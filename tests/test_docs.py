@@ -19,7 +19,7 @@ from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
-from haulier.config import Config
+from haulier.config import LASTING_CONNECTIONS, OTHER_CONNECTIONS, Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import JobStatus
 from haulier.local.supervisor import local_session
@@ -178,6 +178,19 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     assert f"= {web} |" in written
     assert f"{config.worker_processes} × (1 + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
+
+
+def test_the_plans_leave_what_is_written() -> None:
+    config = Config(DSN)
+    plans = [row for row in tables(section("docs/operations.md", "## Connections")) if len(row) == 7]
+
+    assert {row[0] for row in plans} == {"20", "40", "120"}
+    for row in plans:
+        plan, webs, workers, *shares = (int(cell.strip("*")) for cell in row)
+        web, worker = webs * config.web_connections, workers * config.worker_connections
+        moments = workers * (OTHER_CONNECTIONS - LASTING_CONNECTIONS) + 1
+        assert shares == [web, worker, moments, plan - web - worker - moments], row
+        assert shares[-1] > 0
 
 
 # The API ----------------------------------------------------------------------------------------------------------
