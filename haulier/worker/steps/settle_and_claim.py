@@ -23,7 +23,7 @@ from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refusals
-from haulier.worker.steps.report import report
+from haulier.worker.steps.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +111,7 @@ class Calls:
     held: HeldJobs
     next_claim: NextClaim
     tally: Tally
+    report: Report
     call_size: CallSize
     outage: Outage
     beat_wanted: threading.Event
@@ -198,7 +199,7 @@ class Calls:
             self.buffer.doubt(left_out)
         done = [(each, status) for each, status in zip(ended, statuses, strict=True) if status is not None]
         self.held.drop([each.running for each, _ in done])
-        report(self.tally, done)
+        self.report.ended(done)
 
     def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
         # Some may be left: what is too much at once, and last attempts that would have to wait.
