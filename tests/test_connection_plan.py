@@ -87,8 +87,8 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
 
     assert set(answers) == {200, 201}
     assert answers.count(201) == JOBS
-    # One of them is this test's own, in the place of a psql.
-    assert most <= 6 + 4 * workers + 1
+    # A worker may be keeping house, and one connection is this test's own, in the place of a psql.
+    assert most <= 6 + 5 * workers + 1
     assert "too many" not in (tmp_path / "log").read_text()
 
 
