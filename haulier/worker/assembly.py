@@ -85,7 +85,6 @@ class Assembly:
             buffer=self.buffer,
             held=self.held,
             next_claim=next_claim,
-            tally=self.tally,
             report=self.report,
             call_size=self.call_size,
             outage=self.outage,

@@ -1,4 +1,4 @@
-"""What a worker says of the runs that have ended: to its log, and to Prometheus."""
+"""What a worker says of its claims and of the runs that have ended: to its log, and to Prometheus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ sparing = SparingLog(log)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Logs and counts how runs ended.
+    """Counts what was claimed, and logs and counts how runs ended.
 
     Shape: success_level is that of a line for each success: DEBUG unless LOG_JOBS=on, since at full speed these lines
            cost a third of the rate.
@@ -27,6 +27,10 @@ class Report:
 
     tally: counts.Tally
     success_level: int
+
+    def claimed(self, jobs: int) -> None:
+        """Count a claim that was answered, and the jobs it brought."""
+        self.tally.claimed(jobs)
 
     def ended(self, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
         """Log and count these; None stands for a claim that was lost."""

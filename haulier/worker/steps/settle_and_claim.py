@@ -14,7 +14,6 @@ from haulier.domain.job import Job, JobStatus
 from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
-from haulier.worker.metrics.counts import Tally
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import SLOW_SECONDS, CallSize
@@ -110,7 +109,6 @@ class Calls:
     buffer: Buffer
     held: HeldJobs
     next_claim: NextClaim
-    tally: Tally
     report: Report
     call_size: CallSize
     outage: Outage
@@ -204,7 +202,7 @@ class Calls:
     def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
         # Some may be left: what is too much at once, and last attempts that would have to wait.
         is_short = brought.has_all(request)
-        self.tally.claimed(len(claimed))
+        self.report.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)
         self.next_claim.answered(request, brought.jobs, is_short=is_short)
         surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)
