@@ -1,4 +1,4 @@
-"""A TCP proxy before a Postgres: it can cut, refuse, or swallow, at the moment that a test needs."""
+"""A TCP proxy before a Postgres, which cuts or refuses connections, or drops bytes, at the moment that a test needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from psycopg2.extensions import parse_dsn
 
 
 class Proxy:
-    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN by way of the proxy."""
+    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN through the proxy."""
 
     def __init__(self, url: str) -> None:
         self._target = parse_dsn(url)
@@ -23,15 +23,16 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._stranded: set[socket.socket] = set()
         self._closed = False
-        # Nobody sets it: a wait on it is a sleep.
+        # Never set: a wait on it is a sleep.
         self._pause = threading.Event()
         self.away = False
         self.silent = False
-        # What each answer is held back for. Units: seconds.
+        # How long each answer is held back. Units: seconds.
         self.delay = 0.0
-        # A message that holds it is not passed on, and its connection is cut.
+        # A message that contains this is not passed on, and its connection is cut.
         self.cut_before: bytes | None = None
-        # The reply to a message that holds the first is cut, if it holds the second.
+        # The connection is cut before the reply to a message that contains cut_reply_to, if the reply contains
+        # cut_reply_with.
         self.cut_reply_to: bytes | None = None
         self.cut_reply_with = b""
         self.strand_after: bytes | None = None
@@ -62,18 +63,18 @@ class Proxy:
             shut(pair)
 
     def strand(self) -> None:
-        """Pass nothing on any more for the connections of now, and let neither end know."""
+        """Pass nothing on any more for the connections that are open now, and let neither end know."""
         with self._lock:
             self._stranded.update(client for client, _ in self._pairs)
 
     def free(self) -> None:
-        """Let the server learn of the clients that are gone, and pass on what the others say from now on."""
+        """Tell the server of clients that have left, and pass bytes on again for the others."""
         with self._lock:
             self._stranded.clear()
 
     @property
     def stranded(self) -> int:
-        """Return how many connections lead nowhere."""
+        """Return how many connections are stranded."""
         return len(self._stranded)
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ class Proxy:
         self.go_away()
         for thread in self._threads:
             thread.join(2)
-        # After its thread, which would otherwise wait for a descriptor that is none.
+        # After its thread has ended, which would otherwise select on a closed descriptor.
         self._listener.close()
 
     def _spawn(self, target: Callable[..., None], *args: socket.socket) -> None:
@@ -165,7 +166,7 @@ class Proxy:
     def _is_reply_cut(self, data: bytes) -> bool:
         if not self.cut_reply_to or self.cut_reply_with not in data:
             return False
-        # The server has answered, so it has committed; nobody hears of it.
+        # The server has answered, so it has committed; the client does not learn of it.
         self.cut_reply_to = None
         self.cuts += 1
         return True
@@ -180,7 +181,7 @@ class Proxy:
             self._stranded.add(client)
 
     def _keep_half_open(self, client: socket.socket, server: socket.socket) -> None:
-        # The server hears nothing of a client that a dead network lies between, for hours.
+        # As behind a dead network: for hours the server does not learn that the client has left.
         while not self._closed and client in self._stranded:
             readable, _, _ = select.select([server], [], [], 0.1)
             if readable and not server.recv(65536):
@@ -188,7 +189,7 @@ class Proxy:
 
 
 def shut(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Close both ends, also for a thread that waits for one."""
+    """Close both ends, and wake a thread that waits for one."""
     for end in pair:
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
@@ -197,7 +198,7 @@ def shut(pair: tuple[socket.socket, socket.socket]) -> None:
 
 @contextmanager
 def proxy_to(url: str) -> Iterator[Proxy]:
-    """Give a running proxy before this database."""
+    """Yield a running proxy before this database."""
     proxy = Proxy(url)
     proxy.start()
     try:

@@ -1,4 +1,4 @@
-"""What a worker says of its claims and of the runs that have ended: to its log, and to Prometheus."""
+"""Tells the log and Prometheus of claims and of the runs that have ended."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Report:
         self.tally.claimed(jobs)
 
     def ended(self, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
-        """Log and count these; None stands for a claim that was lost."""
+        """Log and count how runs ended; a status of None means that the claim was lost."""
         is_told = log.isEnabledFor(self.success_level)
         for ended, status in settled:
             label = _label(ended.outcome, status)

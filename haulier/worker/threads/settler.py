@@ -1,4 +1,4 @@
-"""The thread that sees to what the others leave lying: late outcomes, jobs that would wait, and what did not settle."""
+"""The thread that settles late outcomes and those that did not settle with the others, and gives back waiting jobs."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from haulier.worker.steps.report import Report
 from haulier.worker.steps.settle_and_claim import Calls, settlements
 
 TICK_SECONDS = WINDOW_SECONDS / 2
-# Jobs that were claimed ahead go back when none of them was started for so long: those before them are slow.
+# Jobs claimed ahead go back when none of them has started for this long: the jobs before them have turned out slow.
 STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
 IDLE_SECONDS = 0.25
-# After an error that nobody foresaw, which may well come again.
+# After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
-# For the row of one outcome, while the others wait. A cancel holds it for a millisecond or two.
+# How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
 NOT_STORED = "the outcome of the run could not be stored; the worker's log has why"
-# Ways out of a run that a handler has made, and that an outcome of ours can take the place of.
+# The outcomes that a failure with NOT_STORED may replace: those of a run. A release is not one.
 MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Settler(threading.Thread):
-    """Keeps the promise that nothing waits in this process for longer than the window, if it can be settled at all."""
+    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, as far as it can be settled at all."""
 
     buffer: Buffer
     marks: Marks
@@ -55,13 +55,13 @@ class Settler(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(name="settler", daemon=True)
-        # What the database refuses for now.
+        # The outcomes that the database refuses for now.
         self._held_back: list[Ended] = []
-        # How many are settled at once: halved where one waits for something that only one of them may wait for.
+        # How many are settled at once: halved after a refusal for now, which a single one of them may have caused.
         self._most = MOST_AT_ONCE
 
     def run(self) -> None:
-        """Tidy up whenever there is something, until the process closes."""
+        """Settle and give back whenever there is something, until the process closes."""
         stirred, closing = self.buffer.stirred, self.shutdown.closing
         try:
             while not closing.is_set():
@@ -101,21 +101,21 @@ class Settler(threading.Thread):
             self.buffer.done(leaving=True)
 
     def _settle_doubtful(self) -> None:
-        """Settle what did not settle with the others, and put back what still has not."""
+        """Settle the outcomes that did not settle with the others, and put back those that still do not."""
         batch = self._collect()
         try:
             if batch:
                 self._settle_all(batch)
                 self._most = min(MOST_AT_ONCE, 2 * self._most)
         except Locked:
-            # That may last for long: next time the others come first.
+            # That lock may be held for long: next time the others come first.
             batch.append(batch.pop(0))
         except DatabaseUnavailable as error:
             for ended in batch:
                 ended.running.is_unsure = True
             if not isinstance(error, RefusedForNow):
                 raise
-            # It has waited for something that only one of them may wait for.
+            # The statement has waited, perhaps because of a single one of them: try half as many.
             self._most = max(1, len(batch) // 2)
             if len(batch) == 1:
                 self._hold_back(batch.pop(), error)
@@ -123,7 +123,7 @@ class Settler(threading.Thread):
             self.buffer.doubt(batch)
 
     def _collect(self) -> list[Ended]:
-        """Return what is to be settled now, no more than is settled at once."""
+        """Return the outcomes to settle now, at most as many as are settled at once."""
         due = [ended for ended in self._held_back if self._is_due(ended)]
         self._held_back = [ended for ended in self._held_back if ended not in due]
         for ended in due:
@@ -134,7 +134,7 @@ class Settler(threading.Thread):
         return batch
 
     def _settle_all(self, batch: list[Ended]) -> None:
-        """Settle what can be in one statement, and the rest one by one; what is done with is taken out of the batch."""
+        """Settle all that one statement can, and the rest one by one; each that is dealt with leaves the batch."""
         with self.database.connection() as conn:
             batch[:] = self._settle_each(conn, batch)
             batch[:] = self._let_go_of_earlier(conn, batch)
@@ -143,11 +143,11 @@ class Settler(threading.Thread):
                 batch.pop(0)
 
     def _is_due(self, ended: Ended) -> bool:
-        # A process that stops tries once more, and then leaves it to others.
+        # A process that stops tries once more at once, and then leaves the job to others.
         return self.shutdown.stopping.is_set() or not self.refused.is_waiting(ended.running.job.id)
 
     def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
-        """Settle what can be settled, and return what was left out."""
+        """Settle all that can be settled, and return the outcomes that were left out."""
         left = []
         for ended, became in zip(batch, consume.settle_each(conn, settlements(batch)), strict=True):
             if became is None:
@@ -159,7 +159,7 @@ class Settler(threading.Thread):
         return left
 
     def _let_go_of_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
-        """Let go of those that were settled when no answer came, and return the others."""
+        """Let go of those that an earlier settle without an answer has settled, and return the others."""
         unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
         earlier = consume.settled_earlier(conn, unsure) if unsure else {}
         for ended in left:
@@ -168,10 +168,10 @@ class Settler(threading.Thread):
         return [ended for ended in left if ended.running.fence not in earlier]
 
     def _settle_alone(self, conn: Connection, ended: Ended) -> None:
-        """Settle one run by itself, waiting a little for its row if need be. Raises: Locked; DatabaseUnavailable."""
+        """Settle one run by itself, waiting for its row up to ROW_SECONDS. Raises: Locked; DatabaseUnavailable."""
         fence = ended.running.fence
         try:
-            # Here, so that what is refused is told from what is away.
+            # Inside the try, so that a refusal is told apart from an outage.
             with translated():
                 settled = consume.settle(conn, settlements([ended]), lock_seconds=ROW_SECONDS)
         except Locked:
@@ -187,13 +187,13 @@ class Settler(threading.Thread):
         self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
-        """Hold back what the database refuses for now; what can never be stored fails for good instead."""
+        """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""
         outcome = ended.outcome
         self.refused.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
             self.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
         elif self.shutdown.stopping.is_set():
-            # It is given back with all else that is unfinished, and runs again.
+            # The job is given back with all others that are unfinished, and runs again.
             self.held.leave([ended.running])
         else:
             ended.running.is_held_back = True
