@@ -17,7 +17,7 @@ from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.prepared import as_prepared
-from haulier.postgres.sql_files import FILES, SQL, load, read
+from haulier.postgres.sql_files import FILES, SQL, load
 from haulier.queue import consume, produce
 from haulier.queue.consume.claim import claim_parameters
 from haulier.queue.consume.settle import SETTLE, settle_parameters
@@ -216,7 +216,7 @@ def test_load_leaves_comments_out_and_keeps_the_rest():
     one = "-- name: one\n-- why 100 % of {these}\nSELECT 1 -- and this\n    AS x;\n"
     text = f"-- heading\n\n{one}\n-- name: two\nSELECT 2;\n"
 
-    statements = load([text])
+    statements, _ = load([text])
 
     assert statements == {"one": "SELECT 1\n    AS x;", "two": "SELECT 2;"}
 
@@ -224,7 +224,7 @@ def test_load_leaves_comments_out_and_keeps_the_rest():
 def test_load_fills_in_the_parts_that_several_have_in_common():
     parts, uses = "-- part: mine\n-- why\na = 1\nAND b = 2\n", "-- name: one\nSELECT 1 WHERE <<mine>> AND c;"
 
-    statements = load([uses, parts])
+    statements, _ = load([uses, parts])
 
     assert statements == {"one": "SELECT 1 WHERE a = 1\nAND b = 2 AND c;"}
 
@@ -243,9 +243,10 @@ COLUMNS_FILE = HAULIER / "queue" / "columns.sql"
 
 def test_each_list_of_columns_is_for_some_statement():
     others = "".join(path.read_text() for path in FILES if path != COLUMNS_FILE)
+    statements, parts = load([COLUMNS_FILE.read_text()])
 
-    assert [part for part in read("part", [COLUMNS_FILE.read_text()]) if f"<<{part}>>" not in others] == []
-    assert read("name", [COLUMNS_FILE.read_text()]) == {}
+    assert [part for part in parts if f"<<{part}>>" not in others] == []
+    assert statements == {}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path != COLUMNS_FILE], ids=lambda path: path.name)
