@@ -59,6 +59,11 @@ class Draft(NamedTuple):
     scope: str | None = None
 
     @property
+    def columns(self) -> dict[str, Any]:
+        """Return the values by the names of their columns, made anew each time."""
+        return dict(zip(COLUMNS, self.values, strict=True))
+
+    @property
     def kind(self) -> str:
         """Return the kind of the job."""
         return str(self.values[_KIND])
