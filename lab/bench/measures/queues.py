@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import EVERY_SECONDS, START_SECONDS
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
@@ -40,13 +40,13 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(queues: int, lab: Lab) -> Figures:
+def once(queues: int, bench: Bench) -> Figures:
     """Fill a fresh database and time a worker, from the first job taken to the last one settled."""
-    worker, jobs = Haulier(), lab.jobs(JOBS, least=200)
-    with worker.home(lab.server) as url, closing(connect(url)) as conn:
+    worker, jobs = Haulier(), bench.jobs(JOBS, least=200)
+    with worker.home(bench.server) as url, closing(connect(url)) as conn:
         with conn.cursor() as cursor:
             cursor.execute(FILL, (queues, jobs))
-        lab.server.settle(url)
+        bench.server.settle(url)
         with worker.watching(url) as watch, worker.working(url) as started:
             watch = replace(watch, is_waiting=NONE_TAKEN, first=jobs)
             wait = partial(until, every=EVERY_SECONDS, what="the jobs are settled")
