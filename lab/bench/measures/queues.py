@@ -10,7 +10,6 @@ from functools import partial
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import EVERY_SECONDS, START_SECONDS
-from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import ask, connect
@@ -18,7 +17,6 @@ from lab.waiting import TookTooLong, alive, until
 
 NAME = "queues"
 TITLE = "Drain of 10,000 no-op jobs, spread over 1 to 10,000 queues"
-PLOT = Plot("jobs_per_second", "jobs per second, 1 process", logarithmic=True)
 
 JOBS = 10_000
 # What is not done by then is counted: the rate is known.
