@@ -21,6 +21,9 @@ View = TypeVar("View", bound=Callable[..., object])
 
 # The longest body of a route that says nothing else, and of a request for no route.
 BODY_BYTES = 1024 * 1024
+# Beyond this a request is large, and takes its turn with others such: to read it takes milliseconds, in which a thread
+# holds the interpreter, and as objects it takes up to thirty times its room.
+LARGE_BYTES = 64 * 1024
 # Where a request's route stands in its environment.
 ROUTE = "haulier.route"
 _SAID = "_haulier_route"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-# Beyond this a request is large: to read it takes milliseconds, in which a thread holds the interpreter.
-LARGE_BYTES = 64 * 1024
 # Routers give up after 30 s.
 WAIT_SECONDS = 20.0
 # Of all that wait in a process.
