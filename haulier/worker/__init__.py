@@ -14,6 +14,7 @@ threads/       who acts, each a thread
 
 steps/         what they do
   settle_and_claim  the one call for all, made by a runner or the settler
+  settle_doubtful  what did not settle with the others: together again, one by one, or held back
   claim_less   after a claim that the database refuses: the search for the job that is the reason
   scan         the look for lanes that are new here
   wait         how a runner waits for work, and wakes other workers
