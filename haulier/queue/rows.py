@@ -1,4 +1,4 @@
-"""From a row of the job tables to the Job it is. What is JSON stays text until somebody asks for it."""
+"""From a row of the job tables to the Job or the Fence it is. What is JSON stays text until somebody asks for it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from haulier.domain.claim import Fence
 from haulier.domain.job import Job, JobStatus, Json
 from haulier.postgres.sql_files import PARTS
 from haulier.postgres.statements import Row
@@ -73,6 +74,11 @@ def job_of(row: Row) -> StoredJob:
             values[name] = utc(values[name])
     values["status"] = JobStatus(values["status"])
     return StoredJob(**values)
+
+
+def fence_of(row: Row) -> Fence:
+    """Return the claim that a row with `id`, `attempt` and `claim` is under."""
+    return Fence(row["id"], row["attempt"], row["claim"])
 
 
 class ClaimedJob(Job):
