@@ -34,3 +34,8 @@ def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 SQL, PARTS = load(path.read_text(encoding="utf-8") for path in FILES)
+
+
+def columns_of(part: str) -> tuple[str, ...]:
+    """Return the names of a part that is a list of columns, in its order."""
+    return tuple(name.strip() for name in PARTS[part].split(","))

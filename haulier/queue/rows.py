@@ -10,7 +10,7 @@ from uuid import UUID
 
 from haulier.domain.claim import Fence
 from haulier.domain.job import Job, JobStatus, Json
-from haulier.postgres.sql_files import PARTS
+from haulier.postgres.sql_files import columns_of
 from haulier.postgres.statements import Row
 from haulier.postgres.stored_json import as_sent, read_json
 from haulier.postgres.values import utc
@@ -118,7 +118,7 @@ _PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "e
 
 
 # The columns that a claim brings, behind its own three, as they stand in columns.sql.
-_CLAIMED = ("number", "settled", "now", *(name.strip() for name in PARTS["claimed"].split(",")))
+_CLAIMED = ("number", "settled", "now", *columns_of("claimed"))
 _ID, _RUN_AT, _CREATED_AT = (_CLAIMED.index(name) for name in ("id", "run_at", "created_at"))
 # What stands behind them, and takes the place of what came as text.
 _ADDED = ("id", "run_at", "created_at", "status", "cancel_requested", "updated_at", "started_at", "claim", "worker_id")
