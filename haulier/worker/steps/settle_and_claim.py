@@ -175,7 +175,7 @@ class Calls:
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
         """Leave to the settler a batch of which the database refuses something: the others must not wait for that."""
         log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
-        _mark_unsure(ended)
+        mark_unsure(ended)
         self.buffer.doubt(ended)
 
     def _succeeded(self, began_at: float) -> None:
@@ -184,7 +184,7 @@ class Calls:
 
     def _put_back(self, ended: Sequence[Ended], error: DatabaseUnavailable) -> None:
         self.outage.failed(error)
-        _mark_unsure(ended)
+        mark_unsure(ended)
         self.buffer.put_back(ended)
         # Whether the claim was committed is unknown: the heartbeat looks, and gives back what nobody holds.
         self.beat_wanted.set()
@@ -217,6 +217,7 @@ def settlements(ended: Sequence[Ended]) -> list[Settlement]:
     return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
-def _mark_unsure(ended: Sequence[Ended]) -> None:
+def mark_unsure(ended: Sequence[Ended]) -> None:
+    """Note that these may have been settled, since no answer came."""
     for each in ended:
         each.running.is_unsure = True

@@ -19,7 +19,7 @@ from haulier.worker.shared.claim_size import MOST_AT_ONCE
 from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.refused import Refused
 from haulier.worker.steps.report import report
-from haulier.worker.steps.settle_and_claim import settlements
+from haulier.worker.steps.settle_and_claim import mark_unsure, settlements
 
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
@@ -66,8 +66,7 @@ class SettleDoubtful:
             # That lock may be held for long: next time the others come first.
             batch.append(batch.pop(0))
         except DatabaseUnavailable as error:
-            for ended in batch:
-                ended.running.is_unsure = True
+            mark_unsure(batch)
             if not isinstance(error, RefusedForNow):
                 raise
             # The statement has waited, perhaps because of a single one of them: try half as many.
