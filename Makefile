@@ -67,7 +67,7 @@ lint: venv ## check format, style, types and layers
 	$(VENV) -m ruff format --check .
 	$(VENV) -m ruff check .
 	$(VENV) -m mypy
-	$(VENV) -m pytest -q tests/test_architecture.py
+	$(VENV) -m pytest -q tests/architecture
 	@$(VENV) tools/audit.py --if-reachable
 
 format: venv ## put the code into the house's format

@@ -1,17 +1,17 @@
--- The rights of the two programs, each under a role of its own and none of them the owner's: apply it after `migrate`,
--- and after each `migrate` that brings a new version of the schema. It may be repeated, and needs a superuser or who
--- administers the three roles.
+-- The rights of the two programs, each under a role of its own that is not the owner. Apply this after `migrate`, and
+-- again after each `migrate` that brings a new version of the schema. It may be repeated, and needs a superuser, or a
+-- role that administers the three roles.
 --     psql "$DATABASE_URL" --single-transaction -v ON_ERROR_STOP=1 -v web=haulier_web -v worker=haulier_worker -f grants.sql
--- `web` accepts jobs, shows them, cancels and retries; `worker` runs them. Neither reads a table that is not Haulier's.
+-- `web` accepts jobs, shows, cancels and retries them; `worker` runs them. Neither reads a table that is not Haulier's.
 
--- Whoever applies it may do much: no name in here is to mean what somebody else made in `public`.
+-- The role that applies this has many rights: no name below may lead to an object that somebody else made in `public`.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- The programs say so in each transaction. This is for what is said by hand, under one of the two roles.
+-- The programs set this path in each transaction. Here it is set for what people run by hand under these roles.
 ALTER ROLE :"web" SET search_path = pg_catalog, pg_temp;
 ALTER ROLE :"worker" SET search_path = pg_catalog, pg_temp;
 
--- What an earlier version gave.
+-- Take away what an earlier version of this file has granted.
 REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
@@ -19,23 +19,23 @@ GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
 
 -- The API ------------------------------------------------------------------------------------------------------
 
--- enqueue; a job's state, fence and attempts are not its to write
+-- enqueue, without the right to write a job's state, fence and attempts
 GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key)
     ON haulier.job TO :"web";
 GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
--- a job leaves one table for the other by these alone, which note it
+-- only by these functions does a job move from one table to the other, and they record it
 GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
 GRANT SELECT ON haulier.worker TO :"web";
--- keys are made, and the record is read, by `python -m haulier`, as the owner
+-- making keys and reading the audit takes `python -m haulier` under the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
--- the names of queues that it accepts; to forget them is housekeeping
+-- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
--- claim and settle; what is to be done it neither adds nor changes
+-- claim and settle, without the right to add jobs or to change their payloads
 GRANT SELECT, DELETE ON haulier.job TO :"worker";
 GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
     last_error, errors) ON haulier.job TO :"worker";
@@ -43,17 +43,17 @@ GRANT SELECT ON haulier.jobs, haulier.lane TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
--- housekeeping; to lock a row takes the right to change one of its columns
+-- housekeeping; to lock a row takes the right to update one of its columns
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 
--- History's partitions are made and dropped by the worker, which Postgres lets their owner alone do: so by functions of
--- the owner's, which look by themselves at what is due.
+-- The worker makes and drops history's partitions, which Postgres lets only their owner do. So it calls functions that
+-- run with the owner's rights, and that decide by themselves what is due.
 GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),
     haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO :"worker";
 
--- Before version 7 the worker was a member of the owner. Neither may be one: a member can take the owner's role.
+-- Before version 7 the worker was a member of the owner. Now neither program may be: members can take the owner's role.
 SELECT set_config('haulier.programs', json_build_array(:'web', :'worker')::text, true);
 DO $do$
 DECLARE
@@ -70,7 +70,7 @@ BEGIN
         WHERE rolname IN (SELECT json_array_elements_text(current_setting('haulier.programs')::json))
     LOOP
         FOR giver IN SELECT grantor FROM pg_auth_members WHERE roleid = owner AND member = program LOOP
-            -- From 16 on each who gave it has to be named.
+            -- From PostgreSQL 16 on, each grantor has to be named.
             EXECUTE format('REVOKE %s FROM %s', owner, program) || CASE
                 WHEN current_setting('server_version_num')::integer >= 160000 THEN format(' GRANTED BY %s', giver)
                 ELSE ''

@@ -1,3 +1,3 @@
-"""gunicorn reads this file from the working directory; the settings are where a package has them too."""
+"""gunicorn reads this file from the working directory; the settings are in app, so that the wheel has them too."""
 
 from app.gunicorn_settings import *  # noqa: F403  # gunicorn takes every name for a setting

@@ -1,15 +1,16 @@
--- Haulier's schema: what may be, as it is now. (The .sql files of haulier/queue say what happens.)
+-- Haulier's schema: tables, constraints and functions, as they are now. (The statements that use them are in the .sql
+-- files of haulier/queue.)
 -- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
--- It builds an empty database, is safe to apply again and at the same time as another, refuses a database of another
--- version, and needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file
--- says twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
+-- It fills an empty database, may be applied again and by several at once, refuses a database of another version, and
+-- needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file states
+-- twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
 
--- Each name below means what pg_catalog means by it, now and when it runs. By the caller's own path, a function of
--- somebody who may CREATE in `public` could fit an expression better, and would run as whoever inserts.
+-- The names below are looked up in pg_catalog, now and when the code runs. On the caller's own search_path a function
+-- that somebody made in `public` could fit an expression better, and would run with the rights of the inserting role.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- Two that apply it at once take turns, by a lock that only the owner can take; before there is anything to lock by one
--- that anybody can, and so for no longer than this.
+-- Two processes that apply this file at once take turns, by a lock on a table, which only the owner can take. Before
+-- the table exists it is an advisory lock, which anybody can hold: so the wait for it is limited.
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
@@ -19,14 +20,14 @@ BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
         PERFORM pg_advisory_xact_lock(7236837241);
     END IF;
-    -- Not to_regclass again, which a wait for that lock does not refresh.
+    -- Not to_regclass again: its cache is not refreshed by the wait for that lock.
     IF EXISTS (
         SELECT FROM pg_class
         JOIN pg_namespace ON pg_namespace.oid = relnamespace
         WHERE nspname = 'haulier' AND relname = 'schema_version'
     ) THEN
         LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
-        -- Nothing below changes a table that is there.
+        -- Nothing below would change an existing table.
         SELECT version INTO present FROM haulier.schema_version;
         IF present <> wanted THEN
             RAISE EXCEPTION 'the database has schema version %, and this file is version %', present, wanted
@@ -38,8 +39,8 @@ $do$;
 
 CREATE SCHEMA IF NOT EXISTS haulier;
 
--- The order below is that in which a system at work takes its locks (keys, workers, jobs, history), so that the two
--- never wait for each other in a circle. A claim takes this view's lock before that of the table beneath it.
+-- Tables are locked below in the order in which running programs lock them (keys, workers, jobs, history), so that the
+-- two never deadlock. Older programs read this view, and lock it before the table beneath it: so it comes first.
 ALTER VIEW IF EXISTS haulier.lane RESET (security_barrier);
 
 
@@ -54,17 +55,19 @@ CREATE TABLE IF NOT EXISTS haulier.schema_version (
 
 -- Ids ----------------------------------------------------------------------------------------------------------
 
--- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself.
--- No SET clause, with which a function is not inlined: each INSERT would call it.
+-- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself. The function has no SET clause,
+-- since with one it would not be inlined, and each INSERT would have to call it.
 DO $do$
 BEGIN
     IF current_setting('server_version_num')::integer >= 180000 THEN
-        -- A text, of which every name is qualified: a dump then also goes into an older server, which lacks that function.
+        -- The body is a string with qualified names: a dump can then be restored also into an older server, which lacks
+        -- pg_catalog.uuidv7().
         CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
         AS 'SELECT pg_catalog.uuidv7()';
     ELSE
         -- 48 bits of milliseconds over a random (version 4) uuid, whose version bits 0100 become 0111.
-        -- Not a text, whose names would be looked up in the path of whoever inserts: parsed here and now.
+        -- The body is no string, so its names are looked up now. Those of a string would be looked up at each INSERT,
+        -- on the search_path of the inserting role.
         CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
         RETURN encode(
             set_bit(set_bit(
@@ -80,7 +83,7 @@ $do$;
 
 -- API keys -----------------------------------------------------------------------------------------------------
 
--- Who may call the API. While there is no row, and HAULIER_API_KEY is not set, it is open to its own machine alone.
+-- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
 CREATE TABLE IF NOT EXISTS haulier.api_key (
     id             text             NOT NULL,               -- as in hlr_<id>_<secret>
     name           text             NOT NULL,               -- for people
@@ -126,10 +129,10 @@ CREATE TABLE IF NOT EXISTS haulier.rate_budget (
 
 -- Idempotency keys ---------------------------------------------------------------------------------------------
 
--- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and as long as the job is live.
--- Each API key has a key space of its own, and callers without one have another. All are in this one column, since
--- programs of version 1 and 2 ask for ON CONFLICT (key): a client's key holds no space, so that an API key's id and a
--- space before it make it another.
+-- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
+-- Each API key has a key space of its own, and callers without an API key share another. All are in this one column,
+-- since programs of versions 1 and 2 say ON CONFLICT (key). A client's key holds no space, so that the id of the API
+-- key and a space in front of it keep the key spaces apart.
 CREATE TABLE IF NOT EXISTS haulier.idempotency (
     key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
     fingerprint bytea       NOT NULL,                       -- of the request, without its key
@@ -146,18 +149,19 @@ CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at
 
 -- Queues -------------------------------------------------------------------------------------------------------
 
--- The names that the API has lately accepted, so that there can be a bound on them: each name and priority is a lane that
--- every worker looks at. A plain INSERT of jobs needs no row here. One that has had no job for a while is deleted.
+-- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
+-- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
+-- live jobs.
 CREATE TABLE IF NOT EXISTS haulier.queue (
     name       text        NOT NULL,
-    key_id     text,                                        -- the API key that first used it; null: nobody had to say who
+    key_id     text,                                        -- the API key that first used it; null: no key was needed
     created_at timestamptz NOT NULL DEFAULT now(),
     used_at    timestamptz NOT NULL DEFAULT now(),          -- to some minutes
 
     CONSTRAINT queue_pkey PRIMARY KEY (name),
     CONSTRAINT name_is_a_queues CHECK (name ~ '^[a-z][a-z0-9_.-]{0,63}$')
 ) WITH (
-    fillfactor = 50,                                        -- whoever adds a name writes the row of `default`
+    fillfactor = 50,                                        -- each addition of a name updates the row of `default`
     autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
@@ -176,13 +180,13 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     lease      interval    NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at    timestamptz NOT NULL DEFAULT now(),
-    scans_fail boolean     NOT NULL DEFAULT false,          -- its last look for lanes failed
+    scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
 
     CONSTRAINT worker_pkey PRIMARY KEY (id),
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
--- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads all of it: it must stay tiny.
+-- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (
     worker_id uuid NOT NULL,
     queues    text[],                                       -- the worker's
@@ -201,7 +205,7 @@ CREATE TABLE IF NOT EXISTS haulier.sleeper (
 
 -- The jobs that are still to end: queued, running, retrying. A job that ends moves to finished_job.
 --
--- This table is an API. An application may say, in its own transaction,
+-- This table is an API. An application may run, in its own transaction,
 --     INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{"to": "a@b.c", "subject": "Hi", "body": "…"}');
 -- with the rights that docs/operations.md grants: USAGE on the schema and INSERT on the columns it may set.
 CREATE TABLE IF NOT EXISTS haulier.job (
@@ -248,21 +252,22 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
     CONSTRAINT worker_iff_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
     CONSTRAINT running_has_a_claim CHECK (status <> 'running' OR (claim IS NOT NULL AND started_at IS NOT NULL)),
-    -- A claim writes its rows anew, and changes nothing that these four look at; they would be a third of its cost.
+    -- Not checked while a job runs: a claim rewrites the row but none of these columns, and the next four checks would
+    -- be a third of its cost.
     CONSTRAINT kind_is_a_name CHECK (status = 'running' OR kind ~ '^[a-z][a-z0-9_.-]{0,63}$'),
     CONSTRAINT queue_is_a_name CHECK (status = 'running' OR queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
     CONSTRAINT payload_is_an_object CHECK (status = 'running' OR jsonb_typeof(payload) = 'object'),
     CONSTRAINT errors_is_an_array CHECK (status = 'running' OR jsonb_typeof(errors) = 'array'),
     CONSTRAINT priority_from_minus_100_to_100 CHECK (priority BETWEEN -100 AND 100),
-    -- Outside these years a client's calendar has no such day; 'infinity' neither.
+    -- The date types of clients hold no date outside these years, nor 'infinity'.
     CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
     CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
     CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
-    -- Each UPDATE reads every constraint anew: written one by one, these two would be a third of that.
+    -- Each UPDATE reads every constraint anew: with one for each column, the next two would be a third of that cost.
     CONSTRAINT times_in_the_calendar CHECK (
         least(created_at, updated_at, started_at) >= '1970-01-01+00'
         AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
-    -- Below the type's own end, which the next claim would run into.
+    -- Below the largest integer, beyond which the next claim could not count.
     CONSTRAINT counters_in_range CHECK (
         least(attempt, attempts, crashes, snoozes) >= 0
         AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000),
@@ -283,17 +288,18 @@ CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DE
 CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE status = 'running';
 -- cancelled: what a worker is to stop
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
--- list_jobs: newest first. The running are few, and with an entry for each a claim would cost a tenth more.
+-- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
 
--- What runs. Each page of the table is read once at most, in its order: while somebody holds a snapshot the index has an entry
--- for all that ran, and the planner, which counts what lives, would go from each of millions to its page by itself.
+-- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
+-- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
+-- plain index scan, which reads a page for each of millions of dead entries.
 CREATE OR REPLACE FUNCTION haulier.running() RETURNS TABLE (id uuid, worker_id uuid, kind text, queue text, created_at timestamptz)
 LANGUAGE sql STABLE ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB'
 AS $$ SELECT id, worker_id, kind, queue, created_at FROM haulier.job WHERE status = 'running' $$;
 
--- The lanes that have waiting jobs, each with its first and the time that is due. A loose index scan: it reads a few
+-- The lanes that have waiting jobs, each with its first job and when that is due. A loose index scan: it reads a few
 -- entries a lane, however many jobs wait in it.
 CREATE OR REPLACE VIEW haulier.lane AS
 WITH RECURSIVE lane AS (
@@ -338,11 +344,13 @@ WITH RECURSIVE lane AS (
 SELECT suspect, queue, priority, run_at AS first_run_at, id AS first_id
 FROM lane;
 
--- Wake one sleeper for each set of queues that has one of the new jobs', by name; or nobody: a NOTIFY makes all commits
--- of the server that have one wait for each other, so there must be none while the workers are busy. Whoever then claims
--- as many jobs as it can take wakes the next. The one whose beat is the freshest: one that died in its sleep keeps its
--- row until its lease runs out, and by chance would be woken for half of the jobs.
--- An application that may do nothing but INSERT must come through, and must not decide what the names in here mean.
+-- Notify one sleeping worker of each set of queues that includes a queue of the new jobs. Where no worker sleeps,
+-- notify nobody: all commits on the server that have a NOTIFY wait for each other, so there must be none while workers
+-- are busy. A worker that then claims as many jobs as it can take wakes the next one. The sleeper with the freshest
+-- beat is chosen: a worker that was killed while it slept keeps its row until its lease runs out, and a random choice
+-- between two would wake it for half of the jobs.
+-- SECURITY DEFINER, so that an application may INSERT jobs without a right to read these tables; with a fixed
+-- search_path, so that it cannot decide what the names in here mean.
 CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -370,8 +378,8 @@ CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
 
 -- History ------------------------------------------------------------------------------------------------------
 
--- The jobs that have ended, by the time they did. Rows leave it only by an operator's retry, or with their
--- partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
+-- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry, or with
+-- their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
 CREATE TABLE IF NOT EXISTS haulier.finished_job (
     id               uuid        NOT NULL,
     status           text        NOT NULL,
@@ -410,11 +418,11 @@ CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_
 CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
     WHERE status <> 'succeeded';
 
--- Partitions. They belong to the owner, who alone may add and drop them, and a worker does so every hour: under a role of
--- its own by these functions, which decide by themselves what is missing and what has expired, so that whoever may call
--- them can bring about nothing else. (The rights to call them are given by grants.sql.)
+-- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
+-- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
+-- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
 
--- The partitions, oldest first, with their bounds as the catalogue has them. In whatever schema they are.
+-- The partitions in any schema, oldest first, with their bounds from the catalogue.
 CREATE OR REPLACE FUNCTION haulier.history_partitions() RETURNS TABLE (
     "table" oid, schema name, name name, detaching boolean, is_default boolean, lower timestamptz, upper timestamptz,
     in_the_way boolean
@@ -436,9 +444,9 @@ AS $function$
     ORDER BY bound.upper
 $function$;
 
--- The bounds of the next partition: from the first instant, today or later, that none holds, to the end of its day,
--- week or month, or to where the next one begins. No row when history reaches far enough. One that is being detached
--- takes no rows any more, and lets no other have its place.
+-- The bounds of the next partition: from the first instant, today or later, that no partition covers, to the end of its
+-- day, week or month, or to where the following partition begins. No row when history reaches far enough. A partition
+-- that is being detached counts: it takes no rows any more, but no other can have its range yet.
 CREATE OR REPLACE FUNCTION haulier.partition_to_add(step text, days_ahead integer) RETURNS TABLE (
     lower timestamptz, upper timestamptz, name text
 ) LANGUAGE sql STABLE
@@ -476,9 +484,9 @@ AS $$
     FROM added
 $$;
 
--- Add the next partition, and return its name. Whoever changes the schema or adds a partition does so one after the other.
--- Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the owner's rights, and no
--- reader is in its way.
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
+-- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
+-- owner's rights, and no reader is in its way.
 CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
@@ -504,8 +512,8 @@ BEGIN
 END
 $$;
 
--- Finish a detach that was interrupted. To do so also waits for every older snapshot, and nobody can add a partition
--- meanwhile: for less than an attempt to add one waits.
+-- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
+-- partition: so it gives up sooner than an attempt to add one does.
 CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
 AS $$
@@ -526,8 +534,8 @@ BEGIN
 END
 $$;
 
--- Mark a partition in which every job finished so many days ago, so that a drop that was interrupted is finished later, and
--- one that an operator detached is left alone. Return where it is.
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
+-- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
 CREATE OR REPLACE FUNCTION haulier.mark_expired(
     partition oid, retention_days integer, OUT schema name, OUT name name
 ) RETURNS SETOF record LANGUAGE plpgsql
@@ -549,8 +557,9 @@ BEGIN
 END
 $$;
 
--- Mark and detach it. Everything that settles stands behind this for as long as it waits for the readers of the history.
--- CONCURRENTLY nothing would, but that no function can do, nor anybody but the owner.
+-- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
+-- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
+-- owner.
 CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
@@ -568,7 +577,7 @@ BEGIN
 END
 $$;
 
--- Those that were marked when they were partitions. Not by their names, which somebody else may have taken.
+-- The tables that were marked when they were partitions. Not found by their names, which other tables may have taken.
 CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -581,7 +590,7 @@ AS $$
         AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
 $$;
 
--- Drop one of them.
+-- Drop a detached partition.
 CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
 AS $$
@@ -629,7 +638,7 @@ FROM haulier.finished_job;
 CREATE TABLE IF NOT EXISTS haulier.audit (
     id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     at     timestamptz NOT NULL DEFAULT now(),
-    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: nobody had to say
+    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
     action text        NOT NULL,
     job_id uuid,                                            -- the job that it was done to …
     key_id text,                                            -- … or the API key
@@ -645,11 +654,11 @@ CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 
 -- What operators do ----------------------------------------------------------------------------------------------
 
--- A job is cancelled and retried by these two, and by whoever may call them: the API, under a role of its own, needs no
--- right to remove a job, to write history, or to add to the record anything but what it did.
+-- These two functions cancel and retry jobs with the owner's rights. So the API, under a role of its own, needs no
+-- right to delete jobs, to write history, or to add to the audit anything but what it did.
 
--- Cancel a job that waits: it leaves for history. Of one that runs raise the flag, and knock at the worker that runs it,
--- which looks for flags on its own as well. Return what it was, waiting or running; nothing where there is no live one.
+-- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
+-- flags by itself. Return what the job was, waiting or running; null where no live job has this id.
 -- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
 -- entries while somebody holds a snapshot.
 CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text) RETURNS text LANGUAGE plpgsql
@@ -691,8 +700,8 @@ BEGIN
 END
 $$;
 
--- Bring a failed or cancelled job back to life with a full budget. The fence goes on growing; a job that has crashed
--- before still runs alone.
+-- Queue a failed or cancelled job again with a full budget. `attempt` goes on growing, so that no older fence fits; a
+-- job that has crashed before still runs alone.
 CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SETOF haulier.job LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -721,8 +730,9 @@ $$;
 REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FROM PUBLIC;
 
 
--- Last, so that the version is there only when all of the above is. Programs of version 1 never sleep, in this sense:
--- they find jobs by looking. Those of version 1 and 2 ask for no API key, and theirs is the key space without one.
+-- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:
+-- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
+-- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
 VALUES (7, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

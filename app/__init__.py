@@ -1,4 +1,4 @@
-"""The Flask application: Haulier's HTTP API. The rest, which knows no Flask, is the package haulier."""
+"""The Flask application: Haulier's HTTP API. Everything else is in the package haulier, which imports no Flask."""
 
 from __future__ import annotations
 

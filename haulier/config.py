@@ -14,13 +14,13 @@ from haulier.domain.job import NAME_PATTERN
 
 T = TypeVar("T")
 
-# What a worker process needs besides its threads: for heartbeat, listener and settler, and at times for housekeeping.
+# Connections of a worker process besides those of its threads: heartbeat, listener and settler; at times housekeeping.
 LASTING_CONNECTIONS = 3
 OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
 
 
 def _setting(default: object, read: Callable[[_Reader, str], object], *, name: str = "", is_shown: bool = True) -> Any:
-    """Return the field of a setting, which is called as the field is unless a name is given."""
+    """Return the field of a setting, whose name is that of the field in capitals unless one is given."""
     return field(default=default, repr=is_shown, metadata={"name": name, "read": read})
 
 
@@ -52,12 +52,12 @@ def _words(name: str = "") -> Any:
 class Config:
     """Every setting, checked. `docs/settings.md` gives the reason for each default."""
 
-    # Not in the repr, which ends up in logs: those that may hold a password.
+    # Settings that may hold a password are not in the repr, which ends up in logs.
     database_url: str = field(repr=False, metadata={"name": "", "read": lambda reader, _: reader.database_url()})
     database_direct_url: str | None = _setting(
         None, lambda reader, name: reader.optional(name, reader.postgres_url), is_shown=False
     )
-    # Of API_BIND_ADDR and PORT.
+    # From API_BIND_ADDR and PORT.
     host: str = "127.0.0.1"
     port: int = 8080
     auth: str = _choice("", "", "off")
@@ -65,7 +65,7 @@ class Config:
     docs_public: str = _choice("1", "1", "0")
     metrics_token: str | None = _secret(least=16)
     db_connection_limit: int | None = _integer(None, 5, 10_000)
-    # The settings that DB_CONNECTION_LIMIT made smaller than they were asked to be.
+    # The names of the settings that DB_CONNECTION_LIMIT has lowered.
     reduced: tuple[str, ...] = ()
     queues_per_key: int = _integer(1_000, 1, 100_000)
     queues_in_all: int = _integer(10_000, 1, 100_000)
@@ -94,7 +94,7 @@ class Config:
     storage_url: str | None = _text(is_shown=False)
     webhook_secret: str | None = _text(is_shown=False)
     outbound_allow_private: tuple[str, ...] = _words()
-    # Of DYNO and RENDER.
+    # From DYNO and RENDER.
     ephemeral_disk: bool = False
 
     @property
@@ -109,7 +109,7 @@ class Config:
 
     @property
     def direct_url(self) -> str:
-        """Return the database's address for what needs a session of its own, as LISTEN does: past any pool."""
+        """Return the database's address for what needs a session of its own, as LISTEN does: the one without a pool."""
         return self.database_direct_url or self.database_url
 
     @property
@@ -119,11 +119,11 @@ class Config:
 
     @property
     def is_loopback(self) -> bool:
-        """Tell whether only this machine can reach the API; as far as the address says, which a proxy may belie."""
+        """Tell whether the API listens on this machine's loopback address alone; a proxy may still let others in."""
         return is_loopback(self.host)
 
     def withheld(self, needed: Collection[str]) -> Config:
-        """Return these settings without those that may hold a secret, but for the needed ones, by field."""
+        """Return these settings without those that may hold a secret, except for the needed fields."""
         secret = {each.name for each in fields(self) if not each.repr} - set(needed)
         empty: dict[str, Any] = {name: "" if name == "database_url" else None for name in secret}
         return replace(self, **empty)
@@ -154,7 +154,7 @@ class Config:
 
 
 def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
-    """Return what of it fits the limit, which a web process has for itself and the worker's processes share."""
+    """Return the settings cut to the limit, which each web process may use in full and the worker's processes share."""
     processes = min(asked["worker_processes"], limit // (1 + OTHER_CONNECTIONS))
     most = {
         "web_threads": limit,
@@ -164,25 +164,28 @@ def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
     return {name: min(number, most[name]) for name, number in asked.items()}
 
 
-# What programs and libraries read that is no secret.
+# Variables that programs and libraries read, and that hold no secret.
 _PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "TMPDIR")
 _LIBRARIES = ("LD_*", "DYLD_*", "PYTHON*", "VIRTUAL_ENV", "MALLOC_*", "SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF")
 
 
 def environment(names: Collection[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what of the environment a child process gets: what is no secret, and these names, `AWS_*` for all such."""
+    """Return the environment of a child process: what holds no secret, and the variables that match these names.
+
+    Shape: a name may be a pattern, such as `AWS_*`.
+    """
     wanted = (*_PLAIN, *_LIBRARIES, *names)
     return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a port at this address."""
-    # Not by how it begins: 127.example.com is a name, and may lead anywhere.
+    # Matched as a whole: 127.example.com begins the same, and may be any machine.
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host) is not None
 
 
 def keep_metrics_in(folder: str | None) -> None:
-    """Name the folder of the shared counts to prometheus_client, which reads it from the environment alone; or none."""
+    """Set the folder of shared counts, or none, for prometheus_client, which reads it from the environment alone."""
     for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
         os.environ.pop(name, None)
     if folder is not None:
@@ -190,7 +193,7 @@ def keep_metrics_in(folder: str | None) -> None:
 
 
 class _Reader:
-    """Reads one environment; an empty value counts as unset, as platforms' forms leave it."""
+    """Reads one environment; an empty value counts as unset, since the forms of platforms leave such values."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
@@ -236,7 +239,7 @@ class _Reader:
 
     def secret(self, name: str, *, least: int) -> str | None:
         given = self.text(name)
-        # As it stands in a header; not echoed.
+        # Only characters that a header can hold. The error does not quote the secret.
         if given is not None and not re.fullmatch(rf"[!-~]{{{least},255}}", given):
             raise ConfigError(f"{name}: must be {least} to 255 visible ASCII characters, none of them a space")
         return given
@@ -249,7 +252,7 @@ class _Reader:
     def postgres_url(self, name: str) -> str:
         url = self.text(name, "") or ""
         if not url.startswith(("postgres://", "postgresql://")):
-            # Not echoed: a malformed DSN still holds its password.
+            # The error does not quote the URL: a malformed one still holds its password.
             raise ConfigError(f"{name}: must begin with postgres:// or postgresql://")
         return url
 

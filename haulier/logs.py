@@ -1,7 +1,7 @@
-"""Logging, the same for the web and the worker: one record after another to stdout, as text or as JSON lines.
+"""Logging, the same for the web and the worker: each record goes to stdout, as text or as a line of JSON.
 
-A record is at most 8 KB long, is flushed at once, and carries what it belongs to: the request, or the job's id, kind
-and attempt. Those come from `extra={"job_id": …}` of the call, or from `bound(request_id=…)` around it.
+A record is at most 8 KB long, is flushed at once, and names what it belongs to: the request, or the job's id, kind and
+attempt. These fields come from `extra={"job_id": …}` of the call, or from `bound(request_id=…)` around it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 Fields = dict[str, object]
 _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_log_fields", default=None)
 
-# What would begin a new line or move the cursor in the reader's terminal.
+# Characters that begin a new line or move the cursor in the reader's terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-# A password may hold an @ that nobody encoded: up to the last one before a space or a quote.
+# A password may hold an @ that is not encoded, so it ends at the last @ before a space or a quote.
 _PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^\s\"']{1,256}@|((?<![a-z])password=)[^\s&\"']+", re.IGNORECASE)
 
 
@@ -54,17 +54,17 @@ def bound(**fields: object) -> Iterator[None]:
 
 
 def bind_to(fields: Callable[[], Fields]) -> Token[Fields | Callable[[], Fields] | None]:
-    """Give every record of this thread what the function returns when one is written, until `unbind`."""
+    """Give every record of this thread the fields that the function returns at that moment, until `unbind`."""
     return _bound.set(fields)
 
 
 def unbind(token: Token[Fields | Callable[[], Fields] | None]) -> None:
-    """Give this thread's records what they were given before."""
+    """Give this thread's records the fields that they had before."""
     _bound.reset(token)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return what the record belongs to; what the call itself says goes before what is bound."""
+    """Return the fields of the record; those of the call itself take precedence over those that are bound."""
     bound_now = _bound.get() or {}
     around = bound_now() if callable(bound_now) else bound_now
     found = ((name, getattr(record, name, around.get(name))) for name in FIELDS)
@@ -87,13 +87,13 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, what it belongs to, and traceback where there is one."""
+    """One object a line: time, level, logger, message, the fields, and the traceback where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
         message, trace = _message(record), _traceback(record)
         line = ""
-        # Escapes make text longer by a factor that only writing it tells.
+        # How much longer escapes make the text is known only after writing it.
         for room in (MAX_BYTES, 3800, 1200, 400):
             shown: dict[str, object] = {
                 "time": _time(record),
@@ -147,7 +147,7 @@ def _shown(value: object) -> str:
 
 
 def _cut(text: str, size: int) -> str:
-    """Return the text, or its first so many bytes; a mark says that there was more."""
+    """Return the text, or its first bytes up to this size and a mark that there was more."""
     # No character takes more than six bytes, escaped.
     if 6 * len(text) <= size:
         return text
@@ -156,6 +156,6 @@ def _cut(text: str, size: int) -> str:
 
 
 def _cut_front(text: str, size: int) -> str:
-    """Return the text, or its last so many bytes: a traceback ends with what went wrong."""
+    """Return the text, or its last bytes up to this size: a traceback ends with what went wrong."""
     encoded = text.encode("utf-8", "backslashreplace")
     return text if len(encoded) <= size else "…" + encoded[len(encoded) - size :].decode("utf-8", "ignore")

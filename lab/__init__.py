@@ -1,7 +1,7 @@
-"""Experiments with Haulier as others run it: `make bench` measures it, `make chaos` breaks it. It is in no wheel.
+"""Experiments with Haulier from outside: `make bench` measures it, `make chaos` breaks it. They are not in the wheel.
 
-bench      measures beside the raw limit and the peers
-chaos      faults by a plan, and a soak; what must hold afterwards
+bench      measures it, and compares it with the raw limit and with peers
+chaos      does faults by a plan, or a soak, and checks what must hold afterwards
 
-What both need, or the tests as well, is beside them: they do not import each other, and none of them imports the tests.
+The modules beside them are for both, and some for the tests. bench and chaos do not import each other, nor the tests.
 """

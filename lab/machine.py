@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Describes the machine on which figures are taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @cache
 def machine() -> dict[str, object]:
-    """Return what is worth knowing of this machine; nothing that names it or its owner."""
+    """Return the properties of this machine that bear on figures; nothing that names it or its owner."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -48,7 +48,7 @@ def _node() -> str | None:
 
 
 def _sync_milliseconds() -> float:
-    """Return the median time that writing 8 kB through to the disk takes, which is what a commit waits for."""
+    """Return the median time of a synchronous write of 8 kB to the disk, for which a commit waits."""
     sync = getattr(os, "fdatasync", os.fsync)
     times = []
     with tempfile.NamedTemporaryFile() as file:

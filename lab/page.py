@@ -1,4 +1,4 @@
-"""A page of docs/ that is drawn in part: what stands between two markers is made, the rest is written by hand."""
+"""Pages of docs/ that are drawn in part: text between two markers is generated, the rest is written by hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IMAGES = ROOT / "docs/images"
 
 
 class NoMarkers(ValueError):
-    """The page has no place for a section."""
+    """The page has no markers for a section."""
 
 
 def insert(page: str, name: str, text: str) -> str:
@@ -24,7 +24,7 @@ def insert(page: str, name: str, text: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that others may be reading: runs of several seeds draw the same page."""
+    """Replace a file at once: runs of several seeds draw the same page, and must not read half of it."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
     new.write_text(text, encoding="utf-8")
     new.replace(path)

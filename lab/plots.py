@@ -1,4 +1,4 @@
-"""What all drawings have in common: SVG by matplotlib where there is one, and the same file from the same figures."""
+"""Shared by all drawings: SVG by matplotlib where it is installed; the same figures give the same file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pyplot(*, font_size: int) -> ModuleType | None:
         import matplotlib.pyplot
     except ImportError:
         return None
-    # The same figures give the same file.
+    # A fixed salt, so that the same figures give the same file.
     matplotlib.rcParams.update({"svg.hashsalt": "haulier", "font.size": font_size, "svg.fonttype": "none"})
     found: ModuleType = matplotlib.pyplot
     return found

@@ -1,4 +1,4 @@
-"""A TCP proxy before a Postgres: it can cut, refuse, or swallow, at the moment that a test needs."""
+"""A TCP proxy before a Postgres, which cuts or refuses connections, or drops bytes, at the moment that a test needs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from lab.relay import Relay, running
 
 
 class Proxy(Relay):
-    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN by way of the proxy."""
+    """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN through the proxy."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, name="proxy")
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._stranded: set[socket.socket] = set()
-        # Nobody sets it: a wait on it is a sleep.
+        # Never set: a wait on it is a sleep.
         self._pause = threading.Event()
         self.away = False
         self.silent = False
-        # What each answer is held back for. Units: seconds.
+        # How long each answer is held back. Units: seconds.
         self.delay = 0.0
-        # A message that holds it is not passed on, and its connection is cut.
+        # A message that contains this is not passed on, and its connection is cut.
         self.cut_before: bytes | None = None
-        # The reply to a message that holds the first is cut, if it holds the second.
+        # The connection is cut before the reply to a message that contains cut_reply_to, if the reply contains
+        # cut_reply_with.
         self.cut_reply_to: bytes | None = None
         self.cut_reply_with = b""
         self.strand_after: bytes | None = None
@@ -49,18 +50,18 @@ class Proxy(Relay):
             shut(pair)
 
     def strand(self) -> None:
-        """Pass nothing on any more for the connections of now, and let neither end know."""
+        """Pass nothing on any more for the connections that are open now, and let neither end know."""
         with self._lock:
             self._stranded.update(client for client, _ in self._pairs)
 
     def free(self) -> None:
-        """Let the server learn of the clients that are gone, and pass on what the others say from now on."""
+        """Tell the server of clients that have left, and pass bytes on again for the others."""
         with self._lock:
             self._stranded.clear()
 
     @property
     def stranded(self) -> int:
-        """Return how many connections lead nowhere."""
+        """Return how many connections are stranded."""
         return len(self._stranded)
 
     def close(self) -> None:
@@ -121,7 +122,7 @@ class Proxy(Relay):
     def _is_reply_cut(self, data: bytes) -> bool:
         if not self.cut_reply_to or self.cut_reply_with not in data:
             return False
-        # The server has answered, so it has committed; nobody hears of it.
+        # The server has answered, so it has committed; the client does not learn of it.
         self.cut_reply_to = None
         self.cuts += 1
         return True
@@ -136,7 +137,7 @@ class Proxy(Relay):
             self._stranded.add(client)
 
     def _keep_half_open(self, client: socket.socket, server: socket.socket) -> None:
-        # The server hears nothing of a client that a dead network lies between, for hours.
+        # As behind a dead network: for hours the server does not learn that the client has left.
         while not self._closing.is_set() and client in self._stranded:
             readable, _, _ = select.select([server], [], [], 0.1)
             if readable and not server.recv(65536):
@@ -144,7 +145,7 @@ class Proxy(Relay):
 
 
 def shut(pair: tuple[socket.socket, socket.socket]) -> None:
-    """Close both ends, also for a thread that waits for one."""
+    """Close both ends, and wake a thread that waits for one."""
     for end in pair:
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
@@ -152,5 +153,5 @@ def shut(pair: tuple[socket.socket, socket.socket]) -> None:
 
 
 def proxy_to(url: str) -> AbstractContextManager[Proxy]:
-    """Give a running proxy before this database."""
+    """Yield a running proxy before this database."""
     return running(Proxy(url))

@@ -1,4 +1,4 @@
-"""What stands before a Postgres on a port of its own, and opens a connection to it for each that it accepts."""
+"""A relay before a Postgres: it listens on a port of its own, and connects to Postgres for each client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from psycopg2.extensions import parse_dsn
 
 
 class Relay:
-    """Accepts connections; what passes through them is for its classes to say. Shape: `url` is a DSN by way of it."""
+    """Accepts connections; a subclass says what passes through them. Shape: `url` is the database's DSN through it."""
 
     def __init__(self, url: str, *, name: str) -> None:
         self._target, self._name = parse_dsn(url), name
@@ -33,7 +33,7 @@ class Relay:
         self._closing.set()
         for thread in self._threads:
             thread.join(5)
-        # After its thread, which would otherwise wait for a descriptor that is none.
+        # After its thread has ended, which would otherwise select on a closed descriptor.
         self._listener.close()
 
     def _spawn(self, target: Callable[..., None], *args: object) -> None:
@@ -50,7 +50,7 @@ class Relay:
                 self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
-        """Take up what was just accepted."""
+        """Handle a client that was just accepted."""
         self._spawn(self._connect_and_pass_on, client)
 
     def _connect_and_pass_on(self, client: socket.socket) -> None:
@@ -74,7 +74,7 @@ class Relay:
         return server
 
     def _keep(self, client: socket.socket, server: socket.socket) -> None:
-        """Pass on what each end says until the connection is over, and close both."""
+        """Pass on what each end sends until the connection ends, and close both."""
         raise NotImplementedError
 
 
@@ -83,7 +83,7 @@ R = TypeVar("R", bound=Relay)
 
 @contextmanager
 def running(relay: R) -> Iterator[R]:
-    """Let it accept connections, and close it on leaving."""
+    """Yield a relay that accepts connections, and close it at the end."""
     relay.start()
     try:
         yield relay

@@ -1,4 +1,4 @@
-"""The servers that are measured on: one PostgreSQL for the whole run, a fresh database for each repetition, a Redis."""
+"""The servers of a run: one PostgreSQL for all of it, with a fresh database for each repetition, and a Redis."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from haulier.local.embedded import running
 from haulier.postgres.scratch import url_of
 from lab.waiting import until
 
-# So that no checkpoint of one contender's writes falls into another one's time; everything else is as shipped.
+# So that no checkpoint of one contender's writes falls into the time of another; all other settings are as shipped.
 EMBEDDED_SETTINGS = {"max_wal_size": "8GB", "checkpoint_timeout": "30min"}
-TOLD = (
+RECORDED = (
     "fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers", "max_wal_size",
     "checkpoint_timeout", "autovacuum", "wal_sync_method",
 )  # fmt: skip
@@ -33,7 +33,7 @@ Connection = psycopg2.extensions.connection
 
 
 class Postgres:
-    """One server. Databases are copies of a template that each contender fills once."""
+    """One server. Its databases are copies of templates, one for each contender, which fills it once."""
 
     def __init__(self, url: str, log: Path | None) -> None:
         self.url, self.log = url, log
@@ -42,9 +42,9 @@ class Postgres:
 
     @contextmanager
     def fresh(self, name: str, prepare: Callable[[str], object]) -> Iterator[str]:
-        """Give the URL of a new database, as `prepare` leaves it; it is dropped on leaving.
+        """Yield the URL of a new database, as `prepare` leaves it; the database is dropped on leaving.
 
-        Shape: what is prepared under a name is kept as a template for the next time.
+        Shape: a database that was prepared under a name is kept as the template for the next of that name.
         """
         slug = re.sub(r"\W+", "_", name.lower())
         if name not in self._templates:
@@ -63,9 +63,9 @@ class Postgres:
             self._run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 
     def kept(self, name: str, prepare: Callable[[str], None]) -> str:
-        """Return the URL of a database that is prepared the first time and kept until the server is left.
+        """Return the URL of a database that is prepared the first time and kept until the end of the run.
 
-        For contents that take longer to make, or to copy, than what is measured on them.
+        For contents that take longer to make, or to copy, than the measurement itself.
         """
         database = f"haulier_bench_kept_{re.sub(r'[^a-z0-9]+', '_', name.lower())}"
         if database not in self._templates:
@@ -75,23 +75,23 @@ class Postgres:
         return url_of(self.url, database)
 
     def settle(self, url: str) -> None:
-        """Vacuum the database and write everything out, so that each contender starts from the same quiet state."""
+        """Vacuum the database and make a checkpoint, so that each contender starts from the same state."""
         with closing(connect(url)) as conn, conn.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
             with suppress(psycopg2.errors.InsufficientPrivilege):
                 cursor.execute("CHECKPOINT")
 
     def told(self) -> dict[str, str]:
-        """Return the server's version and the settings that matter."""
+        """Return the server's version and the settings in RECORDED."""
         with closing(connect(self.url)) as conn, conn.cursor() as cursor:
-            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(TOLD)])
+            cursor.execute("SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(RECORDED)])
             settings = dict(sorted(cursor.fetchall()))
             cursor.execute("SHOW server_version")
             [(version,)] = cursor.fetchall()
             return {"version": version, **settings}
 
     def forget_templates(self) -> None:
-        """Drop what `fresh` has kept."""
+        """Drop the templates of `fresh` and the databases of `kept`."""
         for template in self._templates.values():
             self._run(f"DROP DATABASE IF EXISTS {template} WITH (FORCE)")
         self._templates.clear()
@@ -103,14 +103,14 @@ class Postgres:
 
 
 def connect(url: str) -> Connection:
-    """Return a connection in autocommit mode, without the deadlines of the program's own."""
+    """Return a connection in autocommit mode, without the deadlines of Haulier's own connections."""
     conn: Connection = psycopg2.connect(url, application_name="bench")
     conn.autocommit = True
     return conn
 
 
 def ask(conn: Connection, statement: str, *parameters: object) -> Any:
-    """Return the one value that a statement gives."""
+    """Return the single value of a statement's result."""
     with conn.cursor() as cursor:
         cursor.execute(statement, parameters or None)
         row = cursor.fetchone()
@@ -119,7 +119,7 @@ def ask(conn: Connection, statement: str, *parameters: object) -> Any:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Give the server of DATABASE_URL, or else an embedded one with durable commits."""
+    """Yield the server of DATABASE_URL, or else an embedded one with durable commits."""
     with ExitStack() as stack:
         log: Path | None = None
         if not (url := os.environ.get("DATABASE_URL")):
@@ -148,7 +148,7 @@ def tool(name: str) -> str | None:
 
 @contextmanager
 def redis() -> Iterator[int]:
-    """Give the port of a Redis of our own that keeps nothing on disk, which is its fastest setting."""
+    """Yield the port of a Redis that keeps nothing on disk, which is its fastest setting."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="haulier-bench-redis-") as folder:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]

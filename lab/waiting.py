@@ -1,4 +1,4 @@
-"""Waiting with a deadline, and processes that are gone when their block is left."""
+"""Waits with a deadline, and runs processes that are ended when their block is left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class TookTooLong(RuntimeError):
-    """What was waited for did not come."""
+    """A condition did not become true in time."""
 
 
 def until(predicate: Callable[[], T | None], *, within: float, what: str, every: float = 0.02) -> T:
@@ -33,7 +33,7 @@ def until(predicate: Callable[[], T | None], *, within: float, what: str, every:
 
 
 def alive(workers: Sequence[subprocess.Popen[bytes]], predicate: Callable[[], T]) -> Callable[[], T]:
-    """Return the predicate, which then also raises RuntimeError when a process has ended."""
+    """Return the predicate, changed so that it raises RuntimeError when it is false and a process has ended."""
 
     def look() -> T:
         if (value := predicate()) or all(worker.poll() is None for worker in workers):
@@ -49,7 +49,7 @@ def _codes(workers: Sequence[subprocess.Popen[bytes]]) -> str:
 
 
 def pause(seconds: float) -> None:
-    """Let that much time pass."""
+    """Wait for this long."""
     threading.Event().wait(seconds)
 
 
@@ -61,9 +61,9 @@ def processes(
     cwd: Path = ROOT,
     log: Path | None = None,
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Give running processes, each the leader of a group of its own; on leaving they are asked, then made, to end.
+    """Yield running processes, each the leader of its own group; on leaving they get SIGTERM, and later SIGKILL.
 
-    Shape: what they write goes to the file `log`, or nowhere.
+    Shape: their output goes to the file `log`, or nowhere.
     """
     started: list[subprocess.Popen[bytes]] = []
     with open(log or os.devnull, "ab") as output:
@@ -88,13 +88,13 @@ def _stop(started: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in started:
         with suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, deadline - time.monotonic()))
-        # The group, for children that outlived it.
+        # The whole group: children may have outlived the process.
         _signal(process, signal.SIGKILL, group=True)
         process.wait()
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for what is measured: this process's, without settings of Haulier's or of libpq's."""
+    """Return the environment for started processes: this process's, without settings of Haulier or libpq."""
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
     return {name: value for name, value in os.environ.items() if name in kept}
 

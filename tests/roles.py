@@ -17,8 +17,9 @@ from psycopg2.extensions import parse_dsn
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
 
-TESTS = Path(__file__).parent
-GRANTS = TESTS.parent / "grants.sql"
+ROOT = Path(__file__).parents[1]
+GRANTS = ROOT / "grants.sql"
+VERSIONS = ROOT / "tests" / "queue" / "upkeep" / "versions"
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def least_roles(
                 if version is None:
                     migrate(owning, retention_days=30)
                 else:
-                    old_schema = (TESTS / f"schema_of_version_{version}.sql").read_text(encoding="utf-8")
+                    old_schema = (VERSIONS / f"schema_of_version_{version}.sql").read_text(encoding="utf-8")
                     with owning.cursor() as owners:
                         owners.execute(f"BEGIN; {old_schema}; COMMIT")
-            file = GRANTS if version is None else TESTS / f"grants_of_version_{version}.sql"
+            file = GRANTS if version is None else VERSIONS / f"grants_of_version_{version}.sql"
             apply_grants(by or conn, names["web"], names["worker"], file=file)
             yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
         finally:

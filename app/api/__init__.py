@@ -1,4 +1,4 @@
-"""The HTTP API: a mouth of the queue. It turns requests into calls of `produce`, and jobs into JSON."""
+"""The HTTP API: turns requests into calls of `produce`, and jobs into JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs, many at a time: an array or lines of JSON, all or nothing or each by itself."""
+"""Enqueues many jobs at a time: from an array or from lines of JSON, all or nothing or each by itself."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from .strict_json import elements, parse
 NDJSON_TYPE = "application/x-ndjson"
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 MAX_ITEMS, MAX_LINES = 1_000, 10_000
-# A batch that is wrong throughout gets an answer that can still be read: so many jobs are explained, and of those after
-# them it is only said that they are refused.
+# So that the answer to a batch of faults stays readable: the faults of the first MAX_EXPLAINED refused jobs are listed,
+# and each later one is only marked as refused.
 MAX_EXPLAINED = 100
 MAX_SAID = 200
 
 BATCH_BODY: dict[str, Json] = {
     "required": True,
     "content": {
-        # No maxItems: more is not a shape that does not fit (422), it is too much (413).
+        # No maxItems: more jobs are answered with 413, not 422.
         JSON_TYPE: {
             "schema": {
                 "type": "array",
@@ -64,12 +64,12 @@ BATCH_BODY: dict[str, Json] = {
 
 blp = Blueprint("batch", __name__)
 
-# So that several of the longest take no more memory than one.
+# Shared by all batches of the process, so that several of the longest take no more memory than one.
 _batches = Room(MAX_BATCH_BYTES)
 
 UNEXPLAINED = f"the request does not fit (what is wrong is said of the first {MAX_EXPLAINED} jobs that are refused)"
 
-# Gives the JSON of one item; what it raises is the item's own fault.
+# Returns the JSON of one item; an error that it raises concerns this item alone.
 Item = Callable[[], Json]
 
 
@@ -92,7 +92,7 @@ class Batch(MethodView):
         """
         if "Idempotency-Key" in request.headers:
             raise Invalid({"Idempotency-Key": ["Belongs into each item, as idempotency_key."]})
-        # Printed here: marshmallow would take as long for it as Postgres for the jobs.
+        # The views print their answers themselves: marshmallow would take as long for one as Postgres for the jobs.
         content_type, raw = body_type(request, JSON_TYPE, NDJSON_TYPE), body(request)
         with _batches.taken(len(raw)):
             items = read_items(content_type, raw)
@@ -116,7 +116,7 @@ def read_items(content_type: str, raw: bytes) -> Iterator[Item]:
 def _elements(raw: bytes) -> Iterator[Item]:
     if not raw.lstrip().startswith(b"["):
         if len(raw) <= BODY_BYTES:
-            # For what else is wrong with it; as objects a long one could take hundreds of megabytes.
+            # Parsed for a better error, such as bad JSON. A long body is not: its objects could take hundreds of MB.
             parse(raw)
         raise Invalid({"_schema": ["Must be a JSON array."]})
     found = elements(raw, longest=BODY_BYTES)
@@ -152,7 +152,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
     faults: dict[str, Invalid] = {}
     unread = 0
     for index, item in enumerate(items):
-        # What is malformed further on is still found.
+        # Later items are no longer checked, but the loop goes on, so that bad JSON further on is still found.
         if len(faults) == MAX_EXPLAINED:
             unread += 1
             continue
@@ -161,7 +161,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
         except (Malformed, Forbidden):
             raise
         except HaulierError as error:
-            # A new one: what was raised keeps the whole item alive, by its traceback.
+            # A new error: the one that was raised keeps the whole item alive through its traceback.
             faults[str(index)] = (
                 error.shortened(MAX_ITEM_FAULTS) if isinstance(error, Invalid) else Invalid({"payload": [str(error)]})
             )

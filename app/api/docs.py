@@ -1,4 +1,4 @@
-"""The OpenAPI document, and Swagger UI over it: all of it from this service, so that it works on a closed network."""
+"""Serves the OpenAPI document and Swagger UI, with every file from this service, for networks without internet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ blp = Blueprint("docs", __name__)
 
 @cache
 def swagger_ui() -> Path:
-    """Return the folder of Swagger UI's files; the package that brings them is found, not imported."""
+    """Return the folder of Swagger UI's files; their package is located without being imported."""
     found = importlib.util.find_spec("flask_swagger_ui")
     assert found is not None, "flask-swagger-ui is not installed"
     assert found.submodule_search_locations is not None
@@ -30,7 +30,7 @@ def swagger_ui() -> Path:
 @blp.route("/")
 @needs(Entry.ANY_KEY)
 def home() -> AnyResponse:
-    """Send a visitor to what there is to see."""
+    """Redirect to the documentation."""
     return redirect("/docs")
 
 

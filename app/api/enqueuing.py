@@ -1,4 +1,4 @@
-"""What every call that enqueues goes by: the schemas of requests, what the caller may do, the bound on queues."""
+"""The checks of every call that enqueues: the request's schema, the caller's rights, the bound on queues."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .schemas.job import CreateJobRequest
 
 @dataclass(frozen=True, slots=True)
 class Enqueuing:
-    """One application's."""
+    """The checks of one application."""
 
     create_job: CreateJobRequest
     queue_names: QueueNames
 
     def draft(self, data: Json, idempotency_key: str | None = None) -> Draft:
-        """Return the job that is asked for, written down. Raises: Invalid; Forbidden; TooLarge."""
+        """Return the requested job, checked and its payload written as JSON. Raises: Invalid; Forbidden; TooLarge."""
         asked, by = self.create_job.load(data), caller()
         by.check_queue(asked.queue)
         draft = produce.draft(asked, idempotency_key=idempotency_key, scope=by.id)
@@ -34,5 +34,5 @@ class Enqueuing:
 
 
 def enqueuing() -> Enqueuing:
-    """Return what the application that is answering enqueues by."""
+    """Return the checks of the current application."""
     return cast(Enqueuing, current_app.extensions["haulier_enqueuing"])

@@ -1,4 +1,4 @@
-"""What goes wrong, as clients of the API see it: one shape for every error, and those that idempotency keys bring."""
+"""Errors as clients of the API see them: one shape for all, and the two errors of idempotency keys."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def answer_to(error: Exception) -> ErrorAnswer:
 
 
 def body_of(error: Exception) -> dict[str, Json]:
-    """Return what a client may know of the error; of one of ours the sentence, of any other nothing."""
+    """Return what a client may know of the error: the sentence of a known one, nothing of any other."""
     answer = answer_to(error)
     if answer.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return {"error": "internal", "message": "internal server error"}
@@ -56,7 +56,7 @@ def body_of(error: Exception) -> dict[str, Json]:
 
 
 def register(app: Flask) -> None:
-    """Answer every error of this application in the one shape."""
+    """Have the application answer every error in this one shape."""
     app.register_error_handler(HTTPException, answer_http)
     app.register_error_handler(Exception, _answer)
 
@@ -76,7 +76,7 @@ def _answer(error: Exception) -> Response:
 
 
 def answer_http(error: HTTPException) -> Response:
-    """Return the answer to what Flask itself refuses, with the headers that it asks for (such as Allow)."""
+    """Return the answer to a request that Flask itself refuses, with the error's own headers (such as Allow)."""
     status = HTTPStatus(error.code or 500)
     if status >= 500:
         return _answer(error)

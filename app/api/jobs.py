@@ -1,4 +1,4 @@
-"""Jobs, one at a time: enqueue, get, list, cancel, retry."""
+"""Calls about single jobs: enqueue, get, list, cancel, retry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
 
-# A body of a mebibyte can take 30 MB as objects, and what is wrong with it as much again.
+# A body of a mebibyte can take 30 MB as objects, and the messages about its faults as much again.
 _large = Room(BODY_BYTES)
 
 IDEMPOTENCY_HEADER = IdempotencyHeader()
@@ -47,7 +47,7 @@ class Jobs(MethodView):
 
     @needs(Scope.ENQUEUE)
     @fails(blp, 400, 409, 413, 415, 422, 503)
-    # Documented, but read by the view: webargs' ways would be a tenth of the request.
+    # Documented here but read by the view: webargs would add a tenth to the time of a request.
     @blp.doc(parameters=[{"in": "header", "schema": IDEMPOTENCY_HEADER}], requestBody=CREATE_JOB_BODY)
     @blp.alt_response(
         200,
@@ -142,8 +142,8 @@ def visible(conn: Connection, job_id: UUID) -> StoredJob:
 
 
 def check_visible(conn: Connection, job_id: UUID) -> None:
-    """Return if there may be such a job, as far as the caller is to know. Raises: JobNotFound."""
-    # A job never changes its queue, so that nothing can come between this and what is then done to it.
+    """Return unless the caller may use only some queues and the job is in none of them. Raises: JobNotFound."""
+    # A job never changes its queue, so the answer still holds when the caller acts on the job.
     if caller().queues is not None:
         visible(conn, job_id)
 
@@ -176,7 +176,7 @@ class Cancel(MethodView):
 
 @blp.route("/jobs/<uuid:job_id>/retry")
 class Retry(MethodView):
-    """One job's second life."""
+    """One job's retry."""
 
     @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 503)

@@ -1,4 +1,4 @@
-"""What Prometheus reads: this service's requests, summed over its processes, and the state of the queues."""
+"""The metrics for Prometheus: this service's requests, summed over its processes, and the state of the queues."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from ..http.service import connection
 from .openapi import fails
 from .reading import Blueprint
 
-# Several Prometheus servers, and several of our processes, ask; the database answers once in this time.
+# However many servers scrape it, each process asks the database at most once in this time.
 OVERVIEW_SECONDS = 5.0
-# Where the answer takes long it serves for longer.
+# At most this share of the time goes into the question: a slow answer is kept for longer.
 OVERVIEW_SHARE = 1 / 10
 METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 
 blp = Blueprint("metrics", __name__)
 
-# When each series began: a line more for each line.
+# The `_created` series, which say when each other series began, would double the number of lines.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Requests(PrometheusMetrics):  # type: ignore[misc]
-    """Counts and times requests; a process that has gone leaves no series of its own behind."""
+    """Counts and times requests; a process that has ended leaves no series of its own behind."""
 
     def info(self, *_: object, **__: object) -> None:
-        """Not exported: under several processes it would be a series for each that ever lived."""
+        """Export nothing: with several processes there would be a series for each process that ever lived."""
 
     @staticmethod
     def _not_yet_handled(_: str) -> bool:
-        """Return that it is: it would be asked for views with metrics of their own, of which there are none."""
+        """Return True: the question is for views with metrics of their own, of which there are none."""
         return True
 
 
 class Queues(Collector):
-    """The state of the queues and the workers, from the database, at most once in 5 s, for a tenth of the time."""
+    """The state of queues and workers, read from the database at most once in 5 s and for a tenth of the time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -61,7 +61,7 @@ class Queues(Collector):
         self._expires = 0.0
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges; when the database is away, only that it is."""
+        """Yield the gauges; when the database is away, only the one that says so."""
         known = self._overview()
         yield GaugeMetricFamily("haulier_database_up", "Whether the database answers.", value=float(known is not None))
         if known is None:
@@ -118,7 +118,7 @@ class Queues(Collector):
 
 
 class Exposition:
-    """What one application exposes."""
+    """The metrics of one application."""
 
     def __init__(self) -> None:
         self.requests = CollectorRegistry()
@@ -127,7 +127,7 @@ class Exposition:
     def render(self, accept: str | None) -> tuple[bytes, str]:
         """Return the text and its content type."""
         registry = CollectorRegistry()
-        # Under gunicorn, whose processes keep their counts in files of one folder.
+        # True under gunicorn, whose processes keep their counts in files of one folder.
         if ValueClass._multiprocess:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         else:
@@ -138,7 +138,7 @@ class Exposition:
 
 
 class _Of(Collector):
-    """A whole registry as one collector of another."""
+    """A registry, as a collector of another registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -148,7 +148,7 @@ class _Of(Collector):
 
 
 def url_rule(of: Request) -> str:
-    """Return the route, never the path: a label has few values."""
+    """Return the route, never the path: a label must have few values."""
     return rule.rule if (rule := of.url_rule) else "none"
 
 
@@ -160,7 +160,7 @@ def register(app: Flask) -> None:
 
 
 def _skip_strange_methods() -> None:
-    # Anyone may invent methods, and each would be a series for ever.
+    # A client can make up methods, and each would be a series for ever.
     if request.method not in METHODS:
         request.prom_do_not_track = True  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what flask-smorest cannot find in the views, because it depends on the kinds or is shared."""
+"""The OpenAPI document: adds what flask-smorest cannot find in the views, such as the kinds and shared schemas."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ REQUEST_ID = {"X-Request-Id": {"description": "The id sent along, or one made he
 WWW_AUTHENTICATE = {
     "WWW-Authenticate": {"description": "`Bearer`, and what is wrong with the key.", "schema": {"type": "string"}}
 }
-# Of the errors that have a header of their own.
+# The headers of error answers, by status.
 HEADERS = {401: WWW_AUTHENTICATE, 429: RETRY_AFTER, 503: RETRY_AFTER}
 
-# Of every call that needs a key.
+# The statuses with which every call that needs a key may answer.
 AUTH_STATUSES = (401, 403, 429)
 SECURITY_SCHEME = {
     "type": "http",
@@ -63,7 +63,7 @@ SECURITY_SCHEME = {
 JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
 CREATE_JOB_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JOB_REQUEST}}}
 
-# JSON as strict_json takes it.
+# Any JSON that strict_json accepts.
 ANY_JSON: dict[str, Json] = {
     "description": "Any JSON: integers of at most 64 bits, no NUL in strings.",
     "anyOf": [
@@ -80,7 +80,7 @@ ANY_JSON: dict[str, Json] = {
     ],
 }
 
-# A time and a delay at once, null counting as absent.
+# Matches a request with both a time and a delay, which is refused; null counts as absent.
 BOTH_TIMES = {
     "required": ["run_at", "delay_seconds"],
     "properties": {"run_at": {"type": "string"}, "delay_seconds": {"type": "number"}},
@@ -138,14 +138,14 @@ class Api(SmorestApi):  # type: ignore[misc]
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def handle_http_exception(self, error: HTTPException) -> Response:
-        """Answer as every error is answered."""
+        """Answer in the shape of every error."""
         return errors.answer_http(error)
 
     def _register_etag_headers(self) -> None:
-        """Not documented: this API has no ETags."""
+        """Document nothing: this API has no ETags."""
 
     def _register_pagination_header(self) -> None:
-        """Not documented: this API pages by cursor."""
+        """Document nothing: this API pages by cursor."""
 
     def _register_responses(self) -> None:
         for status in sorted({status for status, *_ in ERROR_EXAMPLES}):
@@ -172,7 +172,7 @@ def _error_body(slug: str, message: str, details: Json) -> Json:
 
 def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
     """Document that a view may answer with these errors, and with 500."""
-    # Not alt_response for each: every one would wrap the view once more.
+    # Not alt_response: each call of it would wrap the view once more.
     documented: Callable[[View], View] = blp.doc(
         responses={status: HTTPStatus(status).name for status in (*statuses, 500)}
     )
@@ -180,7 +180,7 @@ def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
 
 
 def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest) -> Api:
-    """Return the application's API, its document holding what depends on the kinds."""
+    """Return the application's API, with the parts of its document that depend on the kinds."""
     app.config.update(API_TITLE="Haulier", API_VERSION=__version__, OPENAPI_VERSION=OPENAPI_VERSION)
     plugin = MarshmallowPlugin(schema_name_resolver=_resolver(kinds))
     api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
@@ -217,12 +217,12 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
 
 
 def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
-    """Return the OpenAPI document as JSON; what it says depends only on the kinds."""
+    """Return the OpenAPI document as JSON; its content depends only on the kinds."""
     told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(kinds)
     told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
-    # flask-smorest makes one of each blueprint, also of one whose calls stand under another's.
+    # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
     told["tags"] = [tag for tag in told["tags"] if tag["description"]]
     by_path = {(method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)): route for (method, rule), route in routes.items()}
     answers = list(told["components"]["responses"].values())
@@ -236,7 +236,7 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
 
 
 def _secure(operation: dict[str, Json], route: Route) -> None:
-    """Say which scope the call needs, and what it answers to who lacks it."""
+    """Document which scope the call needs, and how it answers a caller without it."""
     if route.needs is Entry.ANYONE:
         operation["security"] = []
         return
@@ -269,7 +269,7 @@ def _example_payload(schema: Schema) -> Json:
 
 
 def payload_schema(kind: Kind) -> dict[str, Json]:
-    """Return the JSON schema of the kind's payload, whole, with nothing outside it referred to."""
+    """Return the JSON schema of the kind's payload, without references to anything outside it."""
     plugin = MarshmallowPlugin(schema_name_resolver=lambda _: "")
     APISpec("", "", OPENAPI_VERSION, plugins=[plugin])
     assert plugin.converter is not None
@@ -282,7 +282,7 @@ def _resolver(kinds: Mapping[str, Kind]) -> Callable[[Any], str]:
     names: dict[type, str] = {}
     for kind in kinds.values():
         name = "".join(word.capitalize() for word in re.split(r"[_.-]", kind.name)) + "Payload"
-        # Two kinds may differ only in what stands between the words.
+        # Two kinds may differ only in the character between their words.
         while name in names.values():
             name += "_"
         names.setdefault(type(kind.schema), name)
@@ -301,9 +301,10 @@ def _unused(api: Api, name: str) -> str:
 
 
 def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
-    """Refer to a shared component where a field says that it is one."""
+    """Refer to a shared component where a field names one."""
     name = field.metadata.get("x-component")
-    # Any JSON in a request; what we answer may hold what handlers and plain INSERTs have made.
+    # Requests may hold AnyJson alone; answers may also hold values that strict_json would refuse, from handlers and
+    # plain INSERTs.
     if (
         name is None
         and type(field) is fields.Raw

@@ -1,7 +1,7 @@
-"""The names of queues as one process knows them, and the bound on how many there may be.
+"""The names of queues that one process knows, and the bound on how many there may be.
 
-Every queue is a lane that each worker has to look at. A name that is new to the database takes a row there, of which
-a key may have so many; one that this process has lately seen to have a row costs nothing.
+Every queue has lanes that each worker has to look at. A name that is new gets a row in `queue`, and the number of rows
+of an API key is bounded; a name whose row this process has lately seen costs nothing.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from haulier.queue.produce.queues import add_queues, find_queues
 
 from ..http.errors import Invalid
 
-# A sixth of the time after which a name that nobody uses is forgotten.
+# How long a name is not looked up again: a sixth of the time after which the database forgets an unused name.
 KNOWN_SECONDS = 600.0
 MOST_KNOWN = 20_000
-# Who has just been refused a new name is refused the next without another count.
+# For this long a key that was refused a new name is refused any other, without another statement.
 FULL_SECONDS = 1.0
 
 
 class QueueNames:
-    """Which queues may be used. Safe for all threads."""
+    """Decides which queues may be used. Safe for all threads."""
 
     def __init__(self, config: Config) -> None:
         self._per_key, self._in_all = config.queues_per_key, config.queues_in_all
-        # Until when a name need not be looked for; and until when a key gets no new ones.
+        # Until when each name need not be looked up; until when each key gets no new names.
         self._known: dict[str, float] = {}
         self._full: dict[str | None, float] = {}
 
     def refused(self, conn: Connection, drafts: Sequence[Draft], *, is_whole: bool = True) -> list[int]:
-        """Return which of the drafts, all of one key, name queues that may not be used, since there are too many.
+        """Return the numbers of the drafts, all of one API key, that are refused since there are too many queues.
 
-        One whose idempotency key is known makes no job, and is never refused. Where a queue may be used it has a row
-        then; where is_whole, none gets one if any is refused.
+        A draft whose idempotency key is known makes no job, and is never refused. Afterwards the other drafts' queues
+        have a row; where is_whole and any draft is refused, no queue gets a new row.
         """
         now = monotonic()
         missing = {each.queue for each in drafts if self._known.get(each.queue, now) <= now}
@@ -51,13 +51,13 @@ class QueueNames:
         held = known_idempotency(conn, [each for each in drafts if each.queue in missing])
         new = {each.queue for each in drafts if each.queue in missing and each.scoped_key not in held}
         if new < missing:
-            # What those need that only ask again is not to be in the way of the others.
+            # Try again without the queues of drafts that only repeat a request: those need no row.
             new -= self._add(conn, new, drafts, now, is_whole=is_whole)
         return [number for number, each in enumerate(drafts) if each.queue in new and each.scoped_key not in held]
 
     def check(self, conn: Connection, asked: Draft) -> None:
         """Return if the draft's queue may be used. Raises: Invalid."""
-        # Nearly always, and this way it costs hardly anything.
+        # Nearly always true, and much cheaper than `refused`.
         if self._known.get(asked.queue, 0.0) > monotonic():
             return
         if self.refused(conn, [asked]):
@@ -65,7 +65,7 @@ class QueueNames:
 
     @property
     def fault(self) -> dict[str, Json]:
-        """Return what is wrong with an item that was refused."""
+        """Return the details of the error for a refused item."""
         return {
             "queue": [
                 f"Is new, and there may be no more: an API key may use {self._per_key} queues, and all together"
@@ -85,7 +85,7 @@ class QueueNames:
         key_id = drafts[0].scope
         if not names or self._full.get(key_id, now) > now:
             return set()
-        # Where not all fit, those that come first do.
+        # In the order of the request: where not all fit, the first ones are added.
         in_order = [name for name in dict.fromkeys(each.queue for each in drafts) if name in names]
         added = add_queues(conn, in_order, key_id=key_id, per_key=self._per_key, in_all=self._in_all, is_whole=is_whole)
         if len(added) < len(names) and (len(names) == 1 or not is_whole):

@@ -1,4 +1,4 @@
-"""Reading requests: the body's type, length and JSON, and the query."""
+"""Reads requests: the body's type, length and bytes, and the query."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
 
 
 def body_type(request: Request, *types: str) -> str:
-    """Return which of these types the body says it is. Raises: UnsupportedMediaType."""
+    """Return the type of the body, one of these. Raises: UnsupportedMediaType."""
     environ = request.environ
-    # As nearly every client says it.
+    # A fast path for the header that nearly every client sends.
     if environ.get("CONTENT_TYPE") in types and not environ.keys() & _ENCODINGS:
         return str(environ["CONTENT_TYPE"])
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    # gunicorn takes the chunks off, and would hand on what is compressed within them as it came.
+    # gunicorn removes the chunks' framing, but would pass a compressed body on as it is.
     transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
     charset = request.mimetype_params.get("charset", "utf-8").lower()
     is_plain = charset in ("utf-8", "utf8") and encoding == "identity" and transfer in ("chunked", "identity")
@@ -40,31 +40,31 @@ def body_type(request: Request, *types: str) -> str:
 
 
 def body(request: Request) -> bytes:
-    """Return the body. Raises: TooLarge for one longer than its route takes; Malformed for one that breaks off."""
+    """Return the body. Raises: TooLarge for one longer than its route allows; Malformed for one that breaks off."""
     most, length, read = request.environ[ROUTE].most_bytes, request.content_length, b""
     try:
         if length is not None and length <= most:
-            # As werkzeug would, in a third of the time.
+            # Not get_data, which takes three times as long.
             read = request.environ["wsgi.input"].read(length)
         else:
-            # One more than may be, since werkzeug cuts a chunked body off at its limit without a word.
+            # One byte more than allowed: werkzeug cuts a chunked body off at its limit without an error.
             request.max_content_length = most + 1
             read = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise _too_large(most) from None
-    # WSGI does not say what a server's stream raises, and gunicorn has a dozen errors for chunks alone.
+    # WSGI does not define what a server's stream may raise, and gunicorn has a dozen errors for chunks alone.
     except Exception as error:
         raise Malformed(f"the body broke off: {error}") from None
     if len(read) > most:
         raise _too_large(most)
-    # When the sender leaves, gunicorn gives what has come; half a batch, cut at the end of a line, looks whole.
+    # When the client leaves, gunicorn returns the part that has come; half a batch, cut at a line's end, looks whole.
     if len(read) < (length or 0):
         raise Malformed(f"the body broke off: {len(read)} of {length} bytes came")
     return read
 
 
 def json_body(request: Request) -> bytes:
-    """Return the body, which is to be JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
+    """Return the body, whose type must be JSON. Raises: UnsupportedMediaType; TooLarge; Malformed."""
     body_type(request, JSON_TYPE)
     return body(request)
 
@@ -74,13 +74,13 @@ def _too_large(most: int) -> TooLarge:
 
 
 def check_payload_size(payload: bytes) -> None:
-    """Return if the payload, as compact JSON in UTF-8 however it was written, is not too long. Raises: TooLarge."""
+    """Return if the payload, as compact JSON in UTF-8, is not too long. Raises: TooLarge."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise TooLarge(f"payload is {len(payload)} bytes long as JSON; it may be {MAX_PAYLOAD_BYTES}")
 
 
 class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
-    """webargs, for queries: it refuses what it does not know, and details begin at the input itself."""
+    """webargs for queries: refuses unknown parameters, and leaves the location out of an error's details."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": marshmallow.RAISE}
 
@@ -92,23 +92,23 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
         return dict(req.args.items())
 
     def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:
-        """Raise what our error table knows."""
-        # webargs has put the messages under the name of the place they come from.
+        """Raise Invalid, which the table of errors knows."""
+        # webargs puts the messages under the name of their location, "query".
         assert isinstance(error.messages, dict)
         [details] = error.messages.values()
         raise Invalid(details if isinstance(details, dict) else {"_schema": details}) from None
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]
-    """A resource's views, documented; its arguments are read by our parser."""
+    """A documented blueprint whose arguments are read by `Parser`."""
 
     ARGUMENTS_PARSER = Parser()
 
     def response(self, status_code: int, schema: Any = None, **documented: Any) -> Callable[[View], View]:
-        """Document what a view answers, and print it.
+        """Document a view's answer, and print it.
 
-        Shape: a view with a schema returns what to print, or that with a status and headers, or a whole response.
-        Source: flask-smorest would make the response in four steps, a tenth of the time that a request takes.
+        Shape: a view with a schema returns the value to print, or a tuple of value, status and headers, or a Response.
+        Source: flask-smorest makes the response in four steps, which take a tenth of the time of a request.
         """
         document = super().response(status_code, schema, **documented)
         if not isinstance(schema, ResponseSchema):

@@ -1,8 +1,8 @@
-"""JSON as this API takes it: RFC 8259 in UTF-8, less what other languages, Postgres or a reader would trip over.
+"""The JSON that this API accepts: RFC 8259 in UTF-8, without values that other languages or Postgres cannot hold.
 
-Python's own parser does the work; its hooks see every number, constant and object. The first time they stop at what
-they refuse. It is then parsed once more: what they refuse is left in the tree as a `_Fault`, so that the message can
-say where it stands.
+Python's own parser does the work; its hooks see every number, constant and object. In a first pass they stop at the
+first value that they refuse. A text with such a value is parsed once more; now the hooks put a `_Fault` into the tree,
+so that the message can say where the value is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
 from ..http.errors import Malformed, TooLarge
 
 MAX_DEPTH = 64
-# Up to here a double holds every integer.
+# Up to this number a double can hold every integer.
 MOST_EXACT = 2**53
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -34,7 +34,7 @@ class _Fault:
 
 
 def parse(raw: bytes, *, what: str = "the body") -> Json:
-    """Return the value.
+    """Return the value of a JSON text.
 
     Shape:  `what` names the text in messages.
     Raises: Malformed, saying what is wrong and where.
@@ -52,7 +52,7 @@ def parse(raw: bytes, *, what: str = "the body") -> Json:
 
 
 def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Json]:
-    """Yield the elements of an array, one after another: as objects a text can take thirty times its room.
+    """Yield the elements of an array one after another: all at once, they may take thirty times the memory of the text.
 
     Shape:  raw begins with a bracket; longest is how many characters an element may have.
     Raises: Malformed, saying what is wrong and where; TooLarge for an element, which is not read to its end.
@@ -73,7 +73,7 @@ def elements(raw: bytes, *, longest: int, what: str = "the body") -> Iterator[Js
     except json.JSONDecodeError as error:
         raise _not_json(what, error) from None
     except RecursionError:
-        # The array itself is one level more.
+        # One more level: the array itself.
         raise _too_deep(what, MAX_DEPTH + 1) from None
 
 
@@ -91,7 +91,7 @@ def _after_element(text: str, end: int) -> tuple[int, bool]:
 
 
 def _trailing_comma(text: str, comma: int, end: int) -> json.JSONDecodeError:
-    # Each Python has its own words for it, and its own place.
+    # Releases of Python word this error differently, and report different places.
     try:
         json.loads(f"[0{text[comma:end]}]")
     except json.JSONDecodeError as error:
@@ -99,12 +99,13 @@ def _trailing_comma(text: str, comma: int, end: int) -> json.JSONDecodeError:
     raise AssertionError("a comma before the end of an array was taken")
 
 
-# As long as anything but a string that JSON's parser must see whole.
+# The length of the longest token but strings and numbers. The window exceeds the longest element by this, so that no
+# token of an allowed element is cut off.
 _EDGE = len("-Infinity")
 
 
 class _Window:
-    """The part of a text that is scanned, so that an element which is too long is not read to its end."""
+    """The part of a text that the parser sees, so that it does not read an element that is too long to its end."""
 
     def __init__(self, text: str, size: int, what: str) -> None:
         self._text, self._size, self._what = text, size, what
@@ -115,14 +116,15 @@ class _Window:
         self._start, self._part, self._is_last = start, self._text[start:end], end >= len(self._text)
 
     def scan(self, start: int, index: int) -> tuple[Json, int]:
-        """Return the element that begins there, and where it ends."""
+        """Return the element that begins at `start`, and where it ends."""
         offset = start - self._start
         try:
             value, end = _scan(self._part, offset, self._what, ((), index))
             if end - offset <= self._size and (self._is_last or end <= len(self._part) - _EDGE):
                 return value, self._start + end
         except json.JSONDecodeError as error:
-            # What stands in the edge may be cut off; of the rest only a string that began earlier.
+            # An error in the last _EDGE characters may come from the window's end, as may that of a string without an
+            # end. Any other is an error of the text.
             if self._is_last or not (error.msg.startswith("Unterminated") or error.pos > len(self._part) - _EDGE):
                 raise json.JSONDecodeError(error.msg, self._text, self._start + error.pos) from None
         if self._start == start:
@@ -132,14 +134,14 @@ class _Window:
 
 
 def _scan(text: str, start: int, what: str, place: tuple[Any, ...] = ()) -> tuple[Json, int]:
-    """Return the value that begins there, and where it ends. Shape: place is the value's own, as `_path` takes it."""
+    """Return the value that begins at `start`, and where it ends. Shape: place is the value's, as `_path` takes it."""
     faulty = False
     try:
         value, end = _hasty.scan(text, start)
     except _Refused:
         faulty = True
         value, end = _Hooks().scan(text, start)
-    # Counting is cheap, and a text with few brackets cannot be deep.
+    # Counting brackets is cheap, and a text with few of them cannot be deep.
     if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise RecursionError
     if faulty or _UNSTORABLE_ESCAPE.search(text, start, end):
@@ -170,7 +172,7 @@ def _too_deep(what: str, levels: int) -> Malformed:
 
 
 class _Hooks:
-    """What Python's parser asks while it reads."""
+    """The hooks that Python's parser calls while it reads."""
 
     def __init__(self) -> None:
         self.scan: Callable[[str, int], tuple[Json, int]] = json.JSONDecoder(
@@ -181,7 +183,7 @@ class _Hooks:
         return _Fault(reason)
 
     def integer(self, digits: str) -> int | _Fault:
-        # The length first: reading 5,000 digits takes quadratic time, and Python refuses to.
+        # The length first: reading many digits takes quadratic time, and Python refuses more than 4,300.
         if len(digits) <= 20 and LEAST_INTEGER <= (number := int(digits)) <= MOST_INTEGER:
             return number
         return self.fault("the integer has more than 64 bits")
@@ -210,13 +212,13 @@ class _Refused(Exception):
 
 
 class _Hasty(_Hooks):
-    """Stops at the first fault."""
+    """Hooks that stop at the first fault."""
 
     def fault(self, reason: str) -> NoReturn:
         raise _Refused
 
 
-# Made once for all requests: neither it nor a parser of Python's keeps anything of what it reads.
+# Made once for all requests and threads: neither the hooks nor Python's parser keep any state.
 _hasty = _Hasty()
 
 
@@ -236,9 +238,10 @@ def _children(value: Json) -> list[Json]:
 
 
 def _faults(value: Json, place: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
-    """Yield (path, reason) for what is refused, in the order of the text.
+    """Yield (path, reason) for each refused value, in the order of the text.
 
-    Not recursive, since the tree may be deep; nor does it write down what is still to be looked at, which may be much.
+    Not recursive, since the tree may be deep; and with iterators in place of a list of all values still to be visited,
+    which may be long.
     """
     open_places: list[Iterator[tuple[tuple[Any, ...], Json]]] = [iter([(place, value)])]
     while open_places:

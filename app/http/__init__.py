@@ -1,1 +1,1 @@
-"""What all that answers over HTTP has in common: who may call, what each answer carries, how gunicorn serves it."""
+"""What all HTTP views share: who may call, what each answer carries, how gunicorn serves them."""

@@ -1,4 +1,4 @@
-"""The WSGI application: what answers, whatever the answers are about."""
+"""The WSGI application, whatever its views are about."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Printer(DefaultJSONProvider):
 
 class _Response(Response):
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
-        """Return the headers, with the length; werkzeug would copy them, and look for letters beyond ASCII in paths."""
+        """Return the headers with the length; werkzeug would also copy them, and search paths for non-ASCII letters."""
         body = self.response
         if self.status_code in (204, 304) or not isinstance(body, list) or len(body) != 1 or type(body[0]) is not bytes:
             return super().get_wsgi_headers(environ)
@@ -41,9 +41,9 @@ class _Response(Response):
 
 
 class App(Flask):
-    """Flask, less what each request would pay for and none needs.
+    """Flask, without steps that cost every request time and that no request needs.
 
-    Shape: longer_bodies is what routes.longer_bodies says of its routes, for gunicorn's worker.
+    Shape: longer_bodies is the result of routes.longer_bodies, for gunicorn's worker.
     """
 
     json_provider_class = _Printer
@@ -51,35 +51,35 @@ class App(Flask):
     longer_bodies: dict[tuple[str, str], int]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what finds the view by the path alone; werkzeug would study the Host first, for redirects and URLs."""
+        """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects."""
         if request is None:
             return super().create_url_adapter(request)
         scheme, method = request.scheme, request.method
         return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function: none is async, and to ask it of each that a request passes through takes time."""
+        """Return the function as it is: none is async, and checking each function of a request takes time."""
         return func
 
 
 def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
-    """Return the application of these parts, each of which registers its views.
+    """Return the application made of these parts, each of which registers its views.
 
-    Shape:  it opens no connection before its first request, so that it may be forked.
+    Shape:  the application opens no connection before its first request, so that it may be forked.
     Raises: ConfigError for a kind that cannot be loaded.
     """
     database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
     service = Service(config, load_kinds(config), database)
     app = App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
-    # A path that is not quite right is no path, rather than a redirect that drops the body.
+    # A path with a double slash is answered with 404, not with a redirect, which would drop the body.
     app.url_map.merge_slashes = False
     app.extensions["haulier"] = service
     for register in parts:
         register(app, service)
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
-    # Behind what the parts ask before each request: those that are refused are counted too.
+    # Registered after the parts' own hooks, one of which counts requests, so that refused requests are counted too.
     door.register(app, service, routes)
     app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

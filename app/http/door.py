@@ -1,7 +1,8 @@
-"""Who may call: API keys, their scopes, queues and rates; and what a caller without one may do on the machine itself.
+"""Decides who may call: by API keys, their scopes, queues and rates; and when a call from this machine needs no key.
 
-Off loopback every call needs a key, from the first start on: without any key the service is closed. On loopback it is
-open until there is a key, to programs of this machine alone. AUTH=off opens it to all.
+Where the service listens beyond loopback every call needs a key, from the first start on: with no key yet, all calls
+are refused. On loopback the service is open until there is a key, but only to programs of this machine. AUTH=off opens
+it to all.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ MAKE_A_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request. Shape: key is None where nobody had to say who they are."""
+    """The caller of a request. Shape: key is None where the call needed no key."""
 
     key: ApiKey | None = None
 
     @property
     def id(self) -> str | None:
-        """Return who it is, for the record and for its own space of idempotency keys."""
+        """Return the API key's id, for the audit and for the key's own space of idempotency keys."""
         return None if self.key is None else self.key.id
 
     @property
     def queues(self) -> list[str] | None:
-        """Return the queues that the caller may touch; None: every one."""
+        """Return the queues that the caller may use; None for all."""
         return None if self.key is None or self.key.queues is None else sorted(self.key.queues)
 
     def may_use(self, queue: str) -> bool:
-        """Tell whether the caller may touch jobs of this queue."""
+        """Tell whether the caller may use jobs of this queue."""
         return self.key is None or self.key.may_use(queue)
 
     def check_queue(self, queue: str) -> None:
@@ -65,18 +66,18 @@ NOBODY = Caller()
 
 
 def caller() -> Caller:
-    """Return who makes the request that is being answered."""
+    """Return the caller of the current request."""
     found: Caller = g.caller
     return found
 
 
 def register(app: Flask, service: Service, routes: Routes) -> None:
-    """Ask everyone who they are, before it is looked at what they want."""
+    """Check the caller of every request before its view runs."""
     app.before_request(Door(service.config, Keyring(service.database), routes).admit)
 
 
 class Door:
-    """Lets requests in, or raises."""
+    """Admits requests, or raises."""
 
     def __init__(self, config: Config, keyring: Keyring, routes: Routes) -> None:
         self._config, self._keyring, self._routes = config, keyring, routes
@@ -94,7 +95,7 @@ class Door:
         if self._is_public(route):
             return
         if route.takes_metrics_token and self._config.metrics_token is not None:
-            # Then it is asked for on loopback and with AUTH=off as well; a key opens it too.
+            # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
             if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
                 return
         elif self._config.auth == "off":
@@ -116,15 +117,15 @@ class Door:
         return who is Entry.ANYONE or (who is Entry.READERS and self._config.docs_public == "1")
 
     def _check_page(self, environ: WSGIEnvironment) -> None:
-        # Open to all, but not to a page that a browser of this machine shows: nobody can mean that.
+        # AUTH=off opens the service to all but web pages in a browser of this machine, which no operator intends.
         if self._config.is_loopback and _is_of_this_machine(environ.get("REMOTE_ADDR", "")):
             _check_neighbour(environ, self._config.host)
 
     def _is_open(self, environ: WSGIEnvironment) -> bool:
-        """Tell whether the caller needs no key. Raises: Unauthorized where a proxy has brought it."""
+        """Tell whether the caller needs no key. Raises: Unauthorized where the request came through a proxy."""
         if not self._config.is_loopback or self._own is not None:
             return False
-        # Who starts gunicorn may have told it on its command line to listen elsewhere than the settings say.
+        # The settings alone do not tell: gunicorn's command line may have it listen elsewhere.
         if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
             return False
         if sign := _sign_of_proxy(environ):
@@ -138,8 +139,8 @@ class Door:
         try:
             return self._keyring.any_exist()
         except (DatabaseUnavailable, SchemaMismatch) as error:
-            # Whether there are keys is not known. What needs no database is answered, and all else with this error,
-            # also if the database is back a moment later.
+            # Nobody knows whether there are keys. Calls that need no database are answered. `connection` raises this
+            # error to all others, even if the database is back a moment later.
             g.door_error = error
             return False
 
@@ -160,35 +161,35 @@ def _bearer() -> str:
     return bearer_in(request.environ.get("HTTP_AUTHORIZATION", ""))
 
 
-# A handful of addresses, again and again.
+# Cached: most requests come from a handful of addresses.
 @functools.lru_cache(maxsize=1000)
 def _is_of_this_machine(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        # A Unix socket has none, and a proxy before it.
+        # A client of a Unix socket has no address; it is a proxy.
         return False
 
 
 def _sign_of_proxy(environ: WSGIEnvironment) -> str | None:
-    """Return what of the request only a proxy does, or None."""
-    # As nginx speaks to what is behind it, unless told otherwise.
+    """Return the sign of a proxy in the request, or None."""
+    # By default nginx uses HTTP/1.0 for the services behind it.
     if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         return "this request is HTTP/1.0, as proxies send it"
     name = next(filter(_is_added, environ), None)
     return name and f"this request has the header {name[5:].replace('_', '-').title()}, which proxies add"
 
 
-# Programs send the same few headers, again and again.
+# Cached: programs send the same few headers again and again.
 @functools.lru_cache(maxsize=1000)
 def _is_added(key: str) -> bool:
     return key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))
 
 
 def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
-    """Return if the request is from a program of this machine, and not from a web page that it shows."""
+    """Return if the request comes from a program of this machine and not from a web page. Raises: Forbidden."""
     host = environ.get("HTTP_HOST", "")
-    # By a name that leads here, a page of somebody else's would be of our own origin.
+    # Under a name of its own that resolves to this machine, a stranger's page would count as the same origin.
     if not is_local_host(host, bound):
         raise Forbidden(f"without API keys only localhost is answered: the header Host names another; {MAKE_A_KEY}")
     origin = environ.get("HTTP_ORIGIN")

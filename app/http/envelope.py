@@ -1,6 +1,6 @@
-"""What every response carries, whatever it says: a request id and the headers of every one; and the line in the log.
+"""Adds to every response a request id and the standard headers, and writes its line in the log.
 
-Around Flask rather than in it: each of its hooks and headers costs every request more than all that is done here.
+Around Flask and not in it: a single hook or header of Flask costs a request more than all that is done here.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Where the request's id stands in its environment.
+# The key of the request's id in its WSGI environment.
 REQUEST_ID = "haulier.request_id"
-# And the id of the API key that it showed, once that is known to be good.
+# The key of its API key's id, which is there once the API key has been accepted.
 API_KEY = "haulier.api_key"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,200}")
 
@@ -35,7 +35,7 @@ def around(app: WSGIApplication) -> WSGIApplication:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         began = time.monotonic()
         given = environ.get("HTTP_X_REQUEST_ID", "")
-        # It must be nobody else's, but may be guessed.
+        # Random and fast, but not secret: an id must be unique, and may be guessed.
         request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         environ[REQUEST_ID] = request_id
 
@@ -43,7 +43,7 @@ def around(app: WSGIApplication) -> WSGIApplication:
             _write_line(environ, status, began)
             return start_response(status, [*with_standard(sent), ("X-Request-Id", request_id)], *rest)
 
-        # gunicorn's threads live on, and the next request's first lines must not carry this one's id.
+        # Unbound at the end: gunicorn's threads live on, and the next request's first lines must not carry this id.
         with logs.bound(request_id=request_id):
             return app(environ, start)
 
@@ -52,13 +52,13 @@ def around(app: WSGIApplication) -> WSGIApplication:
 
 def _write_line(environ: WSGIEnvironment, status: str, began: float) -> None:
     route, code = environ.get(ROUTE), status[:3]
-    # Of what machines ask every few seconds, a line each would be most of the log.
+    # Quiet routes are called by machines every few seconds: their lines would be most of the log.
     level = logging.DEBUG if route is not None and route.is_quiet and code < "400" else logging.INFO
     if log.isEnabledFor(level):
-        # The path without its query, which may hold what is nobody's business.
+        # The path without its query, which may hold private data.
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         spent = (time.monotonic() - began) * 1000
-        # Not log.log, which would look up where in the code it was called, and that is here.
+        # Not log.log, which would take time to find the line of code that called it.
         said = (environ["REQUEST_METHOD"], path, code, spent)
         who = {"api_key": environ.get(API_KEY, "-"), "peer": environ.get("REMOTE_ADDR") or "-"}
         log.handle(log.makeRecord(log.name, level, __file__, 0, "%s %s %s in %.1f ms", said, None, extra=who))

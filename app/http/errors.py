@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP has it: the errors of requests, and one table from all errors to statuses and slugs."""
+"""The errors of requests, and one table that gives every error its HTTP status and slug."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TooLarge(HaulierError):
 class Invalid(HaulierError):
     """The request does not fit.
 
-    Shape: details mirrors the input, with a list of sentences at each place, but for those that were left out.
+    Shape: details mirrors the input, with a list of sentences at each fault; left_out counts the faults not in it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Invalid(HaulierError):
         super().__init__(f"{said} ({self.left_out} more faults are not shown)" if self.left_out else said)
 
     def shortened(self, most: int) -> Invalid:
-        """Return the same with fewer faults."""
+        """Return the same error with fewer faults."""
         return Invalid(self.details, most=most, left_out=self.left_out)
 
 
@@ -66,7 +66,7 @@ class Unauthorized(Refusal):
     """The call needs an API key, or one that is good."""
 
     def __init__(self, message: str, *, is_known: bool = True) -> None:
-        # RFC 6750: a request without a key is not told of an error.
+        # RFC 6750: the answer to a request without a key names no error.
         more = "" if is_known else ', error="invalid_token"'
         super().__init__(message, WWW_Authenticate=f'Bearer realm="haulier"{more}')
 
@@ -117,7 +117,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     Exception: ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
 }
 
-# For what Flask itself refuses: no such path, another method.
+# For requests that Flask itself refuses: an unknown path, another method.
 SLUGS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     **{answer.status: answer.slug for answer in ANSWERS.values()},
@@ -125,5 +125,5 @@ SLUGS = {
 
 
 def answer_to(error: Exception, answers: Mapping[type[Exception], ErrorAnswer] = ANSWERS) -> ErrorAnswer:
-    """Return the row of the table for this error, or for the nearest of its ancestors."""
+    """Return the row of the table for this error's class, or for the nearest of its base classes."""
     return next(answers[kind] for kind in type(error).__mro__ if kind in answers)

@@ -1,4 +1,4 @@
-"""What is wrong with a request, as far as it can be read: one of a mebibyte may hold half a million faults."""
+"""Cuts down the list of a request's faults until it can be read: a request of 1 MiB may hold half a million faults."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 from haulier.domain.job import Json
 
-# Of one request; of each job of a batch.
+# How many faults are shown of one request, and of each job of a batch.
 MAX_FAULTS, MAX_ITEM_FAULTS = 100, 10
-# What a client has made up, such as a field's name, is shown no longer than this.
+# How long the names and sentences shown may be: clients can make up names of any length.
 MAX_NAME, MAX_SENTENCE = 100, 300
 
 
 def shown(details: Mapping[str, Json], most: int = MAX_FAULTS) -> tuple[dict[str, Json], int]:
     """Return the first of marshmallow's messages, each at its own place, and how many were left out.
 
-    Shape: those about a nested value itself stand at its place, not under `_schema`; about the whole, always there.
+    Shape: messages about a nested value as a whole are at that value's place, not under `_schema` there. Messages about
+           the whole request are under `_schema`, and are never left out.
     """
     picked = _Picked(most)
     return picked.mapping(details), picked.left_out
@@ -58,5 +59,5 @@ def _count(value: Json) -> int:
 
 
 def cut(text: str, most: int) -> str:
-    """Return the text, or its beginning."""
+    """Return the text, cut off after `most` characters."""
     return text if len(text) <= most else text[:most] + "…"

@@ -1,19 +1,19 @@
-"""The headers that keep a browser from doing with an answer what it was not meant for.
+"""The headers that keep a browser from using an answer in a way that it was not meant for.
 
-There are none of CORS among them: no other site's page may read this API.
+No CORS headers: no other site's page may read this API.
 """
 
 from __future__ import annotations
 
-# Of what is no page: should a browser be made to show it, it loads, runs and embeds nothing.
+# For answers that are no pages: if a browser shows one all the same, the answer loads, runs and embeds nothing.
 DATA_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-# Of a page of ours: everything from this service, and no script or style written into the page.
+# For our pages: everything comes from this service, and the page holds no inline script or style.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-# What a service says now may be otherwise a moment later.
+# An answer may be out of date a moment later.
 NOT_KEPT = ("Cache-Control", "no-store")
 ALWAYS = (
     ("X-Content-Type-Options", "nosniff"),
@@ -34,9 +34,9 @@ ON_PAGES = (
 
 
 def with_standard(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the headers of a response with those that it must have; a page is known by its type.
+    """Return the headers of a response, with the standard ones added; a page is known by its content type.
 
-    Shape: names and values, as WSGI has them; as such they cost a tenth of what they would in werkzeug's keeping.
+    Shape: pairs of name and value, as in WSGI; adding them in werkzeug takes ten times as long.
     """
     types = [value for name, value in sent if name == "Content-Type"]
     is_kept = any(name == "Cache-Control" for name, _ in sent)

@@ -1,4 +1,4 @@
-"""How much of large requests a process has in hand at once: as objects they can take thirty times their room."""
+"""Limits how many bytes of large requests a process parses at once: as objects they can take thirty times as much."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WAIT_SECONDS = 20.0
 
 
 class Room:
-    """Room for so many bytes, given to whoever asks first."""
+    """Room for a number of bytes, shared by all threads."""
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
@@ -22,13 +22,14 @@ class Room:
         self._changed = threading.Condition()
 
     def taken(self, size: int) -> AbstractContextManager[None]:
-        """Take so much of it, or all, while something is done. Raises: Busy, when it was not to be had for long."""
+        """Take this much room, or all of it, for a `with` block. Raises: Busy, when there is none for WAIT_SECONDS."""
         return _Taken(self, min(size, self._size))
 
     def take(self, size: int) -> None:
-        """Take exactly so much. Raises: Busy."""
+        """Take exactly this much room. Raises: Busy."""
         deadline = time.monotonic() + WAIT_SECONDS
-        # Only the first in the row waits for room: many small ones never go before a large one for ever.
+        # Only one thread waits for room, the others for their turn: otherwise small requests could overtake a large one
+        # for ever.
         if not self._turn.acquire(timeout=WAIT_SECONDS):
             raise Busy
         try:
@@ -40,14 +41,14 @@ class Room:
             self._turn.release()
 
     def give_back(self, size: int) -> None:
-        """Give back what was taken."""
+        """Give this much room back."""
         with self._changed:
             self._free += size
             self._changed.notify()
 
 
 class _Taken:
-    # Not by @contextmanager, which would put the traceback back.
+    # A class and not @contextmanager, which would restore the traceback that `__exit__` removes.
 
     def __init__(self, room: Room, size: int) -> None:
         self._room, self._size = room, size
@@ -57,6 +58,6 @@ class _Taken:
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, HaulierError):
-            # Until it is answered they would keep what it was raised at.
+            # Until the error is answered, these would keep the parsed request alive, outside of the room given back.
             error.__context__ = error.__traceback__ = None
         self._room.give_back(self._size)

@@ -1,8 +1,8 @@
-"""JSON as it is printed."""
+"""Prints JSON."""
 
 from __future__ import annotations
 
 import json
 
-# Made once. The order in which a job's fields were thought out is the order in which they are shown.
+# One encoder for all calls. It does not sort keys: a job's fields are shown in the order in which they are listed.
 as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode

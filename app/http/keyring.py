@@ -1,4 +1,4 @@
-"""The API keys as one process knows them: looked up once in 5 s, and what each has left of its rate for this second."""
+"""The API keys that one process knows: each is looked up once in 5 s, with what is left of its rate for this second."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from .service import CheckedDatabase
 
 T = TypeVar("T")
 
-# For so long a revoked key is still taken.
+# How long a key is not looked up again, and so how long a revoked key is still accepted.
 KNOWN_SECONDS = 5.0
-# What fits no key that is known is looked up, so that a new secret is good at once: by an id no more often than this,
+# A token that fits no known key is looked up, so that a new secret works at once. After a look-up that failed the id is
+# not looked up again for this long.
 TRIED_SECONDS = 0.2
-# and in all, where nothing was found, so often a second; that much at once. Anyone can make up ids.
+# Clients can make up ids, so failed look-ups are limited: this many a second, and this many at once.
 GUESSES_PER_SECOND, MOST_GUESSES = 50.0, 500.0
-# While the database is away: what was known goes on, and is asked for again.
+# While the database is away known keys stay good, and the database is asked again after this.
 AGAIN_SECONDS = 1.0
 MOST_TRIED = 1000
 TOUCH_SECONDS = 60.0
 LOAN_SECONDS = 1.0
-# Between two loans to somebody who has none left, or each refused request would be a statement.
+# The least pause after a loan of nothing; without it each refused request would be a statement.
 PAUSE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
 class _Known:
-    """A key, and until when it need not be looked up; at `ends` it is no longer what it was, by the database's word."""
+    """A key, and until when it need not be looked up; at `ends` the key expires or changes, as the database said."""
 
     key: ApiKey
     until: float
@@ -57,7 +58,7 @@ class Keyring:
         self._budgets: dict[str, _Budget] = {}
 
     def any_exist(self) -> bool:
-        """Tell whether a key was ever made. Raises: DatabaseUnavailable where that was never known."""
+        """Tell whether a key was ever made. Raises: DatabaseUnavailable where no answer to that is known yet."""
         now = time.monotonic()
         if now >= self._any_until:
             try:
@@ -69,9 +70,9 @@ class Keyring:
         return bool(self._any)
 
     def find(self, key_id: str, token: str) -> ApiKey | None:
-        """Return the key of this id if the token opens it, else None.
+        """Return the key of this id if the token fits it, else None.
 
-        Raises: DatabaseUnavailable where it is not known; RateLimited where too many tokens were tried in vain.
+        Raises: DatabaseUnavailable where the key is not known; RateLimited after too many tokens that fit no key.
         """
         now = time.monotonic()
         known = self._known.get(key_id)
@@ -109,11 +110,11 @@ class Keyring:
         return found.key
 
     def touch(self, key: ApiKey) -> None:
-        """Note that the key is in use, once a minute; that it could not be noted is no reason to refuse it."""
+        """Note that the key is in use, once a minute; where the database is away, do nothing."""
         known, now = self._known.get(key.id), time.monotonic()
         if known is None or now < known.touched_at + TOUCH_SECONDS:
             return
-        # Before the call, so that other threads leave it to this one.
+        # Set before the call, so that other threads do not make it too.
         known.touched_at = now
         try:
             self._ask(lambda conn: api_keys.touch(conn, key.id))
@@ -121,7 +122,7 @@ class Keyring:
             known.touched_at = float("-inf")
 
     def take(self, key: ApiKey) -> float:
-        """Take one request from the key's rate and return 0, or the seconds after which there may be one."""
+        """Take one request from the key's rate and return 0; where none is left, return the seconds until there is."""
         if key.rate_limit is None:
             return 0.0
         budget = self._budgets.setdefault(key.id, _Budget())
@@ -131,7 +132,7 @@ class Keyring:
         try:
             return self._ask(lambda conn: api_keys.borrow(conn, key, asked=asked, unused=unused))
         except DatabaseUnavailable:
-            # Whatever needs the database is refused by itself.
+            # Granted: requests that need the database fail there anyway.
             return api_keys.Loan(asked, 0.0)
 
     def _ask(self, what: Callable[[Connection], T]) -> T:
@@ -141,13 +142,13 @@ class Keyring:
 
 @dataclass(slots=True)
 class _Guesses:
-    """How many more tokens may be tried in vain before it is no longer looked whether they are new."""
+    """How many more look-ups may fail before further unknown tokens are refused without one."""
 
     left: float = field(default_factory=lambda: MOST_GUESSES)
     at: float = field(default_factory=time.monotonic)
 
     def wait(self, now: float) -> float:
-        """Return 0 where one more may be tried, or the seconds after which it may."""
+        """Return 0 where one more token may be looked up, or the seconds after which it may be."""
         self.left = min(MOST_GUESSES, self.left + max(0.0, now - self.at) * GUESSES_PER_SECOND)
         self.at = now
         return 0.0 if self.left >= 1 else (1 - self.left) / GUESSES_PER_SECOND
@@ -155,7 +156,7 @@ class _Guesses:
 
 @dataclass(slots=True)
 class _Budget:
-    """What one process has borrowed of a key's rate. It asks for as much as it lately needed in a second."""
+    """The part of a key's rate that one process has borrowed; it asks for as much as it lately used in a second."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     left: int = 0
@@ -171,7 +172,7 @@ class _Budget:
                 return self.refused_until - now
             if self.left == 0 or now >= self.until:
                 used = self.asked - self.left
-                # Used up before its time: the need is greater.
+                # A loan that was used up before its time was too small: ask for twice as much.
                 self.asked = min(2 * used if now < self.until else max(used, 1), max(1, math.ceil(key.rate_limit)))
                 loan = borrow(max(self.asked, 1), self.left)
                 self.left, self.until = loan.granted, now + LOAN_SECONDS

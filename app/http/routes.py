@@ -1,7 +1,6 @@
-"""What each route says of itself, on its view: who may call it, how long its body may be, if its log line is quiet.
+"""The properties of each route, stated on its view: who may call it, its longest body, whether its log line is quiet.
 
-All else that depends on the route is looked up in the table that is made of this, so that a route is written in one
-place.
+Everything that depends on a route is looked up in the table made of these, so that a route is described in one place.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., object])
 
-# The longest body of a route that says nothing else, and of a request for no route.
+# The longest body by default, and of a request that matches no route.
 BODY_BYTES = 1024 * 1024
-# Beyond this a request is large, and takes its turn with others such: to read it takes milliseconds, in which a thread
-# holds the interpreter, and as objects it takes up to thirty times its room.
+# A longer request is large, and takes its turn with other large ones: parsing it takes milliseconds, in which a thread
+# holds the interpreter, and as objects it takes up to thirty times its size.
 LARGE_BYTES = 64 * 1024
-# Where a request's route stands in its environment.
+# The key of a request's route in its WSGI environment.
 ROUTE = "haulier.route"
 _SAID = "_haulier_route"
 
 
 class Entry(Enum):
-    """Who may call a route that takes no scope."""
+    """Who may call a route that needs no scope."""
 
     ANYONE = auto()
     READERS = auto()  # of the documentation: anyone, or with DOCS_PUBLIC=0 any key
@@ -39,10 +38,10 @@ class Entry(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a view says of the calls that it answers.
+    """The properties that a view states of its calls.
 
-    Shape: takes_metrics_token where METRICS_TOKEN opens it as well. every_queue is, where a key of some queues may not
-           call it, what of the answer concerns the others.
+    Shape: takes_metrics_token: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some
+           queues are refused, for this reason; None admits them.
     """
 
     needs: Scope | Entry
@@ -54,9 +53,9 @@ class Route:
 
 Routes = Mapping[tuple[str, str], Route]
 
-# Whoever has no key does not find out which paths there are.
+# A path that does not exist needs a key too, so that a caller without one does not learn which paths exist.
 NO_ROUTE = Route(Entry.ANY_KEY)
-# A view that says nothing is closed rather than open.
+# A view that states nothing is for ADMIN alone: a forgotten `needs` must not open it.
 UNSAID = Route(Scope.ADMIN)
 
 
@@ -68,7 +67,7 @@ def needs(
     takes_metrics_token: bool = False,
     every_queue: str | None = None,
 ) -> Callable[[View], View]:
-    """Say of a view who may call it, and what else a Route has; a quiet one is asked every few seconds by machines."""
+    """State who may call a view, and its other properties; `quiet` is for one that machines call every few seconds."""
     route = Route(who, most_bytes, quiet, takes_metrics_token, every_queue)
 
     def decorate(view: View) -> View:
@@ -79,7 +78,7 @@ def needs(
 
 
 def said_by(app: Flask, rule: Rule, method: str) -> Route | None:
-    """Return what the view of this method says of itself, or None."""
+    """Return the properties that the view of this method states, or None."""
     view = app.view_functions[rule.endpoint]
     # A class of views has one for each method.
     of_method = getattr(getattr(view, "view_class", None), method.lower(), view)
@@ -88,7 +87,7 @@ def said_by(app: Flask, rule: Rule, method: str) -> Route | None:
 
 
 def routes_of(app: Flask) -> Routes:
-    """Return the route of each method and rule of the application, those that Flask adds included."""
+    """Return the route of each method and rule of the application, including the methods that Flask adds."""
     found: dict[tuple[str, str], Route] = {}
     for rule in app.url_map.iter_rules():
         methods = sorted(rule.methods or ())
@@ -102,15 +101,15 @@ def routes_of(app: Flask) -> Routes:
 
 
 def _of_options(route: Route) -> Route:
-    # It only says which methods there are.
+    # Any key will do: the answer only lists the methods.
     who = route.needs if isinstance(route.needs, Entry) else Entry.ANY_KEY
     return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None)
 
 
 def longer_bodies(routes: Routes) -> dict[tuple[str, str], int]:
-    """Return the longest body of each route that takes more than others do, by its method and path.
+    """Return the longest body of each route that takes more than BODY_BYTES, by method and path.
 
-    Raises: ValueError for a path with variables: gunicorn's worker looks for it as it stands.
+    Raises: ValueError for a path with variables: gunicorn's worker compares paths literally.
     """
     found = {at: route.most_bytes for at, route in routes.items() if route.most_bytes > BODY_BYTES}
     for method, path in found:

@@ -1,4 +1,4 @@
-"""What all views of one application share: its settings, its kinds and its database."""
+"""The objects that all views of one application share: its settings, its kinds and its database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class CheckedDatabase:
-    """The database, once it is known to hold a schema that fits; connections are opened by the thread that asks."""
+    """The database; its schema is checked before the first use, and each thread has a connection of its own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,7 +32,7 @@ class CheckedDatabase:
 
     @contextmanager
     def _checked(self) -> Iterator[Connection]:
-        # on_starting of gunicorn has looked already, unless the database was away then.
+        # gunicorn's on_starting has checked the schema already, unless the database was away then.
         with self._database.connection() as conn:
             check_schema(conn)
             self._fits = True
@@ -45,7 +45,7 @@ class CheckedDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One application's parts."""
+    """The shared objects of one application."""
 
     config: Config
     kinds: dict[str, Kind]
@@ -53,7 +53,7 @@ class Service:
 
 
 def service() -> Service:
-    """Return the parts of the application that is answering."""
+    """Return the shared objects of the current application."""
     return cast(Service, current_app.extensions["haulier"])
 
 

@@ -1,4 +1,4 @@
-"""`python -m haulier keys`: make, list, rotate and revoke API keys. Whoever has DATABASE_URL may."""
+"""`python -m haulier keys`: make, list, rotate and revoke API keys. Anybody who has DATABASE_URL may do so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.access import api_keys
 
-# Who did it, for the record.
+# The actor, as the audit names it.
 ACTOR = "cli"
 MOST_DAYS = 3650
 
@@ -50,7 +50,7 @@ def _create(conn: Connection, args: argparse.Namespace) -> None:
     lifetime = None if args.days is None else timedelta(days=args.days)
     asked = api_keys.NewKey(args.name, args.scopes, queues=args.queues, rate_limit=args.rate, lifetime=lifetime)
     key, token = api_keys.create(conn, asked, actor=ACTOR)
-    # On another way than the key, which a program may want to take.
+    # To stderr: a program that reads the key from stdout gets nothing else.
     print(f"made the API key {key.id}; it is shown this once:", file=sys.stderr)
     print(token)
 
@@ -99,7 +99,7 @@ def _revoke(conn: Connection, args: argparse.Namespace) -> None:
 
 
 def _name(given: str) -> str:
-    # It goes into tables and logs.
+    # The name goes into tables and logs.
     if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", given):
         raise argparse.ArgumentTypeError("must be 1 to 100 characters on one line")
     return given

@@ -1,4 +1,4 @@
-"""`python -m haulier web`: the API, by gunicorn with our settings, in a checkout and where Haulier is installed."""
+"""`python -m haulier web`: the API, served by gunicorn with our settings, from a checkout or an installed wheel."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _serve() -> NoReturn:
-    # Named here, and not in imports: the library must not load Flask. A wheel has the application inside of this
-    # package, where nothing of the team's own is called so; a checkout has it beside.
+    # Named and not imported: the library must not load Flask. A wheel has the application inside this package, where it
+    # cannot clash with an `app` of the team's own; a checkout has it beside the package.
     application = "haulier.app" if find_spec("haulier.app") else "app"
-    # Its own file of settings: a gunicorn.conf.py in the working directory is the team's.
+    # Without --config gunicorn would read a gunicorn.conf.py in the working directory, which may be the team's.
     settings = f"python:{application}.gunicorn_settings"
     os.execv(sys.executable, [*_gunicorn(), "--config", settings, f"{application}:create_app()"])
 
 
 def _gunicorn() -> list[str]:
-    # At SIGUSR2 gunicorn starts its program anew, by the file: that of `-m` cannot be run so, since modules beside it
-    # hide the standard library's.
+    # At SIGUSR2 gunicorn runs the file again that it was started from. The file behind `-m` cannot be run like that:
+    # the modules beside it would hide modules of the standard library.
     script = shutil.which("gunicorn", path=sysconfig.get_path("scripts"))
     return [sys.executable, *([script] if script else ["-m", "gunicorn"])]

@@ -15,10 +15,11 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _work() -> NoReturn:
-    # As for gunicorn, and unlike for an installed command: HAULIER_KINDS may name what lies in the working directory.
+    # HAULIER_KINDS may name modules of the working directory, which gunicorn puts on the path and an installed command
+    # does not.
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    # Not before, since the other commands can do without.
+    # Imported late, since the other commands do not need it.
     from haulier.worker.start import work_and_leave
 
     work_and_leave()

@@ -1,4 +1,4 @@
-"""Who may do what: an API key, its scopes and its queues. Used by whoever makes keys, and by the API."""
+"""An API key, its scopes and its queues. Used by the command that makes keys, and by the API."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept; its secret is kept nowhere, but for the SHA-256 of the whole token.
+    """A key as it is stored; of its secret only the SHA-256 of the whole token is stored.
 
-    Shape: queues is None where every queue is allowed. A second hash is that of the token before the last rotation.
+    Shape: queues is None where every queue is allowed. A second hash is of the token before the last rotation.
     Units: rate_limit is requests a second, and None without a limit.
     """
 
@@ -48,9 +48,9 @@ class ApiKey:
     rotated_until: datetime | None = None
 
     def is_opened_by(self, token: str) -> bool:
-        """Tell whether this is the key's token, in a time that says nothing of how much of it is right."""
+        """Tell whether this is the key's token, in a time that does not depend on how much of it is right."""
         given = hash_of(token)
-        # Each is compared, so that the time does not tell which one it was.
+        # Both are compared in any case, so that the time does not tell which one matched.
         return any([hmac.compare_digest(given, kept) for kept in self.hashes])
 
     def may(self, scope: Scope) -> bool:
@@ -63,7 +63,7 @@ class ApiKey:
 
 
 def hash_of(token: str) -> bytes:
-    """Return what is kept of a token. A slow hash would gain nothing: nobody guesses 256 random bits."""
+    """Return the hash that is stored of a token. A slow one would gain nothing: nobody guesses 256 random bits."""
     return hashlib.sha256(token.encode()).digest()
 
 
@@ -78,12 +78,12 @@ def new_token(key_id: str) -> str:
 
 
 def bearer_in(header: str) -> str:
-    """Return the token of an Authorization header; it is empty where the scheme is another than Bearer."""
+    """Return the token of an Authorization header, or "" where the scheme is not Bearer."""
     scheme, _, token = header.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def id_in(token: str) -> str | None:
-    """Return the id of the key that this may be a token of, or None for what has not a token's form."""
+    """Return the id of the key that this token names, or None where it does not have the form of a token."""
     found = TOKEN.fullmatch(token)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""A claim: where it looks, what it asks for, and how each job of it ends."""
+"""A claim: where it looks for jobs, what it asks for, and how each claimed job is settled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEGINNING: LaneName = ("", 0)
 
 
 class Mark(NamedTuple):
-    """A place in a lane, from where on to read it: before this place no job is expected to wait."""
+    """A place in a lane from which to read on: no waiting job is expected before it."""
 
     queue: str
     priority: int
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
 
 def rank(mark: Mark, turn: int = 0) -> tuple[int, int, datetime]:
-    """Return by what marks are sorted, the best lane first: highest priority, then lowest turn, then longest due."""
+    """Return the key that sorts marks by lanes, best first: highest priority, then lowest turn, then longest due."""
     return (-mark.priority, turn, mark.run_at)
 
 
@@ -41,7 +41,7 @@ def rank(mark: Mark, turn: int = 0) -> tuple[int, int, datetime]:
 class Lane:
     """The waiting jobs of one queue and priority; `head` is the place of the first.
 
-    Units: seconds until the first is due; negative when it is.
+    Units: seconds until the first job is due; negative when it is due already.
     """
 
     head: Mark
@@ -50,9 +50,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class ClaimRequest:
-    """A claim: what a worker would like to have.
+    """What a worker asks for in a claim.
 
-    Shape: `free` threads start what they get at once; passed_over are the jobs to leave, since they cannot be claimed.
+    Shape: free is how many threads can start a job at once; passed_over are jobs to leave out, since the database has
+           refused to let them be claimed.
     """
 
     worker_id: UUID
@@ -79,7 +80,7 @@ class Fence(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """One claim and how it ends. `alone` tells of a crash that no other job can be blamed for."""
+    """One claim and how it ends. Shape: alone marks a crash that no other job can be blamed for."""
 
     fence: Fence
     outcome: Outcome

@@ -37,7 +37,7 @@ class InvalidTransition(HaulierError):
 
 
 class NotRetryable(HaulierError):
-    """The job in history is not one that can live again."""
+    """The job in history cannot be queued again."""
 
     def __init__(self, job_id: UUID, reason: str) -> None:
         super().__init__(f"cannot retry job {job_id}: {reason}")
@@ -96,6 +96,6 @@ class ReadOnly(DatabaseUnavailable):
 
 
 def reason(error: BaseException) -> str:
-    """Return in one line what is behind the error; further down PostgreSQL quotes the row."""
+    """Return the first line of what caused the error; in further lines PostgreSQL may quote the row."""
     lines = str(error.__cause__ or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

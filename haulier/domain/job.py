@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 Json = Any
-# The integers that a client may send, and finds again as such. Beyond them a number is a double.
+# The integers that a client may send and gets back unchanged. Beyond them a number becomes a double.
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
 NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
@@ -57,7 +57,7 @@ FINAL_STATUSES = (JobStatus.SUCCEEDED, JobStatus.FAILED_PERMANENT, JobStatus.CAN
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job somebody asks for; validated by whoever builds it.
+    """A job that somebody asks for; the code that builds it has validated the values.
 
     Units: run_at is aware; delay is a duration, and never given beside run_at.
     """
@@ -71,7 +71,7 @@ class NewJob:
     delay: timedelta | None = None
     timeout_seconds: int | None = None
     idempotency_key: str | None = None
-    # With the kind's defaults filled in: what two requests are compared by. None: the payload as it is.
+    # The payload with the kind's defaults filled in, by which two requests are compared. None: the payload as it is.
     parsed_payload: Json = None
 
     def fingerprint(self) -> bytes:
@@ -86,7 +86,7 @@ class NewJob:
             "delay": None if self.delay is None else self.delay.total_seconds(),
             "timeout_seconds": self.timeout_seconds,
         }
-        # A schema may load values of its own types, such as dates.
+        # With default=str, since a schema may load values of types of its own, such as dates.
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
 
@@ -126,5 +126,5 @@ class Job(NamedTuple):
 
     @property
     def is_last_attempt(self) -> bool:
-        """Tell whether the budget ends with the attempt that runs."""
+        """Tell whether the present attempt is the last of the budget."""
         return self.attempts >= self.max_attempts

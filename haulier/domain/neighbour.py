@@ -1,4 +1,4 @@
-"""Who is on this machine, as far as a request says: for what is open to programs of the machine alone."""
+"""Whether a request comes from a program on this machine, as far as its headers tell."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 LOCAL_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
-# Who sends one of these speaks for somebody else, who may be anywhere. By how the names of proxies, routers, content
-# networks, meshes and tunnels begin, since each has a dozen of them and adds more.
+# A sender of one of these headers forwards a request of somebody else, who may be anywhere. Listed is how the headers
+# of proxies, routers, content networks, meshes and tunnels begin, since each product has a dozen and adds more.
 PROXY_PREFIXES = (
-    # The standard, and what everybody has made of it.
+    # Standard headers, and variants that no single product owns.
     *("Forwarded", "Via", "Proxy-", "Surrogate-", "Early-Data", "X-Forward", "X-Original-", "X-Rewrite-"),
     *(
         "X-Real-",

@@ -76,27 +76,27 @@ class Outcome:
 
     @classmethod
     def release(cls, delay: float = 0.0) -> Outcome:
-        """Return the job without blame: the attempt does not count."""
+        """Return the outcome of a job that is queued again without being charged for the attempt."""
         return cls(Verb.RELEASE, delay=delay)
 
     @classmethod
     def give_back(cls) -> Outcome:
-        """Return the job unstarted, to its old place in the queue."""
+        """Return the outcome of a job that was not started and goes back to its old place in the queue."""
         return cls(Verb.RELEASE)
 
     @classmethod
     def snooze(cls, delay: float) -> Outcome:
-        """Return the job's own wish to be run later: the attempt does not count, the snooze does."""
+        """Return the outcome of a job that asked to run later: the attempt is not charged, the snooze is counted."""
         return cls(Verb.SNOOZE, delay=delay)
 
 
-# Made once: json.dumps would make one for each call.
+# Made once: json.dumps makes one for each call that has such options.
 _encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode
 _DONE = Outcome(Verb.COMPLETE, result="null")
 
 
 def _is_beyond_a_double(text: str) -> bool:
-    """Tell whether the JSON text holds a number that is read back as another one; its floats are finite."""
+    """Tell whether the JSON text holds an integer beyond a double; a float beyond it _encode has refused."""
     return any(math.isinf(float(digits)) for digits in _LONG_NUMBER.findall(_STRING.sub("", text)))
 
 

@@ -1,4 +1,4 @@
-"""What each kind of job does. A team's own kind needs only what is named here."""
+"""The kinds of job. A team's own kind needs only the names in this file."""
 
 from haulier.domain.retry import RetryPolicy
 from haulier.kinds.loading import load_kinds, warn_missing

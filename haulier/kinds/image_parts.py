@@ -1,7 +1,7 @@
-"""What lies before the pixels of an image file: judged by its lengths alone, before a library reads it.
+"""Counts and measures the parts of an image file before its pixels, by their lengths alone, before a library reads it.
 
-Libraries keep every comment, and put the parts of a camera's notes together anew for each part: files made for it cost
-minutes or gigabytes. What programs and cameras write is a hundredth of these limits.
+Libraries keep every comment, and join the parts of a camera's notes anew for each further part: hostile files can cost
+minutes or gigabytes. Files of programs and cameras need a hundredth of these limits.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import struct
 from collections.abc import Iterator
 
 MAX_PARTS = 2_000
-# Of an Exif note, of which a JPEG's segment holds 64 KB, and of all notes together.
+# The limits of Exif notes (a JPEG's segment holds 64 KB of one), and of all other notes together.
 MAX_EXIF_PARTS = 16
 MAX_EXIF = 1024 * 1024
 MAX_NOTES = 16 * 1024 * 1024
-# A PNG's pixels come in pieces as well, of 8 KB by the usual library.
+# A PNG's pixels come in pieces, which the usual library makes 8 KB long.
 MAX_PIXEL_PARTS = 50_000
-# A GIF's notes come in blocks of 255 bytes at most.
+# A GIF's notes come in blocks of at most 255 bytes.
 MAX_BLOCKS = 20_000
-# Bytes between segments, that belong to none.
+# Bytes between segments, which belong to none.
 MAX_JUNK = 64 * 1024
 
-# One part: what it is, and how long. Units: bytes.
+# One part: its sort and its length. Units: bytes.
 Part = tuple[str, int]
 NOTE, EXIF, PIXELS = "comments and other notes", "Exif notes", "pieces of pixels"
 BLOCK, JUNK = "blocks of notes", "what belongs to no segment"
@@ -34,7 +34,7 @@ _LIMITS = {
 
 
 def refusal(source: bytes) -> str | None:
-    """Return what the file has too much of, or None where it may be opened. The work is bounded by the limits."""
+    """Return which parts the file has too many of, or None where it may be opened. The limits bound the work."""
     counts: dict[str, int] = {}
     sizes: dict[str, int] = {}
     for what, size in _parts(source):
@@ -62,7 +62,7 @@ def _parts(source: bytes) -> Iterator[Part]:
 
 def _of_jpeg(source: bytes) -> Iterator[Part]:
     at = 2
-    # To the first scan: what comes after it is read by the decoder alone.
+    # Up to the first scan: only the decoder reads what comes after it.
     while (start := source.find(b"\xff", at)) >= 0 and start + 4 <= len(source):
         if start > at:
             yield JUNK, start - at
@@ -95,7 +95,7 @@ def _of_png(source: bytes) -> Iterator[Part]:
 def _of_gif(source: bytes) -> Iterator[Part]:
     colours = 3 << ((source[10] & 7) + 1) if len(source) > 10 and source[10] & 128 else 0
     at = 13 + colours
-    # To the first picture, the only one that is read.
+    # Up to the first picture, the only one that is read.
     while at < len(source) and source[at] not in b",;":
         if source[at] != 0x21:
             yield JUNK, 1
@@ -117,7 +117,7 @@ def _of_webp(source: bytes) -> Iterator[Part]:
 
 
 def webp_canvas(source: bytes) -> tuple[int, int] | None:
-    """Return the size that an extended WebP file claims: its decoder takes the memory before anybody can look."""
+    """Return the size that an extended WebP file claims: its decoder takes the memory before Pillow shows the size."""
     if source[:4] != b"RIFF" or source[8:16] != b"WEBPVP8X" or len(source) < 30:
         return None
     return int.from_bytes(source[24:27], "little") + 1, int.from_bytes(source[27:30], "little") + 1

@@ -1,4 +1,4 @@
-"""Which kinds of job this process knows."""
+"""Loads the kinds of job that this process knows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from haulier.kinds.sdk.simulated import simulate
 
 
 def load_kinds(config: Config) -> dict[str, Kind]:
-    """Return every kind by name: those in this folder and those named by HAULIER_KINDS.
+    """Return every kind by name: those in this folder, and those in the modules named by HAULIER_KINDS.
 
-    Raises: ConfigError for a module that cannot be imported, and for a setting of theirs that is wrong.
+    Raises: ConfigError for a module that cannot be imported, and for a wrong setting of a kind.
     """
     for found in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"haulier.kinds.{found.name}", "haulier/kinds")
@@ -33,7 +33,7 @@ def load_kinds(config: Config) -> dict[str, Kind]:
 
 
 def warn_missing(kinds: Iterable[Kind], config: Config) -> list[str]:
-    """Return what to warn of at start, a line each: kinds that lack a setting, files on a disk that vanishes."""
+    """Return the warnings to log at start: kinds that lack a setting, files on a disk that does not last."""
     warnings: list[str] = []
     for each in kinds:
         if missing := each.missing_settings(config):

@@ -1,8 +1,8 @@
-"""resize_image: one image from a URL, the storage, or the payload itself; scaled; kept under the job's id.
+"""resize_image: fetches one image from a URL, the storage, or the payload; scales it; stores it under the job's id.
 
 Only the plain formats are opened (never EPS, which starts Ghostscript), and never more pixels than the limit: the
-size is read from the header, before a byte is decoded, and what lies before the pixels is judged by its lengths.
-It runs in a process of its own: whatever a file makes of the libraries, the worker goes on.
+size is read from the header before a byte is decoded, and the parts before the pixels are judged by their lengths.
+Jobs run in a child process: whatever a hostile file does to the libraries, the worker goes on.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 MAX_SOURCE = 30 * 1024 * 1024
-# Holds what a telephone of 2026 takes (50 megapixels); decoded, it is 200 MB.
+# Enough for a photo of a telephone of 2026 (50 megapixels); decoded, such a photo takes 200 MB.
 MAX_PIXELS = 51_000_000
-# From here on they take turns, or each process would need its whole limit at once.
+# Jobs with more pixels than this take turns; otherwise all child processes could need their whole limit at once.
 BIG_PIXELS = 6_000_000
 MAX_SIDE = 7_000
-# A progressive JPEG has about ten. Each walks the whole picture however few bytes it is: 75 of them can cost 0.04 s.
+# A progressive JPEG has about ten scans. A scan of a few bytes still walks the whole picture: 75 can cost 0.04 s.
 MAX_SCANS = 100
-# WebP's limit, for what is read and what is written; the other formats have more, but nothing shows it. A row or column
-# of millions of pixels costs the libraries a hundred times what its file does.
+# WebP's limit, here for every image that is read or written. Other formats allow more, but no screen shows it, and a
+# row or column of millions of pixels costs the libraries a hundred times what its file suggests.
 LONGEST_SIDE = 16_383
 ORIENTATION = 0x0112
 READABLE = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -56,11 +56,11 @@ SOURCE = (
     r"|file:[^\x00-\x1f\x7f?#]+|data:[^\x00-\x20\x7f-\xa0,]*,[^\x00-\x20\x7f-\xa0]+)$"
 )
 
-# The beginning of a scan, whose length follows from how many components it has; compressed data never looks like it.
+# The start of a scan. Its length follows from its number of components; compressed data never looks like this.
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 log = logging.getLogger(__name__)
-# A line for each part of a PNG.
+# At DEBUG Pillow logs a line for each part of a PNG.
 logging.getLogger("PIL").setLevel(logging.INFO)
 
 
@@ -101,13 +101,13 @@ def check_settings(config: Config) -> str | None:
     return None
 
 
-# Whatever a storage's package reads its keys from.
+# Everything from which an fsspec package reads its keys.
 READS = ("storage_url", "AWS_*", "AZURE_*", "FSSPEC_*", "GCSFS_*", "GOOGLE_*")
 
 
 @kind("resize_image", schema=ResizeImage, timeout=180, check=check_settings, isolated=True, reads=READS)
 def resize_image(context: JobContext, payload: dict[str, Json]) -> Json:
-    """Fetch, scale and keep the image; what is not an image, or too big, is final."""
+    """Fetch, scale and store the image; a source that is no image or too big fails the job for good."""
     if not payload.get("target") and not context.settings.storage_url:
         raise Fail("resize_image needs STORAGE_URL, which is not set, or a target")
     source = _fetch(context, payload["source"])
@@ -127,7 +127,7 @@ def _resized(context: JobContext, source: bytes, payload: dict[str, Json]) -> tu
         name = payload.get("format") or _format_of(image)
         turned = _is_turned(image)
         size = _final_size(image.size[::-1] if turned else image.size, sides, payload["fit"])
-        # A JPEG can be decoded to a half, quarter or eighth of its size: less memory, and twice the size is enough.
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, for less memory; twice the final size is enough.
         image.draft(None, (2 * size[turned], 2 * size[not turned]))
         with _turn(context, image, size):
             context.raise_if_cancelled()
@@ -162,7 +162,7 @@ def _from_data_url(source: str) -> bytes:
 
 @contextmanager
 def _counted_warnings() -> Iterator[None]:
-    """Tell of all that Pillow warns of in one line: a small file can make it warn thousands of times."""
+    """Log all of Pillow's warnings in one line: a small file can make it warn thousands of times."""
     told: list[str] = []
 
     def count(message: Warning | str, *_: object, **__: object) -> None:
@@ -180,7 +180,7 @@ def _counted_warnings() -> Iterator[None]:
 
 @contextmanager
 def _opened(source: bytes) -> Iterator[Image]:
-    """Give the image with its size checked and its pixels not yet decoded. Raises: Fail."""
+    """Yield the image, its size checked and its pixels not yet decoded. Raises: Fail."""
     from PIL import Image
 
     if (refused := image_parts.refusal(source)) is not None:
@@ -206,7 +206,7 @@ def _check_size(size: tuple[int, int]) -> None:
 
 @contextmanager
 def _turn(context: JobContext, image: Image, size: tuple[int, int]) -> Iterator[None]:
-    # What comes out counts as well as what goes in: one pixel can be asked to fill 49 million.
+    # The result counts as well as the source: a job can scale one pixel up to 49 million.
     if max(image.width * image.height, size[0] * size[1]) <= BIG_PIXELS:
         yield
         return
@@ -216,19 +216,19 @@ def _turn(context: JobContext, image: Image, size: tuple[int, int]) -> Iterator[
 
 @contextmanager
 def _unreadable() -> Iterator[None]:
-    """Turn whatever Pillow raises over a broken or hostile file into Fail: another attempt would not mend the file."""
+    """Turn whatever Pillow raises for a broken or hostile file into Fail: another attempt would not mend the file."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         yield
-    # Of the process, and told apart there.
+    # MemoryError: the child process decides whether the job or earlier jobs used up the memory.
     except (Fail, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Fail(f"source: the limit is {MAX_PIXELS} pixels") from None
     except UnidentifiedImageError:
         raise Fail(f"source: not an image of a known format ({', '.join(READABLE)})") from None
-    # Not a list of them: a broken file has brought TypeError, too.
+    # Any Exception: no list of types is complete, since a broken file has even raised TypeError.
     except Exception as error:
         raise Fail(f"source: the image is broken: {str(error)[:200] or type(error).__name__}") from error
 
@@ -245,7 +245,7 @@ def _scale(image: Image, size: tuple[int, int], *, cut: bool) -> Image:
         plain = ImageOps.fit(plain, size, pillow.Resampling.LANCZOS)
     elif plain.size != size:
         plain = plain.resize(size, pillow.Resampling.LANCZOS)
-    # Where and with what a picture was taken is nobody's business; its colours are.
+    # Drop the metadata, which says where and with which camera a picture was taken; keep the colour profile.
     plain.info = {"icc_profile": profile} if profile else {}
     return plain
 
@@ -255,10 +255,10 @@ def _is_turned(image: Image) -> bool:
 
 
 def _upright(image: Image) -> Image:
-    """Return the image as it was seen; what was given is closed where that is another one."""
+    """Return the image upright; where that is a new image, the given one is closed."""
     from PIL.Image import Transpose
 
-    # Pillow's own exif_transpose writes the camera's other notes anew, and fails where one of them is odd.
+    # Not Pillow's exif_transpose: it rewrites the camera's other notes, and fails where one of them is odd.
     method = {
         2: Transpose.FLIP_LEFT_RIGHT,
         3: Transpose.ROTATE_180,
@@ -271,7 +271,7 @@ def _upright(image: Image) -> Image:
     if method is None:
         return image
     turned = image.transpose(method)
-    # Both together may be 400 MB.
+    # The two together may take 400 MB.
     image.close()
     return turned
 
@@ -293,7 +293,7 @@ def _plain(image: Image) -> Image:
     if image.mode in ("PA", "RGBa", "La") or "transparency" in image.info:
         return image.convert("RGBA")
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion cuts 16 bits off at 255 instead of scaling them.
+        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
         return image.convert("I").point(lambda value: value / 257).convert("L")
     if image.mode in ("RGB", "RGBA", "L", "LA"):
         return image
@@ -314,7 +314,7 @@ def _encode(image: Image, name: str, quality: int) -> bytes:
         ground.paste(image, mask=image.getchannel("A"))
         image = ground
     written = io.BytesIO()
-    # To make a JPEG's code tables its own, the library keeps the whole picture twice more.
+    # To optimise a JPEG's code tables, the library keeps the whole picture two more times.
     is_small = image.width * image.height <= BIG_PIXELS
     options = {"png": {}, "jpeg": {"quality": quality, "optimize": is_small}, "webp": {"quality": quality}}[name]
     image.save(written, name, icc_profile=image.info.get("icc_profile"), **options)

@@ -1,6 +1,6 @@
-"""send_email: one mail through SMTP_URL, to all of its recipients or to none.
+"""send_email: sends one mail through SMTP_URL, to all of its recipients or to none.
 
-The mail is composed here; the conversation with the server is in smtp.py.
+This file composes the mail; outbound/smtp.py talks to the server.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from haulier.kinds.sdk.registry import kind
 
 SECONDS = 60.0
 MAX_RECIPIENTS = 100
-# local@domain: any, but no control character, space, or mark by which a mail program divides addresses.
+# local@domain, without control characters, spaces, and the marks by which mail programs separate addresses.
 _BLANK = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u206f\u3000\ufeff"
-# Also those that are a dot once the name is in ASCII. Between two stands something, or it is read as no address.
+# The dot, and the characters that become one when the name is written in ASCII. A label between two dots is not empty:
+# an address with an empty label is invalid.
 _DOT = r".\u3002\uff0e\uff61"
 _LABEL = r"[^" + _BLANK + _DOT + r"@<>()\[\],;:\"\\]+"
 ADDRESS = (
@@ -41,7 +42,8 @@ ADDRESS = (
     r"@(" + _LABEL + r"([" + _DOT + r"]" + _LABEL + r")*|\[[0-9A-Za-z.:-]+\])$"
 )
 MAX_ADDRESS = 320
-# Where an encoded word begins: a mail program would decode it, into further addresses or a control character.
+# The start of an encoded word, which a mail program would decode, perhaps into further addresses or a control character
+# (RFC 2047).
 ENCODED_WORD = "=?"
 NO_ENCODED_WORD = {"pattern": r"=\?"}
 _is_formed_as_address = Pattern(ADDRESS, "Must be an address such as ann@example.com.")
@@ -54,7 +56,7 @@ def _has_no_encoded_word(value: str) -> None:
 
 
 def is_address(value: str) -> str:
-    """Return the value. Raises: ValidationError where it is not one address, to be taken as it is written."""
+    """Return the value. Raises: ValidationError unless it is one address that means what it shows."""
     _is_formed_as_address(value)
     _has_no_encoded_word(value)
     return value
@@ -118,7 +120,7 @@ def check_settings(config: Config) -> None:
 
 @kind("send_email", schema=SendEmail, timeout=120, needs=("smtp_url", "mail_from"), check=check_settings)
 def send_email(context: JobContext, payload: dict[str, Json]) -> Json:
-    """Send the mail; a 5xx answer is final, a 4xx answer and whatever the network does are tried again."""
+    """Send the mail; a 5xx answer is final; after a 4xx answer or an error of the network the job is tried again."""
     recipients = list(dict.fromkeys([payload["to"], *(payload.get("cc") or ()), *(payload.get("bcc") or ())]))
     message = compose(context, payload)
     result = {"message_id": str(message["Message-ID"]), "recipients": len(recipients)}
@@ -164,8 +166,8 @@ def compose(context: JobContext, payload: dict[str, Json]) -> EmailMessage:
 
 def _add_subject(message: EmailMessage, subject: str) -> None:
     if ENCODED_WORD in subject or not subject.isascii():
-        # As it is, an encoded word would be decoded here, and by whoever reads the mail: so all of it is encoded once
-        # more. And of a subject that needs it Python encodes some words, and puts a space behind them.
+        # Encode the whole subject. An encoded word that the caller wrote would otherwise be decoded, by Python here and
+        # by mail programs. And of a subject that is not ASCII Python would encode only some words, adding spaces.
         message.set_raw("Subject", Header(subject, "utf-8", header_name="Subject").encode())
     else:
         message["Subject"] = subject
@@ -178,7 +180,7 @@ def _address(text: str) -> Address:
             domain = idna.encode(domain, uts46=True).decode()
         except idna.IDNAError:
             raise Fail(f"{text} is not an address: its domain cannot be written in ASCII") from None
-        # A sign may be a digit and a dot in ASCII.
+        # Some releases of idna turn a character such as "⒈" into a digit and a dot, which may leave a label empty.
         if "" in domain.split("."):
             raise Fail(f"{text} is not an address: a part of its domain is empty")
     return Address(username=local.strip('"') if local.startswith('"') else local, domain=domain)

@@ -1,4 +1,4 @@
-"""summarize_text: the sentences that carry most of a text's own words, in their order; no model, no network.
+"""summarize_text: picks the sentences with the most of a text's significant words, in order; no model, no network.
 
 Source: H. P. Luhn, "The Automatic Creation of Literature Abstracts", IBM Journal, April 1958: a sentence counts by
         its densest cluster of significant words, (significant words)² / length of the cluster.
@@ -20,8 +20,8 @@ MAX_GAP = 4
 MAX_SENTENCE = 1_000
 MAX_SUMMARY = 12_000
 
-# A sentence ends at an empty line, or at its mark (in quotes or not) where a space and no small letter follow; the
-# marks of Chinese and Japanese need no space. One line break alone means nothing: mails are wrapped.
+# A sentence ends at an empty line, or at its mark (in quotes or not) when a space and then no small letter follow; the
+# marks of Chinese and Japanese need no space. A single line break ends nothing: mails are wrapped.
 _SENTENCE_END = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’»)\]]))\s++(?![a-zß-ÿ])|(?<=[。！？])|\n\s*\n")
 # A word; scripts written without spaces count by the character.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’-][^\W_]+)*")
@@ -81,7 +81,7 @@ class SummarizeText(PayloadSchema):
 
 @kind("summarize_text", schema=SummarizeText, timeout=30)
 def summarize_text(context: JobContext, payload: dict[str, Json]) -> Json:
-    """Return the summary, and of how many sentences it is made; the same text gives the same summary."""
+    """Return the summary and its number of sentences; the same text gives the same summary."""
     sentences = [" ".join(part.split()) for part in _SENTENCE_END.split(payload["text"]) if part.strip()]
     context.raise_if_cancelled()
     words = [[word.lower() for word in _WORD.findall(sentence)] for sentence in sentences]
@@ -98,7 +98,7 @@ def summarize_text(context: JobContext, payload: dict[str, Json]) -> Json:
 
 
 def _significant(words: list[list[str]], language: str | None) -> frozenset[str]:
-    """Return the words that the text repeats, or all its words where it repeats none, without the commonest ones."""
+    """Return the words that the text repeats, or all of them where it repeats none, less stop words and numbers."""
     counts = Counter(word for of_one in words for word in of_one)
     if language is None:
         language = max(sorted(_STOP_WORDS), key=lambda name: sum(counts[word] for word in _STOP_WORDS[name]))
@@ -110,7 +110,7 @@ def _significant(words: list[list[str]], language: str | None) -> frozenset[str]
 
 
 def _score(words: list[str], significant: frozenset[str]) -> float:
-    """Return the weight of the sentence's best cluster: significant words with no gap of more than four others."""
+    """Return the weight of the sentence's best cluster: significant words with at most MAX_GAP others between two."""
     best, start, last, count = 0.0, 0, -1, 0
     for at, word in enumerate(words):
         if word not in significant:

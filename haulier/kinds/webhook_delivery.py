@@ -1,4 +1,4 @@
-"""webhook_delivery: one signed POST, as Standard Webhooks has it.
+"""webhook_delivery: one POST, signed as Standard Webhooks says.
 
 Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -33,7 +33,7 @@ MAX_HEADERS = 50
 LEAST_KEY = 24
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$"
 HEADER_VALUE = r"^[\x20-\x7e\t]*$"
-# Those that belong to the connection, to the message's framing, or to the signature.
+# The headers of the connection and of the message's framing; those of the signature, `webhook-*`, are refused too.
 REFUSED_HEADERS = frozenset(
     ("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer")
     + ("transfer-encoding", "upgrade", "proxy-authenticate", "proxy-authorization", "proxy-connection")
@@ -41,7 +41,7 @@ REFUSED_HEADERS = frozenset(
 
 
 class Headers(fields.Dict):
-    """Header fields of the caller's own, less those that would break the message or its signature."""
+    """The client's own headers, but for those that would break the message or its signature."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -61,7 +61,7 @@ class Headers(fields.Dict):
         )
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
-        # First, since each of a hundred thousand would have a fault of its own.
+        # Checked first: otherwise a hundred thousand bad headers would each get an error message.
         if isinstance(value, Mapping) and len(value) > MAX_HEADERS:
             raise ValidationError(f"Must hold at most {MAX_HEADERS} headers.")
         headers = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
@@ -88,7 +88,7 @@ class WebhookDelivery(PayloadSchema):
 
 
 def check_secret(config: Config) -> str | None:
-    """Return a warning where WEBHOOK_SECRET is short. Raises: ConfigError, which does not show it."""
+    """Return a warning where WEBHOOK_SECRET is short. Raises: ConfigError, which does not show the secret."""
     if any(len(key) < LEAST_KEY for key in _keys(config.webhook_secret or "")):
         return f"WEBHOOK_SECRET is short: Standard Webhooks asks for {LEAST_KEY} to 64 random bytes"
     return None
@@ -129,7 +129,7 @@ def _headers(context: JobContext, payload: dict[str, Json], body: str) -> dict[s
 
 
 def _signers(secrets: str) -> list[Webhook]:
-    """Return one signer for each secret; several, divided by spaces, sign side by side while one replaces another."""
+    """Return one signer for each secret; during a rotation several, separated by spaces, all sign."""
     return [Webhook(key) for key in _keys(secrets)]
 
 
@@ -138,7 +138,7 @@ def _keys(secrets: str) -> list[bytes]:
     for secret in secrets.split():
         digits = secret.removeprefix("whsec_").rstrip("=")
         try:
-            # The package would skip what is not base64, and sign with a key that nobody meant.
+            # The package would skip characters that are not base64, and sign with a key that nobody meant.
             keys.append(base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True))
         except ValueError:
             keys.append(b"")
@@ -156,7 +156,7 @@ def _failure(answer: HttpResponse) -> Fail | Retry:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Return how long the receiver asks to wait, at most an hour, or None where it does not. Units: seconds."""
+    """Return how long the receiver asks to wait, at most an hour; None where it does not ask. Units: seconds."""
     text = (value or "").strip()
     if re.fullmatch(r"[0-9]+", text):
         seconds = float(text[:9]) if len(text) < 10 else MAX_RETRY_AFTER

@@ -1,4 +1,4 @@
 """Haulier on one machine, without anything installed: an embedded Postgres, a supervisor and a demo.
 
-Used by make alone; what is deployed does not need it.
+Only make uses it; nothing that is deployed needs it.
 """

@@ -30,7 +30,7 @@ WORK = CHECKOUT / "var" / "demo"
 DATABASE = "haulier_demo"
 HOST = "127.0.0.1"
 JOBS_SECONDS = 60.0
-# Settings that may stand in the environment, and would make the demo another one.
+# Settings that the environment may have, and that would change what the demo shows.
 OTHER_PURPOSES = (
     "AUTH",
     "HAULIER_API_KEY",
@@ -120,7 +120,7 @@ def _payloads(receivers: Receivers) -> dict[str, Job]:
 
 
 class _Jobs:
-    """The demo's jobs, as the API tells of them."""
+    """The demo's jobs, as the API shows them."""
 
     def __init__(self, url: str) -> None:
         self.url = f"{url}/jobs"
@@ -133,7 +133,7 @@ class _Jobs:
             self.jobs.append(self._post({"kind": kind, "payload": payload, "idempotency_key": str(uuid4())}))
 
     def _post(self, job: Job) -> Job:
-        """Return the job once it is committed; under its key the call can be repeated until it answers."""
+        """Return the job once it is committed; its idempotency key lets the call be repeated until it is answered."""
         deadline = time.monotonic() + JOBS_SECONDS
         while True:
             try:
@@ -151,7 +151,7 @@ class _Jobs:
                 raise DemoFailed(f"POST /jobs did not take {job['kind']}: {problem}")
 
     def watch(self, supervisor: Supervisor, signals: Signals) -> None:
-        """Return when every job has ended, or nobody waits for it any more."""
+        """Return when every job has ended, the time is up, or the terminal has asked to stop."""
         deadline = time.monotonic() + JOBS_SECONDS
         self._table.show(self.jobs)
         while not self.have_ended and not signals.stop and time.monotonic() < deadline:

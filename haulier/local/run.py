@@ -49,9 +49,9 @@ def clean() -> int:
 
 
 def settings(var: Path) -> dict[str, str]:
-    """Return the environment of the processes: what is set, and for the rest what suits one's own machine."""
+    """Return the environment of the processes: what is set, and defaults that suit a developer's machine."""
     environ = {name: value for name, value in os.environ.items() if value}
-    # A laptop's API is for the laptop: for a deployed one PORT means every address.
+    # On a developer's machine the API listens on loopback alone; deployed, PORT means every address.
     environ.setdefault("API_BIND_ADDR", f"127.0.0.1:{environ.get('PORT', '8080')}")
     environ.setdefault("STORAGE_URL", (var / "storage").as_uri())
     environ.setdefault("SMTP_URL", (var / "mail").as_uri())
@@ -61,7 +61,7 @@ def settings(var: Path) -> dict[str, str]:
 
 
 def kept_secret(path: Path) -> str:
-    """Return the secret in the file, which is made when there is none."""
+    """Return the secret in the file; make one where there is no file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -80,7 +80,7 @@ def new_secret() -> str:
 
 @contextmanager
 def only_one(what: str) -> Iterator[None]:
-    """Be the only one of its name in this checkout. Raises: NotStarted where there is another."""
+    """Let the block run in one process of this checkout at a time. Raises: NotStarted where it runs in another."""
     with open(home(CHECKOUT) / f"{what}.lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,7 +90,7 @@ def only_one(what: str) -> Iterator[None]:
 
 
 def refuse_occupied_port(environ: dict[str, str]) -> None:
-    """Return where the API can listen. Raises: NotStarted, with another port that is free."""
+    """Return if the API can listen on its port. Raises: NotStarted, which names another port that is free."""
     config = Config.from_env({"DATABASE_URL": "postgres://", **environ})
     if reason := why_not(config.host, config.port):
         free = next_free_port(config.host, config.port + 1)

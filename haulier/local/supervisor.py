@@ -27,7 +27,7 @@ TICK_SECONDS = 0.1
 START_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 1.0
 LAST_DELAY_SECONDS = 30.0
-# A process that ran for this long was well: its next death is a first one.
+# After a run of this length the next restart waits only FIRST_DELAY_SECONDS again.
 STEADY_SECONDS = 30.0
 # How much longer than SHUTDOWN_SECONDS a process may take before it is killed.
 STOP_GRACE_SECONDS = 5.0
@@ -49,7 +49,7 @@ class Signals:
         self.asked = 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
             signal.signal(signal.SIGHUP, self._take)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -92,11 +92,11 @@ class Restarted:
 
 
 class Supervisor:
-    """The API and a worker on one database, from when this is entered until it is left.
+    """The API and a worker on one database, which run inside the `with` block.
 
-    Shape: environ is what the processes get, DATABASE_URL included. postgres is that database's server where it is
-           ours: it is started again, too, but stopped by whoever started it. logs is a folder for the processes'
-           output, which goes to the terminal without one.
+    Shape: environ is the environment of the processes, DATABASE_URL included. postgres is that database's server where
+           the caller has started it: it is restarted too, but the caller stops it. logs is a folder for the output of
+           the processes; None: the terminal.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Supervisor:
         return f"http://[{host}]:{self.config.port}" if ":" in host else f"http://{host}:{self.config.port}"
 
     def tick(self) -> None:
-        """Look after every process once, after a moment."""
+        """Wait a moment, then look after every process once."""
         self._left.wait(TICK_SECONDS)
         for each in self._all:
             each.look_after()
@@ -174,7 +174,7 @@ class Supervisor:
 
 
 def say(line: str) -> None:
-    """Tell the terminal."""
+    """Print a line to the terminal."""
     print(f"haulier: {line}", flush=True)
 
 
@@ -186,7 +186,7 @@ def local_session() -> requests.Session:
 
 
 def why_not(host: str, port: int) -> str | None:
-    """Return why nothing can listen there, or None where it can."""
+    """Return why a program cannot listen there, or None where it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

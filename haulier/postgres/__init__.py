@@ -1,1 +1,1 @@
-"""Postgres: connections, statements and what they raise. It knows no job."""
+"""Postgres: connections, statements and their errors. Nothing here knows what a job is."""

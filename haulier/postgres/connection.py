@@ -1,4 +1,4 @@
-"""One connection to Postgres: how it is opened and closed, and whether it still leads anywhere."""
+"""One connection to Postgres: how it is opened and closed, and whether it still works."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def connect(url: str, *, application_name: str = "haulier") -> Connection:
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": application_name,
-        # A role or a database may have another, in which not everything can be said.
+        # A role or a database may default to an encoding that lacks some characters.
         "client_encoding": "UTF8",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -45,7 +45,7 @@ def parse(url: str, name: str = "DATABASE_URL") -> dict[str, str]:
     try:
         return dict(psycopg2.extensions.parse_dsn(url))
     except psycopg2.ProgrammingError:
-        # Not "from error": what libpq says of it may quote the password.
+        # Not "from error": libpq's message may quote the password.
         raise ConfigError(f"{name} cannot be read as a connection string") from None
 
 
@@ -56,9 +56,9 @@ def server_process(conn: Connection) -> int:
 
 
 def is_pooled(conn: Connection) -> bool:
-    """Tell whether there is a pool between, so that what is set for the session may be somebody else's.
+    """Tell whether there is a pool in between, so that other clients may share the session and its settings.
 
-    Source: PgBouncer tells its clients process ids of its own, since a cancel has to come to it.
+    Source: PgBouncer gives its clients process ids of its own, since they have to send a cancel to it.
     """
     return server_process(conn) != conn.get_backend_pid()
 
@@ -73,13 +73,13 @@ def is_broken(conn: Connection) -> bool:
     """Tell, without a round trip, whether the connection can no longer be used."""
     if conn.closed or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
         return True
-    # Nothing is under way, so that only a server which is gone has anything to say.
+    # No statement is under way, so that there is something to read only where the server has gone.
     return is_readable(conn, 0)
 
 
 def is_readable(conn: Connection, seconds: float) -> bool:
-    """Wait until the server has said something, at most so long, and tell whether it has."""
-    # Not select(), which refuses descriptors from 1024 on: a handler's may be many.
+    """Wait at most so long until the server has sent something, and tell whether it has."""
+    # Not select(), which refuses descriptors from 1024 on: handlers may have opened many.
     poll = select.poll()
     poll.register(conn.fileno(), select.POLLIN)
     return bool(poll.poll(math.ceil(seconds * 1000)))

@@ -1,4 +1,4 @@
--- What is asked of a connection.
+-- What Haulier asks about a connection.
 
 -- name: server_process
 SELECT pg_backend_pid() AS pid;

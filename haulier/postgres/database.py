@@ -19,7 +19,7 @@ class Database:
         self._url = url
         self._application_name = application_name
         self._mine = threading.local()
-        # When a connection last broke: those opened before may lead nowhere too, and each would take seconds to say so.
+        # When a connection last broke: those opened before may be dead too, and each would take seconds to notice.
         self._broke_at = float("-inf")
 
     def connection(self) -> AbstractContextManager[Connection]:
@@ -39,7 +39,7 @@ class Database:
         return conn
 
     def failed(self, conn: Connection, error: HaulierError) -> None:
-        """Note what a use of this thread's connection ended with: where it may be broken, it is closed."""
+        """Note the error that a use of this thread's connection ended with, and close it where it may be broken."""
         if isinstance(error, RefusedForNow):
             if is_broken(conn):
                 self.close()
@@ -56,7 +56,7 @@ class Database:
 
 
 class _Use:
-    """A connection while it is used, and psycopg2's errors turned into ours; as `translated`, no generator."""
+    """A connection in use, with psycopg2's errors turned into ours; as fast as `translated`, for the same reason."""
 
     __slots__ = ("_conn", "_database")
 

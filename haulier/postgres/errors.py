@@ -1,4 +1,4 @@
-"""How psycopg2's errors become ours: those of connections and of time, and those of a statement that is refused."""
+"""How psycopg2's errors become ours: some tell of an outage, the others of a statement that is refused."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from haulier.domain.errors import (
     reason,
 )
 
-# What a caller may have to tell apart, by the names of PostgreSQL's conditions.
+# For callers that have to tell errors apart, by the names of PostgreSQL's conditions.
 sqlstate = errors
 PostgresError = psycopg2.Error
 
 
 class _Translation:
-    """What `translated` gives: it has no state, so that one serves all."""
+    """What `translated` returns; it has no state, so that one instance serves all calls."""
 
     def __enter__(self) -> None:
         pass
@@ -39,20 +39,20 @@ _translation = _Translation()
 def translated() -> AbstractContextManager[None]:
     """Turn psycopg2's errors into ours.
 
-    Not by @contextmanager, with which three calls of Python's would be ten: a lone job waits for them.
+    Not by @contextmanager, which makes ten Python calls of three: a lone job waits for them.
     """
     return _translation
 
 
 def ours(error: BaseException) -> HaulierError | None:
-    """Return what an error of psycopg2's is to us; None where it is none."""
+    """Return the error of ours for one of psycopg2's; None for any other error."""
     if isinstance(error, (psycopg2.Error, UnicodeError)):
         return _ours(error)
     return None
 
 
 def _ours(error: psycopg2.Error | UnicodeError) -> HaulierError:
-    # A database without an encoding (SQL_ASCII) hands on bytes that are no text.
+    # A database without an encoding (SQL_ASCII) returns bytes that may be no text.
     if isinstance(error, UnicodeError):
         return StatementRefused(str(error))
     if not _is_outage(error):
@@ -66,33 +66,33 @@ def _ours(error: psycopg2.Error | UnicodeError) -> HaulierError:
     return RefusedForNow() if _is_answered(error) else DatabaseUnavailable()
 
 
-# Those of psycopg2's other classes that also pass by themselves.
+# Errors of other classes of psycopg2 that also pass by themselves.
 _PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.InvalidSqlStatementName)
 
 
 def _is_outage(error: psycopg2.Error) -> bool:
-    # A statement that is too much for the server (class 54) will be so the next time too.
+    # A statement that exceeds one of the server's limits (class 54) will exceed it the next time too.
     if (error.pgcode or "").startswith("54"):
         return False
     if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, *_PASSING)):
         return True
-    # A connection that breaks within a reply is a bare DatabaseError without a SQLSTATE.
+    # A connection that breaks within a reply raises a bare DatabaseError without a SQLSTATE.
     return type(error) is psycopg2.DatabaseError and error.pgcode is None
 
 
 def _is_answered(error: psycopg2.Error) -> bool:
     """Tell whether the server has refused this statement alone, and takes others."""
-    # A server that shuts down, or starts, or is read-only, takes none.
+    # Without those that say that the server shuts down, starts or is read-only: then it takes no statement.
     return (error.pgcode or "")[:2] in ("40", "53", "55", "58") or isinstance(error, errors.QueryCanceled)
 
 
 def _is_lasting(error: psycopg2.Error) -> bool:
     """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
-    # In a trigger, which may stumble over rows that are not ours, and will not for ever.
+    # Raised in a trigger, which may have failed because of rows that are not ours, and that may change.
     if "PL/pgSQL" in (error.diag.context or ""):
         return False
     if isinstance(error, (errors.CheckViolation, errors.NotNullViolation)):
-        # "no partition of relation found for row" shares its SQLSTATE, and names neither.
+        # "no partition of relation found for row" has the SQLSTATE of a failed CHECK, and names neither.
         named = error.diag.constraint_name or error.diag.column_name
         return named is not None and error.diag.schema_name in ("haulier", None)
     return isinstance(error, psycopg2.DataError)

@@ -1,8 +1,8 @@
 """Statements that a connection prepares, so that they are parsed and planned once.
 
-A claim of one job takes two thirds of the time then, and a settle of a thousand 4 % less. Behind a pool each
-transaction may have another of the server's processes, which knows nothing of what was prepared, or has it from another
-client: there all is sent as it is.
+Prepared, a claim of one job takes two thirds of the time, and a settle of a thousand jobs 4 % less. Behind a pool each
+transaction may have another process of the server, which does not know the prepared statements, or knows those of
+another client: there statements are sent unprepared.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ from haulier.postgres.statements import Connection, message, prepare
 
 
 def as_prepared(name: str) -> tuple[str, str]:
-    """Return the SQL that prepares a statement of the .sql files, and that which calls it with the same parameters."""
+    """Return the SQL that prepares a statement of the .sql files, and the SQL that calls it by the same parameters."""
     words = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", SQL[name])))
     text = re.sub(r"%\((\w+)\)s", lambda found: f"${words.index(found[1]) + 1}", SQL[name])
-    # So that what another release prepared is not taken for it.
+    # The checksum keeps a statement that another release prepared from being taken for this one.
     known_as = f"haulier_{name}_{zlib.crc32(text.encode()):08x}"
     return f"PREPARE {known_as} AS {text}", f"EXECUTE {known_as}({', '.join(f'%({word})s' for word in words)});"
 
 
 class Prepared:
-    """What each connection of the process has prepared, of these statements."""
+    """The statements of these names, prepared on each connection of the process at its first use."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
         self._calls: WeakKeyDictionary[Connection, Mapping[str, str]] = WeakKeyDictionary()
-        # Something between has lost one: a pool that cannot be seen.
+        # False once a prepared statement was lost: there is a pool in between that `is_pooled` does not see.
         self.are_kept = True
 
     def message(
         self, conn: Connection, names: Sequence[str], /, *, seconds: float, **parameters: Any
     ) -> list[tuple[Any, ...]]:
-        """Run statements as `statements.message` does, by what this connection has prepared where that is kept.
+        """Run statements as `statements.message` does, prepared where this connection keeps what it has prepared.
 
-        Raises: InvalidSqlStatementName, an outage to `translated`, where it turns out not to be; never again then.
+        Raises: InvalidSqlStatementName where a prepared statement turns out to be lost, which `translated` makes an
+                outage; from then on all statements are sent unprepared.
         """
         try:
             return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
@@ -55,7 +56,7 @@ class Prepared:
             return {}
         calls = self._calls.get(conn)
         if calls is None:
-            # Where one cannot be prepared those before it are, and would be in the way of another try.
+            # Noted first: where one PREPARE fails those before it stay, and would make a second try fail.
             calls = self._calls[conn] = {}
             try:
                 if not is_pooled(conn):

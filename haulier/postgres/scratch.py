@@ -1,4 +1,4 @@
-"""Databases that are made to be thrown away, beside those of a server: for `make demo` and the tests."""
+"""Temporary databases on a server that has others: for `make demo` and the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from haulier.postgres.connection import close, connect
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection, ddl
 
-# Where one may connect to create another database; not every server has the first.
+# Databases to connect to in order to create another; not every server has the first.
 MAINTENANCE_DATABASES = ("postgres", "template1")
 
 
@@ -23,8 +23,8 @@ class ScratchRefused(HaulierError):
 def scratch_database(server_url: str, name: str) -> Iterator[str]:
     """Give the URL of a new, empty database on that server; it is dropped on leaving.
 
-    The database that the URL itself names is never opened. One of the same name that a killed process left is
-    replaced, unless somebody is connected to it.
+    The database that the URL itself names is never opened. A database of the new name that a killed process left
+    behind is replaced, unless somebody is connected to it.
 
     Raises: ScratchRefused.
     """

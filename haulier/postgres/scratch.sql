@@ -1,7 +1,7 @@
--- Databases that are made for a while.
+-- Temporary databases.
 
 -- name: create_database
--- From template0, which is what PostgreSQL ships: others may be in use, or hold what an operator put there.
+-- From template0, which is as PostgreSQL ships it: another template may be in use, or hold what an operator put there.
 CREATE DATABASE {name} TEMPLATE template0;
 
 -- name: drop_unused_database

@@ -1,4 +1,4 @@
-"""The statements of the .sql files beside the modules, by name; a name that stands twice fails at import."""
+"""The statements of the .sql files beside the modules, by name; a name that is used twice fails at import."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Not schema.sql and grants.sql, at the top, nor the migrations, which are run as they are.
+# Without schema.sql, grants.sql and the migrations, which are run as whole files.
 FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
 FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if path.parent.name != "migrations"]
 
@@ -14,11 +14,11 @@ FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if
 def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the statements of such files, with their parts filled in, and the parts; both without their comments.
 
-    A statement begins with `-- name: …`. What reads better by a name of its own, or what several have in common, begins
-    with `-- part: …` and stands where a statement says `<<…>>`.
+    A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
+    its own, begins with `-- part: …`, and replaces `<<…>>` in a statement.
 
     Shape: each is name to SQL.
-    Raises: ValueError for a name that stands twice; KeyError for a part that is not there.
+    Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.
     """
     found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for text in texts:

@@ -22,9 +22,9 @@ psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # not in the s
 
 STATEMENT_SECONDS = 5.0
 LOCK_SECONDS = 3.0
-# Between two statements of a transaction there is only our own work.
+# How long a transaction may be idle: between two of its statements only our own code runs.
 IDLE_SECONDS = 10.0
-# The client gives up after the server should have.
+# How much later than the server the client gives up.
 CLIENT_GRACE_SECONDS = 2.0
 
 Connection = psycopg2.extensions.connection
@@ -43,10 +43,11 @@ def rows(
     """Run one statement of the .sql files and return its rows.
 
     On a connection in autocommit mode it is a transaction of its own, and so durable when this returns. Inside a
-    transaction, of ours or of the caller's, it is part of that. In one of the caller's own the caller's search_path
-    holds: where somebody else may create in a schema of it, say `SET LOCAL search_path = pg_catalog, pg_temp` first.
-    Shape: with json_as_text a jsonb is its text, in UTF-8, instead of the objects that it says.
-    Units: seconds is the time the statement may take.
+    transaction, of ours or of the caller, it is part of that transaction. Inside one of the caller the caller's
+    search_path holds: if others may create objects on it, run `SET LOCAL search_path = pg_catalog, pg_temp` first.
+
+    Shape: with json_as_text a jsonb value is its text as UTF-8, and is not parsed.
+    Units: seconds is the time that the statement may take.
     """
     statement = SQL[name]
     if _is_outside_transactions(conn):
@@ -65,9 +66,10 @@ def message(
 ) -> list[tuple[Any, ...]]:
     """Run several statements of the .sql files in one round trip and return the rows of the last, all values as text.
 
-    What begins and ends a transaction in it is said by its statements; where one fails, what it has left open is
-    rolled back here. A value costs a fifth of what psycopg2 takes to read it: the caller reads those it needs.
-    Shape: prepared gives the calls of statements that this connection has prepared.
+    The statements begin and end their transactions themselves; where one fails, an open transaction is rolled back
+    here. Values stay text, at a fifth of the cost of having psycopg2 parse them: the caller parses those it needs.
+
+    Shape: prepared maps the names of statements that this connection has prepared to the SQL that calls them.
     Units: seconds is the time that all of them together may take.
     """
     statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
@@ -83,7 +85,7 @@ def message(
         return cursor.fetchall()
 
 
-# Bytes, since a text of Python's takes four for each letter where one of them is beyond the first 65,536.
+# Bytes, since a Python string takes four bytes for every character where one of them is beyond U+FFFF.
 _JSON_AS_BYTES = psycopg2.extensions.new_type(
     (3802,), "JSON", lambda text, _: text.encode() if isinstance(text, str) else text
 )
@@ -98,19 +100,19 @@ def prepare(conn: Connection, statement: str, *, seconds: float = STATEMENT_SECO
 
 
 def copy(conn: Connection, name: str, lines: Iterable[str], /, *, seconds: float) -> None:
-    """Send the lines to a COPY as they are made. It bounds nothing: the transaction around it does."""
+    """Send the lines to a COPY as they are made. The transaction around it sets the time limit of the server."""
     with watchdog.watching(conn, seconds + CLIENT_GRACE_SECONDS), conn.cursor() as cursor:
         cursor.copy_expert(SQL[name], cast(TextIO, _Lines(lines)))
 
 
 class _Lines:
-    """Lines as the file that psycopg2 reads from."""
+    """Lines in the form of a file, as psycopg2 reads them."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
 
     def read(self, size: int) -> str:
-        """Return about so much of them, and nothing at the end."""
+        """Return about so many characters of the lines, and nothing at their end."""
         taken: list[str] = []
         while size > 0 and (line := next(self._lines, None)) is not None:
             taken.append(line)
@@ -121,9 +123,9 @@ class _Lines:
 def ddl(
     conn: Connection, name: str, /, *, seconds: float = 60.0, identifier: str | tuple[str, str], **parameters: Any
 ) -> None:
-    """Run one statement of the .sql files that names a table. It bounds nothing: the transaction around it does.
+    """Run one statement of the .sql files that names a table or a database. It sets no time limit on the server.
 
-    Shape: the identifier is a name, or (schema, name) where the statement says no schema.
+    Shape: the identifier is a name, or (schema, name) where the statement gives no schema.
     """
     words = (identifier,) if isinstance(identifier, str) else identifier
     statement = sql.SQL(SQL[name]).format(name=sql.Identifier(*words))
@@ -131,7 +133,7 @@ def ddl(
 
 
 def script(conn: Connection, text: str, *, seconds: float) -> None:
-    """Run a file of statements as it is."""
+    """Run a whole file of statements, unchanged."""
     _execute(conn, text, None, seconds)
 
 
@@ -139,7 +141,7 @@ def script(conn: Connection, text: str, *, seconds: float) -> None:
 def transaction(
     conn: Connection, *, seconds: float = STATEMENT_SECONDS, lock_seconds: float = LOCK_SECONDS
 ) -> Iterator[None]:
-    """Make what is run inside one transaction, committed at the end; inside the caller's own it is part of that."""
+    """Run the block in one transaction, committed at its end; inside a transaction of the caller it is part of that."""
     if not _is_outside_transactions(conn):
         yield
         return

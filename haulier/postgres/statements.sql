@@ -1,17 +1,17 @@
--- What goes around the other statements.
+-- Statements that go around others.
 
 -- name: bounded
--- Goes before a single statement in the same message, which makes them one transaction of their own.
--- A SET for the session would leak to other clients through PgBouncer. Level and path are stated as in `begin`.
+-- Goes before a single statement in the same message, so that both are one transaction. A SET for the session would
+-- leak to other clients through PgBouncer. Isolation level and search_path are stated for the reasons in `begin`.
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL statement_timeout = %(milliseconds)s;
 
 -- name: begin
--- The level is stated, because a role or a database may have another default, in which a statement does not see what
--- it has just waited for. A client that vanished between two statements must not hold its locks until TCP notices,
--- which takes hours. The path is stated, because in the role's own a function or an operator that somebody made in
--- `public` may fit a statement better than PostgreSQL's, and would run with our rights. Arrays are sent as texts, in
--- which NULL is a word like any other where a role has turned that off.
+-- The isolation level is stated, because a role or a database may default to a stricter one, in which a statement does
+-- not see the change that it has just waited for. The search_path is stated, because on the role's own path a function
+-- or an operator that somebody made in `public` may fit a statement better than PostgreSQL's, and would run with our
+-- rights. array_nulls is on, because arrays are sent as text, in which NULL is a plain word where a role has turned it
+-- off. The idle timeout frees the locks of a client that vanished between two statements: TCP takes hours to notice.
 BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL array_nulls = on;
 SET LOCAL statement_timeout = %(milliseconds)s;
 SET LOCAL lock_timeout = %(lock_milliseconds)s; SET LOCAL idle_in_transaction_session_timeout = %(idle_milliseconds)s;

@@ -1,7 +1,7 @@
-"""JSON as the database keeps it: read as objects, or handed on as the text that it is.
+"""JSON from the database: parsed into objects, or passed on as text.
 
-As objects a text can take thirty times its room. So whoever only hands it on looks at the text alone for what a reader
-could trip over; an application's INSERT may have made it harder than our own parser would accept.
+Objects can take thirty times the memory of the text. So text that is only passed on is not parsed, but searched for
+what a client's parser could fail at: an application's INSERT may have stored JSON that the API would have refused.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER
 
-# Deeper than any client may send: such a text is read, to see whether that can be done at all.
+# Deeper than any client may send: such a text is parsed, to see whether that is possible at all.
 _DEEP = 64
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _STRINGS = re.compile(_STRING, re.DOTALL)
-# Many strings at once are many small objects.
+# At most a thousand strings at once: to remove them makes a small object for each.
 _SOME = re.compile(rb'(?:[^"]++|' + _STRING + rb"){1,1000}+", re.DOTALL)
-# Up to 16 digits a number is the same to whoever reads it as a double, and to whoever reads all of its digits.
+# A number of up to 16 digits is the same to a parser that reads doubles and to one that keeps all digits.
 _LONG_RUN = re.compile(rb"[0-9][0-9.]{16}")
 _UP_TO_LONG = re.compile(rb'(?:[^"0-9-]++|' + _STRING + rb"|-?[0-9][0-9.]{0,15}+(?![0-9.])|-(?![0-9]))*+", re.DOTALL)
 _NUMBER = re.compile(rb"-?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+")
@@ -31,9 +31,9 @@ _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(text: str) -> Any:
-    """Return the JSON value, also one that an application's INSERT made harder than our parser would accept."""
+    """Return the JSON value; where our parser cannot read it, an object that says so and why."""
     try:
-        # The server has no text after the value.
+        # Not decode(): the server sends no text around the value.
         return _decoder.raw_decode(text)[0]
     except (ValueError, RecursionError) as error:
         return _unreadable(error)
@@ -44,7 +44,7 @@ def _unreadable(error: Exception) -> Any:
 
 
 def as_sent(text: bytes) -> bytes:
-    """Return the JSON as clients get it: what read_json makes of it, and without reading it where that can be avoided.
+    """Return the JSON text that clients get: of the value that read_json returns, but unparsed where that is possible.
 
     Shape: UTF-8 in and out.
     """
@@ -67,7 +67,7 @@ def _is_deep(text: bytes) -> bool:
     brackets = bytearray()
     for some in _SOME.finditer(text):
         brackets += _STRINGS.sub(b"", some[0]).translate(_AS_LISTS, _ALL_BUT_BRACKETS)
-    # Each time the innermost fall away.
+    # Each round removes the innermost pairs.
     for _ in range(_DEEP):
         if not brackets:
             return False
@@ -99,12 +99,12 @@ def _read_integer(digits: str) -> int | float:
     return int(digits) if len(digits) < _LONG else _read_long(digits)
 
 
-# From here on an integer may be outside of what a client may send.
+# An integer of so many characters may be outside the range that a client may send.
 _LONG = len(str(LEAST_INTEGER))
 
 
 def _read_long(digits: str) -> int | float:
-    # jsonb writes 1e20 out. As an integer the API would not take it again.
+    # jsonb writes 1e20 out in digits. Returned as an integer, the API would not accept it again.
     if len(digits) == _LONG and LEAST_INTEGER <= (number := int(digits)) <= MOST_INTEGER:
         return number
     return _read_float(digits)
@@ -115,6 +115,6 @@ def _read_float(digits: str) -> float:
     return number if math.isfinite(number) else math.copysign(sys.float_info.max, number)
 
 
-# Made once: json.loads and json.dumps would make one for each call that has such options.
+# Made once: json.loads and json.dumps make one for each call that has such options.
 _decoder = json.JSONDecoder(parse_int=_read_integer, parse_float=_read_float)
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

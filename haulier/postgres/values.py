@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 def array(values: Iterable[object]) -> str:
     """Return the values as the text of a Postgres array; a list would be quoted by psycopg2, at ten times the cost."""
     elements = list(values)
-    # In most columns of a batch all are the same.
+    # In most columns of a batch all values are the same.
     if elements and elements.count(elements[0]) == len(elements):
         return "{" + ",".join([_element(elements[0])] * len(elements)) + "}"
     distinct = {value: _element(value) for value in set(elements)}

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, suppress
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-# How often it looks.
+# How often the thread looks at the deadlines.
 LOOK_SECONDS = 0.5
 
 
@@ -23,7 +23,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._start_over()
-        # A fork copies the lock as it is, also held by a thread that the child does not have: every call would wait.
+        # A fork also copies a lock that another thread holds; the child lacks that thread, and every call would wait.
         os.register_at_fork(after_in_child=self._start_over)
 
     def _start_over(self) -> None:
@@ -32,7 +32,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watching(self, conn: Connection, seconds: float) -> AbstractContextManager[None]:
-        """Let what is done inside take so long, and shut the connection's socket then."""
+        """Let the block take so long, and then shut the connection's socket."""
         return _Call(self, conn, seconds)
 
     def began(self, call: object, conn: Connection, seconds: float) -> None:
@@ -49,17 +49,17 @@ class Watchdog:
             del self._calls[call]
 
     def _watch(self) -> None:
-        # Nobody sets it: the thread lasts as long as the process.
+        # Never set: the thread lasts as long as the process.
         process_ends = threading.Event()
         while not process_ends.wait(LOOK_SECONDS):
             with self._lock:
                 self._shut_overdue()
 
-    # Not in the loop, whose variables would keep the last connection alive that was looked at.
+    # A method of its own: variables of the loop would keep the last connection that it looked at alive.
     def _shut_overdue(self) -> None:
         now = time.monotonic()
         for deadline, conn in self._calls.values():
-            # Under the lock, so that the call has not returned and its socket is still its own.
+            # Under the lock, so that the call has not returned, and the descriptor is still that of its socket.
             if deadline <= now:
                 _shut(conn)
 

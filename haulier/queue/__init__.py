@@ -1,1 +1,1 @@
-"""The queue: what each verb does, and the SQL of it beside it."""
+"""The queue: a module for each verb, and its SQL in a .sql file beside it."""

@@ -1,4 +1,4 @@
-"""From a row of the job tables to the Job or the Fence it is. What is JSON stays text until somebody asks for it."""
+"""From a row of the job tables to a Job or a Fence. JSON columns stay text until somebody reads them."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ _TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
 
 
 class StoredJob(Job):
-    """A job as somebody looks at it: its payload, errors and result are read where they are asked for as objects."""
+    """A job of the tables whose payload, errors and result stay JSON text, and are parsed at each access."""
 
     __slots__ = ()
 
     @property
     def payload(self) -> dict[str, Json]:
-        """Return the payload, read anew each time."""
+        """Return the payload, parsed at each access."""
         payload: dict[str, Json] = read_json(self._text(_PAYLOAD).decode())
         return payload
 
     @property
     def errors(self) -> Sequence[dict[str, Json]]:
-        """Return the failed attempts, read anew each time."""
+        """Return the failed attempts, parsed at each access."""
         errors: list[dict[str, Json]] = read_json(self._text(_ERRORS).decode())
         return errors
 
     @property
     def result(self) -> Json:
-        """Return the result, read anew each time."""
+        """Return the result, parsed at each access."""
         return read_json(self._text(_RESULT).decode())
 
     @property
     def payload_text(self) -> bytes:
-        """Return the payload as clients get it."""
+        """Return the payload as the JSON text that clients get."""
         return as_sent(self._text(_PAYLOAD))
 
     @property
     def errors_text(self) -> bytes:
-        """Return the failed attempts as clients get them."""
+        """Return the failed attempts as the JSON text that clients get."""
         text = self._text(_ERRORS)
         return text if text == b"[]" else as_sent(text)
 
     @property
     def result_text(self) -> bytes:
-        """Return the result as clients get it."""
+        """Return the result as the JSON text that clients get."""
         return as_sent(self._text(_RESULT))
 
     def read(self) -> Job:
@@ -67,7 +67,10 @@ class StoredJob(Job):
 
 
 def job_of(row: Row) -> StoredJob:
-    """Return the job of a row of haulier.job, haulier.finished_job or haulier.jobs, whose JSON has been left text."""
+    """Return the job in a row of haulier.job, haulier.finished_job or haulier.jobs.
+
+    Shape: the row was read with json_as_text.
+    """
     values = {name: row[name] for name in Job._fields if name in row}
     for name in _TIMES:
         if values.get(name) is not None:
@@ -82,23 +85,23 @@ def fence_of(row: Row) -> Fence:
 
 
 class ClaimedJob(Job):
-    """A job that a claim has set running: its payload and errors stay text until they are asked for.
+    """A job that a claim has set running; its payload and errors stay JSON text, and are parsed at each access.
 
-    As objects they can take thirty times the room, and a process holds thousands of jobs of which it runs a few.
+    Parsed they can take thirty times the memory, and of the thousands of jobs that a process holds it runs only a few.
     """
 
     __slots__ = ()
 
     @property
     def payload(self) -> dict[str, Json]:
-        """Return the payload, read anew each time."""
+        """Return the payload, parsed at each access."""
         values: tuple[Any, ...] = self
         payload: dict[str, Json] = read_json(values[_PAYLOAD])
         return payload
 
     @property
     def errors(self) -> Sequence[dict[str, Json]]:
-        """Return the failed attempts, read anew each time."""
+        """Return the failed attempts, parsed at each access."""
         values: tuple[Any, ...] = self
         errors: list[dict[str, Json]] = [] if values[_ERRORS] == "[]" else read_json(values[_ERRORS])
         return errors
@@ -109,7 +112,7 @@ class ClaimedJob(Job):
 
     @property
     def text_size(self) -> int:
-        """Return how many characters are read only when they are asked for."""
+        """Return how many characters of JSON text the payload and the errors have together."""
         values: tuple[Any, ...] = self
         return len(values[_PAYLOAD]) + len(values[_ERRORS])
 
@@ -117,22 +120,22 @@ class ClaimedJob(Job):
 _PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "errors", "result"))
 
 
-# The columns that a claim brings, behind its own three, as they stand in columns.sql.
+# The columns of the statement `claim`: three of its own, then the list of columns.sql.
 _CLAIMED = ("number", "settled", "now", *columns_of("claimed"))
 _ID, _RUN_AT, _CREATED_AT = (_CLAIMED.index(name) for name in ("id", "run_at", "created_at"))
-# What stands behind them, and takes the place of what came as text.
+# The values that `claimed_job` appends to a row. The first three replace columns of the same name that came as text.
 _ADDED = ("id", "run_at", "created_at", "status", "cancel_requested", "updated_at", "started_at", "claim", "worker_id")
 _UNSET = ("finished_at", "result")
-# By position: by name it would take three times as long, which is a tenth of what a worker spends on a job.
+# By position: by name it would take three times as long, a tenth of all the time that a worker spends on a job.
 _in_order = itemgetter(
     *({name: place for place, name in enumerate((*_CLAIMED, *_ADDED, *_UNSET))}[name] for name in Job._fields)
 )
 
 
 def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, started_at: datetime) -> ClaimedJob:
-    """Return the Job that a claim has just set running, from a row that `message` gave.
+    """Return the job that a claim has just set running, from a row that `message` returned.
 
-    Shape: the columns of the statement `claim`; started_at is read once a batch.
+    Shape: texts are the columns of the statement `claim`; started_at is parsed once for a whole batch, by the caller.
     """
     added = (
         UUID(texts[_ID]), _instant(texts[_RUN_AT]), _instant(texts[_CREATED_AT]),

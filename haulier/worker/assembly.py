@@ -1,4 +1,4 @@
-"""Where a worker process is put together: what its threads share is made here, and each of them gets what it uses."""
+"""Puts a worker process together: makes what its threads share, and gives each thread what it uses."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ def assemble(config: Config, kinds: Mapping[str, Kind], metrics_port: MetricsPor
 
 
 class Assembly:
-    """The shared things of one process, and what makes steps and threads of them.
+    """The shared objects of one process, and the methods that make its steps and threads.
 
-    It is handed to nobody, threads and steps least of all: a test of the architecture sees to that.
+    No thread or step gets the assembly itself: its signature would no longer say what it needs. The architecture test
+    checks that.
     """
 
     def __init__(self, config: Config, kinds: Mapping[str, Kind]) -> None:
@@ -73,7 +74,7 @@ class Assembly:
         self._make_steps()
 
     def _make_steps(self) -> None:
-        """Make the steps of which a process has one, whichever thread takes them."""
+        """Make the steps of which a process has one each, whichever thread runs them."""
         stopping, queues = self.shutdown.stopping, self._config.worker_queues
         next_claim = NextClaim(self.lease, stopping, self.marks, self.refusals, self.bell)
         self.calls = Calls(
@@ -119,7 +120,7 @@ class Assembly:
         )
 
     def settler(self) -> Settler:
-        """Return the thread that settles what the runners leave lying."""
+        """Return the thread that settles what no runner has settled."""
         doubtful = SettleDoubtful(
             database=self.database,
             buffer=self.buffer,
@@ -156,7 +157,7 @@ class Assembly:
         )
 
     def listener(self) -> Listener:
-        """Return the thread that hears of new jobs."""
+        """Return the thread that receives notifications."""
         return Listener(
             config=self._config,
             sleeper=self.sleeper,
@@ -170,7 +171,7 @@ class Assembly:
         )
 
     def housekeeper(self) -> Housekeeper:
-        """Return the thread that keeps house."""
+        """Return the thread that looks after partitions and old rows."""
         return Housekeeper(
             config=self._config, database=self.database, outage=self.outage, closing=self.shutdown.closing
         )

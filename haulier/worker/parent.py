@@ -1,6 +1,6 @@
 """The parent of several worker processes: forks them, replaces those that die, and stops them in order.
 
-It has one thread and no connection, so that a fork finds no lock held and no socket to share, at any time.
+It has one thread and no connection, so that at any time a fork copies no held lock and shares no socket.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from haulier.worker.metrics.port import MetricsPort
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
-# Who lived for less has died right at the start, and the next may do so too: it comes later, and ever later.
+# A process that lived for less than this died at its start, and its successor may too: each successor comes later.
 EARLY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-# A process ends itself 3 s past its time to stop (haulier/worker/process.py); one that cannot even do that is killed, a
-# second before the platform kills everything.
+# A process ends itself 3 s past its time to stop (haulier/worker/process.py). This process kills one that does not,
+# a second before the platform would kill everything.
 OVERTIME_SECONDS = 4.0
-# How a child leaves that was told to stop, by whomever; that was told twice; that finds settings or schema unfit.
-TOLD, INTERRUPTED, REFUSED = 0, 130, 78
+# Exit codes of a child: it was told to stop, by the parent or anybody else; it got SIGINT twice; its settings or the
+# schema do not fit.
+STOPPED, INTERRUPTED, UNFIT = 0, 130, 78
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,11 @@ class Parent:
     def __init__(self, config: Config, metrics_port: MetricsPort | None, work: Callable[[], int]) -> None:
         self._config = config
         self._counts = metrics_port.counts if metrics_port else None
-        # What a child does; it returns the exit code.
+        # What a child runs; returns the child's exit code.
         self._work = work
         self._pid = os.getpid()
         self._children: dict[int, _Child] = {}
-        # When each free place is to be filled, and how long it was last kept free.
+        # When the next process of each free place is to start, and how long the place was kept free the last time.
         self._due: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
         self._interrupts = 0
@@ -66,9 +67,9 @@ class Parent:
     def run(self) -> int:
         """Keep the processes running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
         self._say_what_it_takes()
-        # Every signal rings here; nothing is done in a handler.
+        # Python writes each signal's number into this pipe (`set_wakeup_fd`); handlers do nothing.
         self._bell = os.pipe()
-        # Nothing is ever written to it: it ends for the children when this process does, however it does.
+        # Nothing is ever written to this pipe. The children read its end when this process ends, in whatever way.
         self._lifeline = os.pipe()
         for end in self._bell:
             os.set_blocking(end, False)
@@ -78,7 +79,7 @@ class Parent:
         self._due = dict.fromkeys(range(1, self._config.worker_processes + 1), time.monotonic())
         while self._due or self._children:
             self._fill_places()
-            if self._heed(self._wait()):
+            if self._obey(self._wait()):
                 return INTERRUPTED
             self._reap()
             if self._kill_at is not None and self._kill_at <= time.monotonic():
@@ -104,8 +105,8 @@ class Parent:
             return os.read(self._bell[0], 4096)
         return b""
 
-    def _heed(self, signals: bytes) -> bool:
-        """Do what the signals ask for; True when it is to leave at once."""
+    def _obey(self, signals: bytes) -> bool:
+        """Do what the signals ask for; True when this process is to leave at once."""
         for number in signals:
             if number == signal.SIGINT:
                 self._interrupts += 1
@@ -117,20 +118,20 @@ class Parent:
         return True
 
     def _stop(self) -> None:
-        """Ask all to stop. Not with the signal that came: a terminal's SIGINT they had already, and two mean haste."""
+        """Ask all to stop, by SIGTERM: a terminal's SIGINT has reached them too, and a second one means "at once"."""
         log.info("stopping %d worker processes", len(self._children))
         self._due.clear()
         self._kill_at = time.monotonic() + self._config.shutdown_seconds + OVERTIME_SECONDS
         self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, number: int) -> None:
-        # None of them has been waited for yet: the pids are still theirs.
+        # No child in this dict has been waited for, so each pid is still that child's.
         for pid in self._children:
             os.kill(pid, number)
 
     def _reap(self) -> None:
         while self._children:
-            # Any child, also one that somebody left to us: this may be the first process of its container.
+            # Any child: this may be process 1 of its container, which inherits orphans and has to reap them too.
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
@@ -141,12 +142,12 @@ class Parent:
         if self._counts is not None:
             self._counts.forget(child.place)
         if self._kill_at is not None:
-            if code != TOLD:
+            if code != STOPPED:
                 log.warning("%s %s while it stopped", child, _how(code))
                 self._code = self._code or (INTERRUPTED if code == INTERRUPTED else 1)
-        elif code in (TOLD, INTERRUPTED):
+        elif code in (STOPPED, INTERRUPTED):
             log.info("%s was told to stop, and gets no successor", child)
-        elif code == REFUSED:
+        elif code == UNFIT:
             self._code = 1
             self._stop()
         else:
@@ -174,26 +175,26 @@ class Parent:
     def _fork(self, place: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        # A signal to the child waits until it has handlers of its own (`Signals.install`): with this process's it
-        # would ring here.
+        # A signal to the child stays blocked until the child has handlers of its own (`Signals.install`). With the
+        # handlers it inherits, the signal's number would go into this process's pipe.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_child(place)
+                self._run_child(place)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         child = self._children[pid] = _Child(place, pid)
         log.info("started %s", child)
 
-    def _be_child(self, place: int) -> NoReturn:
+    def _run_child(self, place: int) -> NoReturn:
         code = 1
         try:
-            self._leave_home(place)
+            self._drop_parent_state(place)
             code = self._work()
         except HaulierError as error:
             log.critical("%s", error)
-            code = REFUSED
+            code = UNFIT
         except BaseException:
             log.critical("the worker process ends by an error, which is a bug", exc_info=True)
         finally:
@@ -202,10 +203,10 @@ class Parent:
             with suppress(OSError, ValueError):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            # Not sys.exit, which would unwind into the parent's own code; nor would a stuck thread let it go.
+            # Not sys.exit: it would unwind into the parent's own code, and wait for threads that handlers have started.
             os._exit(code)
 
-    def _leave_home(self, place: int) -> None:
+    def _drop_parent_state(self, place: int) -> None:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -213,9 +214,9 @@ class Parent:
             os.close(end)
         if self._counts is not None:
             self._counts.take(place)
-        threading.Thread(target=self._outlive_nobody, name="lifeline", daemon=True).start()
+        threading.Thread(target=self._stop_with_parent, name="lifeline", daemon=True).start()
 
-    def _outlive_nobody(self) -> None:
+    def _stop_with_parent(self) -> None:
         os.read(self._lifeline[0], 1)
         log.warning("the parent process is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)

@@ -29,24 +29,24 @@ from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.timeouts import Timeouts
 
-# A thread that runs quick jobs is asked so often to let another go on; at Python's own 5 ms the one that claims for all
-# waits longer for its turn than for the database.
+# Python's switch interval. At its default of 5 ms, while others run quick jobs, the thread that claims for all waits
+# longer for the interpreter than for the database.
 SWITCH_SECONDS = 0.001
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TICK_SECONDS = 0.1
-# Of the time to stop, this much at most is left to handlers that were asked to.
+# Of the time to stop, at most this much is kept for handlers to end after they were asked to.
 GRACE_SECONDS = 5.0
-# And this much to give back what they did not finish.
+# And this much for giving back the jobs that they did not finish.
 RELEASE_SECONDS = 1.0
 JOIN_SECONDS = 2.0
-# Past its deadline by this much, the process is ended from outside of Python: the platform kills 5 s after it.
+# This long after its deadline faulthandler's C thread ends the process; the platform kills it 5 s after the deadline.
 OVERTIME_SECONDS = 3.0
 
 log = logging.getLogger(__name__)
 
 
 class Signals:
-    """What the process was told. A handler sets plain flags and nothing else: an Event may deadlock there."""
+    """The signals that the process got. A handler sets plain flags and nothing else: an Event may deadlock in it."""
 
     def __init__(self) -> None:
         self.stop = False
@@ -56,11 +56,11 @@ class Signals:
         """Take SIGTERM, SIGINT and SIGHUP."""
         for number in STOP_SIGNALS:
             signal.signal(number, self._take)
-        # A parent (haulier/worker/parent.py) forks with them blocked, until they can be obeyed.
+        # A parent (haulier/worker/parent.py) forks with these signals blocked; from here on they can be obeyed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        # Platforms repeat SIGTERM; only a human who presses Ctrl-C twice wants it now.
+        # Platforms repeat SIGTERM, so only a second SIGINT, a human's second Ctrl-C, means "at once".
         if number == signal.SIGINT:
             if self._is_interrupted:
                 os._exit(130)
@@ -69,7 +69,10 @@ class Signals:
 
 
 class Threads:
-    """The threads of one process, in the order in which they start. Shape: others are all but heartbeat and runners."""
+    """The threads of one process, in the order in which they start.
+
+    Shape: others are all but heartbeat and runners.
+    """
 
     def __init__(
         self, heartbeat: threading.Thread, others: Sequence[threading.Thread], runners: Sequence[threading.Thread]
@@ -84,12 +87,12 @@ class Threads:
             thread.start()
 
     def dead(self) -> threading.Thread | None:
-        """Return the first that has ended, None where none has."""
+        """Return the first thread that has ended; None where none has."""
         all_of_them = (self.heartbeat, *self._others, *self._runners)
         return next((thread for thread in all_of_them if not thread.is_alive()), None)
 
     def join(self, seconds: float) -> None:
-        """Wait for all but the runners to end, at most so long together."""
+        """Wait for all but the runners to end, for this long altogether at most."""
         until = time.monotonic() + seconds
         for thread in (self.heartbeat, *self._others):
             thread.join(max(0.0, until - time.monotonic()))
@@ -109,13 +112,13 @@ class Watch:
         return self.timeouts.stuck
 
     def look(self) -> None:
-        """Time jobs out, end idle children, tell Prometheus."""
+        """Time jobs out, end idle children, update the metrics."""
         self.timeouts.enforce()
         self.children.tidy()
         self.measure()
 
     def measure(self) -> None:
-        """Tell Prometheus."""
+        """Update the metrics."""
         self.measures.take()
 
 
@@ -136,7 +139,7 @@ class Stop:
         return len(self.held)
 
     def wait_until_stopping(self, seconds: float) -> None:
-        """Wait for so long; only the caller's own thread ends it sooner, by what a signal makes it do."""
+        """Wait this long; a signal that comes meanwhile is obeyed after the wait."""
         self.shutdown.stopping.wait(seconds)
 
     def stop_claiming(self) -> None:
@@ -154,14 +157,14 @@ class Stop:
         self.held.stop([running.fence for running in self.held.all()], StopReason.SHUTDOWN)
 
     def close(self) -> None:
-        """End the threads; what still runs is given back."""
+        """End the threads; jobs that still run are given back."""
         self.shutdown.closing.set()
-        # What they run is given back, and must not go on.
+        # The jobs that children run are given back, and must not go on running.
         self.children.close()
         self.beat_wanted.set()
 
     def end(self) -> None:
-        """Let the threads know that nobody waits for them any more."""
+        """Tell the threads that nobody waits for them any more."""
         self.shutdown.over.set()
 
 
@@ -192,7 +195,7 @@ class Worker:
         if not self._wait_for_database():
             return 0
         self._say_what_it_takes()
-        # Nobody shall read of a worker that listens and has just beaten before it did either.
+        # Before the port opens: unset gauges are 0, which would mean a worker that listens and has just beaten.
         self.watch.measure()
         if self.metrics_port is not None:
             self._stop_metrics = self.metrics_port.serve()
@@ -229,7 +232,7 @@ class Worker:
         return False
 
     def _watch_threads(self) -> bool:
-        """Look after the threads until told to stop; True when the process must be replaced."""
+        """Watch the threads until told to stop; True when the process must be replaced."""
         log.info(
             "working with %d threads on %s; kinds: %s",
             self.config.worker_threads,
@@ -248,7 +251,7 @@ class Worker:
         return False
 
     def _stop(self, *, in_time: bool) -> None:
-        """Stop in order: claims, jobs, beat. Without a signal to obey, running jobs are given all their time."""
+        """Stop in order: claims, jobs, threads. Unless `in_time`, jobs may run to their end, until a signal comes."""
         stop, heartbeat, seconds = self.stop, self.threads.heartbeat, self.config.shutdown_seconds
         stop.stop_claiming()
         log.info("stopping: %d jobs are running", stop.jobs_left)
@@ -256,7 +259,7 @@ class Worker:
             if stop.wait_for_jobs(TICK_SECONDS):
                 break
             self.watch.look()
-        # A call that hangs, or a handler that holds the interpreter, must not keep the process until it is killed.
+        # A call that hangs, or a handler that holds the interpreter, must not keep the process alive until a SIGKILL.
         faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):

@@ -1,4 +1,4 @@
-"""How a worker starts: its settings, its kinds, its port; then one process that works, or a parent of several."""
+"""Starts a worker: reads its settings and kinds, opens its port, then works or becomes the parent of several."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def work_and_leave() -> NoReturn:
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not sys.exit: a thread stuck in a handler, or one of the handler's own, would keep the process.
+    # Not sys.exit: it would wait for threads that handlers have started.
     os._exit(code)
 
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _spare_memory() -> None:
-    """Have all threads share two heaps of glibc's; one for each would keep room for the largest batch it ever read."""
+    """Have all threads share two heaps of glibc; a heap for each would keep room for the largest batch it ever read."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
 
@@ -53,7 +53,7 @@ def run(config: Config) -> int:
         message = "WORKER_PROCESSES is reduced to %d by DB_CONNECTION_LIMIT"
         logging.getLogger(__name__).warning(message, config.worker_processes)
     metrics_port = MetricsPort.open(config, shared=config.worker_processes > 1)
-    # Not before: this makes the metrics.
+    # Not at the top: this import makes the metrics, and `MetricsPort.open` decides where their values are kept.
     from haulier.worker.assembly import assemble
 
     try:
@@ -62,7 +62,7 @@ def run(config: Config) -> int:
         def work() -> int:
             return assemble(config, kinds, metrics_port).run()
 
-        # One worker does without a parent, which would take memory of its own: the platform replaces it.
+        # One process has no parent, which would take memory of its own: the platform starts the process again.
         return work() if config.worker_processes == 1 else Parent(config, metrics_port, work).run()
     finally:
         if metrics_port is not None:

@@ -1,1 +1,1 @@
-"""Measurements beside the raw limit and the peers: `make bench`. docs/benchmarks.md shows what they found."""
+"""Measures Haulier beside the raw limit and the peers: `make bench`. docs/benchmarks.md shows the results."""

@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def take(measures: Sequence[harness.Measure], options: argparse.Namespace) -> None:
-    """Take the measures on one server, and keep each as soon as it is there."""
+    """Take the measures on one server, and save each as soon as it has been taken."""
     began = time.monotonic()
     with postgres() as server, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         bench = harness.Bench(server, Path(folder), options.scale)

@@ -1,7 +1,7 @@
 """`python -m lab.bench.abuse PORT TOKEN SEED THREADS`: what one caller with a valid enqueue key can do to everybody.
 
-A process of its own, so that whoever measures beside it does not wait for its threads. It says `ready`, begins at
-a line of its input, ends with that, and says what it was answered.
+It is a process of its own, so that its threads do not delay those that measure. It prints `ready`, begins after a line
+on its input, stops at the end of the input, and prints the answers that it got.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from typing import Any
 
 from lab.waiting import ROOT
 
-# Of a batch and of a payload, as the API takes them.
+# The largest batch and the largest payload that the API accepts.
 BATCH_BYTES, PAYLOAD_BYTES = 16 * 2**20, 256 * 2**10
 SLOW_CONNECTIONS, SLOW_SECONDS = 30, 5.0
-# So many bodies of each sort are made beforehand; a number takes this one's place in each that is sent.
+# How many bodies of each sort are made beforehand, and the bytes in them that a new number replaces in each request.
 VARIANTS, NUMBER = 3, b"@@@@@@@@"
 
 
 def main() -> None:
-    """Do the worst between two signs from whoever started this."""
+    """Abuse the API from the first line of the input until its end."""
     port, token, seed, threads = sys.argv[1:]
     abuser = Abuser(int(port), token, seed=int(seed), threads=int(threads))
     print("ready", flush=True)
@@ -46,7 +46,7 @@ def main() -> None:
 
 @contextmanager
 def abused(port: int, token: str, *, seed: int, threads: int) -> Iterator[dict[str, int]]:
-    """Let it do its worst meanwhile, and tell afterwards what it was answered. Shape: by move and status."""
+    """Abuse the API during the block, and afterwards fill in the answers. Shape: counts by move and status."""
     command = [sys.executable, "-m", "lab.bench.abuse", str(port), token, str(seed), str(threads)]
     answers: dict[str, int] = {}
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -62,9 +62,9 @@ def abused(port: int, token: str, *, seed: int, threads: int) -> Iterator[dict[s
 
 
 class Abuser:
-    """Some threads that do their worst until they are told to stop. Shape: answers counts (move, status).
+    """Threads that abuse the API until they are told to stop. Shape: answers counts (move, status).
 
-    What they send is made before: whoever does this has a machine of its own.
+    The requests are made beforehand: a real abuser has a machine of its own, and would not compute on this one.
     """
 
     def __init__(self, port: int, token: str, *, seed: int, threads: int) -> None:
@@ -151,7 +151,7 @@ def nested_batch(drawn: random.Random) -> tuple[str, bytes]:
 
 
 def faults(drawn: random.Random) -> tuple[str, bytes]:
-    """Send 16 MB in which all is wrong, and ask for what is good of it."""
+    """Send 16 MB of jobs that are all wrong, with atomic=false, so that each gets an answer."""
     words = ["kind", "queue", "priority", "run_at", "max_attempts", "timeout_seconds", "payload", *"abcdefgh"]
     wrong = json.dumps({word: drawn.choice([[], {}, -1e300, "\u0000", None, "x" * 50]) for word in words})
     body = "\n".join([wrong] * min(10_000, BATCH_BYTES // (len(wrong) + 1)))
@@ -167,7 +167,7 @@ def images(drawn: random.Random) -> tuple[str, bytes]:
 
 
 def keys(_drawn: random.Random) -> tuple[str, bytes]:
-    """Enqueue jobs with an idempotency key each, the longest that there is."""
+    """Enqueue jobs that each have an idempotency key of the greatest length."""
     job = {"kind": "noop", "payload": {"n": 0}}
     return "/jobs/batch", lines(
         [{**job, "idempotency_key": f"{NUMBER.decode()}-{n}".ljust(255, "x")} for n in range(5_000)]
@@ -183,7 +183,7 @@ def lines(jobs: list[dict[str, Any]]) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """Return a picture of one grey, whose file is a thousandth of it."""
+    """Return a PNG of one shade of grey, whose file is a thousandth of its pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

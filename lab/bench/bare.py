@@ -1,4 +1,4 @@
-"""The least that a Flask view does to store a job: `POST /jobs` is compared with it. `gunicorn lab.bench.bare:app`."""
+"""The least that a Flask view does to store a job, to compare `POST /jobs` with: `gunicorn lab.bench.bare:app`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def connection() -> Connection:
 
 @app.post("/jobs")
 def enqueue() -> Response:
-    """Store a job and say which it became."""
+    """Store a job and return it."""
     asked = request.get_json()
     with connection().cursor() as cursor:
         cursor.execute(INSERT, (asked["kind"], json.dumps(asked["payload"])))
@@ -45,5 +45,5 @@ def enqueue() -> Response:
 
 @app.get("/health")
 def health() -> Response:
-    """Tell that the process is there."""
+    """Answer, so that a caller knows that the process runs."""
     return Response("{}", mimetype="application/json")

@@ -1,7 +1,7 @@
-"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: a lone job's start in two checkouts, whose workers run at once.
+"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: compares how soon a lone job starts in two checkouts.
 
-Two runs one after the other differ by a fifth on a machine whose clock changes; here every other job is another's.
-The second checkout is this one where none is named. The two exchange their places from turn to turn.
+The workers of both run at once, and get jobs alternately: on a machine whose clock frequency changes, two runs one
+after the other differ by a fifth. The second checkout is this one by default. The two swap places after each turn.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.bench.measures.latency import ENQUEUE, WARM_UP, paced, summary
 from lab.servers import Postgres, connect, free_port, postgres
 from lab.waiting import ROOT, environment, pause, processes, until
 
-# A worker that was busy, as by the warming up, asks to be woken again after five seconds.
+# A worker that was busy, as after the warm-up, asks to be woken again only after five seconds.
 QUIET_SECONDS = 8.0
 
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def side_by_side(server: Postgres, checkouts: Sequence[Path], jobs: int) -> list[dict[str, float]]:
-    """Return what is published of the waits of each checkout's jobs."""
+    """Return a summary of the waits of each checkout's jobs."""
     with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, ExitStack() as stack:
         sides = [_start(server, path, Path(folder, str(place)), stack) for place, path in enumerate(checkouts)]
         for cursor, path in sides:
@@ -79,11 +79,11 @@ def _turn(n: int) -> int:
 def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Cursor, Path]:
     def prepare(url: str) -> None:
         env = {**environment(), "DATABASE_URL": url}
-        # By the name that older checkouts know too.
+        # `-m app` and not `-m haulier`: older checkouts know only this name.
         subprocess.run([PYTHON, "-m", "app", "migrate"], cwd=checkout, env=env, check=True, capture_output=True)
 
     url = stack.enter_context(server.fresh(f"beside {notes_path.name}", prepare))
-    # A checkout from before lab/ was there has them at its top.
+    # A checkout from before lab/ existed has bench/ at its top.
     kinds = "lab.bench.kinds" if (checkout / "lab").is_dir() else "bench.kinds"
     env = {
         "DATABASE_URL": url, "HAULIER_KINDS": kinds, "PYTHONPATH": str(checkout), "WORKER_THREADS": "16",

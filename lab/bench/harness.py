@@ -1,4 +1,4 @@
-"""Runs measures: one server, the repetitions interleaved, a bar to look at, the results in a file for each measure."""
+"""Runs measures on one server, with their repetitions interleaved, a progress bar, and a file of results for each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Figures = results.Figures
 
 @dataclass(frozen=True)
 class Bench:
-    """What a repetition has at hand. Shape: scale multiplies the numbers of jobs; 1 is what is published."""
+    """What a repetition may use. Shape: scale multiplies the numbers of jobs; published results have scale 1."""
 
     server: Postgres
     folder: Path
@@ -38,7 +38,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a measure: who, under which settings, and how to take one repetition."""
+    """One row of a measure: the contender, its settings, and how to take one repetition."""
 
     name: str
     label: str
@@ -46,11 +46,11 @@ class Entry:
     missing: str | None = None
     version: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
-    # For what takes minutes.
+    # A limit to its repetitions, where one takes minutes.
     at_most: int | None = None
 
     def row(self) -> results.Row:
-        """Return its row, still without figures."""
+        """Return the row of this entry, without figures yet."""
         return results.Row(self.name, self.label, self.version, dict(self.settings), self.missing)
 
 
@@ -68,7 +68,7 @@ class Measure(Protocol):
 
 
 def entry_for(contender: Contender, once: Callable[[Bench], Figures], *, at_most: int | None = None) -> Entry:
-    """Return an entry for a contender; one that lacks something on this machine says so."""
+    """Return an entry for a contender; `missing` is set where this machine lacks something that it needs."""
     missing = contender.missing()
     return Entry(
         contender.name,
@@ -82,10 +82,10 @@ def entry_for(contender: Contender, once: Callable[[Bench], Figures], *, at_most
 
 
 def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequence[str] = ()) -> results.Result:
-    """Take every repetition of one measure and return what came out.
+    """Take every repetition of one measure and return the result.
 
-    Repetition 1 of every entry, then repetition 2 of every entry: what changes on the machine meanwhile (heat, a
-    neighbour) falls on all. One that fails is noted and not taken again.
+    First repetition 1 of every entry, then repetition 2 of every entry: changes of the machine meanwhile (heat, a
+    neighbour) then affect all entries. An entry that fails is marked, and not repeated.
     """
     entries = [entry for entry in measure.entries() if not contenders or entry.name in contenders]
     result = results.Result(
@@ -120,7 +120,7 @@ def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequenc
 def _take(entry: Entry, row: results.Row, bench: Bench) -> None:
     try:
         row.repetitions.append(entry.once(bench))
-    except Exception as error:  # whatever a peer does, the others are still to be measured
+    except Exception as error:  # whatever a peer raises, the other entries are still to be measured
         row.failed = f"{type(error).__name__}: {error}"[-500:]
         say(f"{entry.label} failed: {row.failed}")
 
@@ -142,14 +142,14 @@ class Progress:
             self._bar.close()
 
     def doing(self, what: str) -> None:
-        """Say what is under way."""
+        """Show which step runs."""
         if self._bar is not None:
             self._bar.set_description_str(f"{self._name}: {what}"[:44])
         else:
             say(f"{self._name}: {what}")
 
     def step(self) -> None:
-        """One more is done."""
+        """Count a step as done."""
         if self._bar is not None:
             self._bar.update()
 
@@ -163,7 +163,7 @@ def say(line: str) -> None:
 
 
 def chosen(measures: Iterable[Measure], only: Sequence[str]) -> list[Measure]:
-    """Return the measures of these names, all when none is given. Raises: SystemExit for a name that is none."""
+    """Return the measures of these names, all where no name is given. Raises: SystemExit for an unknown name."""
     known = {measure.NAME: measure for measure in measures}
     if unknown := [name for name in only if name not in known]:
         sys.exit(f"bench: no measure {', '.join(unknown)}; there are {', '.join(known)}")

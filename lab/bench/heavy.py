@@ -1,4 +1,4 @@
-"""Jobs with much in them, in the mixes that `bytes` and `link` are taken with."""
+"""Large jobs, in the mixes that the measures `bytes` and `link` use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lab.servers import connect
 
-# Of a payload; the API takes 256 KiB.
+# The size of a payload; the API accepts 256 KiB.
 BYTES = 250_000
 KEPT_ERRORS = 20
 
@@ -24,28 +24,28 @@ FILL = """
     ) AS former
 """
 
-# SQL for the payload of job number n. Turned by some letters for each job, so that no two are alike.
+# SQL for the payload of job number n. RANDOM rotates the text by some letters for each job, so that no two are alike.
 TINY = "jsonb_build_object('n', n, 'data', NULL)"
 RANDOM = """
     jsonb_build_object('n', n, 'data', substr(%(text)s, n * 83 %% 240000 + 1) || left(%(text)s, n * 83 %% 240000))
 """
 LETTER = "jsonb_build_object('n', n, 'data', repeat('x', %(bytes)s))"
-# A constant, the number too: to make one takes the server some ten milliseconds.
+# A constant, even the number in it: making one such value takes the server some ten milliseconds.
 NESTED = """('{"n": 1, "data": [' || repeat('[],', %(bytes)s / 3 - 1) || '[]]}')::jsonb"""
 
 
 def random_text(length: int) -> str:
-    """Return text that does not get smaller.
+    """Return text that cannot be compressed.
 
-    In base64, which PostgreSQL soon gives up to compress. In hex it finds short matches all along, and takes some ten
-    milliseconds until it stores 250 KB as they are.
+    In base64, which PostgreSQL soon gives up compressing. In hex it would find short matches all along, and take some
+    ten milliseconds before it stores 250 KB uncompressed.
     """
     return base64.b64encode(os.urandom(length * 3 // 4)).decode()
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Which kind, what is in its payload, and how often each job has failed before, with 4 KB each time."""
+    """The kind, the payload, and how often each job has already failed, with an error of 4 KB each time."""
 
     kind: str = "heavy"
     payload: str = TINY
@@ -66,7 +66,7 @@ class Mix:
 
 RANDOM_TEXT = Mix(payload=RANDOM)
 ONE_LETTER = Mix(payload=LETTER)
-# Of these a worker cannot tell from what it has seen what comes next.
+# In these two, a worker cannot tell the size of the next jobs from the jobs so far.
 EVERY_OTHER = Mix(payload=f"CASE WHEN n %% 2 = 0 THEN {TINY} ELSE {RANDOM} END")
 TINY_FIRST = Mix(payload=f"CASE WHEN n <= %(jobs)s / 2 THEN {TINY} ELSE {RANDOM} END")
 LONG_RESULTS = Mix("long_result")

@@ -1,4 +1,4 @@
-"""The kinds of job that are measured, for HAULIER_KINDS=lab.bench.kinds. They do as little as can be done."""
+"""The kinds of job that are measured, for HAULIER_KINDS=lab.bench.kinds. Their handlers do as little as possible."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from marshmallow import fields
 
 from haulier.kinds import Fail, JobContext, PayloadSchema, kind
 
-# Where `started` writes, and how long `sleep` takes at most.
+# The file to which `note` writes, and how long `sleep` takes at most.
 NOTES = os.environ.get("BENCH_NOTES", os.devnull)
 LONGEST_MILLISECONDS = 600_000
-# Random, so that neither the database nor anything on the way makes them smaller: the longest that are stored.
+# The longest that are stored; random, so that nothing compresses them.
 LONG_RESULT = base64.b64encode(os.urandom(48_000)).decode()
 LONG_ERROR = base64.b64encode(os.urandom(3_000)).decode()
 
@@ -26,7 +26,7 @@ class Noop(PayloadSchema):
 
 
 class Sleep(PayloadSchema):
-    """How long to wait."""
+    """A duration to wait for."""
 
     milliseconds = fields.Integer(required=True)
 
@@ -38,7 +38,7 @@ class Blob(PayloadSchema):
 
 
 class Heavy(PayloadSchema):
-    """A number, and anything."""
+    """A number, and any other data."""
 
     n = fields.Integer(required=True)
     data = fields.Raw(required=True, allow_none=True)
@@ -56,12 +56,12 @@ def noop_isolated(context: JobContext, payload: dict[str, Any]) -> None:
 
 @kind("blob", schema=Blob)
 def blob(context: JobContext, payload: dict[str, Any]) -> None:
-    """Do nothing with much."""
+    """Do nothing with a large payload."""
 
 
 @kind("heavy", schema=Heavy)
 def heavy(context: JobContext, payload: dict[str, Any]) -> None:
-    """Note when it was started, and do nothing with much."""
+    """Note when it was started, and do nothing with a large payload."""
     note(payload["n"])
 
 

@@ -1,4 +1,4 @@
-"""Sends one request again and again over some connections: by wrk if installed, else by processes of our own."""
+"""Sends one request over and over on several connections: by wrk if installed, else by processes of this module."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ OURS = "lab/bench/load.py"
 
 
 def tool() -> str:
-    """Return what sends the requests; it is the same for everybody in a run, and recorded."""
+    """Return the program that sends the requests; every row of a run uses the same one, and records it."""
     return "wrk" if shutil.which("wrk") else OURS
 
 
 def post(
     port: int, path: str, body: str, *, connections: int, seconds: float, sender: str | None = None
 ) -> dict[str, float]:
-    """Return how many requests a second were answered with a success, and the time an answer took at most for 99 %.
+    """Return how many requests a second succeeded, and the median and 99th percentile of the answers' times.
 
-    Raises: RuntimeError when an answer was another.
+    Raises: RuntimeError when an answer was not a success.
     """
     if (sender or tool()) == "wrk":
         return _wrk(port, path, body, connections, seconds)

@@ -1,4 +1,4 @@
-"""What the kinds here, and their likes among the peers, write down: number, monotonic seconds, process."""
+"""Reads the notes that the handlers here and those of the peers write: number, monotonic seconds, process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Note(NamedTuple):
 
 
 def read(path: Path) -> list[Note]:
-    """Return what was written so far, in that order."""
+    """Return the notes so far, in the order in which they were written."""
     if not path.exists():
         return []
     lines = path.read_text().splitlines(keepends=True)
-    # The last one may be half written.
+    # The last line may be half written.
     words = (line.split() for line in lines if line.endswith("\n"))
     return [Note(int(n), float(at), int(pid)) for n, at, pid in words]

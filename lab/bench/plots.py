@@ -13,7 +13,7 @@ OURS, RAW, THEIRS = "#1f6f8b", "#8a8a8a", "#c9a227"
 
 @dataclass(frozen=True)
 class Plot:
-    """Which figure of a measure is drawn, and what its axis says."""
+    """The figure of a measure to draw, and the label of its axis."""
 
     figure: str
     axis: str

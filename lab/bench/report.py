@@ -1,4 +1,4 @@
-"""Draws docs/benchmarks.md: what stands between two markers is made from the results, the rest is written by hand."""
+"""Draws docs/benchmarks.md: text between two markers is made from the results, the rest is written by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def spread_text(spread: Spread | None, digits: int = 0) -> str:
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Return a Markdown table; rows without figures say in one line why."""
+    """Return a Markdown table, with a line below it for each row that has no figures, saying why."""
     lines = [
         "| | " + " | ".join(column.heading for column in columns) + " |",
         "|---|" + "---:|" * len(columns),
@@ -62,7 +62,7 @@ def _named(row: Row) -> str:
 
 
 def targets(lines: Sequence[tuple[str, Spread | None, str, float]]) -> str:
-    """Return a table of what must hold. Shape: (what, its ratio or figure, ">=" or "<=", bound) each."""
+    """Return a table of the targets. Shape: each is (label, ratio or figure, ">=" or "<=", bound)."""
     written = ["| target | measured | |", "|---|---:|---|"]
     for what, spread, relation, bound in lines:
         if spread is None:
@@ -94,7 +94,7 @@ def draw(measures: Sequence[Measure], page: Path = PAGE) -> None:
 
 
 def _elsewhere(measures: Sequence[Measure], folder: Path) -> str:
-    """Return what was measured on another server, without drawings."""
+    """Return the results on another server, without drawings."""
     found = ((measure, results.load(measure.NAME, folder)) for measure in measures)
     return "\n\n".join(
         f"**{result.title}**\n\n{measure.report(result)}\n\n{_provenance(result)}"
@@ -104,7 +104,7 @@ def _elsewhere(measures: Sequence[Measure], folder: Path) -> str:
 
 
 def _plot(measure: Measure, result: Result) -> Path | None:
-    """Return the drawing; one made earlier where there is nothing to draw with now."""
+    """Return the drawing; without matplotlib the one made earlier."""
     wanted: plots.Plot | None = getattr(measure, "PLOT", None)
     if wanted is None:
         return None

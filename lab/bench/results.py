@@ -1,4 +1,4 @@
-"""What was measured, and how it is kept: lab/bench/results/<measure>.json holds every repetition."""
+"""The results of measures, and their files: lab/bench/results/<measure>.json holds every repetition."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent / "results"
 
 
-# A number, None where there is none; or what a measure keeps beside its numbers, to be drawn by itself.
+# A number, None where there is none; or lists and mappings of numbers that a measure draws by itself.
 Figure = float | Sequence[float] | Mapping[str, float | Sequence[float]] | None
-# What one repetition has found.
+# The figures of one repetition, by name.
 Figures = Mapping[str, Figure]
 
 
@@ -28,7 +28,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Return that of at least one value."""
+        """Return the spread of these values, of which there is at least one."""
         return cls(statistics.median(values), min(values), max(values), len(values))
 
 
@@ -57,7 +57,7 @@ class Row:
 
 @dataclass
 class Result:
-    """One measure as it was taken once."""
+    """The result of taking one measure once, with all repetitions."""
 
     measure: str
     title: str
@@ -72,9 +72,9 @@ class Result:
         return next((row for row in self.rows if row.name == name), None)
 
     def ratio(self, figure: str, name: str, other: str) -> Spread | None:
-        """Return how many times as much one row has of a figure as the other.
+        """Return the ratio of one row's figure to another's.
 
-        Taken repetition by repetition, since those of one number ran one after the other; the median of these.
+        It is taken repetition by repetition, since repetitions of the same number ran right after each other.
         """
         ours, theirs = self.row(name), self.row(other)
         if ours is None or theirs is None:
@@ -87,7 +87,7 @@ class Result:
         return Spread.of(ratios) if ratios else None
 
     def save(self, folder: Path = FOLDER) -> Path:
-        """Write it to its file and return that."""
+        """Write the result to its file and return the file's path."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.measure}.json"
         path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -95,7 +95,7 @@ class Result:
 
 
 def number(figures: Figures, name: str) -> float | None:
-    """Return a figure that is a number, None when it was not measured. Raises: TypeError when it is something else."""
+    """Return a figure that is a number, None when it was not measured. Raises: TypeError when it is not a number."""
     found = figures.get(name)
     if found is None:
         return None
@@ -105,7 +105,7 @@ def number(figures: Figures, name: str) -> float | None:
 
 
 def load(measure: str, folder: Path = FOLDER) -> Result | None:
-    """Return what was kept of that measure, None when it was never taken."""
+    """Return the saved result of a measure, None where there is none."""
     path = folder / f"{measure}.json"
     if not path.exists():
         return None

@@ -1,4 +1,4 @@
-"""A TCP proxy before a database that passes so many bytes a second each way, as a link to another machine does."""
+"""A TCP proxy before a database that limits the bytes a second in each direction, like a link to another machine."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from lab.relay import Relay, running
 
 # Small enough that connections which send at the same time share the link evenly.
 PIECE = 16 * 1024
-# What may go at once after a while of silence, so that the sleeps need not be exact.
+# How much may pass at once after an idle time, in seconds of the link's rate, so that sleeps need not be exact.
 BURST_SECONDS = 0.005
 
 
 class Direction:
-    """One way of the link: whoever sends waits until what was sent before has gone."""
+    """One direction of the link: a sender waits until earlier bytes have passed."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._rate = bytes_per_second
         self._lock = threading.Lock()
         self._free_at = 0.0
-        # Nobody sets it: a wait on it is a sleep.
+        # Never set: a wait on it is a sleep.
         self._pause = threading.Event()
 
     def pass_on(self, size: int) -> None:
-        """Return when so many bytes have gone through."""
+        """Return when this many bytes have passed."""
         with self._lock:
             self._free_at = max(self._free_at, time.monotonic()) + size / self._rate
             free_at = self._free_at
@@ -36,7 +36,7 @@ class Direction:
 
 
 class SlowLink(Relay):
-    """Any number of connections that share a link. Shape: `url` is the database's DSN by way of it."""
+    """Any number of connections that share a link. Shape: `url` is the database's DSN through the link."""
 
     def __init__(self, url: str, bytes_per_second: float) -> None:
         super().__init__(url, name="slow link")
@@ -44,7 +44,7 @@ class SlowLink(Relay):
 
     def _keep(self, client: socket.socket, server: socket.socket) -> None:
         for end in (client, server):
-            # What a socket holds back would be sent at the speed of this machine.
+            # A small buffer: bytes in it would pass at the speed of this machine.
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
         pair = Pair(client, server)
         self._spawn(self._carry, pair, server, client, self._to_client)
@@ -62,7 +62,7 @@ class SlowLink(Relay):
 
 
 class Pair:
-    """Both ends of one connection: when one way is over, the other is, and the last to leave closes them."""
+    """Both ends of one connection. When one direction ends, so does the other, and the last to leave closes them."""
 
     def __init__(self, *ends: socket.socket) -> None:
         self._ends = ends
@@ -71,7 +71,7 @@ class Pair:
         self.is_cut = False
 
     def __enter__(self) -> None:
-        """Nothing: the ends are open."""
+        """Do nothing: the ends are open."""
 
     def __exit__(self, *_: object) -> None:
         self.is_cut = True
@@ -85,5 +85,5 @@ class Pair:
 
 
 def slow_link(url: str, bytes_per_second: float) -> AbstractContextManager[SlowLink]:
-    """Give a running link to this database. Units: bytes a second, each way."""
+    """Yield a running link to this database. Units: bytes a second, in each direction."""
     return running(SlowLink(url, bytes_per_second))

@@ -1,6 +1,6 @@
-"""Each call of worker and API that reads or writes live jobs, for `dead_rows`: a line each in CALLS.
+"""Every call of worker and API that reads or writes live jobs, for the measure `dead_rows`: one entry each in CALLS.
 
-They go through the program's own functions. What a call needs to find is put there before it, and is not timed.
+The calls use the program's own functions. The rows that a call needs are inserted before it, and are not timed.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ WORKER = """
 
 
 @dataclass(frozen=True)
-class Desk:
-    """What a call has at hand: a connection of the program's own, and one to arrange things with.
+class Fixture:
+    """What a call may use: a connection of the program, and one to prepare rows with.
 
-    Shape: the worker has jobs that run, under the known claims; far is a job of the history.
+    Shape: the worker has running jobs, under the known claims; far is a job of the history.
     """
 
     conn: Connection
@@ -64,83 +64,83 @@ class Desk:
     far: UUID
 
     def run(self, statement: str, *parameters: object) -> list[UUID]:
-        """Change something, and return the ids that it gives."""
+        """Run a statement, and return the ids in its result."""
         with self.admin.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return [UUID(job_id) for (job_id,) in cursor.fetchall()] if cursor.description else []
 
     def queued(self, jobs: int = 1) -> list[UUID]:
-        """Return new jobs that wait."""
+        """Insert waiting jobs and return their ids."""
         return self.run(QUEUED, QUEUE, jobs)
 
     def running(self, jobs: int = 1, worker_id: UUID | None = None) -> list[Fence]:
-        """Return new jobs that the worker, or another one, runs."""
+        """Insert jobs that the worker, or another one, runs, and return their fences."""
         claim = uuid4()
         ids = self.run(RUNNING, QUEUE, str(worker_id or self.worker_id), str(claim), jobs)
         return [Fence(job_id, 1, claim) for job_id in ids]
 
-    def wish(self, jobs: int) -> ClaimRequest:
-        """Return a claim of new jobs, from the mark that a worker has after it has drained what was before them."""
+    def claim_request(self, jobs: int) -> ClaimRequest:
+        """Insert jobs and return a claim of them, with the mark of a worker that has drained all jobs before them."""
         first = min(self.queued(jobs))
         due = ask(self.admin, "SELECT run_at FROM haulier.job WHERE id = %s", str(first))
         return ClaimRequest(self.worker_id, uuid4(), [Mark(QUEUE, 0, due, first)], jobs, jobs)
 
     def cancelled(self) -> UUID:
-        """Return a job of the history that was cancelled."""
+        """Insert a cancelled job into the history and return its id."""
         [job_id] = self.run(CANCELLED)
         return job_id
 
     def dead_worker(self) -> UUID:
-        """Return a worker that was declared dead, with jobs."""
+        """Insert jobs of a worker that was declared dead, and return the worker's id."""
         worker_id = uuid4()
         self.running(5, worker_id)
         return worker_id
 
     def leaving(self) -> UUID:
-        """Return a worker that has no jobs."""
+        """Insert a worker without jobs and return its id."""
         worker_id = uuid4()
         self.run(WORKER, str(worker_id), "1 hour", "0")
         return worker_id
 
 
-def nothing(desk: Desk) -> None:
-    """Put nothing there."""
+def nothing(fixture: Fixture) -> None:
+    """Prepare nothing."""
 
 
 class Call(NamedTuple):
-    """One call: its name on the page, the statements of the .sql files that it is there for, what it does.
+    """One call: its name on the page, the statements of the .sql files that it measures, the call itself.
 
-    Shape: made is given what `before` has returned.
+    Shape: made gets the return value of `before`.
     """
 
     label: str
     covers: str
-    made: Callable[[Desk, Any], object]
-    before: Callable[[Desk], Any] = nothing
+    made: Callable[[Fixture, Any], object]
+    before: Callable[[Fixture], Any] = nothing
 
 
-def timed(desk: Desk, call: Call, times: int) -> list[float]:
-    """Return how long each of so many calls took; one that the server broke off counts as long as it was let go on.
+def timed(fixture: Fixture, call: Call, times: int) -> list[float]:
+    """Return how long each of this many calls took; one that the server cancelled counts with its time until then.
 
     Units: milliseconds.
     """
     milliseconds = []
     for _ in range(times):
-        found = call.before(desk)
+        found = call.before(fixture)
         began = time.perf_counter()
         with suppress(QueryCanceled, DatabaseUnavailable):
-            call.made(desk, found)
+            call.made(fixture, found)
         milliseconds.append(1000 * (time.perf_counter() - began))
     return milliseconds
 
 
 def done(fences: Iterable[Fence]) -> list[Settlement]:
-    """Return that these jobs have succeeded."""
+    """Return settlements by which these jobs have succeeded."""
     return [Settlement(fence, Outcome.complete()) for fence in fences]
 
 
 def draft(key: str | None = None) -> produce.Draft:
-    """Return a job as the API asks for it."""
+    """Return a draft of a job, as the API makes one."""
     return produce.draft(NewJob(kind="noop", payload={"n": 1}), idempotency_key=key)
 
 
@@ -150,8 +150,8 @@ def some_keyed() -> list[produce.Draft]:
 
 
 def listed(label: str, **wanted: Any) -> Call:
-    """Return the call that lists such jobs."""
-    return Call(label, "list_jobs", lambda desk, _: produce.list_jobs(desk.conn, JobFilter(**wanted)))
+    """Return the call that lists jobs by this filter."""
+    return Call(label, "list_jobs", lambda fixture, _: produce.list_jobs(fixture.conn, JobFilter(**wanted)))
 
 
 CLAIMED = "claim_by_index claim"
@@ -160,116 +160,127 @@ CALLS = {
     "claim": Call(
         "claim of 100, from a mark",
         CLAIMED,
-        lambda desk, wish: consume.settle_and_claim(desk.conn, [], wish),
-        lambda desk: desk.wish(100),
+        lambda fixture, request: consume.settle_and_claim(fixture.conn, [], request),
+        lambda fixture: fixture.claim_request(100),
     ),
     "claim_one": Call(
         "claim of one, from a mark",
         CLAIMED,
-        lambda desk, wish: consume.settle_and_claim(desk.conn, [], wish),
-        lambda desk: desk.wish(1),
+        lambda fixture, request: consume.settle_and_claim(fixture.conn, [], request),
+        lambda fixture: fixture.claim_request(1),
     ),
     "settle": Call(
         "settle of 100",
         "settle settled",
-        lambda desk, fences: consume.settle_and_claim(desk.conn, done(fences), None),
-        lambda desk: desk.running(100),
+        lambda fixture, fences: consume.settle_and_claim(fixture.conn, done(fences), None),
+        lambda fixture: fixture.running(100),
     ),
     "settle_one": Call(
         "settle of one, its row locked first",
         "lock_held settle",
-        lambda desk, fences: consume.settle(desk.conn, done(fences)),
-        lambda desk: desk.running(),
+        lambda fixture, fences: consume.settle(fixture.conn, done(fences)),
+        lambda fixture: fixture.running(),
     ),
     "settled_earlier": Call(
         "whether a settle took effect",
         "settled_earlier",
-        lambda desk, fences: consume.settled_earlier(desk.conn, fences),
-        lambda desk: desk.running(),
+        lambda fixture, fences: consume.settled_earlier(fixture.conn, fences),
+        lambda fixture: fixture.running(),
     ),
-    "lanes": Call("lanes", "lanes", lambda desk, _: consume.lanes(desk.conn, queues=[])),
+    "lanes": Call("lanes", "lanes", lambda fixture, _: consume.lanes(fixture.conn, queues=[])),
     "lanes_of_queues": Call(
-        "lanes of two queues", "lanes_of", lambda desk, _: consume.lanes(desk.conn, queues=[QUEUE, "other"])
+        "lanes of two queues", "lanes_of", lambda fixture, _: consume.lanes(fixture.conn, queues=[QUEUE, "other"])
     ),
     "fresh_lanes": Call(
         "lanes of what came lately",
         "fresh_lanes",
-        lambda desk, _: fresh_lanes(desk.conn, seconds=3, soon_seconds=300),
+        lambda fixture, _: fresh_lanes(fixture.conn, seconds=3, soon_seconds=300),
     ),
-    "heads": Call("heads of two lanes", "heads", lambda desk, _: heads(desk.conn, [(QUEUE, 0), ("other", 0)])),
+    "heads": Call("heads of two lanes", "heads", lambda fixture, _: heads(fixture.conn, [(QUEUE, 0), ("other", 0)])),
     "suspects": Call(
         "whether a suspect is due",
         "lanes",
-        lambda desk, _: consume.seconds_until_due(desk.conn, queues=[], suspect=True),
+        lambda fixture, _: consume.seconds_until_due(fixture.conn, queues=[], suspect=True),
     ),
     "claim_next": Call(
         "claim of the one job that a claim fails at",
         "lock_next claim",
-        lambda desk, wish: consume.claim_next(desk.conn, wish),
-        lambda desk: desk.wish(1),
+        lambda fixture, request: consume.claim_next(fixture.conn, request),
+        lambda fixture: fixture.claim_request(1),
     ),
-    "cancelled": Call("cancels", "cancelled", lambda desk, _: consume.cancelled(desk.conn, desk.worker_id)),
+    "cancelled": Call("cancels", "cancelled", lambda fixture, _: consume.cancelled(fixture.conn, fixture.worker_id)),
     "held": Call(
         "what an unanswered claim has brought",
         "held",
-        lambda desk, _: consume.held(desk.conn, desk.worker_id, desk.known[:1]),
+        lambda fixture, _: consume.held(fixture.conn, fixture.worker_id, fixture.known[:1]),
     ),
     "strays": Call(
-        "what else the worker runs", "strays", lambda desk, _: consume.strays(desk.conn, desk.worker_id, desk.known)
+        "what else the worker runs",
+        "strays",
+        lambda fixture, _: consume.strays(fixture.conn, fixture.worker_id, fixture.known),
     ),
-    "beat": Call("beat", "beat", lambda desk, _: consume.beat(desk.conn, desk.worker_id)),
+    "beat": Call("beat", "beat", lambda fixture, _: consume.beat(fixture.conn, fixture.worker_id)),
     "has_turn": Call(
-        "has_turn", "has_turn", lambda desk, _: consume.has_turn(desk.conn, desk.worker_id, slot_seconds=5)
+        "has_turn", "has_turn", lambda fixture, _: consume.has_turn(fixture.conn, fixture.worker_id, slot_seconds=5)
     ),
-    "bury": Call("bury: nobody died", "lapsed bury", lambda desk, _: consume.bury(desk.conn)),
-    "orphans": Call("orphans of anybody", "orphans", lambda desk, _: list(consume.take_orphans(desk.conn))),
+    "bury": Call("bury: nobody died", "lapsed bury", lambda fixture, _: consume.bury(fixture.conn)),
+    "orphans": Call("orphans of anybody", "orphans", lambda fixture, _: list(consume.take_orphans(fixture.conn))),
     "rescue": Call(
         "orphans of a worker of 5 jobs",
         "bury orphans settle",
-        lambda desk, dead: list(consume.take_orphans(desk.conn, buried=[dead], workers=[dead])),
-        lambda desk: desk.dead_worker(),
+        lambda fixture, dead: list(consume.take_orphans(fixture.conn, buried=[dead], workers=[dead])),
+        lambda fixture: fixture.dead_worker(),
     ),
     "register": Call(
         "register",
         "register",
-        lambda desk, _: consume.register(desk.conn, host="bench", pid=2, threads=8, queues=[], lease_seconds=3600),
+        lambda fixture, _: consume.register(
+            fixture.conn, host="bench", pid=2, threads=8, queues=[], lease_seconds=3600
+        ),
     ),
     "deregister": Call(
         "deregister",
         "deregister",
-        lambda desk, worker_id: consume.deregister(desk.conn, worker_id),
-        lambda desk: desk.leaving(),
+        lambda fixture, worker_id: consume.deregister(fixture.conn, worker_id),
+        lambda fixture: fixture.leaving(),
     ),
-    "fall_asleep": Call("fall asleep", "fall_asleep", lambda desk, _: wakeups.fall_asleep(desk.conn, desk.worker_id)),
+    "fall_asleep": Call(
+        "fall asleep", "fall_asleep", lambda fixture, _: wakeups.fall_asleep(fixture.conn, fixture.worker_id)
+    ),
     "wake_another": Call(
-        "wake another", "wake_another", lambda desk, _: wakeups.wake_another(desk.conn, desk.worker_id)
+        "wake another", "wake_another", lambda fixture, _: wakeups.wake_another(fixture.conn, fixture.worker_id)
     ),
-    "pass_on": Call("pass on", "pass_on get_up", lambda desk, _: wakeups.pass_on(desk.conn, desk.worker_id)),
+    "pass_on": Call("pass on", "pass_on get_up", lambda fixture, _: wakeups.pass_on(fixture.conn, fixture.worker_id)),
     "purge_idempotency": Call(
-        "forget keys", "purge_idempotency", lambda desk, _: purge.purge_idempotency(desk.conn, idempotency_days=30)
+        "forget keys",
+        "purge_idempotency",
+        lambda fixture, _: purge.purge_idempotency(fixture.conn, idempotency_days=30),
     ),
-    "purge_queues": Call("forget queues", "purge_queues", lambda desk, _: purge.purge_queues(desk.conn)),
+    "purge_queues": Call("forget queues", "purge_queues", lambda fixture, _: purge.purge_queues(fixture.conn)),
     # The API's
-    "enqueue": Call("enqueue", "enqueue", lambda desk, _: produce.enqueue_one(desk.conn, draft())),
+    "enqueue": Call("enqueue", "enqueue", lambda fixture, _: produce.enqueue_one(fixture.conn, draft())),
     "enqueue_keyed": Call(
-        "enqueue with a key", "enqueue_keyed", lambda desk, _: produce.enqueue_one(desk.conn, draft(uuid4().hex))
+        "enqueue with a key", "enqueue_keyed", lambda fixture, _: produce.enqueue_one(fixture.conn, draft(uuid4().hex))
     ),
     "enqueue_known": Call(
         "enqueue with a known key",
         "enqueue_keyed get_jobs",
-        lambda desk, _: produce.enqueue_one(desk.conn, draft("known")),
-        lambda desk: produce.enqueue_one(desk.conn, draft("known")),
+        lambda fixture, _: produce.enqueue_one(fixture.conn, draft("known")),
+        lambda fixture: produce.enqueue_one(fixture.conn, draft("known")),
     ),
     "enqueue_many": Call(
         "enqueue of 100",
         "copy_jobs which_jobs",
-        lambda desk, _: produce.enqueue_all(desk.conn, some_keyed()),
-        lambda desk: produce.enqueue_one(desk.conn, draft("known")),
+        lambda fixture, _: produce.enqueue_all(fixture.conn, some_keyed()),
+        lambda fixture: produce.enqueue_one(fixture.conn, draft("known")),
     ),
     "get": Call(
-        "get a live job", "get_jobs", lambda desk, ids: produce.get(desk.conn, ids[0]), lambda desk: desk.queued()
+        "get a live job",
+        "get_jobs",
+        lambda fixture, ids: produce.get(fixture.conn, ids[0]),
+        lambda fixture: fixture.queued(),
     ),
-    "get_finished": Call("get a finished job", "get_jobs", lambda desk, _: produce.get(desk.conn, desk.far)),
+    "get_finished": Call("get a finished job", "get_jobs", lambda fixture, _: produce.get(fixture.conn, fixture.far)),
     "list": listed("list"),
     "list_queued": listed("list, queued", status=JobStatus.QUEUED),
     "list_running": listed("list, running", status=JobStatus.RUNNING),
@@ -283,17 +294,22 @@ CALLS = {
     "cancel": Call(
         "cancel a waiting job",
         "cancel",
-        lambda desk, ids: produce.cancel(desk.conn, ids[0]),
-        lambda desk: desk.queued(),
+        lambda fixture, ids: produce.cancel(fixture.conn, ids[0]),
+        lambda fixture: fixture.queued(),
     ),
     "cancel_running": Call(
         "cancel a running job",
         "cancel",
-        lambda desk, fences: produce.cancel(desk.conn, fences[0].id),
-        lambda desk: desk.running(),
+        lambda fixture, fences: produce.cancel(fixture.conn, fences[0].id),
+        lambda fixture: fixture.running(),
     ),
     "retry": Call(
-        "retry", "retry", lambda desk, job_id: produce.retry(desk.conn, job_id), lambda desk: desk.cancelled()
+        "retry",
+        "retry",
+        lambda fixture, job_id: produce.retry(fixture.conn, job_id),
+        lambda fixture: fixture.cancelled(),
     ),
-    "overview": Call("depths and workers", "queue_depths worker_health", lambda desk, _: produce.overview(desk.conn)),
+    "overview": Call(
+        "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)
+    ),
 }

@@ -12,22 +12,22 @@ from haulier.worker.shared.claim_size import ClaimSize
 
 
 def claim_ahead() -> None:
-    """Claim for threads that are free, and no more."""
+    """Claim only as many jobs as there are free threads."""
     ClaimSize.ahead = lambda self: 0  # type: ignore[method-assign]  # a worker without it is what is wanted
 
 
 def prepared_statements() -> None:
-    """Send each claim and settle as it is, to be parsed and planned."""
+    """Send each claim and settle unprepared, so that the server parses and plans it each time."""
     prepared.are_kept = False
 
 
 def restlessness() -> None:
-    """Sleep, and be woken, however thick and fast the knocks come."""
+    """Sleep, and be woken, however many notifications come."""
     sleeper.RESTLESS_SECONDS = 0.0
 
 
 def two_heaps() -> None:
-    """Let each thread have a heap of its own, as glibc would."""
+    """Let each thread have a heap of its own, as is glibc's default."""
     start._spare_memory = lambda: None
 
 

@@ -19,7 +19,7 @@ from lab.machine import machine
 from lab.page import write
 from lab.waiting import pause
 
-# Twenty minutes are then 230,000 jobs and 370 faults.
+# At these, twenty minutes are 230,000 jobs and 370 faults.
 RATE, EVERY = 195.0, 3.2
 WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "6"}
 WORKER = {"WORKER_THREADS": "8", "STUCK_SECONDS": "1", "SHUTDOWN_SECONDS": "4"}
@@ -28,7 +28,7 @@ DRAIN_SECONDS = 240.0
 
 
 def job(chance: random.Random) -> dict[str, Any]:
-    """Return a job as the load has them: mostly short, some long enough to be caught in the act, a few that fail."""
+    """Return a job for the load: most are short, some run long enough to be hit by a fault, a few fail."""
     drawn = chance.random()
     if drawn < 0.02:
         return {"kind": "c.raises", "payload": {}, "max_attempts": 20}
@@ -46,7 +46,7 @@ def job(chance: random.Random) -> dict[str, Any]:
 def break_it(
     folder: Path, *, seed: int, minutes: float, every: float, rate: float, lease_seconds: float
 ) -> dict[str, Any]:
-    """Run the plan of this seed and return what came out."""
+    """Run the plan of this seed and return the result."""
     seconds = 60 * minutes
     faults = plan.plan(seed=seed, seconds=seconds, every=every)
     worker = {**WORKER, "LEASE_SECONDS": f"{lease_seconds:g}"}
@@ -84,7 +84,7 @@ def break_it(
 
 
 def drain(running: Stage) -> float | None:
-    """Wait until no job is left, and return how long that took; None when it never came."""
+    """Wait until no job is left, and return how long that took; None after DRAIN_SECONDS."""
     began_at = time.monotonic()
     while running.run("SELECT 1 FROM haulier.job LIMIT 1"):
         if time.monotonic() - began_at > DRAIN_SECONDS:
@@ -103,7 +103,7 @@ def is_good(result: dict[str, Any]) -> bool:
 
 
 def save(name: str, result: dict[str, Any], folder: Path) -> Path:
-    """Write the result down and return where."""
+    """Write the result to a file and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -117,7 +117,7 @@ def main() -> int:
     if options.what != "draw":
         with tempfile.TemporaryDirectory(prefix="haulier-chaos-", ignore_cleanup_errors=True) as made:
             folder = Path(options.keep or made)
-            # The account that Postgres runs as, under root, has to come through.
+            # Under root, Postgres runs as another account, which must be able to enter the folder.
             folder.chmod(0o711)
             good = _run(folder, options) if options.what == "run" else _soak(folder, options)
     if not options.no_draw:

@@ -1,4 +1,4 @@
-"""Everything that is known when the last job has ended: what clients, handlers, the system and the tables say."""
+"""Everything that is known when the last job has ended: from clients, handlers, the operating system and the tables."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class WayBack(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """A worker's row as it was. Shape: is_buried is None while it lives."""
+    """A worker's row as it last was. Shape: is_buried is None while the row is there."""
 
     pid: int
     beat_at: float | None
@@ -56,7 +56,7 @@ class Worker(NamedTuple):
 
 @dataclass
 class Evidence:
-    """What the verdict is made of. Units: all times are of the monotonic clock."""
+    """The input of the verdict. Units: all times are of the monotonic clock."""
 
     lease_seconds: float
     accepted: dict[str, Accepted] = field(default_factory=dict)
@@ -95,14 +95,14 @@ WORKERS = """
 
 
 def logged_errors(folder: Path) -> dict[str, int]:
-    """Return what the services logged as errors, each with how often; a traceback by its last line."""
+    """Return the errors that the services logged, each with its count; of a traceback only the last line."""
     found: Counter[str] = Counter()
     for path in folder.glob("*.log"):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
                 said = json.loads(line)
                 if said["level"] in ("ERROR", "CRITICAL"):
-                    # Whatever is counted in it makes it no other error.
+                    # Replace numbers, so that messages that differ in them alone count as one.
                     message = re.sub(r"[0-9]+(\.[0-9]+)?", "N", said["message"])
                     cause = said.get("traceback", "").strip().splitlines()[-1:]
                     found[": ".join([message, *cause])[:200]] += 1
@@ -110,7 +110,7 @@ def logged_errors(folder: Path) -> dict[str, int]:
 
 
 def gather(stage: Stage, load: Load, injected: Sequence[Injected]) -> Evidence:
-    """Return all of it; nothing may run any more that changes it."""
+    """Return the evidence; nothing that changes it may run any more."""
     # The database runs on this machine, whose clock does not jump.
     offset = {"offset": time.time() - time.monotonic()}
     with closing(stage.connect()) as conn, conn.cursor() as cursor:

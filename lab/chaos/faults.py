@@ -1,4 +1,4 @@
-"""How each fault is done, and undone. Each works on what it finds, so that the same plan runs on any machine."""
+"""Does and undoes each fault. A fault chooses among the processes it finds, so that one plan runs on any machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from lab.chaos.stage import Stage
 from lab.proxy import Proxy
 from lab.waiting import pause, until
 
-# Of a process that has leaked; what the platform does then.
+# A process with more memory than this has leaked, and is killed, as a platform would do.
 MOST_BYTES = 300_000_000
-# For a cut to find the message that it waits for.
+# How long a cut waits for the message that it is to cut.
 CUT_SECONDS = 4.0
-# Every deadline of a call is over by then.
+# Longer than any deadline of a call.
 HALF_OPEN_SECONDS = 9.0
 BACKENDS = ("haulier web", "haulier worker", "haulier listener", "haulier %")
 WORKER_CUTS = (b"haulier.settled", b"plan_cache_mode", b"UPDATE haulier.worker", b"COMMIT;")
@@ -35,10 +35,10 @@ T = TypeVar("T")
 
 @dataclass
 class Injected:
-    """A fault as it was done. Units: times are of the monotonic clock; ended_at is when all was well again.
+    """A fault as it was done. Units: times are of the monotonic clock; ended_at is when the fault was undone.
 
-    Shape: touches has `web`, `workers` or both, where all of it is touched; pids those processes that were singled out;
-           which is what was chosen where there was a choice.
+    Shape: touches has `web`, `workers` or both, where every process of that side is hit; pids has the single processes
+           that are hit; which says what was chosen where there was a choice.
     """
 
     name: str
@@ -51,11 +51,11 @@ class Injected:
 
 
 class CameToNothing(Exception):
-    """There was nothing to break just then: it is not counted as a fault."""
+    """There was nothing to break just then; this is not counted as a fault."""
 
 
 class Faults:
-    """Does them, each in its time; those that touch the same thing one after the other."""
+    """Does the faults, each at its time; faults that break the same thing come one after the other."""
 
     def __init__(self, stage: Stage, load: Load) -> None:
         self._stage, self._load = stage, load
@@ -68,7 +68,7 @@ class Faults:
         self.came_to_nothing: list[str] = []
 
     def run(self, faults: list[Fault], *, seconds: float) -> None:
-        """Do all of them and return after that many seconds."""
+        """Do all faults and return after this many seconds."""
         began_at = time.monotonic()
         memory = threading.Thread(target=self._watch_memory, name="memory", daemon=True)
         memory.start()
@@ -80,7 +80,7 @@ class Faults:
         pause(max(0.0, began_at + seconds - time.monotonic()))
 
     def heal(self) -> None:
-        """Wait for the last to end, and let nothing be broken any more."""
+        """Wait for the last fault to end, and undo whatever is still broken."""
         for thread in self._threads:
             thread.join(60)
         self._stopped.set()
@@ -108,7 +108,7 @@ class Faults:
 
     @contextmanager
     def _holding(self, name: str, injected: Injected) -> Iterator[None]:
-        """Wait for the thing's turn; the fault begins then."""
+        """Wait until no other fault breaks this thing; the fault begins then."""
         with self._locks[name]:
             injected.began_at = time.monotonic()
             yield
@@ -156,7 +156,7 @@ class Faults:
     def _web_killed(self, injected: Injected, drawn: Mapping[str, float]) -> None:
         with self._holding("web", injected):
             found = until(self._stage.service("web").working, within=30, what="a process of gunicorn")
-            # In the middle of a request, as far as that can be had.
+            # Wait for a request in flight, but not for long.
             deadline = time.monotonic() + 2
             while not self._load.in_flight and time.monotonic() < deadline:
                 pause(0.0005)
@@ -225,7 +225,7 @@ class Faults:
     def _read_only(self, injected: Injected, drawn: Mapping[str, float]) -> None:
         with self._holding("database", injected):
             injected.touches = ("web", "workers")
-            # It is a default of new sessions: as after a failover, everybody has to come anew.
+            # The setting only takes effect in new sessions, so terminate the others, as a failover would.
             self._stage.run("ALTER DATABASE chaos SET default_transaction_read_only = on")
             self._stage.run(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -242,7 +242,7 @@ class Faults:
             self._sleep(drawn["lasts"])
             cursor.execute("ROLLBACK")
 
-    # What lies between
+    # The network
 
     def _side(self, injected: Injected, share: float) -> tuple[str, Proxy]:
         is_web = share < 0.5
@@ -321,14 +321,14 @@ class Faults:
     def _handler_is_deaf(self, injected: Injected, drawn: Mapping[str, float]) -> None:
         job = {"kind": "c.deaf", "payload": {"ms": int(drawn["ms"])}}
         self._bad_jobs(injected, drawn, job)
-        # Once they run, mostly.
+        # Most of the jobs run by then.
         self._sleep(drawn["ms"] / 3000)
         for job_id in injected.jobs:
             self._load.order(partial(Client.cancel, job_id=job_id))
 
     def _child_killed(self, injected: Injected, drawn: Mapping[str, float]) -> None:
         self._bad_jobs(injected, drawn, {"kind": "c.apart", "payload": {"ms": int(drawn["ms"])}})
-        # Once they run, mostly.
+        # Most of the jobs run by then.
         self._sleep(drawn["ms"] / 2000)
         with self._holding("workers", injected):
             found = {worker: apart(worker) for worker in self._stage.workers()}

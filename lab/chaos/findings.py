@@ -1,4 +1,4 @@
-"""What is wrong, by promise, and how durations are told."""
+"""The breaches that were found, by promise, and the summary of durations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Findings:
-    """What is wrong, by promise; an empty list is a promise that held."""
+    """The breaches of each promise; an empty list is a promise that held."""
 
     broken: dict[str, list[str]] = field(
         default_factory=lambda: {
@@ -36,7 +36,7 @@ class Findings:
 
 
 def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Return how many there are, with median, 99th percentile and greatest; None where there are none."""
+    """Return the number of values, their median, 99th percentile and greatest; None where there are none."""
     found = sorted(values)
     if not found:
         return None

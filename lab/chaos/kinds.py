@@ -1,7 +1,7 @@
-"""The kinds of job that the suite runs, for HAULIER_KINDS=lab.chaos.kinds: good ones, and bad ones in every way.
+"""The kinds of job that the suite runs, for HAULIER_KINDS=lab.chaos.kinds: good ones, and one for each way to go wrong.
 
-Each says what it does in the ledger that CHAOS_LEDGER names. Where CHAOS_CLOCK names a file, the clock that this
-process's Python reads is off by as many seconds as that file says.
+Each handler records its starts and ends in the ledger that CHAOS_LEDGER names. Where CHAOS_CLOCK names a file, Python's
+clock in this process is off by the number of seconds in that file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from haulier.kinds import JobCancelled, JobContext, PayloadSchema, RetryPolicy, 
 from lab.chaos.ledger import Event, Writer
 
 QUICK = RetryPolicy(base=0.1, cap=0.5)
-# In a process of their own; what that has to know.
+# The isolated kinds, and the variables of the environment that their processes see.
 APART = ("c.apart", "c.apart_exits", "c.apart_holds", "c.apart_grows")
 READS = ("CHAOS_LEDGER", "CHAOS_CLOCK")
-# What `leaks` has taken, for good.
+# Keeps the memory that `leaks` takes.
 LEAKED: list[bytes] = []
 
 
 class Order(PayloadSchema):
-    """What the job is to do. Shape: n is the client's own number; the first `times` attempts are bad ones."""
+    """The job's instructions. Shape: n is the client's own number; the first `times` attempts go wrong."""
 
     n = fields.Integer(required=True)
     ms = fields.Integer(load_default=0)
@@ -37,16 +37,16 @@ class Order(PayloadSchema):
 
 
 def note(event: Event, context: JobContext) -> None:
-    """Write into the ledger."""
+    """Write a record into the ledger."""
     job = context.job
     assert job.claim is not None
-    # Of what runs in a process of its own, the worker that has started that is told.
+    # An isolated kind runs in a child process: record the worker that has started it.
     pid = os.getppid() if job.kind in APART else os.getpid()
     _ledger().write(event, job.id, job.claim, job.attempt, pid)
 
 
 def done(context: JobContext) -> dict[str, object]:
-    """Note the end, and return a result by which the row shows whose outcome it holds."""
+    """Note the end, and return a result that names the claim, so that the row shows which claim has settled it."""
     note(Event.END, context)
     return {"claim": str(context.job.claim), "attempt": context.job.attempt, "pid": os.getpid()}
 
@@ -67,7 +67,7 @@ def works(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
     return done(context)
 
 
-# Kinds of their own, as work of such different lengths has: how much is claimed ahead follows from the kind.
+# Separate kinds, as in real use for work of such different lengths: how much is claimed ahead depends on the kind.
 kind("c.quick", schema=Order, retry=QUICK)(works)
 kind("c.long", schema=Order, retry=QUICK)(works)
 
@@ -91,7 +91,7 @@ def dawdles(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
 
 @kind("c.hangs", schema=Order, retry=QUICK)
 def hangs(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Run past its timeout, whatever is said, and then want to succeed."""
+    """Run past its timeout, ignore the stop, and then return as if it had succeeded."""
     if is_bad(context, payload):
         _sleep(payload["ms"] / 1000)
     return done(context)
@@ -99,7 +99,7 @@ def hangs(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
 
 @kind("c.deaf", schema=Order, retry=QUICK)
 def deaf(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Do not hear of a cancel."""
+    """Ignore a cancel."""
     note(Event.START, context)
     _sleep(payload["ms"] / 1000)
     return done(context)
@@ -115,7 +115,7 @@ def leaks(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
 
 @kind("c.holds", schema=Order, retry=QUICK)
 def holds(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Let no other thread of the process run for a while: as a bad regular expression does."""
+    """Let no other thread of the process run for a while, as a bad regular expression does."""
     if is_bad(context, payload):
         # PyDLL, unlike CDLL, keeps the interpreter's lock.
         ctypes.PyDLL(None).usleep(payload["ms"] * 1000)
@@ -124,7 +124,7 @@ def holds(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
 
 @kind("c.exits", schema=Order, retry=QUICK)
 def exits(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Take the whole process along."""
+    """End the whole process."""
     if is_bad(context, payload):
         os._exit(3)
     return done(context)
@@ -132,7 +132,7 @@ def exits(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
 
 @kind("c.apart_grows", schema=Order, retry=QUICK, isolated=True, reads=READS)
 def grows(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Take more memory than a process of its own may have."""
+    """Take more memory than a child process may have."""
     if is_bad(context, payload):
         LEAKED.append(b"x" * 1_000_000_000)
     return done(context)
@@ -166,7 +166,7 @@ _writer: Writer | None = None
 
 
 def _shift_clock(path: str) -> None:
-    """Let time.time() and time.time_ns() be off by what the file says, as of now and always."""
+    """Let time.time() and time.time_ns() be off by the number in the file, which may change at any time."""
     with open(path, "rb") as file:
         shared = mmap.mmap(file.fileno(), 8, access=mmap.ACCESS_READ)
     real, real_ns = time.time, time.time_ns

@@ -1,4 +1,4 @@
-"""What handlers have seen, outside of Haulier: one record of fixed size for each start and each end of a run."""
+"""The ledger of the handlers, kept outside of Haulier: a record of fixed size for each start and end of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = _FORM.size
 
 
 class Event(IntEnum):
-    """What a handler says."""
+    """An event that a handler records."""
 
     START = 1
     END = 2  # it is about to return
@@ -25,7 +25,7 @@ class Event(IntEnum):
 
 
 class Record(NamedTuple):
-    """One thing that a handler saw. Units: at is of the machine's monotonic clock; attempt counts claims."""
+    """One event of a run. Units: at is of the machine's monotonic clock; attempt counts claims."""
 
     job: UUID
     claim: UUID
@@ -36,13 +36,13 @@ class Record(NamedTuple):
 
 
 class Writer:
-    """Appends records to the file; those of several processes never mix, since each is one write."""
+    """Appends records to the file; each is a single write, so that those of several processes never mix."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def write(self, event: Event, job: UUID, claim: UUID, attempt: int, pid: int) -> None:
-        """Append one."""
+        """Append a record."""
         os.write(self._descriptor, _FORM.pack(job.bytes, claim.bytes, attempt, pid, event, time.monotonic()))
 
 
@@ -51,7 +51,7 @@ def read(path: Path) -> list[Record]:
     if not path.exists():
         return []
     data = path.read_bytes()
-    # The machine may have gone down within the last one.
+    # Without the last record where that is incomplete.
     whole = data[: len(data) // SIZE * SIZE]
     return [
         Record(UUID(bytes=job), UUID(bytes=claim), attempt, pid, Event(event), at)

@@ -1,4 +1,4 @@
-"""The clients: they enqueue, look and cancel over HTTP at a steady rate, and remember what was promised to them."""
+"""The clients: they enqueue, list and cancel over HTTP at a steady rate, and remember every answer."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 
 from lab.waiting import pause
 
-# Above any deadline of the service: what takes longer is a hang.
+# Longer than any deadline of the service: a call that takes longer hangs.
 PATIENCE_SECONDS = 60.0
-# Less than Retry-After asks for: the suite wants to see when the service is back.
+# Shorter than Retry-After asks for, to see soon when the service is back.
 BACKOFF_SECONDS = 0.25
 BATCH, MOST_IN_BATCH = (2, 25), 400
 IDLE_SECONDS = 0.003
 
 
 class Answer(NamedTuple):
-    """One request and what came of it. Shape: status is 0 where the connection broke, and error says how.
+    """One request and its answer. Shape: status is 0 where the connection broke, and error says how.
 
     Units: times are of the monotonic clock. idle_since is when this connection was last used before.
     """
@@ -40,12 +40,12 @@ class Answer(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Return how long it took."""
+        """Return how long the call took."""
         return self.ended_at - self.began_at
 
 
 class Accepted(NamedTuple):
-    """A job that the API took. Shape: how is single, keyed, batch or keyed batch."""
+    """A job that the API accepted. Shape: how is single, keyed, batch or keyed batch."""
 
     n: int
     how: str
@@ -57,7 +57,7 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True)
 class Mix:
-    """What the clients ask for. Shape: the shares of each call; the rest are single jobs without a key.
+    """The mix of the clients' calls. Shape: the shares of each call; the rest are single jobs without a key.
 
     Units: rate is jobs a second.
     """
@@ -84,12 +84,12 @@ class Load:
         self._stopped = threading.Event()
         self._orders: deque[Callable[[Client], None]] = deque()
         self._threads: list[threading.Thread] = []
-        # What is to be held against the tables at the end.
+        # Compared with the tables at the end.
         self.accepted: dict[str, Accepted] = {}
         self.keys: dict[str, str] = {}
         self.conflicts: list[str] = []
         self.cancelled: dict[str, str] = {}
-        # A cancel whose answer was lost may have been done; when it is repeated, the job has ended.
+        # A cancel whose answer was lost may have taken effect, and its repetition then gets 409.
         self.perhaps_cancelled: set[str] = set()
         self.answers: list[Answer] = []
         self.unknown = 0
@@ -97,7 +97,7 @@ class Load:
         self.cancellable: deque[str] = deque(maxlen=50)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the clients."""
         self._began_at = time.monotonic()
         for number, chance in enumerate(self._chances):
             client = Client(self, self._port, chance)
@@ -106,7 +106,7 @@ class Load:
             self._threads.append(thread)
 
     def stop(self, within: float) -> bool:
-        """Ask for nothing new, finish what must be known, and end; False when that took too long. Units: seconds."""
+        """Begin no new calls, repeat those without a clear answer, and end; False when the time is up first."""
         self._stopped.set()
         deadline = time.monotonic() + within
         for thread in self._threads:
@@ -114,7 +114,7 @@ class Load:
         return not any(thread.is_alive() for thread in self._threads)
 
     def order(self, act: Callable[[Client], None]) -> None:
-        """Have the next client that is free do this."""
+        """Have the next free client do this."""
         self._orders.append(act)
 
     def _serve(self, client: Client) -> None:
@@ -152,7 +152,7 @@ class Load:
                 client.cancel(self.cancellable.pop())
             return
         drawn -= mix.cancels
-        # What an outage has held up is made good.
+        # After an outage the clients catch up, by larger batches.
         if drawn < mix.batches or behind > 2 * mix.rate:
             size = chance.randint(*mix.batch)
             if behind > mix.rate:
@@ -164,7 +164,7 @@ class Load:
     # For clients
 
     def number(self, jobs: Sequence[dict[str, Any]], *, keyed: bool) -> list[dict[str, Any]]:
-        """Return the requests with their numbers, and keys made of them; they count as asked for."""
+        """Return the requests with new numbers, and with keys made of these; they count as sent."""
         with self._lock:
             self._asked += len(jobs)
             numbers = [next(self._numbers) for _ in jobs]
@@ -187,7 +187,7 @@ class Load:
                 self.accepted[job_id] = entry
                 if (key := job.get("idempotency_key")) and self.keys.setdefault(key, job_id) != job_id:
                     self.conflicts.append(key)
-                # Those that wait can be cancelled; of the others some are caught while they run.
+                # Deferred jobs can be cancelled while they wait, and some of the others while they run.
                 if "delay_seconds" in job or (
                     job["kind"] in ("c.works", "c.long", "c.apart") and payload["n"] % 10 == 0
                 ):
@@ -213,7 +213,7 @@ class Client:
             self._conn.close()
 
     def single(self, job: dict[str, Any], *, keyed: bool) -> str | None:
-        """Enqueue one job; with a key, again until it is known to be accepted. Return its id."""
+        """Enqueue one job, and return its id; with a key, repeat the call until the job is known to be accepted."""
         [numbered] = self._load.number([job], keyed=keyed)
         how = "keyed" if keyed else "single"
         while True:
@@ -225,7 +225,7 @@ class Client:
                 return None
 
     def batch(self, jobs: Sequence[dict[str, Any]], *, keyed: bool) -> list[str]:
-        """Enqueue many, in the same way."""
+        """Enqueue many jobs in the same way."""
         numbered = self._load.number(jobs, keyed=keyed)
         while True:
             answer, body = self._call("batch", "POST", "/jobs/batch", numbered)
@@ -237,7 +237,7 @@ class Client:
                 return []
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job, again until the answer is known."""
+        """Cancel a job, and repeat the call until the answer is known."""
         while True:
             answer, body = self._call("cancel", "POST", f"/jobs/{job_id}/cancel", None)
             if answer.status in (200, 202):

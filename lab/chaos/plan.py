@@ -1,4 +1,4 @@
-"""Which fault comes when: all of it follows from the seed and the length."""
+"""The plan: which fault comes when. It follows from the seed and the length alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# The first comes when everything has run for a moment, the last early enough to be seen to end.
+# Before the first fault, so that everything runs by then; and after the last, so that its end is seen.
 QUIET_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: how often it comes beside the others, and the bounds of what is drawn for it.
+    """A kind of fault: its frequency relative to the others, and the bounds of its random parameters.
 
-    Shape: whatever is drawn lies between the two numbers; `pick` is a number from 0 to 1 by which a fault chooses
-           among what it finds.
+    Shape: each parameter is drawn between its two bounds; beside them each fault gets `pick`, from 0 to 1, by which it
+           chooses among the processes or messages that it finds.
     """
 
     weight: int
@@ -65,7 +65,7 @@ class Fault:
 
 
 def plan(*, seed: int, seconds: float, every: float) -> list[Fault]:
-    """Return the faults, in their order: one `every` so many seconds, each of every kind before any comes twice."""
+    """Return the faults in order, on average one `every` this many seconds; first one of each kind, then by weight."""
     chance = random.Random(f"haulier chaos {seed}")
     deck: list[str] = []
     faults: list[Fault] = []

@@ -1,4 +1,4 @@
-"""What a soak's processes and tables hold over time, as SVG."""
+"""Draws as SVG what a soak's processes and tables hold over time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLOURS = ("#1f6f8b", "#c9a227", "#8a8a8a")
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Draw a panel for each kind of thing that is held; nothing without matplotlib."""
+    """Draw a panel for each resource; nothing without matplotlib."""
     if (pyplot := plots.pyplot(font_size=8)) is None:
         return
     samples = result["samples"]

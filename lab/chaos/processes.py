@@ -1,4 +1,4 @@
-"""What the operating system tells of processes: from /proc where there is one, else from ps."""
+"""What the operating system says of processes: read from /proc where there is one, else from ps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.descendants import PROC, children
 
 
 class Usage(NamedTuple):
-    """What a process holds; None for what this system does not tell. Units: rss is bytes."""
+    """The resources of a process; None for those that this system does not report. Units: rss is bytes."""
 
     rss: int
     files: int | None
@@ -25,7 +25,7 @@ def apart(pid: int) -> list[int]:
 
 
 def is_apart(pid: int) -> bool:
-    """Tell whether the process is one of those."""
+    """Tell whether the process runs jobs of an isolated kind."""
     return "haulier.worker.isolation.run" in _command(pid)
 
 
@@ -38,7 +38,7 @@ def _command(pid: int) -> str:
 
 
 def usage(pid: int) -> Usage | None:
-    """Return what the process holds, None once it is gone."""
+    """Return the resources of the process; None once it has ended."""
     if not PROC:
         found = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True).stdout.split()
         return Usage(int(found[0]) * 1024, None, None) if found else None

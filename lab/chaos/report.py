@@ -1,4 +1,4 @@
-"""Draws docs/reliability.md: what stands between markers is made from the results, the rest by hand."""
+"""Draws docs/reliability.md: text between two markers is made from the results, the rest is written by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS = ROOT / "lab/chaos/results"
 
 Result = Mapping[str, Any]
 
-# The fault, and what Haulier does about it.
+# Of each fault a description, and what Haulier does about it.
 FAULTS = {
     "worker_killed": (
         "`kill -9` of a worker process",
@@ -131,7 +131,7 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
 
 
 def runs_table(runs: Sequence[Result]) -> str:
-    """Return what was done and found, a column for each run."""
+    """Return the table of runs, a column for each."""
     rows: list[tuple[str, list[str]]] = [
         ("minutes", [f"{run['minutes']:g}" for run in runs]),
         ("faults injected", [f"{run['injected']:,}" for run in runs]),
@@ -176,7 +176,7 @@ def _troubled(run: Result) -> str:
 
 
 def faults_table(runs: Sequence[Result]) -> str:
-    """Return the table of the faults: what each was, what happened, how long it took."""
+    """Return the table of faults: a description of each, what happened, how long it took."""
     lines = [
         "| fault | times | what Haulier does | what was seen | how long |",
         "|---|---:|---|---|---|",
@@ -231,7 +231,7 @@ def _seconds(value: float) -> str:
 
 
 def starts_table(runs: Sequence[Result]) -> str:
-    """Return why jobs started more than once."""
+    """Return the table of why jobs started more than once."""
     why: Counter[str] = Counter()
     for run in runs:
         why.update(run["starts"]["why"])
@@ -242,7 +242,7 @@ def starts_table(runs: Sequence[Result]) -> str:
 
 
 def soak_table(result: Result) -> str:
-    """Return the verdict on each series."""
+    """Return the table of the soak, with the verdict on each series."""
     lines = [
         f"**{'Flat' if result['flat'] else 'Not flat'}** after {result['minutes']:g} minutes at"
         f" {result['rate']:,.0f} jobs a second: {result['accepted_jobs']:,} jobs, {result['lost']} lost,"

@@ -1,4 +1,4 @@
-"""The same stage, unbroken and for long: 500 jobs a second, and what everything holds while they pass."""
+"""A soak: the same stage without faults, at 500 jobs a second for a long time, with samples of all resources."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CLIENTS = 6
 DRAIN_SECONDS = 60.0
 WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "4"}
 WORKER = {"WORKER_THREADS": "8", "LEASE_SECONDS": "30"}
-# The snapshot of a report is held for most of the time, and dead rows with it.
+# Shares of the time in which a report's snapshot, which keeps dead rows, is held and is not.
 HELD, FREE = 0.8, 0.2
-# By how much a series may grow over the second half and be flat: of its median, or at least so much.
+# A series is flat if over the second half it grows by at most this share of its median, or by its value in FLOORS.
 TOLERANCE = 0.1
-# Dead rows come and go with autovacuum's rounds of a minute, and no two teeth are alike: their peaks are held against
-# each other, and for that there must be some. What they cost is in the sizes. Units: seconds.
+# Dead rows rise and fall with autovacuum's rounds of a minute, each round unlike the others. So only the peaks of
+# windows of ROUNDS_SECONDS are compared, and only if there are LEAST_PEAKS of them.
 ROUNDS_SECONDS, LEAST_PEAKS, PEAKS_TOLERANCE = 100.0, 6, 0.25
 FLOORS = {
     "rss_bytes": 8e6,
@@ -42,9 +42,9 @@ FLOORS = {
     "index_bytes": 8e6,
 }
 FINAL = ("succeeded", "failed_permanent", "cancelled")
-# A machine that is too slow for the load has proved nothing.
+# The least share of the rate that the clients must reach: on a machine too slow for the load, a soak proves nothing.
 LEAST_OF_RATE = 0.98
-# What nobody promises to be flat: history and keys are kept, and so they grow.
+# Series that need not be flat: history and keys are kept, and so they grow.
 KEPT = ("history_bytes", "key_bytes", "finished_jobs")
 TABLES = """
     SELECT
@@ -72,7 +72,7 @@ def job(chance: random.Random) -> dict[str, Any]:
 
 
 def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0) -> dict[str, Any]:
-    """Run for that long and return the samples, with a verdict on each series. Units: every is seconds."""
+    """Run for this long and return the samples, with a verdict on each series. Units: every is seconds."""
     seconds = 60 * minutes
     mix = Mix(rate=rate, keyed=0.2, batches=0.2, cancels=0.05, batch=(20, 60), job=job)
     with stage(folder, is_broken=False, web=WEB, worker={**WORKER, "CHAOS_LEDGER": "/dev/null"}) as running:
@@ -83,7 +83,7 @@ def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0
             samples = list(_sampled(running, seconds=seconds, every=every))
         load.stop(within=60)
         ran = time.monotonic() - began_at
-        # What is left then is counted, and hours of samples are not thrown away.
+        # If jobs are left after that, they are counted as stuck; hours of samples must not be lost.
         with suppress(TookTooLong):
             until(lambda: not running.run("SELECT 1 FROM haulier.job LIMIT 1"), within=DRAIN_SECONDS, what="all ended")
         ended = dict(running.run("SELECT status, count(*) FROM haulier.finished_job GROUP BY 1"))
@@ -110,14 +110,14 @@ def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0
 
 
 def is_good(result: dict[str, Any]) -> bool:
-    """Tell whether everything was flat, under the load that was asked for, and every job came to its end."""
+    """Tell whether every series was flat at the rate that was asked for, and every job ended."""
     kept_up = result["rate"] >= LEAST_OF_RATE * result["asked_rate"]
     return bool(result["flat"] and kept_up) and not (result["lost"] or result["stuck"] or result["not_answered"])
 
 
 @contextmanager
 def reporting(running: Stage, *, period: float) -> Iterator[None]:
-    """Have a report look at all jobs in one snapshot that it holds for most of each period. Units: seconds."""
+    """Run a report during the block, which reads all jobs in a snapshot that it holds for most of each period."""
     stopped = threading.Event()
 
     def report() -> None:
@@ -159,7 +159,7 @@ def _sampled(running: Stage, *, seconds: float, every: float) -> Iterator[dict[s
 
 
 def _held(running: Stage) -> dict[str, float]:
-    """Return what the processes of each service hold together."""
+    """Return the resources of each service's processes together."""
     held: dict[str, float] = {}
     for service in running.services:
         used = [found for pid in service.working() if (found := usage(pid)) is not None]
@@ -181,12 +181,12 @@ def by_name(samples: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, 
 
 
 def floor_of(name: str) -> float:
-    """Return the growth that is always allowed to the series."""
+    """Return the growth that the series is always allowed."""
     return next(floor for what, floor in FLOORS.items() if name.endswith(what))
 
 
 def judged(name: str, values: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
-    """Return the verdict on the series; None for one that need not be flat, and where too little is known of it."""
+    """Return the verdict on the series; None for one that need not be flat or has too few values."""
     if name in KEPT or not any(name.endswith(what) for what in FLOORS):
         return None
     if name != "dead_rows":
@@ -196,7 +196,7 @@ def judged(name: str, values: Sequence[tuple[float, float]]) -> dict[str, Any] |
 
 
 def peaks(values: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the highest of each window that is long enough to have a peak, at the window's end."""
+    """Return the highest value of each whole window of ROUNDS_SECONDS, at the window's end."""
     found: dict[int, float] = {}
     for at, value in values:
         window = int(at / ROUNDS_SECONDS)
@@ -206,9 +206,9 @@ def peaks(values: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def verdict(values: Sequence[tuple[float, float]], floor: float, tolerance: float = TOLERANCE) -> dict[str, Any]:
-    """Tell whether the series is flat over the second half: by the median slope between any two samples of it.
+    """Tell whether the series is flat over its second half, by the median slope between any two samples.
 
-    One peak, or a saw's teeth, do not move that slope; what grows with the hours does.
+    Single peaks, or a sawtooth, do not change that slope; steady growth does.
     """
     last = values[len(values) // 2 :]
     slopes = [(b - a) / (t - s) for (s, a), (t, b) in combinations(last, 2) if t > s]

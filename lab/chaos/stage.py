@@ -1,4 +1,4 @@
-"""What is broken: a Postgres, a proxy before it for the API and one for the workers, gunicorn, and workers."""
+"""The processes that faults break: a Postgres, a proxy before it for the API and one for workers, gunicorn, workers."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ from lab.proxy import Proxy
 from lab.servers import Connection, free_port
 from lab.waiting import ROOT, environment, pause, until
 
-# Not that of the peers' environment, which only draws.
+# Not the interpreter of the bench's environment: that is only for drawing.
 PYTHON = str(ROOT / ".venv/bin/python") if sys.prefix == str(ROOT / ".venv-bench") else sys.executable
 WATCH_SECONDS = 0.05
-# By which the watch comes late when the machine has not let it run.
+# A watch that comes late by this shows that the machine has not let the suite run.
 STALL_SECONDS = 0.5
-# Nothing but what Haulier opens is terminated or made to wait.
+# The application name of the suite's own connections, which no fault may hit: faults look for names of Haulier's.
 OURS = "chaos"
 STOP_BY = ((signal.SIGTERM, 12.0), (signal.SIGKILL, 2.0))
-# The suite's own errors and its own records, inside of the database: triggers that nothing else here has.
+# Triggers inside the database that raise the suite's errors and write its records.
 WITNESS = (Path(__file__).parent / "witness.sql").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class Death:
-    """The end of a worker process, as it was seen. Units: at is of the monotonic clock. Shape: why is ours to know."""
+    """The end of a worker process, when the suite saw it. Units: at is of the monotonic clock.
+
+    Shape: why is the fault that killed it, or "ended".
+    """
 
     pid: int
     at: float
@@ -51,10 +54,10 @@ class Death:
 
 
 class Database(Server):
-    """The embedded Postgres, with durable commits, that can be stopped as a crash would, and started again."""
+    """The embedded Postgres with durable commits, which can be stopped as by a crash, and started again."""
 
     def stop_immediately(self) -> None:
-        """Stop it as `pg_ctl stop -m immediate` does: no checkpoint, no farewell."""
+        """Stop it as `pg_ctl stop -m immediate` does, without a checkpoint."""
         postgres = self.postgres
         assert postgres is not None
         assert postgres.process is not None
@@ -79,7 +82,7 @@ class Service:
 
     name: str
     guarded: Guarded
-    # The process that was started, and those that work: itself, or the children of it.
+    # Whether the processes that work are children of the process that was started, or that process itself.
     has_children: bool
     starts: int = 0
     seen: set[int] = field(default_factory=set)
@@ -92,28 +95,28 @@ class Service:
         self._main = None
 
     def main(self) -> int | None:
-        """Return the process that was started, also once it has died."""
+        """Return the process that was started, even after it has died."""
         assert self.guarded.process is not None
         if self._main is None:
-            # Before it has children of its own, which would become the guard's when it dies.
+            # Found early, before it has children: they would become children of the guard when it dies.
             self._main = next(iter(children(self.guarded.process.pid)), None)
         return self._main
 
     def has_ended(self) -> bool:
-        """Tell whether the process that was started is gone."""
+        """Tell whether the process that was started has ended."""
         return self.guarded.ended() is not None
 
     def working(self) -> list[int]:
         """Return the processes that work."""
         assert self.guarded.process is not None
         main = self.main()
-        # Those of isolated kinds are their worker's, and no workers.
+        # Without the child processes of isolated kinds, which are no workers.
         found = [pid for pid in descendants(self.guarded.process.pid) if not is_apart(pid)]
         return [pid for pid in found if pid != main] if self.has_children else found
 
 
 class Stage:
-    """Everything that runs; it goes on running what ends until it is closed."""
+    """Everything that runs; services that end are started again until the stage is closed."""
 
     def __init__(self, folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> None:
         self.folder = folder
@@ -125,9 +128,9 @@ class Stage:
         self.logs.mkdir()
         self.shift_clock(0.0)
         self.deaths: list[Death] = []
-        # When the suite itself was not let run: from, and until.
+        # The times in which the machine did not let the suite run, each from and until.
         self.stalls: list[tuple[float, float]] = []
-        # Why a process is about to die, where the suite is the one who knows.
+        # Why each process dies that the suite kills.
         self.reasons: dict[int, str] = {}
         self.services: list[Service] = []
         self._settings = {"web": web, "worker": worker}
@@ -206,7 +209,7 @@ class Stage:
             return cursor.fetchall() if cursor.description else []
 
     def shift_clock(self, seconds: float) -> None:
-        """Let the clock that the workers' Python reads be off by so much."""
+        """Let the clock that the workers' Python reads be off by this much."""
         with open(self.clock, "r+b" if self.clock.exists() else "wb") as file:
             file.write(struct.pack("<d", seconds))
 
@@ -283,7 +286,7 @@ def _connect(url: str) -> Connection:
 
 @contextmanager
 def stage(folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> Iterator[Stage]:
-    """Give a stage on which everything runs and answers; one to be broken has proxies, and the suite's triggers."""
+    """Yield a stage on which everything runs and answers; where is_broken, with proxies and the suite's triggers."""
     with ExitStack() as stack:
         made = Stage(folder, is_broken=is_broken, web=web, worker=worker)
         made.open(stack)

@@ -1,4 +1,4 @@
-"""What the evidence says: which promises were broken, why jobs started again, and how long things took."""
+"""Judges the evidence: which promises were broken, why jobs started again, and how long recovery took."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from lab.chaos.load import Answer
 ANSWER_SECONDS = 30.0
 API_BACK_SECONDS = 2.0
 JOBS_BACK_SECONDS = 3.0
-# Beside the lease: until a crashed job runs again.
+# How long a crashed job may take to run again, beside the lease.
 RESTART_SECONDS = 15.0
-# A fault of which neither side hears is over when the longest call has met its deadline.
+# The end of these faults is not noticed at once by either side, but only when the longest call has met its deadline.
 SILENT, DEADLINE_SECONDS = ("half_open", "bytes_dropped"), 12.5
 FOREVER = 1000
-# To fill 100 MB takes a busy machine longer than the shortest lease.
+# Kinds that hold the interpreter: filling 100 MB takes a busy machine longer than the shortest lease.
 HOLD_THE_GIL = {"c.holds": "handler_holds_gil", "c.leaks": "handler_leaks"}
 CRASHED = "died or lost its lease"
-# What the last error of a kind has to say.
+# Text that the last error of a failed job must contain, by kind.
 SAYS = {"c.exits": CRASHED, "c.apart_exits": "the process that ran this job", "c.apart_grows": "ISOLATED_MEMORY_MB"}
-# The suite looks for the dead so often, at most; on a busy machine.
+# How late the suite may notice a death, on a busy machine.
 SEEN_LATE_SECONDS = 0.3
-# How long after its cause a process may be seen to be gone.
+# How long after its cause a death may be noticed.
 SEEN_SECONDS = 3.0
-# From a kill of a child to the settled failure: an outage may lie between.
+# From the kill of a child to the settled failure; long, because an outage may come between.
 KILLED_SECONDS = 30.0
-# A process that is to be replaced lets its other jobs finish.
+# From the start of a job that hangs to the end of its process, which lets its other jobs finish.
 REPLACED_SECONDS = 40.0
 EXAMPLES = 20
 
@@ -65,7 +65,7 @@ class Judge:
         self.restarts: dict[str, list[float]] = defaultdict(list)
         self.restarts_in_trouble: list[float] = []
         self.leases_lost: Counter[str] = Counter()
-        # When a job was stored, and when one was done.
+        # When jobs were stored, and when jobs ended.
         self.successes = {
             "web": sorted(
                 each.ended_at
@@ -76,7 +76,7 @@ class Judge:
         }
 
     def judge(self) -> dict[str, Any]:
-        """Return the outcome, ready to be written down."""
+        """Return the result, ready to be written to a file."""
         self._hold_the_accepted_against_the_rows()
         self._look_at_the_rows()
         self._explain_the_starts()
@@ -105,7 +105,7 @@ class Judge:
                 "again": sum(len(starts) - 1 for starts in self.starts.values()),
                 "why": dict(self.causes.most_common()),
             },
-            # A job that is claimed and given back unstarted costs writes, and no more.
+            # More than one is no breach: a job that is claimed and given back unstarted only costs writes.
             "claims_per_job": round(sum(row.attempt for row in self.evidence.rows) / max(1, len(self.rows)), 2),
             "answers": dict(Counter(_answer_name(each) for each in self.evidence.answers)),
             "figures": figures,
@@ -190,7 +190,7 @@ class Judge:
         for job_id, starts in self.starts.items():
             starts.sort(key=lambda record: record.attempt)
             for before, after in zip(starts, starts[1:], strict=False):
-                # What ran out of memory is tried once more, in a process that has run nothing else.
+                # A job that runs out of memory in a used child process is run once more, in a fresh one.
                 if before.attempt == after.attempt and self.kinds.get(job_id) == "c.apart_grows":
                     self.causes["it ran out of memory in a process that had run others"] += 1
                 elif before.attempt == after.attempt:
@@ -234,7 +234,7 @@ class Judge:
         return None if why is None else f"its process lost the lease: {why}"
 
     def _time_restart(self, why: str, died_at: float, again_at: float) -> None:
-        """Note how long it took; apart where the database could not be reached meanwhile, which takes its own time."""
+        """Note how long the restart took, separately where the workers could not reach the database meanwhile."""
         for fault in self.evidence.injected:
             lingers = DEADLINE_SECONDS if fault.name in SILENT else 0.0
             if "workers" in fault.touches and fault.began_at < again_at and fault.ended_at + lingers > died_at:
@@ -309,7 +309,7 @@ class Judge:
         ]
 
     def _back_after(self, fault: Injected, side: str, *, any_time: bool) -> float | None:
-        """Return how long after its end there was the next success; None where another fault came between."""
+        """Return the time from the fault's end to the next success; None where another fault came between."""
         marks = self.successes[side]
         place = bisect_left(marks, fault.ended_at)
         if place == len(marks):
@@ -351,7 +351,7 @@ class Judge:
         return found
 
     def _ends_of(self, faults: Sequence[Injected]) -> dict[str, int]:
-        """Return how the jobs ended that a fault brought along."""
+        """Return how the jobs ended that these faults have enqueued."""
         return dict(
             Counter(row.status for fault in faults for job_id in fault.jobs for row in self.rows.get(job_id, ()))
         )
@@ -377,5 +377,5 @@ def _answer_name(answer: Answer) -> str:
 
 
 def judge(evidence: Evidence) -> dict[str, Any]:
-    """Return what the evidence says."""
+    """Return the judgement of the evidence."""
     return Judge(evidence).judge()

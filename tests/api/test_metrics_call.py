@@ -52,7 +52,8 @@ def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Conne
     assert value(text, "haulier_workers") == 1
     assert value(text, "haulier_workers_without_scans") == 0
     assert 0 <= value(text, "haulier_oldest_beat_seconds") < 30
-    assert value(text, "haulier_history_days_ahead") >= 7
+    # Seven when they were made, which may have been before midnight.
+    assert value(text, "haulier_history_days_ahead") > 6
 
 
 def queues_in(text: str, name: str) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.steps import SCHEMA_VERSION, steps_from
 from tests.conftest import sql_on
-from tests.queue.upkeep.test_migrate import publish
+from tests.queue.upkeep.published import publish
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 

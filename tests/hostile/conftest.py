@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from tests.web import ROOT, Server, gunicorn
 
@@ -142,3 +143,10 @@ def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) 
     for worker in started:
         worker.process.terminate()
         worker.process.wait(30)
+
+
+def ended(conn: Connection) -> int:
+    """Return how many jobs have ended."""
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM haulier.finished_job")
+        return int(cursor.fetchone()[0])

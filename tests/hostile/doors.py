@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.hostile.corpus import SOME_ID, TEXT
+from tests.hostile.good import SOME_ID, TEXT
 from tests.hostile.wire import HARMLESS, REFUSED, Hostile, request
 
 # What proxies, routers, content networks, clouds, meshes and tunnels add, by their documentation.

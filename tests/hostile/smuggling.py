@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.hostile.corpus import SOME_ID
 from tests.hostile.framing import BODY, GET, HEAD, INNER, LENGTH, chunk
+from tests.hostile.good import SOME_ID
 from tests.hostile.wire import HARMLESS, REFUSED, Hostile
 
 END = b"0\r\n\r\n"

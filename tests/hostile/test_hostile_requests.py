@@ -13,10 +13,12 @@ import pytest
 import requests
 from psycopg2.extensions import connection as Connection
 
-from tests.hostile.conftest import SECRETS, Ear, Watched, Worker
-from tests.hostile.corpus import FRAGMENTS, corpus, poisoned
+from tests.hostile.bodies import FRAGMENTS
+from tests.hostile.conftest import SECRETS, Ear, Watched, Worker, ended
+from tests.hostile.corpus import corpus
 from tests.hostile.doors import heads, mapped, scrapes
 from tests.hostile.framing import framings
+from tests.hostile.inside import poisoned
 from tests.hostile.smuggling import lines
 from tests.hostile.wire import REFUSED, Answered, Hostile, send
 from tests.web import Server, gunicorn
@@ -176,12 +178,6 @@ def test_no_poisoned_job_reaches_inside(
     assert [secret for secret in (SECRETS["WEBHOOK_SECRET"], "hunter2") if secret in told] == []
     assert "root:" not in told
     assert worker.process.poll() is None
-
-
-def ended(conn: Connection) -> int:
-    with conn.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM haulier.finished_job")
-        return int(cursor.fetchone()[0])
 
 
 def test_the_ear_hears_and_the_witness_sees_where_it_is_allowed(

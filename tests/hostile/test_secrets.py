@@ -12,8 +12,7 @@ import requests
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import parse_dsn
 
-from tests.hostile.conftest import SECRETS, Ear, Worker
-from tests.hostile.test_hostile_requests import ended
+from tests.hostile.conftest import SECRETS, Ear, Worker, ended
 from tests.web import gunicorn
 
 # Each is found by its own name, wherever it comes out.

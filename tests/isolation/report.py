@@ -34,7 +34,7 @@ ROWS = (
         "ran as whoever inserted or registered: payloads read, an admin's API key made",
         now="beside 2,700 functions and thousands of operators that fit better, planted in `public`, the "
         "whole life of a job calls none of them, on the oldest server at hand: "
-        "`tests/test_search_path.py`",
+        "`tests/schema/test_search_path.py`",
     ),
     Row(
         "a `CHECK … NOT VALID` that one waiting row violates",
@@ -114,7 +114,7 @@ ROWS = (
         "the web role deletes a row and inserts it again under its id",
         "jobs changed, against what operations.md said; 500 on retry",
         now="the page says what that role can do; 409 on retry: `tests/queue/produce/test_retry.py`, "
-        "`tests/test_grants.py`",
+        "`tests/schema/test_grants.py`",
     ),
     Row(
         "a handler holds the interpreter for longer than the lease, beside a second worker",

@@ -12,7 +12,8 @@ import pytest
 
 from haulier.kinds.outbound import http_client
 from haulier.kinds.sdk import registry
-from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, serving_mail
+from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, run, serving_mail
+from tests.kinds.pictures import data_url
 
 AUTHORITY = Path(__file__).parent / "tls" / "authority.pem"
 
@@ -88,3 +89,15 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         return asked
 
     return answers
+
+
+@pytest.fixture
+def resize(tmp_path: Path) -> Callable[..., Any]:
+    """Give a function that resizes into a folder of the test's own."""
+
+    def run_it(source: bytes | str, **payload: Any) -> Any:
+        url = data_url(source) if isinstance(source, bytes) else source
+        given = payload.pop("settings", {"storage_url": f"file://{tmp_path}/images"})
+        return run("resize_image", {"source": url, **payload}, **given)
+
+    return run_it

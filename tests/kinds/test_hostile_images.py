@@ -119,5 +119,5 @@ def test_memory_that_is_not_there_is_told_from_a_broken_image(
 
 
 def test_data_url_of_noise_is_within_what_a_payload_may_hold() -> None:
-    # The image of tests/worker/test_isolated_images.py.
+    # The image of tests/worker/isolation/test_isolated_images.py.
     assert len(base64.b64encode(noise(220))) < 256 * 1024

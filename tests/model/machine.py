@@ -3,118 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
-from haulier.domain.claim import ClaimRequest, Fence, Settlement
+from haulier.domain.claim import Settlement
 from haulier.domain.errors import InvalidTransition, JobNotFound
 from haulier.domain.job import MAX_SNOOZES, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import partitions, purge
-from haulier.worker.shared.marks import Marks
-from tests.model.choosing import (
-    QUEUES,
-    Ending,
-    endings,
-    fives,
-    has,
-    keyed,
-    limits,
-    many_requests,
-    one_of,
-    requests,
-    some_of,
-    threads,
-)
-from tests.model.comparing import is_about, is_as_written, is_told, keeps_the_promises
-from tests.model.ledger import A_DAY, FINAL, LEASE, UNIT, Entry, Ledger, Process
-from tests.model.world import ALL_JOBS, KEYS_AND_WORKERS, Row, World
+from tests.model.choosing import QUEUES, Ending, endings, fives, has, keyed, many_requests, one_of, requests, some_of
+from tests.model.claiming import Claiming
+from tests.model.comparing import is_about, is_told
+from tests.model.ledger import A_DAY, UNIT, Entry
+from tests.model.parties import Claim, Worker
+from tests.model.state import State
 
 # No example has as many.
 ALL = 500
 
 
-class AgeingMarks(Marks):
-    """Marks that stay where they are when all rows become older."""
-
-    def pass_time(self, time: timedelta) -> None:
-        """Move the marks with the rows that they are of."""
-        self._marks = {lane: mark._replace(run_at=mark.run_at - time) for lane, mark in self._marks.items()}
-
-
-@dataclass(eq=False)
-class Worker:
-    """A worker process, and from where it reads the lanes."""
-
-    number: int
-    id: UUID
-    queues: tuple[str, ...]
-    lanes: AgeingMarks
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(f"<worker {self.number}>")
-
-
-@dataclass(eq=False)
-class Claim:
-    """A claim that a worker knows of, current or not."""
-
-    number: int
-    fence: Fence
-    job: Entry
-
-    def _repr_pretty_(self, printer: Any, _: bool) -> None:
-        printer.text(f"<claim {self.number}, of job {self.job.number}>")
-
-
-class Queue(RuleBasedStateMachine):
+class Queue(Claiming):
     """The service, its workers, an application, an operator, and somebody who holds locks."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world, self.conn = world, world.conn
-        self.ledger = Ledger()
-        self.accepted: list[Entry] = []
-        self.uncommitted: list[Entry] = []
-        self.workers: list[Worker] = []
-        self.claims: list[Claim] = []
-        # Those whose reply never came.
-        self.lost: set[UUID] = set()
-        self.locked: set[UUID] = set()
-        self.seen: dict[UUID, Row] = {}
-        self.may_live_again: UUID | None = None
-        self.registered, self.ticks = 0, 0.0
-
-    # What is chosen from: mostly what can still be changed
-
-    def some_claims(self) -> list[Claim]:
-        current = [claim for claim in self.claims if self.ledger.holder(claim.fence)]
-        return current * 3 + self.claims[-12:]
-
-    def some_workers(self) -> list[Worker]:
-        return [worker for worker in self.workers if self.ledger.is_alive(worker.id)] * 4 + self.workers
-
-    def suspects(self) -> list[Entry]:
-        return [job for job in self.ledger.jobs.values() if job.is_waiting and job.is_suspect]
-
-    def live(self) -> list[Entry]:
-        return [job for job in self.ledger.jobs.values() if job.status not in FINAL]
-
-    def jobs_to_cancel(self) -> list[Entry]:
-        running = [job for job in self.live() if job.status == "running"]
-        return [job for job in running * 4 + self.live() + self.accepted if job.id not in self.locked]
-
-    def jobs_to_retry(self) -> list[Entry]:
-        return [job for job in self.accepted if job.status in ("failed_permanent", "cancelled")] * 3 + self.accepted
 
     @initialize(jobs=many_requests)
     def start(self, jobs: list[NewJob]) -> None:
@@ -149,10 +64,6 @@ class Queue(RuleBasedStateMachine):
     def enqueue_one_under_a_key(self, job: NewJob) -> None:
         self.enqueue([job], atomic=True)
 
-    def _accept(self, entries: list[Entry]) -> None:
-        self.ledger.enter(entries)
-        self.accepted += entries
-
     @rule(
         queue=st.sampled_from(QUEUES),
         late=st.integers(-3, 2),
@@ -179,156 +90,10 @@ class Queue(RuleBasedStateMachine):
         else:
             self.world.application.rollback()
 
-    # Claim
-
-    @has(lambda self: self.workers[3:] == [])
-    @rule(queues=st.sampled_from([(), (), ("bulk",)]))
-    def register(self, queues: tuple[str, ...]) -> None:
-        lease = LEASE * UNIT.total_seconds()
-        worker_id = consume.register(self.conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=lease)
-        self.ledger.workers[worker_id] = Process(queues, self.ledger.clock)
-        self.registered += 1
-        self.workers.append(Worker(self.registered, worker_id, queues, AgeingMarks(clock=self._tick)))
-
-    def _tick(self) -> float:
-        self.ticks += 1
-        return self.ticks
-
-    # Twice, as most of what can go wrong needs jobs that run.
-    @rule(worker=one_of(some_workers), claims=some_of(some_claims), ends=fives, limit=limits, free=threads)
-    def scan_and_exchange_again(
-        self, worker: Worker, claims: list[Claim], ends: list[Ending], limit: int, free: int
-    ) -> None:
-        self.scan_and_exchange(worker, claims, ends, limit, free)
-
-    def _scan(self, worker: Worker) -> None:
-        lanes = consume.lanes(self.conn, queues=worker.queues)
-        waiting = self.ledger.lanes(worker.queues, suspect=False)
-        assert {lane.head[:2]: (lane.head[2:], lane.seconds <= 0) for lane in lanes} == {
-            lane: (jobs[0].order, jobs[0].due <= self.ledger.clock) for lane, jobs in waiting.items()
-        }
-        worker.lanes.scanned(lanes, began_at=0.0)
-        request = ClaimRequest(worker.id, uuid4(), worker.lanes.marks(), 0, 0)
-        due = self.ledger.due(request, from_mark=False, locked=())
-        assert due == self.ledger.due(request, from_mark=True, locked=()), "hidden before a mark"
-
-    @rule(
-        worker=one_of(some_workers),
-        claims=some_of(some_claims),
-        ends=fives,
-        limit=limits,
-        free=threads,
-        reply=st.sampled_from(["comes", "comes", "comes", "is lost"]),
-    )
-    def exchange(
-        self, worker: Worker, claims: list[Claim], ends: list[Ending], limit: int, free: int, reply: str
-    ) -> None:
-        """Settle and claim in one round trip, from the worker's marks on."""
-        pairs = list(zip([claim.fence for claim in claims], ends, strict=False))
-        self._exchange(worker, pairs, limit, free, is_answered=reply == "comes")
-
-    @rule(worker=one_of(some_workers), claims=some_of(some_claims), ends=fives, limit=limits, free=threads)
-    def scan_and_exchange(self, worker: Worker, claims: list[Claim], ends: list[Ending], limit: int, free: int) -> None:
-        """Do so after a look at all lanes from their start: nothing that is due may hide before a mark."""
-        self._scan(worker)
-        pairs = list(zip([claim.fence for claim in claims], ends, strict=False))
-        # What is settled in between comes after the look.
-        self._exchange(worker, pairs, limit, free, from_mark=bool(pairs))
-
-    def _exchange(
-        self,
-        worker: Worker,
-        ends: Sequence[tuple[Fence, Ending]],
-        limit: int,
-        free: int,
-        *,
-        from_mark: bool = True,
-        is_answered: bool = True,
-    ) -> list[Claim]:
-        marks = worker.lanes.marks()
-        if not ends and not marks:
-            return []
-        request = ClaimRequest(worker.id, uuid4(), marks, limit, free)
-        expected = [self._end(fence, ending) for fence, ending in ends]
-        self.ledger.guess_places(self.world.now())
-        fences = self._expect(request, from_mark=from_mark)
-
-        settlements = [Settlement(fence, ending.outcome) for fence, ending in ends]
-        statuses, claimed = consume.settle_and_claim(self.conn, settlements, request if marks else None)
-        jobs = [job.read() for job in claimed.jobs]
-
-        assert statuses == expected
-        assert [Fence.of(job) for job in jobs] == fences
-        for job in jobs:
-            is_told(job, self.ledger.jobs[job.id])
-        if not is_answered:
-            self.lost.add(request.claim_id)
-            return []
-        worker.lanes.claimed(jobs, is_short=len(jobs) < limit)
-        return self._know(fences)
-
-    def _expect(self, request: ClaimRequest, *, from_mark: bool) -> list[Fence]:
-        return self.ledger.claim(self.ledger.due(request, from_mark=from_mark, locked=self.locked), request)
-
-    def _know(self, fences: Sequence[Fence]) -> list[Claim]:
-        known = [
-            Claim(number, fence, self.ledger.jobs[fence.id]) for number, fence in enumerate(fences, len(self.claims))
-        ]
-        self.claims += known
-        return known
-
-    @rule(worker=one_of(some_workers), limit=limits, kept=st.integers(0, 2))
-    def claim_and_give_back_what_would_wait(self, worker: Worker, limit: int, kept: int) -> None:
-        """Claim more than can be started: what goes back is to be claimed next, without another scan."""
-        self._scan(worker)
-        surplus = [claim.fence for claim in self._exchange(worker, [], limit, limit, from_mark=False)[kept:]]
-        if not surplus:
-            return
-        jobs = [produce.get(self.conn, fence.id) for fence in surplus]
-        expected = [self._end(fence, Ending(Outcome.give_back())) for fence in surplus]
-
-        statuses, _ = consume.settle_and_claim(
-            self.conn, [Settlement(fence, Outcome.give_back()) for fence in surplus], None
-        )
-        worker.lanes.given_back(jobs)
-
-        assert statuses == expected
-        self.every_row_is_as_the_ledger_has_it()
-        again = self.ledger.due(
-            ClaimRequest(worker.id, uuid4(), worker.lanes.marks(), 0, 0), from_mark=True, locked=self.locked
-        )
-        assert {fence.id for fence in surplus} <= {job.id for job in again}
-
-    @has(suspects)
-    @rule(worker=one_of(some_workers))
-    def claim_a_suspect(self, worker: Worker) -> None:
-        self._claim(worker, limit=1, suspect=True)
-
-    def _claim(self, worker: Worker, *, limit: int, suspect: bool) -> list[Claim]:
-        lanes = consume.lanes(self.conn, queues=worker.queues, suspect=suspect)
-        marks = [lane.head for lane in lanes]
-        assert {mark[:2] for mark in marks} == set(self.ledger.lanes(worker.queues, suspect=suspect))
-        request = ClaimRequest(worker.id, uuid4(), marks, limit, limit, suspect)
-        fences = self._expect(request, from_mark=False)
-
-        jobs = consume.claim(
-            self.conn,
-            worker_id=worker.id,
-            claim_id=request.claim_id,
-            queues=worker.queues,
-            limit=limit,
-            suspect=suspect,
-        )
-
-        assert [Fence.of(job) for job in jobs] == fences
-        for job in jobs:
-            is_told(job, self.ledger.jobs[job.id])
-        return self._know(fences)
-
     # Settle
 
-    @has(some_claims)
-    @rule(claims=some_of(some_claims), ends=fives, have_snoozed_often=st.booleans())
+    @has(State.some_claims)
+    @rule(claims=some_of(State.some_claims), ends=fives, have_snoozed_often=st.booleans())
     def settle(self, claims: list[Claim], ends: list[Ending], have_snoozed_often: bool) -> None:
         """Settle claims, be they current, stale or settled already; some may have snoozed as often as they may."""
         claims = [claim for claim in claims if claim.job.id not in self.locked]
@@ -346,19 +111,13 @@ class Queue(RuleBasedStateMachine):
             earlier = consume.settled_earlier(self.conn, [claim.fence])
             assert earlier.get(claim.fence) == self.ledger.settled_earlier(claim.fence)
 
-    @has(some_claims)
-    @rule(claims=some_of(some_claims), ends=fives)
+    @has(State.some_claims)
+    @rule(claims=some_of(State.some_claims), ends=fives)
     def settle_again(self, claims: list[Claim], ends: list[Ending]) -> None:
         self.settle(claims, ends, have_snoozed_often=False)
 
-    def _end(self, fence: Fence, ending: Ending) -> str | None:
-        job = self.ledger.holder(fence)
-        if job is None or job.id in self.locked:
-            return None
-        return self.ledger.settle(job, ending.outcome, ending.result)
-
     @has(lambda self: self.claims)
-    @rule(claim=one_of(some_claims), changed=st.sampled_from(["id", "attempt", "claim"]), ending=endings)
+    @rule(claim=one_of(State.some_claims), changed=st.sampled_from(["id", "attempt", "claim"]), ending=endings)
     def settle_under_another_fence(self, claim: Claim, changed: str, ending: Ending) -> None:
         other = claim.fence.attempt - 1 if changed == "attempt" else uuid4()
         fence = claim.fence._replace(**{changed: other})
@@ -369,8 +128,8 @@ class Queue(RuleBasedStateMachine):
 
     # Cancel and retry
 
-    @has(jobs_to_cancel)
-    @rule(job=one_of(jobs_to_cancel))
+    @has(State.jobs_to_cancel)
+    @rule(job=one_of(State.jobs_to_cancel))
     def cancel(self, job: Entry) -> None:
         expected: Any = self.ledger.cancel(job) if job.id in self.ledger.jobs else JobNotFound
 
@@ -383,8 +142,8 @@ class Queue(RuleBasedStateMachine):
 
         assert done is expected
 
-    @has(jobs_to_retry)
-    @rule(job=one_of(jobs_to_retry))
+    @has(State.jobs_to_retry)
+    @rule(job=one_of(State.jobs_to_retry))
     def retry(self, job: Entry) -> None:
         expected: Any = self.ledger.retry(job) if job.id in self.ledger.jobs else JobNotFound
         self.may_live_again = job.id
@@ -401,7 +160,7 @@ class Queue(RuleBasedStateMachine):
 
     # Beat and rescue
 
-    @rule(worker=one_of(some_workers))
+    @rule(worker=one_of(State.some_workers))
     def beat(self, worker: Worker) -> None:
         """Beat, and compare as the heartbeat does: a claim whose reply was lost goes back uncharged."""
         self._beat(worker)
@@ -478,49 +237,13 @@ class Queue(RuleBasedStateMachine):
             if job.finished_at is not None and job.finished_at < row["today"] - timedelta(days=kept):
                 del self.ledger.jobs[job.id]
 
-    @has(live)
-    @rule(job=one_of(live))
+    @has(State.live)
+    @rule(job=one_of(State.live))
     def lock(self, job: Entry) -> None:
         """Let somebody hold this row, and no other; its settle, claim and rescue pass it over."""
         self._unlock()
         self.world.lock(job.id)
         self.locked.add(job.id)
-
-    def _unlock(self) -> None:
-        self.world.rival.rollback()
-        self.locked.clear()
-
-    # What must be true after each step
-
-    @invariant()
-    def every_row_is_as_the_ledger_has_it(self) -> None:
-        rows = self.world.sql(ALL_JOBS)
-        found = {row["id"]: row for row in rows}
-        assert len(found) == len(rows), "a job in both tables"
-        assert set(found) == set(self.ledger.jobs), "a job in neither table, or one that nobody has accepted"
-        for job_id, row in found.items():
-            keeps_the_promises(self.seen.get(job_id), row, may_live_again=job_id == self.may_live_again)
-            is_as_written(self.ledger.jobs[job_id], row, clock=self.ledger.clock)
-        self.seen, self.may_live_again = found, None
-
-    @invariant()
-    def keys_and_workers_are_as_the_ledger_has_them(self) -> None:
-        rows = self.world.sql(KEYS_AND_WORKERS)
-        keys = {key: held.job_id for key, held in self.ledger.keys.items()}
-        assert {row["key"]: row["id"] for row in rows if row["key"] is not None} == keys
-        assert {row["id"] for row in rows if row["key"] is None} == set(self.ledger.workers)
-
-    @invariant()
-    def the_overview_counts_what_the_ledger_has(self) -> None:
-        overview, live = produce.overview(self.conn), self.live()
-        assert {(depth.queue, depth.status): depth.jobs for depth in overview.depths} == Counter(
-            (job.queue, job.status) for job in live
-        )
-        due = [self.ledger.clock - job.due for job in live if job.is_waiting and job.due <= self.ledger.clock]
-        oldest = max((depth.oldest_due_seconds or 0.0 for depth in overview.depths), default=0.0)
-        assert is_about(oldest, max(due, default=0.0))
-        assert overview.workers == sum(map(self.ledger.is_alive, self.ledger.workers))
-        assert overview.history_days_ahead > 6
 
     # At the end
 

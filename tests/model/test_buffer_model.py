@@ -20,7 +20,7 @@ from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
 from tests.model import EXAMPLES, SEED
 from tests.model.choosing import has, one_of
-from tests.worker.shared.test_claim_size import a_job
+from tests.worker.jobs import a_job
 
 CONFIG = Config("postgres://db.example.com/haulier")
 THREADS = 4

@@ -1,5 +1,6 @@
 """The tests of what carries the verbs begin from the same jobs and workers."""
 
+from tests.postgres.subject import backends, end_backends, locked, name, subject  # noqa: F401  # fixtures
 from tests.queue.conftest import (  # noqa: F401  # fixtures
     at_once,
     claim,

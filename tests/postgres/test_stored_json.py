@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haulier.postgres.stored_json import as_sent, read_json
+from haulier.queue import produce
+from haulier.queue.produce.look import JobFilter
 
 
 def test_read_json_keeps_what_it_can_and_says_what_it_cannot():
@@ -108,3 +110,24 @@ def test_a_wide_text_is_handed_on_in_little_more_than_its_own_room(text: bytes) 
 
     # As objects they would take from 5 to 30 times their room.
     assert most < 3 * len(text) + 100_000
+
+
+HARD_PAYLOADS = {
+    "5,000 digits": '{"n": ' + "7" * 5000 + "}",
+    "1e400": '{"n": 1e400, "m": -1e400}',
+    "deep": '{"n": ' + "[" * 2000 + "]" * 2000 + "}",
+    "tiny": '{"n": 1e-400}',
+}
+
+
+@pytest.mark.parametrize("payload", HARD_PAYLOADS.values(), ids=HARD_PAYLOADS.keys())
+def test_reads_a_payload_that_an_insert_made_harder_than_json_parsers_like(conn, sql, claim, payload):
+    sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', %s)", payload)
+
+    [listed] = produce.list_jobs(conn, JobFilter()).jobs
+    claimed = claim()
+
+    assert isinstance(listed.payload, dict)
+    assert json.dumps(listed.payload, allow_nan=False)
+    assert json.loads(listed.payload_text) == listed.payload
+    assert claimed.payload == listed.payload

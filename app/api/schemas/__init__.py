@@ -1,1 +1,1 @@
-"""The shapes of requests and responses, and the fields that they are made of."""
+"""The schemas of requests and responses, and the fields that they are made of."""

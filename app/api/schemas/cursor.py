@@ -1,4 +1,4 @@
-"""The cursor of a list: where the last page ended, opaque to clients. It holds what the database gave."""
+"""The cursor of a list: where the last page ended, opaque to clients. It holds a time and an id of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields that requests and responses are made of: marshmallow's own take too much, and print times otherwise."""
+"""The fields of requests and responses: marshmallow's own accept too much, and print times in another form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from haulier.kinds.sdk.payload import Pattern
 from .cursor import read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
-# The year 9999 is refused: with an offset it can leave every calendar.
+# The year 9999 is refused: with an offset the time could lie beyond the last that Python can hold.
 TIME_PATTERN = (
     r"^(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
     r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
@@ -26,7 +26,7 @@ BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '
 
 
 class Time(fields.Field[datetime]):
-    """An instant: RFC 3339 with an offset in, UTC ending in Z out."""
+    """An instant: read as RFC 3339 with an offset, printed in UTC ending in Z."""
 
     default_error_messages = {
         "invalid": "Must be an RFC 3339 time with an offset, such as 2026-11-24T09:30:00Z.",
@@ -39,7 +39,7 @@ class Time(fields.Field[datetime]):
     def _deserialize(self, value: object, attr: str | None, data: object, **_: object) -> datetime:
         if not isinstance(value, str) or not re.fullmatch(TIME_PATTERN, value):
             raise self.make_error("query" if isinstance(value, str) and " " in value else "invalid")
-        # A leap second has no place in Python's calendar: it is the next one.
+        # Python has no leap seconds: one counts as the next second.
         leap = value[17:19] == "60"
         try:
             given = datetime.fromisoformat((value[:17] + "59" + value[19:] if leap else value).upper())
@@ -49,7 +49,7 @@ class Time(fields.Field[datetime]):
 
 
 def time_text(instant: datetime) -> str:
-    """Return the instant as responses have it: RFC 3339, UTC, ending in Z."""
+    """Return the instant as responses print it: RFC 3339, UTC, ending in Z."""
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat('T', 'microseconds')}Z"
 
 
@@ -63,7 +63,7 @@ class Number(fields.Float):
 
 
 class IdempotencyKey(fields.String):
-    """An idempotency key from a header: one pair of quotes around it, the IETF draft's form, is not part of it."""
+    """An idempotency key from a header; a pair of quotes around it, as in the IETF draft, is removed."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         key = super()._deserialize(value, attr, data, **kwargs)
@@ -71,7 +71,7 @@ class IdempotencyKey(fields.String):
 
 
 class Cursor(fields.Field[tuple[datetime, UUID]]):
-    """Where a page of a list ended; loads as that job's (created_at, id)."""
+    """The end of a page of a list; loads as its last job's (created_at, id)."""
 
     default_error_messages = {"invalid": "Must be what Next-Cursor said, unchanged."}
 
@@ -83,7 +83,7 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
 
 
 class QueryInteger(fields.Field[int]):
-    """A whole number in a query; with `clamped` one beyond the ends counts as the end."""
+    """A whole number in a query; with `clamped` a number beyond the range counts as its nearer end."""
 
     default_error_messages = {"invalid": "Must be a whole number.", "range": "Must be from {least} to {most}."}
 
@@ -94,7 +94,7 @@ class QueryInteger(fields.Field[int]):
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
         if not re.fullmatch(r"-?[0-9]+", value):
             raise self.make_error("invalid")
-        # The length first: Python refuses to read very long numbers.
+        # The length first: Python refuses to read numbers of more than 4,300 digits.
         digits = value.lstrip("-").lstrip("0")
         number = int(digits or "0") if len(digits) <= 18 else 10**18
         number = -number if value.startswith("-") else number

@@ -1,4 +1,4 @@
-"""A job on the wire: as it is asked for, and as it is shown."""
+"""The schemas of a job: as clients request it, and as answers show it."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ from .fields import (
 from .request_schemas import load
 from .response_schemas import ResponseSchema
 
-# As it is asked for ---------------------------------------------------------------------------------------------
+# Requests --------------------------------------------------------------------------------------------------------
 
 
 class JobOptions(PayloadSchema):
-    """What every request for a job may say, whatever its kind; null counts as absent."""
+    """The fields of every request for a job, whatever its kind; null counts as absent."""
 
     class Meta:
         unknown = RAISE
-        # One class a kind is made for each application; marshmallow need not find them by name.
+        # Each application makes a class for each kind; marshmallow's registry would keep them all.
         register = False
 
     max_attempts = fields.Integer(
@@ -88,7 +88,7 @@ class JobOptions(PayloadSchema):
 
 
 class CreateUnknownJob(JobOptions):
-    """A request for a job of no known kind: the rest of it is checked, so that one answer names every fault."""
+    """A request for a job of an unknown kind: its other fields are checked, so that one answer names every fault."""
 
     class Meta(JobOptions.Meta):
         pass
@@ -109,20 +109,20 @@ def create_job_schema(kind: Kind) -> Schema:
 
 
 class Unknown(validate.Validator):
-    """Says of a kind that it is not known, and which are."""
+    """Refuses a kind as unknown, and names the known ones."""
 
     def __init__(self, known: Iterable[str]) -> None:
         self.known = ", ".join(known) or "none"
 
     def __call__(self, value: str) -> NoReturn:
         """Raise: ValidationError."""
-        # What is no name may be a mebibyte of anything.
+        # Only a well-formed name is quoted: anything else may be a mebibyte long.
         shown = f"kind {value!r}" if re.fullmatch(NAME_PATTERN, value) else "such kind"
         raise ValidationError(f"There is no {shown} here. Known: {self.known}.")
 
 
 class CreateJobRequest:
-    """A request for a job of any known kind: hands it to the schema of its kind."""
+    """A request for a job of any known kind, loaded by the schema of that kind."""
 
     def __init__(self, kinds: Mapping[str, Kind]) -> None:
         self.by_kind = {known: create_job_schema(kind) for known, kind in kinds.items()}
@@ -139,16 +139,16 @@ class CreateJobRequest:
         kind = data.get("kind")
         schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
         asked = load(schema, data)
-        # Not a hook of the schema: without any it loads in a third of the time.
+        # Checked here and not in a hook: a schema without hooks loads in a third of the time.
         delay = asked.pop("delay_seconds", None)
         if delay is not None and "run_at" in asked:
             raise Invalid({"delay_seconds": ["Give run_at or delay_seconds, not both."]})
-        # Kept as it was given: what the client reads back is what it sent, and a run applies the kind's defaults anew.
+        # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults anew.
         parsed, asked["payload"] = asked["payload"], data["payload"]
         return NewJob(**asked, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
 
 
-# As it is shown -------------------------------------------------------------------------------------------------
+# Answers ---------------------------------------------------------------------------------------------------------
 
 
 class JobError(ResponseSchema):
@@ -208,7 +208,7 @@ class JobResponse(ResponseSchema):
 
 
 def _pieces(job: StoredJob) -> tuple[bytes, ...]:
-    # What is JSON already is handed on as it is: as objects it can take thirty times the room.
+    # Values that are JSON text already are passed on as they are: as objects they can take thirty times the memory.
     head = as_json(
         {
             "id": str(job.id),

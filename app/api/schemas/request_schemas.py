@@ -1,4 +1,4 @@
-"""The shapes of requests. They parse, and ask nobody."""
+"""The schemas of requests. They parse without the database."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .fields import (
 )
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
-# What is skipped is read all the same. Beyond, `cursor` goes on at once.
+# The database reads the jobs that are skipped. Beyond this, clients use `cursor`, which skips without reading.
 MAX_OFFSET = 10_000
 
 
 def load(schema: Schema, data: Json) -> dict[str, Any]:
-    """Return what the schema makes of the data. Raises: Invalid."""
+    """Return the data as the schema loads it. Raises: Invalid."""
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The shapes of responses. They print, and ask nobody."""
+"""The schemas of responses. They print without the database."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .fields import about
 
 
 class ResponseSchema(Schema):
-    """What we say. A later release may say more, and a client must not mind."""
+    """An answer of this API. A later release may add fields, which clients have to ignore."""
 
     class Meta:
         unknown = EXCLUDE
 
     def printed(self, shown: Any) -> bytes:
-        """Return what is shown, as JSON."""
+        """Return the value as JSON."""
         return as_json(self.dump(shown)).encode()
 
 
 class CancelResponse(ResponseSchema):
-    """What a cancel did."""
+    """The answer to a cancel."""
 
     status = fields.String(
         required=True,
@@ -41,7 +41,7 @@ class BatchItem(ResponseSchema):
 
 
 class BatchResponse(ResponseSchema):
-    """What an atomic batch did."""
+    """The answer to an atomic batch."""
 
     created = fields.Integer(required=True)
     replayed = fields.Integer(required=True)
@@ -49,7 +49,7 @@ class BatchResponse(ResponseSchema):
 
 
 class BatchOutcome(ResponseSchema):
-    """What became of one job of a batch that is not atomic: an id, or an error."""
+    """The answer about one job of a batch that is not atomic: an id, or an error."""
 
     index = fields.Integer(required=True, metadata=about("Its place in the request, from 0."))
     status = fields.Integer(required=True, metadata=about("As POST /jobs would have answered."))
@@ -60,7 +60,7 @@ class BatchOutcome(ResponseSchema):
 
 
 class BatchOutcomes(ResponseSchema):
-    """What a batch that is not atomic did."""
+    """The answer to a batch that is not atomic."""
 
     items = fields.List(fields.Nested(BatchOutcome), required=True)
     unexplained = fields.Integer(
@@ -89,7 +89,7 @@ class KindResponse(ResponseSchema):
 
 
 class HealthResponse(ResponseSchema):
-    """All is well."""
+    """The answer of a healthy service."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
     warnings = fields.List(
@@ -98,7 +98,7 @@ class HealthResponse(ResponseSchema):
 
 
 class ErrorBody(ResponseSchema):
-    """Every error of this API."""
+    """The body of every error."""
 
     error = fields.String(required=True, metadata=about("What kind of error, for programs.", example="not_found"))
     message = fields.String(required=True, metadata=about("One sentence, for people."))

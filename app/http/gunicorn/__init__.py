@@ -1,1 +1,1 @@
-"""How gunicorn serves: no thread of it waits for a client."""
+"""gunicorn's worker class and hooks; none of its threads waits for a client."""

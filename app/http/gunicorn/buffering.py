@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker, in which a client that is slow costs a connection, and never a thread.
+"""gunicorn's threaded worker, changed so that a slow client costs a connection and never a thread.
 
-A thread gets a request when all of it has come, and hands back what it could not send. The process's main thread,
-which gunicorn has for idle connections anyway, waits for the clients; each has a deadline. Where there are too many
-of them, or too much of theirs is kept, those that take longest are closed.
+A thread gets a request when all of it has come, and hands back the part of the answer that it could not send at once.
+The main thread, which in gunicorn waits for idle connections anyway, waits for the clients, each with a deadline. Where
+there are too many connections, or too many of their bytes are kept, the slowest are closed.
 
 Source: gunicorn 27's gthread.py, whose threads wait for the bodies, for the first byte (5 s) and for slow readers, and
 whose main thread lingers for 2 s on each connection that it closes.
@@ -29,38 +29,38 @@ from .large import Large
 from .outbox import CONTINUE, Outbox
 
 HEAD_SECONDS = 10.0
-# For a body or an answer, and as much again as its length takes at this rate.
+# The time for a body or an answer: this, and as much again as its length takes at LEAST_RATE, in bytes a second.
 TRANSFER_SECONDS = 10.0
 LEAST_RATE = 50_000.0
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 64 * 1024
-# Of what all slow clients of a process have sent, or have not taken yet.
+# How many bytes a process keeps for slow clients: unfinished requests, and answers that they have not taken yet.
 KEPT_BYTES = 64 * 1024 * 1024
-# How long they may be overlooked, or how much of theirs.
+# Deadlines and KEPT_BYTES are checked after this time, or after this many bytes have been received.
 LOOK_SECONDS, LOOK_BYTES = 0.25, 8 * 1024 * 1024
-# So many connections are never used up by clients that do nothing.
+# This many connections are kept free by closing the slowest.
 SPARE_CONNECTIONS = 10
 TELL_SECONDS = 60.0
-# A thread that reads a long body is asked so often to let another go on. At Python's own 5 ms a small request, which
-# lets go of the interpreter some ten times, took 24 ms beside one that reads, and 13 so.
+# Python's switch interval. A small request releases the interpreter some ten times; beside a thread that parses a long
+# body it took 24 ms at Python's default of 5 ms, and takes 13 ms with this.
 SWITCH_SECONDS = 0.0005
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 HEAD_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
-# What a thread says of a request that is not whole yet.
+# What a thread returns for a request that has not come whole.
 WAIT = object()
 
 
 @dataclass(slots=True)
 class _Watch:
-    """A connection that something is waited for on. Units: since and deadline by the monotonic clock."""
+    """A connection on which the main thread waits for the client. Units: since and deadline by the monotonic clock."""
 
     since: float
     deadline: float
     ready: Callable[[Any], None]
-    # Of a request that is waited for.
+    # The stage of the request that is awaited; None where an answer or the end is.
     stage: Stage | None = None
     kept: int = 0
 
@@ -75,12 +75,12 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._received = 0
         self._in_hand = 0
         self._accept_at = self._tell_at = 0.0
-        # The other half of the threads is left to small requests.
+        # Large requests use half of the threads at most, so that small ones always find one.
         self._large = Large(max(1, self.cfg.threads // 2))
         self._longer: dict[tuple[str, str], int] = {}
 
     def init_process(self) -> None:
-        """Begin to serve, in the process that gunicorn has made for it."""
+        """Begin to serve, in the process that gunicorn has forked."""
         sys.setswitchinterval(SWITCH_SECONDS)
         super().init_process()
 
@@ -89,7 +89,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         super().load_wsgi()
         longer = getattr(self.wsgi, "longer_bodies", None)
         if longer is None:
-            # Somebody's own WSGI callable around ours.
+            # An operator has wrapped the application in a WSGI callable of their own.
             self.log.warning("the application does not say for which routes a body may be longer than 1 MiB: for none")
         else:
             self._longer = longer
@@ -97,7 +97,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     # In a thread
 
     def handle(self, conn: Any) -> object:
-        """Answer a request if it is whole; its thread waits for nobody."""
+        """Answer a request if it has come whole, without waiting for the client."""
         if self.cfg.is_ssl:
             return super().handle(conn)
         try:
@@ -115,20 +115,21 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             conn.outbox, conn.sock = conn.sock, sock
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer what is no request, unless an answer has begun: a second one would be read as that of the next."""
+        """Answer an invalid request, unless an answer has begun: a second would be read as that to the next request."""
         if isinstance(client, Outbox) and client.has_begun:
             self.log.warning("an answer broke off: %s", exc)
         else:
             super().handle_error(req, client, addr, exc)
 
     def _advance(self, conn: Any) -> Stage | None:
-        """Read what has come; None where it is a large request, which has to take its turn."""
+        """Read the bytes that have come; return None for a large request, which has to wait for its turn."""
         if conn.parser is None:
             conn.parser = Incoming(self.cfg, conn.client, self._longer)
-            # Nothing is waited for before the first byte, as gunicorn would.
+            # Otherwise gunicorn's thread would wait for the first byte.
             conn.data_ready = True
             conn.began, conn.is_received, conn.outbox = time.monotonic(), False, None
-        # What was waited for has been received already, and has its turn; one that came in one piece was not seen yet.
+        # The main thread has already received a request that it waited for, and has given it its turn if it is large. A
+        # request that came in one piece is received here.
         was_routed, conn.is_received = conn.is_received, False
         if not was_routed:
             conn.parser.inbox.receive(conn.sock)
@@ -139,15 +140,15 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     # In the main thread
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Take new connections or leave them; while every thread has something to do, they are left to other processes.
+        """Accept new connections or not; while all threads are busy, they are left to the other processes.
 
-        Those that come at once would else all go to the process that wakes first, and stay there.
+        Otherwise connections that come together would all go to the process that wakes first, and stay there.
         """
         has_thread = self._in_hand < self.cfg.threads
         super().set_accept_enabled(enabled and has_thread and time.monotonic() >= self._accept_at)
 
     def accept(self, listener: Any) -> None:
-        """Take a new connection, unless every thread has something to do."""
+        """Accept a new connection, unless all threads are busy."""
         if self._in_hand >= self.cfg.threads:
             self.set_accept_enabled(False)
             return
@@ -159,7 +160,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self._yield_files(error)
 
     def _yield_files(self, error: OSError) -> None:
-        """Close the slowest; where there are none, leave new connections for a moment."""
+        """Free files by closing the slowest connections; where there are none, accept nothing for a moment."""
         now = time.monotonic()
         if now >= self._tell_at:
             self._tell_at = now + TELL_SECONDS
@@ -170,12 +171,12 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
             self.set_accept_enabled(False)
 
     def enqueue_req(self, conn: Any) -> None:
-        """Give a connection to a thread."""
+        """Hand a connection to a thread."""
         self._in_hand += 1
         super().enqueue_req(conn)
 
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """Go on with a connection that a thread has left."""
+        """Go on with a connection that a thread has handed back."""
         self._in_hand -= 1
         if self.cfg.is_ssl:
             super().finish_request(conn, fs)
@@ -219,7 +220,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._route(conn, conn.parser.inbox.look())
 
     def _route(self, conn: Any, stage: Stage) -> None:
-        """Give the request to a thread, or wait for what is missing."""
+        """Hand the request to a thread, or wait for the rest of it."""
         inbox: Inbox = conn.parser.inbox
         if inbox.is_over:
             self._drop(conn)
@@ -243,7 +244,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         inbox: Inbox = conn.parser.inbox
         seconds = HEAD_SECONDS
         if stage is Stage.EMPTY:
-            # As an idle one: browsers and routers connect ahead of their requests.
+            # As long as an idle connection: browsers and routers connect ahead of their requests.
             seconds = float(self.cfg.keepalive)
         elif stage is Stage.BODY:
             seconds = TRANSFER_SECONDS + (inbox.missing + len(inbox)) / LEAST_RATE
@@ -252,7 +253,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._watch(conn, selectors.EVENT_READ, watch)
 
     def _encourage(self, conn: Any) -> None:
-        """Say once that the body may come, to a client that asked before it sends a long one."""
+        """Send 100 Continue, once, to a client that asks for it before it sends a long body."""
         inbox: Inbox = conn.parser.inbox
         if inbox.expects_continue:
             inbox.expects_continue = False
@@ -291,7 +292,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         self._linger(conn)
 
     def _linger(self, conn: Any) -> None:
-        """Close our side, and wait for the client's, or it may lose the end of the answer (RFC 9112, 9.6)."""
+        """Close our side and wait for the client's close; else it may lose the answer's end (RFC 9112, 9.6)."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -310,11 +311,11 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         if not rest or conn.drained >= LINGER_BYTES:
             self._drop(conn)
 
-    # Who is watched
+    # The connections that are watched
 
     def _watch(self, conn: Any, event: int, watch: _Watch) -> None:
         def ready(sock: Any) -> None:
-            # The poller may have told of it before it was closed.
+            # The poller may have returned this connection before the loop closed it.
             if self._watched.get(conn) is watch:
                 try:
                     watch.ready(sock)
@@ -335,7 +336,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         conn.close()
 
     def murder_pending(self) -> None:
-        """Close who is too slow; gunicorn calls this whenever something has happened, and each second."""
+        """Close connections that are too slow; gunicorn calls this after every event, and each second."""
         while self.nr_conns > self.worker_connections - SPARE_CONNECTIONS and self._make_room():
             pass
         now = time.monotonic()
@@ -345,7 +346,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
         for conn in self._large.overdue(now):
             self._refuse(conn, BUSY)
         for conn, watch in list(self._watched.items()):
-            # A process that stops waits for no request that has not come.
+            # A process that stops waits only LINGER_SECONDS for a request.
             if now >= watch.deadline or (watch.stage and not self.alive and now >= watch.since + LINGER_SECONDS):
                 self._expire(conn, watch)
         kept = sum(watch.kept for watch in self._watched.values())

@@ -1,4 +1,4 @@
-"""gunicorn's hooks: what is done once in its master, and how it logs; Flask is not loaded here."""
+"""gunicorn's hooks: the checks that its master makes once, and its logging; this module does not load Flask."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
-# Before anything imports prometheus_client, which looks once: the processes' counts are summed from a folder.
-# Private, because whoever can write there writes our metrics. One for each master: SIGUSR2 starts another that inherits
-# the environment and runs beside it.
+# The processes' counts are summed from a folder. The variable must be set before the import of prometheus_client, which
+# reads it once. The folder is private, because anybody who can write there can forge the metrics. Each master has its
+# own: SIGUSR2 starts a second master, which inherits the environment and runs beside the first.
 OWNER = "HAULIER_METRICS_OWNER"
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ or os.environ.get(OWNER, str(os.getpid())) != str(os.getpid()):
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="haulier-metrics-")
@@ -34,13 +34,13 @@ from haulier.queue.upkeep.migrate import check_schema  # noqa: E402
 
 @atexit.register
 def _remove_metrics() -> None:
-    # gunicorn's children leave through here too.
+    # gunicorn's children run this as well when they end.
     if os.environ.get(OWNER) == str(os.getpid()):
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 def stop(error: Exception | str) -> NoReturn:
-    """End with one line: a worker that found out would be started again and again, with a traceback each time."""
+    """End the master with one line: a worker that failed would be started over and over, each time with a traceback."""
     sys.exit(f"haulier: {error}")
 
 
@@ -52,7 +52,7 @@ except HaulierError as error:
 
 
 class logger_class(Logger):  # type: ignore[misc]  # the name of the setting; gunicorn has no types
-    """gunicorn's own lines in the form of ours; the line of a request is written by the application."""
+    """Writes gunicorn's own lines in our format; the application writes the line of each request."""
 
     def setup(self, cfg: Any) -> None:
         """Send the records to the root logger."""
@@ -64,12 +64,12 @@ class logger_class(Logger):  # type: ignore[misc]  # the name of the setting; gu
 
     @property
     def access_log_enabled(self) -> bool:
-        """Not by gunicorn: it would know neither the request id nor the route."""
+        """Return False: gunicorn's line of a request would have neither the request id nor the route."""
         return False
 
 
 def address() -> str:
-    """Return where to listen."""
+    """Return the address to listen at."""
     return f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
 
@@ -78,7 +78,7 @@ BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m hau
 
 
 def on_starting(server: Any) -> None:
-    """Look at the database, once and before any process is forked; say what an operator should know."""
+    """Check the database, once and before any process is forked; log what an operator should know."""
     _empty_metrics()
     has_no_key = False
     try:
@@ -90,7 +90,7 @@ def on_starting(server: Any) -> None:
         finally:
             close(conn)
     except DatabaseUnavailable as error:
-        # An outage is no reason not to start: requests answer 503 until it ends, and each process looks again.
+        # Start all the same: requests answer 503 until the outage ends, and each process checks the schema itself.
         server.log.warning("the database cannot be reached yet (%s): requests answer 503", error.__cause__ or error)
     except HaulierError as error:
         stop(error)
@@ -107,11 +107,11 @@ def on_starting(server: Any) -> None:
 
 
 def _empty_metrics() -> None:
-    # Only of use where PROMETHEUS_MULTIPROC_DIR was given: counts that an earlier run has left are not ours.
+    # Where PROMETHEUS_MULTIPROC_DIR was given, it may hold the counts of an earlier run.
     for stale in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db"):
         stale.unlink(missing_ok=True)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Forget the gauges of a process that has gone; its counts stay in the sums."""
+    """Drop the gauges of a process that has ended; its counters stay in the sums."""
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""What has come on a connection, without waiting for more, and how much of a request it makes.
+"""The bytes that have come on a connection, and how much of a request they are; it never waits for more.
 
-Here is looked for where a head ends and when a body may be whole; what they mean, gunicorn's parser alone says.
+This module only finds the end of a head, and tells when a body may be whole; gunicorn's parser alone interprets both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HEAD_BYTES = 64 * 1024
 LINE_BYTES = 8192
 RECEIVE_BYTES = 256 * 1024
 PIECE_BYTES = 64 * 1024
-# A stream of lines has a chunk for each, or two; those of a byte would cost a thousand times what they hold.
+# Enough for a stream of lines, with a chunk or two for each. Chunks of a byte cost a thousand times what they hold.
 MOST_CHUNKS = 32 * 1024
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -30,7 +30,7 @@ class Stage(Enum):
     HEAD_WHOLE = auto()  # its head, which is still to be parsed
     BODY = auto()  # its head, parsed, and some of its body
     WHOLE = auto()
-    CUT = auto()  # as much as is needed to refuse it: what follows is not understood, or not wanted
+    CUT = auto()  # enough to refuse it: the rest is invalid or too long
     HEAD_TOO_LONG = auto()
 
 
@@ -38,7 +38,7 @@ WAITING = frozenset([Stage.EMPTY, Stage.HEAD, Stage.BODY])
 
 
 class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
-    """The bytes of one connection; gunicorn's parser reads from it, and finds the end rather than wait."""
+    """The bytes of one connection, for gunicorn's parser; where it would have to wait for more, it reads an end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         self.begin()
 
     def begin(self) -> None:
-        """Look at what has come from here on as at a new request."""
+        """Treat the bytes from here on as a new request."""
         self.take_back()
         self._searched = 0
         self._stage = Stage.EMPTY
@@ -61,7 +61,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
 
     @property
     def has_more(self) -> bool:
-        """Tell whether a request after the one that was handed on has begun to come."""
+        """Tell whether the next request has begun to come."""
         return bool(self._data)
 
     @property
@@ -73,11 +73,11 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the client has left, having asked for nothing."""
+        """Tell whether the client has left without a further request."""
         return self._ended and not self._data and self._stage is Stage.EMPTY
 
     def receive(self, sock: socket.socket) -> Stage:
-        """Take what is there, and tell how much of a request it makes. Raises: OSError."""
+        """Receive the bytes that are there, and tell how much of a request has come. Raises: OSError."""
         try:
             received = sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -98,11 +98,11 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         return self._stage
 
     def hand_head(self) -> None:
-        """Let the parser read the head, and nothing behind it."""
+        """Let the parser read the head and nothing after it."""
         self.buf.write(self.take(self._searched))
 
     def take_back(self) -> None:
-        """Keep what the parser has read and not used."""
+        """Take back the bytes that the parser has read and not used."""
         if unused := self.take_buffered():
             self._data[:0] = unused
 
@@ -115,21 +115,21 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         self._stage = Stage.CUT
 
     def take(self, size: int) -> bytes:
-        """Return so many of the bytes that have come, or what there is of them."""
+        """Remove and return this many of the bytes that have come, or fewer where there are fewer."""
         with memoryview(self._data) as view:
             taken = bytes(view[:size])
         del self._data[:size]
         return taken
 
     def chunk(self, size_hint: int | None = None) -> bytes:
-        """Return the next piece to gunicorn's parser, and nothing at the end, or where the head ends."""
+        """Return the next piece to gunicorn's parser; nothing at the end, or after the head."""
         if self._stage not in (Stage.WHOLE, Stage.CUT):
             return b""
-        # No more, though it may be asked for: what is too much is copied back, each time.
+        # A small piece, even where more is asked for: bytes that are not used are copied back each time.
         return self.take(min(max(LINE_BYTES, size_hint or 0), PIECE_BYTES))
 
     def _give_up(self) -> None:
-        # Nothing more will come: the parser says what is wrong with what there is.
+        # Nothing more will come: let the parser report the error in the bytes that have.
         if self._stage is Stage.HEAD:
             self._searched, self._stage = len(self._data), Stage.HEAD_WHOLE
         elif self._stage is Stage.BODY:
@@ -142,7 +142,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         if end > HEAD_BYTES - 4 or (end < 0 and len(self._data) > HEAD_BYTES):
             return Stage.HEAD_TOO_LONG
         if end < 0 and _BARE_LF.search(self._data, self._searched):
-            # It will never end as the parser wants it to.
+            # With a bare line feed in it the head is invalid: let the parser say so.
             self._searched = len(self._data)
             return Stage.HEAD_WHOLE
         self._searched = max(0, len(self._data) - 3) if end < 0 else end + 4
@@ -154,7 +154,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         return Stage.WHOLE if len(self._data) >= length else Stage.BODY
 
     def _walk(self) -> Stage:
-        """Walk over the chunks that have come, from where the last look ended; the parser judges them at the end."""
+        """Walk over the new chunks, from where the last walk ended; once all have come, the parser reads them."""
         data = self._data
         while self._chunks <= MOST_CHUNKS:
             line_end = data.find(b"\r\n", self._at, self._at + LINE_BYTES)
@@ -181,7 +181,7 @@ class Inbox(Unreader):  # type: ignore[misc]  # gunicorn has no types
         return None
 
     def _find_end(self, line_end: int) -> Stage:
-        # The trailers, which are none as a rule.
+        # After the last chunk come the trailers, usually none.
         if self._data.find(b"\r\n\r\n", line_end) >= 0:
             return Stage.WHOLE
         return Stage.BODY if len(self._data) - line_end <= HEAD_BYTES else Stage.CUT

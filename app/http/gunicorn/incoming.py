@@ -1,7 +1,7 @@
-"""The requests of one connection, each parsed once, by gunicorn's parser, before anything is done about it.
+"""The requests of one connection, each parsed once by gunicorn's parser before it is answered.
 
-A body is taken whole as well, so that it is known to be well framed before the application sees the request: what is
-not gets one answer, and what comes behind it is never taken for another request.
+The body is read whole too, so that its framing is known to be valid before the application sees the request. A request
+with invalid framing gets one answer, and the bytes after it are never read as another request.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .inbox import Inbox, Stage
 
 
 class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's parser, which waits for nobody: `advance` first, and `next` when there is a request to answer.
+    """gunicorn's parser, without waiting: call `advance` first, and `next` when there is a request to answer.
 
-    Shape: longer is how long the bodies of some methods and paths may be. What is longer still is refused by the
-           application, which need not wait for it.
+    Shape: longer maps methods and paths to the longest body, where that is more than BODY_BYTES. The application
+           refuses a longer one, and need not wait for the rest of it.
     """
 
     def __init__(self, cfg: Any, client: Any, longer: Mapping[tuple[str, str], int]) -> None:
@@ -33,7 +33,7 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         self._found: Any = None
 
     def advance(self, *, takes_body: bool = True) -> Stage:
-        """Parse what has come, and tell how much of a request it is; its body may be left for another time."""
+        """Parse the bytes that have come, and tell how much of a request they are; the body may be left for later."""
         stage = self.inbox.look()
         if stage is Stage.HEAD_WHOLE:
             self._parse_head()
@@ -43,7 +43,7 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         return stage
 
     def __next__(self) -> Any:
-        """Return the request. Raises: what gunicorn's parser has raised."""
+        """Return the request. Raises: the errors of gunicorn's parser."""
         found, error = self._found, self._error
         self._found = self._error = None
         if error is not None:
@@ -51,14 +51,14 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
         return found
 
     def finish_body(self, deadline: float | None = None, max_bytes: int | None = None) -> bool:
-        """Return that nothing is left of the body: it was taken before the application was asked."""
+        """Return True, nothing is left of the body: it was read before the application was called."""
         return True
 
     def _parse_head(self) -> None:
         self.inbox.hand_head()
         try:
             self._found = super().__next__()
-        # gunicorn has a dozen errors, and StopIteration for a connection that is at its end.
+        # gunicorn has a dozen errors, and raises StopIteration for a connection that has ended.
         except Exception as error:
             self._error = error
             self.inbox.cut()
@@ -72,13 +72,13 @@ class Incoming(RequestParser):  # type: ignore[misc]  # gunicorn has no types
     def _take_body(self, stage: Stage) -> None:
         request = self._found
         if stage is Stage.CUT:
-            # Where the next request would begin is not known.
+            # Nobody knows where the next request would begin.
             request.force_close()
         if not isinstance(request.body.reader, ChunkedReader):
             request.body = io.BytesIO(self.inbox.take(request.body.reader.length))
             return
         try:
-            # One more than may be, so that the application sees that it is too long.
+            # One byte more than allowed, so that the application can see that the body is too long.
             request.body = io.BytesIO(request.body.read(self.inbox.most + 1))
         except NoMoreData:
             self._error = ChunkMissingTerminator(b"")

@@ -1,22 +1,22 @@
-"""How many connections a web process takes, by how many files it may have open: the rest is for all else it opens."""
+"""How many connections a web process accepts, by its limit of open files, some of which it needs for itself."""
 
 from __future__ import annotations
 
 import resource
 
 MOST_CONNECTIONS = 500
-# Fewer could not hold a request for each thread, and those that are always left free.
+# With fewer there would not be one for each thread beside the spare connections, which are always kept free.
 LEAST_CONNECTIONS = 16
-# Libraries, logs, listeners, and the counts of all processes, which a scrape reads.
+# For libraries, logs, listening sockets, and the counts of all processes, which a scrape reads.
 OWN_FILES = 64
-# A database connection, and a page's file.
+# A database connection, and the file of a page.
 FILES_OF_THREAD = 2
 
 
 def open_files(threads: int) -> int:
-    """Return how many files a process may have open, after raising that as far as it is of use and allowed.
+    """Return how many files this process may open, after raising the limit as far as is useful and allowed.
 
-    Beyond 1,024 no further than is needed: what still uses select() cannot see those.
+    It is raised no further than needed: select(), which some libraries still use, fails for files beyond 1,024.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = MOST_CONNECTIONS + OWN_FILES + FILES_OF_THREAD * threads
@@ -27,5 +27,5 @@ def open_files(threads: int) -> int:
 
 
 def connections(files: int, threads: int) -> int:
-    """Return how many of these files may be connections. Shape: below LEAST_CONNECTIONS + threads it cannot serve."""
+    """Return how many of these files may be connections; fewer than LEAST_CONNECTIONS + threads are not enough."""
     return min(MOST_CONNECTIONS, files - OWN_FILES - FILES_OF_THREAD * threads)

@@ -1,4 +1,4 @@
-"""What is still to be sent to a client. gunicorn writes into it as into a socket, and waits for nobody."""
+"""Holds the bytes that are still to be sent to a client. gunicorn writes into it as into a socket, without waiting."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ class Outbox:
         return sum(len(each) for each in self._rest)
 
     def send(self, data: bytes) -> int:
-        """Send nothing: it is a 100 Continue, and the body has come, or is not wanted."""
+        """Send nothing: gunicorn uses this for 100 Continue alone, and the body has already come or is not wanted."""
         return len(data)
 
     def sendall(self, data: bytes) -> None:
-        """Send it behind what is still to be sent. Raises: OSError."""
+        """Send the data after everything that is still to be sent. Raises: OSError."""
         self.has_begun = True
         self._rest.append(memoryview(data))
         if len(self._rest) == 1:
             self.flush()
 
     def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> None:
-        """Send so much of a file; one that is served here is short enough to be kept. Raises: OSError."""
+        """Send part of a file; the files that are served here are short enough to be kept. Raises: OSError."""
         file.seek(offset)
         self.sendall(file.read(-1 if count is None else count))
 
     def flush(self) -> int:
-        """Send what the client takes now, and return how much that was. Raises: OSError."""
+        """Send as much as the client takes now, and return how much that was. Raises: OSError."""
         sent = 0
         while self._rest:
             try:

@@ -1,1 +1,1 @@
-"""What kinds reach outside: addresses that are judged first, HTTP, SMTP, storage and files, each within a deadline."""
+"""How kinds reach other machines and files: checked addresses, HTTP, SMTP, storage, files, and deadlines."""

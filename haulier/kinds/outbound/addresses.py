@@ -1,4 +1,4 @@
-"""Which addresses a job may reach: the public ones, and what OUTBOUND_ALLOW_PRIVATE adds to them."""
+"""Decides which addresses a job may reach: the public ones, and those that OUTBOUND_ALLOW_PRIVATE adds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulier.kinds.sdk.endings import Fail, Retry
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-# What socket.getaddrinfo gives, less the parts that do not matter: the family, and where to connect to.
+# The parts of socket.getaddrinfo's answer that are used: the family, and the address to connect to.
 SocketAddress = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 # Source: IANA's registries of IPv4 and IPv6 special-purpose addresses.
@@ -53,20 +53,20 @@ _SPECIAL: tuple[tuple[IPNetwork, str], ...] = tuple(
     )
 )
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# Ports of other protocols, whose servers could take parts of a request for commands of their own.
-# Source: Fetch Standard, section 2.9, "bad port": those that browsers refuse.
+# Ports of other protocols, whose servers could take parts of an HTTP request for their own commands.
+# Source: Fetch Standard, section 2.9, "bad port": the ports that browsers refuse.
 _OTHER_PROTOCOLS = frozenset(
     (1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110)
     + (111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531)
     + (532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190, 5060)
     + (5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080)
 )
-# IPv4-mapped and NAT64: the last 32 bits are the IPv4 address they lead to. Behind DNS64, that is every IPv4 host.
+# IPv4-mapped and NAT64: the last 32 bits are the IPv4 address reached. Behind DNS64 every IPv4 host has a NAT64 one.
 _CARRIERS = (ipaddress.IPv6Network("::ffff:0:0/96"), ipaddress.IPv6Network("64:ff9b::/96"))
 
 
 def refusal(address: IPAddress) -> str | None:
-    """Return what kind of address this is ("a loopback") where jobs are kept from it, or None where it is public."""
+    """Return what kind of address this is ("a loopback") where jobs may not reach it; None where it is public."""
     address = _destination(address)
     for network, what in _SPECIAL:
         if address.version == network.version and address in network:
@@ -84,7 +84,7 @@ def _destination(address: IPAddress) -> IPAddress:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What may be reached: OUTBOUND_ALLOW_PRIVATE, read.
+    """The addresses that jobs may reach, by OUTBOUND_ALLOW_PRIVATE.
 
     Shape: an entry is a network (10.0.0.0/8), an address, or a host's name as the URL has it, each with or without
            :port (an IPv6 address then in brackets). A name permits every address it resolves to.
@@ -94,7 +94,7 @@ class Guard:
     names: frozenset[tuple[str, int | None]]
 
     def permits(self, host: str, port: int, address: IPAddress) -> bool:
-        """Tell whether a job may connect to this address, found under this name."""
+        """Tell whether a job may connect to this address, to which this name resolved."""
         if refusal(address) is None and port not in _OTHER_PROTOCOLS:
             return True
         if not self.names.isdisjoint({(host, port), (host, None)}):
@@ -134,7 +134,7 @@ def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[So
     """
     host = host.lower().rstrip(".")
     if not _is_address(host) and _ends_in_a_number(host):
-        # 2130706433, 0x7f.1, 127.1, 0177.0.0.1: the C library takes them for IPv4 addresses.
+        # The C library takes names such as 2130706433, 0x7f.1, 127.1 and 0177.0.0.1 for IPv4 addresses.
         raise Fail(f"{host} is refused: an IPv4 address must be written as four decimal numbers")
     found = _look_up(host, port, deadline)
     judged = [(ipaddress.ip_address(where[0].partition("%")[0]), family, where) for family, where in found]
@@ -148,7 +148,7 @@ def resolve(host: str, port: int, allowed: Guard, deadline: Deadline) -> list[So
 
 
 def _look_up(host: str, port: int, deadline: Deadline) -> list[SocketAddress]:
-    """Ask the resolver, in a thread of its own: it takes no time limit, and dead name servers hold it for long."""
+    """Ask the resolver in a thread of its own: getaddrinfo has no time limit, and dead name servers hold it long."""
     answers: list[list[Any]] = []
     errors: list[Exception] = []
     done = threading.Event()

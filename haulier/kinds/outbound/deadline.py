@@ -18,10 +18,10 @@ class Deadline:
     """Cuts the sockets given to it at the time limit, or as soon as the job is to stop.
 
     A socket's own timeout bounds one read only: a peer that sends a byte now and then holds its reader for ever.
-    Shutting the connection from a second thread wakes whatever waits for it, in the TLS handshake too.
+    Shutting the connection down from a second thread wakes the reader, even in the TLS handshake.
 
     Units: seconds is for everything between enter and exit.
-    Raises: JobCancelled or Retry in place of the error that the cut provoked.
+    Raises: JobCancelled or Retry in place of the error that a cut causes.
     """
 
     def __init__(self, context: JobContext, seconds: float, what: str) -> None:
@@ -55,11 +55,11 @@ class Deadline:
         return max(0.001, self._end - time.monotonic())
 
     def patience(self) -> float:
-        """Return the timeout for a socket: a little beyond the limit, so that the limit is what ends the wait."""
+        """Return the timeout for a socket: a little beyond the limit, so that the limit ends the wait."""
         return self.left() + 1.0
 
     def check(self) -> None:
-        """Return while the conversation may go on; to be asked after a read, as a cut looks like its end.
+        """Return while the conversation may go on; called after a read, since a cut looks like the end of the data.
 
         Raises: JobCancelled, Retry.
         """
@@ -71,7 +71,7 @@ class Deadline:
     def adopt(self, sock: socket.socket) -> None:
         """Watch this socket from now on."""
         with self._lock:
-            # A copy of the descriptor: it stays good when TLS wraps the socket, or when its owner closes it.
+            # A copy of the descriptor, which stays valid when TLS wraps the socket or when the owner closes it.
             self._sockets.append(sock.dup())
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="deadline", daemon=True)
@@ -80,7 +80,7 @@ class Deadline:
             self._shut()
 
     def hold(self) -> None:
-        """From now on only the time limit cuts: the peer is about to act, and breaking off would hide whether it did.
+        """From now on only the time limit cuts: the peer is about to act, and after a cut nobody knows whether it did.
 
         Raises: JobCancelled, Retry.
         """
@@ -88,7 +88,7 @@ class Deadline:
         self._heeds_stop = False
 
     def shorten(self, seconds: float) -> None:
-        """Let no more than these seconds remain."""
+        """Let at most this time remain."""
         self._end = min(self._end, time.monotonic() + seconds)
 
     def _watch(self) -> None:

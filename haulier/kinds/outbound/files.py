@@ -22,9 +22,9 @@ def local_path(url: str) -> Path:
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Write the file so that it appears complete, or not at all, also after a power cut; its folder is made.
+    """Write the file so that it appears complete or not at all, even after a power cut; its folder is made.
 
-    Shape: mode is who may read it; without one, its owner alone.
+    Shape: mode is the file's permissions; the default is its owner alone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -42,9 +42,9 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def read_inside(root: Path, url: str, limit: int) -> bytes:
-    """Return what lies under the file: URL, which is absolute or relative to the root, and must lie inside it.
+    """Return the content at the file: URL, which is absolute or relative to the root, and must lie inside the root.
 
-    Raises: Fail where it is outside, absent, longer than the limit, no plain file, or behind a symbolic link.
+    Raises: Fail where the file is outside, absent, longer than the limit, not plain, or behind a symbolic link.
     """
     try:
         path = local_path(url)
@@ -62,7 +62,7 @@ def read_inside(root: Path, url: str, limit: int) -> bytes:
     except FileNotFoundError:
         raise Fail("source: there is no such file in STORAGE_URL") from None
     except OSError as error:
-        # ELOOP or ENOTDIR: a link on the way, which may lead anywhere.
+        # ELOOP or ENOTDIR: the path goes through a symbolic link, which may lead anywhere.
         raise Fail(f"source: the file cannot be opened: {error.strerror}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -75,14 +75,14 @@ def read_inside(root: Path, url: str, limit: int) -> bytes:
 
 
 def _open_beneath(base: Path, parts: tuple[str, ...]) -> int:
-    """Open step by step from the root, no step through a link: a check of the whole path could be overtaken."""
+    """Open step by step from the root, never through a link; after a check of the path somebody could put one in."""
     folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in parts[:-1]:
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
             os.close(folder)
             folder = below
-        # Without O_NONBLOCK a pipe would be waited for until somebody writes.
+        # O_NONBLOCK: opening a named pipe would otherwise wait until somebody writes to it.
         return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     finally:
         os.close(folder)

@@ -1,8 +1,8 @@
-"""HTTP to the URLs that jobs name: resolved, judged, and then connected to, so that no job reaches inside.
+"""HTTP to the URLs that jobs name: each address is checked before the connection, so that no job reaches private ones.
 
-A name is resolved once and the connection made to the address that was judged; a name server that answers
+A name is resolved once, and the connection is made to the address that was checked; a name server that answers
 differently the second time gains nothing. The certificate is checked against the name in the URL.
-The environment's proxies, netrc files and cookies play no part.
+The environment's proxies, netrc files and cookies are ignored.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ CHUNK = 64 * 1024
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 RETRIED = frozenset((408, 425, 429))
 
-# Its warning about a malformed answer quotes the whole URL, with whatever secret that holds.
+# urllib3's warning about a malformed answer quotes the whole URL, which may hold a secret.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """An http(s) URL, taken apart once, so that what was judged is what is asked.
+    """An http(s) URL, parsed once, so that the request goes to the very host that was checked.
 
-    Shape: origin is what may be shown (scheme, host, port): paths and queries hold tokens, too.
+    Shape: origin is the part that may be shown (scheme, host, port): paths and queries may hold tokens, too.
     """
 
     scheme: str
@@ -78,7 +78,7 @@ class Url:
 
 
 class HttpResponse:
-    """The answer to a request: its status and headers are there, its body is still to be read."""
+    """The answer to a request: status and headers have been read, the body has not."""
 
     def __init__(self, response: BaseHTTPResponse, deadline: Deadline, asked: str) -> None:
         self.status = response.status
@@ -98,9 +98,9 @@ class HttpResponse:
         return bytes(body)
 
     def discard(self) -> None:
-        """Read a short body to its end, so that its sender does not see the connection reset; the status stands."""
+        """Read a short body to its end, so that the sender does not see a reset connection; errors are ignored."""
         self._deadline.shorten(1.0)
-        # Whatever: it was delivered, and another attempt would deliver it again.
+        # Suppress everything: the request was delivered, and another attempt would deliver it again.
         with suppress(Exception, JobCancelled):
             self._deadline.hold()
             for _ in range(4):
@@ -110,7 +110,7 @@ class HttpResponse:
     def _chunk(self) -> bytes:
         with _network_errors(self._asked):
             chunk = self._response.read(CHUNK, decode_content=False)
-        # A connection that the deadline has cut reads as one that has ended.
+        # A connection that the deadline has cut looks like one that the peer has closed.
         self._deadline.check()
         return chunk
 
@@ -119,9 +119,9 @@ class HttpResponse:
 def exchange(
     deadline: Deadline, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
 ) -> Iterator[HttpResponse]:
-    """Send one request and give its answer, whatever its status; redirects are the caller's affair.
+    """Send one request and yield its answer, whatever its status; redirects are left to the caller.
 
-    Raises: Fail for an address that may not be reached, Retry for whatever the network does, JobCancelled.
+    Raises: Fail for an address that may not be reached, Retry for any error of the network, JobCancelled.
     """
     target = Url.parse(url)
     asked = f"{method} {target.origin}"
@@ -135,11 +135,11 @@ def exchange(
     try:
         with _network_errors(asked):
             connection.connect()
-            # A server may answer before it has read everything, and close: its answer is what counts.
+            # A server may answer and close before it has read the whole request: read its answer all the same.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(method, target.request_uri, body, sent, preload_content=False, decode_content=False)
             response = connection.getresponse()
-        # Headers that the deadline has cut read as headers that have ended.
+        # Headers that the deadline has cut short look complete.
         deadline.check()
         yield HttpResponse(response, deadline, asked)
     finally:
@@ -149,7 +149,7 @@ def exchange(
 
 
 def download(deadline: Deadline, url: str, limit: int) -> bytes:
-    """Return what lies under the URL; up to four redirects are followed, each judged like the first.
+    """Return the content at the URL; up to four redirects are followed, each checked like the first URL.
 
     Units:  limit is bytes.
     Raises: Fail, Retry, JobCancelled.
@@ -186,7 +186,7 @@ def expect_success(answer: HttpResponse) -> None:
 def tls_context(use: Literal["http", "smtp"]) -> ssl.SSLContext:
     """Return the TLS settings: the machine's certificate authorities (SSL_CERT_FILE too) and those of certifi.
 
-    One for each use: urllib3 changes a context that is handed to it.
+    HTTP and SMTP have a context each, because urllib3 changes the context that it gets.
     """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
@@ -194,7 +194,7 @@ def tls_context(use: Literal["http", "smtp"]) -> ssl.SSLContext:
 
 
 class _Pinned(HTTPConnection):
-    """A connection to an address already judged, in the name of the URL's host."""
+    """A connection to an address that was checked, under the name of the URL's host."""
 
     dial: Callable[[], socket.socket]
 
@@ -228,7 +228,7 @@ def _prepare(target: Url, addresses: Sequence[SocketAddress], deadline: Deadline
 
 
 def _connect(addresses: Sequence[SocketAddress], deadline: Deadline) -> socket.socket:
-    """Return a socket connected to the first of the addresses that takes it. Raises: OSError, Retry, JobCancelled."""
+    """Return a socket connected to the first address that accepts. Raises: OSError, Retry, JobCancelled."""
     failure: OSError = OSError("no address")
     for family, where in addresses[:MAX_ADDRESSES]:
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -255,9 +255,9 @@ def _basic(user_info: str) -> str:
 
 @contextmanager
 def _network_errors(asked: str) -> Iterator[None]:
-    """Turn what the network raises into Retry, its text cut short, and free of the URL and of what the peer has said.
+    """Turn errors of the network into Retry, with a short text that quotes neither the URL nor the peer.
 
-    ValueError and OverflowError are what http.client raises for a chunk of a negative or of no possible size.
+    http.client raises ValueError and OverflowError for a chunk of negative or impossible size.
     """
     try:
         yield
@@ -266,11 +266,11 @@ def _network_errors(asked: str) -> Iterator[None]:
 
 
 def _what(error: Exception) -> str:
-    """Return what is to be told of the error; many quote what was read, which may be another service's greeting."""
+    """Return the text to show for the error; many errors quote what was read, perhaps another service's greeting."""
     if isinstance(error, OSError):
         return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     if isinstance(error, LineTooLong) or type(error) is HTTPException:
-        # These two say what there was too much of.
+        # The texts of these two say only what was too long or too many.
         return str(error)
     if isinstance(error, ReadTimeoutError):
         return "timed out"

@@ -1,4 +1,4 @@
-"""The SMTP conversation of send_email: to all recipients or to none, under a deadline, never a password in clear."""
+"""The SMTP conversation of send_email: to all recipients or to none, within a deadline, no password in the clear."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Security = Literal["tls", "starttls", "none"]
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """What SMTP_URL says.
+    """The server that SMTP_URL names, and how to log in.
 
     Shape: `security` is "tls" from the first byte, "starttls" required, or "none".
     """
@@ -35,7 +35,7 @@ class SmtpServer:
 
     @classmethod
     def parse(cls, url: str) -> SmtpServer:
-        """Return the server. Raises: ConfigError, which does not show the URL: it holds a password."""
+        """Return the server. Raises: ConfigError, which does not show the URL, since it may hold a password."""
         wrong = ConfigError(
             "SMTP_URL must be smtp://, smtps:// or smtp+starttls://, then user:password@host:port, or file:/folder"
         )
@@ -56,7 +56,7 @@ class SmtpServer:
 def _security(scheme: str, starttls: str | None, *, local: bool, login: bool) -> tuple[Security, int]:
     """Return how the conversation is protected, and the usual port.
 
-    A password does not travel in clear, unless within this machine or on the operator's word (`?starttls=never`).
+    A password is sent in the clear only within this machine, or where the operator allows it (`?starttls=never`).
     """
     if scheme == "smtps":
         return "tls", 465
@@ -68,11 +68,11 @@ def _security(scheme: str, starttls: str | None, *, local: bool, login: bool) ->
 def hand_over(server: SmtpServer, deadline: Deadline, sender: str, recipients: Sequence[str], content: bytes) -> None:
     """Return when the server has taken the mail for every recipient.
 
-    A recipient that is refused stops the mail before it is handed over: nobody has it yet, so a later attempt gives
-    nobody a second copy. From the handing over on only the server's answer counts: a stop is not heeded then.
+    A refused recipient stops the conversation before the mail is sent: nobody has it yet, so a later attempt gives
+    nobody a second copy. Once the mail is being sent only the server's answer counts, and a stop is ignored.
 
     Shape:  addresses are bare, their domains ASCII.
-    Raises: Fail on answers of 5xx, Retry on 4xx and whatever the network does, JobCancelled.
+    Raises: Fail on answers of 5xx, Retry on 4xx and on errors of the network, JobCancelled.
     """
     with _smtp_errors(), _Session(server, deadline) as session:
         _introduce(session, server)
@@ -100,19 +100,19 @@ def _introduce(session: smtplib.SMTP, server: SmtpServer) -> None:
 def _accept_all(answers: Sequence[tuple[str, tuple[int, bytes]]]) -> None:
     refused = [(address, answer) for address, answer in answers if answer[0] not in (250, 251)]
     if refused:
-        # One that is refused for good decides: no further attempt would please it.
+        # A recipient refused for good decides, since no further attempt would succeed.
         address, (code, said) = max(refused, key=lambda each: each[1][0] >= 500)
         share = f"{len(refused)} of {len(answers)} recipients; sent to none"
         raise _failure(code, said, f"refused {address} ({share})")
 
 
 class _Session(smtplib.SMTP):
-    """An SMTP connection under a deadline, closed politely where the server lets it."""
+    """An SMTP connection within a deadline, ended by QUIT where possible."""
 
     def __init__(self, server: SmtpServer, deadline: Deadline) -> None:
         self._server = server
         self._deadline = deadline
-        # smtplib's own choice asks the name server for this machine's name, which can take half a minute.
+        # By default smtplib asks the name server for this machine's full name, which can take half a minute.
         name = socket.gethostname()
         super().__init__(server.host, server.port, local_hostname=name if "." in name else "[127.0.0.1]")
 

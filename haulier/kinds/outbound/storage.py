@@ -1,4 +1,4 @@
-"""Where kinds keep the files they make: STORAGE_URL, a folder of this machine or whatever fsspec reaches."""
+"""Stores the files that kinds make, at STORAGE_URL: in a folder of this machine, or wherever fsspec reaches."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def storage_root(url: str) -> Path | None:
 
 
 def store(url: str, name: str, content: bytes) -> str:
-    """Keep the content under this name, in place of what an earlier attempt left, and return its URL.
+    """Store the content under this name, replacing that of an earlier attempt, and return its URL.
 
-    Raises: Fail where the storage's package is absent, Retry where the storage does not take it.
+    Raises: Fail where the storage's package is absent, Retry where the storage does not take the content.
     """
     root = storage_root(url)
     if root is not None:
         try:
-            # These are there to be served, by a web server with an account of its own.
+            # Readable by all: the files are there to be served by a web server, which runs under another account.
             write_whole(root / name, content, mode=0o644)
         except OSError as error:
             raise Retry(f"STORAGE_URL: cannot write: {error.strerror}") from error
@@ -47,7 +47,7 @@ def store(url: str, name: str, content: bytes) -> str:
 
     location = f"{url.rstrip('/')}/{name}"
     try:
-        # Imported here: a worker that does not use it need not load it.
+        # Imported here, so that only a worker that uses fsspec loads it.
         fsspec = importlib.import_module("fsspec")
         filesystem, path = fsspec.core.url_to_fs(location)
         filesystem.pipe_file(path, content)
@@ -56,12 +56,12 @@ def store(url: str, name: str, content: bytes) -> str:
     except ValueError as error:
         raise Fail(f"STORAGE_URL: {urlsplit(url).scheme}:// cannot be used") from error
     except Exception as error:
-        # Each storage has errors of its own; their text may quote the request, and with it a key.
+        # Each storage has its own types of errors; their text may quote the request, and with it a key.
         raise Retry(f"STORAGE_URL: cannot write: {type(error).__name__}") from error
     return without_secrets(location)
 
 
 def without_secrets(url: str) -> str:
-    """Return the URL less user, password, query and fragment, so that it may be shown."""
+    """Return the URL without user, password, query and fragment, so that it may be shown."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

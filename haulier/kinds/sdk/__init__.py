@@ -1,1 +1,1 @@
-"""What the author of a kind uses: the decorator, the context, the payload's schema, and how a run may end."""
+"""For authors of kinds: the decorator, the context, the payload's schema, and the exceptions that end a run."""

@@ -1,4 +1,4 @@
-"""What a handler is given beside its payload."""
+"""The context that a handler gets beside its payload."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from haulier.config import Config
 from haulier.domain.job import Job
 from haulier.kinds.sdk.endings import JobCancelled, StopReason
 
-# Held for no longer than it takes to make an Event or to set one.
+# One lock for all contexts, held only while an Event is made or set.
 _making = threading.Lock()
 
 
 @dataclass(slots=True)
 class JobContext:
-    """The job being run, and the way to learn that it is to stop.
+    """The job that runs, and whether it is to stop.
 
-    Shape: `settings` is the process's Config, for kinds that reach the outside.
+    Shape: `settings` is the process's Config, for kinds that reach other machines.
     """
 
     job: Job
     settings: Config
-    # Made by the first that waits: most handlers never do, and making one costs more than running a small job.
+    # Made at the first `wait`: most handlers never wait, and making an Event costs more than running a small job.
     _stop: threading.Event | None = None
     _reason: StopReason | None = None
 
@@ -50,7 +50,7 @@ class JobContext:
             raise JobCancelled(self._reason)
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake and raise as soon as the job is to stop. Raises: JobCancelled."""
+        """Sleep this long, or until the job is to stop. Raises: JobCancelled."""
         with _making:
             if self._stop is None:
                 self._stop = threading.Event()

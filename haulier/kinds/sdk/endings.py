@@ -1,4 +1,4 @@
-"""What a handler may raise to say how its run ends; anything else it raises is a failed attempt."""
+"""The exceptions by which a handler says how its run ends; any other exception is a failed attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StopReason(StrEnum):
 
 
 class JobCancelled(BaseException):
-    """Raised inside a handler that is to stop; a BaseException, so that `except Exception` lets it through."""
+    """Raised inside a handler that is to stop; a BaseException, so that `except Exception` does not catch it."""
 
     def __init__(self, reason: StopReason) -> None:
         super().__init__(f"the job is to stop: {reason}")
@@ -39,4 +39,4 @@ class Retry(Exception):
 
 
 class Fail(Exception):
-    """This job failed for good: no further attempt would mend it."""
+    """This job failed for good: no further attempt would succeed."""

@@ -20,12 +20,12 @@ Check = Callable[[Config], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of job: its name, the shape of its payload, and what it does.
+    """One kind of job: its name, the schema of its payload, and its handler.
 
-    Shape: needs names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"); check is called once
-           at start, when they are; it raises ConfigError where one of them is wrong, or returns a warning.
-           isolated runs its jobs in a child process, which of what may hold a secret sees only needs and reads:
-           fields of Config that it can do without ("storage_url"), variables of the environment ("AWS_*").
+    Shape: needs names the fields of Config that must be set, e.g. ("smtp_url", "mail_from"). check is called at start
+           when all of them are; it raises ConfigError where one is wrong, or returns a warning. isolated runs jobs in a
+           child process, which sees no setting that may hold a secret but those in needs and reads. reads names fields
+           of Config that the kind can do without ("storage_url") and variables of the environment ("AWS_*").
     Units: timeout is seconds; None means that a run may last for ever.
     """
 
@@ -38,7 +38,7 @@ class Kind:
     check: Check | None = None
     isolated: bool = False
     reads: tuple[str, ...] = ()
-    # What a child process has to import to know it.
+    # The module that a child process imports to get this kind.
     module: str = ""
 
     def load(self, payload: dict[str, Json]) -> dict[str, Json]:
@@ -48,13 +48,13 @@ class Kind:
         return loaded
 
     def missing_settings(self, config: Config) -> list[str]:
-        """Return the names, as in the environment, of the settings that this kind lacks."""
+        """Return the names, as in the environment, of the settings that this kind needs and that are not set."""
         return [need.upper() for need in self.needs if not getattr(config, need)]
 
     def perform(self, context: JobContext) -> Json:
         """Run the context's job and return the handler's result.
 
-        Raises: Fail for a setting that is missing or a payload that does not fit (any more), and whatever the
+        Raises: Fail for a missing setting or a payload that does not fit the schema (any more), and whatever the
                 handler raises.
         """
         if missing := self.missing_settings(context.settings):

@@ -1,4 +1,4 @@
-"""The schema that the kinds' payloads are made of, and what a payload must be whatever its kind."""
+"""The base class of the kinds' payload schemas, some fields for them, and the checks that every payload has to pass."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from marshmallow.types import UnknownOption
 
 from haulier.domain.job import Json
 
-# Text that Postgres can hold; said in the schema, so that clients and their generators know.
+# Text that Postgres can store; a pattern in the published schema, so that clients and their generators know.
 TEXT = r"^[^\x00]*$"
 # One line of a header or a subject: no control character, and none of Unicode's own line breaks.
 ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 HTTP_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\x00-\x20\x7f-\xa0\\/?#]+([/?#][^\x00-\x20\x7f-\xa0\\]*)?$"
 MAX_URL = 2048
-# So many fields that are not known are named; a payload may be nothing but such.
+# At most this many unknown fields are named in an error; a payload may hold nothing else.
 MAX_UNKNOWN = 100
 
-# Whether all that is wrong with a payload is found out, or only that something is.
+# Whether a schema reports every fault of a payload, or stops at the first one.
 _explains: ContextVar[bool] = ContextVar("explains", default=True)
 
 
 @contextmanager
 def unexplained() -> Iterator[None]:
-    """Let schemas say only the first thing that is wrong, which they find in a tenth of the time."""
+    """Have schemas report only the first fault, which takes a tenth of the time."""
     token = _explains.set(False)
     try:
         yield
@@ -41,13 +41,13 @@ def unexplained() -> Iterator[None]:
 class PayloadSchema(Schema):
     """A payload's schema: unknown fields are refused, and null in an optional field counts as absent.
 
-    Most payloads are right, and every one is checked when it comes and again when it runs. So where the schema only
-    looks at each field by itself, those fields are asked directly; marshmallow's own way, which takes two to three
-    times as long, is gone by a payload that does not fit, to say all that is wrong with it.
+    Most payloads fit, and each is checked when it comes and again when its job runs. So where a schema checks each
+    field by itself, `load` calls the fields directly. Marshmallow's own way takes two to three times as long; only a
+    payload that does not fit goes through it, to list all of its faults.
     """
 
     class Meta:
-        """Said here, and not only when loading, so that the published schema has it too."""
+        """The option is set here, and not only when loading, so that the published schema has it too."""
 
         unknown = RAISE
 
@@ -80,7 +80,7 @@ class PayloadSchema(Schema):
         raise ValidationError(messages)
 
     def _with_few_unknown(self, data: Any) -> tuple[Any, int]:
-        """Return the data without most of what is not known, and how much that was: each would be a fault."""
+        """Return the data with at most MAX_UNKNOWN unknown fields, and how many were dropped: each makes a message."""
         if not isinstance(data, Mapping) or len(data) <= MAX_UNKNOWN:
             return data, 0
         known = {name if field.data_key is None else field.data_key for name, field in self.load_fields.items()}
@@ -116,7 +116,7 @@ class PayloadSchema(Schema):
 
 
 def _straight(schema: PayloadSchema) -> dict[str, fields.Field[Any]] | None:
-    """Return the fields of a schema that only looks at each by itself, or None where it does anything else."""
+    """Return the fields of a schema that checks each field by itself; None where it does anything else."""
     hooks = [name for tag in (PRE_LOAD, VALIDATES, VALIDATES_SCHEMA, POST_LOAD) for name, *_ in schema._hooks[tag]]
     renamed = [each for each in schema.load_fields.values() if each.data_key is not None or each.attribute is not None]
     is_plain = (
@@ -131,7 +131,7 @@ def _straight(schema: PayloadSchema) -> dict[str, fields.Field[Any]] | None:
 
 
 class Pattern(validate.Regexp):
-    """A value must match as a whole: `$` alone would let a trailing line feed through."""
+    """A pattern that a value must match as a whole: `$` alone would let a trailing line feed through."""
 
     def __init__(self, pattern: str, message: str) -> None:
         super().__init__(pattern, error=message)
@@ -144,7 +144,7 @@ class Pattern(validate.Regexp):
 
 
 class Whole(fields.Integer):
-    """A whole number; 5.0 is one, as JSON schema has it and some languages write it, but no text and no truth is."""
+    """A whole number; 5.0 is one, as in JSON Schema and as some languages write it; text and booleans are not."""
 
     def __init__(self, least: int, most: int, description: str, **options: Any) -> None:
         about = {"description": description, **({"examples": [options.pop("example")]} if "example" in options else {})}
@@ -155,7 +155,7 @@ class Whole(fields.Integer):
 
 
 def free_text(description: str, *, required: bool = False, least: int = 0, example: str | None = None) -> fields.String:
-    """Return a field for text of any length that Postgres can hold."""
+    """Return a field for text of any length that Postgres can store."""
     about = {"description": description, **({"examples": [example]} if example else {})}
     checks: list[Any] = [Pattern(TEXT, "Must not hold a NUL character.")]
     if least:
@@ -164,7 +164,7 @@ def free_text(description: str, *, required: bool = False, least: int = 0, examp
 
 
 def http_url(description: str, *, required: bool = False, example: str | None = None) -> fields.String:
-    """Return a field for an http(s) URL; whether its address may be reached is judged when the job runs."""
+    """Return a field for an http(s) URL; whether a job may reach its address is decided when the job runs."""
     return fields.String(
         required=required,
         validate=[
@@ -180,7 +180,7 @@ _write = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def check_storable(payload: Json) -> None:
-    """Return if the payload can be written down as JSON in UTF-8; a plain INSERT may bring one that cannot.
+    """Return if the payload can be written as JSON in UTF-8; one that came by a plain INSERT may not be.
 
     Raises: ValidationError, naming the field.
     """
@@ -200,7 +200,7 @@ def check_storable(payload: Json) -> None:
 
 
 def _is_plain(payload: Json) -> bool:
-    """Tell, in a tenth of the time, that it can be written: most payloads are a few short values."""
+    """Tell, in a tenth of the time, whether the payload surely can be written, as most can: a few short values."""
     if not isinstance(payload, dict):
         return False
     for item in payload.items():
@@ -231,7 +231,7 @@ def _flat(messages: Json, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _where(payload: Json) -> str | None:
-    """Return the first field that holds what cannot be stored, or None where there is none."""
+    """Return the first field with text that cannot be stored, or None where there is none."""
     if not isinstance(payload, Mapping):
         return "_schema" if _bad(payload) else None
     names = (str(key) for key, value in payload.items() if _bad((key, value)))

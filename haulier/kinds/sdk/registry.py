@@ -1,4 +1,4 @@
-"""The decorator by which a kind makes itself known, and the kinds that have."""
+"""The decorator that registers a kind, and the kinds that are registered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulier.domain.retry import RetryPolicy
 from haulier.kinds.sdk.kind import Check, Handler, Kind
 
 _kinds: dict[str, Kind] = {}
-# The module of kinds that is being imported.
+# The modules of kinds that are being imported, the innermost last.
 _importing: list[str] = []
 
 
@@ -48,25 +48,25 @@ def kind(  # noqa: PLR0913  # each is one thing that an author may say of a kind
 
 
 def known() -> dict[str, Kind]:
-    """Return the kinds that have made themselves known, by name."""
+    """Return the registered kinds, by name."""
     return dict(sorted(_kinds.items()))
 
 
 def import_kind(module: str, name: str) -> Kind:
-    """Return one kind, by the module that makes it known, with nothing else imported. Raises: ConfigError."""
+    """Import the one module that registers this kind, and return the kind. Raises: ConfigError."""
     import_module(module, name)
     return _kinds[name]
 
 
 def import_module(module: str, source: str) -> None:
-    """Import a module of kinds, which `source` names. Raises: ConfigError."""
+    """Import a module of kinds; `source` says in an error where its name comes from. Raises: ConfigError."""
     _importing.append(module)
     try:
         importlib.import_module(module)
     except ConfigError:
         raise
     except (Exception, SystemExit) as error:
-        # Whatever a team's own file raises while it is read, the process stops with one line that names it.
+        # Whatever a team's own module raises while it is imported, the process stops with one line that names it.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{source}: {module} cannot be imported: {reason}") from error
     finally:

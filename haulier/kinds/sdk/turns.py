@@ -1,4 +1,4 @@
-"""Turns for what only one job at a time may do, such as filling memory: among threads and among child processes."""
+"""Turns for work that only one job at a time may do, such as filling memory: among threads and child processes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from haulier.kinds.sdk.context import JobContext
 
 LOOK_SECONDS = 0.1
 
-# Among the threads of this process; among processes, the file that they share.
+# The lock among the threads of this process, and the file whose lock the processes share.
 _here = threading.Lock()
 _file: int | None = None
 
 
 def share(descriptor: int) -> None:
-    """From now on take turns with every process that has this file; what a process has locked goes with it."""
+    """From now on take turns with every process that has this file; the kernel unlocks it for a process that dies."""
     global _file
     _file = descriptor
 

@@ -1,1 +1,1 @@
-"""Who may call, and the record of what operators did."""
+"""API keys, which say who may call, and the audit of what operators did."""

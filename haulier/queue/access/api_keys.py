@@ -1,4 +1,4 @@
-"""API keys: made, looked up, rotated, revoked; and what is left of their rates. Functions over a connection."""
+"""API keys: make, find, rotate and revoke them, and borrow requests from their rates. Functions over a connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key somebody asks for. Shape: queues is None for every queue. Units: rate_limit is requests a second."""
+    """A key that somebody asks for. Shape: queues is None for every queue. Units: rate_limit is requests a second."""
 
     name: str
     scopes: Collection[Scope]
@@ -28,7 +28,10 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A key that is good now. Units: seconds is how long it stays as it is, by the database's clock; None: for ever."""
+    """A key that is good now.
+
+    Units: seconds until it or its previous token expires, by the database's clock; None: never.
+    """
 
     key: ApiKey
     seconds: float | None
@@ -36,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Loan:
-    """Requests taken from a key's rate. Units: wait is the seconds until there is one more."""
+    """Requests taken from a key's rate. Units: wait is the seconds until one more is available."""
 
     granted: int
     wait: float
@@ -63,7 +66,7 @@ def create(conn: Connection, asked: NewKey, *, actor: str | None) -> tuple[ApiKe
 
 
 def find(conn: Connection, key_id: str) -> Found | None:
-    """Return the key of this id, or None where there is none that is good now."""
+    """Return the key of this id, or None where no such key is good now."""
     found = rows(conn, "find_key", key_id=key_id)
     return Found(_key_of(found[0]), found[0]["seconds"]) if found else None
 
@@ -75,12 +78,12 @@ def any_exist(conn: Connection) -> bool:
 
 
 def list_keys(conn: Connection) -> list[ApiKey]:
-    """Return every key, also those that are revoked or have expired, oldest first."""
+    """Return every key, also those that were revoked or have expired, oldest first."""
     return [_key_of(row) for row in rows(conn, "list_keys")]
 
 
 def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> str:
-    """Return a new token for the key; the one it had is good for the overlap. Raises: KeyNotFound."""
+    """Return a new token for the key; the one before it stays good for the overlap. Raises: KeyNotFound."""
     token = new_token(key_id)
     with transaction(conn):
         if not rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap):
@@ -105,7 +108,7 @@ def touch(conn: Connection, key_id: str) -> None:
 
 
 def borrow(conn: Connection, key: ApiKey, *, asked: int, unused: int) -> Loan:
-    """Take so many requests from the key's rate, or as many as are left, and give back those of the last loan."""
+    """Take requests from the key's rate, as many as asked for if they are left; give back those of the last loan."""
     lent = rows(conn, "borrow_requests", key_id=key.id, rate=key.rate_limit, asked=asked, unused=unused)
     return Loan(lent[0]["granted"], lent[0]["wait"]) if lent else Loan(0, 1.0)
 

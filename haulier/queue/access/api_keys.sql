@@ -1,4 +1,4 @@
--- API keys, and what is left of their rates.
+-- API keys, and the requests that are left of their rates.
 
 -- name: create_key
 INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
@@ -7,13 +7,13 @@ VALUES (%(key_id)s, %(name)s, %(hash)s, %(scopes)s::text[], %(queues)s::text[], 
 RETURNING *;
 
 -- part: key
--- The hash of the time before the last rotation while that is good too.
+-- The columns of a key; the hash from before the last rotation only while that token is still good.
 id, name, scopes, queues, rate_limit, created_at, expires_at, last_used_at, revoked_at, hash,
 CASE WHEN previous_until > now() THEN previous_hash END AS previous_hash,
 CASE WHEN previous_until > now() THEN previous_until END AS previous_until
 
 -- name: find_key
--- A key that is good now, and for how long it stays so.
+-- A key that is good now, and how long until it or its previous token expires.
 SELECT <<key>>,
     extract(epoch FROM least(expires_at, CASE WHEN previous_until > now() THEN previous_until END) - now())
         ::double precision AS seconds
@@ -21,7 +21,7 @@ FROM haulier.api_key
 WHERE id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
 
 -- name: any_key
--- Also one that is revoked: to revoke the last key must not open the door.
+-- Revoked keys count: else revoking the last key would let callers in without one.
 SELECT EXISTS (SELECT FROM haulier.api_key) AS found;
 
 -- name: list_keys
@@ -30,7 +30,7 @@ FROM haulier.api_key
 ORDER BY created_at, id;
 
 -- name: rotate_key
--- Of three tokens the oldest goes: two are good at a time.
+-- At most two tokens are good at a time: a second rotation ends the oldest.
 UPDATE haulier.api_key
 SET previous_hash = hash,
     previous_until = now() + %(overlap)s::interval,
@@ -45,14 +45,15 @@ WHERE id = %(key_id)s AND revoked_at IS NULL
 RETURNING *;
 
 -- name: touch_key
--- Once a minute, whoever of the processes comes first.
+-- Once a minute at most, by the process that comes first.
 UPDATE haulier.api_key
 SET last_used_at = now()
 WHERE id = %(key_id)s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
 
 -- name: borrow_requests
--- Take from what is left of a key's rate, up to what is asked for, and give back what was not used of the last loan.
--- At most a second's worth is ever left. Who waited for another borrower has a now() from before its own fill.
+-- Take requests from a key's rate, as many as asked for if they are left, and give back those of the last loan that
+-- were not used. At most a second's worth is ever left. After a wait for another borrower, now() may be earlier than
+-- filled_at.
 INSERT INTO haulier.rate_budget AS budget (key_id, tokens, granted)
 SELECT id, burst - least(%(asked)s, floor(burst)), least(%(asked)s, floor(burst))::integer
 FROM haulier.api_key

@@ -1,5 +1,5 @@
-"""The record of what operators did. Each entry is written in the transaction that did it; what is done to
-jobs, by the very statement."""
+"""The audit: what operators did. Each entry is written in the transaction of the act; for an act on a job, by the same
+statement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulier.postgres.values import utc
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What somebody did, to a job or to an API key. Shape: actor is None where nobody had to say who they were."""
+    """What somebody did to a job or an API key. Shape: actor is None where callers need not say who they are."""
 
     id: int
     at: datetime
@@ -24,7 +24,7 @@ class Action:
 
 
 def note(conn: Connection, action: str, *, actor: str | None, key_id: str) -> None:
-    """Write down that this was done to an API key."""
+    """Record that this was done to an API key."""
     rows(conn, "note_action", action=action, actor=actor, key_id=key_id)
 
 

@@ -1,7 +1,7 @@
--- The record of what was done by whom.
+-- The audit: who did what.
 
 -- name: note_action
--- What is done to keys; what is done to jobs is noted by the statement that does it.
+-- For acts on API keys. An act on a job is recorded by the statement that performs it.
 INSERT INTO haulier.audit (actor, action, key_id)
 VALUES (%(actor)s, %(action)s, %(key_id)s);
 

@@ -1,4 +1,4 @@
-"""The verbs of whoever does work: register, claim, settle, beat, rescue. Functions over a connection."""
+"""What a worker does with the queue: register, claim, settle, beat, rescue. Each function takes a connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claim: hand the best due jobs to a worker, alone or in one round trip with a settle. Functions over a connection."""
+"""Claim: give the best due jobs to a worker, alone or in one round trip with a settle. Functions over a connection."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from haulier.queue.consume.prepared import prepared
 from haulier.queue.consume.settle import SETTLE, message_limits, settle_parameters, statuses_of
 from haulier.queue.rows import ClaimedJob, claimed_job
 
-# What one claim brings, and what one settle sends, at most: of payloads, errors and results together.
+# The most bytes of payloads, errors and results that one claim returns, and that one settle sends.
 MOST_BYTES = 8 * 2**20
 
 
 def claim(
     conn: Connection, *, worker_id: UUID, claim_id: UUID, queues: Sequence[str], limit: int = 1, suspect: bool = False
 ) -> list[Job]:
-    """Hand the best due jobs to this worker, none when nothing is due or the worker was declared dead.
+    """Give the best due jobs to this worker; none when nothing is due or the worker was declared dead.
 
-    Best is highest priority, then longest due. Jobs that have crashed before are claimed only as suspects: whoever
-    does so runs them with nothing else in the process.
+    Best is highest priority, then longest due. Jobs that have crashed before are claimed only with `suspect`: the
+    caller runs them with nothing else in its process.
 
     Shape:  Jobs in state running, with this attempt already counted; claim_id must be new for each call.
-    Raises: DatabaseUnavailable; whether jobs were claimed is then unknown, and `held` tells.
+    Raises: DatabaseUnavailable: whether jobs were claimed is then unknown; `held` tells.
     Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
     marks = [lane.head for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
@@ -46,10 +46,10 @@ def claim(
 
 
 def new_claim() -> UUID:
-    """Return an id for a claim (UUIDv7): those of one process grow with time.
+    """Return a new id for a claim: a UUIDv7, so that the ids of one process grow with time.
 
-    So what a worker has run lies in its index as it lies in the table. By random ids each entry would be a page of its
-    own, and while somebody holds a snapshot the dead ones of hours are read.
+    The index `job_claimed` then lists what a worker has run in the order of the table. With random ids each entry
+    would lead to another page of the table, and while somebody holds a snapshot the dead entries of hours are read.
     """
     bits = int.from_bytes(os.urandom(10))
     bits = bits & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62
@@ -57,15 +57,15 @@ def new_claim() -> UUID:
 
 
 class Claimed(NamedTuple):
-    """What a claim brought. Shape: size is how much text the jobs hold."""
+    """What a claim returned. Shape: size is how many characters of JSON text the jobs hold."""
 
     jobs: list[ClaimedJob]
     size: int
 
     def has_all(self, request: ClaimRequest) -> bool:
-        """Tell whether there was certainly no more to claim than this: not more than fits, nor more last attempts.
+        """Tell whether the claim certainly took all that was due, uncut by its limits of jobs, bytes and last attempts.
 
-        Shape: false also where it is not certain. The server counts bytes, of which a letter has four at most.
+        Shape: False also where that is not certain. The server counts bytes, and a character has four at most.
         """
         if len(self.jobs) >= request.limit or self.size >= MOST_BYTES // 4:
             return False
@@ -80,13 +80,13 @@ def settle_and_claim(
 ) -> tuple[list[JobStatus | None], Claimed]:
     """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
 
-    In one transaction, or as one statement, they would deadlock: SKIP LOCKED does not skip a row that it must follow
-    to its newer version. A claim that was settled by somebody else, and one whose row is locked just now, is left
-    out: `settle` tells which it was.
+    In one transaction, or as one statement, workers would deadlock: SKIP LOCKED does not skip a row whose newer
+    version it has to follow. A settlement is left out where somebody else has settled the claim, and where the row is
+    locked just now; `settle` tells which.
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
-    Raises: DatabaseUnavailable; what was settled and claimed is then unknown. Refusal: nothing was settled
-            then, or all of it, and nothing was claimed that could be read: `settle_each` and `claim_next` go on.
+    Raises: DatabaseUnavailable: what was settled and claimed is then unknown. Refusal: either nothing or everything was
+            settled, and no claimed job could be read: go on with `settle_each` and `claim_next`.
     """
     names: list[str] = []
     parameters = message_limits()
@@ -106,11 +106,11 @@ def settle_and_claim(
 
 
 def claim_next(conn: Connection, request: ClaimRequest) -> Claimed:
-    """Claim the first job of a request and no other; where it cannot be claimed, tell which it is.
+    """Claim the first job of a request and no other; where the database refuses that, name the job.
 
-    Its row is locked first, and the claim begins there: so it is certainly the one that the claim fails at.
+    The job's row is locked first and the claim begins at its place, so that a refusal is certainly about this job.
 
-    Raises: JobRefused; Refusal where a claim would be refused whatever the job; DatabaseUnavailable.
+    Raises: JobRefused; Refusal where the database refuses claims whatever the job; DatabaseUnavailable.
     """
     first: Mark | None = None
     try:
@@ -151,7 +151,7 @@ _NEXT = ("queues", "priorities", "marks", "mark_ids", "passed_over", "suspect")
 
 
 def _check_claims(conn: Connection, request: ClaimRequest) -> None:
-    """Return where claims are not refused as such. Raises: Refusal; DatabaseUnavailable."""
+    """Claim from no lane, to see whether claims are refused whatever the job. Raises: Refusal; DatabaseUnavailable."""
     parameters = {**message_limits(), **claim_parameters(replace(request, marks=[]))}
     with translated():
         message(
@@ -168,7 +168,7 @@ def _claimed(request: ClaimRequest, head: tuple[Any, ...], claimed: list[tuple[A
     return Claimed(jobs, sum([job.text_size for job in jobs]))
 
 
-# Columns of the statement `claim`, the last two of its first row.
+# Columns of the statement `claim`; the last two are set in its first row only.
 _NUMBER, _SETTLED, _NOW = 0, 1, 2
 
 
@@ -190,5 +190,5 @@ def claim_parameters(request: ClaimRequest) -> dict[str, Any]:
 
 
 def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
-    """Return how long until a waiting job is due (negative: it is), or None when none waits."""
+    """Return the seconds until the first waiting job is due (negative: it is due already), or None when none waits."""
     return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)

@@ -1,14 +1,15 @@
--- Jobs are claimed.
+-- Claim jobs.
 
 -- name: read_committed
--- Begins a message that is one transaction. The level is stated as in `begin`: in another, what somebody else has just
--- claimed is not skipped but an error. So is the path, before a statement that has a name to look up.
+-- Begins a message that is one transaction. The isolation level is stated as in `begin`: in a stricter one a job that
+-- somebody else has just claimed is not skipped, but raises an error. The search_path is set before any statement that
+-- has a name to look up.
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- name: claim_by_index
--- Goes before a claim in the same message. Where the statistics are old the planner would rather sort everything that
--- waits; where the claim is prepared, one plan serves for all, and is not compiled anew each time because many jobs wait;
--- and a clock in UTC is read four times as fast. Not SET LOCAL, one by one: prepared, this takes half of the time.
+-- Goes before a claim in the same message. With old statistics the planner would rather sort all waiting jobs than walk
+-- the index. A prepared claim has one plan for all calls; with JIT each call would compile it while many jobs wait.
+-- Times in UTC are parsed four times as fast. set_config, not several SET LOCAL: prepared, it takes half of the time.
 SELECT set_config('statement_timeout', %(milliseconds)s::integer::text, true), set_config('timezone', 'UTC', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
@@ -25,13 +26,14 @@ AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
 AND id <> ALL(%(passed_over)s::uuid[])
 
 -- name: claim
--- Hand the best due jobs of these lanes to this worker. A lane is (queue, priority); each is read in the order of its
--- index and from its mark on, so that neither jobs that are not due nor the dead rows of those before are walked.
--- Jobs on their last attempt are taken only for threads that are free: they start at once, or somebody else's crash
--- would be their end. No more is taken than most_bytes as text, but for one job, and for what is small, which is not
--- counted: the size as it is stored says little of what is large, which may be compressed a hundredfold. The first row is
--- no job: it tells the time, and what a settle in the same message did.
--- A row that is locked stays where it is, so that it is found again by its place: `ctid`.
+-- Give the best due jobs of these lanes to this worker. A lane is (queue, priority). Each is read in the order of its
+-- index from its mark on, so that neither jobs that are not due nor the dead rows before the mark are walked.
+-- A job on its last attempt is taken only for a free thread, which starts it at once: while it waited in the process,
+-- another job's crash could end it for good.
+-- The claim ends at most_bytes of text, but takes one job at least. Small jobs are not counted. Large ones are measured
+-- as text, since their stored size says little: it may be compressed a hundredfold.
+-- The first row is no job: it has the time, and the result of a settle in the same message.
+-- A locked row stays where it is, so that the UPDATE finds it again by its place, `ctid`.
 WITH locked AS MATERIALIZED (
     SELECT head.place, head.is_last, head.bytes
     FROM <<marked_lanes>>
@@ -49,7 +51,7 @@ WITH locked AS MATERIALIZED (
         LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
     ) AS head
-    -- A worker that was declared dead must not claim in its old name.
+    -- A worker that was declared dead must not claim under its old id.
     WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s)
     LIMIT %(limit)s
 ), best AS (
@@ -74,7 +76,7 @@ WITH locked AS MATERIALIZED (
 )
 SELECT NULL::bigint AS number, current_setting('haulier.settled', true) AS settled, now() AS now, <<claimed>>
 FROM (VALUES (true)) AS head
--- No job: the columns, and their types.
+-- Joins no row: it gives the columns and their types.
 LEFT JOIN haulier.job ON false
 UNION ALL
 SELECT *

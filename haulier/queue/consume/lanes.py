@@ -1,4 +1,4 @@
-"""The lanes: the queues and priorities that have jobs which wait, and when the first of each is due."""
+"""Lanes: each combination of queue and priority that has waiting jobs, and when the first of them is due."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 
-# One look reads so many lanes at most, and for so long; a hundred thousand take half a second.
+# The limits of one scan, in lanes and in seconds; a hundred thousand lanes take half a second.
 MOST_AT_ONCE = 20_000
 LOOK_SECONDS = 0.2
-# Of the jobs that came lately so many are read, and of those that are due soon so many lanes are told.
+# `fresh_lanes` reads at most so many of the newest jobs, and returns at most so many lanes.
 NEWEST, MOST_FRESH = 50_000, 2_000
 
 
 class Stretch(NamedTuple):
-    """What one look found. Shape: end is the lane behind which to go on; None where there was no further one."""
+    """What one scan found. Shape: end is the lane after which the next scan goes on; None where no lane is left."""
 
     lanes: list[Lane]
     end: LaneName | None
@@ -26,7 +26,7 @@ class Stretch(NamedTuple):
 def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> list[Lane]:
     """Return the lanes that have waiting jobs, best first: highest priority, then longest due.
 
-    Of more than one look reads, the first in the order of the index.
+    Of more lanes than one scan reads, only the first in the order of the index.
     """
     return best_first(stretch(conn, queues=queues, suspect=suspect).lanes)
 
@@ -39,20 +39,20 @@ def stretch(
     after: LaneName = BEGINNING,
     limit: int = MOST_AT_ONCE,
 ) -> Stretch:
-    """Return the lanes behind this one that have waiting jobs, as many as one look reads."""
+    """Return the lanes behind `after` that have waiting jobs, as many as one scan reads."""
     queue, priority = after
     wanted: dict[str, Any] = {"suspect": suspect, "after_queue": queue, "after_priority": priority, "limit": limit}
     if queues:
         found = rows(conn, "lanes_of", queues=list(queues), **wanted)
     else:
         found = rows(conn, "lanes", look=LOOK_SECONDS, **wanted)
-    # Where it was the time that ended the look, the last row came just before.
+    # Where the time limit ended the scan, it found the last row shortly before that limit.
     is_cut = len(found) >= limit or (bool(found) and found[-1]["elapsed"] >= 0.8 * LOOK_SECONDS)
     return Stretch(_lanes_of(found), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
 
 
 def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
-    """Return those of these lanes that have waiting jobs."""
+    """Return those of the named lanes that have waiting jobs."""
     if not names:
         return []
     queues, priorities = array(queue for queue, _ in names), array(priority for _, priority in names)
@@ -60,13 +60,13 @@ def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
 
 
 def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> list[LaneName]:
-    """Return the lanes of the jobs that came within the last `seconds` and are due, or will be within soon_seconds."""
+    """Return the lanes of jobs that were enqueued in the last `seconds` and are due now, or within soon_seconds."""
     found = rows(conn, "fresh_lanes", lately=seconds, soon=soon_seconds, newest=NEWEST, limit=MOST_FRESH)
     return [(row["queue"], row["priority"]) for row in found]
 
 
 def best_first(lanes: Iterable[Lane]) -> list[Lane]:
-    """Return the lanes in the order in which they are claimed from."""
+    """Return the lanes in the order in which a claim reads them."""
     return sorted(lanes, key=lambda lane: rank(lane.head))
 
 

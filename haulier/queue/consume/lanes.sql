@@ -1,7 +1,7 @@
--- Which lanes have jobs that wait, and the first of each.
+-- Which lanes have waiting jobs, and the first job of each.
 
 -- part: next_of_the_queue
--- The first job of the next lower priority of a lane's queue.
+-- The first job of the same queue at the next lower priority.
 SELECT queue, priority, run_at, id
 FROM haulier.job
 WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue = lane.queue AND priority < lane.priority
@@ -9,9 +9,10 @@ ORDER BY suspect, queue, priority DESC, run_at, id
 LIMIT 1
 
 -- name: lanes
--- The lanes that have waiting jobs, in the order of the index and from behind one of them on, each with the place of its
--- first job, how long until that is due (negative: it is), and how long the look has taken. So many at most, and for so
--- long: a loose index scan reads a few entries a lane, but anybody who enqueues can make a million lanes.
+-- The lanes that have waiting jobs, in the order of the index, starting behind a given lane. Each row has the place of
+-- the lane's first job, how long until that job is due (negative: it is due already), and how long the scan has taken.
+-- The scan ends after `limit` lanes or `look` seconds: it is a loose index scan, which reads a few entries a lane, but
+-- any client that may enqueue can make a million lanes.
 WITH RECURSIVE lane AS (
     SELECT %(after_queue)s::text AS queue, %(after_priority)s::smallint AS priority, NULL::timestamptz AS run_at,
         NULL::uuid AS id
@@ -39,7 +40,7 @@ WHERE id IS NOT NULL
 LIMIT %(limit)s;
 
 -- name: lanes_of
--- The same, of these queues.
+-- The same for the named queues, without a time limit.
 SELECT lane.queue, lane.priority, lane.run_at, lane.id, extract(epoch FROM lane.run_at - now())::double precision AS seconds,
     0::double precision AS elapsed
 FROM (
@@ -65,7 +66,7 @@ CROSS JOIN LATERAL (
 LIMIT %(limit)s;
 
 -- name: heads
--- The first job of each of these lanes, where it has any.
+-- The first job of each named lane that has one.
 SELECT lane.queue, lane.priority, head.run_at, head.id, extract(epoch FROM head.run_at - now())::double precision AS seconds
 FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS lane (queue, priority)
 CROSS JOIN LATERAL (
@@ -78,8 +79,8 @@ CROSS JOIN LATERAL (
 ) AS head;
 
 -- name: fresh_lanes
--- The lanes of the jobs that have come lately, and are due or soon will be: so that one in a lane of its own is found before
--- a look that goes round a million others has come to it.
+-- The lanes of jobs that were enqueued lately and are due, or soon will be. A new job in a lane of its own is found by
+-- this at once; a scan that goes round a million other lanes would reach it late.
 SELECT queue, priority
 FROM (
     SELECT queue, priority, run_at, suspect

@@ -1,4 +1,4 @@
-"""Rescue: declare dead whoever has let its lease run out, and take their jobs. Functions over a connection."""
+"""Rescue: declare dead each worker whose lease ran out, and take its jobs. Functions over a connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from haulier.postgres.values import array
 from haulier.queue.consume.settle import settle_each
 from haulier.queue.rows import fence_of
 
-# Of one look; and of one statement, with no more bytes than it moves within a second.
+# How many orphans are read at once; how many one statement takes, and of how many bytes, to end within a second.
 ORPHANS_AT_ONCE, RESCUED_AT_ONCE, BYTES_AT_ONCE = 5_000, 500, 8 * 2**20
 
 
@@ -37,8 +37,8 @@ class Dead(NamedTuple):
 class Rescued:
     """What a sweep found.
 
-    Shape: jobs map ids to the status they now have; refused are those that could not be settled; is_slow tells of some
-           that waited for something for too long, and are left.
+    Shape: jobs maps ids to the status they now have; refused are the jobs that the database refused to settle; is_slow
+           says that a statement waited for too long, and its jobs are left.
     """
 
     workers: list[Dead] = field(default_factory=list)
@@ -55,8 +55,8 @@ class _Orphan(NamedTuple):
 def rescue(conn: Connection) -> Rescued:
     """Declare dead every worker whose lease ran out, and take every job whose worker has no row.
 
-    To be called only by a worker whose own beats have succeeded for a whole lease: after an outage everybody's lease
-    has run out, and nobody is dead.
+    Only for a worker whose own beats have succeeded for a whole lease: after an outage every lease has run out, and no
+    worker is dead.
     """
     dead = bury(conn)
     rescued = Rescued(dead)
@@ -67,11 +67,11 @@ def rescue(conn: Connection) -> Rescued:
 
 
 def bury(conn: Connection) -> list[Dead]:
-    """Declare dead, and return, every worker whose lease ran out; one whose row the database will not remove is left.
+    """Declare dead every worker whose lease ran out, and return them; a row that the database will not delete is left.
 
-    By itself, since what the database says to its jobs must not keep it among the living.
+    Other statements take its jobs: where the database refuses one of these, the worker must still be declared dead.
 
-    Raises: Refusal where nobody could be declared dead; DatabaseUnavailable.
+    Raises: Refusal where no worker could be declared dead; DatabaseUnavailable.
     """
     try:
         with translated():
@@ -99,15 +99,15 @@ def take_orphans(
     passed_over: Collection[UUID] = (),
     most: int | None = None,
 ) -> Iterator[Rescued]:
-    """Take the jobs whose worker has no row: of these workers, or of all. Gives what was taken, a statement at a time.
+    """Take the jobs whose worker has no row, of these workers or of all; yield what each statement took.
 
     A crash is an attempt: the job is due at once, as a suspect, or failed for good when its budget is spent. A job
-    that went down in company on its last attempt is given back: it is not known to be the culprit, and runs alone.
-    They are read without a lock: a worker that has no row never has one again, and the fence tells if somebody else was
-    quicker.
+    that crashed beside others on its last attempt gets that back: it may not be the culprit, and runs alone next.
+    The jobs are read without a lock: a worker whose row is gone never gets one again, and the fence tells if somebody
+    else was quicker.
 
-    Shape:  buried are those whom the caller has just declared dead; passed_over are jobs to leave for now; most is how
-            many a statement takes.
+    Shape:  buried are the workers that the caller has just declared dead; passed_over are jobs to leave for now; most
+            is how many jobs a statement takes.
     Raises: DatabaseUnavailable.
     """
     found = rows(
@@ -122,7 +122,7 @@ def take_orphans(
             Settlement(
                 fence_of(row),
                 Outcome(Verb.CRASH, error=_crash_error(row["crashes"] + 1), delay=0.0),
-                # Who is left over from an earlier sweep had company that is counted no more.
+                # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
                 alone=row["crashes"] > 0 or (row["company"] == 1 and row["worker_id"] in buried),
             ),
             row["bytes"],
@@ -133,7 +133,7 @@ def take_orphans(
         try:
             became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
         except RefusedForNow as error:
-            # One of them waits for a lock, or is too large to be moved in time: the others must not wait for it.
+            # One job waits for a lock, or is too large to be moved in time: the other batches must not wait for it.
             refused = [JobRefused(batch[0].fence.id, error)] if len(batch) == 1 else []
             yield Rescued(refused=refused, is_slow=True)
             continue
@@ -144,7 +144,7 @@ def take_orphans(
 
 
 def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[list[Settlement]]:
-    """Give them in portions that one statement has the time for; what is large comes last, and alone."""
+    """Yield the orphans in batches that one statement has the time for; large jobs come last, each alone."""
     batch: list[Settlement] = []
     size = 0
     for orphan in sorted(orphans, key=lambda each: each.bytes > BYTES_AT_ONCE):

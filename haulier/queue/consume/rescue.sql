@@ -1,15 +1,15 @@
 -- Workers are declared dead, and their jobs found.
 
 -- name: lapsed
--- Who has let its lease run out.
+-- The workers whose lease has run out.
 SELECT id
 FROM haulier.worker
 WHERE beat_at < now() - lease
 ORDER BY id;
 
 -- name: bury
--- Declare dead whoever of these, or of all, has let its lease run out. A beat that comes while this is under way waits,
--- then finds no row.
+-- Declare dead each worker whose lease has run out, of these or of all. A beat that comes meanwhile waits for the row
+-- lock, and then finds no row.
 DELETE FROM haulier.worker
 WHERE id IN (
     SELECT id
@@ -21,7 +21,7 @@ WHERE id IN (
 RETURNING id, host, pid;
 
 -- name: orphans
--- The running jobs whose worker has no row: of these workers, or of all. `company` counts the jobs that went down together.
+-- The running jobs whose worker has no row, of these workers or of all. `company` counts those of the same worker.
 WITH orphan AS MATERIALIZED (
     SELECT id, count(*) OVER (PARTITION BY worker_id) AS company
     FROM (

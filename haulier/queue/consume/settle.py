@@ -1,7 +1,7 @@
 """Settle: let claimed jobs leave `running` as their outcomes say. Functions over a connection.
 
-The fence: a claim is (id, attempt, claim), and only who shows all three can settle the job. `attempt` counts claims
-and only grows; `claim` is new for each claim statement. What a zombie settles late changes nothing.
+The fence: a claim is identified by (id, attempt, claim), and a settle has to show all three. `attempt` counts claims
+and only grows; `claim` is new for each claim statement. A late settle of a claim that was lost changes nothing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from haulier.queue.consume.prepared import prepared
 from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
-# A statement that is refused after so long has waited for something.
+# A statement that is refused only after so long has waited for something, such as a lock.
 SLOW_SECONDS = 2.0
-# So many outcomes are refused one by one before the others are believed to be refused too.
+# After so many single refusals without one success, all other outcomes are taken to be refused too.
 MOST_IN_VAIN = 20
-# The statements of a message that settles, in a transaction of its own.
+# The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "settle_by_index", "settle", "commit")
 
 
@@ -35,10 +35,10 @@ def settle(
 ) -> dict[UUID, JobStatus]:
     """Let each job leave `running` as its outcome says, and return the status it has now.
 
-    A row that somebody else has locked is waited for, or left out where lock_seconds is 0.
+    A row that somebody else has locked is waited for; with lock_seconds 0 it is left out.
 
     Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
-    Raises: Locked, and nothing was settled; DatabaseUnavailable: whether they were settled is then unknown, and
+    Raises: Locked: nothing was settled. DatabaseUnavailable: whether the jobs were settled is then unknown;
             `settled_earlier` tells.
     """
     if not settlements:
@@ -53,12 +53,13 @@ def settle_each(
 ) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
-    Where the database refuses a batch, its halves are settled apart, down to the outcome that is refused: so it costs
-    the others a few round trips, and not one for each. Where it refuses all, no more than a few are tried.
+    Where the database refuses a batch, its halves are settled apart, down to the single outcome that is refused. That
+    costs a few round trips, where settling one by one would cost one for each outcome. Where the database refuses all,
+    only a few are tried.
 
-    Shape:  None for one that was left out: its row is locked, or its claim is no longer the current one.
+    Shape:  None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
-    Raises: DatabaseUnavailable; what was settled is then unknown.
+    Raises: DatabaseUnavailable: what was settled is then unknown.
     """
     became: list[JobStatus | Refusal | None] = [None] * len(settlements)
     todo, in_vain, is_all = [(0, len(settlements))], 0, True
@@ -70,7 +71,7 @@ def settle_each(
                 became[start:end] = with_history(conn, partial(_settle_free, conn, settlements[start:end], seconds))
             is_all = False
         except Refusal as refused:
-            # Where a lock on the whole table was waited for, each of the others would wait as well.
+            # It may have waited for a lock on the whole table, and then each half would wait as well.
             if isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= SLOW_SECONDS:
                 raise
             middle = (start + end) // 2
@@ -84,7 +85,7 @@ def settle_each(
 
 
 def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: float) -> list[JobStatus | None]:
-    """Settle those whose rows nobody else has locked, in one round trip."""
+    """Settle the jobs whose rows nobody else has locked, in one round trip."""
     if not settlements:
         return []
     parameters = {**message_limits(seconds), **settle_parameters(settlements)}
@@ -96,7 +97,7 @@ def _settle(conn: Connection, settlements: Sequence[Settlement], lock_seconds: f
     parameters = settle_parameters(settlements)
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
-            # Its own statement: the one that settles then sees each row as it was locked.
+            # A statement of its own: `settle` then sees each row as it was when it was locked.
             rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
         [settled] = rows(conn, "settle", **parameters)
     return statuses_of(settled["settled"])
@@ -116,7 +117,7 @@ def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
     fences = [settlement.fence for settlement in settlements]
     outcomes = [settlement.outcome for settlement in settlements]
     return {
-        # No two are alike, which `array` is made for.
+        # Not by `array`, which is made for values that repeat: no two ids are alike.
         "ids": "{" + ",".join([fence.id.hex for fence in fences]) + "}",
         "attempts": array([fence.attempt for fence in fences]),
         "claims": array([fence.claim for fence in fences]),
@@ -131,19 +132,19 @@ def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
     }
 
 
-# As the statement `settle` abbreviates them.
+# By the first letter, as the statement `settle` returns them.
 _STATUS_OF = {status.value[0]: status for status in JobStatus if status is not JobStatus.RUNNING}
 
 
 def statuses_of(settled: str) -> list[JobStatus | None]:
-    """Return the status of each job that the statement `settle` tells of, None for one that it left out."""
+    """Return the status of each job in the result of the statement `settle`; None for a job that it left out."""
     return [_STATUS_OF.get(letter) for letter in settled]
 
 
 def settled_earlier(conn: Connection, fences: Sequence[Fence]) -> dict[Fence, JobStatus]:
-    """Return the statuses that a settle under these fences left, when its reply was lost.
+    """Return the status of each job that was settled under its fence by a settle whose reply was lost.
 
-    Shape: without those of which there was none.
+    Shape: a fence under which nothing was settled is missing.
     """
     found = rows(
         conn,

@@ -1,9 +1,10 @@
 -- Jobs leave `running` as their outcomes say.
 
 -- name: lock_held
--- Lock what is to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
--- Its own statement: the one that settles then sees each row as it was locked, a cancel just requested included.
--- Each is looked up by its id, as there: a join may read the whole index instead, where statistics say that little lives.
+-- Lock the rows to be settled, in id order (settling in random order against a bulk cancel made 70 deadlocks).
+-- A statement of its own: `settle` then sees each row as it was when locked, a cancel just requested included.
+-- As in `settle`, each row is looked up by its id: where statistics say that few jobs are live, a join may read the
+-- whole index instead.
 SELECT job.id
 FROM (
     SELECT *
@@ -18,17 +19,17 @@ CROSS JOIN LATERAL (
 ) AS job;
 
 -- name: settle_by_index
--- Goes before a settle in the same message. Where that is prepared one plan serves for all, and one that was made when
--- the table was small would read all of it.
+-- Goes before a settle in the same message. A prepared settle has one plan for all calls, and a plan that was made
+-- while the table was small would read all of it.
 SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off;
 
 -- part: attempts_charged
--- How many attempts the job has been charged with. Those that were no fault of its own are given back.
+-- How many attempts the job has been charged with. An attempt whose end was not its own fault is given back.
 CASE
     WHEN outcome.verb = 'complete' OR job.cancel_requested THEN job.attempts
     WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN job.attempts
     WHEN outcome.verb IN ('release', 'snooze') THEN job.attempts - 1
-    -- A bystander's last attempt, taken by somebody else's crash, is given back.
+    -- Another job may have caused the crash: the last attempt of this one is given back.
     WHEN outcome.verb = 'crash' AND job.attempts >= job.max_attempts AND NOT outcome.alone
         THEN job.attempts - 1
     ELSE job.attempts
@@ -43,14 +44,14 @@ CASE
         THEN 'failed_permanent'
     WHEN outcome.verb = 'crash' AND job.attempts >= job.max_attempts AND outcome.alone
         THEN 'failed_permanent'
-    -- Its hundredth snooze was its last.
+    -- It has been snoozed as often as is allowed.
     WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s THEN 'failed_permanent'
     WHEN outcome.verb IN ('release', 'snooze') AND job.attempts <= 1 THEN 'queued'
     ELSE 'retrying'
 END
 
 -- part: error_told
--- What is told of this run, if anything.
+-- The error of this run, if it had one.
 CASE
     WHEN outcome.verb = 'snooze' AND job.snoozes >= %(max_snoozes)s AND NOT job.cancel_requested
         THEN 'snoozed more than ' || %(max_snoozes)s || ' times'
@@ -58,7 +59,7 @@ CASE
 END
 
 -- part: errors_kept
--- The last failed attempts, this one among them.
+-- The last failed attempts, this one included.
 CASE WHEN said.error IS NULL THEN job.errors
     ELSE
         CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
@@ -69,13 +70,14 @@ CASE WHEN said.error IS NULL THEN job.errors
 END
 
 -- name: settle
--- Let each job leave `running` as its outcome says, if the fence still fits; what ends moves to history. `alone` tells of a
--- crash that no other job can be blamed for.
--- Each is looked up by its id. Filter on `worker_id`, not `status`: for `status` the planner may pick `job_claimed`, which is
--- full of dead entries while somebody holds a snapshot.
--- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. What became
--- of each is kept for a later statement of the message: a letter for each outcome, in the order given (of its new
--- status, or - for one left out). `version` is the place of the locked row, where it is found again without an index.
+-- Let each job leave `running` as its outcome says, if the fence still fits; a job that ends moves to history. `alone`
+-- marks a crash that no other job can be blamed for.
+-- Each row is looked up by its id. Filter on `worker_id`, not `status`: for `status` the planner may pick
+-- `job_claimed`, which is full of dead entries while somebody holds a snapshot.
+-- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. The result is
+-- kept in a setting, for a later statement of the message: a letter for each outcome in the order given, the first of
+-- its new status, or - where it was left out. `version` is the place of the locked row, by which the row is found again
+-- without an index.
 WITH outcome AS MATERIALIZED (
     SELECT *
     FROM unnest(
@@ -111,7 +113,7 @@ WITH outcome AS MATERIALIZED (
         gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, coalesce(gone.error, last_error), gone.errors,
         now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
     FROM gone
-    -- As it was: to this statement's own snapshot it is not gone.
+    -- The row as it was: in this statement's snapshot it is not deleted yet.
     JOIN haulier.job ON job.ctid = gone.version
 ), kept AS (
     UPDATE haulier.job
@@ -140,11 +142,11 @@ FROM outcome
 LEFT JOIN done USING (place);
 
 -- name: settled
--- What the settle before it in the same message did. Qualified, since its transaction sets no path.
+-- The result of the settle before it in the same message. Qualified, since this transaction sets no search_path.
 SELECT pg_catalog.current_setting('haulier.settled') AS settled;
 
 -- name: settled_earlier
--- What settles whose reply was lost have left behind, where they were committed: the fence is kept on the row.
+-- The jobs that were settled although the reply was lost: a settled row keeps its fence.
 SELECT jobs.id, jobs.attempt, jobs.claim, jobs.status
 FROM haulier.jobs
 JOIN unnest(%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[]) AS lost (id, attempt, claim)

@@ -1,4 +1,4 @@
-"""Wake-ups: who sleeps, and the database's knocks that there is work or that a running job was cancelled."""
+"""Wake-ups: which workers sleep, and the notifications ("knocks") that wake them or report a cancelled job."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from haulier.postgres.connection import Notify, connect, is_pooled, is_readable,
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 
-# Of a pool that lends a process for each transaction one is enough, when nobody else uses it.
+# One round is enough to see a transaction pool that nobody else uses; a busy one may stay hidden for several.
 ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Knock:
-    """One notification. Shape: worker_id is whom it is for, or None for everybody.
+    """One notification: that there is work, or else that the worker runs a job that was cancelled.
 
-    It says that there is work; or else that this worker runs a job that was cancelled.
+    Shape: worker_id is the worker that it is for; None: every worker.
     """
 
     worker_id: UUID | None = None
@@ -29,11 +29,13 @@ class Knock:
 
 
 def keeps_its_server(conn: Connection, url: str) -> bool:
-    """Tell whether this connection has a process of the server to itself; False behind a pool that lends it for each
-    transaction anew, where LISTEN would stay behind at a process that others are lent.
+    """Tell whether this connection keeps one process of the server to itself.
 
-    Another connection to the same address is opened for a moment: only where processes are shared is it answered by
-    this one's, or this one by another than before. One round may miss that while others use the pool, but not all.
+    False behind a pool that lends a process for each transaction: LISTEN would stay with a process that serves other
+    clients next. To find out, another connection to the same address is opened for a moment. Only where processes are
+    shared can it be answered by this connection's process, or can this connection be answered by another process than
+    before. While others use the pool one round may miss that, but not all rounds.
+
     Raises: DatabaseUnavailable.
     """
     with translated():
@@ -48,64 +50,65 @@ def keeps_its_server(conn: Connection, url: str) -> bool:
         for _ in range(ROUNDS):
             if server_process(another) == mine or server_process(conn) != mine:
                 return False
-    # None may be left in a pool of sessions.
+    # Also without another connection, of which a session pool may have none left.
     with translated():
         return server_process(conn) == mine
 
 
 def listen(conn: Connection) -> None:
-    """Ask for the knocks on this connection, which `keeps_its_server`; where it only seems to none come.
+    """Ask for knocks on this connection, for which `keeps_its_server` is True; where that was wrong, none come.
 
     Raises: DatabaseUnavailable.
     """
     with translated():
         rows(conn, "listen")
-    # What came with the answer says nothing of what will come without a question.
+    # Notifications that came with this reply do not show that any will come unasked.
     conn.notifies.clear()
 
 
 def unlisten(conn: Connection) -> None:
-    """Ask for no knocks any more. Raises: DatabaseUnavailable."""
+    """Stop asking for knocks. Raises: DatabaseUnavailable."""
     with translated():
         rows(conn, "unlisten")
 
 
 def call_myself(conn: Connection, worker_id: UUID) -> None:
-    """Send a knock that this worker's own listener, on another connection, has to hear if it hears anything."""
+    """Send a knock that must reach this worker's own listener, on another connection, if any knock does."""
     rows(conn, "call_myself", worker=worker_id)
 
 
 def fall_asleep(conn: Connection, worker_id: UUID) -> None:
-    """Ask to be woken by whoever enqueues; nothing where the worker was declared dead.
+    """Ask to be woken when jobs are enqueued; do nothing where the worker was declared dead.
 
-    An INSERT that looked for sleepers just before does not wake this one: look for jobs again afterwards.
+    An INSERT that looked for sleepers just before does not wake this worker: look for jobs again afterwards.
     """
     rows(conn, "fall_asleep", worker=worker_id)
 
 
 def get_up(conn: Connection, worker_id: UUID) -> None:
-    """Ask no longer to be woken."""
+    """Stop asking to be woken."""
     rows(conn, "get_up", worker=worker_id)
 
 
 def wake_another(conn: Connection, worker_id: UUID) -> bool:
     """Wake one more sleeper of this worker's queues; tell whether there was any.
 
-    For whoever claimed as many jobs as it asked for: a knock does not say how many there are.
+    Call it after a claim that returned as many jobs as were asked for: a knock does not say how many there are.
     """
     return bool(rows(conn, "wake_another", worker=worker_id))
 
 
 def pass_on(conn: Connection, worker_id: UUID) -> bool:
-    """Ask no longer to be woken, and wake another sleeper of the same queues instead; tell whether there was any."""
+    """Stop asking to be woken, and wake another sleeper of the same queues instead; tell whether there was any."""
     return bool(rows(conn, "pass_on", worker=worker_id))
 
 
 def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | None]:
-    """Give each knock as it comes, and None after every `wait` of silence.
+    """Yield each knock as it comes, and None after every `wait` without one.
 
-    A connection can be dead and silent for hours: every `probe` it is asked. In between the caller may use it. The
-    knocks end where another of the server's processes answers than before: a pool's, that nobody asked to listen.
+    A dead connection can be silent for hours, so a statement is sent every `probe`. Between knocks the caller may use
+    the connection. The knocks end where another process of the server answers than before: it is lent by a pool, and
+    nobody asked it to listen.
 
     Units:  seconds.
     Raises: DatabaseUnavailable.
@@ -114,7 +117,7 @@ def knocks(conn: Connection, *, wait: float, probe: float) -> Iterator[Knock | N
     answered_by: int | None = None
     while True:
         with translated():
-            # A statement of the caller's may have brought some already.
+            # A statement of the caller may have brought notifications already.
             if conn.notifies or is_readable(conn, wait):
                 conn.poll()
             elif time.monotonic() - probed_at >= probe:
@@ -136,5 +139,5 @@ def _knock(note: Notify) -> Knock | None:
     try:
         return Knock(UUID(note.payload), is_for_work)
     except ValueError:
-        # Anybody who may connect may notify, and say anything.
+        # Anybody who may connect may send a notification, with any text.
         return None

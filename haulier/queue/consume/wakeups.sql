@@ -7,11 +7,12 @@ LISTEN haulier_job; LISTEN haulier_cancel;
 UNLISTEN haulier_job; UNLISTEN haulier_cancel;
 
 -- name: call_myself
--- A knock that whoever listens for this worker has to hear. It looks for cancels then, and finds none.
+-- A notification for this worker's own listener. At that knock the worker looks for cancelled jobs, and finds none.
 SELECT pg_notify('haulier_cancel', %(worker)s::text);
 
 -- name: fall_asleep
--- From now on the trigger of an INSERT finds this worker. Its row is locked first, as whoever declares it dead does.
+-- From now on the trigger of an INSERT finds this worker. Its row in `worker` is locked first, as `bury` does: a worker
+-- that is just being declared dead waits, and then inserts nothing. Without the lock the foreign key would raise.
 INSERT INTO haulier.sleeper (worker_id, queues)
 SELECT id, queues
 FROM haulier.worker
@@ -24,7 +25,7 @@ DELETE FROM haulier.sleeper
 WHERE worker_id = %(worker)s;
 
 -- part: another_sleeper
--- One more sleeper of this worker's queues, as the trigger of an INSERT chooses it.
+-- One more sleeper of this worker's queues, chosen as the trigger of an INSERT does: the one with the freshest beat.
 SELECT sleeper.worker_id
 FROM haulier.sleeper
 JOIN haulier.worker AS me ON me.id = %(worker)s AND me.queues IS NOT DISTINCT FROM sleeper.queues
@@ -33,12 +34,12 @@ ORDER BY other.beat_at DESC, random()
 LIMIT 1
 
 -- name: wake_another
--- Wake one more sleeper of this worker's queues, if there is any; which one, as the trigger of an INSERT does.
+-- Wake one more sleeper of this worker's queues, if there is any.
 SELECT pg_notify('haulier_job', another.worker_id::text)
 FROM (<<another_sleeper>>) AS another;
 
 -- name: pass_on
--- Get up, and wake another in one's place.
+-- Remove this worker from the sleepers, and wake another one instead.
 WITH gone AS (
     DELETE FROM haulier.sleeper
     WHERE worker_id = %(worker)s

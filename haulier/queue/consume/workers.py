@@ -1,4 +1,4 @@
-"""A worker process: entered, kept alive by its beats, told what it runs and what is to stop."""
+"""A worker process: how it registers, renews its lease, and asks which jobs it runs and which it has to stop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from haulier.queue.rows import fence_of
 def register(
     conn: Connection, *, host: str, pid: int, threads: int, queues: Sequence[str], lease_seconds: float
 ) -> UUID:
-    """Enter a worker process and return the id under which it claims and beats."""
+    """Register a worker process and return the id under which it claims and beats."""
     [row] = rows(
         conn, "register", host=host, pid=pid, threads=threads, queues=list(queues) or None, lease=lease_seconds
     )
@@ -22,10 +22,11 @@ def register(
 
 
 def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:
-    """Renew the worker's lease; None when it was declared dead, and its jobs are no longer its own.
+    """Renew the worker's lease and return the time since its last beat; None when the worker was declared dead.
 
-    Shape: scans_fail is for all to see: this worker finds no jobs that are new to it.
-    Units: seconds since the beat before, by the database's clock.
+    Shape: None means that its jobs are no longer its own. scans_fail is published in its row: its scans for lanes fail,
+           so that it finds no job in a lane that is new to it.
+    Units: seconds, by the database's clock.
     """
     found = rows(conn, "beat", worker=worker_id, scans_fail=scans_fail)
     return float(found[0]["seconds"]) if found else None
@@ -44,7 +45,7 @@ def held(conn: Connection, worker_id: UUID, claims: Collection[UUID]) -> list[He
 
 
 def strays(conn: Connection, worker_id: UUID, known: Collection[UUID]) -> list[Held]:
-    """Return the jobs that the database thinks this worker runs under other claims than those."""
+    """Return the jobs that the database thinks this worker runs under claims other than the known ones."""
     found = rows(conn, "strays", worker=worker_id, claims=array(known))
     return _held_of(found)
 
@@ -54,10 +55,10 @@ def _held_of(found: Sequence[Row]) -> list[Held]:
 
 
 def cancelled(conn: Connection, worker_id: UUID) -> list[Fence]:
-    """Return which of the jobs that this worker runs are to stop."""
+    """Return which of the jobs that this worker runs have to stop."""
     return [fence_of(row) for row in rows(conn, "cancelled", worker=worker_id)]
 
 
 def deregister(conn: Connection, worker_id: UUID) -> None:
-    """Take the worker's row away, after its last job was settled; a job it still runs is rescued at once."""
+    """Delete the worker's row, after its last job was settled; the next sweep for orphans takes a job it still runs."""
     rows(conn, "deregister", worker=worker_id)

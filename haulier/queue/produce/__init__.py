@@ -1,5 +1,5 @@
-"""The verbs of whoever has work: enqueue, get, list, cancel, retry. Functions over a connection, so that a caller
-can pass its own transaction."""
+"""What a client does with the queue: enqueue, get, list, cancel, retry. Each function takes a connection, so that a
+caller can pass its own transaction."""
 
 from __future__ import annotations
 

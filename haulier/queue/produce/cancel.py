@@ -11,15 +11,15 @@ from haulier.queue.upkeep.partitions import with_history
 
 
 def cancel(conn: Connection, job_id: UUID, *, actor: str | None = None) -> bool:
-    """Cancel the job: True when it is cancelled, False when it runs and was asked to stop. It is noted who did it.
+    """Cancel the job: True when it is cancelled, False when it runs and was asked to stop; `actor` goes into the audit.
 
-    Raises: JobNotFound; InvalidTransition when it had ended.
+    Raises: JobNotFound; InvalidTransition when the job had ended.
     """
     while True:
         done = with_history(conn, lambda: _cancel_live(conn, job_id, actor))
         if done is not None:
             return done
-        # The job may have ended while its lock was waited for, and only a new snapshot sees where it went.
+        # The job may have ended during the wait for its lock, and only a new snapshot sees it in history.
         job = get(conn, job_id)
         if job.status.is_final:
             raise InvalidTransition(job_id, job.status, "cancel")

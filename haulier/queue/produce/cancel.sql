@@ -1,4 +1,4 @@
--- A job is cancelled.
+-- Cancel a job.
 
 -- name: cancel
 SELECT haulier.cancel(%(id)s, %(actor)s) AS was;

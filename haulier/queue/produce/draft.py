@@ -15,10 +15,10 @@ from haulier.queue.rows import StoredJob
 
 
 class Receipt(StrEnum):
-    """What became of one asked-for job."""
+    """What became of one job that was asked for."""
 
     CREATED = "created"
-    REPLAYED = "replayed"  # its key was known, with the same request: the existing job is given
+    REPLAYED = "replayed"  # its key was known, with the same request: the existing job is returned
     MISMATCH = "mismatch"  # its key was known, with another request: nothing was enqueued
     GONE = "gone"  # its key was known, but the job has been purged: nothing was enqueued
 
@@ -38,17 +38,17 @@ class Stored(NamedTuple):
     job_id: str | None
 
 
-# What a client may set, in the order in which statements and COPY have it.
+# What a client may set, in the order in which the statements and COPY send it.
 COLUMNS = columns_of("set_by_clients")
 _KIND, _PAYLOAD, _QUEUE = (COLUMNS.index(name) for name in ("kind", "payload", "queue"))
 _values_of = attrgetter(*COLUMNS)
 
 
 class Draft(NamedTuple):
-    """A NewJob as it goes to the database: in the room of its text, of which a tree of objects takes thirty times.
+    """A NewJob as it goes to the database, its payload as text: as objects it can take thirty times the memory.
 
-    Shape: values are those of COLUMNS, the payload as JSON in UTF-8; the fingerprint is there where there is a key;
-           scope is the id of the API key that it came with, each of which has a key space of its own.
+    Shape: values are those of COLUMNS, the payload as JSON in UTF-8; fingerprint is None without an idempotency key;
+           scope is the id of the API key that sent the job, since each has its own space of idempotency keys.
     """
 
     values: tuple[Any, ...]
@@ -81,7 +81,7 @@ class Draft(NamedTuple):
 
     @property
     def scoped_key(self) -> str | None:
-        """Return the key as the table of keys has it: one that an API key has brought stands behind that one's id."""
+        """Return the idempotency key as it is stored: behind the id of the API key that sent it, if one did."""
         return (
             self.idempotency_key
             if self.idempotency_key is None or self.scope is None
@@ -89,12 +89,12 @@ class Draft(NamedTuple):
         )
 
 
-# Made once: json.dumps would make an encoder for each call that has options.
+# Made once: json.dumps makes an encoder for each call that has options.
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None = None) -> Draft:
-    """Return the job written down, under this idempotency key where one is given, else under its own."""
+    """Return the job as a Draft, under this idempotency key where one is given, else under the job's own."""
     key = idempotency_key or job.idempotency_key
     values = list(_values_of(job))
     values[_PAYLOAD] = _write(job.payload).encode()

@@ -14,14 +14,14 @@ from haulier.queue.produce.idempotency import Holder, take_idempotency
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
 
-# A batch of 10,000 jobs takes a quarter of a second; a request is cut off at 30.
+# A batch of 10,000 jobs takes a quarter of a second; routers give up a request after 30.
 BULK_SECONDS = 20.0
 
 
 def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) -> list[Enqueued]:
     """Store the jobs as enqueue_all does and return them, in the order given, each as it is now.
 
-    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED are then without a job.
+    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED then have no job.
     """
     drafts = [draft(job) for job in jobs]
     if len(drafts) == 1:
@@ -33,9 +33,9 @@ def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) ->
 
 
 def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
-    """Store one job and return what became of it; one round trip, unless its key is known.
+    """Store one job and return what became of it, in one round trip unless its idempotency key is taken.
 
-    Inside the caller's own transaction the job is stored when that commits.
+    Inside the caller's own transaction the job is stored when that transaction commits.
     """
     columns = asked.columns
     values = {**columns, "payload": asked.payload.decode(), "run_at": asked.run_at, "delay": asked.delay}
@@ -43,7 +43,7 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     if scoped_key is None:
         [row] = rows(conn, "enqueue", **values)
         return Enqueued(Receipt.CREATED, _new_job(columns, None, row))
-    # A key that is purged between the two statements is neither taken nor found; then it is free to take.
+    # A key that is purged between the two statements is neither inserted nor found: by then it is free, so try again.
     while True:
         if created := rows(
             conn,
@@ -63,7 +63,7 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
     return Enqueued(Receipt.REPLAYED, found[0]) if found else Enqueued(Receipt.GONE, None)
 
 
-# What schema.sql has for every new job.
+# The defaults of schema.sql, which every new job has.
 _NEW = {
     **dict.fromkeys(Job._fields),
     "status": JobStatus.QUEUED,
@@ -74,7 +74,7 @@ _NEW = {
 
 
 def _new_job(columns: dict[str, Any], idempotency_key: str | None, row: Row) -> StoredJob:
-    # Not read back: of 24 columns the rest are as asked, or as for every new job. What is JSON stays text.
+    # Only three columns are read back: all others are as asked for, or a default. JSON stays text.
     created_at = utc(row["created_at"])
     told = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
     values: dict[str, Any] = {**_NEW, **columns, "idempotency_key": idempotency_key, **told}
@@ -84,10 +84,10 @@ def _new_job(columns: dict[str, Any], idempotency_key: str | None, row: Row) -> 
 def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = True) -> list[Stored]:
     """Store many jobs and return a receipt for each, in the order given.
 
-    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED are then of jobs that do
-    not exist. Without, the others are stored. A key given twice: the second is REPLAYED or MISMATCH.
+    With atomic, one MISMATCH or GONE leaves nothing stored: receipts that say CREATED are then for jobs that do not
+    exist. Without, the others are stored. Where a key is given twice, the second receipt is REPLAYED or MISMATCH.
 
-    Inside the caller's own transaction the jobs are stored when that commits; there, atomic raises nothing back.
+    Inside the caller's own transaction the jobs are stored when it commits, and atomic rolls nothing back.
     """
     stored: list[Stored] = []
     try:
@@ -105,7 +105,7 @@ class _Refused(Exception):
 
 
 def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
-    # COPY returns nothing and computes nothing: the ids and the clock are asked for first.
+    # COPY returns nothing and computes nothing, so the ids and the time are fetched first.
     [reserved] = rows(conn, "reserve", count=len(drafts))
     now, ids = reserved["now"], reserved["ids"]
     wanted: dict[str, Holder] = {}

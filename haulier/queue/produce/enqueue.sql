@@ -1,4 +1,4 @@
--- Jobs come in: one, one under an idempotency key, many.
+-- Enqueue one job, one job under an idempotency key, or many jobs.
 
 -- name: enqueue
 INSERT INTO haulier.job (<<set_by_clients>>, run_at)
@@ -7,8 +7,8 @@ VALUES (<<as_clients_set_them>>,
 RETURNING id, run_at, created_at;
 
 -- name: enqueue_keyed
--- Take the idempotency key and store the job, or do neither where somebody holds the key. One that another transaction
--- is just taking is waited for.
+-- Take the idempotency key and store the job, or do neither where the key is taken. A key that another transaction is
+-- just taking is waited for.
 WITH taken AS (
     INSERT INTO haulier.idempotency (key, fingerprint, job_id)
     VALUES (%(scoped_key)s, %(fingerprint)s, haulier.uuidv7())
@@ -22,7 +22,7 @@ FROM taken
 RETURNING id, run_at, created_at;
 
 -- name: reserve
--- Ids for many jobs, and the clock of the transaction.
+-- Ids for many jobs, and the time of the transaction.
 SELECT now() AS now, ARRAY(SELECT haulier.uuidv7()::text FROM generate_series(1, %(count)s)) AS ids;
 
 -- name: copy_jobs
@@ -31,7 +31,7 @@ COPY haulier.job (<<set_by_clients>>, id, idempotency_key, run_at)
 FROM STDIN;
 
 -- name: which_jobs
--- Which of these ids are of jobs that are still kept.
+-- Which of these jobs are still there, live or in history.
 SELECT id::text AS id
 FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);

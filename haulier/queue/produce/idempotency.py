@@ -11,22 +11,22 @@ from haulier.queue.produce.draft import Draft
 
 
 class Holder(NamedTuple):
-    """What a key stands for."""
+    """The request that holds a key, by its fingerprint, and its job."""
 
     fingerprint: bytes | None
     job_id: str
 
 
 def known_idempotency(conn: Connection, drafts: Sequence[Draft]) -> set[str]:
-    """Return the scoped keys among those of the drafts that somebody holds already."""
+    """Return those scoped keys of the drafts that are taken already."""
     keys = [key for each in drafts if (key := each.scoped_key) is not None]
     return {row["key"] for row in rows(conn, "find_idempotency", keys=array(keys))} if keys else set()
 
 
 def take_idempotency(conn: Connection, wanted: Mapping[str, Holder]) -> dict[str, Holder]:
-    """Take the keys that nobody holds, and return who holds each now."""
+    """Take the keys that are free, and return the holder that each key has now."""
     holders: dict[str, Holder] = {}
-    # A key that is purged between the two statements is neither taken nor found; then it is free to take.
+    # A key that is purged between the two statements is neither inserted nor found: by then it is free, so try again.
     while missing := [key for key in wanted if key not in holders]:
         taken = rows(
             conn,

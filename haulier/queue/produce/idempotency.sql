@@ -1,7 +1,7 @@
--- Who holds an idempotency key.
+-- Take idempotency keys, and find who holds them.
 
 -- name: take_idempotency
--- Take the idempotency keys that nobody holds, for these jobs. In sorted order: two batches then never wait for each
+-- Take the idempotency keys that are free, for these jobs. In sorted order, so that two batches never wait for each
 -- other in a circle.
 INSERT INTO haulier.idempotency (key, fingerprint, job_id)
 SELECT asked.key, asked.fingerprint, asked.job_id
@@ -11,7 +11,7 @@ ON CONFLICT (key) DO NOTHING
 RETURNING key;
 
 -- name: find_idempotency
--- Who holds the keys that could not be taken. A statement of its own: only a new snapshot sees the winner's row.
+-- Who holds the keys that were not free. A statement of its own: only a new snapshot sees the rows of their holders.
 SELECT key, fingerprint, job_id
 FROM haulier.idempotency
 WHERE key = ANY(%(keys)s::text[]);

@@ -14,7 +14,7 @@ from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import array
 from haulier.queue.rows import StoredJob, job_of
 
-# What one page of a list brings at most, of payloads, errors and results together, and one job more.
+# A page of a list ends with the job that reaches so many bytes of payloads, errors and results together.
 PAGE_BYTES = 8 * 2**20
 
 
@@ -22,7 +22,7 @@ PAGE_BYTES = 8 * 2**20
 class JobFilter:
     """Which jobs to list, newest first; `after` is the (created_at, id) of the last one already seen.
 
-    Shape: queues are those that the caller may see; None: every one.
+    Shape: queues are those that the caller may see; None: every queue.
     """
 
     status: JobStatus | None = None
@@ -37,14 +37,14 @@ class JobFilter:
 
 
 class Page(NamedTuple):
-    """Some jobs of a list. Shape: has_more tells whether there are others behind them."""
+    """Some jobs of a list. Shape: has_more tells whether others follow them."""
 
     jobs: list[StoredJob]
     has_more: bool
 
 
 def get_jobs(conn: Connection, ids: Iterable[object]) -> list[StoredJob]:
-    """Return those of these jobs that there are, live or finished, in any order."""
+    """Return the jobs of these ids that exist, live or finished, in any order."""
     return [job_of(row) for row in rows(conn, "get_jobs", json_as_text=True, ids=array(ids))]
 
 
@@ -59,7 +59,7 @@ def get(conn: Connection, job_id: UUID) -> StoredJob:
 def list_jobs(conn: Connection, wanted: JobFilter) -> Page:
     """Return the jobs, newest first (created_at, then id, descending), at most `limit` and PAGE_BYTES of them.
 
-    Shape: one job at least, where there is one, however large.
+    Shape: at least one job where there is one, however large.
     """
     after_at, after_id = wanted.after or (None, None)
     found = rows(

@@ -1,4 +1,4 @@
--- Jobs are looked at: by their ids, and as a list.
+-- Look at jobs: by their ids, or as a list.
 
 -- name: get_jobs
 SELECT *
@@ -6,7 +6,7 @@ FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);
 
 -- part: wanted
--- What a filter asks for, but for the status, and what comes after a cursor.
+-- The conditions of a filter, except for its status, and of a cursor.
 (%(kind)s::text IS NULL OR kind = %(kind)s)
 AND (%(queue)s::text IS NULL OR queue = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
@@ -15,17 +15,18 @@ AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
 AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
 
 -- part: not_before_the_page
--- Not older than the last of the finished that fill a page.
+-- Not older than the last finished job of a full page.
 (created_at, id) >= (
     coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
 
 -- name: list_jobs
--- The waiting, the running and the finished each by an index of their own; a page is the newest of all three. The finished
--- come first: what lives and is older than a whole page of them is not on it, and so the dead entries of all that
--- waited since somebody took a snapshot are not walked. (Those of what ran are: there is no index of them in time's order.)
--- Of these no more are given than most_bytes as text, but for one job, and for what is small, which is not counted: see
--- `claim`. The large ones are counted one by one, so that what is cut off is not even unpacked. `matched` tells how many
--- there were before that.
+-- Waiting, running and finished jobs are each read by an index of their own; a page is the newest of all three. The
+-- finished are read first: where they fill a page, no live job that is older than all of them can be on it, and so the
+-- dead entries of all that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs
+-- are: no index has those by created_at.)
+-- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
+-- are measured one by one, so that those which are cut off are not even decompressed. `matched` is the number of jobs
+-- before that cut.
 WITH RECURSIVE finished AS MATERIALIZED (
     SELECT *
     FROM haulier.jobs
@@ -35,7 +36,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), page AS MATERIALIZED (
-    -- Where they fill it, the last of them; else none.
+    -- The last of the finished jobs, where they fill the page; else no row.
     SELECT created_at, id
     FROM finished
     ORDER BY created_at DESC, id DESC
@@ -66,8 +67,8 @@ WITH RECURSIVE finished AS MATERIALIZED (
                 ORDER BY created_at DESC, id DESC
                 LIMIT %(limit)s + %(offset)s::bigint
             ) AS running
-            -- Filter on `worker_id`, not `status`: for `status` the planner may walk all that ran for each of them. The
-            -- LIMIT keeps each a look by its id.
+            -- Filter on `worker_id`, not `status`: for `status` the planner may walk, for each job, all that ran. The
+            -- LIMIT makes it look each job up by its id.
             CROSS JOIN LATERAL (
                 SELECT *
                 FROM haulier.jobs

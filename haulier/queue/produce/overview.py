@@ -1,4 +1,4 @@
-"""How the whole system is: the depths of its queues, and its workers."""
+"""The state of the whole system: the depth of its queues, and the health of its workers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection, rows
 from haulier.queue.upkeep.partitions import days_ahead
 
-# An overview tells apart so many queues, and reads so many pages of jobs: 128 MB, half a million small jobs.
+# An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
 MOST_QUEUES, MOST_PAGES = 100, 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many live jobs of a queue stand in a status, and the age of the oldest that is due."""
+    """How many live jobs of a queue have a status, and how long the oldest of them has been due."""
 
     queue: str
     status: JobStatus
@@ -25,7 +25,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What /metrics says of the whole system, from one query."""
+    """What /metrics says of the whole system."""
 
     depths: list[QueueDepth] = field(default_factory=list)
     workers: int = 0
@@ -35,10 +35,10 @@ class Overview:
 
 
 def overview(conn: Connection) -> Overview:
-    """Return the depth of the largest queues and of the others together, and how the workers are.
+    """Return the depth of the largest queues and of all others together, and the health of the workers.
 
-    Shape: the others are `other`, and a queue of that name always is among them. Of more than MOST_PAGES pages of jobs
-           that wait, what is told of these is an estimate from so many.
+    Shape: the others have the name `other`, and include a queue of that name. Where the jobs take more than MOST_PAGES
+           pages, the figures of waiting jobs are estimates, from a sample of so many pages.
     """
     depths = [
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
@@ -57,6 +57,6 @@ def ping(conn: Connection) -> None:
 
 
 def workers_without_scans(conn: Connection) -> int:
-    """Return how many workers cannot look for jobs that are new to them."""
+    """Return how many workers find no jobs in lanes that are new to them, because their scans fail."""
     [row] = rows(conn, "worker_health")
     return int(row["workers_without_scans"])

@@ -1,8 +1,8 @@
--- How the whole system is.
+-- The state of the whole system.
 
 -- name: queue_depths
--- The largest queues, and the sum of all others under the name `other`. A large table is not read but sampled, so many of
--- its pages; of the running, which are few, all are counted.
+-- The largest queues, and the sum of all others under the name `other`. A large table is sampled, most_pages of it; the
+-- running jobs are few, and all are counted.
 WITH sample AS (
     SELECT greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1) AS pages
 ), found AS (
@@ -38,5 +38,5 @@ SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
 FROM haulier.worker;
 
 -- name: ping
--- On on a standby as well, and where a role or a database has default_transaction_read_only.
+-- The setting is on also at a standby, and where a role or a database has default_transaction_read_only.
 SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;

@@ -16,10 +16,12 @@ def find_queues(conn: Connection, names: Collection[str]) -> set[str]:
 def add_queues(
     conn: Connection, names: Sequence[str], *, key_id: str | None, per_key: int, in_all: int, is_whole: bool
 ) -> set[str]:
-    """Give these queues rows in the key's name, as far as there is room, and return which of them have one then.
+    """Add rows for these queues in the API key's name, as far as the bounds allow; return which of them then have one.
 
-    Exact: whoever adds some does so in turn. Those that there are count for nothing, and `default` never does.
-    Shape: is_whole asks for all that are missing, or none.
+    The bounds hold exactly, since callers that add names take turns. Queues that have a row already need no room, and
+    `default` never does.
+
+    Shape: with is_whole either all missing queues are added, or none.
     """
     added = message(
         conn,

@@ -1,8 +1,9 @@
--- The names of queues that the API has lately taken.
+-- The names of queues that the API has lately accepted.
 
 -- name: find_queues
--- Which of these queues have a row, noted as used. One that is just being forgotten has not: it was not used for long, and
--- so would have to be noted. In sorted order, as with keys.
+-- Which of these queues have a row; their use is noted, once a minute at most. A row that is just being purged is not
+-- found: unused for so long, it has to be locked here, and after the wait for the lock it is gone. In sorted order, as
+-- idempotency keys are.
 WITH known AS (
     SELECT name
     FROM haulier.queue
@@ -24,15 +25,15 @@ FROM haulier.queue
 WHERE name = ANY(%(names)s::text[]) AND used_at >= now() - interval '1 minute';
 
 -- name: take_turn_with_queues
--- Whoever adds names does so one after the other, by this row, which counts as none; or two that count at the same time
--- would both find room.
+-- Callers that add names take turns, by a lock on the row of `default`, which counts against no bound. Two that counted
+-- at the same time would both find room.
 INSERT INTO haulier.queue (name)
 VALUES ('default')
 ON CONFLICT (name) DO UPDATE SET used_at = now();
 
 -- name: add_queues
--- Give these queues rows, as far as there is room for them, or none where not all fit; and return which of them have one. A
--- statement of its own: its snapshot has what those before it in turn have added.
+-- Add rows for these queues, as far as there is room (with is_whole: only where all fit), and return which of them have
+-- one. A statement of its own: its snapshot has what the callers before it in turn have added.
 WITH room AS (
     SELECT least(%(per_key)s - count(*) FILTER (WHERE key_id IS NOT DISTINCT FROM %(key_id)s), %(in_all)s - count(*)) AS names
     FROM haulier.queue

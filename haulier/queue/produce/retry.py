@@ -1,4 +1,4 @@
-"""Queue a job again that has ended."""
+"""Queue a job again after it has ended."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from haulier.queue.rows import StoredJob, job_of
 
 
 def retry(conn: Connection, job_id: UUID, *, actor: str | None = None) -> StoredJob:
-    """Queue a failed or cancelled job again, with a full budget; it is noted who did it.
+    """Queue a failed or cancelled job again, with a full budget; `actor` goes into the audit.
 
-    Raises: JobNotFound, InvalidTransition; NotRetryable where somebody has written another job of that id, or a row of
-            history that was never a job.
+    Raises: JobNotFound; InvalidTransition; NotRetryable where somebody has inserted another job of that id, or a row
+            into history that could never have been a job.
     """
     try:
         back = rows(conn, "retry", json_as_text=True, id=job_id, actor=actor)

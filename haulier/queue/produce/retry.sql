@@ -1,4 +1,4 @@
--- A job that has ended is queued again.
+-- Queue a job again that has ended.
 
 -- name: retry
 SELECT * FROM haulier.retry(%(id)s, %(actor)s);

@@ -1,1 +1,1 @@
-"""What keeps the tables fit: the schema, the partitions of the history, and what is old enough to be forgotten."""
+"""Upkeep of the tables: the schema and its migrations, the partitions of the history, and the purge of old rows."""

@@ -1,4 +1,4 @@
-"""The schema: how it is applied, and how a process learns that it fits."""
+"""The schema: how it is applied, and how a process checks that it fits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from haulier.postgres.statements import Connection, rows, script, transaction
 from haulier.queue.upkeep.partitions import ensure_partitions
 from haulier.queue.upkeep.steps import SCHEMA_VERSION, Step, steps_from
 
-# What a step may take; the old version runs on meanwhile.
+# How long a step may take; programs of the old version run on meanwhile.
 MIGRATE_SECONDS = 300.0
-# How long it waits for whoever else migrates. For a table each step says it, and less: everybody stands behind it.
+# How long it waits for another process that migrates. For a table's lock each step sets a shorter time by itself, since
+# all other statements on the table queue up behind it.
 MIGRATE_LOCK_SECONDS = 30.0
 
 COMMAND = "python -m haulier migrate"
@@ -38,7 +39,7 @@ def migrate(conn: Connection, *, retention_days: int) -> str:
     Raises: SchemaMismatch when the schema is too new; Locked; DatabaseUnavailable.
     """
     taken: list[Step] = []
-    # Again, since an older program may have built the empty database meanwhile.
+    # In a loop, since an older program may meanwhile have built its own version in the empty database.
     while steps := steps_from(stored_version(conn)):
         taken += [step for step in steps if _take(conn, step)]
     check_schema(conn)
@@ -49,10 +50,10 @@ def migrate(conn: Connection, *, retention_days: int) -> str:
 
 
 def _take(conn: Connection, step: Step) -> bool:
-    """Take the step, unless another process was quicker, and tell whether.
+    """Run the step unless another process was quicker, and tell whether it was run.
 
-    Where a version has several, another may repeat an earlier one of them, but never after the last, which validates
-    what is not validated and sets the version.
+    Where a version has several steps, another process may repeat an earlier one, but never after the last, which
+    validates what is not yet validated and sets the version.
     """
     limits = {"seconds": MIGRATE_SECONDS, "lock_seconds": MIGRATE_LOCK_SECONDS}
     with _naming_who_is_in_the_way(conn, step), transaction(conn, **limits):
@@ -72,7 +73,7 @@ def _take_turn(conn: Connection) -> None:
 
 @contextmanager
 def _naming_who_is_in_the_way(conn: Connection, step: Step) -> Iterator[None]:
-    """Say whose lock it was that was waited for in vain."""
+    """Name, in the error, the process whose lock the step has waited for in vain."""
     try:
         yield
     except sqlstate.LockNotAvailable:
@@ -118,7 +119,7 @@ def check_schema(conn: Connection) -> None:
 
 
 def stored_version(conn: Connection) -> int | None:
-    """Return the version of the schema that is there; None where there is none, or not all of it."""
+    """Return the version of the schema in the database; None where there is none, or only a part of it."""
     found = _versions(conn)
     return found[0] if found else None
 

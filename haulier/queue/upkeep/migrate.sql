@@ -1,11 +1,11 @@
 -- Which schema there is, and whose turn it is to change it.
 
 -- name: lock_schema
--- Whoever changes the schema or adds a partition does so one after the other (haulier.add_partition).
+-- Processes that change the schema or add a partition (haulier.add_partition) take turns by this lock.
 LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: lock_empty_database
--- Before there is a table to lock. Programs of version 5 take this one in either case.
+-- For a database that has no table to lock yet. Programs of version 5 take this lock in either case.
 SELECT pg_advisory_xact_lock(7236837241);
 
 -- name: holder_of_empty_database
@@ -16,7 +16,8 @@ WHERE locktype = 'advisory' AND objsubid = 1 AND granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
 
 -- name: oldest_user_of_tables
--- Whose transaction has used one of these tables for longest. Of other roles' sessions the server may not say since when.
+-- The process whose transaction has used one of these tables for longest. For sessions of other roles the server may
+-- not show since when.
 SELECT pg_locks.pid
 FROM pg_locks
 JOIN pg_class ON pg_class.oid = relation
@@ -33,7 +34,7 @@ SELECT version, compatible_from
 FROM haulier.schema_version;
 
 -- name: find_schema
--- Read from the table: to_regclass goes on answering from a cache that a wait for an advisory lock does not refresh.
+-- Read from pg_class: to_regclass would answer from a cache, which a wait for an advisory lock does not refresh.
 SELECT EXISTS (
     SELECT FROM pg_class
     JOIN pg_namespace ON pg_namespace.oid = relnamespace

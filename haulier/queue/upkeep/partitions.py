@@ -1,4 +1,4 @@
-"""The history's partitions: made days ahead, since without one nothing can settle, and dropped with what they hold."""
+"""The history's partitions: made days ahead, since nothing settles without one, and dropped whole when they expire."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DAYS_AHEAD = 7
-# DDL must not make the service queue up behind it: it gives up, and is tried again later. What a function of schema.sql
-# does waits for a lock as long as is said there.
+# Other statements queue up behind DDL that waits for a lock, so it gives up soon, and is tried again later. The
+# functions of schema.sql set a lock_timeout of their own.
 DDL_LOCK_SECONDS = 1.0
 DDL_SECONDS = 60.0
-# What else waits in vain, for older snapshots, is less than an attempt to add a partition waits.
+# Finishing a detach also waits for older snapshots, and must give up before an attempt to add a partition does.
 FINISH_SECONDS = 0.5
-# A program of version 5 takes its turn by another lock, and can be quicker this often.
+# How often an addition is tried: programs of version 5, which take turns by another lock, can make the partition first.
 TRIES = 5
 
 
@@ -47,12 +47,12 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
     """
     for found in rows(conn, "partitions"):
         if found["in_the_way"]:
-            # Where its readers are still there, the partitions of other days are made all the same.
+            # Where readers still hold up the detach, the partitions of other days are made all the same.
             with suppress(sqlstate.OperationalError):
                 _change(conn, "finish_detach", table=found["table"], seconds=FINISH_SECONDS)
     made: list[str] = []
     tries = 0
-    # A look takes no lock and no right: mostly there is nothing to do.
+    # Asking takes no lock and no right: mostly nothing is missing.
     while _wanted(conn, retention_days):
         try:
             made += _add(conn, retention_days)
@@ -82,10 +82,10 @@ def _wanted(conn: Connection, retention_days: int) -> list[Row]:
 def drop_expired(url: str, *, retention_days: int) -> list[str]:
     """Drop the partitions in which every job finished more than retention_days ago, and return their names.
 
-    On a connection of its own, because DETACH CONCURRENTLY may be in no transaction and its lock_timeout is set for
-    the session. Behind a pool a session's setting is neither ours nor only ours, and a role that is not the owner's
-    may do it by a function alone: there DETACH is in a transaction, and gives up very soon. One that cannot be dropped
-    does not keep the others from it; its error is raised at the end.
+    It opens a connection of its own: DETACH CONCURRENTLY cannot run in a transaction, so its lock_timeout has to be set
+    for the session. Behind a pool, where other clients share the session, and under a role without the owner's rights,
+    a function of schema.sql detaches in a transaction instead, and gives up very soon. A partition that cannot be
+    dropped does not hold up the others; its error is raised at the end.
     """
     conn = connect(url, application_name="haulier housekeeping")
     try:
@@ -96,7 +96,7 @@ def drop_expired(url: str, *, retention_days: int) -> list[str]:
 
 
 class _Sweep:
-    """One round of dropping, over partitions that may each have a reason of its own not to go."""
+    """One round of dropping partitions; an error with one of them is kept, and the round goes on."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
@@ -121,7 +121,7 @@ class _Sweep:
         for found in rows(
             self._conn, "partitions_to_drop", tables=tables, uppers=uppers, retention_days=retention_days
         ):
-            # A reader of the history is in the way of each.
+            # A reader of the history stands in the way of each detach: the others would fail too.
             if self._try(found["table"], lambda table: self._detach(table, retention_days)) is None:
                 break
         dropped = [self._try(found["table"], self._drop) for found in rows(self._conn, "detached_partitions")]
@@ -163,12 +163,12 @@ class _Sweep:
 
 
 def _change(conn: Connection, statement: str, *, seconds: float = DDL_SECONDS, **parameters: Any) -> str:
-    """Have a function of schema.sql change a partition, and return its name; "" where there is no such any more."""
+    """Change a partition by a function of schema.sql, and return its name; "" where the partition is gone."""
     try:
         with transaction(conn, seconds=seconds):
             [changed] = rows(conn, statement, **parameters)
         return str(changed["name"] or "")
-    # Another process that does the same was quicker.
+    # Another process was quicker.
     except (sqlstate.UndefinedTable, sqlstate.ObjectNotInPrerequisiteState):
         return ""
 
@@ -181,7 +181,7 @@ def _bounds(partitions: Iterable[Row]) -> tuple[list[datetime | None], list[date
 def days_ahead(conn: Connection) -> float:
     """Return for how many days from now there are partitions to settle into; 0 when settling has stopped.
 
-    A DEFAULT partition, into which one can always settle, is none of them.
+    A DEFAULT partition, which takes every row, is not counted.
     """
     lowers, uppers = _bounds(
         found for found in rows(conn, "partitions") if not found["detaching"] and not found["is_default"]
@@ -191,11 +191,11 @@ def days_ahead(conn: Connection) -> float:
 
 
 def with_history(conn: Connection, write: Callable[[], T]) -> T:
-    """Return what the write returns; where history had no partition for now, one is made and the write done again.
+    """Run the write and return its result; where history has no partition for now, make one and run the write again.
 
-    Not inside a transaction of the caller's, which such a failure has already ended.
+    Not inside a transaction of the caller's, which the first failure has already aborted.
 
-    Raises: DatabaseUnavailable where none could be made: it passes, and is no failure of what was to be written.
+    Raises: DatabaseUnavailable where no partition could be made: that is an outage, and no failure of the job.
     """
     try:
         return write()
@@ -206,7 +206,7 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
     try:
         ensure_partitions(conn, retention_days=1)
     except sqlstate.InsufficientPrivilege as denied:
-        # The API's own role, if it has one, may not; a worker's may, and does.
+        # A role of the API's own has no right to make partitions. A worker's has it, and makes them.
         raise DatabaseUnavailable("History has no partition for now, and a worker has to make one.") from denied
     except (PostgresError, HistoryBlocked) as error:
         raise DatabaseUnavailable("History has no partition for now, and none could be made.") from error
@@ -219,8 +219,8 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
 
 
 def _lacks_a_partition(error: sqlstate.CheckViolation) -> bool:
-    # "no partition of relation found for row" shares its SQLSTATE with CHECKs, but names no constraint; and a trigger
-    # that raises it names no table.
+    # "no partition of relation found for row" has the SQLSTATE of a failed CHECK, but names no constraint. An error of
+    # this SQLSTATE that a trigger raises names no table.
     return error.diag.constraint_name is None and error.diag.table_name == "finished_job"
 
 

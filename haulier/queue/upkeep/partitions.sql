@@ -4,8 +4,8 @@
 SELECT * FROM haulier.history_partitions();
 
 -- name: oldest_user_of_table
--- Whose transaction a detach waits for: that has used the history for longest. Of other roles' sessions the server may
--- not say since when.
+-- The process that a detach waits for: its transaction has used the history for longest. For sessions of other roles
+-- the server may not show since when.
 SELECT pg_locks.pid
 FROM pg_locks
 JOIN pg_stat_activity USING (pid)
@@ -15,7 +15,7 @@ ORDER BY xact_start
 LIMIT 1;
 
 -- name: owns_history
--- By its own right, or by that of a role whose rights it has.
+-- True for the owner, and for a role that inherits its rights.
 SELECT pg_has_role(relowner, 'USAGE') AS owns
 FROM pg_class
 WHERE oid = 'haulier.finished_job'::regclass;
@@ -51,11 +51,12 @@ SELECT "table" FROM haulier.detached_partitions();
 SELECT haulier.drop_partition(%(table)s::oid) AS name;
 
 -- name: session_lock_timeout
--- For DETACH CONCURRENTLY, which no transaction may hold; its connection, which no pool has, is closed right after.
+-- For DETACH CONCURRENTLY, which cannot run in a transaction. The setting reaches no other client: the connection goes
+-- through no pool, and is closed right after.
 SET lock_timeout = %(lock_milliseconds)s;
 
 -- name: history_days_ahead
--- For how long from now on every instant has a partition; 0 when nothing can settle. A year stands for ever.
+-- For how many days from now every instant has a partition; 0 when nothing can settle, 365 at most.
 WITH present AS (
     SELECT coalesce(lower, '-infinity') AS lower, coalesce(upper, 'infinity') AS upper
     FROM unnest(%(lowers)s::timestamptz[], %(uppers)s::timestamptz[]) AS bounds (lower, upper)

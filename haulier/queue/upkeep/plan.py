@@ -11,7 +11,7 @@ from haulier.queue.upkeep.steps import SCHEMA_VERSION, Step, steps_from
 
 
 def plan(conn: Connection, *, retention_days: int) -> str:
-    """Return in lines what `migrate` would do now; nothing is changed, and nobody has to wait for it.
+    """Return, line by line, what `migrate` would do now; nothing is changed, and nobody has to wait.
 
     Raises: SchemaMismatch when the schema is too new.
     """

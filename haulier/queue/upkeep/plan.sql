@@ -1,7 +1,8 @@
 -- What `migrate` would do, from the catalogue alone.
 
 -- name: partitions_to_make
--- What haulier.partition_to_add would say time after time, which says one, and which an older version lacks.
+-- All the partitions that haulier.partition_to_add would give if it were called again and again. It gives only the next
+-- one, and older versions of the schema lack it.
 WITH RECURSIVE present AS (
     SELECT coalesce(substring(bound FROM $$FROM \('([^']+)'\)$$)::timestamptz, '-infinity') AS lower,
         coalesce(substring(bound FROM $$TO \('([^']+)'\)$$)::timestamptz, 'infinity') AS upper

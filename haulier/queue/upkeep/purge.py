@@ -1,5 +1,4 @@
-"""What has to be done now and then, by any worker: partitions made and dropped, old idempotency keys, audit entries and
-names of queues forgotten."""
+"""The purge of old rows, which any worker does now and then: idempotency keys, audit entries and names of queues."""
 
 from __future__ import annotations
 
@@ -8,9 +7,9 @@ from collections.abc import Callable
 from haulier.postgres.statements import Connection, Row, rows
 
 AT_ONCE = 5000
-# Of queues, each of which is looked for among the jobs.
+# Fewer queues, since for each of them the jobs have to be looked at.
 QUEUES_AT_ONCE = 500
-# A web process notes every ten minutes that a queue is in use.
+# Far longer than ten minutes, after which a web process notes again that a queue is in use.
 IDLE_QUEUE_SECONDS = 3600.0
 
 

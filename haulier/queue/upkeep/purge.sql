@@ -1,7 +1,7 @@
--- What is old enough is forgotten, a bounded number at a time.
+-- Delete old rows, a bounded number at a time.
 
 -- name: purge_idempotency
--- Forget the keys that are old enough, unless their job still lives. A bounded number: the next call takes the rest.
+-- Forget the keys that are old enough, unless their job is still live. A bounded number: the next call takes the rest.
 WITH old AS (
     SELECT key
     FROM haulier.idempotency
@@ -17,7 +17,7 @@ WHERE idempotency.key = old.key
 RETURNING idempotency.key;
 
 -- name: purge_audit
--- A bounded number, as of keys.
+-- Forget the entries that are older than the history. A bounded number, as for keys.
 WITH old AS (
     SELECT id
     FROM haulier.audit
@@ -32,8 +32,9 @@ WHERE audit.id = old.id
 RETURNING audit.id;
 
 -- name: purge_queues
--- Forget the names that were not used for a while and have no live job. A bounded number, as of keys. Whoever has one in
--- memory notes it as used far more often. Each is looked for at its place in the index, however many jobs wait.
+-- Forget the names that were not used for a while and have no live job. A bounded number, as for keys. A web process
+-- that has a name in memory notes its use far more often than that. Each name costs one or two looks at the index,
+-- however many jobs wait.
 WITH busy AS MATERIALIZED (
     SELECT DISTINCT queue
     FROM haulier.running()

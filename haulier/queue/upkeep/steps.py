@@ -6,18 +6,18 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-# In a checkout a link to the file of that name at its root, in a wheel the file itself.
+# In a checkout this is a link to schema.sql at the root, in a wheel the file itself.
 SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
 MIGRATIONS = Path(__file__).parent / "migrations"
-# The version that schema.sql ends with, and the last migration leads to: what this program was written for.
+# The version of schema.sql, to which the last migration leads: the one that this program is written for.
 SCHEMA_VERSION = max(int(path.name[:3]) for path in MIGRATIONS.glob("*.sql"))
 
 
 class Step(NamedTuple):
     """What `migrate` does in one transaction.
 
-    Shape: version is what the schema becomes by the last step that has it; locks says of each table that is there in
-           which mode, and for how long.
+    Shape: version is what the last step with this number sets; locks maps each existing table that is locked to the
+           lock's mode and how long it is held.
     """
 
     name: str
@@ -36,7 +36,7 @@ def steps_from(version: int | None) -> list[Step]:
 
 
 def _read(path: Path) -> Step:
-    """Read a file of migrations/, at whose head stand `-- does: …` and, for each table, `-- locks TABLE: MODE, …`."""
+    """Read a file of migrations/, which begins with `-- does: …` and, for each table, `-- locks TABLE: MODE, …`."""
     text = path.read_text(encoding="utf-8")
     head = re.sub(r"\n--  +", " ", text.partition("\n\n")[0])
     [does] = re.findall(r"^-- does: (.+)$", head, re.MULTILINE)

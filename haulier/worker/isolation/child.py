@@ -1,4 +1,4 @@
-"""A child process of this worker, as the thread that waits for it sees it: a job in, an outcome out."""
+"""A child process, as the worker's thread that waits for it sees it: a job goes in, an outcome comes out."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from haulier.config import Config, environment
 from haulier.domain.job import Job
 from haulier.kinds import Kind, StopReason
 
-# What a child may say at once: a result of 64 KiB as it stands in JSON, and room.
+# The longest message of a child: a result of 64 KiB as escaped JSON, and room.
 LONGEST_MESSAGE = 1024 * 1024
 START_SECONDS = 30.0
 SEND_SECONDS = 10.0
 END_SECONDS = 5.0
-# Between the end of its socket and its own.
+# How long to wait for the child's exit code after its end of the socket was closed.
 LAST_SECONDS = 1.0
 LENGTH = struct.Struct(">I")
 NONSENSE = "said something that makes no sense"
 
 
 class ChildDied(Exception):
-    """The child has ended, or does not speak as it should; the message says how."""
+    """The child has ended or sent nonsense; the message says how."""
 
 
 class NeverRead(ChildDied):
-    """The child has ended, and has not read all that was sent to it last: it has not begun that job."""
+    """The child has ended without reading all of the last job that was sent to it, and so has not begun that job."""
 
 
 class Child:
     """A process that runs jobs of one kind, one after the other. For one thread at a time.
 
-    Shape: what goes to it is pickled, what comes from it is JSON: a file may have taken it over, and then it must not
-           make objects in here. It sees only the settings that its kind names.
-    Raises: OSError where it cannot be started.
+    Shape: messages to it are pickled; messages from it are JSON: a hostile file may have taken over the child, and a
+           pickle from it could run code in here. The child sees only the settings that its kind names.
+    Raises: OSError where the process cannot be started.
     """
 
     def __init__(self, kind: Kind, config: Config, turns: int) -> None:
@@ -52,9 +52,9 @@ class Child:
         self.idle_since = 0.0
         self._buffer = b""
         self._socket, theirs = socket.socketpair()
-        # Beside the socket: a stop must be heard while the other thread of the child runs the handler.
+        # A pipe beside the socket, for stops: the child's main thread, which reads the socket, is in the handler then.
         heard, self._control = os.pipe()
-        # Its standard output is ours; -P and the path: it imports what this process would.
+        # With -P and PYTHONPATH the child imports the same modules as this process.
         command = [
             sys.executable,
             "-P",
@@ -70,9 +70,10 @@ class Child:
                 command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), heard, turns),
-                # One arena: each further one takes 64 MB of the address space, used or not.
+                # One arena: each further one takes 64 MB of the limited address space, used or not.
                 env={**environment(kind.reads), "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
-                # Whatever the handler starts is killed with it; and a terminal's Ctrl-C is this process's to obey.
+                # A group of its own: killing the group also kills what the handler has started, and a terminal's
+                # Ctrl-C reaches this process alone.
                 process_group=0,
             )
         except BaseException:
@@ -86,19 +87,19 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Return its process id."""
+        """Return the child's process id."""
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether it has not ended."""
+        """Tell whether the child has not ended."""
         return self._process.poll() is None
 
     def wait_until_ready(self, is_wanted: Callable[[], bool]) -> None:
-        """Return when it can take jobs. Raises: ChildDied, also where it is not wanted any more before that."""
+        """Return when the child can take jobs. Raises: ChildDied, also where `is_wanted` turns false before that."""
         until = time.monotonic() + START_SECONDS
         while (message := self.receive(0.1)) is None:
             if not is_wanted():
-                # What it then says must not be taken for the answer to a job.
+                # The child cannot be kept: its late "ready" would be taken for the answer to a job.
                 raise ChildDied("was not ready when the job was to stop")
             if time.monotonic() > until:
                 raise ChildDied(f"was not ready within {START_SECONDS:g} s")
@@ -106,19 +107,19 @@ class Child:
             raise ChildDied(f"cannot run {self.kind}: {refused}")
 
     def start(self, job: Job) -> None:
-        """Have it run the job. Raises: NeverRead."""
+        """Have the child run the job. Raises: NeverRead."""
         self.jobs += 1
         self._send((self.jobs, job))
 
     def stop(self, reason: StopReason) -> None:
-        """Ask the job that it runs to stop."""
+        """Ask the job that the child runs to stop."""
         with suppress(OSError):
             os.write(self._control, f"{self.jobs} {reason}\n".encode())
 
     def answer(self, seconds: float) -> dict[str, Any] | None:
-        """Return what it says of the job that it was given last, or None where that is nothing in this time.
+        """Return the child's answer to the last job; None where none comes in this time.
 
-        Raises: ChildDied, also where it speaks of another: no job may get the outcome of another.
+        Raises: ChildDied, also for an answer to another job: no job may get the outcome of another.
         """
         message = self.receive(seconds)
         if message is not None and message.get("number") != self.jobs:
@@ -126,7 +127,7 @@ class Child:
         return message
 
     def receive(self, seconds: float) -> dict[str, Any] | None:
-        """Return what it says next, or None where that is nothing in this time. Raises: ChildDied, NeverRead."""
+        """Return the child's next message; None where none comes in this time. Raises: ChildDied, NeverRead."""
         until = time.monotonic() + seconds
         while (message := self._message()) is None:
             self._socket.settimeout(max(0.001, until - time.monotonic()))
@@ -135,7 +136,7 @@ class Child:
             except TimeoutError:
                 return None
             except ConnectionResetError:
-                # Linux says so of a local socket that was closed with something unread in it.
+                # Linux reports this for a Unix socket whose other end was closed with data unread.
                 raise NeverRead(self._how_it_ended()) from None
             except OSError:
                 more = b""
@@ -145,14 +146,14 @@ class Child:
         return message
 
     def kill(self) -> None:
-        """Kill it and whatever it has started; whoever waits for it learns that it died."""
+        """Kill the child and all that it has started; the thread that waits for it gets ChildDied."""
         if self._process.poll() is None:
-            # Not waited for yet, so that the number is still its own.
+            # It has not been waited for, so the process id is still the child's.
             with suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Kill it, and forget it."""
+        """Kill the child, and close what leads to it."""
         self.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)

@@ -18,14 +18,15 @@ from haulier.queue.rows import ClaimedJob
 from haulier.worker.isolation.child import NONSENSE, Child, ChildDied, NeverRead
 from haulier.worker.steps.execute import delay_of, failed_attempt
 
-# So often it is looked whether the job is to stop.
+# How often to check whether the job is to stop.
 LOOK_SECONDS = 0.1
 # Between asking a handler to stop and killing it, at most.
 GRACE_SECONDS = 2.0
-# A thread waits so long for a child that is free, and then goes on to other work; the job comes back after the second.
-PATIENCE_SECONDS = 0.25
+# How long a thread waits until it may use a child. After that it gives the job back, for BUSY_SECONDS, and goes on to
+# other work.
+PLACE_SECONDS = 0.25
 BUSY_SECONDS = 2.0
-# Who has run nothing for so long is ended, for its memory.
+# A child that has run nothing for this long is ended, for its memory.
 IDLE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -36,30 +37,31 @@ class Children:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        # SHUTDOWN_SECONDS leaves a quarter of itself to what was asked to stop, and STUCK_SECONDS must not run out.
+        # At shutdown, jobs get a quarter of SHUTDOWN_SECONDS to stop, of which this is half. It must also end before
+        # STUCK_SECONDS does: after that the thread counts as stuck.
         self._grace = min(GRACE_SECONDS, config.stuck_seconds / 2, config.shutdown_seconds / 8)
         self._changed = threading.Condition()
         self._idle: list[Child] = []
         self._busy: set[Child] = set()
         self._taken = 0
         self._closed = False
-        # Linux ends a child with the *thread* that started it: this one lasts as long as the process.
+        # PR_SET_PDEATHSIG kills a child when the *thread* that started it ends: this one lasts as long as the process.
         self._starter = ThreadPoolExecutor(1, "starter-of-children")
-        # Made for the first child: the file that is locked by the one that has a turn (haulier/kinds/turns.py).
+        # Made for the first child: the file that a child locks while it has a turn (haulier/kinds/sdk/turns.py).
         self._turns: int | None = None
 
     def take_place(self) -> bool:
-        """Take a place for one job, which `run` gives up; False where none is free soon."""
+        """Reserve one of ISOLATED_PROCESSES for a job, until `run` ends; False where none is free within the wait."""
         with self._changed:
-            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PATIENCE_SECONDS)
+            is_free = self._changed.wait_for(lambda: self._taken < self._config.isolated_processes, PLACE_SECONDS)
             self._taken += is_free
         return is_free
 
     def run(self, kind: Kind, context: JobContext) -> Outcome:
-        """Run the job in a child, in a place that was taken, and return how it ended."""
+        """Run the job in a child, after `take_place`, and return how it ended."""
         try:
             return self._run(kind, context)
-        # RuntimeError: no thread can be had, or the process closes.
+        # RuntimeError: no thread can be started, or the process closes.
         except (OSError, RuntimeError) as error:
             log.warning("cannot start a process for %s: %s", kind.name, error)
             return Outcome.release(BUSY_SECONDS)
@@ -69,7 +71,7 @@ class Children:
                 self._changed.notify()
 
     def tidy(self) -> None:
-        """End the children that have had nothing to do for long, or have died."""
+        """End the children that have been idle for long or have died."""
         if not self._idle:
             return
         since = time.monotonic() - IDLE_SECONDS
@@ -91,7 +93,7 @@ class Children:
         self._starter.shutdown(wait=False, cancel_futures=True)
 
     def pids(self) -> list[int]:
-        """Return the process ids of the children that there are."""
+        """Return the process ids of all children."""
         with self._changed:
             return [child.pid for child in (*self._idle, *self._busy)]
 
@@ -100,8 +102,8 @@ class Children:
         try:
             outcome = self._ask(kind, context, job, may_be_used=True)
             if outcome is None:
-                # It ran out of memory in a child that had run others, or that one died before it had the job: only a
-                # fresh one tells whose fault that was.
+                # The child ran out of memory after it had run other jobs, or it died before it read this one. Only a
+                # fresh child shows whether this job is the cause.
                 outcome = self._ask(kind, context, job, may_be_used=False)
             if outcome is None:
                 raise ChildDied(NONSENSE)
@@ -112,7 +114,7 @@ class Children:
             return Outcome.release()
 
     def _ask(self, kind: Kind, context: JobContext, job: Job, *, may_be_used: bool) -> Outcome | None:
-        """Return what a child tells, None where another one has to be asked. Raises: ChildDied, OSError."""
+        """Return the outcome of the job in a child; None where it has to run in another. Raises: ChildDied, OSError."""
         child = self._child(kind, may_be_used=may_be_used)
         is_good = False
         try:
@@ -121,10 +123,10 @@ class Children:
             child.start(job)
             message = self._wait(child, context)
             outcome = None if message.get("again") else _outcome(message)
-            # Only now: one that says what makes no sense is not asked again.
+            # Set only here: a child that sends nonsense is not kept.
             is_good = outcome is not None and not message.get("leaves")
         except NeverRead:
-            # Killed while it was idle, as by an operator or for memory: this job has no part in that.
+            # The child was killed while idle, by an operator or for memory: not because of this job.
             if not may_be_used:
                 raise
             outcome = None
@@ -145,7 +147,7 @@ class Children:
         return message
 
     def _child(self, kind: Kind, *, may_be_used: bool) -> Child:
-        """Return a child for this kind, from now on busy. Raises: OSError, ChildDied."""
+        """Return a child for this kind, marked busy. Raises: OSError, ChildDied."""
         spare: Child | None = None
         with self._changed:
             if may_be_used and (child := self._idle_of(kind)) is not None:
@@ -187,7 +189,7 @@ class Children:
 
 
 def _outcome(message: dict[str, Any]) -> Outcome:
-    """Return the outcome that a child tells, made storable here as well. Raises: ChildDied."""
+    """Return the outcome in a child's message, checked anew: the child may be taken over. Raises: ChildDied."""
     try:
         verb, delay, backoff = Verb(message["verb"]), message["delay"], message["backoff"]
         if verb is Verb.COMPLETE:

@@ -1,6 +1,7 @@
-"""The program of a child process, `python -m haulier.worker.isolation.run`: child.py alone starts it.
+"""The program of a child process, `python -m haulier.worker.isolation.run`; child.py starts it.
 
-The main thread runs one job after the other. A second one hears of stops, and ends the process when the worker is gone.
+The main thread runs one job after the other. A second thread receives stops, and ends the process when the worker is
+gone.
 """
 
 from __future__ import annotations
@@ -31,49 +32,51 @@ from haulier.worker.steps.execute import describe, run_one
 
 # Of linux/prctl.h.
 PR_SET_PDEATHSIG = 1
-# A child whose address space has come to this share of its limit has leaked, and is replaced after its job.
+# A child whose address space has grown to this share of its limit has leaked memory, and is replaced after its job.
 FULL_SHARE = 0.75
 NICE = 5
 MEGABYTE = 1024 * 1024
 
 
 def main(jobs: int, control: int, turn: int) -> NoReturn:
-    """Run what comes over the socket until it ends."""
-    _live_with_the_worker()
-    # After a crash in C the log says where.
+    """Run the jobs that come over the socket until it ends."""
+    _end_with_worker()
+    # After a crash in C the log shows where.
     faulthandler.enable()
     with socket.socket(fileno=jobs) as sock:
         module, name, config = _read(sock)
-        desk = _Desk(control)
-        threading.Thread(target=desk.listen, name="control", daemon=True).start()
+        stops = _StopRequests(control)
+        threading.Thread(target=stops.listen, name="control", daemon=True).start()
         setup(config.log_format, config.log_level)
         turns.share(turn)
         _limit(config)
         try:
             kind = import_kind(module, name)
         except BaseException as error:
-            _say(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
+            _send(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
         else:
-            _say(sock, {"ready": True})
-            _serve(sock, desk, kind, config)
+            _send(sock, {"ready": True})
+            _serve(sock, stops, kind, config)
     os._exit(0)
 
 
-def _serve(sock: socket.socket, desk: _Desk, kind: Kind, config: Config) -> None:
+def _serve(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config) -> None:
     limit = config.isolated_memory_mb * MEGABYTE
     while True:
         number, job = _read(sock)
         work = _Work(kind, config)
-        outcome = work.run(desk, number, job)
+        outcome = work.run(stops, number, job)
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        told = _told(outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number))
-        _say(sock, {"number": number, **told})
+        message = _message(
+            outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number)
+        )
+        _send(sock, {"number": number, **message})
 
 
-class _Desk:
-    """What the two threads share: which job runs, and which one is to stop."""
+class _StopRequests:
+    """The state that the two threads share: which job runs, and which job is to stop."""
 
     def __init__(self, control: int) -> None:
         self._control = control
@@ -85,14 +88,14 @@ class _Desk:
     def begin(self, number: int, context: JobContext) -> None:
         with self._lock:
             self._number, self._context = number, context
-            # The word may have come before the job did: they have a way each.
+            # The stop may have come before the job: it comes through the pipe, and the job through the socket.
             reason = self._asked.get(number)
             self._asked.clear()
         if reason is not None:
             context.stop(reason)
 
     def listen(self) -> None:
-        """Pass on what the worker asks; leave when it is gone."""
+        """Pass the worker's stops on to the job; end this process when the worker is gone."""
         with suppress(OSError), os.fdopen(self._control, "r", encoding="ascii") as lines:
             for line in lines:
                 number, _, reason = line.strip().partition(" ")
@@ -115,9 +118,9 @@ class _Work:
         self._kind, self._config = kind, config
         self.is_out_of_memory = False
 
-    def run(self, desk: _Desk, number: int, job: Job) -> Outcome:
+    def run(self, stops: _StopRequests, number: int, job: Job) -> Outcome:
         context = JobContext(job, self._config)
-        desk.begin(number, context)
+        stops.begin(number, context)
         return run_one(replace(self._kind, isolated=False, run=self._handle), context)
 
     def again(self, number: int) -> bool:
@@ -133,7 +136,7 @@ class _Work:
             raise Fail(f"it needs more memory than ISOLATED_MEMORY_MB allows ({most} MB)") from error
 
 
-def _told(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
+def _message(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
     return {
         "verb": str(outcome.verb),
         "result": outcome.result,
@@ -145,21 +148,22 @@ def _told(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
     }
 
 
-def _live_with_the_worker() -> None:
-    # Who is told to stop is the worker. Handlers and not SIG_IGN, which what the handler starts would inherit.
+def _end_with_worker() -> None:
+    # Ignore signals to stop: they are for the worker. Functions and not SIG_IGN, which programs that the job's handler
+    # starts would inherit.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    # A handler may hold the interpreter, and then the second thread cannot see that the worker is gone.
+    # While a handler holds the interpreter, the second thread cannot notice that the worker is gone; the kernel can.
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit(config: Config) -> None:
     most = config.isolated_memory_mb * MEGABYTE
-    # What computes for seconds comes after the worker's own threads, the API and the database of the same machine.
+    # A job that computes for seconds must not slow down the worker's own threads, the API and the database beside it.
     with suppress(OSError):
         os.nice(NICE)
-    # Not every system keeps to the first, or knows it.
+    # Some systems do not enforce RLIMIT_AS, or do not have it.
     for which, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
         with suppress(OSError, ValueError):
             resource.setrlimit(which, (limit, limit))
@@ -189,7 +193,7 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
     return bytes(read)
 
 
-def _say(sock: socket.socket, message: dict[str, Any]) -> None:
+def _send(sock: socket.socket, message: dict[str, Any]) -> None:
     packed = json.dumps(message).encode()
     try:
         sock.sendall(LENGTH.pack(len(packed)) + packed)

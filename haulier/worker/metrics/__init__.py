@@ -1,1 +1,1 @@
-"""What a worker counts, and the port at which it is read."""
+"""The metrics of a worker, and the port at which they are read."""

@@ -1,6 +1,6 @@
-"""What a worker tells Prometheus; no label names a job or a worker.
+"""The metrics of a worker, for Prometheus; no label names a job or a worker.
 
-Importing this makes the metrics, and so decides where their values are kept: `port.SharedCounts` has to come before.
+Importing this module makes the metrics, and so fixes where their values are kept: `port.SharedCounts` must come before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Distribution(Histogram):
     """A histogram that takes many values at once."""
 
     def observe_all(self, values: Collection[float]) -> None:
-        """Observe each of the values, for hardly more than the price of one."""
-        # prometheus_client offers no call for this: what it does for one value, done once for each bucket in use.
+        """Observe each of the values, at hardly more than the cost of one."""
+        # prometheus_client has no call for this. `observe` adds to a bucket once for each value; this adds just once.
         ordered, below = sorted(values), 0
         for bucket, bound in enumerate(self._upper_bounds):
             up_to = bisect_right(ordered, bound)
@@ -47,8 +47,8 @@ REFUSED = Counter(
     "worker_jobs_refused", "Jobs that the database refused to claim, settle or rescue; each try counts", ["statement"]
 )
 STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
-# What each of the following is just now, haulier/worker/assembly.py says.
-# Where several processes work, what they hold is added up, and of their ages the worst is told; the dead do not count.
+# `_gauges` of haulier/worker/assembly.py has the function that returns the value of each gauge.
+# With several processes, numbers of jobs and threads are added up, and of ages the worst counts; dead processes do not.
 RUNNING = Gauge("worker_jobs_running", "Jobs that this worker holds now", multiprocess_mode="livesum")
 THREADS = Gauge("worker_threads", "Threads that can run a job", multiprocess_mode="livesum")
 STUCK = Gauge(
@@ -89,9 +89,9 @@ Value = TypeVar("Value")
 
 
 class Tally:
-    """What is counted for every job and claim, in plain Python, and told to Prometheus later. Safe for all threads.
+    """Counts every job and claim in plain Python, and passes the sums to Prometheus later. Safe for all threads.
 
-    Source: measured, 100 jobs a flush: 0.4 us a job, in memory or in shared files. One call for each number: 6 and 9.
+    Source: measured, 100 jobs a flush: 0.4 us a job, in memory or in shared files. A call for each number: 6 and 9 us.
     """
 
     __slots__ = ("_claims", "_ended", "_flushing", "_started")
@@ -115,7 +115,7 @@ class Tally:
         self._ended.setdefault((kind, outcome), []).append(seconds)
 
     def flush(self) -> None:
-        """Tell Prometheus what was counted since the last time."""
+        """Pass what was counted since the last flush to Prometheus."""
         with self._flushing:
             if sizes := _taken(self._claims):
                 CLAIMS.inc(len(sizes))
@@ -131,7 +131,7 @@ class Tally:
 
 
 def _taken(values: list[Value]) -> list[Value]:
-    """Take what was counted out of the list, which stays: another thread may just be adding to it."""
+    """Empty the list and return what was in it; the list stays, since another thread may just be adding to it."""
     taken = values[:]
     del values[: len(taken)]
     return taken
@@ -158,24 +158,25 @@ class NoTally(Tally):
 
 
 def tally(port: int) -> Tally:
-    """Return a tally for a worker that serves its metrics at this port; 0 is none."""
+    """Return a tally for a worker that serves its metrics at this port, and one that counts nothing for port 0."""
     return Tally() if port else NoTally()
 
 
-# Each with what tells its value.
+# Each gauge with the function that returns its value.
 Gauges = Mapping[Gauge, Callable[[], float]]
 
 
 class Measures:
-    """The numbers that are not counted but asked for."""
+    """The numbers that are not counted as they change but read now and then."""
 
     def __init__(self, tally: Tally, gauges: Gauges) -> None:
         self._tally = tally
         self._gauges = gauges
 
     def take(self) -> None:
-        """Ask for all of them, and tell Prometheus these and what was counted meanwhile."""
-        # What began is told here as well: the next call to the database may be as far off as the end of the run.
+        """Read all of them, and pass these and what was counted meanwhile to Prometheus."""
+        # Runs that began are passed on here too: otherwise they wait for the next call to the database, which may come
+        # as late as the end of the run.
         self._tally.flush()
         for gauge, value in self._gauges.items():
             gauge.set(value())

@@ -1,7 +1,7 @@
-"""The server of the worker's port: few connections, each for a short time, whatever its callers do.
+"""The HTTP server of the worker's port: few connections, each for a short time, whatever its clients do.
 
-Source: http.server and socketserver, whose own server starts a thread for each connection, without a limit, and waits
-for each read anew.
+Source: http.server and socketserver. Their own server starts threads without a limit, and its timeout begins anew with
+each read.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 
 from prometheus_client import MetricsHandler
 
-# For a request, and for each of the two pieces of an answer: nobody keeps a thread of ours waiting for longer.
+# The longest that a client may take for a request, and for each of the two parts of an answer.
 REQUEST_SECONDS = 10.0
 HEAD_BYTES = 16 * 1024
-# Of the files that the process may have open; the rest is for connections of the handlers.
+# One in this many of the files that the process may open; the rest is for connections of the handlers.
 SHARE_OF_FILES = 32
 LEAST_CONNECTIONS, MOST_CONNECTIONS = 2, 32
-# How long a new connection waits for the one that it displaces to be gone.
+# How long a new connection waits for the one that it displaces to be closed.
 ROOM_SECONDS = 0.2
 
 Header = tuple[str, str]
@@ -43,21 +43,21 @@ def most_connections() -> int:
 
 
 class PortServer(ThreadingHTTPServer):
-    """A server at a door that others serve too. Of too many connections, the one that is open longest is closed."""
+    """A server on a socket that other processes listen on too. Of too many connections, the oldest is closed."""
 
-    def __init__(self, door: socket.socket, handler: type, most: int | None = None) -> None:
-        super().__init__(door.getsockname()[:2], handler, bind_and_activate=False)
+    def __init__(self, listening: socket.socket, handler: type, most: int | None = None) -> None:
+        super().__init__(listening.getsockname()[:2], handler, bind_and_activate=False)
         self.socket.close()
-        # Whoever comes second finds nobody at the door, and must not wait there.
-        door.setblocking(False)
-        self.socket = door
+        # Another process may accept a connection first, and then this one must not wait in accept.
+        listening.setblocking(False)
+        self.socket = listening
         self._most = most or most_connections()
-        # In the order in which they came.
+        # The connections, oldest first.
         self._open: dict[socket.socket, None] = {}
         self._room = threading.Condition()
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Return a scraper's connection. Raises: OSError where there is none, or no room for it yet."""
+        """Return a client's connection. Raises: OSError where there is none, or no room for it yet."""
         with self._room:
             if len(self._open) >= self._most:
                 self._displace()
@@ -65,7 +65,8 @@ class PortServer(ThreadingHTTPServer):
             scraper, address = self.socket.accept()
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                # It stays at the door; without a pause we would ask again and again. One that leaves makes room.
+                # Out of files. The connection stays in the backlog; without a pause, accept would be tried over and
+                # over. A connection that closes makes room.
                 with self._room:
                     self._room.wait(ROOM_SECONDS)
             raise
@@ -74,30 +75,30 @@ class PortServer(ThreadingHTTPServer):
         return scraper, address
 
     def shutdown_request(self, request: Any) -> None:
-        """Close a scraper's connection."""
+        """Close a client's connection."""
         super().shutdown_request(request)
         with self._room:
             self._open.pop(request, None)
             self._room.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say what went wrong with a scrape; that the scraper has left is not worth a line."""
+        """Log what went wrong with a scrape, unless the client has only left."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             log.exception("a scrape of the metrics failed")
 
     def _displace(self) -> None:
         oldest = next(iter(self._open))
         with suppress(OSError):
-            # Its thread wakes up, and closes it.
+            # This wakes the connection's thread, which closes it.
             oldest.shutdown(socket.SHUT_RDWR)
         if not self._room.wait_for(lambda: len(self._open) < self._most, ROOM_SECONDS):
             raise BlockingIOError("every connection is in use")
 
 
 class PortHandler(MetricsHandler):
-    """A request on the port: its head is read whole, in so much time and no more, before it is looked at."""
+    """A request on the port. Its head is read whole, within REQUEST_SECONDS, before it is parsed."""
 
-    # An answer to what is no HTTP, too, begins as one.
+    # At HTTP/0.9, which is the default, an answer to what is no HTTP would have no status line.
     default_request_version = "HTTP/1.0"
 
     def setup(self) -> None:
@@ -107,11 +108,11 @@ class PortHandler(MetricsHandler):
         self.rfile = io.BytesIO(self._head())
 
     def version_string(self) -> str:
-        """Return what the header Server says."""
+        """Return the value of the header Server."""
         return "haulier"
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse, without a page: what is asked wrongly is no fault of the server's, as 501 and 505 say."""
+        """Refuse, without an HTML page. 501 and 505, which blame the server for a wrong request, become 405 and 400."""
         told = {HTTPStatus.NOT_IMPLEMENTED: HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED: 400}
         status = int(told.get(HTTPStatus(code), code))
         self.answer(status, b"", *([("Allow", "GET")] if status == HTTPStatus.METHOD_NOT_ALLOWED else []))

@@ -1,6 +1,6 @@
-"""Where Prometheus asks, and what it is told: the counts of one process, or those of several together.
+"""The port for Prometheus, at which it reads the metrics of one process, or those of several together.
 
-At /health the same numbers are boiled down to whether jobs are taken, and by what they are noticed.
+At /health the same numbers are reduced to whether this worker takes jobs, and how it notices them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from haulier.domain.neighbour import is_local_host
 from haulier.domain.scrape import accepted
 from haulier.worker.metrics.http_server import PortHandler, PortServer
 
-# By so many of its polls a worker may be late before it counts as ill; or by a lease, where that is longer.
+# A worker that has not claimed for this many polls, or for a lease where that is longer, is unavailable.
 POLLS_MISSED = 3
 TRIES, TRY_SECONDS = 20, 0.01
 
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 class MetricsPort:
     """The port for scrapers. Processes forked later share it: the kernel gives each scrape to one that is awake."""
 
-    def __init__(self, door: socket.socket, counts: SharedCounts | None, config: Config) -> None:
-        self._door = door
+    def __init__(self, listening: socket.socket, counts: SharedCounts | None, config: Config) -> None:
+        self._listening = listening
         self._config = config
         self.counts = counts
 
@@ -45,7 +45,7 @@ class MetricsPort:
     def open(cls, config: Config, *, shared: bool) -> MetricsPort | None:
         """Return the port, listening; None when it is off or busy, which must not stop the jobs.
 
-        It settles where counts are kept, in memory or shared between processes, and so must come before the import of
+        This decides where counts are kept, in memory or shared between processes, and so must come before the import of
         `haulier.worker.metrics.counts`.
         """
         keep_metrics_in(None)
@@ -55,12 +55,12 @@ class MetricsPort:
         host, port = config.worker_metrics_host, config.worker_metrics_port
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            door = socket.create_server((host, port), family=family)
+            listening = socket.create_server((host, port), family=family)
         except OSError as error:
             reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
             log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
             return None
-        return cls(door, SharedCounts() if shared else None, config)
+        return cls(listening, SharedCounts() if shared else None, config)
 
     def serve(self) -> Callable[[], None]:
         """Serve the metrics from a thread of this process, and return what stops that."""
@@ -69,7 +69,7 @@ class MetricsPort:
             registry = CollectorRegistry()
             registry.register(self.counts)
         page = type("Page", (_Page,), {"registry": registry, "config": self._config})
-        server = PortServer(self._door, page)
+        server = PortServer(self._listening, page)
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
 
@@ -81,17 +81,17 @@ class MetricsPort:
         return stop
 
     def close(self) -> None:
-        """Close the port and remove the shared counts; for the process that opened it, when all others have gone."""
-        self._door.close()
+        """Close the port and remove the shared counts; for the process that opened it, after all others have ended."""
+        self._listening.close()
         if self.counts is not None:
             self.counts.remove()
 
 
 class SharedCounts(Collector):
-    """A private folder in which several processes keep their counts, so that each can tell the sum.
+    """A private folder in which several processes keep their counts, so that each can return the sums.
 
-    Each process has a place in it, not a file by its id: the successor of one that died goes on with its counts, and
-    a scrape reads no more files when many have died.
+    Its files are named by a process's place, not by its id: the successor of a process that died goes on with its
+    counts, and a scrape does not read more files after many have died.
     """
 
     def __init__(self) -> None:
@@ -105,13 +105,13 @@ class SharedCounts(Collector):
         self._place = place
 
     def forget(self, place: int) -> None:
-        """Forget what the process in this place held; what it has counted stays in the sums."""
+        """Drop the gauges of the process in this place; its counters stay in the sums."""
         mark_process_dead(place, self.folder)  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
         """Return the sums."""
         files: Collector = MultiProcessCollector(None, self.folder)  # type: ignore[no-untyped-call]
-        # Another process makes it, and cannot set this.
+        # Never set: another process makes the file, and this event is only used to wait.
         file_is_made = threading.Event()
         for _ in range(TRIES):
             try:
@@ -127,11 +127,11 @@ class SharedCounts(Collector):
 
 
 def health(registry: Collector, config: Config) -> dict[str, str]:
-    """Return whether this worker takes jobs, and by what it notices them; of several processes the worst tells.
+    """Return whether this worker takes jobs, and how it notices them; of several processes the worst counts.
 
     Shape: status is ok or unavailable; scans is ok or failing, and where they fail for as long as a lease status is
-           unavailable; wake_ups is listening, polling or off; unless it is off, through names the setting whose address
-           the worker listens at, or tries to.
+           unavailable; wake_ups is listening, polling or off; unless it is off, through is the setting whose database
+           address the worker listens at, or tries to.
     """
     found = {sample.name: sample.value for parent in registry.collect() for sample in parent.samples}
     most = max(config.lease_seconds, POLLS_MISSED * config.poll_seconds)
@@ -151,7 +151,7 @@ class _Page(PortHandler):
     config: Config
 
     def do_GET(self) -> None:
-        """Answer a scraper, or whoever asks for the health."""
+        """Answer a request for the metrics or the health."""
         if not self._is_for_us():
             self.answer(403, b"the header Host names another machine; METRICS_TOKEN opens this port under any name\n")
         elif self.path.partition("?")[0] == "/health":
@@ -167,7 +167,7 @@ class _Page(PortHandler):
             super().do_GET()
 
     def _is_for_us(self) -> bool:
-        """Tell whether a page in a browser of this machine cannot have brought it here by a name of its own."""
+        """Tell whether no web page can have sent the request by pointing its own name here (DNS rebinding)."""
         if self.config.metrics_token is not None or not is_loopback(self.config.worker_metrics_host):
             return True
         hosts = self.headers.get_all("Host", [])

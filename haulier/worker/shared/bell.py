@@ -1,4 +1,4 @@
-"""Where the thread that looks for work waits, and whoever has some wakes it."""
+"""The bell: the thread that looks for work waits for it, and any thread that learns of work rings it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from contextlib import suppress
 
 
 class Bell:
-    """The bell, and when the database last answered the question for work."""
+    """The bell, and when the database last answered a claim."""
 
     def __init__(self) -> None:
-        # Locked while nobody has rung. A lock, because whoever waits for it wakes sooner than from an Event.
+        # Locked while nobody has rung. A lock and not an Event: a thread that waits for a lock wakes sooner.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._answered_at = time.monotonic()
 
     def ring(self) -> None:
-        """Wake the thread that looks for work, or let its next look follow at once."""
+        """Wake the thread that looks for work, or have it look again at once."""
         if self._bell.locked():
             self._let_go()
 
     def heed(self) -> None:
-        """Forget the rings so far; to be called before looking, so that a ring during the look is not lost."""
+        """Forget the rings so far; called before a look for work, so that a ring during the look is not lost."""
         self._bell.acquire(blocking=False)
 
     def answered(self) -> None:
@@ -35,11 +35,11 @@ class Bell:
         return time.monotonic() - self._answered_at
 
     def wait(self, seconds: float) -> None:
-        """Wait for a ring, but no longer than this."""
+        """Wait for a ring, at most this long."""
         if self._bell.acquire(timeout=max(0.0, seconds)):
             self._let_go()
 
     def _let_go(self) -> None:
-        # Another may have been quicker.
+        # Another thread may have released the lock since the check.
         with suppress(RuntimeError):
             self._bell.release()

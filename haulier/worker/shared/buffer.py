@@ -1,4 +1,4 @@
-"""What the threads of a process share between two calls to the database: jobs to start, and runs to settle."""
+"""The buffer between the threads of a process and the database: jobs to start, and runs to settle."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ STOP_CHECK_SECONDS = 0.25
 
 
 class Ended(NamedTuple):
-    """A run that is over, or a job that is given back unstarted: what is still to be settled."""
+    """A run that is over, or a job that is given back unstarted, still to be settled."""
 
     running: HeldJob
     outcome: Outcome
 
     @property
     def size(self) -> int:
-        """Return how much text is sent to settle it."""
+        """Return how much text a settle of this run sends."""
         return len(self.outcome.result or "") + len(self.outcome.error or "")
 
 
 class RoundTrip(NamedTuple):
-    """The right to call the database for all, which must be given back, and what there is to call for.
+    """What one call to the database is to settle and claim. The thread that gets it has the place, and gives it back.
 
     Shape: at most `limit` jobs are to be claimed, and `free` threads, the caller's among them, would start one at once.
     """
@@ -46,17 +46,18 @@ class RoundTrip(NamedTuple):
 
 
 class Buffer:
-    """Jobs that are claimed and not started, runs that have ended and are not settled, and the place to call for them.
+    """Jobs that are claimed and not started, runs that have ended and are not settled, and the place.
 
-    Whoever has the place is the only one to call the database for all: it settles what has ended and claims what can be
-    started, in one round trip. The others go on with what is there, and what they end meanwhile makes the next batch.
+    The place is the right to call the database for all threads; one thread at a time has it. In one round trip it
+    settles the runs that have ended and claims jobs to start. Meanwhile the other threads run jobs from the buffer, and
+    the runs that they end make the next batch.
     """
 
     def __init__(self, claim_size: ClaimSize, call_size: CallSize, bell: Bell, shutdown: Shutdown) -> None:
         self._claim_size, self._call_size = claim_size, call_size
         self._bell = bell
         self._stopping, self._closing = shutdown.stopping, shutdown.closing
-        # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
+        # Taken directly: through the condition it takes two more calls, which delay a job that comes alone.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._ready: deque[HeldJob] = deque()
@@ -65,21 +66,22 @@ class Buffer:
         self._doubtful: list[Ended] = []
         self._idle = 0
         self._running = 0
-        # Somebody has the place.
+        # True while a thread has the place.
         self._is_taken = False
-        # A thread waits to be alone with a suspect, or is: nobody is free to claim.
+        # True while a thread waits to run a suspect alone, or runs one: no thread is free for other jobs.
         self.is_reserved = False
         self._refill_at = 0
-        # A claim locks all that it asks for and leaves the surplus: of last attempts it takes those that start at once.
+        # True when the last claim brought last attempts alone. A claim locks all jobs that it asks for, but takes only
+        # as many last attempts as can start at once: asking for more would lock jobs for nothing.
         self._only_lasts = False
         self._taken_at = self._ended_at = time.monotonic()
-        # There is something that may come to wait too long.
+        # Wakes the settler: there is a job or an outcome that may come to wait too long.
         self.stirred = threading.Event()
 
     # For runners
 
     def next(self, ended: Ended | None = None, *, seconds: float = 0.0) -> HeldJob | RoundTrip | None:
-        """Hand in what the caller has just run, and return its next job or round trip; None when it is to leave.
+        """Hand in the caller's last run, and return its next job or round trip; None when the caller is to end.
 
         Units: seconds is how long the run took.
         """
@@ -110,12 +112,12 @@ class Buffer:
             return bool(self._ended) and not self._closing.is_set()
         if self._is_low() or self._ended_bytes > MOST_BYTES:
             return True
-        # Before a long run, or none knows when the outcome of the last will be settled.
+        # Settle before a long run starts: otherwise the outcomes so far would wait for the settler.
         return bool(self._ended) and (not self._claim_size.is_quick(self._ready[0].job.kind) or self._is_overdue())
 
     def _is_low(self) -> bool:
         ready = len(self._ready)
-        # In this order: most often the first two tell, and the third costs more than they do.
+        # In this order: the first two comparisons mostly decide, and the third costs more than both.
         return ready <= self._refill_at and (not ready or ready <= self._ahead() // 2)
 
     def _is_overdue(self) -> bool:
@@ -125,7 +127,7 @@ class Buffer:
         running = self._ready.popleft()
         self._running += 1
         self._taken_at = time.monotonic()
-        # One after the other: where jobs are quick there is none left for those that would be woken.
+        # Wake one idle thread and not all: quick jobs would be gone before the others are awake.
         if self._idle and (
             (self._ready and not self._claim_size.is_quick(running.job.kind)) or (not self._is_taken and self._is_due())
         ):
@@ -137,16 +139,16 @@ class Buffer:
             self._ended_at = time.monotonic()
         self._ended.append(ended)
         self._ended_bytes += ended.size
-        # Whoever has the place may be waiting for work.
+        # The thread that has the place may be waiting for work; the bell has it settle this run.
         if self._is_taken:
             self._bell.ring()
         if not self.stirred.is_set():
             self.stirred.set()
 
-    # For whoever has the place
+    # For the thread that has the place
 
     def round_trip(self) -> RoundTrip:
-        """Return what there is to call for now."""
+        """Return what there is to settle and to claim now."""
         with self._lock:
             return self._round_trip()
 
@@ -154,10 +156,10 @@ class Buffer:
         most = self._call_size.jobs
         batch = self._take_ended(most)
         room = self._idle + 1 - len(self._ready)
-        # A last attempt goes before those that wait here: the caller, who is free right after, starts it.
+        # At least 1: the caller is free right after the call, and starts a last attempt before the jobs that wait here.
         free = max(1, room)
         limit = min(most, free if self._only_lasts else max(0, room + self._ahead()))
-        # What cannot be settled as fast as it ends must not grow for as long as there are jobs.
+        # Where runs end faster than they can be settled, claim nothing: the outcomes would fill the memory.
         if self._ended and (most < MOST_AT_ONCE or self._ended_bytes > MOST_BYTES):
             limit = 0
         return RoundTrip(batch, limit, free)
@@ -169,29 +171,29 @@ class Buffer:
         batch, self._ended = self._ended[:most], self._ended[most:]
         if self._ended_bytes > MOST_BYTES:
             within = bisect_left(list(accumulate(each.size for each in batch)), MOST_BYTES)
-            # The one that reaches the bound is still taken.
+            # The outcome that reaches the bound is still taken.
             batch, self._ended = batch[: within + 1], batch[within + 1 :] + self._ended
         self._ended_bytes = sum([each.size for each in self._ended])
         return batch
 
     def done(self, *, leaving: bool = False) -> None:
-        """Give the place back; a caller who does not come for a job right after says so, and another is woken."""
+        """Give the place back; `leaving`, which wakes another thread, is for a caller that takes no job right after."""
         with self._lock:
             self._is_taken = False
             if leaving:
                 self._changed.notify()
 
     def put_back(self, batch: Sequence[Ended]) -> None:
-        """Return what could not be settled, to be tried again."""
+        """Return runs that could not be settled, to be tried again."""
         with self._lock:
             self._ended[:0] = batch
             self._ended_bytes += sum([each.size for each in batch])
             if batch:
-                # The settler may have seen none while the caller had it.
+                # The settler may have looked while the caller had the batch, and seen nothing.
                 self.stirred.set()
 
     def doubt(self, batch: Sequence[Ended]) -> None:
-        """Leave to the settler what did not settle with the others."""
+        """Leave runs that did not settle with the others to the settler."""
         if not batch:
             return
         with self._lock:
@@ -199,27 +201,27 @@ class Buffer:
             self.stirred.set()
 
     def fill(self, claimed: Sequence[HeldJob], *, free: int, is_short: bool) -> int:
-        """Take up what was claimed; return how many of it, from the end, are given back because they would wait."""
+        """Take in claimed jobs; return how many of them, from the end, are given back because they would wait."""
         with self._lock:
             fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
-            # Nothing is started any more, and one by one they would go back in as many calls.
+            # A stopping process starts nothing: keep none, or each would be given back in a call of its own.
             kept = 0 if self._stopping.is_set() else fitting
             lasts = [running for running in claimed if running.job.is_last_attempt]
             self._only_lasts = 0 < len(lasts) == len(claimed)
-            # Where no more was to be had, what is here is run first.
+            # After a short claim there is no more to claim: run the jobs that are here first.
             self._refill_at = 0 if is_short or self._only_lasts else self._ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
             starting = claimed[:kept]
             if lasts:
-                # They must not wait: it might be for the end of another that takes the process with it.
+                # A last attempt must not wait behind another job, which may crash the process.
                 self._ready.extendleft(running for running in starting if running.job.is_last_attempt)
                 starting = [running for running in starting if not running.job.is_last_attempt]
             self._ready.extend(starting)
             self._give_back(claimed[kept:])
             if self._ready:
                 self.stirred.set()
-                # Quick jobs are left to the caller, who comes for one right after.
+                # Quick jobs are left to the caller, which takes one right after.
                 if not self._claim_size.is_quick(self._ready[0].job.kind):
                     self._changed.notify()
             return len(claimed) - kept
@@ -241,7 +243,7 @@ class Buffer:
     # For the settler and the watch
 
     def take_place(self) -> bool:
-        """Take the place if nobody has it."""
+        """Take the place if no thread has it; tell whether that was so."""
         with self._lock:
             if self._is_taken:
                 return False
@@ -255,7 +257,7 @@ class Buffer:
             self._changed.notify()
 
     def collect_doubtful(self) -> list[Ended]:
-        """Take what is to be settled by itself."""
+        """Take the runs that did not settle with the others."""
         with self._lock:
             batch, self._doubtful = self._doubtful, []
             return batch
@@ -275,7 +277,7 @@ class Buffer:
             return self._is_overdue()
 
     def stands_still(self, seconds: float) -> bool:
-        """Tell whether jobs wait here to be started, and none was started for so long."""
+        """Tell whether jobs wait here to be started, and none has been started for this long."""
         with self._lock:
             return bool(self._ready) and time.monotonic() - self._taken_at > seconds
 
@@ -285,5 +287,5 @@ class Buffer:
         return self._running
 
     def is_busy(self, threads: int) -> bool:
-        """Tell whether none of so many threads is free for a job."""
+        """Tell whether none of this many threads is free for a job."""
         return self._running >= threads or self.is_reserved

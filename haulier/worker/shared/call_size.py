@@ -5,14 +5,15 @@ from __future__ import annotations
 from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.shared.claim_size import MOST_AT_ONCE
 
-# A call that fails after so long has been too much; one that takes no longer than this may be followed by a larger one.
+# A call that fails after the first of these was too large; after one that takes at most the second, the next may be
+# larger.
 SLOW_SECONDS, QUICK_SECONDS = 5.0, 2.0
 
 
 class CallSize:
     """How many jobs to claim, and to settle, at once. One thread at a time.
 
-    It follows what jobs have held lately; it is halved when a call is refused or does not end in time, and doubled
+    The number follows the size of recent jobs; it is halved when a call is refused or does not end in time, and doubled
     again call by call.
     """
 
@@ -27,7 +28,7 @@ class CallSize:
 
     @property
     def is_halved(self) -> bool:
-        """Tell whether a call has failed lately; settles and claims then go apart, and cannot fail each other."""
+        """Tell whether a call has failed lately; settles and claims then go apart, so that neither fails the other."""
         return self._most < MOST_AT_ONCE
 
     def succeeded(self, seconds: float) -> None:
@@ -36,16 +37,16 @@ class CallSize:
             self._most = min(MOST_AT_ONCE, 2 * self._most)
 
     def failed(self, jobs: int, seconds: float) -> None:
-        """Note a call for so many jobs that was not answered; one that failed at once was cut off, and not too much."""
+        """Note a call for this many jobs that got no answer; one that failed soon was cut off and was not too large."""
         if seconds >= SLOW_SECONDS:
             self.refused(jobs)
 
     def refused(self, jobs: int) -> None:
-        """Note a call for so many jobs that was refused."""
+        """Note a call for this many jobs that was refused."""
         self._most = max(1, jobs // 2)
 
     def brought(self, jobs: int, size: int) -> None:
-        """Note how many bytes the jobs of a claim held: more is believed at once, less by and by."""
+        """Note how many bytes the jobs of a claim held; a larger mean counts at once, a smaller one gradually."""
         if jobs:
             mean = max(1.0, size / jobs)
             self._mean_bytes = max(mean, (self._mean_bytes + mean) / 2)

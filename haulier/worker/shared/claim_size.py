@@ -9,29 +9,29 @@ from itertools import accumulate
 
 from haulier.domain.job import Job
 
-# As much work is claimed ahead, and as long may an outcome wait to be settled. Units: seconds.
+# How much work is claimed ahead, and how long an outcome may wait to be settled.
 WINDOW_SECONDS = 0.05
-# More brings no more: at 1,000 a round trip costs 3 % of the batch.
+# A larger claim gains nothing: at 1,000 jobs the round trip is 3 % of the batch's cost.
 MOST_AT_ONCE = 1000
 # Two claims: with one of them to start while the next is made, a process that runs no-op jobs never waits.
 MOST_AHEAD = 2 * MOST_AT_ONCE
-# Shorter jobs are left to the thread that runs already: waking another costs as much.
+# A job shorter than this is left to the thread that is already running: waking another takes as long as the job.
 QUICK_SECONDS = 0.001
-# What a kind that has never run here is taken for: too slow to be claimed ahead.
+# The duration assumed for a kind that has never run here: too slow to be claimed ahead.
 UNKNOWN_SECONDS = 1.0
-# The weight of what is new. The mean is geometric: one job of 30 s among thousands of 5 ms moves it little.
+# The weight of a new run. The mean is geometric: one job of 30 s among thousands of 5 ms moves it little.
 NEW_WEIGHT = 0.05
 LEAST_SECONDS = 1e-5
 
 
 class ClaimSize:
-    """The usual duration of each kind, and of what is claimed here just now. To be told and asked under one lock."""
+    """The usual duration of each kind, and of the mix that is claimed now. Callers hold one lock around every call."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._of_kind: dict[str, float] = {}
         self._of_all = math.log(UNKNOWN_SECONDS)
-        # How much of a claim was kept lately. Of quick and slow jobs mixed, the mean takes no notice of the slow ones.
+        # How many jobs of a claim could lately be kept. The mean alone hides the slow jobs among many quick ones.
         self._fits = MOST_AHEAD
 
     def ran(self, kind: str, seconds: float) -> None:
@@ -49,7 +49,7 @@ class ClaimSize:
         return self.seconds(kind) <= QUICK_SECONDS
 
     def ahead(self) -> int:
-        """Return how many jobs to hold beside those that run: what the threads do within the window, none if slow."""
+        """Return how many jobs to hold beside those that run: as many as run within the window, none if slow."""
         if self._of_all > math.log(WINDOW_SECONDS):
             return 0
         return min(self._fits, int(self._threads * WINDOW_SECONDS / math.exp(self._of_all)))
@@ -57,7 +57,7 @@ class ClaimSize:
     def fitting(self, jobs: Sequence[Job], *, free: int) -> int:
         """Return how many of these, in their order, to keep: those for free threads, and as many as start in time.
 
-        The mix that was claimed is what is expected from the next claim.
+        The next claim is expected to bring the same mix of kinds.
         """
         kinds = [job.kind for job in jobs]
         of_kind = {kind: self.seconds(kind) for kind in set(kinds)}
@@ -65,9 +65,9 @@ class ClaimSize:
         if kept > free:
             shares = {kind: min(seconds, UNKNOWN_SECONDS) / self._threads for kind, seconds in of_kind.items()}
             begins = list(accumulate(map(shares.__getitem__, kinds[free:])))
-            # Twice, because a rate is never quite even; what is over goes back, and costs two writes.
+            # Twice the window, because no rate is quite even, and each job that is given back costs two writes.
             kept = free + bisect_right(begins, 2 * WINDOW_SECONDS)
-        # By halves, so that one slow job among thousands is not taken for the rule.
+        # Halved at most, so that one slow job among thousands is not taken for the rule.
         self._fits = max(1, kept, self._fits // 2) if kept < len(jobs) else min(MOST_AHEAD, 2 * self._fits)
         if jobs:
             new = sum(kinds.count(kind) * math.log(seconds) for kind, seconds in of_kind.items()) / len(jobs)

@@ -1,4 +1,4 @@
-"""What this process holds: the jobs it runs, and the claims whose answer is still on its way."""
+"""The jobs that this process holds, and its claims that have no answer yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from haulier.domain.claim import Fence, Held
 from haulier.domain.job import Job
 from haulier.kinds import JobContext, Kind, StopReason
 
-# For how long a claim may still be committed that nobody has answered: a system goes on sending what a program has
+# How long a claim without an answer may still be committed: an operating system goes on sending what a program has
 # given it for a quarter of an hour.
 UNSURE_SECONDS = 1800.0
 
@@ -22,9 +22,9 @@ UNSURE_SECONDS = 1800.0
 class HeldJob:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: began_at is None until it is started, seconds is how long it ran; has_ended tells that only its outcome is
-           still to be settled, which an outage may hold up for long; is_held_back that the database refuses it for now;
-           is_unsure that this was tried, and no answer came.
+    Shape: began_at is None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be
+           settled, which an outage may delay for long; is_held_back: the database refuses the outcome for now;
+           is_unsure: a settle was sent, and whether it took effect is unknown.
     """
 
     job: Job
@@ -40,12 +40,12 @@ class HeldJob:
 
     @property
     def fence(self) -> Fence:
-        """Return the claim under which it runs."""
+        """Return the fence of the claim under which it runs."""
         return Fence.of(self.job)
 
     @property
     def label(self) -> str:
-        """Return the kind as metrics name it: what anybody may write into a job must not make labels."""
+        """Return the kind as metrics name it; unknown kinds share one label, since clients can make up any number."""
         return self.job.kind if self.is_known else "unknown"
 
     @property
@@ -56,20 +56,20 @@ class HeldJob:
 
 
 class HeldJobs:
-    """The jobs this process holds, safe for every thread to ask.
+    """The jobs this process holds; safe for all threads.
 
-    The database's opinion may differ: what a claim brought whose reply was lost is held by nobody here. `strangers`
-    finds those.
+    In the database more jobs may run in this process's name: those of a claim whose reply was lost are held by nobody
+    here. `strangers` finds them.
     """
 
     def __init__(self, kinds: Mapping[str, Kind], config: Config) -> None:
         self._kinds, self._config = kinds, config
-        # Taken as it is: the way in through the condition is two more calls, for which a lone job waits.
+        # Taken directly: through the condition it takes two more calls, which delay a job that comes alone.
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        # So many threads wait for a change: most often none, and a lone job would pay for the question.
+        # How many threads wait for a change: mostly none, and then no job pays for a notify.
         self._waiting = 0
-        # Not by fence: a job would pay more for hashing its ids than for all else that is done to it in here.
+        # A set of objects and not a dict by fence: hashing a fence costs a job more than all else that is done here.
         self._running: set[HeldJob] = set()
         self._in_flight: set[UUID] = set()
         # Claims of which it is not known whether they were committed, and since when.
@@ -79,13 +79,13 @@ class HeldJobs:
         return len(self._running)
 
     def as_held(self, job: Job) -> HeldJob:
-        """Return the claimed job as this process is to hold it."""
+        """Return a claimed job as a HeldJob, not yet held."""
         kind = self._kinds.get(job.kind)
         timeout = job.timeout_seconds or (kind.timeout if kind else None)
         return HeldJob(job, JobContext(job, self._config), timeout, is_known=kind is not None)
 
     def all(self) -> list[HeldJob]:
-        """Return what is held now."""
+        """Return the jobs that are held now."""
         with self._lock:
             return list(self._running)
 
@@ -99,7 +99,7 @@ class HeldJobs:
             return list(self._unsure)
 
     def known(self) -> list[UUID]:
-        """Return every claim under which the database may think that this process runs something."""
+        """Return every claim of this process that the database may have a running job of."""
         with self._lock:
             return list({running.fence.claim for running in self._running} | self._in_flight | set(self._unsure))
 
@@ -109,7 +109,7 @@ class HeldJobs:
             self._in_flight.add(claim_id)
 
     def end_claim(self, claim_id: UUID, claimed: Iterable[HeldJob] | None) -> None:
-        """Take up what the claim brought, in one step with its end; None where its outcome is unknown."""
+        """Take in the jobs of a claim, in one step with its end; None where nobody knows whether it was committed."""
         with self._lock:
             if claimed is None:
                 self._unsure[claim_id] = time.monotonic()
@@ -120,7 +120,7 @@ class HeldJobs:
                 self._changed.notify_all()
 
     def found(self, claim_id: UUID) -> None:
-        """Note that it is known by now what a claim has brought."""
+        """Note that a claim without an answer has been cleared up."""
         with self._lock:
             self._unsure.pop(claim_id, None)
 
@@ -133,7 +133,7 @@ class HeldJobs:
             self._changed.notify_all()
 
     def lost(self) -> None:
-        """Note that what was claimed until now is no longer this process's: it was declared dead."""
+        """Note that no claim so far is this process's own any more: it was declared dead."""
         with self._lock:
             self._unsure.clear()
 
@@ -150,7 +150,7 @@ class HeldJobs:
             return self._wait_for(lambda: not self._running and not self._in_flight, seconds)
 
     def is_alone(self) -> bool:
-        """Tell whether nothing runs or waits here, but for outcomes that the database refuses for now."""
+        """Tell whether no job runs or waits here; outcomes that the database refuses for now do not count."""
         with self._lock:
             return self._is_alone()
 
@@ -170,7 +170,7 @@ class HeldJobs:
         return not self._in_flight and all(running.is_held_back for running in self._running)
 
     def strangers(self, rows: Sequence[Held]) -> list[Fence]:
-        """Return those of the rows, read before this call, that nobody here holds or is just claiming."""
+        """Return those of the rows, read before this call, that no thread here holds or is just claiming."""
         if not rows:
             return []
         with self._lock:

@@ -1,4 +1,4 @@
-"""This process's standing with the database: who it is, and whether its claims are still its own."""
+"""The lease of this process: its worker id, and whether its claims are still its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Lease:
 
     @property
     def worker_id(self) -> UUID | None:
-        """Return the id under which to claim, or None while the lease may have run out: then nothing is begun."""
+        """Return the id under which to claim; None while the lease may have run out, and nothing may be started."""
         with self._lock:
             return self._worker_id if time.monotonic() - self._beat_at < self._seconds else None
 
@@ -37,7 +37,7 @@ class Lease:
     def may_rescue(self) -> bool:
         """Tell whether this process's own beats have succeeded for a whole lease.
 
-        After an outage everybody's lease has run out, and who is alive needs the time to say so.
+        After an outage every lease has run out, and live workers need that time to renew theirs.
         """
         with self._lock:
             now = time.monotonic()
@@ -45,15 +45,15 @@ class Lease:
             return good and since is not None and now - since >= self._seconds
 
     def registered(self, worker_id: UUID, began_at: float) -> None:
-        """Take up a new row; began_at is from before it was asked for."""
+        """Note a new row; began_at is a time before the row was requested."""
         with self._lock:
             self._worker_id, self._beat_at, self._unbroken_since = worker_id, began_at, began_at
 
     def beaten(self, began_at: float, gap: float) -> None:
-        """Note a beat that succeeded; began_at is from before it was sent.
+        """Note a beat that succeeded; began_at is a time before it was sent.
 
-        Units: gap is the time since the last one by the database's clock. It is long, too, where that clock jumped
-               or this machine slept, which the monotonic clock does not show: then all others look dead.
+        Units: gap is the time since the last beat by the database's clock. It is also long after that clock has jumped
+               or this machine has slept, which the monotonic clock does not show: all other workers then look dead.
         """
         with self._lock:
             if self._unbroken_since is None or gap >= self._seconds * 2 / 3:

@@ -1,17 +1,17 @@
-"""From where in each lane to claim, so that a claim never walks over what earlier ones have left behind.
+"""Marks: where to begin a claim in each lane, so that it does not walk over the dead rows of earlier claims.
 
 Rows that were claimed and settled stay in the index until no transaction anywhere in the database may look back at
-them; behind one that is held open there can be hundreds of thousands. A claim begins at the last place that this
-process has claimed at. What appears before that place (an earlier run_at, a transaction that committed late, a job
-given back) is found by a scan of all lanes: at once where a claim comes back empty, and else now and then, for at most
-a twentieth of the time.
+them; while one is held open there can be hundreds of thousands. So a claim begins where this process last claimed in
+the lane. Jobs that appear before that mark (an earlier run_at, a transaction that committed late, a job given back) are
+found by a scan of all lanes: at once after a claim that comes back empty, and otherwise now and then, for at most a
+twentieth of the time.
 
 Lanes of the same priority take turns: one that has filled a claim goes behind the others. So a queue with a few jobs
 waits for one claim of a queue with a million, and not for the million.
 
-Where there are more lanes than one look reads, each goes on where the last one has ended. What then comes between two
-rounds is found by itself: new jobs by the time at which they came, those of lanes that lately had some by these lanes,
-and what a look has seen to be due soon by its time.
+Where there are more lanes than one scan reads, each scan goes on where the last one ended, round after round. Jobs that
+should not wait for a whole round are found separately: new jobs by the time at which they came; jobs in lanes that
+lately had some by looking at these lanes each time; and jobs that a scan saw to be due soon by remembering the time.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
 from haulier.queue.consume.lanes import MOST_AT_ONCE
 
-# From one scan to the next, unless a claim comes back empty; and while they come back full, when it is in the way of
-# threads that have all just ended their jobs.
+# From one scan to the next, unless a claim comes back empty. The second holds while claims come back full: a scan would
+# then hold up threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
-# So many are kept, and read by each claim, also those that have nothing just now: each costs it a few pages.
+# Up to this many lanes are kept and read by each claim, even those that are empty just now: each costs a few pages.
 MOST_LANES = 64
-# Where there are more, only those are kept that have something due, and so many are read at once, the best first.
+# Where there are more lanes, only those with a due job are kept, and a claim reads this many of them, best first.
 MANY_LANES = 512
-# Where the looks go round: those with something due that are kept, the best; those that are looked at each time, since
-# they had something lately; and what is due within five minutes, the soonest.
+# Where scans go round: how many lanes with a due job are kept, the best; how many lanes that lately had jobs are looked
+# at with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
 MOST_DUE, MOST_BUSY, MOST_SOON = 20_000, 512, 20_000
 SOON_SECONDS = 300.0
-# Then a look reads so many, or the next would have to wait for seconds, and with it what is new.
+# Where scans go round, each reads this many lanes. After longer scans the pauses would be seconds, and new jobs would
+# wait that long.
 ROUND_AT_ONCE = 4_000
-# The first time round, while nothing is known, it may take half of the time.
+# In the first round, while no lane is known, scans may take half of the time.
 FIRST_ROUND_SHARE = 1 / 2
-# After a look that failed, the next reads a quarter, but so many.
+# After a scan that failed the next reads a quarter as many lanes, but at least this many.
 LEAST_AT_ONCE = 100
 
 
@@ -51,36 +52,36 @@ class Marks:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._marks: dict[LaneName, Mark] = {}
-        # The best first; made anew where a mark has moved.
+        # The marks, best first; None after one has moved.
         self._order: list[Mark] | None = None
-        # The last claim brought less than was asked for.
+        # Whether the last claim took all that was due in the lanes it read.
         self.is_short = True
         self._is_idle = True
         self._scan_after = 0.0
         self._scanned_at = float("-inf")
         self._cost = 0.0
         self._next_due: float | None = None
-        # Behind which lane to look next, and how many to read.
+        # The lane behind which the next scan begins, and how many lanes it may read.
         self.place = BEGINNING
         self.most = MOST_AT_ONCE
-        # The lanes are more than one look reads.
+        # Whether there are more lanes than one scan reads.
         self.is_going_round = False
         self._has_been_round = False
-        # How many were read since the beginning; and whether the last time round they would have fitted into one look.
+        # How many lanes this round has read; whether those of the last round would fit twice into one scan.
         self._read = 0
         self._would_fit = False
-        # Each with the time from when on it is due, and the first of those.
+        # The lanes with a job due soon, each with the time at which it is due; and the earliest of these times.
         self._soon: dict[LaneName, tuple[float, Mark]] = {}
         self._soon_at = float("inf")
-        # The last used is the last.
+        # The lanes that lately had jobs, the latest last.
         self.busy: dict[LaneName, None] = {}
         self._failing_since: float | None = None
-        # Those that had more than a claim could take, the last of them last, each with a number that grows.
+        # The lanes that had more jobs than a claim could take, the latest last, each with a number that grows.
         self._turns: dict[LaneName, int] = {}
         self._turn = 0
 
     def marks(self) -> list[Mark]:
-        """Return where to claim from, best first: highest priority, then whose turn it is, then longest due."""
+        """Return the marks to claim from, best first: by priority, then by turn, then longest due."""
         if self._soon and self._clock() >= self._soon_at:
             self._take_up_due()
         if self._order is None:
@@ -91,11 +92,11 @@ class Marks:
         return rank(mark, self._turns.get(mark.lane, 0))
 
     def is_scan_due(self) -> bool:
-        """Tell whether to look at all lanes from their start."""
+        """Tell whether a scan is due."""
         return self.seconds_until_scan() <= 0
 
     def seconds_until_scan(self) -> float:
-        """Return how long until the lanes may be looked at again."""
+        """Return how long until the next scan may begin."""
         is_first_round = self.is_going_round and not self._has_been_round
         pause = self._cost / (FIRST_ROUND_SHARE if is_first_round else SCANS_SHARE)
         return self._scanned_at + max(pause, 0.0 if is_first_round else self._scan_after) - self._clock()
@@ -113,7 +114,7 @@ class Marks:
 
     @property
     def seconds_failing(self) -> float:
-        """Return since when scans fail; 0 where the last one has succeeded."""
+        """Return for how long scans have failed; 0 where the last one succeeded. Units: seconds."""
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
     def scan_failed(self) -> None:
@@ -130,9 +131,9 @@ class Marks:
         end: LaneName | None = None,
         others: Sequence[Lane] = (),
     ) -> None:
-        """Take up what a scan found; it is from after every claim of this process.
+        """Take in the lanes that a scan found; it began after the last claim of this process was answered.
 
-        Shape: end is the lane behind which it has left some; others are lanes that were looked at by themselves.
+        Shape: end is the last lane read, where lanes behind it were left unread; others are lanes looked at separately.
         """
         self._scanned_at = self._clock()
         self._cost = self._scanned_at - began_at
@@ -155,13 +156,13 @@ class Marks:
         # A lane that is empty just now keeps its mark: its next job is then found without a scan.
         self._marks = {**self._marks, **_heads(lanes)}
         if len(self._marks) > MOST_LANES:
-            # Not all are read, and those that have nothing to give must not hide others.
+            # A claim does not read all of them, and empty lanes must not take the place of others.
             self._marks = _heads(lane for lane in lanes if lane.seconds <= 0)
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
 
     def _take_up_part(self, lanes: Sequence[Lane]) -> None:
-        """Add what has something due, and what will have; the rest are a million perhaps."""
+        """Add the lanes with a due job and those that will soon have one; the rest may be a million."""
         due = _heads(lane for lane in lanes if lane.seconds <= 0)
         self._marks = {**self._marks, **due}
         if len(self._marks) > MOST_DUE:
@@ -176,7 +177,7 @@ class Marks:
     def _take_up_due(self) -> None:
         now = self._clock()
         for name, (due_at, mark) in self._soon.items():
-            # What waits before it is not yet due, or would have been seen to be.
+            # Begin at this mark: the scan saw it as the first job of its lane.
             if due_at <= now and name not in self._marks:
                 self._marks[name] = mark
             elif due_at <= now:
@@ -191,11 +192,11 @@ class Marks:
         self._soon_at = min((due_at for due_at, _ in soon.values()), default=float("inf"))
 
     def claimed(self, jobs: Collection[Job], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
-        """Move the marks behind what was claimed; a claim that came back empty asks for a scan.
+        """Move the marks to the jobs that were claimed; after a claim that came back empty, a scan is due.
 
         Shape: is_short tells that there was no more to claim in the lanes that were read.
         """
-        # They come in the order of their lanes, so that the last of each lane lies behind the others.
+        # Jobs come lane by lane, each in the order of its index, so the dict keeps the last job of each lane.
         lasts = {(job.queue, job.priority): job for job in jobs}
         for lane, job in lasts.items():
             if self.is_going_round:
@@ -204,7 +205,7 @@ class Marks:
             if mark is not None and (job.run_at, job.id) > (mark.run_at, mark.id):
                 self._marks[lane] = Mark(*lane, job.run_at, job.id)
         if is_short and len(self._marks) > MOST_LANES:
-            # They have nothing more to give, and are in the way of those that were not read.
+            # The lanes that were read are empty now, and would keep the next claim from reading others.
             for mark in read:
                 self._marks.pop(mark.lane, None)
             self._order = None if self._order is None else self._order[len(read) :]
@@ -213,7 +214,7 @@ class Marks:
             self._order = None
         self._note_turn(lasts, is_short=is_short)
         self.is_short = is_short
-        # The first job after an idle while starts at once; the next claim follows when it has.
+        # The first job after an idle time starts at once, without a scan before it; the next claim decides anew.
         if jobs and self._is_idle and is_short:
             self._scan_after = float("inf")
         elif jobs or not is_short:
@@ -226,7 +227,7 @@ class Marks:
         if is_short:
             self._turns = {}
         elif lanes:
-            # Those before it had no more.
+            # The last lane filled the claim; the lanes before it had no more.
             *_, full = lanes
             self._turn += 1
             self._turns.pop(full, None)
@@ -241,7 +242,7 @@ class Marks:
             del self.busy[next(iter(self.busy))]
 
     def given_back(self, jobs: Iterable[Job]) -> None:
-        """Move the marks back to jobs that this process had claimed and did not start."""
+        """Move the marks back to jobs that this process claimed and did not start."""
         for job in jobs:
             mark = self._marks.get((job.queue, job.priority))
             if mark is not None and (job.run_at, job.id) < (mark.run_at, mark.id):

@@ -1,7 +1,7 @@
-"""Whether notifications come through: the heartbeat's connection calls, and the listener's has to hear it.
+"""Whether notifications come through: the heartbeat sends one on its connection, and the listener has to receive it.
 
-LISTEN succeeds through a pool in transaction mode as well, and then nothing ever comes. Nothing that the listener could
-ask on its own connection tells: while it asks, the pool does pass notifications on.
+LISTEN also succeeds through a pool in transaction mode, but then no notification ever comes. The listener cannot test
+that on its own connection: while a statement runs on it, the pool does pass notifications on.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
-# From the call's commit; a notification takes a millisecond or two.
-ECHO_SECONDS = 5.0
+# How long after its commit the notification counts as lost; it usually takes a millisecond or two.
+LOST_SECONDS = 5.0
 
 
 class NotifyCheck:
-    """One call at a time, and whether it was heard. Units: seconds of `clock`."""
+    """One test call at a time, and whether the listener heard it. Units: seconds of `clock`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -25,7 +25,7 @@ class NotifyCheck:
         self._called_at: float | None = None
 
     def ask(self) -> None:
-        """Have the heartbeat call; what was called before is no longer of interest."""
+        """Have the heartbeat make a new call; any earlier call no longer counts."""
         with self._lock:
             self._number += 1
             self._is_wanted, self._called_at = True, None
@@ -43,12 +43,12 @@ class NotifyCheck:
                 self._is_wanted, self._called_at = False, self._clock()
 
     def heard(self) -> None:
-        """Note that something was heard: nothing is missing any more."""
+        """Note that the listener received a notification, of whatever kind: no call is missing any more."""
         with self._lock:
             self._is_wanted, self._called_at = False, None
 
     @property
     def is_missing(self) -> bool:
-        """Tell whether the call should have been heard by now. Until it is made nothing is missing."""
+        """Tell whether a call that was made should have been heard by now."""
         with self._lock:
-            return self._called_at is not None and self._clock() - self._called_at >= ECHO_SECONDS
+            return self._called_at is not None and self._clock() - self._called_at >= LOST_SECONDS

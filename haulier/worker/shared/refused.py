@@ -1,4 +1,4 @@
-"""The jobs that the database refuses to claim, to settle or to rescue: left for a while, so that the others go on."""
+"""The jobs that the database refuses to claim, settle or rescue: left alone for a while, so that other jobs go on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from haulier.worker.metrics import counts
 
 # The first pause, doubled each time the job is refused again, and the longest.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 300.0
-# The longest pause of what may pass by itself, and how often it is refused before that is told.
+# For a refusal that may pass by itself: its longest pause, and the number of refusals from which on it is logged.
 PASSING_PAUSE_SECONDS, PASSING_TIMES = 4.0, 3
-# Of so many refused jobs, one is tried again in this time on average, at first.
+# The pauses of many refused jobs are lengthened so that at first one is tried again in this time on average.
 EACH_SECONDS = 0.05
-# A lane with many of them is left alone for so long, ten times what is spent on it.
+# How long a lane with many refused jobs is left alone: ten times as long as the search in it may take.
 LANE_SECONDS = 5.0
-# How often a job is named in the log, and how many lines that may be a minute.
+# How often a job may be named in the log, and how many jobs may be in this time.
 TELL_SECONDS, TOLD_AT_MOST = 60.0, 20
-# Where so many are refused it is not the jobs.
+# Where this many jobs are refused, the jobs are not the reason.
 MOST_REFUSED = 1000
 
 log = logging.getLogger(__name__)
@@ -37,15 +37,15 @@ class _Refusal:
 
 
 class RefusalLog:
-    """What a process says of the jobs that the database refuses.
+    """The log of the jobs that the database refuses.
 
-    Each is named once a minute at most, whichever statement it is that fails at it, and only so many are a minute.
+    It names each job once a minute at most, whichever statement fails, and TOLD_AT_MOST jobs a minute.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        # When each was named, for a minute.
+        # The jobs named in the last minute, each with the time.
         self._named: dict[UUID, float] = {}
 
     def name(self, job_id: UUID, statement: str, error: Exception) -> None:
@@ -70,7 +70,7 @@ class RefusalLog:
 
 
 class RefusedLanes:
-    """The lanes in which so many jobs are refused that the others would wait for them; left alone for a while."""
+    """The lanes in which so many jobs are refused that other lanes would wait for them; left alone for a while."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -90,7 +90,7 @@ class RefusedLanes:
 
 
 class Refused:
-    """The jobs at which one statement fails, each with the pause until it is tried again. Safe for all threads."""
+    """The jobs at which one statement fails, each with its pause until the next try. Safe for all threads."""
 
     def __init__(self, statement: str, told: RefusalLog, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._statement = statement
@@ -104,16 +104,16 @@ class Refused:
         return len(self._of)
 
     def add(self, job_id: UUID, error: Exception, *, may_pass: bool = False) -> None:
-        """Note that the database has refused the job once more, and say so, once a minute at most.
+        """Note that the database has refused the job once more, and log that, once a minute at most.
 
-        What may pass by itself, as a deadlock does, is tried again sooner, and told when it has not passed.
+        A refusal that may pass by itself, such as a deadlock, is tried again sooner, and logged only from the third on.
         """
         counts.REFUSED.labels(self._statement).inc()
         with self._lock:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal())
             refusal.times += 1
-            # Many that come back at once would be all that is tried.
+            # If many jobs were tried again at once, no others would be tried.
             pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
             refusal.pause = min(PASSING_PAUSE_SECONDS if may_pass else LONGEST_PAUSE_SECONDS, pause)
             refusal.due_at = now + refusal.pause
@@ -122,35 +122,35 @@ class Refused:
             self._log.name(job_id, self._statement, error)
 
     def forget(self, job_ids: Iterable[UUID]) -> None:
-        """Note that these are refused no longer, or are no longer ours to try."""
+        """Note that these jobs are refused no longer, or are no longer held here."""
         if self._of:
             with self._lock:
                 for job_id in job_ids:
                     self._of.pop(job_id, None)
 
     def due(self) -> set[UUID]:
-        """Return the jobs whose time to be tried again has come."""
+        """Return the jobs that are to be tried again now."""
         return set(self._of).difference(self.waiting()) if self._of else set()
 
     def waiting(self) -> list[UUID]:
-        """Return the jobs whose time to be tried again has not come."""
+        """Return the jobs that are not yet to be tried again."""
         if not self._of:
             return []
         with self._lock:
             now = self._clock()
-            # One that was not refused again for so long is gone, or would be found anew.
+            # A job that was not refused again for this long is gone; if it is not, the next try notes it anew.
             for job_id in [each for each, refusal in self._of.items() if now - refusal.due_at > LONGEST_PAUSE_SECONDS]:
                 del self._of[job_id]
             return [job_id for job_id, refusal in self._of.items() if refusal.due_at > now]
 
     def is_waiting(self, job_id: UUID) -> bool:
-        """Tell whether this job's time to be tried again has not come."""
+        """Tell whether this job is not yet to be tried again."""
         refusal = self._of.get(job_id)
         return refusal is not None and refusal.due_at > self._clock()
 
     @property
     def is_full(self) -> bool:
-        """Tell whether so many are refused that no more can be left aside."""
+        """Tell whether so many jobs are refused that no more can be passed over."""
         if len(self._of) < MOST_REFUSED or len(self.waiting()) < MOST_REFUSED:
             return False
         self._say_full()
@@ -168,7 +168,7 @@ class Refused:
 
 
 class Refusals:
-    """What the database refuses this process: the jobs of each of three statements, and lanes full of them."""
+    """Everything that the database refuses this process: jobs, for each of three statements, and lanes full of them."""
 
     def __init__(self) -> None:
         told = RefusalLog()

@@ -11,7 +11,7 @@ class Shutdown:
     """Three steps, each set once, by the main thread.
 
     Shape: from `stopping` on no job is claimed or started; from `closing` on, after the last job, every thread ends;
-           from `over` on nobody waits for those that have not.
+           from `over` on nobody waits for the threads that have not ended.
     """
 
     stopping: threading.Event = field(default_factory=threading.Event)

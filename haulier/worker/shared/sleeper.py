@@ -1,9 +1,9 @@
 """When an idle worker asks to be woken, and how often it looks for work by itself besides.
 
-A sleeper costs: while anybody sleeps, every INSERT of jobs sends a NOTIFY, and those of the whole server wait for each
-other. So a worker sleeps only while it can take a job at once, and not where knocks come thick and fast: then looking
-every few milliseconds is cheaper. Nor does it write its row over and over: under somebody's long transaction the dead
-rows stay, and every INSERT reads them.
+A worker sleeps while its row is in the table `sleeper`. That costs: while any worker sleeps, every INSERT of jobs sends
+a NOTIFY, and transactions that do wait for each other at commit. So a worker sleeps only while it can take a job at
+once, and not while many notifications come: then looking every few milliseconds is cheaper. It writes its row only
+now and then: under somebody's long transaction dead rows stay, and every INSERT reads them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,32 @@ from haulier.postgres.statements import Connection
 from haulier.queue.consume import wakeups
 from haulier.worker.shared.lease import Lease
 
-# After falling asleep: an INSERT that looked for sleepers just before was missed, and commits any time soon.
+# When to look for work after the row was written: an INSERT that read the table just before has missed the row, and
+# its job appears when it commits, soon after.
 LOOKS_AFTER = (0.005, 0.02, 0.08, 0.32)
-# Unbroken work for so long, and the worker sleeps no more.
+# After this long of unbroken work the worker removes its row.
 WORK_SECONDS = 1.0
-# Whoever has more work than it can take wakes others no more often than this.
+# A worker that has more work than it can take wakes others at most this often.
 SHARE_SECONDS = 0.05
-# So many knocks in so short a time, for whomever they are, and nobody sleeps for a while.
+# After MANY_KNOCKS notifications within MANY_SECONDS, for any worker, this one does not sleep for RESTLESS_SECONDS, but
+# looks for work every RESTLESS_PAUSE_SECONDS.
 MANY_KNOCKS = 25
 MANY_SECONDS = 0.2
 RESTLESS_SECONDS = 1.0
 RESTLESS_PAUSE_SECONDS = 0.01
-# From one row to the next it takes so long at least.
+# The row is written at most once in this time.
 SLEEP_SECONDS = 5.0
 
 
 class Sleeper:
-    """The sleep of one process, over all its threads: a plain state machine. Units: seconds of `clock`."""
+    """Whether one process, with all its threads, sleeps: a plain state machine. Units: seconds of `clock`."""
 
     def __init__(self, lease: Lease, *, poll_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._lease = lease
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        # Whose row may be there; and whether it is there for certain.
+        # The worker id whose row may be in the table, and whether the row is there for certain.
         self._sleeps_as: UUID | None = None
         self._is_certain = False
         self._asleep_at = float("-inf")
@@ -53,9 +55,9 @@ class Sleeper:
         self._hears = False
 
     def hears(self) -> None:
-        """Note that a connection listens from now on; without one nobody sleeps."""
+        """Note that a connection listens from now on; without one this process does not sleep."""
         with self._lock:
-            # The server may have lost what it had not yet written when it took the last connection away.
+            # Write the row anew: if the server crashed, and so cut the last connection, it may have lost the row.
             self._hears, self._is_certain = True, False
 
     def went_deaf(self) -> None:
@@ -65,11 +67,11 @@ class Sleeper:
 
     @property
     def is_woken(self) -> bool:
-        """Tell whether notifications wake this process; otherwise it finds work by looking alone."""
+        """Tell whether notifications wake this process; otherwise only polling finds work."""
         return self._hears
 
     def knocked(self) -> None:
-        """Note a knock for work, for whichever worker."""
+        """Note a notification of work, for whichever worker."""
         with self._lock:
             now = self._clock()
             self._knocked_at.append(now)
@@ -77,10 +79,10 @@ class Sleeper:
                 self._restless_until = now + RESTLESS_SECONDS
 
     def fall_asleep(self, conn: Connection) -> None:
-        """Note that there is nothing to do, and ask to be woken where that is not yet so.
+        """Note that there is nothing to do, and ask to be woken, unless this process has asked already.
 
-        To be called after a look for work that found none, by the thread that goes on looking. Raises:
-        DatabaseUnavailable; the row is then asked for, or removed, the next time.
+        Called after a look for work that found none, by the thread that goes on looking.
+        Raises: DatabaseUnavailable; the row is then written, or removed, the next time.
         """
         with self._lock:
             self._works_since = None
@@ -97,7 +99,7 @@ class Sleeper:
                 self._looks_due = deque(self._asleep_at + seconds for seconds in LOOKS_AFTER)
 
     def works(self) -> bool:
-        """Note that a claim brought jobs, and tell whether, after a while of nothing but that, to be `awake`."""
+        """Note that a claim brought jobs, and tell whether this has gone on for long enough to call `awake`."""
         if self._sleeps_as is None:
             return False
         with self._lock:
@@ -107,7 +109,7 @@ class Sleeper:
             return now - self._works_since >= WORK_SECONDS or now < self._restless_until
 
     def awake(self, conn: Connection) -> None:
-        """Ask no longer to be woken where this process `works`.
+        """Stop asking to be woken, where this process `works`.
 
         Raises: DatabaseUnavailable; the row is then removed the next time.
         """
@@ -116,9 +118,10 @@ class Sleeper:
                 self._get_up(conn)
 
     def share(self, conn: Connection) -> None:
-        """Have another worker woken as well, since there is more to do than this process takes.
+        """Have another worker woken as well, since there is more work than this process takes.
 
-        A knock does not say how much there is. Now and then is enough: whoever is woken does the same.
+        A notification does not say how many jobs there are. One call now and then is enough: a worker that is woken
+        does the same.
         """
         with self._lock:
             worker_id, now = self._lease.registered_as, self._clock()
@@ -128,9 +131,9 @@ class Sleeper:
         wakeups.wake_another(conn, worker_id)
 
     def pass_on(self, conn: Connection) -> None:
-        """Have another worker woken instead of this one, whose threads all have something to do.
+        """Have another worker woken instead of this one, whose threads are all busy.
 
-        It does not sleep again at once: a worker between the two would do nothing but write its row.
+        This one does not sleep again at once: at the limit of its capacity it would write its row over and over.
         """
         with self._lock:
             worker_id = self._lease.registered_as
@@ -138,7 +141,7 @@ class Sleeper:
                 return
             self._is_certain = False
             self._restless_until = self._clock() + RESTLESS_SECONDS
-        # Not under the lock: what holds up the listener's connection must not hold up the others.
+        # Not under the lock: a call that hangs on the listener's connection must not hold up the other threads.
         wakeups.pass_on(conn, worker_id)
 
     def next_pause(self) -> float:

@@ -1,4 +1,4 @@
-"""Warnings that many jobs can cause at once: each is logged once a minute, and says how many there were."""
+"""A log for warnings that many jobs can cause at once: each is logged once a minute, with how many were left out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 QUIET_SECONDS = 60.0
-# Kinds are names that strangers choose: so many subjects are told apart at a time, and the rest are one.
+# Subjects are kinds, whose names any client can make up: this many are told apart at a time, and the rest share one.
 MOST_SUBJECTS = 100
 
 
@@ -22,7 +22,7 @@ class SparingLog:
         self._log = log
         self._clock = clock
         self._lock = threading.Lock()
-        # When each was last logged, longest ago first, and how many were left out since.
+        # For each subject when it was last logged, longest ago first, and how many warnings were left out since.
         self._subjects: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def warning(self, message: str, *, about: str | None = None, extra: Mapping[str, object] | None = None) -> None:
@@ -36,7 +36,7 @@ class SparingLog:
             self._log.warning("%s", message, extra=extra, stacklevel=2)
 
     def _admit(self, message: str, about: str | None) -> int | None:
-        """Return how many were left out since the last line, or None where this one is left out too."""
+        """Return how many warnings were left out since the last line; None where this one is left out too."""
         with self._lock:
             now = self._clock()
             subject = self._subject(message, about, now)
@@ -44,7 +44,7 @@ class SparingLog:
             if now - logged_at < QUIET_SECONDS:
                 self._subjects[subject] = logged_at, left_out + 1
                 return None
-            # To the end: the one that was logged longest ago is always the first.
+            # Move it to the end, so that the subject logged longest ago is always the first.
             self._subjects.pop(subject, None)
             self._subjects[subject] = now, 0
             return left_out
@@ -53,7 +53,7 @@ class SparingLog:
         subject = (message, about)
         if subject in self._subjects or len(self._subjects) < MOST_SUBJECTS:
             return subject
-        # They would be logged the next time anyway, if without their count.
+        # The next warning about an old subject is logged anyway; only its count is lost.
         while (first := next(iter(self._subjects), None)) and now - self._subjects[first][0] >= QUIET_SECONDS:
             del self._subjects[first]
         return subject if len(self._subjects) < MOST_SUBJECTS else (message, None)

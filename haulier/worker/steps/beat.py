@@ -1,4 +1,4 @@
-"""This process's row among the workers: entered, renewed, and entered anew where it was declared dead."""
+"""This process's row in `worker`: inserted, renewed, and inserted anew after the process was declared dead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
 
-# A line of the log names so many jobs at most.
+# A line of the log names at most this many jobs.
 NAMED_JOBS = 10
 
 log = logging.getLogger(__name__)
@@ -35,15 +35,15 @@ class Beat:
 
     @property
     def seconds(self) -> float:
-        """Return the time from one to the next."""
+        """Return the time from one beat to the next."""
         return self.config.beat_seconds
 
     def is_due(self) -> bool:
-        """Tell whether the last one is long enough ago."""
+        """Tell whether the last beat is long enough ago."""
         return self.lease.beat_age >= self.seconds
 
     def register(self, conn: Connection) -> None:
-        """Enter this process among the workers."""
+        """Insert this process's row."""
         config, began_at = self.config, time.monotonic()
         worker_id = consume.register(
             conn,
@@ -58,7 +58,7 @@ class Beat:
         log.info("registered as worker %s", worker_id)
 
     def beat(self, conn: Connection) -> None:
-        """Renew the lease; where that is too late, give up what runs here, and register anew."""
+        """Renew the lease; where that is too late, give up the jobs held here, and register anew."""
         lease, began_at = self.lease, time.monotonic()
         worker_id = lease.registered_as
         assert worker_id is not None

@@ -1,4 +1,4 @@
-"""What follows a claim that the database refuses: the search for the job that cannot be claimed."""
+"""Finds the job that cannot be claimed, after the database has refused a claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refusals
 from haulier.worker.steps.settle_and_claim import Calls
 
-# For so long jobs that cannot be claimed are looked for, one after the other, while nothing else is claimed.
+# How long to look for jobs that cannot be claimed, one after the other; meanwhile this process claims nothing else.
 SEARCH_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SmallerClaims:
-    """Claims fewer at once, so that one job that cannot be claimed does not keep the others. For who has the place."""
+    """Claims fewer at once, so that one job that cannot be claimed does not hold up the others.
+
+    Only the thread that has the buffer's place may call it.
+    """
 
     calls: Calls
     refusals: Refusals
@@ -33,7 +36,7 @@ class SmallerClaims:
     stopping: threading.Event
 
     def claim_less(self, request: ClaimRequest) -> list[HeldJob] | None:
-        """Claim half as many, and so on, down to the one job that cannot be claimed, which is passed over from then on.
+        """Claim half as many, and so on, down to the job that cannot be claimed, which is passed over from then on.
 
         Return what was claimed; None when the database is away, or refuses the statement whatever the job.
         """
@@ -46,19 +49,20 @@ class SmallerClaims:
                     return self.calls.claim([], replace(request, claim_id=consume.new_claim(), limit=limit))
                 except Refusal as error:
                     log.debug("a claim of %d jobs is refused: %s", limit, error)
-                    # Each has waited for something.
+                    # Each of these claims has waited for something; there is no time for more.
                     if time.monotonic() > until or self.stopping.is_set():
                         raise
             return self._claim_one(request, until)
-        # Whatever the job: it is the statement.
+        # Not a JobRefused: the database refuses the statement, whatever the job.
         except Refusal as error:
             self.outage.failed(error)
             return None
 
     def claim_one(self, request: ClaimRequest) -> list[HeldJob] | None:
-        """Claim one job, and pass over those that cannot be claimed; where these are many, leave their lanes alone.
+        """Claim one job and return it in a list, empty where there is none; None when the database is away.
 
-        Return it, or nothing; None when the database is away. Raises: Refusal, where it is not of one job.
+        Jobs that cannot be claimed are passed over; where they are many, their lanes are left alone for a while.
+        Raises: Refusal, where the database refuses the statement whatever the job.
         """
         return self._claim_one(request, time.monotonic() + SEARCH_SECONDS)
 

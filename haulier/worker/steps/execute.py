@@ -1,4 +1,4 @@
-"""Running one job: from the claimed Job to the Outcome. What a handler does, it does inside `run_one`."""
+"""Runs one job: from the claimed Job to the Outcome. Handlers run inside `run_one`, and nowhere else."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from haulier.logs import bind_to, redacted, unbind
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
 MAX_DELAY_SECONDS = 31_536_000.0
-# Where a handler's own request for its next attempt cannot be understood.
-ODD_WISH_SECONDS = 10.0
+# The delay where a handler asks for its next attempt in a way that makes no sense.
+ODD_DELAY_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ Perform = Callable[[Kind, JobContext], Outcome]
 def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = None) -> Outcome:
     """Run the job's handler and return how it ended; whatever the handler does, this returns.
 
-    Shape: elsewhere runs the jobs of isolated kinds; without it they run in here.
+    Shape: elsewhere runs the jobs of isolated kinds; where it is None they run in this process.
     """
     job = context.job
     if kind is None:
@@ -39,10 +39,11 @@ def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = 
         outcome = elsewhere(kind, context) if kind.isolated and elsewhere is not None else _call(kind, context)
         if context.stop_reason is StopReason.TIMEOUT:
             return failed_attempt(kind, job, f"timed out after {job.timeout_seconds or kind.timeout} s")
-    # Not what the handler raised, but what came of it: a delay that is no number, a back-off that raises.
+    # `_call` has caught what the handler raised; this is what follows from it: a delay that is no number, a back-off
+    # that raises.
     except BaseException as error:
         log.exception("the way in which a handler ended makes no sense")
-        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_WISH_SECONDS)
+        return Outcome.fail(f"{type(error).__name__}: {describe(error)}", delay=ODD_DELAY_SECONDS)
     finally:
         unbind(token)
     return outcome
@@ -53,7 +54,7 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
     try:
         return Outcome.complete(_perform(kind, context))
     except JobCancelled:
-        # A requested cancel is on the row, and there it wins; a shutdown or a lost lease blames nobody.
+        # A requested cancel is on the row, where it overrules this release; a shutdown or a lost lease charges nothing.
         if context.stop_reason is None:
             return failed_attempt(kind, job, "the handler raised JobCancelled, though nobody asked it to stop")
         return Outcome.release()
@@ -72,7 +73,7 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
 
 def _after_error(kind: Kind, context: JobContext, error: BaseException) -> Outcome:
     log.info("a handler raised", exc_info=error)
-    # It was cut off in its work, on our own account.
+    # The worker itself stopped the handler, so the attempt is not charged.
     if context.stop_reason is StopReason.SHUTDOWN:
         return Outcome.release()
     return failed_attempt(kind, context.job, f"{type(error).__name__}: {describe(error)}{_place(error)}")
@@ -84,14 +85,14 @@ def _perform(kind: Kind, context: JobContext) -> Json:
     try:
         return kind.perform(context)
     finally:
-        # A child that the handler forked has come back from it: it must not go on as a second worker, with the same
-        # connections.
+        # A process that the handler forked has returned from the handler: without this it would go on as a second
+        # worker, on the same connections.
         if _forks.count != home:
             os._exit(_exit_code(sys.exc_info()[1]))
 
 
 class _Forks:
-    """How many forks lie between this process and the first; asking for the process id costs a system call a job."""
+    """How many forks lie between this process and the first. Comparing process ids would cost each job system calls."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -117,16 +118,16 @@ def failed_attempt(kind: Kind, job: Job, error: str) -> Outcome:
 
 
 def delay_of(seconds: float) -> float:
-    """Return the delay as it can be kept, at most a year. Units: seconds."""
-    # A handler may ask for anything, also for nonsense such as NaN.
+    """Return the delay as it can be stored, at most a year. Units: seconds."""
+    # A handler may ask for any delay, even NaN.
     return min(max(0.0, seconds), MAX_DELAY_SECONDS) if seconds == seconds else 0.0
 
 
 def describe(error: BaseException) -> str:
-    """Return the error's own message, passwords masked; its class name where it has none or cannot say it."""
+    """Return the error's own message, passwords masked; its class name where the message is empty or raises."""
     try:
         return redacted(str(error)) or type(error).__name__
-    # The message is code of the handler's, and may raise itself, whatever it likes.
+    # An exception's __str__ is the handler's code, and may raise anything.
     except BaseException:
         return type(error).__name__
 
@@ -139,5 +140,5 @@ def _place(error: BaseException) -> str:
 
 
 def job_fields(job: Job) -> dict[str, object]:
-    """Return what each log line about a job carries."""
+    """Return the fields that each log line about a job carries."""
     return {"job_id": str(job.id), "kind": job.kind, "attempt": job.attempts}

@@ -1,4 +1,4 @@
-"""What a worker says of the runs that have ended: to its log, and to Prometheus."""
+"""Tells the log and Prometheus of the runs that have ended."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ sparing = SparingLog(log)
 
 
 def report(tally: counts.Tally, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
-    """Log and count how runs ended; None stands for a claim that was lost.
+    """Log and count how runs ended; a status of None means that the claim was lost.
 
-    Success is DEBUG: at full speed a line a job costs a third of the rate.
+    Success is logged at DEBUG: at full speed a line for each job costs a third of the rate.
     """
     is_told = log.isEnabledFor(logging.DEBUG)
     for ended, status in settled:

@@ -1,4 +1,4 @@
-"""Takes the jobs of the dead: who is declared dead, whose jobs are looked for, and what is left for later."""
+"""Takes the jobs of dead workers: declares workers dead, looks for their jobs, and keeps what is left for later."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.refused import Refused
 from haulier.worker.shared.sparing_log import SparingLog
 
-# How often the jobs of all who have no row are looked for, and not only of those whom this process has declared dead:
-# whoever did that may have died before it took them. Units: leases.
+# How often to look for the orphans of all workers without a row, not only of those that this process has declared
+# dead: the process that declared a worker dead may itself have died before it took that worker's jobs. Units: leases.
 EVERYBODY_LEASES = 2
-# A sweep gives way to the next beat after this share of a lease, and goes on after it.
+# A sweep stops after this share of a lease, so that the beat comes in time, and goes on after the beat.
 SWEEP_SHARE = 1 / 6
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ sparing = SparingLog(log)
 
 
 class Rescuer:
-    """What one process does for the jobs of others."""
+    """Rescues the jobs of dead workers, for one process."""
 
     def __init__(self, lease: Lease, refused: Refused, *, lease_seconds: float) -> None:
         self._lease = lease
@@ -32,17 +32,17 @@ class Rescuer:
         self._lease_seconds = lease_seconds
         self._swept_at = float("-inf")
         self._asked_of_all_at = float("-inf")
-        # How many orphans a statement takes: halved where one waits for something that only one of them may wait for.
+        # How many orphans a statement takes: halved after a slow one, which a single orphan may have caused.
         self._most = consume.RESCUED_AT_ONCE
-        # Declared dead here, and not known to have no jobs left.
+        # The workers that this process has declared dead and that may still have jobs.
         self._dead: set[UUID] = set()
 
     def is_due(self) -> bool:
-        """Tell whether to sweep now; only who has beaten for a whole lease may."""
+        """Tell whether to sweep now; a process may only after it has beaten for a whole lease."""
         return self._lease.may_rescue and time.monotonic() - self._swept_at >= self._lease_seconds / 6
 
     def sweep(self, conn: Connection) -> bool:
-        """Declare dead whoever is, and take their jobs; tell whether there were any."""
+        """Declare workers dead whose lease has run out, and take their jobs; tell whether there were any jobs."""
         self._swept_at = time.monotonic()
         buried = consume.bury(conn)
         for dead in buried:
@@ -53,7 +53,7 @@ class Rescuer:
             return False
         taken, is_cut = self._take(conn, {dead.id for dead in buried}, None if of_all else self._dead)
         if is_cut:
-            # The rest right after the next beat.
+            # Take the rest right after the next beat.
             self._swept_at = float("-inf")
         elif of_all:
             self._asked_of_all_at = self._swept_at
@@ -79,6 +79,6 @@ class Rescuer:
             taken += len(part.jobs)
             if time.monotonic() > until:
                 return taken, True
-        # They were not found any more: they are somebody else's.
+        # These were due to be tried again and were not found: another process has taken them.
         self._refused.forget(gone)
         return taken, False

@@ -1,5 +1,5 @@
-"""The look for jobs in lanes that are new to this process: at all lanes from their start, or where there are too many
-at a part of them at a time, and at what has come lately."""
+"""Looks for jobs that no mark of this process leads to: in all lanes from their start, or where there are too many, in
+a part of them at a time, and in the lanes of recent jobs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.worker.shared.marks import SOON_SECONDS, Marks
 
-# A job comes when its transaction began, and is seen when that has committed.
+# How far to look back beyond the last scan: a job's time is when its transaction began, and it is visible only once
+# the transaction has committed.
 LATE_SECONDS = 2.0
-# Of what came before the last look so long ago, nobody has looked; it is left to the look that goes round.
+# Look back no further than this, however long ago the last scan was; older jobs are left to the scan that goes round.
 LONGEST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """Looks for lanes, those of all queues where none is named. For whoever has the buffer's place."""
+    """Looks for lanes, of all queues where none is named. Only the thread that has the buffer's place may call it."""
 
     database: Database
     marks: Marks
@@ -41,7 +42,7 @@ class Scanner:
         marks.scanned(found.lanes, began_at=began_at, end=found.end, others=others)
 
     def _others(self, conn: Connection) -> list[Lane]:
-        """Return the lanes that must not wait until the look has gone round: the busy, and those of new jobs."""
+        """Return the lanes that must not wait for a whole round: those that lately had jobs, and those of new jobs."""
         seconds = min(self.marks.seconds_since_scan + LATE_SECONDS, LONGEST_SECONDS)
         fresh = consume.fresh_lanes(conn, seconds=seconds, soon_seconds=SOON_SECONDS)
         ours = (lane for lane in fresh if not self.queues or lane[0] in self.queues)

@@ -1,4 +1,4 @@
-"""The one call that serves the whole process: settle what has ended, claim what can be started."""
+"""The one call that serves the whole process: settles the runs that have ended, claims jobs to start."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SettleAndClaim:
-    """A round trip for all threads, by whoever has the buffer's place."""
+    """The round trip for all threads, made by the thread that has the buffer's place."""
 
     next_claim: NextClaim
     calls: Calls
@@ -52,10 +52,10 @@ class SettleAndClaim:
             claimed = self.calls.claim(ended, request)
         except Refusal as error:
             if ended:
-                # Which of the two was refused is not said.
+                # The error does not tell whether the settle or the claim was refused.
                 self.calls.doubt(ended, error)
             if request.limit > 1 and time.monotonic() - began_at >= SLOW_SECONDS:
-                # It has waited for something, and so would each of the smaller ones: they come after a pause.
+                # The claim has waited for something, and each smaller claim would too: make them after a pause.
                 self.call_size.refused(request.limit)
                 self.outage.failed(error)
                 return None
@@ -65,7 +65,7 @@ class SettleAndClaim:
 
 @dataclass(frozen=True, slots=True)
 class NextClaim:
-    """What to claim next: whether, from where, and how much."""
+    """Decides whether to claim, from which marks, and how many."""
 
     lease: Lease
     stopping: threading.Event
@@ -74,12 +74,12 @@ class NextClaim:
     bell: Bell
 
     def request(self, round_trip: RoundTrip) -> ClaimRequest | None:
-        """Return what to ask for now, or None where nothing is to be claimed."""
+        """Return the claim to make now, or None where nothing is to be claimed."""
         refusals, worker_id = self.refusals, self.lease.worker_id
         marks = refusals.lanes.leave_out(self.marks.marks())
         if worker_id is None or self.stopping.is_set() or not marks or not round_trip.limit:
             return None
-        # So many outcomes wait to be stored, or jobs to be claimable, that more would be of no use.
+        # The database refuses so many outcomes, or so many claims, that more jobs would only add to them.
         if refusals.to_claim.is_full or refusals.to_settle.is_full:
             return None
         return ClaimRequest(
@@ -92,19 +92,19 @@ class NextClaim:
         )
 
     def answered(self, request: ClaimRequest, jobs: Sequence[Job], *, is_short: bool) -> None:
-        """Note what a claim has brought, and whether that was all there was."""
+        """Note the jobs that a claim brought, and whether they were all there were."""
         self.bell.answered()
         self.refusals.to_claim.forget(job.id for job in jobs)
         self.marks.claimed(jobs, is_short=is_short, read=request.marks)
 
     def given_back(self, jobs: Sequence[HeldJob]) -> None:
-        """Note that these were claimed and not started."""
+        """Note that these jobs were claimed and not started."""
         self.marks.given_back(held.job for held in jobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """The calls that settle, or settle and claim, and what is done with their answers. For whoever has the place."""
+    """Settles, or settles and claims, and acts on the answers. Only the thread that has the place may call it."""
 
     database: Database
     buffer: Buffer
@@ -116,11 +116,11 @@ class Calls:
     beat_wanted: threading.Event
 
     def settle_ended(self) -> int | None:
-        """Settle what has ended since the last call; None when the database is away."""
+        """Settle the runs that have ended since the last call; None when the database is away."""
         return self.settle(self.buffer.round_trip().ended)
 
     def settle(self, ended: Sequence[Ended]) -> int | None:
-        """Settle these and claim nothing; None when the database is away."""
+        """Settle these runs and claim nothing; None when the database is away."""
         if not ended:
             return 0
         began_at = time.monotonic()
@@ -139,13 +139,13 @@ class Calls:
         return 0
 
     def claim(self, ended: Sequence[Ended], request: ClaimRequest, *, alone: bool = False) -> list[HeldJob] | None:
-        """Settle these and return what was claimed; None when the database is away.
+        """Settle these runs and return the jobs that were claimed; None when the database is away.
 
-        Raises: Refusal; where one job is claimed alone, JobRefused.
+        Raises: Refusal; with `alone`, for a single job, JobRefused.
         """
         began_at = time.monotonic()
         statuses: list[JobStatus | None] = []
-        # Unknown from when it is sent until there is an answer.
+        # None, unknown, from when the claim is sent until its answer has been read.
         claimed: list[HeldJob] | None = []
         try:
             with self.database.connection() as conn:
@@ -157,7 +157,8 @@ class Calls:
                     statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
             claimed = [self.held.as_held(job) for job in brought.jobs]
         except Refusal as error:
-            # What was refused was not done; but what could not be read was, unless it was one job, in a transaction.
+            # A refused claim took nothing. A claim whose answer could not be decoded was committed, unless it was for
+            # one job alone, whose answer is read inside the transaction.
             claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
             raise
         except DatabaseUnavailable as error:
@@ -173,7 +174,7 @@ class Calls:
         return claimed
 
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
-        """Leave to the settler a batch of which the database refuses something: the others must not wait for that."""
+        """Leave a batch of which the database refuses something to the settler, so that other runs need not wait."""
         log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
         mark_unsure(ended)
         self.buffer.doubt(ended)
@@ -186,11 +187,11 @@ class Calls:
         self.outage.failed(error)
         mark_unsure(ended)
         self.buffer.put_back(ended)
-        # Whether the claim was committed is unknown: the heartbeat looks, and gives back what nobody holds.
+        # Nobody knows whether the claim was committed: the heartbeat looks, and gives back jobs that nobody holds.
         self.beat_wanted.set()
 
     def _let_go(self, ended: Sequence[Ended], statuses: Sequence[JobStatus | None]) -> None:
-        """Let go of what has been settled, and say so; the settler sees to what was left out."""
+        """Let go of the runs that were settled, and report them; leave those that were not to the settler."""
         if not ended:
             return
         left_out = [each for each, status in zip(ended, statuses, strict=True) if status is None]
@@ -201,7 +202,7 @@ class Calls:
         report(self.tally, done)
 
     def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
-        # Some may be left: what is too much at once, and last attempts that would have to wait.
+        # More may be waiting: jobs beyond the limits of one claim, and last attempts that would not start at once.
         is_short = brought.has_all(request)
         self.tally.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)

@@ -1,4 +1,4 @@
-"""What runs in this process's name and is held by nobody here: found by asking the database, and given back."""
+"""Finds jobs that run in this process's name and that nobody here holds, by asking the database; gives them back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ sparing = SparingLog(log)
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """Gives back, without blame, what the database thinks that this process runs. For the heartbeat."""
+    """Gives back, uncharged, jobs that the database says this process runs. For the heartbeat."""
 
     lease: Lease
     held: HeldJobs
@@ -33,30 +33,30 @@ class Strays:
     bell: Bell
 
     def look_for_unanswered(self, conn: Connection) -> None:
-        """Look for what claims have brought that were never answered: the connection was cut before the reply."""
+        """Give back the jobs of claims that got no answer, because the connection was cut before the reply."""
         worker_id = self.lease.registered_as
         assert worker_id is not None
         self._give_strangers_back(conn, consume.held(conn, worker_id, self.held.unsure()))
 
     def compare(self, conn: Connection) -> None:
-        """Hold the database's opinion of what this worker runs against the process's own."""
+        """Compare the jobs that the database says run here with those held here, and give back the difference."""
         worker_id = self.lease.registered_as
         assert worker_id is not None
         self._give_strangers_back(conn, consume.strays(conn, worker_id, self.held.known()))
 
     def give_all_back(self, conn: Connection, worker_id: UUID) -> bool:
-        """Give back all that this worker runs; tell whether nothing is left, but for what others take later."""
+        """Give back every job of this worker; tell whether all are gone, but for those that others will take."""
         held = consume.held(conn, worker_id, self.held.known())
         for job_id in self._give_back(conn, [row.fence for row in held]):
             sparing.warning("released unfinished", extra={"job_id": str(job_id)})
         left = consume.held(conn, worker_id, self.held.known())
-        # What the database refuses to take back is an orphan from now on, and taken by others.
+        # A job that the database refuses to take back becomes an orphan, and another worker takes it.
         return all(self.refused.is_waiting(row.fence.id) for row in left)
 
     def _give_strangers_back(self, conn: Connection, rows: list[Held]) -> None:
         """Give back those of the jobs that nobody here holds."""
         found = self.held.strangers(rows)
-        # What the database refuses to take back is tried again after a pause.
+        # A job that the database refuses to take back is tried again after a pause.
         strangers = [fence for fence in found if not self.refused.is_waiting(fence.id)]
         if not strangers:
             return
@@ -70,9 +70,9 @@ class Strays:
             self.held.found(claim_id)
 
     def _give_back(self, conn: Connection, fences: list[Fence]) -> list[UUID]:
-        """Give the jobs back without blame, and return those that were still ours.
+        """Give the jobs back uncharged, and return those that were still ours.
 
-        One whose row somebody has locked is left for the next time: the beat, and the others, must not wait for it.
+        A job whose row somebody has locked is left for the next time: the beat and the other jobs must not wait for it.
         """
         started = {running.fence for running in self.held.all() if running.began_at is not None}
         settlements = [

@@ -1,7 +1,7 @@
-"""The jobs that have crashed before: whether some are due, the wait until nothing else runs here, and their runs.
+"""Suspects, jobs that have crashed before: finds those that are due, waits until nothing else runs, runs each alone.
 
-The heartbeat looks; the thread that has the buffer's place then holds it, so that nobody claims, waits until the
-process has drained, and runs them one after the other.
+The heartbeat looks for them. A thread then keeps the buffer's place, so that nobody claims, waits until the process
+has drained, and runs them one after the other.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from haulier.worker.shared.refused import Refused
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.settle_and_claim import Calls
 
-# How long the process may stand still for a job that has crashed before; doubled each time that was not enough.
+# How long the process may claim nothing while it drains for a suspect; doubled each time that was not enough.
 FIRST_DRAIN_SECONDS = 10.0
-# Whose turn it is to stand still changes more often: it may be that of a process which is paused, or dead.
+# How long it is one process's turn to drain. Shorter than a drain, since a process that has the turn may be dead.
 TURN_SECONDS = 5.0
-# A run of suspects ends after this long, so that the other jobs get their turn.
+# Suspects run for this long before other jobs get their turn.
 SUSPECTS_SECONDS = 5.0
-# While the process waits to be alone, what the others end is settled so often.
+# While the process drains, the runs that end are settled this often.
 ALONE_CHECK_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class SuspectSearch:
-    """Finds out whether suspects are due that this process is to run, and says so: `due` is set, and the bell rung."""
+    """Finds out whether this process is to run suspects that are due; if so, sets `due` and rings the bell."""
 
     lease: Lease
     held: HeldJobs
@@ -54,13 +54,13 @@ class SuspectSearch:
         worker_id = self.lease.registered_as
         if not marks or worker_id is None:
             return
-        # One that cannot be claimed is not worth standing still for.
+        # A suspect that cannot be claimed is not worth a drain.
         if passed_over and not consume.has_next(
             conn, ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True, passed_over=passed_over)
         ):
             return
-        # Whoever runs nothing is alone already. The others finish what they run first, and claim nothing meanwhile:
-        # one process after the other, so that a single suspect does not make all of them stand still.
+        # A process that runs nothing need not drain. Of those that run jobs, only the one whose turn it is drains:
+        # otherwise a single suspect would stop all of them from claiming.
         if self.held.is_alone() or consume.has_turn(conn, worker_id, slot_seconds=TURN_SECONDS):
             self.due.set()
             self.bell.ring()
@@ -68,7 +68,7 @@ class SuspectSearch:
 
 @dataclass(frozen=True, slots=True)
 class SuspectClaim:
-    """Claims one suspect at a time. For whoever has the buffer's place."""
+    """Claims one suspect at a time. Only the thread that has the buffer's place may call it."""
 
     database: Database
     lease: Lease
@@ -79,7 +79,7 @@ class SuspectClaim:
     queues: Sequence[str]
 
     def claim(self) -> HeldJob | None:
-        """Claim a suspect; None when none is due, or can be claimed, or the database is away."""
+        """Claim a suspect; None when none is due, none can be claimed, or the database is away."""
         worker_id = self.lease.worker_id
         if worker_id is None or self.stopping.is_set() or self.refused.is_full:
             return None
@@ -94,10 +94,10 @@ class SuspectClaim:
         return claimed[0] if claimed else None
 
 
-class Patience:
-    """How long the process waits to be alone for a suspect: it grows until it suffices, and rests as long between.
+class DrainLimit:
+    """How long a drain may take: doubled until one succeeds; after one that fails, none begins for as long as it took.
 
-    So at most half of the time goes into waiting, and a suspect among long jobs still gets its turn.
+    So at most half of the time goes into drains, and a suspect among long jobs still gets its turn.
     """
 
     def __init__(self) -> None:
@@ -105,22 +105,22 @@ class Patience:
         self._not_before = float("-inf")
 
     def is_ready(self) -> bool:
-        """Tell whether it is time to wait again."""
+        """Tell whether a drain may begin."""
         return time.monotonic() >= self._not_before
 
-    def exhausted(self) -> None:
-        """Note that the wait was in vain."""
+    def failed(self) -> None:
+        """Note a drain in which the process did not become alone."""
         self._not_before = time.monotonic() + self.seconds
         self.seconds *= 2
 
-    def rewarded(self) -> None:
-        """Note that the process was alone."""
+    def succeeded(self) -> None:
+        """Note a drain in which the process became alone."""
         self.seconds = FIRST_DRAIN_SECONDS
 
 
 @dataclass(slots=True)
 class Suspects:
-    """Runs suspects, each with nothing else in the process. For whoever has the buffer's place."""
+    """Runs suspects, each alone in the process. Only the thread that has the buffer's place may call it."""
 
     due: threading.Event
     buffer: Buffer
@@ -130,26 +130,26 @@ class Suspects:
     claim: SuspectClaim
     outage: Outage
     stopping: threading.Event
-    _patience: Patience = field(default_factory=Patience, init=False)
+    _drain: DrainLimit = field(default_factory=DrainLimit, init=False)
 
     def run(self, ended: Sequence[Ended], work: Callable[[HeldJob], Ended]) -> None:
-        """Run those that are due; `ended` is what the caller was to settle, and `work` runs one.
+        """Run the suspects that are due; `ended` are the runs that the caller was to settle, and `work` runs a job.
 
-        The caller has the place, so that nobody claims meanwhile; the others finish what they run. Where that takes too
-        long the place is given up for a while, and next time more patience is shown.
+        The caller has the place, so nobody claims meanwhile; the other threads finish their jobs. Where that takes too
+        long, return without a run; the next drain may take twice as long.
         """
         self.buffer.put_back(ended)
         self.due.clear()
-        if not self._patience.is_ready():
+        if not self._drain.is_ready():
             return
         self.buffer.is_reserved = True
         try:
             self.marks.given_back([held.job for held in self.buffer.empty()])
-            if self.wait_until_alone(self._patience.seconds):
-                self._patience.rewarded()
+            if self.wait_until_alone(self._drain.seconds):
+                self._drain.succeeded()
                 self._run_alone(work)
             elif not self.stopping.is_set():
-                self._patience.exhausted()
+                self._drain.failed()
         finally:
             self.buffer.is_reserved = False
 
@@ -161,12 +161,12 @@ class Suspects:
                 return
 
     def wait_until_alone(self, seconds: float) -> bool:
-        """Wait until nothing else runs here, and settle meanwhile what ends; False when the time is up first."""
+        """Wait until nothing else runs here, settling the runs that end meanwhile; False when the time is up first."""
         until = time.monotonic() + seconds
         while not self.stopping.is_set() and time.monotonic() < until:
             if self.calls.settle_ended() is None:
                 self.outage.pause()
-                # That the others have not ended is not to be seen while nothing can be settled.
+                # A run counts as held until it is settled, so time in which nothing can be settled does not count.
                 until = time.monotonic() + seconds
             elif self.held.wait_until_alone(ALONE_CHECK_SECONDS):
                 return True
@@ -174,5 +174,5 @@ class Suspects:
 
 
 def _due_marks(conn: Connection, queues: Sequence[str]) -> list[Mark]:
-    """Return the first place of each lane in which a suspect is due."""
+    """Return a mark at the start of each lane in which a suspect is due."""
     return [lane.head for lane in consume.lanes(conn, queues=queues, suspect=True) if lane.seconds <= 0]

@@ -1,4 +1,4 @@
-"""The end of a job's time: its handler is asked to stop, and one that does not has its claim given up."""
+"""Asks a handler to stop when its time is up, and gives up the claim of a job whose handler does not stop."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Timeouts:
-    """Looks after what `running` returns: for each runner the job that it runs, or ran last."""
+    """Watches the jobs that `running` returns: for each runner the job that it runs, or ran last."""
 
     running: Callable[[], Iterable[HeldJob | None]]
     buffer: Buffer
     kinds: Mapping[str, Kind]
     stuck_seconds: float
-    # So many threads are in a handler that cannot be stopped.
+    # How many threads are in a handler that cannot be stopped.
     stuck: int = field(default=0, init=False)
 
     def enforce(self) -> None:
-        """Ask the jobs to stop whose time is up, and give up those that were asked long ago."""
+        """Ask jobs whose time is up to stop, and give up those that were asked more than `stuck_seconds` ago."""
         now = time.monotonic()
         for running in self.running():
             if running is None or running.has_ended or running.began_at is None or running.timeout is None:

@@ -1,4 +1,4 @@
-"""How a thread that looks for work waits where there is none, and what it says to other workers where there is some."""
+"""How a thread waits where there is no work, and wakes other workers where there is more than it can take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.outage import AWAY_PAUSE_SECONDS
 from haulier.worker.shared.sleeper import Sleeper
 
-# When a due job could not be had (somebody is just claiming it), the next look follows at once, then ever later.
+# The first pause after a due job could not be had, because another worker is just claiming it; doubled each time.
 FIRST_PAUSE_SECONDS = 0.02
 
 
@@ -31,7 +31,7 @@ class Waiting:
     _pause: float = field(default=FIRST_PAUSE_SECONDS, init=False)
 
     def end(self) -> None:
-        """Note that there is work: ask no longer to be woken, and have others woken where it is more than enough.
+        """Note that there is work: stop asking to be woken, and wake others where there is more than was claimed.
 
         Raises: DatabaseUnavailable; Refusal.
         """
@@ -44,7 +44,7 @@ class Waiting:
                 self.sleeper.share(conn)
 
     def wait(self, *, is_all_seen: bool) -> None:
-        """Wait until somebody rings or it is time to look again; where all has just been seen, that is a poll away.
+        """Wait until the bell rings or it is time to look again: after POLL_SECONDS where a scan has just seen all.
 
         Raises: DatabaseUnavailable; Refusal.
         """
@@ -58,6 +58,6 @@ class Waiting:
             self.sleeper.fall_asleep(conn)
         longest, due = min(longest, self.sleeper.next_pause()), self.marks.seconds_until_due()
         if due is not None and due <= 0:
-            # Somebody else is just claiming it, or is to let go of it.
+            # Another worker is just claiming that job, or has locked it and will let it go.
             due, self._pause = self._pause, min(self.poll_seconds, 2 * self._pause)
         self.bell.wait(longest if due is None else min(longest, due))

@@ -1,1 +1,1 @@
-"""Who acts: one file for each thread of a worker process."""
+"""The threads of a worker process, a file for each."""

@@ -1,4 +1,4 @@
-"""The thread that keeps this process's lease alive, hears of cancels, and takes the jobs of the dead."""
+"""The thread that renews this process's lease, learns of cancels, and takes the jobs of dead workers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import SuspectSearch
 
-# How often to ask for cancels while jobs run: the knock of LISTEN is quicker, but may be absent.
+# How often to ask for cancels while jobs run: a notification is quicker, but may not come through.
 CANCEL_SECONDS = 0.4
 SUSPECT_SECONDS = 2.0
-# Of the time, at most, to compare with the database what this process runs.
+# At most this share of the time goes into comparing the jobs held here with those that the database says run here.
 COMPARING_SHARE = 1 / 50
-# After an error that nobody foresaw, which may well come again.
+# After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
-# The last chance to give jobs back is asked for again this soon.
+# Between tries to give jobs back at the end, when the time left is short.
 LEAVE_PAUSE_SECONDS = 0.2
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Heartbeat(threading.Thread):
         self._suspects_at = float("-inf")
 
     def run(self) -> None:
-        """Beat until the process closes, then give back what it still holds and take its row away."""
+        """Beat until the process closes, then give back the jobs it still holds and delete its row."""
         closing, outage = self.shutdown.closing, self.outage
         try:
             while not closing.is_set():
@@ -88,17 +88,18 @@ class Heartbeat(threading.Thread):
             self.database.close()
 
     def go_round(self, conn: Connection) -> None:
-        """Do once what is due."""
+        """Make one round: do everything that is due."""
         lease, held, now, self._has_failed = self.lease, self.held, time.monotonic(), False
         wanted = self.beat_wanted.is_set()
         self.beat_wanted.clear()
         to_sweep = self.rescuer.is_due()
         if lease.registered_as is None:
             self.beat.register(conn)
-        # Right before a sweep as well: the beat tells whether the database's clock jumped, or this machine slept.
+        # Also right before a sweep: the beat shows whether the database's clock jumped or this machine slept, and then
+        # every other worker would look dead.
         elif to_sweep or self.beat.is_due():
             self.beat.beat(conn)
-        # The beat goes first, and each other by itself: what is wrong with one must not cost the lease, nor the next.
+        # The beat goes first, and each other step by itself: an error in one must cost neither the lease nor the next.
         self._try(self._call_listener, conn)
         if wanted or len(held):
             self._try(self._hear_of_cancels, conn)
@@ -106,7 +107,7 @@ class Heartbeat(threading.Thread):
             self._try(self.strays.look_for_unanswered, conn)
         if now >= self._compare_at:
             self._try(self.strays.compare, conn)
-            # While somebody holds a snapshot it walks over all that has run since then.
+            # While somebody holds a snapshot, the statement walks over every job that has run here since then.
             cost = time.monotonic() - now
             self._compare_at = now + max(self.beat.seconds, cost / COMPARING_SHARE)
         if now - self._suspects_at >= SUSPECT_SECONDS:
@@ -116,9 +117,9 @@ class Heartbeat(threading.Thread):
             self._suspects_at = float("-inf")
 
     def _try(self, step: Callable[[Connection], T], conn: Connection) -> T | None:
-        """Return what the step returns; None where the database refuses a statement of it, which is told.
+        """Return what the step returns; None, logged, where the database refuses one of its statements.
 
-        Nothing is done where the beat is due again, since the steps before have taken so long.
+        Where the steps before took so long that the beat is due again, do nothing and return None.
         """
         if self.beat.is_due():
             return None
@@ -131,7 +132,7 @@ class Heartbeat(threading.Thread):
             return None
 
     def _call_listener(self, conn: Connection) -> None:
-        """Let the listener hear whether it hears."""
+        """Send the notification by which the listener finds out whether notifications come through."""
         worker_id, number = self.lease.registered_as, self.notify_check.wanted
         if number is not None and worker_id is not None:
             call_myself(conn, worker_id)
@@ -143,10 +144,10 @@ class Heartbeat(threading.Thread):
         self.held.stop(consume.cancelled(conn, worker_id), StopReason.CANCELLED)
 
     def _leave(self) -> None:
-        """Give back, without blame, what the database thinks this worker runs, and take its row away.
+        """Give back, uncharged, every job that the database says this worker runs, and delete its row.
 
-        Here, because this thread has a connection, and a further one may not be had. The main thread waits for it no
-        longer than its deadline allows; what is left then is rescued.
+        This thread does so because it has a connection, and there may be none left for another. The main thread waits
+        no longer than its deadline allows; jobs not given back by then are rescued.
         """
         worker_id = self.lease.registered_as
         while worker_id is not None and not self.shutdown.over.is_set():

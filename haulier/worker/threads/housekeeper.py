@@ -1,4 +1,4 @@
-"""The thread that keeps the history's partitions ahead of the clock, hourly; its connection is open only meanwhile."""
+"""The thread that makes the history's partitions ahead of time, every hour; its connection is open only meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from haulier.queue.upkeep.purge import purge_audit, purge_idempotency, purge_que
 from haulier.worker.shared.outage import Outage
 
 PERIOD_SECONDS = 3600.0
-# After an error: sooner, for a missing partition in a week is a missing partition.
+# After an error: soon, or partitions that are made a week ahead could one day be missing.
 RETRY_SECONDS = 60.0
 
 T = TypeVar("T")
@@ -46,9 +46,9 @@ class Housekeeper(threading.Thread):
             pass
 
     def tidy(self) -> bool:
-        """Make the partitions that are missing, drop those that are old, forget what is old; tell whether all was done.
+        """Make missing partitions, drop expired ones, delete what is old; tell whether all of it was done.
 
-        Each task by itself: one that cannot be done now keeps no other from being done.
+        Each task runs by itself, so that one that fails does not keep the others from being done.
         """
         config = self.config
         try:
@@ -74,11 +74,11 @@ class Housekeeper(threading.Thread):
         return self._try_to(do)
 
     def _try_to(self, do: Callable[[], T]) -> T | None:
-        """Return what the task returns; None where it could not be done, which is told."""
+        """Return what the task returns; None, logged, where it could not be done."""
         try:
             return do()
         except Locked:
-            # The database is not away: somebody reads the history, and the old can wait.
+            # Not an outage: somebody reads the history, and dropping old partitions can wait.
             log.info("the history is in use: what is left to tidy is tried again in %.0f s", RETRY_SECONDS)
         except HistoryBlocked as error:
             # Only an operator can help.
@@ -89,7 +89,7 @@ class Housekeeper(threading.Thread):
             )
         except DatabaseUnavailable as error:
             self.outage.failed(error)
-        # Somebody changed a table, perhaps: it must be seen, and must not end the thread.
+        # Perhaps somebody changed a table: the error must be logged, and must not end the thread.
         except Exception:
             log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
         return None
@@ -101,5 +101,5 @@ class Housekeeper(threading.Thread):
         except DatabaseUnavailable:
             if config.direct_url == config.database_url:
                 raise
-            # Through the pool it waits for less, and so is done less often, but it is done.
+            # Behind a pool it waits for locks for a shorter time and so succeeds less often, but better than never.
             return drop_expired(config.database_url, retention_days=config.retention_days)

@@ -1,4 +1,4 @@
-"""The thread that turns the database's knocks into wake-ups. An accelerator: without it, polling finds everything."""
+"""The thread that turns notifications into wake-ups. It only saves time: without it polling finds every job."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.shared.sleeper import Sleeper
 
-# How often a silent connection is asked whether it still lives.
+# How often a silent connection is checked.
 PROBE_SECONDS = 10.0
 WAIT_SECONDS = 0.5
-# From one try to connect to the next.
+# After a try to connect that failed.
 CONNECT_PAUSE_SECONDS = 1.0
-# Where no notification comes through, none will in a while; but whoever runs the pool may have changed it.
+# Where no notification comes through the pool, none will until an operator changes the pool; look again after this.
 DEAF_PAUSE_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Listener(threading.Thread):
-    """Holds one LISTEN connection, and opens it anew when it breaks. It counts on no knock before it has heard one."""
+    """Holds one LISTEN connection, and reopens it when it breaks. It relies on notifications only after it got one."""
 
     config: Config
     sleeper: Sleeper
@@ -50,15 +50,15 @@ class Listener(threading.Thread):
         super().__init__(name="listener", daemon=True)
         self._setting = self.config.direct_setting
         self._complaint: str | None = None
-        # When it last went round with a good connection, or knew that it has to do without, by the monotonic clock.
+        # When it last had a good connection, or had decided to do without one. Units: the monotonic clock.
         self.heard_at = time.monotonic()
 
     def run(self) -> None:
-        """Listen until the process closes; with wake-ups off only wait for that."""
+        """Listen until the process closes; with `WAKE_UPS=off` only wait for that."""
         config, closing = self.config, self.shutdown.closing
         if config.wake_ups == "off":
             while not closing.is_set():
-                self._do_without(WAIT_SECONDS)
+                self._wait_without_listening(WAIT_SECONDS)
         while not closing.is_set():
             conn: Connection | None = None
             try:
@@ -66,7 +66,7 @@ class Listener(threading.Thread):
                 went_deaf = not keeps_its_server(conn, config.direct_url) or self._listen(conn)
             except (DatabaseUnavailable, Refusal) as error:
                 went_deaf = False
-                self._say_away(error)
+                self._report_unreachable(error)
                 closing.wait(CONNECT_PAUSE_SECONDS)
             finally:
                 self.sleeper.went_deaf()
@@ -74,13 +74,13 @@ class Listener(threading.Thread):
                     close(conn)
             if went_deaf:
                 self._complain("no notification comes through %s, as behind a pool in transaction mode", self._setting)
-                self._do_without(DEAF_PAUSE_SECONDS)
+                self._wait_without_listening(DEAF_PAUSE_SECONDS)
 
     def _listen(self, conn: Connection) -> bool:
-        """Listen for as long as knocks may come on this connection; True when none ever came."""
+        """Listen until the process closes; True, sooner, when no notification comes through this connection."""
         listen(conn)
         self.notify_check.ask()
-        # What came while nobody listened.
+        # For the jobs and cancels that came while nobody listened.
         self.bell.ring()
         self.beat_wanted.set()
         for knock in knocks(conn, wait=WAIT_SECONDS, probe=PROBE_SECONDS):
@@ -91,18 +91,18 @@ class Listener(threading.Thread):
                 self._answer(knock, conn)
                 self._hear()
             elif not self.sleeper.is_woken and self.notify_check.is_missing:
-                # Or others would be sent the knocks on the connection that the pool lent us.
+                # The connection goes back to the pool; without this, its next user would get our notifications.
                 unlisten(conn)
                 return True
         return False
 
     def _hear(self) -> None:
-        """Note that knocks come through."""
+        """Note that notifications come through."""
         self.notify_check.heard()
         if self.sleeper.is_woken:
             return
         self.sleeper.hears()
-        # An INSERT before this moment may have seen nobody asleep.
+        # An INSERT before this moment may have found no sleeper to wake.
         self.bell.ring()
         if self._complaint is not None:
             log.warning("notifications come through %s again", self._setting)
@@ -115,7 +115,7 @@ class Listener(threading.Thread):
                 self.beat_wanted.set()
             return
         if is_ours:
-            # Before all else: a job waits. Also where nobody can take it now, since a thread may be free in a moment.
+            # First of all, since a job waits. Also where no thread is free now: one may be free in a moment.
             self.bell.ring()
         self.sleeper.knocked()
         if is_ours and knock.worker_id is not None and self._is_busy():
@@ -126,23 +126,23 @@ class Listener(threading.Thread):
         """Tell whether no thread could take a job now."""
         return self.buffer.is_busy(self.config.worker_threads) or self.shutdown.stopping.is_set()
 
-    def _say_away(self, error: HaulierError) -> None:
+    def _report_unreachable(self, error: HaulierError) -> None:
         if isinstance(error, Refusal) or not self.config.database_direct_url:
             self.outage.failed(error)
             return
-        # The jobs come by another way, which may well be open; if it is not, the others say so.
+        # Jobs are claimed through DATABASE_URL, which may well be up; if it is not, other threads report that.
         reason = " ".join(str(error.__cause__ or error).split())
         self._complain("%s cannot be reached (%s)", self._setting, reason)
 
     def _complain(self, complaint: str, *details: str) -> None:
-        """Say once what is wrong, and what it means."""
+        """Log once what is wrong, and what it means."""
         if complaint != self._complaint:
             poll = self.config.poll_seconds
             log.warning(f"{complaint}: an idle worker finds jobs by looking, every %g s", *details, poll)
             self._complaint = complaint
 
-    def _do_without(self, seconds: float) -> None:
-        """Wait for the end of the process, at most so long, as one who has nothing to listen to."""
+    def _wait_without_listening(self, seconds: float) -> None:
+        """Wait this long, or until the process closes; meanwhile the age of the last round stays low."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.shutdown.closing.wait(min(left, WAIT_SECONDS)):
             self.heard_at = time.monotonic()

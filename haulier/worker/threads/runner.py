@@ -1,4 +1,4 @@
-"""The thread that does the work: claim, run, settle, with an Outcome between the last two."""
+"""The thread that claims, runs and settles jobs; a run hands the settle an Outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from haulier.worker.steps.wait import Waiting
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Runner(threading.Thread):
-    """Runs one job after the other; when the buffer runs low it calls for all, until the process stops."""
+    """Runs one job after the other until the process stops; when the buffer runs low it calls the database for all."""
 
     number: int
     buffer: Buffer
@@ -40,7 +40,7 @@ class Runner(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(name=f"runner-{self.number}", daemon=True)
-        # What it runs now, or ran last.
+        # The job that it runs now, or ran last.
         self.running: HeldJob | None = None
 
     def run(self) -> None:
@@ -63,7 +63,7 @@ class Runner(threading.Thread):
         return self.work.run(running)
 
     def _make_round_trip(self, round_trip: RoundTrip) -> None:
-        """With the buffer's place: see to suspects, or settle, claim, and wait for work where there is none."""
+        """While holding the buffer's place: run suspects, or settle, claim, and wait where there is no work."""
         is_away = True
         try:
             if self.suspects.due.is_set():
@@ -74,14 +74,14 @@ class Runner(threading.Thread):
         finally:
             self.buffer.done(leaving=is_away)
         if is_away:
-            # Without the place: another thread's connection may be good.
+            # Not while holding the place: another thread's connection may be good.
             self.outage.pause()
             self.outage.wait_until_over()
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Runs claimed jobs, each on the thread that asks."""
+    """Runs claimed jobs, each in the calling thread."""
 
     kinds: Mapping[str, Kind]
     children: Children
@@ -92,7 +92,7 @@ class Work:
     def run(self, running: HeldJob) -> Ended:
         """Run a claimed job, unless it is to be given back, and return how it ended."""
         job = running.job
-        # Not our own any more, too, when this process was declared dead since the claim, and has registered anew.
+        # The ids differ when this process was declared dead after the claim and has registered anew: the job is lost.
         if self.stopping.is_set() or running.context.cancelled or self.lease.worker_id != job.worker_id:
             running.has_ended = True
             return Ended(running, Outcome.give_back())
@@ -110,7 +110,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a thread that has the buffer's place comes by work; one for each thread, since it waits in its own way."""
+    """How a thread that has the buffer's place finds work; each thread has its own, since each wait keeps state."""
 
     settle_and_claim: SettleAndClaim
     scanner: Scanner
@@ -124,7 +124,7 @@ class Look:
         """Settle and claim, and wait for work where there is none; True when the database is away."""
         self.bell.heed()
         try:
-            # Before a scan, which would only delay it: the next job of a known lane lies behind the mark.
+            # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
             claimed = self.settle_and_claim.make(round_trip)
             has_scanned = claimed is not None and self.marks.is_scan_due()
             if has_scanned:
@@ -145,5 +145,5 @@ class Look:
     def _scan(self) -> None:
         self.scanner.scan()
         if not self.marks.has_due:
-            # A claim may not even be tried: there is no lane yet.
+            # No claim follows where no lane has a due job, so the scan counts as the database's answer.
             self.bell.answered()

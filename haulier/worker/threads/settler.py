@@ -1,4 +1,4 @@
-"""The thread that sees to what the others leave lying: late outcomes, jobs that would wait, and what did not settle."""
+"""The thread that settles late outcomes and those that did not settle with the others, and gives back waiting jobs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from haulier.worker.steps.settle_and_claim import Calls
 from haulier.worker.steps.settle_doubtful import SettleDoubtful
 
 TICK_SECONDS = WINDOW_SECONDS / 2
-# Jobs that were claimed ahead go back when none of them was started for so long: those before them are slow.
+# Jobs claimed ahead go back when none of them has started for this long: the jobs before them have turned out slow.
 STANDSTILL_SECONDS = 2 * WINDOW_SECONDS
 IDLE_SECONDS = 0.25
-# After an error that nobody foresaw, which may well come again.
+# After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Settler(threading.Thread):
-    """Keeps the promise that nothing waits in this process for longer than the window, if it can be settled at all."""
+    """Ensures that no outcome waits here for longer than WINDOW_SECONDS, as far as it can be settled at all."""
 
     buffer: Buffer
     marks: Marks
@@ -42,7 +42,7 @@ class Settler(threading.Thread):
         super().__init__(name="settler", daemon=True)
 
     def run(self) -> None:
-        """Tidy up whenever there is something, until the process closes."""
+        """Settle and give back whenever there is something, until the process closes."""
         stirred, closing = self.buffer.stirred, self.shutdown.closing
         try:
             while not closing.is_set():

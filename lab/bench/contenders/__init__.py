@@ -1,1 +1,1 @@
-"""Who is measured: each knows how to set itself up, take jobs, work, and tell when it is done."""
+"""The queues that are measured: each sets itself up, enqueues jobs, runs workers, and tells when all jobs are done."""

@@ -1,4 +1,4 @@
-"""What the measures may ask of whoever is measured."""
+"""The interface of the queues that are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.servers import Connection, Postgres, ask
 
 
 class Watch(Protocol):
-    """Looks at a backlog from outside, with questions that cost little however long it is."""
+    """Watches a backlog from outside, by queries that stay cheap however long the backlog is."""
 
     def has_begun(self) -> bool:
         """Tell whether the first job has been taken."""
@@ -23,57 +23,57 @@ class Watch(Protocol):
 
 
 class Contender(Protocol):
-    """A queue, with the settings it is measured under."""
+    """A queue, with the settings under which it is measured."""
 
     @property
     def name(self) -> str:
-        """Return what its rows are called in the results."""
+        """Return the name of its rows in the results."""
 
     @property
     def label(self) -> str:
-        """Return what they are called on the page."""
+        """Return the label of its rows on the page."""
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Return what is recorded beside the figures."""
+        """Return the settings to record beside the figures."""
 
     def missing(self) -> str | None:
-        """Return what it lacks to run on this machine, in a few words; None when it can."""
+        """Return what it lacks to run on this machine, in a few words; None when it lacks nothing."""
 
     def version(self) -> str:
         """Return its version."""
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
-        """Give the URL of a fresh place for its jobs."""
+        """Yield the URL of a fresh database, or Redis, for its jobs."""
 
     def enqueue(self, url: str, jobs: int) -> float:
-        """Enqueue no-op jobs the fastest way it has, one call after the other; return the seconds that took."""
+        """Enqueue no-op jobs in its fastest way, one call after the other; return how long that took, in seconds."""
 
     def fill(self, url: str, jobs: int) -> None:
-        """Enqueue no-op jobs by whatever way; what follows is what is measured."""
+        """Enqueue no-op jobs in any way; this is not measured."""
 
     def working(self, url: str) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
-        """Give running workers."""
+        """Yield running workers."""
 
     def watching(self, url: str) -> AbstractContextManager[Watch]:
-        """Give a watch over the jobs that are there now."""
+        """Yield a watch over the jobs that are there now."""
 
 
 class NotingContender(Contender, Protocol):
-    """One whose handlers can note when they were started."""
+    """A contender whose handlers can note when they were started."""
 
     def working(
         self, url: str, *, notes: Path | None = None, log: Path | None = None
     ) -> AbstractContextManager[list[subprocess.Popen[bytes]]]:
-        """Give running workers, whose handlers write to the file `notes`."""
+        """Yield running workers, whose handlers write to the file `notes`."""
 
 
 @dataclass
 class TableWatch:
-    """A watch over a table, by the job that is claimed first, the one claimed last, and then all of them.
+    """A watch over a table: it looks for the job that is claimed first and the job that is claimed last.
 
-    Looking up two rows by their keys costs the same all along; only when the last job is gone is the table asked
-    whether it holds any other.
+    Looking up a row by its key costs the same however many there are. Only when the last job is settled is the table
+    queried for any other job.
     """
 
     conn: Connection
@@ -82,7 +82,7 @@ class TableWatch:
     any_unsettled: str
     first: object
     last: object
-    # How many questions it has put, each a transaction that is not the workers'.
+    # How many queries it has made, each a transaction that is not of the workers.
     asked: int = 0
 
     def has_begun(self) -> bool:

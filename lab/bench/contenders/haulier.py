@@ -18,7 +18,7 @@ from lab.bench.contenders.contender import Table, TableWatch
 from lab.servers import Postgres, connect, free_port
 from lab.waiting import ROOT, processes
 
-# Not the harness's own interpreter, whose environment holds the peers as well.
+# Not the harness's own interpreter, whose environment has the peers' packages too.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
 FILL = "INSERT INTO haulier.job (kind, payload) SELECT %s, jsonb_build_object('n', n) FROM generate_series(1, %s) AS n"
 JOBS = Table("haulier.job", ("run_at", "id"), "status = 'queued'")
@@ -45,11 +45,11 @@ class Haulier:
     processes: int = 1
     threads: int = 16
     settings: Mapping[str, str] = field(default_factory=dict)
-    # What its interpreter is given.
+    # The arguments of the interpreter.
     program: Sequence[str] = ("worker.py",)
 
     def missing(self) -> str | None:
-        """Nothing: it is what this is about."""
+        """Return None: Haulier itself is always there."""
         return None
 
     def version(self) -> str:
@@ -57,7 +57,7 @@ class Haulier:
         return haulier.__version__
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
-        """Give the URL of a fresh database with the schema in it."""
+        """Yield the URL of a fresh database with the schema in it."""
         return server.fresh("haulier", prepare)
 
     def fill(self, url: str, jobs: int) -> None:
@@ -74,7 +74,7 @@ class Haulier:
     def working(
         self, url: str, *, notes: Path | None = None, log: Path | None = None
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Give running workers. Shape: as many process objects as commands were started."""
+        """Yield running workers. Shape: one process object for each command that was started."""
         env = {
             "DATABASE_URL": url,
             "HAULIER_KINDS": "lab.bench.kinds",
@@ -85,13 +85,13 @@ class Haulier:
             "BENCH_NOTES": str(notes or "/dev/null"),
             **self.settings,
         }
-        # A worker that cannot fork yet is started as often as it should have.
+        # An older version without WORKER_PROCESSES is started once for each process.
         times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
         with processes([[PYTHON, *self.program]] * times, env, log=log) as started:
             yield started
 
     @contextmanager
     def watching(self, url: str) -> Iterator[TableWatch]:
-        """Give a watch over the live table: what is settled has left it."""
+        """Yield a watch over the live table, which settled jobs have left."""
         with closing(connect(url)) as conn:
             yield JOBS.watch(conn)

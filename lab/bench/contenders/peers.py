@@ -21,7 +21,7 @@ ENQUEUE_SECONDS = 600
 
 @dataclass(frozen=True)
 class Peer:
-    """A queue of somebody else's. Shape: options go to its script, as words after the verb, the URL and the count."""
+    """Another project's queue. Shape: options go to its script, as words after the verb, the URL and the count."""
 
     name: str
     label: str
@@ -33,7 +33,7 @@ class Peer:
 
     @property
     def settings(self) -> dict[str, object]:
-        """Return what is recorded: its processes and its script's options."""
+        """Return the settings to record: its processes and its script's options."""
         return {"processes": self.processes, **self.options}
 
     @property
@@ -60,10 +60,10 @@ class Peer:
         return subprocess.run([PYTHON, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
-        """Give the URL of a fresh database, prepared by the peer's own tools, or of a fresh Redis."""
+        """Yield the URL of a fresh database, prepared by the peer's own tools, or of a fresh Redis."""
         if self.table is None:
             return _redis_url()
-        # What one engine has set up is kept as a template, and another would not find its own in it.
+        # A template for each engine: a database that one engine has set up lacks the tables of the other.
         kept = " ".join([self.name, *([str(self.options["engine"])] if "engine" in self.options else [])])
         return server.fresh(kept, lambda url: self._run("setup", url))
 
@@ -72,21 +72,21 @@ class Peer:
         self._run("enqueue", url, jobs)
 
     def enqueue(self, url: str, jobs: int) -> float:
-        """Enqueue no-op jobs by the peer's own call for many; return the seconds that took, connecting aside."""
+        """Enqueue no-op jobs by the peer's own call for many; return the seconds that took, without connecting."""
         return float(json.loads(self._run("enqueue", url, jobs).splitlines()[-1])["seconds"])
 
     @contextmanager
     def working(
         self, url: str, *, notes: Path | None = None, log: Path | None = None
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Give running workers."""
+        """Yield running workers."""
         env = {"BENCH_NOTES": str(notes or "/dev/null")}
         with processes([self._command("work", url)] * self.processes, env, cwd=PEERS, log=log) as started:
             yield started
 
     @contextmanager
     def watching(self, url: str) -> Iterator[Watch]:
-        """Give a watch over its table, or its lists in Redis."""
+        """Yield a watch over its table, or its lists in Redis."""
         if self.table is None:
             yield RedisWatch(url, str(self.options["lists"]))
             return
@@ -113,10 +113,10 @@ class Peer:
 
 
 class RedisWatch:
-    """A watch over the keys that hold a peer's unfinished jobs; their lengths cost nothing to ask."""
+    """A watch over the keys that hold a peer's unfinished jobs; reading their lengths costs almost nothing."""
 
     def __init__(self, url: str, lists: str) -> None:
-        import redis as client  # the bench environment's, and only where a Redis peer is measured
+        import redis as client  # only installed in the bench's environment, and only needed for peers on Redis
 
         self._redis = client.Redis.from_url(url)
         self._lists = lists.split()
@@ -177,8 +177,8 @@ procrastinate = Peer(
     PROCRASTINATE,
     options={"concurrency": 10},
 )
-# Its drain is fastest from the engine "canonical", which it keeps where jobs are there before its first worker; its
-# enqueue and its wake-ups are with "queue_storage", to which its first worker turns an empty database.
+# awa drains fastest with the engine "canonical", which it keeps where there are jobs before its first worker. Enqueue
+# and wake-ups are measured with "queue_storage", to which its first worker switches an empty database.
 awa = Peer("awa", "awa", "awa_peer.py", "awa-pg", AWA, options={"workers": 256, "engine": "canonical"})
 awa_queue_storage = replace(
     awa, name="awa-queue-storage", label="awa, queue storage", options={"workers": 256, "engine": "queue_storage"}

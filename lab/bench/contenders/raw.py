@@ -1,4 +1,4 @@
-"""The raw limit: pgbench, written in C, sends the statements that Haulier's worker sends, and nothing else."""
+"""The raw limit: pgbench, written in C, sends the statements of Haulier's worker and nothing else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lab.bench.contenders.contender import TableWatch
 from lab.servers import Postgres, connect, tool
 from lab.waiting import processes
 
-# What a script remembers from one claim to its next message: arrays for the settle and a place for the claim, as text;
-# and what stands for it when there was nothing to claim.
+# The variables that a script keeps from one claim to its next message, as text: arrays for the settle and a mark for
+# the claim. Each with its value when there was nothing to claim.
 REMEMBERED = {
     "ids": ("array_agg(id)", "{}"),
     "attempts": ("array_agg(attempt)", "{}"),
@@ -33,7 +33,7 @@ REMEMBERED = {
     "mark": ("array_agg(run_at) FILTER (WHERE number = 1)", "{2000-01-01}"),
     "mark_id": ("array_agg(id) FILTER (WHERE number = 1)", f"{{{uuid.UUID(int=0)}}}"),
 }
-# The new claim, and what the settle in the same message left out because somebody looked at the row just then.
+# The jobs of the new claim, and those that the settle in the same message left out because their rows were locked.
 HELD = """(
     SELECT number, id, attempt, claim, run_at FROM claimed
     UNION ALL
@@ -56,19 +56,19 @@ class Raw:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """Return what is recorded."""
+        """Return the settings to record."""
         return {"batch": self.batch, "clients": self.clients}
 
     def missing(self) -> str | None:
-        """Return what it lacks."""
+        """Return what this machine lacks, or None."""
         return None if tool("pgbench") else "pgbench is not installed"
 
     def version(self) -> str:
-        """Return nothing: it comes with the server."""
+        """Return an empty string: pgbench has the server's version."""
         return ""
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
-        """Give a database as Haulier has it."""
+        """Yield a database with Haulier's schema."""
         return haulier.Haulier().home(server)
 
     def fill(self, url: str, jobs: int) -> None:
@@ -76,7 +76,7 @@ class Raw:
         haulier.fill(url, jobs)
 
     def enqueue(self, url: str, jobs: int) -> float:
-        """COPY the jobs into the table, in one go."""
+        """COPY the jobs into the table by one statement."""
         lines = io.StringIO("".join(f'noop\t{{"n": {n}}}\n' for n in range(jobs)))
         with closing(connect(url)) as conn, conn.cursor() as cursor:
             began = time.perf_counter()
@@ -85,7 +85,7 @@ class Raw:
 
     @contextmanager
     def working(self, url: str) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """Give a running pgbench; it goes on until it is stopped."""
+        """Yield a running pgbench, which goes on until it is stopped."""
         worker = str(uuid.uuid4())
         with closing(connect(url)) as conn, conn.cursor() as cursor:
             cursor.execute(
@@ -100,7 +100,7 @@ class Raw:
                 yield started
 
     def watching(self, url: str) -> AbstractContextManager[TableWatch]:
-        """Give Haulier's watch."""
+        """Yield Haulier's watch."""
         return haulier.Haulier().watching(url)
 
 
@@ -153,14 +153,14 @@ def script(worker: str, batch: int) -> str:
 
 
 def _filled(name: str, values: Mapping[str, object]) -> str:
-    """Return a statement of the .sql files with values in place of its parameters, and without comments."""
+    """Return a statement of the .sql files, with values for its parameters and without comments."""
     text = re.sub(r"^\s*--.*\n?", "", SQL[name], flags=re.MULTILINE).strip().rstrip(";")
     text = re.sub(r"%\((\w+)\)s", lambda found: str(values[found[1]]), text).replace("%%", "%")
     return text.replace(";", " \\;")
 
 
 def _only_ids(claim: str) -> str:
-    """Return the claim with what the script remembers as its one row, in place of the jobs themselves."""
+    """Return the claim, changed so that it returns one row with the script's variables in place of the jobs."""
     head, found, _ = claim.rpartition("\n)\nSELECT NULL::bigint AS number")
     head, returning, returned = head.partition("RETURNING best.number, ")
     if not (found and returning):

@@ -1,4 +1,4 @@
-"""What is measured, in the order of docs/benchmarks.md. One module each: its rows, one repetition, its section."""
+"""The measures, in the order of docs/benchmarks.md. Each is a module: its rows, one repetition, its section."""
 
 from lab.bench.harness import Measure
 from lab.bench.measures import (

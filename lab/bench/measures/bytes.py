@@ -26,7 +26,7 @@ TITLE = "3,000 jobs with much in them, by a worker that may have 512 MB"
 
 JOBS, THREADS = 3000, 8
 LIMIT_MB = 512
-# What is not done by then will not be: a worker that is killed again and again runs the jobs one by one.
+# Then a repetition ends with jobs left: a worker that is killed again and again runs its jobs one by one.
 AT_MOST_SECONDS = 120.0
 LOOK_SECONDS = 0.01
 
@@ -42,7 +42,7 @@ MIXES = {
 
 
 def entries() -> list[Entry]:
-    """Return Haulier with each mix; without Linux's /proc nobody would see a peak."""
+    """Return Haulier with each mix; the peak of memory is read from Linux's /proc."""
     missing = None if Path("/proc/self/status").exists() else "there is no /proc"
     settings = {"threads": THREADS, "limit_mb": LIMIT_MB, "LEASE_SECONDS": 2}
     return [
@@ -53,7 +53,7 @@ def entries() -> list[Entry]:
 
 @dataclass
 class Limit:
-    """What a worker may have, and what became of it. Units: megabytes of 2**20 bytes."""
+    """How much memory a worker may have, the most it had, and how often it was killed. Units: MB of 2**20 bytes."""
 
     megabytes: float
     most: float = 0.0
@@ -61,9 +61,9 @@ class Limit:
 
     @contextmanager
     def on(self, pid: int) -> Iterator[None]:
-        """Kill the process as soon as it has had more, as the kernel does to one in a cgroup.
+        """Kill the process as soon as it has had more than the limit, as the kernel does in a cgroup.
 
-        By its own peak, which the kernel notes: none lies between two looks.
+        Judged by the peak that the kernel records, so that no peak between two looks is missed.
         """
         stopped = threading.Event()
         thread = threading.Thread(target=self._watch, args=(pid, stopped), name="limit", daemon=True)
@@ -83,7 +83,7 @@ class Limit:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                 return
-            # Once more after the end, which may have come right after the peak.
+            # Checked after the look: the end may have come right after a peak.
             if stopped.is_set():
                 return
             stopped.wait(LOOK_SECONDS)
@@ -99,7 +99,7 @@ def peak_megabytes(pid: int) -> float:
 
 def once(mix: heavy.Mix, bench: Bench) -> Figures:
     """Let a worker work, and start it again whenever it was killed."""
-    # A short lease, so that after a kill the rescue is not waited for longer than need be.
+    # A short lease, so that the rescue after a kill comes soon.
     worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
     jobs, limit = bench.jobs(JOBS, least=20), Limit(LIMIT_MB)
     with worker.home(bench.server) as url:
@@ -131,7 +131,7 @@ def once(mix: heavy.Mix, bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("jobs", "jobs"),
         figure("memory at most, MB", "peak_mb"),
@@ -149,6 +149,6 @@ def report(result: Result) -> str:
 
 
 def worst(result: Result, name: str) -> Spread | None:
-    """Return the greatest of a figure that any row has, repetition by repetition."""
+    """Return the greatest value of a figure among all rows, repetition by repetition."""
     values = [row.numbers(name) for row in result.rows if row.repetitions]
     return Spread.of([max(turn) for turn in zip(*values, strict=False)]) if values else None

@@ -1,4 +1,4 @@
-"""Whether claiming slows down with what is in the tables and cannot, or need not, be claimed."""
+"""Whether claiming slows down with other rows in the tables: jobs not due, in other queues, or finished."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ FINISHED = """
     FROM generate_series(1, %s)
 """
 
-# What is there besides: a statement, its parameters, and how many of them there are at full size.
+# The other rows: a statement that inserts them, its parameters, and their number at full size.
 More = tuple[str, list[str | int], int] | None
 
 
 def entries() -> list[Entry]:
-    """Return a table with only the jobs that are claimed, and others with more in them."""
+    """Return a row with only the jobs that are claimed in the tables, and rows with more in them."""
     rows: list[tuple[str, str, More]] = [
         ("haulier-only", "only the claimed jobs", None),
         ("haulier-deferred", "and 1 M deferred", (MORE, ["default", 1], MILLION)),
@@ -65,10 +65,10 @@ def prepare(more: More, scale: float, url: str) -> None:
 
 
 def once(name: str, more: More, bench: Bench) -> Figures:
-    """Claim, and time the claims alone; what was claimed is taken away again for the next repetition."""
+    """Claim, and time the claims alone; the claimed jobs are deleted again for the next repetition."""
     url = bench.server.kept(f"flat_{name}", partial(prepare, more, bench.scale))
     with closing(connect(url)) as conn, conn.cursor() as cursor:
-        # Before all others in time, so that they are the ones claimed.
+        # Due before all other jobs, so that these are the ones claimed.
         cursor.execute(MORE, ("default", -1, JOBS))
     bench.server.settle(url)
     with closing(own_connection(url)) as conn:
@@ -92,7 +92,7 @@ def once(name: str, more: More, bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     ratio = partial(result.ratio, "jobs_per_second")
     bounds = [
         (f"{what} / only the claimed jobs", ratio(f"haulier-{name}", "haulier-only"), ">=", 0.9)

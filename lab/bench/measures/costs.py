@@ -23,7 +23,7 @@ TITLE = "What a job costs the database, from its claim to its settle"
 # Kilobytes of payload, and how many jobs of that size.
 SIZES = ((0.2, 20_000), (20, 4_000), (200, 400))
 FILL = {
-    # Text that does not compress to nothing, as most payloads do not.
+    # Text that hardly compresses, like most payloads.
     "haulier": (
         "INSERT INTO haulier.job (kind, payload) SELECT 'blob', jsonb_build_object('text', {text}) FROM {series}"
     ),
@@ -56,7 +56,7 @@ def entries() -> list[Entry]:
 
 
 def once(contender: Contender, kilobytes: float, jobs: int, bench: Bench) -> Figures:
-    """Drain with every statement logged, and read the counters before and after; the time is not taken."""
+    """Drain with every statement logged, and read the counters before and after; the drain is not timed."""
     jobs = bench.jobs(jobs, least=100)
     with contender.home(bench.server) as url, closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute("SET log_statement = 'none'")
@@ -68,7 +68,7 @@ def once(contender: Contender, kilobytes: float, jobs: int, bench: Bench) -> Fig
         cursor.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
         before, lines = counters(conn), logged(bench.server.log)
         with contender.watching(url) as watch:
-            # Both keep their jobs in a table.
+            # Both contenders keep their jobs in a table.
             assert isinstance(watch, TableWatch)
             with closing(watch.conn), watch.conn.cursor() as other:
                 other.execute("SET log_statement = 'none'")
@@ -82,7 +82,7 @@ def once(contender: Contender, kilobytes: float, jobs: int, bench: Bench) -> Fig
 
 
 def counters(conn: Connection) -> dict[str, float]:
-    """Return what the server has counted, once the processes that ended have handed in their counts."""
+    """Return the server's counters, after a pause in which processes that ended report theirs."""
     pause(1.5)
     ask(conn, "SELECT pg_stat_clear_snapshot()")
     return {

@@ -1,4 +1,4 @@
-"""Whether each statement is as quick beside 6 M dead rows, which somebody's snapshot keeps, as beside none."""
+"""Whether each statement is as quick beside 6 M dead rows, kept by somebody's snapshot, as beside none."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.snapshot import holding_snapshot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Figure, Result, Row, Spread
-from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Desk, timed
+from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Fixture, timed
 from lab.servers import Connection, ask, connect
 from lab.waiting import TookTooLong, alive, pause, until
 
 NAME = "dead_rows"
 TITLE = "Each statement beside 6 M dead rows, under a held snapshot"
 
-# Each leaves two dead rows: as it waited, and as it ran.
+# Each job leaves two dead rows: its waiting version and its running version.
 DEAD_JOBS = 3_000_000
 TIMES, THREADS, LOOK_SECONDS = 5, 8, 10.0
-# Where a statement takes less, the ratio is of this; half a millisecond more is nobody's trouble.
+# Times below this count as this in the ratio: half a millisecond more hurts nobody.
 LEAST_MS = 0.5
 CANCEL_SECONDS, GIVE_UP_SECONDS = 0.5, 15.0
-# Nobody claims what the calls put into other queues.
+# The worker's only queue, so that it claims none of the jobs that the calls put into other queues.
 HEARS = "hears"
 
 PREPARE = """
@@ -55,8 +55,8 @@ PREPARE = """
     SELECT 'noop', '{"n": 1}', 'retrying', 1, 1, gen_random_uuid(), now(), now() - interval '2 hours', now()
     FROM generate_series(1, 4)
 """
-# As an hour of real work leaves it, but for the history, of which one job in 1,500 is there: inserted, claimed,
-# settled, by the statements' own transitions. Half of it was the measured worker's. The trigger would copy all.
+# Leaves the table as an hour of real work would: jobs are inserted, claimed and settled by the same transitions. Half
+# of them were run by the measured worker. Only the history is smaller: it has one job in 1,500, inserted by PREPARE.
 DEAD = (
     """
     INSERT INTO haulier.job (kind, payload, created_at, updated_at, run_at)
@@ -74,7 +74,7 @@ DEAD = (
     """,
     "DELETE FROM haulier.job WHERE kind = %(kind)s",
 )
-# At the same time, each on a connection of its own.
+# How many connections make the dead rows at the same time.
 PARTS = 2
 
 
@@ -97,7 +97,7 @@ class Side:
     running: list[UUID]
 
     def tidy(self, kept: Sequence[UUID]) -> None:
-        """Take away what the calls have left behind."""
+        """Delete the rows that the calls have left behind."""
         with self.admin.cursor() as cursor:
             cursor.execute("DELETE FROM haulier.job WHERE id <> ALL(%s::uuid[])", ([str(each) for each in kept],))
             cursor.execute("DELETE FROM haulier.sleeper; DELETE FROM haulier.idempotency")
@@ -107,7 +107,7 @@ class Side:
 
 
 def once(bench: Bench) -> Figures:
-    """Make both databases, let a worker of each work, then time every call on both in turns."""
+    """Make both databases, measure a worker on each, then time every call on both in turns."""
     jobs, times = bench.jobs(DEAD_JOBS, least=1000), max(3, round(TIMES * bench.scale))
     try_all(bench)
     with ExitStack() as databases:
@@ -122,7 +122,7 @@ def once(bench: Bench) -> Figures:
             for name, each in (("none", none), ("dead", dead)):
                 figures.update({f"{what}_{name}": value for what, value in lived(each, bench.scale).items()})
         statements = {}
-        with desk(none) as beside_none, desk(dead) as beside_dead:
+        with fixture(none) as beside_none, fixture(dead) as beside_dead:
             kept = [live(each) for each in (none, dead)]
             for name, call in CALLS.items():
                 taken = [statistics.median(timed(each, call, times)) for each in (beside_none, beside_dead)]
@@ -152,11 +152,11 @@ def side(bench: Bench, databases: ExitStack, workers: ExitStack, is_dead: bool) 
 
 
 def try_all(bench: Bench) -> None:
-    """Make every call once, so that one which does not work says so before the minutes that the rest takes."""
+    """Make every call once, so that a broken call fails before the minutes that the rest takes."""
     with Haulier().home(bench.server) as url, closing(connect(url)) as admin:
         with admin.cursor() as cursor:
             cursor.execute(PREPARE)
-        with desk(Side(url, admin, False, 0, uuid4(), [])) as ready:
+        with fixture(Side(url, admin, False, 0, uuid4(), [])) as ready:
             for call in CALLS.values():
                 timed(ready, call, 1)
 
@@ -169,7 +169,7 @@ def live(side: Side) -> list[UUID]:
 
 
 def pass_by(side: Side, jobs: int) -> None:
-    """Let so many jobs come and go."""
+    """Let this many jobs come and go."""
     with side.admin.cursor() as cursor:
         cursor.execute("ALTER TABLE haulier.job DISABLE TRIGGER knock")
         with ThreadPoolExecutor(PARTS) as pool:
@@ -178,7 +178,7 @@ def pass_by(side: Side, jobs: int) -> None:
 
 
 def pass_by_part(side: Side, jobs: int, part: int) -> None:
-    """Let every n-th of them come and go."""
+    """Let one part of the jobs come and go."""
     told = {"jobs": jobs, "worker": str(side.worker_id), "kind": f"dead-{part}", "part": part, "parts": PARTS}
     with closing(connect(side.url)) as conn, conn.cursor() as cursor:
         for statement in DEAD:
@@ -186,7 +186,7 @@ def pass_by_part(side: Side, jobs: int, part: int) -> None:
 
 
 def quiet(side: Side) -> None:
-    """Do what a server does by itself after some minutes: note what is committed, count, and write out."""
+    """Do what a server does by itself within minutes: set the rows' hint bits, analyze, and make a checkpoint."""
     with side.admin.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM haulier.job")
         cursor.execute("ANALYZE haulier.job")
@@ -194,12 +194,12 @@ def quiet(side: Side) -> None:
 
 
 @contextmanager
-def desk(side: Side) -> Iterator[Desk]:
-    """Give what the calls need: some jobs, and the worker, whose process is gone, entered again."""
+def fixture(side: Side) -> Iterator[Fixture]:
+    """Yield what the calls need: some jobs, and the row of the worker, inserted anew since its process has ended."""
     worker_id, claim = str(side.worker_id), uuid4()
     with closing(own_connection(side.url)) as conn:
         with side.admin.cursor() as cursor:
-            # It may have left in order, or not.
+            # The worker may have ended without deleting its row.
             cursor.execute("DELETE FROM haulier.worker")
             cursor.execute(WORKER, (worker_id, "1 day", "0"))
             cursor.execute(RUNNING, ("default", worker_id, str(claim), THREADS))
@@ -207,11 +207,11 @@ def desk(side: Side) -> Iterator[Desk]:
             cursor.execute(QUEUED, ("other", 10))
         known = ask(side.admin, "SELECT array_agg(claim::text) FROM haulier.job WHERE worker_id = %s", worker_id)
         far = ask(side.admin, "SELECT id::text FROM haulier.finished_job WHERE status = 'succeeded' LIMIT 1")
-        yield Desk(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
+        yield Fixture(conn, side.admin, side.worker_id, [UUID(each) for each in {*known}], UUID(far))
 
 
 def lived(side: Side, scale: float) -> dict[str, float | None]:
-    """Return what the worker and its connections take of a core while its jobs run, and how long each cancel takes."""
+    """Return how much of a core the worker and its connections use while its jobs run, and how long cancels take."""
     seconds = max(0.5, LOOK_SECONDS * scale)
     worker, server = shares(side, seconds)
     taken = [cancelled_after(side, job_id) for job_id in side.running]
@@ -224,7 +224,7 @@ def lived(side: Side, scale: float) -> dict[str, float | None]:
 
 
 def cancelled_after(side: Side, job_id: UUID) -> float:
-    """Cancel a running job and return how long until it has ended; what takes too long counts as GIVE_UP_SECONDS."""
+    """Cancel a running job and return how long it takes to end, at most GIVE_UP_SECONDS."""
     ended = "SELECT 1 FROM haulier.finished_job WHERE id = %s AND status = 'cancelled'"
     with closing(own_connection(side.url)) as conn:
 
@@ -236,7 +236,7 @@ def cancelled_after(side: Side, job_id: UUID) -> float:
 
         began = time.monotonic()
         with suppress(TookTooLong):
-            # One that the server broke off is asked for again, as a client would.
+            # A cancel whose statement the server has cancelled is tried again, as a client would.
             until(accepted, within=GIVE_UP_SECONDS, what="the cancel is accepted")
             left = began + GIVE_UP_SECONDS - time.monotonic()
             until(lambda: ask(side.admin, ended, str(job_id)), within=left, every=0.005, what="the job has ended")
@@ -245,7 +245,7 @@ def cancelled_after(side: Side, job_id: UUID) -> float:
 
 
 def shares(side: Side, seconds: float) -> tuple[float, float | None]:
-    """Return which share of a core a worker takes, and which its connections do on a server of this machine."""
+    """Return the share of a core that a worker uses, and that of its connections, if the server is on this machine."""
     with side.admin.cursor() as cursor:
         cursor.execute(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'haulier%'"
@@ -263,17 +263,17 @@ def shares(side: Side, seconds: float) -> tuple[float, float | None]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Return the processor time that these processes have had; those that are gone count nothing."""
+    """Return the processor time of these processes; those that have ended count as 0."""
     ticks = 0
     for pid in pids:
         with suppress(OSError):
-            # After the name, which may hold anything: user and system time are the 12th and 13th.
+            # User and system time are the 12th and 13th words after the name, which may hold any characters.
             ticks += sum(int(word) for word in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def report(result: Result) -> str:
-    """Return a table of the calls, one of the worker, and what must hold."""
+    """Return a table of the calls, one of the worker, and the targets."""
     row = result.row("haulier")
     found = row.repetitions if row else []
     columns = [figure("beside none, ms", "none", 2), figure("beside 6 M, ms", "dead", 2), figure("ratio", "ratio", 2)]
@@ -308,7 +308,7 @@ def call_rows(found: Sequence[Figures]) -> list[Row]:
 
 
 def calls_of(figures: Figures) -> Mapping[str, tuple[float, float]]:
-    """Return what each call took, beside none and beside the dead. Units: milliseconds."""
+    """Return the time of each call, beside no dead rows and beside 6 M. Units: milliseconds."""
     return cast(Mapping[str, tuple[float, float]], figures["statements"])
 
 
@@ -319,7 +319,7 @@ def life_row(found: Sequence[Figures], name: str, label: str) -> Row:
 
 
 def ratio(none: float, dead: float) -> float:
-    """Return how many times as long a call takes, what is below half a millisecond taken for that."""
+    """Return how many times as long a call takes beside dead rows; times below LEAST_MS count as LEAST_MS."""
     return max(dead, LEAST_MS) / max(none, LEAST_MS)
 
 

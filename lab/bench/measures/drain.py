@@ -1,4 +1,4 @@
-"""How fast a backlog of jobs that do nothing is worked off."""
+"""How fast a backlog of jobs that do nothing is drained."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLE = "Drain of a backlog of no-op jobs"
 PLOT = Plot("jobs_per_second", "jobs per second")
 
 JOBS = 100_000
-# The slower ones get fewer, for what they would take longer for than all the others together.
+# Slower contenders get fewer jobs: with all of them they would take longer than the others together.
 FEWER = {"procrastinate": 3_000, "rq": 3_000, "celery": 10_000, "dramatiq": 20_000, "awa": 40_000, "bullmq": 60_000}
 EVERY_SECONDS = 0.01
 START_SECONDS, DRAIN_SECONDS = 60.0, 600.0
@@ -72,7 +72,7 @@ def timed(contender: Contender, url: str, watch: Watch) -> float:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     rate = "jobs_per_second"
     against = partial(result.ratio, rate)
     return "\n\n".join(

@@ -56,7 +56,7 @@ class OverHttp(Haulier):
 
 @contextmanager
 def serving(url: str, processes_: int = 2, threads: int = 4) -> Iterator[int]:
-    """Give the port of a running API."""
+    """Yield the port of a running API."""
     port = free_port()
     env = {
         "DATABASE_URL": url,
@@ -124,7 +124,7 @@ def once(contender: Contender, bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     ratio = partial(result.ratio, "jobs_per_second")
     return "\n\n".join(
         [

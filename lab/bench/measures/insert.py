@@ -1,4 +1,4 @@
-"""What the wake-up trigger costs whoever INSERTs jobs: 16 clients of pgbench, one job a transaction."""
+"""What the wake-up trigger costs clients that INSERT jobs: 16 clients of pgbench, one job a transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLOT = Plot("per_second", "INSERTs per second, each committed")
 
 CLIENTS, SECONDS = 16, 5.0
 THREADS = 8
-# Longer than the measure: whoever runs them has no thread free.
+# Jobs that run for longer than the measure, so that a worker which runs them has no free thread.
 BUSY = """
     INSERT INTO haulier.job (kind, payload, priority)
     SELECT 'sleep', '{"milliseconds": 600000}', 100 FROM generate_series(1, %s)
@@ -47,7 +47,7 @@ EMPTY, NOTIFY = TRIGGER.format(""), TRIGGER.format("PERFORM pg_notify('haulier_j
 
 
 def entries() -> list[Entry]:
-    """Return Haulier's trigger with workers in several moods, and other triggers in its place."""
+    """Return Haulier's trigger with busy, idle and polling workers, and other triggers in its place."""
     missing = None if tool("pgbench") else "pgbench is not installed"
     busy = partial(working, busy=True)
     idle = partial(working, busy=False)
@@ -76,8 +76,8 @@ def once(trigger: str | None, workers: Callable[[str], AbstractContextManager[No
 
 @contextmanager
 def working(url: str, *, busy: bool, settings: dict[str, str] | None = None) -> Iterator[None]:
-    """Give two worker processes, with all their threads taken or with nothing to do."""
-    # They have nothing to finish, and are killed with their jobs.
+    """Run two worker processes, with all their threads busy or with nothing to do."""
+    # They need not finish their jobs at the end.
     settings = {"SHUTDOWN_SECONDS": "0", **(settings or {})}
     worker = Haulier(processes=2, threads=THREADS, settings=settings)
     with closing(connect(url)) as conn:
@@ -93,7 +93,7 @@ def working(url: str, *, busy: bool, settings: dict[str, str] | None = None) -> 
             if busy:
                 running = "SELECT count(*) FROM haulier.job WHERE status = 'running'"
                 until(lambda: ask(conn, running) == 2 * THREADS, within=30, what="every thread has a job")
-                # A sleeper stays entered until it has worked for a second without a break.
+                # A worker's row stays in `sleeper` until it has worked for a second without a break.
                 pause(2.0)
             yield
 
@@ -122,7 +122,7 @@ def inserts_per_second(url: str, seconds: float) -> float:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     return "\n\n".join(
         [
             table(result.rows, [figure("INSERTs/s", "per_second")]),

@@ -1,4 +1,4 @@
-"""What a process of its own costs a job: the rate beside plain ones, the first start, each further job, the memory."""
+"""What an isolated kind costs: the rate beside a plain kind, the first run, each further run, a child's memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def entries() -> list[Entry]:
 
 
 def once(kind: str, children: int, bench: Bench) -> Figures:
-    """Run jobs one by one without a database, the first of which starts a child; then let a worker drain a backlog."""
+    """Run jobs one by one without a database, where the first starts a child; then let a worker drain a backlog."""
     worker, jobs = Haulier(settings={"ISOLATED_PROCESSES": str(children)}), bench.jobs(JOBS, least=200)
     figures = _by_itself(kind)
     with worker.home(bench.server) as url:

@@ -32,7 +32,7 @@ def entries() -> list[Entry]:
 def once(bench: Bench) -> Figures:
     """Kill a worker at a third of the jobs, let another finish them, and count from the notes."""
     jobs = bench.jobs(JOBS)
-    # A short lease, so that the rescue is not waited for longer than need be.
+    # A short lease, so that the rescue after the kill comes soon.
     worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
     with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
@@ -60,7 +60,7 @@ def once(bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("claimed at the kill", "claimed"),
         figure("started and not settled", "started_not_settled"),

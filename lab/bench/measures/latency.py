@@ -30,7 +30,7 @@ PLOT = Plot("p99_ms", "milliseconds, 99th percentile", logarithmic=True)
 PER_SECOND, JOBS, WARM_UP = 50, 500, 25
 POLL_MILLISECONDS = 1000.0
 
-# One job a transaction; in the SQL that each documents, or (awa) that its own client sends.
+# One job a transaction, by the SQL that each contender documents, or (awa) that its own client sends.
 ENQUEUE = {
     "haulier": "INSERT INTO haulier.job (kind, payload) VALUES ('started', jsonb_build_object('n', %s))",
     "graphile-worker": "SELECT graphile_worker.add_job('started', json_build_object('n', %s))",
@@ -39,11 +39,11 @@ ENQUEUE = {
 
 
 def entries() -> list[Entry]:
-    """Return Haulier with wake-ups and without, and the peers that wake up too."""
+    """Return Haulier with wake-ups and without, and the peers that have wake-ups."""
     rows: list[tuple[NotingContender, str]] = [
         (Haulier("haulier", "Haulier"), "haulier"),
         (Haulier("haulier-poll", "Haulier, WAKE_UPS=off", settings={"WAKE_UPS": "off"}), "haulier"),
-        # Without its local queue: each worker fetches for itself, which is its quickest answer.
+        # Without its local queue each worker fetches jobs for itself, which is quickest for a lone job.
         (replace(peers.graphile, options={"concurrency": 10, "localQueue": 0}), "graphile-worker"),
         (
             replace(peers.graphile, name="graphile-worker-local-queue", label="graphile-worker, local queue"),
@@ -62,7 +62,7 @@ def once(contender: NotingContender, statement: str, bench: Bench) -> Figures:
         path = Path(folder, "notes")
         with contender.working(url, notes=path) as started, closing(connect(url)) as conn, conn.cursor() as cursor:
             enqueue = partial(cursor.execute, statement)
-            # Also so that the worker is up before anything counts.
+            # A warm-up, also to be sure that the worker runs before anything counts.
             for n in range(WARM_UP):
                 enqueue((n,))
             until(alive(started, lambda: len(notes.read(path)) >= WARM_UP), within=60, what="the first jobs have run")
@@ -85,7 +85,7 @@ def paced(enqueue: Callable[[tuple[int]], object], numbers: range) -> dict[int, 
 
 
 def summary(waits: Sequence[float]) -> dict[str, float]:
-    """Return what is published of some waits in seconds. A job may start before its commit was answered: then 0."""
+    """Return the percentiles of some waits in seconds. A job that starts before its commit was answered counts as 0."""
     ordered = sorted(max(0.0, 1000 * wait) for wait in waits)
     return {
         "jobs": len(ordered),
@@ -97,7 +97,7 @@ def summary(waits: Sequence[float]) -> dict[str, float]:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [figure(f"{name} ms", f"{name}_ms", 2) for name in ("p50", "p90", "p99", "max")]
     return "\n\n".join([table(result.rows, columns), targets(list(_targets(result)))])
 

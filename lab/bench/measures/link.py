@@ -1,4 +1,4 @@
-"""Whether jobs with much in them go on being done over a slow link to the database."""
+"""Whether a worker goes on settling large jobs over a slow link to the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TITLE = "3,000 jobs with much in them, over a link of 20 MB/s"
 
 JOBS, THREADS = 3000, 8
 BYTES_PER_SECOND = 20_000_000
-# Over the link alone the payloads take 38 s.
+# The transfer of the payloads alone takes 38 s.
 AT_MOST_SECONDS = 150.0
 LOOK_SECONDS = 0.05
 
@@ -45,7 +45,7 @@ def entries() -> list[Entry]:
 
 
 def once(mix: heavy.Mix, bench: Bench) -> Figures:
-    """Let one worker work over the link, and look past it, directly, at what is settled."""
+    """Let one worker work over the link, and count the settled jobs on a direct connection."""
     worker, jobs = Haulier(threads=THREADS), bench.jobs(JOBS, least=20)
     with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
@@ -72,7 +72,7 @@ def once(mix: heavy.Mix, bench: Bench) -> Figures:
 
 
 def settled(conn: Connection, jobs: int, deadline: float) -> Iterator[tuple[float, int]]:
-    """Give the time and how many jobs are settled: at first, whenever it has grown, and when all are or it is late."""
+    """Yield the time and the number of settled jobs: first at once, then after each growth, at last at the end."""
     before = -1
     while True:
         done, now = int(ask(conn, "SELECT count(*) FROM haulier.finished_job")), time.monotonic()
@@ -87,13 +87,13 @@ def settled(conn: Connection, jobs: int, deadline: float) -> Iterator[tuple[floa
 
 def longest_gap(began: float, progress: Sequence[tuple[float, int]]) -> float:
     """Return the longest time in which nothing was settled. Units: seconds."""
-    # The first look is before anything was done, and no progress.
+    # The first entry is from before any job was settled, and is no progress.
     instants = [began, *(at for at, _ in progress[1:])]
     return max((after - before for before, after in zip(instants, instants[1:], strict=False)), default=0.0)
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("jobs", "jobs"),
         figure("not done", "not_done"),

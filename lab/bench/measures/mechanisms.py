@@ -25,13 +25,13 @@ NAME = "mechanisms"
 TITLE = "What each mechanism of the worker buys"
 
 DRAINED, HEAVY, LONE = 60_000, 1_500, 150
-# Twelve clients that each enqueue one job after the other beside an idle worker.
+# Clients that each enqueue one job after the other beside an idle worker, and for how long.
 CLIENTS, INSERT_SECONDS = 12, 4.0
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES (%s, jsonb_build_object('n', %s))"
 
 
 def entries() -> list[Entry]:
-    """Return each mechanism with what it is for, taken as it is and without."""
+    """Return each figure with all mechanisms, and without each mechanism that is meant to improve it."""
     whole = Haulier(processes=2)
     single = Haulier(threads=8)
     rows: list[tuple[str, str, Callable[[Haulier, Bench], Figures], Haulier]] = [
@@ -68,7 +68,7 @@ def less(worker: Haulier, mechanism: str) -> Haulier:
 
 
 def drain(worker: Haulier, bench: Bench) -> Figures:
-    """Work a backlog off. Units: jobs a second."""
+    """Drain a backlog. Units: jobs a second."""
     jobs = bench.jobs(DRAINED, least=500)
     with worker.home(bench.server) as url:
         worker.fill(url, jobs)
@@ -82,7 +82,7 @@ def drain(worker: Haulier, bench: Bench) -> Figures:
 
 @contextmanager
 def idle(worker: Haulier, bench: Bench, folder: str) -> Iterator[tuple[str, Path]]:
-    """Give a database with a worker that has run a few jobs and has nothing to do."""
+    """Yield a database with a worker that has run a few jobs and has nothing to do."""
     with worker.home(bench.server) as url:
         path = Path(folder, "notes")
         with worker.working(url, notes=path) as started, closing(connect(url)) as conn, conn.cursor() as cursor:
@@ -132,7 +132,7 @@ def insert(worker: Haulier, bench: Bench) -> Figures:
 
 
 def heavily(worker: Haulier, bench: Bench) -> Figures:
-    """Run jobs that hold much. Units: the most memory, megabytes of 2**20 bytes."""
+    """Run large jobs. Units: the most memory, megabytes of 2**20 bytes."""
     with worker.home(bench.server) as url:
         heavy.LONG_RESULTS.fill(url, bench.jobs(HEAVY, least=20))
         with worker.watching(url) as watch, worker.working(url) as started:

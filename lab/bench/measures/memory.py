@@ -62,7 +62,7 @@ def memory(group: int) -> float:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("after 100,000 jobs, MB", "after_first_tenth_mb", 1),
         figure("at most, MB", "most_mb", 1),

@@ -20,7 +20,7 @@ NAME = "mixed"
 TITLE = "One job of 30 s among 2,000 of 5 ms, 16 threads"
 
 QUICK, QUICK_MILLISECONDS, SLOW_MILLISECONDS, THREADS = 2000, 5, 30_000, 16
-# The slow one is where a batch takes it in with quick ones, in front of most of them.
+# The slow job is near the start, where a claim brings it together with quick jobs, before most of them.
 FILL = """
     INSERT INTO haulier.job (kind, payload)
     SELECT 'sleep', jsonb_build_object('milliseconds', CASE WHEN n = 100 THEN %s ELSE %s END)
@@ -62,7 +62,7 @@ def once(slow_milliseconds: int, bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     row = result.row("haulier")
     columns = [
         figure("seconds", "seconds", 2),

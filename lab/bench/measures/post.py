@@ -1,4 +1,4 @@
-"""How many single jobs a second `POST /jobs` takes, beside the least that a Flask view can do."""
+"""How many single jobs a second `POST /jobs` accepts, beside the least that a Flask view can do."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BODY = '{"kind": "noop", "payload": {"n": 1}}'
 
 @contextmanager
 def bare(url: str) -> Iterator[int]:
-    """Give the port of the bare view, under the settings of gunicorn.conf.py."""
+    """Yield the port of the bare view, under the settings of gunicorn.conf.py, but with gunicorn's own worker class."""
     port = free_port()
     options = ["--worker-class=gthread", f"--workers={PROCESSES}", f"--threads={THREADS}", "--keep-alive=95"]
     if Path("/dev/shm").exists():
         options.append("--worker-tmp-dir=/dev/shm")
-    # In a folder without gunicorn.conf.py, which it would read.
+    # In a folder without gunicorn.conf.py, which gunicorn would read.
     with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         command = [
             PYTHON,
@@ -75,7 +75,7 @@ def once(served: Callable[[str], AbstractContextManager[int]], bench: Bench) -> 
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [figure("requests/s", "per_second"), figure("p50 ms", "p50_ms", 2), figure("p99 ms", "p99_ms", 2)]
     return "\n\n".join(
         [

@@ -19,14 +19,14 @@ NAME = "queues"
 TITLE = "Drain of 10,000 no-op jobs, spread over 1 to 10,000 queues"
 
 JOBS = 10_000
-# What is not done by then is counted: the rate is known.
+# Then a repetition ends, and the jobs left are counted: the rate is known by then.
 AT_MOST_SECONDS = 120.0
 QUEUES = (1, 10, 100, 1000, 10_000)
 FILL = """
     INSERT INTO haulier.job (kind, payload, queue)
     SELECT 'noop', jsonb_build_object('n', n), 'tenant-' || n %% %s FROM generate_series(1, %s) AS n
 """
-# Of many queues any may come first. This is asked only until the clock starts.
+# Counts, since with many queues any job may be claimed first. Expensive, but only used until the clock starts.
 NONE_TAKEN = "SELECT 1 WHERE (SELECT count(*) FROM haulier.job WHERE status = 'queued') = %s"
 
 
@@ -63,7 +63,7 @@ def once(queues: int, bench: Bench) -> Figures:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("jobs", "jobs"),
         figure("not done", "not_done"),

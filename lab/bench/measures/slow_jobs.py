@@ -1,4 +1,4 @@
-"""Jobs of 200 ms: whether all threads are kept at work, and whether a worker that joins gets its share."""
+"""Jobs of 200 ms: whether all threads stay busy, and whether a second worker that starts gets its share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def entries() -> list[Entry]:
 
 
 def once(bench: Bench) -> Figures:
-    """Let one worker run for a while, then a second one beside it; the notes tell who started what."""
+    """Let one worker run for a while, then a second one beside it; the notes show which worker started which job."""
     worker = Haulier(threads=THREADS, settings={"SHUTDOWN_SECONDS": "0"})
     with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
@@ -53,11 +53,11 @@ def once(bench: Bench) -> Figures:
 
 
 def figures(taken: list[notes.Note], joined: float) -> Figures:
-    """Return what the notes tell."""
+    """Return the figures that follow from the notes."""
     began = min(note.at for note in taken)
-    # The first second is the worker's to find its pace; the last one before the other joined is its start-up's.
+    # Without the first second, in which the worker finds its pace, and the last, in which the second worker starts up.
     alone = [note for note in taken if began + 1 <= note.at < began + ALONE_SECONDS - 1]
-    # Jobs start in waves of as many as there are threads: whole waves, from one start to the same place in a later one.
+    # Jobs start in waves of one for each thread: count whole waves, from a start to the same place in a later wave.
     starts = sorted(note.at for note in alone)
     waves = (len(starts) - 1) // THREADS
     rate = waves * THREADS / (starts[waves * THREADS] - starts[0])
@@ -79,7 +79,7 @@ def _workers(conn: Connection) -> int:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("of the ideal rate", "of_ideal", 3),
         figure("second worker's share after 1 s", "share_after_1_s", 3),

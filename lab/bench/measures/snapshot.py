@@ -24,7 +24,7 @@ PLOT = Plot("second_half_per_second", "jobs per second, second half")
 
 JOBS = 300_000
 WITHIN_SECONDS = 600.0
-# The job in the middle of the order in which they are claimed, and whether it is settled.
+# A query for the job in the middle of the order of claims, and one for whether that job is not settled yet.
 HALFWAY = {
     "haulier": (
         "SELECT id::text FROM haulier.job ORDER BY run_at, id OFFSET %s LIMIT 1",
@@ -41,7 +41,7 @@ def entries() -> list[Entry]:
     """Return Haulier and graphile-worker, each without and with the snapshot."""
     rows: list[tuple[Contender, str, int]] = [
         (Haulier("haulier", "Haulier", processes=2), "haulier", 5),
-        # Minutes with a snapshot: once shows it.
+        # One repetition: with a snapshot it takes minutes.
         (replace(peers.graphile, name="graphile-worker"), "graphile-worker", 1),
     ]
     return [
@@ -88,14 +88,14 @@ def once(contender: Contender, halfway: tuple[str, str], held: bool, bench: Benc
 
 @contextmanager
 def holding_snapshot(url: str) -> Iterator[None]:
-    """Keep a transaction open that has looked at the database."""
+    """Keep a transaction open that has taken a snapshot."""
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
         yield
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     ratio = partial(result.ratio, "second_half_per_second")
     columns = [
         figure("first half, jobs/s", "first_half_per_second"),

@@ -1,4 +1,4 @@
-"""What everybody else notices of one caller with a valid enqueue key that does its worst."""
+"""How one abusive caller with a valid enqueue key affects all others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAME = "worst_caller"
 TITLE = "Another caller's jobs, 20 a second, alone and beside one that does its worst"
 
 PER_SECOND, SECONDS, ABUSERS, SEED = 20, 60.0, 4, 1
-# What the machine itself makes of a call while all its cores have something to do, and one process more.
+# Processes that only compute, one more than there are cores: how slow a call is on a machine that is merely busy.
 COMPUTING = (os.cpu_count() or 1) + 1
 LIMIT_MB, GIVE_UP_SECONDS = 512, 30.0
 QUEUE = "ours"
@@ -39,7 +39,7 @@ FIRST_INSERTED = 1_000_000
 
 
 def entries() -> list[Entry]:
-    """Return the caller alone, and beside the other."""
+    """Return the caller alone, beside computing programs, and beside the abuser."""
     missing = None if Path("/proc/self/status").exists() else "there is no /proc"
     settings = {"per_second": PER_SECOND, "seconds": SECONDS, "seed": SEED}
     rows = [
@@ -98,7 +98,7 @@ def once(abusers: int, bench: Bench, *, computing: int = 0) -> Figures:
 
 @contextmanager
 def _service(url: str, port: int, folder: Path) -> Iterator[tuple[int, int]]:
-    """Give the process ids of an API and a worker, with the settings that they have where nobody set any."""
+    """Yield the process ids of an API and a worker with default settings."""
     env = {
         "DATABASE_URL": url,
         "HAULIER_KINDS": "lab.bench.kinds",
@@ -122,7 +122,7 @@ def begun(path: Path) -> set[int]:
 def paced(call: Callable[[int], None], seconds: float) -> list[float]:
     """Make one call after the other, and return how long each took.
 
-    A call that is late begins at once, and its time counts from when it was due: so a stall is not left out.
+    A call that is late begins at once, and its time counts from when it was due, so that a stall is counted in full.
     """
     took = []
     began = time.monotonic()
@@ -135,7 +135,7 @@ def paced(call: Callable[[int], None], seconds: float) -> list[float]:
 
 
 class Posts:
-    """One caller's POSTs. Shape: committed tells when the answer to each came; failed counts those without one."""
+    """One caller's POSTs. Shape: committed has the time of each answer; failed counts those that were not accepted."""
 
     def __init__(self, port: int, token: str) -> None:
         self._conn = HTTPConnection("127.0.0.1", port, timeout=30)
@@ -165,7 +165,7 @@ class Posts:
 
 @contextmanager
 def inserts(url: str, seconds: float) -> Iterator[list[float]]:
-    """Enqueue at the same pace by SQL meanwhile, with nothing of the API between: what the server makes of it."""
+    """Enqueue at the same pace by SQL during the block, without the API, to show what the server alone takes."""
     took: list[float] = []
 
     def insert() -> None:
@@ -189,7 +189,7 @@ def percentiles(name: str, seconds: Sequence[float]) -> Figures:
 
 
 class Memory:
-    """The most memory that each of some processes and its children have had together. Units: megabytes of 2**20."""
+    """The most memory that each process has had together with its children. Units: megabytes of 2**20 bytes."""
 
     def __init__(self, pids: dict[str, int]) -> None:
         self._pids = pids
@@ -212,7 +212,7 @@ class Memory:
 
 
 def proportional(pid: int) -> float:
-    """Return how much memory a process has, of what it shares its part; 0 when it is gone."""
+    """Return a process's memory, with its part of what it shares (PSS); 0 when it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -221,7 +221,7 @@ def proportional(pid: int) -> float:
 
 
 def family(pid: int) -> set[int]:
-    """Return the process and what it has started."""
+    """Return the process and all its descendants."""
     return {*descendants(pid), *([pid] if Path(f"/proc/{pid}").exists() else [])}
 
 
@@ -234,7 +234,7 @@ def _key(url: str, name: str) -> str:
 
 
 def report(result: Result) -> str:
-    """Return the table, and what must hold."""
+    """Return the table and the targets."""
     columns = [
         figure("POST p50 ms", "post_p50_ms", 1), figure("p99 ms", "post_p99_ms", 1),
         figure("INSERT p50 ms", "insert_p50_ms", 1), figure("p99 ms", "insert_p99_ms", 1),

@@ -1,18 +1,15 @@
-"""The steps from an older version of the schema: each ..., and `migrate`, which takes them: it ..."""
+"""`migrate`, from an older version of the schema, interrupted, repeated and at once: it ..."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 import psycopg2
 import pytest
-from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.errors import Locked
@@ -21,89 +18,13 @@ from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
 from haulier.queue import produce
 from haulier.queue.upkeep.migrate import migrate
-from haulier.queue.upkeep.steps import SCHEMA_FILE, SCHEMA_VERSION, Step, steps_from
+from haulier.queue.upkeep.steps import SCHEMA_VERSION
 from tests.catalogue import shape
 from tests.conftest import eventually, sql_on
+from tests.queue.upkeep.published import CLAIM, INSERT, PUBLISHED, STEPS, TAKE_KEY, publish, take, version_of
 from tests.servers import oldest_server
 
-TESTS = Path(__file__).parents[2]
-PUBLISHED = range(1, SCHEMA_VERSION)
-STEPS = steps_from(1)
 OF_VERSION = {version: list(steps) for version, steps in groupby(STEPS, lambda step: step.version)}
-LARGE = ("job", "finished_job", "idempotency")
-
-INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
-# As versions 1 and 2 take a key.
-TAKE_KEY = """
-    WITH taken AS (
-        INSERT INTO haulier.idempotency (key, fingerprint, job_id)
-        VALUES (%s, %s, haulier.uuidv7())
-        ON CONFLICT (key) DO NOTHING
-        RETURNING key, job_id
-    )
-    INSERT INTO haulier.job (id, kind, payload, idempotency_key)
-    SELECT job_id, 'mail', '{"n": 7}', key FROM taken RETURNING id
-"""
-# As every version claims: by looking.
-CLAIM = """
-    UPDATE haulier.job
-    SET status = 'running', worker_id = %s, claim = %s, started_at = now(), attempt = attempt + 1,
-        attempts = attempts + 1
-    WHERE status IN ('queued', 'retrying')
-    RETURNING id
-"""
-
-
-def publish(conn: Connection, version: int) -> Connection:
-    """Apply the schema as it was published in that version, with a job, a key and a worker at work."""
-    sql = sql_on(conn)
-    sql(f"BEGIN; {(TESTS / f'schema_of_version_{version}.sql').read_text()}; COMMIT")
-    sql(INSERT)
-    sql("INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('old', 7, 8, '30 s')")
-    sql(TAKE_KEY, "order-7", NewJob("mail", {"n": 7}, idempotency_key="order-7").fingerprint())
-    return conn
-
-
-def take(conn: Connection, steps: list[Step]) -> None:
-    """Take the steps by hand, each in a transaction."""
-    for step in steps:
-        sql_on(conn)(f"BEGIN; {step.text}; COMMIT")
-
-
-def version_of(conn: Connection) -> int:
-    [[version]] = sql_on(conn)("SELECT version FROM haulier.schema_version")
-    return int(version)
-
-
-@pytest.fixture(params=PUBLISHED)
-def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """Give a connection to a database of an old version, with a job, a key and a worker at work."""
-    with closing(connect(fresh_database)) as conn:
-        yield publish(conn, request.param)
-
-
-@pytest.fixture
-def database_of_version_1(_make_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
-    """Give the DSN of a database of version 1, beside any other."""
-    dsn = _as_marked(_make_database())
-    with closing(connect(dsn)) as conn:
-        publish(conn, 1)
-    return dsn
-
-
-@pytest.fixture
-def first_version(database_of_version_1: str) -> Iterator[Connection]:
-    """Give a connection to a database of version 1."""
-    with closing(connect(database_of_version_1)) as conn:
-        yield conn
-
-
-@pytest.fixture(scope="module")
-def new(_make_database: Callable[[], str]) -> dict[tuple[str, str], str]:
-    """Give what a new database has. Not the one that the tests share, to which some have given roles rights."""
-    with closing(connect(_make_database())) as conn:
-        migrate(conn, retention_days=30)
-        return shape(sql_on(conn))
 
 
 # --- What becomes of an old version
@@ -340,100 +261,3 @@ def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_versio
     assert len(died) == 1
     assert between == 6
     assert shape(sql_on(first_version)) == new
-
-
-# --- What each step locks
-
-
-LOCKS = """
-    SELECT relname, mode
-    FROM pg_locks
-    JOIN pg_class ON pg_class.oid = relation
-    WHERE pid = pg_backend_pid() AND relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p', 'v')
-        AND NOT (mode = 'AccessShareLock' OR relname = 'schema_version' AND mode = 'RowExclusiveLock')
-"""
-READ = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = 'haulier' AND seq_scan > 0"
-TIMES = {"read once": 1, "read twice": 2}
-
-
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-@pytest.mark.direct("is about one session")
-def test_locks_the_tables_that_it_says_in_the_mode_that_it_says(first_version, step):
-    sql = sql_on(first_version)
-    take(first_version, STEPS[: STEPS.index(step)])
-    there = {name for (name,) in sql("SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")}
-
-    sql(f"BEGIN; {step.text}")
-    locks = sql(LOCKS)
-    sql("ROLLBACK")
-
-    modes = {table: how.partition(",")[0].title().replace(" ", "") + "Lock" for table, how in step.locks.items()}
-    assert {table: mode for table, mode in strongest(locks).items() if table in there} == modes
-
-
-def strongest(locks: list[tuple[Any, ...]]) -> dict[str, str]:
-    weakest_first = ["ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"]
-    return dict(sorted(locks, key=lambda lock: weakest_first.index(lock[1])))
-
-
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-@pytest.mark.direct("is about one session")
-def test_reads_no_large_table_that_it_locks_for_a_moment_and_others_as_often_as_it_says(
-    first_version, database_of_version_1, step
-):
-    take(first_version, STEPS[: STEPS.index(step)])
-
-    # A session of its own: what it has counted before would be among it.
-    with closing(connect(database_of_version_1)) as conn:
-        sql_on(conn)(f"BEGIN; {step.text}")
-        read = dict(sql_on(conn)(READ))
-
-    said = {
-        table: next((count for words, count in TIMES.items() if words in how), 0) for table, how in step.locks.items()
-    }
-    assert {table: read.get(table, 0) for table in LARGE} == {table: said.get(table, 0) for table in LARGE}
-
-
-def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
-    for step in STEPS:
-        assert "\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '5s';\n" in step.text
-        assert len(step.text.splitlines()) <= 400
-
-
-# --- schema.sql by hand
-
-
-def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_hand(fresh_database):
-    with closing(connect(fresh_database)) as conn:
-        own, states = sql_on(publish(conn, 2)), []
-        own("ALTER TABLE haulier.job DISABLE TRIGGER knock")
-
-        migrate(conn, retention_days=30)
-        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
-        own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
-        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
-
-    assert states == [("D",), ("O",)]
-
-
-@pytest.mark.parametrize(
-    ("version", "hint"), [(1, "Run `haulier migrate`."), (6, "Run `haulier migrate`."), (9, "A newer release made it.")]
-)
-def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
-    with closing(connect(fresh_database)) as conn:
-        own: Callable[..., Any] = sql_on(conn)
-        if version in PUBLISHED:
-            publish(conn, version)
-        else:
-            migrate(conn, retention_days=30)
-            own("UPDATE haulier.schema_version SET version = %s", version)
-        before = shape(own)
-
-        with pytest.raises(errors.RaiseException) as raised:
-            own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
-        own("ROLLBACK")
-
-        said = raised.value.diag
-        assert said.message_primary == f"the database has schema version {version}, and this file is version 7"
-        assert said.message_hint == hint
-        assert shape(own) == before

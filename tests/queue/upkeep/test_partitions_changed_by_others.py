@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from uuid import UUID
 
 import psycopg2
@@ -20,20 +20,12 @@ from haulier.queue import consume, produce
 from haulier.queue.upkeep import migrate
 from haulier.queue.upkeep.partitions import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
 from tests.conftest import eventually
-from tests.queue.upkeep.test_partitions import Archive
+from tests.queue.upkeep.archive import Archive
 
 # What programs of version 5 take their turn by.
 ADVISORY_LOCK = "SELECT pg_advisory_lock(7236837241)"
 
 without_a_pool = pytest.mark.direct("CONCURRENTLY, and a lock of the session, need a session of one's own")
-
-
-@pytest.fixture
-def archive(fresh_database: str) -> Iterator[Archive]:
-    with ExitStack() as opened:
-        made = Archive(fresh_database, opened)
-        migrate.migrate(made.conn, retention_days=30)
-        yield made
 
 
 def settle(archive: Archive, job) -> dict[UUID, JobStatus]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -17,22 +17,13 @@ from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA_VERSION, steps_from
 from tests.catalogue import shape
 from tests.conftest import sql_on
-from tests.queue.upkeep.test_migrate import publish
-from tests.queue.upkeep.test_partitions import Archive
+from tests.queue.upkeep.published import publish
 
 
 @pytest.fixture
 def empty(fresh_database: str) -> Iterator[Connection]:
     with closing(connect(fresh_database)) as conn:
         yield conn
-
-
-@pytest.fixture
-def archive(fresh_database: str) -> Iterator[Archive]:
-    with ExitStack() as opened:
-        made = Archive(fresh_database, opened)
-        migrate(made.conn, retention_days=30)
-        yield made
 
 
 def planned(said: str) -> list[str]:

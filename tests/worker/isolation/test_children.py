@@ -16,7 +16,7 @@ from haulier.kinds import JobContext, Kind, RetryPolicy, StopReason
 from haulier.worker.isolation.child import Child
 from haulier.worker.isolation.children import Children
 from tests.conftest import eventually
-from tests.worker.shared.test_claim_size import a_job
+from tests.worker.jobs import a_job
 
 CONFIG = Config("postgres://unused", log_level="WARNING", isolated_processes=1)
 # Not registered here: the child imports it by its name.

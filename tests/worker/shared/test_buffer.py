@@ -16,7 +16,7 @@ from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
-from tests.worker.shared.test_claim_size import a_job, learn
+from tests.worker.jobs import a_job, learn
 
 CONFIG = Config("postgres://db.example.com/haulier")
 

@@ -1,32 +1,11 @@
-"""Pace: it ..."""
+"""The claim size: it ..."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from uuid import uuid4
-
 import pytest
 
-from haulier.domain.job import Job, JobStatus
 from haulier.worker.shared.claim_size import MOST_AHEAD, ClaimSize
-
-NOW = datetime.now(UTC)
-
-
-def a_job(kind: str) -> Job:
-    return Job(
-        id=uuid4(), status=JobStatus.RUNNING, kind=kind, queue="default", priority=0, run_at=NOW, attempts=1,
-        max_attempts=3, timeout_seconds=None, cancel_requested=False, payload={}, idempotency_key=None,
-        last_error=None, created_at=NOW, updated_at=NOW, started_at=NOW, attempt=1, claim=uuid4(), worker_id=uuid4(),
-        crashes=0, snoozes=0, backoff=None,
-    )  # fmt: skip
-
-
-def learn(pace: ClaimSize, kind: str, seconds: float, *, times: int = 200) -> None:
-    """Claim and run so many jobs."""
-    for _ in range(times):
-        pace.ran(kind, seconds)
-        pace.fitting([a_job(kind)], free=1)
+from tests.worker.jobs import a_job, learn
 
 
 def test_claims_nothing_ahead_before_it_knows_anything():

@@ -21,7 +21,7 @@ from haulier.worker.shared.marks import (
     SCAN_SECONDS,
     Marks,
 )
-from tests.worker.shared.test_claim_size import a_job
+from tests.worker.jobs import a_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from haulier.postgres.scratch import url_of
-from haulier.worker.shared.notify_check import ECHO_SECONDS, NotifyCheck
+from haulier.worker.shared.notify_check import LOST_SECONDS, NotifyCheck
 from lab.proxy import proxy_to
 from tests.conftest import eventually
 from tests.worker.conftest import Clock
@@ -34,7 +34,7 @@ def test_misses_the_call_some_time_after_it(notify_check, clock):
     notify_check.ask()
     notify_check.called(notify_check.wanted)
 
-    clock.now += ECHO_SECONDS - 0.1
+    clock.now += LOST_SECONDS - 0.1
     soon = notify_check.is_missing
     clock.now += 0.2
 

@@ -17,7 +17,7 @@ from haulier.worker.shared.claim_size import ClaimSize
 from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.timeouts import Timeouts
-from tests.worker.shared.test_claim_size import a_job
+from tests.worker.jobs import a_job
 
 CONFIG = Config("postgres://db.example.com/haulier")
 KIND = Kind("mail", Schema, lambda *_: None, retry=RetryPolicy())

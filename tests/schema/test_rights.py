@@ -22,7 +22,7 @@ from haulier.queue import produce
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.partitions import drop_expired
-from tests.queue.upkeep.test_partitions import Archive
+from tests.queue.upkeep.archive import Archive
 from tests.roles import Roles, apply_grants, least_roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")

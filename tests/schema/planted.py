@@ -15,7 +15,7 @@ from typing import Any
 from psycopg2 import Error
 from psycopg2.extensions import connection as Connection
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXTS = sorted((ROOT / "haulier").rglob("*.sql"))
 MESSAGE = "planted by somebody else"
 

@@ -31,7 +31,7 @@ from tests.roles import GRANTS, Roles, apply_grants
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
 

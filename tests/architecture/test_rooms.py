@@ -1,0 +1,203 @@
+"""The plan of the house, read from its walls: who may import whom, and what a guest may enter. It ..."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.reading import (
+    FILES,
+    NAMES,
+    OURS,
+    QUEUE,
+    ROOT,
+    circles,
+    imports,
+    module_of,
+    parse,
+    room_of,
+    rooms_imported,
+)
+
+# Each room, and the rooms whose doors open from it: those of the library by their names, those of the application as
+# app.*. Every room may read haulier.config and write haulier.logs.
+WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.shared", "worker.steps", "worker.threads"}
+MAY_IMPORT = {
+    "domain": set(),
+    "postgres": {"domain"},
+    "queue": {"domain", "postgres"},
+    "queue.access": {"domain", "postgres"},
+    "queue.upkeep": {"domain", "postgres"},
+    "queue.produce": {"domain", "postgres", "queue", "queue.upkeep"},
+    "queue.consume": {"domain", "postgres", "queue", "queue.upkeep"},
+    "kinds": {"domain", "kinds.sdk", "kinds.outbound"},
+    "kinds.sdk": {"domain"},
+    "kinds.outbound": {"domain", "kinds.sdk"},
+    "worker": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
+    "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", "worker.shared"},
+    "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
+    "worker.metrics": {"domain"},
+    "worker.isolation": {"domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
+    "local": {"domain", "postgres", "queue.upkeep"},
+    "config": {"domain"},
+    "logs": set(),
+    "__init__": set(),
+    "__main__": {"cli", "domain", "postgres", *QUEUE},
+    "cli": {"domain", "postgres", *QUEUE, "worker"},
+    "app.http": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "kinds.sdk"},
+    # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
+    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
+    "app.api": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
+    "app.api.schemas": {"domain", "queue", "kinds", "kinds.sdk", "app.http"},
+    "app.gunicorn_settings": {"app.http.gunicorn"},
+    "app": {"app.api"},
+    "app.__main__": {"__main__"},
+    "worker.py": {"worker"},
+    "gunicorn.conf.py": {"app.gunicorn_settings"},
+}
+EVERYBODY = {"config", "logs", "__init__"}
+# What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
+GUESTS = {
+    "psycopg2": {"postgres"},
+    "flask": {"app.http", "app.api", "app"},
+    "flask_smorest": {"app.api"},
+    "werkzeug": {"app.http", "app.api"},
+    "webargs": {"app.api"},
+    "gunicorn": {"app.http.gunicorn"},
+    "prometheus_flask_exporter": {"app.api"},
+    "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
+}
+# Of the library, all that can be imported.
+MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for path in FILES
+    if path.is_relative_to(ROOT / "haulier")
+]
+# So many shared things a step of the worker may use; one that needs more is two steps.
+MOST_FIELDS = 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_run_one_way_only(name):
+    room = room_of(name)
+
+    forbidden = rooms_imported(name) - MAY_IMPORT[room] - EVERYBODY - {room}
+
+    assert forbidden == set()
+
+
+def test_the_test_above_sees_every_room_and_real_imports():
+    assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
+    assert rooms_imported("haulier/queue/produce/cancel.py") == {"domain", "postgres", "queue.produce", "queue.upkeep"}
+    assert rooms_imported("app/api/health.py") >= {"domain", "queue.produce", "app.api"}
+    assert rooms_imported("app/__init__.py") == {"config", "app.api"}
+    assert rooms_imported("worker.py") == {"worker"}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    imported = {
+        module: {found for found, _ in imports(parse(name), module_of(name)) if found in OURS and found != module}
+        for module, name in OURS.items()
+    }
+
+    assert circles(imported) == {}
+
+
+def test_what_a_worker_is_made_of_is_known_where_it_is_put_together_alone():
+    importers = {name for name in NAMES for module, _ in imports(parse(name)) if module == "haulier.worker.assembly"}
+
+    # So no thread and no step can ask for all of it.
+    assert importers == {"haulier/worker/start.py"}
+
+
+def fields_of(node: ast.ClassDef) -> list[str]:
+    """Return what a dataclass is made with."""
+    annotated = [each for each in node.body if isinstance(each, ast.AnnAssign)]
+    return [
+        ast.unparse(each.target) for each in annotated if each.value is None or "init=False" not in ast.unparse(each)
+    ]
+
+
+def test_no_step_of_a_worker_is_made_with_all_that_is_shared():
+    steps = [name for name in NAMES if room_of(name) == "worker.steps"]
+    classes = [node for name in steps for node in ast.walk(parse(name)) if isinstance(node, ast.ClassDef)]
+
+    assert {node.name: len(fields_of(node)) for node in classes if len(fields_of(node)) > MOST_FIELDS} == {}
+    assert max(len(fields_of(node)) for node in classes) == MOST_FIELDS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_are_relative_within_the_application_and_nowhere_else(name):
+    relative = {"app": name.startswith("app/"), "haulier": False}
+    strays = [
+        ast.unparse(node)
+        for module, node in imports(parse(name), module_of(name))
+        if (package := module.split(".")[0]) in relative and bool(getattr(node, "level", 0)) is not relative[package]
+    ]
+
+    # In a wheel the application is haulier.app, and a top-level `app` is somebody else's.
+    assert strays == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_guests_stay_in_their_rooms(name):
+    room = room_of(name)
+
+    strays = {
+        module
+        for module, _ in imports(parse(name))
+        if (guest := module.split(".")[0]) in GUESTS and room not in GUESTS[guest]
+    }
+
+    assert strays == set()
+
+
+def test_the_package_itself_imports_flask_only_inside_its_factory():
+    top = {
+        module
+        for node in parse("app/__init__.py").body
+        for module, _ in imports(ast.Module([node], []), "app.__init__")
+        if not isinstance(node, ast.FunctionDef)
+    }
+
+    assert top <= {"__future__", "typing"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "absent"),
+    [
+        (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
+        ("app.api", ("haulier.worker",)),
+        ("app.http.application", ("app.api", "haulier.worker", "flask_smorest")),
+        # What gunicorn's master loads.
+        ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.door")),
+        (
+            "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
+            ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
+        ),
+        (
+            "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
+            ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
+        ),
+    ],
+    ids=["library", "api", "http", "gunicorn", "queue", "domain"],
+)
+def test_importing_one_end_does_not_load_the_other(entry, absent):
+    program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": "postgres://nobody@nowhere/none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "[]\n"

@@ -1,0 +1,85 @@
+"""docs/api.md is true: its calls, statuses, errors and fields are those of the application; all states are drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from app.api import build
+from app.api.errors import ANSWERS
+from app.api.schemas.job import JobOptions, JobResponse
+from app.api.schemas.request_schemas import ListJobs
+from haulier.config import Config
+from haulier.domain.job import JobStatus
+from tests.docs.reading import DSN, section, text_of
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    """Give the OpenAPI document."""
+    app = build(Config(DSN))
+    document: dict[str, Any] = json.loads(app.extensions["haulier_openapi"])
+    return document
+
+
+def test_every_call_is_documented() -> None:
+    app, page = build(Config(DSN)), text_of("docs/api.md")
+
+    # The files of the page of /docs are nobody's to call.
+    rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
+    expected = {
+        f"{method} {re.sub('<[^>]*>', '{id}', rule.rule)}"
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+    def is_there(call: str) -> bool:
+        # What one only looks at may stand as a path alone.
+        return f"`{call}`" in page or (call.startswith("GET ") and f"`{call[4:]}`" in page)
+
+    assert len(expected) > 10
+    assert [call for call in sorted(expected) if not is_there(call)] == []
+
+
+def test_every_status_is_documented(openapi: dict[str, Any]) -> None:
+    page = text_of("docs/api.md")
+
+    answers = {
+        code
+        for path in openapi["paths"].values()
+        for call in path.values()
+        if isinstance(call, dict)
+        for code in call["responses"]
+    }
+    answers |= {str(int(answer.status)) for answer in ANSWERS.values()} | {"405"}
+
+    assert {"201", "202", "503"} <= answers
+    assert [code for code in sorted(answers) if not re.search(rf"\b{code}\b", page)] == []
+
+
+def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
+    page = text_of("docs/api.md")
+
+    slugs = {answer.slug for answer in ANSWERS.values()} | {"method_not_allowed"}
+    for response in openapi["components"]["responses"].values():
+        for content in response["content"].values():
+            slugs |= {example["value"]["error"] for example in content["examples"].values()}
+
+    assert "idempotency_mismatch" in slugs
+    assert [slug for slug in sorted(slugs) if f"`{slug}`" not in page] == []
+
+
+@pytest.mark.parametrize("schema", [JobResponse, JobOptions, ListJobs], ids=lambda schema: schema.__name__)
+def test_every_field_is_documented(schema: Any) -> None:
+    page = text_of("docs/api.md")
+
+    assert [name for name in schema().fields if f"`{name}`" not in page] == []
+
+
+def test_every_state_is_drawn() -> None:
+    drawn = section("docs/design.md", "## States")
+
+    assert [status for status in JobStatus if status not in drawn] == []

@@ -1,0 +1,93 @@
+"""The commands of the documentation work: curl, make, the kind of the README, and what troubleshooting quotes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulier.local.supervisor import local_session
+from tests.conftest import eventually
+from tests.docs.reading import PAGES, ROOT, Call, blocks, calls, names_in, section, tables, without_blocks
+from tests.docs.stack import haulier
+
+
+def test_the_readmes_kind_is_the_tested_one_in_twelve_lines() -> None:
+    [shown] = blocks("README.md", "python")
+    tested = (ROOT / "tests" / "kinds" / "example_kind.py").read_text(encoding="utf-8")
+
+    assert len(shown.splitlines()) <= 12
+    assert [line for line in shown.splitlines() if line] == [line for line in tested.splitlines() if line]
+
+
+def test_curl_commands_work_and_the_kind_of_the_readme_runs(database: str, tmp_path: Path) -> None:
+    [kind] = blocks("README.md", "python")
+    (tmp_path / "greet.py").write_text(kind, encoding="utf-8")
+    found = [
+        call for page in ("README.md", "docs/quickstart.md", "docs/kinds.md", "docs/api.md") for call in calls(page)
+    ]
+    assert len(found) > 10
+
+    with haulier(database, PYTHONPATH=str(tmp_path), HAULIER_KINDS="greet") as url, local_session() as session:
+        last = ""
+        for call in found:
+            response = _send(session, url, call, last)
+            expected = call.status is None and response.ok or response.status_code == call.status
+            assert expected, f"{call} answered {response.status_code} {response.text}"
+            answer = response.json()
+            last = answer.get("id", answer.get("job_id", last)) if isinstance(answer, dict) else last
+
+        def ended() -> dict[str, dict[str, Any]]:
+            jobs = session.get(f"{url}/jobs?kind=greet", timeout=5).json()
+            return {job["payload"]["name"]: job for job in jobs if job["finished_at"]}
+
+        greeted = eventually(lambda: ended() if len(ended()) == 2 else None, within=15)
+    assert greeted["Ann"]["result"] == {"greeting": "Hello, Ann!"}
+    assert greeted["nobody"]["status"] == "failed_permanent"
+    assert greeted["nobody"]["last_error"] == "there is nobody to greet"
+
+
+def _send(session: Any, url: str, call: Call, job_id: str) -> Any:
+    body = None if call.body is None else call.body.encode()
+    return session.request(
+        call.method, url + call.path.replace("$ID", job_id), headers=call.headers, data=body, timeout=10
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, flags=re.MULTILINE))
+
+    text = page.read_text(encoding="utf-8")
+    written = [
+        *re.findall(r"`[^`]*`", without_blocks(text)),
+        *re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL),
+    ]
+    named = {target for code in written for target in re.findall(r"\bmake ([a-z][a-z-]*)", code)}
+
+    assert named <= targets
+    assert page.name != "README.md" or {"demo", "test", "run"} <= named
+
+
+def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
+    sources = [
+        *(ROOT / "tools").glob("*.py"),
+        *(ROOT / "haulier").rglob("*.py"),
+        *(ROOT / "app").rglob("*.py"),
+    ]
+    # Strings that go on in the next line of the source are joined.
+    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in sources))
+
+    quoted = [
+        piece.strip(" ,:")
+        for row in tables(section("docs/operations.md", "## Troubleshooting"))
+        if row[0].startswith("`")
+        for name in names_in(row[0])
+        for piece in name.split("…")
+    ]
+
+    assert len(quoted) > 20
+    assert [piece for piece in quoted if piece not in source] == []

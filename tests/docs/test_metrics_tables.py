@@ -1,0 +1,41 @@
+"""The tables of metrics and alerts in docs/operations.md are those of the program."""
+
+from __future__ import annotations
+
+import re
+
+import prometheus_client
+
+from app.api import build
+from haulier.config import Config
+from haulier.worker.metrics import counts as worker_metrics
+from tests.docs.reading import names_in, section, tables
+
+
+def test_every_metric_is_documented_and_no_other(config: Config) -> None:
+    app = build(config)
+    app.test_client().get("/health")
+    exposed = app.test_client().get("/metrics").text
+    app.extensions["haulier"].database.close()
+
+    real = set(re.findall(r"^# HELP (\w+)", exposed, flags=re.MULTILINE))
+    # Only there while a worker lives.
+    real.add("haulier_oldest_beat_seconds")
+    collectors = [
+        each for each in vars(worker_metrics).values() if isinstance(each, prometheus_client.metrics.MetricWrapperBase)
+    ]
+    for family in (family for each in collectors for family in each.collect()):
+        real.add(f"{family.name}_total" if family.type == "counter" else family.name)
+
+    documented = [names_in(row[0])[0] for row in tables(section("docs/operations.md", "## Metrics")) if len(row) == 3]
+    assert sorted(documented) == sorted(real)
+
+
+def test_alerts_name_metrics_that_exist() -> None:
+    rows = list(tables(section("docs/operations.md", "## Metrics")))
+    known = {names_in(row[0])[0] for row in rows if len(row) == 3}
+
+    named = {name for row in rows if len(row) == 2 for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", row[0])}
+
+    assert len(named) > 5
+    assert named <= known

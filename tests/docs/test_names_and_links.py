@@ -1,0 +1,86 @@
+"""What the documentation names is there: files, tests, statements, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from haulier.postgres.sql_files import SQL
+from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
+
+
+def test_what_a_newcomer_is_pointed_to_is_there() -> None:
+    places = [row for row in tables(section("CONTRIBUTING.md", "## Where is …?")) if len(row) == 3]
+
+    assert len(places) >= 10
+    for question, file, what in places:
+        path = ROOT / names_in(file)[0]
+        first, *others = names_in(what)
+        files = [name for name in others if "/" in name or name.endswith((".sql", ".md"))]
+        assert path.is_file(), question
+        assert re.search(rf"\b{re.escape(first)}\b", path.read_text()), question
+        assert all((path.parent / name).exists() or (ROOT / name).exists() for name in files), question
+
+
+def test_tests_named_in_the_docs_exist() -> None:
+    existing = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+
+    promises = list(tables(section("docs/design.md", "## Promises")))
+    assert len(promises) == 6
+    assert [row[0] for row in promises if not [name for name in names_in(row[2]) if name in existing]] == []
+    for page in PAGES:
+        named = [
+            name
+            for name in names_in(without_blocks(page.read_text(encoding="utf-8")))
+            if re.fullmatch(r"test_\w+", name)
+        ]
+        assert [name for name in named if name not in existing] == [], page.name
+
+
+def test_statements_named_in_the_life_of_a_job_exist() -> None:
+    named = [
+        name
+        for row in tables(section("docs/design.md", "## The life of a job, statement by statement"))
+        for name in names_in(row[0])
+    ]
+
+    assert len(named) > 15
+    assert [name for name in named if name not in SQL] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    for link in links(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links to {link}"
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_of_the_writers_machine_is_in_the_docs(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert not re.search(r"/(work|root|home/\w+|Users/\w+|tmp|opt)/", text)
+    # No package index by its address: which one is used is the reader's own setting.
+    assert not re.search(r"index-url|find-links|https?://[^/\s]*/simple|registry\.", text, re.IGNORECASE)
+    assert "\t" not in text
+
+
+def test_the_line_of_the_readme_is_the_line_of_the_package() -> None:
+    line = "Durable background jobs over HTTP, on the Postgres you already run"
+
+    assert f"\n{line}.\n" in text_of("README.md")
+    assert f"description = {line}\n" in text_of("setup.cfg")
+    assert line in text_of("app.json")

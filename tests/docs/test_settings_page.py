@@ -1,0 +1,143 @@
+"""docs/settings.md is true: its settings, defaults, bounds and choices are those of the program."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
+from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
+
+SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the service"))]
+# Settings whose field in Config has another name.
+FIELDS = {"HAULIER_KINDS": "kinds", "DYNO": "ephemeral_disk", "RENDER": "ephemeral_disk"}
+
+
+class _Recorded(dict[str, str]):
+    """An environment that remembers what was looked for."""
+
+    def __init__(self) -> None:
+        super().__init__(DATABASE_URL=DSN)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    environ = _Recorded()
+
+    Config.from_env(environ)
+
+    documented = [name for row in SETTINGS for name in names_in(row[0])]
+    assert sorted(documented) == sorted(environ.asked)
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row[0])
+def test_the_documented_default_is_the_real_one(row: list[str]) -> None:
+    [name], default = names_in(row[0]), row[2]
+
+    if name == "DATABASE_URL":
+        assert default == "none: required"
+        with pytest.raises(ConfigError, match="DATABASE_URL is not set"):
+            Config.from_env({})
+        return
+    assert re.split("[:;]", default)[0] == _shown(name).split(":")[0]
+    assert name != "API_BIND_ADDR" or default == _shown(name)
+
+
+def _shown(name: str) -> str:
+    """Return the default as the page writes it."""
+    config = Config.from_env({"DATABASE_URL": DSN})
+    if name == "API_BIND_ADDR":
+        return f"{config.host}:{config.port}"
+    value = getattr(config, FIELDS.get(name, name.lower()))
+    special: dict[Any, str] = {None: "none", (): "all queues" if name == "WORKER_QUEUES" else "none", "": "empty"}
+    if isinstance(value, bool):
+        return {False: "unset"}[value]
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    return special.get(value, str(value))
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row[0])
+def test_the_documented_bounds_are_the_real_ones(row: list[str]) -> None:
+    [name], bounds = names_in(row[0]), row[3]
+    is_number = isinstance(getattr(Config(DSN), name.lower(), None), int | float) or name == "DB_CONNECTION_LIMIT"
+    assert bool(bounds) is is_number
+
+    if bounds:
+        least, most = bounds.split("..")
+        below = str(float(least) / 2) if "." in least else str(int(least) - 1)
+        for value in (least, most):
+            Config.from_env({"DATABASE_URL": DSN, name: value})
+        for value in (below, str(int(most) + 1)):
+            with pytest.raises(ConfigError, match=name):
+                Config.from_env({"DATABASE_URL": DSN, name: value})
+
+
+@pytest.mark.parametrize("name", ["AUTH", "WAKE_UPS", "LOG_FORMAT", "LOG_LEVEL", "EXECUTOR"])
+def test_the_documented_choices_are_the_real_ones(name: str) -> None:
+    [unit] = [row[1] for row in SETTINGS if names_in(row[0]) == [name]]
+
+    with pytest.raises(ConfigError) as refused:
+        Config.from_env({"DATABASE_URL": DSN, name: "nonsense"})
+
+    real = str(refused.value).partition("must be one of ")[2].split(", ")
+    assert names_in(unit) == real
+
+
+def test_every_setting_has_a_reason() -> None:
+    assert [row[0] for row in SETTINGS if len(row) != 5 or len(row[4]) < 15] == []
+
+
+def test_the_settings_of_make_are_looked_at_somewhere() -> None:
+    readers = [ROOT / "Makefile", ROOT / "tools" / "bootstrap.py", *(ROOT / "haulier" / "local").glob("*.py")]
+    source = "\n".join(path.read_text(encoding="utf-8") for path in readers)
+
+    named = {
+        name
+        for row in tables(section("docs/settings.md", "## Of make, on your own machine"))
+        for name in names_in(row[0])
+    }
+
+    assert {"PORT", "ONCE", "NO_COLOR", "DATABASE_URL"} <= named
+    assert [name for name in sorted(named) if name not in source] == []
+
+
+def test_settings_named_anywhere_exist() -> None:
+    known = {name for row in SETTINGS for name in names_in(row[0])}
+    known |= {
+        name
+        for row in tables(section("docs/settings.md", "## Of make, on your own machine"))
+        for name in names_in(row[0])
+    }
+    # OpenSSL's and gunicorn's.
+    known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS"}
+
+    for page in PAGES:
+        named = {
+            name
+            for name in names_in(without_blocks(page.read_text(encoding="utf-8")))
+            if re.fullmatch("[A-Z]+(_[A-Z]+)+", name)
+        }
+        assert named <= known, page.name
+
+
+def test_the_connections_add_up_to_what_is_written() -> None:
+    config = Config(DSN)
+    web, worker = config.web_concurrency * config.web_threads, config.worker_connections
+
+    written = section("docs/operations.md", "## Connections")
+
+    assert f"= {web} |" in written
+    assert f"{config.worker_processes} × ({config.worker_threads} + 1 + 1 + 1) = {worker}" in written
+    assert f"| **{web + worker}** |" in written

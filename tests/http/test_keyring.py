@@ -1,0 +1,305 @@
+"""What is a good key and what is none, for how long, and what it costs to look: a key ..."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.http import keyring
+from haulier.config import Config
+from haulier.domain.api_key import hash_of
+from haulier.queue.access import api_keys
+from lab.proxy import proxy_to
+from tests.http.callers import SECRET, MakeApp, MakeKey, Statements, bearer
+from tests.web import EMAIL
+
+# A key
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic aGxyOmhscg==",
+        f"Basic {SECRET}",
+        SECRET,
+        f"Bearer {SECRET[:-1]}",
+        f"Bearer {SECRET}x",
+        f"Bearer {SECRET.upper()}",
+        f"Bearer {SECRET}, Bearer {SECRET}",
+        f"Token {SECRET}",
+        "Bearer hlr_abcdefghijkl_" + "x" * 43,
+        "Bearer hlr_env_" + "x" * 43,
+        "Bearer " + "x" * 5000,
+        "Bearer é",
+        "Bearer hlr_%_%",
+    ],
+)
+def test_what_is_not_a_good_key_is_401(make_app: MakeApp, public: Config, header: str) -> None:
+    client = make_app(replace(public, haulier_api_key=SECRET)).test_client()
+
+    answer = client.get("/jobs", headers={"Authorization": header})
+
+    assert (answer.status_code, answer.json["error"]) == (401, "unauthorized")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_first_key_may_do_everything(make_app: MakeApp, public: Config, scheme: str) -> None:
+    client = make_app(replace(public, haulier_api_key=SECRET)).test_client()
+    shown = {"Authorization": f"{scheme} {SECRET}"}
+
+    created = client.post("/jobs", json=EMAIL, headers=shown)
+    job = created.headers["Location"]
+    answers = [client.get(path, headers=shown) for path in ("/jobs", job, "/kinds", "/metrics", "/")]
+    answers += [client.post(f"{job}/{verb}", headers=shown) for verb in ("cancel", "retry")]
+
+    assert created.status_code == 201
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 302, 200, 200]
+
+
+@pytest.mark.parametrize("given", [{"query_string": {"key": SECRET}}, {"headers": {"X-Api-Key": SECRET}}])
+def test_a_key_elsewhere_than_in_the_header_is_none(make_app: MakeApp, public: Config, given: Any) -> None:
+    client = make_app(replace(public, haulier_api_key=SECRET)).test_client()
+
+    assert client.get("/jobs", **given).status_code == 401
+
+
+def test_a_made_key_opens_until_it_is_revoked_or_expires(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+    (key, shown), (_, short) = make_key(), make_key(lifetime=timedelta(seconds=-1))
+
+    before = [closed.get("/jobs", headers=headers).status_code for headers in (shown, short)]
+    api_keys.revoke(conn, key.id, actor="test")
+    after = closed.get("/jobs", headers=shown)
+
+    assert before == [200, 401]
+    assert after.status_code == 401
+    assert after.headers["WWW-Authenticate"] == 'Bearer realm="haulier", error="invalid_token"'
+
+
+def test_a_revoked_key_is_taken_for_5_seconds_at_most(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    key, shown = make_key()
+    assert closed.get("/jobs", headers=shown).status_code == 200
+
+    api_keys.revoke(conn, key.id, actor="test")
+    at_once = closed.get("/jobs", headers=shown)
+
+    assert at_once.status_code == 200
+    eventually(lambda: closed.get("/jobs", headers=shown).status_code == 401, within=5.5)
+
+
+def test_both_tokens_of_a_rotated_key_open_while_they_overlap(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+    key, first = make_key()
+
+    second = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
+    both = [closed.get("/jobs", headers=headers).status_code for headers in (first, second)]
+    third = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(0), actor="test"))
+    last = [closed.get("/jobs", headers=headers).status_code for headers in (first, second, third)]
+
+    assert both == [200, 200]
+    assert last == [401, 401, 200]
+
+
+def test_a_new_secret_is_good_at_once(closed: FlaskClient, make_key: MakeKey, conn: Connection) -> None:
+    key, first = make_key()
+    assert closed.get("/jobs", headers=first).status_code == 200
+
+    for _ in range(3):
+        second = bearer(api_keys.rotate(conn, key.id, overlap=timedelta(hours=1), actor="test"))
+
+        assert closed.get("/jobs", headers=second).status_code == 200
+
+
+def test_a_key_that_was_asked_for_too_early_is_good_soon(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    key, shown = make_key()
+    with conn.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE kept AS SELECT * FROM haulier.api_key")
+        cursor.execute("DELETE FROM haulier.api_key")
+        assert closed.get("/jobs", headers=shown).status_code == 401
+
+        cursor.execute("INSERT INTO haulier.api_key SELECT * FROM kept")
+
+    eventually(lambda: closed.get("/jobs", headers=shown).status_code == 200, within=1)
+
+
+def test_a_wrong_secret_of_a_known_key_is_not_looked_up_each_time(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
+    key, shown = make_key()
+    statements = Statements(monkeypatch)
+
+    wrong = [closed.get("/jobs", headers=bearer(f"hlr_{key.id}_{'x' * 43}")).status_code for _ in range(50)]
+    right = closed.get("/jobs", headers=shown).status_code
+
+    assert (wrong, right) == ([401] * 50, 200)
+    assert statements.counts["find"] <= 3
+
+
+def test_tokens_that_are_made_up_cannot_load_the_database(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "GUESSES_PER_SECOND", 0.001)
+    monkeypatch.setattr(keyring, "MOST_GUESSES", 20.0)
+    (_, used), (_, fresh) = make_key(), make_key()
+    client = closed.application.test_client()
+    assert client.get("/jobs", headers=used).status_code == 200
+    statements = Statements(monkeypatch)
+
+    answers = [client.get("/jobs", headers=bearer(f"hlr_{number:012d}_{'x' * 43}")) for number in range(100)]
+
+    assert {answer.status_code for answer in answers[:15]} == {401}
+    assert {answer.status_code for answer in answers[25:]} == {429}
+    assert statements.counts["find"] <= 21
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    # Who is known goes on; who is not yet is asked to come again, and not told that the key is wrong.
+    assert [client.get("/jobs", headers=shown).status_code for shown in (used, fresh)] == [200, 429]
+
+
+def test_keys_are_compared_in_constant_time(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, shown = make_key()
+    compared: list[tuple[bytes, bytes]] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return False
+
+    # As far as this can be tested: it is that function's word alone that counts.
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    answer = closed.get("/jobs", headers=shown)
+
+    assert answer.status_code == 401
+    assert compared == [(hash_of(shown["Authorization"].split()[1]),) * 2]
+
+
+# How keys are known
+
+
+def test_a_key_is_looked_up_once_and_noted_once(
+    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch, conn: Connection
+) -> None:
+    key, shown = make_key()
+    statements = Statements(monkeypatch)
+
+    answers = [closed.get("/kinds", headers=shown).status_code for _ in range(20)]
+
+    assert answers == [200] * 20
+    assert statements.counts == {"find": 1, "touch": 1, "any_exist": 0}
+    [kept] = api_keys.list_keys(conn)
+    assert kept.last_used_at is not None
+
+
+def test_what_is_no_key_is_looked_up_once_and_no_more_are_remembered_than_fit(
+    closed: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "MOST_TRIED", 10)
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
+    statements = Statements(monkeypatch)
+    door = closed.application.before_request_funcs[None][-1].__self__
+    tokens = [f"hlr_{number:012d}_{'x' * 43}" for number in range(25)]
+
+    answers = [closed.get("/kinds", headers=bearer(token)).status_code for token in tokens for _ in range(3)]
+
+    assert answers == [401] * 75
+    assert statements.counts["find"] == 25
+    assert len(door._keyring._tried) <= 10
+
+
+def test_a_token_with_the_wrong_secret_is_not_noted_as_use(
+    closed: FlaskClient, make_key: MakeKey, conn: Connection
+) -> None:
+    key, _ = make_key()
+
+    answer = closed.get("/kinds", headers=bearer(f"hlr_{key.id}_{'x' * 43}"))
+
+    assert answer.status_code == 401
+    assert [kept.last_used_at for kept in api_keys.list_keys(conn)] == [None]
+
+
+def test_while_the_database_is_away_known_keys_go_on_and_others_are_503(
+    make_app: MakeApp, public: Config, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(keyring, "AGAIN_SECONDS", 0.0)
+    (_, known), (_, unknown), (_, limited) = make_key(), make_key(), make_key(rate_limit=5)
+    with proxy_to(public.database_url) as proxy:
+        client = make_app(replace(public, database_url=proxy.url)).test_client()
+        before = [client.get("/kinds", headers=headers).status_code for headers in (known, limited)]
+
+        proxy.go_away()
+        away = [client.get("/kinds", headers=headers) for headers in (known, limited, unknown)]
+        proxy.come_back()
+        back = client.get("/kinds", headers=unknown)
+
+    assert before == [200, 200]
+    assert [answer.status_code for answer in away] == [200, 200, 503]
+    assert int(away[2].headers["Retry-After"]) > 0
+    assert back.status_code == 200
+
+
+def test_a_key_that_expires_while_the_database_is_away_does_not_go_on(
+    make_app: MakeApp,
+    public: Config,
+    make_key: MakeKey,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+    _, shown = make_key(lifetime=timedelta(seconds=1))
+    with proxy_to(public.database_url) as proxy:
+        client = make_app(replace(public, database_url=proxy.url)).test_client()
+        assert client.get("/kinds", headers=shown).status_code == 200
+
+        proxy.go_away()
+
+        eventually(lambda: client.get("/kinds", headers=shown).status_code == 503, within=5)
+
+
+# Secrets
+
+
+def test_secrets_are_in_no_log_error_document_or_description(
+    make_app: MakeApp, public: Config, make_key: MakeKey, caplog: pytest.LogCaptureFixture, conn: Connection
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    settings = replace(public, haulier_api_key=SECRET, metrics_token="scrape-me-gently")
+    client = make_app(settings).test_client()
+    key, shown = make_key()
+    token = shown["Authorization"].split()[1]
+
+    answers = [
+        client.get(path, headers=headers, buffered=True)
+        for headers in (shown, bearer(SECRET), bearer(token[:-1] + "!"), bearer(SECRET + "x"))
+        for path in ("/jobs", "/nowhere", "/api-docs/openapi.json", "/metrics", "/docs")
+    ]
+    told = "".join(answer.text for answer in answers) + caplog.text + repr(settings) + repr(key)
+    told += repr(client.application.before_request_funcs[None][-1].__self__.__dict__)
+
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT row_to_json(api_key)::text FROM haulier.api_key")
+        told += str(cursor.fetchall())
+    assert "GET /jobs 200" in told
+    for secret in (SECRET, token, token.split("_", 2)[2], "scrape-me-gently", repr(hash_of(token))):
+        assert secret not in told

@@ -1,0 +1,245 @@
+"""Handing a mail over: refusals, TLS and logins, SMTP_URL, folders, time; against real SMTP servers on this machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, JobCancelled, Retry, StopReason, load_kinds
+from haulier.kinds.outbound.smtp import SmtpServer
+from tests.kinds.kinds_tools import Mailbox, a_context, a_free_port, perform, run, settings, stopped_soon
+from tests.kinds.mails import HELLO, parsed, send
+
+
+@pytest.mark.parametrize("step", ["MAIL jobs@example.com", "RCPT a@b.c", "DATA"])
+def test_5xx_is_final_and_4xx_is_tried_again(mailbox: Mailbox, step: str) -> None:
+    mailbox.refuse[step] = "550 5.7.1 not here"
+    with pytest.raises(Fail, match="550 5.7.1 not here"):
+        send(mailbox)
+
+    mailbox.refuse[step] = "451 4.3.0 later please"
+    with pytest.raises(Retry, match="451 4.3.0 later please"):
+        send(mailbox)
+
+    assert not mailbox.mails
+
+
+def test_one_recipient_refused_means_that_nobody_gets_the_mail(mailbox: Mailbox) -> None:
+    mailbox.refuse["RCPT c@d.e"] = "450 greylisted"
+
+    with pytest.raises(Retry, match=r"refused c@d.e \(1 of 3 recipients; sent to none\): 450 greylisted"):
+        send(mailbox, cc=["c@d.e", "f@g.h"])
+    mailbox.refuse.clear()
+    send(mailbox, cc=["c@d.e", "f@g.h"])
+
+    assert [mail.recipients for mail in mailbox.mails] == [["a@b.c", "c@d.e", "f@g.h"]]
+
+
+def test_final_refusal_of_one_outweighs_a_passing_one_of_another(mailbox: Mailbox) -> None:
+    mailbox.refuse |= {"RCPT a@b.c": "450 greylisted", "RCPT c@d.e": "550 no such user"}
+
+    with pytest.raises(Fail, match="550 no such user"):
+        send(mailbox, cc="c@d.e")
+
+
+def test_nobody_listening_is_tried_again() -> None:
+    with pytest.raises(Retry, match="cannot be reached"):
+        run("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{a_free_port()}")
+
+
+@pytest.mark.parametrize(("greeting", "outcome"), [(b"554 no\r\n", Fail), (b"421 busy\r\n", Retry), (b"", Retry)])
+def test_greeting_decides_like_any_answer(
+    listen: Callable[..., int], greeting: bytes, outcome: type[Exception]
+) -> None:
+    port = listen(lambda sock: sock.sendall(greeting))
+
+    with pytest.raises(outcome):
+        run("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{port}")
+
+
+def test_login_and_starttls(start_mailbox: Callable[..., Mailbox], trusted: None) -> None:
+    mailbox = start_mailbox(tls="starttls")
+
+    for url in (
+        "smtp+starttls://ann:{}@localhost:{}",
+        "smtp://ann:{}@localhost:{}?starttls",
+        "smtp://ann:{}@localhost:{}?starttls=1",
+    ):
+        run("send_email", HELLO, smtp_url=url.format("opensesame", mailbox.port))
+
+    assert mailbox.logins == [("ann", "opensesame")] * 3
+    assert len(mailbox.mails) == 3
+    assert all(mailbox.encrypted)
+
+
+def test_login_over_smtps(start_mailbox: Callable[..., Mailbox], trusted: None) -> None:
+    mailbox = start_mailbox(tls="tls")
+
+    run("send_email", HELLO, smtp_url=f"smtps://ann:opensesame@localhost:{mailbox.port}")
+
+    assert mailbox.logins == [("ann", "opensesame")]
+    assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_certificate_that_does_not_fit_stops_the_login(
+    start_mailbox: Callable[..., Mailbox], request: pytest.FixtureRequest, tls: str, host: str
+) -> None:
+    if host == "127.0.0.1":  # the authority is known, but the name is not in the certificate
+        request.getfixturevalue("trusted")
+    mailbox = start_mailbox(tls=tls)
+    scheme = "smtps" if tls == "tls" else "smtp+starttls"
+
+    with pytest.raises(Retry, match="CERTIFICATE_VERIFY_FAILED"):
+        run("send_email", HELLO, smtp_url=f"{scheme}://ann:opensesame@{host}:{mailbox.port}")
+
+    assert not mailbox.logins
+
+
+def test_server_without_starttls_gets_neither_password_nor_mail(mailbox: Mailbox) -> None:
+    with pytest.raises(Fail, match="STARTTLS"):
+        run("send_email", HELLO, smtp_url=f"smtp+starttls://ann:opensesame@127.0.0.1:{mailbox.port}")
+
+    assert not mailbox.steps
+
+
+def test_wrong_password_is_final_and_not_shown(mailbox: Mailbox) -> None:
+    with pytest.raises(Fail, match="refused the user or password of SMTP_URL: 535") as caught:
+        run("send_email", HELLO, smtp_url=f"smtp://ann:hunter2@127.0.0.1:{mailbox.port}")
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "security"),
+    [
+        ("smtp://mail.example.com", "mail.example.com", 25, "none"),
+        ("smtp://mail.example.com:2525/", "mail.example.com", 2525, "none"),
+        ("smtp://a:b@mail.example.com", "mail.example.com", 25, "starttls"),
+        ("smtp://a:b@mail.example.com?starttls=never", "mail.example.com", 25, "none"),
+        ("smtp://a:b@localhost", "localhost", 25, "none"),
+        ("smtp://mail.example.com?starttls", "mail.example.com", 587, "starttls"),
+        ("smtp+starttls://a:b@mail.example.com", "mail.example.com", 587, "starttls"),
+        ("smtps://a:b@mail.example.com", "mail.example.com", 465, "tls"),
+        ("smtps://[2001:db8::1]:99", "2001:db8::1", 99, "tls"),
+    ],
+)
+def test_smtp_url_says_host_port_and_protection(url: str, host: str, port: int, security: str) -> None:
+    server = SmtpServer.parse(url)
+
+    assert (server.host, server.port, server.security) == (host, port, security)
+
+
+def test_user_and_password_are_percent_decoded_and_not_in_the_repr() -> None:
+    server = SmtpServer.parse("smtps://ann%40example.com:p%2Fss@mail.example.com")
+
+    assert (server.user, server.password) == ("ann@example.com", "p/ss")
+    assert "p/ss" not in repr(server)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"smtp_url": "mail.example.com"},
+        {"smtp_url": "http://mail.example.com"},
+        {"smtp_url": "smtp://"},
+        {"smtp_url": "smtp://a:secret@host:99999"},
+        {"smtp_url": "smtp://a:secret@host:0"},
+        {"smtp_url": "smtp://a:secret@host?tls=1"},
+        {"smtp_url": "smtp://a:secret@host/path"},
+        {"smtp_url": "file:"},
+        {"smtp_url": "file://elsewhere/mail"},
+        {"smtp_url": "smtp://host", "mail_from": "nobody"},
+        {"smtp_url": "smtp://host", "mail_from": "a@b.c\nBcc: x@y.z"},
+    ],
+)
+def test_setting_that_is_wrong_stops_the_process_without_showing_a_password(given: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="SMTP_URL|MAIL_FROM") as caught:
+        load_kinds(settings(**given))
+
+    assert "secret" not in str(caught.value)
+
+
+def test_file_url_writes_the_mail_under_the_job_id(tmp_path: Path) -> None:
+    context = a_context("send_email", {**HELLO, "bcc": "secret@i.j"}, smtp_url=f"file://{tmp_path}/mails")
+
+    result = perform(context)
+    perform(context)
+
+    [file] = (tmp_path / "mails").iterdir()
+    assert file.name == f"{context.job.id}.eml"
+    assert result["location"] == file.as_uri()
+    assert parsed(file.read_bytes())["To"] == "a@b.c"
+    assert b"secret@i.j" not in file.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_file_url_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    run("send_email", HELLO, smtp_url="file:var/mail")
+
+    assert len(list((tmp_path / "var" / "mail").glob("*.eml"))) == 1
+
+
+def test_mail_that_cannot_be_written_whole_is_not_there_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(Retry, match="No space left"):
+        run("send_email", HELLO, smtp_url=f"file://{tmp_path}")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cancel_ends_a_conversation_that_hangs(listen: Callable[..., int]) -> None:
+    greeted: list[bool] = []
+    port = listen(lambda sock: [sock.sendall(b"220 hello\r\n"), greeted.append(True), sock.recv(99), sock.recv(99)])
+    context = a_context("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{port}")
+    started = time.monotonic()
+
+    with stopped_soon(context, lambda: greeted), pytest.raises(JobCancelled):
+        perform(context)
+
+    assert time.monotonic() - started < 0.6
+
+
+def test_server_that_drips_is_cut_off_at_the_time_limit(
+    listen: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drip(sock: Any) -> None:
+        while True:
+            sock.sendall(b"220-wait\r\n")
+            context.wait(0.05)
+
+    monkeypatch.setattr("haulier.kinds.send_email.SECONDS", 0.5)
+    context = a_context("send_email", HELLO, smtp_url=f"smtp://127.0.0.1:{listen(drip)}")
+    started = time.monotonic()
+
+    with pytest.raises(Retry, match="longer than 0.5 s"):
+        perform(context)
+
+    assert time.monotonic() - started < 2
+
+
+def test_stop_does_not_break_off_the_handing_over(mailbox: Mailbox) -> None:
+    context = a_context("send_email", HELLO, smtp_url=mailbox.url)
+
+    def stop_and_dawdle() -> None:
+        context.stop(StopReason.SHUTDOWN)
+        a_context().wait(0.4)
+
+    mailbox.before_data = stop_and_dawdle
+
+    assert perform(context)["recipients"] == 1
+    assert len(mailbox.mails) == 1

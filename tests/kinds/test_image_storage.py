@@ -1,0 +1,136 @@
+"""Where resize_image puts its image: folders, other storages, a target that takes a PUT."""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
+
+from haulier.domain.errors import ConfigError
+from haulier.kinds import Fail, Retry, load_kinds, warn_missing
+from tests.kinds.kinds_tools import Receiver, a_context, perform, run, settings
+from tests.kinds.pictures import data_url, picture
+
+
+def test_file_bears_the_job_id_so_a_second_attempt_replaces_it(tmp_path: Path) -> None:
+    context = a_context("resize_image", {"source": data_url(picture(9, 9))}, storage_url=f"file://{tmp_path}")
+
+    first = perform(context)
+    second = perform(context)
+
+    assert first == second
+    assert first["location"] == f"file://{tmp_path}/{context.job.id}.png"
+    assert [each.name for each in tmp_path.iterdir()] == [f"{context.job.id}.png"]
+    assert stat.S_IMODE((tmp_path / f"{context.job.id}.png").stat().st_mode) == 0o644
+
+
+def test_a_file_is_read_by_whoever_knows_its_name_from_whatever_queue(tmp_path: Path) -> None:
+    """As docs/kinds.md says: the name is an id, which a key that is limited to queues does not learn of others."""
+    storage = {"storage_url": tmp_path.as_uri()}
+    other = a_context("resize_image", {"source": data_url(picture(9, 9))}, **storage)
+    location = perform(other)["location"]
+
+    assert run("resize_image", {"source": location, "width": 3}, **storage)["width"] == 3
+    for guess in ("file:.", "file:*.png", f"file:{str(other.job.id)[:-1]}?.png", f"file:{str(other.job.id)[:-1]}"):
+        with pytest.raises(Fail):
+            run("resize_image", {"source": guess, "width": 3}, **storage)
+
+
+def test_link_at_the_results_name_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    context = a_context("resize_image", {"source": data_url(picture(9, 9))}, storage_url=f"file://{tmp_path}/images")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "images" / f"{context.job.id}.png").symlink_to(tmp_path / "precious")
+
+    perform(context)
+
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_other_storages_are_reached_by_fsspec(resize: Callable[..., Any]) -> None:
+    result = resize(picture(20, 10), width=10, settings={"storage_url": "memory://images/small"})
+
+    path = result["location"].removeprefix("memory://")
+    assert Image.open(io.BytesIO(fsspec.filesystem("memory").cat_file(path))).size == (10, 5)
+
+
+def test_storage_whose_package_is_absent_is_final(resize: Callable[..., Any]) -> None:
+    with pytest.raises(Fail, match="STORAGE_URL: s3:// cannot be used: .*s3fs"):
+        resize(picture(9, 9), settings={"storage_url": "s3://key:hunter2@bucket/images"})
+
+
+def test_storage_that_does_not_take_the_file_is_tried_again(resize: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "images").write_text("a file where the folder should be")
+
+    with pytest.raises(Retry, match="STORAGE_URL: cannot write"):
+        resize(picture(9, 9))
+
+
+def test_error_of_another_storage_is_not_quoted(resize: Callable[..., Any]) -> None:
+    class Denying(MemoryFileSystem):
+        protocol = "denying"
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
+            raise PermissionError("denied: AWS_SECRET_ACCESS_KEY=hunter2")
+
+    fsspec.register_implementation("denying", Denying, clobber=True)
+
+    with pytest.raises(Retry, match="STORAGE_URL: cannot write: PermissionError$"):
+        resize(picture(9, 9), settings={"storage_url": "denying://images"})
+
+
+def test_target_gets_the_image_by_put(resize: Callable[..., Any], receiver: Receiver) -> None:
+    target = f"{receiver.url}/bucket/cat.webp?X-Amz-Signature=abc"
+
+    result = resize(picture(20, 10), width=10, format="webp", target=target, settings={"storage_url": None})
+
+    [request] = receiver.requests
+    assert (request.method, request.path) == ("PUT", "/bucket/cat.webp?X-Amz-Signature=abc")
+    assert request.headers["content-type"] == "image/webp"
+    assert Image.open(io.BytesIO(request.body)).size == (10, 5)
+    assert result["location"] == f"{receiver.url}/bucket/cat.webp"
+    assert result["bytes"] == len(request.body)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(403, Fail), (302, Fail), (500, Retry), (503, Retry)])
+def test_status_of_the_target_decides(
+    resize: Callable[..., Any], receiver: Receiver, status: int, outcome: type[Exception]
+) -> None:
+    receiver.replies(status)
+
+    with pytest.raises(outcome, match=f"answered {status}") as caught:
+        resize(picture(9, 9), target=f"{receiver.url}/x?X-Amz-Signature=abc")
+
+    assert "abc" not in str(caught.value)
+
+
+def test_target_at_a_private_address_is_refused(receiver: Receiver, tmp_path: Path) -> None:
+    payload = {"source": data_url(picture(9, 9)), "target": receiver.url}
+
+    with pytest.raises(Fail, match="is refused"):
+        run("resize_image", payload, storage_url=f"file://{tmp_path}", outbound_allow_private=())
+
+    assert receiver.connections == 0
+
+
+def test_missing_storage_is_final_named_and_warned_of(resize: Callable[..., Any]) -> None:
+    with pytest.raises(Fail, match="resize_image needs STORAGE_URL, which is not set"):
+        resize(picture(9, 9), settings={"storage_url": None})
+
+    kinds = load_kinds(settings())
+    assert warn_missing([kinds["resize_image"]], settings()) == [
+        "STORAGE_URL not set: every resize_image job without a target will fail"
+    ]
+
+
+@pytest.mark.parametrize("url", ["images", "/var/images", "file:", "file://elsewhere/images", "s3"])
+def test_storage_url_that_is_wrong_stops_the_process(url: str) -> None:
+    with pytest.raises(ConfigError, match="STORAGE_URL"):
+        load_kinds(settings(storage_url=url))

@@ -1,0 +1,105 @@
+"""Where the queue and the ledger stand, what may be chosen next, and what must be true after each step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from haulier.domain.claim import Fence
+from haulier.queue import produce
+from tests.model.choosing import Ending
+from tests.model.comparing import is_about, is_as_written, keeps_the_promises
+from tests.model.ledger import FINAL, Entry, Ledger
+from tests.model.parties import Claim, Worker
+from tests.model.world import ALL_JOBS, KEYS_AND_WORKERS, Row, World
+
+
+class State(RuleBasedStateMachine):
+    """The service, its workers, an application, an operator, and somebody who holds locks: where they all stand."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world, self.conn = world, world.conn
+        self.ledger = Ledger()
+        self.accepted: list[Entry] = []
+        self.uncommitted: list[Entry] = []
+        self.workers: list[Worker] = []
+        self.claims: list[Claim] = []
+        # Those whose reply never came.
+        self.lost: set[UUID] = set()
+        self.locked: set[UUID] = set()
+        self.seen: dict[UUID, Row] = {}
+        self.may_live_again: UUID | None = None
+        self.registered, self.ticks = 0, 0.0
+
+    # What is chosen from: mostly what can still be changed
+
+    def some_claims(self) -> list[Claim]:
+        current = [claim for claim in self.claims if self.ledger.holder(claim.fence)]
+        return current * 3 + self.claims[-12:]
+
+    def some_workers(self) -> list[Worker]:
+        return [worker for worker in self.workers if self.ledger.is_alive(worker.id)] * 4 + self.workers
+
+    def suspects(self) -> list[Entry]:
+        return [job for job in self.ledger.jobs.values() if job.is_waiting and job.is_suspect]
+
+    def live(self) -> list[Entry]:
+        return [job for job in self.ledger.jobs.values() if job.status not in FINAL]
+
+    def jobs_to_cancel(self) -> list[Entry]:
+        running = [job for job in self.live() if job.status == "running"]
+        return [job for job in running * 4 + self.live() + self.accepted if job.id not in self.locked]
+
+    def jobs_to_retry(self) -> list[Entry]:
+        return [job for job in self.accepted if job.status in ("failed_permanent", "cancelled")] * 3 + self.accepted
+
+    # What several rules do
+
+    def _accept(self, entries: list[Entry]) -> None:
+        self.ledger.enter(entries)
+        self.accepted += entries
+
+    def _end(self, fence: Fence, ending: Ending) -> str | None:
+        job = self.ledger.holder(fence)
+        if job is None or job.id in self.locked:
+            return None
+        return self.ledger.settle(job, ending.outcome, ending.result)
+
+    def _unlock(self) -> None:
+        self.world.rival.rollback()
+        self.locked.clear()
+
+    # What must be true after each step
+
+    @invariant()
+    def every_row_is_as_the_ledger_has_it(self) -> None:
+        rows = self.world.sql(ALL_JOBS)
+        found = {row["id"]: row for row in rows}
+        assert len(found) == len(rows), "a job in both tables"
+        assert set(found) == set(self.ledger.jobs), "a job in neither table, or one that nobody has accepted"
+        for job_id, row in found.items():
+            keeps_the_promises(self.seen.get(job_id), row, may_live_again=job_id == self.may_live_again)
+            is_as_written(self.ledger.jobs[job_id], row, clock=self.ledger.clock)
+        self.seen, self.may_live_again = found, None
+
+    @invariant()
+    def keys_and_workers_are_as_the_ledger_has_them(self) -> None:
+        rows = self.world.sql(KEYS_AND_WORKERS)
+        keys = {key: held.job_id for key, held in self.ledger.keys.items()}
+        assert {row["key"]: row["id"] for row in rows if row["key"] is not None} == keys
+        assert {row["id"] for row in rows if row["key"] is None} == set(self.ledger.workers)
+
+    @invariant()
+    def the_overview_counts_what_the_ledger_has(self) -> None:
+        overview, live = produce.overview(self.conn), self.live()
+        assert {(depth.queue, depth.status): depth.jobs for depth in overview.depths} == Counter(
+            (job.queue, job.status) for job in live
+        )
+        due = [self.ledger.clock - job.due for job in live if job.is_waiting and job.due <= self.ledger.clock]
+        oldest = max((depth.oldest_due_seconds or 0.0 for depth in overview.depths), default=0.0)
+        assert is_about(oldest, max(due, default=0.0))
+        assert overview.workers == sum(map(self.ledger.is_alive, self.ledger.workers))
+        assert overview.history_days_ahead > 6

@@ -1,0 +1,169 @@
+"""A call to the database ends: in time, or as an outage that is said to be one. It ..."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+import weakref
+from contextlib import closing
+
+import pytest
+
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.postgres import statements
+from haulier.postgres.connection import connect
+from haulier.postgres.database import Database
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import rows, transaction
+from haulier.postgres.watchdog import watchdog
+from haulier.queue import produce
+from lab.proxy import proxy_to
+from tests.conftest import eventually
+
+
+def test_a_statement_that_takes_too_long_is_database_unavailable(subject, locked):
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+        rows(conn, "cancel", id=locked.id, actor=None, seconds=0.2)
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_a_transaction_gives_up_waiting_for_a_lock(subject, locked):
+    began = time.monotonic()
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn, transaction(conn, lock_seconds=0.2):
+        rows(conn, "cancel", id=locked.id, actor=None)
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_a_transaction_bounds_each_of_its_statements(subject, locked):
+    began = time.monotonic()
+
+    def ping_and_lock() -> None:
+        with subject.connection() as conn, transaction(conn, seconds=0.2):
+            rows(conn, "ping")
+            rows(conn, "cancel", id=locked.id, actor=None)
+
+    with pytest.raises(DatabaseUnavailable):
+        ping_and_lock()
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_leaves_no_timeout_behind_in_the_session(subject):
+    with subject.connection() as conn, conn.cursor() as cursor:
+        rows(conn, "ping", seconds=1)
+        with transaction(conn, seconds=1, lock_seconds=1):
+            rows(conn, "ping")
+        cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+        left = cursor.fetchone()
+
+    assert left == ("0", "0")
+
+
+def test_gives_up_by_itself_on_a_server_that_stops_answering(database):
+    with proxy_to(database) as proxy:
+        subject = Database(proxy.url)
+        with subject.connection() as conn:
+            rows(conn, "ping")
+        proxy.silent = True
+        began = time.monotonic()
+
+        with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+            rows(conn, "ping", seconds=0.2)
+
+        assert 2.0 < time.monotonic() - began < 6.0
+        proxy.silent = False
+        with subject.connection() as conn:
+            assert rows(conn, "ping")
+        subject.close()
+
+
+def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subject, enqueue, open_conn):
+    job, rival, answers = enqueue(), open_conn(), []
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (job.id,))
+
+    def wait_for_the_lock() -> None:
+        with subject.connection() as conn:
+            answers.append(rows(conn, "cancel", id=job.id, actor=None, seconds=30))
+        subject.close()
+
+    patient = threading.Thread(target=wait_for_the_lock)
+    patient.start()
+    with proxy_to(database) as proxy:
+        hasty = Database(proxy.url)
+        with hasty.connection():
+            proxy.silent = True
+        with pytest.raises(DatabaseUnavailable), hasty.connection() as conn:
+            rows(conn, "ping", seconds=0.0)
+    rival.rollback()
+    patient.join(10)
+
+    assert answers == [[{"was": "waiting"}]]
+
+
+def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
+    conn = connect(database)
+    gone = weakref.ref(conn)
+
+    # Long enough for the watchdog to have looked at it once.
+    with pytest.raises(DatabaseUnavailable), translated():
+        rows(conn, "cancel", id=locked.id, actor=None, seconds=0.8)
+    del conn
+    # The error's traceback is a cycle, and holds the connection as well until it is collected.
+    gc.collect()
+
+    assert eventually(lambda: gone() is None)
+
+
+def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(
+    subject, backends, enqueue, monkeypatch
+):
+    monkeypatch.setattr(statements, "IDLE_SECONDS", 0.1)
+    job = enqueue()
+
+    def forget() -> None:
+        with subject.connection() as conn, transaction(conn):
+            rows(conn, "cancel", id=job.id, actor=None)
+            assert eventually(lambda: not backends())
+            rows(conn, "ping")
+
+    with pytest.raises(DatabaseUnavailable):
+        forget()
+
+    with subject.connection() as conn:
+        assert produce.cancel(conn, job.id) is True
+
+
+def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchdog(database: str) -> None:
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with watchdog._lock:
+            held.set()
+            forked.wait(30)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest's would go on with the tests, in the child
+        signal.alarm(5)
+        with closing(connect(database)) as conn:
+            produce.ping(conn)
+        os._exit(0)
+    forked.set()
+    holder.join()
+
+    [_, status] = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -1,0 +1,128 @@
+"""What an error of the database means: an outage, a refusal for good, or a bug. It ..."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+
+from haulier.domain.errors import DatabaseUnavailable, StatementRefused, TooManyConnections
+from haulier.domain.job import NewJob
+from haulier.postgres.database import Database
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import rows, transaction
+from haulier.queue import produce
+from lab.proxy import proxy_to
+
+
+def test_a_backend_that_is_terminated_under_a_call_is_database_unavailable_once(subject, end_backends):
+    def lose_it_midway() -> None:
+        with subject.connection() as conn, transaction(conn):
+            rows(conn, "ping")
+            end_backends()
+            rows(conn, "ping")
+
+    with pytest.raises(DatabaseUnavailable):
+        lose_it_midway()
+
+    with subject.connection() as conn:
+        assert rows(conn, "ping")
+
+
+def test_a_reply_cut_off_by_the_network_is_database_unavailable(database, conn):
+    with proxy_to(database) as proxy:
+        subject = Database(proxy.url)
+        with subject.connection() as mine:
+            rows(mine, "ping")
+        proxy.cut_reply_to = b"INSERT INTO haulier.job"
+
+        with pytest.raises(DatabaseUnavailable), subject.connection() as mine:
+            produce.enqueue(mine, [NewJob("mail", {})])
+
+        subject.close()
+        assert proxy.cuts == 1
+
+
+def test_a_server_that_is_away_is_database_unavailable(database):
+    with proxy_to(database) as proxy:
+        url = proxy.url
+
+    with pytest.raises(DatabaseUnavailable), Database(url).connection():
+        pass
+
+
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
+def test_a_standby_that_takes_no_writes_is_database_unavailable(subject):
+    with subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+
+    with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
+        produce.enqueue(conn, [NewJob("mail", {})])
+
+
+def test_a_broken_statement_is_a_bug_and_passes_as_it_is(subject):
+    with pytest.raises(StatementRefused), subject.connection() as conn:
+        produce.enqueue(conn, [NewJob("Not A Name", {})])
+
+    with subject.connection() as after:
+        assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
+
+
+def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
+    used = []
+
+    def fail_midway() -> None:
+        with subject.connection() as conn, transaction(conn):
+            used.append(conn)
+            produce.enqueue(conn, [NewJob("mail", {})])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_midway()
+
+    with subject.connection() as after:
+        assert used == [after]
+        assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
+    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+
+
+def test_translated_knows_an_outage_from_a_bug():
+    with pytest.raises(DatabaseUnavailable), translated():
+        raise psycopg2.OperationalError("server closed the connection unexpectedly")
+    with pytest.raises(DatabaseUnavailable), translated():
+        raise psycopg2.DatabaseError("lost synchronization with server")
+    with pytest.raises(TooManyConnections), translated():
+        raise psycopg2.OperationalError("FATAL:  remaining connection slots are reserved")
+    with pytest.raises(StatementRefused, match="^no such column$"), translated():
+        raise psycopg2.ProgrammingError("no such column")
+
+
+def test_a_statement_that_will_always_be_too_much_is_refused_and_no_outage(subject):
+    too_much = "SELECT " + ", ".join(["1"] * 2000)
+
+    with pytest.raises(StatementRefused), subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute(too_much)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_lasting"),
+    [
+        ("SELECT 'x'::integer", True),
+        ("INSERT INTO haulier.job (kind, payload) VALUES ('Not a kind', '{}')", True),
+        ("INSERT INTO haulier.job (kind, payload) VALUES ('mail', NULL)", True),
+        # What a table of somebody else's refuses today it may take tomorrow.
+        ("CREATE TEMPORARY TABLE n (n integer CONSTRAINT small CHECK (n < 3)); INSERT INTO n VALUES (7)", False),
+        ("CREATE TEMPORARY TABLE n (n integer NOT NULL); INSERT INTO n VALUES (NULL)", False),
+        ("DO 'BEGIN RAISE invalid_text_representation; END'", False),
+        ("DO 'BEGIN RAISE check_violation; END'", False),
+        ("CREATE TEMPORARY TABLE n (n integer PRIMARY KEY); INSERT INTO n VALUES (7), (7)", False),
+        ("DO 'BEGIN RAISE EXCEPTION ''not today''; END'", False),
+        ("DO 'BEGIN RAISE insufficient_privilege; END'", False),
+        ("DO 'BEGIN RAISE internal_error; END'", False),
+    ],
+)
+def test_tells_values_that_can_never_be_stored_from_what_may_pass(subject, statement, is_lasting):
+    with pytest.raises(StatementRefused) as raised, subject.connection() as conn, conn.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert raised.value.is_lasting is is_lasting

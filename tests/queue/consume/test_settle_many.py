@@ -1,0 +1,209 @@
+"""Settle, of many jobs, of claims that are not the current one, and again: it ..."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import StatementRefused
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.outcome import Outcome, Verb
+from haulier.queue import consume, produce
+from tests.queue.consume.outcomes import OUTCOMES, every_outcome
+
+
+@every_outcome
+@pytest.mark.parametrize("part", ["attempt", "claim", "id"])
+def test_changes_nothing_under_a_wrong_fence(running, conn, outcome, part):
+    job = running()
+    wrong = {"attempt": job.attempt + 1, "claim": uuid4(), "id": uuid4()}
+    fence = Fence.of(job)._replace(**{part: wrong[part]})
+
+    settled = consume.settle(conn, [Settlement(fence, outcome)])
+
+    assert settled == {}
+    assert produce.get(conn, job.id).read() == job
+
+
+@every_outcome
+def test_changes_nothing_after_the_job_was_claimed_again(running, settle, claim, conn, outcome):
+    zombie = running()
+    settle(zombie, Outcome.release())
+    current = claim()
+
+    late = settle(zombie, outcome)
+
+    assert late is None
+    assert produce.get(conn, current.id).read() == current
+
+
+@every_outcome
+def test_changes_nothing_the_second_time(running, settle, conn, outcome):
+    job = running()
+    settle(job, Outcome.complete(1))
+    before = produce.get(conn, job.id)
+
+    again = settle(job, outcome)
+
+    assert again is None
+    assert produce.get(conn, job.id) == before
+
+
+def test_settles_many_at_once_each_as_its_outcome_says(running, conn):
+    jobs = [running(payload={"n": n}) for n in range(6)]
+    produce.cancel(conn, jobs[4].id)
+    outcomes = [
+        Outcome.complete("a"),
+        Outcome.fail("b", delay=60),
+        Outcome.fail_for_good("c"),
+        Outcome.release(60),
+        Outcome.complete("e"),
+        Outcome.snooze(60),
+    ]
+
+    settled = consume.settle(
+        conn, [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+    )
+
+    assert [settled[job.id] for job in jobs] == [
+        JobStatus.SUCCEEDED,
+        JobStatus.RETRYING,
+        JobStatus.FAILED_PERMANENT,
+        JobStatus.QUEUED,
+        JobStatus.CANCELLED,
+        JobStatus.QUEUED,
+    ]
+    assert {job_id: produce.get(conn, job_id).status for job_id in settled} == settled
+    assert produce.get(conn, jobs[0].id).result == "a"
+    assert produce.get(conn, jobs[2].id).last_error == "c"
+
+
+def test_settles_the_others_where_one_claim_is_stale(running, conn):
+    good, stale = running(), running()
+
+    settled = consume.settle(
+        conn,
+        [
+            Settlement(Fence.of(stale)._replace(claim=uuid4()), Outcome.complete()),
+            Settlement(Fence.of(good), Outcome.complete()),
+        ],
+    )
+
+    assert settled == {good.id: JobStatus.SUCCEEDED}
+    assert produce.get(conn, stale.id).status is JobStatus.RUNNING
+
+
+def test_returns_nothing_where_nothing_is_settled(conn):
+    assert consume.settle(conn, []) == {}
+
+
+def test_is_all_or_nothing_where_the_database_refuses_one_outcome(running, conn):
+    good, bad = running(), running()
+
+    with pytest.raises(psycopg2.DataError):
+        consume.settle(
+            conn,
+            [
+                Settlement(Fence.of(good), Outcome.complete()),
+                Settlement(Fence.of(bad), Outcome(Verb.COMPLETE, result="{not json")),
+            ],
+        )
+
+    assert produce.get(conn, good.id).read() == good
+    assert produce.get(conn, bad.id).read() == bad
+
+
+def test_settles_the_others_where_the_database_refuses_one_outcome(running, conn):
+    jobs = [running() for _ in range(9)]
+    outcomes = [Outcome.complete(), Outcome(Verb.COMPLETE, result="{not json"), *[Outcome.complete()] * 7]
+
+    became = consume.settle_each(
+        conn, [Settlement(Fence.of(job), outcome) for job, outcome in zip(jobs, outcomes, strict=True)]
+    )
+
+    assert isinstance(became[1], StatementRefused)
+    assert became[1].is_lasting
+    assert [*became[:1], *became[2:]] == [JobStatus.SUCCEEDED] * 8
+    assert produce.get(conn, jobs[1].id).read() == jobs[1]
+
+
+def test_settled_earlier_tells_what_settles_whose_reply_was_lost_have_left(running, settle, conn):
+    completed, failed, open_job = running(), running(), running()
+    settle(completed, Outcome.complete())
+    settle(failed, Outcome.fail("no luck", delay=60))
+
+    told = consume.settled_earlier(conn, [Fence.of(job) for job in (completed, failed, open_job)])
+
+    assert told == {Fence.of(completed): JobStatus.SUCCEEDED, Fence.of(failed): JobStatus.RETRYING}
+
+
+def test_settled_earlier_knows_nothing_of_another_claim(running, settle, claim, conn):
+    zombie = running()
+    settle(zombie, Outcome.release())
+    settle(claim(), Outcome.complete())
+
+    told = consume.settled_earlier(conn, [Fence.of(zombie)])
+
+    assert told == {}
+
+
+def test_settled_earlier_asks_for_the_whole_fence(running, settle, conn):
+    job = running()
+    settle(job, Outcome.complete())
+    fence = Fence.of(job)
+
+    wrong = [fence._replace(claim=uuid4()), fence._replace(attempt=2), fence._replace(id=uuid4())]
+
+    assert consume.settled_earlier(conn, wrong) == {}
+
+
+def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(
+    conn, worker, at_once, open_conn, until_somebody_waits, sql
+):
+    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
+    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=3)
+    settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in sorted(jobs, key=lambda job: job.id)]
+    sql("ANALYZE haulier.job")
+    rival = open_conn()
+    rival.autocommit = False
+    with rival.cursor() as cursor:
+        cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (settlements[1].fence.id,))
+
+    def settle_all(number: int, mine: Connection) -> object:
+        if number == 2:
+            until_somebody_waits(2)
+            return rival.rollback()
+        return consume.settle(mine, settlements if number else settlements[::-1])
+
+    settled = at_once(3, settle_all)
+
+    assert sorted(len(each) for each in settled[:2]) == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "planner",
+    [
+        "SELECT 1",
+        pytest.param(
+            "SET enable_nestloop = off; SET enable_tidscan = off",
+            marks=pytest.mark.direct("a pool would lend what is set here to the next test"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("second", OUTCOMES.values(), ids=OUTCOMES.keys())
+@every_outcome
+def test_a_job_that_is_handed_in_twice_ends_once(conn, sql, running, outcome, second, planner):
+    job, other = running(), running()
+    with conn.cursor() as cursor:
+        cursor.execute(planner)
+    twice = [Settlement(Fence.of(job), each) for each in (outcome, second)]
+
+    statuses, _ = consume.settle_and_claim(conn, [*twice, Settlement(Fence.of(other), Outcome.complete())], None)
+
+    assert sorted(sql("SELECT id, count(*) FROM haulier.jobs GROUP BY id")) == sorted([(job.id, 1), (other.id, 1)])
+    assert produce.get(conn, job.id).status in statuses[:2]
+    assert statuses[2] is JobStatus.SUCCEEDED

@@ -1,0 +1,126 @@
+"""What each statement of the .sql files may be sent with."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from haulier.postgres.sql_files import SQL
+
+NOW, ID = datetime.now(UTC), uuid4()
+
+PARAMETERS: dict[str, Any] = {
+    "milliseconds": 5000,
+    "lock_milliseconds": 1000,
+    "idle_milliseconds": 1000,
+    "keys": ["order-7", None],
+    "fingerprints": [b"\x00", b"\x01"],
+    "ids": [ID, uuid4()],
+    "payload": "{}",
+    "priority": 1,
+    "run_at": NOW,
+    "delay": timedelta(seconds=1.5),
+    "timeout_seconds": 60,
+    "idempotency_key": "order-7",
+    "fingerprint": b"\x00",
+    "count": 2,
+    "queues": ["default", "bulk"],
+    "priorities": [0, 1],
+    "max_attempts": 3,
+    "delays": [1.5, None],
+    "status": "queued",
+    "kind": "mail",
+    "queue": "default",
+    "created_after": NOW,
+    "created_before": NOW,
+    "after_at": NOW,
+    "after_id": ID,
+    "least_id": UUID(int=0),
+    "limit": 50,
+    "offset": 0,
+    "suspect": False,
+    "marks": [NOW, NOW],
+    "mark_ids": [ID, ID],
+    "free": 8,
+    "passed_over": [ID],
+    "most_bytes": 8_000_000,
+    "workers": [ID],
+    "worker": ID,
+    "claim": ID,
+    "attempts": [1, 2],
+    "claims": [ID, ID],
+    "verbs": ["complete", "fail"],
+    "results": ["1", None],
+    "errors": [None, "no luck"],
+    "backoffs": [None, 1.0],
+    "alone": [True, False],
+    "max_snoozes": 100,
+    "kept_errors": 20,
+    "id": ID,
+    "attempt": 1,
+    "host": "dock",
+    "pid": 7,
+    "threads": 8,
+    "lease": 30.0,
+    "slot": 10.0,
+    "lowers": [None, NOW],
+    "uppers": [NOW, None],
+    "step": "day",
+    "days_ahead": 7,
+    "table": 1259,
+    "tables": [1259, 1260],
+    "retention_days": 30,
+    "idempotency_days": 30,
+    "scoped_key": "abc order-7",
+    "actor": "abc",
+    "action": "revoke_key",
+    "key_id": "abc",
+    "name": "Ann",
+    "hash": b"\x00" * 32,
+    "scopes": ["read"],
+    "rate_limit": 5.0,
+    "lifetime": timedelta(days=1),
+    "overlap": timedelta(days=1),
+    "rate": 5.0,
+    "asked": 2,
+    "unused": 1,
+    "before": 7,
+    "names": ["mail", "bulk"],
+    "per_key": 1000,
+    "in_all": 10_000,
+    "is_whole": True,
+    "most": 100,
+    "most_pages": 16_384,
+    "scans_fail": False,
+    "after_queue": "",
+    "after_priority": 0,
+    "look": 0.2,
+    "lately": 10.0,
+    "idle": 3600.0,
+    "soon": 300.0,
+    "newest": 50_000,
+}
+ABSENT = (
+    "workers",
+    "queues",
+    "rate_limit",
+    "lifetime",
+    "before",
+    "actor",
+    "status",
+    "kind",
+    "queue",
+    "created_after",
+    "created_before",
+    "after_at",
+    "after_id",
+)
+
+EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]
+OTHERS = sorted(SQL.keys() - set(EXPLAINABLE))
+
+
+def wanted_by(name: str) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)s", SQL[name]))

@@ -1,0 +1,182 @@
+"""What the other statements read of large tables and dead rows: it ..."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from tests.queue.parameters import ID, wanted_by
+from tests.queue.plans import buffers, explain, parameters_of_claim
+
+
+@pytest.fixture
+def crowd(conn, sql):
+    """Give a database with 50,000 jobs that are not due, 50,000 of other queues, and a few that are due."""
+
+    def crowd(analyzed: bool) -> UUID:
+        sql(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at, priority)"
+            " SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3)"
+            " FROM generate_series(1, 50000) AS n"
+            " UNION ALL"
+            " SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n"
+            " UNION ALL"
+            " SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n"
+        )
+        sql("VACUUM ANALYZE haulier.job" if analyzed else "SELECT 1")
+        return consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+
+    return crowd
+
+
+@pytest.fixture
+def dead_rows(conn, sql, database):
+    """Give the worker that ran 20,000 jobs since somebody took a snapshot, a job that waits, and one that it runs."""
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 20000) RETURNING 1")
+    # So that the planner believes that next to nothing runs.
+    sql("VACUUM ANALYZE haulier.job")
+    reader = connect(database)
+    reader.autocommit = False
+    with reader.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM haulier.job")
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+    # As real claims and settles leave them, but for the time that these take.
+    sql(
+        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = gen_random_uuid(), attempt = 1,"
+        " started_at = now() RETURNING 1",
+        worker,
+    )
+    sql(
+        "INSERT INTO haulier.finished_job SELECT id, 'succeeded', kind, queue, priority, run_at, attempt, claim,"
+        " started_at, 1, max_attempts, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(), NULL"
+        " FROM haulier.job RETURNING 1"
+    )
+    sql("DELETE FROM haulier.job RETURNING 1")
+    waiting, running = produce.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
+    sql(
+        "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now() WHERE id = %s"
+        " RETURNING 1",
+        worker,
+        ID,
+        running.job.id,
+    )
+    sql("ANALYZE haulier.job")
+    yield worker, waiting.job.id, running.job.id
+    reader.close()
+
+
+def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
+    worker, waiting, running = dead_rows
+    calls = {
+        "strays": {"worker": worker, "claims": [ID]},
+        "cancelled": {"worker": worker},
+        "held": {"worker": worker, "claims": [ID]},
+        "cancel": {"id": running, "actor": None},
+        "cancel of one that waits": {"id": waiting, "actor": None},
+        "get_jobs": {"ids": [running]},
+        "beat": {"worker": worker, "scans_fail": False},
+        "bury": {"workers": None},
+        "lock_held": {"ids": [running], "attempts": [0], "claims": [ID]},
+    }
+
+    # Once for what a session reads of the catalogue when it first calls a function.
+    for _ in range(2):
+        read = {name: buffers(explain(conn, name.split()[0], parameters)[1]) for name, parameters in calls.items()}
+
+    # Without this the test would prove nothing: the dead rows are there.
+    assert read.pop("strays") > 300
+    assert {name: pages for name, pages in read.items() if pages > 150} == {}
+
+
+@pytest.mark.parametrize("name", ["list_jobs", "orphans", "queue_depths", "purge_queues"])
+def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql, name):
+    worker, *_ = dead_rows
+    # Of many workers each has had some of each page.
+    sql(
+        "UPDATE haulier.job SET worker_id = haulier.uuidv7(), attempt = attempt + 1 WHERE worker_id = %s RETURNING 1",
+        worker,
+    )
+    sql("DELETE FROM haulier.worker RETURNING 1")
+    wanted = dict.fromkeys(wanted_by(name))
+    wanted |= {"limit": 51, "offset": 0, "most_bytes": 8_000_000, "least_id": UUID(int=0), "passed_over": []}
+    wanted |= {"status": "running", "most": 100, "most_pages": 10, "idle": 60}
+    # One that may be forgotten, unless it has something that runs.
+    sql("INSERT INTO haulier.queue (name, used_at) VALUES ('old', '2020-01-01') RETURNING 1")
+    [(pages,)] = sql("SELECT (pg_relation_size('haulier.job') + pg_relation_size('haulier.job_claimed')) / 8192")
+
+    _, nodes = explain(conn, name, {each: wanted[each] for each in wanted_by(name)})
+
+    assert 300 < buffers(nodes) < 2 * pages
+
+
+def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):
+    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
+
+    text, nodes = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
+
+    scans = [node for node in nodes if node.get("Index Name") == "job_waiting_newest"]
+    assert scans
+    assert all(buffers([node]) < 1000 for node in scans)
+    assert nodes[0]["Actual Rows"] == 50
+
+
+def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
+    worker = crowd(True)
+    lanes = consume.lanes(conn, queues=("mail",))
+    sql("DELETE FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
+
+    _, claim_nodes = explain(conn, "claim", parameters_of_claim(worker, lanes, 1))
+    _, lane_nodes = explain(
+        conn,
+        "lanes_of",
+        {"queues": ["mail"], "suspect": False, "after_queue": "", "after_priority": 0, "limit": 20_000},
+    )
+
+    assert buffers(claim_nodes) < 150
+    assert buffers(lane_nodes) < 150
+
+
+def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
+    worker = crowd(True)
+    jobs = [job for _ in range(4) for job in produce.enqueue(conn, [NewJob("image", {})] * 500)]
+    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
+    consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
+    sql("VACUUM ANALYZE haulier.job")
+    sql("VACUUM ANALYZE haulier.finished_job")
+    [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200)).jobs
+    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
+
+    first_page = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
+    later_page = explain(
+        conn, "list_jobs", {**nothing, "limit": 51, "offset": 0, "after_at": last.created_at, "after_id": last.id}
+    )
+
+    for text, nodes in (first_page, later_page):
+        assert "'job_waiting_newest'" in text
+        assert nodes[0]["Actual Rows"] == 50
+        scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
+        assert not [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 0]
+        assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 200
+        assert buffers(nodes) < 400
+
+
+def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):
+    crowd(analyzed=False)
+    job = enqueue_one()
+
+    _, nodes = explain(conn, "get_jobs", {"ids": [job.id]})
+
+    assert nodes[0]["Actual Rows"] == 1
+    assert buffers(nodes) < 60
+
+
+@pytest.fixture
+def enqueue_one(conn):
+    """Give a function that enqueues one job."""
+    return lambda: produce.enqueue(conn, [NewJob("mail", {})])[0].job

@@ -1,0 +1,107 @@
+"""What settles, cancels and rescues where the history has no partition for now: it ..."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
+from tests.conftest import eventually
+from tests.queue.upkeep.losses import every_loss
+
+
+@every_loss
+def test_settling_goes_on_where_history_has_no_partition_for_now(archive, lose, caplog):
+    job = archive.running()
+    lose(archive)
+
+    with caplog.at_level(logging.WARNING):
+        settled = consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete("done"))])
+
+    assert settled == {job.id: JobStatus.SUCCEEDED}
+    assert produce.get(archive.conn, job.id).result == "done"
+    assert "history had no partition" in caplog.text
+    assert days_ahead(archive.conn) >= 7
+
+
+@every_loss
+def test_cancel_goes_on_where_history_has_no_partition_for_now(archive, lose):
+    [receipt] = produce.enqueue(archive.conn, [NewJob("mail", {})])
+    lose(archive)
+
+    cancelled = produce.cancel(archive.conn, receipt.job.id)
+
+    assert cancelled is True
+    assert produce.get(archive.conn, receipt.job.id).status is JobStatus.CANCELLED
+
+
+@every_loss
+def test_rescue_goes_on_where_history_has_no_partition_for_now(archive, lose):
+    job = archive.running()
+    produce.cancel(archive.conn, job.id)
+    archive.sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
+    lose(archive)
+
+    rescued = consume.rescue(archive.conn)
+
+    assert rescued.jobs == {job.id: JobStatus.CANCELLED}
+    assert [str(dead) for dead in rescued.workers] == ["dock:7"]
+
+
+@every_loss
+def test_housekeeping_mends_history_before_anybody_has_to_settle(archive, lose):
+    lose(archive)
+    missing = days_ahead(archive.conn)
+
+    ensure_partitions(archive.conn, retention_days=30)
+
+    assert missing <= 0
+    assert days_ahead(archive.conn) >= 7
+
+
+def test_many_settle_at_once_where_history_has_no_partition(archive):
+    jobs = [archive.running() for _ in range(6)]
+    archive.remove_partitions()
+    barrier, settled = threading.Barrier(6), {}
+
+    def settle(job: Job) -> None:
+        with closing(connect(archive.url)) as mine:
+            barrier.wait(10)
+
+            def done() -> bool:
+                try:
+                    settled.update(consume.settle(mine, [Settlement(Fence.of(job), Outcome.complete())]))
+                except (DatabaseUnavailable, psycopg2.OperationalError):
+                    return False  # a worker asks again
+                return True
+
+            eventually(done, within=20)
+
+    threads = [threading.Thread(target=settle, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert settled == {job.id: JobStatus.SUCCEEDED for job in jobs}
+
+
+def test_another_broken_check_is_not_taken_for_a_missing_partition(archive, caplog):
+    job = archive.running()
+    archive.sql("ALTER TABLE haulier.finished_job ADD CONSTRAINT nothing_succeeds CHECK (status <> 'succeeded')")
+
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        consume.settle(archive.conn, [Settlement(Fence.of(job), Outcome.complete())])
+
+    assert "partition" not in caplog.text
+    assert produce.get(archive.conn, job.id).read() == job

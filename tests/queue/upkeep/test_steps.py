@@ -1,0 +1,115 @@
+"""The steps from an older version of the schema, and schema.sql beside one: each ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+from psycopg2 import errors
+
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.steps import SCHEMA_FILE
+from tests.catalogue import shape
+from tests.conftest import sql_on
+from tests.queue.upkeep.published import PUBLISHED, STEPS, publish, take
+
+LARGE = ("job", "finished_job", "idempotency")
+
+# --- What each step locks
+
+
+LOCKS = """
+    SELECT relname, mode
+    FROM pg_locks
+    JOIN pg_class ON pg_class.oid = relation
+    WHERE pid = pg_backend_pid() AND relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p', 'v')
+        AND NOT (mode = 'AccessShareLock' OR relname = 'schema_version' AND mode = 'RowExclusiveLock')
+"""
+READ = "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = 'haulier' AND seq_scan > 0"
+TIMES = {"read once": 1, "read twice": 2}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.direct("is about one session")
+def test_locks_the_tables_that_it_says_in_the_mode_that_it_says(first_version, step):
+    sql = sql_on(first_version)
+    take(first_version, STEPS[: STEPS.index(step)])
+    there = {name for (name,) in sql("SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")}
+
+    sql(f"BEGIN; {step.text}")
+    locks = sql(LOCKS)
+    sql("ROLLBACK")
+
+    modes = {table: how.partition(",")[0].title().replace(" ", "") + "Lock" for table, how in step.locks.items()}
+    assert {table: mode for table, mode in strongest(locks).items() if table in there} == modes
+
+
+def strongest(locks: list[tuple[Any, ...]]) -> dict[str, str]:
+    weakest_first = ["ShareUpdateExclusiveLock", "ShareLock", "ShareRowExclusiveLock", "AccessExclusiveLock"]
+    return dict(sorted(locks, key=lambda lock: weakest_first.index(lock[1])))
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+@pytest.mark.direct("is about one session")
+def test_reads_no_large_table_that_it_locks_for_a_moment_and_others_as_often_as_it_says(
+    first_version, database_of_version_1, step
+):
+    take(first_version, STEPS[: STEPS.index(step)])
+
+    # A session of its own: what it has counted before would be among it.
+    with closing(connect(database_of_version_1)) as conn:
+        sql_on(conn)(f"BEGIN; {step.text}")
+        read = dict(sql_on(conn)(READ))
+
+    said = {
+        table: next((count for words, count in TIMES.items() if words in how), 0) for table, how in step.locks.items()
+    }
+    assert {table: read.get(table, 0) for table in LARGE} == {table: said.get(table, 0) for table in LARGE}
+
+
+def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
+    for step in STEPS:
+        assert "\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '5s';\n" in step.text
+        assert len(step.text.splitlines()) <= 400
+
+
+# --- schema.sql by hand
+
+
+def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_hand(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        own, states = sql_on(publish(conn, 2)), []
+        own("ALTER TABLE haulier.job DISABLE TRIGGER knock")
+
+        migrate(conn, retention_days=30)
+        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
+        own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+        states += own("SELECT tgenabled FROM pg_trigger WHERE tgname = 'knock'")
+
+    assert states == [("D",), ("O",)]
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"), [(1, "Run `haulier migrate`."), (6, "Run `haulier migrate`."), (9, "A newer release made it.")]
+)
+def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
+    with closing(connect(fresh_database)) as conn:
+        own: Callable[..., Any] = sql_on(conn)
+        if version in PUBLISHED:
+            publish(conn, version)
+        else:
+            migrate(conn, retention_days=30)
+            own("UPDATE haulier.schema_version SET version = %s", version)
+        before = shape(own)
+
+        with pytest.raises(errors.RaiseException) as raised:
+            own(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+        own("ROLLBACK")
+
+        said = raised.value.diag
+        assert said.message_primary == f"the database has schema version {version}, and this file is version 7"
+        assert said.message_hint == hint
+        assert shape(own) == before

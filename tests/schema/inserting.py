@@ -1,0 +1,10 @@
+"""What an application that enqueues by INSERT is granted, and what it sends."""
+
+from __future__ import annotations
+
+# What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
+COLUMN_GRANT = (
+    "GRANT INSERT (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds) ON haulier.job TO {}"
+)
+TABLE_GRANT = "GRANT INSERT ON haulier.job TO {}"
+INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"

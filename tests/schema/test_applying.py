@@ -1,0 +1,186 @@
+"""How schema.sql is applied, and what is there then: it ..."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing, suppress
+from uuid import UUID, uuid4
+
+import psycopg2
+import pytest
+from psycopg2 import errors
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import InvalidTransition
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.purge import purge_idempotency
+from haulier.queue.upkeep.steps import SCHEMA_FILE, SCHEMA_VERSION
+from tests.conftest import Sql, sql_on
+from tests.schema.inserting import INSERT
+
+# --- What it looks like
+
+
+def columns(sql: Sql, table: str) -> list[str]:
+    return [
+        row[0]
+        for row in sql(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = 'haulier' AND table_name = %s",
+            table,
+        )
+    ]
+
+
+def test_the_views_columns_are_the_fields_of_job(sql):
+    assert sorted(columns(sql, "jobs")) == sorted(Job._fields)
+
+
+def test_history_keeps_every_column_of_a_job_but_those_of_the_living(sql):
+    live, finished = set(columns(sql, "job")), set(columns(sql, "finished_job"))
+
+    assert live - finished == {"worker_id", "suspect", "backoff"}
+    assert finished - live == {"finished_at", "result"}
+
+
+def test_ids_are_uuids_of_version_7_in_the_order_of_time(sql):
+    made = [row[0] for row in sql("SELECT haulier.uuidv7() FROM generate_series(1, 200)")]
+    [[in_order]] = sql(
+        "SELECT bool_and(milliseconds BETWEEN before AND after) FROM ("
+        "  SELECT ('x' || translate(left(haulier.uuidv7()::text, 13), '-', ''))::bit(48)::bigint AS milliseconds,"
+        "    floor(extract(epoch FROM statement_timestamp()) * 1000) AS before,"
+        "    floor(extract(epoch FROM statement_timestamp()) * 1000) + 60000 AS after) AS made"
+    )
+
+    assert {job_id.version for job_id in made} == {7}
+    assert {job_id.variant for job_id in made} == {UUID(int=0x8000 << 48).variant}
+    assert len(set(made)) == 200
+    assert in_order
+
+
+def test_a_random_part_makes_ids_of_one_millisecond_differ(sql):
+    [[distinct]] = sql("SELECT count(DISTINCT haulier.uuidv7()) FROM generate_series(1, 20000)")
+
+    assert distinct == 20_000
+
+
+# --- How it is applied
+
+
+def test_applies_to_an_empty_database_and_again(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        first = migrate(conn, retention_days=30)
+        before = sql_on(conn)("SELECT count(*) FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")
+        sql_on(conn)(INSERT)
+        second = migrate(conn, retention_days=30)
+        sql_on(conn)(SCHEMA_FILE.read_text())
+
+        assert first == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
+        assert second == f"schema version {SCHEMA_VERSION} was up to date; 0 history partitions made"
+        assert before == sql_on(conn)("SELECT count(*) FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")
+        assert sql_on(conn)("SELECT count(*) FROM haulier.job") == [(1,)]
+
+
+def apply_with_migrate(conn: Connection) -> str:
+    return migrate(conn, retention_days=30)
+
+
+def apply_as_psql_does(conn: Connection) -> str:
+    with conn.cursor() as cursor:
+        cursor.execute(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+    return "applied"
+
+
+@pytest.mark.parametrize(
+    ("apply", "said"),
+    [(apply_with_migrate, ["applied", "schema ", "schema ", "schema "]), (apply_as_psql_does, ["applied"] * 4)],
+)
+def test_applies_from_several_at_once(fresh_database, apply, said):
+    barrier, answers = threading.Barrier(4), []
+
+    def run() -> None:
+        with closing(connect(fresh_database)) as conn:
+            barrier.wait(10)
+            try:
+                answers.append(apply(conn))
+            except Exception as error:
+                answers.append(repr(error))
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sorted(answer[:7] for answer in answers) == said
+
+
+def test_applies_again_while_the_system_is_at_work(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+    over, problems, rounds = threading.Event(), [], []
+
+    def work(number: int) -> None:
+        with closing(connect(fresh_database)) as conn:
+            worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+            try:
+                while not over.is_set():
+                    sql_on(conn)(INSERT)
+                    new = NewJob("mail", {}, idempotency_key=f"{number} {len(rounds)}")
+                    created, replayed, _ = produce.enqueue(conn, [new, new, NewJob("mail", {})])
+                    assert replayed.job == created.job
+                    for job in consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2):
+                        consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
+                    with suppress(InvalidTransition):
+                        produce.cancel(conn, created.job.id)
+                        produce.retry(conn, created.job.id)
+                    consume.rescue(conn)
+                    produce.list_jobs(conn, produce.JobFilter(limit=5))
+                    purge_idempotency(conn, idempotency_days=30)
+                    rounds.append(number)
+            except Exception as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    with closing(connect(fresh_database)) as conn:
+        for _ in range(15):
+            sql_on(conn)(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+    over.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert problems == []
+    assert set(rounds) == {0, 1, 2}
+
+
+def test_needs_no_right_but_to_create_in_the_database(fresh_database, make_role):
+    name = psycopg2.extensions.parse_dsn(fresh_database)["dbname"]
+    owner = make_role(f"GRANT CREATE ON DATABASE {name} TO {{}}", url=fresh_database)
+
+    migrate(owner, retention_days=30)
+    sql_on(owner)(INSERT)
+    worker = consume.register(owner, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+    [job] = consume.claim(owner, worker_id=worker, claim_id=uuid4(), queues=())
+    consume.settle(owner, [Settlement(Fence.of(job), Outcome.complete())])
+
+    assert produce.get(owner, job.id).status is JobStatus.SUCCEEDED
+    role = owner.info.user
+    owner.close()
+    with closing(connect(fresh_database)) as conn:
+        sql_on(conn)("DROP SCHEMA haulier CASCADE")
+        sql_on(conn)(f"REVOKE ALL ON DATABASE {name} FROM {role}")
+
+
+def test_leaves_nothing_where_applying_fails(fresh_database):
+    text = SCHEMA_FILE.read_text() + "\nSELECT 1 / 0;"
+    with closing(connect(fresh_database)) as conn:
+        with pytest.raises(errors.DivisionByZero):
+            sql_on(conn)(text)
+
+        assert sql_on(conn)("SELECT to_regnamespace('haulier')") == [(None,)]

@@ -1,0 +1,200 @@
+"""What schema.sql does not let be stored: it ..."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg2 import errors
+
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+
+LIVE: dict[str, str] = {"kind": "'mail'", "payload": "'{}'"}
+FINISHED: dict[str, str] = {
+    "id": "haulier.uuidv7()",
+    "status": "'succeeded'",
+    "kind": "'mail'",
+    "queue": "'default'",
+    "priority": "0",
+    "run_at": "now()",
+    "attempt": "1",
+    "attempts": "1",
+    "max_attempts": "3",
+    "crashes": "0",
+    "snoozes": "0",
+    "cancel_requested": "false",
+    "payload": "'{}'",
+    "errors": "'[]'",
+    "created_at": "now()",
+    "updated_at": "now()",
+    "finished_at": "now()",
+}
+A_WORKER = "'01980000-0000-7000-8000-000000000007'"
+RUNNING = {"status": "'running'", "worker_id": A_WORKER, "claim": A_WORKER, "started_at": "now()"}
+
+REFUSED = [
+    ("status_is_live", {"status": "'succeeded'"}),
+    ("status_is_live", {"status": "'Queued'"}),
+    ("worker_iff_running", {**RUNNING, "worker_id": "NULL"}),
+    ("worker_iff_running", {"worker_id": A_WORKER}),
+    ("running_has_a_claim", {**RUNNING, "claim": "NULL"}),
+    ("running_has_a_claim", {**RUNNING, "started_at": "NULL"}),
+    ("kind_is_a_name", {"kind": "''"}),
+    ("kind_is_a_name", {"kind": "'Mail'"}),
+    ("kind_is_a_name", {"kind": "E'mail\\n'"}),
+    ("kind_is_a_name", {"kind": "E'x\\nmail'"}),
+    ("kind_is_a_name", {"kind": "repeat('m', 65)"}),
+    ("queue_is_a_name", {"queue": "'a b'"}),
+    ("queue_is_a_name", {"queue": "E'mail\\n'"}),
+    ("priority_from_minus_100_to_100", {"priority": "101"}),
+    ("priority_from_minus_100_to_100", {"priority": "-101"}),
+    ("run_at_in_the_calendar", {"run_at": "'infinity'"}),
+    ("run_at_in_the_calendar", {"run_at": "'-infinity'"}),
+    ("run_at_in_the_calendar", {"run_at": "'10000-01-01'"}),
+    ("run_at_in_the_calendar", {"run_at": "'9999-12-31 12:00+00'"}),
+    ("run_at_in_the_calendar", {"run_at": "'0044-03-15 BC'"}),
+    ("max_attempts_from_1_to_1000", {"max_attempts": "0"}),
+    ("max_attempts_from_1_to_1000", {"max_attempts": "1001"}),
+    ("timeout_from_1_to_86400_seconds", {"timeout_seconds": "0"}),
+    ("timeout_from_1_to_86400_seconds", {"timeout_seconds": "86401"}),
+    ("times_in_the_calendar", {"created_at": "'infinity'"}),
+    ("times_in_the_calendar", {"created_at": "'0044-03-15 BC'"}),
+    ("times_in_the_calendar", {"updated_at": "'12000-01-01'"}),
+    ("times_in_the_calendar", {"updated_at": "'-infinity'"}),
+    ("times_in_the_calendar", {"started_at": "'-infinity'"}),
+    ("times_in_the_calendar", {"started_at": "'infinity'"}),
+    ("counters_in_range", {"attempt": "2147483647"}),
+    ("counters_in_range", {"attempts": "2147483647"}),
+    ("counters_in_range", {"attempts": "-1"}),
+    ("counters_in_range", {"attempt": "-1"}),
+    ("counters_in_range", {"crashes": "2147483647"}),
+    ("counters_in_range", {"crashes": "-1"}),
+    ("counters_in_range", {"snoozes": "2147483647"}),
+    ("counters_in_range", {"snoozes": "-1"}),
+    ("payload_is_an_object", {"payload": "'[]'"}),
+    ("payload_is_an_object", {"payload": "'null'"}),
+    ("errors_is_an_array", {"errors": "'{}'"}),
+    ("idempotency_key_from_1_to_255", {"idempotency_key": "''"}),
+    ("idempotency_key_from_1_to_255", {"idempotency_key": "repeat('k', 256)"}),
+]
+REFUSED_IN_HISTORY = [
+    ("status_is_final", {"status": "'running'"}),
+    ("status_is_final", {"status": "'queued'"}),
+    ("result_iff_succeeded", {"status": "'cancelled'", "result": "'1'"}),
+    ("result_iff_succeeded", {"status": "'failed_permanent'", "result": "'null'"}),
+]
+REFUSED_ELSEWHERE = [
+    (
+        "key_from_1_to_288",
+        "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES ('', '', haulier.uuidv7())",
+    ),
+    (
+        "key_from_1_to_288",
+        "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES (repeat('k', 289), '', haulier.uuidv7())",
+    ),
+    ("action_is_known", "INSERT INTO haulier.audit (action, key_id) VALUES ('sigh', 'abc')"),
+    ("done_to_a_job_or_a_key", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
+    (
+        "done_to_a_job_or_a_key",
+        "INSERT INTO haulier.audit (action, job_id, key_id) VALUES ('cancel', haulier.uuidv7(), 'abc')",
+    ),
+    (
+        "lease_is_positive",
+        "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('dock', 7, 8, interval '0')",
+    ),
+    ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
+    ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
+]
+
+KEY = {"id": "'abc'", "name": "'Ann'", "hash": "sha256('')", "scopes": "'{read}'"}
+REFUSED_KEYS = [
+    ("id_is_of_letters_and_digits", {"id": "'a b'"}),
+    ("id_is_of_letters_and_digits", {"id": "''"}),
+    ("id_is_of_letters_and_digits", {"id": "repeat('a', 33)"}),
+    ("name_from_1_to_100", {"name": "''"}),
+    ("hash_is_a_sha_256", {"hash": "'secret'"}),
+    ("hash_is_a_sha_256", {"previous_hash": "'secret'", "previous_until": "now()"}),
+    ("previous_hash_has_an_end", {"previous_hash": "sha256('')"}),
+    ("scopes_are_known", {"scopes": "'{}'"}),
+    ("scopes_are_known", {"scopes": "'{read,root}'"}),
+    ("queues_are_some", {"queues": "'{}'"}),
+    ("rate_limit_is_positive", {"rate_limit": "0"}),
+    ("rate_limit_is_positive", {"rate_limit": "'NaN'"}),
+    ("rate_limit_is_positive", {"rate_limit": "'Infinity'"}),
+]
+
+
+def insert(table: str, values: dict[str, str]) -> str:
+    return f"INSERT INTO haulier.{table} ({', '.join(values)}) VALUES ({', '.join(values.values())}) RETURNING id"
+
+
+@pytest.mark.parametrize(("constraint", "change"), REFUSED)
+def test_refuses_a_live_job_that_may_not_be(sql, constraint, change):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(insert("job", {**LIVE, **change}))
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize(("constraint", "change"), REFUSED_IN_HISTORY)
+def test_refuses_a_finished_job_that_may_not_be(sql, constraint, change):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(insert("finished_job", {**FINISHED, **change}))
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize(("constraint", "change"), REFUSED_KEYS)
+def test_refuses_a_key_that_may_not_be(sql, constraint, change):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(insert("api_key", {**KEY, **change}))
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+def test_takes_the_key_that_the_refused_ones_differ_from(sql):
+    more = {"previous_hash": "sha256('')", "previous_until": "now()", "queues": "'{mail}'", "rate_limit": "0.5"}
+
+    assert sql(insert("api_key", KEY))
+    assert sql(insert("api_key", {**KEY, **more, "id": "repeat('a', 32)"}))
+
+
+@pytest.mark.parametrize(("constraint", "statement"), REFUSED_ELSEWHERE)
+def test_refuses_other_rows_that_may_not_be(sql, constraint, statement):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(statement)
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize("table", ["job", "finished_job"])
+def test_takes_the_rows_that_the_refused_ones_differ_from(sql, table):
+    assert sql(insert(table, LIVE if table == "job" else FINISHED))
+    assert table == "finished_job" or sql(insert(table, {**LIVE, **RUNNING}))
+
+
+BOUNDS = [
+    {"kind": "repeat('m', 64)", "queue": "'a._-9'"},
+    {"priority": "-100", "max_attempts": "1", "timeout_seconds": "1"},
+    {"priority": "100", "max_attempts": "1000", "timeout_seconds": "86400"},
+    {"run_at": "'9999-12-30 23:59:59+00'"},
+    {"run_at": "'1970-01-01 00:00:00+00'"},
+    {"idempotency_key": "repeat('k', 255)"},
+]
+
+
+@pytest.mark.parametrize("change", BOUNDS)
+def test_takes_a_live_job_up_to_the_bounds(sql, conn, change):
+    [[job_id]] = sql(insert("job", {**LIVE, **change}))
+
+    assert produce.get(conn, job_id).status is JobStatus.QUEUED
+
+
+def test_every_named_check_is_tested_here(sql):
+    tested = {name for name, _ in REFUSED + REFUSED_IN_HISTORY + REFUSED_KEYS + REFUSED_ELSEWHERE}
+
+    checks = sql(
+        "SELECT DISTINCT conname FROM pg_constraint"
+        " WHERE connamespace = 'haulier'::regnamespace AND contype = 'c' AND conparentid = 0"
+    )
+
+    assert {row[0] for row in checks} == tested

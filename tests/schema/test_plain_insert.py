@@ -1,0 +1,168 @@
+"""The plain INSERT of an application: it ..."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+from psycopg2 import errors
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from haulier.queue.consume.wakeups import Knock, knocks, listen
+from tests.conftest import sql_on
+from tests.schema.inserting import COLUMN_GRANT, INSERT, TABLE_GRANT
+
+
+def test_a_plain_insert_of_kind_and_payload_is_a_job(sql, conn):
+    sql(INSERT)
+
+    [job] = [each.read() for each in produce.list_jobs(conn, produce.JobFilter()).jobs]
+    assert (job.kind, job.payload, job.status, job.queue) == ("mail", {"n": 1}, JobStatus.QUEUED, "default")
+    assert (job.priority, job.max_attempts, job.timeout_seconds, job.attempts) == (0, 3, None, 0)
+    assert job.run_at == job.created_at == job.updated_at
+
+
+def test_a_plain_insert_is_there_and_knocks_when_the_applications_transaction_commits(
+    application, database, direct, conn, sleeper
+):
+    with closing(connect(direct(database))) as listening:
+        listen(listening)
+        ear = knocks(listening, wait=0.05, probe=10)
+        application.autocommit = False
+        sql_on(application)(INSERT)
+        before = (next(ear), produce.list_jobs(conn, produce.JobFilter()).jobs)
+
+        application.commit()
+
+        heard = next(knock for knock in ear if knock)
+    assert before == (None, [])
+    assert heard == Knock(sleeper)
+    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1
+
+
+def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(application, conn):
+    application.autocommit = False
+    sql_on(application)(INSERT)
+
+    application.rollback()
+
+    assert produce.list_jobs(conn, produce.JobFilter()).jobs == []
+
+
+def test_the_knock_is_the_only_trigger_and_one_for_a_statement_not_a_row(sql):
+    triggers = sql(
+        "SELECT tgname, (tgtype & 1) = 0 FROM pg_trigger"
+        " JOIN pg_class ON pg_class.oid = tgrelid WHERE relnamespace = 'haulier'::regnamespace AND NOT tgisinternal"
+    )
+
+    assert triggers == [("knock", True)]
+
+
+@pytest.mark.parametrize("grant", [COLUMN_GRANT, TABLE_GRANT], ids=["columns", "table"])
+def test_a_plain_insert_needs_usage_and_insert_alone(make_role, conn, grant):
+    application = make_role("GRANT USAGE ON SCHEMA haulier TO {}", grant)
+
+    sql_on(application)(INSERT)
+    sql_on(application)(
+        "INSERT INTO haulier.job (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds)"
+        " VALUES ('mail', '{}', 'bulk', 7, now() + interval '1 day', 5, 60)"
+    )
+
+    later, sooner = produce.list_jobs(conn, produce.JobFilter()).jobs
+    assert {later.queue, sooner.queue} == {"bulk", "default"}
+
+
+def test_a_plain_insert_runs_like_any_other_job(application, conn):
+    sql_on(application)(INSERT)
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
+
+    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    settled = consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
+
+    assert settled == {job.id: JobStatus.SUCCEEDED}
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("id", "haulier.uuidv7()"),
+        ("idempotency_key", "'order-7'"),
+        ("status", "'running'"),
+        ("attempt", "5"),
+        ("created_at", "now()"),
+        ("cancel_requested", "true"),
+        ("last_error", "'x'"),
+    ],
+)
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
+def test_the_column_grant_lets_an_application_set_nothing_else(application, column, value):
+    with pytest.raises(errors.InsufficientPrivilege):
+        sql_on(application)(f"INSERT INTO haulier.job (kind, payload, {column}) VALUES ('mail', '{{}}', {value})")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT payload FROM haulier.job",
+        "SELECT id FROM haulier.jobs",
+        "SELECT id FROM haulier.finished_job",
+        "SELECT key FROM haulier.idempotency",
+        "UPDATE haulier.job SET priority = 100",
+        "DELETE FROM haulier.job",
+        "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('x', 1, 1, '1 hour')",
+        "SELECT worker_id FROM haulier.sleeper",
+        "DELETE FROM haulier.sleeper",
+        "CREATE TEMPORARY TABLE mine () ; CREATE TRIGGER mine AFTER INSERT ON mine EXECUTE FUNCTION haulier.knock()",
+        "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id",
+    ],
+)
+def test_an_application_may_neither_read_nor_change_what_others_enqueued(application, statement):
+    with pytest.raises(errors.InsufficientPrivilege):
+        sql_on(application)(statement)
+
+
+def test_a_plain_insert_wakes_a_sleeper_though_the_application_may_not_see_it(application, sleeper, database, direct):
+    with closing(connect(direct(database))) as listening:
+        listen(listening)
+        ear = knocks(listening, wait=0.05, probe=10)
+
+        sql_on(application)(INSERT)
+
+        assert next(knock for knock in ear if knock) == Knock(sleeper)
+
+
+@pytest.mark.parametrize("path", ["trap", "trap, pg_catalog", "pg_temp, trap, haulier, pg_catalog"])
+@pytest.mark.direct("what it sets for its session would be its neighbours' too")
+def test_a_plain_insert_does_not_depend_on_the_applications_search_path(conn, make_role, sql, sleeper, path):
+    application = make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
+    sql(f"CREATE SCHEMA trap AUTHORIZATION {application.info.user}")
+    trap = sql_on(application)
+    springs = " LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''trapped''; END'"
+    try:
+        for name, arguments, returns in (
+            ("pg_notify", "text, text", "void"),
+            ("uuidv7", "", "uuid"),
+            ("knock", "", "void"),
+            ("now", "", "timestamptz"),
+            ("random", "", "float8"),
+            ("array_agg", "text", "text[]"),
+            ("overlap", "text[], text[]", "boolean"),
+        ):
+            trap(f"CREATE FUNCTION trap.{name}({arguments}) RETURNS {returns}" + springs)
+        trap("CREATE OPERATOR trap.&& (LEFTARG = text[], RIGHTARG = text[], FUNCTION = trap.overlap)")
+        for table in ("sleeper", "enqueued"):
+            trap(f"CREATE TABLE trap.{table} (worker_id uuid, queues text[], queue text)")
+            trap(f"CREATE TEMPORARY TABLE {table} (worker_id uuid, queues text[], queue text)")
+        trap(f"SET search_path = {path}")
+
+        trap(INSERT)
+    finally:
+        application.close()
+        sql("DROP SCHEMA trap CASCADE")
+
+    assert len(produce.list_jobs(conn, produce.JobFilter()).jobs) == 1

@@ -1,0 +1,136 @@
+"""Programs and schemas of different versions: it ..."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.errors import SchemaMismatch
+from haulier.postgres.connection import connect
+from haulier.queue.upkeep.migrate import check_schema, migrate
+from haulier.queue.upkeep.steps import SCHEMA_VERSION
+from tests.conftest import sql_on
+
+
+@pytest.fixture
+def versioned(fresh_database: str) -> Iterator[Callable[[int, int], Connection]]:
+    """Give a function that returns a connection to a schema of that version, compatible from that one on."""
+    with closing(connect(fresh_database)) as conn:
+        migrate(conn, retention_days=30)
+
+        def versioned(version: int, compatible_from: int) -> Connection:
+            sql_on(conn)(
+                "UPDATE haulier.schema_version SET version = %s, compatible_from = %s", version, compatible_from
+            )
+            return conn
+
+        yield versioned
+
+
+@pytest.mark.parametrize("newer", [0, 1, 7])
+def test_a_program_starts_on_a_newer_schema_that_is_compatible(versioned, newer):
+    check_schema(versioned(SCHEMA_VERSION + newer, SCHEMA_VERSION))
+
+
+def test_a_program_stops_on_an_older_schema_with_the_command_to_run(versioned):
+    conn = versioned(SCHEMA_VERSION - 1, SCHEMA_VERSION - 1)
+
+    with pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"):
+        check_schema(conn)
+
+
+def test_a_program_stops_on_a_schema_that_is_too_new_for_it(versioned):
+    conn = versioned(SCHEMA_VERSION + 2, SCHEMA_VERSION + 1)
+
+    with pytest.raises(SchemaMismatch, match="deploy a newer release"):
+        check_schema(conn)
+    with pytest.raises(SchemaMismatch, match="deploy a newer release"):
+        migrate(conn, retention_days=30)
+
+
+def test_a_program_stops_where_there_is_no_schema_with_the_command_to_run(fresh_database):
+    with (
+        closing(connect(fresh_database)) as conn,
+        pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"),
+    ):
+        check_schema(conn)
+
+
+def test_a_program_stops_where_applying_was_interrupted_before_the_version(versioned):
+    conn = versioned(SCHEMA_VERSION, SCHEMA_VERSION)
+    sql_on(conn)("DELETE FROM haulier.schema_version")
+
+    with pytest.raises(SchemaMismatch, match="run `python -m haulier migrate`"):
+        check_schema(conn)
+    migrate(conn, retention_days=30)
+
+    check_schema(conn)
+
+
+def test_migrate_of_an_older_program_leaves_a_newer_compatible_schema_as_it_is(versioned):
+    conn = versioned(SCHEMA_VERSION + 3, SCHEMA_VERSION)
+    sql_on(conn)(
+        "CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"
+    )
+
+    said = migrate(conn, retention_days=30)
+
+    assert said == f"schema version {SCHEMA_VERSION + 3} was up to date; 0 history partitions made"
+    assert sql_on(conn)("SELECT version FROM haulier.schema_version") == [(SCHEMA_VERSION + 3,)]
+    assert sql_on(conn)("SELECT prosrc FROM pg_proc WHERE proname = 'knock'") == [("BEGIN RETURN NULL; END",)]
+
+
+def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):
+    conn = versioned(SCHEMA_VERSION - 1, SCHEMA_VERSION - 1)
+
+    said = migrate(conn, retention_days=30)
+
+    assert said.startswith(f"applied schema version {SCHEMA_VERSION};")
+    check_schema(conn)
+
+
+def test_the_program_and_the_file_agree_on_the_version(sql):
+    [[version, compatible_from]] = sql("SELECT version, compatible_from FROM haulier.schema_version")
+
+    assert version == SCHEMA_VERSION
+    assert compatible_from <= version
+
+
+def run_migrate(url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "haulier", "migrate"],
+        cwd=Path(__file__).parents[2],
+        env={"PATH": os.environ["PATH"], "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_applies_it_and_says_so_in_a_line(fresh_database):
+    done = run_migrate(fresh_database)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made\n"
+
+
+def test_the_command_says_in_a_line_that_a_right_is_missing(fresh_database, make_role):
+    stranger = make_role(url=fresh_database)
+    url = re.sub(r"//([^@/]*@)?", f"//{stranger.info.user}:swordfish@", fresh_database, count=1)
+
+    done = run_migrate(url)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("haulier: ")
+    assert "permission denied" in line
+    assert "swordfish" not in line
