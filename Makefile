@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 3
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock clean clean-data venv
+.PHONY: help demo run test test-browser test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -76,6 +76,9 @@ format: venv ## put the code into the house's format
 
 lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock
+
+dist: venv ## build the wheel and the sdist into dist/, the same bytes from the same sources
+	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches
 	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

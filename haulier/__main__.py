@@ -1,55 +1,31 @@
-"""The command `haulier`, or `python -m haulier`: `migrate`, `web`, `worker`, and `keys` and `audit` for operators."""
+"""The command `haulier`, or `python -m haulier`: each of its commands is a file of `haulier.cli`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from haulier.cli import audit, keys, web, worker
-from haulier.config import Config
+from haulier import __version__
+from haulier.cli import audit, init, keys, migrate, one_dyno, run, server, web, worker
 from haulier.domain.errors import HaulierError
-from haulier.postgres.connection import connect, parse
-from haulier.postgres.errors import translated
-from haulier.postgres.statements import Connection
-from haulier.queue.upkeep.migrate import check_schema, migrate
-from haulier.queue.upkeep.plan import plan
 
 
 def main() -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="haulier", description="Haulier's commands.")
+    parser.add_argument("--version", action="version", version=f"haulier {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    migrating = commands.add_parser(
-        "migrate", help="bring the schema up to this version and make the history's partitions; safe to repeat"
-    )
-    migrating.add_argument("--plan", action="store_true", help="only say what it would do, and what it would lock")
-    for each in (web, worker, keys, audit):
+    for each in (init, run, migrate, web, worker, one_dyno, keys, audit):
         each.add_to(commands)
+    parser.set_defaults(needs_server=True)
     args = parser.parse_args()
-    if "start" in args:
-        args.start()
     try:
-        config = Config.from_env()
-        parse(config.direct_url, config.direct_setting)
-        conn = connect(config.direct_url, application_name=f"haulier {args.command}")
-        try:
-            with translated():
-                _run(conn, args, config)
-        finally:
-            conn.close()
+        if args.needs_server:
+            server.require(args.command)
+        return args.start(args) or 0
     except HaulierError as error:
         print(f"haulier: {error}", file=sys.stderr)
         return 1
-    return 0
-
-
-def _run(conn: Connection, args: argparse.Namespace, config: Config) -> None:
-    if args.command == "migrate":
-        act = plan if args.plan else migrate
-        print(act(conn, retention_days=config.retention_days))
-        return
-    check_schema(conn)
-    args.act(conn, args)
 
 
 if __name__ == "__main__":

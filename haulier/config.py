@@ -192,6 +192,29 @@ def keep_metrics_in(folder: str | None) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
+# Of web and worker on one small machine: 11 connections, and one more at times; and they fit into 512 MB.
+TOGETHER = {"WEB_CONCURRENCY": "1", "WORKER_THREADS": "5", "ISOLATED_PROCESSES": "1"}
+WORKER_STATE = "HAULIER_WORKER_STATE"
+
+
+def take_less() -> None:
+    """Set what TOGETHER says, for this process and those that it starts, but for what is set."""
+    for name, value in TOGETHER.items():
+        if not os.environ.get(name, "").strip():
+            os.environ[name] = value
+
+
+def hand_on(**variables: str) -> None:
+    """Set variables for the program that this process becomes."""
+    os.environ.update(variables)
+
+
+def worker_state() -> int | None:
+    """Return the file in which `haulier all` keeps whether the worker beside this API runs; None elsewhere."""
+    given = os.environ.get(WORKER_STATE)
+    return int(given) if given else None
+
+
 class _Reader:
     """Reads one environment; an empty value counts as unset, since the forms of platforms leave such values."""
 

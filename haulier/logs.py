@@ -43,6 +43,16 @@ def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
     logging.captureWarnings(True)
 
 
+def let_go() -> None:
+    """Write out what is buffered, or drop it: Python flushes at its end, and a full disk would be its exit code."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (AttributeError, OSError, ValueError):
+            # As Python has it where there is none.
+            setattr(sys, name, None)
+
+
 @contextmanager
 def bound(**fields: object) -> Iterator[None]:
     """Give every record of this thread these fields, until the block ends."""

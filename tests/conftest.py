@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -19,9 +15,8 @@ from psycopg2.extensions import cursor as Cursor
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.local.embedded import running
+from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
-from haulier.postgres.scratch import scratch_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
@@ -66,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     given = os.environ.get("DATABASE_URL")
     if given and not hasattr(config, "workerinput"):  # once, not in each of xdist's workers
         try:
-            with scratch_database(given, _new_name()):
+            with throwaway_database(given):
                 pass
         except HaulierError as error:
             pytest.exit(str(error), returncode=1)
@@ -79,10 +74,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("pgbouncer")]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
-
-
-def _new_name() -> str:
-    return f"haulier_test_{uuid.uuid4().hex[:12]}"
 
 
 def eventually(predicate: Callable[[], T], within: float = 5.0) -> T:
@@ -103,16 +94,8 @@ def eventually_fixture() -> Callable[..., object]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """Give the DSN of a server: an embedded one of this session's own, or that of DATABASE_URL."""
-    if given := os.environ.get("DATABASE_URL"):
-        yield given
-        return
-    # Not below pytest's own folder: a socket's path must be short.
-    base = Path(tempfile.mkdtemp(prefix="haulier-test-"))
-    try:
-        with running(base, test=True) as dsn:
-            yield dsn
-    finally:
-        shutil.rmtree(base)
+    with throwaway_server() as dsn:
+        yield dsn
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +122,7 @@ def direct(_pooler: Pooler | None) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def _make_database(postgres: str, pooled: Callable[[str], str]) -> Iterator[Callable[[], str]]:
     with ExitStack() as made:
-        yield lambda: pooled(made.enter_context(scratch_database(postgres, _new_name())))
+        yield lambda: pooled(made.enter_context(throwaway_database(postgres)))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.views import MethodView
 
+from haulier import beside
 from haulier.domain.job import Json
 from haulier.queue import produce
 
@@ -26,15 +27,28 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Asks the database whether it takes writes. Where workers cannot look for new jobs, `warnings` say so: what is
-        enqueued is kept, and starts late.
+        Asks the database whether it takes writes. Where workers cannot look for new jobs, or the one that `haulier all`
+        runs beside this API is away, `warnings` say so: what is enqueued is kept, and starts late.
         """
         with connection() as conn:
             produce.ping(conn)
-            failing = produce.workers_without_scans(conn)
-        if not failing:
-            return {"status": "ok"}
-        return {"status": "ok", "warnings": [f"the looks for new jobs fail in {failing} workers: see their logs"]}
+            health = produce.worker_health(conn)
+        warnings = [*_of_the_worker_beside(health), *_of_looks(health)]
+        return {"status": "ok", **({"warnings": warnings} if warnings else {})}
+
+
+def _of_looks(health: produce.WorkerHealth) -> list[str]:
+    failing = health.without_scans
+    return [f"the looks for new jobs fail in {failing} workers: see their logs"] if failing else []
+
+
+def _of_the_worker_beside(health: produce.WorkerHealth) -> list[str]:
+    runs = beside.runs()
+    if runs is None:
+        return []
+    if not runs:
+        return ["the worker of `haulier all` is not running: it is being started again"]
+    return [] if health.here else ["the worker of `haulier all` does not beat: see its log"]
 
 
 @blp.route("/health/live")

@@ -1,1 +1,1 @@
-"""The commands of `python -m haulier` that need more than a line."""
+"""The commands of `haulier`, a file each. What needs the server's packages imports them when it is called."""

@@ -7,11 +7,14 @@ import re
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
+from haulier.cli.database import on_database
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
-from haulier.postgres.statements import Connection
-from haulier.queue.access import api_keys
+
+if TYPE_CHECKING:
+    from haulier.postgres.statements import Connection
 
 # The actor, as the audit names it.
 ACTOR = "cli"
@@ -19,7 +22,7 @@ MOST_DAYS = 3650
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands to the parser of `python -m haulier`. Shape: args.act then takes a connection and the args."""
+    """Add the commands to the parser of `python -m haulier`."""
     parser = commands.add_parser("keys", help="make, list, rotate and revoke API keys")
     acts = parser.add_subparsers(dest="act_name", required=True)
 
@@ -31,22 +34,24 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     create.add_argument("--queues", type=_queues, help="the queues whose jobs it may touch; every one unless told")
     create.add_argument("--rate", type=_rate, help="how many requests a second it may make; any number unless told")
     create.add_argument("--days", type=_days, help="for how long it is good; for ever unless told")
-    create.set_defaults(act=_create)
+    create.set_defaults(start=on_database(_create))
 
     listing = acts.add_parser("list", help="show every key, but for its secret")
-    listing.set_defaults(act=_list)
+    listing.set_defaults(start=on_database(_list))
 
     rotate = acts.add_parser("rotate", help="give a key a new secret; the old one is good for a while longer")
     rotate.add_argument("id")
     rotate.add_argument("--hours", type=_hours, default=24.0, help="for how long the old one is good (24)")
-    rotate.set_defaults(act=_rotate)
+    rotate.set_defaults(start=on_database(_rotate))
 
     revoke = acts.add_parser("revoke", help="end a key for good, within 5 s")
     revoke.add_argument("id")
-    revoke.set_defaults(act=_revoke)
+    revoke.set_defaults(start=on_database(_revoke))
 
 
 def _create(conn: Connection, args: argparse.Namespace) -> None:
+    from haulier.queue.access import api_keys
+
     lifetime = None if args.days is None else timedelta(days=args.days)
     asked = api_keys.NewKey(args.name, args.scopes, queues=args.queues, rate_limit=args.rate, lifetime=lifetime)
     key, token = api_keys.create(conn, asked, actor=ACTOR)
@@ -56,6 +61,8 @@ def _create(conn: Connection, args: argparse.Namespace) -> None:
 
 
 def _list(conn: Connection, args: argparse.Namespace) -> None:
+    from haulier.queue.access import api_keys
+
     table: list[tuple[str, ...]] = [("id", "name", "scopes", "queues", "rate", "created", "last used", "state")]
     table += [_row(key) for key in api_keys.list_keys(conn)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
@@ -88,12 +95,16 @@ def _shown(instant: datetime | None) -> str:
 
 
 def _rotate(conn: Connection, args: argparse.Namespace) -> None:
+    from haulier.queue.access import api_keys
+
     token = api_keys.rotate(conn, args.id, overlap=timedelta(hours=args.hours), actor=ACTOR)
     print(f"the API key {args.id} has a new secret, shown this once; the old: {args.hours:g} h more", file=sys.stderr)
     print(token)
 
 
 def _revoke(conn: Connection, args: argparse.Namespace) -> None:
+    from haulier.queue.access import api_keys
+
     key = api_keys.revoke(conn, args.id, actor=ACTOR)
     print(f"revoked the API key {key.id} ({key.name})")
 

@@ -12,18 +12,24 @@ from typing import NoReturn
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`. Shape: args.start does not return."""
+    """Add the command to the parser of `python -m haulier`."""
     parser = commands.add_parser("web", help="serve the API, by gunicorn; GUNICORN_CMD_ARGS adds options of its own")
     parser.set_defaults(start=_serve)
 
 
-def _serve() -> NoReturn:
+def _serve(args: argparse.Namespace) -> NoReturn:
+    program = command()
+    os.execv(program[0], program)
+
+
+def command() -> list[str]:
+    """Return the program that serves the API, and its arguments."""
     # Named and not imported: the library must not load Flask. A wheel has the application inside this package, where it
     # cannot clash with an `app` of the team's own; a checkout has it beside the package.
     application = "haulier.app" if find_spec("haulier.app") else "app"
     # Without --config gunicorn would read a gunicorn.conf.py in the working directory, which may be the team's.
     settings = f"python:{application}.gunicorn_settings"
-    os.execv(sys.executable, [*_gunicorn(), "--config", settings, f"{application}:create_app()"])
+    return [*_gunicorn(), "--config", settings, f"{application}:create_app()"]
 
 
 def _gunicorn() -> list[str]:

@@ -9,12 +9,12 @@ from typing import NoReturn
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`. Shape: args.start does not return."""
+    """Add the command to the parser of `python -m haulier`."""
     parser = commands.add_parser("worker", help="claim jobs and run them, until it is told to stop")
     parser.set_defaults(start=_work)
 
 
-def _work() -> NoReturn:
+def _work(args: argparse.Namespace) -> NoReturn:
     # HAULIER_KINDS may name modules of the working directory, which gunicorn puts on the path and an installed command
     # does not.
     if os.getcwd() not in sys.path:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -28,7 +26,6 @@ from haulier.kinds.sdk.payload import Pattern, PayloadSchema, http_url
 from haulier.kinds.sdk.registry import kind
 
 SECONDS = 30.0
-MAX_RETRY_AFTER = 3600.0
 MAX_HEADERS = 50
 LEAST_KEY = 24
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$"
@@ -149,21 +146,7 @@ def _keys(secrets: str) -> list[bytes]:
 
 def _failure(answer: HttpResponse) -> Fail | Retry:
     if answer.status in RETRIED or answer.status >= 500:
-        return Retry(answer.summary, after=retry_after(answer.headers.get("retry-after")))
+        return Retry.after(answer, answer.summary)
     if 300 <= answer.status < 400:
         return Fail(f"{answer.summary}: redirects are not followed; give the final URL")
     return Fail(answer.summary)
-
-
-def retry_after(value: str | None) -> float | None:
-    """Return how long the receiver asks to wait, at most an hour; None where it does not ask. Units: seconds."""
-    text = (value or "").strip()
-    if re.fullmatch(r"[0-9]+", text):
-        seconds = float(text[:9]) if len(text) < 10 else MAX_RETRY_AFTER
-    else:
-        try:
-            when = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
-    return min(seconds, MAX_RETRY_AFTER) if seconds > 0 else None

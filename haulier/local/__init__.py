@@ -1,4 +1,4 @@
 """Haulier on one machine, without anything installed: an embedded Postgres, a supervisor and a demo.
 
-Only make uses it; nothing that is deployed needs it.
+Only make and `haulier run` use it; nothing that is deployed needs it.
 """

@@ -54,7 +54,7 @@ def demo(*, once: bool) -> int:
     """Show the four kinds at work and return the exit code; unless once, stay up until told to stop."""
     signals = Signals()
     with ExitStack() as stack:
-        stack.enter_context(only_one("demo"))
+        stack.enter_context(only_one("make demo"))
         for folder in ("storage", "mail", "logs"):
             shutil.rmtree(WORK / folder, ignore_errors=True)
             (WORK / folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""`make run`: the API and a worker, on DATABASE_URL or on an embedded PostgreSQL that keeps its data in var/."""
+"""`make run` and `haulier run`: API and worker, on DATABASE_URL or an embedded PostgreSQL with its data in var/."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from haulier.local.embedded import Server, home
 from haulier.local.supervisor import CHECKOUT, NotStarted, Signals, Supervisor, next_free_port, say, why_not
 
 
-def run() -> int:
-    """Run until told to stop, and return the exit code."""
+def run(root: Path = CHECKOUT, command: str = "make run") -> int:
+    """Run until told to stop, and return the exit code. Shape: root has the kinds, and var/ in it."""
     signals = Signals()
-    environ = settings(CHECKOUT / "var")
+    environ = settings(root / "var")
     with ExitStack() as stack:
         postgres = None
         if not environ.get("DATABASE_URL"):
-            stack.enter_context(only_one("run"))
-            refuse_occupied_port(environ)
-            server = stack.enter_context(Server(home(CHECKOUT) / "pg"))
+            stack.enter_context(only_one(command, root))
+            refuse_occupied_port(environ, command)
+            server = stack.enter_context(Server(home(root) / "pg"))
             postgres, environ["DATABASE_URL"] = server.postgres, server.dsn
             say(f"PostgreSQL keeps its data in {server.base}")
         else:
-            refuse_occupied_port(environ)
-        supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres))
+            refuse_occupied_port(environ, command)
+        supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres, root=root))
         say(f"API {supervisor.url}  documentation {supervisor.url}/docs  metrics {supervisor.url}/metrics")
         say("Ctrl-C stops everything")
         while not signals.stop:
@@ -41,7 +41,7 @@ def run() -> int:
 
 def clean() -> int:
     """Remove the data of `make run` and `make demo`, and return the exit code."""
-    with only_one("run"), only_one("demo"):
+    with only_one("make run"), only_one("make demo"):
         for folder in {home(CHECKOUT), CHECKOUT / "var"}:
             say(f"removing {folder}")
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,20 +79,20 @@ def new_secret() -> str:
 
 
 @contextmanager
-def only_one(what: str) -> Iterator[None]:
-    """Let the block run in one process of this checkout at a time. Raises: NotStarted where it runs in another."""
-    with open(home(CHECKOUT) / f"{what}.lock", "a") as file:
+def only_one(command: str, root: Path = CHECKOUT) -> Iterator[None]:
+    """Let the block run in one process of this folder at a time. Raises: NotStarted where it runs in another."""
+    with open(home(root) / f"{command.split()[1]}.lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise NotStarted(f"`make {what}` already runs in this folder: stop it first") from None
+            raise NotStarted(f"`{command}` already runs in this folder: stop it first") from None
         yield
 
 
-def refuse_occupied_port(environ: dict[str, str]) -> None:
+def refuse_occupied_port(environ: dict[str, str], command: str) -> None:
     """Return if the API can listen on its port. Raises: NotStarted, which names another port that is free."""
     config = Config.from_env({"DATABASE_URL": "postgres://", **environ})
     if reason := why_not(config.host, config.port):
         free = next_free_port(config.host, config.port + 1)
         other = f"API_BIND_ADDR={config.host}:{free}" if os.environ.get("API_BIND_ADDR") else f"PORT={free}"
-        raise NotStarted(f"cannot listen on port {config.port}: {reason}. Another: {other} make run")
+        raise NotStarted(f"cannot listen on port {config.port}: {reason}. Another: {other} {command}")

@@ -32,10 +32,7 @@ STEADY_SECONDS = 30.0
 # How much longer than SHUTDOWN_SECONDS a process may take before it is killed.
 STOP_GRACE_SECONDS = 5.0
 
-COMMANDS = {
-    "web": (sys.executable, "-m", "gunicorn", "app:create_app()"),
-    "worker": (sys.executable, "worker.py"),
-}
+COMMANDS = {name: (sys.executable, "-m", "haulier", name) for name in ("web", "worker")}
 
 
 class NotStarted(HaulierError):
@@ -96,11 +93,17 @@ class Supervisor:
 
     Shape: environ is the environment of the processes, DATABASE_URL included. postgres is that database's server where
            the caller has started it: it is restarted too, but the caller stops it. logs is a folder for the output of
-           the processes; None: the terminal.
+           the processes; None: the terminal. root is their working directory, where they find kinds.
     """
 
     def __init__(
-        self, environ: Mapping[str, str], signals: Signals, *, postgres: Guarded | None = None, logs: Path | None = None
+        self,
+        environ: Mapping[str, str],
+        signals: Signals,
+        *,
+        postgres: Guarded | None = None,
+        logs: Path | None = None,
+        root: Path = CHECKOUT,
     ) -> None:
         self.config = Config.from_env(environ)
         self._signals = signals
@@ -114,7 +117,7 @@ class Supervisor:
                     command,
                     stop_by,
                     env=environ,
-                    cwd=CHECKOUT,
+                    cwd=root,
                     output=logs / f"{name}.log" if logs else None,
                     needs=[postgres] if postgres else [],
                 ),

@@ -1,6 +1,7 @@
 """The worker process: its threads, what they do, what they share. A test checks this map against the files.
 
-start          reads the settings and runs one process, or the parent of several
+start          reads the settings and runs one process, or the parent of several; for tests, a worker in their process,
+               whose main thread is the thread guest
 parent         forks, replaces and stops several processes; in each the thread lifeline waits for the parent's end
 assembly       puts one process together: makes what is shared, and gives each thread what it uses
 process        one process: starts the threads, watches them, stops everything in order

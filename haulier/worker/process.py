@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -93,9 +93,17 @@ class Threads:
 
     def join(self, seconds: float) -> None:
         """Wait for all but the runners to end, for this long altogether at most."""
-        until = time.monotonic() + seconds
-        for thread in (self.heartbeat, *self._others):
-            thread.join(max(0.0, until - time.monotonic()))
+        _join((self.heartbeat, *self._others), seconds)
+
+    def join_runners(self, seconds: float) -> None:
+        """Wait for the runners to end, for this long altogether at most: a handler may ignore the request to stop."""
+        _join(self._runners, seconds)
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,20 +189,32 @@ class Worker:
     stop: Stop
     metrics_port: MetricsPort | None
     _signals: Signals = field(default_factory=Signals, init=False)
+    # Not as a guest: then it neither hears signals nor ends the process, and leaves no thread behind.
+    _owns_process: bool = field(default=False, init=False)
     _stop_metrics: Callable[[], None] | None = field(default=None, init=False)
 
     def run(self) -> int:
-        """Work until told to stop, and return the exit code: 0, or 1 when the process must be replaced.
+        """Work until a signal says to stop, and return the exit code: 0, or 1 when the process must be replaced.
 
         Raises: SchemaMismatch; ConfigError.
         """
+        self._owns_process = True
         self._signals.install()
         sys.setswitchinterval(SWITCH_SECONDS)
+        return self.work()
+
+    def ask_to_stop(self) -> None:
+        """Have `work` stop in order, as a signal would."""
+        self._signals.stop = True
+
+    def work(self) -> int:
+        """Work as a guest on any thread of somebody else's process, until asked to stop; return as `run` does."""
         parse(self.config.database_url)
         parse(self.config.direct_url, "DATABASE_DIRECT_URL")
         if not self._wait_for_database():
             return 0
-        self._say_what_it_takes()
+        if self._owns_process:
+            self._say_what_it_takes()
         # Before the port opens: unset gauges are 0, which would mean a worker that listens and has just beaten.
         self.watch.measure()
         if self.metrics_port is not None:
@@ -259,8 +279,10 @@ class Worker:
             if stop.wait_for_jobs(TICK_SECONDS):
                 break
             self.watch.look()
-        # A call that hangs, or a handler that holds the interpreter, must not keep the process alive until a SIGKILL.
-        faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
+        if self._owns_process:
+            # A call that hangs, or a handler that holds the interpreter, must not keep the process alive until a
+            # SIGKILL.
+            faulthandler.dump_traceback_later(seconds + OVERTIME_SECONDS, exit=True)
         until = time.monotonic() + max(0.0, seconds - RELEASE_SECONDS)
         if not self._drain(until - min(GRACE_SECONDS, seconds / 4)):
             stop.stop_jobs()
@@ -271,6 +293,8 @@ class Worker:
             log.error("could not give back %d jobs, which will be rescued", left)
         if self._stop_metrics is not None:
             self._stop_metrics()
+        if not self._owns_process:
+            self.threads.join_runners(JOIN_SECONDS)
         stop.end()
         log.info("stopped")
 

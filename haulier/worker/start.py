@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
-from haulier.kinds import load_kinds
+from haulier.kinds import Kind, load_kinds
 from haulier.logs import setup
+from haulier.processes import leave
 from haulier.worker.metrics.port import MetricsPort
 from haulier.worker.parent import Parent
 
@@ -22,11 +24,8 @@ M_ARENA_MAX = -8
 
 def work_and_leave() -> NoReturn:
     """Run the worker, and end this process with its exit code."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
     # Not sys.exit: it would wait for threads that handlers have started.
-    os._exit(code)
+    leave(main())
 
 
 def main() -> int:
@@ -67,3 +66,21 @@ def run(config: Config) -> int:
     finally:
         if metrics_port is not None:
             metrics_port.close()
+
+
+@contextmanager
+def guest(config: Config, kinds: Mapping[str, Kind]) -> Iterator[threading.Thread]:
+    """Have a worker on a thread of this process while the block runs; signals, logs and exit stay the caller's.
+
+    Shape: the thread ends before the block where the worker cannot go on.
+    """
+    from haulier.worker.assembly import assemble
+
+    worker = assemble(config, kinds, None)
+    thread = threading.Thread(target=worker.work, name="guest", daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        worker.ask_to_stop()
+        thread.join()

@@ -37,22 +37,26 @@ MAY_IMPORT = {
     "kinds": {"domain", "kinds.sdk", "kinds.outbound"},
     "kinds.sdk": {"domain"},
     "kinds.outbound": {"domain", "kinds.sdk"},
-    "worker": {"domain", "postgres", *QUEUE, "kinds", *WORKER},
+    "worker": {"domain", "postgres", *QUEUE, "kinds", "processes", *WORKER},
     "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
     "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", "worker.shared"},
     "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
     "worker.metrics": {"domain"},
-    "worker.isolation": {"domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
+    "worker.isolation": {"processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "local": {"domain", "postgres", "queue.upkeep"},
+    # Of the worker what runs a handler, and what puts all of it together.
+    "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
     "config": {"domain"},
     "logs": set(),
+    "processes": set(),
+    "beside": set(),
     "__init__": set(),
-    "__main__": {"cli", "domain", "postgres", *QUEUE},
-    "cli": {"domain", "postgres", *QUEUE, "worker"},
+    "__main__": {"cli", "domain"},
+    "cli": {"domain", "postgres", *QUEUE, "worker", "processes", "beside", "local"},
     "app.http": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "kinds.sdk"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
     "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
-    "app.api": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
+    "app.api": {"beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
     "app.api.schemas": {"domain", "queue", "kinds", "kinds.sdk", "app.http"},
     "app.gunicorn_settings": {"app.http.gunicorn"},
     "app": {"app.api"},
@@ -180,12 +184,14 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
             "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
+        # What an installed client has.
+        ("haulier.__main__", ("flask", "psycopg2", "marshmallow", "prometheus_client", "PIL", "gunicorn")),
         (
             "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
-    ids=["library", "api", "http", "gunicorn", "queue", "domain"],
+    ids=["library", "api", "http", "gunicorn", "queue", "client", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"

@@ -23,12 +23,20 @@ def section(page: str, heading: str) -> str:
     level, _, _ = heading.partition(" ")
     _, found, rest = f"\n{text_of(page)}".partition(f"\n{heading}\n")
     assert found, f"{page} has no heading {heading!r}"
-    return re.split(rf"^#{{1,{len(level)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    # Not at a comment in a block.
+    parts = re.finditer(rf"^```.*?^```|^(?P<next>#{{1,{len(level)}}} )", rest, flags=re.MULTILINE | re.DOTALL)
+    end = next((part.start() for part in parts if part["next"]), None)
+    return rest[:end]
 
 
 def blocks(page: str, language: str) -> list[str]:
+    """Return the page's fenced blocks of this language."""
+    return blocks_in(text_of(page), language)
+
+
+def blocks_in(text: str, language: str) -> list[str]:
     """Return the fenced blocks of this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def without_blocks(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from haulier.config import Config
+from haulier.config import TOGETHER, Config
 from haulier.domain.errors import ConfigError
 from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
 
@@ -141,3 +141,15 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     assert f"= {web} |" in written
     assert f"{config.worker_processes} × ({config.worker_threads} + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
+
+
+def test_what_one_dyno_sets_is_what_is_written() -> None:
+    config = Config.from_env({"DATABASE_URL": DSN, **TOGETHER})
+    web, threads = config.web_concurrency * config.web_threads, config.worker_threads
+    worker = config.worker_connections
+
+    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/operations.md", "### One dyno"))}
+    connections = section("docs/operations.md", "## Connections")
+
+    assert {name: text.split()[0] for name, text in rows.items()} == TOGETHER
+    assert f"1 × {web}, {threads} + {worker - threads}, and 1 at times | {web + worker + 1} |" in connections

@@ -20,7 +20,7 @@ from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
 # What running Haulier needs of a checkout.
-NEEDED = ("haulier", "app", "worker.py", "gunicorn.conf.py")
+NEEDED = ("haulier", "app")
 
 
 class Process(NamedTuple):

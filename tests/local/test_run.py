@@ -77,12 +77,12 @@ def test_kill_9_stops_everything(run):
 def test_a_process_that_dies_is_started_again(run):
     running = run()
     running.says(UP)
-    [first] = programs(running, "worker.py")
+    [first] = programs(running, "haulier worker")
 
     os.kill(first.pid, signal.SIGKILL)
 
     running.says("worker ended with exit code 137; starting it again in 1 s")
-    assert eventually(lambda: programs(running, "worker.py"), within=10.0) != [first]
+    assert eventually(lambda: programs(running, "haulier worker"), within=10.0) != [first]
 
 
 def test_postgres_is_started_again_too(run, free_port):

@@ -39,6 +39,9 @@ def _remove_metrics() -> None:
         shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
+atexit.register(logs.let_go)
+
+
 def stop(error: Exception | str) -> NoReturn:
     """End the master with one line: a worker that failed would be started over and over, each time with a traceback."""
     sys.exit(f"haulier: {error}")

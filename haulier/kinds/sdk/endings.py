@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
+
+from haulier.kinds.sdk.retry_after import MOST_SECONDS, Headers, Response, asked_delay
 
 
 class StopReason(StrEnum):
@@ -35,7 +38,25 @@ class Retry(Exception):
 
     def __init__(self, message: str, *, after: float | None = None) -> None:
         super().__init__(message)
-        self.after = after
+        self.seconds = after
+
+    @classmethod
+    def after(
+        cls, response: Response | Headers | None, message: str | None = None, *, most: float = MOST_SECONDS
+    ) -> Self:
+        """Return the retry that a response asks for: after the seconds, or at the date, of its Retry-After.
+
+        Shape: a response of requests, httpx or the like, or its headers alone. One that asks for nothing, or for
+               nonsense, leaves the delay to the kind's own back-off.
+        Units: most is seconds.
+        """
+        return cls(message or _said(response), after=asked_delay(response, most))
+
+
+def _said(response: object) -> str:
+    # Never its URL, nor its reason, which the other side has written.
+    status = getattr(response, "status_code", getattr(response, "status", None))
+    return f"answered {status}" if isinstance(status, int) else "asked to be tried again later"
 
 
 class Fail(Exception):

@@ -7,7 +7,7 @@ from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
 from haulier.queue.produce.look import PAGE_BYTES, JobFilter, Page, get, list_jobs
-from haulier.queue.produce.overview import Overview, QueueDepth, overview, ping, workers_without_scans
+from haulier.queue.produce.overview import Overview, QueueDepth, WorkerHealth, overview, ping, worker_health
 from haulier.queue.produce.retry import retry
 from haulier.queue.rows import StoredJob
 
@@ -22,6 +22,7 @@ __all__ = [
     "Receipt",
     "Stored",
     "StoredJob",
+    "WorkerHealth",
     "cancel",
     "draft",
     "enqueue",
@@ -32,5 +33,5 @@ __all__ = [
     "overview",
     "ping",
     "retry",
-    "workers_without_scans",
+    "worker_health",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import ReadOnly
@@ -34,6 +35,19 @@ class Overview:
     history_days_ahead: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """The workers that live, those of them on this machine, and those that find no jobs in lanes that are new to them.
+
+    Units: oldest_beat_seconds in seconds; None without a worker.
+    """
+
+    workers: int
+    here: int
+    without_scans: int
+    oldest_beat_seconds: float | None
+
+
 def overview(conn: Connection) -> Overview:
     """Return the depth of the largest queues and of all others together, and the health of the workers.
 
@@ -44,9 +58,8 @@ def overview(conn: Connection) -> Overview:
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
         for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
     ]
-    [health] = rows(conn, "worker_health")
-    workers, without_scans = health["workers"], health["workers_without_scans"]
-    return Overview(depths, workers, without_scans, health["oldest_beat_seconds"], days_ahead(conn))
+    health = worker_health(conn)
+    return Overview(depths, health.workers, health.without_scans, health.oldest_beat_seconds, days_ahead(conn))
 
 
 def ping(conn: Connection) -> None:
@@ -56,7 +69,7 @@ def ping(conn: Connection) -> None:
         raise ReadOnly
 
 
-def workers_without_scans(conn: Connection) -> int:
-    """Return how many workers find no jobs in lanes that are new to them, because their scans fail."""
-    [row] = rows(conn, "worker_health")
-    return int(row["workers_without_scans"])
+def worker_health(conn: Connection) -> WorkerHealth:
+    """Return how many workers have renewed their lease in time, and in what state they are."""
+    [row] = rows(conn, "worker_health", host=socket.gethostname())
+    return WorkerHealth(row["workers"], row["workers_here"], row["workers_without_scans"], row["oldest_beat_seconds"])

@@ -35,6 +35,7 @@ ORDER BY 1, 2;
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
+    count(*) FILTER (WHERE beat_at >= now() - lease AND host = %(host)s) AS workers_here,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
 

@@ -6,7 +6,6 @@ gone.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
@@ -27,11 +26,10 @@ from haulier.kinds import Fail, JobContext, Kind, StopReason
 from haulier.kinds.sdk import turns
 from haulier.kinds.sdk.registry import import_kind
 from haulier.logs import setup
+from haulier.processes import end_with_parent
 from haulier.worker.isolation.child import LENGTH
 from haulier.worker.steps.execute import describe, run_one
 
-# Of linux/prctl.h.
-PR_SET_PDEATHSIG = 1
 # A child whose address space has grown to this share of its limit has leaked memory, and is replaced after its job.
 FULL_SHARE = 0.75
 NICE = 5
@@ -154,8 +152,7 @@ def _end_with_worker() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     # While a handler holds the interpreter, the second thread cannot notice that the worker is gone; the kernel can.
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
 
 
 def _limit(config: Config) -> None:

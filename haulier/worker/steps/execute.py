@@ -61,9 +61,9 @@ def _call(kind: Kind, context: JobContext) -> Outcome:
     except Snooze as snooze:
         return Outcome.snooze(delay_of(snooze.seconds))
     except Retry as retry:
-        if retry.after is None:
+        if retry.seconds is None:
             return failed_attempt(kind, job, describe(retry))
-        return Outcome.fail(describe(retry), delay=delay_of(retry.after))
+        return Outcome.fail(describe(retry), delay=delay_of(retry.seconds))
     except Fail as fail:
         return Outcome.fail_for_good(describe(fail))
     # Not only Exception: a handler may call sys.exit, and the thread must live on.

@@ -1,0 +1,57 @@
+"""`haulier init`: what a repository of one's own needs."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.resources import files
+from pathlib import Path
+
+from haulier import __version__
+from haulier.domain.errors import ConfigError
+
+# Each file, and the one that it is made of.
+FILES = {
+    "Procfile": "Procfile",
+    "kinds.py": "kinds.py.txt",
+    "test_kinds.py": "test_kinds.py.txt",
+    ".env.example": "env.example",
+    ".gitignore": "gitignore",
+    "requirements.txt": "requirements.txt",
+}
+REQUIREMENT = f"haulier[server]=={__version__}"
+STEPS = """\
+1. pip install 'haulier[server,local]' pytest, and python -m pytest test_kinds.py
+2. HAULIER_KINDS=kinds haulier run, and look at http://127.0.0.1:8080/docs
+3. Commit, set what .env.example names on your platform, and push: the Procfile says the rest"""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser of `python -m haulier`."""
+    parser = commands.add_parser("init", help="write a Procfile, a kind of job with its test, and .env.example")
+    parser.add_argument("folder", nargs="?", default=".", type=Path, metavar="DIR", help="where (here)")
+    parser.set_defaults(start=_init, needs_server=False)
+
+
+def _init(args: argparse.Namespace) -> None:
+    try:
+        args.folder.mkdir(parents=True, exist_ok=True)
+        for name, template in FILES.items():
+            text = files("haulier.cli").joinpath("templates", template).read_text(encoding="utf-8")
+            print(_write(args.folder / name, text.replace("{requirement}", REQUIREMENT)))
+    except OSError as error:
+        raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None
+    print(f"\nThe next three steps{_where(args.folder)}:\n{STEPS}")
+
+
+def _write(path: Path, text: str) -> str:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        is_complete = path.name != "requirements.txt" or "haulier" in path.read_text(encoding="utf-8", errors="replace")
+        return f"left   {path}" if is_complete else f"left   {path}: add the line {REQUIREMENT}"
+    return f"wrote  {path}"
+
+
+def _where(folder: Path) -> str:
+    return "" if folder.resolve() == Path.cwd() else f", in {folder}"

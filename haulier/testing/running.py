@@ -1,0 +1,138 @@
+"""Jobs that are run as they are run: enqueued in a Postgres, claimed by a worker, settled by it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from haulier.domain.errors import HaulierError
+from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, Job, NewJob
+from haulier.kinds import Handler, Kind, load_kinds
+from haulier.local.throwaway import throwaway_database
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import Connection
+from haulier.queue import produce
+from haulier.queue.produce import JobFilter
+from haulier.queue.upkeep.migrate import migrate
+from haulier.testing.asked import as_stored, config_of, find_kind
+from haulier.worker.start import guest
+
+LOOK_SECONDS = 0.01
+WITHIN_SECONDS = 10.0
+MOST_JOBS = 1000
+# No port; and a job that still runs at the end, in a test that has failed, is not waited for.
+SUITABLE = {"WORKER_METRICS_PORT": "0", "SHUTDOWN_SECONDS": "2"}
+
+
+class NotEnded(HaulierError):
+    """A job has not ended in time, or the worker has ended before it."""
+
+
+@contextmanager
+def running_worker(
+    settings: Mapping[str, str] | None = None, *, database_url: str | None = None
+) -> Iterator[RunningWorker]:
+    """Give a worker that runs in this process, on a database of its own, with every kind that has been made known.
+
+    The database is made on the server of database_url or of DATABASE_URL, whose own it leaves alone, or else on an
+    embedded PostgreSQL, and is dropped on leaving.
+
+    Shape: settings are named as in the environment.
+    Raises: PostgresNotStarted without a server; ConfigError.
+    """
+    with throwaway_database(database_url) as dsn:
+        config = replace(config_of(settings, **SUITABLE), database_url=dsn, database_direct_url=None)
+        kinds = load_kinds(config)
+        with closing(connect(dsn, application_name="haulier testing")) as conn:
+            migrate(conn, retention_days=config.retention_days)
+            with guest(config, kinds) as thread:
+                yield RunningWorker(dsn, kinds, conn, thread)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RunningWorker:
+    """A worker in this process, and its queue. Shape: database_url is for code under test that enqueues by itself."""
+
+    database_url: str
+    kinds: Mapping[str, Kind]
+    _conn: Connection
+    _thread: threading.Thread
+
+    def run(
+        self,
+        kind: str | Handler,
+        payload: Mapping[str, object] | None = None,
+        *,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        within: float = WITHIN_SECONDS,
+    ) -> Job:
+        """Enqueue a job and return it once it has ended. Units: seconds. Raises: NotEnded, PayloadRefused."""
+        return self.wait(self.enqueue(kind, payload, max_attempts=max_attempts), within=within)
+
+    def enqueue(  # noqa: PLR0913  # as POST /jobs takes them
+        self,
+        kind: str | Handler,
+        payload: Mapping[str, object] | None = None,
+        *,
+        queue: str = DEFAULT_QUEUE,
+        priority: int = 0,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        delay_seconds: float = 0.0,
+        timeout_seconds: int | None = None,
+    ) -> Job:
+        """Return a new job. Raises: PayloadRefused, which names the field; UnknownKind."""
+        found = find_kind(kind, self.kinds)
+        job = NewJob(
+            found.name,
+            as_stored(found, payload),
+            queue=queue,
+            priority=priority,
+            max_attempts=max_attempts,
+            delay=timedelta(seconds=delay_seconds),
+            timeout_seconds=timeout_seconds,
+        )
+        [enqueued] = produce.enqueue(self._conn, [job])
+        assert enqueued.job is not None, "only an idempotency key keeps a job from being stored"
+        return enqueued.job.read()
+
+    def get(self, job: Job | UUID) -> Job:
+        """Return the job as it is now. Raises: JobNotFound."""
+        return produce.get(self._conn, job if isinstance(job, UUID) else job.id).read()
+
+    def jobs(self, kind: str | None = None) -> list[Job]:
+        """Return the jobs that there are, newest first, 1,000 at most."""
+        page = produce.list_jobs(self._conn, JobFilter(kind=kind, limit=MOST_JOBS))
+        return [job.read() for job in page.jobs]
+
+    def cancel(self, job: Job | UUID) -> None:
+        """Cancel the job; one that runs is asked to stop. Raises: InvalidTransition where it has ended."""
+        produce.cancel(self._conn, job if isinstance(job, UUID) else job.id)
+
+    def wait(self, job: Job | UUID, *, within: float = WITHIN_SECONDS) -> Job:
+        """Return the job once it has ended. Units: seconds. Raises: NotEnded, JobNotFound."""
+        deadline = time.monotonic() + within
+        while not (found := self.get(job)).status.is_final:
+            self._wait_a_moment(found, deadline, within)
+        return found
+
+    def wait_for_all(self, *, within: float = WITHIN_SECONDS) -> list[Job]:
+        """Return all jobs, as `jobs` does, once none is left to run. Units: seconds. Raises: NotEnded."""
+        deadline = time.monotonic() + within
+        while live := [job for job in self.jobs() if not job.status.is_final]:
+            self._wait_a_moment(live[0], deadline, within)
+        return self.jobs()
+
+    def _wait_a_moment(self, job: Job, deadline: float, within: float) -> None:
+        """Wait until it is worth looking again. Raises: NotEnded."""
+        self._thread.join(LOOK_SECONDS)
+        what = f"the job {job.id} ({job.kind}) is {job.status}, attempts: {job.attempts} of {job.max_attempts}"
+        told = f"; last_error: {job.last_error}" if job.last_error else ""
+        if not self._thread.is_alive():
+            raise NotEnded(f"the worker has ended, its log says why; {what}{told}")
+        if time.monotonic() > deadline:
+            raise NotEnded(f"not within {within:g} s: {what}, due at {job.run_at:%H:%M:%S} UTC{told}")

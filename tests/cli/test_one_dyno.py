@@ -1,0 +1,350 @@
+"""`haulier all`, the API and a worker under one supervisor: it ..."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+import requests
+from psycopg2.extensions import parse_dsn
+
+from haulier.domain.job import JobStatus
+from haulier.queue import produce
+from tests.conftest import eventually
+from tests.local.conftest import Process, alive, descendants
+from tests.web import answers
+
+ROOT = Path(__file__).parents[2]
+REPLACED_WITHIN = 5.0
+
+pytestmark = pytest.mark.direct("is about processes, and not about the way to the database")
+
+
+@dataclass
+class OneDyno:
+    """A running `haulier all`. Shape: log is the file of its stdout and stderr."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def part(self, name: str) -> Process | None:
+        """Return its child of this name, or the process in which gunicorn serves; None while there is none."""
+        children = [each for each in descendants(self.popen.pid) if each.parent == self.popen.pid]
+        if name == "serving":
+            web = {each.pid for each in children if "gunicorn" in each.command}
+            found = [each for each in descendants(self.popen.pid) if each.parent in web]
+        else:
+            found = [each for each in children if {"web": "gunicorn", "worker": "haulier worker"}[name] in each.command]
+        return found[0] if found else None
+
+    def kill(self, name: str, within: float = REPLACED_WITHIN) -> float:
+        """Kill it, and return how long it took until another is there and all works. Units: seconds."""
+        victim, began = self.part(name), time.monotonic()
+        assert victim is not None
+        os.kill(victim.pid, signal.SIGKILL)
+        eventually(lambda: self.part(name) not in (None, victim) and self.has_started(), within)
+        return time.monotonic() - began
+
+    def health(self) -> Any:
+        """Return what the port says."""
+        return requests.get(f"{self.url}/health", timeout=10).json()
+
+    def has_started(self) -> bool:
+        """Tell whether both work; fail where it has ended."""
+        assert self.popen.poll() is None, self.log.read_text()
+        return answers(self.url) and self.health() == {"status": "ok"}
+
+    def wait(self, seconds: float = 30) -> int:
+        """Return its exit code."""
+        return self.popen.wait(seconds)
+
+
+@pytest.fixture
+def start(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterator[Callable[..., OneDyno]]:
+    """Give a function that starts it with these settings, and waits until both work; nothing is left behind."""
+    started: list[OneDyno] = []
+
+    def start(*, wait: bool = True, out: IO[bytes] | int | None = None, **settings: object) -> OneDyno:
+        environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "tests" / "worker"),
+            "DATABASE_URL": database,
+            "API_BIND_ADDR": f"127.0.0.1:{free_port}",
+            "HAULIER_KINDS": "kinds_of_tests",
+            "TEST_LEDGER": str(ledger.path),
+            "WORKER_METRICS_PORT": "0",
+            "LEASE_SECONDS": "3",
+            "TMPDIR": str(tmp_path),
+            **{name: str(value) for name, value in settings.items()},
+        }
+        log = tmp_path / f"all-{len(started)}.log"
+        with log.open("wb") as file:
+            out = file if out is None else out
+            command = [sys.executable, "-m", "haulier", "all"]
+            popen = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out, process_group=0)
+        started.append(OneDyno(popen, f"http://127.0.0.1:{free_port}", log))
+        if wait:
+            eventually(started[-1].has_started, within=20)
+        return started[-1]
+
+    yield start
+    for each in started:
+        left = descendants(each.popen.pid)
+        if each.popen.poll() is None:
+            each.popen.kill()
+            each.popen.wait(5)
+        eventually(lambda left=left: not alive(left), within=30)
+        print(f"--- {each.log.name}\n{each.log.read_text()[-8000:]}")
+
+
+def zombies(pid: int) -> list[str]:
+    """Return the children of a process that have ended and that it has not waited for."""
+    listed = subprocess.run(["ps", "-axo", "ppid=,stat=,pid="], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    return [row[2] for row in rows if row[0] == str(pid) and row[1].startswith("Z")]
+
+
+@pytest.mark.parametrize("name", ["web", "serving", "worker"])
+def test_replaces_whoever_is_killed_within_seconds_and_loses_no_job(start, enqueue, finished, ledger, name):
+    both = start()
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(8)]
+    eventually(lambda: ledger.entries("start"))
+
+    print(f"{name} was replaced after {both.kill(name):.1f} s")
+
+    jobs.append(enqueue("t.note"))
+    assert {finished(job, within=30).status for job in jobs} == {JobStatus.SUCCEEDED}
+    eventually(lambda: not zombies(both.popen.pid))
+    assert len(descendants(both.popen.pid)) == 3
+
+
+def test_refuses_no_client_while_the_api_is_replaced(start):
+    both = start()
+    os.kill(both.part("web").pid, signal.SIGKILL)
+
+    # Raises where the connection is refused.
+    answer = requests.get(f"{both.url}/health", timeout=10)
+
+    assert answer.json()["status"] == "ok"
+
+
+def test_says_at_the_port_that_the_worker_is_gone_or_silent(start):
+    both = start()
+    worker = both.part("worker")
+
+    os.kill(worker.pid, signal.SIGSTOP)
+    silent = eventually(lambda: both.health().get("warnings"), within=10)
+    os.kill(worker.pid, signal.SIGKILL)
+    gone = eventually(lambda: (found := both.health().get("warnings")) != silent and found)
+
+    assert silent == ["the worker of `haulier all` does not beat: see its log"]
+    assert gone == ["the worker of `haulier all` is not running: it is being started again"]
+    eventually(both.has_started, within=10)
+
+
+def test_stops_taking_requests_and_lets_the_worker_finish(start, enqueue, finished, ledger):
+    both = start()
+    below = descendants(both.popen.pid)
+    running = [enqueue("t.note", {"seconds": 2}) for _ in range(5)]
+    eventually(lambda: len(ledger.entries("start")) == 5)
+    waiting = enqueue("t.note")
+
+    both.popen.terminate()
+
+    eventually(lambda: is_refused(both.url), within=1.5)
+    assert both.popen.poll() is None
+    assert both.wait(10) == 0
+    assert [(finished(job).status, finished(job).attempts) for job in running] == [(JobStatus.SUCCEEDED, 1)] * 5
+    assert ledger.entries("start", waiting) == []
+    assert not alive(below)
+
+
+def is_refused(url: str) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+
+
+def test_gives_back_in_time_what_does_not_finish(start, enqueue, conn, ledger, tmp_path):
+    both = start(SHUTDOWN_SECONDS=4)
+    job = enqueue("t.deaf", {"file": str(tmp_path / "never")})
+    eventually(lambda: ledger.entries("start", job))
+
+    began = time.monotonic()
+    # As Heroku does, to every process of a dyno, and more than once.
+    for each in [*descendants(both.popen.pid), Process(both.popen.pid, 0, ""), Process(both.popen.pid, 0, "")]:
+        os.kill(each.pid, signal.SIGTERM)
+
+    assert both.wait(10) == 0
+    assert time.monotonic() - began < 6
+    job = produce.get(conn, job.id)
+    assert (job.status, job.attempts) == (JobStatus.QUEUED, 0)
+
+
+def test_leaves_at_once_at_a_second_ctrl_c(start, enqueue, ledger, tmp_path):
+    both = start()
+    below = descendants(both.popen.pid)
+    job = enqueue("t.deaf", {"file": str(tmp_path / "never")})
+    eventually(lambda: ledger.entries("start", job))
+
+    os.killpg(both.popen.pid, signal.SIGINT)
+    eventually(lambda: "stopping" in both.log.read_text())
+    os.killpg(both.popen.pid, signal.SIGINT)
+
+    assert both.wait(3) == 130
+    eventually(lambda: not alive(below), within=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is told of a parent's death")
+def test_leaves_nothing_behind_when_it_is_killed(start, enqueue, finished, ledger):
+    both = start()
+    below = descendants(both.popen.pid)
+    jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(5)]
+    eventually(lambda: len(ledger.entries("start")) == 5)
+
+    both.popen.kill()
+
+    eventually(lambda: not alive(below), within=10)
+    assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are the first process's to wait for")
+def test_leaves_nothing_of_a_killed_api_behind(start, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    both = start(PYTHONPATH=tmp_path, HAULIER_KINDS="slow")
+    web, serving = both.part("web"), both.part("serving")
+    body = {"kind": "slow", "payload": {"name": "Ann"}}
+    with suppress(requests.ReadTimeout):
+        requests.post(f"{both.url}/jobs", json=body, timeout=0.5)
+    os.kill(web.pid, signal.SIGKILL)
+    eventually(lambda: both.part("web") not in (None, web) and both.has_started(), within=REPLACED_WITHIN)
+    # It lets its request finish.
+    assert alive([serving])
+
+    both.popen.terminate()
+
+    assert both.wait() == 0
+    assert not alive([serving])
+
+
+@pytest.fixture(params=["/dev/full", "closed pipe"])
+def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Give a file that takes nothing."""
+    if request.param == "/dev/full":
+        file = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, file = os.pipe()
+        os.close(reader)
+    yield file
+    os.close(file)
+
+
+def test_works_on_where_its_log_cannot_be_written(start, unwritable, enqueue, finished):
+    both = start(out=unwritable)
+    assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
+    for name in ("web", "worker"):
+        both.kill(name)
+    assert finished(enqueue("t.note")).status == JobStatus.SUCCEEDED
+    below = descendants(both.popen.pid)
+
+    both.popen.terminate()
+
+    assert both.wait() == 0
+    assert not alive(below)
+
+
+SLOW = """
+import threading
+from marshmallow import fields
+from haulier.kinds import PayloadSchema, kind
+
+def wait(value):
+    threading.Event().wait(60)
+
+class Slow(PayloadSchema):
+    name = fields.String(validate=wait)
+
+@kind("slow", schema=Slow, timeout=1)
+def slow(context, payload):
+    pass
+"""
+DYING = """
+import os, sys
+if {name!r} in " ".join(sys.argv):
+    os._exit(7)
+"""
+
+
+@pytest.mark.parametrize(("name", "program"), [("web", "gunicorn"), ("worker", "worker")])
+def test_ends_with_1_where_one_dies_at_its_start_again_and_again(start, tmp_path, name, program):
+    (tmp_path / "dying.py").write_text(DYING.format(name=program))
+    both = start(PYTHONPATH=tmp_path, HAULIER_KINDS="dying", wait=False)
+    eventually(lambda: len(descendants(both.popen.pid)) >= 2)
+
+    assert both.wait(40) == 1
+
+    log = both.log.read_text()
+    assert log.count(f"started {name} (pid ") == 5
+    assert log.count("left with exit code 7 after") == 4
+    assert "left with exit code 7, 5 times in a row at its start: leaving with 1" in log
+    assert descendants(both.popen.pid) == []
+
+
+def test_names_the_port_that_it_cannot_have(start, free_port):
+    with socket.create_server(("127.0.0.1", free_port)):
+        refused = start(wait=False)
+        code = refused.wait(10)
+
+    reason = f"cannot listen on 127.0.0.1:{free_port}: Address already in use. Set PORT or API_BIND_ADDR"
+    assert (code, refused.log.read_text()) == (1, f"haulier: {reason}\n")
+
+
+def test_refuses_a_wrong_setting_in_one_line(start):
+    refused = start(wait=False, WORKER_THREADS="many")
+
+    assert refused.wait(10) == 1
+    assert refused.log.read_text().startswith("haulier: WORKER_THREADS='many': must be a whole number")
+
+
+def test_chooses_smaller_settings_but_for_what_is_set(start):
+    both = start(WEB_CONCURRENCY=2, WORKER_THREADS="")
+
+    log = both.log.read_text()
+
+    assert "with up to 15 database connections together" in log
+    assert "up to 6 database connections: 2 processes x 3 threads" in log
+    assert "working with 5 threads" in log
+
+
+def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connections, start, sql):
+    limited = few_connections(20)
+    both = start(DATABASE_URL=limited, EXECUTOR="simulated", HAULIER_KINDS="")
+    body = {"kind": "summarize_text", "payload": {"text": "One. Two."}}
+    open_now = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
+    answered, connections = set(), []
+
+    with requests.Session() as session, ThreadPoolExecutor(8) as clients:
+        due = time.monotonic()
+        for _ in range(50):
+            # Eight at once, 50 a second.
+            due += 8 / 50
+            responses = clients.map(lambda _: session.post(f"{both.url}/jobs", json=body, timeout=10), range(8))
+            answered |= {each.status_code for each in responses}
+            connections += [count for [count] in sql(open_now, parse_dsn(limited)["user"])]
+            eventually(lambda due=due: time.monotonic() >= due)
+
+    print(f"up to {max(connections)} connections")
+    assert answered == {201}
+    assert 3 + 5 <= max(connections) <= 12
+    eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(400,)], within=20)

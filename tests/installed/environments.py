@@ -1,0 +1,78 @@
+"""Environments to install into, and commands that run in them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# What a checkout builds from.
+SOURCES = (
+    *("haulier", "app", "tools", "schema.sql", "grants.sql"),
+    *("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"),
+)
+OLDER = "0.0.9"
+
+
+class Environment:
+    """A virtual environment. Shape: with_ours has what is installed where these tests run, Haulier aside."""
+
+    def __init__(self, folder: Path, *, with_ours: bool) -> None:
+        venv.create(folder, with_pip=False)
+        self.python, self.haulier = str(folder / "bin" / "python"), str(folder / "bin" / "haulier")
+        if with_ours:
+            packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+            ours = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+            (packages / "of_these_tests.pth").write_text("\n".join(ours))
+        self.folder = folder
+
+    def install(self, *what: str) -> str:
+        """Install with the pip of the repository, without an index, and return what it says."""
+        [pip] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
+        command = [self.python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", *what]
+        environ = {**os.environ, "PYTHONPATH": str(pip)}
+        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stderr
+
+
+def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
+    """Return what the command says, once it has ended well."""
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@contextmanager
+def running(command: list[str], folder: Path, environ: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the process, and see that it stops when it is told to."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        print(f"--- {log.name}\n{log.read_text()[-6000:]}")
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(30)
+    assert code == 0
+
+
+def web_environ(dsn: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the URL of an API that is given this environment."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": dsn,
+        "API_BIND_ADDR": f"127.0.0.1:{port}",
+        "WORKER_METRICS_PORT": "0",
+        "TMPDIR": str(folder),
+    }
+    return f"http://127.0.0.1:{port}", environ

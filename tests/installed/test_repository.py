@@ -1,0 +1,211 @@
+"""Haulier in a repository of a team, which `haulier init` began: it ..."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+import requests
+
+import haulier
+from tests.conftest import eventually
+from tests.installed.environments import OLDER, Environment, run, running, web_environ
+from tests.web import answers
+
+# A repository of a team's own ---------------------------------------------------------------------------------------
+
+OWN_KIND = """
+from marshmallow import fields
+
+from app.greetings import greeting
+from haulier.kinds import JobContext, PayloadSchema, kind
+
+
+class Greeting(PayloadSchema):
+    name = fields.String(required=True)
+
+
+@kind("greet", schema=Greeting, timeout=30)
+def greet(context: JobContext, payload: dict) -> dict:
+    return {"greeting": greeting(payload["name"])}
+"""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the wheel of a library of the team's."""
+    path = tmp_path_factory.mktemp("library") / "teamlib-1.0-py3-none-any.whl"
+    about = "teamlib-1.0.dist-info"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("teamlib.py", "def polite(text):\n    return f'{text}, if you please'\n")
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: teamlib\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return path
+
+
+@dataclass
+class Team:
+    """A repository of a team's own, and the environment that it is deployed to."""
+
+    folder: Path
+    environment: Environment
+    wheels: list[str]
+
+    def deploy(self) -> None:
+        """Install its requirements, as a platform does."""
+        links = [word for wheel in self.wheels for word in ("--find-links", wheel)]
+        said = self.environment.install(*links, "--requirement", str(self.folder / "requirements.txt"))
+        assert "does not provide the extra" not in said
+
+    def requires(self, version: str) -> None:
+        """Have another version of Haulier in the requirements."""
+        path = self.folder / "requirements.txt"
+        path.write_text(re.sub(r"haulier\[server\]==.*", f"haulier[server]=={version}", path.read_text()))
+
+    def says(self, environ: dict[str, str], *command: str) -> str:
+        """Return what a command of the environment says in the repository, once it has ended well."""
+        return run([self.environment.python, *command], self.folder, environ)
+
+    def commands(self) -> dict[str, str]:
+        """Return what the Procfile says."""
+        lines = (self.folder / "Procfile").read_text().splitlines()
+        return dict(line.split(": ", 1) for line in lines)
+
+    @contextmanager
+    def running(self, environ: dict[str, str], logs: Path, *names: str) -> Iterator[None]:
+        """Run the release, and then these of the Procfile, or a command of `haulier`, until left."""
+        path = f"{self.environment.folder / 'bin'}:{os.environ['PATH']}"
+        environ = {**environ, "PATH": path, "HAULIER_KINDS": "kinds"}
+        procfile = self.commands()
+        run(["sh", "-c", procfile["release"]], self.folder, environ)
+        with ExitStack() as stack:
+            for name in names:
+                command = ["sh", "-c", procfile.get(name, f"exec haulier {name}")]
+                stack.enter_context(running(command, self.folder, environ, logs / f"{name}.log"))
+            yield
+
+
+@pytest.fixture
+def team(environment: Environment, wheel: Path, older_wheel: Path, library: Path, tmp_path: Path) -> Team:
+    """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
+    environment.install("--no-deps", "--force-reinstall", str(wheel))
+    folder = tmp_path / "repository"
+    wheels = [str(each.parent) for each in (wheel, older_wheel, library)]
+    run([environment.haulier, "init", str(folder)], tmp_path, dict(os.environ))
+    (folder / "app").mkdir()
+    (folder / "app" / "__init__.py").write_text("")
+    (folder / "app" / "greetings.py").write_text(
+        "from teamlib import polite\n\n\ndef greeting(name):\n    return polite(f'Good morning, {name}')\n"
+    )
+    (folder / "kinds.py").write_text(OWN_KIND)
+    with (folder / "requirements.txt").open("a") as file:
+        file.write("teamlib==1.0\n")
+    return Team(folder, environment, wheels)
+
+
+class Client:
+    """Somebody who enqueues over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def enqueue(self, name: str) -> str:
+        """Return the id of a job of the team's own kind."""
+        job = requests.post(f"{self.url}/jobs", json={"kind": "greet", "payload": {"name": name}}, timeout=10).json()
+        return str(job["id"])
+
+    def job(self, job_id: str) -> Any:
+        """Return the job."""
+        return requests.get(f"{self.url}/jobs/{job_id}", timeout=10).json()
+
+    def greeted(self, job_ids: list[str]) -> list[object]:
+        """Return the results of these jobs, once all have ended."""
+        eventually(lambda: all(self.job(each)["finished_at"] for each in job_ids), within=20)
+        return [self.job(each)["result"] for each in job_ids]
+
+
+MORNING = {"greeting": "Good morning, Ann, if you please"}
+
+
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, fresh_database, tmp_path):
+    url, environ = web_environ(fresh_database, tmp_path)
+    client = Client(url)
+    team.deploy()
+
+    with team.running(environ, tmp_path, "all"):
+        eventually(lambda: answers(url), within=20)
+        assert client.greeted([client.enqueue("Ann")]) == [MORNING]
+        assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok"}
+
+
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_database, tmp_path):
+    url, environ = web_environ(fresh_database, tmp_path)
+    client = Client(url)
+    jobs: list[str] = []
+    versions = []
+
+    for version in (OLDER, haulier.__version__, OLDER):
+        team.requires(version)
+        team.deploy()
+        versions.append(team.says(environ, "-m", "haulier", "--version"))
+        with team.running(environ, tmp_path, "web", "worker"):
+            eventually(lambda: answers(url), within=20)
+            jobs.append(client.enqueue("Ann"))
+            assert client.greeted(jobs) == [MORNING] * len(jobs)
+        with team.running(environ, tmp_path, "web"):
+            eventually(lambda: answers(url), within=20)
+            # For the next one to run.
+            jobs.append(client.enqueue("Ann"))
+
+    with team.running(environ, tmp_path, "all"):
+        eventually(lambda: answers(url), within=20)
+        assert client.greeted(jobs) == [MORNING] * 6
+        assert {client.job(each)["attempts"] for each in jobs} == {1}
+    assert versions == [f"haulier {OLDER}\n", f"haulier {haulier.__version__}\n", f"haulier {OLDER}\n"]
+
+
+def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed, environment, tmp_path):
+    (tmp_path / "requirements.txt").write_text("django\n")
+    (tmp_path / "Procfile").write_text("web: gunicorn shop.wsgi\n")
+
+    said = run([str(installed), "init"], tmp_path, dict(os.environ))
+    again = run([str(installed), "init", "."], tmp_path, dict(os.environ))
+
+    requirement = f"haulier[server]=={haulier.__version__}"
+    written = ["kinds.py", "test_kinds.py", ".env.example", ".gitignore"]
+    assert [line.split(maxsplit=1) for line in said.splitlines()[:6]] == [
+        ["left", "Procfile"],
+        *(["wrote", name] for name in written),
+        ["left", f"requirements.txt: add the line {requirement}"],
+    ]
+    assert re.findall(r"^[0-9]\.", said, flags=re.MULTILINE) == ["1.", "2.", "3."]
+    assert "wrote" not in again
+    assert (tmp_path / "requirements.txt").read_text() == "django\n"
+    assert (tmp_path / "Procfile").read_text() == "web: gunicorn shop.wsgi\n"
+    environ = {"PATH": os.environ["PATH"]}
+    assert "2 passed" in run([environment.python, "-m", "pytest", "-p", "no:cacheprovider"], tmp_path, environ)
+
+
+def test_runs_what_init_began_on_ones_own_machine(installed, environment, database, tmp_path):
+    url, environ = web_environ(database, tmp_path)
+    port = url.rpartition(":")[2]
+    environ = {**environ, "API_BIND_ADDR": "", "PORT": port, "HAULIER_KINDS": "kinds"}
+    run([str(installed), "init"], tmp_path, environ)
+
+    with running([str(installed), "run"], tmp_path, environ, tmp_path / "run.log"):
+        eventually(lambda: answers(url), within=20)
+        body = {"kind": "welcome", "payload": {"name": "Ann"}}
+        job = requests.post(f"{url}/jobs", json=body, timeout=10).json()["id"]
+        found = eventually(lambda: (job_now := Client(url).job(job))["finished_at"] and job_now, within=20)
+
+    assert found["result"] == {"welcome": "Welcome, Ann!"}

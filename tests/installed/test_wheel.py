@@ -1,0 +1,168 @@
+"""Haulier as a package, in a folder whose own modules are called `app` and `worker`: it ..."""
+
+from __future__ import annotations
+
+import email
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from contextlib import ExitStack
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import requests
+
+import haulier
+from tests.conftest import eventually
+from tests.installed.environments import ROOT, Environment, run, running, web_environ
+from tests.web import answers
+
+
+def test_has_every_file_of_the_checkout_and_nothing_else_at_its_top_level(wheel):
+    described = f"haulier-{haulier.__version__}.dist-info/"
+    with ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.startswith(described)}
+
+    expected = {
+        str(Path(place, path.relative_to(ROOT / folder)))
+        for folder, place in (("haulier", "haulier"), ("app", "haulier/app"))
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    needed = {"schema.sql", "grants.sql", "py.typed", "app/gunicorn_settings.py"}
+    assert {f"haulier/{name}" for name in needed} <= expected
+    assert names == expected
+
+
+def outcomes(command: list[str], folder: Path, dsn: str, logs: Path, **environ: str) -> list[object]:
+    """Return the results of a job of each of the project's kinds, from an empty database on."""
+    url, given = web_environ(dsn, logs)
+    environ = {**given, "HAULIER_KINDS": "our_kinds", **environ}
+    assert run([*command, "migrate"], folder, environ).startswith("applied schema version ")
+    with ExitStack() as stack, requests.Session() as session:
+        session.trust_env = False
+        web = stack.enter_context(running([*command, "web"], folder, environ, logs / "web.log"))
+        worker = stack.enter_context(running([*command, "worker"], folder, environ, logs / "worker.log"))
+        eventually(lambda: web.poll() is not None or answers(url), within=20)
+
+        jobs = [
+            session.post(f"{url}/jobs", json={"kind": kind, "payload": {"name": "Ann"}}, timeout=10).json()
+            for kind in ("greet", "greet_apart")
+        ]
+
+        def results() -> list[object] | None:
+            assert (web.poll(), worker.poll()) == (None, None)
+            found = [session.get(f"{url}/jobs/{job['id']}", timeout=10).json() for job in jobs]
+            return [job["result"] for job in found] if all(job["finished_at"] for job in found) else None
+
+        return eventually(results, within=20)
+
+
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_runs_the_kinds_of_a_project_that_has_an_app_and_a_worker_of_its_own(
+    installed, project, fresh_database, tmp_path_factory
+):
+    logs = tmp_path_factory.mktemp("logs")
+
+    found = outcomes([str(installed)], project, fresh_database, logs)
+
+    assert found == [{"greeting": "Hello, Ann!"}] * 2
+
+
+@pytest.mark.direct("is about what is there to run, and not about the way to the database")
+def test_has_the_same_commands_in_a_checkout(project, fresh_database, tmp_path_factory):
+    logs = tmp_path_factory.mktemp("logs")
+    kinds = tmp_path_factory.mktemp("kinds")
+    shutil.copy(project / "our_kinds.py", kinds)
+
+    found = outcomes([sys.executable, "-m", "haulier"], ROOT, fresh_database, logs, PYTHONPATH=str(kinds))
+
+    assert found == [{"greeting": "Hello, Ann!"}] * 2
+
+
+@pytest.mark.direct("is about processes, and not about the way to the database")
+def test_serves_on_while_gunicorn_is_replaced_by_another_at_sigusr2(database, tmp_path):
+    url, environ = web_environ(database, tmp_path)
+    pid = tmp_path / "pid"
+    environ["GUNICORN_CMD_ARGS"] = f"--pid {pid}"
+
+    with running([sys.executable, "-m", "haulier", "web"], ROOT, environ, tmp_path / "web.log") as first:
+        eventually(lambda: answers(url), within=20)
+        first.send_signal(signal.SIGUSR2)
+        second = int(eventually(lambda: (new := Path(f"{pid}.2")).exists() and new.read_text(), within=20))
+    try:
+        # It takes the file's name once it has seen that the first is gone.
+        eventually(lambda: pid.exists() and int(pid.read_text()) == second, within=20)
+        served = answers(url)
+    finally:
+        os.kill(second, signal.SIGTERM)
+
+    assert served
+    eventually(lambda: not pid.exists() and not answers(url), within=20)
+
+
+def test_is_a_client_that_says_what_the_server_needs_where_it_is_installed_alone(wheel, tmp_path):
+    alone = Environment(tmp_path / "alone", with_ours=False)
+    alone.install("--no-deps", str(wheel))
+
+    refused = {
+        command: subprocess.run([alone.haulier, command], capture_output=True, text=True, timeout=60)
+        for command in ("migrate", "web", "worker", "all", "run", "audit")
+    }
+
+    for command, done in refused.items():
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"haulier: `haulier {command}` needs what the server needs (psycopg2 is not there):"
+            " pip install 'haulier[server]'\n"
+        )
+    run([alone.haulier, "init", "here"], tmp_path, dict(os.environ))
+    assert (tmp_path / "here" / "kinds.py").exists()
+
+
+def asked_for(requirements: str) -> set[str]:
+    """Return what the pins are there for, by setup.cfg and not by one another."""
+    pins = re.split(r"^(?=\S+==)", (ROOT / requirements).read_text(), flags=re.MULTILINE)
+    return {each.partition("==")[0] for each in pins if "haulier (setup.cfg)" in each}
+
+
+def test_needs_little_where_it_is_the_client_and_what_is_pinned_where_it_is_the_server(wheel):
+    with ZipFile(wheel) as archive:
+        about = email.message_from_bytes(archive.read(f"haulier-{haulier.__version__}.dist-info/METADATA"))
+    needed = about.get_all("Requires-Dist", [])
+
+    names: dict[str, set[str]] = {}
+    for each in needed:
+        extra = re.search(r"""extra == ["'](\w+)["']""", each)
+        names.setdefault(extra[1] if extra else "", set()).add(re.match(r"[\w-]+", each)[0].lower())
+    assert names[""] == {"requests"}
+    assert names.keys() == {"", "server", "local", "testing", "dev"}
+    assert names["testing"] == names["server"] | names["local"]
+    assert names[""] | names["server"] == asked_for("requirements.txt")
+    assert set.union(*names.values()) == asked_for("requirements-dev.txt")
+
+
+def test_is_built_the_same_by_whomever_and_whenever(dist, tmp_path):
+    copy = tmp_path / "elsewhere"
+    [sdist] = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(copy, filter="data")
+    [unpacked] = copy.iterdir()
+    shutil.copytree(ROOT / "tools", unpacked / "tools")
+    (unpacked / "haulier" / "logs.py").chmod(0o600)
+    environ = {**os.environ, "TZ": "Asia/Kathmandu"}
+
+    said = run(["sh", "-c", f"umask 077; '{sys.executable}' tools/dist.py '{tmp_path}/again'"], unpacked, environ)
+
+    assert said.startswith(f"haulier {haulier.__version__}: ")
+    assert {each.name for each in dist.iterdir()} == {
+        f"haulier-{haulier.__version__}-py3-none-any.whl",
+        f"haulier-{haulier.__version__}.tar.gz",
+    }
+    for each in dist.iterdir():
+        assert each.read_bytes() == (tmp_path / "again" / each.name).read_bytes()

