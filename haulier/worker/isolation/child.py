@@ -18,6 +18,7 @@ from typing import Any
 from haulier.config import Config, environment
 from haulier.domain.job import Job
 from haulier.kinds import Kind, StopReason
+from haulier.processes import how
 
 # The longest message of a child: a result of 64 KiB as escaped JSON, and room.
 LONGEST_MESSAGE = 1024 * 1024
@@ -193,8 +194,4 @@ class Child:
             code = self._process.wait(LAST_SECONDS)
         except subprocess.TimeoutExpired:
             return "broke off"
-        if code >= 0:
-            return f"left with exit code {code}"
-        with suppress(ValueError):
-            return f"was killed by {signal.Signals(-code).name}"
-        return f"was killed by signal {-code}"
+        return how(code)
