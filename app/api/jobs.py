@@ -19,7 +19,7 @@ from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
 from ..http.in_hand import Room
-from ..http.routes import BODY_BYTES, needs
+from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
@@ -33,7 +33,6 @@ from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
 
-SMALL_BYTES = 64 * 1024
 # A body of a mebibyte can take 30 MB as objects, and the messages about its faults as much again.
 _large = Room(BODY_BYTES)
 
@@ -65,7 +64,7 @@ class Jobs(MethodView):
         """
         key = _idempotency_key()
         body = json_body(request)
-        if len(body) <= SMALL_BYTES:
+        if len(body) <= LARGE_BYTES:
             draft = enqueuing().draft(parse(body), key)
         else:
             with _large.taken(len(body)):

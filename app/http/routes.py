@@ -20,6 +20,9 @@ View = TypeVar("View", bound=Callable[..., object])
 
 # The longest body by default, and of a request that matches no route.
 BODY_BYTES = 1024 * 1024
+# A longer request is large, and takes its turn with other large ones: parsing it takes milliseconds, in which a thread
+# holds the interpreter, and as objects it takes up to thirty times its size.
+LARGE_BYTES = 64 * 1024
 # The key of a request's route in its WSGI environment.
 ROUTE = "haulier.route"
 _SAID = "_haulier_route"

@@ -32,9 +32,9 @@ class Mark(NamedTuple):
         return (self.queue, self.priority)
 
 
-def rank(mark: Mark) -> tuple[int, datetime]:
-    """Return the key that sorts marks by their lanes, best first: highest priority, then longest due."""
-    return (-mark.priority, mark.run_at)
+def rank(mark: Mark, turn: int = 0) -> tuple[int, int, datetime]:
+    """Return the key that sorts marks by lanes, best first: highest priority, then lowest turn, then longest due."""
+    return (-mark.priority, turn, mark.run_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg2 import errors
-
 from haulier.postgres.connection import is_pooled
+from haulier.postgres.errors import sqlstate
 from haulier.postgres.sql_files import SQL
 from haulier.postgres.statements import Connection, message, prepare
 
@@ -48,7 +47,7 @@ class Prepared:
         """
         try:
             return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
-        except errors.InvalidSqlStatementName:
+        except sqlstate.InvalidSqlStatementName:
             self.are_kept = False
             raise
 
@@ -62,7 +61,7 @@ class Prepared:
             try:
                 if not is_pooled(conn):
                     calls = self._calls[conn] = _prepare_all(conn, self.names)
-            except errors.DuplicatePreparedStatement:
+            except sqlstate.DuplicatePreparedStatement:
                 self.are_kept = False
         return calls
 

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from psycopg2 import errors
-from psycopg2.extensions import connection as Connection
-
 from haulier.domain.errors import DatabaseUnavailable, HaulierError
 from haulier.postgres.connection import close, connect
-from haulier.postgres.statements import ddl
+from haulier.postgres.errors import sqlstate
+from haulier.postgres.statements import Connection, ddl
 
 # Databases to connect to in order to create another; not every server has the first.
 MAINTENANCE_DATABASES = ("postgres", "template1")
@@ -34,12 +32,12 @@ def scratch_database(server_url: str, name: str) -> Iterator[str]:
     try:
         ddl(conn, "drop_unused_database", identifier=name)
         ddl(conn, "create_database", identifier=name)
-    except errors.InsufficientPrivilege as error:
+    except sqlstate.InsufficientPrivilege as error:
         raise ScratchRefused(
             f"this needs a database of its own, {name}, and the role of DATABASE_URL may not create one:"
             f" ALTER ROLE … CREATEDB, or unset DATABASE_URL to use an embedded PostgreSQL"
         ) from error
-    except errors.ObjectInUse as error:
+    except sqlstate.ObjectInUse as error:
         raise ScratchRefused(f"the database {name} is in use: another one of these runs on the same server") from error
     finally:
         close(conn)

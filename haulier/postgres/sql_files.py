@@ -11,36 +11,31 @@ FOLDERS = [Path(__file__).parent, Path(__file__).parents[1] / "queue"]
 FILES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.sql")) if path.parent.name != "migrations"]
 
 
-def load(texts: Iterable[str]) -> dict[str, str]:
-    """Return the statements of such files, without their comments and with their parts filled in. Shape: name to SQL.
+def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the statements of such files, with their parts filled in, and the parts; both without their comments.
 
     A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
     its own, begins with `-- part: …`, and replaces `<<…>>` in a statement.
 
+    Shape: each is name to SQL.
     Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.
     """
-    texts = list(texts)
-    parts = read("part", texts)
-    return {
-        name: re.sub(r"<<(\w+)>>", lambda place: parts[place[1]], statement)
-        for name, statement in read("name", texts).items()
-    }
-
-
-def read(sort: str, texts: Iterable[str]) -> dict[str, str]:
-    """Return what such files have of a sort, "name" or "part", by name and without comments. Raises: ValueError."""
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for text in texts:
         pieces = re.split(r"^-- (name|part): (\w+)$", text, flags=re.MULTILINE)[1:]
-        for of, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
-            if of != sort:
-                continue
-            if name in found:
+        for sort, name, body in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            if name in found[sort]:
                 raise ValueError(f"{name} stands twice in the .sql files")
             # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
-            found[name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
-    return found
+            found[sort][name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
+    statements, parts = found["name"], found["part"]
+    filled = {name: re.sub(r"<<(\w+)>>", lambda place: parts[place[1]], text) for name, text in statements.items()}
+    return filled, parts
 
 
-_TEXTS = [path.read_text(encoding="utf-8") for path in FILES]
-SQL, PARTS = load(_TEXTS), read("part", _TEXTS)
+SQL, PARTS = load(path.read_text(encoding="utf-8") for path in FILES)
+
+
+def columns_of(part: str) -> tuple[str, ...]:
+    """Return the names of a part that is a list of columns, in its order."""
+    return tuple(name.strip() for name in PARTS[part].split(","))

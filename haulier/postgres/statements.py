@@ -50,11 +50,15 @@ def rows(
     Units: seconds is the time that the statement may take.
     """
     statement = SQL[name]
-    alone = conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
-    if alone:
+    if _is_outside_transactions(conn):
         statement = SQL["bounded"] + "\n" + statement
         parameters["milliseconds"] = int(seconds * 1000)
     return _execute(conn, statement, parameters, seconds, json_as_text=json_as_text)
+
+
+def _is_outside_transactions(conn: Connection) -> bool:
+    """Tell whether the next statement would be a transaction of its own, and not part of one of the caller's."""
+    return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
 
 def message(
@@ -138,7 +142,7 @@ def transaction(
     conn: Connection, *, seconds: float = STATEMENT_SECONDS, lock_seconds: float = LOCK_SECONDS
 ) -> Iterator[None]:
     """Run the block in one transaction, committed at its end; inside a transaction of the caller it is part of that."""
-    if not conn.autocommit or conn.get_transaction_status() != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+    if not _is_outside_transactions(conn):
         yield
         return
     limits = {

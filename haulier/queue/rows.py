@@ -1,4 +1,4 @@
-"""From a row of the job tables to a Job. JSON columns stay text until somebody reads them."""
+"""From a row of the job tables to a Job or a Fence. JSON columns stay text until somebody reads them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from haulier.domain.claim import Fence
 from haulier.domain.job import Job, JobStatus, Json
-from haulier.postgres.sql_files import PARTS
+from haulier.postgres.sql_files import columns_of
 from haulier.postgres.statements import Row
 from haulier.postgres.stored_json import as_sent, read_json
 from haulier.postgres.values import utc
@@ -78,6 +79,11 @@ def job_of(row: Row) -> StoredJob:
     return StoredJob(**values)
 
 
+def fence_of(row: Row) -> Fence:
+    """Return the claim that a row with `id`, `attempt` and `claim` is under."""
+    return Fence(row["id"], row["attempt"], row["claim"])
+
+
 class ClaimedJob(Job):
     """A job that a claim has set running; its payload and errors stay JSON text, and are parsed at each access.
 
@@ -115,7 +121,7 @@ _PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "e
 
 
 # The columns of the statement `claim`: three of its own, then the list of columns.sql.
-_CLAIMED = ("number", "settled", "now", *(name.strip() for name in PARTS["claimed"].split(",")))
+_CLAIMED = ("number", "settled", "now", *columns_of("claimed"))
 _ID, _RUN_AT, _CREATED_AT = (_CLAIMED.index(name) for name in ("id", "run_at", "created_at"))
 # The values that `claimed_job` appends to a row. The first three replace columns of the same name that came as text.
 _ADDED = ("id", "run_at", "created_at", "status", "cancel_requested", "updated_at", "started_at", "claim", "worker_id")

@@ -11,7 +11,7 @@ def test_load_leaves_comments_out_and_keeps_the_rest():
     one = "-- name: one\n-- why 100 % of {these}\nSELECT 1 -- and this\n    AS x;\n"
     text = f"-- heading\n\n{one}\n-- name: two\nSELECT 2;\n"
 
-    statements = load([text])
+    statements, _ = load([text])
 
     assert statements == {"one": "SELECT 1\n    AS x;", "two": "SELECT 2;"}
 
@@ -19,7 +19,7 @@ def test_load_leaves_comments_out_and_keeps_the_rest():
 def test_load_fills_in_the_parts_that_several_have_in_common():
     parts, uses = "-- part: mine\n-- why\na = 1\nAND b = 2\n", "-- name: one\nSELECT 1 WHERE <<mine>> AND c;"
 
-    statements = load([uses, parts])
+    statements, _ = load([uses, parts])
 
     assert statements == {"one": "SELECT 1 WHERE a = 1\nAND b = 2 AND c;"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from psycopg2 import sql as composed
 
-from haulier.postgres.sql_files import FILES, SQL, read
+from haulier.postgres.sql_files import FILES, SQL, load
 from haulier.queue.consume.settle import SETTLE
 from tests.queue.parameters import ABSENT, EXPLAINABLE, OTHERS, PARAMETERS, wanted_by
 
@@ -93,9 +93,10 @@ COLUMNS_FILE = HAULIER / "queue" / "columns.sql"
 
 def test_each_list_of_columns_is_for_some_statement():
     others = "".join(path.read_text() for path in FILES if path != COLUMNS_FILE)
+    statements, parts = load([COLUMNS_FILE.read_text()])
 
-    assert [part for part in read("part", [COLUMNS_FILE.read_text()]) if f"<<{part}>>" not in others] == []
-    assert read("name", [COLUMNS_FILE.read_text()]) == {}
+    assert [part for part in parts if f"<<{part}>>" not in others] == []
+    assert statements == {}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path != COLUMNS_FILE], ids=lambda path: path.name)

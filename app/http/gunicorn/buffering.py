@@ -22,9 +22,10 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from ..routes import LARGE_BYTES
 from .inbox import WAITING, Inbox, Stage
 from .incoming import Incoming
-from .large import LARGE_BYTES, Large
+from .large import Large
 from .outbox import CONTINUE, Outbox
 
 HEAD_SECONDS = 10.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-# A longer request is large: parsing it takes milliseconds, in which a thread holds the interpreter.
-LARGE_BYTES = 64 * 1024
 # The longest wait; routers give up after 30 s.
 WAIT_SECONDS = 20.0
 # The most bytes of all requests that wait in a process.

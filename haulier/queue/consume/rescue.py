@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.domain.claim import Fence, Settlement
+from haulier.domain.claim import Settlement
 from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
@@ -16,6 +16,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import array
 from haulier.queue.consume.settle import settle_each
+from haulier.queue.rows import fence_of
 
 # How many orphans are read at once; how many one statement takes, and of how many bytes, to end within a second.
 ORPHANS_AT_ONCE, RESCUED_AT_ONCE, BYTES_AT_ONCE = 5_000, 500, 8 * 2**20
@@ -119,7 +120,7 @@ def take_orphans(
     orphans = [
         _Orphan(
             Settlement(
-                Fence(row["id"], row["attempt"], row["claim"]),
+                fence_of(row),
                 Outcome(Verb.CRASH, error=_crash_error(row["crashes"] + 1), delay=0.0),
                 # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
                 alone=row["crashes"] > 0 or (row["company"] == 1 and row["worker_id"] in buried),

@@ -19,6 +19,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS, Connection, rows, transaction
 from haulier.postgres.values import array
 from haulier.queue.consume.prepared import prepared
+from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
 # A statement that is refused only after so long has waited for something, such as a lock.
@@ -152,4 +153,4 @@ def settled_earlier(conn: Connection, fences: Sequence[Fence]) -> dict[Fence, Jo
         attempts=array(fence.attempt for fence in fences),
         claims=array(fence.claim for fence in fences),
     )
-    return {Fence(row["id"], row["attempt"], row["claim"]): JobStatus(row["status"]) for row in found}
+    return {fence_of(row): JobStatus(row["status"]) for row in found}

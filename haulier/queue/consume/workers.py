@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from haulier.domain.claim import Fence, Held
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
+from haulier.queue.rows import fence_of
 
 
 def register(
@@ -40,18 +41,22 @@ def has_turn(conn: Connection, worker_id: UUID, *, slot_seconds: float) -> bool:
 def held(conn: Connection, worker_id: UUID, claims: Collection[UUID]) -> list[Held]:
     """Return the jobs that the database thinks this worker runs under these claims."""
     found = rows(conn, "held", worker=worker_id, claims=array(claims)) if claims else []
-    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
+    return _held_of(found)
 
 
 def strays(conn: Connection, worker_id: UUID, known: Collection[UUID]) -> list[Held]:
     """Return the jobs that the database thinks this worker runs under claims other than the known ones."""
     found = rows(conn, "strays", worker=worker_id, claims=array(known))
-    return [Held(Fence(row["id"], row["attempt"], row["claim"]), row["cancel_requested"]) for row in found]
+    return _held_of(found)
+
+
+def _held_of(found: Sequence[Row]) -> list[Held]:
+    return [Held(fence_of(row), row["cancel_requested"]) for row in found]
 
 
 def cancelled(conn: Connection, worker_id: UUID) -> list[Fence]:
     """Return which of the jobs that this worker runs have to stop."""
-    return [Fence(row["id"], row["attempt"], row["claim"]) for row in rows(conn, "cancelled", worker=worker_id)]
+    return [fence_of(row) for row in rows(conn, "cancelled", worker=worker_id)]
 
 
 def deregister(conn: Connection, worker_id: UUID) -> None:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from haulier.domain.job import NewJob
-from haulier.postgres.sql_files import PARTS
+from haulier.postgres.sql_files import columns_of
 from haulier.queue.rows import StoredJob
 
 
@@ -39,7 +39,7 @@ class Stored(NamedTuple):
 
 
 # What a client may set, in the order in which the statements and COPY send it.
-COLUMNS = tuple(name.strip() for name in PARTS["set_by_clients"].split(","))
+COLUMNS = columns_of("set_by_clients")
 _KIND, _PAYLOAD, _QUEUE = (COLUMNS.index(name) for name in ("kind", "payload", "queue"))
 _values_of = attrgetter(*COLUMNS)
 
@@ -57,6 +57,11 @@ class Draft(NamedTuple):
     idempotency_key: str | None
     fingerprint: bytes | None
     scope: str | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Return the values by the names of their columns, made anew each time."""
+        return dict(zip(COLUMNS, self.values, strict=True))
 
     @property
     def kind(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.postgres.statements import Connection, Row, copy, rows, transaction
 from haulier.postgres.values import array, utc
-from haulier.queue.produce.draft import COLUMNS, Draft, Enqueued, Receipt, Stored, draft
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.idempotency import Holder, take_idempotency
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
@@ -37,16 +37,12 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
 
     Inside the caller's own transaction the job is stored when that transaction commits.
     """
-    values = {
-        **dict(zip(COLUMNS, asked.values, strict=True)),
-        "payload": asked.payload.decode(),
-        "run_at": asked.run_at,
-        "delay": asked.delay,
-    }
+    columns = asked.columns
+    values = {**columns, "payload": asked.payload.decode(), "run_at": asked.run_at, "delay": asked.delay}
     scoped_key = asked.scoped_key
     if scoped_key is None:
         [row] = rows(conn, "enqueue", **values)
-        return Enqueued(Receipt.CREATED, _new_job(asked, row))
+        return Enqueued(Receipt.CREATED, _new_job(columns, None, row))
     # A key that is purged between the two statements is neither inserted nor found: by then it is free, so try again.
     while True:
         if created := rows(
@@ -57,7 +53,7 @@ def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:
             fingerprint=asked.fingerprint,
             scoped_key=scoped_key,
         ):
-            return Enqueued(Receipt.CREATED, _new_job(asked, created[0]))
+            return Enqueued(Receipt.CREATED, _new_job(columns, asked.idempotency_key, created[0]))
         if holders := rows(conn, "find_idempotency", keys=[scoped_key]):
             break
     [holder] = holders
@@ -77,16 +73,11 @@ _NEW = {
 }
 
 
-def _new_job(asked: Draft, row: Row) -> StoredJob:
+def _new_job(columns: dict[str, Any], idempotency_key: str | None, row: Row) -> StoredJob:
     # Only three columns are read back: all others are as asked for, or a default. JSON stays text.
     created_at = utc(row["created_at"])
     told = {"id": row["id"], "run_at": utc(row["run_at"]), "created_at": created_at, "updated_at": created_at}
-    values: dict[str, Any] = {
-        **_NEW,
-        **dict(zip(COLUMNS, asked.values, strict=True)),
-        "idempotency_key": asked.idempotency_key,
-        **told,
-    }
+    values: dict[str, Any] = {**_NEW, **columns, "idempotency_key": idempotency_key, **told}
     return StoredJob(**values)
 
 

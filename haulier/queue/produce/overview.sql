@@ -8,9 +8,8 @@ WITH sample AS (
 ), found AS (
     SELECT queue, status, (count(*) * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision)) AS jobs,
         min(run_at) FILTER (WHERE run_at <= now()) AS oldest
-    FROM haulier.job TABLESAMPLE SYSTEM (
-        least(100, 100 * %(most_pages)s::double precision
-            / greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1)))
+    FROM haulier.job
+        TABLESAMPLE SYSTEM (least(100, 100 * %(most_pages)s::double precision / (SELECT pages FROM sample)))
     WHERE status <> 'running'
     GROUP BY queue, status
     UNION ALL

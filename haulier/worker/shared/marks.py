@@ -85,11 +85,11 @@ class Marks:
         if self._soon and self._clock() >= self._soon_at:
             self._take_up_due()
         if self._order is None:
-            self._order = sorted(self._marks.values(), key=self._rank if self._turns else rank)
+            self._order = sorted(self._marks.values(), key=self._rank_in_turn if self._turns else rank)
         return self._order[:MANY_LANES]
 
-    def _rank(self, mark: Mark) -> tuple[int, int, datetime]:
-        return (-mark.priority, self._turns.get(mark.lane, 0), mark.run_at)
+    def _rank_in_turn(self, mark: Mark) -> tuple[int, int, datetime]:
+        return rank(mark, self._turns.get(mark.lane, 0))
 
     def is_scan_due(self) -> bool:
         """Tell whether a scan is due."""
