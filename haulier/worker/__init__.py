@@ -15,6 +15,7 @@ threads/       one file for each thread
 
 steps/         what they do
   settle_and_claim  the one call for all threads, made by a runner or the settler
+  settle_doubtful  settles what did not settle with the others: together again, one by one, or later
   claim_less   finds the job for which the database refuses a claim
   scan         finds lanes that are new here
   wait         how a runner waits for work, and wakes other workers

@@ -30,6 +30,7 @@ from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.scan import Scanner
 from haulier.worker.steps.settle_and_claim import Calls, NextClaim, SettleAndClaim
+from haulier.worker.steps.settle_doubtful import SettleDoubtful
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import SuspectClaim, Suspects, SuspectSearch
 from haulier.worker.steps.timeouts import Timeouts
@@ -120,14 +121,20 @@ class Assembly:
 
     def settler(self) -> Settler:
         """Return the thread that settles what no runner has settled."""
+        doubtful = SettleDoubtful(
+            database=self.database,
+            buffer=self.buffer,
+            held=self.held,
+            refused=self.refusals.to_settle,
+            tally=self.tally,
+            stopping=self.shutdown.stopping,
+        )
         return Settler(
             buffer=self.buffer,
             marks=self.marks,
             calls=self.calls,
+            doubtful=doubtful,
             database=self.database,
-            held=self.held,
-            refused=self.refusals.to_settle,
-            tally=self.tally,
             outage=self.outage,
             shutdown=self.shutdown,
         )

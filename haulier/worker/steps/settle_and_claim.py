@@ -176,7 +176,7 @@ class Calls:
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
         """Leave a batch of which the database refuses something to the settler, so that other runs need not wait."""
         log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
-        _mark_unsure(ended)
+        mark_unsure(ended)
         self.buffer.doubt(ended)
 
     def _succeeded(self, began_at: float) -> None:
@@ -185,7 +185,7 @@ class Calls:
 
     def _put_back(self, ended: Sequence[Ended], error: DatabaseUnavailable) -> None:
         self.outage.failed(error)
-        _mark_unsure(ended)
+        mark_unsure(ended)
         self.buffer.put_back(ended)
         # Nobody knows whether the claim was committed: the heartbeat looks, and gives back jobs that nobody holds.
         self.beat_wanted.set()
@@ -218,6 +218,7 @@ def settlements(ended: Sequence[Ended]) -> list[Settlement]:
     return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
-def _mark_unsure(ended: Sequence[Ended]) -> None:
+def mark_unsure(ended: Sequence[Ended]) -> None:
+    """Note that it is not known whether these have been settled."""
     for each in ended:
         each.running.is_unsure = True

@@ -1,0 +1,154 @@
+"""What did not settle with the others: settled together where that can be, one by one, or held back for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
+from haulier.domain.job import JobStatus
+from haulier.domain.outcome import Outcome, Verb
+from haulier.postgres.database import Database
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
+from haulier.queue import consume
+from haulier.worker.metrics.counts import Tally
+from haulier.worker.shared.buffer import Buffer, Ended
+from haulier.worker.shared.claim_size import MOST_AT_ONCE
+from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.refused import Refused
+from haulier.worker.steps.report import report
+from haulier.worker.steps.settle_and_claim import mark_unsure, settlements
+
+# How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
+ROW_SECONDS = 0.2
+NOT_STORED = "the outcome of the run could not be stored; the worker's log has why"
+# The outcomes that a failure with NOT_STORED may replace: those of a run. A release is not one.
+MADE_BY_A_RUN = (Verb.COMPLETE, Verb.FAIL, Verb.SNOOZE)
+
+
+@dataclass(slots=True, kw_only=True)
+class SettleDoubtful:
+    """Settles the outcomes that the buffer holds as doubtful. For the settler."""
+
+    database: Database
+    buffer: Buffer
+    held: HeldJobs
+    refused: Refused
+    tally: Tally
+    stopping: threading.Event
+    # The outcomes that the database refuses for now.
+    _held_back: list[Ended] = field(default_factory=list, init=False)
+    # How many are settled at once: halved after a refusal for now, which a single one of them may have caused.
+    _most: int = field(default=MOST_AT_ONCE, init=False)
+
+    @property
+    def has_held_back(self) -> bool:
+        """Tell whether any outcome is held back, due or not."""
+        return bool(self._held_back)
+
+    def has_due(self) -> bool:
+        """Tell whether any outcome that was held back is to be tried again now."""
+        return any(map(self._is_due, self._held_back))
+
+    def settle(self) -> None:
+        """Settle the outcomes that did not settle with the others, and put back those that still do not.
+
+        Raises: DatabaseUnavailable; Refusal.
+        """
+        batch = self._collect()
+        try:
+            if batch:
+                self._settle_all(batch)
+                self._most = min(MOST_AT_ONCE, 2 * self._most)
+        except Locked:
+            # That lock may be held for long: next time the others come first.
+            batch.append(batch.pop(0))
+        except DatabaseUnavailable as error:
+            mark_unsure(batch)
+            if not isinstance(error, RefusedForNow):
+                raise
+            # The statement has waited, perhaps because of a single one of them: try half as many.
+            self._most = max(1, len(batch) // 2)
+            if len(batch) == 1:
+                self._hold_back(batch.pop(), error)
+        finally:
+            self.buffer.doubt(batch)
+
+    def _collect(self) -> list[Ended]:
+        """Return the outcomes to settle now, at most as many as are settled at once."""
+        due = [ended for ended in self._held_back if self._is_due(ended)]
+        self._held_back = [ended for ended in self._held_back if ended not in due]
+        for ended in due:
+            ended.running.is_held_back = False
+        batch = [*self.buffer.collect_doubtful(), *due]
+        batch, rest = batch[: self._most], batch[self._most :]
+        self.buffer.doubt(rest)
+        return batch
+
+    def _settle_all(self, batch: list[Ended]) -> None:
+        """Settle all that one statement can, and the rest one by one; each that is dealt with leaves the batch."""
+        with self.database.connection() as conn:
+            batch[:] = self._settle_each(conn, batch)
+            batch[:] = self._let_go_of_earlier(conn, batch)
+            while batch:
+                self._settle_alone(conn, batch[0])
+                batch.pop(0)
+
+    def _is_due(self, ended: Ended) -> bool:
+        # A process that stops tries once more at once, and then leaves the job to others.
+        return self.stopping.is_set() or not self.refused.is_waiting(ended.running.job.id)
+
+    def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
+        """Settle all that can be settled, and return the outcomes that were left out."""
+        left = []
+        for ended, became in zip(batch, consume.settle_each(conn, settlements(batch)), strict=True):
+            if became is None:
+                left.append(ended)
+            elif isinstance(became, Refusal):
+                self._hold_back(ended, became)
+            else:
+                self._let_go(ended, became)
+        return left
+
+    def _let_go_of_earlier(self, conn: Connection, left: Sequence[Ended]) -> list[Ended]:
+        """Let go of those that an earlier settle without an answer has settled, and return the others."""
+        unsure = [ended.running.fence for ended in left if ended.running.is_unsure]
+        earlier = consume.settled_earlier(conn, unsure) if unsure else {}
+        for ended in left:
+            if ended.running.fence in earlier:
+                self._let_go(ended, earlier[ended.running.fence])
+        return [ended for ended in left if ended.running.fence not in earlier]
+
+    def _settle_alone(self, conn: Connection, ended: Ended) -> None:
+        """Settle one run by itself, waiting for its row up to ROW_SECONDS. Raises: Locked; DatabaseUnavailable."""
+        fence = ended.running.fence
+        try:
+            # Inside the try, so that a refusal is told apart from an outage.
+            with translated():
+                settled = consume.settle(conn, settlements([ended]), lock_seconds=ROW_SECONDS)
+        except Locked:
+            raise
+        except Refusal as error:
+            self._hold_back(ended, error)
+        else:
+            self._let_go(ended, settled.get(fence.id))
+
+    def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
+        self.refused.forget([ended.running.job.id])
+        self.held.drop([ended.running])
+        report(self.tally, [(ended, status)])
+
+    def _hold_back(self, ended: Ended, error: Refusal) -> None:
+        """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""
+        outcome = ended.outcome
+        self.refused.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
+        if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
+            self.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
+        elif self.stopping.is_set():
+            # The job is given back with all others that are unfinished, and runs again.
+            self.held.leave([ended.running])
+        else:
+            ended.running.is_held_back = True
+            self._held_back.append(ended)
