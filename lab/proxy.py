@@ -5,24 +5,19 @@ from __future__ import annotations
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from urllib.parse import quote
+from contextlib import AbstractContextManager, suppress
 
-from psycopg2.extensions import parse_dsn
+from lab.relay import Relay, running
 
 
-class Proxy:
+class Proxy(Relay):
     """Passes bytes on until it is told otherwise. Shape: `url` is the database's DSN through the proxy."""
 
     def __init__(self, url: str) -> None:
-        self._target = parse_dsn(url)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        super().__init__(url, name="proxy")
         self._lock = threading.Lock()
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._threads: list[threading.Thread] = []
         self._stranded: set[socket.socket] = set()
-        self._closed = False
         # Never set: a wait on it is a sleep.
         self._pause = threading.Event()
         self.away = False
@@ -37,14 +32,6 @@ class Proxy:
         self.cut_reply_with = b""
         self.strand_after: bytes | None = None
         self.cuts = 0
-        port = self._listener.getsockname()[1]
-        self.url = "postgresql://?" + "&".join(
-            f"{name}={quote(str(value))}" for name, value in {**self._target, "host": "127.0.0.1", "port": port}.items()
-        )
-
-    def start(self) -> None:
-        """Begin to accept connections."""
-        self._spawn(self._accept)
 
     def go_away(self) -> None:
         """Cut every connection and refuse new ones."""
@@ -79,48 +66,17 @@ class Proxy:
 
     def close(self) -> None:
         """Cut everything and end."""
-        self._closed = True
+        self._closing.set()
         self.go_away()
-        for thread in self._threads:
-            thread.join(2)
-        # After its thread has ended, which would otherwise select on a closed descriptor.
-        self._listener.close()
-
-    def _spawn(self, target: Callable[..., None], *args: socket.socket) -> None:
-        thread = threading.Thread(target=target, args=args, name="proxy", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self._closed:
-            readable, _, _ = select.select([self._listener], [], [], 0.1)
-            if not readable:
-                continue
-            with suppress(OSError):
-                client, _ = self._listener.accept()
-                if self.away:
-                    client.close()
-                    continue
-                self._spawn(self._serve, client)
-
-    def _connect(self) -> socket.socket:
-        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
-        if host.startswith("/"):
-            upstream = socket.socket(socket.AF_UNIX)
-            try:
-                upstream.connect(f"{host}/.s.PGSQL.{port}")
-            except OSError:
-                upstream.close()
-                raise
-            return upstream
-        return socket.create_connection((host, int(port)))
+        super().close()
 
     def _serve(self, client: socket.socket) -> None:
-        try:
-            server = self._connect()
-        except OSError:
+        if self.away:
             client.close()
-            return
+        else:
+            super()._serve(client)
+
+    def _keep(self, client: socket.socket, server: socket.socket) -> None:
         pair = (client, server)
         with self._lock:
             self._pairs.add(pair)
@@ -182,7 +138,7 @@ class Proxy:
 
     def _keep_half_open(self, client: socket.socket, server: socket.socket) -> None:
         # As behind a dead network: for hours the server does not learn that the client has left.
-        while not self._closed and client in self._stranded:
+        while not self._closing.is_set() and client in self._stranded:
             readable, _, _ = select.select([server], [], [], 0.1)
             if readable and not server.recv(65536):
                 return
@@ -196,12 +152,6 @@ def shut(pair: tuple[socket.socket, socket.socket]) -> None:
         end.close()
 
 
-@contextmanager
-def proxy_to(url: str) -> Iterator[Proxy]:
+def proxy_to(url: str) -> AbstractContextManager[Proxy]:
     """Yield a running proxy before this database."""
-    proxy = Proxy(url)
-    proxy.start()
-    try:
-        yield proxy
-    finally:
-        proxy.close()
+    return running(Proxy(url))

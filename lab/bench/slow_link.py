@@ -6,11 +6,9 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from urllib.parse import quote
+from contextlib import AbstractContextManager, suppress
 
-from psycopg2.extensions import parse_dsn
+from lab.relay import Relay, running
 
 # Small enough that connections which send at the same time share the link evenly.
 PIECE = 16 * 1024
@@ -37,62 +35,20 @@ class Direction:
             self._pause.wait(wait)
 
 
-class SlowLink:
+class SlowLink(Relay):
     """Any number of connections that share a link. Shape: `url` is the database's DSN through the link."""
 
     def __init__(self, url: str, bytes_per_second: float) -> None:
-        self._target = parse_dsn(url)
+        super().__init__(url, name="slow link")
         self._to_server, self._to_client = Direction(bytes_per_second), Direction(bytes_per_second)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._closing = threading.Event()
-        self._threads: list[threading.Thread] = []
-        way = {**self._target, "host": "127.0.0.1", "port": self._listener.getsockname()[1]}
-        self.url = "postgresql://?" + "&".join(f"{name}={quote(str(value))}" for name, value in way.items())
 
-    def start(self) -> None:
-        """Begin to accept connections."""
-        self._spawn(self._accept)
-
-    def close(self) -> None:
-        """Cut every connection and end."""
-        self._closing.set()
-        for thread in self._threads:
-            thread.join(5)
-        self._listener.close()
-
-    def _spawn(self, target: Callable[..., None], *args: object) -> None:
-        thread = threading.Thread(target=target, args=args, name="slow link", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self._closing.is_set():
-            if not select.select([self._listener], [], [], 0.1)[0]:
-                continue
-            client, _ = self._listener.accept()
-            try:
-                server = self._connect()
-            except OSError:
-                client.close()
-                continue
-            for end in (client, server):
-                # A small buffer: bytes in it would pass at the speed of this machine.
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
-            pair = Pair(client, server)
-            self._spawn(self._carry, pair, client, server, self._to_server)
-            self._spawn(self._carry, pair, server, client, self._to_client)
-
-    def _connect(self) -> socket.socket:
-        host, port = self._target.get("host", "localhost"), self._target.get("port", "5432")
-        if not host.startswith("/"):
-            return socket.create_connection((host, int(port)))
-        server = socket.socket(socket.AF_UNIX)
-        try:
-            server.connect(f"{host}/.s.PGSQL.{port}")
-        except OSError:
-            server.close()
-            raise
-        return server
+    def _keep(self, client: socket.socket, server: socket.socket) -> None:
+        for end in (client, server):
+            # A small buffer: bytes in it would pass at the speed of this machine.
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
+        pair = Pair(client, server)
+        self._spawn(self._carry, pair, server, client, self._to_client)
+        self._carry(pair, client, server, self._to_server)
 
     def _carry(self, pair: Pair, source: socket.socket, target: socket.socket, direction: Direction) -> None:
         with suppress(OSError), pair:
@@ -128,12 +84,6 @@ class Pair:
                     end.close()
 
 
-@contextmanager
-def slow_link(url: str, bytes_per_second: float) -> Iterator[SlowLink]:
+def slow_link(url: str, bytes_per_second: float) -> AbstractContextManager[SlowLink]:
     """Yield a running link to this database. Units: bytes a second, in each direction."""
-    link = SlowLink(url, bytes_per_second)
-    link.start()
-    try:
-        yield link
-    finally:
-        link.close()
+    return running(SlowLink(url, bytes_per_second))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import select
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from lab.proxy import Proxy
+from lab.relay import running
 from tests.isolation.statements import found_in
 
 _QUERY = b"Q"
@@ -116,12 +116,6 @@ def _length(unread: bytes, has_begun: bool) -> int:
     return start + int.from_bytes(unread[start : start + 4]) if len(unread) >= start + 4 else 0
 
 
-@contextmanager
-def refusing_proxy_to(url: str) -> Iterator[RefusingProxy]:
+def refusing_proxy_to(url: str) -> AbstractContextManager[RefusingProxy]:
     """Give a running proxy before this database."""
-    proxy = RefusingProxy(url)
-    proxy.start()
-    try:
-        yield proxy
-    finally:
-        proxy.close()
+    return running(RefusingProxy(url))
