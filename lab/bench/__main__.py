@@ -27,9 +27,9 @@ def take(measures: Sequence[harness.Measure], options: argparse.Namespace) -> No
     """Take the measures on one server, and save each as soon as it has been taken."""
     began = time.monotonic()
     with postgres() as server, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
-        lab = harness.Lab(server, Path(folder), options.scale)
+        bench = harness.Bench(server, Path(folder), options.scale)
         for measure in measures:
-            result = harness.run(measure, lab, repetitions=options.repetitions, contenders=options.contenders)
+            result = harness.run(measure, bench, repetitions=options.repetitions, contenders=options.contenders)
             path = result.save(options.results)
             harness.say(f"{measure.NAME}: {path.name} after {time.monotonic() - began:.0f} s")
             harness.say(measure.report(result))

@@ -23,7 +23,7 @@ Figures = results.Figures
 
 
 @dataclass(frozen=True)
-class Lab:
+class Bench:
     """What a repetition may use. Shape: scale multiplies the numbers of jobs; published results have scale 1."""
 
     server: Postgres
@@ -42,7 +42,7 @@ class Entry:
 
     name: str
     label: str
-    once: Callable[[Lab], Figures]
+    once: Callable[[Bench], Figures]
     missing: str | None = None
     version: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Measure(Protocol):
         """Return the section of docs/benchmarks.md as Markdown."""
 
 
-def entry_for(contender: Contender, once: Callable[[Lab], Figures], *, at_most: int | None = None) -> Entry:
+def entry_for(contender: Contender, once: Callable[[Bench], Figures], *, at_most: int | None = None) -> Entry:
     """Return an entry for a contender; `missing` is set where this machine lacks something that it needs."""
     missing = contender.missing()
     return Entry(
@@ -81,7 +81,7 @@ def entry_for(contender: Contender, once: Callable[[Lab], Figures], *, at_most: 
     )
 
 
-def run(measure: Measure, lab: Lab, *, repetitions: int, contenders: Sequence[str] = ()) -> results.Result:
+def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequence[str] = ()) -> results.Result:
     """Take every repetition of one measure and return the result.
 
     First repetition 1 of every entry, then repetition 2 of every entry: changes of the machine meanwhile (heat, a
@@ -93,8 +93,8 @@ def run(measure: Measure, lab: Lab, *, repetitions: int, contenders: Sequence[st
         title=measure.TITLE,
         at=time.strftime("%Y-%m-%d %H:%M"),
         machine=machine(),
-        server=lab.server.told(),
-        options={"repetitions": repetitions, "scale": lab.scale},
+        server=bench.server.told(),
+        options={"repetitions": repetitions, "scale": bench.scale},
         rows=[entry.row() for entry in entries],
     )
     rows = {row.name: row for row in result.rows}
@@ -112,14 +112,14 @@ def run(measure: Measure, lab: Lab, *, repetitions: int, contenders: Sequence[st
             row = rows[entry.name]
             progress.doing(f"{entry.label} {number}/{min(entry.at_most or repetitions, repetitions)}")
             if row.failed is None:
-                _take(entry, row, lab)
+                _take(entry, row, bench)
             progress.step()
     return result
 
 
-def _take(entry: Entry, row: results.Row, lab: Lab) -> None:
+def _take(entry: Entry, row: results.Row, bench: Bench) -> None:
     try:
-        row.repetitions.append(entry.once(lab))
+        row.repetitions.append(entry.once(bench))
     except Exception as error:  # whatever a peer raises, the other entries are still to be measured
         row.failed = f"{type(error).__name__}: {error}"[-500:]
         say(f"{entry.label} failed: {row.failed}")

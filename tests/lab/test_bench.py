@@ -15,7 +15,7 @@ from haulier.postgres.sql_files import SQL
 from lab.bench import heavy, load, notes, report, without
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
-from lab.bench.harness import Entry, Lab, run
+from lab.bench.harness import Bench, Entry, run
 from lab.bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, queues, slow_jobs
 from lab.bench.measures.latency import summary
 from lab.bench.measures.post import BODY, bare
@@ -35,10 +35,10 @@ def result(**figures: list[float]) -> Result:
 
 
 @pytest.fixture
-def lab(postgres: str, tmp_path: Path) -> Lab:
+def bench(postgres: str, tmp_path: Path) -> Bench:
     """Give the tests' server, and little to do."""
     server = Postgres(postgres, None)
-    yield Lab(server, tmp_path, scale=0.002)
+    yield Bench(server, tmp_path, scale=0.002)
     server.forget_templates()
 
 
@@ -168,10 +168,10 @@ def test_a_target_is_met_or_missed_by_its_median():
 # The harness ------------------------------------------------------------------------------------------------------
 
 
-def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(lab, tmp_path):
+def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(bench, tmp_path):
     taken = []
 
-    def once(name, lab):
+    def once(name, bench):
         taken.append(name)
         if name == "b":
             raise RuntimeError("it broke")
@@ -182,9 +182,9 @@ def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(lab, 
 
         def entries(self):
             names = {"a": None, "b": None, "c": "there is no c"}
-            return [Entry(name, name, lambda lab, name=name: once(name, lab), no) for name, no in names.items()]
+            return [Entry(name, name, lambda bench, name=name: once(name, bench), no) for name, no in names.items()]
 
-    measured = run(Three(), lab, repetitions=3)
+    measured = run(Three(), bench, repetitions=3)
     measured.save(tmp_path)
 
     kept = load_result("three", tmp_path)
@@ -194,18 +194,18 @@ def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(lab, 
 
 
 @pytest.mark.parametrize("contender", [Haulier(threads=2, settings={"WORKER_METRICS_PORT": "0"}), Raw()], ids=str)
-def test_a_drain_of_200_jobs_is_timed_until_the_last_one_is_settled(lab, contender):
+def test_a_drain_of_200_jobs_is_timed_until_the_last_one_is_settled(bench, contender):
     if contender.missing():
         pytest.skip(contender.missing())
 
-    figures = drain.once(contender, lab)
+    figures = drain.once(contender, bench)
 
     assert figures["jobs"] == 200
     assert 0 < figures["seconds"] < 30
 
 
-def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(lab):
-    with Haulier().home(lab.server) as url, bare(url) as port, closing(connect(url)) as conn:
+def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(bench):
+    with Haulier().home(bench.server) as url, bare(url) as port, closing(connect(url)) as conn:
         figures = load.post(port, "/jobs", BODY, connections=2, seconds=0.5, sender=load.OURS)
 
         stored = ask(conn, "SELECT count(*) FROM haulier.job")
@@ -213,10 +213,10 @@ def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(lab):
     assert stored == round(figures["per_second"] * 0.5) > 0
 
 
-def test_a_worker_works_without_one_of_its_mechanisms_and_with_all(lab):
+def test_a_worker_works_without_one_of_its_mechanisms_and_with_all(bench):
     whole = Haulier(threads=2)
 
-    figures = [mechanisms.drain(worker, lab) for worker in (whole, mechanisms.less(whole, "claim_ahead"))]
+    figures = [mechanisms.drain(worker, bench) for worker in (whole, mechanisms.less(whole, "claim_ahead"))]
 
     assert all(0 < each["value"] < 1_000_000 for each in figures)
     assert {entry.name.rpartition("-")[2] for entry in mechanisms.entries() if "-" in entry.name} == {
@@ -225,15 +225,15 @@ def test_a_worker_works_without_one_of_its_mechanisms_and_with_all(lab):
     }
 
 
-def test_a_drain_of_200_queues_ends(lab):
-    figures = queues.once(1000, lab)
+def test_a_drain_of_200_queues_ends(bench):
+    figures = queues.once(1000, bench)
 
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
 
 
 @pytest.mark.parametrize("kind", ["noop", "noop_isolated"])
-def test_isolated_jobs_are_timed_beside_plain_ones(lab, kind):
-    figures = isolated.once(kind, 1, lab)
+def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind):
+    figures = isolated.once(kind, 1, bench)
 
     assert figures["jobs"] == 200
     assert 0 < figures["jobs_per_second"] < 1_000_000
@@ -256,15 +256,15 @@ def test_a_process_that_has_had_more_than_its_limit_is_killed():
 
 
 @pytest.mark.parametrize("name", ["haulier-nested", "haulier-results", "haulier-errors"])
-def test_jobs_of_each_mix_are_done_and_the_workers_memory_noted(lab, name):
-    figures = bytes.once(bytes.MIXES[name][1], lab)
+def test_jobs_of_each_mix_are_done_and_the_workers_memory_noted(bench, name):
+    figures = bytes.once(bytes.MIXES[name][1], bench)
 
     assert (figures["jobs"], figures["not_done"], figures["kills"], figures["crashes"]) == (20, 0, 0, 0)
     assert 20 < figures["peak_mb"] < bytes.LIMIT_MB
 
 
-def test_what_a_mix_holds_has_the_size_that_it_says(lab):
-    with Haulier().home(lab.server) as url, closing(connect(url)) as conn:
+def test_what_a_mix_holds_has_the_size_that_it_says(bench):
+    with Haulier().home(bench.server) as url, closing(connect(url)) as conn:
         for _, mix in bytes.MIXES.values():
             mix.fill(url, 2)
 
@@ -277,8 +277,8 @@ def test_what_a_mix_holds_has_the_size_that_it_says(lab):
     assert stored > 250_000
 
 
-def test_a_link_takes_the_time_that_its_bytes_need_both_ways(lab):
-    with Haulier().home(lab.server) as url, slow_link(url, 2_000_000) as slow, closing(connect(slow.url)) as conn:
+def test_a_link_takes_the_time_that_its_bytes_need_both_ways(bench):
+    with Haulier().home(bench.server) as url, slow_link(url, 2_000_000) as slow, closing(connect(slow.url)) as conn:
         began = time.monotonic()
         ask(conn, "SELECT repeat('x', 1000000)")
         received = time.monotonic()
@@ -289,16 +289,16 @@ def test_a_link_takes_the_time_that_its_bytes_need_both_ways(lab):
     assert 0.45 < sent - received < 5
 
 
-def test_jobs_over_a_slow_link_are_done_and_their_progress_noted(lab):
-    figures = link.once(heavy.ONE_LETTER, lab)
+def test_jobs_over_a_slow_link_are_done_and_their_progress_noted(bench):
+    figures = link.once(heavy.ONE_LETTER, bench)
 
     assert (figures["jobs"], figures["not_done"], figures["run_again"]) == (20, 0, 0)
     # The first of 250 KB at 20 MB/s; how many come with it is the worker's choice.
     assert 0.01 < figures["first_done_after_s"] <= figures["longest_gap_s"] + 1
 
 
-def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(lab):
-    figures = dead_rows.once(lab)
+def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(bench):
+    figures = dead_rows.once(bench)
 
     assert figures["dead_rows"] == 12_000
     assert figures["statements"].keys() == CALLS.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,3 +96,33 @@ class TableWatch:
     def _is_empty(self, question: str, *parameters: object) -> bool:
         self.asked += 1
         return ask(self.conn, question, *parameters) is None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where a contender keeps its jobs. Shape: all is SQL; `order` is that of its claims, the last of them unique.
+
+    A job is unsettled as long as it is there, unless `unsettled` says more; `jobs` tells them from rows of other sorts.
+    """
+
+    name: str
+    order: Sequence[str]
+    waiting: str
+    unsettled: str = "true"
+    jobs: str = "true"
+
+    def watch(self, conn: Connection) -> TableWatch:
+        """Return a watch over the jobs that are there now."""
+        one = f"SELECT 1 FROM {self.name} WHERE {self.jobs} AND id = %s"
+        backwards = [each.removesuffix(" DESC") if each.endswith(" DESC") else f"{each} DESC" for each in self.order]
+        return TableWatch(
+            conn,
+            is_waiting=f"{one} AND {self.waiting}",
+            is_unsettled=f"{one} AND {self.unsettled}",
+            any_unsettled=f"SELECT 1 FROM {self.name} WHERE {self.jobs} AND {self.unsettled} LIMIT 1",
+            first=self._first_by(conn, self.order),
+            last=self._first_by(conn, backwards),
+        )
+
+    def _first_by(self, conn: Connection, order: Sequence[str]) -> object:
+        return ask(conn, f"SELECT id FROM {self.name} WHERE {self.jobs} ORDER BY {', '.join(order)} LIMIT 1")

@@ -14,13 +14,14 @@ import haulier
 from haulier.config import Config
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.upkeep.migrate import migrate
-from lab.bench.contenders.contender import TableWatch
-from lab.servers import Postgres, ask, connect, free_port
+from lab.bench.contenders.contender import Table, TableWatch
+from lab.servers import Postgres, connect, free_port
 from lab.waiting import ROOT, processes
 
 # Not the harness's own interpreter, whose environment has the peers' packages too.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
 FILL = "INSERT INTO haulier.job (kind, payload) SELECT %s, jsonb_build_object('n', n) FROM generate_series(1, %s) AS n"
+JOBS = Table("haulier.job", ("run_at", "id"), "status = 'queued'")
 
 
 def prepare(url: str) -> None:
@@ -93,11 +94,4 @@ class Haulier:
     def watching(self, url: str) -> Iterator[TableWatch]:
         """Yield a watch over the live table, which settled jobs have left."""
         with closing(connect(url)) as conn:
-            yield TableWatch(
-                conn,
-                is_waiting="SELECT 1 FROM haulier.job WHERE id = %s AND status = 'queued'",
-                is_unsettled="SELECT 1 FROM haulier.job WHERE id = %s",
-                any_unsettled="SELECT 1 FROM haulier.job LIMIT 1",
-                first=ask(conn, "SELECT id::text FROM haulier.job ORDER BY run_at, id LIMIT 1"),
-                last=ask(conn, "SELECT id::text FROM haulier.job ORDER BY run_at DESC, id DESC LIMIT 1"),
-            )
+            yield JOBS.watch(conn)

@@ -10,24 +10,13 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lab.bench.contenders.contender import TableWatch, Watch
-from lab.servers import Postgres, ask, connect, redis
+from lab.bench.contenders.contender import Table, Watch
+from lab.servers import Postgres, connect, redis
 from lab.waiting import ROOT, environment, processes
 
 PEERS = ROOT / "lab/bench/peers"
 PYTHON = ROOT / ".venv-bench/bin/python"
 ENQUEUE_SECONDS = 600
-
-
-@dataclass(frozen=True)
-class Table:
-    """The statements of a TableWatch over a peer's table; %s is a job's id."""
-
-    first: str
-    last: str
-    is_waiting: str
-    is_unsettled: str
-    any_unsettled: str
 
 
 @dataclass(frozen=True)
@@ -102,14 +91,7 @@ class Peer:
             yield RedisWatch(url, str(self.options["lists"]))
             return
         with closing(connect(url)) as conn:
-            yield TableWatch(
-                conn,
-                self.table.is_waiting,
-                self.table.is_unsettled,
-                self.table.any_unsettled,
-                first=ask(conn, self.table.first),
-                last=ask(conn, self.table.last),
-            )
+            yield self.table.watch(conn)
 
     def _command(self, verb: str, url: str, jobs: int = 0) -> list[str]:
         runtime = "node" if self._is_node else str(PYTHON)
@@ -169,41 +151,13 @@ def _redis_url() -> Iterator[str]:
         yield f"redis://127.0.0.1:{port}/0"
 
 
-GRAPHILE = Table(
-    first="SELECT id FROM graphile_worker._private_jobs ORDER BY priority, run_at, id LIMIT 1",
-    last="SELECT id FROM graphile_worker._private_jobs ORDER BY priority DESC, run_at DESC, id DESC LIMIT 1",
-    is_waiting="SELECT 1 FROM graphile_worker._private_jobs WHERE id = %s AND locked_at IS NULL",
-    is_unsettled="SELECT 1 FROM graphile_worker._private_jobs WHERE id = %s",
-    any_unsettled="SELECT 1 FROM graphile_worker._private_jobs LIMIT 1",
-)
+GRAPHILE = Table("graphile_worker._private_jobs", ("priority", "run_at", "id"), "locked_at IS NULL")
 PG_BOSS = Table(
-    first="SELECT id::text FROM pgboss.job WHERE name = 'noop' ORDER BY priority DESC, created_on, id LIMIT 1",
-    last="SELECT id::text FROM pgboss.job WHERE name = 'noop' ORDER BY priority, created_on DESC, id DESC LIMIT 1",
-    is_waiting="SELECT 1 FROM pgboss.job WHERE name = 'noop' AND id = %s AND state < 'active'",
-    is_unsettled="SELECT 1 FROM pgboss.job WHERE name = 'noop' AND id = %s AND state <= 'active'",
-    any_unsettled="SELECT 1 FROM pgboss.job WHERE name = 'noop' AND state <= 'active' LIMIT 1",
+    "pgboss.job", ("priority DESC", "created_on", "id"), "state < 'active'", "state <= 'active'", jobs="name = 'noop'"
 )
-PGQUEUER = Table(
-    first="SELECT id FROM pgqueuer ORDER BY priority DESC, id LIMIT 1",
-    last="SELECT id FROM pgqueuer ORDER BY priority, id DESC LIMIT 1",
-    is_waiting="SELECT 1 FROM pgqueuer WHERE id = %s AND status = 'queued'",
-    is_unsettled="SELECT 1 FROM pgqueuer WHERE id = %s",
-    any_unsettled="SELECT 1 FROM pgqueuer LIMIT 1",
-)
-PROCRASTINATE = Table(
-    first="SELECT id FROM procrastinate_jobs ORDER BY priority DESC, id LIMIT 1",
-    last="SELECT id FROM procrastinate_jobs ORDER BY priority, id DESC LIMIT 1",
-    is_waiting="SELECT 1 FROM procrastinate_jobs WHERE id = %s AND status = 'todo'",
-    is_unsettled="SELECT 1 FROM procrastinate_jobs WHERE id = %s AND status IN ('todo', 'doing')",
-    any_unsettled="SELECT 1 FROM procrastinate_jobs WHERE status IN ('todo', 'doing') LIMIT 1",
-)
-AWA = Table(
-    first="SELECT id FROM awa.jobs_hot ORDER BY priority, run_at, id LIMIT 1",
-    last="SELECT id FROM awa.jobs_hot ORDER BY priority DESC, run_at DESC, id DESC LIMIT 1",
-    is_waiting="SELECT 1 FROM awa.jobs_hot WHERE id = %s AND state = 'available'",
-    is_unsettled="SELECT 1 FROM awa.jobs_hot WHERE id = %s AND state IN ('available', 'running')",
-    any_unsettled="SELECT 1 FROM awa.jobs_hot WHERE state IN ('available', 'running') LIMIT 1",
-)
+PGQUEUER = Table("pgqueuer", ("priority DESC", "id"), "status = 'queued'")
+PROCRASTINATE = Table("procrastinate_jobs", ("priority DESC", "id"), "status = 'todo'", "status IN ('todo', 'doing')")
+AWA = Table("awa.jobs_hot", ("priority", "run_at", "id"), "state = 'available'", "state IN ('available', 'running')")
 
 FASTEST = {"concurrency": 10, "localQueue": 500, "completeDelay": 0}
 graphile = Peer("graphile-worker", "graphile-worker", "graphile.mjs", "graphile-worker", GRAPHILE, options=FASTEST)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.bench import heavy
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import ask, connect
@@ -97,14 +97,14 @@ def peak_megabytes(pid: int) -> float:
     return 0.0
 
 
-def once(mix: heavy.Mix, lab: Lab) -> Figures:
+def once(mix: heavy.Mix, bench: Bench) -> Figures:
     """Let a worker work, and start it again whenever it was killed."""
     # A short lease, so that the rescue after a kill comes soon.
     worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
-    jobs, limit = lab.jobs(JOBS, least=20), Limit(LIMIT_MB)
-    with worker.home(lab.server) as url:
+    jobs, limit = bench.jobs(JOBS, least=20), Limit(LIMIT_MB)
+    with worker.home(bench.server) as url:
         mix.fill(url, jobs)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with closing(connect(url)) as conn, worker.watching(url) as watch:
             deadline = time.monotonic() + AT_MOST_SECONDS
             began, over = None, deadline

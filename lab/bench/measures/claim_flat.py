@@ -10,7 +10,7 @@ from uuid import uuid4
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue import consume
 from lab.bench.contenders import haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -64,13 +64,13 @@ def prepare(more: More, scale: float, url: str) -> None:
             cursor.execute(statement, (*parameters, max(1000, int(count * scale))))
 
 
-def once(name: str, more: More, lab: Lab) -> Figures:
+def once(name: str, more: More, bench: Bench) -> Figures:
     """Claim, and time the claims alone; the claimed jobs are deleted again for the next repetition."""
-    url = lab.server.kept(f"flat_{name}", partial(prepare, more, lab.scale))
+    url = bench.server.kept(f"flat_{name}", partial(prepare, more, bench.scale))
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         # Due before all other jobs, so that these are the ones claimed.
         cursor.execute(MORE, ("default", -1, JOBS))
-    lab.server.settle(url)
+    bench.server.settle(url)
     with closing(own_connection(url)) as conn:
         worker = consume.register(conn, host="bench", pid=1, threads=1, queues=["default"], lease_seconds=3600)
         claimed = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender, TableWatch
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import timed
 from lab.bench.report import figure, table
 from lab.bench.results import Result
@@ -55,18 +55,18 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(contender: Contender, kilobytes: float, jobs: int, lab: Lab) -> Figures:
+def once(contender: Contender, kilobytes: float, jobs: int, bench: Bench) -> Figures:
     """Drain with every statement logged, and read the counters before and after; the drain is not timed."""
-    jobs = lab.jobs(jobs, least=100)
-    with contender.home(lab.server) as url, closing(connect(url)) as conn, conn.cursor() as cursor:
+    jobs = bench.jobs(jobs, least=100)
+    with contender.home(bench.server) as url, closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute("SET log_statement = 'none'")
         text = TEXT.format(blocks=max(1, round(kilobytes * 1000 / BLOCK)))
         cursor.execute(FILL[contender.name].format(text=text, series=f"generate_series(1, {jobs}) AS n"))
-        lab.server.settle(url)
+        bench.server.settle(url)
         database = ask(conn, "SELECT current_database()")
         # Each message to the server is one line in its log.
         cursor.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
-        before, lines = counters(conn), logged(lab.server.log)
+        before, lines = counters(conn), logged(bench.server.log)
         with contender.watching(url) as watch:
             # Both contenders keep their jobs in a table.
             assert isinstance(watch, TableWatch)
@@ -76,8 +76,8 @@ def once(contender: Contender, kilobytes: float, jobs: int, lab: Lab) -> Figures
         after = counters(conn)
         after["commits"] -= watch.asked
     per_job = {name: round((after[name] - before[name]) / jobs, 3) for name in before}
-    if lab.server.log is not None:
-        per_job["round_trips"] = round((logged(lab.server.log) - lines) / jobs, 4)
+    if bench.server.log is not None:
+        per_job["round_trips"] = round((logged(bench.server.log) - lines) / jobs, 4)
     return {"jobs": jobs, **per_job, "wal_kb": round(per_job["wal_bytes"] / 1000, 3)}
 
 

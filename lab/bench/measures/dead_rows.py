@@ -19,7 +19,7 @@ from psycopg2.errors import QueryCanceled
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue import produce
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.snapshot import holding_snapshot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Figure, Result, Row, Spread
@@ -106,13 +106,13 @@ class Side:
                 cursor.execute("VACUUM haulier.job")
 
 
-def once(lab: Lab) -> Figures:
+def once(bench: Bench) -> Figures:
     """Make both databases, measure a worker on each, then time every call on both in turns."""
-    jobs, times = lab.jobs(DEAD_JOBS, least=1000), max(3, round(TIMES * lab.scale))
-    try_all(lab)
+    jobs, times = bench.jobs(DEAD_JOBS, least=1000), max(3, round(TIMES * bench.scale))
+    try_all(bench)
     with ExitStack() as databases:
         with ExitStack() as workers:
-            none, dead = (side(lab, databases, workers, is_dead) for is_dead in (False, True))
+            none, dead = (side(bench, databases, workers, is_dead) for is_dead in (False, True))
             began = time.monotonic()
             databases.enter_context(holding_snapshot(dead.url))
             pass_by(dead, jobs)
@@ -120,7 +120,7 @@ def once(lab: Lab) -> Figures:
             for each in (none, dead):
                 quiet(each)
             for name, each in (("none", none), ("dead", dead)):
-                figures.update({f"{what}_{name}": value for what, value in lived(each, lab.scale).items()})
+                figures.update({f"{what}_{name}": value for what, value in lived(each, bench.scale).items()})
         statements = {}
         with fixture(none) as beside_none, fixture(dead) as beside_dead:
             kept = [live(each) for each in (none, dead)]
@@ -132,10 +132,10 @@ def once(lab: Lab) -> Figures:
     return {**figures, "statements": statements}
 
 
-def side(lab: Lab, databases: ExitStack, workers: ExitStack, is_dead: bool) -> Side:
+def side(bench: Bench, databases: ExitStack, workers: ExitStack, is_dead: bool) -> Side:
     """Return a database with some live jobs, and a worker whose threads all have one."""
     worker = Haulier(threads=THREADS, settings={"WORKER_QUEUES": HEARS, "SHUTDOWN_SECONDS": "0"})
-    url = databases.enter_context(worker.home(lab.server))
+    url = databases.enter_context(worker.home(bench.server))
     admin = databases.enter_context(closing(connect(url)))
     with admin.cursor() as cursor:
         cursor.execute(PREPARE)
@@ -151,9 +151,9 @@ def side(lab: Lab, databases: ExitStack, workers: ExitStack, is_dead: bool) -> S
     return Side(url, admin, is_dead, started.pid, worker_id, [UUID(each) for each in ids])
 
 
-def try_all(lab: Lab) -> None:
+def try_all(bench: Bench) -> None:
     """Make every call once, so that a broken call fails before the minutes that the rest takes."""
-    with Haulier().home(lab.server) as url, closing(connect(url)) as admin:
+    with Haulier().home(bench.server) as url, closing(connect(url)) as admin:
         with admin.cursor() as cursor:
             cursor.execute(PREPARE)
         with fixture(Side(url, admin, False, 0, uuid4(), [])) as ready:

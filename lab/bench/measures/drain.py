@@ -9,7 +9,7 @@ from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender, Watch
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
-from lab.bench.harness import Entry, Figures, Lab, entry_for
+from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -50,13 +50,13 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each)) for each in [*ours, *theirs]]
 
 
-def once(contender: Contender, lab: Lab) -> Figures:
+def once(contender: Contender, bench: Bench) -> Figures:
     """Fill a fresh database, start the workers, and time them from the first job taken to the last one settled."""
-    jobs = lab.jobs(FEWER.get(contender.name, JOBS), least=200)
-    with contender.home(lab.server) as url:
+    jobs = bench.jobs(FEWER.get(contender.name, JOBS), least=200)
+    with contender.home(bench.server) as url:
         contender.fill(url, jobs)
         if url.startswith("postgres"):
-            lab.server.settle(url)
+            bench.server.settle(url)
         with contender.watching(url) as watch:
             seconds = timed(contender, url, watch)
     return {"jobs": jobs, "seconds": round(seconds, 4), "jobs_per_second": round(jobs / seconds, 1)}

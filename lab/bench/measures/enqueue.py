@@ -15,7 +15,7 @@ from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender
 from lab.bench.contenders.haulier import PYTHON, Haulier
 from lab.bench.contenders.raw import Raw
-from lab.bench.harness import Entry, Figures, Lab, entry_for
+from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -108,12 +108,12 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each)) for each in contenders]
 
 
-def once(contender: Contender, lab: Lab) -> Figures:
+def once(contender: Contender, bench: Bench) -> Figures:
     """Enqueue into a fresh database."""
-    jobs = lab.jobs(FEWER.get(contender.name, JOBS), least=200)
-    with contender.home(lab.server) as url:
+    jobs = bench.jobs(FEWER.get(contender.name, JOBS), least=200)
+    with contender.home(bench.server) as url:
         if url.startswith("postgres"):
-            lab.server.settle(url)
+            bench.server.settle(url)
         seconds = contender.enqueue(url, jobs)
         if isinstance(contender, (Haulier, Raw)):
             with closing(connect(url)) as conn:

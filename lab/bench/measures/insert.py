@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -63,15 +63,15 @@ def entries() -> list[Entry]:
     return [Entry(name, label, partial(once, trigger, workers), missing) for name, label, trigger, workers in rows]
 
 
-def once(trigger: str | None, workers: Callable[[str], AbstractContextManager[None]], lab: Lab) -> Figures:
+def once(trigger: str | None, workers: Callable[[str], AbstractContextManager[None]], bench: Bench) -> Figures:
     """INSERT for some seconds."""
-    with Haulier().home(lab.server) as url:
+    with Haulier().home(bench.server) as url:
         if trigger is not None:
             with closing(connect(url)) as conn, conn.cursor() as cursor:
                 cursor.execute(NO_TRIGGERS + ";" + trigger)
         with workers(url):
-            lab.server.settle(url)
-            return {"per_second": inserts_per_second(url, max(1.0, SECONDS * lab.scale))}
+            bench.server.settle(url)
+            return {"per_second": inserts_per_second(url, max(1.0, SECONDS * bench.scale))}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from haulier.kinds import JobContext, load_kinds
 from haulier.worker.isolation.children import Children
 from haulier.worker.steps.execute import run_one
 from lab.bench.contenders.haulier import Haulier, fill
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import timed
 from lab.bench.report import figure, table
 from lab.bench.results import Result
@@ -39,13 +39,13 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(kind: str, children: int, lab: Lab) -> Figures:
+def once(kind: str, children: int, bench: Bench) -> Figures:
     """Run jobs one by one without a database, where the first starts a child; then let a worker drain a backlog."""
-    worker, jobs = Haulier(settings={"ISOLATED_PROCESSES": str(children)}), lab.jobs(JOBS, least=200)
+    worker, jobs = Haulier(settings={"ISOLATED_PROCESSES": str(children)}), bench.jobs(JOBS, least=200)
     figures = _by_itself(kind)
-    with worker.home(lab.server) as url:
+    with worker.home(bench.server) as url:
         fill(url, jobs, kind=kind)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with worker.watching(url) as watch:
             seconds = timed(worker, url, watch)
     return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1), **figures}

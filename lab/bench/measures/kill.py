@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.bench import notes
 from lab.bench.contenders import haulier
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import ask, connect
@@ -29,15 +29,15 @@ def entries() -> list[Entry]:
     return [Entry("haulier", "Haulier, 1 process", once, settings={"threads": THREADS, "LEASE_SECONDS": 2})]
 
 
-def once(lab: Lab) -> Figures:
+def once(bench: Bench) -> Figures:
     """Kill a worker at a third of the jobs, let another finish them, and count from the notes."""
-    jobs = lab.jobs(JOBS)
+    jobs = bench.jobs(JOBS)
     # A short lease, so that the rescue after the kill comes soon.
     worker = Haulier(threads=THREADS, settings={"LEASE_SECONDS": "2"})
-    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+    with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
         haulier.fill(url, jobs, kind="started")
-        lab.server.settle(url)
+        bench.server.settle(url)
         with closing(connect(url)) as conn, worker.watching(url) as watch:
             with worker.working(url, notes=path) as killed:
                 until(alive(killed, lambda: len(notes.read(path)) >= jobs // 3), within=300, what="a third has run")

@@ -16,7 +16,7 @@ from lab.bench import notes
 from lab.bench.contenders import peers
 from lab.bench.contenders.contender import NotingContender
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab, entry_for
+from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
@@ -54,11 +54,11 @@ def entries() -> list[Entry]:
     return [entry_for(each, partial(once, each, ENQUEUE[sql])) for each, sql in rows]
 
 
-def once(contender: NotingContender, statement: str, lab: Lab) -> Figures:
+def once(contender: NotingContender, statement: str, bench: Bench) -> Figures:
     """Enqueue at an even pace, and compare the commits with the notes of the handlers."""
-    jobs = max(20, int(JOBS * lab.scale))
-    with contender.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
-        lab.server.settle(url)
+    jobs = max(20, int(JOBS * bench.scale))
+    with contender.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+        bench.server.settle(url)
         path = Path(folder, "notes")
         with contender.working(url, notes=path) as started, closing(connect(url)) as conn, conn.cursor() as cursor:
             enqueue = partial(cursor.execute, statement)

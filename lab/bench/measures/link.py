@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.bench import heavy, notes
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.bytes import worst
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -44,13 +44,13 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(mix: heavy.Mix, lab: Lab) -> Figures:
+def once(mix: heavy.Mix, bench: Bench) -> Figures:
     """Let one worker work over the link, and count the settled jobs on a direct connection."""
-    worker, jobs = Haulier(threads=THREADS), lab.jobs(JOBS, least=20)
-    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+    worker, jobs = Haulier(threads=THREADS), bench.jobs(JOBS, least=20)
+    with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
         mix.fill(url, jobs)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with closing(connect(url)) as conn, slow_link(url, BYTES_PER_SECOND) as link:
             with worker.working(link.url, notes=path) as started:
                 registered = "SELECT 1 FROM haulier.worker"

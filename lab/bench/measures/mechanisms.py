@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.bench import heavy, notes
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.bytes import peak_megabytes
 from lab.bench.report import figure, table
 from lab.bench.results import Result
@@ -34,7 +34,7 @@ def entries() -> list[Entry]:
     """Return each figure with all mechanisms, and without each mechanism that is meant to improve it."""
     whole = Haulier(processes=2)
     single = Haulier(threads=8)
-    rows: list[tuple[str, str, Callable[[Haulier, Lab], Figures], Haulier]] = [
+    rows: list[tuple[str, str, Callable[[Haulier, Bench], Figures], Haulier]] = [
         ("drain", "drain, jobs/s", drain, whole),
         ("lone", "a lone job's start, ms", lone, single),
         ("insert", "INSERTs beside an idle worker, 1/s", insert, single),
@@ -67,12 +67,12 @@ def less(worker: Haulier, mechanism: str) -> Haulier:
     return replace(worker, program=("-m", "lab.bench.without", mechanism))
 
 
-def drain(worker: Haulier, lab: Lab) -> Figures:
+def drain(worker: Haulier, bench: Bench) -> Figures:
     """Drain a backlog. Units: jobs a second."""
-    jobs = lab.jobs(DRAINED, least=500)
-    with worker.home(lab.server) as url:
+    jobs = bench.jobs(DRAINED, least=500)
+    with worker.home(bench.server) as url:
         worker.fill(url, jobs)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with worker.watching(url) as watch, worker.working(url) as started:
             until(alive(started, watch.has_begun), within=60, every=0.01, what="the first job is taken")
             began = time.perf_counter()
@@ -81,9 +81,9 @@ def drain(worker: Haulier, lab: Lab) -> Figures:
 
 
 @contextmanager
-def idle(worker: Haulier, lab: Lab, folder: str) -> Iterator[tuple[str, Path]]:
+def idle(worker: Haulier, bench: Bench, folder: str) -> Iterator[tuple[str, Path]]:
     """Yield a database with a worker that has run a few jobs and has nothing to do."""
-    with worker.home(lab.server) as url:
+    with worker.home(bench.server) as url:
         path = Path(folder, "notes")
         with worker.working(url, notes=path) as started, closing(connect(url)) as conn, conn.cursor() as cursor:
             for n in range(20):
@@ -93,10 +93,10 @@ def idle(worker: Haulier, lab: Lab, folder: str) -> Iterator[tuple[str, Path]]:
             yield url, path
 
 
-def lone(worker: Haulier, lab: Lab) -> Figures:
+def lone(worker: Haulier, bench: Bench) -> Figures:
     """Enqueue a job now and then. Units: the median from the commit to the handler, milliseconds."""
-    jobs = max(10, int(LONE * lab.scale))
-    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, idle(worker, lab, folder) as (url, path):
+    jobs = max(10, int(LONE * bench.scale))
+    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, idle(worker, bench, folder) as (url, path):
         committed = {}
         with closing(connect(url)) as conn, conn.cursor() as cursor:
             for n in range(100, 100 + jobs):
@@ -108,9 +108,9 @@ def lone(worker: Haulier, lab: Lab) -> Figures:
     return {"value": round(statistics.median(1000 * (begun[n] - at) for n, at in committed.items()), 3)}
 
 
-def insert(worker: Haulier, lab: Lab) -> Figures:
+def insert(worker: Haulier, bench: Bench) -> Figures:
     """Enqueue from several clients, one job a transaction. Units: jobs a second."""
-    seconds = max(0.5, INSERT_SECONDS * lab.scale)
+    seconds = max(0.5, INSERT_SECONDS * bench.scale)
     counts: list[int] = []
 
     def client(url: str, until_: float) -> None:
@@ -121,7 +121,7 @@ def insert(worker: Haulier, lab: Lab) -> Figures:
                 done += 1
         counts.append(done)
 
-    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, idle(worker, lab, folder) as (url, _):
+    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, idle(worker, bench, folder) as (url, _):
         deadline = time.monotonic() + seconds
         threads = [threading.Thread(target=client, args=(url, deadline)) for _ in range(CLIENTS)]
         for thread in threads:
@@ -131,10 +131,10 @@ def insert(worker: Haulier, lab: Lab) -> Figures:
     return {"value": round(sum(counts) / seconds, 1)}
 
 
-def heavily(worker: Haulier, lab: Lab) -> Figures:
+def heavily(worker: Haulier, bench: Bench) -> Figures:
     """Run large jobs. Units: the most memory, megabytes of 2**20 bytes."""
-    with worker.home(lab.server) as url:
-        heavy.LONG_RESULTS.fill(url, lab.jobs(HEAVY, least=20))
+    with worker.home(bench.server) as url:
+        heavy.LONG_RESULTS.fill(url, bench.jobs(HEAVY, least=20))
         with worker.watching(url) as watch, worker.working(url) as started:
             until(alive(started, watch.has_ended), within=300, every=0.05, what="all jobs are settled")
             return {"value": round(peak_megabytes(started[0].pid), 1)}

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import Connection, ask, connect
@@ -26,12 +26,12 @@ def entries() -> list[Entry]:
     return [Entry("haulier", "Haulier, 1 process", once, settings={"threads": 16}, at_most=1)]
 
 
-def once(lab: Lab) -> Figures:
+def once(bench: Bench) -> Figures:
     """Note the memory after each tenth of the jobs."""
-    worker, jobs = Haulier(), lab.jobs(JOBS)
-    with worker.home(lab.server) as url:
+    worker, jobs = Haulier(), bench.jobs(JOBS)
+    with worker.home(bench.server) as url:
         worker.fill(url, jobs)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with closing(connect(url)) as conn, worker.watching(url) as watch:
             marks = [ask(conn, MARKS, jobs * part // PARTS) for part in range(1, PARTS)]
             with worker.working(url) as started:

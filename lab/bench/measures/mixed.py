@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.bench import notes
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
 from lab.servers import ask, connect
@@ -36,16 +36,16 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(slow_milliseconds: int, lab: Lab) -> Figures:
+def once(slow_milliseconds: int, bench: Bench) -> Figures:
     """Time until only the slow job is left."""
     worker = Haulier(threads=THREADS, settings={"SHUTDOWN_SECONDS": "0"})
     left = 1 if slow_milliseconds > QUICK_MILLISECONDS else 0
-    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+    with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
         with closing(connect(url)) as conn:
             with conn.cursor() as cursor:
                 cursor.execute(FILL, (slow_milliseconds, QUICK_MILLISECONDS, QUICK))
-            lab.server.settle(url)
+            bench.server.settle(url)
             with worker.watching(url) as watch, worker.working(url, notes=path) as started:
                 until(alive(started, watch.has_begun), within=60, every=0.002, what="the first job is taken")
                 began = time.monotonic()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.bench import load
 from lab.bench.contenders.haulier import PYTHON, Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import answers, serving
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
@@ -65,13 +65,13 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(served: Callable[[str], AbstractContextManager[int]], lab: Lab) -> Figures:
+def once(served: Callable[[str], AbstractContextManager[int]], bench: Bench) -> Figures:
     """Send for some seconds, after a moment to warm up."""
-    with Haulier().home(lab.server) as url:
-        lab.server.settle(url)
+    with Haulier().home(bench.server) as url:
+        bench.server.settle(url)
         with served(url) as port:
             load.post(port, "/jobs", BODY, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
-            return load.post(port, "/jobs", BODY, connections=CONNECTIONS, seconds=max(1, SECONDS * lab.scale))
+            return load.post(port, "/jobs", BODY, connections=CONNECTIONS, seconds=max(1, SECONDS * bench.scale))
 
 
 def report(result: Result) -> str:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import EVERY_SECONDS, START_SECONDS
-from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import ask, connect
@@ -18,7 +17,6 @@ from lab.waiting import TookTooLong, alive, until
 
 NAME = "queues"
 TITLE = "Drain of 10,000 no-op jobs, spread over 1 to 10,000 queues"
-PLOT = Plot("jobs_per_second", "jobs per second, 1 process", logarithmic=True)
 
 JOBS = 10_000
 # Then a repetition ends, and the jobs left are counted: the rate is known by then.
@@ -40,13 +38,13 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(queues: int, lab: Lab) -> Figures:
+def once(queues: int, bench: Bench) -> Figures:
     """Fill a fresh database and time a worker, from the first job taken to the last one settled."""
-    worker, jobs = Haulier(), lab.jobs(JOBS, least=200)
-    with worker.home(lab.server) as url, closing(connect(url)) as conn:
+    worker, jobs = Haulier(), bench.jobs(JOBS, least=200)
+    with worker.home(bench.server) as url, closing(connect(url)) as conn:
         with conn.cursor() as cursor:
             cursor.execute(FILL, (queues, jobs))
-        lab.server.settle(url)
+        bench.server.settle(url)
         with worker.watching(url) as watch, worker.working(url) as started:
             watch = replace(watch, is_waiting=NONE_TAKEN, first=jobs)
             wait = partial(until, every=EVERY_SECONDS, what="the jobs are settled")

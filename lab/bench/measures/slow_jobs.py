@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab.bench import notes
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 from lab.servers import Connection, ask, connect
@@ -31,10 +31,10 @@ def entries() -> list[Entry]:
     return [Entry("haulier", "Haulier", once, settings={"threads": THREADS})]
 
 
-def once(lab: Lab) -> Figures:
+def once(bench: Bench) -> Figures:
     """Let one worker run for a while, then a second one beside it; the notes show which worker started which job."""
     worker = Haulier(threads=THREADS, settings={"SHUTDOWN_SECONDS": "0"})
-    with worker.home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+    with worker.home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         path = Path(folder, "notes")
         with closing(connect(url)) as conn, worker.working(url, notes=path) as first:
             until(alive(first, lambda: _workers(conn) == 1), within=60, what="the first worker has registered")

@@ -11,7 +11,7 @@ from functools import partial
 from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender
 from lab.bench.contenders.haulier import Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -59,12 +59,12 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(contender: Contender, halfway: tuple[str, str], held: bool, lab: Lab) -> Figures:
+def once(contender: Contender, halfway: tuple[str, str], held: bool, bench: Bench) -> Figures:
     """Drain, and time both halves."""
-    jobs = lab.jobs(JOBS)
-    with contender.home(lab.server) as url:
+    jobs = bench.jobs(JOBS)
+    with contender.home(bench.server) as url:
         contender.fill(url, jobs)
-        lab.server.settle(url)
+        bench.server.settle(url)
         with (
             closing(connect(url)) as conn,
             holding_snapshot(url) if held else nullcontext(),

@@ -18,7 +18,7 @@ from pathlib import Path
 from lab.bench import notes
 from lab.bench.abuse import abused
 from lab.bench.contenders.haulier import PYTHON, Haulier
-from lab.bench.harness import Entry, Figures, Lab
+from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import answers
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -59,10 +59,10 @@ def entries() -> list[Entry]:
     ]
 
 
-def once(abusers: int, lab: Lab, *, computing: int = 0) -> Figures:
+def once(abusers: int, bench: Bench, *, computing: int = 0) -> Figures:
     """Let a caller enqueue at an even pace, and look at its answers, at its jobs' starts and at the processes."""
-    seconds = max(2.0, SECONDS * lab.scale)
-    with Haulier().home(lab.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+    seconds = max(2.0, SECONDS * bench.scale)
+    with Haulier().home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
         good, bad = (_key(url, name) for name in ("good", "bad"))
         path, port = Path(folder, "notes"), free_port()
         said: dict[str, int] = {}
