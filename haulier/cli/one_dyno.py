@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from haulier import beside
 from haulier.cli.web import command
-from haulier.config import OTHER_CONNECTIONS, WORKER_STATE, Config, hand_on, take_less
+from haulier.config import WORKER_STATE, Config, hand_on, take_less
 from haulier.domain.errors import ConfigError
 from haulier.logs import setup
 from haulier.processes import (
@@ -84,9 +84,7 @@ class OneDyno(Processes):
 
     def run(self) -> int:
         """Keep both running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
-        web, worker = self._config.web_concurrency * self._config.web_threads, self._config.worker_processes
-        most = web + worker * (self._config.worker_threads + OTHER_CONNECTIONS)
-        log.info("starting web and worker, with up to %d database connections together", most)
+        log.info("starting web and worker, with up to %d database connections together", self._config.connections)
         adopt_orphans()
         code = super().run()
         self._end_orphans()

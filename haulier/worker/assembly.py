@@ -56,6 +56,8 @@ class Assembly:
     def __init__(self, config: Config, kinds: Mapping[str, Kind]) -> None:
         self._config, self._kinds = config, kinds
         self.database = Database(config.database_url, application_name="haulier worker")
+        # For whoever has the buffer's place.
+        self.place_database = self.database.in_turns()
         self.shutdown = Shutdown()
         self.outage = Outage(self.shutdown.closing, threads=config.worker_threads)
         self.lease = Lease(config.lease_seconds)
@@ -77,7 +79,7 @@ class Assembly:
         stopping, queues = self.shutdown.stopping, self._config.worker_queues
         next_claim = NextClaim(self.lease, stopping, self.marks, self.refusals, self.bell)
         self.calls = Calls(
-            database=self.database,
+            database=self.place_database,
             buffer=self.buffer,
             held=self.held,
             next_claim=next_claim,
@@ -89,16 +91,18 @@ class Assembly:
         claims = SmallerClaims(self.calls, self.refusals, self.call_size, self.outage, stopping)
         self.settle_and_claim = SettleAndClaim(next_claim, self.calls, claims.claim_less, self.call_size, self.outage)
         self.work = Work(self._kinds, self.children, self.lease, stopping, self.tally)
-        claim = SuspectClaim(self.database, self.lease, self.refusals.to_claim, claims, self.outage, stopping, queues)
+        claim = SuspectClaim(
+            self.place_database, self.lease, self.refusals.to_claim, claims, self.outage, stopping, queues
+        )
         self.suspects = Suspects(
             self.suspects_due, self.buffer, self.marks, self.held, self.calls, claim, self.outage, stopping
         )
-        self.scanner = Scanner(self.database, self.marks, queues)
+        self.scanner = Scanner(self.place_database, self.marks, queues)
 
     def runner(self, number: int) -> Runner:
         """Return a thread that runs jobs."""
         waiting = Waiting(
-            self.database,
+            self.place_database,
             self.sleeper,
             self.bell,
             self.marks,
@@ -114,7 +118,6 @@ class Assembly:
             work=self.work,
             look=look,
             suspects=self.suspects,
-            database=self.database,
             outage=self.outage,
         )
 
@@ -185,6 +188,7 @@ class Assembly:
             config=config,
             kinds=self._kinds,
             database=self.database,
+            place_database=self.place_database,
             outage=self.outage,
             threads=Threads(self.heartbeat(), (self.settler(), listener, housekeeper), runners),
             watch=Watch(timeouts, self.children, counts.Measures(self.tally, gauges)),

@@ -183,6 +183,7 @@ class Worker:
     config: Config
     kinds: Mapping[str, Kind]
     database: Database
+    place_database: Database
     outage: Outage
     threads: Threads
     watch: Watch
@@ -227,13 +228,9 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self.config
         log.info(
-            "up to %d database connections: %d threads and %d beside them; one more for housekeeping, now and then",
+            "up to %d database connections, however many threads; one more for housekeeping, now and then",
             config.worker_connections,
-            config.worker_threads,
-            config.worker_connections - config.worker_threads,
         )
-        if "WORKER_THREADS" in config.reduced:
-            log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
         for warning in warn_missing(self.kinds.values(), config):
             log.warning("%s", warning)
 
@@ -296,7 +293,13 @@ class Worker:
         if not self._owns_process:
             self.threads.join_runners(JOIN_SECONDS)
         stop.end()
+        self._close_place_connection()
         log.info("stopped")
+
+    def _close_place_connection(self) -> None:
+        # Whoever is still in a call has the place. From here on nobody gets it.
+        if self.stop.buffer.take_place():
+            self.place_database.close()
 
     def _drain(self, until: float) -> bool:
         while (left := until - time.monotonic()) > 0:
