@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -18,7 +19,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
-from tests.web import gunicorn
+from tests.web import Server, gunicorn
 
 ROOT = Path(__file__).parents[1]
 JOBS = 300
@@ -89,3 +90,52 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
     # A worker may be keeping house, and one connection is this test's own, in the place of a psql.
     assert most <= 6 + 5 * workers + 1
     assert "too many" not in (tmp_path / "log").read_text()
+
+
+JOB = {"kind": "summarize_text", "payload": {"text": "Text."}}
+
+
+def post(server: Server, number: int) -> list[tuple[int, float]]:
+    """Post so many jobs, one after the other, and return the status of each answer and how long it took."""
+    with requests.Session() as session:
+        session.trust_env = False
+        calls = [session.post(f"{server.url}/jobs", json=JOB) for _ in range(number)]
+    return [(call.status_code, call.elapsed.total_seconds()) for call in calls]
+
+
+@pytest.mark.direct("looks at the server's own connections")
+def test_the_api_answers_all_with_fewer_connections_than_threads(limited, fresh_database, eventually):
+    dsn, role = limited
+    with closing(connect(dsn)) as conn:
+        migrate(conn, retention_days=30)
+
+    with gunicorn(dsn, eventually) as server, closing(connect(fresh_database)) as superuser:
+        # Two processes of three threads: where one has three, the other has one.
+        with superuser.cursor() as cursor:
+            cursor.execute(f"ALTER ROLE {role} CONNECTION LIMIT 4")
+        with ThreadPoolExecutor(12) as clients:
+            answers = [answer for found in clients.map(lambda _: post(server, 20), range(12)) for answer in found]
+
+    assert {status for status, _ in answers} == {201}
+    assert len(answers) == 240
+
+
+@pytest.mark.direct("looks at the server's own connections")
+def test_the_api_answers_503_at_the_limit_after_a_wait_that_nobody_repeats(limited, fresh_database, eventually):
+    dsn, _ = limited
+    with closing(connect(dsn)) as conn:
+        migrate(conn, retention_days=30)
+
+    with gunicorn(dsn, eventually) as server, ThreadPoolExecutor(30) as clients, ExitStack() as stack:
+        for _ in range(20):
+            others = stack.enter_context(closing(connect(dsn)))
+        began = time.monotonic()
+        answers = [answer for found in clients.map(lambda _: post(server, 4), range(30)) for answer in found]
+        took = time.monotonic() - began
+        others.close()
+        eventually(lambda: post(server, 1)[0][0] == 201, within=5)
+
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) >= 2.0
+    # 120 of them, and 6 threads: if each waited for 2 s, they would take 40.
+    assert took < 20
