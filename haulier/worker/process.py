@@ -18,6 +18,7 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
 from haulier.postgres.connection import parse
 from haulier.postgres.database import Database
+from haulier.postgres.limits import too_many
 from haulier.queue.upkeep.migrate import check_schema
 from haulier.worker.isolation.children import Children
 from haulier.worker.metrics.counts import Measures
@@ -239,12 +240,15 @@ class Worker:
             try:
                 with self.database.connection() as conn:
                     check_schema(conn)
+                    excess = too_many(conn, self.config.worker_connections)
                 self.database.close()
             except DatabaseUnavailable as error:
                 self.outage.failed(error)
                 self.stop.wait_until_stopping(10 * TICK_SECONDS)
             else:
                 self.outage.succeeded()
+                if excess:
+                    log.warning("%s: lower WORKER_PROCESSES or WEB_CONCURRENCY, or run fewer workers", excess)
                 return True
         return False
 
