@@ -88,6 +88,7 @@ class Config:
     retention_days: int = _integer(30, 1, 1825)
     idempotency_days: int = _integer(30, 1, 3650)
     log_format: str = _choice("text", "text", "json")
+    log_jobs: str = _choice("off", "off", "on")
     log_level: str = _choice("INFO", "DEBUG", "INFO", "WARNING", "ERROR")
     executor: str = _choice("real", "real", "simulated")
     kinds: tuple[str, ...] = _words("HAULIER_KINDS")
@@ -201,12 +202,12 @@ def keep_metrics_in(folder: str | None) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
-# Of web and worker on one small machine, so that they fit into 512 MB.
-TOGETHER = {"WEB_CONCURRENCY": "1", "ISOLATED_PROCESSES": "1"}
+# Of web and worker on one small machine, so that they fit into 512 MB; and their one log shows each job's end.
+TOGETHER = {"WEB_CONCURRENCY": "1", "ISOLATED_PROCESSES": "1", "LOG_JOBS": "on"}
 WORKER_STATE = "HAULIER_WORKER_STATE"
 
 
-def take_less() -> None:
+def set_together() -> None:
     """Set what TOGETHER says, for this process and those that it starts, but for what is set."""
     for name, value in TOGETHER.items():
         if not os.environ.get(name, "").strip():

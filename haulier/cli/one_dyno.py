@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from haulier import beside
 from haulier.cli.web import command
-from haulier.config import WORKER_STATE, Config, hand_on, take_less
+from haulier.config import WORKER_STATE, Config, hand_on, set_together
 from haulier.domain.errors import ConfigError
 from haulier.logs import setup
 from haulier.processes import (
@@ -49,7 +49,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run_both(args: argparse.Namespace) -> NoReturn:
-    take_less()
+    set_together()
     config = Config.from_env()
     setup(config.log_format, config.log_level)
     leave(OneDyno(config, _listen(config.host, config.port)).run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
+from haulier.worker.steps.report import Report
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.scan import Scanner
 from haulier.worker.steps.settle_and_claim import Calls, NextClaim, SettleAndClaim
@@ -71,6 +73,7 @@ class Assembly:
         self.buffer = Buffer(ClaimSize(config.worker_threads), self.call_size, self.bell, self.shutdown)
         self.children = Children(config)
         self.tally = counts.tally(config.worker_metrics_port)
+        self.report = Report(self.tally, logging.INFO if config.log_jobs == "on" else logging.DEBUG)
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
         self._make_steps()
 
@@ -83,7 +86,7 @@ class Assembly:
             buffer=self.buffer,
             held=self.held,
             next_claim=next_claim,
-            tally=self.tally,
+            report=self.report,
             call_size=self.call_size,
             outage=self.outage,
             beat_wanted=self.beat_wanted,
@@ -130,7 +133,7 @@ class Assembly:
             database=self.database,
             held=self.held,
             refused=self.refusals.to_settle,
-            tally=self.tally,
+            report=self.report,
             outage=self.outage,
             shutdown=self.shutdown,
         )

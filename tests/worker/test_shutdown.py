@@ -202,6 +202,19 @@ def test_serves_its_metrics_and_goes_on_where_the_port_is_busy(spawn_worker, enq
     first.wait()
 
 
+@pytest.mark.parametrize(("log_jobs", "is_told"), [("on", True), ("off", False)])
+def test_says_at_info_that_a_job_has_succeeded_where_it_is_to(spawn_worker, enqueue, finished, log_jobs, is_told):
+    worker = spawn_worker(LOG_JOBS=log_jobs, LOG_LEVEL="INFO")
+    job = enqueue("t.note")
+
+    finished(job)
+    failed = enqueue("t.fails")
+    eventually(lambda: f"job_id={failed.id}" in worker.log)
+
+    found = re.search(rf"INFO .*completed in [\d.]+ s job_id={job.id}", worker.log)
+    assert bool(found) is is_told
+
+
 def test_counts_what_it_does(spawn_worker, enqueue, finished):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -14,7 +14,6 @@ from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.metrics.counts import Tally
 from haulier.worker.shared.buffer import Buffer, Ended
 from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS
 from haulier.worker.shared.held import HeldJobs
@@ -22,7 +21,7 @@ from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refused
 from haulier.worker.shared.shutdown import Shutdown
-from haulier.worker.steps.report import report
+from haulier.worker.steps.report import Report
 from haulier.worker.steps.settle_and_claim import Calls, settlements
 
 TICK_SECONDS = WINDOW_SECONDS / 2
@@ -50,7 +49,7 @@ class Settler(threading.Thread):
     database: Database
     held: HeldJobs
     refused: Refused
-    tally: Tally
+    report: Report
     outage: Outage
     shutdown: Shutdown
 
@@ -185,7 +184,7 @@ class Settler(threading.Thread):
     def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
         self.refused.forget([ended.running.job.id])
         self.held.drop([ended.running])
-        report(self.tally, [(ended, status)])
+        self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
         """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""
