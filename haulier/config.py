@@ -78,6 +78,8 @@ class Config:
     worker_queues: tuple[str, ...] = _setting((), lambda reader, name: reader.names(name))
     worker_metrics_host: str = _text("127.0.0.1")
     worker_metrics_port: int = _integer(9091, 0, 65_535)
+    # WORKER_METRICS_PORT is not set, so that another port does as well where that one is taken.
+    metrics_port_may_move: bool = True
     lease_seconds: float = _number(30.0, 1, 3600)
     poll_seconds: float = _number(1.0, 0.02, 60)
     wake_ups: str = _choice("on", "on", "off")
@@ -162,6 +164,7 @@ class Config:
             host=host,
             port=port,
             reduced=tuple(name.upper() for name in asked if fitting[name] < asked[name]),
+            metrics_port_may_move=reader.text("WORKER_METRICS_PORT") is None,
             ephemeral_disk="DYNO" in environ or "RENDER" in environ,
             **(read | fitting),
         )
