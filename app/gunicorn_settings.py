@@ -30,7 +30,7 @@ forwarder_headers = ""
 limit_request_line, limit_request_fields, limit_request_field_size = 4094, 64, 8190
 # Two by default, so that the service survives the death of one; a platform sets WEB_CONCURRENCY by its memory.
 workers = settings.web_concurrency
-# Each thread holds a connection: 2 x 3, with a worker's 10, fit a plan of 20.
+# Each thread may need a connection: 2 x 3, with 4 of each worker, fit a plan of 20.
 threads = settings.web_threads
 # Each process loads the application itself, after the fork: a connection must not be shared across a fork.
 preload_app = False

@@ -14,9 +14,11 @@ from haulier.domain.job import NAME_PATTERN
 
 T = TypeVar("T")
 
-# Connections of a worker process besides those of its threads: heartbeat, listener and settler; at times housekeeping.
-LASTING_CONNECTIONS = 3
-OTHER_CONNECTIONS = LASTING_CONNECTIONS + 1
+# Of a worker process, however many threads run jobs: one of these at a time calls for all of them, and they share its
+# connection; heartbeat, listener and settler have one each.
+LASTING_CONNECTIONS = 4
+# At times, of a worker process.
+HOUSEKEEPING_CONNECTIONS = 1
 
 
 def _setting(default: object, read: Callable[[_Reader, str], object], *, name: str = "", is_shown: bool = True) -> Any:
@@ -76,6 +78,8 @@ class Config:
     worker_queues: tuple[str, ...] = _setting((), lambda reader, name: reader.names(name))
     worker_metrics_host: str = _text("127.0.0.1")
     worker_metrics_port: int = _integer(9091, 0, 65_535)
+    # WORKER_METRICS_PORT is not set, so that another port does as well where that one is taken.
+    metrics_port_may_move: bool = True
     lease_seconds: float = _number(30.0, 1, 3600)
     poll_seconds: float = _number(1.0, 0.02, 60)
     wake_ups: str = _choice("on", "on", "off")
@@ -86,6 +90,7 @@ class Config:
     retention_days: int = _integer(30, 1, 1825)
     idempotency_days: int = _integer(30, 1, 3650)
     log_format: str = _choice("text", "text", "json")
+    log_jobs: str = _choice("off", "off", "on")
     log_level: str = _choice("INFO", "DEBUG", "INFO", "WARNING", "ERROR")
     executor: str = _choice("real", "real", "simulated")
     kinds: tuple[str, ...] = _words("HAULIER_KINDS")
@@ -105,7 +110,18 @@ class Config:
     @property
     def worker_connections(self) -> int:
         """Return how many connections one worker process has in normal times."""
-        return self.worker_threads + LASTING_CONNECTIONS - (self.wake_ups == "off")
+        return LASTING_CONNECTIONS - (self.wake_ups == "off")
+
+    @property
+    def web_connections(self) -> int:
+        """Return how many connections the API's processes have at most, together."""
+        return self.web_concurrency * self.web_threads
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections the API and a worker have at most, together."""
+        worker = self.worker_connections + HOUSEKEEPING_CONNECTIONS
+        return self.web_connections + self.worker_processes * worker
 
     @property
     def direct_url(self) -> str:
@@ -142,12 +158,13 @@ class Config:
             for each in fields(cls)
             if each.metadata
         }
-        asked = {name: read[name] for name in ("web_threads", "worker_processes", "worker_threads")}
+        asked = {name: read[name] for name in ("web_threads", "worker_processes")}
         fitting = _fit(asked, limit) if (limit := read["db_connection_limit"]) else asked
         return cls(
             host=host,
             port=port,
             reduced=tuple(name.upper() for name in asked if fitting[name] < asked[name]),
+            metrics_port_may_move=reader.text("WORKER_METRICS_PORT") is None,
             ephemeral_disk="DYNO" in environ or "RENDER" in environ,
             **(read | fitting),
         )
@@ -155,12 +172,8 @@ class Config:
 
 def _fit(asked: dict[str, int], limit: int) -> dict[str, int]:
     """Return the settings cut to the limit, which each web process may use in full and the worker's processes share."""
-    processes = min(asked["worker_processes"], limit // (1 + OTHER_CONNECTIONS))
-    most = {
-        "web_threads": limit,
-        "worker_processes": processes,
-        "worker_threads": limit // processes - OTHER_CONNECTIONS,
-    }
+    processes = limit // (LASTING_CONNECTIONS + HOUSEKEEPING_CONNECTIONS)
+    most = {"web_threads": limit, "worker_processes": processes}
     return {name: min(number, most[name]) for name, number in asked.items()}
 
 
@@ -192,12 +205,12 @@ def keep_metrics_in(folder: str | None) -> None:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
 
 
-# Of web and worker on one small machine: 11 connections, and one more at times; and they fit into 512 MB.
-TOGETHER = {"WEB_CONCURRENCY": "1", "WORKER_THREADS": "5", "ISOLATED_PROCESSES": "1"}
+# Of web and worker on one small machine, so that they fit into 512 MB; and their one log shows each job's end.
+TOGETHER = {"WEB_CONCURRENCY": "1", "ISOLATED_PROCESSES": "1", "LOG_JOBS": "on"}
 WORKER_STATE = "HAULIER_WORKER_STATE"
 
 
-def take_less() -> None:
+def set_together() -> None:
     """Set what TOGETHER says, for this process and those that it starts, but for what is set."""
     for name, value in TOGETHER.items():
         if not os.environ.get(name, "").strip():

@@ -36,11 +36,19 @@ def test_has_the_defaults_that_fit_a_plan_of_twenty_connections():
 
     web = settings.web_concurrency * settings.web_threads
     worker = settings.worker_processes * settings.worker_connections
-    assert (web, worker) == (6, 11)
-    assert settings.worker_connections == settings.worker_threads + 3  # the heartbeat, the listener and the settler
+    assert (web, worker) == (6, 4)
     assert settings.shutdown_seconds == 25
     assert settings.lease_seconds == 30
     assert settings.beat_seconds == 10
+
+
+def test_counts_the_same_connections_for_any_number_of_worker_threads():
+    assert config(WORKER_THREADS=500).worker_connections == config(WORKER_THREADS=1).worker_connections
+
+
+def test_counts_the_connections_of_web_and_worker_together_with_one_for_each_processs_housekeeping():
+    assert config().connections == 6 + 4 + 1
+    assert config(WORKER_PROCESSES=3, WEB_THREADS=1).connections == 2 + 3 * (4 + 1)
 
 
 def test_counts_a_connection_less_for_a_worker_without_wake_ups():
@@ -213,42 +221,38 @@ def test_knows_whether_only_this_machine_reaches_it(host, loopback):
     assert replace(config(), host=host).is_loopback is loopback
 
 
-@pytest.mark.parametrize(
-    ("limit", "worker_threads", "web_threads"), [(5, 1, 3), (7, 3, 3), (12, 8, 3), (100, 8, 3), (None, 8, 3)]
-)
-def test_a_connection_limit_reduces_threads(limit, worker_threads, web_threads):
-    settings = config(**({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
+@pytest.mark.parametrize(("limit", "web_threads"), [(5, 5), (7, 7), (30, 20), (None, 20)])
+def test_a_connection_limit_reduces_the_threads_of_the_web_alone(limit, web_threads):
+    settings = config(WEB_THREADS=20, **({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
-    assert (settings.worker_threads, settings.web_threads) == (worker_threads, web_threads)
+    assert (settings.worker_threads, settings.web_threads) == (8, web_threads)
     # And one more for housekeeping.
     assert limit is None or settings.worker_connections + 1 <= limit
 
 
 @pytest.mark.parametrize(
-    ("limit", "asked", "processes", "threads", "reduced"),
+    ("limit", "asked", "processes", "reduced"),
     [
-        (20, 2, 2, 6, {"WORKER_THREADS"}),
-        (24, 2, 2, 8, set()),
-        (10, 2, 2, 1, {"WORKER_THREADS"}),
-        (9, 2, 1, 5, {"WORKER_THREADS", "WORKER_PROCESSES"}),
-        (14, 100, 2, 3, {"WORKER_THREADS", "WORKER_PROCESSES"}),
-        (None, 100, 100, 8, set()),
+        (10, 2, 2, set()),
+        (9, 2, 1, {"WORKER_PROCESSES"}),
+        (14, 100, 2, {"WORKER_PROCESSES"}),
+        (None, 100, 100, set()),
     ],
 )
-def test_a_connection_limit_is_shared_by_the_processes_of_a_worker(limit, asked, processes, threads, reduced):
+def test_a_connection_limit_is_shared_by_the_processes_of_a_worker(limit, asked, processes, reduced):
     settings = config(WORKER_PROCESSES=asked, **({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
-    assert (settings.worker_processes, settings.worker_threads) == (processes, threads)
+    assert (settings.worker_processes, settings.worker_threads) == (processes, 8)
     assert set(settings.reduced) == reduced
     assert limit is None or processes * (settings.worker_connections + 1) <= limit
 
 
 def test_a_connection_limit_reduces_what_was_asked_for_and_says_what():
-    settings = config(DB_CONNECTION_LIMIT=6, WEB_THREADS=20, WORKER_THREADS=20)
-    untouched = config(DB_CONNECTION_LIMIT=24, WEB_THREADS=20, WORKER_THREADS=20)
+    settings = config(DB_CONNECTION_LIMIT=6, WEB_THREADS=20, WORKER_PROCESSES=2)
+    untouched = config(DB_CONNECTION_LIMIT=24, WEB_THREADS=20, WORKER_PROCESSES=2)
 
-    assert (settings.worker_threads, settings.web_threads) == (2, 6)
-    assert set(settings.reduced) == {"WORKER_THREADS", "WEB_THREADS"}
+    assert (settings.worker_processes, settings.web_threads) == (1, 6)
+    assert set(settings.reduced) == {"WORKER_PROCESSES", "WEB_THREADS"}
     assert untouched.reduced == ()
 
 

@@ -116,7 +116,8 @@ def gunicorn(
 
 def answers(url: str) -> bool:
     """Tell whether somebody answers there."""
-    with suppress(requests.ConnectionError):
+    # `haulier all` listens before the API answers: on a busy machine its start takes longer than this timeout.
+    with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok
     return False
 

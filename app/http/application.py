@@ -12,7 +12,7 @@ from werkzeug.routing import MapAdapter
 
 from haulier.config import Config
 from haulier.kinds import load_kinds
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Pool
 
 from . import door, envelope
 from .json_text import as_json
@@ -68,7 +68,7 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     Shape:  the application opens no connection before its first request, so that it may be forked.
     Raises: ConfigError for a kind that cannot be loaded.
     """
-    database = CheckedDatabase(Database(config.database_url, application_name="haulier web"))
+    database = CheckedDatabase(Pool(config.database_url, application_name="haulier web"))
     service = Service(config, load_kinds(config), database)
     app = App(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES

@@ -12,7 +12,7 @@ from flask import current_app, g
 
 from haulier.config import Config
 from haulier.kinds import Kind
-from haulier.postgres.database import Database
+from haulier.postgres.pool import Pool
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.migrate import check_schema
 
@@ -20,27 +20,27 @@ log = logging.getLogger(__name__)
 
 
 class CheckedDatabase:
-    """The database; its schema is checked before the first use, and each thread has a connection of its own."""
+    """The database; its schema is checked before the first use."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._fits = False
 
     def connection(self) -> AbstractContextManager[Connection]:
-        """Give this thread's connection. Raises: DatabaseUnavailable; SchemaMismatch."""
-        return self._database.connection() if self._fits else self._checked()
+        """Give a connection for the block alone. Raises: DatabaseUnavailable; SchemaMismatch."""
+        return self._pool.connection() if self._fits else self._checked()
 
     @contextmanager
     def _checked(self) -> Iterator[Connection]:
         # gunicorn's on_starting has checked the schema already, unless the database was away then.
-        with self._database.connection() as conn:
+        with self._pool.connection() as conn:
             check_schema(conn)
             self._fits = True
             yield conn
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        self._database.close()
+        """Close the connections that are not in use."""
+        self._pool.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def service() -> Service:
 
 
 def connection() -> AbstractContextManager[Connection]:
-    """Give this thread's connection to the application's database. Raises: DatabaseUnavailable; SchemaMismatch."""
+    """Give a connection to the database for the block alone. Raises: DatabaseUnavailable; SchemaMismatch."""
     if "door_error" in g:
         raise g.door_error
     return service().database.connection()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from haulier.cli.database import connected
@@ -31,3 +32,16 @@ def _migrate(conn: Connection, args: argparse.Namespace, config: Config) -> None
 
     act = plan if args.plan else migrate
     print(act(conn, retention_days=config.retention_days))
+    _warn_of_limits(conn, config)
+
+
+def _warn_of_limits(conn: Connection, config: Config) -> None:
+    from haulier.postgres.limits import too_many
+
+    # Past a pool the limits would be those of the pool's own connections.
+    if config.database_direct_url is not None:
+        return
+    # Not beside those that are open: the release that runs while this one is prepared is to go.
+    if excess := too_many(conn, config.connections, beside_others=False):
+        remedy = "lower WEB_CONCURRENCY, WEB_THREADS or WORKER_PROCESSES"
+        print(f"haulier: one web and one worker: {excess}: {remedy}", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from haulier import beside
 from haulier.cli.web import command
-from haulier.config import OTHER_CONNECTIONS, WORKER_STATE, Config, hand_on, take_less
+from haulier.config import WORKER_STATE, Config, hand_on, set_together
 from haulier.domain.errors import ConfigError
 from haulier.logs import setup
 from haulier.processes import (
@@ -49,7 +49,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run_both(args: argparse.Namespace) -> NoReturn:
-    take_less()
+    set_together()
     config = Config.from_env()
     setup(config.log_format, config.log_level)
     leave(OneDyno(config, _listen(config.host, config.port)).run())
@@ -84,9 +84,7 @@ class OneDyno(Processes):
 
     def run(self) -> int:
         """Keep both running until told to stop, and return the exit code: 0, 1, or 130 for a second SIGINT."""
-        web, worker = self._config.web_concurrency * self._config.web_threads, self._config.worker_processes
-        most = web + worker * (self._config.worker_threads + OTHER_CONNECTIONS)
-        log.info("starting web and worker, with up to %d database connections together", most)
+        log.info("starting web and worker, with up to %d database connections together", self._config.connections)
         adopt_orphans()
         code = super().run()
         self._end_orphans()

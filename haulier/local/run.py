@@ -55,6 +55,8 @@ def settings(var: Path) -> dict[str, str]:
     environ.setdefault("API_BIND_ADDR", f"127.0.0.1:{environ.get('PORT', '8080')}")
     environ.setdefault("STORAGE_URL", (var / "storage").as_uri())
     environ.setdefault("SMTP_URL", (var / "mail").as_uri())
+    # Whoever has just enqueued a job looks for its end.
+    environ.setdefault("LOG_JOBS", "on")
     environ.setdefault("MAIL_FROM", "haulier@localhost")
     environ.setdefault("WEBHOOK_SECRET", kept_secret(var / "webhook-secret"))
     return environ

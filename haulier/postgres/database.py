@@ -1,10 +1,12 @@
-"""The database as one process sees it: a connection for each of its threads."""
+"""The database as one process sees it: a connection for each of its threads, or one for those that take turns."""
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from contextlib import AbstractContextManager
+from types import SimpleNamespace
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError, RefusedForNow
 from haulier.postgres.connection import close, connect, is_broken
@@ -18,9 +20,16 @@ class Database:
     def __init__(self, url: str, *, application_name: str = "haulier") -> None:
         self._url = url
         self._application_name = application_name
-        self._mine = threading.local()
-        # When a connection last broke: those opened before may be dead too, and each would take seconds to notice.
-        self._broke_at = float("-inf")
+        self._mine: threading.local | SimpleNamespace = threading.local()
+        # When one last broke: those opened before may be dead too, and each would take seconds to notice.
+        self._broke = SimpleNamespace(at=float("-inf"))
+
+    def in_turns(self) -> Database:
+        """Return the same database with one further connection for all threads, of which one may use it at a time."""
+        # What breaks there counts here too, and the other way round.
+        other = copy.copy(self)
+        other._mine = SimpleNamespace()
+        return other
 
     def connection(self) -> AbstractContextManager[Connection]:
         """Give this thread's connection, reopened where it broke; it is kept for the thread's next use.
@@ -32,7 +41,7 @@ class Database:
     def open(self) -> Connection:
         """Return this thread's connection, reopened where it broke. Raises: DatabaseUnavailable; TooManyConnections."""
         conn: Connection | None = getattr(self._mine, "conn", None)
-        if conn is None or self._mine.opened_at <= self._broke_at or is_broken(conn):
+        if conn is None or self._mine.opened_at <= self._broke.at or is_broken(conn):
             self.close()
             self._mine.opened_at = time.monotonic()
             conn = self._mine.conn = connect(self._url, application_name=self._application_name)
@@ -45,7 +54,7 @@ class Database:
                 self.close()
         elif isinstance(error, DatabaseUnavailable):
             if conn.closed:
-                self._broke_at = time.monotonic()
+                self._broke.at = time.monotonic()
             self.close()
 
     def close(self) -> None:

@@ -59,12 +59,15 @@ def _ours(error: psycopg2.Error | UnicodeError) -> HaulierError:
         return StatementRefused(reason(error), is_lasting=_is_lasting(error))
     text = str(error)
     # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
-    if isinstance(error, errors.TooManyConnections) or "too many" in text or "connection slots" in text:
+    if isinstance(error, errors.TooManyConnections) or any(words in text for words in _TOO_MANY):
         return TooManyConnections()
     if isinstance(error, errors.LockNotAvailable):
         return Locked()
     return RefusedForNow() if _is_answered(error) else DatabaseUnavailable()
 
+
+# What PostgreSQL says of its limits, and PgBouncer of max_client_conn.
+_TOO_MANY = ("too many", "connection slots", "no more connections allowed")
 
 # Errors of other classes of psycopg2 that also pass by themselves.
 _PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.InvalidSqlStatementName)

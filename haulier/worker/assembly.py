@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
+from haulier.worker.steps.report import Report
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.scan import Scanner
 from haulier.worker.steps.settle_and_claim import Calls, NextClaim, SettleAndClaim
@@ -57,6 +59,8 @@ class Assembly:
     def __init__(self, config: Config, kinds: Mapping[str, Kind]) -> None:
         self._config, self._kinds = config, kinds
         self.database = Database(config.database_url, application_name="haulier worker")
+        # For whoever has the buffer's place.
+        self.place_database = self.database.in_turns()
         self.shutdown = Shutdown()
         self.outage = Outage(self.shutdown.closing, threads=config.worker_threads)
         self.lease = Lease(config.lease_seconds)
@@ -70,6 +74,7 @@ class Assembly:
         self.buffer = Buffer(ClaimSize(config.worker_threads), self.call_size, self.bell, self.shutdown)
         self.children = Children(config)
         self.tally = counts.tally(config.worker_metrics_port)
+        self.report = Report(self.tally, logging.INFO if config.log_jobs == "on" else logging.DEBUG)
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
         self._make_steps()
 
@@ -78,11 +83,11 @@ class Assembly:
         stopping, queues = self.shutdown.stopping, self._config.worker_queues
         next_claim = NextClaim(self.lease, stopping, self.marks, self.refusals, self.bell)
         self.calls = Calls(
-            database=self.database,
+            database=self.place_database,
             buffer=self.buffer,
             held=self.held,
             next_claim=next_claim,
-            tally=self.tally,
+            report=self.report,
             call_size=self.call_size,
             outage=self.outage,
             beat_wanted=self.beat_wanted,
@@ -90,16 +95,18 @@ class Assembly:
         claims = SmallerClaims(self.calls, self.refusals, self.call_size, self.outage, stopping)
         self.settle_and_claim = SettleAndClaim(next_claim, self.calls, claims.claim_less, self.call_size, self.outage)
         self.work = Work(self._kinds, self.children, self.lease, stopping, self.tally)
-        claim = SuspectClaim(self.database, self.lease, self.refusals.to_claim, claims, self.outage, stopping, queues)
+        claim = SuspectClaim(
+            self.place_database, self.lease, self.refusals.to_claim, claims, self.outage, stopping, queues
+        )
         self.suspects = Suspects(
             self.suspects_due, self.buffer, self.marks, self.held, self.calls, claim, self.outage, stopping
         )
-        self.scanner = Scanner(self.database, self.marks, queues)
+        self.scanner = Scanner(self.place_database, self.marks, queues)
 
     def runner(self, number: int) -> Runner:
         """Return a thread that runs jobs."""
         waiting = Waiting(
-            self.database,
+            self.place_database,
             self.sleeper,
             self.bell,
             self.marks,
@@ -115,7 +122,6 @@ class Assembly:
             work=self.work,
             look=look,
             suspects=self.suspects,
-            database=self.database,
             outage=self.outage,
         )
 
@@ -126,7 +132,7 @@ class Assembly:
             buffer=self.buffer,
             held=self.held,
             refused=self.refusals.to_settle,
-            tally=self.tally,
+            report=self.report,
             stopping=self.shutdown.stopping,
         )
         return Settler(
@@ -192,6 +198,7 @@ class Assembly:
             config=config,
             kinds=self._kinds,
             database=self.database,
+            place_database=self.place_database,
             outage=self.outage,
             threads=Threads(self.heartbeat(), (self.settler(), listener, housekeeper), runners),
             watch=Watch(timeouts, self.children, counts.Measures(self.tally, gauges)),

@@ -18,6 +18,7 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.kinds import Kind, StopReason, warn_missing
 from haulier.postgres.connection import parse
 from haulier.postgres.database import Database
+from haulier.postgres.limits import too_many
 from haulier.queue.upkeep.migrate import check_schema
 from haulier.worker.isolation.children import Children
 from haulier.worker.metrics.counts import Measures
@@ -183,6 +184,7 @@ class Worker:
     config: Config
     kinds: Mapping[str, Kind]
     database: Database
+    place_database: Database
     outage: Outage
     threads: Threads
     watch: Watch
@@ -227,13 +229,9 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self.config
         log.info(
-            "up to %d database connections: %d threads and %d beside them; one more for housekeeping, now and then",
+            "up to %d database connections, however many threads; one more for housekeeping, now and then",
             config.worker_connections,
-            config.worker_threads,
-            config.worker_connections - config.worker_threads,
         )
-        if "WORKER_THREADS" in config.reduced:
-            log.warning("WORKER_THREADS is reduced to %d by DB_CONNECTION_LIMIT", config.worker_threads)
         for warning in warn_missing(self.kinds.values(), config):
             log.warning("%s", warning)
 
@@ -242,12 +240,15 @@ class Worker:
             try:
                 with self.database.connection() as conn:
                     check_schema(conn)
+                    excess = too_many(conn, self.config.worker_connections)
                 self.database.close()
             except DatabaseUnavailable as error:
                 self.outage.failed(error)
                 self.stop.wait_until_stopping(10 * TICK_SECONDS)
             else:
                 self.outage.succeeded()
+                if excess:
+                    log.warning("%s: lower WORKER_PROCESSES or WEB_CONCURRENCY, or run fewer workers", excess)
                 return True
         return False
 
@@ -296,7 +297,13 @@ class Worker:
         if not self._owns_process:
             self.threads.join_runners(JOIN_SECONDS)
         stop.end()
+        self._close_place_connection()
         log.info("stopped")
+
+    def _close_place_connection(self) -> None:
+        # Whoever is still in a call has the place. From here on nobody gets it.
+        if self.stop.buffer.take_place():
+            self.place_database.close()
 
     def _drain(self, until: float) -> bool:
         while (left := until - time.monotonic()) > 0:

@@ -317,14 +317,24 @@ def test_refuses_a_wrong_setting_in_one_line(start):
     assert refused.log.read_text().startswith("haulier: WORKER_THREADS='many': must be a whole number")
 
 
-def test_chooses_smaller_settings_but_for_what_is_set(start):
-    both = start(WEB_CONCURRENCY=2, WORKER_THREADS="")
+def test_chooses_settings_that_suit_it_but_for_what_is_set(start, enqueue):
+    both = start(WEB_CONCURRENCY=2, LOG_JOBS="")
+    job = enqueue("t.note")
+
+    eventually(lambda: f"s job_id={job.id}" in both.log.read_text())
+
+    log = both.log.read_text()
+    assert "with up to 11 database connections together" in log
+    assert "up to 6 database connections: 2 processes x 3 threads" in log
+
+
+def test_chooses_a_single_process_for_the_api(start):
+    both = start()
 
     log = both.log.read_text()
 
-    assert "with up to 15 database connections together" in log
-    assert "up to 6 database connections: 2 processes x 3 threads" in log
-    assert "working with 5 threads" in log
+    assert "with up to 8 database connections together" in log
+    assert "up to 3 database connections: 1 processes x 3 threads" in log
 
 
 def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connections, start, sql):
@@ -346,5 +356,6 @@ def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connec
 
     print(f"up to {max(connections)} connections")
     assert answered == {201}
-    assert 3 + 5 <= max(connections) <= 12
+    # Of web, at most 3; of the worker, with its housekeeping, at most 5.
+    assert 3 < max(connections) <= 8
     eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(400,)], within=20)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from haulier.config import TOGETHER, Config
+from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config
 from haulier.domain.errors import ConfigError
 from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
 
@@ -139,17 +139,29 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     written = section("docs/operations.md", "## Connections")
 
     assert f"= {web} |" in written
-    assert f"{config.worker_processes} × ({config.worker_threads} + 1 + 1 + 1) = {worker}" in written
+    assert f"{config.worker_processes} × (1 + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
 
 
 def test_what_one_dyno_sets_is_what_is_written() -> None:
     config = Config.from_env({"DATABASE_URL": DSN, **TOGETHER})
-    web, threads = config.web_concurrency * config.web_threads, config.worker_threads
-    worker = config.worker_connections
 
     rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/operations.md", "### One dyno"))}
     connections = section("docs/operations.md", "## Connections")
 
-    assert {name: text.split()[0] for name, text in rows.items()} == TOGETHER
-    assert f"1 × {web}, {threads} + {worker - threads}, and 1 at times | {web + worker + 1} |" in connections
+    assert {name: text.split()[0].strip("`") for name, text in rows.items()} == TOGETHER
+    shares = f"1 × {config.web_connections}, {config.worker_connections}, and {HOUSEKEEPING_CONNECTIONS} at times"
+    assert f"{shares} | {config.connections} |" in connections
+
+
+def test_the_plans_leave_what_is_written() -> None:
+    config = Config(DSN)
+    plans = [row for row in tables(section("docs/operations.md", "## Connections")) if len(row) == 7]
+
+    assert {row[0] for row in plans} == {"20", "40", "120"}
+    for row in plans:
+        plan, webs, workers, *shares = (int(cell.strip("*")) for cell in row)
+        web, worker = webs * config.web_connections, workers * config.worker_connections
+        moments = workers * HOUSEKEEPING_CONNECTIONS + 1
+        assert shares == [web, worker, moments, plan - web - worker - moments], row
+        assert shares[-1] > 0

@@ -66,7 +66,16 @@ def test_the_grants_allow_to_enqueue_and_nothing_else(database: str, conn: Conne
             "INSERT INTO haulier.job (kind, payload, status) VALUES ('send_email', '{}', 'running')",
             "INSERT INTO haulier.job (kind, payload, created_at) VALUES ('send_email', '{}', now())",
             "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES ('key', '', gen_random_uuid())",
-            "SELECT id FROM haulier.job",
+            "INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{}') RETURNING payload",
+            "INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{}')"
+            " ON CONFLICT (id) DO UPDATE SET priority = 9",
+            *(
+                f"SELECT {column} FROM haulier.job"
+                for column in ("payload", "kind", "queue", "status", "last_error", "*")
+            ),
+            "SELECT id FROM haulier.job FOR UPDATE",
+            "SELECT id FROM haulier.job WHERE kind = 'send_email'",
+            "SELECT haulier.cancel(gen_random_uuid(), NULL)",
             "SELECT id FROM haulier.jobs",
             "SELECT id FROM haulier.finished_job",
             "UPDATE haulier.job SET priority = 100",
@@ -76,8 +85,11 @@ def test_the_grants_allow_to_enqueue_and_nothing_else(database: str, conn: Conne
         ):
             with pytest.raises(errors.InsufficientPrivilege):
                 cursor.execute(forbidden)
+        cursor.execute("SELECT id, run_at FROM haulier.job")
+        seen = len(cursor.fetchall())
         cursor.execute("RESET ROLE")
 
+    assert seen == 2
     assert _jobs(conn) == [("send_email", "queued")] * 2
 
 

@@ -41,6 +41,7 @@ def test_it_runs_jobs_with_settings_that_suit_ones_own_machine(run, free_port, e
     done = eventually(lambda: ended(f"{url}/jobs/{job['id']}"), within=20)
     assert (done["status"], done["last_error"]) == ("succeeded", None)
     assert Path(done["result"]["location"].removeprefix("file://")).exists()
+    running.says(f"job_id={job['id']}")
 
 
 def ended(url: str) -> dict | None:

@@ -191,6 +191,42 @@ def test_a_connection_that_breaks_makes_the_other_threads_open_theirs_anew(datab
     assert second is not first
 
 
+def test_is_one_for_all_threads_that_take_turns_beside_each_threads_own(subject):
+    in_turns, seen = subject.in_turns(), []
+
+    def use() -> None:
+        with in_turns.connection() as conn:
+            seen.append(conn)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join(10)
+    use()
+    with subject.connection() as own:
+        assert seen[0] is seen[1] is not own
+    in_turns.close()
+    subject.close()
+
+
+@pytest.mark.parametrize("breaks", ["a thread's own", "the one for all"])
+def test_breaks_for_those_that_take_turns_and_for_the_others_together(database, breaks):
+    with proxy_to(database) as proxy:
+        own = Database(proxy.url)
+        in_turns = own.in_turns()
+        broken, other = (own, in_turns) if breaks == "a thread's own" else (in_turns, own)
+        with broken.connection(), other.connection() as before:
+            proxy.silent = True
+        with pytest.raises(DatabaseUnavailable), broken.connection() as conn:
+            rows(conn, "ping", seconds=0.0)
+        proxy.silent = False
+
+        with other.connection() as after:
+            assert after is not before
+
+        own.close()
+        in_turns.close()
+
+
 @pytest.mark.parametrize("encoding", ["latin1", "sql_ascii", "euc_jp"])
 def test_speaks_utf_8_whatever_the_role_defaults_to(conn, database, encoding):
     text = "日本 € Ünïcode 🚢"

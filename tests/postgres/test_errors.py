@@ -93,6 +93,8 @@ def test_translated_knows_an_outage_from_a_bug():
         raise psycopg2.DatabaseError("lost synchronization with server")
     with pytest.raises(TooManyConnections), translated():
         raise psycopg2.OperationalError("FATAL:  remaining connection slots are reserved")
+    with pytest.raises(TooManyConnections), translated():
+        raise psycopg2.OperationalError("FATAL:  no more connections allowed (max_client_conn)")
     with pytest.raises(StatementRefused, match="^no such column$"), translated():
         raise psycopg2.ProgrammingError("no such column")
 

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import urllib.request
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 
@@ -200,6 +200,32 @@ def test_serves_its_metrics_and_goes_on_where_the_port_is_busy(spawn_worker, enq
     assert second.log.count("another process has it") == 1
     finished(enqueue("t.note"))
     first.wait()
+
+
+def test_takes_the_next_free_metrics_port_where_none_was_asked_for(spawn_worker):
+    with ExitStack() as stack:
+        # Somebody else on this machine may have it already.
+        with suppress(OSError):
+            stack.enter_context(socket.create_server(("127.0.0.1", 9091)))
+
+        worker = spawn_worker(WORKER_METRICS_PORT="")
+
+        [port] = re.findall(r"WARNING .* metrics at 127\.0\.0\.1:(\d+), since another process has 9091", worker.log)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+            assert "worker_threads" in response.read().decode()
+
+
+@pytest.mark.parametrize(("log_jobs", "is_told"), [("on", True), ("off", False)])
+def test_says_at_info_that_a_job_has_succeeded_where_it_is_to(spawn_worker, enqueue, finished, log_jobs, is_told):
+    worker = spawn_worker(LOG_JOBS=log_jobs, LOG_LEVEL="INFO")
+    job = enqueue("t.note")
+
+    finished(job)
+    failed = enqueue("t.fails")
+    eventually(lambda: f"job_id={failed.id}" in worker.log)
+
+    found = re.search(rf"INFO .*completed in [\d.]+ s job_id={job.id}", worker.log)
+    assert bool(found) is is_told
 
 
 def test_counts_what_it_does(spawn_worker, enqueue, finished):

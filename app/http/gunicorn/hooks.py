@@ -28,6 +28,7 @@ from haulier.domain.errors import DatabaseUnavailable, HaulierError  # noqa: E40
 from haulier.kinds import load_kinds  # noqa: E402
 from haulier.postgres.connection import close, connect  # noqa: E402
 from haulier.postgres.errors import translated  # noqa: E402
+from haulier.postgres.limits import too_many  # noqa: E402
 from haulier.queue.access.api_keys import any_exist  # noqa: E402
 from haulier.queue.upkeep.migrate import check_schema  # noqa: E402
 
@@ -83,13 +84,14 @@ BEFORE_A_PROXY = "make a key before a proxy or tunnel leads here (`python -m hau
 def on_starting(server: Any) -> None:
     """Check the database, once and before any process is forked; log what an operator should know."""
     _empty_metrics()
-    has_no_key = False
+    has_no_key, excess = False, None
     try:
         conn = connect(settings.database_url, application_name="haulier web start")
         try:
             with translated():
                 check_schema(conn)
                 has_no_key = settings.haulier_api_key is None and not any_exist(conn)
+                excess = too_many(conn, settings.web_connections)
         finally:
             close(conn)
     except DatabaseUnavailable as error:
@@ -99,6 +101,8 @@ def on_starting(server: Any) -> None:
         stop(error)
     workers, threads = settings.web_concurrency, settings.web_threads
     server.log.info("up to %d database connections: %d processes x %d threads", workers * threads, workers, threads)
+    if excess:
+        server.log.warning("%s: lower WEB_CONCURRENCY or WEB_THREADS", excess)
     if "WEB_THREADS" in settings.reduced:
         server.log.warning("WEB_THREADS is reduced to %d by DB_CONNECTION_LIMIT", threads)
     if settings.auth == "off":

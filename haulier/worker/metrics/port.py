@@ -15,6 +15,7 @@ import struct
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from prometheus_client import REGISTRY, CollectorRegistry, Metric, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -29,6 +30,7 @@ from haulier.worker.metrics.http_server import PortHandler, PortServer
 # A worker that has not claimed for this many polls, or for a lease where that is longer, is unavailable.
 POLLS_MISSED = 3
 TRIES, TRY_SECONDS = 20, 0.01
+PORTS_TRIED = 100
 
 log = logging.getLogger(__name__)
 
@@ -52,15 +54,8 @@ class MetricsPort:
         values.ValueClass = values.MutexValue
         if config.worker_metrics_port == 0:
             return None
-        host, port = config.worker_metrics_host, config.worker_metrics_port
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            listening = socket.create_server((host, port), family=family)
-        except OSError as error:
-            reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
-            log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
-            return None
-        return cls(listening, SharedCounts() if shared else None, config)
+        listening = _listen(config)
+        return cls(listening, SharedCounts() if shared else None, config) if listening is not None else None
 
     def serve(self) -> Callable[[], None]:
         """Serve the metrics from a thread of this process, and return what stops that."""
@@ -85,6 +80,32 @@ class MetricsPort:
         self._listening.close()
         if self.counts is not None:
             self.counts.remove()
+
+
+def _listen(config: Config) -> socket.socket | None:
+    host, port = config.worker_metrics_host, config.worker_metrics_port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if (
+            error.errno == errno.EADDRINUSE
+            and config.metrics_port_may_move
+            and (listening := _next_free(host, port, family))
+        ):
+            message = "metrics at %s:%d, since another process has %d (WORKER_METRICS_PORT gives each worker its own)"
+            log.warning(message, host, listening.getsockname()[1], port)
+            return listening
+        reason = "another process has it" if error.errno == errno.EADDRINUSE else error.strerror
+        log.warning("no metrics at %s:%d: %s (WORKER_METRICS_PORT=0 turns them off)", host, port, reason)
+        return None
+
+
+def _next_free(host: str, port: int, family: socket.AddressFamily) -> socket.socket | None:
+    for other in range(port + 1, min(port + PORTS_TRIED, 65_536)):
+        with suppress(OSError):
+            return socket.create_server((host, other), family=family)
+    return None
 
 
 class SharedCounts(Collector):

@@ -1,9 +1,10 @@
-"""Tells the log and Prometheus of the runs that have ended."""
+"""Tells the log and Prometheus of claims and of the runs that have ended."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
@@ -16,21 +17,33 @@ log = logging.getLogger(__name__)
 sparing = SparingLog(log)
 
 
-def report(tally: counts.Tally, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
-    """Log and count how runs ended; a status of None means that the claim was lost.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Counts what was claimed, and logs and counts how runs ended.
 
-    Success is logged at DEBUG: at full speed a line for each job costs a third of the rate.
+    Shape: success_level is that of a line for each success: DEBUG unless LOG_JOBS=on, since at full speed these lines
+           cost a third of the rate.
     """
-    is_told = log.isEnabledFor(logging.DEBUG)
-    for ended, status in settled:
-        label = _label(ended.outcome, status)
-        tally.ended(ended.running.label, label, ended.running.seconds)
-        if is_told or status is not JobStatus.SUCCEEDED:
-            _log(ended, status, label)
-    tally.flush()
+
+    tally: counts.Tally
+    success_level: int
+
+    def claimed(self, jobs: int) -> None:
+        """Count a claim that was answered, and the jobs it brought."""
+        self.tally.claimed(jobs)
+
+    def ended(self, settled: Sequence[tuple[Ended, JobStatus | None]]) -> None:
+        """Log and count how runs ended; a status of None means that the claim was lost."""
+        is_told = log.isEnabledFor(self.success_level)
+        for ended, status in settled:
+            label = _label(ended.outcome, status)
+            self.tally.ended(ended.running.label, label, ended.running.seconds)
+            if is_told or status is not JobStatus.SUCCEEDED:
+                _log(ended, status, label, self.success_level)
+        self.tally.flush()
 
 
-def _log(ended: Ended, status: JobStatus | None, label: str) -> None:
+def _log(ended: Ended, status: JobStatus | None, label: str, success_level: int) -> None:
     fields = job_fields(ended.running.job)
     if status is None:
         counts.LEASES_LOST.inc()
@@ -39,7 +52,7 @@ def _log(ended: Ended, status: JobStatus | None, label: str) -> None:
         counts.UNKNOWN_KIND.inc()
         sparing.warning("gave back a job of a kind unknown here", about=ended.running.job.kind, extra=fields)
     elif status is JobStatus.SUCCEEDED:
-        log.debug("completed", extra=fields)
+        log.log(success_level, "completed in %.3f s", ended.running.seconds, extra=fields)
     elif ended.outcome.error is not None:
         log.info("%s: %s", status, ended.outcome.error, extra=fields)
     elif ended.running.began_at is None:

@@ -14,7 +14,6 @@ from haulier.domain.job import Job, JobStatus
 from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
-from haulier.worker.metrics.counts import Tally
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import SLOW_SECONDS, CallSize
@@ -23,7 +22,7 @@ from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refusals
-from haulier.worker.steps.report import report
+from haulier.worker.steps.report import Report
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +109,7 @@ class Calls:
     buffer: Buffer
     held: HeldJobs
     next_claim: NextClaim
-    tally: Tally
+    report: Report
     call_size: CallSize
     outage: Outage
     beat_wanted: threading.Event
@@ -199,12 +198,12 @@ class Calls:
             self.buffer.doubt(left_out)
         done = [(each, status) for each, status in zip(ended, statuses, strict=True) if status is not None]
         self.held.drop([each.running for each, _ in done])
-        report(self.tally, done)
+        self.report.ended(done)
 
     def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
         # More may be waiting: jobs beyond the limits of one claim, and last attempts that would not start at once.
         is_short = brought.has_all(request)
-        self.tally.claimed(len(claimed))
+        self.report.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)
         self.next_claim.answered(request, brought.jobs, is_short=is_short)
         surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)

@@ -13,12 +13,11 @@ from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
-from haulier.worker.metrics.counts import Tally
 from haulier.worker.shared.buffer import Buffer, Ended
 from haulier.worker.shared.claim_size import MOST_AT_ONCE
 from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.refused import Refused
-from haulier.worker.steps.report import report
+from haulier.worker.steps.report import Report
 from haulier.worker.steps.settle_and_claim import mark_unsure, settlements
 
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
@@ -36,7 +35,7 @@ class SettleDoubtful:
     buffer: Buffer
     held: HeldJobs
     refused: Refused
-    tally: Tally
+    report: Report
     stopping: threading.Event
     # The outcomes that the database refuses for now.
     _held_back: list[Ended] = field(default_factory=list, init=False)
@@ -138,7 +137,7 @@ class SettleDoubtful:
     def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
         self.refused.forget([ended.running.job.id])
         self.held.drop([ended.running])
-        report(self.tally, [(ended, status)])
+        self.report.ended([(ended, status)])
 
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
         """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""

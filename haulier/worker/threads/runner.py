@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.outcome import Outcome
 from haulier.kinds import Kind
-from haulier.postgres.database import Database
 from haulier.worker.isolation.children import BUSY_SECONDS, Children
 from haulier.worker.metrics.counts import Tally
 from haulier.worker.shared.bell import Bell
@@ -35,7 +34,6 @@ class Runner(threading.Thread):
     work: Work
     look: Look
     suspects: Suspects
-    database: Database
     outage: Outage
 
     def __post_init__(self) -> None:
@@ -46,17 +44,14 @@ class Runner(threading.Thread):
     def run(self) -> None:
         """Work until the process stops claiming."""
         buffer = self.buffer
-        try:
-            task = buffer.next()
-            while task is not None:
-                if isinstance(task, HeldJob):
-                    ended = self._run_job(task)
-                    task = buffer.next(ended, seconds=time.monotonic() - (task.began_at or 0.0))
-                else:
-                    self._make_round_trip(task)
-                    task = buffer.next()
-        finally:
-            self.database.close()
+        task = buffer.next()
+        while task is not None:
+            if isinstance(task, HeldJob):
+                ended = self._run_job(task)
+                task = buffer.next(ended, seconds=time.monotonic() - (task.began_at or 0.0))
+            else:
+                self._make_round_trip(task)
+                task = buffer.next()
 
     def _run_job(self, running: HeldJob) -> Ended:
         self.running = running
@@ -74,7 +69,7 @@ class Runner(threading.Thread):
         finally:
             self.buffer.done(leaving=is_away)
         if is_away:
-            # Not while holding the place: another thread's connection may be good.
+            # Not while holding the place, which the settler may want meanwhile.
             self.outage.pause()
             self.outage.wait_until_over()
 

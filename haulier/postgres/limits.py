@@ -1,0 +1,57 @@
+"""How many connections there may be, and whether so many more would be too many."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import psycopg2
+
+from haulier.domain.errors import HaulierError
+from haulier.postgres.statements import Connection, rows
+
+log = logging.getLogger(__name__)
+
+
+class Limit(NamedTuple):
+    """How many connections there may be, to whom, and how many of them are open besides the one that asks."""
+
+    whose: str
+    most: int
+    open: int
+
+
+def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> str | None:
+    """Return, as part of a sentence, which limit so many further connections would exceed; None where they would not.
+
+    It never fails: it returns None where that cannot be found out, and behind a pool, where the limits are those of the
+    pool's own connections. Without beside_others those that are open now are not counted.
+    """
+    try:
+        limits = _limits(conn)
+    except (HaulierError, psycopg2.Error) as error:
+        log.debug("the limits of connections cannot be read: %s", error)
+        return None
+    for limit in limits:
+        others = limit.open if beside_others else 0
+        if needed + others > limit.most:
+            beside = f" beside the {others} that are open" if others else ""
+            return f"up to {needed} database connections{beside} are more than the {limit.most} of {limit.whose}"
+    return None
+
+
+def _limits(conn: Connection) -> list[Limit]:
+    """Return the limits, the tightest first; none behind a pool."""
+    [found] = rows(conn, "connection_limits")
+    if found["pid"] != conn.get_backend_pid():
+        return []
+    limits = [
+        Limit(whose, found[f"of_{name}"], found[f"open_of_{name}"] - 1)
+        for name, whose in (
+            ("role", f"the role {found['role']}"),
+            ("database", f"the database {found['database']}"),
+            ("server", "the server (max_connections, less those reserved)"),
+        )
+        if found[f"of_{name}"] is not None
+    ]
+    return sorted(limits, key=lambda limit: limit.most - limit.open)
