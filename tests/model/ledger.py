@@ -198,7 +198,7 @@ class Ledger:
             job.attempts -= 1
             job.snoozes += verb == "snooze"
             status = "retrying" if job.attempts else "queued"
-        self._leave(job, status, charged, error)
+        self._leave(job, status, charged, error, has_failed=verb != "release")
         if job.is_waiting:
             job.backoff = outcome.backoff or job.backoff
             if outcome.delay is not None:
@@ -224,12 +224,13 @@ class Ledger:
         return status
 
     @staticmethod
-    def _leave(job: Entry, status: str, charged: int, error: str | None) -> None:
+    def _leave(job: Entry, status: str, charged: int, error: str | None, *, has_failed: bool = True) -> None:
         job.status, job.worker = status, None
         if status in FINAL:
             job.backoff = None
         if error is not None:
             job.last_error = error
+        if error is not None and has_failed:
             job.errors = [*job.errors, (charged, error)][-KEPT_ERRORS:]
 
     def settled_earlier(self, fence: Fence) -> str | None:

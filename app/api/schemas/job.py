@@ -185,7 +185,9 @@ class JobResponse(ResponseSchema):
     last_error = fields.String(
         required=True,
         allow_none=True,
-        metadata=about("Of the last failed attempt, at most 4 KiB; kept after a success."),
+        metadata=about(
+            "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good."
+        ),
     )
     payload = fields.Raw(required=True, metadata=about("As it was given.", type="object"))
     run_at = _time("When the job is or was due.")
