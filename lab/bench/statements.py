@@ -322,6 +322,9 @@ CALLS = {
         lambda fixture, job_id: produce.retry(fixture.conn, job_id),
         lambda fixture: fixture.cancelled(),
     ),
+    "has_unserved": Call(
+        "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
+    ),
     "overview": Call(
         "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)
     ),

@@ -266,6 +266,11 @@ class Ledger:
         """Tell whether its lease still runs."""
         return worker in self.workers and self.clock - self.workers[worker].beat <= LEASE
 
+    def is_served(self, queue: str) -> bool:
+        """Tell whether a worker whose lease runs serves the queue."""
+        alive = [process.queues for worker, process in self.workers.items() if self.is_alive(worker)]
+        return any(not queues or queue in queues for queues in alive)
+
     def rescue(self, locked: Collection[UUID]) -> tuple[set[UUID], dict[UUID, str]]:
         """Bury the dead and take their jobs; return those buried now, and the status that each job has."""
         dead = {worker for worker in self.workers if not self.is_alive(worker)}
