@@ -43,6 +43,7 @@ GRANT SELECT ON haulier.jobs, haulier.lane TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
+GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping; to lock a row takes the right to update one of its columns
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";

@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 7;
+    wanted  CONSTANT integer := 8;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -290,6 +290,29 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
+
+-- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
+-- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
+-- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
+-- reads it asks for the job's present one.
+CREATE TABLE IF NOT EXISTS haulier.progress (
+    job_id uuid             NOT NULL,
+    claim  uuid             NOT NULL,
+    done   double precision NOT NULL,
+    total  double precision,                                -- null: not known
+    note   text,
+    at     timestamptz      NOT NULL,                       -- when it was said
+
+    CONSTRAINT progress_pkey PRIMARY KEY (job_id, claim),
+    -- Up to 2^53, which every client can read. NaN is greater.
+    CONSTRAINT progress_in_range CHECK (least(done, total) >= 0 AND greatest(done, total) <= 9007199254740992),
+    CONSTRAINT note_up_to_200 CHECK (length(note) <= 200)
+) WITH (
+    fillfactor = 50,                                        -- a write updates its row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
 
 -- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
 -- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
@@ -622,13 +645,23 @@ CREATE OR REPLACE VIEW haulier.jobs AS
 SELECT
     id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result
+    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+    (
+        SELECT jsonb_build_object(
+            'done', done,
+            'total', total,
+            'note', note,
+            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM haulier.progress
+        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+    ) AS progress
 FROM haulier.job
 UNION ALL
 SELECT
     id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb
 FROM haulier.finished_job;
 
 
@@ -734,5 +767,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FRO
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (7, 1)
+VALUES (8, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

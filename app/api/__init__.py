@@ -24,6 +24,7 @@ def register(app: App, service: Service) -> None:
     create_job = CreateJobRequest(service.kinds)
     app.extensions["haulier_enqueuing"] = Enqueuing(create_job, QueueNames(service.config))
     metrics.register(app)
+    health.register(app)
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
     for blueprint in (jobs.blp, batch.blp, kinds.blp, health.blp, metrics.blp):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+
+from flask import Flask, current_app
 from flask.views import MethodView
 
 from haulier import beside
+from haulier.domain.errors import Refusal
 from haulier.domain.job import Json
+from haulier.postgres.statements import Connection
 from haulier.queue import produce
+from haulier.queue.produce import WorkerHealth
 
 from ..http.routes import Entry, needs
 from ..http.service import connection
@@ -14,7 +22,51 @@ from .openapi import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
 
+# Routers ask often: what they are told of jobs that nobody serves may be so old.
+UNSERVED_LOOK_SECONDS = 10.0
+
 blp = Blueprint("ops", __name__, description="Health and metrics.")
+
+
+class Unserved:
+    """Whether due jobs wait in queues that no live worker serves, looked for now and then. Safe for all threads."""
+
+    def __init__(self) -> None:
+        self._looking = threading.Lock()
+        self._looked_at = float("-inf")
+        self._found = False
+
+    def found(self, conn: Connection) -> bool:
+        """Tell what the last look has found, after another one where that is due."""
+        if time.monotonic() - self._looked_at >= UNSERVED_LOOK_SECONDS and self._looking.acquire(blocking=False):
+            try:
+                self._looked_at = time.monotonic()
+                self._found = produce.has_unserved(conn)
+            except Refusal:
+                # It has taken too long, for one: nothing is known, and that is no reason to be unwell.
+                self._found = False
+            finally:
+                self._looking.release()
+        return self._found
+
+
+def register(app: Flask) -> None:
+    """Keep what this application knows for its answers."""
+    app.extensions["haulier_unserved"] = Unserved()
+
+
+def _warnings(conn: Connection, health: WorkerHealth) -> Iterator[str]:
+    yield from _of_the_worker_beside(health)
+    # No queue is named: anybody may ask.
+    if health.without_scans:
+        yield f"the looks for new jobs fail in {health.without_scans} workers: see their logs"
+    unserved: Unserved = current_app.extensions["haulier_unserved"]
+    if not health.serve_every_queue and unserved.found(conn):
+        yield (
+            "due jobs wait in queues that no live worker serves: see WORKER_QUEUES, and haulier_due_jobs_unserved"
+            if health.workers
+            else "due jobs wait, and no worker lives"
+        )
 
 
 @blp.route("/health")
@@ -27,22 +79,17 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Asks the database whether it takes writes. Where workers cannot look for new jobs, or the one that `haulier all`
-        runs beside this API is away, `warnings` say so: what is enqueued is kept, and starts late.
+        Asks the database whether it takes writes. Where workers cannot look for new jobs, where due jobs wait in queues
+        that no live worker serves, or where the worker that `haulier all` runs beside this API is away, `warnings` say
+        so: what is enqueued is kept, and starts late.
         """
         with connection() as conn:
             produce.ping(conn)
-            health = produce.worker_health(conn)
-        warnings = [*_of_the_worker_beside(health), *_of_looks(health)]
-        return {"status": "ok", **({"warnings": warnings} if warnings else {})}
+            warnings = list(_warnings(conn, produce.worker_health(conn)))
+        return {"status": "ok", "warnings": warnings} if warnings else {"status": "ok"}
 
 
-def _of_looks(health: produce.WorkerHealth) -> list[str]:
-    failing = health.without_scans
-    return [f"the looks for new jobs fail in {failing} workers: see their logs"] if failing else []
-
-
-def _of_the_worker_beside(health: produce.WorkerHealth) -> list[str]:
+def _of_the_worker_beside(health: WorkerHealth) -> list[str]:
     runs = beside.runs()
     if runs is None:
         return []

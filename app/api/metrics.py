@@ -74,25 +74,30 @@ class Queues(Collector):
             "How long the oldest due job has waited; 0: none is due.",
             labels=["queue"],
         )
+        unserved = GaugeMetricFamily(
+            "haulier_due_jobs_unserved", "Due jobs of a queue that no live worker serves.", labels=["queue"]
+        )
         waits: dict[str, float] = {}
+        left: dict[str, int] = {}
         for depth in known.depths:
             jobs.add_metric([depth.queue, depth.status], depth.jobs)
             waits[depth.queue] = max(waits.get(depth.queue, 0.0), depth.oldest_due_seconds or 0.0)
+            left[depth.queue] = left.get(depth.queue, 0) + depth.unserved
         for queue, seconds in waits.items():
             oldest.add_metric([queue], seconds)
-        yield jobs
-        yield oldest
-        yield GaugeMetricFamily("haulier_workers", "Workers that beat within their lease.", value=known.workers)
+            unserved.add_metric([queue], left[queue])
+        yield from (jobs, oldest, unserved)
+        yield GaugeMetricFamily("haulier_workers", "Workers that beat within their lease.", value=known.health.workers)
         yield GaugeMetricFamily(
             "haulier_workers_without_scans",
             "Of these, those whose looks for jobs that are new to them fail.",
-            value=known.workers_without_scans,
+            value=known.health.without_scans,
         )
-        if known.oldest_beat_seconds is not None:
+        if known.health.oldest_beat_seconds is not None:
             yield GaugeMetricFamily(
                 "haulier_oldest_beat_seconds",
                 "How long ago the quietest worker last beat.",
-                value=known.oldest_beat_seconds,
+                value=known.health.oldest_beat_seconds,
             )
         yield GaugeMetricFamily(
             "haulier_history_days_ahead",

@@ -23,7 +23,7 @@ from haulier.kinds.sdk.payload import TEXT
 
 from ..http.routes import Entry, Route, Routes
 from . import errors
-from .schemas.job import CreateJobRequest, JobError
+from .schemas.job import CreateJobRequest, JobError, JobProgress
 from .schemas.response_schemas import ErrorBody, ResponseSchema
 
 View = TypeVar("View")
@@ -200,6 +200,7 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
     schemas("JobStatus", {"type": "string", "enum": [str(status) for status in JobStatus]})
     schemas("ErrorBody", schema=ErrorBody)
     schemas("JobError", schema=JobError)
+    schemas("JobProgress", schema=JobProgress)
     mapping = {}
     for kind, schema in create_job.by_kind.items():
         name = _unused(api, type(schema).__name__)

@@ -95,6 +95,7 @@ class Job(NamedTuple):
 
     Shape: `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt`
            counts every claim and only grows, `claim` is new for each claim statement.
+           `progress` is what the running handler last said: {done, total, note, at}, or None.
     Units: backoff is the previous sleep in seconds; times are aware, UTC.
     """
 
@@ -123,6 +124,7 @@ class Job(NamedTuple):
     errors: Sequence[dict[str, Json]] = ()
     finished_at: datetime | None = None
     result: Json = None
+    progress: Json = None
 
     @property
     def is_last_attempt(self) -> bool:

@@ -75,9 +75,12 @@ class Outcome:
         return cls(Verb.FAIL, error=clean(error))
 
     @classmethod
-    def release(cls, delay: float = 0.0) -> Outcome:
-        """Return the outcome of a job that is queued again without being charged for the attempt."""
-        return cls(Verb.RELEASE, delay=delay)
+    def release(cls, delay: float = 0.0, *, why: str | None = None) -> Outcome:
+        """Return the outcome of a job that is queued again without being charged for the attempt.
+
+        Shape: why becomes its last error, and is none of its failed attempts.
+        """
+        return cls(Verb.RELEASE, error=None if why is None else clean(why), delay=delay)
 
     @classmethod
     def give_back(cls) -> Outcome:

@@ -19,7 +19,7 @@ _TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
 
 
 class StoredJob(Job):
-    """A job of the tables whose payload, errors and result stay JSON text, and are parsed at each access."""
+    """A job of the tables whose payload, errors, result and progress stay JSON text, and are parsed at each access."""
 
     __slots__ = ()
 
@@ -41,6 +41,11 @@ class StoredJob(Job):
         return read_json(self._text(_RESULT).decode())
 
     @property
+    def progress(self) -> Json:
+        """Return what the running handler last said, parsed at each access."""
+        return read_json(self._text(_PROGRESS).decode())
+
+    @property
     def payload_text(self) -> bytes:
         """Return the payload as the JSON text that clients get."""
         return as_sent(self._text(_PAYLOAD))
@@ -56,9 +61,14 @@ class StoredJob(Job):
         """Return the result as the JSON text that clients get."""
         return as_sent(self._text(_RESULT))
 
+    @property
+    def progress_text(self) -> bytes:
+        """Return what the running handler last said as the JSON text that clients get."""
+        return as_sent(self._text(_PROGRESS))
+
     def read(self) -> Job:
-        """Return the job with its payload, errors and result as objects."""
-        return Job(*self)._replace(payload=self.payload, errors=self.errors, result=self.result)
+        """Return the job with its payload, errors, result and progress as objects."""
+        return Job(*self)._replace(payload=self.payload, errors=self.errors, result=self.result, progress=self.progress)
 
     def _text(self, column: int) -> bytes:
         values: tuple[Any, ...] = self
@@ -117,7 +127,7 @@ class ClaimedJob(Job):
         return len(values[_PAYLOAD]) + len(values[_ERRORS])
 
 
-_PAYLOAD, _ERRORS, _RESULT = (Job._fields.index(name) for name in ("payload", "errors", "result"))
+_PAYLOAD, _ERRORS, _RESULT, _PROGRESS = map(Job._fields.index, ("payload", "errors", "result", "progress"))
 
 
 # The columns of the statement `claim`: three of its own, then the list of columns.sql.
@@ -125,7 +135,7 @@ _CLAIMED = ("number", "settled", "now", *columns_of("claimed"))
 _ID, _RUN_AT, _CREATED_AT = (_CLAIMED.index(name) for name in ("id", "run_at", "created_at"))
 # The values that `claimed_job` appends to a row. The first three replace columns of the same name that came as text.
 _ADDED = ("id", "run_at", "created_at", "status", "cancel_requested", "updated_at", "started_at", "claim", "worker_id")
-_UNSET = ("finished_at", "result")
+_UNSET = ("finished_at", "result", "progress")
 # By position: by name it would take three times as long, a tenth of all the time that a worker spends on a job.
 _in_order = itemgetter(
     *({name: place for place, name in enumerate((*_CLAIMED, *_ADDED, *_UNSET))}[name] for name in Job._fields)
@@ -139,7 +149,7 @@ def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, star
     """
     added = (
         UUID(texts[_ID]), _instant(texts[_RUN_AT]), _instant(texts[_CREATED_AT]),
-        JobStatus.RUNNING, False, started_at, started_at, claim_id, worker_id, None, None,
+        JobStatus.RUNNING, False, started_at, started_at, claim_id, worker_id, None, None, None,
     )  # fmt: skip
     return ClaimedJob._make(_in_order(texts + added))
 

@@ -13,6 +13,9 @@ from haulier.kinds import JobContext, StopReason
 # Some seconds' worth: a handler that has looked so often, and was not asked to stop, waits for what never comes.
 MOST_LOOKS = 1_000_000
 
+# Done, total and note, as a test writes them down.
+Word = tuple[float, float | None, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -31,6 +34,7 @@ class FakeContext(JobContext):
     """A context in which no time passes but by `wait`, which returns at once.
 
     Shape: looks counts how often the handler has looked whether it is to stop: by wait, raise_if_cancelled, cancelled.
+           words are what it has said of its progress, in order: done, total and note.
     Units: now is the seconds since the run began.
     """
 
@@ -38,6 +42,7 @@ class FakeContext(JobContext):
         super().__init__(job, settings)
         self.now = 0.0
         self.looks = 0
+        self.words: list[Word] = []
         self._stops = stops
         self._thread = threading.get_ident()
 
@@ -58,6 +63,12 @@ class FakeContext(JobContext):
         if self.stop_reason is None:
             self._let_pass(seconds)
         super().raise_if_cancelled()
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        """Say how far the job has come. Raises: TypeError, ValueError."""
+        super().progress(done, total, note)
+        if (said := self.said) is not None:
+            self.words.append((said.done, said.total, said.note))
 
     def _look(self) -> None:
         # Other threads, as one that watches a socket, look as often as they come to it: that would be no number.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,7 +15,7 @@ from haulier.domain.job import DEFAULT_MAX_ATTEMPTS, DEFAULT_QUEUE, MAX_SNOOZES,
 from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import Handler, JobContext, Kind, StopReason, load_kinds
 from haulier.testing.asked import as_stored, config_of, find_kind
-from haulier.testing.fake_context import MOST_LOOKS, FakeContext, Stop
+from haulier.testing.fake_context import MOST_LOOKS, FakeContext, Stop, Word
 from haulier.worker.steps.execute import run_one
 
 Ending = Literal["succeeded", "retried", "snoozed", "failed", "cancelled", "released"]
@@ -31,7 +31,8 @@ class Performed:
 
     Shape: result is what a client would get; error is what `last_error` would be, and exception is what the handler
            itself raised, if anything. `failed` is for good, and so is what was to be tried again in the last attempt.
-           looks is how often the handler looked whether it is to stop.
+           looks is how often the handler looked whether it is to stop. progress is what it said of how far it had
+           come, in order: done, total and note, each time. The last is what the running job would show.
     Units: delay is the seconds until the job would run again; seconds is how long the run took by the fake clock.
     """
 
@@ -42,6 +43,7 @@ class Performed:
     delay: float | None = None
     seconds: float = 0.0
     looks: int = 0
+    progress: Sequence[Word] = field(default=(), repr=False)
     job: Job = field(repr=False)
 
     @property
@@ -182,6 +184,7 @@ def _performed(context: FakeContext, outcome: Outcome, exception: BaseException 
         delay=outcome.delay if ending in ("retried", "snoozed") else None,
         seconds=context.now,
         looks=context.looks,
+        progress=context.words,
         job=job,
     )
 

@@ -9,7 +9,7 @@ process        one process: starts the threads, watches them, stops everything i
 threads/       one file for each thread
   runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
-  heartbeat    beats, learns of cancels, gives back jobs that nobody here holds, looks for suspects, rescues
+  heartbeat    beats, learns of cancels, writes progress, gives back jobs that nobody holds, finds suspects, rescues
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
   housekeeper  makes and drops partitions of the history, deletes old keys and names of queues
 
@@ -24,6 +24,7 @@ steps/         what they do
   timeouts     stops jobs whose time is up; called by the main thread
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone
   beat         this process's row in the table of workers
+  progress     writes what running handlers have said of how far they have come
   strays       gives back jobs in this process's name that nobody here holds
   rescue       takes the jobs of dead workers
 
@@ -45,7 +46,7 @@ shared/        what they share
 isolation/     jobs in child processes, which the thread starter-of-children starts
   children     the child processes of this process
   child        one child process, as the worker sees it
-  run          the program of a child process; its thread control receives stops
+  run          the program of a child process; its thread control receives stops, teller sends progress
 
 metrics/       what is counted
   counts       each number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from haulier.config import Config
 from haulier.kinds import Kind
@@ -18,7 +18,7 @@ from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import ClaimSize
-from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.held import HeldJob, HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.notify_check import NotifyCheck
@@ -28,6 +28,7 @@ from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
+from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.report import Report
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.scan import Scanner
@@ -145,7 +146,7 @@ class Assembly:
             shutdown=self.shutdown,
         )
 
-    def heartbeat(self) -> Heartbeat:
+    def heartbeat(self, running: Callable[[], Iterable[HeldJob | None]]) -> Heartbeat:
         """Return the thread that beats."""
         config, lease, held, bell, refusals = self._config, self.lease, self.held, self.bell, self.refusals
         return Heartbeat(
@@ -153,6 +154,7 @@ class Assembly:
             lease=lease,
             held=held,
             beat=Beat(lease, held, self.marks, bell, config),
+            progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
             suspects=SuspectSearch(lease, held, refusals.to_claim, self.suspects_due, bell, config.worker_queues),
             rescuer=Rescuer(lease, refusals.to_rescue, lease_seconds=config.lease_seconds),
@@ -187,12 +189,11 @@ class Assembly:
         config = self._config
         listener, housekeeper = self.listener(), self.housekeeper()
         runners = [self.runner(number) for number in range(1, config.worker_threads + 1)]
-        timeouts = Timeouts(
-            lambda: (runner.running for runner in runners),
-            self.buffer,
-            self._kinds,
-            stuck_seconds=config.stuck_seconds,
-        )
+
+        def running() -> Iterator[HeldJob | None]:
+            return (runner.running for runner in runners)
+
+        timeouts = Timeouts(running, self.buffer, self._kinds, stuck_seconds=config.stuck_seconds)
         gauges = self._gauges(listener, housekeeper, timeouts)
         return Worker(
             config=config,
@@ -200,7 +201,7 @@ class Assembly:
             database=self.database,
             place_database=self.place_database,
             outage=self.outage,
-            threads=Threads(self.heartbeat(), (self.settler(), listener, housekeeper), runners),
+            threads=Threads(self.heartbeat(running), (self.settler(), listener, housekeeper), runners),
             watch=Watch(timeouts, self.children, counts.Measures(self.tally, gauges)),
             stop=Stop(self.shutdown, self.buffer, self.bell, self.held, self.children, self.beat_wanted),
             metrics_port=metrics_port,

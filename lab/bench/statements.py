@@ -18,6 +18,7 @@ from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
@@ -231,6 +232,17 @@ CALLS = {
         lambda fixture, dead: list(consume.take_orphans(fixture.conn, buried=[dead], workers=[dead])),
         lambda fixture: fixture.dead_worker(),
     ),
+    "write_progress": Call(
+        "progress of 5 jobs",
+        "write_progress",
+        lambda fixture, fences: consume.write_progress(
+            fixture.conn,
+            fixture.worker_id,
+            {fence: Progress(1, 2, None, time.monotonic()) for fence in fences},
+            seconds=5,
+        ),
+        lambda fixture: fixture.running(5),
+    ),
     "register": Call(
         "register",
         "register",
@@ -256,6 +268,7 @@ CALLS = {
         "purge_idempotency",
         lambda fixture, _: purge.purge_idempotency(fixture.conn, idempotency_days=30),
     ),
+    "purge_progress": Call("forget progress", "purge_progress", lambda fixture, _: purge.purge_progress(fixture.conn)),
     "purge_queues": Call("forget queues", "purge_queues", lambda fixture, _: purge.purge_queues(fixture.conn)),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda fixture, _: produce.enqueue_one(fixture.conn, draft())),
@@ -308,6 +321,9 @@ CALLS = {
         "retry",
         lambda fixture, job_id: produce.retry(fixture.conn, job_id),
         lambda fixture: fixture.cancelled(),
+    ),
+    "has_unserved": Call(
+        "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
     ),
     "overview": Call(
         "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)

@@ -29,6 +29,7 @@ FIELDS = [
     "finished_at",
     "result",
     "errors",
+    "progress",
 ]
 
 Json = dict[str, Any]
@@ -45,7 +46,7 @@ def test_it_answers_201_with_the_job_and_a_relative_location(client: FlaskClient
     assert (job["status"], job["attempts"], job["max_attempts"]) == ("queued", 0, 3)
     assert (job["queue"], job["priority"], job["errors"]) == ("default", 0, [])
     assert job["cancel_requested"] is False
-    for name in ("last_error", "idempotency_key", "timeout_seconds", "started_at", "finished_at", "result"):
+    for name in ("last_error", "idempotency_key", "timeout_seconds", "started_at", "finished_at", "result", "progress"):
         assert job[name] is None
 
 

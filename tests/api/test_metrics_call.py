@@ -49,11 +49,27 @@ def test_it_tells_of_the_queues_and_the_workers(client: FlaskClient, conn: Conne
     assert value(text, "haulier_jobs", queue="slow", status="queued") == 2
     assert 90 <= value(text, "haulier_oldest_due_job_seconds", queue="slow") < 120
     assert value(text, "haulier_oldest_due_job_seconds", queue="later") == 0
+    assert value(text, "haulier_due_jobs_unserved", queue="slow") == 0
     assert value(text, "haulier_workers") == 1
     assert value(text, "haulier_workers_without_scans") == 0
     assert 0 <= value(text, "haulier_oldest_beat_seconds") < 30
     # Seven when they were made, which may have been before midnight.
     assert value(text, "haulier_history_days_ahead") > 6
+
+
+def test_it_tells_of_due_jobs_that_no_live_worker_serves(client: FlaskClient, conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES"
+            " ('a', '{}', 'slow', now()), ('a', '{}', 'slow', now()), ('a', '{}', 'slow', now() + interval '1 hour'),"
+            " ('a', '{}', 'mail', now())"
+        )
+    consume.register(conn, host="dock", pid=7, threads=1, queues=("mail",), lease_seconds=30.0)
+
+    text = client.get("/metrics").text
+
+    assert value(text, "haulier_due_jobs_unserved", queue="slow") == 2
+    assert value(text, "haulier_due_jobs_unserved", queue="mail") == 0
 
 
 def queues_in(text: str, name: str) -> set[str]:

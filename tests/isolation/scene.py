@@ -19,7 +19,10 @@ EXPIRED = "finished_job_of_long_ago"
 
 
 class Scene:
-    """A hundred jobs, two long ones, the orphan of a dead worker; a partition to add and one to drop."""
+    """A hundred jobs, two long ones, of which one tells of its progress, the orphan of a dead worker; partitions.
+
+    Shape: of these there is one to add and one to drop.
+    """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
@@ -31,7 +34,9 @@ class Scene:
 
     def _work(self) -> None:
         # The long ones first: a suspect is to come while they run.
-        self.jobs += self._enqueue(NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1) for _ in range(2))
+        self.jobs += self._enqueue([NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1)])
+        words = [{"done": 1, "total": 2, "note": "half of it"}]
+        self.jobs += self._enqueue([NewJob("t.tells", {"words": words, "seconds": LONG_SECONDS}, priority=1)])
         self.jobs += self._enqueue(NewJob("t.note", {}) for _ in range(COUNT))
         [orphan] = self._enqueue([NewJob("t.note", {})])
         self.orphans.append(orphan)

@@ -23,6 +23,8 @@ from tests.isolation.scene import Scene
 from tests.isolation.wire import Refusal
 
 WITHIN = 8.0
+# What the housekeeper does at the start, besides dropping partitions.
+HOUSEKEEPING = ["partition_to_add", "purge_idempotency", "purge_audit", "purge_queues", "purge_progress"]
 
 
 def run(conn: Any, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
@@ -152,7 +154,7 @@ def test_big_orphans_keep_no_dead_worker_from_its_grave(worker, enqueue_many, co
 
 
 @pytest.mark.direct("the proxy stands before the database itself")
-@pytest.mark.parametrize("task", ["partition_to_add", "purge_idempotency", "purge_audit", "purge_queues"])
+@pytest.mark.parametrize("task", HOUSEKEEPING)
 def test_a_task_of_housekeeping_that_is_refused_keeps_no_other_from_being_done(task, worker, wire, conn, record):
     Scene(conn)
     wire.refuse(task, Refusal("42501"))
@@ -160,7 +162,7 @@ def test_a_task_of_housekeeping_that_is_refused_keeps_no_other_from_being_done(t
 
     with unhurt(process, at_most=20):
         eventually(lambda: wire.refused > 0)
-        others = {"partition_to_add", "purge_idempotency", "purge_audit", "purge_queues", "drop_partition"} - {task}
+        others = {*HOUSEKEEPING, "drop_partition"} - {task}
         assert until(lambda: others <= wire.seen.keys(), within=WITHIN), f"{others - wire.seen.keys()} not done"
     record("housekeeping", "one task is refused: the others were done", part=task)
 

@@ -25,7 +25,7 @@ MOST_COMPLAINTS = 150
 BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
 # Always in the short form, each with one error; and a few of the others.
 AFTER_A_LOST_REPLY = ("settled_earlier", "held")
-HOT = ("lanes", "claim", "settle", "commit", "cancelled", "strays", "bury", "orphans", "prepare")
+HOT = ("lanes", "claim", "settle", "commit", "cancelled", "write_progress", "strays", "bury", "orphans", "prepare")
 SEED, OTHERS = 10, 4
 
 

@@ -16,7 +16,7 @@ from lab.bench import heavy, load, notes, report, without
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Bench, Entry, run
-from lab.bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, queues, slow_jobs
+from lab.bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, progress, queues, slow_jobs
 from lab.bench.measures.latency import summary
 from lab.bench.measures.post import BODY, bare
 from lab.bench.results import Result, Row, Spread
@@ -239,6 +239,14 @@ def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind):
     assert 0 < figures["jobs_per_second"] < 1_000_000
     assert (figures["child_mb"] is None) is (kind == "noop")
     assert kind == "noop" or figures["first_ms"] > figures["each_us"] / 1000
+
+
+@pytest.mark.parametrize("entry", progress.entries(), ids=lambda entry: entry.name)
+def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench, entry):
+    figures = entry.once(bench)
+
+    assert figures["jobs"] == 200
+    assert 0 < figures["jobs_per_second"] < 1_000_000
 
 
 def test_a_process_that_has_had_more_than_its_limit_is_killed():

@@ -198,7 +198,7 @@ class Ledger:
             job.attempts -= 1
             job.snoozes += verb == "snooze"
             status = "retrying" if job.attempts else "queued"
-        self._leave(job, status, charged, error)
+        self._leave(job, status, charged, error, has_failed=verb != "release")
         if job.is_waiting:
             job.backoff = outcome.backoff or job.backoff
             if outcome.delay is not None:
@@ -224,12 +224,13 @@ class Ledger:
         return status
 
     @staticmethod
-    def _leave(job: Entry, status: str, charged: int, error: str | None) -> None:
+    def _leave(job: Entry, status: str, charged: int, error: str | None, *, has_failed: bool = True) -> None:
         job.status, job.worker = status, None
         if status in FINAL:
             job.backoff = None
         if error is not None:
             job.last_error = error
+        if error is not None and has_failed:
             job.errors = [*job.errors, (charged, error)][-KEPT_ERRORS:]
 
     def settled_earlier(self, fence: Fence) -> str | None:
@@ -264,6 +265,11 @@ class Ledger:
     def is_alive(self, worker: UUID) -> bool:
         """Tell whether its lease still runs."""
         return worker in self.workers and self.clock - self.workers[worker].beat <= LEASE
+
+    def is_served(self, queue: str) -> bool:
+        """Tell whether a worker whose lease runs serves the queue."""
+        alive = [process.queues for worker, process in self.workers.items() if self.is_alive(worker)]
+        return any(not queues or queue in queues for queues in alive)
 
     def rescue(self, locked: Collection[UUID]) -> tuple[set[UUID], dict[UUID, str]]:
         """Bury the dead and take their jobs; return those buried now, and the status that each job has."""

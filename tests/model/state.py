@@ -101,5 +101,10 @@ class State(RuleBasedStateMachine):
         due = [self.ledger.clock - job.due for job in live if job.is_waiting and job.due <= self.ledger.clock]
         oldest = max((depth.oldest_due_seconds or 0.0 for depth in overview.depths), default=0.0)
         assert is_about(oldest, max(due, default=0.0))
-        assert overview.workers == sum(map(self.ledger.is_alive, self.ledger.workers))
+        assert {(depth.queue, depth.status): depth.unserved for depth in overview.depths if depth.unserved} == Counter(
+            (job.queue, job.status)
+            for job in live
+            if job.is_waiting and job.due <= self.ledger.clock and not self.ledger.is_served(job.queue)
+        )
+        assert overview.health.workers == sum(map(self.ledger.is_alive, self.ledger.workers))
         assert overview.history_days_ahead > 6

@@ -101,6 +101,13 @@ PARAMETERS: dict[str, Any] = {
     "idle": 3600.0,
     "soon": 300.0,
     "newest": 50_000,
+    "due_for": 10.0,
+    "dones": [1, 0.5],
+    "totals": [None, 2],
+    "notes": [None, "half"],
+    "seconds_ago": [0.5, 1.0],
+    "over_ids": [ID],
+    "over_claims": [ID],
 }
 ABSENT = (
     "workers",

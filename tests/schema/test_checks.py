@@ -101,6 +101,18 @@ REFUSED_ELSEWHERE = [
         "lease_is_positive",
         "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('dock', 7, 8, interval '0')",
     ),
+    *(
+        (constraint, f"INSERT INTO haulier.progress VALUES (haulier.uuidv7(), haulier.uuidv7(), {values}, now())")
+        for constraint, values in (
+            ("progress_in_range", "-1, NULL, NULL"),
+            ("progress_in_range", "'NaN', NULL, NULL"),
+            ("progress_in_range", "0, 'NaN', NULL"),
+            ("progress_in_range", "9007199254740994, NULL, NULL"),
+            ("progress_in_range", "0, -1, NULL"),
+            ("progress_in_range", "0, 'Infinity', NULL"),
+            ("note_up_to_200", "0, NULL, repeat('n', 201)"),
+        )
+    ),
     ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
     ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
 ]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import Any
 
-import psycopg2
 import pytest
 from flask.testing import FlaskClient
 from psycopg2 import errors
@@ -17,76 +15,17 @@ from haulier.config import Config
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.postgres.statements import transaction
 from haulier.queue import produce
 from haulier.queue.upkeep import partitions
-from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.partitions import drop_expired
 from tests.queue.upkeep.archive import Archive
-from tests.roles import Roles, apply_grants, least_roles
+from tests.roles import Roles, apply_grants
+from tests.schema.permitted import TABLES, ask, columns_of, is_permitted, permitted_on, quoted
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
-ALL = ["all of them"]
-# For each table, what may be done to which columns.
-TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
-    "web": {
-        "api_key": {"SELECT": ALL, "UPDATE": ["last_used_at"]},
-        "finished_job": {"SELECT": ALL},
-        "idempotency": {"SELECT": ALL, "INSERT": ["key", "fingerprint", "job_id"]},
-        "job": {
-            "SELECT": ALL,
-            "INSERT": [
-                "id",
-                "kind",
-                "queue",
-                "priority",
-                "run_at",
-                "max_attempts",
-                "timeout_seconds",
-                "payload",
-                "idempotency_key",
-            ],
-        },
-        "jobs": {"SELECT": ALL},
-        "queue": {"SELECT": ALL, "INSERT": ["name", "key_id"], "UPDATE": ["used_at"]},
-        "rate_budget": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
-        "schema_version": {"SELECT": ALL},
-        "worker": {"SELECT": ALL},
-    },
-    "worker": {
-        "audit": {"SELECT": ALL, "UPDATE": ["at"], "DELETE": ALL},
-        "finished_job": {"INSERT": ALL},
-        "idempotency": {"SELECT": ALL, "UPDATE": ["created_at"], "DELETE": ALL},
-        "job": {
-            "SELECT": ALL,
-            "UPDATE": [
-                "status",
-                "run_at",
-                "worker_id",
-                "attempt",
-                "claim",
-                "started_at",
-                "attempts",
-                "crashes",
-                "snoozes",
-                "backoff",
-                "last_error",
-                "errors",
-                "updated_at",
-            ],
-            "DELETE": ALL,
-        },
-        "jobs": {"SELECT": ALL},
-        "lane": {"SELECT": ALL},
-        "queue": {"SELECT": ALL, "UPDATE": ["used_at"], "DELETE": ALL},
-        "schema_version": {"SELECT": ALL},
-        "sleeper": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
-        "worker": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-    },
-}
 # What these three say is in the catalogue, or random.
 OF_ANYBODY = {"running", "uuidv7", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
@@ -119,68 +58,14 @@ NEVER = [
 
 
 @pytest.fixture
-def old_roles(super_conn: Connection, fresh_database: str) -> Iterator[Roles]:
-    """Give the roles as version 6 had them, in its schema."""
-    with least_roles(super_conn, fresh_database, version=6) as roles:
-        yield roles
-
-
-@pytest.fixture
 def archive(super_conn: Connection, fresh_database: str, roles: Roles) -> Iterator[Archive]:
     """Give that database as a superuser has it, to spoil its partitions."""
     with ExitStack() as opened:
         yield Archive(fresh_database, opened)
 
 
-def ask(conn: Connection, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    with conn.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def is_permitted(conn: Connection, statement: str) -> bool:
-    """Run the statement, undo it, and tell whether the role may: what else it may fail of comes after its rights."""
-    try:
-        ask(conn, f"BEGIN; {statement}")
-    except errors.InsufficientPrivilege:
-        return False
-    except psycopg2.Error:
-        pass
-    finally:
-        ask(conn, "ROLLBACK")
-    return True
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def permitted_on(conn: Connection, table: str, kind: str, columns: list[str]) -> dict[str, list[str]]:
-    """Return what the role may do to the table, and to which columns of it."""
-    by_column = {"SELECT": "SELECT {column} FROM {table} LIMIT 0"}
-    by_table = {}
-    # The views are a recursion and a union, to which nobody can write: Postgres looks at that before it does at rights.
-    if kind != "v":
-        by_column["INSERT"] = "INSERT INTO {table} ({column}) VALUES (DEFAULT)"
-        by_column["UPDATE"] = "UPDATE {table} SET {column} = DEFAULT WHERE false"
-        by_table = {"DELETE": "DELETE FROM {table} WHERE false", "TRUNCATE": "TRUNCATE {table}"}
-    found = {
-        verb: [name for name in columns if is_permitted(conn, statement.format(table=table, column=quoted(name)))]
-        for verb, statement in by_column.items()
-    }
-    found = {verb: ALL if names == columns else names for verb, names in found.items() if names}
-    return found | {verb: ALL for verb, text in by_table.items() if is_permitted(conn, text.format(table=table))}
-
-
-def columns_of(conn: Connection) -> dict[tuple[str, str], list[str]]:
-    """Return the columns of each table and view, partitions included, by its name and sort."""
-    found = ask(
-        conn,
-        "SELECT relname, relkind::text, array_agg(attname::text ORDER BY attnum)"
-        " FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped"
-        " WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p', 'v') GROUP BY relname, relkind",
-    )
-    return {(name, kind): columns for name, kind, columns in found}
+def api_as(url: str) -> FlaskClient:
+    return build(Config(database_url=url)).test_client()
 
 
 @pytest.mark.parametrize("part", TABLES)
@@ -327,62 +212,6 @@ def test_the_role_of_the_api_moves_jobs_by_the_functions_alone_and_each_is_noted
         ("bob", "retry", str(receipt.job.id)),
         ("eve", "cancel", str(receipt.job.id)),
     ]
-
-
-# --- From version 6
-
-
-def api_as(url: str) -> FlaskClient:
-    return build(Config(database_url=url)).test_client()
-
-
-# What programs of version 6 send to cancel a job that waits.
-CANCEL_OF_VERSION_6 = """
-    WITH gone AS (DELETE FROM haulier.job WHERE id = %s RETURNING *)
-    INSERT INTO haulier.finished_job SELECT id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at,
-        attempts, max_attempts, crashes, snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors,
-        created_at, now(), now() FROM gone RETURNING id
-"""
-
-
-def test_both_versions_work_from_migrate_until_the_rights_are_given_again(
-    old_roles: Roles, super_conn: Connection
-) -> None:
-    with closing(connect(old_roles.owner)) as owning:
-        migrate(owning, retention_days=30)
-    with closing(connect(old_roles.web)) as conn:
-        first, second = (receipt.job for receipt in produce.enqueue(conn, [NewJob("mail", {})] * 2))
-        new = [produce.cancel(conn, first.id), produce.retry(conn, first.id).id]
-        old = ask(conn, CANCEL_OF_VERSION_6, str(second.id))
-    partition = max(name for name, _ in columns_of(super_conn) if name.startswith("finished_job_2"))
-    ask(super_conn, f"DROP TABLE haulier.{partition}")
-
-    with closing(connect(old_roles.worker)) as conn:
-        made = partitions.ensure_partitions(conn, retention_days=30)
-        with transaction(conn):
-            ask(conn, f"SET LOCAL ROLE {quoted(old_roles.names['owner'])}")
-
-    assert new == [True, first.id]
-    assert old == [(second.id,)]
-    assert made == [partition]
-
-
-def test_to_give_the_rights_again_takes_what_version_6_gave(old_roles: Roles, super_conn: Connection) -> None:
-    with closing(connect(old_roles.owner)) as owning:
-        migrate(owning, retention_days=30)
-    apply_grants(super_conn, old_roles.names["web"], old_roles.names["worker"])
-    columns = columns_of(super_conn)
-
-    found = {}
-    for part in TABLES:
-        with closing(connect(getattr(old_roles, part))) as conn:
-            tables = {
-                name: permitted_on(conn, f"haulier.{name}", kind, names) for (name, kind), names in columns.items()
-            }
-            found[part] = {name: may for name, may in tables.items() if may}
-            assert not is_permitted(conn, f"SET ROLE {quoted(old_roles.names['owner'])}")
-
-    assert found == TABLES
 
 
 @pytest.mark.parametrize("how", ["a member by way of another", "the owner itself"])

@@ -19,6 +19,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
 from haulier.postgres.sql_files import SQL
@@ -198,6 +199,10 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     consume.held(worker, me, [uuid4()])
     consume.strays(worker, me, [uuid4()])
     consume.cancelled(worker, me)
+    words = {Fence.of(job): Progress(done, 2, "half", 0.0) for done, job in enumerate(jobs[:2])}
+    consume.write_progress(worker, me, words, seconds=5)
+    consume.write_progress(worker, me, words, over=[Fence.of(jobs[2])], seconds=5)
+    assert produce.get(web, jobs[1].id).progress["done"] == 1
     outcomes = [
         Outcome.complete({"a": 1}), Outcome.fail("no", 60.0, 1.0), Outcome.fail_for_good("never"), Outcome.release(1.0),
         Outcome.give_back(), Outcome.snooze(60.0),
@@ -264,6 +269,7 @@ def _keep_house(trap: Trap, worker: Connection) -> tuple[list[str], list[str]]:
     dropped = partitions.drop_expired(trap.roles.worker, retention_days=30)
     purge.purge_idempotency(worker, idempotency_days=30)
     purge.purge_audit(worker, retention_days=30)
+    assert purge.purge_progress(worker) == 2
     return made, dropped
 
 

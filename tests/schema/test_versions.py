@@ -14,7 +14,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.errors import SchemaMismatch
+from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
+from haulier.queue import produce
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.steps import SCHEMA_VERSION
 from tests.conftest import sql_on
@@ -86,6 +88,20 @@ def test_migrate_of_an_older_program_leaves_a_newer_compatible_schema_as_it_is(v
     assert said == f"schema version {SCHEMA_VERSION + 3} was up to date; 0 history partitions made"
     assert sql_on(conn)("SELECT version FROM haulier.schema_version") == [(SCHEMA_VERSION + 3,)]
     assert sql_on(conn)("SELECT prosrc FROM pg_proc WHERE proname = 'knock'") == [("BEGIN RETURN NULL; END",)]
+
+
+def test_a_program_reads_the_jobs_of_a_newer_schema_that_shows_more_of_each(versioned):
+    conn = versioned(SCHEMA_VERSION + 1, SCHEMA_VERSION)
+    sql_on(conn)(
+        "ALTER VIEW haulier.jobs RENAME TO jobs_before;"
+        " CREATE VIEW haulier.jobs AS SELECT jobs_before.*, 7 AS newer FROM haulier.jobs_before"
+    )
+    [enqueued] = produce.enqueue(conn, [NewJob("mail", {"n": 1})])
+
+    job = produce.get(conn, enqueued.job.id)
+
+    assert (job.kind, job.payload, job.progress) == ("mail", {"n": 1}, None)
+    assert [each.id for each in produce.list_jobs(conn, produce.JobFilter()).jobs] == [job.id]
 
 
 def test_migrate_brings_an_older_schema_up_to_this_programs(versioned):

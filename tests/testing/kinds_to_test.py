@@ -82,6 +82,13 @@ def echoes(context: JobContext, payload: dict[str, Any]) -> Any:
     return {"payload": payload["value"], "as_tuple": (1, 2), "type": type(payload["value"]).__name__}
 
 
+@kind("test.tells", schema=Anything)
+def tells(context: JobContext, payload: dict[str, Any]) -> None:
+    """Say each of the words that it was given on its progress."""
+    for word in payload["value"]:
+        context.progress(*word)
+
+
 @kind("test.job", schema=Nothing)
 def about_its_job(context: JobContext, payload: dict[str, Any]) -> Any:
     """Return what the job says of itself."""

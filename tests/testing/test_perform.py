@@ -16,7 +16,17 @@ from haulier.domain.errors import ConfigError
 from haulier.kinds import PayloadSchema, StopReason, kind
 from haulier.testing import NeverEnds, PayloadRefused, Performed, UnknownKind, perform
 from haulier.testing.fake_context import FakeContext, Stop
-from tests.testing.kinds_to_test import about_its_job, apart, echoes, naps, needs, patient, tidy, ways
+from tests.testing.kinds_to_test import (
+    about_its_job,
+    apart,
+    echoes,
+    naps,
+    needs,
+    patient,
+    tells,
+    tidy,
+    ways,
+)
 
 ENDINGS = ("succeeded", "retried", "snoozed", "failed", "cancelled", "released")
 
@@ -242,6 +252,21 @@ def test_gives_an_isolated_kind_no_more_than_it_would_see() -> None:
     urls = {"DATABASE_URL": "postgres://here/", "SMTP_URL": "smtp://here", "STORAGE_URL": "memory://here"}
 
     assert perform(apart, settings=urls).result == ["", None, "memory://here"]
+
+
+def test_gives_what_the_handler_said_of_its_progress_in_order() -> None:
+    outcome = perform(tells, {"value": [[0], [1, 2], [2.5, 2, "n" * 201]]})
+
+    assert outcome.progress == [(0, None, None), (1, 2, None), (2.5, 2, "n" * 199 + "…")]
+    assert perform(naps).progress == []
+
+
+def test_fails_a_handler_that_says_what_is_no_progress_and_keeps_what_it_said_before() -> None:
+    outcome = perform(tells, {"value": [[1, 2], [-1, 2]]})
+
+    assert outcome.retried
+    assert (outcome.error or "").startswith("ValueError: progress: done must be from 0 to 2**53, and is not (")
+    assert outcome.progress == [(1, 2, None)]
 
 
 def test_imports_the_kinds_that_the_settings_name(own_kinds: None, tmp_path: Any, monkeypatch: Any) -> None:

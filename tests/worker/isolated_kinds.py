@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from kinds_of_tests import QUICK, Nothing, Until, note
+from kinds_of_tests import QUICK, Nothing, Until, Words, note
 from marshmallow import Schema, fields
 
 from haulier.kinds import Fail, JobCancelled, Retry, RetryPolicy, Snooze, kind
@@ -131,3 +131,14 @@ def starts(context, payload):
 def which_job(context, payload):
     """Say which job this is."""
     return str(context.job.id)
+
+
+@kind("i.tells", schema=Words, retry=QUICK, isolated=True, reads=READS)
+def tells(context, payload):
+    """Say how far it has come, each word half a second after the one before, and run on until the file is there."""
+    note("start", context)
+    for word in payload["words"]:
+        context.progress(**word)
+        context.wait(payload["seconds"])
+    while payload["file"] and not Path(payload["file"]).exists():
+        context.wait(0.02)

@@ -211,3 +211,18 @@ def upset(context, payload):
         context.wait(60)
     except JobCancelled as stop:
         raise ConnectionError("cut off") from stop
+
+
+class Words(Until):
+    words = fields.List(fields.Dict(), required=True)
+
+
+@kind("t.tells", schema=Words, retry=QUICK)
+def tells(context, payload):
+    """Say how far it has come, and run on for a while, or until the file is there."""
+    note("start", context)
+    for word in payload["words"]:
+        context.progress(**word)
+    context.wait(payload["seconds"])
+    while payload["file"] and not Path(payload["file"]).exists():
+        context.wait(0.02)

@@ -70,7 +70,7 @@ def test_has_two_processes_that_share_the_work(spawn_family, enqueue, finished, 
 
     assert {entry.pid for entry in ledger.entries("start")} == set(born(parent))
     assert set(ledger.counts("start").values()) == {1}
-    assert produce.overview(conn).workers == 2
+    assert produce.overview(conn).health.workers == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -157,7 +157,7 @@ def test_passes_a_signal_on_and_leaves_with_0(spawn_family, enqueue, finished, l
     assert parent.wait() == 0
     assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
     assert not any(is_alive(pid) for pid in born(parent))
-    assert produce.overview(conn).workers == 0
+    assert produce.overview(conn).health.workers == 0
 
 
 def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_family, enqueue, conn, ledger, tmp_path):
@@ -239,7 +239,7 @@ def test_leaves_nothing_behind_when_it_is_killed(spawn_family, enqueue, finished
 
     eventually(lambda: not any(is_alive(pid) for pid in born(parent)), within=10)
     assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
-    assert produce.overview(conn).workers == 0
+    assert produce.overview(conn).health.workers == 0
     assert list(tmp_path.glob("haulier-metrics-*")) == []
 
 

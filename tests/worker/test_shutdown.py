@@ -29,7 +29,7 @@ def test_lets_running_jobs_finish_and_exits_0(spawn_worker, enqueue, finished, l
 
     assert worker.wait() == 0
     assert (finished(job).status, finished(job).attempts) == (JobStatus.SUCCEEDED, 1)
-    assert produce.overview(conn).workers == 0
+    assert produce.overview(conn).health.workers == 0
 
 
 def test_gives_back_what_it_cannot_finish_in_time_without_blame(spawn_worker, enqueue, conn, ledger, tmp_path):
@@ -87,7 +87,7 @@ def test_gives_back_what_it_cannot_finish_where_no_further_connection_is_to_be_h
     for job in jobs:
         job = produce.get(conn, job.id)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
-    assert produce.overview(conn).workers == 0
+    assert produce.overview(conn).health.workers == 0
 
 
 def test_does_not_charge_a_job_that_it_cut_off_with_the_error_this_provoked(spawn_worker, enqueue, conn, ledger):

@@ -159,6 +159,15 @@ class JobError(ResponseSchema):
     error = fields.String(required=True)
 
 
+class JobProgress(ResponseSchema):
+    """How far a running job has come, as its handler last said."""
+
+    done = fields.Float(required=True)
+    total = fields.Float(required=True, allow_none=True, metadata=about("Null: not known."))
+    note = fields.String(required=True, allow_none=True, metadata=about("At most 200 characters."))
+    at = fields.String(required=True, metadata={"format": "date-time"})
+
+
 def _time(description: str, *, nullable: bool = False) -> Time:
     return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
 
@@ -176,7 +185,9 @@ class JobResponse(ResponseSchema):
     last_error = fields.String(
         required=True,
         allow_none=True,
-        metadata=about("Of the last failed attempt, at most 4 KiB; kept after a success."),
+        metadata=about(
+            "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good."
+        ),
     )
     payload = fields.Raw(required=True, metadata=about("As it was given.", type="object"))
     run_at = _time("When the job is or was due.")
@@ -194,6 +205,15 @@ class JobResponse(ResponseSchema):
         required=True,
         metadata=about(
             "The last 20 failed attempts, oldest first.", type="array", items={"$ref": "#/components/schemas/JobError"}
+        ),
+    )
+
+    progress = fields.Raw(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "What the running handler last said, a second old or so. Null where it has said nothing or none runs.",
+            anyOf=[{"$ref": "#/components/schemas/JobProgress"}, {"type": "null"}],
         ),
     )
 
@@ -240,5 +260,7 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
         job.result_text,
         b',"errors":',
         job.errors_text,
+        b',"progress":',
+        job.progress_text,
         b"}",
     )

@@ -13,6 +13,7 @@ from haulier.queue.consume.claim import (
     settle_and_claim,
 )
 from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, stretch
+from haulier.queue.consume.progress import write_progress
 from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from haulier.queue.consume.settle import settle, settle_each, settled_earlier
 from haulier.queue.consume.workers import beat, cancelled, deregister, has_turn, held, register, strays
@@ -47,4 +48,5 @@ __all__ = [
     "strays",
     "stretch",
     "take_orphans",
+    "write_progress",
 ]

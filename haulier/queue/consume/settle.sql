@@ -59,8 +59,8 @@ CASE
 END
 
 -- part: errors_kept
--- The last failed attempts, this one included.
-CASE WHEN said.error IS NULL THEN job.errors
+-- The last failed attempts, this one included. A job that is given back has not failed, whatever is said of it.
+CASE WHEN said.error IS NULL OR outcome.verb = 'release' THEN job.errors
     ELSE
         CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
         || jsonb_build_object(

@@ -7,7 +7,15 @@ from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
 from haulier.queue.produce.look import PAGE_BYTES, JobFilter, Page, get, list_jobs
-from haulier.queue.produce.overview import Overview, QueueDepth, WorkerHealth, overview, ping, worker_health
+from haulier.queue.produce.overview import (
+    Overview,
+    QueueDepth,
+    WorkerHealth,
+    has_unserved,
+    overview,
+    ping,
+    worker_health,
+)
 from haulier.queue.produce.retry import retry
 from haulier.queue.rows import StoredJob
 
@@ -29,6 +37,7 @@ __all__ = [
     "enqueue_all",
     "enqueue_one",
     "get",
+    "has_unserved",
     "list_jobs",
     "overview",
     "ping",

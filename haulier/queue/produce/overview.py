@@ -7,21 +7,43 @@ from dataclasses import dataclass, field
 
 from haulier.domain.errors import ReadOnly
 from haulier.domain.job import JobStatus
+from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 from haulier.queue.upkeep.partitions import days_ahead
 
 # An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
 MOST_QUEUES, MOST_PAGES = 100, 16_384
+# A worker that is replaced in order is away for some seconds; a look for what nobody serves may take so long.
+UNSERVED_SECONDS, LOOK_SECONDS = 10.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """How many live jobs of a queue have a status, and how long the oldest of them has been due."""
+    """How many live jobs of a queue have a status, and how long the oldest of them has been due.
+
+    Shape: unserved are those that are due, where no live worker serves the queue.
+    """
 
     queue: str
     status: JobStatus
     jobs: int
     oldest_due_seconds: float | None
+    unserved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """How the live workers are.
+
+    Shape: here are those on this machine; without_scans are those that find no jobs in lanes that are new to them,
+           because their scans fail; serve_every_queue tells that some worker does.
+    """
+
+    workers: int = 0
+    here: int = 0
+    without_scans: int = 0
+    serve_every_queue: bool = False
+    oldest_beat_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +51,8 @@ class Overview:
     """What /metrics says of the whole system."""
 
     depths: list[QueueDepth] = field(default_factory=list)
-    workers: int = 0
-    workers_without_scans: int = 0
-    oldest_beat_seconds: float | None = None
+    health: WorkerHealth = field(default_factory=WorkerHealth)
     history_days_ahead: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHealth:
-    """The workers that live, those of them on this machine, and those that find no jobs in lanes that are new to them.
-
-    Units: oldest_beat_seconds in seconds; None without a worker.
-    """
-
-    workers: int
-    here: int
-    without_scans: int
-    oldest_beat_seconds: float | None
 
 
 def overview(conn: Connection) -> Overview:
@@ -55,11 +62,10 @@ def overview(conn: Connection) -> Overview:
            pages, the figures of waiting jobs are estimates, from a sample of so many pages.
     """
     depths = [
-        QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"])
+        QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"], row["unserved"])
         for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
     ]
-    health = worker_health(conn)
-    return Overview(depths, health.workers, health.without_scans, health.oldest_beat_seconds, days_ahead(conn))
+    return Overview(depths, worker_health(conn), days_ahead(conn))
 
 
 def ping(conn: Connection) -> None:
@@ -70,6 +76,30 @@ def ping(conn: Connection) -> None:
 
 
 def worker_health(conn: Connection) -> WorkerHealth:
-    """Return how many workers have renewed their lease in time, and in what state they are."""
+    """Return how the live workers are."""
     [row] = rows(conn, "worker_health", host=socket.gethostname())
-    return WorkerHealth(row["workers"], row["workers_here"], row["workers_without_scans"], row["oldest_beat_seconds"])
+    return WorkerHealth(
+        row["workers"],
+        row["workers_here"],
+        row["workers_without_scans"],
+        row["serve_every_queue"],
+        row["oldest_beat_seconds"],
+    )
+
+
+def has_unserved(conn: Connection) -> bool:
+    """Tell whether a job has been due for a while in a queue that no live worker serves.
+
+    Shape:  False also where a short look finds none, among very many queues.
+    Raises: Refusal; DatabaseUnavailable.
+    """
+    with translated():
+        [row] = rows(
+            conn,
+            "has_unserved",
+            seconds=5 * LOOK_SECONDS,
+            due_for=UNSERVED_SECONDS,
+            look=LOOK_SECONDS,
+            suspect=False,
+        )
+    return bool(row["has_unserved"])

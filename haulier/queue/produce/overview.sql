@@ -1,19 +1,30 @@
 -- The state of the whole system.
 
+-- part: served_by_the_living
+-- Which queues some live worker serves: every one, or those named.
+SELECT coalesce(bool_or(queues IS NULL), false) AS every, coalesce(array_agg(queue), ARRAY[]::text[]) AS names
+FROM haulier.worker
+LEFT JOIN LATERAL unnest(queues) AS queue ON true
+WHERE beat_at >= now() - lease
+
 -- name: queue_depths
 -- The largest queues, and the sum of all others under the name `other`. A large table is sampled, most_pages of it; the
 -- running jobs are few, and all are counted.
-WITH sample AS (
+WITH served AS MATERIALIZED (
+    <<served_by_the_living>>
+), sample AS (
     SELECT greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1) AS pages
 ), found AS (
     SELECT queue, status, (count(*) * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision)) AS jobs,
-        min(run_at) FILTER (WHERE run_at <= now()) AS oldest
+        min(run_at) FILTER (WHERE run_at <= now()) AS oldest,
+        count(*) FILTER (WHERE run_at <= now() AND NOT (SELECT every FROM served) AND queue <> ALL ((SELECT names FROM served)::text[]))
+            * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision) AS unserved
     FROM haulier.job
         TABLESAMPLE SYSTEM (least(100, 100 * %(most_pages)s::double precision / (SELECT pages FROM sample)))
     WHERE status <> 'running'
     GROUP BY queue, status
     UNION ALL
-    SELECT queue, 'running', count(*), NULL
+    SELECT queue, 'running', count(*), NULL, 0
     FROM haulier.running()
     GROUP BY queue
 ), largest AS (
@@ -25,7 +36,7 @@ WITH sample AS (
     LIMIT %(most)s
 )
 SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
-    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds
+    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds, round(sum(unserved))::bigint AS unserved
 FROM found
 LEFT JOIN largest USING (queue)
 GROUP BY 1, 2
@@ -34,9 +45,42 @@ ORDER BY 1, 2;
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
+    coalesce(bool_or(queues IS NULL) FILTER (WHERE beat_at >= now() - lease), false) AS serve_every_queue,
     count(*) FILTER (WHERE beat_at >= now() - lease AND host = %(host)s) AS workers_here,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
+
+-- name: has_unserved
+-- Whether a job has been due for so long in a queue that no live worker serves, as far as a look of so many seconds
+-- finds one. A loose index scan over the lanes, as `lanes` is.
+WITH RECURSIVE served AS MATERIALIZED (
+    <<served_by_the_living>>
+), lane AS (
+    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
+    UNION ALL
+    SELECT next.*
+    FROM lane
+    CROSS JOIN LATERAL (
+        (<<next_of_the_queue>>)
+        UNION ALL
+        (
+            SELECT queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
+)
+SELECT EXISTS (
+    SELECT
+    FROM lane
+    CROSS JOIN served
+    WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
+        AND NOT served.every AND lane.queue <> ALL(served.names)
+) AS has_unserved;
 
 -- name: ping
 -- The setting is on also at a standby, and where a role or a database has default_transaction_read_only.

@@ -1,4 +1,4 @@
-"""The purge of old rows, which any worker does now and then: idempotency keys, audit entries and names of queues."""
+"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def purge_audit(conn: Connection, *, retention_days: int) -> int:
 def purge_queues(conn: Connection) -> int:
     """Forget the names of queues that were not used for an hour and have no live job; return how many."""
     return _purge(lambda: rows(conn, "purge_queues", idle=IDLE_QUEUE_SECONDS, limit=QUEUES_AT_ONCE), QUEUES_AT_ONCE)
+
+
+def purge_progress(conn: Connection) -> int:
+    """Forget what was said under claims that run no more; return of how many."""
+    return _purge(lambda: rows(conn, "purge_progress", limit=AT_ONCE), AT_ONCE)
 
 
 def _purge(some: Callable[[], list[Row]], at_once: int) -> int:

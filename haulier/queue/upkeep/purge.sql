@@ -68,3 +68,20 @@ DELETE FROM haulier.queue
 USING old
 WHERE queue.name = old.name AND used_at < now() - make_interval(secs => %(idle)s)
 RETURNING queue.name;
+
+-- name: purge_progress
+-- Forget what was said under claims that run no more, and whose worker has died before it could do so. A bounded number,
+-- as for keys. A worker that writes such a row just now is left alone.
+WITH old AS (
+    SELECT job_id, claim
+    FROM haulier.progress
+    WHERE NOT EXISTS (
+        SELECT FROM haulier.job
+        WHERE job.id = progress.job_id AND job.claim = progress.claim AND worker_id IS NOT NULL)
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.progress
+USING old
+WHERE progress.job_id = old.job_id AND progress.claim = old.claim
+RETURNING progress.job_id;

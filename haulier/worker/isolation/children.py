@@ -136,7 +136,9 @@ class Children:
 
     def _wait(self, child: Child, context: JobContext) -> dict[str, Any]:
         asked_at: float | None = None
-        while (message := child.answer(LOOK_SECONDS)) is None:
+        while (message := child.answer(LOOK_SECONDS)) is None or "progress" in message:
+            if message is not None:
+                _pass_on(message["progress"], context)
             if (reason := context.stop_reason) is None:
                 continue
             if asked_at is None:
@@ -186,6 +188,15 @@ class Children:
                 self._idle.append(child)
         if not is_kept:
             child.end()
+
+
+def _pass_on(said: Any, context: JobContext) -> None:
+    """Say what the child says of its progress. Raises: ChildDied where that makes no sense."""
+    try:
+        done, total, note = said
+        context.progress(done, total, note)
+    except (TypeError, ValueError) as error:
+        raise ChildDied(NONSENSE) from error
 
 
 def _outcome(message: dict[str, Any]) -> Outcome:

@@ -1,7 +1,7 @@
 """The program of a child process, `python -m haulier.worker.isolation.run`; child.py starts it.
 
 The main thread runs one job after the other. A second thread receives stops, and ends the process when the worker is
-gone.
+gone. A third, which starts when a handler first says how far it has come, sends progress to the worker.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NoReturn
 
 from haulier.config import Config
-from haulier.domain.job import Job, Json
+from haulier.domain.job import Json
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.kinds import Fail, JobContext, Kind, StopReason
 from haulier.kinds.sdk import turns
 from haulier.kinds.sdk.registry import import_kind
@@ -32,6 +34,8 @@ from haulier.worker.steps.execute import describe, run_one
 
 # A child whose address space has grown to this share of its limit has leaked memory, and is replaced after its job.
 FULL_SHARE = 0.75
+# Between two words on a job's progress: the worker writes down what it knows once a second.
+TELL_SECONDS = 0.5
 NICE = 5
 MEGABYTE = 1024 * 1024
 
@@ -59,11 +63,15 @@ def main(jobs: int, control: int, turn: int) -> NoReturn:
 
 
 def _serve(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config) -> None:
-    limit = config.isolated_memory_mb * MEGABYTE
+    limit, teller = config.isolated_memory_mb * MEGABYTE, _Teller(sock)
     while True:
         number, job = _read(sock)
-        work = _Work(kind, config)
-        outcome = work.run(stops, number, job)
+        work, context = _Work(kind, config), _Context(job, config)
+        context.speaks = teller.speaks
+        stops.begin(number, context)
+        teller.begin(number, context)
+        outcome = work.run(context)
+        teller.end()
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
@@ -109,6 +117,66 @@ class _StopRequests:
             context.stop(reason)
 
 
+class _Context(JobContext):
+    """A context that lets the teller know when its handler first says how far it has come."""
+
+    speaks: Callable[[], None]
+
+    def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
+        has_spoken = self.said is not None
+        super().progress(done, total, note)
+        if not has_spoken:
+            self.speaks()
+
+
+class _Teller:
+    """Passes on what handlers say of their progress, and only while the job runs: then nobody else speaks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._lock = threading.Lock()
+        self._spoken, self._over = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._number = 0
+        self._context: JobContext | None = None
+        self._told: Progress | None = None
+
+    def begin(self, number: int, context: JobContext) -> None:
+        with self._lock:
+            self._number, self._context = number, context
+            self._over.clear()
+
+    def end(self) -> None:
+        with self._lock:
+            self._context = None
+            self._over.set()
+
+    def speaks(self) -> None:
+        """Have what was said passed on, from now on until the job ends."""
+        self._spoken.set()
+        if self._thread is None:
+            # Memory may not suffice for one: that is no reason to fail a job.
+            with suppress(RuntimeError, MemoryError):
+                thread = threading.Thread(target=self._pass_on, name="teller", daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def _pass_on(self) -> None:
+        while self._spoken.wait():
+            self._spoken.clear()
+            while self._tell() and not self._over.wait(TELL_SECONDS):
+                pass
+
+    def _tell(self) -> bool:
+        """Say what is new; tell whether there is a job that speaks."""
+        with self._lock:
+            said = None if self._context is None else self._context.said
+            if said is not None and said != self._told:
+                _send(self._sock, {"number": self._number, "progress": [said.done, said.total, said.note]})
+            self._told = said
+        return said is not None
+
+
 class _Work:
     """One job in this process."""
 
@@ -116,9 +184,7 @@ class _Work:
         self._kind, self._config = kind, config
         self.is_out_of_memory = False
 
-    def run(self, stops: _StopRequests, number: int, job: Job) -> Outcome:
-        context = JobContext(job, self._config)
-        stops.begin(number, context)
+    def run(self, context: JobContext) -> Outcome:
         return run_one(replace(self._kind, isolated=False, run=self._handle), context)
 
     def again(self, number: int) -> bool:

@@ -22,6 +22,7 @@ from haulier.worker.shared.notify_check import NotifyCheck
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.beat import Beat
+from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.strays import Strays
 from haulier.worker.steps.suspects import SuspectSearch
@@ -49,6 +50,7 @@ class Heartbeat(threading.Thread):
     lease: Lease
     held: HeldJobs
     beat: Beat
+    progress: ProgressWriter
     strays: Strays
     suspects: SuspectSearch
     rescuer: Rescuer
@@ -103,6 +105,7 @@ class Heartbeat(threading.Thread):
         self._try(self._call_listener, conn)
         if wanted or len(held):
             self._try(self._hear_of_cancels, conn)
+        self._try(self.progress.write, conn)
         if held.unsure():
             self._try(self.strays.look_for_unanswered, conn)
         if now >= self._compare_at:

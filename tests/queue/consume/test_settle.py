@@ -238,3 +238,24 @@ def test_stores_the_largest_result(running, settle, conn):
 
     assert status is JobStatus.SUCCEEDED
     assert len(json.dumps(produce.get(conn, job.id).result)) > 60_000
+
+
+def test_says_why_a_job_was_given_back_without_counting_it_as_a_failed_attempt(running, settle, conn, claim, sql):
+    job = running(max_attempts=3)
+    settle(job, Outcome.fail("no luck", delay=0))
+    again = claim()
+
+    settle(again, Outcome.release(60, why="nobody knows \x00 it"))
+
+    back = produce.get(conn, job.id)
+    assert (back.status, back.attempts, back.last_error) == (JobStatus.RETRYING, 1, "nobody knows \ufffd it")
+    assert [failed["error"] for failed in back.errors] == ["no luck"]
+
+
+def test_keeps_the_last_error_where_nothing_is_said_of_why_a_job_was_given_back(running, settle, conn, claim):
+    job = running()
+    settle(job, Outcome.fail("no luck", delay=0))
+
+    settle(claim(), Outcome.release(60))
+
+    assert produce.get(conn, job.id).last_error == "no luck"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib import import_module
 from uuid import uuid4
 
 import pytest
@@ -165,9 +166,73 @@ def test_overview_counts_the_workers_that_beat_and_tells_the_age_of_the_oldest_b
 
     overview = produce.overview(conn)
 
-    assert (nobody.workers, nobody.oldest_beat_seconds) == (0, None)
-    assert overview.workers == 1
-    assert 31 <= overview.oldest_beat_seconds < 40
+    assert (nobody.health.workers, nobody.health.oldest_beat_seconds) == (0, None)
+    assert overview.health.workers == 1
+    assert 31 <= overview.health.oldest_beat_seconds < 40
+
+
+@pytest.fixture
+def long_look(monkeypatch):
+    """Let a look for what nobody serves take as long as a busy machine needs."""
+    monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "LOOK_SECONDS", 10.0)
+
+
+def late(sql, *queues: str, seconds: float = 100) -> None:
+    """Put a job into each of these queues that has been due for so long."""
+    for queue in queues:
+        sql(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+            " VALUES ('mail', '{}', %s, now() - make_interval(secs => %s))",
+            queue,
+            seconds,
+        )
+
+
+@pytest.mark.parametrize(
+    ("served", "unserved"),
+    [
+        ([], {"bulk": 2, "mail": 1}),
+        ([("mail",)], {"bulk": 2}),
+        ([("mail", "other"), ("bulk",)], {}),
+        ([("other",)], {"bulk": 2, "mail": 1}),
+        ([("other",), ()], {}),
+    ],
+    ids=str,
+)
+def test_overview_counts_the_due_jobs_of_queues_that_no_live_worker_serves(
+    conn, sql, register, let_lease_run_out, enqueue, long_look, served, unserved
+):
+    late(sql, "mail", "bulk", "bulk")
+    enqueue(queue="bulk", delay=timedelta(hours=1))
+    let_lease_run_out(register(queues=()))
+    for queues in served:
+        register(queues=queues)
+
+    overview, found = produce.overview(conn), produce.has_unserved(conn)
+
+    assert {depth.queue: depth.unserved for depth in overview.depths if depth.unserved} == unserved
+    assert found is bool(unserved)
+    assert overview.health.serve_every_queue is (() in served)
+
+
+def test_does_not_warn_of_jobs_that_are_not_due_or_only_just(conn, sql, enqueue, long_look):
+    late(sql, "mail", seconds=1)
+    enqueue(queue="bulk", delay=timedelta(hours=1))
+
+    assert produce.has_unserved(conn) is False
+
+
+def test_finds_an_unserved_queue_behind_many_that_are_served_and_a_lane_behind_one_that_is_not_due(
+    conn, sql, register, enqueue, long_look
+):
+    register(queues=tuple(f"a{n}" for n in range(500)))
+    late(sql, *(f"a{n}" for n in range(500)))
+    enqueue(queue="z", priority=7, delay=timedelta(hours=1))
+    before = produce.has_unserved(conn)
+
+    late(sql, "z")
+
+    assert (before, produce.has_unserved(conn)) == (False, True)
 
 
 def test_ping_makes_a_round_trip(conn):

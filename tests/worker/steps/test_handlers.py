@@ -122,6 +122,8 @@ def test_gives_a_job_of_an_unknown_kind_back_without_blame(spawn_worker, enqueue
     job = produce.get(conn, job.id)
     assert (job.status, job.attempts, job.attempt) == (JobStatus.QUEUED, 0, 1)
     assert timedelta(seconds=50) < job.run_at - job.created_at < timedelta(seconds=70)
+    assert job.last_error == "no worker that took it knows the kind 't.nobody_knows'; it is offered again every 60 s"
+    assert job.errors == []
 
 
 def test_runs_higher_priorities_first(spawn_worker, enqueue, finished, ledger):

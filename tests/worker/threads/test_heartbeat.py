@@ -16,7 +16,7 @@ from haulier.worker.threads.heartbeat import Heartbeat
 
 @pytest.fixture
 def heartbeat(config) -> Iterator[Heartbeat]:
-    heartbeat = Assembly(config, {}).heartbeat()
+    heartbeat = Assembly(config, {}).heartbeat(lambda: ())
     yield heartbeat
     heartbeat.database.close()
 

@@ -1,0 +1,36 @@
+"""How far a running job says that it has come."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Up to here a double, which is what most clients read numbers as, holds every integer.
+MOST = 2**53
+NOTE_CHARACTERS = 200
+
+
+class Progress(NamedTuple):
+    """What a handler last said. Shape: without a total it is not known. Units: said_at is of the monotonic clock."""
+
+    done: float
+    total: float | None
+    note: str | None
+    said_at: float
+
+
+def plain_number(name: str, number: object) -> float:
+    """Return the number as it can be stored. Raises: TypeError, ValueError."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"progress: {name} must be a number, not {type(number).__name__}")
+    # NaN is in no range.
+    if not 0 <= number <= MOST:
+        raise ValueError(f"progress: {name} must be from 0 to 2**53, and is not")
+    # A member of an Enum writes itself as its name, which would have the words of all jobs refused.
+    return float(number)
+
+
+def cut_note(note: object) -> str:
+    """Return the note, cut to the characters that are kept. Raises: TypeError."""
+    if not isinstance(note, str):
+        raise TypeError(f"progress: note must be a string, not {type(note).__name__}")
+    return note if len(note) <= NOTE_CHARACTERS else note[: NOTE_CHARACTERS - 1] + "…"

@@ -1,0 +1,32 @@
+-- How far running jobs have come.
+
+-- name: progress_limits
+-- Goes before `write_progress` in the same message. It is the heartbeat that writes, which must not wait for anybody's
+-- lock, nor for the disk: what is lost with the server is said again a second later. array_nulls: see `begin`.
+SELECT set_config('lock_timeout', %(lock_milliseconds)s::integer::text, true),
+    set_config('synchronous_commit', 'off', true), set_config('array_nulls', 'on', true);
+
+-- name: write_progress
+-- Write what handlers have said, each under its claim, if that is still the job's; and take away the rows of claims that
+-- this worker has ended. No row is another worker's, and no row of a job is locked, so that no order of locking is needed.
+-- Each job is looked up by its id: see `lock_held`.
+WITH over AS (
+    DELETE FROM haulier.progress
+    USING unnest(%(over_ids)s::uuid[], %(over_claims)s::uuid[]) AS ended (id, claim)
+    WHERE progress.job_id = ended.id AND progress.claim = ended.claim
+)
+INSERT INTO haulier.progress (job_id, claim, done, total, note, at)
+SELECT said.id, said.claim, done, total, note, now() - make_interval(secs => said.seconds)
+FROM unnest(
+    %(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(dones)s::double precision[],
+    %(totals)s::double precision[], %(notes)s::text[], %(seconds_ago)s::double precision[]
+) AS said (id, attempt, claim, done, total, note, seconds)
+CROSS JOIN LATERAL (
+    SELECT
+    FROM haulier.job
+    WHERE id = said.id AND attempt = said.attempt AND claim = said.claim AND worker_id = %(worker)s
+    LIMIT 1
+) AS job
+ON CONFLICT (job_id, claim) DO UPDATE
+SET done = excluded.done, total = excluded.total, note = excluded.note, at = excluded.at
+RETURNING job_id;

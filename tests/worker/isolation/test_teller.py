@@ -1,0 +1,100 @@
+"""How a child process tells of its job's progress: it ..."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from haulier.config import Config
+from haulier.worker.isolation.child import LENGTH
+from haulier.worker.isolation.run import _Context, _Teller
+from tests.worker.shared.test_claim_size import a_job
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(0.05)
+        yield ours, theirs
+
+
+@pytest.fixture
+def teller(pair: tuple[socket.socket, socket.socket]) -> _Teller:
+    return _Teller(pair[1])
+
+
+@pytest.fixture
+def heard(pair: tuple[socket.socket, socket.socket]) -> Callable[[], Any]:
+    """Give a function that returns what was said next, or None."""
+
+    def heard() -> Any:
+        try:
+            [length] = LENGTH.unpack(pair[0].recv(LENGTH.size))
+        except TimeoutError:
+            return None
+        return json.loads(pair[0].recv(length))
+
+    return heard
+
+
+def a_context() -> _Context:
+    context = _Context(a_job("mail"), Config("postgres://unused"))
+    context.speaks = lambda: None
+    return context
+
+
+def test_says_what_is_new_once(teller, heard):
+    context = a_context()
+    teller.begin(7, context)
+    tells = [teller._tell()]
+    context.progress(1, 2, "ä")
+    tells += [teller._tell(), teller._tell()]
+    context.progress(2)
+    tells += [teller._tell()]
+
+    assert tells == [False, True, True, True]
+    assert heard() == {"number": 7, "progress": [1, 2, "ä"]}
+    assert heard() == {"number": 7, "progress": [2, None, None]}
+    assert heard() is None
+
+
+def test_says_nothing_of_a_job_that_has_ended(teller, heard):
+    context = a_context()
+    teller.begin(7, context)
+    context.progress(1)
+
+    teller.end()
+
+    # The worker would take it for a word on the next job.
+    assert teller._tell() is False
+    assert heard() is None
+
+
+def test_says_the_same_of_the_next_job_again(teller, heard):
+    for number in (1, 2):
+        context = a_context()
+        teller.begin(number, context)
+        context.progress(1)
+        teller._tell()
+        teller.end()
+
+        assert heard() == {"number": number, "progress": [1, None, None]}
+
+
+def test_a_job_whose_progress_no_thread_can_be_had_for_runs_on(teller, monkeypatch):
+    def refuse(thread: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    context = a_context()
+    context.speaks = teller.speaks
+    teller.begin(1, context)
+
+    context.progress(1)
+
+    assert context.said is not None
