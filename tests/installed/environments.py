@@ -31,6 +31,14 @@ class Environment:
             (packages / "of_these_tests.pth").write_text("\n".join(ours))
         self.folder = folder
 
+    def add_pip(self) -> None:
+        """Have the command `pip` in it, as whoever makes one by hand does."""
+        pip = Path(self.python).with_name("pip")
+        pip.write_text(
+            f'#!/bin/sh\nPYTHONPATH="{_pip()}" exec "{self.python}" -m pip --disable-pip-version-check "$@"\n'
+        )
+        pip.chmod(0o755)
+
     def install(self, *what: str) -> str:
         """Install with the pip of the repository, without an index, and return what it says."""
         command = [self.python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", *what]

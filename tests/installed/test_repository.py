@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 import requests
 
 import haulier
+from haulier.config import Config
 from haulier.postgres.connection import connect
 from tests.conftest import eventually, sql_on
 from tests.installed.environments import OLDER, OLDER_WHEEL, Environment, run, running, web_environ
@@ -197,16 +199,28 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
     assert "2 passed" in run([environment.python, "-m", "pytest", "-p", "no:cacheprovider"], tmp_path, environ)
 
 
-def test_runs_what_init_began_on_ones_own_machine(installed, environment, database, tmp_path):
-    url, environ = web_environ(database, tmp_path)
-    port = url.rpartition(":")[2]
-    environ = {**environ, "API_BIND_ADDR": "", "PORT": port, "HAULIER_KINDS": "kinds"}
-    run([str(installed), "init"], tmp_path, environ)
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_says_three_steps_that_work_as_they_are_typed(wheel, fresh_database, tmp_path, tmp_path_factory):
+    began = time.monotonic()
+    clean = Environment(tmp_path_factory.mktemp("clean"), with_ours=True)
+    clean.install("--no-deps", str(wheel))
+    clean.add_pip()
+    url, environ = web_environ(fresh_database, tmp_path)
+    path = f"{clean.folder / 'bin'}:{os.environ['PATH']}"
+    environ = {**environ, "PATH": path, "PIP_NO_INDEX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    said = run([clean.haulier, "init"], tmp_path, environ)
+    steps = dict(re.findall(r"^([0-9])\. (.*)$", said, flags=re.MULTILINE))
 
-    with running([str(installed), "run"], tmp_path, environ, tmp_path / "run.log"):
+    tested = run(["sh", "-c", steps["1"]], tmp_path, environ)
+    with running(["sh", "-c", f"exec env {steps['2']}"], tmp_path, environ, tmp_path / "run.log"):
         eventually(lambda: answers(url), within=20)
+        docs = requests.get(f"{url}/docs", timeout=10)
         body = {"kind": "welcome", "payload": {"name": "Ann"}}
         job = requests.post(f"{url}/jobs", json=body, timeout=10).json()["id"]
         found = eventually(lambda: (job_now := Client(url).job(job))["finished_at"] and job_now, within=20)
 
+    print(f"from an empty environment to the first job of an own kind: {time.monotonic() - began:.1f} s")
+    assert "2 passed" in tested
+    assert docs.status_code == 200
+    assert f"http://127.0.0.1:{Config.from_env({'DATABASE_URL': fresh_database}).port}/docs" in steps["2"]
     assert found["result"] == {"welcome": "Welcome, Ann!"}
