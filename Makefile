@@ -53,8 +53,8 @@ fuzz: venv ## resize images and send mails that were mutated at random, by a see
 chaos: venv ## break everything by a plan for a while, and hold the tables against a ledger (MINUTES=20 SEED=1; DRAW=1: only draw)
 	@exec $(BENCH_PYTHON) -m lab.chaos $(if $(DRAW),draw,run) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
-soak: venv ## run 500 jobs a second for long, and see what grows (MINUTES=30)
-	@exec $(BENCH_PYTHON) -m lab.chaos soak --minutes $(or $(MINUTES),30)
+soak: venv ## run 500 jobs a second for long, and see what grows (MINUTES=30; DYNO=1: under `haulier all`)
+	@exec $(BENCH_PYTHON) -m lab.chaos soak --minutes $(or $(MINUTES),30) $(if $(DYNO),--dyno)
 
 bench: venv ## measure, beside the raw limit and the peers (ONLY="drain post" REPETITIONS=5 SCALE=1; DRAW=1: only draw)
 	@exec $(BENCH_PYTHON) -m lab.bench $(ONLY) $(if $(REPETITIONS),--repetitions $(REPETITIONS)) $(if $(SCALE),--scale $(SCALE)) $(if $(CONTENDERS),--contenders $(CONTENDERS)) $(if $(DRAW),--draw)

@@ -1,7 +1,8 @@
 """Logging, the same for the web and the worker: each record goes to stdout, as text or as a line of JSON.
 
 A record is at most 8 KB long, is flushed at once, and names what it belongs to: the request, or the job's id, kind and
-attempt. These fields come from `extra={"job_id": …}` of the call, or from `bound(request_id=…)` around it.
+attempt. These fields come from `extra={"job_id": …}` of the call, or from `bound(request_id=…)` around it. A record
+that stdout does not take is dropped and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from contextvars import ContextVar, Token
 from datetime import UTC, datetime
 from typing import TextIO
 
+from haulier.log_stream import stream_of, take_over
+
 MAX_BYTES = 8192
+LOST = "%d writes to this log were lost: the disk was full, or nobody read it"
 FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 
 Fields = dict[str, object]
@@ -31,16 +35,33 @@ _PASSWORD = re.compile(r"(://[^:/?#\s]*:)[^\s\"']{1,256}@|((?<![a-z])password=)[
 
 def setup(log_format: str, level: str, stream: TextIO | None = None) -> None:
     """Send every record from this level on to stdout, as "text" or "json". Safe to call again."""
-    stream = stream or sys.stdout
+    if stream is None:
+        take_over()
+        stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         # A character that the stream's encoding lacks must not cost the record.
         stream.reconfigure(errors="backslashreplace")
-    handler = logging.StreamHandler(stream)
+    handler = _Handler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(True)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Says, once a record gets through again, how many were lost."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        stream = stream_of(self.stream)
+        lost = 0 if stream is None else stream.lost
+        super().emit(record)
+        if stream is not None and stream.lost == lost > 0:
+            super().emit(logging.LogRecord(__name__, logging.WARNING, __file__, 0, LOST, (lost,), None))
+            # Otherwise this line is lost too, and is said with the next.
+            if stream.lost == lost:
+                stream.lost = 0
 
 
 def let_go() -> None:

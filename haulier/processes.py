@@ -22,6 +22,8 @@ SIGNALS = STOP_SIGNALS | {signal.SIGCHLD}
 # A process that lived for less than this died at its start, and its successor may too: each successor comes later.
 EARLY_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 1.0
+# So many times in a row the system may refuse a process: what it lacks, the platform may have where it starts all anew.
+MOST_REFUSALS = 5
 # A process ends itself 3 s past its time to stop (haulier/worker/process.py). This process kills one that does not,
 # a second before the platform would kill everything.
 OVERTIME_SECONDS = 4.0
@@ -69,6 +71,7 @@ class Processes:
         # When the next process of each free place is to start, and how long the place was kept free the last time.
         self._due: dict[int, float] = {}
         self._pauses: dict[int, float] = {}
+        self._refusals = dict.fromkeys(range(1, len(names) + 1), 0)
         self._interrupts = 0
         self._kill_at: float | None = None
         self._code = 0
@@ -185,13 +188,23 @@ class Processes:
     def _fill_places(self) -> None:
         now = time.monotonic()
         for place in [place for place, due in self._due.items() if due <= now]:
-            del self._due[place]
+            # None is to be started any more where an earlier one of these has had all stopped.
+            if self._due.pop(place, None) is None:
+                return
             try:
                 self._fork(place)
             except OSError as error:
-                pause = self._free(place, is_early=True)
-                name = self._names[place - 1]
-                log.error("cannot start %s, trying again in %.0f s: %s", name, pause, error)
+                self._note_refusal(place, error)
+
+    def _note_refusal(self, place: int, error: OSError) -> None:
+        name = self._names[place - 1]
+        self._refusals[place] += 1
+        if self._refusals[place] == MOST_REFUSALS:
+            log.critical("cannot start %s, %d times in a row: leaving with 1: %s", name, MOST_REFUSALS, error)
+            self.stop(1)
+            return
+        pause = self._free(place, is_early=True)
+        log.error("cannot start %s, trying again in %.0f s: %s", name, pause, error)
 
     def _fork(self, place: int) -> None:
         flush()
@@ -204,6 +217,7 @@ class Processes:
                 self.work(place)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self._refusals[place] = 0
         child = self._children[pid] = Child(place, self._names[place - 1], pid)
         log.info("started %s", child)
         self.started(child)

@@ -19,9 +19,10 @@ FILES = {
     "requirements.txt": "requirements.txt",
 }
 REQUIREMENT = f"haulier[server]=={__version__}"
+# The first two can be typed as they are.
 STEPS = """\
-1. pip install 'haulier[server,local]' pytest, and python -m pytest test_kinds.py
-2. HAULIER_KINDS=kinds haulier run, and look at http://127.0.0.1:8080/docs
+1. pip install 'haulier[server,local]' pytest && python -m pytest test_kinds.py
+2. HAULIER_KINDS=kinds haulier run  # and look at http://127.0.0.1:8080/docs
 3. Commit, set what .env.example names on your platform, and push: the Procfile says the rest"""
 
 

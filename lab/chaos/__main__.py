@@ -142,9 +142,9 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
 
 
 def _soak(folder: Path, options: argparse.Namespace) -> bool:
-    result = soak.soak(folder, minutes=options.minutes, rate=options.rate or soak.RATE)
+    result = soak.soak(folder, minutes=options.minutes, rate=options.rate or soak.RATE, one_dyno=options.dyno)
     print(report.soak_table(result))
-    print(save("soak", result, options.results))
+    print(save("one-dyno" if options.dyno else "soak", result, options.results))
     return soak.is_good(result)
 
 
@@ -156,6 +156,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=float, default=EVERY, help="seconds from one fault to the next, on average")
     parser.add_argument("--rate", type=float, help=f"jobs a second: {RATE:g}, or {soak.RATE:g} for a soak")
+    parser.add_argument("--dyno", action="store_true", help="soak `haulier all`, in the limits of one small dyno")
     parser.add_argument("--lease", type=float, default=1, help="LEASE_SECONDS of the workers that are broken")
     parser.add_argument("--results", type=Path, default=report.RESULTS, help="the folder to write to, and to draw from")
     parser.add_argument("--no-draw", action="store_true", help="leave docs/reliability.md as it is")

@@ -127,6 +127,9 @@ def draw(page: Path = PAGE, results: Path = RESULTS) -> None:
         plots.draw(result, image)
         drawing = f"![What the processes and the tables hold](images/{image.name})\n\n" if image.exists() else ""
         text = insert(text, "soak", drawing + soak_table(result))
+    one_dyno = results / "one-dyno.json"
+    if one_dyno.exists():
+        text = insert(text, "one dyno", soak_table(json.loads(one_dyno.read_text(encoding="utf-8"))))
     write(page, text)
 
 
@@ -246,7 +249,7 @@ def soak_table(result: Result) -> str:
     lines = [
         f"**{'Flat' if result['flat'] else 'Not flat'}** after {result['minutes']:g} minutes at"
         f" {result['rate']:,.0f} jobs a second: {result['accepted_jobs']:,} jobs, {result['lost']} lost,"
-        f" {result['stuck']} stuck.",
+        f" {result['stuck']} stuck.{_peaks(result)}",
         "",
         "| over the second half | median | growth | allowed | |",
         "|---|---:|---:|---:|---|",
@@ -257,6 +260,16 @@ def soak_table(result: Result) -> str:
     told = result["machine"]
     return "\n".join(
         [*lines, "", f"<sub>{told['cores']} cores ({told['cpu']}); Python {told['python']}; {result['at']}.</sub>"]
+    )
+
+
+def _peaks(result: Result) -> str:
+    if (peaks := result.get("peaks")) is None:
+        return ""
+    answers = f"{result['not_answered']} answers other than success"
+    return (
+        f" {answers}. All processes together took {_amount('rss_bytes', peaks['rss_bytes'])} of memory and"
+        f" {peaks['connections']:g} connections at most{'' if peaks['fits'] else ': **too much**'}."
     )
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 import haulier
 from lab.chaos.load import Load, Mix
+from lab.chaos.one_dyno import OneDyno
+from lab.chaos.one_dyno import peaks as peaks_of_dyno
 from lab.chaos.processes import usage
-from lab.chaos.stage import Stage, stage
+from lab.chaos.stage import Stage, opened
 from lab.machine import machine
 from lab.waiting import TookTooLong, pause, until
 
@@ -71,11 +73,13 @@ def job(chance: random.Random) -> dict[str, Any]:
     return {"kind": "c.works", "payload": {"ms": chance.randint(5, 50)}}
 
 
-def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0) -> dict[str, Any]:
+def soak(
+    folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0, one_dyno: bool = False
+) -> dict[str, Any]:
     """Run for this long and return the samples, with a verdict on each series. Units: every is seconds."""
     seconds = 60 * minutes
     mix = Mix(rate=rate, keyed=0.2, batches=0.2, cancels=0.05, batch=(20, 60), job=job)
-    with stage(folder, is_broken=False, web=WEB, worker={**WORKER, "CHAOS_LEDGER": "/dev/null"}) as running:
+    with opened(_stage_of(folder, one_dyno=one_dyno)) as running:
         load = Load(running.port, mix, seed=1, clients=CLIENTS)
         load.start()
         began_at = time.monotonic()
@@ -105,14 +109,24 @@ def soak(folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0
         "stuck": sum(not has_ended for has_ended in stored.values()),
         "flat": all(each["flat"] for each in verdicts.values()),
         "verdicts": verdicts,
+        **({"peaks": peaks_of_dyno(samples)} if one_dyno else {}),
         "samples": samples,
     }
 
 
+def _stage_of(folder: Path, *, one_dyno: bool) -> Stage:
+    if one_dyno:
+        return OneDyno(folder)
+    return Stage(folder, is_broken=False, web=WEB, worker={**WORKER, "CHAOS_LEDGER": "/dev/null"})
+
+
 def is_good(result: dict[str, Any]) -> bool:
-    """Tell whether every series was flat at the rate that was asked for, and every job ended."""
+    """Tell whether every series was flat at the rate that was asked for, every job ended, and one dyno was enough."""
     kept_up = result["rate"] >= LEAST_OF_RATE * result["asked_rate"]
-    return bool(result["flat"] and kept_up) and not (result["lost"] or result["stuck"] or result["not_answered"])
+    fits = result.get("peaks", {}).get("fits", True)
+    return bool(result["flat"] and kept_up and fits) and not (
+        result["lost"] or result["stuck"] or result["not_answered"]
+    )
 
 
 @contextmanager

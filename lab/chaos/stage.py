@@ -118,6 +118,9 @@ class Service:
 class Stage:
     """Everything that runs; services that end are started again until the stage is closed."""
 
+    # So many register once all are there.
+    worker_processes = 3
+
     def __init__(self, folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> None:
         self.folder = folder
         self._is_broken = is_broken
@@ -162,22 +165,25 @@ class Stage:
             stack.callback(proxy.close)
         self._urls = {"web": self.web_proxy.url, "worker": self.worker_proxy.url}
 
-    def _add_services(self) -> None:
-        common = {
+    def common(self) -> dict[str, str]:
+        """Return what is in the environment of every service."""
+        return {
             **environment(),
             "PYTHONPATH": str(ROOT),
             "HAULIER_KINDS": "lab.chaos.kinds",
             "TMPDIR": str(self.folder),
             "LOG_FORMAT": "json",
         }
+
+    def _add_services(self) -> None:
         web = {
-            **common,
+            **self.common(),
             "DATABASE_URL": self._urls["web"],
             "API_BIND_ADDR": f"127.0.0.1:{self.port}",
             **self._settings["web"],
         }
         worker = {
-            **common,
+            **self.common(),
             "DATABASE_URL": self._urls["worker"],
             "CHAOS_LEDGER": str(self.ledger),
             "CHAOS_CLOCK": str(self.clock),
@@ -233,7 +239,7 @@ class Stage:
         """Tell whether the API answers and a worker has registered in each process."""
         with suppress(psycopg2.Error):
             [(count,)] = self.run("SELECT count(*) FROM haulier.worker WHERE beat_at > now() - lease")
-            return int(count) >= 3 and self.answers()
+            return int(count) >= self.worker_processes and self.answers()
         return False
 
     def answers(self) -> bool:
@@ -287,8 +293,14 @@ def _connect(url: str) -> Connection:
 @contextmanager
 def stage(folder: Path, *, is_broken: bool, web: dict[str, str], worker: dict[str, str]) -> Iterator[Stage]:
     """Yield a stage on which everything runs and answers; where is_broken, with proxies and the suite's triggers."""
+    with opened(Stage(folder, is_broken=is_broken, web=web, worker=worker)) as made:
+        yield made
+
+
+@contextmanager
+def opened(made: Stage) -> Iterator[Stage]:
+    """Yield the stage once everything runs and answers."""
     with ExitStack() as stack:
-        made = Stage(folder, is_broken=is_broken, web=web, worker=worker)
         made.open(stack)
         until(made.is_ready, within=60, what="the API and the workers are ready", every=0.2)
         yield made

@@ -47,7 +47,8 @@ MAY_IMPORT = {
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
     "config": {"domain"},
-    "logs": set(),
+    "logs": {"log_stream"},
+    "log_stream": set(),
     "processes": set(),
     "beside": set(),
     "__init__": set(),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.installed.environments import OLDER, ROOT, SOURCES, Environment, run
+from tests.installed.environments import ROOT, Environment, run
 
 # Whatever imports one of these, or reads it, stops with this.
 THEIRS = "raise SystemExit('this is not of Haulier')\n"
@@ -46,21 +45,6 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(dist: Path) -> Path:
     """Give the wheel."""
     [built] = dist.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
-def older_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the wheel of a version before. It is this one under another number: there is no history where tests run."""
-    copy = tmp_path_factory.mktemp("older")
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, copy / name)
-    (copy / "haulier" / "__init__.py").write_text(f'"""Haulier."""\n\n__version__ = "{OLDER}"\n')
-    assert run([sys.executable, "tools/dist.py"], copy, dict(os.environ)).startswith(f"haulier {OLDER}: ")
-    [built] = (copy / "dist").glob("*.whl")
     return built
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,10 @@ import pytest
 import requests
 
 import haulier
-from tests.conftest import eventually
-from tests.installed.environments import OLDER, Environment, run, running, web_environ
+from haulier.config import Config
+from haulier.postgres.connection import connect
+from tests.conftest import eventually, sql_on
+from tests.installed.environments import OLDER, OLDER_WHEEL, Environment, run, running, web_environ
 from tests.web import answers
 
 # A repository of a team's own ---------------------------------------------------------------------------------------
@@ -74,31 +79,29 @@ class Team:
         """Return what a command of the environment says in the repository, once it has ended well."""
         return run([self.environment.python, *command], self.folder, environ)
 
-    def commands(self) -> dict[str, str]:
-        """Return what the Procfile says."""
-        lines = (self.folder / "Procfile").read_text().splitlines()
-        return dict(line.split(": ", 1) for line in lines)
-
     @contextmanager
     def running(self, environ: dict[str, str], logs: Path, *names: str) -> Iterator[None]:
-        """Run the release, and then these of the Procfile, or a command of `haulier`, until left."""
+        """Run the release, and then these of the Procfile by honcho, or else `haulier all`, until left."""
         path = f"{self.environment.folder / 'bin'}:{os.environ['PATH']}"
         environ = {**environ, "PATH": path, "HAULIER_KINDS": "kinds"}
-        procfile = self.commands()
-        run(["sh", "-c", procfile["release"]], self.folder, environ)
-        with ExitStack() as stack:
-            for name in names:
-                command = ["sh", "-c", procfile.get(name, f"exec haulier {name}")]
-                stack.enter_context(running(command, self.folder, environ, logs / f"{name}.log"))
-            yield
+        honcho = [sys.executable, "-m", "honcho", "start"]
+        run([*honcho, "release"], self.folder, environ)
+        if names:
+            # It says in this way that it was told to stop.
+            code = 128 + signal.SIGTERM
+            with running([*honcho, *names], self.folder, environ, logs / "honcho.log", leaves_with=code):
+                yield
+        else:
+            with running([self.environment.haulier, "all"], self.folder, environ, logs / "all.log"):
+                yield
 
 
 @pytest.fixture
-def team(environment: Environment, wheel: Path, older_wheel: Path, library: Path, tmp_path: Path) -> Team:
+def team(environment: Environment, wheel: Path, library: Path, tmp_path: Path) -> Team:
     """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
     environment.install("--no-deps", "--force-reinstall", str(wheel))
     folder = tmp_path / "repository"
-    wheels = [str(each.parent) for each in (wheel, older_wheel, library)]
+    wheels = [str(each.parent) for each in (wheel, OLDER_WHEEL, library)]
     run([environment.haulier, "init", str(folder)], tmp_path, dict(os.environ))
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").write_text("")
@@ -117,10 +120,10 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def enqueue(self, name: str) -> str:
+    def enqueue(self, name: str, **more: object) -> str:
         """Return the id of a job of the team's own kind."""
-        job = requests.post(f"{self.url}/jobs", json={"kind": "greet", "payload": {"name": name}}, timeout=10).json()
-        return str(job["id"])
+        body = {"kind": "greet", "payload": {"name": name}, **more}
+        return str(requests.post(f"{self.url}/jobs", json=body, timeout=10).json()["id"])
 
     def job(self, job_id: str) -> Any:
         """Return the job."""
@@ -141,12 +144,13 @@ def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, fresh_dat
     client = Client(url)
     team.deploy()
 
-    with team.running(environ, tmp_path, "all"):
+    with team.running(environ, tmp_path):
         eventually(lambda: answers(url), within=20)
         assert client.greeted([client.enqueue("Ann")]) == [MORNING]
         assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok"}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
 def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
@@ -159,19 +163,18 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_d
         team.deploy()
         versions.append(team.says(environ, "-m", "haulier", "--version"))
         with team.running(environ, tmp_path, "web", "worker"):
-            eventually(lambda: answers(url), within=20)
+            eventually(lambda: answers(url), within=40)
+            # An hour goes by, after which what the version before has left is due.
+            with closing(connect(fresh_database)) as conn:
+                sql_on(conn)("UPDATE haulier.job SET run_at = now()")
             jobs.append(client.enqueue("Ann"))
             assert client.greeted(jobs) == [MORNING] * len(jobs)
-        with team.running(environ, tmp_path, "web"):
-            eventually(lambda: answers(url), within=20)
-            # For the next one to run.
-            jobs.append(client.enqueue("Ann"))
+            assert {client.job(each)["attempts"] for each in jobs} == {1}
+            jobs.append(client.enqueue("Ann", delay_seconds=3600))
+            left = client.job(jobs[-1])["status"]
 
-    with team.running(environ, tmp_path, "all"):
-        eventually(lambda: answers(url), within=20)
-        assert client.greeted(jobs) == [MORNING] * 6
-        assert {client.job(each)["attempts"] for each in jobs} == {1}
     assert versions == [f"haulier {OLDER}\n", f"haulier {haulier.__version__}\n", f"haulier {OLDER}\n"]
+    assert (len(jobs), left) == (6, "queued")
 
 
 def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed, environment, tmp_path):
@@ -196,16 +199,28 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
     assert "2 passed" in run([environment.python, "-m", "pytest", "-p", "no:cacheprovider"], tmp_path, environ)
 
 
-def test_runs_what_init_began_on_ones_own_machine(installed, environment, database, tmp_path):
-    url, environ = web_environ(database, tmp_path)
-    port = url.rpartition(":")[2]
-    environ = {**environ, "API_BIND_ADDR": "", "PORT": port, "HAULIER_KINDS": "kinds"}
-    run([str(installed), "init"], tmp_path, environ)
+@pytest.mark.direct("is about what is installed, and not about the way to the database")
+def test_says_three_steps_that_work_as_they_are_typed(wheel, fresh_database, tmp_path, tmp_path_factory):
+    began = time.monotonic()
+    clean = Environment(tmp_path_factory.mktemp("clean"), with_ours=True)
+    clean.install("--no-deps", str(wheel))
+    clean.add_pip()
+    url, environ = web_environ(fresh_database, tmp_path)
+    path = f"{clean.folder / 'bin'}:{os.environ['PATH']}"
+    environ = {**environ, "PATH": path, "PIP_NO_INDEX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    said = run([clean.haulier, "init"], tmp_path, environ)
+    steps = dict(re.findall(r"^([0-9])\. (.*)$", said, flags=re.MULTILINE))
 
-    with running([str(installed), "run"], tmp_path, environ, tmp_path / "run.log"):
+    tested = run(["sh", "-c", steps["1"]], tmp_path, environ)
+    with running(["sh", "-c", f"exec env {steps['2']}"], tmp_path, environ, tmp_path / "run.log"):
         eventually(lambda: answers(url), within=20)
+        docs = requests.get(f"{url}/docs", timeout=10)
         body = {"kind": "welcome", "payload": {"name": "Ann"}}
         job = requests.post(f"{url}/jobs", json=body, timeout=10).json()["id"]
         found = eventually(lambda: (job_now := Client(url).job(job))["finished_at"] and job_now, within=20)
 
+    print(f"from an empty environment to the first job of an own kind: {time.monotonic() - began:.1f} s")
+    assert "2 passed" in tested
+    assert docs.status_code == 200
+    assert f"http://127.0.0.1:{Config.from_env({'DATABASE_URL': fresh_database}).port}/docs" in steps["2"]
     assert found["result"] == {"welcome": "Welcome, Ann!"}

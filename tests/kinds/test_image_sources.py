@@ -109,6 +109,21 @@ def test_status_of_the_source_decides(
         resize(receiver.url, width=10)
 
 
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_source_or_target_is_left_alone_for_as_long_as_it_asks(
+    resize: Callable[..., Any], receiver: Receiver, end: str
+) -> None:
+    receiver.replies(429, Retry_After="120")
+
+    with pytest.raises(Retry) as caught:
+        if end == "source":
+            resize(receiver.url, width=5)
+        else:
+            resize(picture(9, 9), target=receiver.url)
+
+    assert caught.value.seconds == 120
+
+
 def test_source_that_is_too_long_is_final(
     resize: Callable[..., Any], receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
-from lab.chaos import plan, report, soak, verdict
+from lab.chaos import one_dyno, plan, report, soak, verdict
 from lab.chaos.__main__ import EVERY, RATE, break_it, is_good, save
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Faults, Injected
@@ -24,16 +22,6 @@ CLAIMS = [uuid4() for _ in range(4)]
 
 
 # For real ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Give a folder for a server: not below pytest's own, since a socket's path must be short."""
-    made = Path(tempfile.mkdtemp(prefix="haulier-chaos-"))
-    # Under root Postgres runs as another account, which has to come through.
-    made.chmod(0o711)
-    yield made
-    shutil.rmtree(made)
 
 
 @pytest.mark.timeout(400)
@@ -331,10 +319,25 @@ def test_a_few_minutes_of_dead_rows_are_not_judged_nor_is_what_is_kept_by_design
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rate": 480.0}, {"flat": False}, {"lost": 1}, {"stuck": 1}, {"not_answered": 1}], ids=str
+    "wrong",
+    [
+        {"rate": 480.0},
+        {"flat": False},
+        {"lost": 1},
+        {"stuck": 1},
+        {"not_answered": 1},
+        {
+            "peaks": one_dyno.peaks(
+                [{"dyno_rss_bytes": 1e6, "connections": 21}, {"dyno_rss_bytes": 1e6, "connections": 3}]
+            )
+        },
+        {"peaks": one_dyno.peaks([{"dyno_rss_bytes": 540e6, "connections": 2}])},
+    ],
+    ids=str,
 )
 def test_a_soak_is_good_only_if_all_of_it_is(wrong: dict[str, object]):
     result = {"asked_rate": 500.0, "rate": 499.0, "flat": True, "lost": 0, "stuck": 0, "not_answered": 0}
+    result["peaks"] = one_dyno.peaks([{"dyno_rss_bytes": 536e6, "connections": 20}])
 
     assert soak.is_good(result)
     assert not soak.is_good({**result, **wrong})
@@ -370,5 +373,5 @@ def test_the_page_is_drawn_from_what_was_written_down(tmp_path: Path):
 def test_the_page_has_a_place_for_every_section():
     page = report.PAGE.read_text(encoding="utf-8")
 
-    for name in ("runs", "faults", "starts", "soak"):
+    for name in ("runs", "faults", "starts", "soak", "one dyno"):
         insert(page, name, "text")

@@ -234,7 +234,7 @@ def test_a_socket_folder_that_is_not_private_is_refused(base):
 def test_without_a_wheel_it_asks_for_a_database(base, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(PostgresNotStarted, match="set DATABASE_URL"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match=r"haulier\[local\].* or set DATABASE_URL"), running(base, test=True):
         pass
 
 

@@ -174,11 +174,11 @@ def _onward(url: str, answer: HttpResponse) -> str:
 
 
 def expect_success(answer: HttpResponse) -> None:
-    """Return on 2xx. Raises: Retry on 408, 425, 429 and 5xx, Fail on every other status."""
+    """Return on 2xx. Raises: Retry on 408, 425, 429 and 5xx, when Retry-After says; Fail on every other status."""
     if 200 <= answer.status < 300:
         return
     if answer.status in RETRIED or answer.status >= 500:
-        raise Retry(answer.summary)
+        raise Retry.after(answer, answer.summary)
     raise Fail(answer.summary)
 
 
