@@ -116,7 +116,8 @@ def gunicorn(
 
 def answers(url: str) -> bool:
     """Tell whether somebody answers there."""
-    with suppress(requests.ConnectionError):
+    # It may have the connection before it has the processor.
+    with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok
     return False
 
