@@ -24,8 +24,9 @@ OLDER = "0.0.9"
 class Environment:
     """A virtual environment. Shape: with_ours has what is installed where these tests run, Haulier aside."""
 
-    def __init__(self, folder: Path, *, with_ours: bool) -> None:
+    def __init__(self, folder: Path, pip: Path, *, with_ours: bool) -> None:
         venv.create(folder, with_pip=False)
+        self.pip = pip
         self.python, self.haulier = str(folder / "bin" / "python"), str(folder / "bin" / "haulier")
         if with_ours:
             packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
@@ -34,10 +35,9 @@ class Environment:
         self.folder = folder
 
     def install(self, *what: str) -> str:
-        """Install with the pip of the repository, without an index, and return what it says."""
-        [pip] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
+        """Install without an index, and return what pip says."""
         command = [self.python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", *what]
-        environ = {**os.environ, "PYTHONPATH": str(pip)}
+        environ = {**os.environ, "PYTHONPATH": str(self.pip)}
         done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr

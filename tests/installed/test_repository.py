@@ -94,12 +94,11 @@ class Team:
 
 
 @pytest.fixture
-def team(environment: Environment, wheel: Path, older_wheel: Path, library: Path, tmp_path: Path) -> Team:
+def team(installed: Path, pip: Path, wheel: Path, older_wheel: Path, library: Path, tmp_path: Path) -> Team:
     """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
-    environment.install("--no-deps", "--force-reinstall", str(wheel))
     folder = tmp_path / "repository"
     wheels = [str(each.parent) for each in (wheel, older_wheel, library)]
-    run([environment.haulier, "init", str(folder)], tmp_path, dict(os.environ))
+    run([str(installed), "init", str(folder)], tmp_path, dict(os.environ))
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").write_text("")
     (folder / "app" / "greetings.py").write_text(
@@ -108,7 +107,7 @@ def team(environment: Environment, wheel: Path, older_wheel: Path, library: Path
     (folder / "kinds.py").write_text(OWN_KIND)
     with (folder / "requirements.txt").open("a") as file:
         file.write("teamlib==1.0\n")
-    return Team(folder, environment, wheels)
+    return Team(folder, Environment(tmp_path / "environment", pip, with_ours=True), wheels)
 
 
 class Client:
