@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
+
+from tests.conftest import eventually
+from tests.web import Server, answers, gunicorn
 
 NDJSON, JSON = "application/x-ndjson", "application/json"
 LIMIT = 16 * 1024 * 1024
@@ -33,7 +37,8 @@ def many(item: bytes, last: bytes = b"5") -> list[bytes]:
     return [item] * ((LIMIT - len(last) - 2) // (len(item) + 1)) + [last]
 
 
-CONTAINERS = hook(b"[]", 87_000)
+def containers() -> bytes:
+    return hook(b"[]", 87_000)
 
 
 def unknown(count: int) -> bytes:
@@ -45,39 +50,59 @@ def as_lines(item: bytes) -> bytes:
     return b"\n".join([item] * min(10_000, (LIMIT + 1) // (len(item) + 1)))
 
 
-BODIES: list[tuple[str, int, str, bytes]] = [
-    ("ten thousand lines", 201, NDJSON, b"\n".join([text("x" * 1600)] * 10_000)),
-    ("lines of tiny containers", 422, NDJSON, b"\n".join(many(CONTAINERS))),
-    ("an array of tiny containers", 422, JSON, b"[" + b",".join(many(CONTAINERS)) + b"]"),
-    ("one line of tiny containers", 422, NDJSON, hook(b"[]", LIMIT // 3 - 100)),
-    ("one element of tiny containers", 413, JSON, b"[" + hook(b"[]", LIMIT // 3 - 100) + b"]"),
-    ("no array, of tiny containers", 422, JSON, hook(b"[]", LIMIT // 3 - 100)),
-    ("an array of wide characters", 422, JSON, b"[" + b",".join(many(text("😀" + "x" * 200_000))) + b"]"),
-    ("numbers longer than they are written", 422, NDJSON, b"\n".join(many(hook(b"1e15", 15_000)))),
-    ("nothing but line feeds", 422, NDJSON, b"\n" * LIMIT),
-    ("lines of unknown fields", 422, NDJSON, as_lines(unknown(150))),
-    ("long lines of unknown fields", 422, NDJSON, as_lines(unknown(100_000))),
+# Made where they are sent: together they have 240 MB.
+BODIES: list[tuple[str, int, str, Callable[[], bytes]]] = [
+    ("ten thousand lines", 201, NDJSON, lambda: b"\n".join([text("x" * 1600)] * 10_000)),
+    ("lines of tiny containers", 422, NDJSON, lambda: b"\n".join(many(containers()))),
+    ("an array of tiny containers", 422, JSON, lambda: b"[" + b",".join(many(containers())) + b"]"),
+    ("one line of tiny containers", 422, NDJSON, lambda: hook(b"[]", LIMIT // 3 - 100)),
+    ("one element of tiny containers", 413, JSON, lambda: b"[" + hook(b"[]", LIMIT // 3 - 100) + b"]"),
+    ("no array, of tiny containers", 422, JSON, lambda: hook(b"[]", LIMIT // 3 - 100)),
+    ("an array of wide characters", 422, JSON, lambda: b"[" + b",".join(many(text("😀" + "x" * 200_000))) + b"]"),
+    ("numbers longer than they are written", 422, NDJSON, lambda: b"\n".join(many(hook(b"1e15", 15_000)))),
+    ("nothing but line feeds", 422, NDJSON, lambda: b"\n" * LIMIT),
+    ("lines of unknown fields", 422, NDJSON, lambda: as_lines(unknown(150))),
+    ("long lines of unknown fields", 422, NDJSON, lambda: as_lines(unknown(100_000))),
     (
         "long lines, each with what is refused at its end",
         400,
         NDJSON,
-        as_lines(hook(b"[]", 349_000)[:-3] + b',"\\ud800"]}}'),
+        lambda: as_lines(hook(b"[]", 349_000)[:-3] + b',"\\ud800"]}}'),
     ),
-    ("long names", 422, NDJSON, as_lines(b'{"kind": "send_email", "payload": {"%s": 1}}' % (b"x" * 1_000_000))),
-    ("an array of unknown fields", 422, JSON, b"[" + b",".join([unknown(1500)] * 900) + b"]"),
-    ("other kinds", 422, NDJSON, as_lines(b'{"kind": "%s", "payload": 5}' % (b"x" * 1_600))),
+    ("long names", 422, NDJSON, lambda: as_lines(b'{"kind": "send_email", "payload": {"%s": 1}}' % (b"x" * 1_000_000))),
+    ("an array of unknown fields", 422, JSON, lambda: b"[" + b",".join([unknown(1500)] * 900) + b"]"),
+    ("other kinds", 422, NDJSON, lambda: as_lines(b'{"kind": "%s", "payload": 5}' % (b"x" * 1_600))),
 ]
 # Each by itself; what is wrong with each is said one by one.
 BODIES_BY_ITEM = [each for each in BODIES if each[1] in (400, 422) and each[0] != "nothing but line feeds"]
 
 
+@pytest.fixture(scope="module")
+def forking(_migrated_database: str) -> Iterator[Server]:
+    """Give a gunicorn of one process, which has loaded the application before it forks: another is soon there."""
+    settings = {"WEB_CONCURRENCY": "1", "WEB_THREADS": "2", "GUNICORN_CMD_ARGS": "--preload"}
+    with gunicorn(_migrated_database, eventually, **settings) as server:
+        yield server
+
+
+@pytest.fixture
+def server(forking: Server, database: str) -> Server:
+    """Give it with a process that has had no request, in the test's database."""
+    [before] = forking.children()
+    os.kill(before, signal.SIGTERM)
+    eventually(lambda: before not in forking.children() and answers(forking.url), within=20)
+    return forking
+
+
 @pytest.mark.parametrize(
-    ("status", "content_type", "body"), [each[1:] for each in BODIES], ids=[each[0] for each in BODIES]
+    ("status", "content_type", "make"), [each[1:] for each in BODIES], ids=[each[0] for each in BODIES]
 )
 def test_a_batch_takes_no_more_memory_than_is_documented(
-    database: str, run_gunicorn: Callable[..., Any], status: int, content_type: str, body: bytes
+    server: Server, status: int, content_type: str, make: Callable[[], bytes]
 ) -> None:
-    answer, taken = sent_to_one_process(database, run_gunicorn, "", content_type, body)
+    body = make()
+
+    answer, taken = sent_to_one_process(server, "", content_type, body)
 
     assert len(body) <= LIMIT
     assert answer.status_code == status
@@ -86,21 +111,17 @@ def test_a_batch_takes_no_more_memory_than_is_documented(
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body"), [each[2:] for each in BODIES_BY_ITEM], ids=[each[0] for each in BODIES_BY_ITEM]
+    ("content_type", "make"), [each[2:] for each in BODIES_BY_ITEM], ids=[each[0] for each in BODIES_BY_ITEM]
 )
-def test_nor_does_one_that_is_taken_item_by_item(
-    database: str, run_gunicorn: Callable[..., Any], content_type: str, body: bytes
-) -> None:
-    answer, taken = sent_to_one_process(database, run_gunicorn, "?atomic=false", content_type, body)
+def test_nor_does_one_that_is_taken_item_by_item(server: Server, content_type: str, make: Callable[[], bytes]) -> None:
+    answer, taken = sent_to_one_process(server, "?atomic=false", content_type, make())
 
     assert answer.status_code in (200, 422)
     assert taken < MOST_MB
     assert len(answer.content) < MOST_ANSWER
 
 
-def sent_to_one_process(
-    database: str, run_gunicorn: Callable[..., Any], query: str, content_type: str, body: bytes
-) -> tuple[requests.Response, float]:
+def sent_to_one_process(server: Server, query: str, content_type: str, body: bytes) -> tuple[requests.Response, float]:
     """Return the answer, and how many megabytes more than before the process took at most; say both of them."""
 
     def memory(name: str) -> float:
@@ -109,14 +130,13 @@ def sent_to_one_process(
         ]
         return int(kilobytes) / 1024
 
-    with run_gunicorn(database, WEB_CONCURRENCY="1", WEB_THREADS="2") as server:
-        [worker] = server.children()
-        requests.post(f"{server.url}/jobs/batch", data=text("Hi."), headers={"Content-Type": NDJSON}, timeout=30)
-        idle = memory("VmRSS")
+    [worker] = server.children()
+    requests.post(f"{server.url}/jobs/batch", data=text("Hi."), headers={"Content-Type": NDJSON}, timeout=30)
+    idle = memory("VmRSS")
 
-        answer = requests.post(
-            f"{server.url}/jobs/batch{query}", data=body, headers={"Content-Type": content_type}, timeout=60
-        )
-        taken = memory("VmHWM") - idle
+    answer = requests.post(
+        f"{server.url}/jobs/batch{query}", data=body, headers={"Content-Type": content_type}, timeout=60
+    )
+    taken = memory("VmHWM") - idle
     print(f"{answer.status_code} of {len(answer.content)} bytes; {taken:.0f} MB more than {idle:.0f}")
     return answer, taken

@@ -41,10 +41,11 @@ class OneDyno:
 
     def part(self, name: str) -> Process | None:
         """Return its child of this name, or the process in which gunicorn serves; None while there is none."""
-        children = [each for each in descendants(self.popen.pid) if each.parent == self.popen.pid]
+        below = descendants(self.popen.pid)
+        children = [each for each in below if each.parent == self.popen.pid]
         if name == "serving":
             web = {each.pid for each in children if "gunicorn" in each.command}
-            found = [each for each in descendants(self.popen.pid) if each.parent in web]
+            found = [each for each in below if each.parent in web]
         else:
             found = [each for each in children if {"web": "gunicorn", "worker": "haulier worker"}[name] in each.command]
         return found[0] if found else None

@@ -79,7 +79,7 @@ def test_no_secret_comes_out(
     dsn = with_password(database)
     worker = start_worker(**knowing, DATABASE_URL=dsn)
 
-    with gunicorn(dsn, eventually, **knowing, HOSTILE_WITNESS=str(worker.book)) as server:
+    with gunicorn(dsn, eventually, WEB_CONCURRENCY="1", **knowing, HOSTILE_WITNESS=str(worker.book)) as server:
         for job in JOBS:
             body = json.dumps({**job, "max_attempts": 1}).replace("{ear}", str(ear.port))
             answer = requests.post(f"{server.url}/jobs", data=body, headers={"Content-Type": "application/json"})
@@ -102,7 +102,10 @@ def test_no_secret_comes_out(
 
 def test_a_database_that_does_not_answer_is_told_of_without_its_password(eventually: Callable[..., Any]) -> None:
     with gunicorn(
-        "postgresql://app:db-hunter2@127.0.0.1:1/x?connect_timeout=1", eventually, LOG_LEVEL="DEBUG"
+        "postgresql://app:db-hunter2@127.0.0.1:1/x?connect_timeout=1",
+        eventually,
+        WEB_CONCURRENCY="1",
+        LOG_LEVEL="DEBUG",
     ) as server:
         answer = requests.post(f"{server.url}/jobs", json=JOBS[0])
         health = requests.get(f"{server.url}/health")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -49,15 +50,26 @@ def wheel(dist: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Give an environment with what Haulier needs, and without it."""
-    return Environment(tmp_path_factory.mktemp("installed"), with_ours=True)
+def pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the repository's pip: out of its wheel, Python would compile it anew at each run."""
+    folder = tmp_path_factory.mktemp("pip")
+    [wheel] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory, pip: Path, wheel: Path) -> Environment:
+    """Give an environment with what Haulier needs, and the wheel in it."""
+    made = Environment(tmp_path_factory.mktemp("installed"), pip, with_ours=True)
+    made.install("--no-deps", str(wheel))
+    return made
 
 
 @pytest.fixture
-def installed(environment: Environment, wheel: Path) -> Path:
-    """Give the command `haulier` of that environment with the wheel in it."""
-    environment.install("--no-deps", "--force-reinstall", str(wheel))
+def installed(environment: Environment) -> Path:
+    """Give the command `haulier` of that environment."""
     return Path(environment.haulier)
 
 

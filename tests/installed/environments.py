@@ -22,8 +22,9 @@ OLDER = OLDER_WHEEL.name.split("-")[1]
 class Environment:
     """A virtual environment. Shape: with_ours has what is installed where these tests run, Haulier aside."""
 
-    def __init__(self, folder: Path, *, with_ours: bool) -> None:
+    def __init__(self, folder: Path, pip: Path, *, with_ours: bool) -> None:
         venv.create(folder, with_pip=False)
+        self.pip = pip
         self.python, self.haulier = str(folder / "bin" / "python"), str(folder / "bin" / "haulier")
         if with_ours:
             packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
@@ -35,22 +36,17 @@ class Environment:
         """Have the command `pip` in it, as whoever makes one by hand does."""
         pip = Path(self.python).with_name("pip")
         pip.write_text(
-            f'#!/bin/sh\nPYTHONPATH="{_pip()}" exec "{self.python}" -m pip --disable-pip-version-check "$@"\n'
+            f'#!/bin/sh\nPYTHONPATH="{self.pip}" exec "{self.python}" -m pip --disable-pip-version-check "$@"\n'
         )
         pip.chmod(0o755)
 
     def install(self, *what: str) -> str:
-        """Install with the pip of the repository, without an index, and return what it says."""
+        """Install without an index, and return what pip says."""
         command = [self.python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", *what]
-        environ = {**os.environ, "PYTHONPATH": str(_pip())}
+        environ = {**os.environ, "PYTHONPATH": str(self.pip)}
         done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
-
-
-def _pip() -> Path:
-    [pip] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
-    return pip
 
 
 def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:

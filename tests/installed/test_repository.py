@@ -97,12 +97,11 @@ class Team:
 
 
 @pytest.fixture
-def team(environment: Environment, wheel: Path, library: Path, tmp_path: Path) -> Team:
+def team(installed: Path, pip: Path, wheel: Path, library: Path, tmp_path: Path) -> Team:
     """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
-    environment.install("--no-deps", "--force-reinstall", str(wheel))
     folder = tmp_path / "repository"
     wheels = [str(each.parent) for each in (wheel, OLDER_WHEEL, library)]
-    run([environment.haulier, "init", str(folder)], tmp_path, dict(os.environ))
+    run([str(installed), "init", str(folder)], tmp_path, dict(os.environ))
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").write_text("")
     (folder / "app" / "greetings.py").write_text(
@@ -111,7 +110,7 @@ def team(environment: Environment, wheel: Path, library: Path, tmp_path: Path) -
     (folder / "kinds.py").write_text(OWN_KIND)
     with (folder / "requirements.txt").open("a") as file:
         file.write("teamlib==1.0\n")
-    return Team(folder, environment, wheels)
+    return Team(folder, Environment(tmp_path / "environment", pip, with_ours=True), wheels)
 
 
 class Client:
@@ -200,9 +199,9 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
-def test_says_three_steps_that_work_as_they_are_typed(wheel, fresh_database, tmp_path, tmp_path_factory):
+def test_says_three_steps_that_work_as_they_are_typed(pip, wheel, fresh_database, tmp_path, tmp_path_factory):
     began = time.monotonic()
-    clean = Environment(tmp_path_factory.mktemp("clean"), with_ours=True)
+    clean = Environment(tmp_path_factory.mktemp("clean"), pip, with_ours=True)
     clean.install("--no-deps", str(wheel))
     clean.add_pip()
     url, environ = web_environ(fresh_database, tmp_path)

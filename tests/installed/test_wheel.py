@@ -106,8 +106,8 @@ def test_serves_on_while_gunicorn_is_replaced_by_another_at_sigusr2(database, tm
     eventually(lambda: not pid.exists() and not answers(url), within=20)
 
 
-def test_is_a_client_that_says_what_the_server_needs_where_it_is_installed_alone(wheel, tmp_path):
-    alone = Environment(tmp_path / "alone", with_ours=False)
+def test_is_a_client_that_says_what_the_server_needs_where_it_is_installed_alone(wheel, pip, tmp_path):
+    alone = Environment(tmp_path / "alone", pip, with_ours=False)
     alone.install("--no-deps", str(wheel))
 
     refused = {

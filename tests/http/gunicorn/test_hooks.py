@@ -219,7 +219,7 @@ def test_a_requests_line_says_with_which_key_it_came_and_from_where(
     secret = "5" * 64
     with closing(connect(database)) as conn:
         key, token = api_keys.create(conn, NewKey("tests", [Scope.READ]), actor="test")
-    with run_gunicorn(database, LOG_FORMAT="json", HAULIER_API_KEY=secret) as server:
+    with run_gunicorn(database, WEB_CONCURRENCY="1", LOG_FORMAT="json", HAULIER_API_KEY=secret) as server:
         shown = [{}, bearer(token), bearer(secret), bearer(token[:-1] + "x")]
         for headers in shown:
             requests.get(f"{server.url}/jobs", headers=headers)
@@ -243,7 +243,7 @@ def test_open_on_loopback_it_says_so(run_gunicorn: Run, database: str) -> None:
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "Script_Name", "PATH_INFO"])
 def test_no_header_says_what_the_path_is(run_gunicorn: Run, database: str, name: str) -> None:
     # As on a platform, which trusts whoever forwards.
-    with run_gunicorn(database, RENDER="1") as server:
+    with run_gunicorn(database, WEB_CONCURRENCY="1", RENDER="1") as server:
         answers = [requests.get(f"{server.url}{path}", headers={name: "/x"}) for path in ("/health", "/x/health")]
 
         assert [answer.status_code for answer in answers] == [200, 404]
