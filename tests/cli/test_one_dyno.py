@@ -158,8 +158,9 @@ def test_says_at_the_port_that_the_worker_is_gone_or_silent(start):
 def test_stops_taking_requests_and_lets_the_worker_finish(start, enqueue, finished, ledger):
     both = start()
     below = descendants(both.popen.pid)
-    running = [enqueue("t.note", {"seconds": 2}) for _ in range(5)]
-    eventually(lambda: len(ledger.entries("start")) == 5)
+    # As many as there are threads.
+    running = [enqueue("t.note", {"seconds": 2}) for _ in range(8)]
+    eventually(lambda: len(ledger.entries("start")) == 8)
     waiting = enqueue("t.note")
 
     both.popen.terminate()
@@ -167,7 +168,7 @@ def test_stops_taking_requests_and_lets_the_worker_finish(start, enqueue, finish
     eventually(lambda: is_refused(both.url), within=1.5)
     assert both.popen.poll() is None
     assert both.wait(10) == 0
-    assert [(finished(job).status, finished(job).attempts) for job in running] == [(JobStatus.SUCCEEDED, 1)] * 5
+    assert [(finished(job).status, finished(job).attempts) for job in running] == [(JobStatus.SUCCEEDED, 1)] * 8
     assert ledger.entries("start", waiting) == []
     assert not alive(below)
 
