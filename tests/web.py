@@ -116,7 +116,8 @@ def gunicorn(
 
 def answers(url: str) -> bool:
     """Tell whether somebody answers there."""
-    with suppress(requests.ConnectionError):
+    # A busy machine may take longer than that for the first answer.
+    with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok
     return False
 
