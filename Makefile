@@ -9,7 +9,7 @@ TEST_PROCESSES ?= 3
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-browser test-clients test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
+.PHONY: help demo run test test-browser test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -20,20 +20,24 @@ demo: venv ## see one real job of each kind run (ONCE=1: and leave then)
 run: venv ## run the API and a worker, on DATABASE_URL or an embedded PostgreSQL
 	@exec $(VENV) -m haulier.local run
 
-test: venv ## run the tests, but for those of the browser, Node and Ruby
-	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not browser and not clients"
+test: venv ## run the tests, but for those that have a target of their own
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not browser and not clients and not alerts"
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
 
-test-clients: venv ## run what docs/enqueue-from.md has for Node and Rails
+test-clients: venv ## run clients of other languages, and those that generators make of the OpenAPI document
 	tools/install-clients
 	$(VENV) -m pytest -m clients
 
+test-alerts: venv ## check the alerts of ops/ by promtool, and that each fires where it should
+	tools/install-promtool
+	$(VENV) -m pytest -m alerts
+
 test-pgbouncer: venv ## run the tests through a PgBouncer in transaction mode
 	tools/install-pgbouncer
-	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser and not clients" --pgbouncer
+	$(VENV) -m pytest -n $(TEST_PROCESSES) -m "not browser and not clients and not alerts" --pgbouncer
 
 race: venv ## run the races with 20,000 jobs
 	SIMULATED_JOBS=20000 $(VENV) -m pytest tests/worker/test_races.py --timeout 900
@@ -85,7 +89,7 @@ dist: venv ## build the wheel and the sdist into dist/, the same bytes from the 
 	@$(VENV) tools/dist.py
 
 clean: ## remove .venv and caches
-	rm -rf .venv .venv-audit .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-audit .venv-clients tools/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 clean-data: venv ## remove the jobs, mails and images of `make run` and `make demo`

@@ -80,7 +80,7 @@ class Batch(MethodView):
     @needs(Scope.ENQUEUE, most_bytes=MAX_BATCH_BYTES)
     @fails(blp, 400, 409, 413, 415, 422, 503)
     @blp.arguments(BatchOptions(), location="query")
-    @blp.doc(requestBody=BATCH_BODY)
+    @blp.doc(operationId="enqueue_jobs", requestBody=BATCH_BODY)
     @blp.alt_response(200, schema=BatchOutcomes(), description="`atomic=false`: what became of each.")
     @blp.response(201, BatchResponse(), description="All are stored.")
     def post(self, options: dict[str, str]) -> Response:

@@ -75,6 +75,7 @@ class Health(MethodView):
 
     @needs(Entry.ANYONE, quiet=True)
     @fails(blp, 503)
+    @blp.doc(operationId="check_health")
     @blp.response(200, HealthResponse(), description="The service and its database answer.")
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
@@ -103,6 +104,7 @@ class Live(MethodView):
     """The process alone."""
 
     @needs(Entry.ANYONE, quiet=True)
+    @blp.doc(operationId="check_liveness")
     @blp.response(200, HealthResponse(), description="The process answers.")
     def get(self) -> Json:
         """Ask whether the process answers.

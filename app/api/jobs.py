@@ -48,7 +48,11 @@ class Jobs(MethodView):
     @needs(Scope.ENQUEUE)
     @fails(blp, 400, 409, 413, 415, 422, 503)
     # Documented here but read by the view: webargs would add a tenth to the time of a request.
-    @blp.doc(parameters=[{"in": "header", "schema": IDEMPOTENCY_HEADER}], requestBody=CREATE_JOB_BODY)
+    @blp.doc(
+        operationId="enqueue_job",
+        parameters=[{"in": "header", "schema": IDEMPOTENCY_HEADER}],
+        requestBody=CREATE_JOB_BODY,
+    )
     @blp.alt_response(
         200,
         schema=JobResponse(),
@@ -75,6 +79,7 @@ class Jobs(MethodView):
 
     @needs(Scope.READ)
     @fails(blp, 422, 503)
+    @blp.doc(operationId="list_jobs")
     @blp.arguments(ListJobs(), location="query")
     @blp.response(
         200, JobResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The jobs, newest first."
@@ -126,6 +131,7 @@ class OneJob(MethodView):
 
     @needs(Scope.READ)
     @fails(blp, 404, 503)
+    @blp.doc(operationId="get_job")
     @blp.response(200, JobResponse(), description="The job, live or finished.")
     def get(self, job_id: UUID) -> StoredJob:
         """Look at a job."""
@@ -154,6 +160,7 @@ class Cancel(MethodView):
 
     @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="cancel_job")
     @blp.alt_response(
         202,
         schema=CancelResponse(),
@@ -180,6 +187,7 @@ class Retry(MethodView):
 
     @needs(Scope.OPERATE)
     @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="retry_job")
     @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
     def post(self, job_id: UUID) -> StoredJob:
         """Queue a failed or cancelled job again.

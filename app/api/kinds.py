@@ -20,6 +20,7 @@ class Kinds(MethodView):
     """Every registered kind."""
 
     @needs(Entry.ANY_KEY)
+    @blp.doc(operationId="list_kinds")
     @blp.response(200, KindResponse(many=True), description="Every kind, by name.")
     def get(self) -> list[Json]:
         """List the kinds, each with the JSON schema of its payload."""

@@ -176,6 +176,7 @@ class MetricsView(MethodView):
 
     @needs(Scope.READ, quiet=True, takes_metrics_token=True, every_queue="the metrics name every queue")
     @fails(blp)
+    @blp.doc(operationId="get_metrics")
     @blp.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus text.")
     def get(self) -> Response:
         """Read the metrics.

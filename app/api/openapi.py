@@ -23,6 +23,7 @@ from haulier.kinds.sdk.payload import TEXT
 
 from ..http.routes import Entry, Route, Routes
 from . import errors
+from .generators import simplify
 from .schemas.job import CreateJobRequest, JobError, JobProgress
 from .schemas.response_schemas import ErrorBody, ResponseSchema
 
@@ -63,21 +64,19 @@ SECURITY_SCHEME = {
 JOB_REQUEST = {"$ref": "#/components/schemas/CreateJobRequest"}
 CREATE_JOB_BODY = {"required": True, "content": {JSON_TYPE: {"schema": JOB_REQUEST}}}
 
-# Any JSON that strict_json accepts.
+# Any JSON that strict_json accepts. Each keyword concerns values of one type, and leaves all others alone. They stand
+# under `then` because openapi-python-client drops a schema whose items are itself: so it sees a schema of anything.
 ANY_JSON: dict[str, Json] = {
     "description": "Any JSON: integers of at most 64 bits, no NUL in strings.",
-    "anyOf": [
-        {"type": ["null", "boolean"]},
-        {"type": "integer", "minimum": LEAST_INTEGER, "maximum": MOST_INTEGER},
-        {"type": "number", "not": {"type": "integer"}},
-        {"type": "string", "pattern": TEXT},
-        {"type": "array", "items": {"$ref": "#/components/schemas/AnyJson"}},
-        {
-            "type": "object",
-            "propertyNames": {"pattern": TEXT},
-            "additionalProperties": {"$ref": "#/components/schemas/AnyJson"},
-        },
-    ],
+    "if": True,
+    "then": {
+        "minimum": LEAST_INTEGER,
+        "maximum": MOST_INTEGER,
+        "pattern": TEXT,
+        "items": {"$ref": "#/components/schemas/AnyJson"},
+        "propertyNames": {"pattern": TEXT},
+        "additionalProperties": {"$ref": "#/components/schemas/AnyJson"},
+    },
 }
 
 # Matches a request with both a time and a delay, which is refused; null counts as absent.
@@ -222,6 +221,7 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(kinds)
+    simplify(told["components"]["schemas"])
     told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
     told["tags"] = [tag for tag in told["tags"] if tag["description"]]

@@ -33,7 +33,7 @@ def test_try_it_out_enqueues_a_job_with_the_network_closed(
     server: Server, browser: Chrome, requested: Callable[[], list[str]], conn: Connection
 ) -> None:
     browser.get(f"{server.url}/docs")
-    post = "#operations-jobs-post_jobs"
+    post = "#operations-jobs-enqueue_job"
     click(browser, f"{post} .opblock-summary-control")
     click(browser, f"{post} .try-out__btn")
     Select(find(browser, f"{post} .examples-select select")).select_by_value("summarize_text")
@@ -94,7 +94,7 @@ def test_the_page_tells_of_the_api_alone_and_not_of_the_system_it_follows(server
 def test_authorize_gives_the_key_to_every_call(
     database: str, eventually: Callable[..., Any], browser: Chrome, conn: Connection
 ) -> None:
-    secret, post = "0123456789abcdef" * 2, "#operations-jobs-post_jobs"
+    secret, post = "0123456789abcdef" * 2, "#operations-jobs-enqueue_job"
     with gunicorn(database, eventually, HAULIER_API_KEY=secret) as server:
         browser.get(f"{server.url}/docs")
         click(browser, f"{post} .opblock-summary-control")

@@ -21,6 +21,9 @@ TIME_PATTERN = (
     r"[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 )
 
+# An object with any fields; without the second keyword openapi-typescript takes it for one that has none.
+ANY_FIELDS: dict[str, Json] = {"type": "object", "additionalProperties": True}
+
 BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
 BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
 

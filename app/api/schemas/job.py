@@ -28,6 +28,7 @@ from haulier.queue.rows import StoredJob
 from ...http.errors import Invalid
 from ...http.json_text import as_json
 from .fields import (
+    ANY_FIELDS,
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,
     TIME_PATTERN,
@@ -189,7 +190,7 @@ class JobResponse(ResponseSchema):
             "Of the last failed attempt, or that no worker that took it knows its kind. At most 4 KiB, kept for good."
         ),
     )
-    payload = fields.Raw(required=True, metadata=about("As it was given.", type="object"))
+    payload = fields.Raw(required=True, metadata=about("As it was given.", **ANY_FIELDS))
     run_at = _time("When the job is or was due.")
     created_at = _time("When the job was accepted.")
     updated_at = _time("When the job last changed.")

@@ -58,7 +58,9 @@ class IdempotencyHeader(Schema):
 class ListJobs(Schema):
     """Which jobs to list."""
 
-    status = fields.Enum(JobStatus, by_value=True, metadata=about("Only jobs in this state."))
+    status = fields.Enum(
+        JobStatus, by_value=True, metadata=about("Only jobs in this state.", **{"x-component": "JobStatus"})
+    )
     kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
     queue = name(metadata=about("Only jobs of this queue."))
     created_after = Time(

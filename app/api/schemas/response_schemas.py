@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from ...http.json_text import as_json
-from .fields import about
+from .fields import ANY_FIELDS, about
 
 
 class ResponseSchema(Schema):
@@ -56,7 +56,7 @@ class BatchOutcome(ResponseSchema):
     id = fields.UUID(metadata={"x-component": "JobId"})
     error = fields.String()
     message = fields.String()
-    details = fields.Raw(metadata={"type": "object"})
+    details = fields.Raw(metadata=ANY_FIELDS)
 
 
 class BatchOutcomes(ResponseSchema):
@@ -79,7 +79,7 @@ class KindResponse(ResponseSchema):
     """A kind of job that can be enqueued here."""
 
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
-    payload_schema = fields.Raw(required=True, metadata=about("JSON Schema of the payload.", type="object"))
+    payload_schema = fields.Raw(required=True, metadata=about("JSON Schema of the payload.", **ANY_FIELDS))
     timeout_seconds = fields.Integer(
         required=True,
         allow_none=True,
@@ -103,6 +103,6 @@ class ErrorBody(ResponseSchema):
     error = fields.String(required=True, metadata=about("What kind of error, for programs.", example="not_found"))
     message = fields.String(required=True, metadata=about("One sentence, for people."))
     details = fields.Raw(
-        metadata=about("On 422: the input's own shape, with a list of sentences at each fault.", type="object")
+        metadata=about("On 422: the input's own shape, with a list of sentences at each fault.", **ANY_FIELDS)
     )
     request_id = fields.String(required=True, metadata=about("As the header X-Request-Id and in the service's log."))

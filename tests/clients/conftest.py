@@ -1,0 +1,3 @@
+"""For tests of clients in other languages, and of those that others generate."""
+
+from tests.web import run_gunicorn  # noqa: F401  # a fixture
