@@ -39,6 +39,33 @@ def blocks_in(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. Shape: not_run is why it is not run here, file the file that it is; the comment above says so."""
+
+    page: str
+    language: str
+    text: str
+    not_run: str | None = None
+    file: str | None = None
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Return the page's fenced blocks, in order."""
+    marked = r"(?:^<!-- (?P<mark>not run|file): (?P<what>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```"
+    found = re.finditer(marked, text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return [
+        Block(
+            page,
+            each["language"],
+            each["text"],
+            not_run=each["what"] if each["mark"] == "not run" else None,
+            file=each["what"] if each["mark"] == "file" else None,
+        )
+        for each in found
+    ]
+
+
 def without_blocks(text: str) -> str:
     """Return the text less its fenced blocks."""
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
