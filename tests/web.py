@@ -116,7 +116,8 @@ def gunicorn(
 
 def answers(url: str) -> bool:
     """Tell whether somebody answers there."""
-    with suppress(requests.ConnectionError):
+    # A Timeout where a port is open already, and whoever is to serve it still starts.
+    with suppress(requests.ConnectionError, requests.Timeout):
         return requests.get(f"{url}/health/live", timeout=5).ok
     return False
 

@@ -41,7 +41,7 @@ def blocks_in(text: str, language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. Shape: not_run is why it is not run here, file the file that it is; the comment above says so."""
+    """A fenced block. Shape: not_run is why it is not run, file which file it is: a comment above or in it says so."""
 
     page: str
     language: str
@@ -60,10 +60,15 @@ def blocks_of(page: str) -> list[Block]:
             each["language"],
             each["text"],
             not_run=each["what"] if each["mark"] == "not run" else None,
-            file=each["what"] if each["mark"] == "file" else None,
+            file=each["what"] if each["mark"] == "file" else _named_file(each["text"]),
         )
         for each in found
     ]
+
+
+def _named_file(text: str) -> str | None:
+    named = re.match(r"# ([\w/]+\.py)\n", text)
+    return named[1] if named else None
 
 
 def without_blocks(text: str) -> str:

@@ -11,7 +11,19 @@ import pytest
 from haulier.local.supervisor import local_session
 from tests.conftest import eventually
 from tests.docs import shell
-from tests.docs.reading import PAGES, ROOT, Call, blocks, blocks_of, calls, names_in, section, tables, without_blocks
+from tests.docs.reading import (
+    PAGES,
+    ROOT,
+    Call,
+    blocks,
+    blocks_of,
+    calls,
+    names_in,
+    section,
+    tables,
+    text_of,
+    without_blocks,
+)
 from tests.docs.stack import haulier
 
 
@@ -75,22 +87,42 @@ def test_make_targets_exist(page: Path) -> None:
     assert page.name != "README.md" or {"demo", "test", "run"} <= named
 
 
-def test_what_troubleshooting_quotes_is_what_the_program_says() -> None:
-    sources = [
-        *(ROOT / "tools").glob("*.py"),
-        *(ROOT / "haulier").rglob("*.py"),
-        *(ROOT / "app").rglob("*.py"),
-    ]
-    # Strings that go on in the next line of the source are joined.
-    source = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in sources))
+# In the words of Postgres, which a message of the program's ends with.
+OF_POSTGRES = {
+    "no pg_hba.conf entry",
+    "permission denied",
+    "remaining connection slots are reserved",
+    "too many connections",
+}
 
-    quoted = [
-        piece.strip(" ,:")
-        for row in tables(section("docs/operations.md", "## Troubleshooting"))
-        if row[0].startswith("`")
-        for name in names_in(row[0])
-        for piece in name.split("…")
-    ]
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    """Give the program's text. Shape: strings that go on in the next line are joined."""
+    folders = ("tools", "haulier", "app")
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text(encoding="utf-8") for path in files))
+
+
+def _pieces(quoted: str) -> list[str]:
+    return [piece.strip(" ,:") for piece in quoted.split("…")]
+
+
+def test_what_troubleshooting_quotes_is_what_the_program_says(source: str) -> None:
+    rows = tables(section("docs/operations.md", "## Troubleshooting"))
+
+    quoted = [piece for row in rows if row[0].startswith("`") for name in names_in(row[0]) for piece in _pieces(name)]
 
     assert len(quoted) > 20
+    assert [piece for piece in quoted if piece not in source] == []
+
+
+def test_what_a_job_that_waits_is_said_to_show_is_what_the_program_says(source: str) -> None:
+    rows = [row for row in tables(text_of("docs/why-waiting.md")) if len(row) == 3]
+    said = [name for row in rows for name in names_in(f"{row[0]} {row[1]}") if name.count(" ") > 1]
+
+    quoted = [piece for name in said if name not in OF_POSTGRES for piece in _pieces(name)]
+
+    assert len(rows) > 30
+    assert len(quoted) > 12
     assert [piece for piece in quoted if piece not in source] == []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import prometheus_client
+import pytest
 
 from app.api import build
 from haulier.config import Config
 from haulier.worker.metrics import counts as worker_metrics
-from tests.docs.reading import names_in, section, tables
+from tests.docs.reading import names_in, section, tables, text_of
 
 
 def test_every_metric_is_documented_and_no_other(config: Config) -> None:
@@ -29,6 +30,16 @@ def test_every_metric_is_documented_and_no_other(config: Config) -> None:
 
     documented = [names_in(row[0])[0] for row in tables(section("docs/operations.md", "## Metrics")) if len(row) == 3]
     assert sorted(documented) == sorted(real)
+
+
+@pytest.mark.parametrize("page", ["docs/why-waiting.md", "docs/one-dyno.md"])
+def test_pages_name_metrics_that_exist(page: str) -> None:
+    known = {names_in(row[0])[0] for row in tables(section("docs/operations.md", "## Metrics")) if len(row) == 3}
+
+    named = set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
+
+    assert named
+    assert named <= known
 
 
 def test_alerts_name_metrics_that_exist() -> None:
