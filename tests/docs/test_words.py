@@ -45,8 +45,8 @@ WORDS = (
 
 
 def prose(text: str) -> str:
-    """Return what is read: no blocks, no headings, no code, no targets of links."""
-    text = re.sub(r"^#.*$|<!--.*?-->", "", without_blocks(text), flags=re.MULTILINE)
+    """Return what is read: no blocks, no headings, no tags, no code, no targets of links."""
+    text = re.sub(r"^#.*$|<[^>\n]*>", "", without_blocks(text), flags=re.MULTILINE)
     return re.sub(r"\]\([^)]*\)", "]", re.sub(r"`[^`]*`", "", text))
 
 
