@@ -1,4 +1,4 @@
-"""`python -m haulier.local run`, `… demo` and `… clean`: what make's run, demo and clean-data do."""
+"""`python -m haulier.local run`, `… demo`, `… psql` and `… clean`: what make's run, demo, psql and clean-data do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 
 from haulier.domain.errors import HaulierError
 from haulier.local.demo import demo
+from haulier.local.psql import psql
 from haulier.local.run import clean, run
 
 
@@ -18,12 +19,14 @@ def main() -> int:
                 return run()
             case ["demo"]:
                 return demo(once=bool(os.environ.get("ONCE")))
+            case ["psql"]:
+                psql()
             case ["clean"]:
                 return clean()
     except (HaulierError, PermissionError) as error:
         print(f"haulier: {error}", file=sys.stderr)
         return 1
-    print("usage: python -m haulier.local run | demo | clean", file=sys.stderr)
+    print("usage: python -m haulier.local run | demo | psql | clean", file=sys.stderr)
     return 2
 
 

@@ -172,6 +172,22 @@ def running(base: Path, *, test: bool = False) -> Iterator[str]:
         yield server.dsn
 
 
+def dsn_of(base: Path) -> str | None:
+    """Return the DSN of the server that runs in the folder, or None where none does. Raises: PostgresNotStarted."""
+    server = Server(base)
+    if not server.data.exists():
+        return None
+    server.socket = _socket_folder(server.base, _account())
+    return server.dsn if server._is_ready() else None
+
+
+def own_program(name: str) -> Path | None:
+    """Return the path of one of PostgreSQL's programs in the wheel, or None where the wheel is not installed."""
+    with contextlib.suppress(PostgresNotStarted):
+        return _wheel() / "bin" / name
+    return None
+
+
 def home(checkout: Path) -> Path:
     """Return the folder in which a checkout's servers keep their data, made if need be.
 

@@ -39,6 +39,38 @@ def blocks_in(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. Shape: not_run is why it is not run, file which file it is: a comment above or in it says so."""
+
+    page: str
+    language: str
+    text: str
+    not_run: str | None = None
+    file: str | None = None
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Return the page's fenced blocks, in order."""
+    marked = r"(?:^<!-- (?P<mark>not run|file): (?P<what>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```"
+    found = re.finditer(marked, text_of(page), flags=re.MULTILINE | re.DOTALL)
+    return [
+        Block(
+            page,
+            each["language"],
+            each["text"],
+            not_run=each["what"] if each["mark"] == "not run" else None,
+            file=each["what"] if each["mark"] == "file" else _named_file(each["text"]),
+        )
+        for each in found
+    ]
+
+
+def _named_file(text: str) -> str | None:
+    named = re.match(r"# ([\w/]+\.py)\n", text)
+    return named[1] if named else None
+
+
 def without_blocks(text: str) -> str:
     """Return the text less its fenced blocks."""
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -57,9 +89,11 @@ def names_in(cell: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """Return the anchors that GitHub gives to the headings."""
-    headings = re.findall(r"^#+ (.*)$", without_blocks(text), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    """Return the anchors that GitHub gives to the headings, and those that the text has of its own."""
+    text = without_blocks(text)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return named | set(re.findall(r'<a id="([^"]+)">', text))
 
 
 def links(text: str) -> list[str]:

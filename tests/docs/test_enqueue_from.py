@@ -88,7 +88,7 @@ def shop(super_conn: Connection, fresh_database: str, tmp_path: Path) -> Iterato
     ask, role = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
     migrate(super_conn, retention_days=30)
     [granted] = re.findall(
-        r"^```sql\n(.*?)^```", section("docs/operations.md", "## An application that enqueues"), re.M | re.S
+        r"^```sql\n(.*?)^```", section("docs/database.md", "## An application that enqueues"), re.M | re.S
     )
     ask(re.sub(r"\bshop\b", role, granted))
     ask(f"ALTER ROLE {role} PASSWORD 'swordfish'")

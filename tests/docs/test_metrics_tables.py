@@ -1,15 +1,16 @@
-"""The tables of metrics and alerts in docs/operations.md are those of the program."""
+"""The tables of metrics and alerts in docs/watch.md are those of the program."""
 
 from __future__ import annotations
 
 import re
 
 import prometheus_client
+import pytest
 
 from app.api import build
 from haulier.config import Config
 from haulier.worker.metrics import counts as worker_metrics
-from tests.docs.reading import names_in, section, tables
+from tests.docs.reading import names_in, section, tables, text_of
 
 
 def test_every_metric_is_documented_and_no_other(config: Config) -> None:
@@ -27,12 +28,22 @@ def test_every_metric_is_documented_and_no_other(config: Config) -> None:
     for family in (family for each in collectors for family in each.collect()):
         real.add(f"{family.name}_total" if family.type == "counter" else family.name)
 
-    documented = [names_in(row[0])[0] for row in tables(section("docs/operations.md", "## Metrics")) if len(row) == 3]
+    documented = [names_in(row[0])[0] for row in tables(section("docs/watch.md", "## Metrics")) if len(row) == 3]
     assert sorted(documented) == sorted(real)
 
 
+@pytest.mark.parametrize("page", ["docs/why-waiting.md", "docs/one-dyno.md"])
+def test_pages_name_metrics_that_exist(page: str) -> None:
+    known = {names_in(row[0])[0] for row in tables(section("docs/watch.md", "## Metrics")) if len(row) == 3}
+
+    named = set(re.findall(r"`((?:haulier|worker)_\w+)`", text_of(page)))
+
+    assert named
+    assert named <= known
+
+
 def test_alerts_name_metrics_that_exist() -> None:
-    rows = list(tables(section("docs/operations.md", "## Metrics")))
+    rows = list(tables(section("docs/watch.md", "## Metrics")))
     known = {names_in(row[0])[0] for row in rows if len(row) == 3}
 
     named = {name for row in rows if len(row) == 2 for name in re.findall(r"\b(?:haulier|worker|flask)_\w+", row[0])}

@@ -68,6 +68,27 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page.name} links to {link}"
 
 
+def test_the_index_of_operations_leads_to_every_section() -> None:
+    index = anchors(text_of("docs/operations.md"))
+    sections = [anchors(text_of(f"docs/{page}.md")) for page in ("deploy", "watch", "database")]
+
+    # The pages' own titles are the index's headings.
+    assert index - {"operations"} == set.union(*sections)
+
+
+def test_what_messages_point_to_is_in_the_index() -> None:
+    sources = [*(ROOT / "haulier").rglob("*.py"), *(ROOT / "app").rglob("*.py"), ROOT / "grants.sql"]
+
+    named = {
+        section
+        for path in sources
+        for section in re.findall(r'docs/operations\.md, "([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+
+    assert named
+    assert {name.lower().replace(" ", "-") for name in named} <= anchors(text_of("docs/operations.md"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_nothing_of_the_writers_machine_is_in_the_docs(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

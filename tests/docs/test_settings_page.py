@@ -136,7 +136,7 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     config = Config(DSN)
     web, worker = config.web_concurrency * config.web_threads, config.worker_connections
 
-    written = section("docs/operations.md", "## Connections")
+    written = section("docs/database.md", "## Connections")
 
     assert f"= {web} |" in written
     assert f"{config.worker_processes} × (1 + 1 + 1 + 1) = {worker}" in written
@@ -146,8 +146,8 @@ def test_the_connections_add_up_to_what_is_written() -> None:
 def test_what_one_dyno_sets_is_what_is_written() -> None:
     config = Config.from_env({"DATABASE_URL": DSN, **TOGETHER})
 
-    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/operations.md", "### One dyno"))}
-    connections = section("docs/operations.md", "## Connections")
+    rows = {names_in(row[0])[0]: row[1] for row in tables(section("docs/deploy.md", "### One dyno"))}
+    connections = section("docs/database.md", "## Connections")
 
     assert {name: text.split()[0].strip("`") for name, text in rows.items()} == TOGETHER
     shares = f"1 × {config.web_connections}, {config.worker_connections}, and {HOUSEKEEPING_CONNECTIONS} at times"
@@ -156,7 +156,7 @@ def test_what_one_dyno_sets_is_what_is_written() -> None:
 
 def test_the_plans_leave_what_is_written() -> None:
     config = Config(DSN)
-    plans = [row for row in tables(section("docs/operations.md", "## Connections")) if len(row) == 7]
+    plans = [row for row in tables(section("docs/database.md", "## Connections")) if len(row) == 7]
 
     assert {row[0] for row in plans} == {"20", "40", "120"}
     for row in plans:

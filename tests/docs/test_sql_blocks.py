@@ -16,7 +16,9 @@ from haulier.queue.upkeep.migrate import migrate
 from tests.docs.reading import blocks
 
 STATEMENTS = [
-    (page, sql) for page in ("README.md", "docs/quickstart.md", "docs/operations.md") for sql in blocks(page, "sql")
+    (page, sql)
+    for page in ("README.md", "docs/quickstart.md", "docs/deploy.md", "docs/watch.md", "docs/database.md")
+    for sql in blocks(page, "sql")
 ]
 GRANTS = [sql for _, sql in STATEMENTS if "GRANT" in sql]
 
@@ -33,7 +35,13 @@ def test_sql_of_the_docs_runs(fresh_database: str, page: str, sql: str) -> None:
 
 
 def test_sql_of_the_docs_is_found() -> None:
-    assert {page for page, _ in STATEMENTS} == {"README.md", "docs/quickstart.md", "docs/operations.md"}
+    assert {page for page, _ in STATEMENTS} == {
+        "README.md",
+        "docs/quickstart.md",
+        "docs/deploy.md",
+        "docs/watch.md",
+        "docs/database.md",
+    }
     assert len(GRANTS) == 1
 
 

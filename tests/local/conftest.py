@@ -21,6 +21,8 @@ from tests.conftest import eventually
 ROOT = Path(__file__).parents[2]
 # What running Haulier needs of a checkout.
 NEEDED = ("haulier", "app")
+# The last line of `make run` and `make demo` once all of it runs.
+UP = "Ctrl-C stops everything"
 
 
 class Process(NamedTuple):

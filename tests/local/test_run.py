@@ -14,9 +14,7 @@ import requests
 
 from haulier.local.run import kept_secret
 from tests.conftest import eventually
-from tests.local.conftest import Haulier, Process, alive, descendants
-
-UP = "Ctrl-C stops everything"
+from tests.local.conftest import UP, Haulier, Process, alive, descendants
 
 
 @pytest.fixture

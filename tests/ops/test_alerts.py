@@ -78,8 +78,8 @@ def test_outcomes_and_states_that_are_picked_exist() -> None:
 
 
 def test_every_alert_leads_to_its_section_and_is_in_the_table() -> None:
-    rows = [row for row in tables(section("docs/operations.md", "## Alerts")) if row[0].startswith("`Haulier")]
-    sections = re.findall(r"^### (\w+)$", section("docs/operations.md", "## Alerts"), flags=re.MULTILINE)
+    rows = [row for row in tables(section("docs/watch.md", "## Alerts")) if row[0].startswith("`Haulier")]
+    sections = re.findall(r"^### (\w+)$", section("docs/watch.md", "## Alerts"), flags=re.MULTILINE)
 
     assert len(alerts()) > 10
     assert sections == list(alerts())
@@ -103,7 +103,7 @@ def test_every_alert_has_a_scene_in_which_it_fires_and_one_in_which_it_does_not(
 
 
 def test_the_documented_alerts_on_metrics_have_a_rule_each() -> None:
-    rows = [row for row in tables(section("docs/operations.md", "## Metrics")) if len(row) == 2]
+    rows = [row for row in tables(section("docs/watch.md", "## Metrics")) if len(row) == 2]
     advised = {name for row in rows for name in metrics_in(row[0])}
 
     assert len(advised) > 5

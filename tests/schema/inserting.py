@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# What docs/operations.md tells an operator to grant to an application that enqueues by INSERT.
+# What docs/database.md tells an operator to grant to an application that enqueues by INSERT.
 COLUMN_GRANT = (
     "GRANT INSERT (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds) ON haulier.job TO {}"
 )
