@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -17,6 +18,7 @@ from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
+from haulier.postgres.scratch import create_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
@@ -122,7 +124,14 @@ def direct(_pooler: Pooler | None) -> Callable[[str], str]:
 @pytest.fixture(scope="session")
 def _make_database(postgres: str, pooled: Callable[[str], str]) -> Iterator[Callable[[], str]]:
     with ExitStack() as made:
-        yield lambda: pooled(made.enter_context(throwaway_database(postgres)))
+
+        def make() -> str:
+            if os.environ.get("DATABASE_URL"):
+                return pooled(made.enter_context(throwaway_database(postgres)))
+            # It vanishes with the server; to drop a hundred of them would take longer than all else at the end.
+            return pooled(create_database(postgres, f"haulier_test_{uuid4().hex[:12]}"))
+
+        yield make
 
 
 @pytest.fixture

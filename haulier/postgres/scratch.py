@@ -28,6 +28,20 @@ def scratch_database(server_url: str, name: str) -> Iterator[str]:
 
     Raises: ScratchRefused.
     """
+    url = create_database(server_url, name)
+    try:
+        yield url
+    finally:
+        conn = _connect_beside(server_url)
+        ddl(conn, "drop_database", identifier=name)
+        close(conn)
+
+
+def create_database(server_url: str, name: str) -> str:
+    """Return the URL of a new, empty database on that server.
+
+    Raises: ScratchRefused.
+    """
     conn = _connect_beside(server_url)
     try:
         ddl(conn, "drop_unused_database", identifier=name)
@@ -41,12 +55,7 @@ def scratch_database(server_url: str, name: str) -> Iterator[str]:
         raise ScratchRefused(f"the database {name} is in use: another one of these runs on the same server") from error
     finally:
         close(conn)
-    try:
-        yield url_of(server_url, name)
-    finally:
-        conn = _connect_beside(server_url)
-        ddl(conn, "drop_database", identifier=name)
-        close(conn)
+    return url_of(server_url, name)
 
 
 def url_of(server_url: str, name: str) -> str:

