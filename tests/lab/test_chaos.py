@@ -38,11 +38,11 @@ def test_a_minute_of_faults_breaks_no_promise(folder: Path):
 
 
 @pytest.mark.timeout(240)
-def test_twenty_seconds_of_soak_lose_nothing_and_judge_every_series(folder: Path):
-    result = soak.soak(folder, minutes=20 / 60, rate=100, every=0.5)
+def test_ten_seconds_of_soak_lose_nothing_and_judge_every_series(folder: Path):
+    result = soak.soak(folder, minutes=10 / 60, rate=100, every=0.25)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > 1000
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 500
     assert result["ended"]["cancelled"] > 0
     assert len(result["samples"]) > 20
     assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])
