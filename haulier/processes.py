@@ -127,6 +127,8 @@ class Processes:
 
     def _wait(self) -> bytes:
         """Wait for signals or for something to do, and return the signals."""
+        if not (self._due or self._children):
+            return b""  # none could be started, and none is to be any more
         until = [*self._due.values(), *([] if self._kill_at is None else [self._kill_at])]
         select.select([self._bell[0]], [], [], max(0.0, min(until) - time.monotonic()) if until else None)
         with suppress(BlockingIOError):

@@ -65,7 +65,12 @@ processes.leave(Short(["short"], 5).run())
 
 def run(program: str) -> tuple[int, str]:
     """Return the exit code of a program that may start no process, and its log."""
-    environ = {"PATH": os.environ["PATH"], "DATABASE_URL": "postgres://nobody@localhost/nothing"}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": "postgres://nobody@localhost/nothing",
+        # Longer than the timeout: who has no process left does not wait for one to stop.
+        "SHUTDOWN_SECONDS": "300",
+    }
     done = subprocess.run(
         [sys.executable, "-c", BEGIN + program],
         cwd=ROOT,
