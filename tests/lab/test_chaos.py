@@ -25,24 +25,27 @@ CLAIMS = [uuid4() for _ in range(4)]
 
 
 @pytest.mark.timeout(400)
-def test_a_minute_of_faults_breaks_no_promise(folder: Path):
-    result = break_it(folder, seed=7, minutes=1, every=2.0, rate=100, lease_seconds=3)
+def test_forty_seconds_of_faults_of_every_kind_break_no_promise(folder: Path):
+    faults = plan.plan(seed=7, seconds=40, every=1.1)
+    assert {fault.name for fault in faults} == set(plan.KINDS)
+
+    result = break_it(folder, seed=7, minutes=40 / 60, every=1.1, rate=60, lease_seconds=3)
 
     assert is_good(result), {
         name: result[name] for name in ("examples", "targets", "could_not_be_done", "logged_errors")
     }
-    assert result["planned"] >= 20
+    assert result["planned"] == len(faults)
     assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
-    assert result["accepted_jobs"] > 3000
+    assert result["accepted_jobs"] > 1000
     assert result["starts"]["again"] > 0
 
 
 @pytest.mark.timeout(240)
-def test_twenty_seconds_of_soak_lose_nothing_and_judge_every_series(folder: Path):
-    result = soak.soak(folder, minutes=20 / 60, rate=100, every=0.5)
+def test_ten_seconds_of_soak_lose_nothing_and_judge_every_series(folder: Path):
+    result = soak.soak(folder, minutes=10 / 60, rate=100, every=0.25)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > 1000
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 500
     assert result["ended"]["cancelled"] > 0
     assert len(result["samples"]) > 20
     assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])
