@@ -22,10 +22,28 @@ SOURCE = ROOT / "tools/bootstrap.py"
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """Give a checkout that has bootstrap.py, pip, and requirements that ask for nothing."""
-    shutil.copytree(ROOT / "tools", tmp_path / "tools")
-    (tmp_path / "requirements-dev.txt").write_text("# nothing\n")
-    (tmp_path / "bin").mkdir()
-    return tmp_path
+    return checkout_in(tmp_path)
+
+
+def checkout_in(folder: Path) -> Path:
+    """Make such a checkout in the folder."""
+    shutil.copytree(ROOT / "tools", folder / "tools")
+    (folder / "requirements-dev.txt").write_text("# nothing\n")
+    (folder / "bin").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    """Give such a checkout of which bootstrap.py has made the .venv, and what it said."""
+    checkout = checkout_in(tmp_path_factory.mktemp("made"))
+    return checkout, run(checkout, PYTHON=sys.executable)
+
+
+@pytest.fixture
+def copied(made: tuple[Path, subprocess.CompletedProcess], tmp_path: Path) -> Path:
+    """Give a copy of that checkout, with its .venv: to make another takes seconds."""
+    return shutil.copytree(made[0], tmp_path / "copied", symlinks=True)
 
 
 @pytest.fixture
@@ -130,8 +148,8 @@ def test_a_python_without_venv_is_told_so_in_one_line(checkout):
     assert "python3 lacks its venv module" in done.stderr
 
 
-def test_it_makes_a_venv_with_its_own_pip_and_then_has_nothing_to_do(checkout):
-    first = run(checkout, PYTHON=sys.executable)
+def test_it_makes_a_venv_with_its_own_pip_and_then_has_nothing_to_do(made):
+    checkout, first = made
     second = run(checkout)
 
     assert first.returncode == 0, first.stderr
@@ -139,11 +157,10 @@ def test_it_makes_a_venv_with_its_own_pip_and_then_has_nothing_to_do(checkout):
     assert (second.returncode, second.stdout + second.stderr) == (0, "")
 
 
-def test_changed_requirements_are_installed(checkout):
-    run(checkout, PYTHON=sys.executable)
-    (checkout / "requirements-dev.txt").write_text("# nothing, in other words\n")
+def test_changed_requirements_are_installed(copied):
+    (copied / "requirements-dev.txt").write_text("# nothing, in other words\n")
 
-    done = run(checkout, PYTHON=sys.executable)
+    done = run(copied, PYTHON=sys.executable)
 
     assert done.stdout == "Installing requirements-dev.txt into .venv\n"
 
@@ -158,14 +175,13 @@ def test_a_failed_installation_is_not_taken_for_a_finished_one(checkout):
         assert done.stderr.endswith("haulier: cannot install requirements-dev.txt: see above\n")
 
 
-def test_a_venv_whose_python_is_gone_is_made_anew(checkout):
-    run(checkout, PYTHON=sys.executable)
-    (checkout / ".venv/bin/python").unlink()
+def test_a_venv_whose_python_is_gone_is_made_anew(copied):
+    (copied / ".venv/bin/python").unlink()
 
-    done = run(checkout, PYTHON=sys.executable)
+    done = run(copied, PYTHON=sys.executable)
 
     assert done.returncode == 0, done.stderr
-    assert subprocess.run([checkout / ".venv/bin/python", "-c", ""]).returncode == 0
+    assert subprocess.run([copied / ".venv/bin/python", "-c", ""]).returncode == 0
 
 
 def test_a_platform_without_a_postgres_asks_for_a_database_in_one_line(bootstrap, monkeypatch, capsys):
