@@ -63,43 +63,42 @@ def test_running_gives_a_server_and_stops_it(base):
     assert not named(str(base))
 
 
-def test_what_is_committed_outlives_the_server(base):
-    with running(base) as dsn:
+def test_what_is_committed_outlives_the_server(filled):
+    with running(filled) as dsn:
         ask(dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
 
-    with running(base) as dsn:
+    with running(filled) as dsn:
         assert ask(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_only_a_test_may_lose_data(base):
-    with running(base) as dsn:
+def test_only_a_test_may_lose_data(filled):
+    with running(filled) as dsn:
         durable = ask(dsn, "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
-    with running(base, test=True) as dsn:
+    with running(filled, test=True) as dsn:
         volatile = ask(dsn, "SELECT current_setting('fsync'), current_setting('synchronous_commit')")
 
     assert (durable, volatile) == ([("on", "on")], [("off", "off")])
 
 
-def test_it_listens_on_no_network(base):
-    with running(base, test=True) as dsn:
+def test_it_listens_on_no_network(filled):
+    with running(filled, test=True) as dsn:
         assert ask(dsn, "SELECT current_setting('listen_addresses')") == [("",)]
 
 
-def test_the_socket_is_in_a_private_folder(base):
-    with running(base, test=True) as dsn:
+def test_the_socket_is_in_a_private_folder(filled):
+    with running(filled, test=True) as dsn:
         folder = Path(parse_dsn(dsn)["host"])
 
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_nobody_else_reads_its_log(base):
-    base.mkdir(parents=True, exist_ok=True)
-    (base / "postgres.log").write_text("of an earlier version")
-    (base / "postgres.log").chmod(0o644)
+def test_nobody_else_reads_its_log(filled):
+    (filled / "postgres.log").write_text("of an earlier version")
+    (filled / "postgres.log").chmod(0o644)
 
-    with running(base, test=True) as dsn:
+    with running(filled, test=True) as dsn:
         ask(dsn, "SELECT 1")
-        log = base / "postgres.log"
+        log = filled / "postgres.log"
         assert log.stat().st_mode & 0o777 == 0o600
         assert "ready to accept connections" in log.read_text()
         assert "earlier" not in log.read_text()
@@ -120,65 +119,65 @@ def test_a_path_with_spaces_works(base):
         assert ask(dsn, "SELECT 1") == [(1,)]
 
 
-def test_kill_9_of_its_owner_stops_the_server(base):
-    owner = own(base)
-    assert named(str(base / "data"))
+def test_kill_9_of_its_owner_stops_the_server(filled):
+    owner = own(filled)
+    assert named(str(filled / "data"))
 
     owner.kill()
     owner.wait()
 
-    eventually(lambda: not named(str(base / "data")))
-    assert "database system is shut down" in (base / "postgres.log").read_text()
+    eventually(lambda: not named(str(filled / "data")))
+    assert "database system is shut down" in (filled / "postgres.log").read_text()
 
 
-def test_the_next_one_waits_for_the_server_of_a_killed_owner(base):
-    owner = own(base)
+def test_the_next_one_waits_for_the_server_of_a_killed_owner(filled):
+    owner = own(filled)
     ask(owner.dsn, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     owner.kill()
     owner.wait()
 
-    with running(base, test=True) as dsn:
+    with running(filled, test=True) as dsn:
         assert ask(dsn, "SELECT answer FROM kept") == [(42,)]
 
 
-def test_a_second_owner_is_refused_while_the_first_one_lives(base, monkeypatch):
+def test_a_second_owner_is_refused_while_the_first_one_lives(filled, monkeypatch):
     monkeypatch.setattr(embedded, "START_SECONDS", 0.2)
-    owner = own(base)
+    owner = own(filled)
 
-    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(filled, test=True):
         pass
 
     assert ask(owner.dsn, "SELECT 1") == [(1,)]
     owner.terminate()
     owner.wait()
-    eventually(lambda: not named(str(base)))
+    eventually(lambda: not named(str(filled)))
 
 
-def test_nobody_starts_a_second_server_on_data_that_a_killed_owner_still_serves(base, monkeypatch):
-    owner = own(base)
-    [server] = [each for each in named(f"-D {base / 'data'}") if "guard.py" not in each.command]
+def test_nobody_starts_a_second_server_on_data_that_a_killed_owner_still_serves(filled, monkeypatch):
+    owner = own(filled)
+    [server] = [each for each in named(f"-D {filled / 'data'}") if "guard.py" not in each.command]
     os.kill(server.pid, signal.SIGSTOP)
     owner.kill()
     owner.wait()
 
     monkeypatch.setattr(embedded, "START_SECONDS", 0.3)
-    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match="another process's server runs in"), running(filled, test=True):
         pass
 
     os.kill(server.pid, signal.SIGCONT)
-    eventually(lambda: not named(str(base / "data")))
+    eventually(lambda: not named(str(filled / "data")))
 
 
-def test_a_stale_pid_file_is_no_obstacle_even_when_its_pid_is_alive(base):
-    with running(base, test=True):
-        pid_file = (base / "data/postmaster.pid").read_text()
-        account = (base / "data").stat().st_uid
+def test_a_stale_pid_file_is_no_obstacle_even_when_its_pid_is_alive(filled):
+    with running(filled, test=True):
+        pid_file = (filled / "data/postmaster.pid").read_text()
+        account = (filled / "data").stat().st_uid
     # As after a container's restart, where pids begin anew.
     with subprocess.Popen(["sleep", "60"], cwd="/", user=account if os.geteuid() == 0 else None) as another:
-        (base / "data/postmaster.pid").write_text(pid_file.replace(pid_file.split()[0], str(another.pid), 1))
+        (filled / "data/postmaster.pid").write_text(pid_file.replace(pid_file.split()[0], str(another.pid), 1))
 
-        with running(base, test=True) as dsn:
+        with running(filled, test=True) as dsn:
             assert ask(dsn, "SELECT 1") == [(1,)]
 
         another.kill()
@@ -201,33 +200,29 @@ def test_a_locale_that_this_machine_lacks_is_no_obstacle(base):
     eventually(lambda: not named(str(base)))
 
 
-def test_data_of_another_major_version_are_left_alone_with_a_remedy(base):
-    with running(base, test=True):
-        pass
-    (base / "data/PG_VERSION").write_text("9\n")
+def test_data_of_another_major_version_are_left_alone_with_a_remedy(filled):
+    (filled / "data/PG_VERSION").write_text("9\n")
 
-    with pytest.raises(PostgresNotStarted, match="written by PostgreSQL 9, .* dump it"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match="written by PostgreSQL 9, .* dump it"), running(filled, test=True):
         pass
 
-    assert (base / "data/PG_VERSION").read_text() == "9\n"
+    assert (filled / "data/PG_VERSION").read_text() == "9\n"
 
 
-def test_a_server_that_cannot_start_says_where_to_look(base):
-    with running(base, test=True):
-        pass
-    (base / "data/postgresql.conf").write_text("nonsense = yes\n")
+def test_a_server_that_cannot_start_says_where_to_look(filled):
+    (filled / "data/postgresql.conf").write_text("nonsense = yes\n")
 
-    with pytest.raises(PostgresNotStarted, match=r"see .*postgres\.log"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match=r"see .*postgres\.log"), running(filled, test=True):
         pass
 
-    assert not named(str(base))
+    assert not named(str(filled))
 
 
-def test_a_socket_folder_that_is_not_private_is_refused(base):
-    (base / "s").mkdir()
-    (base / "s").chmod(0o755)
+def test_a_socket_folder_that_is_not_private_is_refused(filled):
+    (filled / "s").mkdir()
+    (filled / "s").chmod(0o755)
 
-    with pytest.raises(PostgresNotStarted, match="not a private folder"), running(base, test=True):
+    with pytest.raises(PostgresNotStarted, match="not a private folder"), running(filled, test=True):
         pass
 
 
