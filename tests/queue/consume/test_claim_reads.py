@@ -37,8 +37,6 @@ CROWDS = {
 }
 
 
-@pytest.mark.parametrize("batch", [1, 100])
-@pytest.mark.parametrize("analyzed", [True, False], ids=["analyzed", "not analyzed"])
 @pytest.mark.parametrize("crowd", CROWDS)
 @pytest.mark.parametrize(
     "is_prepared",
@@ -51,7 +49,7 @@ CROWDS = {
         ),
     ],
 )
-def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_prepared):
+def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, is_prepared):
     call = planned(conn) if is_prepared else SQL["claim"]
     sql(CROWDS[crowd] + (" RETURNING 1" if "INSERT" in CROWDS[crowd] else ""))
     if crowd == "finished":
@@ -60,8 +58,17 @@ def test_a_claim_reads_only_what_it_takes(conn, sql, crowd, analyzed, batch, is_
         "INSERT INTO haulier.job (kind, payload, run_at) SELECT 'mail', '{}', now() - interval '1 minute'"
         " FROM generate_series(1, 300) RETURNING 1"
     )
-    if analyzed:
-        sql("VACUUM ANALYZE haulier.job")
+
+    # Each claim is undone: to fill the tables takes longer than all four.
+    reads_only_what_it_takes(conn, call, 1)
+    reads_only_what_it_takes(conn, call, 100)
+    sql("VACUUM ANALYZE haulier.job")
+    reads_only_what_it_takes(conn, call, 1)
+    reads_only_what_it_takes(conn, call, 100)
+
+
+def reads_only_what_it_takes(conn, call: str, batch: int) -> None:
+    """Check what the call reads for a claim of so many jobs."""
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     lanes = [lane for lane in consume.lanes(conn, queues=("default",)) if lane.seconds <= 0]
 
