@@ -19,9 +19,9 @@ from haulier.config import Config
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import Json
 from haulier.kinds.outbound.deadline import Deadline
-from haulier.kinds.outbound.http_client import RETRIED, HttpResponse, exchange
+from haulier.kinds.outbound.http_client import exchange, expect_success
 from haulier.kinds.sdk.context import JobContext
-from haulier.kinds.sdk.endings import Fail, Retry
+from haulier.kinds.sdk.endings import Fail
 from haulier.kinds.sdk.payload import Pattern, PayloadSchema, http_url
 from haulier.kinds.sdk.registry import kind
 
@@ -103,8 +103,9 @@ def deliver_webhook(context: JobContext, payload: dict[str, Json]) -> Json:
             deadline, "POST", payload["url"], headers=_headers(context, payload, body), body=body.encode()
         ) as answer,
     ):
-        if not 200 <= answer.status < 300:
-            raise _failure(answer)
+        if 300 <= answer.status < 400:
+            raise Fail(f"{answer.summary}: redirects are not followed; give the final URL")
+        expect_success(answer)
         answer.discard()
 
     return {"status": answer.status, "duration_ms": round((time.monotonic() - started) * 1000)}
@@ -142,11 +143,3 @@ def _keys(secrets: str) -> list[bytes]:
     if not all(keys):
         raise ConfigError("WEBHOOK_SECRET must be whsec_ followed by base64 (several are divided by spaces)")
     return keys
-
-
-def _failure(answer: HttpResponse) -> Fail | Retry:
-    if answer.status in RETRIED or answer.status >= 500:
-        return Retry.after(answer, answer.summary)
-    if 300 <= answer.status < 400:
-        return Fail(f"{answer.summary}: redirects are not followed; give the final URL")
-    return Fail(answer.summary)

@@ -8,6 +8,14 @@ WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue = lan
 ORDER BY suspect, queue, priority DESC, run_at, id
 LIMIT 1
 
+-- part: first_of_the_next_queue
+-- The first job of the next queue that has any, at its highest priority.
+SELECT queue, priority, run_at, id
+FROM haulier.job
+WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
+ORDER BY suspect, queue, priority DESC, run_at, id
+LIMIT 1
+
 -- name: lanes
 -- The lanes that have waiting jobs, in the order of the index, starting behind a given lane. Each row has the place of
 -- the lane's first job, how long until that job is due (negative: it is due already), and how long the scan has taken.
@@ -22,13 +30,7 @@ WITH RECURSIVE lane AS (
     CROSS JOIN LATERAL (
         (<<next_of_the_queue>>)
         UNION ALL
-        (
-            SELECT queue, priority, run_at, id
-            FROM haulier.job
-            WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
-            ORDER BY suspect, queue, priority DESC, run_at, id
-            LIMIT 1
-        )
+        (<<first_of_the_next_queue>>)
         LIMIT 1
     ) AS next
     WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)

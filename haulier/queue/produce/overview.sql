@@ -63,13 +63,7 @@ WITH RECURSIVE served AS MATERIALIZED (
     CROSS JOIN LATERAL (
         (<<next_of_the_queue>>)
         UNION ALL
-        (
-            SELECT queue, priority, run_at, id
-            FROM haulier.job
-            WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lane.queue
-            ORDER BY suspect, queue, priority DESC, run_at, id
-            LIMIT 1
-        )
+        (<<first_of_the_next_queue>>)
         LIMIT 1
     ) AS next
     WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
