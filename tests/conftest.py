@@ -16,6 +16,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
+from haulier.kinds.sdk import registry
 from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import create_database
@@ -91,6 +92,17 @@ def eventually(predicate: Callable[[], T], within: float = 5.0) -> T:
 def eventually_fixture() -> Callable[..., object]:
     """Give the function itself, for tests that would rather not import it."""
     return eventually
+
+
+@pytest.fixture
+def own_kinds() -> Iterator[None]:
+    """Forget, after the test, the kinds that it made known; Haulier's own stay, whose modules are imported once."""
+    before = dict(registry._kinds)
+    yield
+    for name in registry._kinds.keys() - before.keys():
+        if not registry._kinds[name].module.startswith("haulier."):
+            del registry._kinds[name]
+    registry._kinds.update(before)
 
 
 @pytest.fixture(scope="session")

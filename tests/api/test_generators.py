@@ -15,6 +15,7 @@ from jsonschema_rs import Draft202012Validator
 from app.api import build
 from app.api.generators import schemas_within, simplify
 from haulier.config import Config
+from tests.api.document import operations
 from tests.docs.reading import DSN
 
 Schema = dict[str, Any]
@@ -25,15 +26,6 @@ def document() -> dict[str, Any]:
     """Give the document."""
     found: dict[str, Any] = json.loads(build(Config(DSN)).extensions["haulier_openapi"])
     return found
-
-
-def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        f"{method.upper()} {path}": operation
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if method != "parameters"
-    }
 
 
 def objects(value: Any) -> Iterator[dict[str, Any]]:

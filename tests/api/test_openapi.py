@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from haulier.config import Config
 from haulier.kinds.sdk import registry
+from tests.api.document import operations
 from tests.web import ROOT
 
 KINDS = {
@@ -29,15 +30,6 @@ def document(client: FlaskClient) -> dict[str, Any]:
     """Give the document."""
     found: dict[str, Any] = client.get("/api-docs/openapi.json").get_json()
     return found
-
-
-def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        f"{method.upper()} {path}": operation
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if method != "parameters"
-    }
 
 
 def test_it_is_valid_openapi_3_1(document: dict[str, Any]) -> None:

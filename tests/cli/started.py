@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import eventually
-from tests.local.conftest import Process, alive, descendants
+from tests.local.conftest import Process, alive, descendants, end
 
 ROOT = Path(__file__).parents[2]
 # The least that a pipe holds, and the most that a line of the log takes here.
@@ -98,9 +98,5 @@ def run_command(
 
     yield run
     for each in started:
-        left = descendants(each.popen.pid)
-        if each.popen.poll() is None:
-            each.popen.kill()
-            each.popen.wait(5)
-        eventually(lambda left=left: not alive(left), within=30)
+        end(each.popen)
         print(each.log.decode()[-8000:])

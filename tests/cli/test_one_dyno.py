@@ -22,7 +22,7 @@ from psycopg2.extensions import parse_dsn
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
-from tests.local.conftest import Process, alive, descendants
+from tests.local.conftest import Process, alive, descendants, end
 from tests.web import answers
 
 ROOT = Path(__file__).parents[2]
@@ -102,11 +102,7 @@ def start(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterato
 
     yield start
     for each in started:
-        left = descendants(each.popen.pid)
-        if each.popen.poll() is None:
-            each.popen.kill()
-            each.popen.wait(5)
-        eventually(lambda left=left: not alive(left), within=30)
+        end(each.popen)
         print(f"--- {each.log.name}\n{each.log.read_text()[-8000:]}")
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from haulier.kinds.outbound import http_client
-from haulier.kinds.sdk import registry
 from tests.kinds.kinds_tools import Mailbox, Receiver, listening, receiving, run, serving_mail
 from tests.kinds.pictures import data_url
 
@@ -39,12 +38,6 @@ def trusted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     http_client.tls_context.cache_clear()
     yield
     http_client.tls_context.cache_clear()
-
-
-@pytest.fixture
-def own_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget, after the test, the kinds that it made known."""
-    monkeypatch.setattr(registry, "_kinds", dict(registry._kinds))
 
 
 @pytest.fixture

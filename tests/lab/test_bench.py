@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from haulier.kinds.sdk import registry
 from haulier.postgres.sql_files import SQL
 from lab.bench import heavy, load, notes, report, without
 from lab.bench.contenders.haulier import Haulier
@@ -232,20 +231,12 @@ def test_a_drain_of_200_queues_ends(bench):
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
 
 
-@pytest.fixture
-def own_kinds():
-    """Forget, after the test, the kinds of the lab, which other tests would find among those of Haulier."""
-    before = set(registry._kinds)
-    yield
-    for name in set(registry._kinds) - before:
-        if not registry._kinds[name].module.startswith("haulier."):
-            del registry._kinds[name]
-    sys.modules.pop("lab.bench.kinds", None)
-
-
 @pytest.mark.usefixtures("own_kinds")
 @pytest.mark.parametrize("kind", ["noop", "noop_isolated"])
-def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind):
+def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind, monkeypatch):
+    # Imported anew in each test, since its kinds are forgotten after it.
+    monkeypatch.delitem(sys.modules, "lab.bench.kinds", raising=False)
+
     figures = isolated.once(kind, 1, bench)
 
     assert figures["jobs"] == 200

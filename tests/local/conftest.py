@@ -62,6 +62,15 @@ def alive(remembered: list[Process]) -> list[Process]:
     return [process for process in remembered if (process.pid, process.command) in now]
 
 
+def end(popen: subprocess.Popen[bytes]) -> None:
+    """Kill the process, if it still runs, and wait until its descendants have ended too."""
+    left = descendants(popen.pid)
+    if popen.poll() is None:
+        popen.kill()
+        popen.wait(5)
+    eventually(lambda: not alive(left), within=30)
+
+
 @pytest.fixture
 def base() -> Iterator[Path]:
     """Give a folder with a short path, outside pytest's own, which root's Postgres could not reach."""

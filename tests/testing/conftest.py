@@ -21,13 +21,3 @@ def _known_here() -> Iterator[None]:
     yield
     for name in OURS:
         registry._kinds.pop(name, None)
-
-
-@pytest.fixture
-def own_kinds() -> Iterator[None]:
-    """Forget, after the test, the kinds that it made known; Haulier's own stay, whose modules are imported once."""
-    before = set(registry._kinds)
-    yield
-    for name in set(registry._kinds) - before:
-        if not registry._kinds[name].module.startswith("haulier."):
-            del registry._kinds[name]
