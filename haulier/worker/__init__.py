@@ -32,6 +32,7 @@ shared/        what they share
   buffer       jobs to start and outcomes to settle; which thread may call the database for all
   held         every job that this process holds, and the claims without an answer
   marks        where to begin claiming in each lane
+  turns        which lane comes first where several have more than a claim can take
   claim_size   how many jobs are claimed ahead
   call_size    how much one call carries
   refused      the jobs that the database refuses for now

@@ -46,6 +46,7 @@ PARAMETERS: dict[str, Any] = {
     "free": 8,
     "passed_over": [ID],
     "most_bytes": 8_000_000,
+    "measure": 0.1,
     "workers": [ID],
     "worker": ID,
     "claim": ID,

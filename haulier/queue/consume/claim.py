@@ -24,6 +24,8 @@ from haulier.queue.rows import ClaimedJob, claimed_job
 
 # The most bytes of payloads, errors and results that one claim returns, and that one settle sends.
 MOST_BYTES = 8 * 2**20
+# How long a claim may take to measure large jobs. It takes as long again to send them.
+MEASURE_SECONDS = 0.1
 
 
 def claim(
@@ -57,22 +59,27 @@ def new_claim() -> UUID:
 
 
 class Claimed(NamedTuple):
-    """What a claim returned. Shape: size is how many characters of JSON text the jobs hold."""
+    """What a claim returned.
+
+    Shape: sizes are how many characters of JSON text each job holds; found is how many jobs were due and not locked,
+           up to the limit of the claim, those included that it left for its other limits.
+    """
 
     jobs: list[ClaimedJob]
-    size: int
+    sizes: list[int]
+    found: int
+
+    @property
+    def size(self) -> int:
+        """Return how many characters of JSON text the jobs hold."""
+        return sum(self.sizes)
 
     def has_all(self, request: ClaimRequest) -> bool:
-        """Tell whether the claim certainly took all that was due, uncut by its limits of jobs, bytes and last attempts.
-
-        Shape: False also where that is not certain. The server counts bytes, and a character has four at most.
-        """
-        if len(self.jobs) >= request.limit or self.size >= MOST_BYTES // 4:
-            return False
-        return len(self.jobs) < request.free or sum([job.is_last_attempt for job in self.jobs]) < request.free
+        """Tell whether the claim took all that was due, uncut by its limits of jobs, bytes, time and last attempts."""
+        return len(self.jobs) == self.found < request.limit
 
 
-NOTHING = Claimed([], 0)
+NOTHING = Claimed([], [], 0)
 
 
 def settle_and_claim(
@@ -160,15 +167,14 @@ def _check_claims(conn: Connection, request: ClaimRequest) -> None:
 
 
 def _claimed(request: ClaimRequest, head: tuple[Any, ...], claimed: list[tuple[Any, ...]]) -> Claimed:
-    if not claimed:
-        return NOTHING
     claimed.sort(key=itemgetter(_NUMBER))
     now = datetime.fromisoformat(head[_NOW])
     jobs = [claimed_job(row, worker_id=request.worker_id, claim_id=request.claim_id, started_at=now) for row in claimed]
-    return Claimed(jobs, sum([job.text_size for job in jobs]))
+    return Claimed(jobs, [job.text_size for job in jobs], head[_NUMBER])
 
 
-# Columns of the statement `claim`; the last two are set in its first row only.
+# Columns of the statement `claim`; the last two are set in its first row only. The number in the first row is how many
+# jobs were locked.
 _NUMBER, _SETTLED, _NOW = 0, 1, 2
 
 
@@ -184,6 +190,7 @@ def claim_parameters(request: ClaimRequest) -> dict[str, Any]:
         "passed_over": array(request.passed_over),
         "limit": request.limit,
         "most_bytes": MOST_BYTES,
+        "measure": MEASURE_SECONDS,
         "free": request.free,
         "suspect": request.suspect,
     }

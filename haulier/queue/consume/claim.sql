@@ -31,8 +31,9 @@ AND id <> ALL(%(passed_over)s::uuid[])
 -- A job on its last attempt is taken only for a free thread, which starts it at once: while it waited in the process,
 -- another job's crash could end it for good.
 -- The claim ends at most_bytes of text, but takes one job at least. Small jobs are not counted. Large ones are measured
--- as text, since their stored size says little: it may be compressed a hundredfold.
--- The first row is no job: it has the time, and the result of a settle in the same message.
+-- as text, since their stored size says little: it may be compressed a hundredfold. Making text of a dozen jobs can take
+-- half a second, in which no other queue is served, so the claim also ends after `measure` seconds of that.
+-- The first row is no job: it has the time, how many jobs were locked, and the result of a settle in the same message.
 -- A locked row stays where it is, so that the UPDATE finds it again by its place, `ctid`.
 WITH locked AS MATERIALIZED (
     SELECT head.place, head.is_last, head.bytes
@@ -43,6 +44,7 @@ WITH locked AS MATERIALIZED (
                 WHEN pg_column_size(payload) + pg_column_size(errors) < 2000
                     AND coalesce(pg_column_compression(payload), pg_column_compression(errors)) IS NULL
                 THEN 0
+                WHEN clock_timestamp() > now() + make_interval(secs => %(measure)s) THEN %(most_bytes)s
                 ELSE octet_length(payload::text) + octet_length(errors::text)
             END AS bytes
         FROM haulier.job
@@ -74,7 +76,7 @@ WITH locked AS MATERIALIZED (
         AND best.bytes_before < %(most_bytes)s
     RETURNING best.number, NULL AS settled, NULL::timestamptz AS now, <<claimed>>
 )
-SELECT NULL::bigint AS number, current_setting('haulier.settled', true) AS settled, now() AS now, <<claimed>>
+SELECT (SELECT count(*) FROM locked) AS number, current_setting('haulier.settled', true) AS settled, now() AS now, <<claimed>>
 FROM (VALUES (true)) AS head
 -- Joins no row: it gives the columns and their types.
 LEFT JOIN haulier.job ON false

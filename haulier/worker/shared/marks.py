@@ -6,8 +6,9 @@ the lane. Jobs that appear before that mark (an earlier run_at, a transaction th
 found by a scan of all lanes: at once after a claim that comes back empty, and otherwise now and then, for at most a
 twentieth of the time.
 
-Lanes of the same priority take turns: one that has filled a claim goes behind the others. So a queue with a few jobs
-waits for one claim of a queue with a million, and not for the million.
+Lanes of the same priority take turns: one that has filled a claim goes behind those that have taken less, counted in
+bytes. So a queue with a few jobs waits for one claim of a queue with a million, and not for the million; and a queue of
+small jobs gets thousands of them for each claim of a queue whose jobs are so large that a dozen fill it.
 
 Where there are more lanes than one scan reads, each scan goes on where the last one ended, round after round. Jobs that
 should not wait for a whole round are found separately: new jobs by the time at which they came; jobs in lanes that
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
 from haulier.queue.consume.lanes import MOST_AT_ONCE
+from haulier.worker.shared.turns import Turns
 
 # From one scan to the next, unless a claim comes back empty. The second holds while claims come back full: a scan would
 # then hold up threads that have all just ended their jobs.
@@ -76,12 +78,10 @@ class Marks:
         # The lanes that lately had jobs, the latest last.
         self.busy: dict[LaneName, None] = {}
         self._failing_since: float | None = None
-        # The lanes that had more jobs than a claim could take, the latest last, each with a number that grows.
-        self._turns: dict[LaneName, int] = {}
-        self._turn = 0
+        self._turns = Turns()
 
     def marks(self) -> list[Mark]:
-        """Return the marks to claim from, best first: by priority, then by turn, then longest due."""
+        """Return the marks to claim from, best first: by priority, then by what their lanes took, then longest due."""
         if self._soon and self._clock() >= self._soon_at:
             self._take_up_due()
         if self._order is None:
@@ -89,7 +89,7 @@ class Marks:
         return self._order[:MANY_LANES]
 
     def _rank_in_turn(self, mark: Mark) -> tuple[int, int, datetime]:
-        return rank(mark, self._turns.get(mark.lane, 0))
+        return rank(mark, self._turns.taken(mark.lane))
 
     def is_scan_due(self) -> bool:
         """Tell whether a scan is due."""
@@ -191,10 +191,13 @@ class Marks:
         self._soon = soon
         self._soon_at = min((due_at for due_at, _ in soon.values()), default=float("inf"))
 
-    def claimed(self, jobs: Collection[Job], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
+    def claimed(
+        self, jobs: Sequence[Job], *, is_short: bool, read: Sequence[Mark] = (), sizes: Sequence[int] = ()
+    ) -> None:
         """Move the marks to the jobs that were claimed; after a claim that came back empty, a scan is due.
 
-        Shape: is_short tells that there was no more to claim in the lanes that were read.
+        Shape: is_short tells that there was no more to claim in the lanes that were read; sizes are of the jobs.
+        Units: sizes are bytes.
         """
         # Jobs come lane by lane, each in the order of its index, so the dict keeps the last job of each lane.
         lasts = {(job.queue, job.priority): job for job in jobs}
@@ -212,7 +215,7 @@ class Marks:
             is_short = not self._marks
         else:
             self._order = None
-        self._note_turn(lasts, is_short=is_short)
+        self._turns.claimed(jobs, sizes, is_short=is_short, read=read)
         self.is_short = is_short
         # The first job after an idle time starts at once, without a scan before it; the next claim decides anew.
         if jobs and self._is_idle and is_short:
@@ -222,18 +225,6 @@ class Marks:
         else:
             self._scan_after = 0.0
         self._is_idle = not jobs
-
-    def _note_turn(self, lanes: Collection[LaneName], *, is_short: bool) -> None:
-        if is_short:
-            self._turns = {}
-        elif lanes:
-            # The last lane filled the claim; the lanes before it had no more.
-            *_, full = lanes
-            self._turn += 1
-            self._turns.pop(full, None)
-            self._turns[full] = self._turn
-            if len(self._turns) > MOST_BUSY:
-                del self._turns[next(iter(self._turns))]
 
     def _note_busy(self, lane: LaneName) -> None:
         self.busy.pop(lane, None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from haulier.domain.claim import ClaimRequest, Settlement
 from haulier.domain.errors import DatabaseUnavailable, Refusal
-from haulier.domain.job import Job, JobStatus
+from haulier.domain.job import JobStatus
 from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
@@ -90,11 +90,11 @@ class NextClaim:
             passed_over=refusals.to_claim.waiting(),
         )
 
-    def answered(self, request: ClaimRequest, jobs: Sequence[Job], *, is_short: bool) -> None:
+    def answered(self, request: ClaimRequest, brought: Claimed, *, is_short: bool) -> None:
         """Note the jobs that a claim brought, and whether they were all there were."""
         self.bell.answered()
-        self.refusals.to_claim.forget(job.id for job in jobs)
-        self.marks.claimed(jobs, is_short=is_short, read=request.marks)
+        self.refusals.to_claim.forget(job.id for job in brought.jobs)
+        self.marks.claimed(brought.jobs, is_short=is_short, read=request.marks, sizes=brought.sizes)
 
     def given_back(self, jobs: Sequence[HeldJob]) -> None:
         """Note that these jobs were claimed and not started."""
@@ -205,7 +205,7 @@ class Calls:
         is_short = brought.has_all(request)
         self.report.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)
-        self.next_claim.answered(request, brought.jobs, is_short=is_short)
+        self.next_claim.answered(request, brought, is_short=is_short)
         surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)
         if surplus:
             self.next_claim.given_back(claimed[-surplus:])

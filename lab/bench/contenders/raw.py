@@ -15,7 +15,7 @@ from pathlib import Path
 
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES
 from haulier.postgres.sql_files import SQL
-from haulier.queue.consume.claim import MOST_BYTES
+from haulier.queue.consume.claim import MEASURE_SECONDS, MOST_BYTES
 from lab.bench.contenders import haulier
 from lab.bench.contenders.contender import TableWatch
 from lab.servers import Postgres, connect, tool
@@ -136,6 +136,7 @@ def script(worker: str, batch: int) -> str:
         "mark_ids": "':mark_id'",
         "passed_over": "'{}'",
         "most_bytes": str(MOST_BYTES),
+        "measure": str(MEASURE_SECONDS),
         "limit": str(batch),
         "free": str(batch),
         "suspect": "false",
@@ -161,7 +162,7 @@ def _filled(name: str, values: Mapping[str, object]) -> str:
 
 def _only_ids(claim: str) -> str:
     """Return the claim, changed so that it returns one row with the script's variables in place of the jobs."""
-    head, found, _ = claim.rpartition("\n)\nSELECT NULL::bigint AS number")
+    head, found, _ = claim.rpartition("\n)\nSELECT (SELECT count(*) FROM locked) AS number")
     head, returning, returned = head.partition("RETURNING best.number, ")
     if not (found and returning):
         raise ValueError("the claim in consume.sql is no longer of the form that the raw limit knows")

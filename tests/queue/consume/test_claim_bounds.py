@@ -6,6 +6,7 @@ import random
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from uuid import uuid4
 
 import pytest
@@ -71,8 +72,8 @@ def test_knows_when_letters_of_four_bytes_were_too_many(conn, worker):
     assert not claimed.has_all(wish)
 
 
-@pytest.mark.parametrize(("lasts", "free", "is_certain"), [(2, 3, True), (3, 3, False), (5, 3, False)])
-def test_knows_when_last_attempts_may_have_been_left(conn, worker, enqueue, lasts, free, is_certain):
+@pytest.mark.parametrize(("lasts", "free", "is_certain"), [(2, 3, True), (3, 3, True), (5, 3, False)])
+def test_knows_when_last_attempts_were_left(conn, worker, enqueue, lasts, free, is_certain):
     for _ in range(lasts):
         enqueue(max_attempts=1)
     enqueue()
@@ -82,6 +83,20 @@ def test_knows_when_last_attempts_may_have_been_left(conn, worker, enqueue, last
 
     assert len(claimed.jobs) == min(lasts, free) + 1
     assert claimed.has_all(wish) is is_certain
+
+
+def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
+    produce.enqueue(conn, [NewJob("mail", {"text": "a" * 3000})] * 3 + [NewJob("mail", {})] * 3)
+    wish = wish_for(conn, worker, 10)
+    # As if the time were up before the first. (`consume.claim` is the function.)
+    monkeypatch.setattr(import_module("haulier.queue.consume.claim"), "MEASURE_SECONDS", -1.0)
+
+    taken = [consume.settle_and_claim(conn, [], wish)[1] for _ in range(3)]
+
+    assert [len(claimed.jobs) for claimed in taken] == [1, 1, 1]
+    assert not any(claimed.has_all(wish) for claimed in taken)
+    _, rest = consume.settle_and_claim(conn, [], wish)
+    assert (len(rest.jobs), rest.has_all(wish)) == (3, True)
 
 
 def test_leaves_the_jobs_that_it_is_to_pass_over(conn, worker, enqueue):

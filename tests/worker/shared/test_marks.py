@@ -81,7 +81,7 @@ def test_lanes_that_fill_a_claim_take_turns(lanes, clock):
     for _ in range(4):
         order.append([mark.queue for mark in lanes.marks()])
         # The first had more than the claim could take.
-        lanes.claimed([at(0, queue=order[-1][0])], is_short=False)
+        lanes.claimed([at(0, queue=order[-1][0])], is_short=False, read=lanes.marks())
 
     assert order[:3] == [["bulk", "mass", "mail"], ["mass", "mail", "bulk"], ["mail", "bulk", "mass"]]
     assert order[3] == order[0]
@@ -90,7 +90,7 @@ def test_lanes_that_fill_a_claim_take_turns(lanes, clock):
 def test_a_lane_that_a_claim_has_emptied_stays_before_the_one_that_filled_it(lanes, clock):
     lanes.scanned([lane(0, queue="mail"), lane(1, queue="bulk")], began_at=clock.now)
 
-    lanes.claimed([at(0, queue="mail"), at(1, queue="bulk")], is_short=False)
+    lanes.claimed([at(0, queue="mail"), at(1, queue="bulk")], is_short=False, read=lanes.marks())
     lanes.scanned([lane(3, queue="mail"), lane(1, queue="bulk")], began_at=clock.now)
 
     assert [mark.queue for mark in lanes.marks()] == ["mail", "bulk"]
@@ -98,8 +98,8 @@ def test_a_lane_that_a_claim_has_emptied_stays_before_the_one_that_filled_it(lan
 
 def test_the_longest_due_is_first_again_when_all_had_their_turn(lanes, clock):
     lanes.scanned([lane(0, queue="bulk"), lane(1, queue="mail")], began_at=clock.now)
-    lanes.claimed([at(0, queue="bulk")], is_short=False)
-    lanes.claimed([at(1, queue="mail"), at(1, queue="bulk")], is_short=True)
+    lanes.claimed([at(0, queue="bulk")], is_short=False, read=lanes.marks())
+    lanes.claimed([at(1, queue="mail"), at(1, queue="bulk")], is_short=True, read=lanes.marks())
 
     lanes.scanned([lane(5, queue="bulk"), lane(6, queue="mail")], began_at=clock.now)
 
@@ -109,7 +109,7 @@ def test_the_longest_due_is_first_again_when_all_had_their_turn(lanes, clock):
 def test_a_higher_priority_goes_first_whoever_has_filled_a_claim(lanes, clock):
     lanes.scanned([lane(0, priority=3), lane(1, queue="mail")], began_at=clock.now)
 
-    lanes.claimed([at(0, priority=3)], is_short=False)
+    lanes.claimed([at(0, priority=3)], is_short=False, read=lanes.marks())
 
     assert [mark.priority for mark in lanes.marks()] == [3, 0]
 

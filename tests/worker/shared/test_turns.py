@@ -1,0 +1,98 @@
+"""Whose turn it is: of several lanes with more jobs than a claim can take, the one ..."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from haulier.domain.claim import LaneName, Mark
+from haulier.worker.shared.turns import JOB_BYTES, MOST_LANES, Turns
+from tests.worker.jobs import a_job
+
+MAIL, BULK, MASS = ("mail", 0), ("bulk", 0), ("mass", 0)
+
+
+@pytest.fixture
+def turns() -> Turns:
+    return Turns()
+
+
+def claim(turns: Turns, taken: dict[LaneName, int], *, of: tuple[LaneName, ...], size: int = 0, is_short=False) -> None:
+    """Note a claim that brought so many jobs of each lane, all of this size."""
+    jobs = [a_job("mail")._replace(queue=queue, priority=at) for (queue, at), n in taken.items() for _ in range(n)]
+    read = [Mark(*lane, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)) for lane in of]
+    turns.claimed(jobs, [size] * len(jobs), is_short=is_short, read=read)
+
+
+def test_that_took_less_bytes_comes_first_for_as_many_claims_as_make_up_for_it(turns):
+    claim(turns, {BULK: 12}, of=(BULK, MAIL), size=700_000)
+    claims = 0
+
+    while turns.taken(MAIL) <= turns.taken(BULK):
+        claim(turns, {MAIL: 10}, of=(MAIL, BULK), size=200)
+        claims += 1
+
+    # It begins level with the other, which has the next turn once this one has taken more.
+    assert claims == 1
+    claim(turns, {BULK: 12}, of=(BULK, MAIL), size=700_000)
+    while turns.taken(MAIL) <= turns.taken(BULK):
+        claim(turns, {MAIL: 10}, of=(MAIL, BULK), size=200)
+        claims += 1
+    # 12 jobs of 701,000 bytes against 10 of 1,200.
+    assert claims == 1 + 701
+
+
+def test_has_emptied_itself_comes_first(turns):
+    claim(turns, {BULK: 5}, of=(BULK, MAIL))
+    claim(turns, {MAIL: 5}, of=(MAIL, BULK))
+
+    claim(turns, {MAIL: 1, BULK: 5}, of=(MAIL, BULK))
+
+    assert turns.taken(MAIL) == 0 < turns.taken(BULK)
+
+
+def test_was_found_empty_comes_first_though_it_brought_nothing(turns):
+    claim(turns, {BULK: 5}, of=(BULK, MAIL))
+    claim(turns, {MAIL: 5}, of=(MAIL, BULK))
+
+    claim(turns, {BULK: 5}, of=(MAIL, BULK))
+
+    assert turns.taken(MAIL) == 0
+
+
+def test_comes_new_does_not_make_up_for_what_others_took_before(turns):
+    for _ in range(1000):
+        claim(turns, {BULK: 10}, of=(BULK, MAIL))
+        claim(turns, {MAIL: 10}, of=(MAIL, BULK))
+
+    claim(turns, {MASS: 10}, of=(MASS, BULK, MAIL))
+
+    assert turns.taken(MASS) == turns.taken(BULK) + 10 * JOB_BYTES
+
+
+def test_comes_new_is_level_with_those_of_its_own_priority(turns):
+    claim(turns, {("low", 0): 1}, of=(("low", 0), MAIL))
+    for _ in range(1000):
+        claim(turns, {("high", 9): 10}, of=(("high", 9), MAIL))
+
+    claim(turns, {("new", 9): 10}, of=(("new", 9), ("high", 9)))
+
+    assert turns.taken(("new", 9)) == turns.taken(("high", 9)) + 10 * JOB_BYTES
+
+
+@pytest.mark.parametrize("of", [(BULK, MAIL), (BULK,)], ids=["all has been claimed", "there is one lane"])
+def test_took_most_is_forgotten_when_nobody_else_waits(turns, of):
+    claim(turns, {BULK: 5}, of=(BULK, MAIL))
+
+    claim(turns, {BULK: 5}, of=of, is_short=len(of) > 1)
+
+    assert not turns
+
+
+def test_filled_a_claim_long_ago_is_forgotten_where_there_are_very_many(turns):
+    for n in range(MOST_LANES + 1):
+        claim(turns, {(f"q{n}", 0): 1}, of=((f"q{n}", 0), MAIL))
+
+    assert turns.taken(("q0", 0)) == 0 < turns.taken(("q1", 0))
