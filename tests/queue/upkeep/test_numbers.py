@@ -1,0 +1,308 @@
+"""The numbers, held against the tables from which they are counted: they ..."""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import closing
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from haulier.domain.histogram import percentile
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import rows, transaction
+from haulier.queue import produce
+from haulier.queue.upkeep import numbers
+from tests.queue.plans import explain
+from tests.queue.upkeep.histories import (
+    DAY,
+    PAST,
+    Made,
+    begin,
+    count_all,
+    drawn,
+    in_numbers,
+    in_tables,
+    store,
+)
+
+SEEDS = range(3)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_late(monkeypatch):
+    """Let all that has been committed be old enough to be counted."""
+    monkeypatch.setattr(numbers, "LATE_SECONDS", -20.0)
+
+
+@pytest.fixture
+def past(archive):
+    """Give a connection to a database whose history reaches back."""
+    archive.sql(PAST)
+    return archive.conn
+
+
+def lapse(conn) -> None:
+    """Let the turn of whoever counts end, as if it had died."""
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.counting SET counted_until = now()")
+
+
+# --- Exact
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_equal_the_tables_however_they_are_counted_and_summed(past, seed):
+    chance = random.Random(seed)
+    store(past, [drawn(chance) for _ in range(300)])
+    counters = [begin(past), uuid4()]
+
+    for _ in range(25):
+        lapse(past)
+        numbers.count(past, counter=chance.choice(counters), most_seconds=chance.choice([10, 60, 600, 3600]))
+        chance.choice(
+            [lambda: None, lambda: numbers.recount_next(past), lambda: numbers.fold(past, retention_days=30)]
+        )()
+        store(past, [drawn(chance, most_ago=30.0) for _ in range(3)])
+    lapse(past)
+    count_all(past, counters[0])
+    before = in_numbers(past)
+    for _ in range(3):
+        numbers.fold(past, retention_days=30)
+        assert in_numbers(past) == before
+
+    numbers.recount(past)
+    assert in_numbers(past) == in_tables(past)
+
+
+def test_are_counted_once_by_many_at_once(past, at_once, archive):
+    store(past, [drawn(random.Random(7)) for _ in range(300)])
+    begin(past)
+
+    def count(_: int, __: object) -> None:
+        with closing(connect(archive.url)) as mine:
+            for _ in range(30):
+                lapse(mine)
+                numbers.count(mine, counter=uuid4())
+                numbers.fold(mine, retention_days=30)
+
+    problems = at_once(4, count)
+    lapse(past)
+    count_all(past, uuid4())
+
+    assert problems == [None] * 4
+    assert in_numbers(past) == in_tables(past)
+
+
+@pytest.mark.parametrize("does", ["take", "count"])
+def test_lose_nothing_by_the_death_of_whoever_counts(past, archive, does):
+    store(past, [Made("default", "mail", status, 90, 1, 1) for status in ("queued", "succeeded", "cancelled")])
+    counter = begin(past)
+    count_all(past, counter)
+    store(past, [Made("default", "mail", "succeeded", 0.5, 0.1, 0.1)])
+
+    with closing(connect(archive.url)) as dying, pytest.raises(ConnectionAbortedError), transaction(dying):
+        taken = rows(
+            dying, "take_counting", counter=counter, lease=30.0, late=-20.0, again=10.0, most_seconds=3600
+        )  # fmt: skip
+        if does == "count":
+            numbers._count_taken(dying, taken[0])
+        dying.close()
+        raise ConnectionAbortedError
+    lapse(past)
+    count_all(past, uuid4())
+
+    assert in_numbers(past) == in_tables(past)
+
+
+def test_keep_the_ends_of_jobs_that_are_queued_again(conn, sql, running, settle):
+    counter = begin(conn)
+    failed, cancelled = running(), running(queue="bulk")
+    settle(failed, Outcome.fail_for_good("no luck"))
+    produce.cancel(conn, cancelled.id, actor=None)
+    settle(cancelled, Outcome.complete())
+    count_all(conn, counter)
+
+    for job in (failed, cancelled):
+        produce.retry(conn, job.id, actor=None)
+    count_all(conn, counter)
+
+    assert in_numbers(conn) == {("default", "mail", 1, 0, 1, 0, 1), ("bulk", "mail", 1, 0, 0, 1, 1)}
+
+
+def test_count_each_end_of_a_job_that_is_retried_and_ends_again(conn, sql, running, settle, claim):
+    counter = begin(conn)
+    job = running()
+    settle(job, Outcome.fail_for_good("no luck"))
+    # It ended in a slice of its own.
+    sql("UPDATE haulier.finished_job SET finished_at = now() + interval '10 s' RETURNING 1")
+    count_all(conn, counter)
+
+    produce.retry(conn, job.id, actor=None)
+    settle(claim(), Outcome.complete())
+    count_all(conn, counter)
+
+    assert in_numbers(conn) == {("default", "mail", 1, 1, 1, 0, 2)}
+
+
+def test_keep_what_has_left_the_history(past, archive):
+    store(past, [Made("default", "mail", "succeeded", ago, 1, 1) for ago in (90, 7000)])
+    count_all(past, begin(past))
+    before = in_numbers(past)
+
+    archive.sql("DROP TABLE haulier.finished_job_of_the_past")
+    archive.sql("TRUNCATE haulier.finished_job")
+    numbers.recount(past)
+    numbers.fold(past, retention_days=30)
+
+    assert in_numbers(past) == before == {("default", "mail", 2, 2, 0, 0, 2)}
+
+
+def test_are_forgotten_when_they_are_older_than_the_history(past, archive):
+    count_all(past, begin(past))
+    archive.sql(
+        "INSERT INTO haulier.rollup (step, at, queue, kind, arrived) SELECT 21600,"
+        " date_bin('6 hours', now() - make_interval(days => days), 'epoch'), 'default', 'mail', days"
+        " FROM unnest('{1,29,31,40}'::integer[]) AS days"
+    )
+
+    numbers.fold(past, retention_days=30)
+
+    assert in_numbers(past) == {("default", "mail", 30, 0, 0, 0, 0)}
+
+
+# --- Late
+
+
+@pytest.mark.parametrize(
+    ("ago", "found_by"), [(40, "count"), (1800, "recount_next"), (5 * 3600, "recount"), (23 * 3600, "recount")]
+)
+def test_find_what_is_committed_late(past, archive, monkeypatch, ago, found_by):
+    monkeypatch.setattr(numbers, "AGAIN_SECONDS", 60.0)
+    counter = begin(past)
+    count_all(past, counter)
+    # As if counting went on without a pause; an hour later is now.
+    numbers.fold(past, retention_days=30)
+    archive.sql("UPDATE haulier.counting SET recounted = date_bin('1 minute', now() - interval '2 hours', 'epoch')")
+    monkeypatch.setattr(numbers, "_RECOUNTED_AFTER", timedelta(minutes=10))
+    store(past, [Made("default", "mail", "succeeded", ago, 1, 1)])
+    assert in_numbers(past) == set()
+
+    if found_by == "count":
+        count_all(past, counter)
+    elif found_by == "recount":
+        late = numbers.recount(past)
+        assert late == (1, 1)
+    else:
+        found = [numbers.recount_next(past) for _ in range(30)]
+        assert (sum(late.arrived for late in found), sum(late.ended for late in found)) == (1, 1)
+
+    assert in_numbers(past) == in_tables(past)
+
+
+def test_are_counted_up_to_some_seconds_ago(conn, sql, monkeypatch):
+    monkeypatch.setattr(numbers, "LATE_SECONDS", 5.0)
+    counter = begin(conn)
+    count_all(conn, counter)
+
+    [[before]] = sql("SELECT now()")
+    counted = numbers.count(conn, counter=counter)
+    [[after]] = sql("SELECT now()")
+
+    assert before - timedelta(seconds=15) <= counted.through <= after - timedelta(seconds=5)
+    assert counted.through.timestamp() % 10 == 0
+    assert 0 < counted.next_in <= 10
+
+
+# --- Bounded
+
+
+def test_have_a_row_for_the_first_pairs_and_one_for_the_others(past, archive, monkeypatch):
+    monkeypatch.setattr(numbers, "MOST_PAIRS", 3)
+    monkeypatch.setattr(numbers, "AGAIN_SECONDS", 60.0)
+    counter = begin(past)
+    count_all(past, counter)
+
+    for _ in range(4):
+        # Each time another queue is the largest.
+        store(past, [Made(f"queue-{n}", "mail", "succeeded", 15, 1, 1) for n in range(10) for _ in range(n)])
+        store(past, [Made(f"queue-{n}", "mail", "queued", 15) for n in range(10) for _ in range(30 - n)])
+        lapse(past)
+        count_all(past, counter)
+    numbers.recount(past)
+
+    found = {row[0]: row[1:] for row in in_numbers(past)}
+    there = in_tables(past)
+    [[most]] = archive.sql("SELECT max(n) FROM (SELECT count(*) AS n FROM haulier.rollup GROUP BY step, at) AS row")
+    assert most <= 3 + 1
+    assert sum(row[1] for row in found.values()) == sum(row[2] for row in there)
+    assert sum(row[2] for row in found.values()) == sum(row[3] for row in there)
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+@pytest.mark.direct("is about plans")
+def test_are_read_by_indexes_and_from_the_partitions_of_today_alone(past, archive, is_analyzed):
+    chance = random.Random(5)
+    store(past, [drawn(chance, 40 * DAY) for _ in range(3)])
+    store(past, [Made("default", "mail", "succeeded", chance.uniform(1e6, 4e6), 1, 1) for _ in range(20_000)])
+    if is_analyzed:
+        archive.sql("ANALYZE haulier.finished_job")
+    count_all(past, begin(past))
+
+    [[now]] = archive.sql("SELECT now()")
+    text, nodes = explain(
+        past,
+        "count_span",
+        {
+            "step_seconds": 10,
+            "count_from": now - timedelta(seconds=20),
+            "count_to": now,
+            "most_pairs": 500,
+            "only_whole": False,
+        },
+    )
+
+    # In the first seconds of a day yesterday's partition is looked at, by its index.
+    assert not [n for n in nodes if n["Node Type"] == "Seq Scan" and n.get("Relation Name", "").endswith("past")], text
+
+
+# --- Histograms
+
+HISTOGRAMS = """
+    SELECT bucket, sum(jobs)::integer
+    FROM haulier.rollup
+    CROSS JOIN LATERAL unnest({what}_in, {what}) AS histogram (bucket, jobs)
+    GROUP BY bucket
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_give_percentiles_within_12_percent(past, archive, seed):
+    chance = random.Random(seed)
+    middle, width = chance.uniform(-3, 2), chance.uniform(0, 2)
+
+    def duration() -> float:
+        return min(max(10 ** chance.gauss(middle, width), 0.0001), 3000)
+
+    ends = ["succeeded", "failed_permanent"]
+    jobs = [
+        Made("default", "mail", chance.choice(ends), chance.uniform(0, 0.8 * DAY), duration(), duration())
+        for _ in range(500)
+    ]
+    store(past, [*jobs, Made("default", "mail", "cancelled", 60, 7, 7)])
+    count_all(past, begin(past))
+    archive.sql("UPDATE haulier.counting SET recounted = folded")
+    for _ in range(2):
+        numbers.fold(past, retention_days=30)
+
+    for what in ("waited", "ran"):
+        buckets = dict(archive.sql(HISTOGRAMS.format(what=what)))
+        exact = sorted(getattr(job, what) for job in jobs)
+        assert sum(buckets.values()) == len(jobs)
+        for share in (0.5, 0.95, 0.99):
+            true = exact[math.ceil(share * len(exact)) - 1]
+            # The tables hold microseconds.
+            assert percentile(buckets, share) == pytest.approx(true, rel=0.12, abs=2e-6)
