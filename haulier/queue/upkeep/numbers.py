@@ -108,6 +108,7 @@ def _count_taken(conn: Connection, taken: Row) -> None:
 
 
 def _count_span(conn: Connection, step: int, count_from: datetime, count_to: datetime, *, only_whole: bool) -> Late:
+    rows(conn, "count_by_index")
     [late] = rows(
         conn,
         "count_span",

@@ -242,31 +242,36 @@ def test_have_a_row_for_the_first_pairs_and_one_for_the_others(past, archive, mo
     assert sum(row[2] for row in found.values()) == sum(row[3] for row in there)
 
 
+ELEVEN_HOURS = """
+    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at, attempts,
+        max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT gen_random_uuid(), 'succeeded', 'mail', 'default', 0, at, 1, at, 1, 3, 0, 0, false, '{}', '[]', at, at, at
+    FROM generate_series(1, 40000) AS n
+    CROSS JOIN LATERAL (
+        SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + n * interval '1 s' AS at
+    ) AS instant
+"""
+
+
 @pytest.mark.parametrize("is_analyzed", [True, False])
 @pytest.mark.direct("is about plans")
-def test_are_read_by_indexes_and_from_the_partitions_of_today_alone(past, archive, is_analyzed):
-    chance = random.Random(5)
-    store(past, [drawn(chance, 40 * DAY) for _ in range(3)])
-    store(past, [Made("default", "mail", "succeeded", chance.uniform(1e6, 4e6), 1, 1) for _ in range(20_000)])
+def test_are_read_by_indexes_and_not_from_partitions_of_the_past(past, archive, is_analyzed):
+    store(past, [Made("default", "mail", "succeeded", 1e6 + number, 1, 1) for number in range(5_000)])
+    # Eleven hours of today, whatever the hour.
+    archive.sql(ELEVEN_HOURS)
     if is_analyzed:
         archive.sql("ANALYZE haulier.finished_job")
-    count_all(past, begin(past))
-
-    [[now]] = archive.sql("SELECT now()")
-    text, nodes = explain(
-        past,
-        "count_span",
-        {
-            "step_seconds": 10,
-            "count_from": now - timedelta(seconds=20),
-            "count_to": now,
-            "most_pairs": 500,
-            "only_whole": False,
-        },
+    [[begins]] = archive.sql(
+        "SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' + interval '2 hours'"
     )
 
-    # In the first seconds of a day yesterday's partition is looked at, by its index.
-    assert not [n for n in nodes if n["Node Type"] == "Seq Scan" and n.get("Relation Name", "").endswith("past")], text
+    span = {"count_from": begins, "count_to": begins + timedelta(seconds=20)}
+    plan, nodes = explain(past, "count_span", {"step_seconds": 10, "most_pairs": 500, "only_whole": False, **span})
+
+    scans = [node for node in nodes if node.get("Relation Name", "").startswith("finished_job")]
+    assert scans
+    assert [node for node in scans if "past" in node["Relation Name"] or node["Node Type"] == "Seq Scan"] == []
+    assert any(node.get("Index Name", "").endswith("finished_at_idx") for node in nodes), plan
 
 
 # --- Histograms
