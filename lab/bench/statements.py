@@ -349,6 +349,11 @@ CALLS = {
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
     ),
+    "overview_counted": Call(
+        "depths as counted, and workers",
+        "counted_depths worker_health",
+        lambda fixture, _: produce.overview(fixture.conn, as_counted=True),
+    ),
     "overview": Call(
         "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)
     ),

@@ -14,7 +14,7 @@ from haulier.queue.produce.stats import Shown, list_queues, stats
 from haulier.queue.upkeep import numbers
 from lab.bench.contenders.haulier import Haulier, prepare
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.measures import drain
+from lab.bench.measures.drain import once as drained
 from lab.bench.measures.insert import SECONDS, inserts_per_second, working
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
@@ -57,7 +57,7 @@ def entries() -> list[Entry]:
     """Return drains and INSERTs with and without counting, in turns, the count alone, and each call that reads."""
     missing = None if tool("pgbench") else "pgbench is not installed"
     rows = [
-        Entry(f"drain-{how}", f"drain, COUNTING={how}", partial(drain.once, _worker(how)), settings={"COUNTING": how})
+        Entry(f"drain-{how}", f"drain, COUNTING={how}", partial(drained, _worker(how)), settings={"COUNTING": how})
         for how in ("on", "off")
     ]
     rows += [
