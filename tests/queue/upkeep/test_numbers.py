@@ -55,27 +55,46 @@ def lapse(conn) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_equal_the_tables_however_they_are_counted_and_summed(past, seed):
+def test_equal_the_tables_however_they_are_counted_and_summed(past, archive, monkeypatch, seed):
     chance = random.Random(seed)
-    store(past, [drawn(chance) for _ in range(300)])
+    most_ago = 2300.0
     counters = [begin(past), uuid4()]
+    archive.sql("UPDATE haulier.counting SET through = at, folded = at, recounted = at FROM " + FORTY_MINUTES_AGO)
+    monkeypatch.setattr(numbers, "_RECOUNTED_AFTER", timedelta(minutes=5))
+    monkeypatch.setattr(numbers, "_MINUTES_KEPT", timedelta(minutes=10))
+    store(past, [drawn(chance, most_ago) for _ in range(200)])
 
-    for _ in range(25):
-        lapse(past)
-        numbers.count(past, counter=chance.choice(counters), most_seconds=chance.choice([10, 60, 600, 3600]))
-        chance.choice(
-            [lambda: None, lambda: numbers.recount_next(past), lambda: numbers.fold(past, retention_days=30)]
-        )()
-        store(past, [drawn(chance, most_ago=30.0) for _ in range(3)])
+    # As if time went on: each time less is too late to be counted yet, or so much that counting was behind.
+    for late in (1800.0, 1500.0, 1100.0, 500.0, 490.0, 60.0, -20.0):
+        monkeypatch.setattr(numbers, "LATE_SECONDS", late)
+        for _ in range(5):
+            lapse(past)
+            numbers.count(past, counter=chance.choice(counters), most_seconds=chance.choice([10, 60, 600]))
+            if chance.random() < 0.3:
+                numbers.recount_next(past)
+            if chance.random() < 0.3:
+                numbers.fold(past, retention_days=30)
+            store(past, [drawn(chance, most_ago) for _ in range(3)])
     lapse(past)
     count_all(past, counters[0])
     before = in_numbers(past)
-    for _ in range(3):
-        numbers.fold(past, retention_days=30)
-        assert in_numbers(past) == before
+    numbers.fold(past, retention_days=30)
+    assert in_numbers(past) == before
 
     numbers.recount(past)
+    # What came late, and is in no row of a minute yet.
+    count_since_folded(past, monkeypatch, counters[0])
     assert in_numbers(past) == in_tables(past)
+
+
+FORTY_MINUTES_AGO = "(SELECT date_bin('1 minute', now() - interval '40 minutes', 'epoch')) AS begin (at)"
+
+
+def count_since_folded(conn, monkeypatch, counter) -> None:
+    """Count all of 10 s that are not summed yet once more."""
+    monkeypatch.setattr(numbers, "AGAIN_SECONDS", 1200.0)
+    lapse(conn)
+    numbers.count(conn, counter=counter)
 
 
 def test_are_counted_once_by_many_at_once(past, at_once, archive):
@@ -118,7 +137,7 @@ def test_lose_nothing_by_the_death_of_whoever_counts(past, archive, does):
     assert in_numbers(past) == in_tables(past)
 
 
-def test_keep_the_ends_of_jobs_that_are_queued_again(conn, sql, running, settle):
+def test_keep_the_ends_of_jobs_that_are_queued_again(conn, enqueue, running, settle):
     counter = begin(conn)
     failed, cancelled = running(), running(queue="bulk")
     settle(failed, Outcome.fail_for_good("no luck"))
@@ -128,9 +147,11 @@ def test_keep_the_ends_of_jobs_that_are_queued_again(conn, sql, running, settle)
 
     for job in (failed, cancelled):
         produce.retry(conn, job.id, actor=None)
+        # Another one changes the row of the same 10 s.
+        enqueue(queue=job.queue)
     count_all(conn, counter)
 
-    assert in_numbers(conn) == {("default", "mail", 1, 0, 1, 0, 1), ("bulk", "mail", 1, 0, 0, 1, 1)}
+    assert in_numbers(conn) == {("default", "mail", 2, 0, 1, 0, 1), ("bulk", "mail", 2, 0, 0, 1, 1)}
 
 
 def test_count_each_end_of_a_job_that_is_retried_and_ends_again(conn, sql, running, settle, claim):
@@ -222,24 +243,47 @@ def test_are_counted_up_to_some_seconds_ago(conn, sql, monkeypatch):
 
 def test_have_a_row_for_the_first_pairs_and_one_for_the_others(past, archive, monkeypatch):
     monkeypatch.setattr(numbers, "MOST_PAIRS", 3)
-    monkeypatch.setattr(numbers, "AGAIN_SECONDS", 60.0)
+    monkeypatch.setattr(numbers, "AGAIN_SECONDS", 300.0)
     counter = begin(past)
-    count_all(past, counter)
+    # A whole minute that is over.
+    [[begins, now]] = archive.sql("SELECT date_bin('1 minute', now() - interval '3 minutes', 'epoch'), now()")
+    archive.sql("UPDATE haulier.counting SET through = %s, folded = %s, recounted = %s", begins, begins, begins)
+    early, late = ((now - begins).total_seconds() - second for second in (5, 45))
 
-    for _ in range(4):
-        # Each time another queue is the largest.
-        store(past, [Made(f"queue-{n}", "mail", "succeeded", 15, 1, 1) for n in range(10) for _ in range(n)])
-        store(past, [Made(f"queue-{n}", "mail", "queued", 15) for n in range(10) for _ in range(30 - n)])
+    for _ in range(3):
+        # In each 10 s, and each time, other queues are the largest.
+        store(past, [Made(f"queue-{n}", "mail", "succeeded", early, 0.1, 0.1) for n in range(8) for _ in range(n)])
+        store(past, [Made(f"queue-{n}", "mail", "succeeded", late, 0.1, 0.1) for n in range(8) for _ in range(20 - n)])
         lapse(past)
         count_all(past, counter)
+        [[most]] = archive.sql("SELECT max(n) FROM (SELECT count(*) AS n FROM haulier.rollup GROUP BY step, at) AS row")
+        assert most <= 3 + 1
+    numbers.fold(past, retention_days=30)
     numbers.recount(past)
 
-    found = {row[0]: row[1:] for row in in_numbers(past)}
-    there = in_tables(past)
-    [[most]] = archive.sql("SELECT max(n) FROM (SELECT count(*) AS n FROM haulier.rollup GROUP BY step, at) AS row")
-    assert most <= 3 + 1
-    assert sum(row[1] for row in found.values()) == sum(row[2] for row in there)
-    assert sum(row[2] for row in found.values()) == sum(row[3] for row in there)
+    totals = [sum(row[place] for row in in_numbers(past)) for place in (2, 3)]
+    assert totals == [sum(row[place] for row in in_tables(past)) for place in (2, 3)]
+
+
+def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
+    begin(conn)
+    sql("UPDATE haulier.counting SET through = now(), folded = now(), recounted = now()")
+    ages = {"30 minutes": 60, "3 hours": 300, "25 hours": 300, "27 hours": 3600, "7 days": 3600, "9 days": 21600}
+    for age in ages:
+        sql(
+            "INSERT INTO haulier.rollup (step, at, queue, kind, arrived, ran_in, ran)"
+            " SELECT 60, at, 'default', 'mail', 1, '{3,5}', '{1,2}'"
+            " FROM (SELECT date_bin('1 minute', now() - %s::interval, 'epoch') AS at) AS minute",
+            age,
+        )
+
+    numbers.fold(conn, retention_days=30)
+
+    found = sql(
+        "SELECT step, arrived, ran_in, ran, at = date_bin(step * interval '1 s', at, 'epoch') FROM haulier.rollup"
+    )
+    assert sorted(step for step, *_ in found) == sorted(ages.values())
+    assert {tuple(map(str, row)) for _, *row in found} == {("1", "[3, 5]", "[1, 2]", "True")}
 
 
 ELEVEN_HOURS = """
