@@ -5,7 +5,7 @@
 -- are listed so that the index is used in each.
 SELECT date_bin(make_interval(secs => %(series_seconds)s), at, 'epoch'::timestamptz) AS series_at, rollup.*
 FROM haulier.rollup
-WHERE step = ANY (ARRAY[10, 60, 300, 3600, 21600]) AND at >= %(span_from)s AND at < %(span_to)s
+WHERE step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600]) AND at >= %(span_from)s AND at < %(span_to)s
     AND (%(queue)s::text IS NULL OR queue = %(queue)s)
     AND (%(kind)s::text IS NULL OR kind = %(kind)s)
     AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))

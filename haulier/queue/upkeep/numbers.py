@@ -29,11 +29,12 @@ MOST_PAIRS, MOST_DEPTHS = 500, 10_000
 # Counting all live jobs may take so long; it is done for a hundredth of the time.
 LIVE_SECONDS = 10.0
 
-MINUTE, FIVE_MINUTES, HOUR, SIX_HOURS = 60, 300, 3600, 21_600
+MINUTE, FIVE_MINUTES, QUARTER, HOUR, SIX_HOURS = 60, 300, 900, 3600, 21_600
 # For how long rows of each step are kept before they are summed into the next.
 _SLICES_KEPT = timedelta(minutes=1)
-_MINUTES_KEPT = timedelta(hours=2)
-_FIVES_KEPT = timedelta(hours=26)
+_MINUTES_KEPT = timedelta(minutes=70)
+_FIVES_KEPT = timedelta(hours=7)
+_QUARTERS_KEPT = timedelta(hours=26)
 _HOURS_KEPT = timedelta(days=8)
 # A minute is counted again when it is so old: a transaction may have been open for that long.
 _RECOUNTED_AFTER = timedelta(hours=1)
@@ -153,7 +154,8 @@ def fold(conn: Connection, *, retention_days: int) -> None:
                 _advance(conn, reach._replace(folded=minute))
             old = min(reach.recounted, reach.through - _MINUTES_KEPT)
             _fold(conn, MINUTE, FIVE_MINUTES, before=old)
-            _fold(conn, FIVE_MINUTES, HOUR, before=min(old, reach.through - _FIVES_KEPT))
+            _fold(conn, FIVE_MINUTES, QUARTER, before=min(old, reach.through - _FIVES_KEPT))
+            _fold(conn, QUARTER, HOUR, before=min(old, reach.through - _QUARTERS_KEPT))
             _fold(conn, HOUR, SIX_HOURS, before=min(old, reach.through - _HOURS_KEPT))
     rows(conn, "purge_rollups", retention_days=retention_days)
 
@@ -198,9 +200,13 @@ def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple
     """Count some minutes again, and return their end. Nobody sums rows into longer steps meanwhile."""
     with transaction(conn):
         _locked(conn)
-        [minutes] = rows(conn, "minutes_begin")
-        step = MINUTE if began_at >= minutes["at"] else FIVE_MINUTES
-        ends_at = min(began_at + _RECOUNTED_AT_ONCE, upto if step == MINUTE else minutes["at"])
+        [begin] = rows(conn, "steps_begin")
+        step, end = QUARTER, begin["fives"]
+        if began_at >= begin["minutes"]:
+            step, end = MINUTE, upto
+        elif began_at >= begin["fives"]:
+            step, end = FIVE_MINUTES, begin["minutes"]
+        ends_at = min(began_at + timedelta(seconds=QUARTER), end)
         return ends_at, _count_span(conn, step, began_at, ends_at, only_whole=True)
 
 

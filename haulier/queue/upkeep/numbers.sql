@@ -336,9 +336,14 @@ UPDATE haulier.counting
 SET depth_at = now(),
     depth_took = %(took)s;
 
--- name: minutes_begin
--- Where the rows of a minute begin, in whole five minutes; what is older is in rows of longer steps.
-SELECT coalesce(
-    (SELECT date_bin('5 minutes', min(at), 'epoch'::timestamptz) FROM haulier.rollup WHERE step = 60),
-    date_bin('5 minutes', folded, 'epoch'::timestamptz)) AS at
-FROM haulier.counting;
+-- name: steps_begin
+-- Where the rows of a minute begin, and those of five; what is older is in rows of longer steps.
+SELECT minutes, coalesce(
+    (SELECT date_bin('15 minutes', min(at), 'epoch'::timestamptz) FROM haulier.rollup WHERE step = 300),
+    date_bin('15 minutes', minutes, 'epoch'::timestamptz)) AS fives
+FROM (
+    SELECT coalesce(
+        (SELECT date_bin('5 minutes', min(at), 'epoch'::timestamptz) FROM haulier.rollup WHERE step = 60),
+        date_bin('5 minutes', folded, 'epoch'::timestamptz)) AS minutes
+    FROM haulier.counting
+) AS begin;

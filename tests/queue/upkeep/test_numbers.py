@@ -62,6 +62,7 @@ def test_equal_the_tables_however_they_are_counted_and_summed(past, archive, mon
     archive.sql("UPDATE haulier.counting SET through = at, folded = at, recounted = at FROM " + FORTY_MINUTES_AGO)
     monkeypatch.setattr(numbers, "_RECOUNTED_AFTER", timedelta(minutes=5))
     monkeypatch.setattr(numbers, "_MINUTES_KEPT", timedelta(minutes=10))
+    monkeypatch.setattr(numbers, "_FIVES_KEPT", timedelta(minutes=18))
     store(past, [drawn(chance, most_ago) for _ in range(200)])
 
     # As if time went on: each time less is too late to be counted yet, or so much that counting was behind.
@@ -158,11 +159,12 @@ def test_count_each_end_of_a_job_that_is_retried_and_ends_again(conn, sql, runni
     counter = begin(conn)
     job = running()
     settle(job, Outcome.fail_for_good("no luck"))
-    # It ended in a slice of its own.
-    sql("UPDATE haulier.finished_job SET finished_at = now() + interval '10 s' RETURNING 1")
     count_all(conn, counter)
 
+    # As if an hour went by.
+    sql("UPDATE haulier.rollup SET at = at - interval '1 hour' RETURNING 1")
     produce.retry(conn, job.id, actor=None)
+    sql("UPDATE haulier.job SET created_at = created_at - interval '1 hour' RETURNING 1")
     settle(claim(), Outcome.complete())
     count_all(conn, counter)
 
@@ -268,7 +270,15 @@ def test_have_a_row_for_the_first_pairs_and_one_for_the_others(past, archive, mo
 def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
     begin(conn)
     sql("UPDATE haulier.counting SET through = now(), folded = now(), recounted = now()")
-    ages = {"30 minutes": 60, "3 hours": 300, "25 hours": 300, "27 hours": 3600, "7 days": 3600, "9 days": 21600}
+    ages = {
+        "30 minutes": 60,
+        "3 hours": 300,
+        "9 hours": 900,
+        "25 hours": 900,
+        "27 hours": 3600,
+        "7 days": 3600,
+        "9 days": 21600,
+    }
     for age in ages:
         sql(
             "INSERT INTO haulier.rollup (step, at, queue, kind, arrived, ran_in, ran)"

@@ -9,7 +9,7 @@ SET LOCAL lock_timeout = '5s';
 -- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
 -- rows.
 CREATE TABLE IF NOT EXISTS haulier.rollup (
-    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 3600 or 21600
+    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
     at        timestamptz NOT NULL,                         -- when it began
     queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
     kind      text        NOT NULL,
