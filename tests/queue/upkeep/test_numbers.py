@@ -326,6 +326,9 @@ def test_are_read_by_indexes_and_not_from_partitions_of_the_past(past, archive, 
     assert scans
     assert [node for node in scans if "past" in node["Relation Name"] or node["Node Type"] == "Seq Scan"] == []
     assert any(node.get("Index Name", "").endswith("finished_at_idx") for node in nodes), plan
+    # Sorted, the jobs of a busy minute would not fit the memory for it.
+    groups = {node["Subplan Name"]: node["Strategy"] for node in nodes if "Strategy" in node and "Subplan Name" in node}
+    assert (groups["CTE ended"], groups["CTE arrived"]) == ("Hashed", "Hashed")
 
 
 # --- Histograms
