@@ -684,11 +684,10 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     failed    integer     NOT NULL DEFAULT 0,               -- for good
     cancelled integer     NOT NULL DEFAULT 0,
     attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
-    -- Histograms of those that succeeded or failed: buckets (haulier/domain/histogram.py), and how many jobs in each.
-    waited_in smallint[]  NOT NULL DEFAULT '{}',            -- from due to the start of the last run
-    waited    integer[]   NOT NULL DEFAULT '{}',
-    ran_in    smallint[]  NOT NULL DEFAULT '{}',            -- the last run
-    ran       integer[]   NOT NULL DEFAULT '{}',
+    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
+    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
+    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
+    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
     -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
     due       integer,
     running   integer,

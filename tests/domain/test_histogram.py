@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from haulier.domain.histogram import LEAST_BUCKET, MOST_BUCKET, percentile
+from haulier.domain.histogram import DIGITS, LEAST_BUCKET, MOST_BUCKET, percentile, unpacked
 
 
 def bucket_of(seconds: float) -> int:
@@ -35,3 +35,13 @@ def test_of_nothing_there_are_none():
 
 def test_the_range_of_buckets_reaches_from_microseconds_to_weeks():
     assert (bucket_of(0.0000626), bucket_of(86_400 * 49)) == (LEAST_BUCKET, MOST_BUCKET - 1)
+
+
+@pytest.mark.parametrize(
+    "buckets",
+    [{}, {LEAST_BUCKET: 1}, {0: 7, 1: 1}, {LEAST_BUCKET: 10**DIGITS - 1, 3: 20, MOST_BUCKET: 10**DIGITS - 1}],
+)
+def test_are_unpacked_from_their_numbers_and_from_the_sums_of_these(buckets):
+    packed = [jobs * 10 ** (DIGITS * (bucket - LEAST_BUCKET)) for bucket, jobs in buckets.items()]
+
+    assert unpacked(sum(packed)) == buckets

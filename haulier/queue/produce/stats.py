@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from haulier.domain.errors import QueueNotFound
-from haulier.domain.histogram import percentile
+from haulier.domain.histogram import percentile, unpacked
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
@@ -114,16 +113,13 @@ def stats(conn: Connection, span: str, shown: Shown) -> Stats:
         "span_to": reached["span_to"],
     }
     figures = {row["series_at"]: row for row in rows(conn, "stats_figures", **times, **shown.parameters())}
-    histograms = _histograms(rows(conn, "stats_histograms", **times, **shown.parameters()))
-    series = [
-        _step(at, figures.get(at, {}), histograms) for at in _times(times["span_from"], times["span_to"], step)
-    ]  # fmt: skip
+    series = [_step(at, figures.get(at, {})) for at in _times(times["span_from"], times["span_to"], step)]
     return Stats(
         span,
         step,
         utc(reached["through"]),
         _utc(reached["depth_at"]),
-        _totals(series, histograms),
+        _totals(list(figures.values())),
         _live(rows(conn, "stats_live", **shown.parameters())[0], reached["depth_at"]),
         series,
     )
@@ -133,32 +129,23 @@ def _utc(at: datetime | None) -> datetime | None:
     return None if at is None else utc(at)
 
 
-Histograms = dict[str, dict[datetime, Counter[int]]]
-
-
-def _histograms(found: Sequence[Row]) -> Histograms:
-    of: Histograms = {"waited": defaultdict(Counter), "ran": defaultdict(Counter)}
-    for row in found:
-        of[row["what"]][row["series_at"]][row["bucket"]] += row["jobs"]
-    return of
-
-
 def _times(begin: datetime, end: datetime, step: int) -> list[datetime]:
     return [begin + timedelta(seconds=step * number) for number in range(round((end - begin).total_seconds() / step))]
 
 
-def _percentiles(buckets: Mapping[int, int]) -> Percentiles:
+def _percentiles(histogram: int) -> Percentiles:
+    buckets = unpacked(histogram)
     return Percentiles(*(percentile(buckets, share) for share in (0.5, 0.95, 0.99)))
 
 
 COUNTS = ("arrived", "succeeded", "failed", "cancelled", "attempts")
 
 
-def _step(at: datetime, row: Row, histograms: Histograms) -> Step:
+def _step(at: datetime, row: Row) -> Step:
     return Step(
         **{name: row.get(name, 0) for name in COUNTS},
-        wait_seconds=_percentiles(histograms["waited"].get(at, {})),
-        run_seconds=_percentiles(histograms["ran"].get(at, {})),
+        wait_seconds=_percentiles(int(row.get("waited", 0))),
+        run_seconds=_percentiles(int(row.get("ran", 0))),
         at=utc(at),
         due=row.get("due"),
         running=row.get("running"),
@@ -166,12 +153,12 @@ def _step(at: datetime, row: Row, histograms: Histograms) -> Step:
     )
 
 
-def _totals(series: Sequence[Step], histograms: Histograms) -> Figures:
-    waited, ran = (sum(histograms[what].values(), Counter()) for what in ("waited", "ran"))
+def _totals(found: Sequence[Row]) -> Figures:
+    # As integers: sums of decimals are rounded to 28 digits.
     return Figures(
-        **{name: sum(getattr(step, name) for step in series) for name in COUNTS},
-        wait_seconds=_percentiles(waited),
-        run_seconds=_percentiles(ran),
+        **{name: sum(row[name] for row in found) for name in COUNTS},
+        wait_seconds=_percentiles(sum(int(row["waited"]) for row in found)),
+        run_seconds=_percentiles(sum(int(row["ran"]) for row in found)),
     )
 
 

@@ -30,25 +30,11 @@ WITH span AS MATERIALIZED (
     GROUP BY series_at
 )
 SELECT series_at, sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
-    sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, min(gauge.due) AS due,
-    min(gauge.running) AS running, min(gauge.oldest) AS oldest
+    sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited) AS waited, sum(ran) AS ran,
+    min(gauge.due) AS due, min(gauge.running) AS running, min(gauge.oldest) AS oldest
 FROM span
 LEFT JOIN gauge USING (series_at)
 GROUP BY series_at;
-
--- name: stats_histograms
-WITH span AS MATERIALIZED (
-    <<span>>
-)
-SELECT series_at, 'waited' AS what, bucket, sum(jobs)::bigint AS jobs
-FROM span
-CROSS JOIN LATERAL unnest(waited_in, waited) AS histogram (bucket, jobs)
-GROUP BY series_at, bucket
-UNION ALL
-SELECT series_at, 'ran', bucket, sum(jobs)::bigint
-FROM span
-CROSS JOIN LATERAL unnest(ran_in, ran) AS histogram (bucket, jobs)
-GROUP BY series_at, bucket;
 
 -- part: live_of_them
 -- What of some rows of haulier.depth is shown.

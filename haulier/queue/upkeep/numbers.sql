@@ -124,21 +124,6 @@ FROM (
 ) AS job
 GROUP BY 1, 2, 3
 
--- part: histograms
--- Of the groups, each bucket once.
-SELECT at, queue, kind, what, array_agg(bucket ORDER BY bucket) AS buckets, array_agg(jobs ORDER BY bucket) AS jobs
-FROM (
-    SELECT at, queue, kind, what, bucket, sum(jobs)::integer AS jobs
-    FROM grouped
-    WHERE bucket IS NOT NULL
-    GROUP BY at, queue, kind, what, bucket
-) AS counted
-GROUP BY at, queue, kind, what
-
--- part: their_histograms
-coalesce(waited.buckets, ARRAY[]::smallint[]), coalesce(waited.jobs, ARRAY[]::integer[]),
-coalesce(ran.buckets, ARRAY[]::smallint[]), coalesce(ran.jobs, ARRAY[]::integer[])
-
 -- name: count_span
 -- Count what came and ended in a span into rows of a step, and return how many more there are than before. A step has
 -- rows of its own for most_pairs of queue and kind, and one for all others: a pair that has a row keeps it, and where
@@ -150,14 +135,18 @@ WITH ended AS MATERIALIZED (
     <<arrived>>
 ), figures AS (
     SELECT at, queue, kind, sum(arrived)::integer AS arrived, sum(succeeded)::integer AS succeeded,
-        sum(failed)::integer AS failed, sum(cancelled)::integer AS cancelled, sum(attempts)::bigint AS attempts
+        sum(failed)::integer AS failed, sum(cancelled)::integer AS cancelled, sum(attempts)::bigint AS attempts,
+        sum(waited) AS waited, sum(ran) AS ran
     FROM (
-        SELECT at, queue, kind, jobs AS arrived, 0 AS succeeded, 0 AS failed, 0 AS cancelled, 0 AS attempts
+        SELECT at, queue, kind, jobs AS arrived, 0 AS succeeded, 0 AS failed, 0 AS cancelled, 0 AS attempts, 0 AS waited,
+            0 AS ran
         FROM arrived
         UNION ALL
         SELECT at, queue, kind, 0, CASE status WHEN 'succeeded' THEN jobs ELSE 0 END,
             CASE status WHEN 'failed_permanent' THEN jobs ELSE 0 END,
-            CASE status WHEN 'cancelled' THEN jobs ELSE 0 END, attempts
+            CASE status WHEN 'cancelled' THEN jobs ELSE 0 END, attempts,
+            coalesce(jobs * ('1e' || 12 * (waited_in + 12))::numeric, 0),
+            coalesce(jobs * ('1e' || 12 * (ran_in + 12))::numeric, 0)
         FROM ended
     ) AS figure
     GROUP BY at, queue, kind
@@ -179,28 +168,17 @@ WITH ended AS MATERIALIZED (
     SELECT placed.*, has_row OR (place <= %(most_pairs)s AND NOT is_full) AS is_shown
     FROM placed
     WHERE NOT (is_full AND %(only_whole)s)
-), grouped AS (
-    SELECT at, CASE WHEN is_shown THEN queue ELSE '*' END AS queue, CASE WHEN is_shown THEN kind ELSE '*' END AS kind,
-        what, bucket, jobs
-    FROM ended
-    JOIN named USING (at, queue, kind)
-    CROSS JOIN LATERAL (VALUES ('waited', waited_in), ('ran', ran_in)) AS histogram (what, bucket)
-), histogram AS MATERIALIZED (
-    <<histograms>>
 ), summed AS MATERIALIZED (
     SELECT at, CASE WHEN is_shown THEN queue ELSE '*' END AS queue, CASE WHEN is_shown THEN kind ELSE '*' END AS kind,
         sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled,
-        sum(attempts) AS attempts
+        sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran
     FROM named
     GROUP BY 1, 2, 3
 ), written AS (
     INSERT INTO haulier.rollup AS kept (
-        step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited_in, waited, ran_in, ran)
-    SELECT %(step_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts,
-        <<their_histograms>>
+        step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran)
+    SELECT %(step_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran
     FROM summed
-    LEFT JOIN (SELECT * FROM histogram WHERE what = 'waited') AS waited USING (at, queue, kind)
-    LEFT JOIN (SELECT * FROM histogram WHERE what = 'ran') AS ran USING (at, queue, kind)
     -- A retry takes a job out of the history, but it had ended.
     ON CONFLICT (step, at, queue, kind) DO UPDATE
     SET arrived = greatest(kept.arrived, excluded.arrived),
@@ -208,11 +186,9 @@ WITH ended AS MATERIALIZED (
         failed = greatest(kept.failed, excluded.failed),
         cancelled = greatest(kept.cancelled, excluded.cancelled),
         attempts = greatest(kept.attempts, excluded.attempts),
-        (waited_in, waited, ran_in, ran) = (
+        (waited, ran) = (
             SELECT
-                CASE WHEN is_more THEN excluded.waited_in ELSE kept.waited_in END,
                 CASE WHEN is_more THEN excluded.waited ELSE kept.waited END,
-                CASE WHEN is_more THEN excluded.ran_in ELSE kept.ran_in END,
                 CASE WHEN is_more THEN excluded.ran ELSE kept.ran END
             FROM (SELECT excluded.succeeded + excluded.failed >= kept.succeeded + kept.failed AS is_more) AS compared)
     WHERE excluded.arrived > kept.arrived OR excluded.succeeded > kept.succeeded OR excluded.failed > kept.failed
@@ -236,19 +212,9 @@ WITH moved AS (
     DELETE FROM haulier.rollup
     WHERE step = %(step_seconds)s AND at < %(upto)s
     RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
-), grouped AS (
-    SELECT longer_at AS at, queue, kind, what, bucket, jobs
-    FROM moved
-    CROSS JOIN LATERAL (
-        SELECT 'waited' AS what, bucket, jobs FROM unnest(waited_in, waited) AS histogram (bucket, jobs)
-        UNION ALL
-        SELECT 'ran', bucket, jobs FROM unnest(ran_in, ran) AS histogram (bucket, jobs)
-    ) AS histogram
-), histogram AS MATERIALIZED (
-    <<histograms>>
 ), summed AS (
     SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed,
-        sum(cancelled) AS cancelled, sum(attempts) AS attempts,
+        sum(cancelled) AS cancelled, sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran,
         (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
         (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
         (array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
@@ -256,25 +222,20 @@ WITH moved AS (
     GROUP BY longer_at, queue, kind
 )
 INSERT INTO haulier.rollup AS kept (
-    step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited_in, waited, ran_in, ran,
-    due, running, oldest)
-SELECT %(longer_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts,
-    <<their_histograms>>, due, running, oldest
+    step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running, oldest)
+SELECT %(longer_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running,
+    oldest
 FROM summed
-LEFT JOIN (SELECT * FROM histogram WHERE what = 'waited') AS waited USING (at, queue, kind)
-LEFT JOIN (SELECT * FROM histogram WHERE what = 'ran') AS ran USING (at, queue, kind)
 -- A row is there already where the first part of a step was counted in whole minutes, or where live jobs were counted
--- ahead: one of the two has no histograms.
+-- ahead.
 ON CONFLICT (step, at, queue, kind) DO UPDATE
 SET arrived = kept.arrived + excluded.arrived,
     succeeded = kept.succeeded + excluded.succeeded,
     failed = kept.failed + excluded.failed,
     cancelled = kept.cancelled + excluded.cancelled,
     attempts = kept.attempts + excluded.attempts,
-    waited_in = CASE WHEN cardinality(kept.waited_in) = 0 THEN excluded.waited_in ELSE kept.waited_in END,
-    waited = CASE WHEN cardinality(kept.waited_in) = 0 THEN excluded.waited ELSE kept.waited END,
-    ran_in = CASE WHEN cardinality(kept.ran_in) = 0 THEN excluded.ran_in ELSE kept.ran_in END,
-    ran = CASE WHEN cardinality(kept.ran_in) = 0 THEN excluded.ran ELSE kept.ran END,
+    waited = kept.waited + excluded.waited,
+    ran = kept.ran + excluded.ran,
     due = coalesce(excluded.due, kept.due),
     running = coalesce(excluded.running, kept.running),
     oldest = coalesce(excluded.oldest, kept.oldest);
