@@ -40,7 +40,7 @@ REPLAYED = {
     }
 }
 RETRY_AFTER = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
-NEXT_LINK = {"Link": {"description": '`</jobs?…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
+NEXT_LINK = {"Link": {"description": '`<…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
 NEXT_CURSOR = {
     "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
 }

@@ -12,6 +12,7 @@ from haulier.domain.errors import (
     InvalidTransition,
     JobNotFound,
     NotRetryable,
+    QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
 )
@@ -104,6 +105,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     Unauthorized: ErrorAnswer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
     Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    QueueNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),

@@ -29,6 +29,13 @@ class JobNotFound(HaulierError):
         super().__init__(f"job {job_id} not found")
 
 
+class QueueNotFound(HaulierError):
+    """There is no such queue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"queue {name} not found: it has no live job, and nothing came or ended in it lately")
+
+
 class InvalidTransition(HaulierError):
     """The job's state does not allow this."""
 

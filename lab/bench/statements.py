@@ -24,7 +24,7 @@ from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
 from haulier.queue.produce.look import JobFilter
-from haulier.queue.upkeep import purge
+from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
 
 QUEUE = "default"
@@ -48,6 +48,13 @@ CANCELLED = """
 WORKER = """
     INSERT INTO haulier.worker (id, host, pid, threads, lease, beat_at)
     VALUES (%s, 'bench', 1, 8, %s::interval, now() - %s::interval)
+"""
+
+
+COUNTED = """
+    UPDATE haulier.counting
+    SET through = date_bin('10 s', now() - interval '30 s', 'epoch'),
+        folded = date_bin('1 minute', now() - interval '2 minutes', 'epoch'), counted_until = NULL
 """
 
 
@@ -156,6 +163,16 @@ def listed(label: str, **wanted: Any) -> Call:
 
 
 CLAIMED = "claim_by_index claim"
+
+
+def due_to_count(fixture: Fixture) -> UUID:
+    """Let half a minute be uncounted, and return the id of whoever counts it."""
+    numbers.counting_ends_in(fixture.conn)
+    with fixture.conn.cursor() as cursor:
+        cursor.execute(COUNTED)
+    return uuid4()
+
+
 CALLS = {
     # The worker's
     "claim": Call(
@@ -322,8 +339,20 @@ CALLS = {
         lambda fixture, job_id: produce.retry(fixture.conn, job_id),
         lambda fixture: fixture.cancelled(),
     ),
+    "count": Call(
+        "count what came and ended",
+        "count_span",
+        lambda fixture, counter: numbers.count(fixture.conn, counter=counter),
+        lambda fixture: due_to_count(fixture),
+    ),
+    "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
+    ),
+    "overview_counted": Call(
+        "depths as counted, and workers",
+        "counted_depths worker_health",
+        lambda fixture, _: produce.overview(fixture.conn, as_counted=True),
     ),
     "overview": Call(
         "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)

@@ -30,13 +30,16 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "list": ("GET", "/jobs", None),
     "look": ("GET", JOB, None),
     "metrics": ("GET", "/metrics", None),
+    "stats": ("GET", "/stats", None),
+    "queues": ("GET", "/queues", None),
+    "queue": ("GET", "/queues/mail", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
     "kinds": ("GET", "/kinds", None),
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "look", "metrics", "kinds"},
+    Scope.READ: {"list", "look", "metrics", "stats", "queues", "queue", "kinds"},
     Scope.OPERATE: {"cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }

@@ -45,6 +45,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "bounded",
         "commit",
         "copy_jobs",
+        "count_by_index",
         "create_database",
         "detach_partition_in_session",
         "drop_database",

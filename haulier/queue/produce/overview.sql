@@ -7,6 +7,22 @@ FROM haulier.worker
 LEFT JOIN LATERAL unnest(queues) AS queue ON true
 WHERE beat_at >= now() - lease
 
+-- part: largest_found
+SELECT queue
+FROM found
+WHERE queue NOT IN ('other', '*')
+GROUP BY queue
+ORDER BY sum(jobs) DESC, queue
+LIMIT %(most)s
+
+-- part: largest_and_others
+SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
+    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds, round(sum(unserved))::bigint AS unserved
+FROM found
+LEFT JOIN largest USING (queue)
+GROUP BY 1, 2
+ORDER BY 1, 2
+
 -- name: queue_depths
 -- The largest queues, and the sum of all others under the name `other`. A large table is sampled, most_pages of it; the
 -- running jobs are few, and all are counted.
@@ -28,19 +44,33 @@ WITH served AS MATERIALIZED (
     FROM haulier.running()
     GROUP BY queue
 ), largest AS (
-    SELECT queue
-    FROM found
-    WHERE queue <> 'other'
-    GROUP BY queue
-    ORDER BY sum(jobs) DESC, queue
-    LIMIT %(most)s
+    <<largest_found>>
 )
-SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
-    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds, round(sum(unserved))::bigint AS unserved
-FROM found
-LEFT JOIN largest USING (queue)
-GROUP BY 1, 2
-ORDER BY 1, 2;
+<<largest_and_others>>;
+
+-- name: counted_depths
+-- The same, as a worker has lately counted it. '*' is the sum of many queues.
+WITH served AS MATERIALIZED (
+    <<served_by_the_living>>
+), found AS (
+    SELECT queue, status, sum(jobs) AS jobs, min(first_run_at) FILTER (WHERE first_run_at <= now()) AS oldest,
+        CASE
+            WHEN (SELECT every FROM served) OR queue = ANY ((SELECT names FROM served)::text[]) THEN 0
+            ELSE sum(due)
+        END AS unserved
+    FROM haulier.depth
+    GROUP BY queue, status
+), largest AS (
+    <<largest_found>>
+)
+<<largest_and_others>>;
+
+-- name: depths_counted_since
+-- Whether a worker has counted the live jobs within so many seconds.
+SELECT EXISTS (
+    SELECT FROM haulier.counting
+    WHERE depth_at > now() - make_interval(secs => %(lately)s)
+) AS is_so;
 
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
