@@ -47,6 +47,7 @@ PARAMETERS: dict[str, Any] = {
     "passed_over": [ID],
     "most_bytes": 8_000_000,
     "measure": 0.1,
+    "live_pause": 100,
     "workers": [ID],
     "worker": ID,
     "claim": ID,

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import closing
+
+from haulier.postgres.connection import connect
+from haulier.postgres.database import Database
+from haulier.postgres.statements import Connection
+from haulier.queue.upkeep import numbers
+from haulier.worker.shared.outage import Outage
+from haulier.worker.steps.count import Counting
 from tests.conftest import eventually
 from tests.queue.upkeep.histories import in_numbers
 
@@ -47,3 +57,28 @@ def test_are_not_counted_where_that_is_turned_off(spawn_worker, enqueue, finishe
     process.terminate()
     assert process.wait() == 0
     assert sql("SELECT count(*) FROM haulier.counting") == [(0,)]
+
+
+def test_of_live_jobs_that_cannot_be_read_in_time_are_not_tried_again_at_once(database, config, sql, monkeypatch):
+    with closing(connect(database)) as other, other.cursor() as cursor, closing(Database(database)) as own:
+        counting = Counting(own, Outage(threading.Event(), threads=1), config.retention_days)
+        begun = counting.turn()
+        tried: list[float] = []
+        count_live = numbers.count_live
+
+        def trying(conn: Connection) -> None:
+            tried.append(time.monotonic())
+            count_live(conn)
+
+        monkeypatch.setattr(numbers, "count_live", trying)
+        monkeypatch.setattr(numbers, "LIVE_SECONDS", 0.5)
+        cursor.execute("BEGIN; LOCK TABLE haulier.depth IN ACCESS EXCLUSIVE MODE")
+        while counting.turn() == 0.0:
+            pass
+        for _ in range(3):
+            counting.turn()
+        cursor.execute("ROLLBACK")
+
+    assert begun > 0
+    assert len(tried) == 1
+    assert sql("SELECT depth_at FROM haulier.counting") == [(None,)]

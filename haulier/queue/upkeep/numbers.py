@@ -28,8 +28,8 @@ AGAIN_SECONDS = 10.0
 MOST_SECONDS = 3600
 # Pairs of queue and kind: those with rows of their own in a step, and those of which the live jobs are told apart.
 MOST_PAIRS, MOST_DEPTHS = 500, 10_000
-# Counting all live jobs may take so long; it is done for a hundredth of the time.
-LIVE_SECONDS = 10.0
+# Counting all live jobs may take so long. It is done for a hundredth of the time: the pauses are so many times longer.
+LIVE_SECONDS, LIVE_PAUSE = 10.0, 100
 
 MINUTE, FIVE_MINUTES, QUARTER, HOUR, SIX_HOURS = 60, 300, 900, 3600, 21_600
 # For how long rows of each step are kept before they are summed into the next.
@@ -85,6 +85,7 @@ def count(conn: Connection, *, counter: UUID, most_seconds: int = MOST_SECONDS) 
             late=LATE_SECONDS,
             again=AGAIN_SECONDS,
             most_seconds=most_seconds,
+            live_pause=LIVE_PAUSE,
         )
         if not found:
             return None

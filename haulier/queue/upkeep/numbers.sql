@@ -31,7 +31,7 @@ SELECT recounted, folded, through, is_behind, through < now() - interval '2 hour
         ELSE least(ready, through + make_interval(secs => %(most_seconds)s))
     END AS count_to,
     extract(epoch FROM ready - now())::double precision + %(late)s + 10 AS next_in,
-    coalesce(now() - depth_at >= make_interval(secs => 100 * depth_took), true) AS is_live_wanted
+    coalesce(now() - depth_at >= make_interval(secs => %(live_pause)s * depth_took), true) AS is_live_wanted
 FROM taken
 CROSS JOIN LATERAL (
     SELECT date_bin('10 seconds', now() - make_interval(secs => %(late)s), 'epoch'::timestamptz) AS ready

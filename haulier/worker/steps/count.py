@@ -38,6 +38,7 @@ class Counting:
     _id: UUID = field(init=False, default_factory=uuid4)
     _most_seconds: int = field(init=False, default=numbers.MOST_SECONDS)
     _minute_ends_at: float = field(init=False, default=float("-inf"))
+    _live_at: float = field(init=False, default=float("-inf"))
     _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
 
     def turn(self) -> float:
@@ -57,7 +58,7 @@ class Counting:
         if counted.is_behind:
             return 0.0
         if counted.is_live_wanted:
-            self._try(numbers.count_live)
+            self._count_live()
         if began_at >= self._minute_ends_at:
             self._minute_ends_at = began_at + MINUTE_SECONDS
             self._try(numbers.summarize)
@@ -66,6 +67,12 @@ class Counting:
             if isinstance(late, numbers.Late) and any(late):
                 log.info("counted late: %d jobs arrived and %d ended in transactions that had begun long before", *late)
         return max(counted.next_in + MARGIN_SECONDS - (time.monotonic() - began_at), MARGIN_SECONDS)
+
+    def _count_live(self) -> None:
+        began_at = time.monotonic()
+        if began_at >= self._live_at and isinstance(self._try(numbers.count_live), Exception):
+            # Where there are too many to be counted in time, the database has no note of how long it took.
+            self._live_at = began_at + numbers.LIVE_PAUSE * (time.monotonic() - began_at)
 
     def _wait_for_turn(self) -> float:
         seconds = self._try(numbers.counting_ends_in)
