@@ -23,6 +23,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
+from haulier.queue.produce import workers
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
@@ -109,6 +110,12 @@ class Fixture:
         worker_id = uuid4()
         self.run(WORKER, str(worker_id), "1 hour", "0")
         return worker_id
+
+
+def introduced(fixture: Fixture, worker_id: UUID) -> None:
+    """Say what a worker knows, and that it stops."""
+    consume.introduce(fixture.conn, worker_id, kinds=["noop"])
+    consume.say_stopping(fixture.conn, worker_id)
 
 
 def nothing(fixture: Fixture) -> None:
@@ -346,6 +353,18 @@ CALLS = {
         lambda fixture: due_to_count(fixture),
     ),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
+    "get_worker": Call(
+        "a worker and its jobs",
+        "list_workers jobs_of_worker",
+        lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+    ),
+    "introduce": Call(
+        "what a worker says of itself",
+        "introduce say_stopping",
+        lambda fixture, worker_id: introduced(fixture, worker_id),
+        lambda fixture: fixture.leaving(),
+    ),
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
     ),

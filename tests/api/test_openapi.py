@@ -50,6 +50,8 @@ def test_it_names_every_call(document: dict[str, Any]) -> None:
         "GET /stats",
         "GET /queues",
         "GET /queues/{name}",
+        "GET /workers",
+        "GET /workers/{worker_id}",
         "GET /kinds",
         "GET /health",
         "GET /health/live",
@@ -91,6 +93,8 @@ def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, A
         "GET /stats": {"200", "422", "500", "503"} | refused,
         "GET /queues": {"200", "422", "500", "503"} | refused,
         "GET /queues/{name}": {"200", "404", "500", "503"} | refused,
+        "GET /workers": {"200", "422", "500", "503"} | refused,
+        "GET /workers/{worker_id}": {"200", "404", "500", "503"} | refused,
         "GET /kinds": {"200"} | refused,
         "GET /metrics": {"200", "500"} | refused,
         "GET /health": {"200", "500", "503"},
@@ -120,6 +124,8 @@ def test_every_call_names_the_scope_that_it_needs(document: dict[str, Any]) -> N
         "GET /stats": [{name: ["read"]}],
         "GET /queues": [{name: ["read"]}],
         "GET /queues/{name}": [{name: ["read"]}],
+        "GET /workers": [{name: ["read"]}],
+        "GET /workers/{worker_id}": [{name: ["read"]}],
         "GET /kinds": [{name: []}],
         "GET /metrics": [{name: ["read"]}],
         "GET /health": [],
@@ -218,5 +224,5 @@ def test_the_page_of_the_api_names_every_call_and_slug(document: dict[str, Any])
         for name in response["content"]["application/json"]["examples"]
     }  # fmt: skip
 
-    assert [call for call in operations(document) if call.replace("{job_id}", "{id}") not in page] == []
+    assert [call for call in operations(document) if re.sub("{(job|worker)_id}", "{id}", call) not in page] == []
     assert [slug for slug in slugs if f"`{slug}`" not in page] == []

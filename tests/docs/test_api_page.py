@@ -22,6 +22,7 @@ from app.api.schemas.stats import (
     StatsResponse,
     StatsStep,
 )
+from app.api.schemas.workers import ListWorkers, OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
 from tests.docs.reading import DSN, section, text_of
@@ -40,8 +41,8 @@ def test_every_call_is_documented() -> None:
 
     # The files of the page of /docs are nobody's to call.
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
-    # A job's id stands as {id}, any other variable by its name.
-    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
+    # A job's or a worker's id stands as {id}, any other variable by its name.
+    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_|worker_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
     expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
     def is_there(call: str) -> bool:
@@ -81,7 +82,7 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
-SCHEMAS += [ListQueues, QueueResponse]
+SCHEMAS += [ListQueues, QueueResponse, ListWorkers, OneWorkerResponse, WorkerJob]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)

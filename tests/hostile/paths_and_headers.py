@@ -71,7 +71,11 @@ PATHS += [
     "/%80",
 ]
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
-OTHER_QUERIES = {"/stats": ["span", "queue", "kind", "unknown"], "/queues": ["limit", "cursor", "unknown"]}
+OTHER_QUERIES = {
+    "/stats": ["span", "queue", "kind", "unknown"],
+    "/queues": ["limit", "cursor", "unknown"],
+    "/workers": ["limit", "cursor", "unknown"],
+}
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
     "status": ["", "x", "QUEUED", "queued'", "queued%00", "queued,running", "' OR 1=1 --", "\ufeffqueued", "null"],
@@ -149,6 +153,9 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
+        yield Hostile(
+            f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)
@@ -163,7 +170,7 @@ def queries() -> Iterator[Hostile]:
         for name in names:
             for value in [*QUERIES.get(name, []), *SPANS]:
                 # Well-formed names, after which queues may be listed.
-                allowed = HARMLESS if name == "cursor" and value in ("x", "null") else REFUSED
+                allowed = HARMLESS if (path, name) == ("/queues", "cursor") and value in ("x", "null") else REFUSED
                 target = f"{path}?{name}={quoted(value)}"
                 yield Hostile(f"{path}?{name}={value!r:.60}", request("GET", target), allowed=allowed)
     for query in ODD_QUERIES:

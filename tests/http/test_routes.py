@@ -68,6 +68,8 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/stats"): Scope.READ,
         ("GET", "/queues"): Scope.READ,
         ("GET", "/queues/<name>"): Scope.READ,
+        ("GET", "/workers"): Scope.READ,
+        ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
         ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
         ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
         ("GET", "/health"): Entry.ANYONE,

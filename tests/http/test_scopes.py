@@ -33,13 +33,15 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "stats": ("GET", "/stats", None),
     "queues": ("GET", "/queues", None),
     "queue": ("GET", "/queues/mail", None),
+    "workers": ("GET", "/workers", None),
+    "worker": ("GET", JOB.replace("jobs", "workers"), None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
     "kinds": ("GET", "/kinds", None),
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "look", "metrics", "stats", "queues", "queue", "kinds"},
+    Scope.READ: {"list", "look", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
     Scope.OPERATE: {"cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }

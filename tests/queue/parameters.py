@@ -127,6 +127,9 @@ PARAMETERS: dict[str, Any] = {
     "folded": NOW,
     "through": NOW,
     "took": 0.1,
+    "version": "1.2.3",
+    "kinds": ["mail"],
+    "before_id": ID,
 }
 ABSENT = (
     "workers",
@@ -142,6 +145,7 @@ ABSENT = (
     "created_before",
     "after_at",
     "after_id",
+    "before_id",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]
