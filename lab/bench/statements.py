@@ -24,6 +24,7 @@ from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
 from haulier.queue.produce import workers
+from haulier.queue.produce.explain import explain
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
@@ -353,6 +354,12 @@ CALLS = {
         lambda fixture: due_to_count(fixture),
     ),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "explain": Call(
+        "why a job waits",
+        "explained_job explain_waiting due_queues",
+        lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
+        lambda fixture: fixture.queued(),
+    ),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
     "get_worker": Call(
         "a worker and its jobs",

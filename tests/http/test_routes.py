@@ -64,6 +64,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("POST", "/jobs/batch"): Scope.ENQUEUE,
         ("GET", "/jobs"): Scope.READ,
         ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
+        ("GET", "/jobs/<uuid:job_id>/explain"): Scope.READ,
         ("GET", "/metrics"): Scope.READ,
         ("GET", "/stats"): Scope.READ,
         ("GET", "/queues"): Scope.READ,

@@ -29,6 +29,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "enqueue many": ("POST", "/jobs/batch", [EMAIL]),
     "list": ("GET", "/jobs", None),
     "look": ("GET", JOB, None),
+    "explain": ("GET", f"{JOB}/explain", None),
     "metrics": ("GET", "/metrics", None),
     "stats": ("GET", "/stats", None),
     "queues": ("GET", "/queues", None),
@@ -41,7 +42,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "look", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
+    Scope.READ: {"list", "look", "explain", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
     Scope.OPERATE: {"cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
@@ -80,6 +81,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     one_by_one = closed.post("/jobs/batch?atomic=false", json=[{**EMAIL, "queue": "bulk"}, EMAIL], headers=limited)
     hidden = [
         closed.get(elsewhere, headers=limited),
+        closed.get(f"{elsewhere}/explain", headers=limited),
         *(closed.post(f"{elsewhere}/{verb}", headers=limited) for verb in ("cancel", "retry")),
     ]
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
@@ -88,7 +90,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 4
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
-    assert [answer.status_code for answer in hidden] == [404] * 3
+    assert [answer.status_code for answer in hidden] == [404] * 4
     assert hidden[0].json["message"] == f"job {elsewhere.split('/')[2]} not found"
     assert {query: [job["queue"] for job in jobs] for query, jobs in seen.items()} == {
         "": ["bulk", "mail"],

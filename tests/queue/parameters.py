@@ -129,7 +129,9 @@ PARAMETERS: dict[str, Any] = {
     "took": 0.1,
     "version": "1.2.3",
     "kinds": ["mail"],
+    "given_back": "no worker",
     "before_id": ID,
+    "busy": ["bulk"],
 }
 ABSENT = (
     "workers",

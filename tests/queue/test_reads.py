@@ -166,6 +166,20 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
         assert buffers(nodes) < 400
 
 
+def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, sql):
+    crowd(True)
+    [(waiting,)] = sql("SELECT max(id::text)::uuid FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
+    asked = {"id": waiting, "suspect": False, "passed_over": [], "given_back": "x", "look": 1.0, "most": 1001}
+    asked["busy"] = []
+
+    _, nodes = explain(conn, "explain_waiting", asked)
+
+    scans = [node for node in nodes if node.get("Relation Name") == "job"]
+    assert not [node for node in scans if node["Node Type"] == "Seq Scan"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 1100
+    assert buffers(nodes) < 1500
+
+
 def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):
     crowd(analyzed=False)
     job = enqueue_one()

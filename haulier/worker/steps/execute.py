@@ -11,12 +11,12 @@ from functools import partial
 
 from haulier.domain.job import Job, Json
 from haulier.domain.outcome import Outcome
+from haulier.domain.waiting import UNKNOWN_KIND
 from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
 from haulier.logs import bind_to, redacted, unbind
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
-UNKNOWN_KIND = "no worker that took it knows the kind '{}'; it is offered again every {:g} s"
 MAX_DELAY_SECONDS = 31_536_000.0
 # The delay where a handler asks for its next attempt in a way that makes no sense.
 ODD_DELAY_SECONDS = 10.0

@@ -1,0 +1,3 @@
+"""For tests of what clients and operators do with jobs."""
+
+from tests.queue.produce.yard import locked, yard  # noqa: F401  # fixtures
