@@ -27,6 +27,7 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import numbers, purge
+from haulier.queue.upkeep.checks import check_database
 from lab.servers import ask
 
 QUEUE = "default"
@@ -371,6 +372,11 @@ CALLS = {
         "introduce say_stopping",
         lambda fixture, worker_id: introduced(fixture, worker_id),
         lambda fixture: fixture.leaving(),
+    ),
+    "checks": Call(
+        "checks of the database",
+        "bloat unheard_sleepers age_of_statistics age_of_numbers",
+        lambda fixture, _: check_database(fixture.conn, retention_days=30),
     ),
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)

@@ -10,6 +10,7 @@ import pytest
 
 from app.api import build
 from app.api.errors import ANSWERS
+from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
 from app.api.schemas.explain import ExplainResponse, JobRun, WaitReason
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
@@ -84,6 +85,7 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
 SCHEMAS += [ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun, ListWorkers, OneWorkerResponse, WorkerJob]
+SCHEMAS += [DatabaseResponse, DatabaseCheck, CheckThreshold]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)

@@ -69,6 +69,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/stats"): Scope.READ,
         ("GET", "/queues"): Scope.READ,
         ("GET", "/queues/<name>"): Scope.READ,
+        ("GET", "/database"): Scope.OPERATE,
         ("GET", "/workers"): Scope.READ,
         ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
         ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
@@ -85,9 +86,8 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/health/live"),
         ("GET", "/metrics"),
     }
-    assert {at for at, route in calls.items() if route.takes_metrics_token or route.every_queue} == {
-        ("GET", "/metrics")
-    }
+    assert {at for at, route in calls.items() if route.takes_metrics_token} == {("GET", "/metrics")}
+    assert {at for at, route in calls.items() if route.every_queue} == {("GET", "/metrics"), ("GET", "/database")}
     assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 
 

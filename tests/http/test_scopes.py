@@ -36,6 +36,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "queue": ("GET", "/queues/mail", None),
     "workers": ("GET", "/workers", None),
     "worker": ("GET", JOB.replace("jobs", "workers"), None),
+    "database": ("GET", "/database", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
     "kinds": ("GET", "/kinds", None),
@@ -43,7 +44,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
     Scope.READ: {"list", "look", "explain", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
-    Scope.OPERATE: {"cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 
@@ -77,6 +78,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
         closed.post("/jobs", json={**EMAIL, "queue": "other"}, headers=limited),
         closed.post("/jobs/batch", json=[{**EMAIL, "queue": "mail"}, EMAIL], headers=limited),
         closed.get("/metrics", headers=limited),
+        closed.get("/database", headers=limited),
     ]
     one_by_one = closed.post("/jobs/batch?atomic=false", json=[{**EMAIL, "queue": "bulk"}, EMAIL], headers=limited)
     hidden = [
@@ -87,7 +89,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
 
     assert own.status_code == 201
-    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 4
+    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 5
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
     assert [answer.status_code for answer in hidden] == [404] * 4

@@ -132,6 +132,8 @@ PARAMETERS: dict[str, Any] = {
     "given_back": "no worker",
     "before_id": ID,
     "busy": ["bulk"],
+    "asleep": 300.0,
+    "rows": 10_000,
 }
 ABSENT = (
     "workers",
