@@ -23,6 +23,7 @@ from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
+from .masking import as_shown
 from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
 from .reading import Blueprint, json_body
 from .schemas.cursor import write_cursor
@@ -94,7 +95,7 @@ class Jobs(MethodView):
         wanted = JobFilter(**{**asked, "after": after, "queues": caller().queues})
         with connection() as conn:
             jobs, has_more = produce.list_jobs(conn, wanted)
-        return jobs, 200, _next_page(jobs[-1]) if has_more else {}
+        return [as_shown(job) for job in jobs], 200, _next_page(jobs[-1]) if has_more else {}
 
 
 def _idempotency_key() -> str | None:
@@ -110,8 +111,8 @@ def answer_to(enqueued: Enqueued) -> ViewResult:
         raise IdempotencyGone
     headers = {"Location": location_of(enqueued.job.id)}
     if enqueued.receipt is Receipt.CREATED:
-        return enqueued.job, 201, headers
-    return enqueued.job, 200, {**headers, "Idempotent-Replayed": "true"}
+        return as_shown(enqueued.job), 201, headers
+    return as_shown(enqueued.job), 200, {**headers, "Idempotent-Replayed": "true"}
 
 
 def location_of(job_id: UUID) -> str:
@@ -136,7 +137,7 @@ class OneJob(MethodView):
     def get(self, job_id: UUID) -> StoredJob:
         """Look at a job."""
         with connection() as conn:
-            return visible(conn, job_id)
+            return as_shown(visible(conn, job_id))
 
 
 def visible(conn: Connection, job_id: UUID) -> StoredJob:
@@ -196,4 +197,4 @@ class Retry(MethodView):
         """
         with connection() as conn:
             check_visible(conn, job_id)
-            return produce.retry(conn, job_id, actor=caller().id)
+            return as_shown(produce.retry(conn, job_id, actor=caller().id))
