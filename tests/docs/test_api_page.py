@@ -12,6 +12,7 @@ from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
+from app.api.schemas.response_schemas import CountResponse
 from app.api.schemas.stats import (
     AskStats,
     Counts,
@@ -81,7 +82,7 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
-SCHEMAS += [ListQueues, QueueResponse]
+SCHEMAS += [CountResponse, ListQueues, QueueResponse]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
