@@ -41,6 +41,12 @@ REPLAYED = {
 }
 RETRY_AFTER = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
 NEXT_LINK = {"Link": {"description": '`<…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
+LOOKED_BACK_TO = {
+    "Looked-Back-To": {
+        "description": "Given where the look ended before the page was full: older jobs may match too.",
+        "schema": {"type": "string", "format": "date-time"},
+    }
+}
 NEXT_CURSOR = {
     "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
 }

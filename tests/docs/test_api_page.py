@@ -14,6 +14,7 @@ from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResp
 from app.api.schemas.explain import ExplainResponse, JobRun, WaitReason
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
+from app.api.schemas.response_schemas import CountResponse
 from app.api.schemas.stats import (
     AskStats,
     Counts,
@@ -84,8 +85,8 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
-SCHEMAS += [ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun, ListWorkers, OneWorkerResponse, WorkerJob]
-SCHEMAS += [DatabaseResponse, DatabaseCheck, CheckThreshold]
+SCHEMAS += [CountResponse, ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun]
+SCHEMAS += [ListWorkers, OneWorkerResponse, WorkerJob, DatabaseResponse, DatabaseCheck, CheckThreshold]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)

@@ -72,6 +72,7 @@ PATHS += [
 ]
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
+    "/jobs/count": ["status", "kind", "queue", "created_after", "created_before", "limit", "cursor", "unknown"],
     "/stats": ["span", "queue", "kind", "unknown"],
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
@@ -171,7 +172,8 @@ def queries() -> Iterator[Hostile]:
         for name in names:
             for value in [*QUERIES.get(name, []), *SPANS]:
                 # Well-formed names, after which queues may be listed.
-                allowed = HARMLESS if (path, name) == ("/queues", "cursor") and value in ("x", "null") else REFUSED
+                is_name = (path, name) == ("/queues", "cursor") and value in ("x", "null")
+                allowed = HARMLESS if is_name else REFUSED
                 target = f"{path}?{name}={quoted(value)}"
                 yield Hostile(f"{path}?{name}={value!r:.60}", request("GET", target), allowed=allowed)
     for query in ODD_QUERIES:

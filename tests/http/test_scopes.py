@@ -31,6 +31,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "look": ("GET", JOB, None),
     "explain": ("GET", f"{JOB}/explain", None),
     "metrics": ("GET", "/metrics", None),
+    "count": ("GET", "/jobs/count", None),
     "stats": ("GET", "/stats", None),
     "queues": ("GET", "/queues", None),
     "queue": ("GET", "/queues/mail", None),
@@ -43,7 +44,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "look", "explain", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
+    Scope.READ: {"list", "count", "look", "explain", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
     Scope.OPERATE: {"database", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
@@ -113,6 +114,7 @@ def test_pages_of_a_keys_own_queues_lead_to_the_end(closed: FlaskClient, make_ke
 
     assert [len(first.json), len(second.json)] == [2, 1]
     assert "Next-Cursor" not in second.headers
+    assert [closed.get("/jobs/count", headers=headers).json["count"] for headers in (anyone, limited)] == [6, 3]
 
 
 # Idempotency

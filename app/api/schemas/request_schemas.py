@@ -56,8 +56,8 @@ class IdempotencyHeader(Schema):
     )
 
 
-class ListJobs(Schema):
-    """Which jobs to list."""
+class JobConditions(Schema):
+    """Which jobs are meant."""
 
     status = fields.Enum(
         JobStatus, by_value=True, metadata=about("Only jobs in this state.", **{"x-component": "JobStatus"})
@@ -70,6 +70,11 @@ class ListJobs(Schema):
     created_before = Time(
         metadata=about("Only jobs created before this.", type="string", format="date-time", pattern=TIME_PATTERN)
     )
+
+
+class ListJobs(JobConditions):
+    """Which jobs to list."""
+
     limit = QueryInteger(
         1,
         MAX_LIMIT,

@@ -7,6 +7,8 @@ them. `count` is called every 10 s; the other functions of a turn are told by it
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -113,6 +115,7 @@ def _count_span(conn: Connection, step: int, count_from: datetime, count_to: dat
     [late] = rows(
         conn,
         "count_span",
+        seconds=LIVE_SECONDS,
         step_seconds=step,
         count_from=count_from,
         count_to=count_to,
@@ -139,15 +142,16 @@ def leave(conn: Connection, *, counter: UUID) -> None:
 def count_live(conn: Connection) -> None:
     """Count the live jobs, due or not, by queue, kind and status."""
     began_at = time.monotonic()
-    with transaction(conn, seconds=LIVE_SECONDS):
+    # Two at once would write the same rows, each in an order of its own.
+    with _alone(conn):
         rows(conn, "count_live", seconds=LIVE_SECONDS, most_depths=MOST_DEPTHS, most_pairs=MOST_PAIRS)
         rows(conn, "note_live", took=time.monotonic() - began_at)
 
 
 def fold(conn: Connection, *, retention_days: int) -> None:
     """Sum old rows into longer steps, and forget the oldest; to be called once a minute."""
-    with transaction(conn):
-        for reach in _locked(conn):
+    with _alone(conn) as reaches:
+        for reach in reaches:
             minute = _floor(reach.through - _SLICES_KEPT, MINUTE)
             if minute > reach.folded:
                 _fold(conn, SLICE_SECONDS, MINUTE, before=minute)
@@ -171,8 +175,8 @@ def summarize(conn: Connection) -> None:
 
 def recount_next(conn: Connection) -> Late:
     """Count again, an hour later, what came and ended in the next five minutes at most."""
-    with transaction(conn):
-        for reach in _locked(conn):
+    with _alone(conn) as reaches:
+        for reach in reaches:
             upto = min(reach.recounted + _RECOUNTED_AT_ONCE, reach.folded)
             if upto > reach.recounted and upto <= reach.through - _RECOUNTED_AFTER:
                 late = _count_span(conn, MINUTE, reach.recounted, upto, only_whole=True)
@@ -184,8 +188,8 @@ def recount_next(conn: Connection) -> Late:
 def recount(conn: Connection) -> Late | None:
     """Count the last 24 hours again, and the live jobs; None where nothing was ever counted."""
     arrived = ended = 0
-    with transaction(conn):
-        reaches = _locked(conn)
+    with _alone(conn) as reaches:
+        pass
     if not reaches:
         return None
     began_at = _floor(reaches[0].through - _DAY, HOUR)
@@ -198,8 +202,7 @@ def recount(conn: Connection) -> Late | None:
 
 def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple[datetime, Late]:
     """Count some minutes again, and return their end. Nobody sums rows into longer steps meanwhile."""
-    with transaction(conn):
-        _locked(conn)
+    with _alone(conn):
         [begin] = rows(conn, "steps_begin")
         step, end = QUARTER, begin["fives"]
         if began_at >= begin["minutes"]:
@@ -210,8 +213,11 @@ def _recount_some(conn: Connection, began_at: datetime, upto: datetime) -> tuple
         return ends_at, _count_span(conn, step, began_at, ends_at, only_whole=True)
 
 
-def _locked(conn: Connection) -> list[_Reach]:
-    return [_reach(row) for row in rows(conn, "lock_counting")]
+@contextmanager
+def _alone(conn: Connection) -> Iterator[list[_Reach]]:
+    """Run the block while nobody else counts, and give how far the numbers reach; nothing where nobody ever counted."""
+    with transaction(conn, seconds=LIVE_SECONDS, lock_seconds=LIVE_SECONDS):
+        yield [_reach(row) for row in rows(conn, "lock_counting", seconds=LIVE_SECONDS)]
 
 
 def _reach(row: Row) -> _Reach:

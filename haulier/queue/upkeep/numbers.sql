@@ -74,9 +74,12 @@ WHERE counted_by = %(counter)s;
 
 -- name: count_by_index
 -- Goes before count_span in its transaction. No statistics reach to now: the planner expects a handful of jobs where there
--- are many thousands. It would read all of a partition, and sort the jobs by their names, on disk, instead of hashing them.
+-- are many thousands. It would read all of a partition, or of an index whose second column is the time, or fetch the jobs
+-- one by one where a bitmap reads each page once; and sort them by their names, on disk, instead of hashing them.
 -- What is off all the same where nothing else is possible costs so much in its eyes that it would compile the statement.
 SET LOCAL enable_seqscan = off;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
 SET LOCAL enable_sort = off;
 SET LOCAL jit = off;
 

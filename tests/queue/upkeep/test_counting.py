@@ -135,6 +135,28 @@ def test_counts_all_beyond_the_first_pairs_together(conn, sql, enqueue, monkeypa
     assert sql(GAUGES) == [("*", "*", 4, 0), ("default", "mail", 3, 0)]
 
 
+def test_writes_nothing_while_another_counts(conn, sql, open_conn, enqueue, at_once, until_somebody_waits):
+    begin(conn)
+    enqueue()
+    numbers.count_live(conn)
+    enqueue()
+    with open_conn().cursor() as counting:
+        counting.execute("BEGIN; SELECT FROM haulier.counting FOR UPDATE")
+
+        def look_or_count(number, mine):
+            if number == 0:
+                return numbers.count_live(mine)
+            until_somebody_waits()
+            found = sql("SELECT jobs FROM haulier.depth FOR UPDATE NOWAIT")
+            counting.execute("ROLLBACK")
+            return found
+
+        done = at_once(2, look_or_count)
+
+    assert done == [None, [(1,)]]
+    assert sql(DEPTH) == [("default", "mail", "queued", 2, 2)]
+
+
 def test_is_wanted_again_when_it_took_less_than_a_hundredth_of_the_time(conn, sql):
     counter = begin(conn)
     count_all(conn, counter)

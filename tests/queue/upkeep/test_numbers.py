@@ -324,7 +324,9 @@ def test_are_read_by_indexes_and_not_from_partitions_of_the_past(past, archive, 
 
     scans = [node for node in nodes if node.get("Relation Name", "").startswith("finished_job")]
     assert scans
-    assert [node for node in scans if "past" in node["Relation Name"] or node["Node Type"] == "Seq Scan"] == []
+    assert [node for node in scans if "past" in node["Relation Name"]] == []
+    assert {node["Node Type"] for node in scans} == {"Bitmap Heap Scan"}
+    assert [node for node in nodes if "finished_job" in (name := node.get("Index Name", "")) and "pkey" in name] == []
     assert any(node.get("Index Name", "").endswith("finished_at_idx") for node in nodes), plan
     # Sorted, the jobs of a busy minute would not fit the memory for it.
     groups = {node["Subplan Name"]: node["Strategy"] for node in nodes if "Strategy" in node and "Subplan Name" in node}

@@ -11,6 +11,7 @@ from psycopg2 import errors
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.partitions import ensure_partitions
 from haulier.queue.upkeep.steps import SCHEMA_FILE
 from tests.catalogue import shape
 from tests.conftest import sql_on
@@ -68,6 +69,29 @@ def test_reads_no_large_table_that_it_locks_for_a_moment_and_others_as_often_as_
         table: next((count for words, count in TIMES.items() if words in how), 0) for table, how in step.locks.items()
     }
     assert {table: read.get(table, 0) for table in LARGE} == {table: said.get(table, 0) for table in LARGE}
+
+
+INDEXES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relname ~ '^finished_job_2.*finished_at_idx$'"
+
+
+def test_keeps_an_index_of_a_partition_that_an_operator_built_before(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        sql = sql_on(publish(conn, 8))
+        ensure_partitions(conn, retention_days=30)
+        [(first,), *_] = sql(
+            "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
+        )
+        sql(
+            f"CREATE INDEX CONCURRENTLY {first.partition('.')[2]}_finished_at_idx ON {first}"
+            " USING brin (finished_at) WITH (pages_per_range = 16)"
+        )
+        before = sql(INDEXES)
+
+        migrate(conn, retention_days=30)
+
+        assert len(before) == 1 < len(after := sql(INDEXES))
+        assert set(before) < set(after)
+        assert sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
 
 
 def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
