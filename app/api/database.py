@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.upkeep.checks import Checkup, check_database
+from haulier.queue.produce.checks import Checkup, check_database
 
 from ..http.routes import needs
 from ..http.service import connection, service

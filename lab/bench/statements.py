@@ -24,10 +24,10 @@ from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
 from haulier.queue.produce import workers
+from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import numbers, purge
-from haulier.queue.upkeep.checks import check_database
 from lab.servers import ask
 
 QUEUE = "default"

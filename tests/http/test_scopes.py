@@ -44,7 +44,19 @@ CALLS: dict[str, tuple[str, str, Any]] = {
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "count", "look", "explain", "metrics", "stats", "queues", "queue", "workers", "worker", "kinds"},
+    Scope.READ: {
+        "list",
+        "count",
+        "look",
+        "explain",
+        "metrics",
+        "stats",
+        "queues",
+        "queue",
+        "workers",
+        "worker",
+        "kinds",
+    },
     Scope.OPERATE: {"database", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }

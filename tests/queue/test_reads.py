@@ -174,7 +174,7 @@ def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, s
     crowd(True)
     [(waiting,)] = sql("SELECT max(id::text)::uuid FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
     asked = {"id": waiting, "suspect": False, "passed_over": [], "given_back": "x", "look": 1.0, "most": 1001}
-    asked["busy"] = []
+    asked |= {"busy": [], "after_queue": "", "after_priority": 0}
 
     _, nodes = explain(conn, "explain_waiting", asked)
 

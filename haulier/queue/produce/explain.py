@@ -12,6 +12,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.waiting import GIVEN_BACK, Waiting, Workers
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
+from haulier.queue.lane_scan import scan
 
 # How long the lanes are read, and how many jobs are counted that may start before this one.
 LOOK_SECONDS, MOST_AHEAD = 0.1, 1001
@@ -69,10 +70,9 @@ def explain(conn: Connection, job_id: UUID, *, timeouts: Mapping[str, float | No
             "explain_waiting",
             id=job_id,
             busy=array(_due_beside(conn) if job["suspect"] else []),
-            suspect=job["suspect"],
             passed_over=array([]),
             given_back=GIVEN_BACK,
-            look=LOOK_SECONDS,
+            **scan(suspect=job["suspect"], seconds=LOOK_SECONDS),
             most=MOST_AHEAD,
         )
         if found:
@@ -83,7 +83,7 @@ def explain(conn: Connection, job_id: UUID, *, timeouts: Mapping[str, float | No
 
 def _due_beside(conn: Connection) -> list[str]:
     """Return the queues whose due jobs a worker takes before it is free for one that has to run alone."""
-    return [row["queue"] for row in rows(conn, "due_queues", suspect=False, look=LOOK_SECONDS)]
+    return [row["queue"] for row in rows(conn, "due_queues", **scan(suspect=False, seconds=LOOK_SECONDS))]
 
 
 def _run(job: Row, timeouts: Mapping[str, float | None]) -> Run:

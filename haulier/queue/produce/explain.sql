@@ -9,19 +9,7 @@ WHERE jobs.id = %(id)s;
 
 -- name: due_queues
 -- The queues that have due jobs of this sort, as far as a look of so many seconds finds them.
-WITH RECURSIVE lane AS (
-    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (
-        (<<next_of_the_queue>>)
-        UNION ALL
-        (<<first_of_the_next_queue>>)
-        LIMIT 1
-    ) AS next
-    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
-)
+WITH RECURSIVE <<lane_by_lane>>
 SELECT DISTINCT queue
 FROM lane
 WHERE run_at <= now();
@@ -52,19 +40,7 @@ WITH RECURSIVE me AS MATERIALIZED (
         FROM haulier.running()
         GROUP BY worker_id
     ) AS held ON held.worker_id = worker.id
-), lane AS (
-    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (
-        (<<next_of_the_queue>>)
-        UNION ALL
-        (<<first_of_the_next_queue>>)
-        LIMIT 1
-    ) AS next
-    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
-), before AS MATERIALIZED (
+), <<lane_by_lane>>, before AS MATERIALIZED (
     -- Its own lane first, which the scan may not have come to. Other lanes of its priority take turns with it.
     SELECT queue, priority, '-infinity'::timestamptz AS mark, id AS mark_id, true AS is_own
     FROM me

@@ -106,6 +106,7 @@ def test_says_nothing_of_the_kinds_of_a_worker_that_does_not_tell_them(yard: Yar
     assert yard.codes(yard.job("hook")) == []
 
 
+@pytest.mark.direct("names a process of the server")
 def test_locked_names_who_holds_the_row(yard: Yard, locked: Callable[[Job], Any]) -> None:
     yard.worker()
     job = yard.job()

@@ -117,20 +117,7 @@ LIMIT 1;
 
 -- name: unheard_sleepers
 -- How many workers have been asleep for so long while a job has been due in a queue of theirs, and nobody has woken them.
--- A loose index scan over the lanes, as `lanes` is.
-WITH RECURSIVE lane AS (
-    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (
-        (<<next_of_the_queue>>)
-        UNION ALL
-        (<<first_of_the_next_queue>>)
-        LIMIT 1
-    ) AS next
-    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
-)
+WITH RECURSIVE <<lane_by_lane>>
 SELECT count(*)::integer AS workers
 FROM haulier.sleeper
 JOIN haulier.worker ON worker.id = sleeper.worker_id AND beat_at >= now() - lease

@@ -20,7 +20,7 @@ from haulier.local.embedded import Server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import create_database
 from haulier.queue import consume
-from haulier.queue.upkeep.checks import EFFECTS, THRESHOLDS, check_database
+from haulier.queue.produce.checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import Sql, eventually, sql_on
 from tests.queue.upkeep.archive import Archive

@@ -15,6 +15,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.limits import limits
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
+from haulier.queue.lane_scan import scan
 from haulier.queue.upkeep.partitions import days_ahead
 
 # What one check may take, and all of them.
@@ -211,9 +212,8 @@ def _locks(conn: Connection) -> Found:
 
 
 def _wake_ups(conn: Connection) -> Found:
-    row = _ask(
-        conn, "unheard_sleepers", asleep=ASLEEP_SECONDS, due_for=DUE_SECONDS, look=LOOK_SECONDS, suspect=False
-    ) or {"workers": 0}  # fmt: skip
+    waits = {"asleep": ASLEEP_SECONDS, "due_for": DUE_SECONDS}
+    row = _ask(conn, "unheard_sleepers", **waits, **scan(suspect=False, seconds=LOOK_SECONDS)) or {"workers": 0}
     fix = "Set DATABASE_DIRECT_URL, past a pool in transaction mode; else see the workers' logs."
     return Found(row["workers"], f"{row['workers']} workers sleep while jobs of their queues are due", fix)
 
