@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 9;
+    wanted  CONSTANT integer := 10;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -181,6 +181,10 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at    timestamptz NOT NULL DEFAULT now(),
     scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
+    version    text,                                        -- of its program; null: it is too old to tell
+    kinds      text[],                                      -- the kinds that it knows; null: as above
+    quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
+    stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
 
     CONSTRAINT worker_pkey PRIMARY KEY (id),
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
@@ -384,7 +388,7 @@ BEGIN
         FROM (
             SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
             FROM haulier.sleeper
-            JOIN haulier.worker ON worker.id = sleeper.worker_id
+            JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
             WHERE sleeper.queues IS NULL OR sleeper.queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
             ORDER BY sleeper.queues, worker.beat_at DESC, random()
         ) AS chosen;
@@ -858,5 +862,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FRO
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (9, 1)
+VALUES (10, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

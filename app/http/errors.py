@@ -15,6 +15,7 @@ from haulier.domain.errors import (
     QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
+    WorkerNotFound,
 )
 from haulier.domain.job import Json
 from haulier.kinds.sdk.payload import explain
@@ -106,6 +107,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     QueueNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    WorkerNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),

@@ -154,7 +154,7 @@ class Assembly:
             database=self.database,
             lease=lease,
             held=held,
-            beat=Beat(lease, held, self.marks, bell, config),
+            beat=Beat(lease, held, self.marks, bell, config, self._kinds.keys()),
             progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
             suspects=SuspectSearch(lease, held, refusals.to_claim, self.suspects_due, bell, config.worker_queues),

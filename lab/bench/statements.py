@@ -23,6 +23,9 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
+from haulier.queue.produce import workers
+from haulier.queue.produce.checks import check_database
+from haulier.queue.produce.explain import explain
 from haulier.queue.produce.look import JobFilter
 from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
@@ -109,6 +112,12 @@ class Fixture:
         worker_id = uuid4()
         self.run(WORKER, str(worker_id), "1 hour", "0")
         return worker_id
+
+
+def introduced(fixture: Fixture, worker_id: UUID) -> None:
+    """Say what a worker knows, and that it stops."""
+    consume.introduce(fixture.conn, worker_id, kinds=["noop"])
+    consume.say_stopping(fixture.conn, worker_id)
 
 
 def nothing(fixture: Fixture) -> None:
@@ -346,6 +355,29 @@ CALLS = {
         lambda fixture: due_to_count(fixture),
     ),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "explain": Call(
+        "why a job waits",
+        "explained_job explain_waiting due_queues",
+        lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
+        lambda fixture: fixture.queued(),
+    ),
+    "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
+    "get_worker": Call(
+        "a worker and its jobs",
+        "list_workers jobs_of_worker",
+        lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+    ),
+    "introduce": Call(
+        "what a worker says of itself",
+        "introduce say_stopping",
+        lambda fixture, worker_id: introduced(fixture, worker_id),
+        lambda fixture: fixture.leaving(),
+    ),
+    "checks": Call(
+        "checks of the database",
+        "bloat unheard_sleepers age_of_statistics age_of_numbers",
+        lambda fixture, _: check_database(fixture.conn, retention_days=30),
+    ),
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
     ),

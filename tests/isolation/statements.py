@@ -32,6 +32,7 @@ LEFT_OUT = {
     "heads": "only where there are more lanes than one look reads: tests/worker/steps/test_scan.py",
     "fresh_lanes": "as heads",
     "steps_begin": "only `haulier recount` sends it",
+    "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",
     "lock_next": "only where a claim was refused: test_rows.py",
 }
 # Not a statement of the .sql files, but sent: what makes the prepared ones.

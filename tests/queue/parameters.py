@@ -48,6 +48,7 @@ PARAMETERS: dict[str, Any] = {
     "most_bytes": 8_000_000,
     "measure": 0.1,
     "live_pause": 100,
+    "most_rows": 2_000,
     "workers": [ID],
     "worker": ID,
     "claim": ID,
@@ -89,6 +90,7 @@ PARAMETERS: dict[str, Any] = {
     "asked": 2,
     "unused": 1,
     "before": 7,
+    "came_before": NOW,
     "names": ["mail", "bulk"],
     "per_key": 1000,
     "in_all": 10_000,
@@ -129,6 +131,13 @@ PARAMETERS: dict[str, Any] = {
     "folded": NOW,
     "through": NOW,
     "took": 0.1,
+    "version": "1.2.3",
+    "kinds": ["mail"],
+    "given_back": "no worker",
+    "before_id": ID,
+    "busy": ["bulk"],
+    "asleep": 300.0,
+    "rows": 10_000,
 }
 ABSENT = (
     "workers",
@@ -144,6 +153,7 @@ ABSENT = (
     "created_before",
     "after_at",
     "after_id",
+    "before_id",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]

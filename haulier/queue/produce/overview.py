@@ -9,6 +9,7 @@ from haulier.domain.errors import ReadOnly
 from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
+from haulier.queue.lane_scan import scan
 from haulier.queue.upkeep.partitions import days_ahead
 
 # An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
@@ -106,7 +107,6 @@ def has_unserved(conn: Connection) -> bool:
             "has_unserved",
             seconds=5 * LOOK_SECONDS,
             due_for=UNSERVED_SECONDS,
-            look=LOOK_SECONDS,
-            suspect=False,
+            **scan(suspect=False, seconds=LOOK_SECONDS),
         )
     return bool(row["has_unserved"])

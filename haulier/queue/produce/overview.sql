@@ -82,22 +82,10 @@ FROM haulier.worker;
 
 -- name: has_unserved
 -- Whether a job has been due for so long in a queue that no live worker serves, as far as a look of so many seconds
--- finds one. A loose index scan over the lanes, as `lanes` is.
+-- finds one.
 WITH RECURSIVE served AS MATERIALIZED (
     <<served_by_the_living>>
-), lane AS (
-    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (
-        (<<next_of_the_queue>>)
-        UNION ALL
-        (<<first_of_the_next_queue>>)
-        LIMIT 1
-    ) AS next
-    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
-)
+), <<lane_by_lane>>
 SELECT EXISTS (
     SELECT
     FROM lane

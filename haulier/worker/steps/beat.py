@@ -6,11 +6,12 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from haulier.config import Config
 from haulier.kinds import StopReason
-from haulier.postgres.statements import Connection
+from haulier.postgres.statements import Connection, transaction
 from haulier.queue import consume
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.held import HeldJobs
@@ -32,6 +33,7 @@ class Beat:
     marks: Marks
     bell: Bell
     config: Config
+    kinds: Collection[str] = ()
 
     @property
     def seconds(self) -> float:
@@ -45,14 +47,16 @@ class Beat:
     def register(self, conn: Connection) -> None:
         """Insert this process's row."""
         config, began_at = self.config, time.monotonic()
-        worker_id = consume.register(
-            conn,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            threads=config.worker_threads,
-            queues=config.worker_queues,
-            lease_seconds=config.lease_seconds,
-        )
+        with transaction(conn):
+            worker_id = consume.register(
+                conn,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                threads=config.worker_threads,
+                queues=config.worker_queues,
+                lease_seconds=config.lease_seconds,
+            )
+            consume.introduce(conn, worker_id, kinds=sorted(self.kinds))
         self.lease.registered(worker_id, began_at)
         self.bell.ring()
         log.info("registered as worker %s", worker_id)
