@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from psycopg2 import Error
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -165,13 +166,36 @@ def _migrated_database(_make_database: Callable[[], str]) -> str:
     return dsn
 
 
+@pytest.fixture(scope="session")
+def _tidying(_migrated_database: str, direct: Callable[[str], str]) -> Iterator[Callable[[], Connection]]:
+    kept: list[Connection] = []
+
+    def tidying() -> Connection:
+        """Return the connection that tidies up after each test: a new one each time took the server 10 ms more."""
+        try:
+            if kept:
+                with kept[0].cursor() as cursor:
+                    cursor.execute("SELECT")
+        except Error:  # the test has ended it, with all others
+            kept.pop().close()
+        if not kept:
+            kept.append(connect(direct(_migrated_database), application_name="tidying"))
+        return kept[0]
+
+    yield tidying
+    for conn in kept:
+        conn.close()
+
+
 @pytest.fixture
-def database(_migrated_database: str, _as_marked: Callable[[str], str], direct: Callable[[str], str]) -> Iterator[str]:
+def database(
+    _migrated_database: str, _as_marked: Callable[[str], str], _tidying: Callable[[], Connection]
+) -> Iterator[str]:
     """Give the DSN of a database with the schema in it and not one row; the test must leave nobody inside."""
     before = set(threading.enumerate())
     yield _as_marked(_migrated_database)
     threads = _left(lambda: [each.name for each in set(threading.enumerate()) - before if each.name not in LASTING])
-    with closing(connect(direct(_migrated_database))) as conn, conn.cursor() as cursor:
+    with _tidying().cursor() as cursor:
         transactions = _left(lambda: _open_transactions(cursor))
         cursor.execute(EMPTY)
         cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'O' AND NOT tgisinternal")
