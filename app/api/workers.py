@@ -40,10 +40,9 @@ class Workers(MethodView):
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
         """
+        before = UUID(asked["cursor"]) if "cursor" in asked else None
         with connection() as conn:
-            found, has_more = list_workers(
-                conn, before=asked.get("cursor"), limit=asked["limit"], queues=caller().queues
-            )  # fmt: skip
+            found, has_more = list_workers(conn, before=before, limit=asked["limit"], queues=caller().queues)
         return found, 200, _next_page(found[-1].id) if has_more else {}
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from marshmallow import Schema, fields
 
 from haulier.domain.worker import WorkerState
+from haulier.kinds.sdk.payload import Pattern
 
 from .fields import QueryInteger, Time, about
 from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
 from .response_schemas import ResponseSchema
+
+ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 class ListWorkers(Schema):
@@ -21,7 +24,11 @@ class ListWorkers(Schema):
         load_default=DEFAULT_LIMIT,
         metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
     )
-    cursor = fields.UUID(metadata=about("The header Next-Cursor of the page before."))
+    # Not fields.UUID, which takes other forms of an id as well.
+    cursor = fields.String(
+        validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
+        metadata=about("The header Next-Cursor of the page before."),
+    )
 
 
 def _time(description: str) -> Time:

@@ -1,11 +1,11 @@
 -- The state of the whole system.
 
 -- part: served_by_the_living
--- Which queues some live worker serves: every one, or those named.
+-- Which queues some live worker serves that is not quiet: every one, or those named.
 SELECT coalesce(bool_or(queues IS NULL), false) AS every, coalesce(array_agg(queue), ARRAY[]::text[]) AS names
 FROM haulier.worker
 LEFT JOIN LATERAL unnest(queues) AS queue ON true
-WHERE beat_at >= now() - lease
+WHERE beat_at >= now() - lease AND <<may_claim>>
 
 -- part: largest_found
 SELECT queue
@@ -75,7 +75,8 @@ SELECT EXISTS (
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
-    coalesce(bool_or(queues IS NULL) FILTER (WHERE beat_at >= now() - lease), false) AS serve_every_queue,
+    coalesce(bool_or(queues IS NULL) FILTER (WHERE beat_at >= now() - lease AND <<may_claim>>), false)
+        AS serve_every_queue,
     count(*) FILTER (WHERE beat_at >= now() - lease AND host = %(host)s) AS workers_here,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
