@@ -321,6 +321,7 @@ CALLS = {
     ),
     "get_finished": Call("get a finished job", "get_jobs", lambda fixture, _: produce.get(fixture.conn, fixture.far)),
     "list": listed("list"),
+    "count_jobs": Call("count jobs", "count_jobs", lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter())),
     "list_queued": listed("list, queued", status=JobStatus.QUEUED),
     "list_running": listed("list, running", status=JobStatus.RUNNING),
     "list_retrying": listed("list, retrying", status=JobStatus.RETRYING),
