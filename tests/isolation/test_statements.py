@@ -26,7 +26,10 @@ BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
 # Always in the short form, each with one error; and a few of the others.
 AFTER_A_LOST_REPLY = ("settled_earlier", "held")
 AT_THE_END = ("deregister", "leave_counting")
-HOT = ("lanes", "claim", "settle", "commit", "cancelled", "write_progress", "strays", "bury", "orphans", "prepare")
+HOT = (
+    "lanes", "claim", "settle", "commit", "cancelled", "introduce", "write_progress", "strays", "bury", "orphans",
+    "prepare",
+)  # fmt: skip
 SEED, OTHERS = 10, 4
 
 
