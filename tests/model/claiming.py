@@ -104,7 +104,7 @@ class Claiming(State):
         if not is_answered:
             self.lost.add(request.claim_id)
             return []
-        worker.lanes.claimed(jobs, is_short=len(jobs) < limit, read=marks, sizes=claimed.sizes)
+        worker.lanes.claimed(claimed.jobs, is_short=len(jobs) < limit, read=marks)
         return self._know(fences)
 
     def _expect(self, request: ClaimRequest, *, from_mark: bool) -> list[Fence]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from haulier.domain.job import Job, JobStatus
+from haulier.queue.rows import ClaimedJob
 from haulier.worker.shared.claim_size import ClaimSize
 
 NOW = datetime.now(UTC)
@@ -18,6 +19,11 @@ def a_job(kind: str) -> Job:
         last_error=None, created_at=NOW, updated_at=NOW, started_at=NOW, attempt=1, claim=uuid4(), worker_id=uuid4(),
         crashes=0, snoozes=0, backoff=None,
     )  # fmt: skip
+
+
+def a_claimed_job(*, queue: str, priority: int, text: str = "") -> ClaimedJob:
+    """Return a job of this lane as a claim brings it, with so much text."""
+    return ClaimedJob(*a_job("mail"))._replace(queue=queue, priority=priority, payload=text, errors="")
 
 
 def learn(pace: ClaimSize, kind: str, seconds: float, *, times: int = 200) -> None:

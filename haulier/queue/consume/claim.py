@@ -61,25 +61,24 @@ def new_claim() -> UUID:
 class Claimed(NamedTuple):
     """What a claim returned.
 
-    Shape: sizes are how many characters of JSON text each job holds; found is how many jobs were due and not locked,
-           up to the limit of the claim, those included that it left for its other limits.
+    Shape: found is how many jobs were due and not locked, up to the limit of the claim, those included that it left for
+           its other limits.
     """
 
     jobs: list[ClaimedJob]
-    sizes: list[int]
     found: int
 
     @property
     def size(self) -> int:
         """Return how many characters of JSON text the jobs hold."""
-        return sum(self.sizes)
+        return sum([job.text_size for job in self.jobs])
 
     def has_all(self, request: ClaimRequest) -> bool:
         """Tell whether the claim took all that was due, uncut by its limits of jobs, bytes, time and last attempts."""
         return len(self.jobs) == self.found < request.limit
 
 
-NOTHING = Claimed([], [], 0)
+NOTHING = Claimed([], 0)
 
 
 def settle_and_claim(
@@ -170,7 +169,7 @@ def _claimed(request: ClaimRequest, head: tuple[Any, ...], claimed: list[tuple[A
     claimed.sort(key=itemgetter(_NUMBER))
     now = datetime.fromisoformat(head[_NOW])
     jobs = [claimed_job(row, worker_id=request.worker_id, claim_id=request.claim_id, started_at=now) for row in claimed]
-    return Claimed(jobs, [job.text_size for job in jobs], head[_NUMBER])
+    return Claimed(jobs, head[_NUMBER])
 
 
 # Columns of the statement `claim`; the last two are set in its first row only. The number in the first row is how many

@@ -25,6 +25,7 @@ from datetime import datetime
 from haulier.domain.claim import BEGINNING, Lane, LaneName, Mark, rank
 from haulier.domain.job import Job
 from haulier.queue.consume.lanes import MOST_AT_ONCE
+from haulier.queue.rows import ClaimedJob
 from haulier.worker.shared.turns import Turns
 
 # From one scan to the next, unless a claim comes back empty. The second holds while claims come back full: a scan would
@@ -191,13 +192,10 @@ class Marks:
         self._soon = soon
         self._soon_at = min((due_at for due_at, _ in soon.values()), default=float("inf"))
 
-    def claimed(
-        self, jobs: Sequence[Job], *, is_short: bool, read: Sequence[Mark] = (), sizes: Sequence[int] = ()
-    ) -> None:
+    def claimed(self, jobs: Sequence[ClaimedJob], *, is_short: bool, read: Sequence[Mark] = ()) -> None:
         """Move the marks to the jobs that were claimed; after a claim that came back empty, a scan is due.
 
-        Shape: is_short tells that there was no more to claim in the lanes that were read; sizes are of the jobs.
-        Units: sizes are bytes.
+        Shape: is_short tells that there was no more to claim in the lanes that were read.
         """
         # Jobs come lane by lane, each in the order of its index, so the dict keeps the last job of each lane.
         lasts = {(job.queue, job.priority): job for job in jobs}
@@ -215,7 +213,7 @@ class Marks:
             is_short = not self._marks
         else:
             self._order = None
-        self._turns.claimed(jobs, sizes, is_short=is_short, read=read)
+        self._turns.claimed(jobs, is_short=is_short, read=read)
         self.is_short = is_short
         # The first job after an idle time starts at once, without a scan before it; the next claim decides anew.
         if jobs and self._is_idle and is_short:

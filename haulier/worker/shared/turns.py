@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from haulier.domain.claim import LaneName, Mark
-from haulier.domain.job import Job
+from haulier.queue.rows import ClaimedJob
 
 # What a job counts beside its text. A large job costs the database as much for each so many bytes as a small one in
 # all. Units: bytes.
 JOB_BYTES = 1_000
-MOST_LANES = 512
+# Of more lanes that filled claims, those that did so longest ago are forgotten.
+MOST_FULL = 512
 
 
 class Turns:
@@ -32,20 +33,22 @@ class Turns:
         """Return how much a lane has taken; 0 where it has not filled a claim."""
         return self._taken.get(lane, 0)
 
-    def claimed(self, jobs: Sequence[Job], sizes: Sequence[int], *, is_short: bool, read: Sequence[Mark]) -> None:
+    def claimed(self, jobs: Sequence[ClaimedJob], *, is_short: bool, read: Sequence[Mark]) -> None:
         """Note a claim that read these lanes in this order.
 
-        Shape: jobs lane by lane; sizes of their texts in bytes; is_short tells that no lane had more than was claimed.
+        Shape: jobs lane by lane; is_short tells that no lane had more than was claimed.
         """
         if is_short or len(read) < 2:
             self._taken = {}
         elif jobs:
             # The last lane filled the claim; those that were read before it had no more.
-            full = (jobs[-1].queue, jobs[-1].priority)
+            full = _lane(jobs[-1])
             for lane in takewhile(lambda lane: lane != full, (mark.lane for mark in read)):
                 self._taken.pop(lane, None)
-            self._taken[full] = self._taken.pop(full, self._least(full)) + _weight(jobs, sizes, full)
-            if len(self._taken) > MOST_LANES:
+            before = self._taken.pop(full) if full in self._taken else self._least(full)
+            its_own = takewhile(lambda job: _lane(job) == full, reversed(jobs))
+            self._taken[full] = before + sum(JOB_BYTES + job.text_size for job in its_own)
+            if len(self._taken) > MOST_FULL:
                 del self._taken[next(iter(self._taken))]
 
     def _least(self, new: LaneName) -> int:
@@ -53,6 +56,5 @@ class Turns:
         return min((taken for lane, taken in self._taken.items() if lane[1] == new[1]), default=0)
 
 
-def _weight(jobs: Sequence[Job], sizes: Sequence[int], lane: LaneName) -> int:
-    number = sum(1 for _ in takewhile(lambda job: (job.queue, job.priority) == lane, reversed(jobs)))
-    return JOB_BYTES * number + sum(sizes[-number:])
+def _lane(job: ClaimedJob) -> LaneName:
+    return (job.queue, job.priority)

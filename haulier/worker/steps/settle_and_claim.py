@@ -14,6 +14,7 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
+from haulier.queue.rows import ClaimedJob
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import SLOW_SECONDS, CallSize
@@ -90,11 +91,11 @@ class NextClaim:
             passed_over=refusals.to_claim.waiting(),
         )
 
-    def answered(self, request: ClaimRequest, brought: Claimed, *, is_short: bool) -> None:
+    def answered(self, request: ClaimRequest, jobs: Sequence[ClaimedJob], *, is_short: bool) -> None:
         """Note the jobs that a claim brought, and whether they were all there were."""
         self.bell.answered()
-        self.refusals.to_claim.forget(job.id for job in brought.jobs)
-        self.marks.claimed(brought.jobs, is_short=is_short, read=request.marks, sizes=brought.sizes)
+        self.refusals.to_claim.forget(job.id for job in jobs)
+        self.marks.claimed(jobs, is_short=is_short, read=request.marks)
 
     def given_back(self, jobs: Sequence[HeldJob]) -> None:
         """Note that these jobs were claimed and not started."""
@@ -205,7 +206,7 @@ class Calls:
         is_short = brought.has_all(request)
         self.report.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)
-        self.next_claim.answered(request, brought, is_short=is_short)
+        self.next_claim.answered(request, brought.jobs, is_short=is_short)
         surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)
         if surplus:
             self.next_claim.given_back(claimed[-surplus:])

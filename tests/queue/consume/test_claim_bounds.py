@@ -88,7 +88,8 @@ def test_knows_when_last_attempts_were_left(conn, worker, enqueue, lasts, free, 
 def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
     produce.enqueue(conn, [NewJob("mail", {"text": "a" * 3000})] * 3 + [NewJob("mail", {})] * 3)
     wish = wish_for(conn, worker, 10)
-    # As if the time were up before the first. (`consume.claim` is the function.)
+    # As if the time were up before the first job: how many a machine can measure in time differs from run to run.
+    # By import_module, since `consume.claim` is the function.
     monkeypatch.setattr(import_module("haulier.queue.consume.claim"), "MEASURE_SECONDS", -1.0)
 
     taken = [consume.settle_and_claim(conn, [], wish)[1] for _ in range(3)]

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import BEGINNING, Lane, Mark
-from haulier.domain.job import Job
 from haulier.queue.consume.lanes import MOST_AT_ONCE
+from haulier.queue.rows import ClaimedJob
 from haulier.worker.shared.marks import (
     FULL_SCAN_SECONDS,
     MANY_LANES,
@@ -21,7 +21,7 @@ from haulier.worker.shared.marks import (
     SCAN_SECONDS,
     Marks,
 )
-from tests.worker.jobs import a_job
+from tests.worker.jobs import a_claimed_job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,10 +31,10 @@ def lanes(clock) -> Marks:
     return Marks(clock=clock)
 
 
-def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1) -> Job:
+def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1) -> ClaimedJob:
     """Return a claimed job at this place of its lane."""
     run_at = NOW + timedelta(seconds=seconds)
-    return a_job("mail")._replace(queue=queue, priority=priority, run_at=run_at, id=UUID(int=n))
+    return a_claimed_job(queue=queue, priority=priority)._replace(run_at=run_at, id=UUID(int=n))
 
 
 def lane(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1, due_in: float = -1.0) -> Lane:

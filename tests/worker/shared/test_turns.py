@@ -1,4 +1,4 @@
-"""Whose turn it is: of several lanes with more jobs than a claim can take, the one ..."""
+"""Whose turn it is: of several lanes with more jobs than a claim can take, the one that ..."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.claim import LaneName, Mark
-from haulier.worker.shared.turns import JOB_BYTES, MOST_LANES, Turns
-from tests.worker.jobs import a_job
+from haulier.worker.shared.turns import JOB_BYTES, MOST_FULL, Turns
+from tests.worker.jobs import a_claimed_job
 
 MAIL, BULK, MASS = ("mail", 0), ("bulk", 0), ("mass", 0)
 
@@ -21,27 +21,27 @@ def turns() -> Turns:
 
 def claim(turns: Turns, taken: dict[LaneName, int], *, of: tuple[LaneName, ...], size: int = 0, is_short=False) -> None:
     """Note a claim that brought so many jobs of each lane, all of this size."""
-    jobs = [a_job("mail")._replace(queue=queue, priority=at) for (queue, at), n in taken.items() for _ in range(n)]
+    text = "." * size
+    jobs = [a_claimed_job(queue=queue, priority=at, text=text) for (queue, at), n in taken.items() for _ in range(n)]
     read = [Mark(*lane, datetime(2026, 1, 1, tzinfo=UTC), UUID(int=1)) for lane in of]
-    turns.claimed(jobs, [size] * len(jobs), is_short=is_short, read=read)
+    turns.claimed(jobs, is_short=is_short, read=read)
 
 
-def test_that_took_less_bytes_comes_first_for_as_many_claims_as_make_up_for_it(turns):
+def test_took_fewer_bytes_comes_first_for_as_many_claims_as_make_up_for_it(turns):
+    def claims_until_mail_has_taken_more() -> int:
+        claims = 0
+        while turns.taken(MAIL) <= turns.taken(BULK):
+            claim(turns, {MAIL: 10}, of=(MAIL, BULK), size=200)
+            claims += 1
+        return claims
+
     claim(turns, {BULK: 12}, of=(BULK, MAIL), size=700_000)
-    claims = 0
-
-    while turns.taken(MAIL) <= turns.taken(BULK):
-        claim(turns, {MAIL: 10}, of=(MAIL, BULK), size=200)
-        claims += 1
-
-    # It begins level with the other, which has the next turn once this one has taken more.
-    assert claims == 1
+    new = claims_until_mail_has_taken_more()
     claim(turns, {BULK: 12}, of=(BULK, MAIL), size=700_000)
-    while turns.taken(MAIL) <= turns.taken(BULK):
-        claim(turns, {MAIL: 10}, of=(MAIL, BULK), size=200)
-        claims += 1
-    # 12 jobs of 701,000 bytes against 10 of 1,200.
-    assert claims == 1 + 701
+    behind = claims_until_mail_has_taken_more()
+
+    # It begins level with the other; then it is 12 jobs of 701,000 bytes against 10 of 1,200.
+    assert (new, behind) == (1, 701)
 
 
 def test_has_emptied_itself_comes_first(turns):
@@ -92,7 +92,7 @@ def test_took_most_is_forgotten_when_nobody_else_waits(turns, of):
 
 
 def test_filled_a_claim_long_ago_is_forgotten_where_there_are_very_many(turns):
-    for n in range(MOST_LANES + 1):
+    for n in range(MOST_FULL + 1):
         claim(turns, {(f"q{n}", 0): 1}, of=((f"q{n}", 0), MAIL))
 
     assert turns.taken(("q0", 0)) == 0 < turns.taken(("q1", 0))
