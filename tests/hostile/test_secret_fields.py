@@ -113,3 +113,31 @@ def test_a_secret_field_comes_out_nowhere(
     assert '"writeOnly":true' in told[next(name for name in told if "openapi" in name)]
     # A cut error is masked before it is cut.
     assert not [job for job in as_admin if job["last_error"] and "tok-h" in job["last_error"]]
+
+
+def test_an_answer_stays_json_whatever_the_secrets_are(
+    database: str, start_worker: Callable[..., Worker], conn: Connection, eventually: Callable[..., Any]
+) -> None:
+    settings = {**SECRETS, "HAULIER_KINDS": "tests.hostile.secretive tests.hostile.witness", "HAULIER_API_KEY": ADMIN}
+    worker = start_worker(**settings, DATABASE_URL=database)
+    _, token = api_keys.create(conn, NewKey("tests", [Scope.ENQUEUE, Scope.READ]), actor="test")
+    headers = {"Authorization": f"Bearer {token}"}
+    # A number; the names of an answer's own fields; what ends in the middle of an escape, or is one.
+    payloads = [{"token": text, "pin": 1234567} for text in ("error", "note", "attempt", 'abc\\"', "abc\\", "\\u00e9")]
+
+    with gunicorn(database, eventually, WEB_CONCURRENCY="1", **settings, HOSTILE_WITNESS=str(worker.book)) as server:
+        for how in ("return", "fail"):
+            for payload in payloads:
+                body = {"kind": "secretive", "payload": {"how": how, **payload}, "max_attempts": 1}
+                job = requests.post(server.url + "/jobs", json=body, headers=headers).json()
+
+                def ended(job_id: str = job["id"]) -> Any:
+                    found = requests.get(f"{server.url}/jobs/{job_id}", headers=headers).json()
+                    return found if found["finished_at"] else None
+
+                found = eventually(ended, within=30)
+                assert found["payload"] == {"how": how, "token": "•••", "pin": "•••"}
+                if how == "return":
+                    assert found["result"]["payload"]["pin"] == "•••"
+                else:
+                    assert [set(error) for error in found["errors"]] == [{"attempt", "at", "error"}]

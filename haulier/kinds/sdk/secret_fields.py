@@ -102,3 +102,16 @@ def without(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text
+
+
+def without_in(value: Json, secrets: tuple[str, ...]) -> Json:
+    """Return the JSON value with each of these secrets replaced by MASK, in its keys and its numbers too."""
+    if isinstance(value, str):
+        return without(value, secrets)
+    if isinstance(value, list):
+        return [without_in(each, secrets) for each in value]
+    if isinstance(value, dict):
+        return {without(name, secrets): without_in(each, secrets) for name, each in value.items()}
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return MASK if without(str(value), secrets) != str(value) else value
+    return value

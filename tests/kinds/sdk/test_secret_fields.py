@@ -10,7 +10,7 @@ import pytest
 from marshmallow import Schema, fields
 
 from haulier.kinds import PayloadSchema
-from haulier.kinds.sdk.secret_fields import masked, secret_fields, secret_texts, without
+from haulier.kinds.sdk.secret_fields import masked, secret_fields, secret_texts, without, without_in
 
 SECRET: dict[str, Any] = {"metadata": {"secret": True}}
 
@@ -90,3 +90,13 @@ def test_no_text_quotes_a_secret_in_any_form(secret: str) -> None:
 
 def test_short_values_are_not_looked_for() -> None:
     assert secret_texts({"Token": "abc", "box": {"n": 12, "m": 12345, "yes": True}}, secret_fields(RICH)) == ("12345",)
+
+
+def test_a_value_without_secrets_is_still_json() -> None:
+    value = {"pin": 12345, "x12345": [1.5, None, True, 'a\\"b', "12345 and"], "ab\\": {"deep": "see ab\\"}}
+
+    assert without_in(value, ("12345", "ab\\", 'a\\"b')) == {
+        "pin": "•••",
+        "x•••": [1.5, None, True, "•••", "••• and"],
+        "•••": {"deep": "see •••"},
+    }

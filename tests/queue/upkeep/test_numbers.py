@@ -125,9 +125,8 @@ def test_lose_nothing_by_the_death_of_whoever_counts(past, archive, does):
     store(past, [Made("default", "mail", "succeeded", 0.5, 0.1, 0.1)])
 
     with closing(connect(archive.url)) as dying, pytest.raises(ConnectionAbortedError), transaction(dying):
-        taken = rows(
-            dying, "take_counting", counter=counter, lease=30.0, late=-20.0, again=10.0, most_seconds=3600
-        )  # fmt: skip
+        times = {"lease": 30.0, "late": -20.0, "again": 10.0, "live_pause": numbers.LIVE_PAUSE}
+        taken = rows(dying, "take_counting", counter=counter, most_seconds=3600, **times)
         if does == "count":
             numbers._count_taken(dying, taken[0])
         dying.close()
