@@ -42,7 +42,7 @@ def parse(raw: bytes, *, what: str = "the body") -> Json:
     text = _decoded(raw, what)
     try:
         value, end = _scan(text, _after_space(text, 0), what)
-        if (rest := _after_space(text, end)) != len(text):
+        if end != len(text) and (rest := _after_space(text, end)) != len(text):
             raise json.JSONDecodeError("Extra data", text, rest)
     except json.JSONDecodeError as error:
         raise _not_json(what, error) from None
@@ -144,7 +144,7 @@ def _scan(text: str, start: int, what: str, place: tuple[Any, ...] = ()) -> tupl
     # Counting brackets is cheap, and a text with few of them cannot be deep.
     if text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise RecursionError
-    if faulty or _UNSTORABLE_ESCAPE.search(text, start, end):
+    if faulty or (text.find("\\u", start, end) >= 0 and _UNSTORABLE_ESCAPE.search(text, start, end)):
         for path, reason in _faults(value, place):
             raise Malformed(f"{what} is refused at {path or 'its top'}: {reason}")
     return value, end
@@ -158,6 +158,8 @@ def _decoded(raw: bytes, what: str) -> str:
 
 
 def _after_space(text: str, start: int) -> int:
+    if text.startswith("{", start):
+        return start
     found = _SPACE.match(text, start)
     assert found is not None
     return found.end()

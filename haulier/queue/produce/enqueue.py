@@ -112,6 +112,9 @@ def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
     for job_id, asked in zip(ids, drafts, strict=True):
         if (key := asked.scoped_key) is not None:
             wanted.setdefault(key, Holder(asked.fingerprint, job_id))
+    if not wanted:
+        copy(conn, "copy_jobs", _lines(zip(ids, drafts, strict=True), now), seconds=BULK_SECONDS)
+        return [Stored(Receipt.CREATED, job_id) for job_id in ids]
     holders = take_idempotency(conn, wanted)
 
     def is_new(job_id: str, asked: Draft) -> bool:
@@ -147,11 +150,15 @@ def _lines(jobs: Iterable[tuple[str, Draft]], now: datetime) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    """Return the value as COPY reads it."""
+    """Return the value as COPY reads it. Shape: bytes are JSON."""
     if value is None:
         return r"\N"
     if type(value) is int:
         return str(value)
-    if isinstance(value, bytes):
-        value = value.decode()
-    return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+    if type(value) is bytes:
+        # JSON writes its control characters as escapes.
+        return value.decode().replace("\\", r"\\")
+    text = str(value)
+    if text.isalnum():
+        return text
+    return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
