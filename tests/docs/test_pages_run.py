@@ -211,6 +211,6 @@ def test_the_connections_of_one_dyno_add_up() -> None:
 def test_the_figures_of_one_dyno_are_those_that_were_measured() -> None:
     measured = section("docs/deploy.md", "### One dyno")
 
-    for figure in ("143 MB", "500", "382 MB"):
+    for figure in ("161 MB", "500", "408 MB"):
         assert figure in section("docs/one-dyno.md", "## 512 MB")
         assert figure in measured
