@@ -32,6 +32,8 @@ GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
+-- the numbers, which a worker counts
+GRANT SELECT ON haulier.rollup, haulier.depth, haulier.counting TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
@@ -48,6 +50,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
+-- the numbers: what it counts it reads from the tables above
+GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
+GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";
+GRANT EXECUTE ON FUNCTION haulier.summarize_history() TO :"worker";
 
 -- The worker makes and drops history's partitions, which Postgres lets only their owner do. So it calls functions that
 -- run with the owner's rights, and that decide by themselves what is due.

@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 8;
+    wanted  CONSTANT integer := 10;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -181,6 +181,10 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at    timestamptz NOT NULL DEFAULT now(),
     scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
+    version    text,                                        -- of its program; null: it is too old to tell
+    kinds      text[],                                      -- the kinds that it knows; null: as above
+    quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
+    stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
 
     CONSTRAINT worker_pkey PRIMARY KEY (id),
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
@@ -384,7 +388,7 @@ BEGIN
         FROM (
             SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
             FROM haulier.sleeper
-            JOIN haulier.worker ON worker.id = sleeper.worker_id
+            JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
             WHERE sleeper.queues IS NULL OR sleeper.queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
             ORDER BY sleeper.queues, worker.beat_at DESC, random()
         ) AS chosen;
@@ -440,6 +444,9 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
 CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_at, id);
 CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
     WHERE status <> 'succeeded';
+-- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
+CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
+    WITH (pages_per_range = 16);
 
 -- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
 -- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
@@ -665,6 +672,94 @@ SELECT
 FROM haulier.finished_job;
 
 
+-- Numbers ------------------------------------------------------------------------------------------------------
+
+-- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
+-- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
+-- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
+-- rows.
+CREATE TABLE IF NOT EXISTS haulier.rollup (
+    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
+    at        timestamptz NOT NULL,                         -- when it began
+    queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
+    kind      text        NOT NULL,
+    arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
+    succeeded integer     NOT NULL DEFAULT 0,
+    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    cancelled integer     NOT NULL DEFAULT 0,
+    attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
+    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
+    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
+    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
+    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
+    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
+    due       integer,
+    running   integer,
+    oldest    real,                                         -- seconds since the first of the due jobs was due
+
+    CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The live jobs, as they were last counted. A row that would be 0 is deleted.
+CREATE TABLE IF NOT EXISTS haulier.depth (
+    queue        text        NOT NULL,                      -- '*': of all pairs beyond the first 10,000
+    kind         text        NOT NULL,
+    status       text        NOT NULL,
+    jobs         bigint      NOT NULL,
+    due          bigint      NOT NULL,
+    first_run_at timestamptz,                               -- when the first of those that wait is or was due
+
+    CONSTRAINT depth_pkey PRIMARY KEY (queue, kind, status)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Who counts, and how far. Steps of 60 s and more reach up to `folded`, those of 10 s from there to `through`.
+CREATE TABLE IF NOT EXISTS haulier.counting (
+    one_row       boolean          NOT NULL DEFAULT true CHECK (one_row),
+    counted_by    uuid,                                     -- the process, which nobody else relieves …
+    counted_until timestamptz,                              -- … before this
+    through       timestamptz      NOT NULL,                -- what came or ended before this is counted
+    folded        timestamptz      NOT NULL,
+    recounted     timestamptz      NOT NULL,                -- what did before this was counted again, an hour later
+    depth_at      timestamptz,                              -- when the live jobs were last counted …
+    depth_took    double precision,                         -- … and how long that took, in seconds
+
+    CONSTRAINT counting_pkey PRIMARY KEY (one_row)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
+-- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid::regclass)
+    FROM pg_inherits
+    JOIN pg_index ON indexrelid = inhrelid
+    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
+    WHERE inhparent = 'haulier.finished_job_ended'::regclass
+        AND lower <= now() AND upper > now() - interval '10 minutes';
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
+
+
 -- The record ---------------------------------------------------------------------------------------------------
 
 -- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
@@ -767,5 +862,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FRO
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (8, 1)
+VALUES (10, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

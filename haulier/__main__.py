@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from haulier import __version__
-from haulier.cli import audit, init, keys, migrate, one_dyno, run, server, web, worker
+from haulier.cli import audit, init, keys, migrate, one_dyno, recount, run, server, web, worker
 from haulier.domain.errors import HaulierError
 
 
@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="haulier", description="Haulier's commands.")
     parser.add_argument("--version", action="version", version=f"haulier {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for each in (init, run, migrate, web, worker, one_dyno, keys, audit):
+    for each in (init, run, migrate, web, worker, one_dyno, keys, audit, recount):
         each.add_to(commands)
     parser.set_defaults(needs_server=True)
     args = parser.parse_args()

@@ -17,7 +17,7 @@ T = TypeVar("T")
 # Of a worker process, however many threads run jobs: one of these at a time calls for all of them, and they share its
 # connection; heartbeat, listener and settler have one each.
 LASTING_CONNECTIONS = 4
-# At times, of a worker process.
+# At times, of a worker process; always, of the one that counts.
 HOUSEKEEPING_CONNECTIONS = 1
 
 
@@ -89,6 +89,7 @@ class Config:
     stuck_seconds: float = _number(10.0, 0.1, 3600)
     retention_days: int = _integer(30, 1, 1825)
     idempotency_days: int = _integer(30, 1, 3650)
+    counting: str = _choice("on", "on", "off")
     log_format: str = _choice("text", "text", "json")
     log_jobs: str = _choice("off", "off", "on")
     log_level: str = _choice("INFO", "DEBUG", "INFO", "WARNING", "ERROR")

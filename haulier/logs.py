@@ -27,6 +27,10 @@ FIELDS = ("request_id", "api_key", "peer", "job_id", "kind", "attempt")
 Fields = dict[str, object]
 _bound: ContextVar[Fields | Callable[[], Fields] | None] = ContextVar("haulier_log_fields", default=None)
 
+# What no record of this thread may hold, and no text that it masks; the longest first.
+_hidden: ContextVar[tuple[str, ...]] = ContextVar("haulier_log_hidden", default=())
+MASK = "•••"
+
 # Characters that begin a new line or move the cursor in the reader's terminal.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A password may hold an @ that is not encoded, so it ends at the last @ before a space or a quote.
@@ -92,6 +96,16 @@ def bind_to(fields: Callable[[], Fields]) -> Token[Fields | Callable[[], Fields]
 def unbind(token: Token[Fields | Callable[[], Fields] | None]) -> None:
     """Give this thread's records the fields that they had before."""
     _bound.reset(token)
+
+
+@contextmanager
+def hidden(texts: tuple[str, ...]) -> Iterator[None]:
+    """Mask these texts in every record of this thread, and in what `redacted` returns to it, until the block ends."""
+    token = _hidden.set(texts)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
@@ -160,7 +174,9 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 def redacted(text: str) -> str:
-    """Return the text with the passwords of URLs and DSNs masked: an error quotes what it was given."""
+    """Return the text with the passwords of URLs and DSNs masked, and what is `hidden`: an error quotes what it got."""
+    for each in _hidden.get():
+        text = text.replace(each, MASK)
     if "://" not in text and "assword=" not in text:
         return text
     return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)

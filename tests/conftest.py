@@ -7,19 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
+from psycopg2 import Error
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
+from psycopg2.extensions import parse_dsn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.kinds.sdk import registry
 from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
-from haulier.postgres.scratch import create_database
+from haulier.postgres.scratch import create_database, url_of
 from haulier.queue.upkeep.migrate import migrate
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
@@ -146,6 +149,32 @@ def _make_database(postgres: str, pooled: Callable[[str], str]) -> Iterator[Call
         yield make
 
 
+@pytest.fixture(scope="session")
+def _make_migrated_database(
+    postgres: str, _make_database: Callable[[], str], pooled: Callable[[str], str], direct: Callable[[str], str]
+) -> Callable[[], str]:
+    # By day: with the schema comes a history that begins on the day of `migrate`.
+    templates: dict[date, str] = {}
+
+    def migrated() -> str:
+        dsn = _make_database()
+        with closing(connect(direct(dsn))) as conn:
+            migrate(conn, retention_days=30)
+        return dsn
+
+    def make() -> str:
+        if os.environ.get("DATABASE_URL"):  # where it would have to be dropped
+            return migrated()
+        today = datetime.now(UTC).date()
+        template = templates.get(today) or templates.setdefault(today, parse_dsn(migrated())["dbname"])
+        name = f"haulier_test_{uuid4().hex[:12]}"
+        with closing(connect(postgres)) as conn, conn.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return pooled(url_of(postgres, name))
+
+    return make
+
+
 @pytest.fixture
 def _as_marked(request: pytest.FixtureRequest, direct: Callable[[str], str]) -> Callable[[str], str]:
     return direct if request.node.get_closest_marker("direct") else lambda dsn: dsn
@@ -157,6 +186,12 @@ def fresh_database(_make_database: Callable[[], str], _as_marked: Callable[[str]
     return _as_marked(_make_database())
 
 
+@pytest.fixture
+def migrated_database(_make_migrated_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
+    """Give the DSN of a database of the test's own with the schema in it: a copy, at half the price of `migrate`."""
+    return _as_marked(_make_migrated_database())
+
+
 @pytest.fixture(scope="session")
 def _migrated_database(_make_database: Callable[[], str]) -> str:
     dsn = _make_database()
@@ -165,13 +200,36 @@ def _migrated_database(_make_database: Callable[[], str]) -> str:
     return dsn
 
 
+@pytest.fixture(scope="session")
+def _tidying(_migrated_database: str, direct: Callable[[str], str]) -> Iterator[Callable[[], Connection]]:
+    kept: list[Connection] = []
+
+    def tidying() -> Connection:
+        """Return the connection that tidies up after each test: a new one each time took the server 10 ms more."""
+        try:
+            if kept:
+                with kept[0].cursor() as cursor:
+                    cursor.execute("SELECT")
+        except Error:  # the test has ended it, with all others
+            kept.pop().close()
+        if not kept:
+            kept.append(connect(direct(_migrated_database), application_name="tidying"))
+        return kept[0]
+
+    yield tidying
+    for conn in kept:
+        conn.close()
+
+
 @pytest.fixture
-def database(_migrated_database: str, _as_marked: Callable[[str], str], direct: Callable[[str], str]) -> Iterator[str]:
+def database(
+    _migrated_database: str, _as_marked: Callable[[str], str], _tidying: Callable[[], Connection]
+) -> Iterator[str]:
     """Give the DSN of a database with the schema in it and not one row; the test must leave nobody inside."""
     before = set(threading.enumerate())
     yield _as_marked(_migrated_database)
     threads = _left(lambda: [each.name for each in set(threading.enumerate()) - before if each.name not in LASTING])
-    with closing(connect(direct(_migrated_database))) as conn, conn.cursor() as cursor:
+    with _tidying().cursor() as cursor:
         transactions = _left(lambda: _open_transactions(cursor))
         cursor.execute(EMPTY)
         cursor.execute("SELECT tgname FROM pg_trigger WHERE tgenabled <> 'O' AND NOT tgisinternal")

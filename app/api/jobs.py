@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -14,7 +15,7 @@ from haulier.domain.errors import JobNotFound
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.draft import Enqueued, Receipt
-from haulier.queue.produce.look import JobFilter
+from haulier.queue.produce.look import JobFilter, Page
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
@@ -23,12 +24,23 @@ from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
-from .openapi import CREATE_JOB_BODY, LOCATION, NEXT_CURSOR, NEXT_LINK, REPLAYED, RETRY_AFTER, fails
+from .masking import as_shown
+from .openapi import (
+    CREATE_JOB_BODY,
+    LOCATION,
+    LOOKED_BACK_TO,
+    NEXT_CURSOR,
+    NEXT_LINK,
+    REPLAYED,
+    RETRY_AFTER,
+    fails,
+)
 from .reading import Blueprint, json_body
 from .schemas.cursor import write_cursor
+from .schemas.fields import time_text
 from .schemas.job import JobResponse
-from .schemas.request_schemas import IdempotencyHeader, ListJobs, load
-from .schemas.response_schemas import CancelResponse
+from .schemas.request_schemas import IdempotencyHeader, JobConditions, ListJobs, load
+from .schemas.response_schemas import CancelResponse, CountResponse
 from .strict_json import parse
 
 blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
@@ -82,19 +94,23 @@ class Jobs(MethodView):
     @blp.doc(operationId="list_jobs")
     @blp.arguments(ListJobs(), location="query")
     @blp.response(
-        200, JobResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The jobs, newest first."
+        200,
+        JobResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR, **LOOKED_BACK_TO},
+        description="The jobs, newest first.",
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
         """List jobs, newest first.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
-        absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB.
+        absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB. So is one of a
+        filter that few jobs match: a look that takes long ends, `Looked-Back-To` says where, and the next page goes on
+        from there.
         """
-        after = asked.pop("cursor", None)
-        wanted = JobFilter(**{**asked, "after": after, "queues": caller().queues})
+        wanted = JobFilter(after=asked.pop("cursor", None), queues=caller().queues, **asked)
         with connection() as conn:
-            jobs, has_more = produce.list_jobs(conn, wanted)
-        return jobs, 200, _next_page(jobs[-1]) if has_more else {}
+            page = produce.list_jobs(conn, wanted)
+        return [as_shown(job) for job in page.jobs], 200, _next_page(page)
 
 
 def _idempotency_key() -> str | None:
@@ -110,8 +126,8 @@ def answer_to(enqueued: Enqueued) -> ViewResult:
         raise IdempotencyGone
     headers = {"Location": location_of(enqueued.job.id)}
     if enqueued.receipt is Receipt.CREATED:
-        return enqueued.job, 201, headers
-    return enqueued.job, 200, {**headers, "Idempotent-Replayed": "true"}
+        return as_shown(enqueued.job), 201, headers
+    return as_shown(enqueued.job), 200, {**headers, "Idempotent-Replayed": "true"}
 
 
 def location_of(job_id: UUID) -> str:
@@ -119,10 +135,38 @@ def location_of(job_id: UUID) -> str:
     return f"/jobs/{job_id}"
 
 
-def _next_page(last: StoredJob) -> dict[str, str]:
-    cursor = write_cursor(last.created_at, last.id)
+def _looked_back_to(looked_back_to: datetime | None) -> dict[str, str]:
+    return {"Looked-Back-To": time_text(looked_back_to)} if looked_back_to else {}
+
+
+def _next_page(page: Page) -> dict[str, str]:
+    if page.after is None:
+        return {}
+    cursor = write_cursor(*page.after)
     again = {name: value for name, value in request.args.items() if name != "offset"}
-    return {"Next-Cursor": cursor, "Link": f'</jobs?{urlencode({**again, "cursor": cursor})}>; rel="next"'}
+    link = f'</jobs?{urlencode({**again, "cursor": cursor})}>; rel="next"'
+    return {"Next-Cursor": cursor, "Link": link, **_looked_back_to(page.looked_back_to)}
+
+
+@blp.route("/jobs/count")
+class JobCount(MethodView):
+    """How many jobs there are."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="count_jobs")
+    @blp.arguments(JobConditions(), location="query")
+    @blp.response(200, CountResponse(), headers=LOOKED_BACK_TO, description="How many jobs there are.")
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """Count jobs.
+
+        Waiting and running jobs of a queue or kind are as a worker has last counted them, at most a minute ago. Others
+        are counted now, newest first; where that takes long it ends, `Looked-Back-To` says where, and `is_exact` is
+        false.
+        """
+        with connection() as conn:
+            count = produce.count_jobs(conn, JobFilter(queues=caller().queues, **asked))
+        return count, 200, _looked_back_to(count.looked_back_to)
 
 
 @blp.route("/jobs/<uuid:job_id>")
@@ -136,7 +180,7 @@ class OneJob(MethodView):
     def get(self, job_id: UUID) -> StoredJob:
         """Look at a job."""
         with connection() as conn:
-            return visible(conn, job_id)
+            return as_shown(visible(conn, job_id))
 
 
 def visible(conn: Connection, job_id: UUID) -> StoredJob:
@@ -196,4 +240,4 @@ class Retry(MethodView):
         """
         with connection() as conn:
             check_visible(conn, job_id)
-            return produce.retry(conn, job_id, actor=caller().id)
+            return as_shown(produce.retry(conn, job_id, actor=caller().id))

@@ -53,7 +53,10 @@ class Requests(PrometheusMetrics):  # type: ignore[misc]
 
 
 class Queues(Collector):
-    """The state of queues and workers, read from the database at most once in 5 s and for a tenth of the time."""
+    """The state of queues and workers, read from the database at most once in 5 s and for a tenth of the time.
+
+    Depths are those that a worker has counted; without one they are counted, or estimated, here.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -117,7 +120,7 @@ class Queues(Collector):
     def _ask(self) -> Overview | None:
         try:
             with connection() as conn:
-                return produce.overview(conn)
+                return produce.overview(conn, as_counted=True)
         except (DatabaseUnavailable, SchemaMismatch):
             return None
 

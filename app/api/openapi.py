@@ -40,7 +40,13 @@ REPLAYED = {
     }
 }
 RETRY_AFTER = {"Retry-After": {"description": "Try again after so many seconds.", "schema": {"type": "string"}}}
-NEXT_LINK = {"Link": {"description": '`</jobs?…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
+NEXT_LINK = {"Link": {"description": '`<…>; rel="next"`; absent on the last page.', "schema": {"type": "string"}}}
+LOOKED_BACK_TO = {
+    "Looked-Back-To": {
+        "description": "Given where the look ended before the page was full: older jobs may match too.",
+        "schema": {"type": "string", "format": "date-time"},
+    }
+}
 NEXT_CURSOR = {
     "Next-Cursor": {"description": "The `cursor` of the next page; absent on the last.", "schema": {"type": "string"}}
 }
@@ -185,6 +191,7 @@ def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest
     api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
     assert plugin.converter is not None
     plugin.converter.add_attribute_function(_component)  # type: ignore[no-untyped-call]
+    plugin.converter.add_attribute_function(_secret)  # type: ignore[no-untyped-call]
     schemas = api.spec.components.schema
     schemas("AnyJson", ANY_JSON)
     schemas("JobId", {"type": "string", "format": "uuid", "description": "A UUIDv7, made by the database."})
@@ -274,6 +281,7 @@ def payload_schema(kind: Kind) -> dict[str, Json]:
     plugin = MarshmallowPlugin(schema_name_resolver=lambda _: "")
     APISpec("", "", OPENAPI_VERSION, plugins=[plugin])
     assert plugin.converter is not None
+    plugin.converter.add_attribute_function(_secret)  # type: ignore[no-untyped-call]
     found: dict[str, Json] = plugin.converter.schema2jsonschema(kind.schema)  # type: ignore[no-untyped-call]
     return found
 
@@ -299,6 +307,11 @@ def _unused(api: Api, name: str) -> str:
     while name in api.spec.components.schemas:
         name += "_"
     return name
+
+
+def _secret(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:
+    """Say of a secret field that it is sent and not read."""
+    return {"writeOnly": True} if field.metadata.get("secret") else {}
 
 
 def _component(_: Any, field: Any, ret: dict[str, Json]) -> dict[str, Json]:

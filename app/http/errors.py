@@ -12,8 +12,10 @@ from haulier.domain.errors import (
     InvalidTransition,
     JobNotFound,
     NotRetryable,
+    QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
+    WorkerNotFound,
 )
 from haulier.domain.job import Json
 from haulier.kinds.sdk.payload import explain
@@ -104,6 +106,8 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     Unauthorized: ErrorAnswer(HTTPStatus.UNAUTHORIZED, "unauthorized"),
     Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    QueueNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    WorkerNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),

@@ -29,6 +29,20 @@ class JobNotFound(HaulierError):
         super().__init__(f"job {job_id} not found")
 
 
+class QueueNotFound(HaulierError):
+    """There is no such queue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"queue {name} not found: it has no live job, and nothing came or ended in it lately")
+
+
+class WorkerNotFound(HaulierError):
+    """There is no such worker."""
+
+    def __init__(self, worker_id: UUID) -> None:
+        super().__init__(f"worker {worker_id} not found: it has stopped, or was declared dead")
+
+
 class InvalidTransition(HaulierError):
     """The job's state does not allow this."""
 

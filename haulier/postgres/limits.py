@@ -28,11 +28,11 @@ def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> st
     pool's own connections. Without beside_others those that are open now are not counted.
     """
     try:
-        limits = _limits(conn)
+        found = limits(conn)
     except (HaulierError, psycopg2.Error) as error:
         log.debug("the limits of connections cannot be read: %s", error)
         return None
-    for limit in limits:
+    for limit in found:
         others = limit.open if beside_others else 0
         if needed + others > limit.most:
             beside = f" beside the {others} that are open" if others else ""
@@ -40,12 +40,12 @@ def too_many(conn: Connection, needed: int, *, beside_others: bool = True) -> st
     return None
 
 
-def _limits(conn: Connection) -> list[Limit]:
+def limits(conn: Connection) -> list[Limit]:
     """Return the limits, the tightest first; none behind a pool."""
     [found] = rows(conn, "connection_limits")
     if found["pid"] != conn.get_backend_pid():
         return []
-    limits = [
+    limited = [
         Limit(whose, found[f"of_{name}"], found[f"open_of_{name}"] - 1)
         for name, whose in (
             ("role", f"the role {found['role']}"),
@@ -54,4 +54,4 @@ def _limits(conn: Connection) -> list[Limit]:
         )
         if found[f"of_{name}"] is not None
     ]
-    return sorted(limits, key=lambda limit: limit.most - limit.open)
+    return sorted(limited, key=lambda limit: limit.most - limit.open)

@@ -15,7 +15,7 @@ def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the statements of such files, with their parts filled in, and the parts; both without their comments.
 
     A statement begins with `-- name: …`. A part, which several statements share or which reads better under a name of
-    its own, begins with `-- part: …`, and replaces `<<…>>` in a statement.
+    its own, begins with `-- part: …`, and replaces `<<…>>` in a statement or another part.
 
     Shape: each is name to SQL.
     Raises: ValueError for a name that is used twice; KeyError for a part that does not exist.
@@ -29,8 +29,11 @@ def load(texts: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
             # A comment may hold a percent sign or a brace, which psycopg2 would take for a parameter.
             found[sort][name] = re.sub(r"^\s*--.*\n?|\s+-- .*$", "", body, flags=re.MULTILINE).strip()
     statements, parts = found["name"], found["part"]
-    filled = {name: re.sub(r"<<(\w+)>>", lambda place: parts[place[1]], text) for name, text in statements.items()}
-    return filled, parts
+
+    def filled(text: str) -> str:
+        return re.sub(r"<<(\w+)>>", lambda place: filled(parts[place[1]]), text)
+
+    return {name: filled(text) for name, text in statements.items()}, parts
 
 
 SQL, PARTS = load(path.read_text(encoding="utf-8") for path in FILES)

@@ -11,7 +11,7 @@ threads/       one file for each thread
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
   heartbeat    beats, learns of cancels, writes progress, gives back jobs that nobody holds, finds suspects, rescues
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
-  housekeeper  makes and drops partitions of the history, deletes old keys and names of queues
+  housekeeper  makes and drops partitions of the history, deletes old keys and names of queues, counts
 
 steps/         what they do
   settle_and_claim  the one call for all threads, made by a runner or the settler
@@ -27,6 +27,7 @@ steps/         what they do
   progress     writes what running handlers have said of how far they have come
   strays       gives back jobs in this process's name that nobody here holds
   rescue       takes the jobs of dead workers
+  count        counts the numbers where it is this process's turn; called by the housekeeper
 
 shared/        what they share
   buffer       jobs to start and outcomes to settle; which thread may call the database for all

@@ -28,6 +28,7 @@ from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
+from haulier.worker.steps.count import Counting
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.report import Report
 from haulier.worker.steps.rescue import Rescuer
@@ -153,7 +154,7 @@ class Assembly:
             database=self.database,
             lease=lease,
             held=held,
-            beat=Beat(lease, held, self.marks, bell, config),
+            beat=Beat(lease, held, self.marks, bell, config, self._kinds.keys()),
             progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
             suspects=SuspectSearch(lease, held, refusals.to_claim, self.suspects_due, bell, config.worker_queues),
@@ -179,9 +180,15 @@ class Assembly:
         )
 
     def housekeeper(self) -> Housekeeper:
-        """Return the thread that looks after partitions and old rows."""
+        """Return the thread that looks after partitions and old rows, and counts."""
+        config, is_counting = self._config, self._config.counting == "on"
+        counting = Counting(self.database, self.outage, config.retention_days) if is_counting else None
         return Housekeeper(
-            config=self._config, database=self.database, outage=self.outage, closing=self.shutdown.closing
+            config=config,
+            database=self.database,
+            outage=self.outage,
+            closing=self.shutdown.closing,
+            counting=counting,
         )
 
     def worker(self, metrics_port: MetricsPort | None) -> Worker:

@@ -229,7 +229,7 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self.config
         log.info(
-            "up to %d database connections, however many threads; one more for housekeeping, now and then",
+            "up to %d database connections, however many threads; one more for housekeeping, now and then, or to count",
             config.worker_connections,
         )
         for warning in warn_missing(self.kinds.values(), config):

@@ -23,8 +23,11 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
+from haulier.queue.produce import workers
+from haulier.queue.produce.checks import check_database
+from haulier.queue.produce.explain import explain
 from haulier.queue.produce.look import JobFilter
-from haulier.queue.upkeep import purge
+from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
 
 QUEUE = "default"
@@ -48,6 +51,13 @@ CANCELLED = """
 WORKER = """
     INSERT INTO haulier.worker (id, host, pid, threads, lease, beat_at)
     VALUES (%s, 'bench', 1, 8, %s::interval, now() - %s::interval)
+"""
+
+
+COUNTED = """
+    UPDATE haulier.counting
+    SET through = date_bin('10 s', now() - interval '30 s', 'epoch'),
+        folded = date_bin('1 minute', now() - interval '2 minutes', 'epoch'), counted_until = NULL
 """
 
 
@@ -104,6 +114,12 @@ class Fixture:
         return worker_id
 
 
+def introduced(fixture: Fixture, worker_id: UUID) -> None:
+    """Say what a worker knows, and that it stops."""
+    consume.introduce(fixture.conn, worker_id, kinds=["noop"])
+    consume.say_stopping(fixture.conn, worker_id)
+
+
 def nothing(fixture: Fixture) -> None:
     """Prepare nothing."""
 
@@ -156,6 +172,16 @@ def listed(label: str, **wanted: Any) -> Call:
 
 
 CLAIMED = "claim_by_index claim"
+
+
+def due_to_count(fixture: Fixture) -> UUID:
+    """Let half a minute be uncounted, and return the id of whoever counts it."""
+    numbers.counting_ends_in(fixture.conn)
+    with fixture.conn.cursor() as cursor:
+        cursor.execute(COUNTED)
+    return uuid4()
+
+
 CALLS = {
     # The worker's
     "claim": Call(
@@ -295,6 +321,7 @@ CALLS = {
     ),
     "get_finished": Call("get a finished job", "get_jobs", lambda fixture, _: produce.get(fixture.conn, fixture.far)),
     "list": listed("list"),
+    "count_jobs": Call("count jobs", "count_jobs", lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter())),
     "list_queued": listed("list, queued", status=JobStatus.QUEUED),
     "list_running": listed("list, running", status=JobStatus.RUNNING),
     "list_retrying": listed("list, retrying", status=JobStatus.RETRYING),
@@ -322,8 +349,43 @@ CALLS = {
         lambda fixture, job_id: produce.retry(fixture.conn, job_id),
         lambda fixture: fixture.cancelled(),
     ),
+    "count": Call(
+        "count what came and ended",
+        "count_span",
+        lambda fixture, counter: numbers.count(fixture.conn, counter=counter),
+        lambda fixture: due_to_count(fixture),
+    ),
+    "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "explain": Call(
+        "why a job waits",
+        "explained_job explain_waiting due_queues",
+        lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
+        lambda fixture: fixture.queued(),
+    ),
+    "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
+    "get_worker": Call(
+        "a worker and its jobs",
+        "list_workers jobs_of_worker",
+        lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+    ),
+    "introduce": Call(
+        "what a worker says of itself",
+        "introduce say_stopping",
+        lambda fixture, worker_id: introduced(fixture, worker_id),
+        lambda fixture: fixture.leaving(),
+    ),
+    "checks": Call(
+        "checks of the database",
+        "bloat unheard_sleepers age_of_statistics age_of_numbers",
+        lambda fixture, _: check_database(fixture.conn, retention_days=30),
+    ),
     "has_unserved": Call(
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
+    ),
+    "overview_counted": Call(
+        "depths as counted, and workers",
+        "counted_depths worker_health",
+        lambda fixture, _: produce.overview(fixture.conn, as_counted=True),
     ),
     "overview": Call(
         "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)

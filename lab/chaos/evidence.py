@@ -72,6 +72,7 @@ class Evidence:
     deaths: Sequence[Death] = ()
     stalls: Sequence[tuple[float, float]] = ()
     injected: Sequence[Injected] = ()
+    miscounted: Sequence[str] = ()
 
 
 JOBS = """
@@ -109,7 +110,7 @@ def logged_errors(folder: Path) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def gather(stage: Stage, load: Load, injected: Sequence[Injected]) -> Evidence:
+def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted: Sequence[str] = ()) -> Evidence:
     """Return the evidence; nothing that changes it may run any more."""
     # The database runs on this machine, whose clock does not jump.
     offset = {"offset": time.time() - time.monotonic()}
@@ -135,4 +136,5 @@ def gather(stage: Stage, load: Load, injected: Sequence[Injected]) -> Evidence:
         deaths=list(stage.deaths),
         stalls=list(stage.stalls),
         injected=injected,
+        miscounted=miscounted,
     )

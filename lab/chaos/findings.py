@@ -26,6 +26,7 @@ class Findings:
                 "answered_wrongly",
                 "hung",
                 "unexplained",
+                "miscounted",
             )
         }
     )

@@ -81,6 +81,8 @@ class Judge:
         self._look_at_the_rows()
         self._explain_the_starts()
         self._look_at_the_answers()
+        for what in self.evidence.miscounted:
+            self.findings.add("miscounted", what)
         broken = self.findings.broken
         restarts = [each for values in self.restarts.values() for each in values]
         restart = spread(restarts)

@@ -120,12 +120,11 @@ def test_each_request_is_a_line_in_the_log_without_its_query(
 
 
 @pytest.fixture
-def broken(make_app: Callable[..., Flask], fresh_database: str) -> FlaskClient:
+def broken(make_app: Callable[..., Flask], migrated_database: str) -> FlaskClient:
     """Give a client of an application whose database lacks what it needs."""
-    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
-        migrate(conn, retention_days=30)
+    with closing(connect(migrated_database)) as conn, conn.cursor() as cursor:
         cursor.execute("DROP VIEW haulier.jobs")
-    return make_app(Config(database_url=fresh_database)).test_client()
+    return make_app(Config(database_url=migrated_database)).test_client()
 
 
 def test_what_nobody_foresaw_is_500_and_says_nothing(broken: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -207,16 +206,15 @@ def test_a_bad_request_is_told_so_also_while_the_database_is_away(make_app: Call
     assert [answer.status_code for answer in answers] == [422, 422, 415]
 
 
-def test_too_many_connections_are_503(make_app: Callable[..., Flask], fresh_database: str) -> None:
+def test_too_many_connections_are_503(make_app: Callable[..., Flask], migrated_database: str) -> None:
     role = f"haulier_test_{uuid.uuid4().hex[:12]}"
-    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
-        migrate(conn, retention_days=30)
+    with closing(connect(migrated_database)) as conn, conn.cursor() as cursor:
         try:
             cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'few' CONNECTION LIMIT 0")
         except InsufficientPrivilege:
             pytest.skip("the server's role may not create another, which this needs")
         try:
-            client = make_app(Config(make_dsn(fresh_database, user=role, password="few"))).test_client()
+            client = make_app(Config(make_dsn(migrated_database, user=role, password="few"))).test_client()
 
             answer = client.get("/health")
         finally:

@@ -11,6 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
+from haulier.queue.produce import look
+
 
 @pytest.fixture
 def store(conn: Connection) -> Callable[..., None]:
@@ -119,6 +121,24 @@ def test_filters_narrow_the_list(client: FlaskClient, store: Callable[..., None]
     assert client.get("/jobs?kind=never.heard-of").json == []
 
 
+def test_a_look_that_ends_early_says_how_far_it_came_and_the_next_goes_on(
+    client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look, "FIRST_ROWS", 4)
+    store(1, kind="rare")
+    store(9, kind="mail", apart="1 minute")
+
+    first = client.get("/jobs?kind=rare&limit=2")
+    second = client.get(next_path(first))
+    third = client.get(next_path(second))
+
+    assert [numbers(answer) for answer in (first, second, third)] == [[], [], [1]]
+    assert first.headers["Looked-Back-To"] == "2026-01-01T00:06:00.000000Z"
+    assert "Looked-Back-To" in second.headers
+    assert [name for name in ("Looked-Back-To", "Next-Cursor", "Link") if name in third.headers] == []
+
+
 def test_created_after_and_before_leave_out_their_own_instant(client: FlaskClient, store: Callable[..., None]) -> None:
     store(5)
 
@@ -154,3 +174,39 @@ def test_an_offset_beyond_ten_thousand_is_refused_and_points_to_the_cursor(clien
     assert "0 to 10000" in said
     assert "cursor" in said
     assert "Next-Cursor" in said
+
+
+# Counts
+
+
+def test_counts_what_the_list_holds(client: FlaskClient, store: Callable[..., None]) -> None:
+    store(60, kind="mail")
+    store(3, kind="other", queue="slow")
+
+    answer = client.get("/jobs/count?kind=other")
+
+    assert answer.status_code == 200
+    assert (answer.json["count"], answer.json["is_exact"]) == (3, True)
+    assert answer.json["at"].endswith("Z")
+    assert "Looked-Back-To" not in answer.headers
+    assert client.get("/jobs/count").json["count"] == 63
+    assert client.get("/jobs/count?queue=slow&status=succeeded").json["count"] == 0
+    assert client.get("/jobs/count?created_after=2026-01-01T00:00:58Z").json["count"] == 2
+
+
+def test_a_count_that_ends_early_says_so(
+    client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look, "FIRST_ROWS", 4)
+    store(9)
+
+    answer = client.get("/jobs/count?kind=mail")
+
+    assert (answer.json["count"], answer.json["is_exact"]) == (4, False)
+    assert answer.headers["Looked-Back-To"] == "2026-01-01T00:00:06.000000Z"
+
+
+@pytest.mark.parametrize("query", ["limit=5", "offset=1", "cursor=x", "status=x", "kind=X"])
+def test_a_count_takes_no_page(client: FlaskClient, query: str) -> None:
+    assert client.get(f"/jobs/count?{query}").status_code == 422

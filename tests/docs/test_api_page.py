@@ -10,8 +10,22 @@ import pytest
 
 from app.api import build
 from app.api.errors import ANSWERS
+from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
+from app.api.schemas.explain import ExplainResponse, JobRun, WaitReason
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
+from app.api.schemas.response_schemas import CountResponse
+from app.api.schemas.stats import (
+    AskStats,
+    Counts,
+    Figures,
+    ListQueues,
+    Percentiles,
+    QueueResponse,
+    StatsResponse,
+    StatsStep,
+)
+from app.api.schemas.workers import ListWorkers, OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
 from tests.docs.reading import DSN, section, text_of
@@ -30,11 +44,9 @@ def test_every_call_is_documented() -> None:
 
     # The files of the page of /docs are nobody's to call.
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
-    expected = {
-        f"{method} {re.sub('<[^>]*>', '{id}', rule.rule)}"
-        for rule in rules
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-    }
+    # A job's or a worker's id stands as {id}, any other variable by its name.
+    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_|worker_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
+    expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
     def is_there(call: str) -> bool:
         # What one only looks at may stand as a path alone.
@@ -72,7 +84,12 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
     assert [slug for slug in sorted(slugs) if f"`{slug}`" not in page] == []
 
 
-@pytest.mark.parametrize("schema", [JobResponse, JobOptions, ListJobs], ids=lambda schema: schema.__name__)
+SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
+SCHEMAS += [CountResponse, ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun]
+SCHEMAS += [ListWorkers, OneWorkerResponse, WorkerJob, DatabaseResponse, DatabaseCheck, CheckThreshold]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.__name__)
 def test_every_field_is_documented(schema: Any) -> None:
     page = text_of("docs/api.md")
 

@@ -150,7 +150,7 @@ def test_what_one_dyno_sets_is_what_is_written() -> None:
     connections = section("docs/database.md", "## Connections")
 
     assert {name: text.split()[0].strip("`") for name, text in rows.items()} == TOGETHER
-    shares = f"1 × {config.web_connections}, {config.worker_connections}, and {HOUSEKEEPING_CONNECTIONS} at times"
+    shares = f"1 × {config.web_connections}, {config.worker_connections}, and {HOUSEKEEPING_CONNECTIONS} that counts"
     assert f"{shares} | {config.connections} |" in connections
 
 

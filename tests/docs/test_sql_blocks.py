@@ -12,7 +12,6 @@ from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.migrate import migrate
 from tests.docs.reading import blocks
 
 STATEMENTS = [
@@ -26,12 +25,10 @@ GRANTS = [sql for _, sql in STATEMENTS if "GRANT" in sql]
 @pytest.mark.parametrize(
     ("page", "sql"), STATEMENTS, ids=[f"{page}-{number}" for number, (page, _) in enumerate(STATEMENTS)]
 )
-def test_sql_of_the_docs_runs(fresh_database: str, page: str, sql: str) -> None:
+def test_sql_of_the_docs_runs(migrated_database: str, page: str, sql: str) -> None:
     # A database of its own: some of it turns off what the tests that come after would miss.
-    with _as_psql(fresh_database) as conn:
-        migrate(conn, retention_days=30)
-        with _own_role(conn, sql) as sql, conn.cursor() as cursor:
-            cursor.execute(sql)
+    with _as_psql(migrated_database) as conn, _own_role(conn, sql) as sql, conn.cursor() as cursor:
+        cursor.execute(sql)
 
 
 def test_sql_of_the_docs_is_found() -> None:

@@ -70,6 +70,14 @@ PATHS += [
     "/%e2%80%ae",
     "/%80",
 ]
+# Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
+OTHER_QUERIES = {
+    "/jobs/count": ["status", "kind", "queue", "created_after", "created_before", "limit", "cursor", "unknown"],
+    "/stats": ["span", "queue", "kind", "unknown"],
+    "/queues": ["limit", "cursor", "unknown"],
+    "/workers": ["limit", "cursor", "unknown"],
+}
+SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
     "status": ["", "x", "QUEUED", "queued'", "queued%00", "queued,running", "' OR 1=1 --", "\ufeffqueued", "null"],
     "kind": ["", "X", "a b", "a" * 65, "'; DROP TABLE haulier.job; --", "{{7*7}}", "%00", "a\r\nb", "ünder", "[]"],
@@ -143,6 +151,13 @@ def paths() -> Iterator[Hostile]:
         )
         yield Hostile(f"cancel {given:.60}", request("POST", f"/jobs/{given}/cancel"))
         yield Hostile(f"retry {given:.60}", request("POST", f"/jobs/{given}/retry"))
+        yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
+        yield Hostile(
+            f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
+        yield Hostile(
+            f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)
@@ -153,6 +168,14 @@ def queries() -> Iterator[Hostile]:
     for name, values in QUERIES.items():
         for value in values:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
+    for path, names in OTHER_QUERIES.items():
+        for name in names:
+            for value in [*QUERIES.get(name, []), *SPANS]:
+                # Well-formed names, after which queues may be listed.
+                is_name = (path, name) == ("/queues", "cursor") and value in ("x", "null")
+                allowed = HARMLESS if is_name else REFUSED
+                target = f"{path}?{name}={quoted(value)}"
+                yield Hostile(f"{path}?{name}={value!r:.60}", request("GET", target), allowed=allowed)
     for query in ODD_QUERIES:
         yield Hostile(f"?{query:.60}", request("GET", f"/jobs?{query}"))
     for query in HARMLESS_QUERIES:

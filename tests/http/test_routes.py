@@ -64,7 +64,15 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("POST", "/jobs/batch"): Scope.ENQUEUE,
         ("GET", "/jobs"): Scope.READ,
         ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
+        ("GET", "/jobs/<uuid:job_id>/explain"): Scope.READ,
         ("GET", "/metrics"): Scope.READ,
+        ("GET", "/jobs/count"): Scope.READ,
+        ("GET", "/stats"): Scope.READ,
+        ("GET", "/queues"): Scope.READ,
+        ("GET", "/queues/<name>"): Scope.READ,
+        ("GET", "/database"): Scope.OPERATE,
+        ("GET", "/workers"): Scope.READ,
+        ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
         ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
         ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
         ("GET", "/health"): Entry.ANYONE,
@@ -79,9 +87,8 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/health/live"),
         ("GET", "/metrics"),
     }
-    assert {at for at, route in calls.items() if route.takes_metrics_token or route.every_queue} == {
-        ("GET", "/metrics")
-    }
+    assert {at for at, route in calls.items() if route.takes_metrics_token} == {("GET", "/metrics")}
+    assert {at for at, route in calls.items() if route.every_queue} == {("GET", "/metrics"), ("GET", "/database")}
     assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 
 

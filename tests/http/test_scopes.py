@@ -29,15 +29,35 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "enqueue many": ("POST", "/jobs/batch", [EMAIL]),
     "list": ("GET", "/jobs", None),
     "look": ("GET", JOB, None),
+    "explain": ("GET", f"{JOB}/explain", None),
     "metrics": ("GET", "/metrics", None),
+    "count": ("GET", "/jobs/count", None),
+    "stats": ("GET", "/stats", None),
+    "queues": ("GET", "/queues", None),
+    "queue": ("GET", "/queues/mail", None),
+    "workers": ("GET", "/workers", None),
+    "worker": ("GET", JOB.replace("jobs", "workers"), None),
+    "database": ("GET", "/database", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
     "kinds": ("GET", "/kinds", None),
 }
 MAY = {
     Scope.ENQUEUE: {"enqueue", "enqueue many", "kinds"},
-    Scope.READ: {"list", "look", "metrics", "kinds"},
-    Scope.OPERATE: {"cancel", "retry", "kinds"},
+    Scope.READ: {
+        "list",
+        "count",
+        "look",
+        "explain",
+        "metrics",
+        "stats",
+        "queues",
+        "queue",
+        "workers",
+        "worker",
+        "kinds",
+    },
+    Scope.OPERATE: {"database", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 
@@ -71,19 +91,21 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
         closed.post("/jobs", json={**EMAIL, "queue": "other"}, headers=limited),
         closed.post("/jobs/batch", json=[{**EMAIL, "queue": "mail"}, EMAIL], headers=limited),
         closed.get("/metrics", headers=limited),
+        closed.get("/database", headers=limited),
     ]
     one_by_one = closed.post("/jobs/batch?atomic=false", json=[{**EMAIL, "queue": "bulk"}, EMAIL], headers=limited)
     hidden = [
         closed.get(elsewhere, headers=limited),
+        closed.get(f"{elsewhere}/explain", headers=limited),
         *(closed.post(f"{elsewhere}/{verb}", headers=limited) for verb in ("cancel", "retry")),
     ]
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
 
     assert own.status_code == 201
-    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 4
+    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 5
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
-    assert [answer.status_code for answer in hidden] == [404] * 3
+    assert [answer.status_code for answer in hidden] == [404] * 4
     assert hidden[0].json["message"] == f"job {elsewhere.split('/')[2]} not found"
     assert {query: [job["queue"] for job in jobs] for query, jobs in seen.items()} == {
         "": ["bulk", "mail"],
@@ -104,6 +126,7 @@ def test_pages_of_a_keys_own_queues_lead_to_the_end(closed: FlaskClient, make_ke
 
     assert [len(first.json), len(second.json)] == [2, 1]
     assert "Next-Cursor" not in second.headers
+    assert [closed.get("/jobs/count", headers=headers).json["count"] for headers in (anyone, limited)] == [6, 3]
 
 
 # Idempotency

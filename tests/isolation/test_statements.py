@@ -25,7 +25,11 @@ MOST_COMPLAINTS = 150
 BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
 # Always in the short form, each with one error; and a few of the others.
 AFTER_A_LOST_REPLY = ("settled_earlier", "held")
-HOT = ("lanes", "claim", "settle", "commit", "cancelled", "write_progress", "strays", "bury", "orphans", "prepare")
+AT_THE_END = ("deregister", "leave_counting")
+HOT = (
+    "lanes", "claim", "settle", "commit", "cancelled", "introduce", "write_progress", "strays", "bury", "orphans",
+    "prepare",
+)  # fmt: skip
 SEED, OTHERS = 10, 4
 
 
@@ -48,11 +52,11 @@ def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker,
         if not all(wire.seen[name] for name in AFTER_A_LOST_REPLY):
             wire.lose_reply_to = {"settle", "claim"}
         scene.go_on(wire.seen.keys())
-        return all_seen_but(wire, {"deregister"}) == []
+        return all_seen_but(wire, {*AT_THE_END}) == []
 
     came = until(all_seen, within=20)
     scene.let_go()
-    assert came, all_seen_but(wire, {"deregister"})
+    assert came, all_seen_but(wire, {*AT_THE_END})
     process.terminate()
 
     assert process.wait(6) == 0
@@ -74,7 +78,7 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
     watched = beats()
 
     with unhurt(process, at_most=MOST_COMPLAINTS):
-        if name != "deregister":
+        if name not in AT_THE_END:
 
             def refused() -> bool:
                 if name in AFTER_A_LOST_REPLY:
@@ -90,7 +94,7 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
             assert name in BEAT_NEEDS or watched.go_on(LEASE_SECONDS), "the beats stopped"
             wire.heal()
         eventually(scene.all_ended, within=HEALED_WITHIN)
-    if name == "deregister":
+    if name in AT_THE_END:
         process.terminate()
         eventually(lambda: wire.refused > 0, within=COMES_WITHIN)
         wire.heal()

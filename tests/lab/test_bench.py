@@ -16,7 +16,19 @@ from lab.bench import heavy, load, notes, report, without
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Bench, Entry, run
-from lab.bench.measures import ALL, bytes, dead_rows, drain, isolated, link, mechanisms, progress, queues, slow_jobs
+from lab.bench.measures import (
+    ALL,
+    bytes,
+    dead_rows,
+    drain,
+    isolated,
+    link,
+    mechanisms,
+    numbers,
+    progress,
+    queues,
+    slow_jobs,
+)
 from lab.bench.measures.latency import summary
 from lab.bench.measures.post import BODY, bare
 from lab.bench.results import Result, Row, Spread
@@ -251,6 +263,17 @@ def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench
 
     assert figures["jobs"] == 200
     assert 0 < figures["jobs_per_second"] < 1_000_000
+
+
+@pytest.mark.parametrize("entry", numbers.entries(), ids=lambda entry: entry.name)
+def test_counting_is_timed_beside_none_and_so_is_reading_what_was_counted(bench, entry):
+    if entry.missing:
+        pytest.skip(entry.missing)
+
+    figures = entry.once(bench)
+
+    assert figures
+    assert all(value > 0 for value in figures.values())
 
 
 def test_a_process_that_has_had_more_than_its_limit_is_killed():

@@ -207,6 +207,10 @@ def _come_back_without_a_way(known: Evidence) -> None:
     known.ways_back = []
 
 
+def _miscount(known: Evidence) -> None:
+    known.miscounted = ["default c.works succeeded: 2 counted, 1 there"]
+
+
 @pytest.mark.parametrize(
     ("breach", "promise"),
     [
@@ -227,6 +231,7 @@ def _come_back_without_a_way(known: Evidence) -> None:
         (_die_of_nothing, "unexplained"),
         (_lose_the_lease_for_nothing, "unexplained"),
         (_come_back_without_a_way, "unexplained"),
+        (_miscount, "miscounted"),
     ],
     ids=lambda each: getattr(each, "__name__", each),
 )

@@ -10,23 +10,21 @@ from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.migrate import migrate
 from tests.model import SEED
 from tests.model.machine import Queue
 from tests.model.world import World
 
 
 @pytest.fixture
-def world(fresh_database: str) -> Iterator[World]:
+def world(migrated_database: str) -> Iterator[World]:
     """Give a database of its own: the days of its history come and go."""
     with (
-        closing(connect(fresh_database)) as conn,
-        closing(connect(fresh_database)) as application,
-        closing(connect(fresh_database)) as rival,
+        closing(connect(migrated_database)) as conn,
+        closing(connect(migrated_database)) as application,
+        closing(connect(migrated_database)) as rival,
     ):
-        migrate(conn, retention_days=30)
         application.autocommit = rival.autocommit = False
-        yield World(fresh_database, conn, application, rival)
+        yield World(migrated_database, conn, application, rival)
 
 
 @pytest.mark.timeout(36_000)

@@ -18,6 +18,8 @@ def explain(
         cursor.execute("BEGIN")
         if name == "claim":
             cursor.execute(SQL["claim_by_index"], {"milliseconds": 5000})
+        elif name == "count_span":
+            cursor.execute(SQL["count_by_index"])
         elif name == "settle" and statement is not None:
             cursor.execute(SQL["settle_by_index"])
         cursor.execute("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + (statement or SQL[name]), parameters)

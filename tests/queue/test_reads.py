@@ -104,8 +104,8 @@ def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql, 
     )
     sql("DELETE FROM haulier.worker RETURNING 1")
     wanted = dict.fromkeys(wanted_by(name))
-    wanted |= {"limit": 51, "offset": 0, "most_bytes": 8_000_000, "least_id": UUID(int=0), "passed_over": []}
-    wanted |= {"status": "running", "most": 100, "most_pages": 10, "idle": 60}
+    wanted |= {"limit": 51, "offset": 0, "most_rows": 2000, "most_bytes": 8_000_000, "least_id": UUID(int=0)}
+    wanted |= {"status": "running", "most": 100, "most_pages": 10, "idle": 60, "passed_over": []}
     # One that may be forgotten, unless it has something that runs.
     sql("INSERT INTO haulier.queue (name, used_at) VALUES ('old', '2020-01-01') RETURNING 1")
     [(pages,)] = sql("SELECT (pg_relation_size('haulier.job') + pg_relation_size('haulier.job_claimed')) / 8192")
@@ -115,10 +115,16 @@ def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql, 
     assert 300 < buffers(nodes) < 2 * pages
 
 
-def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):
-    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
+ALL_JOBS = {
+    **dict.fromkeys(wanted_by("list_jobs")),
+    "offset": 0,
+    "least_id": UUID(int=0),
+    "most_bytes": 8_000_000,
+}
 
-    text, nodes = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
+
+def test_a_page_of_jobs_walks_over_no_dead_rows_of_jobs_that_waited(conn, dead_rows):
+    text, nodes = explain(conn, "list_jobs", {**ALL_JOBS, "limit": 51, "most_rows": 51})
 
     scans = [node for node in nodes if node.get("Index Name") == "job_waiting_newest"]
     assert scans
@@ -150,12 +156,10 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
     [*_, last] = produce.list_jobs(conn, produce.JobFilter(limit=200)).jobs
-    nothing = {**dict.fromkeys(wanted_by("list_jobs")), "least_id": UUID(int=0), "most_bytes": 8_000_000}
+    page = {**ALL_JOBS, "limit": 51, "most_rows": 51}
 
-    first_page = explain(conn, "list_jobs", {**nothing, "limit": 51, "offset": 0})
-    later_page = explain(
-        conn, "list_jobs", {**nothing, "limit": 51, "offset": 0, "after_at": last.created_at, "after_id": last.id}
-    )
+    first_page = explain(conn, "list_jobs", page)
+    later_page = explain(conn, "list_jobs", {**page, "after_at": last.created_at, "after_id": last.id})
 
     for text, nodes in (first_page, later_page):
         assert "'job_waiting_newest'" in text
@@ -164,6 +168,39 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
         assert not [node for node in scans if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 0]
         assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 200
         assert buffers(nodes) < 400
+
+
+def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, sql):
+    crowd(True)
+    [(waiting,)] = sql("SELECT max(id::text)::uuid FROM haulier.job WHERE queue = 'mail' AND run_at < now()")
+    asked = {"id": waiting, "suspect": False, "passed_over": [], "given_back": "x", "look": 1.0, "most": 1001}
+    asked |= {"busy": [], "after_queue": "", "after_priority": 0}
+
+    _, nodes = explain(conn, "explain_waiting", asked)
+
+    scans = [node for node in nodes if node.get("Relation Name") == "job"]
+    assert not [node for node in scans if node["Node Type"] == "Seq Scan"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 1100
+    assert buffers(nodes) < 1500
+
+
+@pytest.mark.parametrize(
+    "absent", [{"kind": "never"}, {"queue": "never"}, {"status": "retrying"}, {"status": "cancelled"}]
+)
+def test_a_list_looks_at_no_more_jobs_than_it_may(conn, crowd, sql, absent):
+    crowd(True)
+    sql(
+        "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'failed_permanent', kind, queue, priority, run_at,"
+        " 1, NULL, now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(), NULL"
+        " FROM haulier.job RETURNING 1"
+    )
+    sql("VACUUM ANALYZE haulier.finished_job")
+
+    _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
+
+    scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
+    assert 2000 <= sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 4100
+    assert buffers(nodes) < 2000
 
 
 def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):

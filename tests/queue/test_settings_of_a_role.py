@@ -56,19 +56,18 @@ SETTINGS = [
 
 
 @pytest.fixture
-def under(fresh_database: str) -> Iterator[Callable[[str, str], Connection]]:
+def under(migrated_database: str) -> Iterator[Callable[[str, str], Connection]]:
     """Give a function that returns a connection to a migrated database with a setting of its own."""
-    with closing(connect(fresh_database)) as conn:
-        migrate(conn, retention_days=30)
+    with closing(connect(migrated_database)) as conn:
         opened: list[Connection] = []
 
         def under(name: str, value: str) -> Connection:
-            database = composed.Identifier(parse_dsn(fresh_database)["dbname"])
+            database = composed.Identifier(parse_dsn(migrated_database)["dbname"])
             # One that takes a list is not to be quoted as a whole.
             said = composed.SQL(value if name == "datestyle" else composed.Literal(value).as_string(conn))
             with conn.cursor() as cursor:
                 cursor.execute(composed.SQL("ALTER DATABASE {} SET {} = {}").format(database, composed.SQL(name), said))
-            opened.append(connect(fresh_database))
+            opened.append(connect(migrated_database))
             return opened[-1]
 
         yield under

@@ -13,6 +13,8 @@ ALL = ["all of them"]
 TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
     "web": {
         "api_key": {"SELECT": ALL, "UPDATE": ["last_used_at"]},
+        "counting": {"SELECT": ALL},
+        "depth": {"SELECT": ALL},
         "finished_job": {"SELECT": ALL},
         "idempotency": {"SELECT": ALL, "INSERT": ["key", "fingerprint", "job_id"]},
         "job": {
@@ -32,11 +34,14 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "jobs": {"SELECT": ALL},
         "queue": {"SELECT": ALL, "INSERT": ["name", "key_id"], "UPDATE": ["used_at"]},
         "rate_budget": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
+        "rollup": {"SELECT": ALL},
         "schema_version": {"SELECT": ALL},
         "worker": {"SELECT": ALL},
     },
     "worker": {
         "audit": {"SELECT": ALL, "UPDATE": ["at"], "DELETE": ALL},
+        "counting": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
+        "depth": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "finished_job": {"INSERT": ALL},
         "idempotency": {"SELECT": ALL, "UPDATE": ["created_at"], "DELETE": ALL},
         "job": {
@@ -62,6 +67,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "lane": {"SELECT": ALL},
         "progress": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "queue": {"SELECT": ALL, "UPDATE": ["used_at"], "DELETE": ALL},
+        "rollup": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "schema_version": {"SELECT": ALL},
         "sleeper": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
         "worker": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},

@@ -94,6 +94,10 @@ REFUSED_ELSEWHERE = [
     ("action_is_known", "INSERT INTO haulier.audit (action, key_id) VALUES ('sigh', 'abc')"),
     ("done_to_a_job_or_a_key", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
     (
+        "counting_one_row_check",
+        "INSERT INTO haulier.counting (one_row, through, folded, recounted) VALUES (false, now(), now(), now())",
+    ),
+    (
         "done_to_a_job_or_a_key",
         "INSERT INTO haulier.audit (action, job_id, key_id) VALUES ('cancel', haulier.uuidv7(), 'abc')",
     ),

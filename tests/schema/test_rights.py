@@ -30,7 +30,8 @@ EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body
 OF_ANYBODY = {"running", "uuidv7", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
     "web": OF_ANYBODY | {"cancel", "retry"},
-    "worker": OF_ANYBODY | {"add_partition", "finish_detach", "detach_partition", "drop_partition"},
+    "worker": OF_ANYBODY
+    | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
 }
 NEVER = [
     "CREATE TABLE haulier.mine ()",

@@ -23,10 +23,9 @@ from tests.conftest import sql_on
 
 
 @pytest.fixture
-def versioned(fresh_database: str) -> Iterator[Callable[[int, int], Connection]]:
+def versioned(migrated_database: str) -> Iterator[Callable[[int, int], Connection]]:
     """Give a function that returns a connection to a schema of that version, compatible from that one on."""
-    with closing(connect(fresh_database)) as conn:
-        migrate(conn, retention_days=30)
+    with closing(connect(migrated_database)) as conn:
 
         def versioned(version: int, compatible_from: int) -> Connection:
             sql_on(conn)(

@@ -18,7 +18,6 @@ from haulier.postgres.connection import connect, is_pooled
 from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
 from haulier.queue.consume.wakeups import keeps_its_server
-from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.partitions import drop_expired
 from tests.conftest import eventually
 from tests.pooler import pooler_to
@@ -44,15 +43,14 @@ def wake_ups() -> Callable[[int], str]:
 
 
 @pytest.fixture
-def old_partition(fresh_database: str) -> Iterator[str]:
+def old_partition(migrated_database: str) -> Iterator[str]:
     """Give the DSN, by way of the pool, of a database whose history has a partition of long ago."""
-    with closing(connect(fresh_database)) as conn, conn.cursor() as cursor:
-        migrate(conn, retention_days=30)
+    with closing(connect(migrated_database)) as conn, conn.cursor() as cursor:
         cursor.execute(
             "CREATE TABLE haulier.finished_job_old PARTITION OF haulier.finished_job"
             " FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
         )
-        yield fresh_database
+        yield migrated_database
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, NoReturn
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -23,6 +24,7 @@ from haulier.domain.job import (
 )
 from haulier.kinds import Kind, PayloadSchema
 from haulier.kinds.sdk.payload import Pattern
+from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without
 from haulier.queue.rows import StoredJob
 
 from ...http.errors import Invalid
@@ -139,7 +141,7 @@ class CreateJobRequest:
             raise Invalid({"_schema": ["Must be a JSON object."]})
         kind = data.get("kind")
         schema = self.by_kind.get(kind, self._fallback) if isinstance(kind, str) else self._fallback
-        asked = load(schema, data)
+        asked = load(schema, data, partial(_without_secrets, schema, data))
         # Checked here and not in a hook: a schema without hooks loads in a third of the time.
         delay = asked.pop("delay_seconds", None)
         if delay is not None and "run_at" in asked:
@@ -147,6 +149,20 @@ class CreateJobRequest:
         # The payload is stored as it was sent: clients read back what they sent, and a run applies the defaults anew.
         parsed, asked["payload"] = asked["payload"], data["payload"]
         return NewJob(**asked, parsed_payload=parsed, delay=timedelta(seconds=delay) if delay else None)
+
+
+def _without_secrets(schema: Schema, data: dict[str, Json], messages: Json) -> Json:
+    """Return the messages of a refused request without the secrets of its payload, which validators may quote."""
+    secrets = secret_fields(schema)
+    return messages if secrets is None else _cleaned(messages, secret_texts(data, secrets))
+
+
+def _cleaned(messages: Json, secrets: tuple[str, ...]) -> Json:
+    if isinstance(messages, dict):
+        return {key: _cleaned(each, secrets) for key, each in messages.items()}
+    if isinstance(messages, list):
+        return [_cleaned(each, secrets) for each in messages]
+    return without(str(messages), secrets)
 
 
 # Answers ---------------------------------------------------------------------------------------------------------

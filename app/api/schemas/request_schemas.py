@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
@@ -32,12 +32,13 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_OFFSET = 10_000
 
 
-def load(schema: Schema, data: Json) -> dict[str, Any]:
-    """Return the data as the schema loads it. Raises: Invalid."""
+def load(schema: Schema, data: Json, clean: Callable[[Json], Json] | None = None) -> dict[str, Any]:
+    """Return the data as the schema loads it. Shape: clean changes the messages of an error. Raises: Invalid."""
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:
-        raise Invalid(error.normalized_messages()) from None  # type: ignore[no-untyped-call]
+        messages: Json = error.normalized_messages()  # type: ignore[no-untyped-call]
+        raise Invalid(messages if clean is None else clean(messages)) from None
     return loaded
 
 
@@ -55,8 +56,8 @@ class IdempotencyHeader(Schema):
     )
 
 
-class ListJobs(Schema):
-    """Which jobs to list."""
+class JobConditions(Schema):
+    """Which jobs are meant."""
 
     status = fields.Enum(
         JobStatus, by_value=True, metadata=about("Only jobs in this state.", **{"x-component": "JobStatus"})
@@ -69,6 +70,11 @@ class ListJobs(Schema):
     created_before = Time(
         metadata=about("Only jobs created before this.", type="string", format="date-time", pattern=TIME_PATTERN)
     )
+
+
+class ListJobs(JobConditions):
+    """Which jobs to list."""
+
     limit = QueryInteger(
         1,
         MAX_LIMIT,

@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, about
+from .fields import ANY_FIELDS, Time, about
 
 
 class ResponseSchema(Schema):
@@ -19,6 +19,14 @@ class ResponseSchema(Schema):
     def printed(self, shown: Any) -> bytes:
         """Return the value as JSON."""
         return as_json(self.dump(shown)).encode()
+
+
+class CountResponse(ResponseSchema):
+    """How many jobs there are."""
+
+    count = fields.Integer(required=True, attribute="jobs")
+    is_exact = fields.Boolean(required=True, metadata=about("Whether these are all of them; else there may be more."))
+    at = Time(required=True, metadata=about("When there were so many.", type="string", format="date-time"))
 
 
 class CancelResponse(ResponseSchema):

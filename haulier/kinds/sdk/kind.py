@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from marshmallow import Schema, ValidationError
 
 from haulier.config import Config
-from haulier.domain.job import Json
+from haulier.domain.job import Job, Json
 from haulier.domain.retry import RetryPolicy
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.endings import Fail
 from haulier.kinds.sdk.payload import check_storable, explain
+from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts
 
 Handler = Callable[[JobContext, dict[str, Json]], Json]
 Check = Callable[[Config], str | None]
@@ -46,6 +47,11 @@ class Kind:
         check_storable(payload)
         loaded: dict[str, Json] = self.schema.load(payload)
         return loaded
+
+    def secrets_of(self, job: Job) -> tuple[str, ...]:
+        """Return what the job's secret fields hold, in all forms in which a text may quote it; mostly nothing."""
+        tree = secret_fields(self.schema)
+        return () if tree is None else secret_texts(job.payload, tree)
 
     def missing_settings(self, config: Config) -> list[str]:
         """Return the names, as in the environment, of the settings that this kind needs and that are not set."""

@@ -16,7 +16,17 @@ from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, stre
 from haulier.queue.consume.progress import write_progress
 from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from haulier.queue.consume.settle import settle, settle_each, settled_earlier
-from haulier.queue.consume.workers import beat, cancelled, deregister, has_turn, held, register, strays
+from haulier.queue.consume.workers import (
+    beat,
+    cancelled,
+    deregister,
+    has_turn,
+    held,
+    introduce,
+    register,
+    say_stopping,
+    strays,
+)
 
 __all__ = [
     "MOST_BYTES",
@@ -36,10 +46,12 @@ __all__ = [
     "has_turn",
     "heads",
     "held",
+    "introduce",
     "lanes",
     "new_claim",
     "register",
     "rescue",
+    "say_stopping",
     "seconds_until_due",
     "settle",
     "settle_and_claim",

@@ -25,6 +25,10 @@ AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority
 AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
 AND id <> ALL(%(passed_over)s::uuid[])
 
+-- part: may_claim
+-- Whether a claim of this worker brings jobs: see haulier.worker.
+NOT worker.quiet
+
 -- name: claim
 -- Give the best due jobs of these lanes to this worker. A lane is (queue, priority). Each is read in the order of its
 -- index from its mark on, so that neither jobs that are not due nor the dead rows before the mark are walked.
@@ -54,7 +58,7 @@ WITH locked AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS head
     -- A worker that was declared dead must not claim under its old id.
-    WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s)
+    WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s AND <<may_claim>>)
     LIMIT %(limit)s
 ), best AS (
     SELECT place, is_last, row_number() OVER so_far AS number,

@@ -16,12 +16,11 @@ WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue > lan
 ORDER BY suspect, queue, priority DESC, run_at, id
 LIMIT 1
 
--- name: lanes
--- The lanes that have waiting jobs, in the order of the index, starting behind a given lane. Each row has the place of
--- the lane's first job, how long until that job is due (negative: it is due already), and how long the scan has taken.
--- The scan ends after `limit` lanes or `look` seconds: it is a loose index scan, which reads a few entries a lane, but
--- any client that may enqueue can make a million lanes.
-WITH RECURSIVE lane AS (
+-- part: lane_by_lane
+-- The lanes that have waiting jobs, in the order of the index, starting behind a given lane, each with its first job; the
+-- first row is the given lane, without a job. The scan ends after `look` seconds: it is a loose index scan, which reads a
+-- few entries a lane, but any client that may enqueue can make a million lanes.
+lane AS (
     SELECT %(after_queue)s::text AS queue, %(after_priority)s::smallint AS priority, NULL::timestamptz AS run_at,
         NULL::uuid AS id
     UNION ALL
@@ -35,6 +34,11 @@ WITH RECURSIVE lane AS (
     ) AS next
     WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
 )
+
+-- name: lanes
+-- The lanes behind a given one. Each row has the place of the lane's first job, how long until that job is due (negative:
+-- it is due already), and how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
+WITH RECURSIVE <<lane_by_lane>>
 SELECT queue, priority, run_at, id, extract(epoch FROM run_at - now())::double precision AS seconds,
     extract(epoch FROM clock_timestamp() - now())::double precision AS elapsed
 FROM lane

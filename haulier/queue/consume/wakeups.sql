@@ -29,7 +29,7 @@ WHERE worker_id = %(worker)s;
 SELECT sleeper.worker_id
 FROM haulier.sleeper
 JOIN haulier.worker AS me ON me.id = %(worker)s AND me.queues IS NOT DISTINCT FROM sleeper.queues
-JOIN haulier.worker AS other ON other.id = sleeper.worker_id AND other.id <> me.id
+JOIN haulier.worker AS other ON other.id = sleeper.worker_id AND other.id <> me.id AND NOT other.quiet
 ORDER BY other.beat_at DESC, random()
 LIMIT 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
+from haulier import __version__
 from haulier.domain.claim import Fence, Held
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
@@ -19,6 +20,16 @@ def register(
         conn, "register", host=host, pid=pid, threads=threads, queues=list(queues) or None, lease=lease_seconds
     )
     return UUID(str(row["id"]))
+
+
+def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str]) -> None:
+    """Say which program the worker runs, and which kinds it knows."""
+    rows(conn, "introduce", worker=worker_id, version=__version__, kinds=list(kinds))
+
+
+def say_stopping(conn: Connection, worker_id: UUID) -> None:
+    """Say that the worker was told to stop, and claims no more."""
+    rows(conn, "say_stopping", worker=worker_id)
 
 
 def beat(conn: Connection, worker_id: UUID, *, scans_fail: bool = False) -> float | None:

@@ -5,6 +5,16 @@ INSERT INTO haulier.worker (host, pid, threads, queues, lease)
 VALUES (%(host)s, %(pid)s, %(threads)s, %(queues)s::text[], make_interval(secs => %(lease)s))
 RETURNING id;
 
+-- name: introduce
+UPDATE haulier.worker
+SET version = %(version)s, kinds = %(kinds)s::text[]
+WHERE id = %(worker)s;
+
+-- name: say_stopping
+UPDATE haulier.worker
+SET stopping = true
+WHERE id = %(worker)s;
+
 -- name: beat
 -- Returns no row where somebody has declared this worker dead.
 UPDATE haulier.worker

@@ -6,7 +6,7 @@ from __future__ import annotations
 from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
-from haulier.queue.produce.look import PAGE_BYTES, JobFilter, Page, get, list_jobs
+from haulier.queue.produce.look import PAGE_BYTES, Count, JobFilter, Page, count_jobs, get, list_jobs
 from haulier.queue.produce.overview import (
     Overview,
     QueueDepth,
@@ -21,6 +21,7 @@ from haulier.queue.rows import StoredJob
 
 __all__ = [
     "PAGE_BYTES",
+    "Count",
     "Draft",
     "Enqueued",
     "JobFilter",
@@ -32,6 +33,7 @@ __all__ = [
     "StoredJob",
     "WorkerHealth",
     "cancel",
+    "count_jobs",
     "draft",
     "enqueue",
     "enqueue_all",

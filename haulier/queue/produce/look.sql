@@ -5,64 +5,116 @@ SELECT *
 FROM haulier.jobs
 WHERE id = ANY(%(ids)s::uuid[]);
 
--- part: wanted
--- The conditions of a filter, except for its status, and of a cursor.
-(%(kind)s::text IS NULL OR kind = %(kind)s)
-AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-AND (%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
+-- part: within
+-- The times of a filter, and a cursor: what the indexes of the newest jobs answer.
+(%(created_after)s::timestamptz IS NULL OR created_at > %(created_after)s)
 AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
 AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
 
+-- part: wanted
+-- The other conditions of a filter: jobs are looked at for these one by one, newest first.
+(%(status)s::text IS NULL OR status = %(status)s)
+AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+
 -- part: not_before_the_page
--- Not older than the last finished job of a full page.
+-- Not older than where the look at finished jobs ended.
 (created_at, id) >= (
     coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
+
+-- part: finished_looked_at
+-- The newest finished jobs within the times, numbered. They are asked for as the indexes say it.
+SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+FROM (
+    SELECT *
+    FROM haulier.jobs
+    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+        AND (%(status)s::text IS NULL OR %(status)s IN ('succeeded', 'failed_permanent', 'cancelled'))
+        AND (%(status)s::text IS NULL OR %(status)s = 'succeeded' OR status <> 'succeeded')
+        AND <<within>>
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(most_rows)s
+) AS newest
+
+-- part: waiting_looked_at
+-- The newest waiting jobs within the times, numbered, as far as the page may reach.
+SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+FROM (
+    SELECT *
+    FROM haulier.jobs
+    WHERE status IN ('queued', 'retrying')
+        AND <<not_before_the_page>>
+        AND (%(status)s::text IS NULL OR %(status)s IN ('queued', 'retrying'))
+        AND <<within>>
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(most_rows)s
+) AS newest
+
+-- part: last_looked_at
+-- Where the look ended before there was nothing older; else no row.
+SELECT created_at, id
+FROM (
+    SELECT created_at, id FROM finished WHERE place = %(most_rows)s
+    UNION ALL
+    SELECT created_at, id FROM waiting WHERE place = %(most_rows)s
+) AS last
+ORDER BY created_at DESC, id DESC
+LIMIT 1
+
+-- part: not_beyond_the_end
+-- Not older than where the look ended.
+(created_at, id) >= (
+    coalesce((SELECT created_at FROM ended), '-infinity'), coalesce((SELECT id FROM ended), %(least_id)s::uuid))
 
 -- name: list_jobs
 -- Waiting, running and finished jobs are each read by an index of their own; a page is the newest of all three. The
 -- finished are read first: where they fill a page, no live job that is older than all of them can be on it, and so the
 -- dead entries of all that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs
 -- are: no index has those by created_at.)
+-- Of the waiting and of the finished at most most_rows are looked at, which are numbered; the last of these stays in the
+-- list even where it does not match: there the look ended, and no older job is on the page.
 -- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
 -- are measured one by one, so that those which are cut off are not even decompressed. `matched` is the number of jobs
 -- before that cut.
 WITH RECURSIVE finished AS MATERIALIZED (
     SELECT *
-    FROM haulier.jobs
-    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
-        AND (%(status)s::text IS NULL OR status = %(status)s)
-        AND <<wanted>>
+    FROM (
+        <<finished_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), page AS MATERIALIZED (
-    -- The last of the finished jobs, where they fill the page; else no row.
+    -- The last of the finished jobs, where they fill the page or the look at them ended; else no row.
     SELECT created_at, id
     FROM finished
-    ORDER BY created_at DESC, id DESC
-    OFFSET %(limit)s + %(offset)s::bigint - 1
+    WHERE place = %(most_rows)s OR (SELECT count(*) FROM finished) = %(limit)s + %(offset)s::bigint
+    ORDER BY created_at, id
     LIMIT 1
+), waiting AS MATERIALIZED (
+    SELECT *
+    FROM (
+        <<waiting_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s + %(offset)s::bigint
+), ended AS MATERIALIZED (
+    <<last_looked_at>>
 ), newest AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, candidate.*
     FROM (
-        (
-            SELECT *
-            FROM haulier.jobs
-            WHERE status IN ('queued', 'retrying')
-                AND <<not_before_the_page>>
-                AND (%(status)s::text IS NULL OR status = %(status)s)
-                AND <<wanted>>
-            ORDER BY created_at DESC, id DESC
-            LIMIT %(limit)s + %(offset)s::bigint
-        )
+        SELECT *
+        FROM waiting
         UNION ALL
         (
-            SELECT job.*
+            SELECT job.*, NULL::bigint AS place
             FROM (
                 SELECT id
-                FROM haulier.running()
+                FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
                 WHERE <<not_before_the_page>>
-                    AND (%(status)s::text IS NULL OR %(status)s = 'running')
+                    AND <<within>>
                     AND <<wanted>>
                 ORDER BY created_at DESC, id DESC
                 LIMIT %(limit)s + %(offset)s::bigint
@@ -80,6 +132,8 @@ WITH RECURSIVE finished AS MATERIALIZED (
         SELECT *
         FROM finished
     ) AS candidate
+    WHERE (<<wanted>>)
+        AND <<not_beyond_the_end>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s OFFSET %(offset)s
 ), large AS MATERIALIZED (
@@ -98,8 +152,60 @@ WITH RECURSIVE finished AS MATERIALIZED (
     JOIN large ON large.place = counted.place + 1
     WHERE counted.bytes < %(most_bytes)s
 )
-SELECT newest.*, (SELECT count(*) FROM newest) AS matched
-FROM newest
-WHERE number <= coalesce((SELECT number FROM counted WHERE bytes >= %(most_bytes)s), number)
-ORDER BY number
-LIMIT %(limit)s - 1;
+SELECT page.*, (SELECT count(*) FROM newest) AS matched,
+    (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT *
+    FROM newest
+    WHERE number <= coalesce((SELECT number FROM counted WHERE bytes >= %(most_bytes)s), number)
+    ORDER BY number
+    LIMIT %(limit)s - 1
+) AS page ON true
+ORDER BY number;
+
+-- name: count_jobs
+-- Count the jobs that a list would find, in the same look, and say where it ended.
+WITH finished AS MATERIALIZED (
+    SELECT created_at, id, place, (<<wanted>>) AS is_wanted
+    FROM (
+        <<finished_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
+), page AS MATERIALIZED (
+    SELECT created_at, id
+    FROM finished
+    WHERE place = %(most_rows)s
+), waiting AS MATERIALIZED (
+    SELECT created_at, id, place, (<<wanted>>) AS is_wanted
+    FROM (
+        <<waiting_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
+), ended AS MATERIALIZED (
+    <<last_looked_at>>
+)
+SELECT count(*) AS jobs, now() AS at,
+    (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
+FROM (
+    SELECT created_at, id FROM finished WHERE is_wanted
+    UNION ALL
+    SELECT created_at, id FROM waiting WHERE is_wanted
+    UNION ALL
+    SELECT created_at, id
+    FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
+    WHERE <<within>>
+        AND <<wanted>>
+) AS found
+WHERE <<not_beyond_the_end>>;
+
+-- name: count_counted
+-- The live jobs as a worker has lately counted them; no row where it has not, or where it told too few queues and kinds
+-- apart.
+SELECT depth_at AS at, coalesce(sum(jobs) FILTER (WHERE <<wanted>>), 0)::bigint AS jobs
+FROM haulier.counting
+LEFT JOIN haulier.depth ON true
+WHERE depth_at > now() - interval '60 seconds'
+GROUP BY depth_at
+HAVING bool_and(queue IS DISTINCT FROM '*')
+    OR (%(kind)s::text IS NULL AND %(queue)s::text IS NULL AND %(queues)s::text[] IS NULL);

@@ -9,10 +9,13 @@ from haulier.domain.errors import ReadOnly
 from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
+from haulier.queue.lane_scan import scan
 from haulier.queue.upkeep.partitions import days_ahead
 
 # An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
 MOST_QUEUES, MOST_PAGES = 100, 16_384
+# What was counted longer ago is not used: a worker counts every 10 s, and more rarely only beyond 600,000 live jobs.
+COUNTED_SECONDS = 60.0
 # A worker that is replaced in order is away for some seconds; a look for what nobody serves may take so long.
 UNSERVED_SECONDS, LOOK_SECONDS = 10.0, 0.1
 
@@ -55,15 +58,20 @@ class Overview:
     history_days_ahead: float = 0.0
 
 
-def overview(conn: Connection) -> Overview:
+def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
     """Return the depth of the largest queues and of all others together, and the health of the workers.
 
-    Shape: the others have the name `other`, and include a queue of that name. Where the jobs take more than MOST_PAGES
-           pages, the figures of waiting jobs are estimates, from a sample of so many pages.
+    Shape: the others have the name `other`, and include a queue of that name. With as_counted the depths are those that
+           a worker has counted, COUNTED_SECONDS ago at most, where one has. Else, where the jobs take more than
+           MOST_PAGES pages, the figures of waiting jobs are estimates, from a sample of so many pages.
     """
+    if as_counted and rows(conn, "depths_counted_since", lately=COUNTED_SECONDS)[0]["is_so"]:
+        found = rows(conn, "counted_depths", most=MOST_QUEUES)
+    else:
+        found = rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
     depths = [
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"], row["unserved"])
-        for row in rows(conn, "queue_depths", most=MOST_QUEUES, most_pages=MOST_PAGES)
+        for row in found
     ]
     return Overview(depths, worker_health(conn), days_ahead(conn))
 
@@ -99,7 +107,6 @@ def has_unserved(conn: Connection) -> bool:
             "has_unserved",
             seconds=5 * LOOK_SECONDS,
             due_for=UNSERVED_SECONDS,
-            look=LOOK_SECONDS,
-            suspect=False,
+            **scan(suspect=False, seconds=LOOK_SECONDS),
         )
     return bool(row["has_unserved"])

@@ -1,11 +1,27 @@
 -- The state of the whole system.
 
 -- part: served_by_the_living
--- Which queues some live worker serves: every one, or those named.
+-- Which queues some live worker serves that is not quiet: every one, or those named.
 SELECT coalesce(bool_or(queues IS NULL), false) AS every, coalesce(array_agg(queue), ARRAY[]::text[]) AS names
 FROM haulier.worker
 LEFT JOIN LATERAL unnest(queues) AS queue ON true
-WHERE beat_at >= now() - lease
+WHERE beat_at >= now() - lease AND <<may_claim>>
+
+-- part: largest_found
+SELECT queue
+FROM found
+WHERE queue NOT IN ('other', '*')
+GROUP BY queue
+ORDER BY sum(jobs) DESC, queue
+LIMIT %(most)s
+
+-- part: largest_and_others
+SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
+    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds, round(sum(unserved))::bigint AS unserved
+FROM found
+LEFT JOIN largest USING (queue)
+GROUP BY 1, 2
+ORDER BY 1, 2
 
 -- name: queue_depths
 -- The largest queues, and the sum of all others under the name `other`. A large table is sampled, most_pages of it; the
@@ -28,46 +44,49 @@ WITH served AS MATERIALIZED (
     FROM haulier.running()
     GROUP BY queue
 ), largest AS (
-    SELECT queue
-    FROM found
-    WHERE queue <> 'other'
-    GROUP BY queue
-    ORDER BY sum(jobs) DESC, queue
-    LIMIT %(most)s
+    <<largest_found>>
 )
-SELECT coalesce(largest.queue, 'other') AS queue, status, round(sum(jobs))::bigint AS jobs,
-    extract(epoch FROM now() - min(oldest))::double precision AS oldest_due_seconds, round(sum(unserved))::bigint AS unserved
-FROM found
-LEFT JOIN largest USING (queue)
-GROUP BY 1, 2
-ORDER BY 1, 2;
+<<largest_and_others>>;
+
+-- name: counted_depths
+-- The same, as a worker has lately counted it. '*' is the sum of many queues.
+WITH served AS MATERIALIZED (
+    <<served_by_the_living>>
+), found AS (
+    SELECT queue, status, sum(jobs) AS jobs, min(first_run_at) FILTER (WHERE first_run_at <= now()) AS oldest,
+        CASE
+            WHEN (SELECT every FROM served) OR queue = ANY ((SELECT names FROM served)::text[]) THEN 0
+            ELSE sum(due)
+        END AS unserved
+    FROM haulier.depth
+    GROUP BY queue, status
+), largest AS (
+    <<largest_found>>
+)
+<<largest_and_others>>;
+
+-- name: depths_counted_since
+-- Whether a worker has counted the live jobs within so many seconds.
+SELECT EXISTS (
+    SELECT FROM haulier.counting
+    WHERE depth_at > now() - make_interval(secs => %(lately)s)
+) AS is_so;
 
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
-    coalesce(bool_or(queues IS NULL) FILTER (WHERE beat_at >= now() - lease), false) AS serve_every_queue,
+    coalesce(bool_or(queues IS NULL) FILTER (WHERE beat_at >= now() - lease AND <<may_claim>>), false)
+        AS serve_every_queue,
     count(*) FILTER (WHERE beat_at >= now() - lease AND host = %(host)s) AS workers_here,
     extract(epoch FROM now() - min(beat_at))::double precision AS oldest_beat_seconds
 FROM haulier.worker;
 
 -- name: has_unserved
 -- Whether a job has been due for so long in a queue that no live worker serves, as far as a look of so many seconds
--- finds one. A loose index scan over the lanes, as `lanes` is.
+-- finds one.
 WITH RECURSIVE served AS MATERIALIZED (
     <<served_by_the_living>>
-), lane AS (
-    SELECT ''::text AS queue, 0::smallint AS priority, NULL::timestamptz AS run_at, NULL::uuid AS id
-    UNION ALL
-    SELECT next.*
-    FROM lane
-    CROSS JOIN LATERAL (
-        (<<next_of_the_queue>>)
-        UNION ALL
-        (<<first_of_the_next_queue>>)
-        LIMIT 1
-    ) AS next
-    WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
-)
+), <<lane_by_lane>>
 SELECT EXISTS (
     SELECT
     FROM lane

@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from haulier.config import Config
+from haulier.domain.errors import Refusal, reason
 from haulier.kinds import StopReason
+from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.sparing_log import SparingLog
 
 # A line of the log names at most this many jobs.
 NAMED_JOBS = 10
 
 log = logging.getLogger(__name__)
+sparing = SparingLog(log)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,9 @@ class Beat:
     marks: Marks
     bell: Bell
     config: Config
+    kinds: Collection[str] = ()
+    # Whether the row says what this process is.
+    introduced: threading.Event = field(default_factory=threading.Event)
 
     @property
     def seconds(self) -> float:
@@ -56,6 +66,18 @@ class Beat:
         self.lease.registered(worker_id, began_at)
         self.bell.ring()
         log.info("registered as worker %s", worker_id)
+        self.introduced.clear()
+        self._introduce(conn, worker_id)
+
+    def _introduce(self, conn: Connection, worker_id: UUID) -> None:
+        # Operators want to know it, and no job does: where it is refused, the worker works all the same.
+        try:
+            with translated():
+                consume.introduce(conn, worker_id, kinds=sorted(self.kinds))
+        except Refusal as error:
+            sparing.warning(f"the database refuses this worker's version and kinds: {reason(error)}", about="kinds")
+        else:
+            self.introduced.set()
 
     def beat(self, conn: Connection) -> None:
         """Renew the lease; where that is too late, give up the jobs held here, and register anew."""
@@ -65,6 +87,8 @@ class Beat:
         gap = consume.beat(conn, worker_id, scans_fail=self.marks.seconds_failing > 0)
         if gap is not None:
             lease.beaten(began_at, gap)
+            if not self.introduced.is_set():
+                self._introduce(conn, worker_id)
             return
         held = self.held.all()
         running = [each.job for each in held if each.began_at is not None and not each.has_ended]

@@ -11,12 +11,12 @@ from functools import partial
 
 from haulier.domain.job import Job, Json
 from haulier.domain.outcome import Outcome
+from haulier.domain.waiting import UNKNOWN_KIND
 from haulier.kinds import Fail, JobCancelled, JobContext, Kind, Retry, Snooze, StopReason
-from haulier.logs import bind_to, redacted, unbind
+from haulier.logs import bind_to, hidden, redacted, unbind
 
 # A worker without the kind gives the job back for this long: during a rolling deploy another has it.
 UNKNOWN_KIND_SECONDS = 60.0
-UNKNOWN_KIND = "no worker that took it knows the kind '{}'; it is offered again every {:g} s"
 MAX_DELAY_SECONDS = 31_536_000.0
 # The delay where a handler asks for its next attempt in a way that makes no sense.
 ODD_DELAY_SECONDS = 10.0
@@ -35,6 +35,15 @@ def run_one(kind: Kind | None, context: JobContext, elsewhere: Perform | None = 
     job = context.job
     if kind is None:
         return Outcome.release(UNKNOWN_KIND_SECONDS, why=UNKNOWN_KIND.format(job.kind, UNKNOWN_KIND_SECONDS))
+    if secrets := kind.secrets_of(job):
+        # In the log, and in what becomes of errors.
+        with hidden(secrets):
+            return _run(kind, context, elsewhere)
+    return _run(kind, context, elsewhere)
+
+
+def _run(kind: Kind, context: JobContext, elsewhere: Perform | None) -> Outcome:
+    job = context.job
     token = bind_to(partial(job_fields, job))
     try:
         outcome = elsewhere(kind, context) if kind.isolated and elsewhere is not None else _call(kind, context)

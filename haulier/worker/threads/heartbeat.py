@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
+from uuid import UUID
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.kinds import StopReason
@@ -64,6 +65,8 @@ class Heartbeat(threading.Thread):
         self._compare_at = float("-inf")
         self._has_failed = False
         self._suspects_at = float("-inf")
+        # The id under which it has said that the process stops.
+        self._stops_as: UUID | None = None
 
     def run(self) -> None:
         """Beat until the process closes, then give back the jobs it still holds and delete its row."""
@@ -103,6 +106,7 @@ class Heartbeat(threading.Thread):
             self.beat.beat(conn)
         # The beat goes first, and each other step by itself: an error in one must cost neither the lease nor the next.
         self._try(self._call_listener, conn)
+        self._try(self._say_stopping, conn)
         if wanted or len(held):
             self._try(self._hear_of_cancels, conn)
         self._try(self.progress.write, conn)
@@ -140,6 +144,12 @@ class Heartbeat(threading.Thread):
         if number is not None and worker_id is not None:
             call_myself(conn, worker_id)
             self.notify_check.called(number)
+
+    def _say_stopping(self, conn: Connection) -> None:
+        worker_id = self.lease.registered_as
+        if worker_id is not None and self.shutdown.stopping.is_set() and self._stops_as != worker_id:
+            consume.say_stopping(conn, worker_id)
+            self._stops_as = worker_id
 
     def _hear_of_cancels(self, conn: Connection) -> None:
         worker_id = self.lease.registered_as

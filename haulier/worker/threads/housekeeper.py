@@ -1,4 +1,7 @@
-"""The thread that makes the history's partitions ahead of time, every hour; its connection is open only meanwhile."""
+"""The thread that makes the history's partitions ahead of time, every hour, and counts the numbers in between.
+
+Its connection is open only meanwhile, except in the one process that counts.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
 from haulier.queue.upkeep.purge import purge_audit, purge_idempotency, purge_progress, purge_queues
 from haulier.worker.shared.outage import Outage
+from haulier.worker.steps.count import Counting
 
 PERIOD_SECONDS = 3600.0
 # After an error: soon, or partitions that are made a week ahead could one day be missing.
@@ -28,12 +32,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Housekeeper(threading.Thread):
-    """Tidies the database at the start and then every hour."""
+    """Tidies the database at the start and then every hour.
+
+    Shape: without counting it does nothing else.
+    """
 
     config: Config
     database: Database
     outage: Outage
     closing: threading.Event
+    counting: Counting | None = None
 
     def __post_init__(self) -> None:
         super().__init__(name="housekeeper", daemon=True)
@@ -41,9 +49,16 @@ class Housekeeper(threading.Thread):
         self.tidied_at = time.monotonic()
 
     def run(self) -> None:
-        """Tidy until the process closes."""
-        while not self.closing.wait(PERIOD_SECONDS if self.tidy() else RETRY_SECONDS):
-            pass
+        """Tidy, and count, until the process closes."""
+        tidy_at = time.monotonic()
+        while True:
+            if time.monotonic() >= tidy_at:
+                tidy_at = time.monotonic() + (PERIOD_SECONDS if self.tidy() else RETRY_SECONDS)
+            left = max(0.0, tidy_at - time.monotonic())
+            if self.closing.wait(min(left, self.counting.turn()) if self.counting else left):
+                break
+        if self.counting:
+            self.counting.leave()
 
     def tidy(self) -> bool:
         """Make missing partitions, drop expired ones, delete what is old; tell whether all of it was done.

@@ -22,7 +22,6 @@ from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from haulier.queue.upkeep.migrate import migrate
 from lab.proxy import proxy_to
 from tests.web import EMAIL, Server
 
@@ -354,36 +353,32 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.direct("looks at the server's own connections")
-def test_it_opens_no_connection_before_it_forks(run_gunicorn: Run, fresh_database: str) -> None:
+def test_it_opens_no_connection_before_it_forks(run_gunicorn: Run, migrated_database: str) -> None:
     # A database of its own: a pool keeps other tests' connections, under their names, for a while.
-    with closing(connect(fresh_database)) as conn:
-        migrate(conn, retention_days=30)
-        with run_gunicorn(fresh_database) as server:
-            for _ in range(20):
-                requests.get(f"{server.url}/health")
+    with closing(connect(migrated_database)) as conn, run_gunicorn(migrated_database) as server:
+        for _ in range(20):
+            requests.get(f"{server.url}/health")
 
-            with conn.cursor() as cursor:
-                cursor.execute(
-                    "SELECT application_name, count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND application_name LIKE 'haulier web%' GROUP BY 1"
-                )
-                counts = dict(cursor.fetchall())
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT application_name, count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'haulier web%' GROUP BY 1"
+            )
+            counts = dict(cursor.fetchall())
     assert "haulier web start" not in counts
     assert counts["haulier web"] >= 1
 
 
-def test_it_holds_no_more_connections_than_it_said(run_gunicorn: Run, fresh_database: str) -> None:
-    with closing(connect(fresh_database)) as conn:
-        migrate(conn, retention_days=30)
-        with run_gunicorn(fresh_database) as server:
-            with ThreadPoolExecutor(40) as others:
-                list(others.map(requests.get, [f"{server.url}/jobs"] * 40))
-            with conn.cursor() as cursor:
-                cursor.execute(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND application_name LIKE 'haulier web%'"
-                )
-                [(held,)] = cursor.fetchall()
+def test_it_holds_no_more_connections_than_it_said(run_gunicorn: Run, migrated_database: str) -> None:
+    with closing(connect(migrated_database)) as conn, run_gunicorn(migrated_database) as server:
+        with ThreadPoolExecutor(40) as others:
+            list(others.map(requests.get, [f"{server.url}/jobs"] * 40))
+        with conn.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'haulier web%'"
+            )
+            [(held,)] = cursor.fetchall()
 
-            assert 1 <= held <= 6
-            assert "up to 6 database connections: 2 processes x 3 threads" in server.log.read_text()
+        assert 1 <= held <= 6
+        assert "up to 6 database connections: 2 processes x 3 threads" in server.log.read_text()

@@ -205,6 +205,7 @@ def test_overview_counts_the_due_jobs_of_queues_that_no_live_worker_serves(
     late(sql, "mail", "bulk", "bulk")
     enqueue(queue="bulk", delay=timedelta(hours=1))
     let_lease_run_out(register(queues=()))
+    sql("UPDATE haulier.worker SET quiet = true WHERE id = %s", register(queues=()))
     for queues in served:
         register(queues=queues)
 

@@ -17,12 +17,10 @@ from tests.queue.upkeep.published import PUBLISHED, publish
 
 
 @pytest.fixture
-def archive(fresh_database: str) -> Iterator[Archive]:
+def archive(migrated_database: str) -> Iterator[Archive]:
     """Give a database with a history that the test may spoil."""
     with ExitStack() as opened:
-        made = Archive(fresh_database, opened)
-        migrate(made.conn, retention_days=30)
-        yield made
+        yield Archive(migrated_database, opened)
 
 
 @pytest.fixture(params=PUBLISHED)

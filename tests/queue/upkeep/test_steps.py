@@ -11,6 +11,7 @@ from psycopg2 import errors
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.partitions import ensure_partitions
 from haulier.queue.upkeep.steps import SCHEMA_FILE
 from tests.catalogue import shape
 from tests.conftest import sql_on
@@ -70,6 +71,29 @@ def test_reads_no_large_table_that_it_locks_for_a_moment_and_others_as_often_as_
     assert {table: read.get(table, 0) for table in LARGE} == {table: said.get(table, 0) for table in LARGE}
 
 
+INDEXES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relname ~ '^finished_job_2.*finished_at_idx$'"
+
+
+def test_keeps_an_index_of_a_partition_that_an_operator_built_before(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        sql = sql_on(publish(conn, 8))
+        ensure_partitions(conn, retention_days=30)
+        [(first,), *_] = sql(
+            "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass"
+        )
+        sql(
+            f"CREATE INDEX CONCURRENTLY {first.partition('.')[2]}_finished_at_idx ON {first}"
+            " USING brin (finished_at) WITH (pages_per_range = 16)"
+        )
+        before = sql(INDEXES)
+
+        migrate(conn, retention_days=30)
+
+        assert len(before) == 1 < len(after := sql(INDEXES))
+        assert set(before) < set(after)
+        assert sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
+
+
 def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
     for step in STEPS:
         assert "\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '5s';\n" in step.text
@@ -93,7 +117,8 @@ def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_h
 
 
 @pytest.mark.parametrize(
-    ("version", "hint"), [(1, "Run `haulier migrate`."), (7, "Run `haulier migrate`."), (9, "A newer release made it.")]
+    ("version", "hint"),
+    [(1, "Run `haulier migrate`."), (9, "Run `haulier migrate`."), (11, "A newer release made it.")],
 )
 def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
     with closing(connect(fresh_database)) as conn:
@@ -110,6 +135,6 @@ def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_databas
         own("ROLLBACK")
 
         said = raised.value.diag
-        assert said.message_primary == f"the database has schema version {version}, and this file is version 8"
+        assert said.message_primary == f"the database has schema version {version}, and this file is version 10"
         assert said.message_hint == hint
         assert shape(own) == before

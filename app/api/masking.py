@@ -1,0 +1,62 @@
+"""Masks the secret fields of jobs, for all callers but those who may do everything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from haulier.domain.api_key import Scope
+from haulier.domain.job import Json
+from haulier.kinds import Kind
+from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
+from haulier.queue.rows import StoredJob
+
+from ..http.door import caller
+from ..http.service import service
+
+
+def as_shown(job: StoredJob) -> StoredJob:
+    """Return the job as the caller may see it.
+
+    Shape: the texts of a job that may quote its payload (errors, result, progress) are masked as well.
+    """
+    kind: Kind | None = service().kinds.get(job.kind)
+    tree = None if kind is None else secret_fields(kind.schema)
+    return job if tree is None or _may_see_all() else _masked(job, tree)
+
+
+def _may_see_all() -> bool:
+    key = caller().key
+    return key is None or key.may(Scope.ADMIN)
+
+
+def _masked(job: StoredJob, tree: Tree) -> StoredJob:
+    payload = job.payload
+    secrets = secret_texts(payload, tree)
+
+    # Parsed, since a mask within the text could cut an escape in two, or stand where a number stood.
+    def plain(text: bytes, *names: str) -> bytes | None:
+        value = json.loads(text)
+        return None if value is None else _written(_in_fields(value, names, secrets))
+
+    changes: dict[str, Any] = {
+        "payload": _written(masked(payload, tree)),
+        "last_error": job.last_error and without(job.last_error, secrets),
+        "errors": plain(job.errors_text, "error"),
+        "result": plain(job.result_text),
+        "progress": plain(job.progress_text, "note"),
+    }
+    return job._replace(**changes)
+
+
+def _in_fields(value: Json, names: tuple[str, ...], secrets: tuple[str, ...]) -> Json:
+    """Return the value masked; with names, in these fields of the object, or of each object of a list, alone."""
+    if not names:
+        return without_in(value, secrets)
+    if isinstance(value, list):
+        return [_in_fields(each, names, secrets) for each in value]
+    return {name: without_in(each, secrets) if name in names else each for name, each in value.items()}
+
+
+def _written(value: Json) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

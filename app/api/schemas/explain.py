@@ -1,0 +1,51 @@
+"""The schemas of why a job waits."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from haulier.domain.job import JobStatus
+from haulier.domain.waiting import Code
+
+from .fields import Time, about
+from .response_schemas import ResponseSchema
+
+
+def _time(description: str, *, nullable: bool = True) -> Time:
+    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
+
+
+class WaitReason(ResponseSchema):
+    """A reason for which a job waits."""
+
+    code = fields.Enum(Code, by_value=True, required=True, metadata=about("For programs."))
+    message = fields.String(required=True, metadata=about("One sentence, for people."))
+    since = _time("Since when; null: not known.")
+    until = _time("Until when; null: not known.")
+    link = fields.String(required=True, allow_none=True, metadata=about("The path of a call that shows more, or null."))
+
+
+class JobRun(ResponseSchema):
+    """Who runs a job."""
+
+    worker_id = fields.UUID(required=True)
+    worker = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about("Its host and process id; null: it was declared dead, and another takes the job over."),
+    )
+    lease_ends = _time("When the worker is declared dead, unless it beats; null: it was.")
+    since = _time("When the job was claimed.", nullable=False)
+    deadline = _time("The earliest time at which the run times out; null: never, or not known here.")
+
+
+class ExplainResponse(ResponseSchema):
+    """Why a job waits, or who runs it."""
+
+    status = fields.Enum(JobStatus, by_value=True, required=True, metadata={"x-component": "JobStatus"})
+    reasons = fields.List(
+        fields.Nested(WaitReason),
+        required=True,
+        metadata=about("All that keeps a waiting job from starting; empty: it starts at once, runs or has ended."),
+    )
+    run = fields.Nested(JobRun, required=True, allow_none=True, metadata=about("Who runs it; null: it does not run."))

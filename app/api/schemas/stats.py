@@ -1,0 +1,138 @@
+"""The schemas of what has been counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import Schema, fields, validate
+
+from haulier.domain.job import NAME_PATTERN
+from haulier.domain.span import SPANS
+from haulier.kinds.sdk.payload import Pattern
+
+from .fields import QueryInteger, Time, about, name
+from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
+from .response_schemas import ResponseSchema
+
+
+class AskStats(Schema):
+    """Which figures to read."""
+
+    span = fields.String(
+        load_default="1h",
+        validate=validate.OneOf(list(SPANS)),
+        metadata=about("How long a time, up to now."),
+    )
+    queue = name(metadata=about("Only jobs of this queue."))
+    kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
+
+
+class ListQueues(Schema):
+    """Which queues to list."""
+
+    limit = QueryInteger(
+        1,
+        MAX_LIMIT,
+        clamped=True,
+        load_default=DEFAULT_LIMIT,
+        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
+    )
+    cursor = fields.String(
+        validate=Pattern(NAME_PATTERN, "Must be what Next-Cursor said, unchanged."),
+        metadata=about("The header Next-Cursor of the page before."),
+    )
+
+
+def _count(description: str = "", **options: Any) -> fields.Integer:
+    return fields.Integer(
+        required=True, metadata=about(description, minimum=0) if description else {"minimum": 0}, **options
+    )
+
+
+def _time(description: str) -> Time:
+    return Time(
+        required=True, allow_none=True, metadata=about(description, type="string", format="date-time")
+    )  # fmt: skip
+
+
+def _seconds(description: str) -> fields.Float:
+    return fields.Float(required=True, allow_none=True, metadata=about(description))
+
+
+class Percentiles(ResponseSchema):
+    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; null where none ended."""
+
+    p50 = _seconds("Seconds.")
+    p95 = _seconds("Seconds.")
+    p99 = _seconds("Seconds.")
+
+
+class Counts(ResponseSchema):
+    """How many jobs came and ended."""
+
+    arrived = _count("Jobs created.")
+    succeeded = _count()
+    failed = _count("Jobs that failed for good.")
+    cancelled = _count()
+
+
+class Figures(Counts):
+    """What came and ended, and how long it took."""
+
+    attempts = _count("Attempts of the jobs that ended.")
+    wait_seconds = fields.Nested(
+        Percentiles, required=True, metadata=about("From due to the start of the last run.")
+    )  # fmt: skip
+    run_seconds = fields.Nested(Percentiles, required=True, metadata=about("The last run."))
+
+
+class StatsStep(Figures):
+    """A step of the series. The live jobs are as last counted in it; null: they were not, or there had been none."""
+
+    at = Time(required=True, metadata=about("When it began.", type="string", format="date-time"))
+    due = _count("Waiting jobs that were due.", allow_none=True)
+    running = _count(allow_none=True)
+    oldest_due_seconds = _seconds("How long the first of the due jobs had been due.")
+
+
+class StatsResponse(ResponseSchema):
+    """The figures of a span of time."""
+
+    span = fields.String(required=True, validate=validate.OneOf(list(SPANS)))
+    step_seconds = _count("How long a step of the series is.")
+    as_of = _time("Up to when it is counted; null: nothing is, since no worker with `COUNTING=on` has run.")
+    totals = fields.Nested(Figures, required=True)
+    series = fields.List(fields.Nested(StatsStep), required=True, metadata=about("Oldest first."))
+    counted_at = _time("When the live jobs were counted; null: they were not, and the figures below are null.")
+    waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
+    due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
+    deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
+    running = _count(allow_none=True, attribute="live.running")
+    oldest_due_seconds = fields.Float(
+        required=True,
+        allow_none=True,
+        attribute="live.oldest_due_seconds",
+        metadata=about("How long the first of the due jobs has been due; null: none is."),
+    )
+
+
+class QueueResponse(ResponseSchema):
+    """A queue. The figures of its jobs are null where they have not been counted."""
+
+    name = fields.String(required=True)
+    paused = fields.Constant(False, required=True, metadata={"type": "boolean"})
+    paused_until = fields.Constant(None, required=True, metadata={"type": "string", "format": "date-time"})
+    counted_at = _time("When the live jobs were counted.")
+    waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
+    due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
+    deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
+    running = _count(allow_none=True, attribute="live.running")
+    oldest_due_seconds = fields.Float(
+        required=True,
+        allow_none=True,
+        attribute="live.oldest_due_seconds",
+        metadata=about("How long the first of the due jobs has been due; null: none is."),
+    )
+    last_minute = fields.Nested(
+        Counts, required=True, metadata=about("What came and ended in the last minute counted.")
+    )

@@ -1,0 +1,84 @@
+"""The schemas of workers."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from haulier.domain.worker import WorkerState
+from haulier.kinds.sdk.payload import Pattern
+
+from .fields import QueryInteger, Time, about
+from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
+from .response_schemas import ResponseSchema
+
+ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
+
+class ListWorkers(Schema):
+    """Which workers to list."""
+
+    limit = QueryInteger(
+        1,
+        MAX_LIMIT,
+        clamped=True,
+        load_default=DEFAULT_LIMIT,
+        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
+    )
+    # Not fields.UUID, which takes other forms of an id as well.
+    cursor = fields.String(
+        validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
+        metadata=about("The header Next-Cursor of the page before."),
+    )
+
+
+def _time(description: str) -> Time:
+    return Time(required=True, metadata=about(description, type="string", format="date-time"))
+
+
+class WorkerJob(ResponseSchema):
+    """A job that a worker has claimed."""
+
+    id = fields.UUID(required=True, metadata={"x-component": "JobId"})
+    kind = fields.String(required=True, metadata={"x-component": "JobKind"})
+    queue = fields.String(required=True)
+    since = _time("When it was claimed.")
+
+
+class WorkerResponse(ResponseSchema):
+    """A worker process."""
+
+    id = fields.UUID(required=True)
+    host = fields.String(required=True)
+    pid = fields.Integer(required=True)
+    version = fields.String(required=True, allow_none=True, metadata=about("Null: a program too old to tell."))
+    threads = fields.Integer(required=True, metadata=about("How many jobs it runs at once."))
+    queues = fields.List(
+        fields.String(), required=True, allow_none=True, metadata=about("That it serves; null: every queue.")
+    )
+    kinds = fields.List(
+        fields.String(), required=True, allow_none=True, metadata=about("That it knows; null: too old to tell.")
+    )
+    state = fields.Enum(
+        WorkerState,
+        by_value=True,
+        required=True,
+        metadata=about(
+            "`quiet`: an operator wants it to claim no more; `stopping`: it was told to stop; `silent`: no sign of life"
+            " for two thirds of its lease."
+        ),
+    )
+    started_at = _time("When it registered.")
+    beat_at = _time("Its last sign of life.")
+    lease_ends = _time("When it is declared dead, unless it gives another.")
+    scans_fail = fields.Boolean(required=True, metadata=about("Its looks for new jobs fail; its log says why."))
+    running = fields.Integer(required=True, metadata=about("How many jobs it has claimed.", minimum=0))
+
+
+class OneWorkerResponse(WorkerResponse):
+    """A worker process and its jobs."""
+
+    jobs = fields.List(
+        fields.Nested(WorkerJob),
+        required=True,
+        metadata=about("The jobs that it has claimed, longest first; 100 at most."),
+    )

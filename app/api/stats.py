@@ -1,0 +1,90 @@
+"""What has been counted: the figures of a span of time, and the queues."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import QueueNotFound
+from haulier.domain.job import NAME_PATTERN
+from haulier.queue.produce.stats import Queue, Shown, Stats, get_queue, list_queues, stats
+
+from ..http.door import caller
+from ..http.routes import needs
+from ..http.service import connection
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import Blueprint
+from .schemas.stats import AskStats, ListQueues, QueueResponse, StatsResponse
+
+blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+
+@blp.route("/stats")
+class StatsView(MethodView):
+    """The figures of a span."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="get_stats")
+    @blp.arguments(AskStats(), location="query")
+    @blp.response(200, StatsResponse(), description="The figures, 5 to 15 s old.")
+    def get(self, asked: dict[str, Any]) -> Stats:
+        """Read the figures of a span: what came, how it ended, how long it waited and ran.
+
+        They are counted by a worker with `COUNTING=on`; `as_of` says up to when. No job is looked at.
+        """
+        shown = Shown(asked.get("queue"), asked.get("kind"), caller().queues)
+        with connection() as conn:
+            return stats(conn, asked["span"], shown)
+
+
+@blp.route("/queues")
+class Queues(MethodView):
+    """All queues."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_queues")
+    @blp.arguments(ListQueues(), location="query")
+    @blp.response(
+        200, QueueResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The queues, by name."
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List the queues that have live jobs or were lately used, by name.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        with connection() as conn:
+            found, has_more = list_queues(
+                conn, after=asked.get("cursor", ""), limit=asked["limit"], queues=caller().queues
+            )  # fmt: skip
+        return found, 200, _next_page(found[-1].name) if has_more else {}
+
+
+def _next_page(last: str) -> dict[str, str]:
+    query = urlencode({**request.args, "cursor": last})
+    return {"Next-Cursor": last, "Link": f'</queues?{query}>; rel="next"'}
+
+
+@blp.route("/queues/<name>")
+class OneQueue(MethodView):
+    """One queue."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="get_queue")
+    @blp.response(200, QueueResponse(), description="The queue.")
+    def get(self, name: str) -> Queue:
+        """Look at a queue."""
+        # A name that is none cannot be sent to the database: it may hold a NUL.
+        if not re.fullmatch(NAME_PATTERN, name) or not caller().may_use(name):
+            raise QueueNotFound(name)
+        with connection() as conn:
+            return get_queue(conn, name)

@@ -1,0 +1,65 @@
+"""The workers, how each is and what it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.queue.produce.workers import Worker, get_worker, list_workers
+
+from ..http.door import caller
+from ..http.routes import needs
+from ..http.service import connection
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import Blueprint
+from .schemas.workers import ListWorkers, OneWorkerResponse, WorkerResponse
+
+blp = Blueprint("workers", __name__, description="The processes that run jobs.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+
+@blp.route("/workers")
+class Workers(MethodView):
+    """All workers."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_workers")
+    @blp.arguments(ListWorkers(), location="query")
+    @blp.response(
+        200, WorkerResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The workers, newest first."
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List the workers, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        before = UUID(asked["cursor"]) if "cursor" in asked else None
+        with connection() as conn:
+            found, has_more = list_workers(conn, before=before, limit=asked["limit"], queues=caller().queues)
+        return found, 200, _next_page(found[-1].id) if has_more else {}
+
+
+def _next_page(last: UUID) -> dict[str, str]:
+    query = urlencode({**request.args, "cursor": str(last)})
+    return {"Next-Cursor": str(last), "Link": f'</workers?{query}>; rel="next"'}
+
+
+@blp.route("/workers/<uuid:worker_id>")
+class OneWorker(MethodView):
+    """One worker."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="get_worker")
+    @blp.response(200, OneWorkerResponse(), description="The worker, and the jobs that it has claimed.")
+    def get(self, worker_id: UUID) -> Worker:
+        """Look at a worker."""
+        with connection() as conn:
+            return get_worker(conn, worker_id, queues=caller().queues)

@@ -1,0 +1,159 @@
+"""Why a job waits: from what is known of it and of the workers to the reasons, each under a code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+# A job that is due is claimed within a second where a thread is free. One that is not after this long waits for
+# something that the database does not know. Units: seconds.
+STUCK_SECONDS = 10.0
+# What a worker says of a job whose kind it does not know, when it gives the job back; and how that begins.
+UNKNOWN_KIND = "no worker that took it knows the kind '{}'; it is offered again every {:g} s"
+GIVEN_BACK = UNKNOWN_KIND.partition(" '")[0]
+
+
+class Code(StrEnum):
+    """The reasons, in the order in which they are given."""
+
+    NOT_DUE = "not_due"
+    NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
+    NO_WORKER_KNOWS_KIND = "no_worker_knows_kind"
+    LOCKED = "locked"
+    ALONE = "alone"
+    BEHIND = "behind"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason for which a job waits. Shape: link is the path of a call that shows more."""
+
+    code: Code
+    message: str
+    since: datetime | None = None
+    until: datetime | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The workers, as a job sees them.
+
+    Shape: live are those within their lease; of these, taking are neither quiet nor stopping; serving serve the job's
+           queue, fit know its kind too. free is how many threads of the fit run nothing; idle tells that one of the fit
+           has no job at all, and would take none before one that runs alone; known tells that some taking worker knows
+           the kind, or is of a version that does not tell.
+    """
+
+    live: int = 0
+    taking: int = 0
+    live_serving: int = 0
+    serving: int = 0
+    fit: int = 0
+    free: int = 0
+    idle: bool = False
+    known: bool = False
+    without_scans: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is known of a waiting job.
+
+    Shape: ahead are due jobs that may start before it, at most `most` of them, here those in its own queue; has_room
+           tells that a fit worker has more free threads than jobs ahead. locked_by is a process of the server, 0 for a
+           prepared transaction. is_given_back tells that who claimed it last does not know its kind. per_minute is how
+           many jobs of its queue ended in the last minute; None: not counted.
+    Units: due_seconds since it was due or last given back, negative before it is due.
+    """
+
+    kind: str
+    queue: str
+    is_retrying: bool
+    is_suspect: bool
+    is_given_back: bool
+    run_at: datetime
+    due_seconds: float
+    workers: Workers
+    ahead: int = 0
+    ahead_here: int = 0
+    most: int = 0
+    has_room: bool = False
+    locked_by: int | None = None
+    per_minute: int | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether its time has come."""
+        return self.due_seconds >= 0
+
+    def reasons(self, *, whole: bool = True) -> list[Reason]:
+        """Return all reasons; none where it is about to start.
+
+        Shape: not whole for a caller who may see only some queues: then only jobs of this queue are counted.
+        """
+        found = [*self._before_it_is_claimed(), *self._of_its_turn(whole)]
+        return found or list(self._unknown())
+
+    def _before_it_is_claimed(self) -> Iterator[Reason]:
+        workers = self.workers
+        if not self.is_due:
+            yield Reason(Code.NOT_DUE, f"its time has not come{self._why_later()}", until=self.run_at)
+        if not workers.serving:
+            yield Reason(Code.NO_WORKER_FOR_QUEUE, self._nobody_serves(), link="/workers")
+        if workers.taking and not (workers.fit if workers.serving else workers.known):
+            who = "no worker that serves its queue" if workers.serving else "no worker"
+            yield Reason(Code.NO_WORKER_KNOWS_KIND, f"{who} knows the kind {self.kind}", link="/workers")
+        if self.locked_by is not None:
+            holder = f"process {self.locked_by} of the server" if self.locked_by else "a prepared transaction"
+            message = f"an open transaction has locked its row, so that claims pass over it: {holder}"
+            yield Reason(Code.LOCKED, message)
+
+    def _why_later(self) -> str:
+        if self.is_given_back:
+            return f": a worker that does not know the kind {self.kind} gave it back"
+        return ": it waits between two attempts" if self.is_retrying else ""
+
+    def _nobody_serves(self) -> str:
+        workers = self.workers
+        if not workers.live:
+            return "no worker lives"
+        if workers.live_serving:
+            return f"each worker that serves the queue {self.queue} is quiet or stops"
+        return f"no live worker serves the queue {self.queue}"
+
+    def _of_its_turn(self, whole: bool) -> Iterator[Reason]:
+        if self.is_suspect and not self.workers.idle:
+            message = (
+                "its worker process has died under it, so it is to run alone: it waits until a worker that serves its"
+                " queue runs nothing else"
+            )
+            yield Reason(Code.ALONE, message, link="/workers")
+        if self.is_due and self.workers.fit and self._is_behind():
+            yield Reason(Code.BEHIND, self._behind(whole), since=self.run_at, link=f"/queues/{self.queue}")
+
+    def _is_behind(self) -> bool:
+        if self.is_suspect:
+            return self.ahead > 0
+        # Threads that are free for long do not wait for the jobs ahead either.
+        is_stuck = self.workers.free > 0 and self.due_seconds >= STUCK_SECONDS and not self.per_minute
+        return not self.has_room and not is_stuck
+
+    def _behind(self, whole: bool) -> str:
+        ahead = self.ahead if whole else self.ahead_here
+        number = f"more than {self.most - 1}" if ahead >= self.most else str(ahead)
+        is_busy = not self.is_suspect and not self.workers.free
+        threads = "every thread of the workers that serve its queue is busy; " if is_busy else ""
+        rate = "" if self.per_minute is None else f"; {self.per_minute} of its queue ended in the last minute"
+        return f"{threads}{number} due jobs{'' if whole else ' of its queue'} may start before it{rate}"
+
+    def _unknown(self) -> Iterator[Reason]:
+        if self.due_seconds < STUCK_SECONDS:
+            return
+        failing = self.workers.without_scans
+        scans = f", and of {failing} workers that their looks for new jobs fail" if failing else ""
+        message = f"it is due, a thread is free, and the database knows of nothing that keeps it{scans}"
+        yield Reason(Code.UNKNOWN, f"{message}: see the workers' logs", since=self.run_at, link="/workers")

@@ -1,0 +1,30 @@
+-- When jobs of a kind or a queue came, as far as it was counted.
+
+-- name: arrivals
+-- The steps in which some came, the newest first. What came after `recounted` may have been counted before a transaction
+-- committed that had been open for longer. Of the first step only a part may have been counted; `known_from` is its end.
+SELECT recounted, known_from, began_at, ended_at
+FROM (
+    SELECT recounted, (
+        SELECT min(at + make_interval(secs => step))
+        FROM unnest(ARRAY[10, 60, 300, 900, 3600, 21600]) AS kept (step)
+        CROSS JOIN LATERAL (
+            SELECT at FROM haulier.rollup WHERE rollup.step = kept.step ORDER BY at LIMIT 1
+        ) AS oldest
+    ) AS known_from
+    FROM haulier.counting
+) AS reach
+LEFT JOIN LATERAL (
+    SELECT DISTINCT at AS began_at, at + make_interval(secs => step) AS ended_at
+    FROM haulier.rollup
+    WHERE arrived > 0
+        AND at >= known_from AND at < least(recounted, %(came_before)s)
+        -- The row of all others may hold any.
+        AND (queue = '*' OR (
+            (%(kind)s::text IS NULL OR kind = %(kind)s)
+            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))))
+    ORDER BY began_at DESC
+    LIMIT %(most)s
+) AS step ON true
+ORDER BY began_at DESC;

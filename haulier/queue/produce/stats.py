@@ -1,0 +1,201 @@
+"""What a worker has counted: of a span of time, and of each queue. No job is looked at, however many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from haulier.domain.errors import QueueNotFound
+from haulier.domain.histogram import percentile, unpacked
+from haulier.domain.span import SPANS
+from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.values import utc
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Durations that half, 95 % and 99 % of the jobs did not exceed, within 12 %; None where no job ended."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came and ended in some time. Shape: wait and run are of the last runs of jobs that succeeded or failed."""
+
+    arrived: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    attempts: int = 0
+    wait_seconds: Percentiles = field(default_factory=Percentiles)
+    run_seconds: Percentiles = field(default_factory=Percentiles)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Figures):
+    """A step of a series: its figures, and how many jobs were due and ran when last counted within it.
+
+    Shape: None where live jobs were not counted within it, or where there had been none before.
+    """
+
+    at: datetime | None = None
+    due: int | None = None
+    running: int | None = None
+    oldest_due_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The live jobs as they were counted at some time; None where they never were."""
+
+    waiting: int | None = None
+    due: int | None = None
+    running: int | None = None
+    oldest_due_seconds: float | None = None
+
+    @property
+    def deferred(self) -> int | None:
+        """Return how many wait for a later time."""
+        return None if self.waiting is None or self.due is None else self.waiting - self.due
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The figures of a span. Shape: they reach up to as_of, which is None where nothing has been counted."""
+
+    span: str
+    step_seconds: int
+    as_of: datetime | None = None
+    counted_at: datetime | None = None
+    totals: Figures = field(default_factory=Figures)
+    live: Live = field(default_factory=Live)
+    series: Sequence[Step] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue: its live jobs, and what came and ended in the last minute that has been counted."""
+
+    name: str
+    live: Live
+    last_minute: Figures
+    counted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which jobs the figures are of. Shape: queues are those that the caller may see; None: every queue."""
+
+    queue: str | None = None
+    kind: str | None = None
+    queues: Sequence[str] | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the statements are sent with."""
+        return {"queue": self.queue, "kind": self.kind, "queues": None if self.queues is None else list(self.queues)}
+
+
+def stats(conn: Connection, span: str, shown: Shown) -> Stats:
+    """Return the figures of a span of SPANS that ends now, or where counting has come to."""
+    seconds, step = SPANS[span]
+    reach = rows(conn, "counted_through", series_seconds=step)
+    if not reach:
+        return Stats(span, step)
+    [reached] = reach
+    times = {
+        "series_seconds": step,
+        "span_from": reached["span_to"] - timedelta(seconds=seconds),
+        "span_to": reached["span_to"],
+    }
+    figures = {row["series_at"]: row for row in rows(conn, "stats_figures", **times, **shown.parameters())}
+    series = [_step(at, figures.get(at, {})) for at in _times(times["span_from"], times["span_to"], step)]
+    return Stats(
+        span,
+        step,
+        utc(reached["through"]),
+        _utc(reached["depth_at"]),
+        _totals(list(figures.values())),
+        _live(rows(conn, "stats_live", **shown.parameters())[0], reached["depth_at"]),
+        series,
+    )
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return None if at is None else utc(at)
+
+
+def _times(begin: datetime, end: datetime, step: int) -> list[datetime]:
+    return [begin + timedelta(seconds=step * number) for number in range(round((end - begin).total_seconds() / step))]
+
+
+def _percentiles(histogram: int) -> Percentiles:
+    buckets = unpacked(histogram)
+    return Percentiles(*(percentile(buckets, share) for share in (0.5, 0.95, 0.99)))
+
+
+COUNTS = ("arrived", "succeeded", "failed", "cancelled", "attempts")
+
+
+def _step(at: datetime, row: Row) -> Step:
+    return Step(
+        **{name: row.get(name, 0) for name in COUNTS},
+        wait_seconds=_percentiles(int(row.get("waited", 0))),
+        run_seconds=_percentiles(int(row.get("ran", 0))),
+        at=utc(at),
+        due=row.get("due"),
+        running=row.get("running"),
+        oldest_due_seconds=row.get("oldest"),
+    )
+
+
+def _totals(found: Sequence[Row]) -> Figures:
+    # As integers: sums of decimals are rounded to 28 digits.
+    return Figures(
+        **{name: sum(row[name] for row in found) for name in COUNTS},
+        wait_seconds=_percentiles(sum(int(row["waited"]) for row in found)),
+        run_seconds=_percentiles(sum(int(row["ran"]) for row in found)),
+    )
+
+
+def _live(row: Row, counted_at: datetime | None) -> Live:
+    if counted_at is None:
+        return Live()
+    return Live(row["waiting"], row["due"], row["running"], row["oldest_due_seconds"])
+
+
+def list_queues(
+    conn: Connection, *, after: str = "", limit: int = 50, queues: Sequence[str] | None = None
+) -> tuple[list[Queue], bool]:
+    """Return the queues after this name, by name, and whether more follow.
+
+    Shape: those that have live jobs, or were lately used; queues are those that the caller may see, None: every queue.
+    """
+    found = _queues(conn, Shown(queues=queues), after, limit + 1)
+    return found[:limit], len(found) > limit
+
+
+def get_queue(conn: Connection, name: str) -> Queue:
+    """Return the queue. Raises: QueueNotFound where it has no live job and was not lately used."""
+    found = _queues(conn, Shown(queue=name), "", 1)
+    if not found:
+        raise QueueNotFound(name)
+    return found[0]
+
+
+def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queue]:
+    parameters = shown.parameters()
+    del parameters["kind"]
+    return [
+        Queue(
+            row["name"],
+            _live(row, row["depth_at"]),
+            Figures(row["arrived"], row["succeeded"], row["failed"], row["cancelled"]),
+            _utc(row["depth_at"]),
+        )
+        for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)
+    ]

@@ -1,0 +1,85 @@
+"""The workers, how each is and what it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from haulier.domain.errors import WorkerNotFound
+from haulier.domain.worker import WorkerState
+from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.values import utc
+
+# So many of its jobs are named; a worker claims thousands of small ones ahead.
+MOST_JOBS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBy:
+    """A job that a worker has claimed."""
+
+    id: UUID
+    kind: str
+    queue: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process.
+
+    Shape: queues None: every queue. version and kinds None: its program is too old to tell. running is how many jobs it
+           has claimed; jobs are the first MOST_JOBS of them, and empty in a list of workers. lease_ends is when it is
+           declared dead unless it beats.
+    """
+
+    id: UUID
+    host: str
+    pid: int
+    version: str | None
+    threads: int
+    queues: Sequence[str] | None
+    kinds: Sequence[str] | None
+    state: WorkerState
+    started_at: datetime
+    beat_at: datetime
+    lease_ends: datetime
+    scans_fail: bool
+    running: int
+    jobs: Sequence[HeldBy] = ()
+
+
+def list_workers(
+    conn: Connection, *, before: UUID | None = None, limit: int = 50, queues: Sequence[str] | None = None
+) -> tuple[list[Worker], bool]:
+    """Return the workers before this one, newest first, and whether more follow.
+
+    Shape: queues are those that the caller may see; None: every queue. Workers that serve none of them are left out.
+    """
+    found = _workers(conn, None, before, limit + 1, queues)
+    return [_worker(row) for row in found[:limit]], len(found) > limit
+
+
+def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | None = None) -> Worker:
+    """Return the worker and what it runs. Raises: WorkerNotFound."""
+    found = _workers(conn, worker_id, None, 1, queues)
+    if not found:
+        raise WorkerNotFound(worker_id)
+    shown = None if queues is None else list(queues)
+    held = rows(conn, "jobs_of_worker", worker=worker_id, queues=shown, limit=MOST_JOBS)
+    jobs = [HeldBy(row["id"], row["kind"], row["queue"], utc(row["started_at"])) for row in held]
+    return _worker(found[0], jobs)
+
+
+def _workers(
+    conn: Connection, worker: UUID | None, before: UUID | None, limit: int, queues: Sequence[str] | None
+) -> list[Row]:
+    shown = None if queues is None else list(queues)
+    return rows(conn, "list_workers", worker=worker, before_id=before, limit=limit, queues=shown)
+
+
+def _worker(row: Row, jobs: Sequence[HeldBy] = ()) -> Worker:
+    times = {name: utc(row.pop(name)) for name in ("started_at", "beat_at", "lease_ends")}
+    return Worker(**{**row, **times, "state": WorkerState(row["state"])}, jobs=jobs)

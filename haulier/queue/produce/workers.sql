@@ -1,0 +1,47 @@
+-- The workers, and what they run.
+
+-- name: list_workers
+-- The workers before a given one, the newest first (their ids grow with time), or one of them; of workers and of their
+-- jobs only what concerns the queues that may be seen.
+WITH held AS MATERIALIZED (
+    SELECT worker_id, count(*) AS jobs
+    FROM haulier.running()
+    WHERE %(queues)s::text[] IS NULL OR queue = ANY(%(queues)s)
+    GROUP BY worker_id
+)
+SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + lease AS lease_ends, scans_fail,
+    CASE
+        WHEN worker.queues IS NULL OR %(queues)s::text[] IS NULL THEN worker.queues
+        ELSE ARRAY(SELECT queue FROM unnest(worker.queues) AS queue WHERE queue = ANY(%(queues)s))
+    END AS queues,
+    CASE
+        WHEN beat_at < now() - 2 * lease / 3 THEN 'silent'
+        WHEN stopping THEN 'stopping'
+        WHEN quiet THEN 'quiet'
+        ELSE 'working'
+    END AS state,
+    coalesce(held.jobs, 0) AS running
+FROM haulier.worker
+LEFT JOIN held ON worker_id = worker.id
+WHERE (%(worker)s::uuid IS NULL OR id = %(worker)s::uuid)
+    AND (%(before_id)s::uuid IS NULL OR id < %(before_id)s::uuid)
+    AND (%(queues)s::text[] IS NULL OR worker.queues IS NULL OR worker.queues && %(queues)s)
+ORDER BY id DESC
+LIMIT %(limit)s;
+
+-- name: jobs_of_worker
+-- The jobs that it runs, longest first. Each is looked up by its id: see `list_jobs`.
+SELECT job.*
+FROM (
+    SELECT id
+    FROM haulier.running()
+    WHERE worker_id = %(worker)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+) AS running
+CROSS JOIN LATERAL (
+    SELECT id, kind, queue, started_at
+    FROM haulier.job
+    WHERE id = running.id AND worker_id = %(worker)s
+    LIMIT 1
+) AS job
+ORDER BY started_at, id
+LIMIT %(limit)s;

@@ -1,0 +1,318 @@
+-- The numbers: what came and ended, by time, queue and kind, and what lives. They are read from the tables of jobs, and
+-- not kept by the statements that enqueue and settle: an upsert for each INSERT cost lone INSERTs 15 to 19 %.
+-- To count a span again, twice or after a crash, gives the same rows: a count only ever replaces a lower one.
+
+-- name: begin_counting
+-- The first process begins a day ago: what came before there was a worker counts as well.
+INSERT INTO haulier.counting (through, folded, recounted)
+SELECT began_at, began_at, began_at
+FROM date_bin('1 hour', now() - interval '24 hours', 'epoch'::timestamptz) AS began_at
+ON CONFLICT (one_row) DO NOTHING;
+
+-- name: counting_ends_in
+-- For how long nobody may relieve the process that counts.
+SELECT extract(epoch FROM counted_until - now())::double precision AS seconds
+FROM haulier.counting;
+
+-- part: times_told
+-- How far the numbers reach, and what there is to count. An interval ends `late` before now, since a transaction is
+-- seen only when it commits, at the times at which it began. What ended just before that is looked at once more.
+-- Far behind, whole minutes are counted, up to one that is surely over.
+SELECT recounted, folded, through, is_behind, through < now() - interval '2 hours' AS is_old,
+    CASE WHEN is_behind THEN 60 ELSE 10 END AS step,
+    CASE
+        WHEN is_behind THEN date_bin('1 minute', through, 'epoch'::timestamptz)
+        ELSE greatest(through - make_interval(secs => %(again)s), folded)
+    END AS count_from,
+    CASE
+        WHEN is_behind THEN least(
+            date_bin('1 minute', ready - interval '1 minute', 'epoch'::timestamptz),
+            date_bin('1 minute', through, 'epoch'::timestamptz) + make_interval(secs => greatest(%(most_seconds)s, 60)))
+        ELSE least(ready, through + make_interval(secs => %(most_seconds)s))
+    END AS count_to,
+    extract(epoch FROM ready - now())::double precision + %(late)s + 10 AS next_in,
+    coalesce(now() - depth_at >= make_interval(secs => %(live_pause)s * depth_took), true) AS is_live_wanted
+FROM taken
+CROSS JOIN LATERAL (
+    SELECT date_bin('10 seconds', now() - make_interval(secs => %(late)s), 'epoch'::timestamptz) AS ready
+) AS span
+CROSS JOIN LATERAL (
+    SELECT through < ready - interval '5 minutes' AS is_behind
+) AS how
+
+-- name: take_counting
+-- Become, or stay, the process that counts; no row where another one is, or just holds the row. After the clock was set
+-- back, begin anew from now.
+WITH taken AS (
+    UPDATE haulier.counting
+    SET counted_by = %(counter)s,
+        counted_until = now() + make_interval(secs => %(lease)s),
+        through = least(through, date_bin('10 seconds', now(), 'epoch'::timestamptz)),
+        folded = least(folded, date_bin('1 minute', now(), 'epoch'::timestamptz)),
+        recounted = least(recounted, date_bin('1 minute', now(), 'epoch'::timestamptz))
+    WHERE one_row = (
+        SELECT one_row
+        FROM haulier.counting
+        WHERE counted_by = %(counter)s OR counted_until IS NULL OR counted_until <= now()
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING *
+)
+<<times_told>>;
+
+-- name: lock_counting
+-- Wait for the process that counts, and keep it from counting.
+SELECT recounted, folded, through
+FROM haulier.counting
+FOR UPDATE;
+
+-- name: leave_counting
+-- Let another process count at once.
+UPDATE haulier.counting
+SET counted_until = now()
+WHERE counted_by = %(counter)s;
+
+-- name: count_by_index
+-- Goes before count_span in its transaction. No statistics reach to now: the planner expects a handful of jobs where there
+-- are many thousands. It would read all of a partition, or of an index whose second column is the time, or fetch the jobs
+-- one by one where a bitmap reads each page once; and sort them by their names, on disk, instead of hashing them.
+-- What is off all the same where nothing else is possible costs so much in its eyes that it would compile the statement.
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_indexonlyscan = off;
+SET LOCAL enable_sort = off;
+SET LOCAL jit = off;
+
+-- part: ended
+-- What ended in the span, in groups that are far fewer than the jobs. Cancelled jobs may never have run. The buckets
+-- are those of haulier/domain/histogram.py; the factor is 3 / ln 2. Logarithms of numeric take ten times as long, and
+-- extract, whose result is one, takes longer than date_part.
+SELECT at, queue, kind, status, waited_in, ran_in, count(*)::integer AS jobs, sum(attempts) AS attempts
+FROM (
+    SELECT date_bin(make_interval(secs => %(step_seconds)s), finished_at, 'epoch'::timestamptz) AS at,
+        queue, kind, status, attempts,
+        CASE WHEN status <> 'cancelled' THEN least(96, floor(
+            4.328085122666891 * ln(greatest(
+                0.0625, 1000 * date_part('epoch', started_at - run_at)))))
+        END::smallint AS waited_in,
+        CASE WHEN status <> 'cancelled' THEN least(96, floor(
+            4.328085122666891 * ln(greatest(
+                0.0625, 1000 * date_part('epoch', finished_at - started_at)))))
+        END::smallint AS ran_in
+    FROM haulier.jobs
+    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+        AND finished_at >= %(count_from)s AND finished_at < %(count_to)s
+) AS job
+GROUP BY at, queue, kind, status, waited_in, ran_in
+
+-- part: arrived
+-- What was created in the span, by the indexes of the newest jobs, as in `list_jobs`. A job ends after it was created:
+-- so older partitions are left out, but for an hour by which the clock may have been set back.
+SELECT date_bin(make_interval(secs => %(step_seconds)s), created_at, 'epoch'::timestamptz) AS at, queue, kind,
+    count(*)::integer AS jobs
+FROM (
+    SELECT queue, kind, created_at
+    FROM haulier.job
+    WHERE status IN ('queued', 'retrying') AND created_at >= %(count_from)s AND created_at < %(count_to)s
+    UNION ALL
+    SELECT queue, kind, created_at
+    FROM haulier.running()
+    WHERE created_at >= %(count_from)s AND created_at < %(count_to)s
+    UNION ALL
+    SELECT queue, kind, created_at
+    FROM haulier.jobs
+    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+        AND created_at >= %(count_from)s AND created_at < %(count_to)s
+        AND finished_at >= %(count_from)s::timestamptz - interval '1 hour'
+) AS job
+GROUP BY 1, 2, 3
+
+-- name: count_span
+-- Count what came and ended in a span into rows of a step, and return how many more there are than before. A step has
+-- rows of its own for most_pairs of queue and kind, and one for all others: a pair that has a row keeps it, and where
+-- there is one for all others no new pair gets a row, so that none is counted in both. Where the rows of smaller steps
+-- were summed (only_whole), a pair may be in both: such a step stays as it is.
+WITH ended AS MATERIALIZED (
+    <<ended>>
+), arrived AS MATERIALIZED (
+    <<arrived>>
+), figures AS (
+    SELECT at, queue, kind, sum(arrived)::integer AS arrived, sum(succeeded)::integer AS succeeded,
+        sum(failed)::integer AS failed, sum(cancelled)::integer AS cancelled, sum(attempts)::bigint AS attempts,
+        sum(waited) AS waited, sum(ran) AS ran
+    FROM (
+        SELECT at, queue, kind, jobs AS arrived, 0 AS succeeded, 0 AS failed, 0 AS cancelled, 0 AS attempts, 0 AS waited,
+            0 AS ran
+        FROM arrived
+        UNION ALL
+        SELECT at, queue, kind, 0, CASE status WHEN 'succeeded' THEN jobs ELSE 0 END,
+            CASE status WHEN 'failed_permanent' THEN jobs ELSE 0 END,
+            CASE status WHEN 'cancelled' THEN jobs ELSE 0 END, attempts,
+            coalesce(jobs * ('1e' || 12 * (waited_in + 12))::numeric, 0),
+            coalesce(jobs * ('1e' || 12 * (ran_in + 12))::numeric, 0)
+        FROM ended
+    ) AS figure
+    GROUP BY at, queue, kind
+), old AS MATERIALIZED (
+    SELECT at, queue, kind, arrived, succeeded + failed + cancelled AS ended
+    FROM haulier.rollup
+    WHERE step = %(step_seconds)s AND at >= %(count_from)s AND at < %(count_to)s
+), placed AS (
+    SELECT figures.*, old.at IS NOT NULL AS has_row,
+        figures.at IN (SELECT at FROM old WHERE queue = '*') AS is_full,
+        row_number() OVER (
+            PARTITION BY figures.at
+            ORDER BY old.at IS NULL, figures.arrived + figures.succeeded + figures.failed + figures.cancelled DESC,
+                queue, kind
+        ) AS place
+    FROM figures
+    LEFT JOIN old USING (at, queue, kind)
+), named AS MATERIALIZED (
+    SELECT placed.*, has_row OR (place <= %(most_pairs)s AND NOT is_full) AS is_shown
+    FROM placed
+    WHERE NOT (is_full AND %(only_whole)s)
+), summed AS MATERIALIZED (
+    SELECT at, CASE WHEN is_shown THEN queue ELSE '*' END AS queue, CASE WHEN is_shown THEN kind ELSE '*' END AS kind,
+        sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled,
+        sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran
+    FROM named
+    GROUP BY 1, 2, 3
+), written AS (
+    INSERT INTO haulier.rollup AS kept (
+        step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran)
+    SELECT %(step_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran
+    FROM summed
+    -- A retry takes a job out of the history, but it had ended.
+    ON CONFLICT (step, at, queue, kind) DO UPDATE
+    SET arrived = greatest(kept.arrived, excluded.arrived),
+        succeeded = greatest(kept.succeeded, excluded.succeeded),
+        failed = greatest(kept.failed, excluded.failed),
+        cancelled = greatest(kept.cancelled, excluded.cancelled),
+        attempts = greatest(kept.attempts, excluded.attempts),
+        (waited, ran) = (
+            SELECT
+                CASE WHEN is_more THEN excluded.waited ELSE kept.waited END,
+                CASE WHEN is_more THEN excluded.ran ELSE kept.ran END
+            FROM (SELECT excluded.succeeded + excluded.failed >= kept.succeeded + kept.failed AS is_more) AS compared)
+    WHERE excluded.arrived > kept.arrived OR excluded.succeeded > kept.succeeded OR excluded.failed > kept.failed
+        OR excluded.cancelled > kept.cancelled
+    RETURNING at, queue, kind, arrived, succeeded + failed + cancelled AS ended
+)
+SELECT coalesce(sum(written.arrived - coalesce(old.arrived, 0)), 0)::bigint AS arrived,
+    coalesce(sum(written.ended - coalesce(old.ended, 0)), 0)::bigint AS ended
+FROM written
+LEFT JOIN old USING (at, queue, kind);
+
+-- name: advance_counting
+UPDATE haulier.counting
+SET through = %(through)s,
+    folded = %(folded)s,
+    recounted = %(recounted)s;
+
+-- name: fold_rollups
+-- Sum the rows of one step, all that begin before some time, into those of a longer step.
+WITH moved AS (
+    DELETE FROM haulier.rollup
+    WHERE step = %(step_seconds)s AND at < %(upto)s
+    RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
+), summed AS (
+    SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed,
+        sum(cancelled) AS cancelled, sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran,
+        (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
+        (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
+        (array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
+    FROM moved
+    GROUP BY longer_at, queue, kind
+)
+INSERT INTO haulier.rollup AS kept (
+    step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running, oldest)
+SELECT %(longer_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running,
+    oldest
+FROM summed
+-- A row is there already where the first part of a step was counted in whole minutes, or where live jobs were counted
+-- ahead.
+ON CONFLICT (step, at, queue, kind) DO UPDATE
+SET arrived = kept.arrived + excluded.arrived,
+    succeeded = kept.succeeded + excluded.succeeded,
+    failed = kept.failed + excluded.failed,
+    cancelled = kept.cancelled + excluded.cancelled,
+    attempts = kept.attempts + excluded.attempts,
+    waited = kept.waited + excluded.waited,
+    ran = kept.ran + excluded.ran,
+    due = coalesce(excluded.due, kept.due),
+    running = coalesce(excluded.running, kept.running),
+    oldest = coalesce(excluded.oldest, kept.oldest);
+
+-- name: purge_rollups
+-- Forget what is older than the history.
+DELETE FROM haulier.rollup
+WHERE step = 21600 AND at < now() - make_interval(days => %(retention_days)s);
+
+-- name: summarize_history
+SELECT haulier.summarize_history();
+
+-- name: count_live
+-- Count the live jobs, and note how many were due and ran then among the rows of 10 s: a 0 for what no longer lives.
+WITH counted AS MATERIALIZED (
+    SELECT queue, kind, status, count(*) AS jobs,
+        count(*) FILTER (WHERE status <> 'running' AND run_at <= now()) AS due,
+        min(run_at) FILTER (WHERE status <> 'running') AS first_run_at
+    FROM haulier.job
+    GROUP BY queue, kind, status
+), pair AS MATERIALIZED (
+    SELECT queue, kind, row_number() OVER (ORDER BY sum(jobs) DESC, queue, kind) AS place
+    FROM counted
+    GROUP BY queue, kind
+), found AS MATERIALIZED (
+    SELECT CASE WHEN place <= %(most_depths)s THEN queue ELSE '*' END AS queue,
+        CASE WHEN place <= %(most_depths)s THEN kind ELSE '*' END AS kind,
+        status, sum(jobs) AS jobs, sum(due) AS due, min(first_run_at) AS first_run_at
+    FROM counted
+    JOIN pair USING (queue, kind)
+    GROUP BY 1, 2, 3
+), gone AS (
+    DELETE FROM haulier.depth
+    WHERE NOT EXISTS (
+        SELECT FROM found
+        WHERE found.queue = depth.queue AND found.kind = depth.kind AND found.status = depth.status)
+    RETURNING queue, kind
+), written AS (
+    INSERT INTO haulier.depth AS kept (queue, kind, status, jobs, due, first_run_at)
+    SELECT queue, kind, status, jobs, due, first_run_at FROM found
+    ON CONFLICT (queue, kind, status) DO UPDATE
+    SET jobs = excluded.jobs, due = excluded.due, first_run_at = excluded.first_run_at
+    WHERE (kept.jobs, kept.due, kept.first_run_at) IS DISTINCT FROM (excluded.jobs, excluded.due, excluded.first_run_at)
+)
+INSERT INTO haulier.rollup AS kept (step, at, queue, kind, due, running, oldest)
+SELECT 10, date_bin('10 seconds', now(), 'epoch'::timestamptz), queue, kind, sum(due), sum(running),
+    extract(epoch FROM now() - min(first_run_at) FILTER (WHERE first_run_at <= now()))
+FROM (
+    SELECT CASE WHEN place <= %(most_pairs)s THEN queue ELSE '*' END AS queue,
+        CASE WHEN place <= %(most_pairs)s THEN kind ELSE '*' END AS kind,
+        due, CASE status WHEN 'running' THEN jobs ELSE 0 END AS running, first_run_at
+    FROM counted
+    JOIN pair USING (queue, kind)
+    UNION ALL
+    SELECT queue, kind, 0, 0, NULL
+    FROM (SELECT queue, kind FROM gone ORDER BY queue, kind LIMIT %(most_pairs)s) AS gone
+) AS gauge
+GROUP BY queue, kind
+ON CONFLICT (step, at, queue, kind) DO UPDATE
+SET due = excluded.due, running = excluded.running, oldest = excluded.oldest;
+
+-- name: note_live
+UPDATE haulier.counting
+SET depth_at = now(),
+    depth_took = %(took)s;
+
+-- name: steps_begin
+-- Where the rows of a minute begin, and those of five; what is older is in rows of longer steps.
+SELECT minutes, coalesce(
+    (SELECT date_bin('15 minutes', min(at), 'epoch'::timestamptz) FROM haulier.rollup WHERE step = 300),
+    date_bin('15 minutes', minutes, 'epoch'::timestamptz)) AS fives
+FROM (
+    SELECT coalesce(
+        (SELECT date_bin('5 minutes', min(at), 'epoch'::timestamptz) FROM haulier.rollup WHERE step = 60),
+        date_bin('5 minutes', folded, 'epoch'::timestamptz)) AS minutes
+    FROM haulier.counting
+) AS begin;

@@ -1,0 +1,100 @@
+"""Counts the numbers, in one worker process at a time: see haulier/queue/upkeep/numbers.py."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
+from haulier.postgres.database import Database
+from haulier.postgres.statements import Connection
+from haulier.queue.upkeep import numbers
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.sparing_log import SparingLog
+
+# After an error, and for what is done once a minute.
+RETRY_SECONDS, MINUTE_SECONDS = 10.0, 60.0
+# Where nobody counts, and where whoever did is about to end.
+SOON_SECONDS = 1.0
+# A moment later than the next span ends.
+MARGIN_SECONDS = 0.2
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Counting:
+    """Counts whenever it is this process's turn; that costs a connection, which other processes do not keep open."""
+
+    database: Database
+    outage: Outage
+    retention_days: int
+    _id: UUID = field(init=False, default_factory=uuid4)
+    _most_seconds: int = field(init=False, default=numbers.MOST_SECONDS)
+    _minute_ends_at: float = field(init=False, default=float("-inf"))
+    _live_at: float = field(init=False, default=float("-inf"))
+    _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
+
+    def turn(self) -> float:
+        """Count what is new, and return after how many seconds to call again."""
+        began_at = time.monotonic()
+        counted = self._try(lambda conn: numbers.count(conn, counter=self._id, most_seconds=self._most_seconds))
+        if isinstance(counted, numbers.Counted):
+            self._most_seconds = min(2 * self._most_seconds, numbers.MOST_SECONDS)
+            return self._count_more(counted, began_at)
+        if counted is None:
+            return self._wait_for_turn()
+        # So much at once may have been too much.
+        self._most_seconds = max(self._most_seconds // 2 // 10 * 10, numbers.SLICE_SECONDS)
+        return RETRY_SECONDS
+
+    def _count_more(self, counted: numbers.Counted, began_at: float) -> float:
+        if counted.is_behind:
+            return 0.0
+        if counted.is_live_wanted:
+            self._count_live()
+        if began_at >= self._minute_ends_at:
+            self._minute_ends_at = began_at + MINUTE_SECONDS
+            self._try(numbers.summarize)
+            self._try(lambda conn: numbers.fold(conn, retention_days=self.retention_days))
+            late = self._try(numbers.recount_next)
+            if isinstance(late, numbers.Late) and any(late):
+                log.info("counted late: %d jobs arrived and %d ended in transactions that had begun long before", *late)
+        return max(counted.next_in + MARGIN_SECONDS - (time.monotonic() - began_at), MARGIN_SECONDS)
+
+    def _count_live(self) -> None:
+        began_at = time.monotonic()
+        if began_at >= self._live_at and isinstance(self._try(numbers.count_live), Exception):
+            # Where there are too many to be counted in time, the database has no note of how long it took.
+            self._live_at = began_at + numbers.LIVE_PAUSE * (time.monotonic() - began_at)
+
+    def _wait_for_turn(self) -> float:
+        seconds = self._try(numbers.counting_ends_in)
+        self.database.close()
+        if not isinstance(seconds, float):
+            return RETRY_SECONDS
+        # The other process stays longer, unless it has died.
+        return max(seconds, SOON_SECONDS)
+
+    def leave(self) -> None:
+        """Let another process count."""
+        self._try(lambda conn: numbers.leave(conn, counter=self._id))
+        self.database.close()
+
+    def _try(self, task: Callable[[Connection], T]) -> T | Exception:
+        """Return what the task returns, or the error, logged, with which it failed: numbers can wait, jobs cannot."""
+        try:
+            with self.database.connection() as conn:
+                return task(conn)
+        except Exception as error:
+            if isinstance(error, DatabaseUnavailable) and not isinstance(error, Refusal):
+                self.outage.failed(error)
+            else:
+                self._log.warning(f"the numbers could not be counted, which is tried again: {reason(error)}")
+            return error

@@ -1,0 +1,163 @@
+"""What it costs to count what comes and ends, and how quickly the counts are read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from uuid import uuid4
+
+from haulier.domain.span import SPANS
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue.produce.stats import Shown, list_queues, stats
+from haulier.queue.upkeep import numbers
+from lab.bench.contenders.haulier import Haulier, prepare
+from lab.bench.harness import Bench, Entry, Figures
+from lab.bench.measures.drain import once as drained
+from lab.bench.measures.insert import SECONDS, inserts_per_second, working
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result
+from lab.servers import connect, tool
+
+NAME = "numbers"
+TITLE = "What the numbers cost a job, and how quickly they are read beside 1 M live and 10 M finished jobs"
+
+LIVE, FINISHED = 1_000_000, 10_000_000
+PAIRS, READS, COUNTED = 20, 100, 200_000
+HISTORY = """
+    DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_of_the_bench PARTITION OF haulier.finished_job
+        FOR VALUES FROM (%L) TO (%L)', now() - interval '3 days',
+        date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'); END $$
+"""
+# Over the last day, in the order in which they ended, with payloads of their usual size.
+FILL_FINISHED = """
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
+        cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT haulier.uuidv7(), CASE WHEN n %% 50 = 0 THEN 'failed_permanent' ELSE 'succeeded' END, 'kind-' || n %% 5,
+        'queue-' || n %% 4, 0, at - interval '2 s', 1, gen_random_uuid(), at - ran, 1, 3, 0, 0, false,
+        '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at
+    FROM generate_series(1, %(jobs)s) AS n
+    CROSS JOIN LATERAL (
+        SELECT now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision) AS at,
+            interval '1 ms' * exp(7 * random()) AS ran
+    ) AS instant
+    ORDER BY n
+"""
+FILL_LIVE = """
+    INSERT INTO haulier.job (kind, queue, payload, run_at)
+    SELECT 'kind-' || n %% 5, 'queue-' || n %% 4, '{"to": "ann@example.com"}',
+        now() + interval '1 s' * (n %% 7200 - 3600)
+    FROM generate_series(1, %(jobs)s) AS n
+"""
+
+
+def entries() -> list[Entry]:
+    """Return drains and INSERTs with and without counting, in turns, the count alone, and each call that reads."""
+    missing = None if tool("pgbench") else "pgbench is not installed"
+    rows = [
+        Entry(f"drain-{how}", f"drain, COUNTING={how}", partial(drained, _worker(how)), settings={"COUNTING": how})
+        for how in ("on", "off")
+    ]
+    rows += [
+        Entry(f"insert-{how}", f"INSERTs by 16 clients, COUNTING={how}", partial(insert, how), missing)
+        for how in ("on", "off")
+    ]
+    rows.append(Entry("count", "counting alone, in spans of 20 s", count))
+    reads: dict[str, Callable[..., object]] = {
+        f"/stats?span={span}": partial(stats, span=span, shown=Shown()) for span in SPANS
+    }
+    reads |= {"/queues": list_queues, "count of the live jobs": numbers.count_live}
+    return rows + [Entry(name, name, partial(read, call), at_most=1) for name, call in reads.items()]
+
+
+def _worker(counting: str) -> Haulier:
+    return Haulier("haulier", "Haulier", processes=2, settings={"COUNTING": counting})
+
+
+def insert(counting: str, bench: Bench) -> Figures:
+    """INSERT for some seconds, beside busy workers."""
+    with Haulier().home(bench.server) as url, working(url, busy=True, settings={"COUNTING": counting}):
+        bench.server.settle(url)
+        # Long enough for at least one count.
+        return {"per_second": inserts_per_second(url, max(1.0, 5 * SECONDS * bench.scale))}
+
+
+def count(bench: Bench) -> Figures:
+    """Count jobs that ended within a minute, as often as a worker does."""
+    jobs = bench.jobs(COUNTED)
+    with Haulier().home(bench.server) as url:
+        _fill(url, jobs, 60, 0)
+        with closing(own_connection(url)) as conn:
+            numbers.summarize(conn)
+            counter = uuid4()
+            numbers.counting_ends_in(conn)
+            while (counted := numbers.count(conn, counter=counter)) and counted.is_behind:
+                pass
+            with conn.cursor() as cursor:
+                cursor.execute(
+                    "TRUNCATE haulier.rollup; UPDATE haulier.counting SET through = through - interval '70 s',"
+                    " folded = date_bin('1 minute', through - interval '2 minutes', 'epoch')"
+                )
+            began = time.perf_counter()
+            numbers.count(conn, counter=counter)
+            seconds = time.perf_counter() - began
+    # Of each job its arrival and its end are counted, each twice by a worker, and once more an hour later.
+    return {"us_a_job": round(3e6 * seconds / jobs, 2)}
+
+
+def read(call: Callable[..., object], bench: Bench) -> Figures:
+    """Time a call beside a large history and many live jobs."""
+    url = bench.server.kept(f"numbers {bench.scale:g}", partial(_prepare_to_read, bench))
+    times = []
+    with closing(own_connection(url)) as conn:
+        for _ in range(max(5, int(READS * min(1.0, bench.scale * 10)))):
+            began = time.perf_counter()
+            call(conn)
+            times.append(1000 * (time.perf_counter() - began))
+    times.sort()
+    return {"p50_ms": round(times[len(times) // 2], 2), "p95_ms": round(times[int(len(times) * 0.95)], 2)}
+
+
+def _prepare_to_read(bench: Bench, url: str) -> None:
+    prepare(url)
+    _fill(url, bench.jobs(FINISHED), 86_400, bench.jobs(LIVE))
+    with closing(own_connection(url)) as conn:
+        numbers.summarize(conn)
+        counter = uuid4()
+        numbers.counting_ends_in(conn)
+        # In smaller spans than at a first start, each of which has 5 s.
+        while (counted := numbers.count(conn, counter=counter, most_seconds=600)) and counted.is_behind:
+            pass
+        numbers.count_live(conn)
+        with conn.cursor() as cursor:
+            # As if it had been counted again as it went.
+            cursor.execute("UPDATE haulier.counting SET recounted = folded")
+        numbers.fold(conn, retention_days=30)
+        numbers.fold(conn, retention_days=30)
+    bench.server.settle(url)
+
+
+def _fill(url: str, finished: int, over_seconds: float, live: int) -> None:
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        cursor.execute(HISTORY)
+        cursor.execute(FILL_FINISHED, {"jobs": finished, "over": over_seconds})
+        cursor.execute(FILL_LIVE, {"jobs": live})
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("jobs/s", "jobs_per_second"),
+        figure("INSERTs/s", "per_second"),
+        figure("µs a job", "us_a_job", 1),
+    ]
+    columns += [figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1)]
+    bounds = [
+        ("drain, with / without", result.ratio("jobs_per_second", "drain-on", "drain-off"), ">=", 0.95),
+        ("INSERTs, with / without", result.ratio("per_second", "insert-on", "insert-off"), ">=", 0.95),
+    ]
+    reads = [row for row in result.rows if row.name.startswith("/")]
+    bounds += [(f"p95 ms of `GET {row.name}`", row.spread("p95_ms"), "<=", 150.0) for row in reads]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])

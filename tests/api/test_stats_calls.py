@@ -1,0 +1,210 @@
+"""GET /stats, GET /queues and GET /queues/{name}: what a worker has counted."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.span import SPANS
+from haulier.queue.upkeep import numbers
+from tests.conftest import Sql
+from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
+from tests.queue.upkeep.histories import Made, begin, count_all, store
+
+ENDED = ("succeeded", "failed_permanent", "cancelled")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all that has been committed be old enough to be counted."""
+    monkeypatch.setattr(numbers, "LATE_SECONDS", -20.0)
+
+
+@pytest.fixture
+def past(conn: Connection, sql: Sql) -> Iterator[Connection]:
+    """Give a connection to the database, with a history of some hours before today."""
+    sql(
+        "DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_of_the_past PARTITION OF haulier.finished_job"
+        " FOR VALUES FROM (%L) TO (%L)', now() - interval '9 days',"
+        " date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'); END $$"
+    )
+    yield conn
+    sql("DROP TABLE haulier.finished_job_of_the_past")
+
+
+@pytest.fixture
+def counted(past: Connection) -> Callable[..., None]:
+    """Give a function that stores jobs and counts all that there is."""
+    counter = begin(past)
+
+    def counted(jobs: list[Made]) -> None:
+        store(past, jobs)
+        count_all(past, counter)
+        numbers.count_live(past)
+
+    return counted
+
+
+# Figures
+
+
+def test_figures_and_series_are_those_of_the_jobs(client: FlaskClient, counted: Callable[..., None]) -> None:
+    counted(
+        [Made("default", "mail", status, 600, 1, 1, 2) for status in ENDED]
+        + [Made("bulk", "mail", "succeeded", 1200, 1, 1)]
+        + [Made("default", "hook", "succeeded", 3 * 3600, 1, 1)]
+        + [Made("default", "mail", "queued", 30)]
+    )
+
+    answer = client.get("/stats").json
+
+    keys = ("arrived", "succeeded", "failed", "cancelled", "attempts")
+    assert [answer["totals"][key] for key in keys] == [5, 2, 1, 1, 7]
+    assert (answer["span"], answer["step_seconds"], len(answer["series"])) == ("1h", 60, 60)
+    for key in keys:
+        assert sum(step[key] for step in answer["series"]) == answer["totals"][key]
+    assert (answer["waiting"], answer["due"], answer["deferred"], answer["running"]) == (1, 1, 0, 0)
+    assert answer["oldest_due_seconds"] >= 30
+    assert [step["due"] for step in answer["series"] if step["due"] is not None] == [1]
+    assert answer["as_of"].endswith("Z")
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_a_span_has_a_fixed_number_of_steps_without_a_gap_up_to_as_of(
+    client: FlaskClient, counted: Callable[..., None], span: str
+) -> None:
+    seconds, step = SPANS[span]
+    counted([Made("default", "mail", "succeeded", 60, 1, 1)])
+
+    answer = client.get(f"/stats?span={span}").json
+
+    times = [datetime.fromisoformat(each["at"]) for each in answer["series"]]
+    as_of = datetime.fromisoformat(answer["as_of"])
+    assert len(times) == seconds // step <= 168
+    assert {after - before for before, after in zip(times, times[1:], strict=False)} == {timedelta(seconds=step)}
+    assert times[-1] < as_of <= times[-1] + timedelta(seconds=step)
+    assert answer["totals"]["succeeded"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "arrived"),
+    [("", 6), ("queue=default", 4), ("kind=mail", 3), ("queue=bulk&kind=hook", 1), ("queue=none", 0), ("kind=none", 0)],
+)
+def test_figures_may_be_of_one_queue_and_of_one_kind(
+    client: FlaskClient, counted: Callable[..., None], query: str, arrived: int
+) -> None:
+    pairs = [("default", "mail")] * 2 + [("default", "hook")] * 2 + [("bulk", "mail"), ("bulk", "hook")]
+    counted([Made(queue, kind, "succeeded", 60, 1, 1) for queue, kind in pairs])
+
+    answer = client.get(f"/stats?{query}").json
+
+    assert answer["totals"]["arrived"] == answer["totals"]["succeeded"] == arrived
+    assert (answer["totals"]["run_seconds"]["p50"] is None) is (arrived == 0)
+
+
+def test_percentiles_are_within_12_percent_also_over_many_steps(
+    client: FlaskClient, counted: Callable[..., None]
+) -> None:
+    chance = random.Random(3)
+    durations = [(10 ** chance.gauss(-1, 1), 10 ** chance.gauss(0, 0.5)) for _ in range(400)]
+    jobs = [Made("default", "mail", "succeeded", chance.uniform(60, 5000), *each) for each in durations]
+    counted(jobs)
+
+    totals = client.get("/stats?span=6h").json["totals"]
+
+    for name, what in (("wait_seconds", "waited"), ("run_seconds", "ran")):
+        exact = sorted(getattr(job, what) for job in jobs)
+        for key, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            assert totals[name][key] == pytest.approx(exact[math.ceil(share * 400) - 1], rel=0.12)
+
+
+def test_where_nothing_is_counted_it_says_so(client: FlaskClient) -> None:
+    answer = client.get("/stats").json
+
+    assert (answer["as_of"], answer["counted_at"], answer["waiting"], answer["series"]) == (None, None, None, [])
+    assert client.get("/queues").json == []
+
+
+@pytest.mark.parametrize(
+    "query", ["span=2h", "span=", "span=1h&span=6h", "unknown=1", "queue=X", "kind=a%20b", "limit=1"]
+)
+def test_what_nobody_can_mean_is_refused(client: FlaskClient, query: str) -> None:
+    answer = client.get(f"/stats?{query}")
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+
+
+# Queues
+
+
+def test_queues_are_listed_with_their_live_jobs_and_their_last_minute(
+    client: FlaskClient, counted: Callable[..., None], sql: Sql
+) -> None:
+    sql("INSERT INTO haulier.queue (name) VALUES ('idle')")
+    waiting = [Made("default", "mail", "queued", 20), Made("default", "hook", "queued", -500)]
+    counted(waiting + [Made("gone", "mail", status, 10, 1, 1) for status in ENDED])
+
+    found = {queue["name"]: queue for queue in client.get("/queues").json}
+
+    assert list(found) == ["default", "gone", "idle"]
+    of_default = {key: found["default"][key] for key in ("waiting", "due", "deferred", "running")}
+    assert of_default == {"waiting": 2, "due": 1, "deferred": 1, "running": 0}
+    assert found["default"]["oldest_due_seconds"] >= 20
+    assert found["gone"]["last_minute"] == {"arrived": 3, "succeeded": 1, "failed": 1, "cancelled": 1}
+    assert found["idle"]["waiting"] == 0
+    assert {(queue["paused"], queue["paused_until"]) for queue in found.values()} == {(False, None)}
+    for name, queue in found.items():
+        assert client.get(f"/queues/{name}").json | {"oldest_due_seconds": 0} == queue | {"oldest_due_seconds": 0}
+
+
+def test_pages_of_queues_lead_to_the_end(client: FlaskClient, counted: Callable[..., None]) -> None:
+    names = sorted({f"queue-{number}" for number in range(25)})
+    counted([Made(name, "mail", "queued", 20) for name in names])
+    path, seen = "/queues?limit=10", []
+
+    while path:
+        answer = client.get(path)
+        seen.append([queue["name"] for queue in answer.json])
+        link = answer.headers.get("Link", "")
+        path = link.removeprefix("<").partition(">")[0]
+        assert bool(path) == ("Next-Cursor" in answer.headers)
+
+    assert [len(page) for page in seen] == [10, 10, 5]
+    assert [name for page in seen for name in page] == names
+
+
+@pytest.mark.parametrize("name", ["nothing-here", "Default", "*", "a%20b", "a" * 65, "%E2%80%A6"])
+def test_a_queue_that_is_none_is_not_found(client: FlaskClient, counted: Callable[..., None], name: str) -> None:
+    counted([Made("default", "mail", "queued", 20)])
+
+    answer = client.get(f"/queues/{name}")
+
+    assert (answer.status_code, answer.json["error"]) == (404, "not_found")
+
+
+def test_a_key_sees_its_own_queues_alone(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    counted: Callable[..., None],
+) -> None:  # fmt: skip
+    _, shown = make_key(Scope.READ, queues=["mail", "bulk"])
+    waiting = [Made(queue, "mail", "queued", 20) for queue in ("mail", "bulk", "other", "other")]
+    counted(waiting + [Made(queue, "mail", "succeeded", 60, 1, 1) for queue in ("mail", "other", "other")])
+
+    figures = [closed.get(f"/stats{query}", headers=shown).json for query in ("", "?queue=other", "?queue=mail")]
+
+    assert [each["totals"]["arrived"] for each in figures] == [3, 0, 2]
+    assert [each["waiting"] for each in figures] == [2, 0, 1]
+    assert [queue["name"] for queue in closed.get("/queues", headers=shown).json] == ["bulk", "mail"]
+    assert closed.get("/queues/mail", headers=shown).status_code == 200
+    refused = closed.get("/queues/other", headers=shown)
+    unknown = closed.get("/queues/unknown", headers=shown)
+    assert (refused.status_code, unknown.status_code) == (404, 404)
+    assert refused.json["message"].replace("other", "unknown") == unknown.json["message"]

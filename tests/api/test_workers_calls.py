@@ -1,0 +1,165 @@
+"""GET /workers and GET /workers/{id}: how each worker is, and what it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.api import build
+from haulier import __version__
+from haulier.config import Config
+from haulier.domain.api_key import Scope
+from haulier.postgres.connection import connect
+from haulier.queue import consume
+from haulier.queue.produce.workers import MOST_JOBS
+from tests.conftest import Sql
+from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
+from tests.roles import Roles
+from tests.web import EMAIL
+
+Register = Callable[..., UUID]
+
+
+@pytest.fixture
+def register(conn: Connection) -> Register:
+    def register(*queues: str, kinds: tuple[str, ...] | None = ("hook", "mail")) -> UUID:
+        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=queues, lease_seconds=60)
+        if kinds is not None:
+            consume.introduce(conn, worker, kinds=kinds)
+        return worker
+
+    return register
+
+
+def claim(conn: Connection, worker: UUID, limit: int = 1) -> None:
+    assert consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=limit)
+
+
+def test_says_what_a_worker_is(client: FlaskClient, register: Register) -> None:
+    worker = register("bulk", "mail")
+
+    [shown] = client.get("/workers").json
+
+    times = [shown.pop(name) for name in ("started_at", "beat_at", "lease_ends")]
+    assert shown == {
+        "id": str(worker),
+        "host": "dock",
+        "pid": 7,
+        "version": __version__,
+        "threads": 8,
+        "queues": ["bulk", "mail"],
+        "kinds": ["hook", "mail"],
+        "state": "working",
+        "scans_fail": False,
+        "running": 0,
+    }
+    assert times == sorted(times)
+    assert times[2][-1] == "Z"
+
+
+def test_of_a_worker_that_is_too_old_to_tell_version_and_kinds_are_null(
+    client: FlaskClient, register: Register
+) -> None:
+    register(kinds=None)
+
+    [shown] = client.get("/workers").json
+
+    assert (shown["version"], shown["kinds"], shown["queues"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        ("working", "beat_at = now() - lease / 2"),
+        ("quiet", "quiet = true"),
+        ("stopping", "quiet = true, stopping = true"),
+        ("silent", "stopping = true, beat_at = now() - 0.7 * lease"),
+        ("silent", "beat_at = now() - 2 * lease"),
+    ],
+)
+def test_says_how_a_worker_is(client: FlaskClient, register: Register, sql: Sql, state: str, changes: str) -> None:
+    worker = register()
+    sql(f"UPDATE haulier.worker SET {changes}")
+
+    assert client.get(f"/workers/{worker}").json["state"] == state
+
+
+def test_says_what_a_worker_runs_and_names_no_more_than_a_hundred(
+    client: FlaskClient, register: Register, conn: Connection
+) -> None:
+    first, second = register(), register()
+    own = client.post("/jobs", json=EMAIL).json
+    claim(conn, first)
+    client.post("/jobs/batch", json=[EMAIL] * (MOST_JOBS + 5))
+    claim(conn, second, limit=MOST_JOBS + 5)
+
+    of_first, of_second = (client.get(f"/workers/{worker}").json for worker in (first, second))
+
+    [job] = of_first["jobs"]
+    assert (job["id"], job["kind"], job["queue"]) == (own["id"], "send_email", "default")
+    assert job["since"] == client.get(f"/jobs/{own['id']}").json["started_at"]
+    assert (of_first["running"], of_second["running"], len(of_second["jobs"])) == (1, MOST_JOBS + 5, MOST_JOBS)
+    assert [(each["running"], "jobs" in each) for each in client.get("/workers").json] == [
+        (MOST_JOBS + 5, False),
+        (1, False),
+    ]
+
+
+def test_pages_lead_to_the_oldest_worker(client: FlaskClient, register: Register) -> None:
+    workers = [str(register()) for _ in range(5)]
+
+    pages, query = [], "limit=2"
+    while query:
+        answer = client.get(f"/workers?{query}")
+        pages.append([each["id"] for each in answer.json])
+        query = answer.headers.get("Link", "").partition("?")[2].partition(">")[0]
+
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [each for page in pages for each in page] == sorted(workers, reverse=True)
+
+
+def test_a_worker_that_is_not_there_is_404(client: FlaskClient) -> None:
+    answer = client.get(f"/workers/{uuid4()}")
+
+    assert (answer.status_code, answer.json["error"]) == (404, "not_found")
+
+
+def test_a_key_of_one_queue_sees_that_queue_alone(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    register: Register,
+    conn: Connection,
+) -> None:
+    (_, anyone), (_, limited) = make_key(), make_key(Scope.READ, queues=["mail"])
+    of_all, of_both, of_another = register(), register("mail", "bulk"), register("bulk")
+    for queue in ("mail", "bulk"):
+        closed.post("/jobs", json={**EMAIL, "queue": queue}, headers=anyone)
+    claim(conn, of_all, limit=2)
+
+    def get(path: str) -> Any:
+        return closed.get(path, headers=limited)
+
+    listed = get("/workers").json
+    one = get(f"/workers/{of_all}").json
+
+    assert {each["id"]: (each["queues"], each["running"]) for each in listed} == {
+        str(of_all): (None, 1),
+        str(of_both): (["mail"], 0),
+    }
+    assert [job["queue"] for job in one["jobs"]] == ["mail"]
+    assert get(f"/workers/{of_another}").status_code == 404
+
+
+def test_the_role_of_the_api_may_ask_all_of_it(roles: Roles) -> None:
+    app = build(Config(database_url=roles.web))
+    with closing(connect(roles.worker)) as worker:
+        me = consume.register(worker, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+
+    assert app.test_client().get(f"/workers/{me}").json["jobs"] == []
+    app.extensions["haulier"].database.close()

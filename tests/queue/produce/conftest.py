@@ -1,0 +1,4 @@
+"""For tests of what clients and operators do with jobs."""
+
+from tests.queue.produce.yard import locked, yard  # noqa: F401  # fixtures
+from tests.queue.upkeep.conftest import archive  # noqa: F401  # fixture

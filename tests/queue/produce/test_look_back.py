@@ -1,0 +1,252 @@
+"""A look for few jobs among many: it ..."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from haulier.domain.job import Job, JobStatus
+from haulier.queue import produce
+from haulier.queue.produce import arrivals, look
+from haulier.queue.produce.arrivals import ALWAYS, NEVER
+from haulier.queue.produce.look import JobFilter, Page
+from haulier.queue.upkeep import numbers
+from tests.queue.upkeep.histories import begin, count_all
+
+ENDED = """
+    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at, attempts,
+        max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT gen_random_uuid(), status, kind, queue, 0, now(), 1, now(), 1, 3, 0, 0, false, '{}', '[]',
+        now() - make_interval(secs => ago), now(), now()
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
+    RETURNING 1
+"""
+WAITING = """
+    INSERT INTO haulier.job (queue, kind, status, payload, created_at)
+    SELECT queue, kind, status, '{}', now() - make_interval(secs => ago)
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
+    RETURNING 1
+"""
+HOUR = 3600.0
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"kind": "rare"},
+    {"kind": "never"},
+    {"queue": "bulk"},
+    {"queues": ["bulk", "other"]},
+    {"queues": ["bulk"], "kind": "mail"},
+    {"status": JobStatus.CANCELLED, "kind": "rare"},
+    *({"status": status} for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED)),
+]
+
+
+@pytest.fixture
+def many(sql, conn, running):
+    """Give 150 jobs of the last 20 hours, newest first: of all statuses, some created at the same instant."""
+    chance = random.Random(7)
+
+    def drawn(*statuses: str) -> tuple[str, str, str, float]:
+        kind, queue = chance.choice(["mail"] * 12 + ["rare"]), chance.choice(["default"] * 8 + ["bulk"])
+        return queue, kind, chance.choice(statuses), HOUR * chance.randrange(20) / 2
+
+    for hours in (1, 3, 3, 7):
+        sql(
+            "UPDATE haulier.job SET created_at = now() - make_interval(hours => %s) WHERE id = %s RETURNING 1",
+            hours,
+            running(queue="bulk").id,
+        )
+    sql(ENDED, *map(list, zip(*(drawn("succeeded", "failed_permanent", "cancelled") for _ in range(100)), strict=True)))
+    sql(WAITING, *map(list, zip(*(drawn("queued", "retrying") for _ in range(46)), strict=True)))
+    jobs = [produce.get(conn, job_id) for (job_id,) in sql("SELECT id FROM haulier.jobs")]
+    return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
+
+
+def matching(jobs: list[Job], wanted: dict[str, Any]) -> list[Job]:
+    return [
+        job
+        for job in jobs
+        if all(getattr(job, name) == value for name, value in wanted.items() if name != "queues")
+        and job.queue in wanted.get("queues", [job.queue])
+    ]
+
+
+def pages(conn, limit: int, wanted: dict[str, Any]) -> list[Page]:
+    """Return all pages of the list."""
+    found = [produce.list_jobs(conn, JobFilter(limit=limit, **wanted))]
+    while (after := found[-1].after) and len(found) < 200:
+        found.append(produce.list_jobs(conn, JobFilter(limit=limit, after=after, **wanted)))
+    return found
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+@pytest.mark.parametrize("wanted", FILTERS, ids=str)
+def test_finds_each_job_once_in_however_many_looks(conn, many, monkeypatch, wanted, is_counted):
+    if is_counted:
+        count_all(conn, begin(conn))
+    for rows, seconds, limit in ((5, -1.0, 4), (3, 0.003, 50), (2, 60.0, 7)):
+        monkeypatch.setattr(look, "FIRST_ROWS", rows)
+        monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
+        monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
+
+        found = pages(conn, limit, wanted)
+
+        assert [job.id for page in found for job in page.jobs] == [job.id for job in matching(many, wanted)]
+        if seconds == 60.0:
+            assert [page.looked_back_to for page in found if page.looked_back_to] == []
+
+
+def test_says_how_far_it_came(conn, many, monkeypatch):
+    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look, "FIRST_ROWS", 10)
+
+    page = produce.list_jobs(conn, JobFilter(kind="never", limit=5))
+
+    assert page.jobs == []
+    assert page.looked_back_to == page.after[0]
+    newer = [job for job in many if job.created_at >= page.looked_back_to]
+    assert 10 <= len(newer) < 60
+
+
+def test_says_nothing_where_it_came_to_the_end(conn, many):
+    page = produce.list_jobs(conn, JobFilter(kind="never"))
+
+    assert page == Page([])
+
+
+def test_passes_over_the_times_in_which_none_came(conn, sql, monkeypatch):
+    ago = [20 * HOUR * n / 3000 for n in range(3000)]
+    sql(
+        ENDED,
+        ["default"] * 3000,
+        ["rare" if n in (1500, 2900) else "mail" for n in range(3000)],
+        ["succeeded"] * 3000,
+        ago,
+    )
+    monkeypatch.setattr(look, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look, "MOST_ROWS", 50)
+    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    statements = []
+    monkeypatch.setattr(look, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
+    rows = arrivals.rows
+
+    before = produce.list_jobs(conn, JobFilter(kind="rare"))
+    without = len(statements)
+    count_all(conn, begin(conn))
+    statements.clear()
+    after = produce.list_jobs(conn, JobFilter(kind="rare"))
+
+    assert [job.id for job in before.jobs] == [job.id for job in after.jobs]
+    assert len(after.jobs) == 2
+    assert without > 40
+    # All of the last two hours, which may be counted again.
+    assert len(statements) < 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_knows_times_that_hold_all_jobs_of_a_kind_and_few_others(conn, sql, monkeypatch, seed):
+    chance = random.Random(seed)
+    monkeypatch.setattr(arrivals, "STEPS_AT_ONCE", chance.choice([1, 3, 500]))
+    ago = [chance.uniform(0, 26 * HOUR) for _ in range(300)]
+    kinds = [chance.choice(["mail"] * 30 + ["rare"]) for _ in ago]
+    sql(WAITING, ["default"] * 300, kinds, ["queued"] * 300, ago)
+    count_all(conn, begin(conn))
+    [[recounted]] = sql("SELECT recounted FROM haulier.counting")
+
+    for kind in ("mail", "rare", "never"):
+        found = list(arrivals.windows(conn, kind=kind, queue=None, queues=None, before=NEVER))
+
+        assert found == sorted(found, reverse=True)
+        assert all(earlier.ends_at <= later.begins_at for later, earlier in zip(found, found[1:], strict=False))
+        assert found[-1].begins_at == ALWAYS
+        came = [at for (at,) in sql("SELECT created_at FROM haulier.job WHERE kind = %s", kind)]
+        assert all(any(window.begins_at <= at < window.ends_at for window in found) for at in came)
+        # What is known to hold none.
+        long = [window for window in found[1:-1] if window.ends_at - window.begins_at > timedelta(minutes=5)]
+        assert kind == "mail" or long == []
+        assert found[0].begins_at <= recounted
+
+
+def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
+    sql(WAITING, ["default"] * 2, ["mail", "rare"], ["queued"] * 2, [9 * HOUR, 5 * HOUR])
+    count_all(conn, begin(conn))
+    sql("UPDATE haulier.rollup SET queue = '*', kind = '*' WHERE kind = 'rare' RETURNING 1")
+    monkeypatch.setattr(look, "FIRST_ROWS", 1)
+    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    sql(WAITING, ["default"] * 3, ["mail"] * 3, ["queued"] * 3, [1.0] * 3)
+
+    page = produce.list_jobs(conn, JobFilter(kind="rare", limit=1))
+
+    assert len(page.jobs) == 1
+
+
+# --- Counts
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=str)
+def test_counts_what_a_list_finds(conn, many, monkeypatch, wanted):
+    for rows, seconds in ((3, 60.0), (20, 60.0), (1000, -1.0)):
+        monkeypatch.setattr(look, "FIRST_ROWS", rows)
+        monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
+        monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
+
+        count = produce.count_jobs(conn, JobFilter(**wanted))
+
+        assert (count.jobs, count.is_exact) == (len(matching(many, wanted)), True)
+
+
+def test_counts_down_to_where_it_ended(conn, many, monkeypatch):
+    monkeypatch.setattr(look, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+
+    count = produce.count_jobs(conn, JobFilter(kind="mail"))
+
+    mails = [job for job in many if job.kind == "mail"]
+    newer = [job for job in mails if job.created_at > count.looked_back_to]
+    at_least = [job for job in mails if job.created_at >= count.looked_back_to]
+    assert not count.is_exact
+    assert 0 < len(newer) <= count.jobs <= len(at_least) < len(mails)
+
+
+LATELY = "UPDATE haulier.counting SET depth_at = now() - %s::interval RETURNING depth_at"
+
+
+def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
+    begin(conn)
+    numbers.count_live(conn)
+    enqueue()
+    wanted = {"status": JobStatus.QUEUED, "kind": "mail"}
+    before = len(matching(many, wanted))
+
+    for ago, expected in (("50 s", before), ("70 s", before + 1)):
+        [[counted_at]] = sql(LATELY, ago)
+
+        count = produce.count_jobs(conn, JobFilter(**wanted))
+
+        assert (count.jobs, count.is_exact) == (expected, True)
+        assert (count.at == counted_at) is (expected == before)
+
+
+@pytest.mark.parametrize("wanted", [{"kind": "mail"}, {"queue": "default"}, {"queues": ["default"]}, {}], ids=str)
+def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue, wanted):
+    begin(conn)
+    enqueue()
+    numbers.count_live(conn)
+    enqueue()
+    sql("INSERT INTO haulier.depth (queue, kind, status, jobs, due) VALUES ('*', '*', 'queued', 5, 5) RETURNING 1")
+
+    count = produce.count_jobs(conn, JobFilter(status=JobStatus.QUEUED, **wanted))
+
+    assert count.jobs == (2 if wanted else 6)
+
+
+def test_counts_nothing_of_a_time_by_what_was_counted_without_one(conn, enqueue):
+    begin(conn)
+    job = enqueue()
+    numbers.count_live(conn)
+
+    count = produce.count_jobs(conn, JobFilter(status=JobStatus.QUEUED, created_before=job.created_at))
+
+    assert count.jobs == 0
