@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from haulier.queue.produce.stats import Shown, list_queues, stats
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.numbers import RARE, filled
 from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.results import Result, Spread
 
 NAME = "reads"
 TITLE = "Calls that look, beside 1 M live and 10 M finished jobs"
@@ -53,23 +53,13 @@ FILTERS: dict[str, dict[str, Any]] = {
 }
 
 
-def entries() -> list[Entry]:
-    """Return each call, and the whole look for the jobs of a rare kind."""
-    calls: dict[str, Call] = {}
-    for name, wanted in FILTERS.items():
-        calls[f"/jobs {name}".strip()] = partial(produce.list_jobs, wanted=JobFilter(**wanted))
-        calls[f"/jobs/count {name}".strip()] = partial(produce.count_jobs, wanted=JobFilter(**wanted))
-    calls |= {
-        "/jobs/{id}": partial(_of_a_job, produce.get),
-        "/jobs/{id}/explain": partial(_of_a_job, partial(explain.explain, timeouts={})),
-        "/stats?span=7d": partial(stats, span="7d", shown=Shown()),
-        "/queues": list_queues,
-        "/workers": partial(workers.list_workers, queues=None),
-        "/database": partial(check_database, retention_days=30),
-        "/metrics": partial(overview, as_counted=True),
-    }
-    rows = [Entry(name, f"GET {name}", partial(read, call), at_most=1) for name, call in calls.items()]
-    return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
+LISTS: dict[str, Call] = {
+    f"/jobs {name}".strip(): partial(produce.list_jobs, wanted=JobFilter(**wanted)) for name, wanted in FILTERS.items()
+}
+COUNTS: dict[str, Call] = {
+    f"/jobs/count {name}".strip(): partial(produce.count_jobs, wanted=JobFilter(**wanted))
+    for name, wanted in FILTERS.items()
+}
 
 
 def _of_a_job(call: Callable[..., object], conn: Connection) -> None:
@@ -77,6 +67,24 @@ def _of_a_job(call: Callable[..., object], conn: Connection) -> None:
         cursor.execute("SELECT id FROM haulier.job WHERE run_at < now() ORDER BY run_at DESC LIMIT 1")
         [job_id] = cursor.fetchone() or [None]
     call(conn, job_id)
+
+
+OTHERS: dict[str, Call] = {
+    "/jobs/{id}": partial(_of_a_job, produce.get),
+    "/jobs/{id}/explain": partial(_of_a_job, partial(explain.explain, timeouts={})),
+    "/stats?span=7d": partial(stats, span="7d", shown=Shown()),
+    "/queues": list_queues,
+    "/workers": partial(workers.list_workers, queues=None),
+    "/database": partial(check_database, retention_days=30),
+}
+METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
+
+
+def entries() -> list[Entry]:
+    """Return each call, and the whole look for the jobs of a rare kind."""
+    calls = {**LISTS, **COUNTS, **OTHERS, **METRICS}
+    rows = [Entry(name, f"GET {name}", partial(read, call), at_most=1) for name, call in calls.items()]
+    return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
 
 
 def read(call: Call, bench: Bench) -> Figures:
@@ -105,10 +113,13 @@ def report(result: Result) -> str:
     """Return the table, and what must hold."""
     columns = [figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1)]
     columns += [figure("jobs", "jobs"), figure("pages", "pages")]
-    timed = [row for row in result.rows if row.name.startswith("/") and row.name != "/metrics"]
-    bounds = [(f"p95 ms of `{row.label}`", row.spread("p95_ms"), "<=", 150.0) for row in timed]
-    bounds += [
-        ("p95 ms of `GET /metrics`", row.spread("p95_ms"), "<=", 20.0) for row in result.rows if row.name == "/metrics"
-    ]
+    groups = {"list": LISTS, "count": COUNTS, "other call": OTHERS}
+    bounds = [(f"p95 ms of the slowest {what}", _slowest(result, names), "<=", 150.0) for what, names in groups.items()]
+    bounds += [("p95 ms of `GET /metrics`", _slowest(result, ["/metrics"]), "<=", 20.0)]
     bounds += [("pages of the rare kind", row.spread("pages"), "<=", 10.0) for row in result.rows if row.name == "rare"]
     return "\n\n".join([table(result.rows, columns), targets(bounds)])
+
+
+def _slowest(result: Result, names: Iterable[str]) -> Spread | None:
+    spreads = [spread for row in result.rows if row.name in names and (spread := row.spread("p95_ms"))]
+    return max(spreads, key=lambda spread: spread.median, default=None)
