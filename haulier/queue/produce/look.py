@@ -125,22 +125,37 @@ class _Reader(Protocol):
 
 def _look_back(reader: _Reader, first_rows: int) -> Position | None:
     """Read from the newest job on, and return where that ended; None where nothing older is left, or wanted."""
-    began_at = time.monotonic()
-    most_rows = first_rows
-    ended = reader.read(reader.wanted.after, reader.wanted.created_after, most_rows)
+    pace = _Pace(first_rows)
+    ended = reader.read(reader.wanted.after, reader.wanted.created_after, first_rows)
     if ended is None:
         return None
     for window in _windows(reader, ended):
         ended = min(ended or (NEVER, _LEAST), (window.ends_at, _LEAST))
         while ended and not reader.is_full:
-            spent = time.monotonic() - began_at
-            if spent >= LOOK_SECONDS:
+            most_rows = pace.next()
+            if most_rows is None:
                 return ended
-            # Fewer rows where each takes long: those of large payloads do.
-            growth = 8 if spent < LOOK_SECONDS / 8 else 1
-            most_rows = min(growth * most_rows, MOST_ROWS)
             ended = reader.read(ended, window.begins_at - _MOMENT, most_rows)
     return None
+
+
+class _Pace:
+    """Tells how many rows each statement of a look may read, so that the last ends in time."""
+
+    def __init__(self, rows_: int) -> None:
+        self._rows = rows_
+        self._began_at = self._at = time.monotonic()
+
+    def next(self) -> int | None:
+        """Return how many rows the next statement may read, as far as the one before tells; None for no further one."""
+        now = time.monotonic()
+        left, took = self._began_at + LOOK_SECONDS - now, now - self._at
+        if left <= LOOK_SECONDS / 10:
+            return None
+        # Rows with large payloads take long.
+        fit = int(self._rows * left / max(took, left / 8))
+        self._rows, self._at = max(1, min(fit, MOST_ROWS)), now
+        return self._rows
 
 
 def _windows(reader: _Reader, ended: Position) -> Iterator[Window]:

@@ -93,7 +93,8 @@ def count(bench: Bench) -> Figures:
     with Haulier().home(bench.server) as url:
         _fill(url, jobs, 60, 0)
         with closing(own_connection(url)) as conn:
-            numbers.summarize(conn)
+            while not numbers.summarize(conn):
+                pass
             counter = uuid4()
             numbers.counting_ends_in(conn)
             while (counted := numbers.count(conn, counter=counter)) and counted.is_behind:
@@ -131,7 +132,8 @@ def _prepare_to_read(bench: Bench, url: str) -> None:
     prepare(url)
     _fill(url, bench.jobs(FINISHED), 86_400, bench.jobs(LIVE))
     with closing(own_connection(url)) as conn:
-        numbers.summarize(conn)
+        while not numbers.summarize(conn):
+            pass
         counter = uuid4()
         numbers.counting_ends_in(conn)
         # In smaller spans than at a first start, each of which has 5 s.

@@ -64,7 +64,9 @@ COUNTS: dict[str, Call] = {
 
 def _of_a_job(call: Callable[..., object], conn: Connection) -> None:
     with conn.cursor() as cursor:
-        cursor.execute("SELECT id FROM haulier.job WHERE run_at < now() ORDER BY run_at DESC LIMIT 1")
+        cursor.execute(
+            "SELECT id FROM haulier.job WHERE status IN ('queued', 'retrying') ORDER BY created_at, id LIMIT 1"
+        )
         [job_id] = cursor.fetchone() or [None]
     call(conn, job_id)
 
