@@ -63,7 +63,7 @@ class JobConditions(Schema):
 
     status = Several(
         fields.Enum(JobStatus, by_value=True, metadata={"x-component": "JobStatus"}),
-        len(JobStatus),
+        MAX_NAMES,
         metadata=about("Only jobs in this state; given more than once: in any of these."),
     )
     kind = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this kind, or any of up to {MAX_NAMES}."))
