@@ -70,8 +70,8 @@ class Postgres:
         database = f"haulier_bench_kept_{re.sub(r'[^a-z0-9]+', '_', name.lower())}"
         if database not in self._templates:
             self._run(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)", f"CREATE DATABASE {database}")
-            self._templates[database] = database
             prepare(url_of(self.url, database))
+            self._templates[database] = database
         return url_of(self.url, database)
 
     def settle(self, url: str) -> None:

@@ -15,7 +15,7 @@ from haulier.domain.errors import JobNotFound
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.draft import Enqueued, Receipt
-from haulier.queue.produce.look import JobFilter, Page
+from haulier.queue.produce.look import Page
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
@@ -24,6 +24,7 @@ from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
+from .filtering import job_filter
 from .masking import as_shown
 from .openapi import (
     CREATE_JOB_BODY,
@@ -105,9 +106,9 @@ class Jobs(MethodView):
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
         absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB. So is one of a
         filter that few jobs match: a look that takes long ends, `Looked-Back-To` says where, and the next page goes on
-        from there.
+        from there. `payload.<path>=<value>`, up to five times, finds jobs with this text at that place of the payload.
         """
-        wanted = JobFilter(after=asked.pop("cursor", None), queues=caller().queues, **asked)
+        wanted = job_filter(asked, after=asked.get("cursor"), limit=asked["limit"], offset=asked.get("offset", 0))
         with connection() as conn:
             page = produce.list_jobs(conn, wanted)
         return [as_shown(job) for job in page.jobs], 200, _next_page(page)
@@ -143,8 +144,8 @@ def _next_page(page: Page) -> dict[str, str]:
     if page.after is None:
         return {}
     cursor = write_cursor(*page.after)
-    again = {name: value for name, value in request.args.items() if name != "offset"}
-    link = f'</jobs?{urlencode({**again, "cursor": cursor})}>; rel="next"'
+    again = [(name, value) for name, value in request.args.items(multi=True) if name not in ("offset", "cursor")]
+    link = f'</jobs?{urlencode([*again, ("cursor", cursor)])}>; rel="next"'
     return {"Next-Cursor": cursor, "Link": link, **_looked_back_to(page.looked_back_to)}
 
 
@@ -162,10 +163,10 @@ class JobCount(MethodView):
 
         Waiting and running jobs of a queue or kind are as a worker has last counted them, at most a minute ago. Others
         are counted now, newest first; where that takes long it ends, `Looked-Back-To` says where, and `is_exact` is
-        false.
+        false. `payload.<path>=<value>` counts as in the list.
         """
         with connection() as conn:
-            count = produce.count_jobs(conn, JobFilter(queues=caller().queues, **asked))
+            count = produce.count_jobs(conn, job_filter(asked))
         return count, 200, _looked_back_to(count.looked_back_to)
 
 

@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..http.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
 from ..http.routes import ROUTE
+from .schemas.fields import Several
 from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -84,12 +85,14 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
 
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": marshmallow.RAISE}
 
-    def load_querystring(self, req: Request, schema: marshmallow.Schema) -> dict[str, str]:
-        """Return the query's parameters. Raises: ValidationError for one given twice."""
-        repeated = {name: ["Given more than once."] for name, values in req.args.lists() if len(values) > 1}
+    def load_querystring(self, req: Request, schema: marshmallow.Schema) -> dict[str, Any]:
+        """Return the query's parameters, as lists where the schema takes several. Raises: ValidationError."""
+        several = {name for name, field in schema.fields.items() if isinstance(field, Several)}
+        given = {name: values for name, values in req.args.lists() if not _is_open(schema, name)}
+        repeated = {name: values for name, values in given.items() if len(values) > 1 and name not in several}
         if repeated:
-            raise marshmallow.ValidationError(repeated)
-        return dict(req.args.items())
+            raise marshmallow.ValidationError({name: ["Given more than once."] for name in repeated})
+        return {name: values if name in several else values[0] for name, values in given.items()}
 
     def handle_error(self, error: marshmallow.ValidationError, *_: Any, **__: Any) -> NoReturn:
         """Raise Invalid, which the table of errors knows."""
@@ -97,6 +100,12 @@ class Parser(FlaskParser):  # type: ignore[misc, unused-ignore]
         assert isinstance(error.messages, dict)
         [details] = error.messages.values()
         raise Invalid(details if isinstance(details, dict) else {"_schema": details}) from None
+
+
+def _is_open(schema: marshmallow.Schema, name: str) -> bool:
+    """Tell whether the parameter is of those that the schema does not name, and that the view reads by itself."""
+    prefix: str | None = getattr(schema, "open_prefix", None)
+    return prefix is not None and name.startswith(prefix)
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]

@@ -106,7 +106,7 @@ class RunningWorker:
 
     def jobs(self, kind: str | None = None) -> list[Job]:
         """Return the jobs that there are, newest first, 1,000 at most."""
-        page = produce.list_jobs(self._conn, JobFilter(kind=kind, limit=MOST_JOBS))
+        page = produce.list_jobs(self._conn, JobFilter(kinds=kind and [kind], limit=MOST_JOBS))
         return [job.read() for job in page.jobs]
 
     def cancel(self, job: Job | UUID) -> None:

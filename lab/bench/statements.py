@@ -26,7 +26,7 @@ from haulier.queue.consume.lanes import fresh_lanes, heads
 from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
-from haulier.queue.produce.look import JobFilter
+from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import numbers, purge
 from lab.servers import ask
 
@@ -322,14 +322,15 @@ CALLS = {
     "get_finished": Call("get a finished job", "get_jobs", lambda fixture, _: produce.get(fixture.conn, fixture.far)),
     "list": listed("list"),
     "count_jobs": Call("count jobs", "count_jobs", lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter())),
-    "list_queued": listed("list, queued", status=JobStatus.QUEUED),
-    "list_running": listed("list, running", status=JobStatus.RUNNING),
-    "list_retrying": listed("list, retrying", status=JobStatus.RETRYING),
-    "list_succeeded": listed("list, succeeded", status=JobStatus.SUCCEEDED),
-    "list_failed": listed("list, failed", status=JobStatus.FAILED_PERMANENT),
-    "list_kind": listed("list, of a kind", kind="noop"),
-    "list_queue": listed("list, of a queue", queue="other"),
+    "list_queued": listed("list, queued", statuses=[JobStatus.QUEUED]),
+    "list_running": listed("list, running", statuses=[JobStatus.RUNNING]),
+    "list_retrying": listed("list, retrying", statuses=[JobStatus.RETRYING]),
+    "list_succeeded": listed("list, succeeded", statuses=[JobStatus.SUCCEEDED]),
+    "list_failed": listed("list, failed", statuses=[JobStatus.FAILED_PERMANENT]),
+    "list_kind": listed("list, of a kind", kinds=["noop"]),
+    "list_queue": listed("list, of a queue", queues=["other"]),
     "list_queues": listed("list, of what a key may see", queues=["other", "third"]),
+    "list_payload": listed("list, by a field of the payload", payload={"n": "1"}),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",

@@ -72,7 +72,10 @@ PATHS += [
 ]
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
-    "/jobs/count": ["status", "kind", "queue", "created_after", "created_before", "limit", "cursor", "unknown"],
+    "/jobs/count": [
+        *("status", "kind", "queue", "worker", "attempts_min", "payload..", "payload."),
+        *("created_after", "created_before", "finished_after", "finished_before", "limit", "cursor", "unknown"),
+    ],
     "/stats": ["span", "queue", "kind", "unknown"],
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
@@ -93,6 +96,17 @@ QUERIES = {
         "2026-01-01T00:00:00+99:99",
     ],
     "cursor": ["", "x", "A" * 33, "B" + "A" * 31, "A" * 31 + "=", "A" * 31 + "/", "null", "e30=", "' OR 1", "A" * 3000],
+    "worker": ["", "x", "0", "me", "' OR 1=1 --", "%00", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b1", "9" * 3000, "null"],
+    "key": ["", " ", "a b", "é", "a\r\nb", "k" * 256, "\x7f"],
+    "attempts_min": ["", "x", "-1", "1001", "1.0", "1e2", "9" * 3000, "NaN", "٣"],
+    "finished_after": ["", "now()", "2026-01-01", "infinity", "9999-12-31T23:59:59-12:00", "' OR 1=1 --"],
+    "finished_before": ["", "0000-00-00T00:00:00Z", "-infinity", "2026-01-01T00:00:00+99:99"],
+    "payload.a": ["a\x00", "x" * 1001],
+    "payload.": ["1", "' OR 1=1 --"],
+    "payload..": ["1"],
+    "payload.a..b": ["1"],
+    "payload.a\x00": ["1"],
+    "payload." + "x" * 201: ["1"],
     "unknown": ["1", "' OR 1=1 --", "{{7*7}}"],
     "status[]": ["queued"],
     "__proto__": ["x"],
@@ -111,9 +125,21 @@ HARMLESS_QUERIES += [
     "created_after=1000-01-01T00:00:00Z",
     "created_before=9998-12-31T23:59:60Z",
 ]
+HARMLESS_QUERIES += [
+    "status=queued&status=queued",
+    "payload.a'%3B--=' OR 1=1 --",
+    "payload.%22%5C%7B%7D,NULL=%7B%7B7*7%7D%7D",
+    "payload.a.0.-1.99999999999999999999=x",
+    "payload." + "a." * 99 + "a=x",
+    "payload.a=",
+    "&".join(f"queue=q{n}" for n in range(20)),
+]
 HARMLESS_QUERIES += ["kind=drop.table", "queue=select-1", "limit=0&offset=0", "&&&", "?", "limit=1#x"]
 ODD_QUERIES = [
-    "status=queued&status=queued",
+    "key=a&key=b",
+    "payload.a=1&payload.a=2",
+    "&".join(f"payload.a{n}=1" for n in range(6)),
+    "&".join(f"kind=k{n}" for n in range(21)),
     "limit=1&limit=2",
     "offset=1&cursor=" + "A" * 32,
     "=x",

@@ -15,7 +15,7 @@ from haulier.domain.errors import InvalidTransition, JobNotFound
 from haulier.domain.job import MAX_SNOOZES, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
-from haulier.queue.produce.look import JobFilter
+from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import partitions, purge
 from tests.model.choosing import QUEUES, Ending, endings, fives, has, keyed, many_requests, one_of, requests, some_of
 from tests.model.claiming import Claiming

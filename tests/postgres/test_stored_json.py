@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from haulier.postgres.stored_json import as_sent, read_json
 from haulier.queue import produce
-from haulier.queue.produce.look import JobFilter
+from haulier.queue.produce.job_filter import JobFilter
 
 
 def test_read_json_keeps_what_it_can_and_says_what_it_cannot():

@@ -105,7 +105,7 @@ def test_what_asks_for_all_that_runs_reads_each_page_once(conn, dead_rows, sql, 
     sql("DELETE FROM haulier.worker RETURNING 1")
     wanted = dict.fromkeys(wanted_by(name))
     wanted |= {"limit": 51, "offset": 0, "most_rows": 2000, "most_bytes": 8_000_000, "least_id": UUID(int=0)}
-    wanted |= {"status": "running", "most": 100, "most_pages": 10, "idle": 60, "passed_over": []}
+    wanted |= {"statuses": ["running"], "most": 100, "most_pages": 10, "idle": 60, "passed_over": []}
     # One that may be forgotten, unless it has something that runs.
     sql("INSERT INTO haulier.queue (name, used_at) VALUES ('old', '2020-01-01') RETURNING 1")
     [(pages,)] = sql("SELECT (pg_relation_size('haulier.job') + pg_relation_size('haulier.job_claimed')) / 8192")
@@ -185,7 +185,17 @@ def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, s
 
 
 @pytest.mark.parametrize(
-    "absent", [{"kind": "never"}, {"queue": "never"}, {"status": "retrying"}, {"status": "cancelled"}]
+    "absent",
+    [
+        {"kinds": ["never"]},
+        {"queues": ["never"]},
+        {"statuses": ["retrying"]},
+        {"statuses": ["cancelled"]},
+        {"attempts_min": 5},
+        {"idempotency_key": "never"},
+        {"paths": ["order.id"], "texts": ["never"]},
+        {"finished_after": "2020-01-01", "kinds": ["never"], "statuses": ["cancelled", "failed_permanent"]},
+    ],
 )
 def test_a_list_looks_at_no_more_jobs_than_it_may(conn, crowd, sql, absent):
     crowd(True)

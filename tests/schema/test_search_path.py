@@ -182,7 +182,7 @@ def _enqueue_and_look(web: Connection) -> None:
         web, [NewJob("mail", {}, idempotency_key="k"), *[NewJob("mail", {"n": n}) for n in range(9)]]
     )
     assert len(many) == 10
-    assert len(produce.list_jobs(web, produce.JobFilter(kind="mail", limit=5)).jobs) == 5
+    assert len(produce.list_jobs(web, produce.JobFilter(kinds=["mail"], limit=5)).jobs) == 5
     assert sum(depth.jobs for depth in produce.overview(web).depths) == 12
 
 

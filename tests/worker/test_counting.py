@@ -12,6 +12,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.upkeep import numbers
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.count import Counting
+from haulier.worker.threads import housekeeper
 from tests.conftest import eventually
 from tests.queue.upkeep.histories import in_numbers
 
@@ -73,8 +74,8 @@ def test_of_live_jobs_that_cannot_be_read_in_time_are_not_tried_again_at_once(da
         monkeypatch.setattr(numbers, "count_live", trying)
         monkeypatch.setattr(numbers, "LIVE_SECONDS", 0.5)
         cursor.execute("BEGIN; LOCK TABLE haulier.depth IN ACCESS EXCLUSIVE MODE")
-        while counting.turn() == 0.0:
-            pass
+        while not tried:
+            counting.turn()
         for _ in range(3):
             counting.turn()
         cursor.execute("ROLLBACK")
@@ -82,3 +83,32 @@ def test_of_live_jobs_that_cannot_be_read_in_time_are_not_tried_again_at_once(da
     assert begun > 0
     assert len(tried) == 1
     assert sql("SELECT depth_at FROM haulier.counting") == [(None,)]
+
+
+def test_begin_when_the_process_has_had_time_to_run_jobs(database, config, sql, monkeypatch):
+    monkeypatch.setattr(housekeeper, "COUNT_AFTER_SECONDS", 1.0)
+    closed, outage = threading.Event(), Outage(threading.Event(), threads=1)
+    with closing(Database(database)) as own:
+        counting = Counting(own, outage, config.retention_days)
+        began_at = time.monotonic()
+        thread = housekeeper.Housekeeper(config=config, database=own, outage=outage, closing=closed, counting=counting)
+        thread.start()
+        try:
+            eventually(lambda: sql("SELECT count(*) FROM haulier.counting") == [(1,)], within=WITHIN)
+            waited = time.monotonic() - began_at
+        finally:
+            closed.set()
+            thread.join(WITHIN)
+
+    assert waited >= 1.0
+    assert not thread.is_alive()
+
+
+def test_wait_between_the_spans_of_a_day_that_nobody_counted(database, config, sql):
+    with closing(Database(database)) as own:
+        counting = Counting(own, Outage(threading.Event(), threads=1), config.retention_days)
+        begun, first = counting.turn(), counting.turn()
+
+    assert sql("SELECT through < now() - interval '1 hour' FROM haulier.counting") == [(True,)]
+    assert begun > 0
+    assert 0 < first < 5

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from marshmallow import fields
+from marshmallow import ValidationError, fields, validate
 
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.kinds.sdk.payload import Pattern
@@ -83,6 +83,21 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
             return read_cursor(value)
         except ValueError:
             raise self.make_error("invalid") from None
+
+
+class Several(fields.List[Any]):
+    """A parameter of a query that may be given more than once; loads as the list of what the inner field reads."""
+
+    def __init__(self, inner: fields.Field[Any], most: int, **kwargs: Any) -> None:
+        # For the published schema; `_deserialize` counts what is given, and not what is left of it.
+        super().__init__(inner, validate=validate.Length(max=most), **kwargs)
+        self.most = most
+
+    def _deserialize(self, value: list[str], attr: str | None, data: object, **_: object) -> list[Any]:
+        if len(value) > self.most:
+            raise ValidationError(f"Given more than {self.most} times.")
+        # Each raises its own error: the message is the parameter's, as of one that is given once.
+        return list(dict.fromkeys(self.inner.deserialize(each, attr) for each in value))
 
 
 class QueryInteger(fields.Field[int]):

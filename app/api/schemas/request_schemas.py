@@ -7,10 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from haulier.domain.job import (
-    JobStatus,
-    Json,
-)
+from haulier.domain.job import MAX_MAX_ATTEMPTS, JobStatus, Json
 from haulier.kinds.sdk.payload import Pattern
 
 from ...http.errors import Invalid
@@ -22,12 +19,15 @@ from .fields import (
     Cursor,
     IdempotencyKey,
     QueryInteger,
+    Several,
     Time,
     about,
     name,
 )
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+# So many kinds, or queues, one filter may name.
+MAX_NAMES = 20
 # The database reads the jobs that are skipped. Beyond this, clients use `cursor`, which skips without reading.
 MAX_OFFSET = 10_000
 
@@ -57,13 +57,35 @@ class IdempotencyHeader(Schema):
 
 
 class JobConditions(Schema):
-    """Which jobs are meant."""
+    """Which jobs are meant. Parameters whose names begin with `payload.` stand beside it: see `filtering`."""
 
-    status = fields.Enum(
-        JobStatus, by_value=True, metadata=about("Only jobs in this state.", **{"x-component": "JobStatus"})
+    open_prefix = "payload."
+
+    status = Several(
+        fields.Enum(JobStatus, by_value=True, metadata={"x-component": "JobStatus"}),
+        MAX_NAMES,
+        metadata=about("Only jobs in this state; given more than once: in any of these."),
     )
-    kind = name(metadata=about("Only jobs of this kind; any well-formed name."))
-    queue = name(metadata=about("Only jobs of this queue."))
+    kind = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this kind, or any of up to {MAX_NAMES}."))
+    queue = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this queue, or any of up to {MAX_NAMES}."))
+    worker = fields.UUID(metadata=about("Only jobs that this worker runs.", **{"x-component": "JobId"}))
+    key = fields.String(
+        validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
+        metadata=about("Only jobs with this idempotency key, whichever API key sent them."),
+    )
+    attempts_min = QueryInteger(
+        0,
+        MAX_MAX_ATTEMPTS,
+        metadata=about(
+            "Only jobs of which so many attempts were charged.", type="integer", minimum=0, maximum=MAX_MAX_ATTEMPTS
+        ),
+    )
+    finished_after = Time(
+        metadata=about("Only jobs that ended later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
+    finished_before = Time(
+        metadata=about("Only jobs that ended before this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
     created_after = Time(
         metadata=about("Only jobs created later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
     )

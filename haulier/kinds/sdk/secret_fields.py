@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -70,6 +70,16 @@ def masked(value: Json, tree: Any) -> Json:
         found = {name: tree.get(name, tree.get(_ANY)) for name in value}
         return {name: each if found[name] is None else masked(each, found[name]) for name, each in value.items()}
     return value
+
+
+def is_secret_at(path: Sequence[str], tree: Any) -> bool:
+    """Tell whether what stands at this path of a payload is secret, or holds something that is."""
+    for step in path:
+        if tree is None or tree is True:
+            break
+        # A list has the tree of its elements.
+        tree = tree if step.lstrip("-").isdigit() and step not in tree else tree.get(step, tree.get(_ANY))
+    return tree is not None and _has_any(tree, set())
 
 
 def secret_texts(payload: Json, tree: Tree) -> tuple[str, ...]:

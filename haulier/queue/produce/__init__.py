@@ -6,7 +6,8 @@ from __future__ import annotations
 from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
-from haulier.queue.produce.look import PAGE_BYTES, Count, JobFilter, Page, count_jobs, get, list_jobs
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.look import PAGE_BYTES, Count, Page, count_jobs, get, list_jobs
 from haulier.queue.produce.overview import (
     Overview,
     QueueDepth,

@@ -23,7 +23,7 @@ class Window(NamedTuple):
 
 
 def windows(
-    conn: Connection, *, kind: str | None, queue: str | None, queues: Sequence[str] | None, before: datetime
+    conn: Connection, *, kinds: Sequence[str] | None, queues: Sequence[str] | None, before: datetime
 ) -> Iterator[Window]:
     """Yield, the newest first, the times before some instant in which such jobs may have come.
 
@@ -35,8 +35,7 @@ def windows(
         found = rows(
             conn,
             "arrivals",
-            kind=kind,
-            queue=queue,
+            kinds=None if kinds is None else list(kinds),
             queues=None if queues is None else list(queues),
             came_before=ends_at,
             most=STEPS_AT_ONCE,

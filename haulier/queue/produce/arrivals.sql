@@ -21,9 +21,8 @@ LEFT JOIN LATERAL (
         AND at >= known_from AND at < least(recounted, %(came_before)s)
         -- The row of all others may hold any.
         AND (queue = '*' OR (
-            (%(kind)s::text IS NULL OR kind = %(kind)s)
-            AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))))
+            (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))))
     ORDER BY began_at DESC
     LIMIT %(most)s
 ) AS step ON true

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from haulier.domain.errors import JobNotFound
-from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.arrivals import ALWAYS, NEVER, Window, windows
+from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.rows import StoredJob, job_of
 
 # A page of a list ends with the job that reaches so many bytes of payloads, errors and results together.
@@ -25,41 +25,10 @@ PAGE_BYTES = 8 * 2**20
 LOOK_SECONDS = 0.1
 # So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
-
-# What jobs are that have not ended.
-LIVE = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING)
-
-Position = tuple[datetime, UUID]
+# So many payloads are read by the first statement that looks into them: each may have 256 KB.
+FIRST_PAYLOADS = 200
 
 _LEAST, _MOMENT = UUID(int=0), timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs to list, newest first; `after` is the (created_at, id) of the last one already seen.
-
-    Shape: queues are those that the caller may see; None: every queue.
-    """
-
-    status: JobStatus | None = None
-    kind: str | None = None
-    queue: str | None = None
-    queues: Sequence[str] | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    after: Position | None = None
-    limit: int = 50
-    offset: int = 0
-
-    @property
-    def is_selective(self) -> bool:
-        """Tell whether jobs have to be looked at to know which are wanted."""
-        return bool(self.status or self.kind or self.queue) or self.queues is not None
-
-    @property
-    def is_answered_by_depths(self) -> bool:
-        """Tell whether the count of the live jobs by queue, kind and status says how many there are."""
-        return self.status in LIVE and self.created_after is None and self.created_before is None
 
 
 class Count(NamedTuple):
@@ -114,7 +83,7 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> Page:
     page = _PageReader(conn, wanted)
     # Where all jobs are wanted, those of a page are enough, and one that tells that there are more.
     enough = wanted.limit + wanted.offset + 1
-    ended = _look_back(page, max(enough, FIRST_ROWS) if wanted.is_selective else enough)
+    ended = _look_back(page, _first_rows(wanted, enough))
     if ended and not page.is_full:
         return Page(page.jobs, ended, ended[0])
     return Page(page.jobs, page.after)
@@ -127,20 +96,17 @@ def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
     one, in a look that ends as that of a list does.
     """
     if wanted.is_answered_by_depths:
-        for counted in rows(conn, "count_counted", **_conditions(wanted)):
+        for counted in rows(conn, "count_counted", **wanted.conditions):
             return Count(counted["jobs"], utc(counted["at"]))
     counter = _Counter(conn, replace(wanted, after=None))
-    ended = _look_back(counter, FIRST_ROWS)
+    ended = _look_back(counter, _first_rows(wanted, FIRST_ROWS))
     return Count(counter.jobs, counter.at, ended[0] if ended else None)
 
 
-def _conditions(wanted: JobFilter) -> dict[str, Any]:
-    return {
-        "status": wanted.status,
-        "kind": wanted.kind,
-        "queue": wanted.queue,
-        "queues": None if wanted.queues is None else list(wanted.queues),
-    }
+def _first_rows(wanted: JobFilter, enough: int) -> int:
+    if wanted.payload:
+        return FIRST_PAYLOADS
+    return max(enough, FIRST_ROWS) if wanted.is_selective else enough
 
 
 class _Reader(Protocol):
@@ -159,26 +125,44 @@ class _Reader(Protocol):
 
 def _look_back(reader: _Reader, first_rows: int) -> Position | None:
     """Read from the newest job on, and return where that ended; None where nothing older is left, or wanted."""
-    began_at = time.monotonic()
+    pace = _Pace(first_rows)
     ended = reader.read(reader.wanted.after, reader.wanted.created_after, first_rows)
     if ended is None:
         return None
     for window in _windows(reader, ended):
         ended = min(ended or (NEVER, _LEAST), (window.ends_at, _LEAST))
-        most_rows = FIRST_ROWS
         while ended and not reader.is_full:
-            if time.monotonic() - began_at >= LOOK_SECONDS:
+            most_rows = pace.next()
+            if most_rows is None:
                 return ended
-            most_rows = min(8 * most_rows, MOST_ROWS)
             ended = reader.read(ended, window.begins_at - _MOMENT, most_rows)
     return None
+
+
+class _Pace:
+    """Tells how many rows each statement of a look may read, so that the last ends in time."""
+
+    def __init__(self, rows_: int) -> None:
+        self._rows = rows_
+        self._began_at = self._at = time.monotonic()
+
+    def next(self) -> int | None:
+        """Return how many rows the next statement may read, as far as the one before tells; None for no further one."""
+        now = time.monotonic()
+        left, took = self._began_at + LOOK_SECONDS - now, now - self._at
+        if left <= LOOK_SECONDS / 10:
+            return None
+        # Rows with large payloads take long.
+        fit = int(self._rows * left / max(took, left / 8))
+        self._rows, self._at = max(1, min(fit, MOST_ROWS)), now
+        return self._rows
 
 
 def _windows(reader: _Reader, ended: Position) -> Iterator[Window]:
     """Yield where to look on after the first statement, the newest first."""
     wanted, before = reader.wanted, ended[0] + _MOMENT
-    if wanted.kind or wanted.queue or wanted.queues is not None:
-        found = windows(reader.conn, kind=wanted.kind, queue=wanted.queue, queues=wanted.queues, before=before)
+    if wanted.kinds is not None or wanted.queues is not None:
+        found = windows(reader.conn, kinds=wanted.kinds, queues=wanted.queues, before=before)
     else:
         found = iter([Window(ALWAYS, before)])
     while not reader.is_full and (window := next(found, None)):
@@ -190,9 +174,9 @@ def _windows(reader: _Reader, ended: Position) -> Iterator[Window]:
 def _sent(wanted: JobFilter, after: Position | None, created_after: datetime | None, most_rows: int) -> dict[str, Any]:
     """Return what each statement that looks is sent with."""
     return {
-        **_conditions(wanted),
+        **wanted.conditions,
+        **wanted.times,
         "created_after": max(filter(None, (created_after, wanted.created_after)), default=None),
-        "created_before": wanted.created_before,
         "after_at": after[0] if after else None,
         "after_id": after[1] if after else None,
         "least_id": _LEAST,

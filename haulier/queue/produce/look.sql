@@ -11,12 +11,35 @@ WHERE id = ANY(%(ids)s::uuid[]);
 AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
 AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
 
+-- part: of_any
+-- What a job is, as all tables tell it.
+(%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
+AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
+AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+
+-- part: with
+-- What only the job's own row tells.
+(%(worker)s::uuid IS NULL OR worker_id = %(worker)s::uuid)
+AND (%(idempotency_key)s::text IS NULL OR idempotency_key = %(idempotency_key)s)
+AND (%(attempts_min)s::integer IS NULL OR attempts >= %(attempts_min)s)
+AND (%(finished_after)s::timestamptz IS NULL OR finished_at > %(finished_after)s)
+AND (%(finished_before)s::timestamptz IS NULL OR finished_at < %(finished_before)s)
+AND (%(paths)s::text[] IS NULL OR NOT EXISTS (
+    SELECT
+    FROM unnest(%(paths)s::text[], %(texts)s::text[]) AS asked (path, text)
+    WHERE payload #>> string_to_array(asked.path, '.') IS DISTINCT FROM asked.text))
+
 -- part: wanted
--- The other conditions of a filter: jobs are looked at for these one by one, newest first.
-(%(status)s::text IS NULL OR status = %(status)s)
-AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+-- The conditions of a filter but its times: jobs are looked at for these one by one, newest first.
+<<of_any>>
+AND <<with>>
+
+-- part: running_and_wanted
+-- A running job that is wanted; its row is read only where more is asked than the list of running jobs tells.
+<<of_any>>
+AND (
+    coalesce(%(worker)s::uuid::text, %(idempotency_key)s, %(attempts_min)s::text, %(paths)s::text) IS NULL
+    OR EXISTS (SELECT FROM (SELECT * FROM haulier.jobs WHERE id = running.id LIMIT 1) AS job WHERE <<with>>))
 
 -- part: not_before_the_page
 -- Not older than where the look at finished jobs ended.
@@ -30,8 +53,12 @@ FROM (
     SELECT *
     FROM haulier.jobs
     WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
-        AND (%(status)s::text IS NULL OR %(status)s IN ('succeeded', 'failed_permanent', 'cancelled'))
-        AND (%(status)s::text IS NULL OR %(status)s = 'succeeded' OR status <> 'succeeded')
+        AND (%(statuses)s::text[] IS NULL
+            OR %(statuses)s::text[] && ARRAY['succeeded', 'failed_permanent', 'cancelled'])
+        AND (%(statuses)s::text[] IS NULL OR 'succeeded' = ANY(%(statuses)s::text[]) OR status <> 'succeeded')
+        -- Whole days, which are partitions: no job of a partition is left out by these.
+        AND (%(first_day)s::timestamptz IS NULL OR finished_at >= %(first_day)s)
+        AND (%(day_after)s::timestamptz IS NULL OR finished_at < %(day_after)s)
         AND <<within>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(most_rows)s
@@ -45,7 +72,7 @@ FROM (
     FROM haulier.jobs
     WHERE status IN ('queued', 'retrying')
         AND <<not_before_the_page>>
-        AND (%(status)s::text IS NULL OR %(status)s IN ('queued', 'retrying'))
+        AND (%(statuses)s::text[] IS NULL OR %(statuses)s::text[] && ARRAY['queued', 'retrying'])
         AND <<within>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(most_rows)s
@@ -115,7 +142,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
                 FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
                 WHERE <<not_before_the_page>>
                     AND <<within>>
-                    AND <<wanted>>
+                    AND <<running_and_wanted>>
                 ORDER BY created_at DESC, id DESC
                 LIMIT %(limit)s + %(offset)s::bigint
             ) AS running
@@ -195,17 +222,17 @@ FROM (
     SELECT created_at, id
     FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
     WHERE <<within>>
-        AND <<wanted>>
+        AND <<running_and_wanted>>
 ) AS found
 WHERE <<not_beyond_the_end>>;
 
 -- name: count_counted
 -- The live jobs as a worker has lately counted them; no row where it has not, or where it told too few queues and kinds
 -- apart.
-SELECT depth_at AS at, coalesce(sum(jobs) FILTER (WHERE <<wanted>>), 0)::bigint AS jobs
+SELECT depth_at AS at, coalesce(sum(jobs) FILTER (WHERE <<of_any>>), 0)::bigint AS jobs
 FROM haulier.counting
 LEFT JOIN haulier.depth ON true
 WHERE depth_at > now() - interval '60 seconds'
 GROUP BY depth_at
 HAVING bool_and(queue IS DISTINCT FROM '*')
-    OR (%(kind)s::text IS NULL AND %(queue)s::text IS NULL AND %(queues)s::text[] IS NULL);
+    OR (%(kinds)s::text[] IS NULL AND %(queues)s::text[] IS NULL);

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.postgres.errors import sqlstate
+from haulier.postgres.statements import STATEMENT_SECONDS, Connection, Row, rows, transaction
 
 # How often there is something new to count.
 SLICE_SECONDS = 10
@@ -169,9 +170,14 @@ def _fold(conn: Connection, step: int, longer: int, *, before: datetime) -> None
     rows(conn, "fold_rollups", step_seconds=step, longer_seconds=longer, upto=_floor(before, longer))
 
 
-def summarize(conn: Connection) -> None:
-    """Let the index of what ended know the newest pages; to be called once a minute."""
-    rows(conn, "summarize_history")
+def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:
+    """Let the index of what ended know the newest pages, and return whether it knows all."""
+    try:
+        rows(conn, "summarize_history", seconds=seconds)
+    except sqlstate.QueryCanceled:
+        # The pages that it has come to stay known: after an INSERT of millions the next calls go on from there.
+        return False
+    return True
 
 
 def recount_next(conn: Connection) -> Late:

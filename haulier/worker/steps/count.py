@@ -20,6 +20,8 @@ from haulier.worker.shared.sparing_log import SparingLog
 RETRY_SECONDS, MINUTE_SECONDS = 10.0, 60.0
 # Where nobody counts, and where whoever did is about to end.
 SOON_SECONDS = 1.0
+# Where much is left to be counted, so many times as long as the last span took: jobs go first.
+BEHIND_PAUSE = 4.0
 # A moment later than the next span ends.
 MARGIN_SECONDS = 0.2
 
@@ -56,7 +58,7 @@ class Counting:
 
     def _count_more(self, counted: numbers.Counted, began_at: float) -> float:
         if counted.is_behind:
-            return 0.0
+            return BEHIND_PAUSE * (time.monotonic() - began_at)
         if counted.is_live_wanted:
             self._count_live()
         if began_at >= self._minute_ends_at:

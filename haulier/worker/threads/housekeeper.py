@@ -24,6 +24,8 @@ from haulier.worker.steps.count import Counting
 PERIOD_SECONDS = 3600.0
 # After an error: soon, or partitions that are made a week ahead could one day be missing.
 RETRY_SECONDS = 60.0
+# A process that has just started has jobs to run first.
+COUNT_AFTER_SECONDS = 5.0
 
 T = TypeVar("T")
 
@@ -50,14 +52,17 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         """Tidy, and count, until the process closes."""
-        tidy_at = time.monotonic()
+        tidy_at, has_counted = time.monotonic(), False
+        count_at = tidy_at + COUNT_AFTER_SECONDS if self.counting else float("inf")
         while True:
             if time.monotonic() >= tidy_at:
                 tidy_at = time.monotonic() + (PERIOD_SECONDS if self.tidy() else RETRY_SECONDS)
-            left = max(0.0, tidy_at - time.monotonic())
-            if self.closing.wait(min(left, self.counting.turn()) if self.counting else left):
+            if self.counting and time.monotonic() >= count_at:
+                has_counted, seconds = True, self.counting.turn()
+                count_at = time.monotonic() + seconds
+            if self.closing.wait(max(0.0, min(tidy_at, count_at) - time.monotonic())):
                 break
-        if self.counting:
+        if self.counting and has_counted:
             self.counting.leave()
 
     def tidy(self) -> bool:

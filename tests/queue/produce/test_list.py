@@ -13,7 +13,7 @@ from haulier.domain.errors import JobNotFound
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
-from haulier.queue.produce.look import JobFilter
+from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import QueueDepth
 
 
@@ -61,15 +61,15 @@ def test_skips_the_offset(conn, fleet):
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_filters_by_status(conn, fleet, status):
-    listed = produce.list_jobs(conn, JobFilter(status=status, limit=100)).jobs
+    listed = produce.list_jobs(conn, JobFilter(statuses=[status], limit=100)).jobs
 
     assert listed == [job for job in fleet if job.status is status]
     assert listed
 
 
 def test_filters_by_kind_and_queue(conn, fleet):
-    listed = produce.list_jobs(conn, JobFilter(kind="mail", queue="bulk", limit=100)).jobs
-    unknown = produce.list_jobs(conn, JobFilter(kind="no.such")).jobs
+    listed = produce.list_jobs(conn, JobFilter(kinds=["mail"], queues=["bulk"], limit=100)).jobs
+    unknown = produce.list_jobs(conn, JobFilter(kinds=["no.such"])).jobs
 
     assert listed == [job for job in fleet if (job.kind, job.queue) == ("mail", "bulk")]
     assert listed
@@ -111,7 +111,7 @@ def test_pages_by_cursor_stay_in_place_while_jobs_come_and_move(conn, fleet, enq
 def test_a_cursor_and_a_filter_go_together(conn, fleet):
     mails = [job for job in fleet if job.kind == "mail"]
 
-    page = produce.list_jobs(conn, JobFilter(kind="mail", limit=5, after=(mails[9].created_at, mails[9].id))).jobs
+    page = produce.list_jobs(conn, JobFilter(kinds=["mail"], limit=5, after=(mails[9].created_at, mails[9].id))).jobs
 
     assert page == mails[10:15]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from haulier.domain.job import Job, JobStatus
 from haulier.queue import produce
 from haulier.queue.produce import arrivals, look
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
-from haulier.queue.produce.look import JobFilter, Page
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.look import Page
 from haulier.queue.upkeep import numbers
 from tests.queue.upkeep.histories import begin, count_all
 
@@ -30,16 +32,45 @@ WAITING = """
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
     RETURNING 1
 """
+# Payloads and keys, which tell some of the jobs apart.
+GIVEN = """
+    WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at, id) AS n FROM haulier.jobs),
+    given AS (
+        SELECT id, 'order-' || n % 20 AS key, CASE n % 3 WHEN 0 THEN '{}'::jsonb ELSE jsonb_build_object(
+            'n', n % 7, 'who', jsonb_build_object('name', CASE n % 2 WHEN 0 THEN 'ann' ELSE 'bob' END)) END AS payload
+        FROM numbered
+    ),
+    live AS (
+        UPDATE haulier.job SET payload = given.payload, idempotency_key = given.key
+        FROM given WHERE given.id = job.id RETURNING job.id
+    ),
+    ended AS (
+        UPDATE haulier.finished_job AS job SET payload = given.payload, idempotency_key = given.key
+        FROM given WHERE given.id = job.id RETURNING job.id
+    )
+    SELECT count(*) FROM (SELECT FROM live UNION ALL SELECT FROM ended) AS changed
+"""
 HOUR = 3600.0
 FILTERS: list[dict[str, Any]] = [
     {},
-    {"kind": "rare"},
-    {"kind": "never"},
-    {"queue": "bulk"},
+    {"kinds": ["rare"]},
+    {"kinds": ["never"]},
+    {"kinds": ["rare", "never"]},
+    {"queues": ["bulk"]},
     {"queues": ["bulk", "other"]},
-    {"queues": ["bulk"], "kind": "mail"},
-    {"status": JobStatus.CANCELLED, "kind": "rare"},
-    *({"status": status} for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED)),
+    {"queues": []},
+    {"queues": ["bulk"], "kinds": ["mail"]},
+    {"statuses": [JobStatus.CANCELLED], "kinds": ["rare"]},
+    {"statuses": [JobStatus.CANCELLED, JobStatus.SUCCEEDED, JobStatus.RUNNING]},
+    *({"statuses": [status]} for status in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLED)),
+    {"attempts_min": 1},
+    {"attempts_min": 1, "kinds": ["image"]},
+    {"payload": {"n": "3"}},
+    {"payload": {"n": "3", "who.name": "ann"}},
+    {"payload": {"who.name": "bob"}, "statuses": [JobStatus.RUNNING]},
+    {"idempotency_key": "order-3"},
+    {"finished_after": datetime(2020, 1, 1, tzinfo=UTC), "finished_before": datetime(2100, 1, 1, tzinfo=UTC)},
+    {"finished_before": datetime(2020, 1, 1, tzinfo=UTC)},
 ]
 
 
@@ -60,17 +91,31 @@ def many(sql, conn, running):
         )
     sql(ENDED, *map(list, zip(*(drawn("succeeded", "failed_permanent", "cancelled") for _ in range(100)), strict=True)))
     sql(WAITING, *map(list, zip(*(drawn("queued", "retrying") for _ in range(46)), strict=True)))
+    sql(GIVEN)
     jobs = [produce.get(conn, job_id) for (job_id,) in sql("SELECT id FROM haulier.jobs")]
     return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
 
+CONDITIONS: dict[str, Callable[[Job, Any], bool]] = {
+    "kinds": lambda job, kinds: job.kind in kinds,
+    "queues": lambda job, queues: job.queue in queues,
+    "statuses": lambda job, statuses: job.status in statuses,
+    "attempts_min": lambda job, least: job.attempts >= least,
+    "idempotency_key": lambda job, key: job.idempotency_key == key,
+    "payload": lambda job, asked: all(text_at(job.payload, path.split(".")) == text for path, text in asked.items()),
+    "finished_after": lambda job, instant: job.finished_at is not None and job.finished_at > instant,
+    "finished_before": lambda job, instant: job.finished_at is not None and job.finished_at < instant,
+}
+
+
+def text_at(value: Any, path: list[str]) -> str | None:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return None if value is None else str(value)
+
+
 def matching(jobs: list[Job], wanted: dict[str, Any]) -> list[Job]:
-    return [
-        job
-        for job in jobs
-        if all(getattr(job, name) == value for name, value in wanted.items() if name != "queues")
-        and job.queue in wanted.get("queues", [job.queue])
-    ]
+    return [job for job in jobs if all(CONDITIONS[name](job, value) for name, value in wanted.items())]
 
 
 def pages(conn, limit: int, wanted: dict[str, Any]) -> list[Page]:
@@ -102,7 +147,7 @@ def test_says_how_far_it_came(conn, many, monkeypatch):
     monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
     monkeypatch.setattr(look, "FIRST_ROWS", 10)
 
-    page = produce.list_jobs(conn, JobFilter(kind="never", limit=5))
+    page = produce.list_jobs(conn, JobFilter(kinds=["never"], limit=5))
 
     assert page.jobs == []
     assert page.looked_back_to == page.after[0]
@@ -111,7 +156,7 @@ def test_says_how_far_it_came(conn, many, monkeypatch):
 
 
 def test_says_nothing_where_it_came_to_the_end(conn, many):
-    page = produce.list_jobs(conn, JobFilter(kind="never"))
+    page = produce.list_jobs(conn, JobFilter(kinds=["never"]))
 
     assert page == Page([])
 
@@ -132,11 +177,11 @@ def test_passes_over_the_times_in_which_none_came(conn, sql, monkeypatch):
     monkeypatch.setattr(look, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
     rows = arrivals.rows
 
-    before = produce.list_jobs(conn, JobFilter(kind="rare"))
+    before = produce.list_jobs(conn, JobFilter(kinds=["rare"]))
     without = len(statements)
     count_all(conn, begin(conn))
     statements.clear()
-    after = produce.list_jobs(conn, JobFilter(kind="rare"))
+    after = produce.list_jobs(conn, JobFilter(kinds=["rare"]))
 
     assert [job.id for job in before.jobs] == [job.id for job in after.jobs]
     assert len(after.jobs) == 2
@@ -156,7 +201,7 @@ def test_knows_times_that_hold_all_jobs_of_a_kind_and_few_others(conn, sql, monk
     [[recounted]] = sql("SELECT recounted FROM haulier.counting")
 
     for kind in ("mail", "rare", "never"):
-        found = list(arrivals.windows(conn, kind=kind, queue=None, queues=None, before=NEVER))
+        found = list(arrivals.windows(conn, kinds=[kind], queues=None, before=NEVER))
 
         assert found == sorted(found, reverse=True)
         assert all(earlier.ends_at <= later.begins_at for later, earlier in zip(found, found[1:], strict=False))
@@ -177,7 +222,7 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
     monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
     sql(WAITING, ["default"] * 3, ["mail"] * 3, ["queued"] * 3, [1.0] * 3)
 
-    page = produce.list_jobs(conn, JobFilter(kind="rare", limit=1))
+    page = produce.list_jobs(conn, JobFilter(kinds=["rare"], limit=1))
 
     assert len(page.jobs) == 1
 
@@ -201,7 +246,7 @@ def test_counts_down_to_where_it_ended(conn, many, monkeypatch):
     monkeypatch.setattr(look, "FIRST_ROWS", 10)
     monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
 
-    count = produce.count_jobs(conn, JobFilter(kind="mail"))
+    count = produce.count_jobs(conn, JobFilter(kinds=["mail"]))
 
     mails = [job for job in many if job.kind == "mail"]
     newer = [job for job in mails if job.created_at > count.looked_back_to]
@@ -217,7 +262,7 @@ def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
     begin(conn)
     numbers.count_live(conn)
     enqueue()
-    wanted = {"status": JobStatus.QUEUED, "kind": "mail"}
+    wanted = {"statuses": [JobStatus.QUEUED], "kinds": ["mail"]}
     before = len(matching(many, wanted))
 
     for ago, expected in (("50 s", before), ("70 s", before + 1)):
@@ -229,7 +274,7 @@ def test_takes_live_jobs_as_they_were_counted_lately(conn, many, sql, enqueue):
         assert (count.at == counted_at) is (expected == before)
 
 
-@pytest.mark.parametrize("wanted", [{"kind": "mail"}, {"queue": "default"}, {"queues": ["default"]}, {}], ids=str)
+@pytest.mark.parametrize("wanted", [{"kinds": ["mail"]}, {"queues": ["default"]}, {}], ids=str)
 def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue, wanted):
     begin(conn)
     enqueue()
@@ -237,7 +282,7 @@ def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue, want
     enqueue()
     sql("INSERT INTO haulier.depth (queue, kind, status, jobs, due) VALUES ('*', '*', 'queued', 5, 5) RETURNING 1")
 
-    count = produce.count_jobs(conn, JobFilter(status=JobStatus.QUEUED, **wanted))
+    count = produce.count_jobs(conn, JobFilter(statuses=[JobStatus.QUEUED], **wanted))
 
     assert count.jobs == (2 if wanted else 6)
 
@@ -247,6 +292,6 @@ def test_counts_nothing_of_a_time_by_what_was_counted_without_one(conn, enqueue)
     job = enqueue()
     numbers.count_live(conn)
 
-    count = produce.count_jobs(conn, JobFilter(status=JobStatus.QUEUED, created_before=job.created_at))
+    count = produce.count_jobs(conn, JobFilter(statuses=[JobStatus.QUEUED], created_before=job.created_at))
 
     assert count.jobs == 0

@@ -164,3 +164,31 @@ def test_is_wanted_again_when_it_took_less_than_a_hundredth_of_the_time(conn, sq
         sql("UPDATE haulier.counting SET depth_took = %s, depth_at = now() - %s::interval", took, ago)
 
         assert numbers.count(conn, counter=counter).is_live_wanted is is_wanted
+
+
+# --- The index of what ended
+
+ENDED = """
+    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,
+        crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
+    SELECT gen_random_uuid(), 'succeeded', 'mail', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(), now(),
+        now()
+    FROM generate_series(1, 100000) RETURNING 1
+"""
+UNKNOWN = """
+    SELECT sum(brin_summarize_new_values(inhrelid::regclass))
+    FROM pg_inherits WHERE inhparent = 'haulier.finished_job_ended'::regclass
+"""
+
+
+def test_learns_of_many_pages_in_several_calls(conn, sql):
+    sql(ENDED)
+    milliseconds, calls = 1, 0
+
+    # As long as it takes to know some, but not all.
+    while not numbers.summarize(conn, seconds=milliseconds / 1000):
+        calls += 1
+        milliseconds += 1 if calls % 5 == 0 else 0
+
+    assert calls > 0
+    assert sql(UNKNOWN) == [(0,)]

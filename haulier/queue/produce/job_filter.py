@@ -1,0 +1,107 @@
+"""Which jobs a list, a count or an operation means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus
+
+Position = tuple[datetime, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs are meant, newest first; `after` is the (created_at, id) of the last one already seen.
+
+    Shape: of several statuses, kinds or queues any will do; None: every one. The worker is that which runs the job.
+           payload maps paths, whose steps are separated by dots, to the text that is there. All times are excluded.
+    """
+
+    statuses: Sequence[JobStatus] | None = None
+    kinds: Sequence[str] | None = None
+    queues: Sequence[str] | None = None
+    worker: UUID | None = None
+    idempotency_key: str | None = None
+    attempts_min: int | None = None
+    payload: Mapping[str, str] = field(default_factory=dict)
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    finished_after: datetime | None = None
+    finished_before: datetime | None = None
+    after: Position | None = None
+    limit: int = 50
+    offset: int = 0
+
+    @property
+    def is_selective(self) -> bool:
+        """Tell whether jobs have to be looked at to know which are wanted."""
+        return self.names_any or self.looks_inside
+
+    @property
+    def names_any(self) -> bool:
+        """Tell whether only some statuses, kinds or queues are wanted."""
+        return not (self.statuses is None and self.kinds is None and self.queues is None)
+
+    @property
+    def looks_inside(self) -> bool:
+        """Tell whether more is asked about each job than its status, kind, queue and time."""
+        asked = (self.worker, self.idempotency_key, self.attempts_min, self.finished_after, self.finished_before)
+        return bool(self.payload) or any(each is not None for each in asked)
+
+    @property
+    def is_answered_by_depths(self) -> bool:
+        """Tell whether the count of the live jobs by queue, kind and status says how many there are."""
+        return (
+            self.statuses is not None
+            and set(self.statuses) <= set(LIVE_STATUSES)
+            and not self.looks_inside
+            and self.created_after is None
+            and self.created_before is None
+        )
+
+    @property
+    def possible_statuses(self) -> Sequence[JobStatus] | None:
+        """Return the statuses that a wanted job may have; None for any."""
+        possible = set(JobStatus) if self.statuses is None else set(self.statuses)
+        if self.worker is not None:
+            possible &= {JobStatus.RUNNING}
+        if self.finished_after is not None or self.finished_before is not None:
+            possible &= set(FINAL_STATUSES)
+        return None if possible == set(JobStatus) else sorted(possible)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Return what the statements are sent for the part `wanted`."""
+        statuses = self.possible_statuses
+        return {
+            "statuses": None if statuses is None else [str(each) for each in statuses],
+            "kinds": None if self.kinds is None else list(self.kinds),
+            "queues": None if self.queues is None else list(self.queues),
+            "worker": self.worker,
+            "idempotency_key": self.idempotency_key,
+            "attempts_min": self.attempts_min,
+            "paths": list(self.payload) or None,
+            "texts": list(self.payload.values()),
+            "finished_after": self.finished_after,
+            "finished_before": self.finished_before,
+        }
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """Return what the statements are sent for the parts `within` and `days`, but for the cursor."""
+        before = [each for each in (self.created_before, self.finished_before) if each is not None]
+        return {
+            "created_after": self.created_after,
+            # A job is created before it ends.
+            "created_before": min(before, default=None),
+            "first_day": self.finished_after and _day_of(self.finished_after),
+            "day_after": self.finished_before and _day_of(self.finished_before) + timedelta(days=1),
+        }
+
+
+def _day_of(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

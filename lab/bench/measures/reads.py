@@ -1,0 +1,127 @@
+"""How soon each call that only looks is answered, beside many jobs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.job import JobStatus
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue import produce
+from haulier.queue.produce import explain, workers
+from haulier.queue.produce.checks import check_database
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.overview import overview
+from haulier.queue.produce.stats import Shown, list_queues, stats
+from lab.bench.harness import Bench, Entry, Figures
+from lab.bench.measures.numbers import RARE, filled
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+
+NAME = "reads"
+TITLE = "Calls that look, beside 1 M live and 10 M finished jobs"
+
+READS = 40
+Call = Callable[[Connection], object]
+NOW = datetime.now(UTC)
+FILTERS: dict[str, dict[str, Any]] = {
+    "": {},
+    **{f"status={status}": {"statuses": [status]} for status in JobStatus},
+    "kind=kind-1": {"kinds": ["kind-1"]},
+    "kind=rare": {"kinds": [RARE]},
+    "kind=absent": {"kinds": ["absent"]},
+    "queue=queue-1": {"queues": ["queue-1"]},
+    "queue=absent": {"queues": ["absent"]},
+    "worker=absent": {"worker": UUID(int=0)},
+    "key=absent": {"idempotency_key": "absent"},
+    "attempts_min=1": {"attempts_min": 1},
+    "attempts_min=9": {"attempts_min": 9},
+    "created_after, of an hour": {"created_after": NOW - timedelta(hours=1)},
+    "created_before, of 12 hours": {"created_before": NOW - timedelta(hours=12)},
+    "finished_after, of an hour": {"finished_after": NOW - timedelta(hours=1)},
+    "finished_before, of 12 hours": {"finished_before": NOW - timedelta(hours=12)},
+    "finished_before, of 2 days": {"finished_before": NOW - timedelta(days=2)},
+    "payload.order=4711": {"payload": {"order": "4711"}},
+    "payload.order=absent": {"payload": {"order": "absent"}},
+}
+
+
+LISTS: dict[str, Call] = {
+    f"/jobs {name}".strip(): partial(produce.list_jobs, wanted=JobFilter(**wanted)) for name, wanted in FILTERS.items()
+}
+COUNTS: dict[str, Call] = {
+    f"/jobs/count {name}".strip(): partial(produce.count_jobs, wanted=JobFilter(**wanted))
+    for name, wanted in FILTERS.items()
+}
+
+
+def _of_a_job(call: Callable[..., object], conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM haulier.job WHERE status IN ('queued', 'retrying') ORDER BY created_at, id LIMIT 1"
+        )
+        [job_id] = cursor.fetchone() or [None]
+    call(conn, job_id)
+
+
+OTHERS: dict[str, Call] = {
+    "/jobs/{id}": partial(_of_a_job, produce.get),
+    "/jobs/{id}/explain": partial(_of_a_job, partial(explain.explain, timeouts={})),
+    "/stats?span=7d": partial(stats, span="7d", shown=Shown()),
+    "/queues": list_queues,
+    "/workers": partial(workers.list_workers, queues=None),
+    "/database": partial(check_database, retention_days=30),
+}
+METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
+
+
+def entries() -> list[Entry]:
+    """Return each call, and the whole look for the jobs of a rare kind."""
+    calls = {**LISTS, **COUNTS, **OTHERS, **METRICS}
+    rows = [Entry(name, f"GET {name}", partial(read, call), at_most=1) for name, call in calls.items()]
+    return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
+
+
+def read(call: Call, bench: Bench) -> Figures:
+    """Time a call."""
+    times = []
+    with closing(own_connection(filled(bench))) as conn:
+        for _ in range(READS):
+            began = time.perf_counter()
+            call(conn)
+            times.append(1000 * (time.perf_counter() - began))
+    times.sort()
+    return {"p50_ms": round(times[len(times) // 2], 2), "p95_ms": round(times[int(len(times) * 0.95)], 2)}
+
+
+def followed(bench: Bench) -> Figures:
+    """Follow the pages of a rare kind to their end."""
+    pages, jobs, after = 0, 0, None
+    with closing(own_connection(filled(bench))) as conn:
+        while pages == 0 or after:
+            page = produce.list_jobs(conn, JobFilter(kinds=[RARE], after=after))
+            pages, jobs, after = pages + 1, jobs + len(page.jobs), page.after
+    return {"jobs": jobs, "pages": pages}
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1)]
+    columns += [figure("jobs", "jobs"), figure("pages", "pages")]
+    groups = {"list": LISTS, "count": COUNTS, "other call": OTHERS}
+    bounds = [(f"p95 ms of the slowest {what}", _slowest(result, names), "<=", 150.0) for what, names in groups.items()]
+    bounds += [("p95 ms of `GET /metrics`", _slowest(result, ["/metrics"]), "<=", 20.0)]
+    bounds += [("pages of the rare kind", row.spread("pages"), "<=", 10.0) for row in result.rows if row.name == "rare"]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+
+
+def _slowest(result: Result, names: Iterable[str]) -> Spread | None:
+    spreads = [spread for row in result.rows if row.name in names and (spread := row.spread("p95_ms"))]
+    return max(spreads, key=lambda spread: spread.median, default=None)

@@ -1,0 +1,178 @@
+"""The filter that GET /jobs and GET /jobs/count share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.http.faults import MAX_NAME, cut
+from haulier.config import Config
+from haulier.domain.api_key import Scope
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+
+ORDER = {
+    "order": {"id": 4711, "lines": [{"sku": "a-1"}, {"sku": "b.2"}]},
+    "test": True,
+    "note": "Zürich & co=1",
+    "no": None,
+}
+
+
+@pytest.fixture
+def orders(conn: Connection) -> None:
+    """Store three jobs: two of the queue default, of which one has ended, and one of bulk that runs."""
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO haulier.job (kind, payload, queue, idempotency_key) VALUES"
+            " ('mail', %s, 'default', 'order-4711'), ('report', '{\"order\": {\"id\": 12}}', 'bulk', NULL)",
+            (json.dumps(ORDER),),
+        )
+        cursor.execute(
+            "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at,"
+            " attempts, max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at,"
+            " finished_at)"
+            " VALUES (gen_random_uuid(), 'failed_permanent', 'image', 'default', 0, now(), 3, now(), 3, 3, 0, 0, false,"
+            ' \'{"order": {"id": "4711"}}\', \'[]\', now(), now(), now())'
+        )
+
+
+def kinds(client: FlaskClient, query: str, **headers: str) -> list[str]:
+    listed = client.get(f"/jobs?{query}", headers=headers)
+    counted = client.get(f"/jobs/count?{query}", headers=headers)
+    assert (listed.status_code, counted.status_code) == (200, 200), listed.json
+    assert counted.json["count"] == len(listed.json)
+    return sorted(job["kind"] for job in listed.json)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("kind=mail&kind=image&kind=mail", ["image", "mail"]),
+        ("queue=bulk&queue=default", ["image", "mail", "report"]),
+        ("status=queued&status=failed_permanent&queue=default", ["image", "mail"]),
+        ("key=order-4711", ["mail"]),
+        ("key=order-471", []),
+        ("attempts_min=3", ["image"]),
+        ("attempts_min=4", []),
+        ("attempts_min=0", ["image", "mail", "report"]),
+        ("finished_after=2020-01-01T00:00:00Z", ["image"]),
+        ("finished_before=2020-01-01T00:00:00Z", []),
+        ("finished_after=2020-01-01T00:00:00Z&status=queued", []),
+        ("worker=0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", []),
+        ("payload.order.id=4711", ["image", "mail"]),
+        ("payload.order.id=4711&kind=mail", ["mail"]),
+        ("payload.order.lines.1.sku=b.2", ["mail"]),
+        ("payload.order.lines.-1.sku=b.2", ["mail"]),
+        ("payload.test=true", ["mail"]),
+        ("payload.note=Z%C3%BCrich%20%26%20co%3D1", ["mail"]),
+        ("payload.no=null", []),
+        ("payload.never=", []),
+        ("payload.order.id=12&payload.test=true", []),
+        ("payload.%7Border%7D=1", []),
+        ("payload.a%22b%5C.c%27=%22%5C%27", []),
+    ],
+)
+def test_finds(client: FlaskClient, orders: None, query: str, found: list[str]) -> None:
+    assert kinds(client, query) == found
+
+
+def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders: None) -> None:
+    worker, other = uuid4(), uuid4()
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "UPDATE haulier.job SET status = 'running', worker_id = CASE kind WHEN 'mail' THEN %s ELSE %s END,"
+            " attempts = 1, attempt = 1, claim = gen_random_uuid(), started_at = now()",
+            (worker, other),
+        )
+
+    assert kinds(client, f"worker={worker}") == ["mail"]
+    assert kinds(client, f"worker={worker}&status=queued") == []
+    assert kinds(client, f"worker={worker}&attempts_min=1&payload.order.id=4711") == ["mail"]
+    assert kinds(client, f"worker={worker}&attempts_min=2") == []
+    assert kinds(client, f"worker={other}&key=order-4711") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("status=queued&status=lost", "status"),
+        ("kind=mail&kind=X", "kind"),
+        ("&".join(f"queue=q{n}" for n in range(21)), "queue"),
+        ("kind=", "kind"),
+        ("worker=me", "worker"),
+        ("key=", "key"),
+        ("key=a%20b", "key"),
+        ("key=a&key=b", "key"),
+        ("attempts_min=-1", "attempts_min"),
+        ("attempts_min=1001", "attempts_min"),
+        ("finished_after=yesterday", "finished_after"),
+        ("payload.a=1&payload.a=2", "payload.a"),
+        ("payload.=1", "payload."),
+        ("payload.a..b=1", "payload.a..b"),
+        ("payload.a%00=1", "payload.a\0"),
+        ("payload.a=%00", "payload.a"),
+        ("payload.a=" + "x" * 1001, "payload.a"),
+        ("payload." + "x" * 201 + "=1", cut("payload." + "x" * 201, MAX_NAME)),
+        ("&".join(f"payload.a{n}=1" for n in range(6)), "_schema"),
+        ("payload=1", "payload"),
+        ("kinds=mail", "kinds"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/count"])
+def test_refuses_and_names(client: FlaskClient, path: str, query: str, named: str) -> None:
+    answer = client.get(f"{path}?{query}")
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert list(answer.json["details"]) == [named]
+
+
+def test_the_next_page_keeps_every_condition(client: FlaskClient, orders: None) -> None:
+    query = "queue=default&queue=bulk&status=queued&status=failed_permanent&limit=1&payload.order.id=4711"
+
+    first = client.get(f"/jobs?{query}")
+    second = client.get(first.headers["Link"].split(">")[0][1:])
+
+    assert sorted(job["kind"] for job in first.json + second.json) == ["image", "mail"]
+    assert "Link" not in second.headers
+
+
+def test_a_key_of_one_queue_finds_nothing_of_others(
+    make_app: Callable[..., Flask], conn: Connection, orders: None
+) -> None:
+    _, token = api_keys.create(conn, NewKey("tests", [Scope.READ], queues=["bulk"]), actor="test")
+    client = make_app().test_client()
+    headers = {"Authorization": f"Bearer {token}"}
+
+    assert kinds(client, "payload.order.id=12", **headers) == ["report"]
+    assert kinds(client, "payload.order.id=4711", **headers) == []
+    assert kinds(client, "queue=default&queue=bulk", **headers) == ["report"]
+    assert kinds(client, "queue=default", **headers) == []
+
+
+SECRET = ["token", "token.x", "login", "login.password", "logins", "logins.0.password", "logins.-1", "keys.one", "pin"]
+
+
+def test_no_guess_at_a_secret_is_answered(
+    make_app: Callable[..., Flask], config: Config, conn: Connection, own_kinds: None
+) -> None:
+    client = make_app(replace(config, kinds=("tests.hostile.secretive",))).test_client()
+    tokens = {
+        scope: api_keys.create(conn, NewKey("tests", [scope]), actor="test")[1] for scope in (Scope.READ, Scope.ADMIN)
+    }
+
+    def status(query: str, scope: Scope) -> int:
+        return client.get(f"/jobs?{query}", headers={"Authorization": f"Bearer {tokens[scope]}"}).status_code
+
+    assert [path for path in SECRET if status(f"payload.{path}=x", Scope.READ) != 422] == []
+    assert status("payload.pin=7&kind=secretive&kind=mail", Scope.READ) == 422
+    assert status("payload.pin=7&kind=summarize_text", Scope.READ) == 200
+    assert status("payload.pin=7", Scope.ADMIN) == 200
+    assert status("payload.login.user=ann", Scope.READ) == 200
