@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
-from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
+from haulier.domain.claim import ClaimRequest, Failure, Fence, Mark, Settlement
 from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
@@ -156,6 +157,12 @@ def done(fences: Iterable[Fence]) -> list[Settlement]:
     return [Settlement(fence, Outcome.complete()) for fence in fences]
 
 
+def failed(fences: Iterable[Fence]) -> list[Settlement]:
+    """Return settlements by which these jobs have failed."""
+    failure = Failure(fingerprint("noop", "no luck"), "default", "no luck")
+    return [Settlement(fence, Outcome.fail_for_good("no luck"), failure=failure) for fence in fences]
+
+
 def draft(key: str | None = None) -> produce.Draft:
     """Return a draft of a job, as the API makes one."""
     return produce.draft(NewJob(kind="noop", payload={"n": 1}), idempotency_key=key)
@@ -200,6 +207,12 @@ CALLS = {
         "settle of 100",
         "settle settled",
         lambda fixture, fences: consume.settle_and_claim(fixture.conn, done(fences), None),
+        lambda fixture: fixture.running(100),
+    ),
+    "settle_failed": Call(
+        "settle of 100 that have failed",
+        "settle_noting note_soon note_errors settled",
+        lambda fixture, fences: consume.settle_and_claim(fixture.conn, failed(fences), None),
         lambda fixture: fixture.running(100),
     ),
     "settle_one": Call(

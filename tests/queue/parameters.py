@@ -145,6 +145,16 @@ PARAMETERS: dict[str, Any] = {
     "busy": ["bulk"],
     "asleep": 300.0,
     "rows": 10_000,
+    "error_ids": [-7, None],
+    "places": [1],
+    "failed_ids": [-7],
+    "failed_queues": ["default"],
+    "group_ids": [-7],
+    "group_kinds": ["mail"],
+    "group_texts": ["no luck …"],
+    "group_examples": ["no luck 7"],
+    "group_jobs": [ID],
+    "group_queues": ["default"],
 }
 ABSENT = (
     "workers",
