@@ -79,6 +79,7 @@ OTHER_QUERIES = {
     "/stats": ["span", "queue", "kind", "unknown"],
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
+    "/errors": ["span", "queue", "kind", "limit", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
@@ -180,6 +181,9 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
+        yield Hostile(
+            f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
         yield Hostile(
             f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED

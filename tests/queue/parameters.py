@@ -146,6 +146,10 @@ PARAMETERS: dict[str, Any] = {
     "asleep": 300.0,
     "rows": 10_000,
     "error_ids": [-7, None],
+    "error_id": -7,
+    "text": "luck",
+    "after_error": -7,
+    "until": NOW,
     "places": [1],
     "failed_ids": [-7],
     "failed_queues": ["default"],
@@ -180,6 +184,8 @@ ABSENT = (
     "after_at",
     "after_id",
     "before_id",
+    "text",
+    "until",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]
