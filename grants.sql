@@ -37,6 +37,7 @@ GRANT SELECT ON haulier.rollup, haulier.depth, haulier.counting TO :"web";
 -- the failed attempts, which workers note; muting is recorded, as above
 GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 

@@ -818,11 +818,11 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     action text        NOT NULL,
     job_id uuid,                                            -- the job that it was done to …
     key_id text,                                            -- … or the API key …
-    target text,                                            -- … or anything else: of 'mute', the id of the error group
+    target text,                                            -- … or anything else: the id of an error group or a worker
 
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
-        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute')),
+        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'quiet', 'unquiet')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
@@ -923,8 +923,26 @@ BEGIN
 END
 $$;
 
+-- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.worker
+    SET quiet = is_quiet
+    WHERE id = quieted AND quiet <> is_quiet;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target)
+        VALUES (by_whom, CASE WHEN is_quiet THEN 'quiet' ELSE 'unquiet' END, quieted::text);
+    END IF;
+    PERFORM FROM haulier.worker WHERE id = quieted;
+    RETURN FOUND;
+END
+$$;
+
 REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
-    haulier.mute_errors(bigint, timestamptz, text) FROM PUBLIC;
+    haulier.mute_errors(bigint, timestamptz, text), haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
 
 
 -- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:

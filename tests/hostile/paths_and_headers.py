@@ -188,6 +188,7 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(
             f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
+        yield Hostile(f"quiet {given:.60}", request("PATCH", f"/workers/{given}"))
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)

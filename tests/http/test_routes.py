@@ -73,6 +73,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/workers"): Scope.READ,
         ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
+        ("PATCH", "/workers/<uuid:worker_id>"): Scope.OPERATE,
         ("GET", "/errors"): Scope.READ,
         ("GET", "/errors/<error_id>"): Scope.READ,
         ("PATCH", "/errors/<error_id>"): Scope.OPERATE,
@@ -95,6 +96,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/metrics"),
         ("GET", "/database"),
         ("PATCH", "/errors/<error_id>"),
+        ("PATCH", "/workers/<uuid:worker_id>"),
     }
     assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 

@@ -37,6 +37,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "queue": ("GET", "/queues/mail", None),
     "workers": ("GET", "/workers", None),
     "worker": ("GET", JOB.replace("jobs", "workers"), None),
+    "quiet": ("PATCH", JOB.replace("jobs", "workers"), {"quiet": True}),
     "errors": ("GET", "/errors", None),
     "error": ("GET", "/errors/0123456789abcdef", None),
     "mute": ("PATCH", "/errors/0123456789abcdef", {"muted_until": None}),
@@ -62,7 +63,7 @@ MAY = {
         "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "mute", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "mute", "quiet", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 

@@ -85,6 +85,7 @@ PARAMETERS: dict[str, Any] = {
     "idempotency_days": 30,
     "scoped_key": "abc order-7",
     "actor": "abc",
+    "is_quiet": True,
     "action": "revoke_key",
     "key_id": "abc",
     "name": "Ann",

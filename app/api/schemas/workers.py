@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import RAISE, Schema, fields
 
 from haulier.domain.worker import WorkerState
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import QueryInteger, Time, about
+from .fields import Flag, QueryInteger, Time, about
 from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
 from .response_schemas import ResponseSchema
 
@@ -29,6 +29,15 @@ class ListWorkers(Schema):
         validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
     )
+
+
+class QuietWorker(Schema):
+    """Whether a worker is to be quiet."""
+
+    class Meta:
+        unknown = RAISE
+
+    quiet = Flag(required=True, metadata=about("True: it claims no more; false: it claims again."))
 
 
 def _time(description: str) -> Time:

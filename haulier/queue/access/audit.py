@@ -13,7 +13,7 @@ from haulier.postgres.values import utc
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What somebody did to a job, an API key or, as target, something else: of 'mute', the id of a group of errors.
+    """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
 
     Shape: actor is None where callers need not say who they are.
     """

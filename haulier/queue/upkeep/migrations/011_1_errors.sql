@@ -1,5 +1,5 @@
 -- does: Adds the groups of failed attempts and their counts. A worker under a role of its own may write them, and the API
---      read and mute them.
+--      read and mute them, and quiet a worker.
 -- locks job: ACCESS EXCLUSIVE, for a moment
 -- locks finished_job: ACCESS EXCLUSIVE, for a moment
 -- locks audit: ACCESS EXCLUSIVE, while it is read
@@ -53,7 +53,7 @@ ALTER TABLE haulier.audit
     DROP CONSTRAINT IF EXISTS done_to_a_job_or_a_key,
     DROP CONSTRAINT IF EXISTS done_to_one_thing,
     ADD CONSTRAINT action_is_known CHECK (
-        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute')),
+        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'quiet', 'unquiet')),
     ADD CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1);
 
 -- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
@@ -73,7 +73,25 @@ BEGIN
     RETURN true;
 END
 $$;
-REVOKE ALL ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) FROM PUBLIC;
+-- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.worker
+    SET quiet = is_quiet
+    WHERE id = quieted AND quiet <> is_quiet;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target)
+        VALUES (by_whom, CASE WHEN is_quiet THEN 'quiet' ELSE 'unquiet' END, quieted::text);
+    END IF;
+    PERFORM FROM haulier.worker WHERE id = quieted;
+    RETURN FOUND;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.mute_errors(bigint, timestamptz, text), haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
 
 -- As grants.sql does, for whoever may claim jobs and for whoever may cancel them: so programs of version 11 work before
 -- it is applied again.
@@ -104,6 +122,7 @@ BEGIN
     LOOP
         EXECUTE format('GRANT SELECT ON haulier.error_group, haulier.error_count TO %s', caller);
         EXECUTE format('GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO %s', caller);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO %s', caller);
     END LOOP;
 END
 $do$;
