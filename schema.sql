@@ -295,7 +295,7 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
--- list_jobs, by error: what is to be tried again. A job that has not failed has no entry.
+-- The jobs of a group of errors that are to be tried again: docs/watch.md. A job that has not failed has no entry.
 CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, run_at, id) WHERE status = 'retrying';
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
@@ -451,7 +451,7 @@ CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (c
 -- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
 CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
     WITH (pages_per_range = 16);
--- list_jobs, by error: a job that has not failed has no entry
+-- The jobs of a group of errors that have failed for good: docs/watch.md. No other job has an entry.
 CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
     WHERE status = 'failed_permanent';
 
