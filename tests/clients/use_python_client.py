@@ -64,7 +64,7 @@ REQUESTS: list[Request] = [
 def main(url: str, key: str) -> None:
     client = AuthenticatedClient(base_url=url, token=key, raise_on_unexpected_status=True)
     enqueued = [the_job(enqueue_job.sync(client=client, body=request)) for request in REQUESTS]
-    listed = list_jobs.sync(client=client, status=JobStatus.QUEUED, limit=10)
+    listed = list_jobs.sync(client=client, status=[JobStatus.QUEUED], limit=10)
     assert isinstance(listed, list)
     read = [the_job(get_job.sync(job.id, client=client)) for job in enqueued]
     cancelled = [cancel_job.sync(job.id, client=client) for job in enqueued]

@@ -36,7 +36,7 @@ export const unknown: Request = { kind: "sumarize_text", payload: { text: "The s
 
 const enqueued: Job[] = [];
 for (const body of requests) enqueued.push(found(await haulier.POST("/jobs", { body })));
-const listed = found(await haulier.GET("/jobs", { params: { query: { status: "queued", limit: 10 } } }));
+const listed = found(await haulier.GET("/jobs", { params: { query: { status: ["queued"], limit: 10 } } }));
 const read: Job[] = [];
 for (const { id } of enqueued) {
   read.push(found(await haulier.GET("/jobs/{job_id}", { params: { path: { job_id: id } } })));
