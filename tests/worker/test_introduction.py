@@ -11,6 +11,8 @@ from tests.conftest import eventually
 def test_says_its_version_and_the_kinds_that_it_knows(spawn_worker, sql):
     spawn_worker()
 
+    # It registers first.
+    eventually(lambda: sql("SELECT version FROM haulier.worker") != [(None,)])
     [(version, kinds, quiet, stopping)] = sql("SELECT version, kinds, quiet, stopping FROM haulier.worker")
 
     assert (version, quiet, stopping) == (__version__, False, False)
