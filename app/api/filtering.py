@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import request
 
-from haulier.domain.api_key import Scope
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
 from haulier.queue.produce.job_filter import JobFilter
@@ -15,8 +14,9 @@ from haulier.queue.produce.job_filter import JobFilter
 from ..http.door import Caller, caller
 from ..http.errors import Invalid
 from ..http.service import service
+from .schemas.request_schemas import JobConditions
 
-PREFIX = "payload."
+PREFIX = JobConditions.open_prefix
 MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
 
 
@@ -65,7 +65,7 @@ def _fault(name: str, values: list[str]) -> str | None:
 
 def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Caller) -> None:
     """Return if the caller may see what is there. Else whoever guesses would be told when a guess is right."""
-    if by.key is None or by.key.may(Scope.ADMIN):
+    if by.may_see_secrets:
         return
     known: Mapping[str, Kind] = service().kinds
     trees = [secret_fields(kind.schema) for name, kind in known.items() if kinds is None or name in kinds]

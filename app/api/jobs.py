@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import request
@@ -36,7 +35,7 @@ from .openapi import (
     RETRY_AFTER,
     fails,
 )
-from .reading import Blueprint, json_body
+from .reading import Blueprint, json_body, next_page
 from .schemas.cursor import write_cursor
 from .schemas.fields import time_text
 from .schemas.job import JobResponse
@@ -143,10 +142,7 @@ def _looked_back_to(looked_back_to: datetime | None) -> dict[str, str]:
 def _next_page(page: Page) -> dict[str, str]:
     if page.after is None:
         return {}
-    cursor = write_cursor(*page.after)
-    again = [(name, value) for name, value in request.args.items(multi=True) if name not in ("offset", "cursor")]
-    link = f'</jobs?{urlencode([*again, ("cursor", cursor)])}>; rel="next"'
-    return {"Next-Cursor": cursor, "Link": link, **_looked_back_to(page.looked_back_to)}
+    return {**next_page(write_cursor(*page.after)), **_looked_back_to(page.looked_back_to)}
 
 
 @blp.route("/jobs/count")

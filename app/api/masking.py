@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from haulier.domain.api_key import Scope
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
@@ -22,12 +21,7 @@ def as_shown(job: StoredJob) -> StoredJob:
     """
     kind: Kind | None = service().kinds.get(job.kind)
     tree = None if kind is None else secret_fields(kind.schema)
-    return job if tree is None or _may_see_all() else _masked(job, tree)
-
-
-def _may_see_all() -> bool:
-    key = caller().key
-    return key is None or key.may(Scope.ADMIN)
+    return job if tree is None or caller().may_see_secrets else _masked(job, tree)
 
 
 def _masked(job: StoredJob, tree: Tree) -> StoredJob:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar, cast
+from urllib.parse import urlencode
 
 import marshmallow
-from flask import Request, Response, current_app
+from flask import Request, Response, current_app, request
 from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -106,6 +107,13 @@ def _is_open(schema: marshmallow.Schema, name: str) -> bool:
     """Tell whether the parameter is of those that the schema does not name, and that the view reads by itself."""
     prefix: str | None = getattr(schema, "open_prefix", None)
     return prefix is not None and name.startswith(prefix)
+
+
+def next_page(cursor: str) -> dict[str, str]:
+    """Return the headers that lead from the page of the present request to the next one."""
+    again = [(name, value) for name, value in request.args.items(multi=True) if name not in ("offset", "cursor")]
+    query = urlencode([*again, ("cursor", cursor)])
+    return {"Next-Cursor": cursor, "Link": f'<{request.path}?{query}>; rel="next"'}
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlencode
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -18,7 +16,7 @@ from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import Blueprint
+from .reading import Blueprint, next_page
 from .schemas.stats import AskStats, ListQueues, QueueResponse, StatsResponse
 
 blp = Blueprint("stats", __name__, description="Figures of what came, ran and waits, as a worker has counted it.")
@@ -65,12 +63,7 @@ class Queues(MethodView):
             found, has_more = list_queues(
                 conn, after=asked.get("cursor", ""), limit=asked["limit"], queues=caller().queues
             )  # fmt: skip
-        return found, 200, _next_page(found[-1].name) if has_more else {}
-
-
-def _next_page(last: str) -> dict[str, str]:
-    query = urlencode({**request.args, "cursor": last})
-    return {"Next-Cursor": last, "Link": f'</queues?{query}>; rel="next"'}
+        return found, 200, next_page(found[-1].name) if has_more else {}
 
 
 @blp.route("/queues/<name>")

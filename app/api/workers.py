@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
-from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
@@ -16,7 +14,7 @@ from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import Blueprint
+from .reading import Blueprint, next_page
 from .schemas.workers import ListWorkers, OneWorkerResponse, WorkerResponse
 
 blp = Blueprint("workers", __name__, description="The processes that run jobs.")
@@ -43,12 +41,7 @@ class Workers(MethodView):
         before = UUID(asked["cursor"]) if "cursor" in asked else None
         with connection() as conn:
             found, has_more = list_workers(conn, before=before, limit=asked["limit"], queues=caller().queues)
-        return found, 200, _next_page(found[-1].id) if has_more else {}
-
-
-def _next_page(last: UUID) -> dict[str, str]:
-    query = urlencode({**request.args, "cursor": str(last)})
-    return {"Next-Cursor": str(last), "Link": f'</workers?{query}>; rel="next"'}
+        return found, 200, next_page(str(found[-1].id)) if has_more else {}
 
 
 @blp.route("/workers/<uuid:worker_id>")

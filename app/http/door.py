@@ -52,6 +52,11 @@ class Caller:
         """Return the queues that the caller may use; None for all."""
         return None if self.key is None or self.key.queues is None else sorted(self.key.queues)
 
+    @property
+    def may_see_secrets(self) -> bool:
+        """Tell whether the caller gets what kinds mark as secret."""
+        return self.key is None or self.key.may(Scope.ADMIN)
+
     def may_use(self, queue: str) -> bool:
         """Tell whether the caller may use jobs of this queue."""
         return self.key is None or self.key.may_use(queue)

@@ -6,7 +6,7 @@ from marshmallow import fields
 
 from haulier.domain.checks import CheckState
 
-from .fields import Time, about
+from .fields import about, instant
 from .response_schemas import ResponseSchema
 
 
@@ -43,6 +43,6 @@ class DatabaseCheck(ResponseSchema):
 class DatabaseResponse(ResponseSchema):
     """The health of the database."""
 
-    at = Time(required=True, metadata=about("By the database's clock.", type="string", format="date-time"))
+    at = instant("By the database's clock.")
     version = fields.String(required=True, metadata=about("Of the server."))
     checks = fields.List(fields.Nested(DatabaseCheck), required=True)

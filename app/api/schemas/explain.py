@@ -7,12 +7,8 @@ from marshmallow import fields
 from haulier.domain.job import JobStatus
 from haulier.domain.waiting import Code
 
-from .fields import Time, about
+from .fields import about, instant
 from .response_schemas import ResponseSchema
-
-
-def _time(description: str, *, nullable: bool = True) -> Time:
-    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
 
 
 class WaitReason(ResponseSchema):
@@ -20,8 +16,8 @@ class WaitReason(ResponseSchema):
 
     code = fields.Enum(Code, by_value=True, required=True, metadata=about("For programs."))
     message = fields.String(required=True, metadata=about("One sentence, for people."))
-    since = _time("Since when; null: not known.")
-    until = _time("Until when; null: not known.")
+    since = instant("Since when; null: not known.", nullable=True)
+    until = instant("Until when; null: not known.", nullable=True)
     link = fields.String(required=True, allow_none=True, metadata=about("The path of a call that shows more, or null."))
 
 
@@ -34,9 +30,9 @@ class JobRun(ResponseSchema):
         allow_none=True,
         metadata=about("Its host and process id; null: it was declared dead, and another takes the job over."),
     )
-    lease_ends = _time("When the worker is declared dead, unless it beats; null: it was.")
-    since = _time("When the job was claimed.", nullable=False)
-    deadline = _time("The earliest time at which the run times out; null: never, or not known here.")
+    lease_ends = instant("When the worker is declared dead, unless it beats; null: it was.", nullable=True)
+    since = instant("When the job was claimed.")
+    deadline = instant("The earliest time at which the run times out; null: never, or not known here.", nullable=True)
 
 
 class ExplainResponse(ResponseSchema):

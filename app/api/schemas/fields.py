@@ -126,6 +126,11 @@ def name(**kwargs: Any) -> fields.String:
     return fields.String(validate=Pattern(NAME_PATTERN, BAD_NAME), **kwargs)
 
 
+def instant(description: str, *, nullable: bool = False) -> Time:
+    """Return a field of an answer for a time."""
+    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
+
+
 def about(description: str, **more: Json) -> dict[str, Json]:
     """Return metadata for the OpenAPI document."""
     return {"description": description, **more}

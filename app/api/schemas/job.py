@@ -24,7 +24,7 @@ from haulier.domain.job import (
 )
 from haulier.kinds import Kind, PayloadSchema
 from haulier.kinds.sdk.payload import Pattern
-from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without
+from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without_in
 from haulier.queue.rows import StoredJob
 
 from ...http.errors import Invalid
@@ -37,6 +37,7 @@ from .fields import (
     Number,
     Time,
     about,
+    instant,
     name,
     time_text,
 )
@@ -154,15 +155,8 @@ class CreateJobRequest:
 def _without_secrets(schema: Schema, data: dict[str, Json], messages: Json) -> Json:
     """Return the messages of a refused request without the secrets of its payload, which validators may quote."""
     secrets = secret_fields(schema)
-    return messages if secrets is None else _cleaned(messages, secret_texts(data, secrets))
-
-
-def _cleaned(messages: Json, secrets: tuple[str, ...]) -> Json:
-    if isinstance(messages, dict):
-        return {key: _cleaned(each, secrets) for key, each in messages.items()}
-    if isinstance(messages, list):
-        return [_cleaned(each, secrets) for each in messages]
-    return without(str(messages), secrets)
+    # Not in the keys: those are the names of fields.
+    return messages if secrets is None else without_in(messages, secret_texts(data, secrets), in_keys=False)
 
 
 # Answers ---------------------------------------------------------------------------------------------------------
@@ -185,10 +179,6 @@ class JobProgress(ResponseSchema):
     at = fields.String(required=True, metadata={"format": "date-time"})
 
 
-def _time(description: str, *, nullable: bool = False) -> Time:
-    return Time(required=True, allow_none=nullable, metadata=about(description, type="string", format="date-time"))
-
-
 class JobResponse(ResponseSchema):
     """A job, live or finished."""
 
@@ -207,16 +197,16 @@ class JobResponse(ResponseSchema):
         ),
     )
     payload = fields.Raw(required=True, metadata=about("As it was given.", **ANY_FIELDS))
-    run_at = _time("When the job is or was due.")
-    created_at = _time("When the job was accepted.")
-    updated_at = _time("When the job last changed.")
+    run_at = instant("When the job is or was due.")
+    created_at = instant("When the job was accepted.")
+    updated_at = instant("When the job last changed.")
     idempotency_key = fields.String(required=True, allow_none=True)
     queue = fields.String(required=True)
     priority = fields.Integer(required=True)
     timeout_seconds = fields.Integer(required=True, allow_none=True, metadata=about("Null: the kind's own."))
     cancel_requested = fields.Boolean(required=True)
-    started_at = _time("When the last attempt began.", nullable=True)
-    finished_at = _time("When the job ended.", nullable=True)
+    started_at = instant("When the last attempt began.", nullable=True)
+    finished_at = instant("When the job ended.", nullable=True)
     result = fields.Raw(required=True, metadata=about("What the handler returned: any JSON, at most 64 KiB."))
     errors = fields.Raw(
         required=True,

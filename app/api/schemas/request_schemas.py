@@ -94,16 +94,21 @@ class JobConditions(Schema):
     )
 
 
-class ListJobs(JobConditions):
-    """Which jobs to list."""
-
-    limit = QueryInteger(
+def page_limit() -> QueryInteger:
+    """Return the field that says how long a page may be."""
+    return QueryInteger(
         1,
         MAX_LIMIT,
         clamped=True,
         load_default=DEFAULT_LIMIT,
         metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
     )
+
+
+class ListJobs(JobConditions):
+    """Which jobs to list."""
+
+    limit = page_limit()
     offset = QueryInteger(
         0,
         MAX_OFFSET,

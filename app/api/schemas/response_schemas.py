@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import EXCLUDE, Schema, fields, validate
 
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, Time, about
+from .fields import ANY_FIELDS, about, instant
 
 
 class ResponseSchema(Schema):
@@ -26,7 +26,7 @@ class CountResponse(ResponseSchema):
 
     count = fields.Integer(required=True, attribute="jobs")
     is_exact = fields.Boolean(required=True, metadata=about("Whether these are all of them; else there may be more."))
-    at = Time(required=True, metadata=about("When there were so many.", type="string", format="date-time"))
+    at = instant("When there were so many.")
 
 
 class CancelResponse(ResponseSchema):

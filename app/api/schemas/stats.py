@@ -10,8 +10,8 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import QueryInteger, Time, about, name
-from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
+from .fields import about, instant, name
+from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
 
@@ -30,13 +30,7 @@ class AskStats(Schema):
 class ListQueues(Schema):
     """Which queues to list."""
 
-    limit = QueryInteger(
-        1,
-        MAX_LIMIT,
-        clamped=True,
-        load_default=DEFAULT_LIMIT,
-        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
-    )
+    limit = page_limit()
     cursor = fields.String(
         validate=Pattern(NAME_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
@@ -47,12 +41,6 @@ def _count(description: str = "", **options: Any) -> fields.Integer:
     return fields.Integer(
         required=True, metadata=about(description, minimum=0) if description else {"minimum": 0}, **options
     )
-
-
-def _time(description: str) -> Time:
-    return Time(
-        required=True, allow_none=True, metadata=about(description, type="string", format="date-time")
-    )  # fmt: skip
 
 
 def _seconds(description: str) -> fields.Float:
@@ -89,7 +77,7 @@ class Figures(Counts):
 class StatsStep(Figures):
     """A step of the series. The live jobs are as last counted in it; null: they were not, or there had been none."""
 
-    at = Time(required=True, metadata=about("When it began.", type="string", format="date-time"))
+    at = instant("When it began.")
     due = _count("Waiting jobs that were due.", allow_none=True)
     running = _count(allow_none=True)
     oldest_due_seconds = _seconds("How long the first of the due jobs had been due.")
@@ -100,10 +88,14 @@ class StatsResponse(ResponseSchema):
 
     span = fields.String(required=True, validate=validate.OneOf(list(SPANS)))
     step_seconds = _count("How long a step of the series is.")
-    as_of = _time("Up to when it is counted; null: nothing is, since no worker with `COUNTING=on` has run.")
+    as_of = instant(
+        "Up to when it is counted; null: nothing is, since no worker with `COUNTING=on` has run.", nullable=True
+    )
     totals = fields.Nested(Figures, required=True)
     series = fields.List(fields.Nested(StatsStep), required=True, metadata=about("Oldest first."))
-    counted_at = _time("When the live jobs were counted; null: they were not, and the figures below are null.")
+    counted_at = instant(
+        "When the live jobs were counted; null: they were not, and the figures below are null.", nullable=True
+    )
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
     due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
     deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")
@@ -122,7 +114,7 @@ class QueueResponse(ResponseSchema):
     name = fields.String(required=True)
     paused = fields.Constant(False, required=True, metadata={"type": "boolean"})
     paused_until = fields.Constant(None, required=True, metadata={"type": "string", "format": "date-time"})
-    counted_at = _time("When the live jobs were counted.")
+    counted_at = instant("When the live jobs were counted.", nullable=True)
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
     due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")
     deferred = _count("Of these, those whose time has not come.", allow_none=True, attribute="live.deferred")

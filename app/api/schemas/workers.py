@@ -7,8 +7,8 @@ from marshmallow import Schema, fields
 from haulier.domain.worker import WorkerState
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import QueryInteger, Time, about
-from .request_schemas import DEFAULT_LIMIT, MAX_LIMIT
+from .fields import about, instant
+from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
 ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -17,22 +17,12 @@ ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 class ListWorkers(Schema):
     """Which workers to list."""
 
-    limit = QueryInteger(
-        1,
-        MAX_LIMIT,
-        clamped=True,
-        load_default=DEFAULT_LIMIT,
-        metadata=about(f"How many at most; beyond 1 to {MAX_LIMIT} the nearer end counts.", type="integer"),
-    )
+    limit = page_limit()
     # Not fields.UUID, which takes other forms of an id as well.
     cursor = fields.String(
         validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
     )
-
-
-def _time(description: str) -> Time:
-    return Time(required=True, metadata=about(description, type="string", format="date-time"))
 
 
 class WorkerJob(ResponseSchema):
@@ -41,7 +31,7 @@ class WorkerJob(ResponseSchema):
     id = fields.UUID(required=True, metadata={"x-component": "JobId"})
     kind = fields.String(required=True, metadata={"x-component": "JobKind"})
     queue = fields.String(required=True)
-    since = _time("When it was claimed.")
+    since = instant("When it was claimed.")
 
 
 class WorkerResponse(ResponseSchema):
@@ -67,9 +57,9 @@ class WorkerResponse(ResponseSchema):
             " for two thirds of its lease."
         ),
     )
-    started_at = _time("When it registered.")
-    beat_at = _time("Its last sign of life.")
-    lease_ends = _time("When it is declared dead, unless it gives another.")
+    started_at = instant("When it registered.")
+    beat_at = instant("Its last sign of life.")
+    lease_ends = instant("When it is declared dead, unless it gives another.")
     scans_fail = fields.Boolean(required=True, metadata=about("Its looks for new jobs fail; its log says why."))
     running = fields.Integer(required=True, metadata=about("How many jobs it has claimed.", minimum=0))
 

@@ -114,14 +114,17 @@ def without(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-def without_in(value: Json, secrets: tuple[str, ...]) -> Json:
-    """Return the JSON value with each of these secrets replaced by MASK, in its keys and its numbers too."""
+def without_in(value: Json, secrets: tuple[str, ...], *, in_keys: bool = True) -> Json:
+    """Return the JSON value with each of these secrets replaced by MASK, in its numbers too, and in its keys."""
     if isinstance(value, str):
         return without(value, secrets)
     if isinstance(value, list):
-        return [without_in(each, secrets) for each in value]
+        return [without_in(each, secrets, in_keys=in_keys) for each in value]
     if isinstance(value, dict):
-        return {without(name, secrets): without_in(each, secrets) for name, each in value.items()}
+        return {
+            without(key, secrets) if in_keys else key: without_in(each, secrets, in_keys=in_keys)
+            for key, each in value.items()
+        }
     if isinstance(value, int | float) and not isinstance(value, bool):
         return MASK if without(str(value), secrets) != str(value) else value
     return value

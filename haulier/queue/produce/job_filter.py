@@ -39,12 +39,8 @@ class JobFilter:
     @property
     def is_selective(self) -> bool:
         """Tell whether jobs have to be looked at to know which are wanted."""
-        return self.names_any or self.looks_inside
-
-    @property
-    def names_any(self) -> bool:
-        """Tell whether only some statuses, kinds or queues are wanted."""
-        return not (self.statuses is None and self.kinds is None and self.queues is None)
+        named = (self.statuses, self.kinds, self.queues)
+        return self.looks_inside or any(each is not None for each in named)
 
     @property
     def looks_inside(self) -> bool:
@@ -92,10 +88,9 @@ class JobFilter:
 
     @property
     def times(self) -> dict[str, Any]:
-        """Return what the statements are sent for the parts `within` and `days`, but for the cursor."""
+        """Return what the statements are sent of the times, but for `created_after`, which a look moves on."""
         before = [each for each in (self.created_before, self.finished_before) if each is not None]
         return {
-            "created_after": self.created_after,
             # A job is created before it ends.
             "created_before": min(before, default=None),
             "first_day": self.finished_after and _day_of(self.finished_after),

@@ -111,11 +111,11 @@ def count(bench: Bench) -> Figures:
     return {"us_a_job": round(3e6 * seconds / jobs, 2)}
 
 
-def read(call: Callable[..., object], bench: Bench) -> Figures:
+def read(call: Callable[..., object], bench: Bench, *, reads: int = READS) -> Figures:
     """Time a call beside a large history and many live jobs."""
     times = []
     with closing(own_connection(filled(bench))) as conn:
-        for _ in range(max(5, int(READS * min(1.0, bench.scale * 10)))):
+        for _ in range(max(5, int(reads * min(1.0, bench.scale * 10)))):
             began = time.perf_counter()
             call(conn)
             times.append(1000 * (time.perf_counter() - began))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import overview
 from haulier.queue.produce.stats import Shown, list_queues, stats
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.measures.numbers import RARE, filled
+from lab.bench.measures.numbers import RARE, filled, read
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Spread
 
@@ -85,20 +84,8 @@ METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
 def entries() -> list[Entry]:
     """Return each call, and the whole look for the jobs of a rare kind."""
     calls = {**LISTS, **COUNTS, **OTHERS, **METRICS}
-    rows = [Entry(name, f"GET {name}", partial(read, call), at_most=1) for name, call in calls.items()]
+    rows = [Entry(name, f"GET {name}", partial(read, call, reads=READS), at_most=1) for name, call in calls.items()]
     return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
-
-
-def read(call: Call, bench: Bench) -> Figures:
-    """Time a call."""
-    times = []
-    with closing(own_connection(filled(bench))) as conn:
-        for _ in range(READS):
-            began = time.perf_counter()
-            call(conn)
-            times.append(1000 * (time.perf_counter() - began))
-    times.sort()
-    return {"p50_ms": round(times[len(times) // 2], 2), "p95_ms": round(times[int(len(times) * 0.95)], 2)}
 
 
 def followed(bench: Bench) -> Figures:

@@ -9,7 +9,7 @@ import pytest
 
 from haulier.domain.outcome import Outcome
 from haulier.queue.upkeep import numbers
-from tests.queue.upkeep.histories import begin, count_all, in_numbers
+from tests.queue.upkeep.histories import Made, begin, count_all, in_numbers, store
 
 DEPTH = "SELECT queue, kind, status, jobs, due FROM haulier.depth ORDER BY 1, 2, 3"
 GAUGES = "SELECT queue, kind, due, running FROM haulier.rollup WHERE due IS NOT NULL ORDER BY at DESC, queue, kind"
@@ -168,13 +168,6 @@ def test_is_wanted_again_when_it_took_less_than_a_hundredth_of_the_time(conn, sq
 
 # --- The index of what ended
 
-ENDED = """
-    INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,
-        crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)
-    SELECT gen_random_uuid(), 'succeeded', 'mail', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(), now(),
-        now()
-    FROM generate_series(1, 100000) RETURNING 1
-"""
 UNKNOWN = """
     SELECT sum(brin_summarize_new_values(inhrelid::regclass))
     FROM pg_inherits WHERE inhparent = 'haulier.finished_job_ended'::regclass
@@ -182,7 +175,7 @@ UNKNOWN = """
 
 
 def test_learns_of_many_pages_in_several_calls(conn, sql):
-    sql(ENDED)
+    store(conn, [Made("default", "mail", "succeeded", ago=0.5)] * 100_000)
     milliseconds, calls = 1, 0
 
     # As long as it takes to know some, but not all.
