@@ -79,6 +79,7 @@ OTHER_QUERIES = {
     "/stats": ["span", "queue", "kind", "unknown"],
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
+    "/errors": ["span", "queue", "kind", "limit", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
@@ -182,8 +183,12 @@ def paths() -> Iterator[Hostile]:
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
         yield Hostile(
+            f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
+        yield Hostile(
             f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
+        yield Hostile(f"quiet {given:.60}", request("PATCH", f"/workers/{given}"))
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)

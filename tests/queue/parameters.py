@@ -85,6 +85,7 @@ PARAMETERS: dict[str, Any] = {
     "idempotency_days": 30,
     "scoped_key": "abc order-7",
     "actor": "abc",
+    "is_quiet": True,
     "action": "revoke_key",
     "key_id": "abc",
     "name": "Ann",
@@ -145,6 +146,20 @@ PARAMETERS: dict[str, Any] = {
     "busy": ["bulk"],
     "asleep": 300.0,
     "rows": 10_000,
+    "error_ids": [-7, None],
+    "error_id": -7,
+    "text": "luck",
+    "after_error": -7,
+    "until": NOW,
+    "places": [1],
+    "failed_ids": [-7],
+    "failed_queues": ["default"],
+    "group_ids": [-7],
+    "group_kinds": ["mail"],
+    "group_texts": ["no luck …"],
+    "group_examples": ["no luck 7"],
+    "group_jobs": [ID],
+    "group_queues": ["default"],
 }
 ABSENT = (
     "workers",
@@ -170,6 +185,8 @@ ABSENT = (
     "after_at",
     "after_id",
     "before_id",
+    "text",
+    "until",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]

@@ -65,6 +65,15 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
+class Flag(fields.Boolean):
+    """JSON's true or false; not 1 and not "yes"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class IdempotencyKey(fields.String):
     """An idempotency key from a header; a pair of quotes around it, as in the IETF draft, is removed."""
 

@@ -19,7 +19,7 @@ from haulier.postgres.statements import STATEMENT_SECONDS, Connection, message, 
 from haulier.postgres.values import array
 from haulier.queue.consume.lanes import lanes
 from haulier.queue.consume.prepared import prepared
-from haulier.queue.consume.settle import SETTLE, message_limits, settle_parameters, statuses_of
+from haulier.queue.consume.settle import message_limits, settling, statuses_of
 from haulier.queue.rows import ClaimedJob, claimed_job
 
 # The most bytes of payloads, errors and results that one claim returns, and that one settle sends.
@@ -97,8 +97,9 @@ def settle_and_claim(
     names: list[str] = []
     parameters = message_limits()
     if settlements:
-        names += SETTLE
-        parameters.update(settle_parameters(settlements))
+        settle, told = settling(settlements)
+        names += settle
+        parameters.update(told)
     if request:
         names += ["read_committed", "claim_by_index", "claim"]
         parameters.update(claim_parameters(request))

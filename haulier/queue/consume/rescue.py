@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.domain.claim import Settlement
+from haulier.domain.claim import Failure, Settlement
 from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
+from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 from haulier.queue.consume.settle import settle_each
 from haulier.queue.rows import fence_of
@@ -117,18 +118,7 @@ def take_orphans(
         passed_over=array(passed_over),
         limit=ORPHANS_AT_ONCE,
     )
-    orphans = [
-        _Orphan(
-            Settlement(
-                fence_of(row),
-                Outcome(Verb.CRASH, error=_crash_error(row["crashes"] + 1), delay=0.0),
-                # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
-                alone=row["crashes"] > 0 or (row["company"] == 1 and row["worker_id"] in buried),
-            ),
-            row["bytes"],
-        )
-        for row in found
-    ]
+    orphans = [_Orphan(_crash_of(row, buried), row["bytes"]) for row in found]
     for batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
             became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
@@ -141,6 +131,18 @@ def take_orphans(
             jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
             refused=[JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, Refusal)],
         )
+
+
+def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:
+    error = _crash_error(orphan["crashes"] + 1)
+    return Settlement(
+        fence_of(orphan),
+        Outcome(Verb.CRASH, error=error, delay=0.0),
+        # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
+        alone=orphan["crashes"] > 0 or (orphan["company"] == 1 and orphan["worker_id"] in buried),
+        # One group, after the first crash as after the second.
+        failure=Failure(fingerprint(orphan["kind"], _crash_error(2)), orphan["queue"], error),
+    )
 
 
 def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[list[Settlement]]:

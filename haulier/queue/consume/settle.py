@@ -7,7 +7,7 @@ and only grows; `claim` is new for each claim statement. A late settle of a clai
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,8 @@ SLOW_SECONDS = 2.0
 MOST_IN_VAIN = 20
 # The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "settle_by_index", "settle", "commit")
+# The same where an attempt has failed.
+SETTLE_AND_NOTE = ("begin", "settle_by_index", "settle_noting", "note_soon", "note_errors", "commit")
 
 
 def settle(
@@ -48,14 +50,23 @@ def settle(
     return {settlement.fence.id: status for settlement, status in found if status is not None}
 
 
+def _ignored(_: Refusal) -> None:
+    pass
+
+
 def settle_each(
-    conn: Connection, settlements: Sequence[Settlement], *, seconds: float = STATEMENT_SECONDS
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    *,
+    seconds: float = STATEMENT_SECONDS,
+    uncounted: Callable[[Refusal], None] = _ignored,
 ) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
     Where the database refuses a batch, its halves are settled apart, down to the single outcome that is refused. That
     costs a few round trips, where settling one by one would cost one for each outcome. Where the database refuses all,
-    only a few are tried.
+    only a few are tried. Where it refuses only to have failed attempts counted, they are settled all the same, and
+    `uncounted` is called with the refusal.
 
     Shape:  None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
@@ -68,7 +79,7 @@ def settle_each(
         began_at = time.monotonic()
         try:
             with translated():
-                became[start:end] = with_history(conn, partial(_settle_free, conn, settlements[start:end], seconds))
+                became[start:end] = _settle_counted(conn, settlements[start:end], seconds, uncounted)
             is_all = False
         except Refusal as refused:
             # It may have waited for a lock on the whole table, and then each half would wait as well.
@@ -84,22 +95,41 @@ def settle_each(
     return became
 
 
+def _settle_counted(
+    conn: Connection, settlements: Sequence[Settlement], seconds: float, uncounted: Callable[[Refusal], None]
+) -> list[JobStatus | None]:
+    """Settle and count what has failed; where that is refused, settle without. Raises: psycopg2's errors; Refusal."""
+    try:
+        with translated():
+            return with_history(conn, partial(_settle_free, conn, settlements, seconds))
+    except Refusal as refused:
+        if not any([each.failure for each in settlements]):
+            raise
+        plain = [each.uncounted for each in settlements]
+        statuses = with_history(conn, partial(_settle_free, conn, plain, seconds))
+        uncounted(refused)
+        return statuses
+
+
 def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: float) -> list[JobStatus | None]:
     """Settle the jobs whose rows nobody else has locked, in one round trip."""
     if not settlements:
         return []
-    parameters = {**message_limits(seconds), **settle_parameters(settlements)}
-    [row] = prepared.message(conn, [*SETTLE, "settled"], seconds=2 * seconds, **parameters)
+    names, told = settling(settlements)
+    parameters = {**message_limits(seconds), **told}
+    [row] = prepared.message(conn, [*names, "settled"], seconds=2 * seconds, **parameters)
     return statuses_of(row[0])
 
 
 def _settle(conn: Connection, settlements: Sequence[Settlement], lock_seconds: float) -> list[JobStatus | None]:
-    parameters = settle_parameters(settlements)
+    names, parameters = settling(settlements)
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
             # A statement of its own: `settle` then sees each row as it was when it was locked.
             rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
-        [settled] = rows(conn, "settle", **parameters)
+        [settled] = rows(conn, names[2], **parameters)
+        for name in names[3:-1]:
+            rows(conn, name, **parameters)
     return statuses_of(settled["settled"])
 
 
@@ -109,6 +139,34 @@ def message_limits(seconds: float = STATEMENT_SECONDS) -> dict[str, Any]:
         "milliseconds": int(seconds * 1000),
         "lock_milliseconds": int(LOCK_SECONDS * 1000),
         "idle_milliseconds": int(IDLE_SECONDS * 1000),
+    }
+
+
+def settling(settlements: Sequence[Settlement]) -> tuple[Sequence[str], dict[str, Any]]:
+    """Return the statements of a message that settles these, and their parameters."""
+    parameters = settle_parameters(settlements)
+    if not any([each.failure for each in settlements]):
+        return SETTLE, parameters
+    return SETTLE_AND_NOTE, {**parameters, **_failures_told(settlements)}
+
+
+def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    """Return the parameters that `settle_noting` takes beside those of `settle`, and those of `note_errors`."""
+    failed = [(place, each) for place, each in enumerate(settlements, 1) if each.failure]
+    failures = [each.failure for each in settlements if each.failure]
+    first = {each.failure.group: each for _, each in reversed(failed) if each.failure}
+    examples = [each.failure for each in first.values() if each.failure]
+    return {
+        "error_ids": array([each.failure and each.failure.group.id for each in settlements]),
+        "places": array([place for place, _ in failed]),
+        "failed_ids": array([failure.group.id for failure in failures]),
+        "failed_queues": array([failure.queue for failure in failures]),
+        "group_ids": array([group.id for group in first]),
+        "group_kinds": array([group.kind for group in first]),
+        "group_texts": array([group.text for group in first]),
+        "group_examples": array([failure.error for failure in examples]),
+        "group_jobs": array([each.fence.id for each in first.values()]),
+        "group_queues": array([failure.queue for failure in examples]),
     }
 
 

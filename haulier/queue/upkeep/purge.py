@@ -1,4 +1,5 @@
-"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress."""
+"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress,
+errors."""
 
 from __future__ import annotations
 
@@ -31,6 +32,12 @@ def purge_queues(conn: Connection) -> int:
 def purge_progress(conn: Connection) -> int:
     """Forget what was said under claims that run no more; return of how many."""
     return _purge(lambda: rows(conn, "purge_progress", limit=AT_ONCE), AT_ONCE)
+
+
+def purge_errors(conn: Connection, *, retention_days: int) -> int:
+    """Forget counts of failed attempts as the history is forgotten, and groups without any; return how many groups."""
+    _purge(lambda: rows(conn, "purge_error_counts", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+    return _purge(lambda: rows(conn, "purge_error_groups", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
 
 
 def _purge(some: Callable[[], list[Row]], at_once: int) -> int:

@@ -85,3 +85,30 @@ DELETE FROM haulier.progress
 USING old
 WHERE progress.job_id = old.job_id AND progress.claim = old.claim
 RETURNING progress.job_id;
+
+-- name: purge_error_counts
+-- Forget the counts that are older than the history. A bounded number, as for keys.
+WITH old AS (
+    SELECT error_id, minute, queue, source
+    FROM haulier.error_count
+    WHERE minute < now() - make_interval(days => %(retention_days)s)
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.error_count AS known
+USING old
+WHERE (known.error_id, known.minute, known.queue, known.source) = (old.error_id, old.minute, old.queue, old.source)
+RETURNING known.error_id;
+
+-- name: purge_error_groups
+-- Forget the groups of which no attempt is counted any more. Where one is being counted just now, the group comes back
+-- with the next.
+DELETE FROM haulier.error_group
+WHERE id IN (
+    SELECT id
+    FROM haulier.error_group
+    WHERE first_seen < now() - make_interval(days => %(retention_days)s)
+        AND NOT EXISTS (SELECT FROM haulier.error_count WHERE error_id = error_group.id)
+    LIMIT %(limit)s
+)
+RETURNING id;

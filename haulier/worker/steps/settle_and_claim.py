@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from haulier.domain.claim import ClaimRequest, Settlement
+from haulier.domain.claim import ClaimRequest
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.job import JobStatus
 from haulier.postgres.database import Database
@@ -126,7 +126,7 @@ class Calls:
         began_at = time.monotonic()
         try:
             with self.database.connection() as conn:
-                statuses, _ = consume.settle_and_claim(conn, settlements(ended), None)
+                statuses, _ = consume.settle_and_claim(conn, self.report.failures.settlements(ended), None)
         except Refusal as error:
             self.doubt(ended, error)
             return 0
@@ -154,7 +154,7 @@ class Calls:
                 if alone:
                     brought = consume.claim_next(conn, request)
                 else:
-                    statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
+                    statuses, brought = consume.settle_and_claim(conn, self.report.failures.settlements(ended), request)
             claimed = [self.held.as_held(job) for job in brought.jobs]
         except Refusal as error:
             # A refused claim took nothing. A claim whose answer could not be decoded was committed, unless it was for
@@ -211,11 +211,6 @@ class Calls:
         if surplus:
             self.next_claim.given_back(claimed[-surplus:])
             self.settle_ended()
-
-
-def settlements(ended: Sequence[Ended]) -> list[Settlement]:
-    """Return the runs as the queue settles them."""
-    return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
 def mark_unsure(ended: Sequence[Ended]) -> None:
