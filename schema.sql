@@ -295,8 +295,8 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
--- The jobs of a group of errors that are to be tried again: docs/watch.md. A job that has not failed has no entry.
-CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, run_at, id) WHERE status = 'retrying';
+-- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
 -- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
@@ -451,7 +451,7 @@ CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (c
 -- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
 CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
     WITH (pages_per_range = 16);
--- The jobs of a group of errors that have failed for good: docs/watch.md. No other job has an entry.
+-- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
 CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
     WHERE status = 'failed_permanent';
 
@@ -669,13 +669,14 @@ SELECT
             'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress
+    ) AS progress,
+    error_id
 FROM haulier.job
 UNION ALL
 SELECT
     id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
 FROM haulier.finished_job;
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from flask import request
@@ -10,7 +9,7 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import ErrorGroupNotFound
-from haulier.domain.fingerprint import ID_PATTERN, read_id
+from haulier.domain.fingerprint import read_id
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, list_errors, mute
 
 from ..http.door import caller
@@ -91,6 +90,7 @@ class OneError(MethodView):
 
 
 def _read(error_id: str) -> int:
-    if not re.fullmatch(ID_PATTERN, error_id):
-        raise ErrorGroupNotFound(error_id[:100])
-    return read_id(error_id)
+    try:
+        return read_id(error_id)
+    except ValueError:
+        raise ErrorGroupNotFound(error_id[:100]) from None

@@ -103,6 +103,8 @@ def id_text(error_id: int) -> str:
 
 
 def read_id(text: str) -> int:
-    """Return the id that the 16 hex digits tell."""
+    """Return the id that the 16 hex digits tell. Raises: ValueError."""
+    if not re.fullmatch(ID_PATTERN, text):
+        raise ValueError("not 16 hex digits")
     number = int(text, 16)
     return number - 2**64 if number >= 2**63 else number

@@ -335,6 +335,7 @@ CALLS = {
     "list_queue": listed("list, of a queue", queues=["other"]),
     "list_queues": listed("list, of what a key may see", queues=["other", "third"]),
     "list_payload": listed("list, by a field of the payload", payload={"n": "1"}),
+    "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",

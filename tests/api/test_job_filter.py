@@ -38,9 +38,9 @@ def orders(conn: Connection) -> None:
         cursor.execute(
             "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at,"
             " attempts, max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at,"
-            " finished_at)"
+            " finished_at, error_id)"
             " VALUES (gen_random_uuid(), 'failed_permanent', 'image', 'default', 0, now(), 3, now(), 3, 3, 0, 0, false,"
-            ' \'{"order": {"id": "4711"}}\', \'[]\', now(), now(), now())'
+            ' \'{"order": {"id": "4711"}}\', \'[]\', now(), now(), now(), -1)'
         )
 
 
@@ -60,6 +60,11 @@ def kinds(client: FlaskClient, query: str, **headers: str) -> list[str]:
         ("status=queued&status=failed_permanent&queue=default", ["image", "mail"]),
         ("key=order-4711", ["mail"]),
         ("key=order-471", []),
+        ("error=ffffffffffffffff", ["image"]),
+        ("error=ffffffffffffffff&kind=image&status=failed_permanent&payload.order.id=4711", ["image"]),
+        ("error=ffffffffffffffff&kind=mail", []),
+        ("error=ffffffffffffffff&status=queued", []),
+        ("error=0000000000000001", []),
         ("attempts_min=3", ["image"]),
         ("attempts_min=4", []),
         ("attempts_min=0", ["image", "mail", "report"]),
@@ -108,6 +113,10 @@ def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders:
         ("&".join(f"queue=q{n}" for n in range(21)), "queue"),
         ("kind=", "kind"),
         ("worker=me", "worker"),
+        ("error=", "error"),
+        ("error=FFFFFFFFFFFFFFFF", "error"),
+        ("error=fffffffffffffff", "error"),
+        ("error=ffffffffffffffff&error=0000000000000001", "error"),
         ("key=", "key"),
         ("key=a%20b", "key"),
         ("key=a&key=b", "key"),

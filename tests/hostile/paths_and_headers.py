@@ -73,7 +73,7 @@ PATHS += [
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
     "/jobs/count": [
-        *("status", "kind", "queue", "worker", "attempts_min", "payload..", "payload."),
+        *("status", "kind", "queue", "error", "worker", "attempts_min", "payload..", "payload."),
         *("created_after", "created_before", "finished_after", "finished_before", "limit", "cursor", "unknown"),
     ],
     "/stats": ["span", "queue", "kind", "unknown"],
@@ -97,6 +97,19 @@ QUERIES = {
         "2026-01-01T00:00:00+99:99",
     ],
     "cursor": ["", "x", "A" * 33, "B" + "A" * 31, "A" * 31 + "=", "A" * 31 + "/", "null", "e30=", "' OR 1", "A" * 3000],
+    "error": [
+        "",
+        "x",
+        "0",
+        "-7",
+        "0123456789ABCDEF",
+        "0123456789abcde",
+        "0" * 17,
+        "9" * 3000,
+        "' OR 1=1",
+        "%00",
+        "null",
+    ],
     "worker": ["", "x", "0", "me", "' OR 1=1 --", "%00", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b1", "9" * 3000, "null"],
     "key": ["", " ", "a b", "é", "a\r\nb", "k" * 256, "\x7f"],
     "attempts_min": ["", "x", "-1", "1001", "1.0", "1e2", "9" * 3000, "NaN", "٣"],

@@ -172,6 +172,7 @@ ABSENT = (
     "kinds",
     "queue",
     "statuses",
+    "error_id",
     "worker",
     "idempotency_key",
     "attempts_min",

@@ -38,6 +38,7 @@ FILTERS: dict[str, dict[str, Any]] = {
     "kind=absent": {"kinds": ["absent"]},
     "queue=queue-1": {"queues": ["queue-1"]},
     "queue=absent": {"queues": ["absent"]},
+    "error=absent": {"error_id": 1},
     "worker=absent": {"worker": UUID(int=0)},
     "key=absent": {"idempotency_key": "absent"},
     "attempts_min=1": {"attempts_min": 1},

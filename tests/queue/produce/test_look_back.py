@@ -32,20 +32,23 @@ WAITING = """
     FROM unnest(%s::text[], %s::text[], %s::text[], %s::float[]) AS job (queue, kind, status, ago)
     RETURNING 1
 """
-# Payloads and keys, which tell some of the jobs apart.
+# Payloads, keys and errors, which tell some of the jobs apart.
 GIVEN = """
     WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at, id) AS n FROM haulier.jobs),
     given AS (
-        SELECT id, 'order-' || n % 20 AS key, CASE n % 3 WHEN 0 THEN '{}'::jsonb ELSE jsonb_build_object(
+        SELECT id, n % 3 - 1 AS error_id, 'order-' || n % 20 AS key,
+            CASE n % 3 WHEN 0 THEN '{}'::jsonb ELSE jsonb_build_object(
             'n', n % 7, 'who', jsonb_build_object('name', CASE n % 2 WHEN 0 THEN 'ann' ELSE 'bob' END)) END AS payload
         FROM numbered
     ),
     live AS (
-        UPDATE haulier.job SET payload = given.payload, idempotency_key = given.key
+        UPDATE haulier.job SET payload = given.payload, idempotency_key = given.key,
+            error_id = given.error_id, last_error = given.error_id
         FROM given WHERE given.id = job.id RETURNING job.id
     ),
     ended AS (
-        UPDATE haulier.finished_job AS job SET payload = given.payload, idempotency_key = given.key
+        UPDATE haulier.finished_job AS job SET payload = given.payload, idempotency_key = given.key,
+            error_id = given.error_id, last_error = given.error_id
         FROM given WHERE given.id = job.id RETURNING job.id
     )
     SELECT count(*) FROM (SELECT FROM live UNION ALL SELECT FROM ended) AS changed
@@ -69,6 +72,13 @@ FILTERS: list[dict[str, Any]] = [
     {"payload": {"n": "3", "who.name": "ann"}},
     {"payload": {"who.name": "bob"}, "statuses": [JobStatus.RUNNING]},
     {"idempotency_key": "order-3"},
+    {"error_id": -1},
+    {"error_id": 7},
+    {"error_id": 0, "kinds": ["mail"], "attempts_min": 1},
+    {"error_id": 1, "queues": ["default"]},
+    {"error_id": 1, "statuses": [JobStatus.RETRYING, JobStatus.RUNNING]},
+    {"error_id": 1, "statuses": [JobStatus.RUNNING]},
+    {"error_id": 1, "statuses": [JobStatus.FAILED_PERMANENT], "payload": {"who.name": "ann"}},
     {"finished_after": datetime(2020, 1, 1, tzinfo=UTC), "finished_before": datetime(2100, 1, 1, tzinfo=UTC)},
     {"finished_before": datetime(2020, 1, 1, tzinfo=UTC)},
 ]
@@ -96,11 +106,13 @@ def many(sql, conn, running):
     return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
 
+FAILED = (JobStatus.FAILED_PERMANENT, JobStatus.RETRYING)
 CONDITIONS: dict[str, Callable[[Job, Any], bool]] = {
     "kinds": lambda job, kinds: job.kind in kinds,
     "queues": lambda job, queues: job.queue in queues,
     "statuses": lambda job, statuses: job.status in statuses,
     "attempts_min": lambda job, least: job.attempts >= least,
+    "error_id": lambda job, error_id: job.status in FAILED and job.last_error == str(error_id),
     "idempotency_key": lambda job, key: job.idempotency_key == key,
     "payload": lambda job, asked: all(text_at(job.payload, path.split(".")) == text for path, text in asked.items()),
     "finished_after": lambda job, instant: job.finished_at is not None and job.finished_at > instant,
@@ -287,11 +299,14 @@ def test_counts_itself_where_some_were_counted_together(conn, sql, enqueue, want
     assert count.jobs == (2 if wanted else 6)
 
 
-def test_counts_nothing_of_a_time_by_what_was_counted_without_one(conn, enqueue):
+@pytest.mark.parametrize("asked", ["created_before", "error_id"])
+def test_counts_nothing_of_a_time_or_an_error_by_what_was_counted_without_one(conn, enqueue, sql, asked):
     begin(conn)
     job = enqueue()
+    sql("UPDATE haulier.job SET status = 'retrying', error_id = 7 RETURNING 1")
     numbers.count_live(conn)
 
-    count = produce.count_jobs(conn, JobFilter(statuses=[JobStatus.QUEUED], created_before=job.created_at))
+    wanted = {asked: {"created_before": job.created_at, "error_id": 8}[asked]}
+    count = produce.count_jobs(conn, JobFilter(statuses=[JobStatus.RETRYING], **wanted))
 
     assert count.jobs == 0

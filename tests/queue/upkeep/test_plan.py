@@ -41,7 +41,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "009_1_history_by_end.sql", "009_2_numbers.sql", "010_workers.sql", "011_1_errors.sql",
         "011_2_failed_by_error.sql", "011_3_retrying_by_error.sql",
     ]  # fmt: skip
-    assert said[:23] == [
+    assert said[:24] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -58,6 +58,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         f"would run 010_workers.sql: {steps[6].does}",
         "    locks worker: ACCESS EXCLUSIVE, for a moment",
         f"would run 011_1_errors.sql: {steps[7].does}",
+        "    locks jobs: ACCESS EXCLUSIVE, for a moment",
         "    locks job: ACCESS EXCLUSIVE, for a moment",
         "    locks finished_job: ACCESS EXCLUSIVE, for a moment",
         "    locks audit: ACCESS EXCLUSIVE, while it is read",
@@ -66,7 +67,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         f"would run 011_3_retrying_by_error.sql: {steps[9].does}",
         "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
     ]
-    assert len(planned("\n".join(said[23:]))) == len(said[23:]) == 8
+    assert len(planned("\n".join(said[24:]))) == len(said[24:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

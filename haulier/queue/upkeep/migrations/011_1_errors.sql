@@ -1,5 +1,6 @@
--- does: Adds the groups of failed attempts and their counts. A worker under a role of its own may write them, and the API
---      read and mute them, and quiet a worker.
+-- does: Adds the groups of failed attempts and their counts, and the group to the view of all jobs. A worker under a role of
+--      its own may write them, and the API read and mute them, and quiet a worker.
+-- locks jobs: ACCESS EXCLUSIVE, for a moment
 -- locks job: ACCESS EXCLUSIVE, for a moment
 -- locks finished_job: ACCESS EXCLUSIVE, for a moment
 -- locks audit: ACCESS EXCLUSIVE, while it is read
@@ -7,8 +8,33 @@
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '5s';
 
+-- Locks the view, which others lock before the tables beneath it.
+ALTER VIEW haulier.jobs RESET (security_barrier);
 ALTER TABLE haulier.job ADD COLUMN IF NOT EXISTS error_id bigint;
 ALTER TABLE haulier.finished_job ADD COLUMN IF NOT EXISTS error_id bigint;
+
+CREATE OR REPLACE VIEW haulier.jobs AS
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
+    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    (
+        SELECT jsonb_build_object(
+            'done', done,
+            'total', total,
+            'note', note,
+            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM haulier.progress
+        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+    ) AS progress,
+    error_id
+FROM haulier.job
+UNION ALL
+SELECT
+    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
+FROM haulier.finished_job;
 
 -- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
 -- holds a failure writes here, in its own transaction. A group is written once.
