@@ -704,6 +704,8 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     due       integer,
     running   integer,
     oldest    real,                                         -- seconds since the first of the due jobs was due
+    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
+    came_to   timestamptz,                                  -- … up to here; null: in any
 
     CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
 ) WITH (

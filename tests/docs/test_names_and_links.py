@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from haulier.postgres.sql_files import SQL
+from haulier.queue.upkeep.steps import SCHEMA_VERSION
 from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
 
 
@@ -97,6 +98,10 @@ def test_nothing_of_the_writers_machine_is_in_the_docs(page: Path) -> None:
     # No package index by its address: which one is used is the reader's own setting.
     assert not re.search(r"index-url|find-links|https?://[^/\s]*/simple|registry\.", text, re.IGNORECASE)
     assert "\t" not in text
+
+
+def test_the_readmes_demo_says_the_version_of_the_schema() -> None:
+    assert f"applied schema version {SCHEMA_VERSION};" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_line_of_the_readme_is_the_line_of_the_package() -> None:

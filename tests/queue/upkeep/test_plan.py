@@ -41,7 +41,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "009_1_history_by_end.sql", "009_2_numbers.sql", "010_workers.sql", "011_1_errors.sql",
         "011_2_failed_by_error.sql", "011_3_retrying_by_error.sql",
     ]  # fmt: skip
-    assert said[:24] == [
+    assert said[:25] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -62,12 +62,13 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks job: ACCESS EXCLUSIVE, for a moment",
         "    locks finished_job: ACCESS EXCLUSIVE, for a moment",
         "    locks audit: ACCESS EXCLUSIVE, while it is read",
+        "    locks rollup: ACCESS EXCLUSIVE, for a moment",
         f"would run 011_2_failed_by_error.sql: {steps[8].does}",
         "    locks finished_job: SHARE, while what ended today is read: nothing can be settled",
         f"would run 011_3_retrying_by_error.sql: {steps[9].does}",
         "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
     ]
-    assert len(planned("\n".join(said[24:]))) == len(said[24:]) == 8
+    assert len(planned("\n".join(said[25:]))) == len(said[25:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

@@ -1,9 +1,10 @@
 -- does: Adds the groups of failed attempts and their counts, and the group to the view of all jobs. A worker under a role of
---      its own may write them, and the API read and mute them, and quiet a worker.
+--      its own may write them, and the API read and mute them, and quiet a worker. Lets the numbers keep when few jobs came.
 -- locks jobs: ACCESS EXCLUSIVE, for a moment
 -- locks job: ACCESS EXCLUSIVE, for a moment
 -- locks finished_job: ACCESS EXCLUSIVE, for a moment
 -- locks audit: ACCESS EXCLUSIVE, while it is read
+-- locks rollup: ACCESS EXCLUSIVE, for a moment
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '5s';
@@ -35,6 +36,10 @@ SELECT
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
     errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
 FROM haulier.finished_job;
+
+ALTER TABLE haulier.rollup
+    ADD COLUMN IF NOT EXISTS came_from timestamptz,
+    ADD COLUMN IF NOT EXISTS came_to timestamptz;
 
 -- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
 -- holds a failure writes here, in its own transaction. A group is written once.
