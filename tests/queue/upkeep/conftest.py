@@ -31,12 +31,15 @@ def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator
 
 
 @pytest.fixture
-def database_of_version_1(_make_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
+def database_of_version_1(
+    _make_database: Callable[[], str], _drop_database: Callable[[str], None], _as_marked: Callable[[str], str]
+) -> Iterator[str]:
     """Give the DSN of a database of version 1, beside any other."""
     dsn = _as_marked(_make_database())
     with closing(connect(dsn)) as conn:
         publish(conn, 1)
-    return dsn
+    yield dsn
+    _drop_database(dsn)
 
 
 @pytest.fixture
