@@ -22,7 +22,7 @@ from psycopg2.extensions import parse_dsn
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
-from tests.local.conftest import Process, alive, descendants, end
+from tests.local.conftest import Process, alive, descendants, end, states
 from tests.web import answers
 
 ROOT = Path(__file__).parents[2]
@@ -108,9 +108,7 @@ def start(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterato
 
 def zombies(pid: int) -> list[str]:
     """Return the children of a process that have ended and that it has not waited for."""
-    listed = subprocess.run(["ps", "-axo", "ppid=,stat=,pid="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row[2] for row in rows if row[0] == str(pid) and row[1].startswith("Z")]
+    return [str(process.pid) for process, state in states() if process.parent == pid and state == "Z"]
 
 
 @pytest.mark.parametrize("name", ["web", "serving", "worker"])
