@@ -66,7 +66,7 @@ def ended(url: str) -> dict | None:
     return job if job["status"] not in ("queued", "running", "retrying") else None
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_everything_and_postgres_last(run, how):
     running = run()
     running.says(UP)
