@@ -29,7 +29,7 @@ def culprits_among(jobs: list[Job]) -> dict[UUID, Refusal]:
 
 @pytest.mark.parametrize(
     "moment",
-    ["claim", pytest.param("result", marks=pytest.mark.slow), "leave", pytest.param("return", marks=pytest.mark.slow)],
+    ["claim", *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("result", "leave", "return"))],
 )
 def test_one_refused_row_in_a_hundred_holds_up_no_other(
     moment, worker, rows, enqueue_many, ended, beats, ledger, free_port, record, conn

@@ -60,7 +60,7 @@ def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker,
         scene.go_on(wire.seen.keys())
         return all_seen_but(wire, {*AT_THE_END}) == []
 
-    came = until(all_seen, within=20)
+    came = until(all_seen, within=40)
     scene.let_go()
     assert came, all_seen_but(wire, {*AT_THE_END})
     process.terminate()
