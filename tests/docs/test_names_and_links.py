@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_tests_named_in_the_docs_exist() -> None:
             if re.fullmatch(r"test_\w+", name)
         ]
         assert [name for name in named if name not in existing] == [], page.name
+
+
+def test_no_test_of_a_promise_is_left_to_make_test_slow() -> None:
+    slow = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
+    }
+
+    promises = list(tables(section("docs/design.md", "## Promises")))
+    assert len(slow) >= 3
+    assert [name for row in promises for name in names_in(row[2]) if name in slow] == []
 
 
 def test_statements_named_in_the_life_of_a_job_exist() -> None:

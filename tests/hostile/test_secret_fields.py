@@ -49,7 +49,7 @@ def request_for(kind: str, how: str, **more: Any) -> dict[str, Any]:
     return {"kind": kind, "payload": {"how": how, **PAYLOAD, **more}, "max_attempts": 2}
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_a_secret_field_comes_out_nowhere(
     database: str,
     start_worker: Callable[..., Worker],

@@ -58,7 +58,7 @@ JOBS: list[dict[str, Any]] = [
 PAGES = ("/api-docs/openapi.json", "/kinds", "/metrics", "/health", "/docs", "/jobs/x", "/nowhere?token=query-hunter2")
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_no_secret_comes_out(
     database: str,
     ear: Ear,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,8 +13,18 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
+from tests.conftest import sql_on
 from tests.queue.parameters import ID, wanted_by
 from tests.queue.plans import buffers, explain, parameters_of_claim
+
+CROWD = """
+    INSERT INTO haulier.job (kind, payload, queue, run_at, priority)
+    SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3) FROM generate_series(1, 50000) AS n
+    UNION ALL
+    SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n
+    UNION ALL
+    SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n
+"""
 
 
 @pytest.fixture
@@ -21,19 +32,27 @@ def crowd(conn, sql):
     """Give a database with 50,000 jobs that are not due, 50,000 of other queues, and a few that are due."""
 
     def crowd(analyzed: bool) -> UUID:
-        sql(
-            "INSERT INTO haulier.job (kind, payload, queue, run_at, priority)"
-            " SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3)"
-            " FROM generate_series(1, 50000) AS n"
-            " UNION ALL"
-            " SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n"
-            " UNION ALL"
-            " SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n"
-        )
+        sql(CROWD)
         sql("VACUUM ANALYZE haulier.job" if analyzed else "SELECT 1")
         return consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
 
     return crowd
+
+
+@pytest.fixture(scope="module")
+def crowded(_make_migrated_database):
+    """Give a connection to a database with that crowd, and as many that have failed, for those who only read."""
+    with closing(connect(_make_migrated_database())) as conn:
+        sql = sql_on(conn)
+        sql(CROWD)
+        sql("VACUUM ANALYZE haulier.job")
+        sql(
+            "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'failed_permanent', kind, queue, priority,"
+            " run_at, 1, NULL, now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(),"
+            " NULL FROM haulier.job RETURNING 1"
+        )
+        sql("VACUUM ANALYZE haulier.finished_job")
+        yield conn
 
 
 @pytest.fixture
@@ -198,16 +217,8 @@ def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, s
         {"finished_after": "2020-01-01", "kinds": ["never"], "statuses": ["cancelled", "failed_permanent"]},
     ],
 )
-def test_a_list_looks_at_no_more_jobs_than_it_may(conn, crowd, sql, absent):
-    crowd(True)
-    sql(
-        "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'failed_permanent', kind, queue, priority, run_at,"
-        " 1, NULL, now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(), NULL"
-        " FROM haulier.job RETURNING 1"
-    )
-    sql("VACUUM ANALYZE haulier.finished_job")
-
-    _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
+def test_a_list_looks_at_no_more_jobs_than_it_may(crowded, absent):
+    _, nodes = explain(crowded, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
 
     scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
     assert 2000 <= sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 4100

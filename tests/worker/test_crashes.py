@@ -10,6 +10,8 @@ import time
 from dataclasses import replace
 from uuid import uuid4
 
+import pytest
+
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
@@ -67,6 +69,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enque
         assert finished(bystander, within=20).status == JobStatus.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed_with_them(
     spawn_worker, finished, conn
 ):

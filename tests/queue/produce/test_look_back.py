@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from psycopg2.extensions import connection as Connection
 
-from haulier.domain.job import Job, JobStatus
-from haulier.queue import produce
+from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
 from haulier.queue.produce import arrivals, look
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
 from haulier.queue.upkeep import numbers
+from tests.conftest import sql_on
 from tests.queue.upkeep.histories import begin, count_all
 
 ENDED = """
@@ -84,20 +89,22 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def many(sql, conn, running):
-    """Give 150 jobs of the last 20 hours, newest first: of all statuses, some created at the same instant."""
-    chance = random.Random(7)
+def fill(conn: Connection) -> list[Job]:
+    """Store 150 jobs of the last 20 hours, of all statuses, some of the same instant, and return the newest first."""
+    chance, sql = random.Random(7), sql_on(conn)
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
 
     def drawn(*statuses: str) -> tuple[str, str, str, float]:
         kind, queue = chance.choice(["mail"] * 12 + ["rare"]), chance.choice(["default"] * 8 + ["bulk"])
         return queue, kind, chance.choice(statuses), HOUR * chance.randrange(20) / 2
 
     for hours in (1, 3, 3, 7):
+        produce.enqueue(conn, [NewJob("mail", {}, queue="bulk")])
+        [running] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         sql(
             "UPDATE haulier.job SET created_at = now() - make_interval(hours => %s) WHERE id = %s RETURNING 1",
             hours,
-            running(queue="bulk").id,
+            running.id,
         )
     sql(ENDED, *map(list, zip(*(drawn("succeeded", "failed_permanent", "cancelled") for _ in range(100)), strict=True)))
     sql(WAITING, *map(list, zip(*(drawn("queued", "retrying") for _ in range(46)), strict=True)))
@@ -107,6 +114,24 @@ def many(sql, conn, running):
 
 
 FAILED = (JobStatus.FAILED_PERMANENT, JobStatus.RETRYING)
+
+
+@pytest.fixture
+def many(conn):
+    """Give such jobs in the test's database."""
+    return fill(conn)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["not counted", "counted"])
+def crowd(request, _make_migrated_database):
+    """Give a connection to a database with such jobs, counted or not, for those who only read, and the jobs."""
+    with closing(connect(_make_migrated_database())) as conn:
+        jobs = fill(conn)
+        if request.param:
+            count_all(conn, begin(conn))
+        yield conn, jobs
+
+
 CONDITIONS: dict[str, Callable[[Job, Any], bool]] = {
     "kinds": lambda job, kinds: job.kind in kinds,
     "queues": lambda job, queues: job.queue in queues,
@@ -138,11 +163,9 @@ def pages(conn, limit: int, wanted: dict[str, Any]) -> list[Page]:
     return found
 
 
-@pytest.mark.parametrize("is_counted", [False, True])
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-def test_finds_each_job_once_in_however_many_looks(conn, many, monkeypatch, wanted, is_counted):
-    if is_counted:
-        count_all(conn, begin(conn))
+def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
+    conn, many = crowd
     for rows, seconds, limit in ((5, -1.0, 4), (3, 0.003, 50), (2, 60.0, 7)):
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
@@ -242,8 +265,10 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
 # --- Counts
 
 
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
-def test_counts_what_a_list_finds(conn, many, monkeypatch, wanted):
+def test_counts_what_a_list_finds(crowd, monkeypatch, wanted):
+    conn, many = crowd
     for rows, seconds in ((3, 60.0), (20, 60.0), (1000, -1.0)):
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
