@@ -24,7 +24,7 @@ NAME = "numbers"
 TITLE = "What the numbers cost a job, and how quickly they are read beside 1 M live and 10 M finished jobs"
 
 LIVE, FINISHED, OVER_SECONDS = 1_000_000, 10_000_000, 86_400
-PAIRS, READS, COUNTED = 20, 100, 200_000
+PAIRS, GROUPS, READS, COUNTED = 20, 200, 100, 200_000
 # A kind of which seven jobs have ended.
 RARE = "rare"
 HISTORY = """
@@ -36,11 +36,12 @@ HISTORY = """
 FILL_FINISHED = """
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
-        cancel_requested, payload, errors, created_at, updated_at, finished_at)
+        cancel_requested, payload, errors, created_at, updated_at, finished_at, error_id)
     SELECT haulier.uuidv7(), CASE WHEN n %% 50 = 0 THEN 'failed_permanent' ELSE 'succeeded' END,
         CASE WHEN n %% greatest(1, %(jobs)s / 7) = 3 THEN 'rare' ELSE 'kind-' || n %% 5 END,
         'queue-' || n %% 4, 0, at - interval '2 s', 1, gen_random_uuid(), at - ran, 1, 3, 0, 0, false,
-        '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at
+        '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at,
+        CASE WHEN n %% 50 = 0 THEN n / 50 %% %(groups)s END
     FROM generate_series(1, %(jobs)s) AS n
     CROSS JOIN LATERAL (
         SELECT now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision) AS at,
@@ -54,6 +55,21 @@ FILL_LIVE = """
         now() + interval '1 s' * (n %% 7200 - 3600),
         now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision)
     FROM generate_series(1, %(jobs)s) AS n
+"""
+# As many failed attempts as there are live jobs, each at random in one of the groups and queues.
+FILL_ERRORS = """
+    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
+    SELECT n, 'kind-' || n %% 5, 'ValueError: no such order …', 'ValueError: no such order 4711', gen_random_uuid(),
+        'queue-' || n %% 4, now() - %(over)s * interval '1 s'
+    FROM generate_series(0, %(groups)s - 1) AS n;
+    INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
+    SELECT error_id, minute, queue, 0, 0, count(*)
+    FROM (
+        SELECT floor(random() * %(groups)s) AS error_id, 'queue-' || floor(random() * 4) AS queue,
+            date_trunc('minute', now() - random() * %(over)s * interval '1 s') AS minute
+        FROM generate_series(1, %(jobs)s)
+    ) AS failure
+    GROUP BY error_id, minute, queue
 """
 
 
@@ -156,8 +172,10 @@ def _prepare_to_read(bench: Bench, url: str) -> None:
 def _fill(url: str, finished: int, over_seconds: float, live: int) -> None:
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute(HISTORY)
-        cursor.execute(FILL_FINISHED, {"jobs": finished, "over": over_seconds})
-        cursor.execute(FILL_LIVE, {"jobs": live, "over": over_seconds})
+        told = {"over": over_seconds, "groups": GROUPS}
+        cursor.execute(FILL_FINISHED, {**told, "jobs": finished})
+        cursor.execute(FILL_LIVE, {**told, "jobs": live})
+        cursor.execute(FILL_ERRORS, {**told, "jobs": live})
 
 
 def report(result: Result) -> str:
