@@ -824,7 +824,8 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
 
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
-        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'quiet', 'unquiet')),
+        action IN (
+            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
@@ -920,7 +921,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'mute', lpad(to_hex(muted), 16, '0'));
+    INSERT INTO haulier.audit (actor, action, target)
+    VALUES (by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'));
     RETURN true;
 END
 $$;

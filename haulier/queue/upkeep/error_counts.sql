@@ -16,6 +16,7 @@ WITH old AS MATERIALIZED (
     SELECT error_id, minute, queue, source
     FROM haulier.error_count
     WHERE source > 0 AND minute < now() - interval '2 minutes'
+    ORDER BY source, minute
     LIMIT %(rows)s
     FOR UPDATE SKIP LOCKED
 ), taken AS (
@@ -34,6 +35,8 @@ WITH old AS MATERIALIZED (
     SELECT error_id, minute, queue, source
     FROM haulier.error_count
     WHERE source = 0 AND minute < date_bin('1 hour', now() - interval '26 hours', 'epoch'::timestamptz)
+    -- As the index has them: all are old or none is, and so a LIMIT alone would have the whole table read.
+    ORDER BY source, minute
     LIMIT %(rows)s
     FOR UPDATE SKIP LOCKED
 ), taken AS (

@@ -16,7 +16,8 @@ from haulier.domain.job import MAX_SNOOZES, Job
 from haulier.domain.outcome import Outcome, Verb
 from haulier.worker.shared.buffer import Ended
 
-# So many groups a kind and hour are told apart: a message that differs each time must not fill the table.
+# So many new groups a kind and hour are told apart: a message that differs each time must not fill the table, and not
+# hide the groups that were there before.
 MOST_GROUPS, HOUR_SECONDS = 200, 3600.0
 # Where the database refuses to count failures, nothing is counted for so long, and twice as long each time.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
@@ -36,8 +37,10 @@ class Failures:
         self.worker_name = f"{socket.gethostname()}:{os.getpid()}"
         self._clock = clock
         self._lock = threading.Lock()
-        # The ids that each kind was given in this hour.
+        # The ids that each kind was given in this hour, those of them that are new, and those of the hour before.
         self._given: dict[str, set[int]] = {}
+        self._new: dict[str, int] = {}
+        self._before: dict[str, set[int]] = {}
         self._hour_ends_at = float("-inf")
         self._paused_until = float("-inf")
         self._pause = FIRST_PAUSE_SECONDS / 2
@@ -64,11 +67,13 @@ class Failures:
         found = fingerprint(kind, error)
         with self._lock:
             if self._clock() >= self._hour_ends_at:
-                self._given.clear()
+                self._before, self._given, self._new = self._given, {}, {}
                 self._hour_ends_at = self._clock() + HOUR_SECONDS
             given = self._given.setdefault(kind, set())
-            if found.id not in given and len(given) >= MOST_GROUPS:
-                return other_errors(kind)
+            if found.id not in given and found.id not in self._before.get(kind, ()):
+                if self._new.get(kind, 0) >= MOST_GROUPS:
+                    return other_errors(kind)
+                self._new[kind] = self._new.get(kind, 0) + 1
             given.add(found.id)
             return found
 

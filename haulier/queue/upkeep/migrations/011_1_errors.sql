@@ -84,7 +84,8 @@ ALTER TABLE haulier.audit
     DROP CONSTRAINT IF EXISTS done_to_a_job_or_a_key,
     DROP CONSTRAINT IF EXISTS done_to_one_thing,
     ADD CONSTRAINT action_is_known CHECK (
-        action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'quiet', 'unquiet')),
+        action IN (
+            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
     ADD CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1);
 
 -- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
@@ -100,7 +101,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'mute', lpad(to_hex(muted), 16, '0'));
+    INSERT INTO haulier.audit (actor, action, target)
+    VALUES (by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'));
     RETURN true;
 END
 $$;

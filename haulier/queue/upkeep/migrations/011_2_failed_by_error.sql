@@ -24,6 +24,13 @@ BEGIN
             -- Those of days to come are empty, and settles do not wait for them either.
             ORDER BY upper > now() AND upper = min(upper) FILTER (WHERE upper > now()) OVER (), upper
         LOOP
+            -- What a CONCURRENTLY that failed has left would make the whole index invalid.
+            IF EXISTS (
+                SELECT FROM pg_index
+                WHERE indexrelid = to_regclass(format('haulier.%I', part.index)) AND NOT indisvalid)
+            THEN
+                EXECUTE format('DROP INDEX haulier.%I', part.index);
+            END IF;
             EXECUTE format(
                 $$CREATE INDEX IF NOT EXISTS %I ON %s (error_id, created_at, id) WHERE status = 'failed_permanent'$$,
                 part.index, part.place);
