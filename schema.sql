@@ -789,12 +789,12 @@ CREATE TABLE IF NOT EXISTS haulier.error_group (
 );
 
 -- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
--- wait for each other. After 2 minutes the worker that counts sums them into one row, and after 26 hours into hours.
+-- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
 CREATE TABLE IF NOT EXISTS haulier.error_count (
     error_id bigint      NOT NULL,
-    minute   timestamptz NOT NULL,                          -- when it began; where the source is -1: the hour
+    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
     queue    text        NOT NULL,
-    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -1: of an hour
+    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
     failed   integer     NOT NULL,                          -- for good
     retried  integer     NOT NULL,                          -- to be tried again
 
@@ -806,7 +806,7 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- list_errors: what was seen in a span; fold_error_sources, fold_error_minutes: what is old
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps: what is old
 CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
 
 

@@ -155,12 +155,12 @@ PARAMETERS: dict[str, Any] = {
     "places": [1],
     "failed_ids": [-7],
     "failed_queues": ["default"],
+    "failed_jobs": [ID],
     "group_ids": [-7],
     "group_kinds": ["mail"],
     "group_texts": ["no luck …"],
     "group_examples": ["no luck 7"],
-    "group_jobs": [ID],
-    "group_queues": ["default"],
+    "group_places": [1],
 }
 ABSENT = (
     "workers",

@@ -19,7 +19,7 @@ MAKE = """
     SELECT n, date_bin('1 minute', now(), 'epoch') - make_interval(mins => m), 'default', 0, 2, 1
     FROM generate_series(1, 200) AS n, generate_series(0, 1440) AS m;
     INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
-    SELECT n, date_bin('1 hour', now(), 'epoch') - make_interval(hours => 26 + h), 'default', -1, 2, 1
+    SELECT n, date_bin('1 hour', now(), 'epoch') - make_interval(hours => 26 + h), 'default', -3600, 2, 1
     FROM generate_series(1, 200) AS n, generate_series(0, 690) AS h
     RETURNING 1
 """

@@ -13,13 +13,15 @@ OLD_GROUPS = """
     SELECT n, 'mail', 'no luck ' || n, repeat('x', 400), haulier.uuidv7(), 'default', now() - interval '40 days'
     FROM generate_series(1, 20000) AS n;
     INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
-    SELECT n, date_bin('1 hour', now(), 'epoch') - make_interval(hours => 30), 'default', -1, 2, 1
+    SELECT n, date_bin('1 hour', now(), 'epoch') - make_interval(hours => 30), 'default', -3600, 2, 1
     FROM generate_series(1, 20000) AS n
 """
 
 
 def test_a_fold_that_finds_nothing_old_reads_nothing(conn, million):  # noqa: F811
-    _, nodes = explain(conn, "fold_error_minutes", {"rows": error_counts.ROWS_AT_ONCE})
+    told = dict(zip(("source", "step", "seconds"), error_counts.STEPS[0], strict=True))
+
+    _, nodes = explain(conn, "fold_error_steps", {**told, "rows": error_counts.ROWS_AT_ONCE})
 
     assert buffers(nodes) < 100
 

@@ -97,7 +97,7 @@ class ErrorGroupResponse(ResponseSchema):
         required=True, allow_none=True, metadata=about("Whose error that was; it may be gone from the history.")
     )
     first_seen = instant("When the first attempt failed with it.")
-    last_seen = instant("When the last one did, to the minute; after a day to the hour.")
+    last_seen = instant("When the last one did: to the minute, and in the course of a day less exactly, up to an hour.")
     failed = _count("Attempts in the span after which their job had failed for good.")
     retried = _count("Attempts in the span after which their job was to be tried again.")
     muted_until = instant("Until when an operator does not want to hear of it.", nullable=True)

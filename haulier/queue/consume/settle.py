@@ -166,21 +166,19 @@ def settling(settlements: Sequence[Settlement], worker_name: str | None = None) 
 
 def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
     """Return the parameters that `settle_noting` takes beside those of `settle`, and those of `note_errors`."""
-    failed = [(place, each) for place, each in enumerate(settlements, 1) if each.failure]
-    failures = [each.failure for each in settlements if each.failure]
-    first = {each.failure.group: each for _, each in reversed(failed) if each.failure}
-    examples = [each.failure for each in first.values() if each.failure]
+    failed = [(place, each.fence.id, each.failure) for place, each in enumerate(settlements, 1) if each.failure]
+    first = {failure.group: (place, failure) for place, _, failure in reversed(failed)}
     return {
         "error_ids": array([each.failure and each.failure.group.id for each in settlements]),
-        "places": array([place for place, _ in failed]),
-        "failed_ids": array([failure.group.id for failure in failures]),
-        "failed_queues": array([failure.queue for failure in failures]),
+        "places": array([place for place, _, _ in failed]),
+        "failed_ids": array([failure.group.id for _, _, failure in failed]),
+        "failed_queues": array([failure.queue for _, _, failure in failed]),
+        "failed_jobs": array([job_id for _, job_id, _ in failed]),
         "group_ids": array([group.id for group in first]),
         "group_kinds": array([group.kind for group in first]),
         "group_texts": array([group.text for group in first]),
-        "group_examples": array([failure.error for failure in examples]),
-        "group_jobs": array([each.fence.id for each in first.values()]),
-        "group_queues": array([failure.queue for failure in examples]),
+        "group_examples": array([failure.error for _, failure in first.values()]),
+        "group_places": array([place for place, _ in first.values()]),
     }
 
 

@@ -196,36 +196,39 @@ WITH outcome AS MATERIALIZED (
 
 -- name: note_soon
 -- Goes before note_errors: nobody waits long only to have a failure counted.
-SET LOCAL lock_timeout = '200ms';
+SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '1s', true);
 
 -- name: note_errors
 -- Count the failed attempts that the settle before it in this transaction has settled, by its letters: retrying, or
 -- failed. `places` are those of the outcomes that are failed attempts. A row of counts is written by one process of the
 -- server alone, and a group that is known is not locked: so nobody waits, unless two bring the same new group at once.
-WITH counted AS MATERIALIZED (
-    SELECT error_id, queue, count(*) FILTER (WHERE letter = 'f') AS failed, count(*) FILTER (WHERE letter = 'r') AS retried
-    FROM (
-        SELECT error_id, queue, substr(current_setting('haulier.settled', true), place, 1) AS letter
-        FROM unnest(%(places)s::integer[], %(failed_ids)s::bigint[], %(failed_queues)s::text[])
-            AS told (place, error_id, queue)
-    ) AS told
-    WHERE letter IN ('f', 'r')
-    GROUP BY error_id, queue
+WITH told AS MATERIALIZED (
+    SELECT place, error_id, queue, job_id, substr(current_setting('haulier.settled', true), place, 1) AS letter
+    FROM unnest(%(places)s::integer[], %(failed_ids)s::bigint[], %(failed_queues)s::text[], %(failed_jobs)s::uuid[])
+        AS failed (place, error_id, queue, job_id)
+), counted AS MATERIALIZED (
+    SELECT * FROM told WHERE letter IN ('f', 'r')
 ), written AS (
     INSERT INTO haulier.error_count AS known (error_id, minute, queue, source, failed, retried)
-    SELECT error_id, date_bin('1 minute', now(), 'epoch'::timestamptz), queue, pg_backend_pid(), failed, retried
+    SELECT error_id, date_bin('1 minute', now(), 'epoch'::timestamptz), queue, pg_backend_pid(),
+        count(*) FILTER (WHERE letter = 'f'), count(*) FILTER (WHERE letter = 'r')
     FROM counted
+    GROUP BY error_id, queue
     ON CONFLICT (error_id, minute, queue, source) DO UPDATE
     SET failed = known.failed + excluded.failed,
         retried = known.retried + excluded.retried
+), first AS (
+    SELECT DISTINCT ON (error_id) * FROM counted ORDER BY error_id, place
 )
 INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue)
-SELECT id, kind, text, example, example_job, example_queue
+-- The example is that of the first attempt of the group. Where its job was not settled, another's stands there, whose
+-- error is not told a second time.
+SELECT id, kind, text, CASE WHEN place = example_place THEN example ELSE text END, first.job_id, first.queue
 FROM unnest(
     %(group_ids)s::bigint[], %(group_kinds)s::text[], %(group_texts)s::text[], %(group_examples)s::text[],
-    %(group_jobs)s::uuid[], %(group_queues)s::text[]
-) AS told (id, kind, text, example, example_job, example_queue)
-WHERE id IN (SELECT error_id FROM counted)
+    %(group_places)s::integer[]
+) AS new (id, kind, text, example, example_place)
+JOIN first ON first.error_id = new.id
 -- In the same order everywhere, so that two that bring the same groups do not wait for each other in a circle.
 ORDER BY id
 ON CONFLICT (id) DO NOTHING;

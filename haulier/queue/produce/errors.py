@@ -31,7 +31,7 @@ class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
     Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
-           and after a day to the hour.
+           and in the course of a day less exact, up to an hour.
     """
 
     id: int

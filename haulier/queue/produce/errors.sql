@@ -2,7 +2,7 @@
 
 -- part: may_be_seen
 -- Counts of these queues. The sources are listed so that the index is used for each.
-(source IN (0, -1) OR source > 0)
+(source IN (0, -300, -900, -3600) OR source > 0)
 AND (%(queue)s::text IS NULL OR error_count.queue = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR error_count.queue = ANY(%(queues)s::text[]))
 

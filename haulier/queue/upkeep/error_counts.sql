@@ -29,12 +29,14 @@ WITH old AS MATERIALIZED (
 )
 SELECT count(*) AS taken FROM taken;
 
--- name: fold_error_minutes
--- The first whole hour after 26 hours and those before.
+-- name: fold_error_steps
+-- Sum rows of one source, all of whose longer step began so long ago, into rows of that step.
 WITH old AS MATERIALIZED (
     SELECT error_id, minute, queue, source
     FROM haulier.error_count
-    WHERE source = 0 AND minute < date_bin('1 hour', now() - interval '26 hours', 'epoch'::timestamptz)
+    WHERE source = %(source)s
+        AND minute < date_bin(
+            make_interval(secs => %(step)s), now() - make_interval(secs => %(seconds)s), 'epoch'::timestamptz)
     -- As the index has them: all are old or none is, and so a LIMIT alone would have the whole table read.
     ORDER BY source, minute
     LIMIT %(rows)s
@@ -43,8 +45,8 @@ WITH old AS MATERIALIZED (
     DELETE FROM haulier.error_count AS known
     USING old
     WHERE (known.error_id, known.minute, known.queue, known.source) = (old.error_id, old.minute, old.queue, old.source)
-    RETURNING known.error_id, date_bin('1 hour', known.minute, 'epoch'::timestamptz) AS minute, known.queue, -1 AS source,
-        failed, retried
+    RETURNING known.error_id, date_bin(make_interval(secs => %(step)s), known.minute, 'epoch'::timestamptz) AS minute,
+        known.queue, -%(step)s AS source, failed, retried
 ), summed AS (
     <<taken_and_summed>>
 )

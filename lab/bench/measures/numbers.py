@@ -11,7 +11,7 @@ from uuid import uuid4
 from haulier.domain.span import SPANS
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.produce.stats import Shown, list_queues, stats
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import error_counts, numbers
 from lab.bench.contenders.haulier import Haulier, prepare
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import once as drained
@@ -164,8 +164,9 @@ def _prepare_to_read(bench: Bench, url: str) -> None:
         with conn.cursor() as cursor:
             # As if it had been counted again as it went, an hour later.
             cursor.execute("UPDATE haulier.counting SET recounted = folded - interval '1 hour'")
-        numbers.fold(conn, retention_days=30)
-        numbers.fold(conn, retention_days=30)
+        for _ in range(10):
+            numbers.fold(conn, retention_days=30)
+            error_counts.fold(conn)
     bench.server.settle(url)
 
 

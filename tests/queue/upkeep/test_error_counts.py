@@ -34,19 +34,22 @@ def test_sums_the_rows_of_all_processes_once_the_minute_is_over(conn, sql):
     assert sql(ROWS) == [(1, 0, 7, 30), (1, 11, 8, 10)]
 
 
-def test_sums_minutes_into_hours_after_26_of_these(conn, sql):
-    count(sql, *((1, 28 * 60 + minutes, 0, 1, 0) for minutes in range(120)), (1, 25 * 60, 0, 1000, 0))
+@pytest.mark.parametrize(("hours", "source", "rows"), [(1, 0, 60), (2, -300, 13), (8, -900, 5), (27, -3600, 2)])
+def test_sums_them_into_longer_steps_as_they_grow_older(conn, sql, hours, source, rows):
+    count(sql, *((1, 60 * hours + minutes, 0, 1, 10) for minutes in range(60)))
 
-    error_counts.fold(conn)
     error_counts.fold(conn)
 
     found = sql(ROWS)
-    assert {source for _, source, _, _ in found} == {-1, 0}
-    assert sum(failed for _, source, failed, _ in found if source == -1) == 120
-    assert len(found) <= 4
-    assert sql(
-        "SELECT count(*) FROM haulier.error_count WHERE source = -1 AND minute <> date_trunc('hour', minute)"
-    ) == [(0,)]
+    step = max(60, -source)
+    if hours > 1:
+        assert {source for _, source, _, _ in found} == {source}
+        assert sql(
+            f"SELECT count(*) FROM haulier.error_count WHERE minute <> date_bin('{step} s', minute, 'epoch')"
+        ) == [(0,)]
+    assert sum(failed for _, _, failed, _ in found) == 60
+    assert sum(retried for *_, retried in found) == 600
+    assert rows - 1 <= len(found) <= rows + (12 if hours == 1 else 0)
 
 
 def test_takes_so_many_rows_at_once_and_then_more(conn, sql, monkeypatch):
@@ -62,7 +65,7 @@ def test_takes_so_many_rows_at_once_and_then_more(conn, sql, monkeypatch):
 def test_forgets_counts_as_the_history_and_then_groups_without_any(conn, sql, days):
     for error_id, age in ((1, days - 0.5), (2, days + 0.5)):
         sql(GROUP, error_id, f"{age} days")
-        count(sql, (error_id, int(age * 24 * 60), -1, 1, 0))
+        count(sql, (error_id, int(age * 24 * 60), -3600, 1, 0))
     sql(GROUP, 3, f"{days + 9} days")
     count(sql, (3, 1, 7, 1, 0))
     sql(GROUP, 4, "1 minute")
