@@ -140,4 +140,6 @@ def test_an_answer_stays_json_whatever_the_secrets_are(
                 if how == "return":
                     assert found["result"]["payload"]["pin"] == "•••"
                 else:
-                    assert [set(error) for error in found["errors"]] == [{"attempt", "at", "error"}]
+                    assert [set(error) for error in found["errors"]] == [
+                        {"attempt", "started_at", "at", "worker", "error"}
+                    ]

@@ -78,7 +78,7 @@ def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, ru
 
 
 def _without_time(value):
-    return [{**each, "at": None} for each in value] if isinstance(value, list) else value
+    return [{**each, "at": None, "started_at": None} for each in value] if isinstance(value, list) else value
 
 
 def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn, database, enqueue, claim):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
@@ -38,6 +39,7 @@ def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(
     for job in jobs:
         job = finished(job, within=LEASE + 15)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 2, 1)
+        assert [error["worker"] for error in job.errors] == [f"{socket.gethostname()}:{doomed.pid}"]
     late = [Settlement(Fence.of(job), Outcome.complete("late")) for job in claims]
     assert consume.settle(conn, late) == {}
     assert {produce.get(conn, job.id).result for job in jobs} == {"done"}

@@ -82,13 +82,17 @@ NOTHING = Claimed([], 0)
 
 
 def settle_and_claim(
-    conn: Connection, settlements: Sequence[Settlement], request: ClaimRequest | None
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    request: ClaimRequest | None,
+    *,
+    worker_name: str | None = None,
 ) -> tuple[list[JobStatus | None], Claimed]:
     """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
 
     In one transaction, or as one statement, workers would deadlock: SKIP LOCKED does not skip a row whose newer
     version it has to follow. A settlement is left out where somebody else has settled the claim, and where the row is
-    locked just now; `settle` tells which.
+    locked just now; `settle` tells which, and what `worker_name` is.
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
     Raises: DatabaseUnavailable: what was settled and claimed is then unknown. Refusal: either nothing or everything was
@@ -97,7 +101,7 @@ def settle_and_claim(
     names: list[str] = []
     parameters = message_limits()
     if settlements:
-        settle, told = settling(settlements)
+        settle, told = settling(settlements, worker_name)
         names += settle
         parameters.update(told)
     if request:

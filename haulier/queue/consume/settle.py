@@ -33,11 +33,16 @@ SETTLE_AND_NOTE = ("begin", "settle_by_index", "settle_noting", "note_soon", "no
 
 
 def settle(
-    conn: Connection, settlements: Sequence[Settlement], *, lock_seconds: float = LOCK_SECONDS
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    *,
+    lock_seconds: float = LOCK_SECONDS,
+    worker_name: str | None = None,
 ) -> dict[UUID, JobStatus]:
     """Let each job leave `running` as its outcome says, and return the status it has now.
 
-    A row that somebody else has locked is waited for; with lock_seconds 0 it is left out.
+    A row that somebody else has locked is waited for; with lock_seconds 0 it is left out. `worker_name`, the host
+    and the process id of the worker that ran the jobs, is what their failed attempts are noted with.
 
     Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
     Raises: Locked: nothing was settled. DatabaseUnavailable: whether the jobs were settled is then unknown;
@@ -45,7 +50,7 @@ def settle(
     """
     if not settlements:
         return {}
-    statuses = with_history(conn, lambda: _settle(conn, settlements, lock_seconds))
+    statuses = with_history(conn, lambda: _settle(conn, settlements, lock_seconds, worker_name))
     found = zip(settlements, statuses, strict=True)
     return {settlement.fence.id: status for settlement, status in found if status is not None}
 
@@ -60,6 +65,7 @@ def settle_each(
     *,
     seconds: float = STATEMENT_SECONDS,
     uncounted: Callable[[Refusal], None] = _ignored,
+    worker_name: str | None = None,
 ) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
@@ -72,6 +78,7 @@ def settle_each(
     Units:  seconds is what each statement may take.
     Raises: DatabaseUnavailable: what was settled is then unknown.
     """
+    settle_free = partial(_settle_free, conn, seconds=seconds, worker_name=worker_name)
     became: list[JobStatus | Refusal | None] = [None] * len(settlements)
     todo, in_vain, is_all = [(0, len(settlements))], 0, True
     while todo:
@@ -79,7 +86,7 @@ def settle_each(
         began_at = time.monotonic()
         try:
             with translated():
-                became[start:end] = _settle_counted(conn, settlements[start:end], seconds, uncounted)
+                became[start:end] = _settle_counted(conn, settlements[start:end], settle_free, uncounted)
             is_all = False
         except Refusal as refused:
             # It may have waited for a lock on the whole table, and then each half would wait as well.
@@ -96,33 +103,40 @@ def settle_each(
 
 
 def _settle_counted(
-    conn: Connection, settlements: Sequence[Settlement], seconds: float, uncounted: Callable[[Refusal], None]
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    settle_free: Callable[[Sequence[Settlement]], list[JobStatus | None]],
+    uncounted: Callable[[Refusal], None],
 ) -> list[JobStatus | None]:
     """Settle and count what has failed; where that is refused, settle without. Raises: psycopg2's errors; Refusal."""
     try:
         with translated():
-            return with_history(conn, partial(_settle_free, conn, settlements, seconds))
+            return with_history(conn, partial(settle_free, settlements))
     except Refusal as refused:
         if not any([each.failure for each in settlements]):
             raise
         plain = [each.uncounted for each in settlements]
-        statuses = with_history(conn, partial(_settle_free, conn, plain, seconds))
+        statuses = with_history(conn, partial(settle_free, plain))
         uncounted(refused)
         return statuses
 
 
-def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: float) -> list[JobStatus | None]:
+def _settle_free(
+    conn: Connection, settlements: Sequence[Settlement], *, seconds: float, worker_name: str | None
+) -> list[JobStatus | None]:
     """Settle the jobs whose rows nobody else has locked, in one round trip."""
     if not settlements:
         return []
-    names, told = settling(settlements)
+    names, told = settling(settlements, worker_name)
     parameters = {**message_limits(seconds), **told}
     [row] = prepared.message(conn, [*names, "settled"], seconds=2 * seconds, **parameters)
     return statuses_of(row[0])
 
 
-def _settle(conn: Connection, settlements: Sequence[Settlement], lock_seconds: float) -> list[JobStatus | None]:
-    names, parameters = settling(settlements)
+def _settle(
+    conn: Connection, settlements: Sequence[Settlement], lock_seconds: float, worker_name: str | None
+) -> list[JobStatus | None]:
+    names, parameters = settling(settlements, worker_name)
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
             # A statement of its own: `settle` then sees each row as it was when it was locked.
@@ -142,9 +156,9 @@ def message_limits(seconds: float = STATEMENT_SECONDS) -> dict[str, Any]:
     }
 
 
-def settling(settlements: Sequence[Settlement]) -> tuple[Sequence[str], dict[str, Any]]:
-    """Return the statements of a message that settles these, and their parameters."""
-    parameters = settle_parameters(settlements)
+def settling(settlements: Sequence[Settlement], worker_name: str | None = None) -> tuple[Sequence[str], dict[str, Any]]:
+    """Return the statements of a message that settles these jobs of one worker, and their parameters."""
+    parameters = settle_parameters(settlements, worker_name)
     if not any([each.failure for each in settlements]):
         return SETTLE, parameters
     return SETTLE_AND_NOTE, {**parameters, **_failures_told(settlements)}
@@ -170,7 +184,7 @@ def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
     }
 
 
-def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
+def settle_parameters(settlements: Sequence[Settlement], worker_name: str | None = None) -> dict[str, Any]:
     """Return the parameters of the statement `settle`."""
     fences = [settlement.fence for settlement in settlements]
     outcomes = [settlement.outcome for settlement in settlements]
@@ -184,6 +198,7 @@ def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
         "errors": array([outcome.error for outcome in outcomes]),
         "delays": array([outcome.delay for outcome in outcomes]),
         "backoffs": array([outcome.backoff for outcome in outcomes]),
+        "worker_name": worker_name,
         "alone": array([settlement.alone for settlement in settlements]),
         "max_snoozes": MAX_SNOOZES,
         "kept_errors": KEPT_ERRORS,

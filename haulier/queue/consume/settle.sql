@@ -65,7 +65,9 @@ CASE WHEN said.error IS NULL OR outcome.verb = 'release' THEN job.errors
         CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
         || jsonb_build_object(
             'attempt', job.attempts,
+            'started_at', to_char(job.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
             'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'worker', %(worker_name)s::text,
             'error', said.error)
 END
 
@@ -85,7 +87,7 @@ job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome
 -- `job_claimed`, which is full of dead entries while somebody holds a snapshot.
 FROM outcome
 CROSS JOIN LATERAL (
-    SELECT ctid AS version, attempts, max_attempts, snoozes, cancel_requested, errors
+    SELECT ctid AS version, started_at, attempts, max_attempts, snoozes, cancel_requested, errors
     FROM haulier.job
     WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
     FOR UPDATE SKIP LOCKED

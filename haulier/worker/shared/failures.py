@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +32,8 @@ class Failures:
     """Tells of each run that has ended whether it is a failed attempt, and of which group. Safe for all threads."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        # What they are noted with in their jobs.
+        self.worker_name = f"{socket.gethostname()}:{os.getpid()}"
         self._clock = clock
         self._lock = threading.Lock()
         # The ids that each kind was given in this hour.

@@ -103,8 +103,10 @@ class SettleDoubtful:
     def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
         """Settle all that can be settled, and return the outcomes that were left out."""
         left = []
-        settlements = self.report.failures.settlements(batch)
-        settled = consume.settle_each(conn, settlements, uncounted=self.report.failures.refused)
+        failures = self.report.failures
+        settled = consume.settle_each(
+            conn, failures.settlements(batch), uncounted=failures.refused, worker_name=failures.worker_name
+        )
         for ended, became in zip(batch, settled, strict=True):
             if became is None:
                 left.append(ended)
@@ -125,16 +127,17 @@ class SettleDoubtful:
 
     def _settle_alone(self, conn: Connection, ended: Ended) -> None:
         """Settle one run by itself, waiting for its row up to ROW_SECONDS. Raises: Locked; DatabaseUnavailable."""
-        [settlement] = self.report.failures.settlements([ended])
+        failures = self.report.failures
+        [settlement] = failures.settlements([ended])
         try:
             try:
-                status = _settled_alone(conn, settlement)
+                status = _settled_alone(conn, settlement, failures.worker_name)
             except Refusal as error:
                 # A lock that was waited for is the row's: `settle_each` was told if that of the counts is.
                 if settlement.failure is None or isinstance(error, Locked):
                     raise
-                status = _settled_alone(conn, settlement.uncounted)
-                self.report.failures.refused(error)
+                status = _settled_alone(conn, settlement.uncounted, failures.worker_name)
+                failures.refused(error)
         except Locked:
             raise
         except Refusal as error:
@@ -161,7 +164,8 @@ class SettleDoubtful:
             self._held_back.append(ended)
 
 
-def _settled_alone(conn: Connection, settlement: Settlement) -> JobStatus | None:
+def _settled_alone(conn: Connection, settlement: Settlement, worker_name: str) -> JobStatus | None:
     # Translated here, so that a refusal is told apart from an outage.
     with translated():
-        return consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS).get(settlement.fence.id)
+        settled = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS, worker_name=worker_name)
+        return settled.get(settlement.fence.id)

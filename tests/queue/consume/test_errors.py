@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from haulier.queue.consume.settle import SETTLE, settling
 from tests.conftest import sql_on
 from tests.queue.consume.outcomes import OUTCOMES
 
+NAME = "dock:7"
 IDS = "SELECT id, error_id FROM haulier.job UNION ALL SELECT id, error_id FROM haulier.finished_job"
 COUNTS = "SELECT error_id, queue, sum(failed)::integer, sum(retried)::integer FROM haulier.error_count GROUP BY 1, 2"
 GROUPS = "SELECT id, kind, text, example, example_job, example_queue FROM haulier.error_group ORDER BY text"
@@ -36,11 +38,11 @@ def settle_all(request, conn) -> Callable[..., list[JobStatus | None]]:
 
     def settle_all(*settlements: Settlement) -> list[JobStatus | None]:
         if request.param == "alone":
-            found = consume.settle(conn, settlements)
+            found = consume.settle(conn, settlements, worker_name=NAME)
             return [found.get(each.fence.id) for each in settlements]
         if request.param == "free":
-            return consume.settle_each(conn, settlements)
-        return consume.settle_and_claim(conn, settlements, None)[0]
+            return consume.settle_each(conn, settlements, worker_name=NAME)
+        return consume.settle_and_claim(conn, settlements, None, worker_name=NAME)[0]
 
     return settle_all
 
@@ -82,6 +84,27 @@ def test_adds_up_and_keeps_the_first_example(running, settle_all, sql, make_due,
 
     assert [row[2:] for row in sql(COUNTS)] == [(0, 2)]
     assert sql(GROUPS) == [first]
+
+
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_notes_when_each_attempt_began_and_whose_it_was(running, settle_all, conn, make_due, claim, is_counted):
+    first, ok = running(), running()
+    settle_all(Settlement(Fence.of(ok), Outcome.complete()), ended(first, Outcome.fail("one", delay=0), is_counted))
+    make_due(first)
+    second = claim()
+
+    settle_all(ended(second, Outcome.fail_for_good("two"), is_counted))
+
+    noted = produce.get(conn, first.id).errors
+    assert [entry["worker"] for entry in noted] == [NAME, NAME]
+    assert [datetime.fromisoformat(entry["started_at"]) for entry in noted] == [first.started_at, second.started_at]
+    assert all(entry["started_at"] < entry["at"] for entry in noted)
+    assert produce.get(conn, ok.id).errors == []
+
+
+def ended(job, outcome: Outcome, is_counted: bool) -> Settlement:
+    settlement = failed(job, outcome)
+    return settlement if is_counted else settlement.uncounted
 
 
 def test_counts_nothing_of_a_claim_that_is_no_longer_the_current_one(running, settle_all, sql):
