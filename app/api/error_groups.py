@@ -15,6 +15,7 @@ from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, lis
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
+from .masking import error_as_shown
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
 from .schemas.error_groups import (
@@ -58,7 +59,8 @@ class Errors(MethodView):
         after = read_after(asked.pop("cursor")) if "cursor" in asked else None
         with connection() as conn:
             found, more = list_errors(conn, ErrorFilter(**asked, queues=caller().queues, after=after))
-        return found, 200, next_page(cursor_after(*more)) if more else {}
+            shown = [error_as_shown(conn, group) for group in found]
+        return shown, 200, next_page(cursor_after(*more)) if more else {}
 
 
 @blp.route("/errors/<error_id>")
@@ -74,7 +76,8 @@ class OneError(MethodView):
         """Look at a group of failed attempts."""
         number = _read(error_id)
         with connection() as conn:
-            return get_error(conn, number, ErrorFilter(asked["span"], queues=caller().queues))
+            found = get_error(conn, number, ErrorFilter(asked["span"], queues=caller().queues))
+            return error_as_shown(conn, found)
 
     @needs(Scope.OPERATE, every_queue="a group of errors is that of every queue")
     @fails(blp, 400, 404, 413, 415, 422, 503)
@@ -86,7 +89,7 @@ class OneError(MethodView):
         asked = load(MUTE, parse(json_body(request)))
         with connection() as conn:
             mute(conn, number, asked["muted_until"], actor=caller().id)
-            return get_error(conn, number, ErrorFilter(DEFAULT_SPAN))
+            return error_as_shown(conn, get_error(conn, number, ErrorFilter(DEFAULT_SPAN)))
 
 
 def _read(error_id: str) -> int:

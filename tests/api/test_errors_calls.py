@@ -179,3 +179,13 @@ def test_refuses_what_does_not_fit(client: FlaskClient, call: str, body: Any, st
 @pytest.mark.parametrize("query", ["span=2h", "text=", f"text={'x' * 201}", "text=a%00b", "cursor=x", "status=failed"])
 def test_refuses_a_query_that_does_not_fit(client: FlaskClient, query: str) -> None:
     assert client.get(f"/errors?{query}").status_code == 422
+
+
+def test_the_record_tells_an_unmute_from_a_mute(client: FlaskClient, fail: Fail, sql: Sql) -> None:
+    fail("no luck")
+    path = f"/errors/{id_text(fingerprint('mail', 'no luck').id)}"
+
+    client.patch(path, json={"muted_until": "2030-01-01T00:00:00Z"})
+    client.patch(path, json={"muted_until": None})
+
+    assert sql("SELECT action FROM haulier.audit ORDER BY id") == [("mute",), ("unmute",)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -13,7 +12,6 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.http.faults import MAX_NAME, cut
-from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
@@ -169,16 +167,13 @@ def test_a_key_of_one_queue_finds_nothing_of_others(
 SECRET = ["token", "token.x", "login", "login.password", "logins", "logins.0.password", "logins.-1", "keys.one", "pin"]
 
 
-def test_no_guess_at_a_secret_is_answered(
-    make_app: Callable[..., Flask], config: Config, conn: Connection, own_kinds: None
-) -> None:
-    client = make_app(replace(config, kinds=("tests.hostile.secretive",))).test_client()
+def test_no_guess_at_a_secret_is_answered(secretive: FlaskClient, conn: Connection) -> None:
     tokens = {
         scope: api_keys.create(conn, NewKey("tests", [scope]), actor="test")[1] for scope in (Scope.READ, Scope.ADMIN)
     }
 
     def status(query: str, scope: Scope) -> int:
-        return client.get(f"/jobs?{query}", headers={"Authorization": f"Bearer {tokens[scope]}"}).status_code
+        return secretive.get(f"/jobs?{query}", headers={"Authorization": f"Bearer {tokens[scope]}"}).status_code
 
     assert [path for path in SECRET if status(f"payload.{path}=x", Scope.READ) != 422] == []
     assert status("payload.pin=7&kind=secretive&kind=mail", Scope.READ) == 422

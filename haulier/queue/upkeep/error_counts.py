@@ -18,8 +18,8 @@ STEPS = ((0, 300, 70 * 60), (-300, 900, 7 * 3600), (-900, 3600, 26 * 3600))
 def fold(conn: Connection) -> None:
     """Sum the rows of all processes into one a minute, and old ones into longer steps; to be called once a minute."""
     _fold(lambda: rows(conn, "fold_error_sources", rows=ROWS_AT_ONCE))
-    for source, step, seconds in STEPS:
-        told = {"source": source, "step": step, "seconds": seconds}
+    for source, longer, age in STEPS:
+        told = {"source": source, "longer": longer, "age": age}
         _fold(lambda told=told: rows(conn, "fold_error_steps", **told, rows=ROWS_AT_ONCE))  # type: ignore[misc]
 
 

@@ -36,7 +36,7 @@ WITH old AS MATERIALIZED (
     FROM haulier.error_count
     WHERE source = %(source)s
         AND minute < date_bin(
-            make_interval(secs => %(step)s), now() - make_interval(secs => %(seconds)s), 'epoch'::timestamptz)
+            make_interval(secs => %(longer)s), now() - make_interval(secs => %(age)s), 'epoch'::timestamptz)
     -- As the index has them: all are old or none is, and so a LIMIT alone would have the whole table read.
     ORDER BY source, minute
     LIMIT %(rows)s
@@ -45,8 +45,8 @@ WITH old AS MATERIALIZED (
     DELETE FROM haulier.error_count AS known
     USING old
     WHERE (known.error_id, known.minute, known.queue, known.source) = (old.error_id, old.minute, old.queue, old.source)
-    RETURNING known.error_id, date_bin(make_interval(secs => %(step)s), known.minute, 'epoch'::timestamptz) AS minute,
-        known.queue, -%(step)s AS source, failed, retried
+    RETURNING known.error_id, date_bin(make_interval(secs => %(longer)s), known.minute, 'epoch'::timestamptz) AS minute,
+        known.queue, -%(longer)s AS source, failed, retried
 ), summed AS (
     <<taken_and_summed>>
 )

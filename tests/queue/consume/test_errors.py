@@ -223,3 +223,16 @@ def test_counts_a_crash_and_a_snooze_too_many(running, register, let_lease_run_o
     ]
     assert sorted(row[2:] for row in sql(COUNTS)) == [(0, 1), (1, 0)]
     assert sql("SELECT count(*) FROM haulier.job WHERE error_id IS NOT NULL") == [(1,)]
+
+
+def test_the_example_is_of_an_attempt_that_was_counted(running, conn, sql):
+    lost, counted = running(queue="bulk"), running()
+    stale = failed(lost, Outcome.fail("no luck 1", delay=9))
+    stale = stale._replace(fence=stale.fence._replace(claim=uuid4()))
+
+    consume.settle(conn, [stale, failed(counted, Outcome.fail("no luck 2", delay=9))])
+
+    assert sql("SELECT example, example_job, example_queue FROM haulier.error_group") == [
+        # The error that was told first is not this job's; what all of the group have in common is.
+        ("no luck …", counted.id, "default")
+    ]
