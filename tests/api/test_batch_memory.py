@@ -90,7 +90,7 @@ OFTEN = {
     "numbers longer than they are written",
     "lines of unknown fields",
 }
-OFTEN_BY_ITEM = {"an array of tiny containers", "numbers longer than they are written"}
+OFTEN_BY_ITEM = {"an array of tiny containers"}
 
 
 def often(bodies: Sequence[tuple[Any, ...]], names: set[str]) -> list[Any]:
