@@ -806,7 +806,7 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- list_errors: what was seen in a span; fold_error_sources, fold_error_steps: what is old
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
 CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
 
 

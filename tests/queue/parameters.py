@@ -190,6 +190,7 @@ ABSENT = (
     "created_before",
     "after_at",
     "after_id",
+    "after_error",
     "before_id",
     "text",
     "until",

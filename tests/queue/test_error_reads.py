@@ -8,7 +8,7 @@ import pytest
 
 from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
 from haulier.queue.upkeep import error_counts
-from tests.queue.plans import buffers, explain
+from tests.queue.plans import explain
 
 # A million failures in 200 groups: by minutes for a day, and by hours for the month before.
 MAKE = """
@@ -66,11 +66,3 @@ def test_a_page_and_a_group_come_in_time(conn, million, span):
     assert more is not None
     assert shown.failed > 0
     assert min(took) < 2 * MOST_SECONDS
-
-
-def test_a_fold_that_finds_nothing_old_reads_nothing(conn, million):
-    told = {"source": 0, "longer": 300, "age": 2 * 86_400, "rows": error_counts.ROWS_AT_ONCE}
-
-    _, nodes = explain(conn, "fold_error_steps", told)
-
-    assert buffers(nodes) < 100

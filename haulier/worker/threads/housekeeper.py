@@ -49,6 +49,8 @@ class Housekeeper(threading.Thread):
         super().__init__(name="housekeeper", daemon=True)
         # When it last succeeded, by the monotonic clock.
         self.tidied_at = time.monotonic()
+        # Where the purge of the groups of errors goes on; None: at their start.
+        self._errors_after: int | None = None
 
     def run(self) -> None:
         """Tidy, and count, until the process closes."""
@@ -77,7 +79,7 @@ class Housekeeper(threading.Thread):
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
-            unseen = self._try(lambda conn: purge_errors(conn, retention_days=config.retention_days))
+            unseen = self._try(self._purge_errors)
         finally:
             self.database.close()
         dropped = self._try_to(self._drop_expired)
@@ -115,6 +117,11 @@ class Housekeeper(threading.Thread):
         except Exception:
             log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
         return None
+
+    def _purge_errors(self, conn: Connection) -> int:
+        done = purge_errors(conn, retention_days=self.config.retention_days, after=self._errors_after)
+        self._errors_after = done.after
+        return done.forgotten
 
     def _drop_expired(self) -> list[str]:
         config = self.config

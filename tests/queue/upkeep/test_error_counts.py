@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from haulier.queue.upkeep import error_counts, purge
+from haulier.queue.upkeep import error_counts
+from tests.queue.plans import buffers, explain
 
 # In one statement, so that no minute ends between two rows.
 INSERT = """
@@ -15,10 +16,6 @@ INSERT = """
         AS row (error_id, minutes, source, failed, retried)
 """
 ROWS = "SELECT error_id, source, failed, retried FROM haulier.error_count ORDER BY error_id, source, failed"
-GROUP = """
-    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
-    VALUES (%s, 'mail', 'no luck', 'no luck', haulier.uuidv7(), 'default', now() - %s::interval)
-"""
 
 
 def count(sql, *rows: tuple[int, int, int, int, int]) -> None:
@@ -56,16 +53,18 @@ def test_takes_so_many_rows_at_once_and_then_more(conn, sql, monkeypatch):
     assert sql(ROWS) == [(1, 0, 35, 0)]
 
 
-@pytest.mark.parametrize("days", [1, 30])
-def test_forgets_counts_as_the_history_and_then_groups_without_any(conn, sql, days):
-    for error_id, age in ((1, days - 0.5), (2, days + 0.5)):
-        sql(GROUP, error_id, f"{age} days")
-        count(sql, (error_id, int(age * 24 * 60), -3600, 1, 0))
-    sql(GROUP, 3, f"{days + 9} days")
-    count(sql, (3, 1, 7, 1, 0))
-    sql(GROUP, 4, "1 minute")
+def test_reads_nothing_where_nothing_is_left_to_sum(conn, sql):
+    # Those of old hours have the server think that old minutes are many, too.
+    for source, step, first, last in ((0, "1 minute", 0, 65), (-3600, "1 hour", 27, 700)):
+        sql(
+            "INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)"
+            " SELECT n, date_bin(%s, now(), 'epoch') - m * %s::interval, 'default', %s, 2, 1"
+            " FROM generate_series(1, 100) AS n, generate_series(%s, %s) AS m",
+            step, step, source, first, last,
+        )  # fmt: skip
+    sql("VACUUM ANALYZE haulier.error_count")
 
-    forgotten = purge.purge_errors(conn, retention_days=days)
-
-    assert forgotten == 1
-    assert sql("SELECT id FROM haulier.error_group ORDER BY id") == [(1,), (3,), (4,)]
+    steps = [dict(zip(("source", "longer", "age"), step, strict=True)) for step in error_counts.STEPS]
+    for name, told in [("fold_error_sources", {}), *(("fold_error_steps", step) for step in steps)]:
+        _, nodes = explain(conn, name, {**told, "rows": 1000})
+        assert buffers(nodes) < 100, told

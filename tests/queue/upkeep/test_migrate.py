@@ -237,6 +237,27 @@ def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_data
         assert shape(sql_on(conn)) == new
 
 
+@pytest.mark.parametrize("table", ["finished_job", "audit", "rollup"])
+def test_holds_up_nobody_who_inserts_while_it_waits_for_another_table(fresh_database, table):
+    def run() -> None:
+        with closing(connect(fresh_database, application_name="waiting")) as mine:
+            migrate(mine, retention_days=30)
+
+    waiting = threading.Thread(target=run)
+    with closing(connect(fresh_database)) as conn:
+        sql = sql_on(publish(conn, 10))
+        with reading(fresh_database, table):
+            waiting.start()
+            waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiting' AND wait_event_type = 'Lock'"
+            eventually(lambda: sql(waits))
+
+            sql("SET lock_timeout = '1s'")
+            sql(INSERT)
+        waiting.join(20)
+
+        assert version_of(conn) == SCHEMA_VERSION
+
+
 def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, new):
     died: list[BaseException] = []
 

@@ -69,6 +69,19 @@ def test_tells_so_many_groups_of_a_kind_apart_each_hour(failures, clock):
     assert group("mail", words[-1]) == fingerprint("mail", words[-1])
 
 
+def test_texts_that_differ_each_time_hide_no_group_of_the_hour_before(failures, clock):
+    def group(word: str):
+        return failures.failure(job_of(), Outcome.fail_for_good(word)).group
+
+    group("the disk is gone")
+    clock.now += HOUR_SECONDS
+    for number in range(MOST_GROUPS):
+        group("x" * (number + 1))
+
+    assert group("one more") == other_errors("mail")
+    assert group("the disk is gone") == fingerprint("mail", "the disk is gone")
+
+
 def test_after_a_refusal_counts_nothing_for_a_while_and_longer_each_time(failures, clock):
     def is_counting() -> bool:
         return failures.failure(job_of(), Outcome.fail_for_good("no luck")) is not None

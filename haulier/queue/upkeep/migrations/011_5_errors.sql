@@ -1,45 +1,8 @@
--- does: Adds the groups of failed attempts and their counts, and the group to the view of all jobs. A worker under a role of
---      its own may write them, and the API read and mute them, and quiet a worker. Lets the numbers keep when few jobs came.
--- locks jobs: ACCESS EXCLUSIVE, for a moment
--- locks job: ACCESS EXCLUSIVE, for a moment
--- locks finished_job: ACCESS EXCLUSIVE, for a moment
--- locks audit: ACCESS EXCLUSIVE, while it is read
--- locks rollup: ACCESS EXCLUSIVE, for a moment
+-- does: Adds the groups of failed attempts and their counts. A worker under a role of its own may write them, and the API
+--      read and mute them, and quiet a worker.
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '5s';
-
--- Locks the view, which others lock before the tables beneath it.
-ALTER VIEW haulier.jobs RESET (security_barrier);
-ALTER TABLE haulier.job ADD COLUMN IF NOT EXISTS error_id bigint;
-ALTER TABLE haulier.finished_job ADD COLUMN IF NOT EXISTS error_id bigint;
-
-CREATE OR REPLACE VIEW haulier.jobs AS
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
-    (
-        SELECT jsonb_build_object(
-            'done', done,
-            'total', total,
-            'note', note,
-            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-        FROM haulier.progress
-        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress,
-    error_id
-FROM haulier.job
-UNION ALL
-SELECT
-    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
-FROM haulier.finished_job;
-
-ALTER TABLE haulier.rollup
-    ADD COLUMN IF NOT EXISTS came_from timestamptz,
-    ADD COLUMN IF NOT EXISTS came_to timestamptz;
 
 -- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
 -- holds a failure writes here, in its own transaction. A group is written once.
@@ -75,18 +38,8 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- list_errors: what was seen in a span; fold_error_sources, fold_error_steps: what is old
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
 CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
-
-ALTER TABLE haulier.audit ADD COLUMN IF NOT EXISTS target text;
-ALTER TABLE haulier.audit
-    DROP CONSTRAINT IF EXISTS action_is_known,
-    DROP CONSTRAINT IF EXISTS done_to_a_job_or_a_key,
-    DROP CONSTRAINT IF EXISTS done_to_one_thing,
-    ADD CONSTRAINT action_is_known CHECK (
-        action IN (
-            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
-    ADD CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1);
 
 -- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
 CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
