@@ -143,17 +143,14 @@ def _slots(conn: Connection) -> Found:
 
 
 def _standbys(conn: Connection) -> Found:
-    row = _ask(conn, "standby_snapshots") or {"name": None, "transactions": 0, "hidden": 0}
+    row = _ask(conn, "standby_snapshots") or {"name": None, "hidden": 0}
     hidden = f"{row['hidden']} standbys do not show theirs to this role" if row["hidden"] else None
     if row["name"] is None:
         return Found(0.0, "no standby holds a snapshot", "", hidden)
     message = (
         f"{row['name'] or 'a standby without a name'} holds a snapshot that is {row['transactions']} transactions old"
     )
-    fix = (
-        "End the oldest query there (SELECT pid, query FROM pg_stat_activity ORDER BY xact_start), or set"
-        " hot_standby_feedback = off."
-    )
+    fix = f"End the oldest query there, or set hot_standby_feedback = off. To find it: {row['remedy']}"
     return Found(row["transactions"], message, fix, hidden)
 
 

@@ -39,7 +39,7 @@ WITH held AS (
     UNION ALL
     SELECT slot_name::text, age(xmin), false FROM pg_replication_slots WHERE active
 )
-SELECT name, transactions, hidden
+SELECT name, transactions, hidden, 'SELECT pid, query FROM pg_stat_activity ORDER BY xact_start;' AS remedy
 FROM (SELECT count(*) FILTER (WHERE is_hidden)::integer AS hidden FROM held) AS counted
 LEFT JOIN (
     SELECT name, transactions FROM held WHERE transactions IS NOT NULL ORDER BY transactions DESC LIMIT 1
