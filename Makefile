@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 # With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
