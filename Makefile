@@ -3,13 +3,13 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 
 # With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-browser test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
+.PHONY: help demo run psql test test-slow test-browser test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -24,7 +24,10 @@ psql: venv ## open psql on the database of `make run`, or on DATABASE_URL
 	@exec $(VENV) -m haulier.local psql
 
 test: venv ## run the tests, but for those that have a target of their own
-	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not browser and not clients and not alerts"
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts"
+
+test-slow: venv ## run the tests that take long, of which `make test` runs a short form
+	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium

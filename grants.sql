@@ -34,13 +34,17 @@ GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 -- the numbers, which a worker counts
 GRANT SELECT ON haulier.rollup, haulier.depth, haulier.counting TO :"web";
+-- the failed attempts, which workers note; muting is recorded, as above
+GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
 -- claim and settle, without the right to add jobs or to change their payloads
 GRANT SELECT, DELETE ON haulier.job TO :"worker";
 GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
-    last_error, errors) ON haulier.job TO :"worker";
+    last_error, errors, error_id) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.jobs, haulier.lane TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
@@ -54,6 +58,9 @@ GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";
 GRANT EXECUTE ON FUNCTION haulier.summarize_history() TO :"worker";
+-- the failed attempts
+GRANT SELECT, INSERT, DELETE ON haulier.error_group TO :"worker";
+GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.error_count TO :"worker";
 
 -- The worker makes and drops history's partitions, which Postgres lets only their owner do. So it calls functions that
 -- run with the owner's rights, and that decide by themselves what is due.

@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 10;
+    wanted  CONSTANT integer := 11;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -251,6 +251,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     errors           jsonb       NOT NULL DEFAULT '[]',     -- the last 20 failed attempts
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
+    error_id         bigint,                                -- the group of the last failed attempt (error_group)
 
     CONSTRAINT job_pkey PRIMARY KEY (id),
     CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
@@ -294,6 +295,8 @@ CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE s
 CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
 -- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
+-- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
 -- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
@@ -434,6 +437,7 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     updated_at       timestamptz NOT NULL,
     finished_at      timestamptz NOT NULL,
     result           jsonb,
+    error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
 
     CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
     CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
@@ -447,6 +451,9 @@ CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (c
 -- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
 CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
     WITH (pages_per_range = 16);
+-- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
+CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
+    WHERE status = 'failed_permanent';
 
 -- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
 -- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
@@ -662,13 +669,14 @@ SELECT
             'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress
+    ) AS progress,
+    error_id
 FROM haulier.job
 UNION ALL
 SELECT
     id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
 FROM haulier.finished_job;
 
 
@@ -696,6 +704,8 @@ CREATE TABLE IF NOT EXISTS haulier.rollup (
     due       integer,
     running   integer,
     oldest    real,                                         -- seconds since the first of the due jobs was due
+    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
+    came_to   timestamptz,                                  -- … up to here; null: in any
 
     CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
 ) WITH (
@@ -760,6 +770,46 @@ $$;
 REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
 
 
+-- Errors -------------------------------------------------------------------------------------------------------
+
+-- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
+-- holds a failure writes here, in its own transaction. A group is written once.
+CREATE TABLE IF NOT EXISTS haulier.error_group (
+    id            bigint      NOT NULL,
+    kind          text        NOT NULL,
+    text          text        NOT NULL,                     -- the error without what differs from job to job
+    example       text        NOT NULL,                     -- the first error, whole …
+    example_job   uuid        NOT NULL,                     -- … whose job this was …
+    example_queue text        NOT NULL,                     -- … in this queue
+    first_seen    timestamptz NOT NULL DEFAULT now(),
+    muted_until   timestamptz,
+    muted_by      text,                                     -- as `actor` of the audit
+
+    CONSTRAINT error_group_pkey PRIMARY KEY (id)
+);
+
+-- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
+-- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
+CREATE TABLE IF NOT EXISTS haulier.error_count (
+    error_id bigint      NOT NULL,
+    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
+    queue    text        NOT NULL,
+    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
+    failed   integer     NOT NULL,                          -- for good
+    retried  integer     NOT NULL,                          -- to be tried again
+
+    CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
+CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
+
+
 -- The record ---------------------------------------------------------------------------------------------------
 
 -- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
@@ -769,11 +819,14 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
     action text        NOT NULL,
     job_id uuid,                                            -- the job that it was done to …
-    key_id text,                                            -- … or the API key
+    key_id text,                                            -- … or the API key …
+    target text,                                            -- … or anything else: the id of an error group or a worker
 
     CONSTRAINT audit_pkey PRIMARY KEY (id),
-    CONSTRAINT action_is_known CHECK (action IN ('cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key')),
-    CONSTRAINT done_to_a_job_or_a_key CHECK ((job_id IS NULL) <> (key_id IS NULL))
+    CONSTRAINT action_is_known CHECK (
+        action IN (
+            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
+    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
 -- purge_audit: the oldest first; list_audit: the newest
@@ -782,8 +835,8 @@ CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 
 -- What operators do ----------------------------------------------------------------------------------------------
 
--- These two functions cancel and retry jobs with the owner's rights. So the API, under a role of its own, needs no
--- right to delete jobs, to write history, or to add to the audit anything but what it did.
+-- These functions cancel and retry jobs, mute errors and quiet workers with the owner's rights. So the API, under a role
+-- of its own, needs no right to delete jobs, to write history, or to add to the audit anything but what it did.
 
 -- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
 -- flags by itself. Return what the job was, waiting or running; null where no live job has this id.
@@ -855,12 +908,50 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) FROM PUBLIC;
+-- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.error_group
+    SET muted_until = until,
+        muted_by = CASE WHEN until IS NOT NULL THEN by_whom END
+    WHERE id = muted;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target)
+    VALUES (by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'));
+    RETURN true;
+END
+$$;
+
+-- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.worker
+    SET quiet = is_quiet
+    WHERE id = quieted AND quiet <> is_quiet;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target)
+        VALUES (by_whom, CASE WHEN is_quiet THEN 'quiet' ELSE 'unquiet' END, quieted::text);
+    END IF;
+    PERFORM FROM haulier.worker WHERE id = quieted;
+    RETURN FOUND;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
+    haulier.mute_errors(bigint, timestamptz, text), haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
 
 
 -- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (10, 1)
+VALUES (11, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

@@ -40,7 +40,7 @@ def limited(fresh_database) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.direct("looks at the server's own connections")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, eventually, tmp_path, workers):
     dsn, role = limited
     with closing(connect(dsn)) as conn:

@@ -22,6 +22,7 @@ from psycopg2.extensions import connection as Connection
 
 from app.api import build
 from haulier.config import Config
+from lab.descendants import children
 
 ROOT = Path(__file__).parents[1]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
@@ -76,8 +77,7 @@ class Server:
 
     def children(self) -> list[int]:
         """Return the process ids of its workers."""
-        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        return [int(pid) for pid in found.stdout.split()]
+        return sorted(children(self.process.pid))
 
 
 @contextmanager

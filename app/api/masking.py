@@ -1,13 +1,18 @@
-"""Masks the secret fields of jobs, for all callers but those who may do everything."""
+"""Masks the secret fields of jobs, and of groups of errors, for all callers but those who may do everything."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
+from haulier.domain.fingerprint import LEFT_OUT, normalised
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.errors import ErrorGroup
+from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
@@ -19,9 +24,32 @@ def as_shown(job: StoredJob) -> StoredJob:
 
     Shape: the texts of a job that may quote its payload (errors, result, progress) are masked as well.
     """
-    kind: Kind | None = service().kinds.get(job.kind)
-    tree = None if kind is None else secret_fields(kind.schema)
-    return job if tree is None or caller().may_see_secrets else _masked(job, tree)
+    tree = _hidden_of(job.kind)
+    return job if tree is None else _masked(job, tree)
+
+
+def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
+    """Return the group of errors as the caller may see it.
+
+    Shape: its worker masked the error by the kind as that worker knew it. What the kind calls secret now, the job's
+    payload tells: where that is gone, there is no example, and of the text only what stands before a colon.
+    """
+    tree = _hidden_of(group.kind)
+    if tree is None:
+        return group
+    found = get_jobs(conn, [group.example_job]) if group.example_job else []
+    if not found:
+        head, colon, _ = group.text.partition(":")
+        return replace(group, example=None, text=f"{head}: {LEFT_OUT}" if colon else LEFT_OUT)
+    example = without(group.example or "", secret_texts(found[0].payload, tree))
+    # The group's text may have a part of a secret, of which numbers are left out.
+    return group if example == group.example else replace(group, example=example, text=normalised(example))
+
+
+def _hidden_of(kind_name: str) -> Tree | None:
+    """Return which fields of this kind the caller may not see; None where it may see all."""
+    kind: Kind | None = service().kinds.get(kind_name)
+    return None if kind is None or caller().may_see_secrets else secret_fields(kind.schema)
 
 
 def _masked(job: StoredJob, tree: Tree) -> StoredJob:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.produce.workers import Worker, get_worker, list_workers
+from haulier.queue.produce.workers import Worker, get_worker, list_workers, quiet
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .reading import Blueprint, next_page
-from .schemas.workers import ListWorkers, OneWorkerResponse, WorkerResponse
+from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .schemas.request_schemas import load
+from .schemas.workers import ListWorkers, OneWorkerResponse, QuietWorker, WorkerResponse
+from .strict_json import parse
 
 blp = Blueprint("workers", __name__, description="The processes that run jobs.")
 
 ViewResult = tuple[Any, int, dict[str, str]]
+
+QUIET = QuietWorker()
 
 
 @blp.route("/workers")
@@ -56,3 +61,19 @@ class OneWorker(MethodView):
         """Look at a worker."""
         with connection() as conn:
             return get_worker(conn, worker_id, queues=caller().queues)
+
+    @needs(Scope.OPERATE, every_queue="a worker may serve every queue")
+    @fails(blp, 400, 404, 413, 415, 422, 503)
+    @blp.doc(
+        operationId="quiet_worker", requestBody={"required": True, "content": {JSON_TYPE: {"schema": QuietWorker}}}
+    )
+    @blp.response(200, OneWorkerResponse(), description="The worker as it is now.")
+    def patch(self, worker_id: UUID) -> Worker:
+        """Let a worker claim no more, or claim again.
+
+        What it runs goes on. A worker that starts again is not quiet.
+        """
+        asked = load(QUIET, parse(json_body(request)))
+        with connection() as conn:
+            quiet(conn, worker_id, asked["quiet"], actor=caller().id)
+            return get_worker(conn, worker_id)

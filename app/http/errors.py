@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from haulier.domain.errors import (
     DatabaseUnavailable,
+    ErrorGroupNotFound,
     HaulierError,
     InvalidTransition,
     JobNotFound,
@@ -107,6 +108,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     Forbidden: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     JobNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     QueueNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    ErrorGroupNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     WorkerNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),

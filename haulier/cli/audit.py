@@ -24,4 +24,5 @@ def _show(conn: Connection, args: argparse.Namespace) -> None:
     from haulier.queue.access.audit import list_actions
 
     for each in list_actions(conn, limit=args.limit):
-        print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {each.job_id or each.key_id}")
+        what = each.job_id or each.key_id or each.target
+        print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}")

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from haulier.domain.fingerprint import Fingerprint
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome
 
@@ -79,12 +80,30 @@ class Fence(NamedTuple):
         return cls(job.id, job.attempt, job.claim)
 
 
+class Failure(NamedTuple):
+    """A failed attempt as it is counted: its group, the job's queue, and its error."""
+
+    group: Fingerprint
+    queue: str
+    error: str
+
+
 class Settlement(NamedTuple):
-    """One claim and how it ends. Shape: alone marks a crash that no other job can be blamed for."""
+    """One claim and how it ends.
+
+    Shape: alone marks a crash that no other job can be blamed for; failure is given for an outcome that, unless a
+           cancel overrules it, is a failed attempt and is to be counted.
+    """
 
     fence: Fence
     outcome: Outcome
     alone: bool = True
+    failure: Failure | None = None
+
+    @property
+    def uncounted(self) -> Settlement:
+        """Return the same end, not to be counted."""
+        return self if self.failure is None else self._replace(failure=None)
 
 
 @dataclass(frozen=True, slots=True)

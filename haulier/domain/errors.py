@@ -36,6 +36,13 @@ class QueueNotFound(HaulierError):
         super().__init__(f"queue {name} not found: it has no live job, and nothing came or ended in it lately")
 
 
+class ErrorGroupNotFound(HaulierError):
+    """There is no such group of errors."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"error {name} not found: no attempt that failed with it is counted any more")
+
+
 class WorkerNotFound(HaulierError):
     """There is no such worker."""
 

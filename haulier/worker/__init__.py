@@ -35,6 +35,7 @@ shared/        what they share
   marks        where to begin claiming in each lane
   turns        which lane comes first where several have more than a claim can take
   claim_size   how many jobs are claimed ahead
+  failures     the failed attempts, each with its group of errors
   call_size    how much one call carries
   refused      the jobs that the database refuses for now
   lease        the id of this process, and whether its claims are still its own

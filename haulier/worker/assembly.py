@@ -18,6 +18,7 @@ from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import ClaimSize
+from haulier.worker.shared.failures import Failures
 from haulier.worker.shared.held import HeldJob, HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
@@ -76,7 +77,8 @@ class Assembly:
         self.buffer = Buffer(ClaimSize(config.worker_threads), self.call_size, self.bell, self.shutdown)
         self.children = Children(config)
         self.tally = counts.tally(config.worker_metrics_port)
-        self.report = Report(self.tally, logging.INFO if config.log_jobs == "on" else logging.DEBUG)
+        success_level = logging.INFO if config.log_jobs == "on" else logging.DEBUG
+        self.report = Report(self.tally, success_level, Failures())
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
         self._make_steps()
 

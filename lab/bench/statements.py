@@ -14,9 +14,10 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
-from haulier.domain.claim import ClaimRequest, Fence, Mark, Settlement
+from haulier.domain.claim import ClaimRequest, Failure, Fence, Mark, Settlement
 from haulier.domain.errors import DatabaseUnavailable
-from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection
@@ -28,6 +29,7 @@ from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import numbers, purge
+from lab.bench.drafts import draft, some_keyed
 from lab.servers import ask
 
 QUEUE = "default"
@@ -156,14 +158,10 @@ def done(fences: Iterable[Fence]) -> list[Settlement]:
     return [Settlement(fence, Outcome.complete()) for fence in fences]
 
 
-def draft(key: str | None = None) -> produce.Draft:
-    """Return a draft of a job, as the API makes one."""
-    return produce.draft(NewJob(kind="noop", payload={"n": 1}), idempotency_key=key)
-
-
-def some_keyed() -> list[produce.Draft]:
-    """Return a batch in which two jobs have keys, one of them known."""
-    return [draft("known"), draft(uuid4().hex), *(draft() for _ in range(98))]
+def failed(fences: Iterable[Fence]) -> list[Settlement]:
+    """Return settlements by which these jobs have failed."""
+    failure = Failure(fingerprint("noop", "no luck"), "default", "no luck")
+    return [Settlement(fence, Outcome.fail_for_good("no luck"), failure=failure) for fence in fences]
 
 
 def listed(label: str, **wanted: Any) -> Call:
@@ -200,6 +198,12 @@ CALLS = {
         "settle of 100",
         "settle settled",
         lambda fixture, fences: consume.settle_and_claim(fixture.conn, done(fences), None),
+        lambda fixture: fixture.running(100),
+    ),
+    "settle_failed": Call(
+        "settle of 100 that have failed",
+        "settle_noting note_soon note_errors settled",
+        lambda fixture, fences: consume.settle_and_claim(fixture.conn, failed(fences), None),
         lambda fixture: fixture.running(100),
     ),
     "settle_one": Call(
@@ -331,6 +335,7 @@ CALLS = {
     "list_queue": listed("list, of a queue", queues=["other"]),
     "list_queues": listed("list, of what a key may see", queues=["other", "third"]),
     "list_payload": listed("list, by a field of the payload", payload={"n": "1"}),
+    "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -74,7 +75,28 @@ BODIES: list[tuple[str, int, str, Callable[[], bytes]]] = [
     ("other kinds", 422, NDJSON, lambda: as_lines(b'{"kind": "%s", "payload": 5}' % (b"x" * 1_600))),
 ]
 # Each by itself; what is wrong with each is said one by one.
-BODIES_BY_ITEM = [each for each in BODIES if each[1] in (400, 422) and each[0] != "nothing but line feeds"]
+BODIES_BY_ITEM = [
+    (name, content_type, make)
+    for name, status, content_type, make in BODIES
+    if status in (400, 422) and name != "nothing but line feeds"
+]
+
+
+# The others are as large in another way: `make test-slow` sends them too.
+OFTEN = {
+    "ten thousand lines",
+    "lines of tiny containers",
+    "no array, of tiny containers",
+    "numbers longer than they are written",
+    "lines of unknown fields",
+}
+OFTEN_BY_ITEM = {"an array of tiny containers"}
+
+
+def often(bodies: Sequence[tuple[Any, ...]], names: set[str]) -> list[Any]:
+    """Return a parameter for each body: these names for `make test`, the others for `make test-slow`."""
+    assert names <= {name for name, *_ in bodies}
+    return [pytest.param(*body, id=name, marks=() if name in names else (pytest.mark.slow,)) for name, *body in bodies]
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +116,7 @@ def server(forking: Server, database: str) -> Server:
     return forking
 
 
-@pytest.mark.parametrize(
-    ("status", "content_type", "make"), [each[1:] for each in BODIES], ids=[each[0] for each in BODIES]
-)
+@pytest.mark.parametrize(("status", "content_type", "make"), often(BODIES, OFTEN))
 def test_a_batch_takes_no_more_memory_than_is_documented(
     server: Server, status: int, content_type: str, make: Callable[[], bytes]
 ) -> None:
@@ -110,9 +130,7 @@ def test_a_batch_takes_no_more_memory_than_is_documented(
     assert len(answer.content) < MOST_ANSWER
 
 
-@pytest.mark.parametrize(
-    ("content_type", "make"), [each[2:] for each in BODIES_BY_ITEM], ids=[each[0] for each in BODIES_BY_ITEM]
-)
+@pytest.mark.parametrize(("content_type", "make"), often(BODIES_BY_ITEM, OFTEN_BY_ITEM))
 def test_nor_does_one_that_is_taken_item_by_item(server: Server, content_type: str, make: Callable[[], bytes]) -> None:
     answer, taken = sent_to_one_process(server, "?atomic=false", content_type, make())
 

@@ -87,7 +87,7 @@ def test_retry_gives_a_failed_job_a_full_budget(client: FlaskClient, job: str, r
     assert answer.status_code == 200
     assert (again["status"], again["attempts"], again["finished_at"], again["result"]) == ("queued", 0, None, None)
     assert (again["last_error"], len(again["errors"])) == ("no luck", 1)
-    assert set(again["errors"][0]) == {"attempt", "at", "error"}
+    assert set(again["errors"][0]) == {"attempt", "started_at", "at", "worker", "error"}
     assert again["errors"][0]["at"].endswith("Z")
     assert client.get(job).json == again
 

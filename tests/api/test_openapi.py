@@ -55,6 +55,10 @@ def test_it_names_every_call(document: dict[str, Any]) -> None:
         "GET /database",
         "GET /workers",
         "GET /workers/{worker_id}",
+        "GET /errors",
+        "GET /errors/{error_id}",
+        "PATCH /errors/{error_id}",
+        "PATCH /workers/{worker_id}",
         "GET /kinds",
         "GET /health",
         "GET /health/live",
@@ -101,6 +105,10 @@ def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, A
         "GET /database": {"200", "500", "503"} | refused,
         "GET /workers": {"200", "422", "500", "503"} | refused,
         "GET /workers/{worker_id}": {"200", "404", "500", "503"} | refused,
+        "GET /errors": {"200", "422", "500", "503"} | refused,
+        "GET /errors/{error_id}": {"200", "404", "422", "500", "503"} | refused,
+        "PATCH /workers/{worker_id}": {"200", "400", "404", "413", "415", "422", "500", "503"} | refused,
+        "PATCH /errors/{error_id}": {"200", "400", "404", "413", "415", "422", "500", "503"} | refused,
         "GET /kinds": {"200"} | refused,
         "GET /metrics": {"200", "500"} | refused,
         "GET /health": {"200", "500", "503"},
@@ -135,6 +143,10 @@ def test_every_call_names_the_scope_that_it_needs(document: dict[str, Any]) -> N
         "GET /database": [{name: ["operate"]}],
         "GET /workers": [{name: ["read"]}],
         "GET /workers/{worker_id}": [{name: ["read"]}],
+        "GET /errors": [{name: ["read"]}],
+        "GET /errors/{error_id}": [{name: ["read"]}],
+        "PATCH /errors/{error_id}": [{name: ["operate"]}],
+        "PATCH /workers/{worker_id}": [{name: ["operate"]}],
         "GET /kinds": [{name: []}],
         "GET /metrics": [{name: ["read"]}],
         "GET /health": [],
@@ -233,5 +245,5 @@ def test_the_page_of_the_api_names_every_call_and_slug(document: dict[str, Any])
         for name in response["content"]["application/json"]["examples"]
     }  # fmt: skip
 
-    assert [call for call in operations(document) if re.sub("{(job|worker)_id}", "{id}", call) not in page] == []
+    assert [call for call in operations(document) if re.sub("{(job|worker|error)_id}", "{id}", call) not in page] == []
     assert [slug for slug in slugs if f"`{slug}`" not in page] == []

@@ -15,6 +15,8 @@ from tests.web import ROOT, Server
 
 # At most for each operation; SCHEMATHESIS_EXAMPLES=500, the long run, makes some 4,800 requests in two minutes.
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")
+# Without the coverage of every boundary of the document, which is 2,000 requests.
+SHORT = ["--max-examples", "4", "--phases", "examples,fuzzing,stateful"]
 KEY = "0123456789abcdef" * 2
 Run = Callable[..., AbstractContextManager[Server]]
 # The short run makes the same requests each time; SCHEMATHESIS_SEED makes others.
@@ -22,19 +24,28 @@ SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 
 
 @pytest.mark.timeout(3600)
-def test_schemathesis_with_all_checks_finds_nothing(run_gunicorn: Run, database: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(SHORT, id="few"),
+        pytest.param(["--max-examples", EXAMPLES], id="many", marks=pytest.mark.slow),
+    ],
+)
+def test_schemathesis_with_all_checks_finds_nothing(
+    run_gunicorn: Run, database: str, tmp_path: Path, options: list[str]
+) -> None:
     # With keys on, since one of the checks is that nothing is answered without.
-    with run_gunicorn(database, HAULIER_API_KEY=KEY) as server:
-        run_schemathesis(server, tmp_path)
+    with run_gunicorn(database, WEB_CONCURRENCY="1", HAULIER_API_KEY=KEY) as server:
+        run_schemathesis(server, tmp_path, options)
         log = server.log.read_text()
 
     assert "Traceback" not in log
     assert KEY not in log
 
 
-def run_schemathesis(server: Server, tmp_path: Path) -> None:
+def run_schemathesis(server: Server, tmp_path: Path, options: list[str]) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests/api/schemathesis.toml")]
-    command += ["run", "--checks", "all", "--max-examples", EXAMPLES, "--seed", SEED, "--no-color"]
+    command += ["run", "--checks", "all", *options, "--seed", SEED, "--no-color"]
     # The one header that is required is then given to every request; that it is asked for is a check of its own.
     command += ["--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "missing_required_header"]
 

@@ -17,6 +17,7 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.queue import consume
+from haulier.queue.access.audit import list_actions
 from haulier.queue.produce.workers import MOST_JOBS
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
@@ -162,4 +163,54 @@ def test_the_role_of_the_api_may_ask_all_of_it(roles: Roles) -> None:
         me = consume.register(worker, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
     assert app.test_client().get(f"/workers/{me}").json["jobs"] == []
+    assert app.test_client().patch(f"/workers/{me}", json={"quiet": True}).json["state"] == "quiet"
     app.extensions["haulier"].database.close()
+
+
+def test_quiets_a_worker_and_lets_it_claim_again_and_both_are_on_record(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    register: Register,
+    conn: Connection,
+) -> None:
+    (key, operator), worker = make_key(Scope.OPERATE), register()
+    closed.post("/jobs", json=EMAIL, headers=make_key(Scope.ENQUEUE)[1])
+
+    quieted = closed.patch(f"/workers/{worker}", json={"quiet": True}, headers=operator)
+    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
+    again = closed.patch(f"/workers/{worker}", json={"quiet": True}, headers=operator)
+    unquieted = closed.patch(f"/workers/{worker}", json={"quiet": False}, headers=operator)
+
+    assert [(answer.status_code, answer.json["state"]) for answer in (quieted, again, unquieted)] == [
+        (200, "quiet"),
+        (200, "quiet"),
+        (200, "working"),
+    ]
+    assert claimed == []
+    claim(conn, worker)
+    done = [(each.actor, each.action, each.target) for each in list_actions(conn, limit=10) if each.target]
+    assert done == [(key.id, "unquiet", str(worker)), (key.id, "quiet", str(worker))]
+
+
+@pytest.mark.parametrize("body", [{}, {"quiet": None}, {"quiet": "true"}, {"quiet": 1}, {"quiet": True, "x": 1}, []])
+def test_refuses_what_does_not_say_whether_to_be_quiet(client: FlaskClient, register: Register, body: Any) -> None:
+    worker = register()
+
+    answer = client.patch(f"/workers/{worker}", json=body)
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert client.get(f"/workers/{worker}").json["state"] == "working"
+
+
+def test_quiets_no_worker_that_is_not_there(client: FlaskClient) -> None:
+    assert client.patch(f"/workers/{uuid4()}", json={"quiet": True}).status_code == 404
+
+
+def test_a_key_of_some_queues_quiets_no_worker(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    register: Register,
+) -> None:
+    _, limited = make_key(Scope.OPERATE, queues=["mail"])
+
+    assert closed.patch(f"/workers/{register('mail')}", json={"quiet": True}, headers=limited).status_code == 403

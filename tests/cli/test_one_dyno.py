@@ -22,7 +22,7 @@ from psycopg2.extensions import parse_dsn
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
-from tests.local.conftest import Process, alive, descendants, end
+from tests.local.conftest import Process, alive, descendants, end, states
 from tests.web import answers
 
 ROOT = Path(__file__).parents[2]
@@ -108,12 +108,10 @@ def start(database: str, ledger: Any, free_port: int, tmp_path: Path) -> Iterato
 
 def zombies(pid: int) -> list[str]:
     """Return the children of a process that have ended and that it has not waited for."""
-    listed = subprocess.run(["ps", "-axo", "ppid=,stat=,pid="], capture_output=True, text=True, check=True)
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    return [row[2] for row in rows if row[0] == str(pid) and row[1].startswith("Z")]
+    return [str(process.pid) for process, state in states() if process.parent == pid and state == "Z"]
 
 
-@pytest.mark.parametrize("name", ["web", "serving", "worker"])
+@pytest.mark.parametrize("name", [pytest.param("web", marks=pytest.mark.slow), "serving", "worker"])
 def test_replaces_whoever_is_killed_within_seconds_and_loses_no_job(start, enqueue, finished, ledger, name):
     both = start()
     jobs = [enqueue("t.note", {"seconds": 1}) for _ in range(8)]
@@ -236,7 +234,7 @@ def test_leaves_nothing_of_a_killed_api_behind(start, tmp_path):
     assert not alive([serving])
 
 
-@pytest.fixture(params=["/dev/full", "closed pipe"])
+@pytest.fixture(params=[pytest.param("/dev/full", marks=pytest.mark.slow), "closed pipe"])
 def unwritable(request: pytest.FixtureRequest) -> Iterator[int]:
     """Give a file that takes nothing."""
     if request.param == "/dev/full":
@@ -284,7 +282,9 @@ if {name!r} in " ".join(sys.argv):
 """
 
 
-@pytest.mark.parametrize(("name", "program"), [("web", "gunicorn"), ("worker", "worker")])
+@pytest.mark.parametrize(
+    ("name", "program"), [pytest.param("web", "gunicorn", marks=pytest.mark.slow), ("worker", "worker")]
+)
 def test_ends_with_1_where_one_dies_at_its_start_again_and_again(start, tmp_path, name, program):
     (tmp_path / "dying.py").write_text(DYING.format(name=program))
     both = start(PYTHONPATH=tmp_path, HAULIER_KINDS="dying", wait=False)
@@ -335,7 +335,10 @@ def test_chooses_a_single_process_for_the_api(start):
     assert "up to 3 database connections: 1 processes x 3 threads" in log
 
 
-def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connections, start, sql):
+@pytest.mark.parametrize(
+    "jobs", [pytest.param(120, id="briefly"), pytest.param(400, id="for long", marks=pytest.mark.slow)]
+)
+def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connections, start, sql, jobs):
     limited = few_connections(20)
     both = start(DATABASE_URL=limited, EXECUTOR="simulated", HAULIER_KINDS="")
     body = {"kind": "summarize_text", "payload": {"text": "One. Two."}}
@@ -344,7 +347,7 @@ def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connec
 
     with requests.Session() as session, ThreadPoolExecutor(8) as clients:
         due = time.monotonic()
-        for _ in range(50):
+        for _ in range(jobs // 8):
             # Eight at once, 50 a second.
             due += 8 / 50
             responses = clients.map(lambda _: session.post(f"{both.url}/jobs", json=body, timeout=10), range(8))
@@ -356,4 +359,4 @@ def test_needs_no_more_connections_than_a_plan_of_20_leaves_to_others(few_connec
     assert answered == {201}
     # Of web, at most 3; of the worker, with its housekeeping, at most 5.
     assert 3 < max(connections) <= 8
-    eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(400,)], within=20)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.jobs WHERE status = 'succeeded'") == [(jobs,)], within=20)

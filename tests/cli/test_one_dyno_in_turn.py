@@ -21,6 +21,7 @@ pytestmark = [
 MOST_BYTES = 512 * 1024 * 1024
 
 
+@pytest.mark.slow
 def test_replaces_each_in_turn_keeps_to_its_memory_and_obeys_sigterm_in_the_midst(run_command, enqueue, finished):
     both = run_command("all", LEASE_SECONDS=3, HAULIER_KINDS="kinds_of_tests,isolated_kinds")
     both.read_on()

@@ -16,6 +16,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.slow
 def test_works_on_replaces_and_stops_as_one_dyno(run_command, enqueue, finished):
     both = run_command("all")
     jobs = [enqueue("t.note") for _ in range(60)]

@@ -11,6 +11,7 @@ import pytest
 from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
+from app.api.schemas.error_groups import AskError, ErrorGroupResponse, ErrorStepResponse, ListErrors, MuteErrors
 from app.api.schemas.explain import ExplainResponse, JobRun, WaitReason
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
@@ -45,7 +46,7 @@ def test_every_call_is_documented() -> None:
     # The files of the page of /docs are nobody's to call.
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
     # A job's or a worker's id stands as {id}, any other variable by its name.
-    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_|worker_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
+    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_|worker_|error_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
     expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
     def is_there(call: str) -> bool:
@@ -86,6 +87,7 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
 SCHEMAS += [CountResponse, ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun]
+SCHEMAS += [ListErrors, AskError, MuteErrors, ErrorGroupResponse, ErrorStepResponse]
 SCHEMAS += [ListWorkers, OneWorkerResponse, WorkerJob, DatabaseResponse, DatabaseCheck, CheckThreshold]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 from haulier.postgres.sql_files import SQL
+from haulier.queue.upkeep.steps import SCHEMA_VERSION
 from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
 
 
@@ -41,6 +43,19 @@ def test_tests_named_in_the_docs_exist() -> None:
             if re.fullmatch(r"test_\w+", name)
         ]
         assert [name for name in named if name not in existing] == [], page.name
+
+
+def test_no_test_of_a_promise_is_left_to_make_test_slow() -> None:
+    slow = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and "pytest.mark.slow" in map(ast.unparse, node.decorator_list)
+    }
+
+    promises = list(tables(section("docs/design.md", "## Promises")))
+    assert len(slow) >= 3
+    assert [name for row in promises for name in names_in(row[2]) if name in slow] == []
 
 
 def test_statements_named_in_the_life_of_a_job_exist() -> None:
@@ -97,6 +112,10 @@ def test_nothing_of_the_writers_machine_is_in_the_docs(page: Path) -> None:
     # No package index by its address: which one is used is the reader's own setting.
     assert not re.search(r"index-url|find-links|https?://[^/\s]*/simple|registry\.", text, re.IGNORECASE)
     assert "\t" not in text
+
+
+def test_the_readmes_demo_says_the_version_of_the_schema() -> None:
+    assert f"applied schema version {SCHEMA_VERSION};" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_line_of_the_readme_is_the_line_of_the_package() -> None:

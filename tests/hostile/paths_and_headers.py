@@ -73,12 +73,13 @@ PATHS += [
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
     "/jobs/count": [
-        *("status", "kind", "queue", "worker", "attempts_min", "payload..", "payload."),
+        *("status", "kind", "queue", "error", "worker", "attempts_min", "payload..", "payload."),
         *("created_after", "created_before", "finished_after", "finished_before", "limit", "cursor", "unknown"),
     ],
     "/stats": ["span", "queue", "kind", "unknown"],
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
+    "/errors": ["span", "queue", "kind", "limit", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
@@ -96,6 +97,19 @@ QUERIES = {
         "2026-01-01T00:00:00+99:99",
     ],
     "cursor": ["", "x", "A" * 33, "B" + "A" * 31, "A" * 31 + "=", "A" * 31 + "/", "null", "e30=", "' OR 1", "A" * 3000],
+    "error": [
+        "",
+        "x",
+        "0",
+        "-7",
+        "0123456789ABCDEF",
+        "0123456789abcde",
+        "0" * 17,
+        "9" * 3000,
+        "' OR 1=1",
+        "%00",
+        "null",
+    ],
     "worker": ["", "x", "0", "me", "' OR 1=1 --", "%00", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b1", "9" * 3000, "null"],
     "key": ["", " ", "a b", "é", "a\r\nb", "k" * 256, "\x7f"],
     "attempts_min": ["", "x", "-1", "1001", "1.0", "1e2", "9" * 3000, "NaN", "٣"],
@@ -182,8 +196,12 @@ def paths() -> Iterator[Hostile]:
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
         yield Hostile(
+            f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
+        yield Hostile(
             f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
+        yield Hostile(f"quiet {given:.60}", request("PATCH", f"/workers/{given}"))
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,17 @@ ESTABLISHED = "01"
 
 # What anyone may read.
 PUBLIC = re.compile(rb"^(GET|HEAD|OPTIONS) (http://[^/ ]*)?/(health|docs|api-docs)", re.MULTILINE)
+
+
+# Of each so many one is sent, drawn by a seed, and by `make test-slow` each.
+SEED = 1
+SHARES = [pytest.param(6, id="a sixth"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+
+
+def drawn(cases: list[Hostile], share: int) -> list[Hostile]:
+    """Return one of so many of the cases, in their order."""
+    chosen = random.Random(SEED).sample(range(len(cases)), len(cases) // share)
+    return [cases[number] for number in sorted(chosen)]
 
 
 def rows(conn: Connection) -> dict[str, int]:
@@ -70,10 +82,13 @@ def test_corpus_holds_what_it_promises() -> None:
     assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 2000
 
 
-def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection, eventually: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("share", SHARES)
+def test_no_hostile_request_does_harm(
+    api: Watched, ear: Ear, conn: Connection, eventually: Callable[..., Any], share: int
+) -> None:
     before, faults = rows(conn), {}
 
-    for case in corpus():
+    for case in drawn(corpus(), share):
         answered = send(api.server.url, case.sent.replace(b"{ear}", str(ear.port).encode()))
         if found := fault(case, answered):
             faults[case.name] = found
@@ -91,13 +106,14 @@ def test_no_hostile_request_does_harm(api: Watched, ear: Ear, conn: Connection, 
     assert requests.post(f"{api.server.url}/jobs", json=GOOD).status_code == 201
 
 
+@pytest.mark.parametrize("share", SHARES)
 def test_none_of_them_gets_in_where_keys_are_asked_for(
-    database: str, ear: Ear, conn: Connection, eventually: Callable[..., Any]
+    database: str, ear: Ear, conn: Connection, eventually: Callable[..., Any], share: int
 ) -> None:
     before, faults = rows(conn), {}
 
-    with gunicorn(database, eventually, HAULIER_API_KEY="0123456789abcdef" * 2) as server:
-        for case in corpus():
+    with gunicorn(database, eventually, WEB_CONCURRENCY="1", HAULIER_API_KEY="0123456789abcdef" * 2) as server:
+        for case in drawn(corpus(), share):
             answered = send(server.url, case.sent.replace(b"{ear}", str(ear.port).encode()))
             is_in = any(status < 400 for status in answered.statuses) and not PUBLIC.search(case.sent)
             if found := fault(case, answered) or (f"let in: {answered.statuses}" if is_in else None):
@@ -112,11 +128,12 @@ def test_none_of_them_gets_in_where_keys_are_asked_for(
     assert " ERROR " not in log
 
 
-def test_none_of_them_harms_a_workers_port(start_worker: Callable[..., Worker], free_port: int) -> None:
+@pytest.mark.parametrize("share", SHARES)
+def test_none_of_them_harms_a_workers_port(start_worker: Callable[..., Worker], free_port: int, share: int) -> None:
     worker, url = start_worker(WORKER_METRICS_PORT=str(free_port)), f"http://127.0.0.1:{free_port}"
     faults = {}
 
-    for case in [*framings(), *lines(), *scrapes(), *mapped(), *heads()]:
+    for case in drawn([*framings(), *lines(), *scrapes(), *mapped(), *heads()], share):
         answered = send(url, case.sent)
         if any(status >= 500 for status in answered.statuses) or answered.text.count(b"HTTP/1.0 ") > 1:
             faults[case.name] = answered.statuses

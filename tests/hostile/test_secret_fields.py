@@ -49,7 +49,7 @@ def request_for(kind: str, how: str, **more: Any) -> dict[str, Any]:
     return {"kind": kind, "payload": {"how": how, **PAYLOAD, **more}, "max_attempts": 2}
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_a_secret_field_comes_out_nowhere(
     database: str,
     start_worker: Callable[..., Worker],
@@ -140,4 +140,6 @@ def test_an_answer_stays_json_whatever_the_secrets_are(
                 if how == "return":
                     assert found["result"]["payload"]["pin"] == "•••"
                 else:
-                    assert [set(error) for error in found["errors"]] == [{"attempt", "at", "error"}]
+                    assert [set(error) for error in found["errors"]] == [
+                        {"attempt", "started_at", "at", "worker", "error"}
+                    ]

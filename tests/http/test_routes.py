@@ -73,6 +73,10 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/workers"): Scope.READ,
         ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
+        ("PATCH", "/workers/<uuid:worker_id>"): Scope.OPERATE,
+        ("GET", "/errors"): Scope.READ,
+        ("GET", "/errors/<error_id>"): Scope.READ,
+        ("PATCH", "/errors/<error_id>"): Scope.OPERATE,
         ("POST", "/jobs/<uuid:job_id>/cancel"): Scope.OPERATE,
         ("POST", "/jobs/<uuid:job_id>/retry"): Scope.OPERATE,
         ("GET", "/health"): Entry.ANYONE,
@@ -88,7 +92,12 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/metrics"),
     }
     assert {at for at, route in calls.items() if route.takes_metrics_token} == {("GET", "/metrics")}
-    assert {at for at, route in calls.items() if route.every_queue} == {("GET", "/metrics"), ("GET", "/database")}
+    assert {at for at, route in calls.items() if route.every_queue} == {
+        ("GET", "/metrics"),
+        ("GET", "/database"),
+        ("PATCH", "/errors/<error_id>"),
+        ("PATCH", "/workers/<uuid:worker_id>"),
+    }
     assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 
 

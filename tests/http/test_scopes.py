@@ -37,6 +37,10 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "queue": ("GET", "/queues/mail", None),
     "workers": ("GET", "/workers", None),
     "worker": ("GET", JOB.replace("jobs", "workers"), None),
+    "quiet": ("PATCH", JOB.replace("jobs", "workers"), {"quiet": True}),
+    "errors": ("GET", "/errors", None),
+    "error": ("GET", "/errors/0123456789abcdef", None),
+    "mute": ("PATCH", "/errors/0123456789abcdef", {"muted_until": None}),
     "database": ("GET", "/database", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
@@ -55,9 +59,11 @@ MAY = {
         "queue",
         "workers",
         "worker",
+        "errors",
+        "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "mute", "quiet", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 

@@ -151,6 +151,7 @@ def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, fresh_dat
 
 @pytest.mark.timeout(300)
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
+@pytest.mark.slow
 def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
     client = Client(url)

@@ -49,7 +49,8 @@ class Scene:
             self._knock()
         if "fall_asleep" in seen and "get_up" not in seen:
             self._knock_often()
-        if "settle" in seen and "lock_held" not in seen:
+        # The orphan is settled by the second, while the long jobs still run.
+        if {"settle", "settle_noting"} & set(seen) and "lock_held" not in seen:
             self._lock_one()
         else:
             self.let_go()

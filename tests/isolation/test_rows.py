@@ -27,7 +27,10 @@ def culprits_among(jobs: list[Job]) -> dict[UUID, Refusal]:
     return {jobs[BATCH * place + BATCH // 2].id: refusal for place, refusal in enumerate(REFUSALS)}
 
 
-@pytest.mark.parametrize("moment", ["claim", "result", "leave", "return"])
+@pytest.mark.parametrize(
+    "moment",
+    ["claim", *(pytest.param(moment, marks=pytest.mark.slow) for moment in ("result", "leave", "return"))],
+)
 def test_one_refused_row_in_a_hundred_holds_up_no_other(
     moment, worker, rows, enqueue_many, ended, beats, ledger, free_port, record, conn
 ):

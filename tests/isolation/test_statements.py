@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.conftest import eventually
 from tests.isolation import statements
 from tests.isolation.conftest import ERRORS, HEALED_WITHIN, IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene
-from tests.isolation.wire import REFUSALS, Refusal
+from tests.isolation.wire import REFUSALS
 
 # What is prepared and who listens is part of what is refused.
 pytestmark = pytest.mark.direct("a pool is in the way of what connections keep")
@@ -23,7 +24,7 @@ LEASE_SECONDS = 1
 MOST_COMPLAINTS = 150
 # Without these there is no beat.
 BEAT_NEEDS = {"bounded", "register", "beat", "listen"}
-# Always in the short form, each with one error; and a few of the others.
+# Always in the short form, each with one error; and a few of the others. Most of it takes `make test-slow`.
 AFTER_A_LOST_REPLY = ("settled_earlier", "held")
 AT_THE_END = ("deregister", "leave_counting")
 HOT = (
@@ -31,17 +32,22 @@ HOT = (
     "prepare",
 )  # fmt: skip
 SEED, OTHERS = 10, 4
+OFTEN, OFTEN_OTHERS = {"lanes", "claim", "settle", "commit", "bury", "orphans", "prepare"}, 1
 
 
-def cases() -> list[tuple[str, Refusal]]:
-    """Return everything, or what is drawn for the short form."""
+def cases() -> list[Any]:
+    """Return everything, or what is drawn for the short form: parameters."""
     names = statements.refusable()
     chance = random.Random(SEED)
     if IS_LONG:
         most = min(ERRORS, len(REFUSALS))
         return [(name, refusal) for name in names for refusal in chance.sample(REFUSALS, most)]
-    drawn = [*HOT, *chance.sample([name for name in names if name not in HOT], OTHERS)]
-    return [(name, chance.choice(REFUSALS)) for name in drawn]
+    others = chance.sample([name for name in names if name not in HOT], OTHERS)
+    often = OFTEN | set(others[:OFTEN_OTHERS])
+    return [
+        pytest.param(name, chance.choice(REFUSALS), marks=() if name in often else (pytest.mark.slow,))
+        for name in (*HOT, *others)
+    ]
 
 
 def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker, wire, conn):
@@ -54,7 +60,7 @@ def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker,
         scene.go_on(wire.seen.keys())
         return all_seen_but(wire, {*AT_THE_END}) == []
 
-    came = until(all_seen, within=20)
+    came = until(all_seen, within=40)
     scene.let_go()
     assert came, all_seen_but(wire, {*AT_THE_END})
     process.terminate()

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,9 @@ from lab.page import NoMarkers, insert
 from lab.servers import Postgres, ask, connect
 from lab.waiting import until
 
+# Of the numbers what is counted, and all that reads: they share a filled database.
+NUMBERS = [entry.name for entry in numbers.entries() if entry.name not in ("drain-off", "insert-off")]
+
 
 def result(**figures: list[float]) -> Result:
     """Return a result with a row for each name, whose repetitions have these jobs per second."""
@@ -46,12 +51,25 @@ def result(**figures: list[float]) -> Result:
     return Result("drain", "Drain", "2030-01-01 10:00", {"cores": 2}, {"version": "18"}, {"repetitions": 3}, rows)
 
 
-@pytest.fixture
-def bench(postgres: str, tmp_path: Path) -> Bench:
-    """Give the tests' server, and little to do."""
+def often(entries: Sequence[Entry], *names: str) -> list[Any]:
+    """Return a parameter for each entry: these names for `make test`, the others for `make test-slow`."""
+    assert set(names) < {entry.name for entry in entries}
+    marks = {entry.name: () if entry.name in names else (pytest.mark.slow,) for entry in entries}
+    return [pytest.param(entry, id=entry.name, marks=marks[entry.name]) for entry in entries]
+
+
+@pytest.fixture(scope="module")
+def bench_server(postgres: str) -> Iterator[Postgres]:
+    """Give the tests' server, whose templates and filled databases are made once for all who ask for them."""
     server = Postgres(postgres, None)
-    yield Bench(server, tmp_path, scale=0.002)
+    yield server
     server.forget_templates()
+
+
+@pytest.fixture
+def bench(bench_server: Postgres, tmp_path: Path) -> Bench:
+    """Give it, and little to do."""
+    return Bench(bench_server, tmp_path, scale=0.002)
 
 
 # Figures ----------------------------------------------------------------------------------------------------------
@@ -244,7 +262,7 @@ def test_a_drain_of_200_queues_ends(bench):
 
 
 @pytest.mark.usefixtures("own_kinds")
-@pytest.mark.parametrize("kind", ["noop", "noop_isolated"])
+@pytest.mark.parametrize("kind", [pytest.param("noop", marks=pytest.mark.slow), "noop_isolated"])
 def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind, monkeypatch):
     # Imported anew in each test, since its kinds are forgotten after it.
     monkeypatch.delitem(sys.modules, "lab.bench.kinds", raising=False)
@@ -257,7 +275,7 @@ def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind, monkeypatch):
     assert kind == "noop" or figures["first_ms"] > figures["each_us"] / 1000
 
 
-@pytest.mark.parametrize("entry", progress.entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", often(progress.entries(), "telling"))
 def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench, entry):
     figures = entry.once(bench)
 
@@ -265,7 +283,7 @@ def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench
     assert 0 < figures["jobs_per_second"] < 1_000_000
 
 
-@pytest.mark.parametrize("entry", numbers.entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", often(numbers.entries(), *NUMBERS))
 def test_counting_is_timed_beside_none_and_so_is_reading_what_was_counted(bench, entry):
     if entry.missing:
         pytest.skip(entry.missing)
@@ -290,7 +308,14 @@ def test_a_process_that_has_had_more_than_its_limit_is_killed():
     assert limit.most > 60
 
 
-@pytest.mark.parametrize("name", ["haulier-nested", "haulier-results", "haulier-errors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "haulier-nested",
+        pytest.param("haulier-results", marks=pytest.mark.slow),
+        pytest.param("haulier-errors", marks=pytest.mark.slow),
+    ],
+)
 def test_jobs_of_each_mix_are_done_and_the_workers_memory_noted(bench, name):
     figures = bytes.once(bytes.MIXES[name][1], bench)
 

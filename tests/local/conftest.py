@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from haulier.local.embedded import home, running
+from lab.descendants import PROC
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -37,9 +39,26 @@ class Process(NamedTuple):
 
 def processes() -> list[Process]:
     """Return every process that runs, zombies left out."""
+    return [process for process, state in states() if state != "Z"]
+
+
+def states() -> list[tuple[Process, str]]:
+    """Return every process, and its state as `ps` writes it; a zombie has no command."""
+    if PROC:
+        # Tests look again and again while they wait: to start a `ps` for it took most of a processor.
+        return [found for pid in os.listdir("/proc") if pid.isdigit() and (found := _state(pid))]
     listed = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,stat=,args="], capture_output=True, text=True, check=True)
-    rows = [line.split(maxsplit=3) for line in listed.stdout.splitlines()]
-    return [Process(int(row[0]), int(row[1]), row[3]) for row in rows if len(row) == 4 and row[2][0] != "Z"]
+    rows = [(*line.split(maxsplit=3), "")[:4] for line in listed.stdout.splitlines()]
+    return [(Process(int(pid), int(parent), command), state[0]) for pid, parent, state, command in rows]
+
+
+def _state(pid: str) -> tuple[Process, str] | None:
+    with suppress(OSError):
+        stat = Path("/proc", pid, "stat").read_text()
+        state, parent, *_ = stat.rpartition(")")[2].split()
+        command = Path("/proc", pid, "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        return Process(int(pid), int(parent), command), state
+    return None
 
 
 def named(text: str) -> list[Process]:
@@ -146,7 +165,13 @@ class Haulier:
 @pytest.fixture
 def haulier(tmp_path: Path, fill: Callable[[Path], None]) -> Iterator[Callable[..., Haulier]]:
     """Give a function that starts a command of haulier.local in a copy of the checkout; they end with the test."""
-    checkout = tmp_path / "checkout"
+    with commands_in(tmp_path / "checkout", fill) as start:
+        yield start
+
+
+@contextmanager
+def commands_in(checkout: Path, fill: Callable[[Path], None]) -> Iterator[Callable[..., Haulier]]:
+    """Give such a function for a copy of the checkout that is made in this folder."""
     checkout.mkdir()
     for name in NEEDED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -159,8 +184,10 @@ def haulier(tmp_path: Path, fill: Callable[[Path], None]) -> Iterator[Callable[.
         started.append(Haulier(checkout, command, environ))
         return started[-1]
 
-    yield start
-    for each in started:
-        each.popen.send_signal(signal.SIGTERM)
-        each.popen.wait(60)
-    shutil.rmtree(home(checkout), ignore_errors=True)  # beside the checkout, if root ran it
+    try:
+        yield start
+    finally:
+        for each in started:
+            each.popen.send_signal(signal.SIGTERM)
+            each.popen.wait(60)
+        shutil.rmtree(home(checkout), ignore_errors=True)  # beside the checkout, if root ran it

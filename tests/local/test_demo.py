@@ -58,6 +58,7 @@ def test_it_stays_up_until_it_is_stopped(demo, free_port):
     assert not alive(below)
 
 
+@pytest.mark.slow
 def test_an_occupied_port_is_passed_over_and_said(demo):
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = occupied.getsockname()[1]
@@ -68,6 +69,7 @@ def test_an_occupied_port_is_passed_over_and_said(demo):
     assert f"port {port} is in use: taking " in shown.output
 
 
+@pytest.mark.slow
 def test_with_a_database_url_it_makes_and_drops_a_database_on_that_server(demo, postgres):
     shown = demo(ONCE="1", DATABASE_URL=url_of(postgres, "there_is_no_such_database"))
 

@@ -33,7 +33,13 @@ def make_psql(haulier: object, tmp_path: Path) -> Callable[..., subprocess.Compl
     return run
 
 
-@pytest.mark.parametrize("path", [os.environ["PATH"], "/nowhere"], ids=["the machine's psql", "the embedded one"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(os.environ["PATH"], id="the machine's psql", marks=pytest.mark.slow),
+        pytest.param("/nowhere", id="the embedded one"),
+    ],
+)
 def test_opens_the_database_of_make_run(haulier, make_psql, free_port, path):
     haulier("run", PORT=str(free_port)).says(UP)
 

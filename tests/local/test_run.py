@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
@@ -14,7 +16,7 @@ import requests
 
 from haulier.local.run import kept_secret
 from tests.conftest import eventually
-from tests.local.conftest import UP, Haulier, Process, alive, descendants
+from tests.local.conftest import UP, Haulier, Process, alive, commands_in, descendants
 
 
 @pytest.fixture
@@ -23,23 +25,40 @@ def run(haulier, free_port):
     return lambda **environ: haulier("run", PORT=str(free_port), **environ)
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A `make run` that several tests use. Shape: start starts another one in the same folder."""
+
+    running: Haulier
+    url: str
+    start: Callable[[], Haulier]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, fill) -> Iterator[Shared]:
+    """Give one whose end is no test's concern."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with commands_in(tmp_path_factory.mktemp("run") / "checkout", fill) as start:
+        running = start("run", PORT=str(port))
+        running.says(UP)
+        yield Shared(running, f"http://127.0.0.1:{port}", lambda: start("run", PORT=str(port)))
+
+
 def programs(running: Haulier, text: str) -> list[Process]:
     """Return its processes that have this in their command line, but for their guards."""
     return [each for each in descendants(running.popen.pid) if text in each.command and "guard.py" not in each.command]
 
 
-def test_it_runs_jobs_with_settings_that_suit_ones_own_machine(run, free_port, eventually):
-    running = run()
-    running.says(UP)
-    url = f"http://127.0.0.1:{free_port}"
-
+def test_it_runs_jobs_with_settings_that_suit_ones_own_machine(shared, eventually):
+    url = shared.url
     mail = {"to": "ann@example.com", "subject": "Hello", "body": "It works."}
     job = requests.post(f"{url}/jobs", json={"kind": "send_email", "payload": mail}, timeout=5).json()
 
     done = eventually(lambda: ended(f"{url}/jobs/{job['id']}"), within=20)
     assert (done["status"], done["last_error"]) == ("succeeded", None)
     assert Path(done["result"]["location"].removeprefix("file://")).exists()
-    running.says(f"job_id={job['id']}")
+    shared.running.says(f"job_id={job['id']}")
 
 
 def ended(url: str) -> dict | None:
@@ -47,7 +66,7 @@ def ended(url: str) -> dict | None:
     return job if job["status"] not in ("queued", "running", "retrying") else None
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_stops_everything_and_postgres_last(run, how):
     running = run()
     running.says(UP)
@@ -73,9 +92,8 @@ def test_kill_9_stops_everything(run):
     eventually(lambda: not alive(below), within=20.0)
 
 
-def test_a_process_that_dies_is_started_again(run):
-    running = run()
-    running.says(UP)
+def test_a_process_that_dies_is_started_again(shared):
+    running = shared.running
     [first] = programs(running, "haulier worker")
 
     os.kill(first.pid, signal.SIGKILL)
@@ -84,22 +102,18 @@ def test_a_process_that_dies_is_started_again(run):
     assert eventually(lambda: programs(running, "haulier worker"), within=10.0) != [first]
 
 
-def test_postgres_is_started_again_too(run, free_port):
-    running = run()
-    running.says(UP)
+def test_postgres_is_started_again_too(shared):
+    running = shared.running
     [postgres] = programs(running, "bin/postgres")
 
     os.kill(postgres.pid, signal.SIGKILL)
 
     running.says("postgres ended with exit code 137")
-    eventually(lambda: requests.get(f"http://127.0.0.1:{free_port}/health", timeout=10).ok, within=20.0)
+    eventually(lambda: requests.get(f"{shared.url}/health", timeout=10).ok, within=20.0)
 
 
-def test_a_second_one_in_the_same_folder_is_refused_in_one_line(run):
-    running = run()
-    running.says(UP)
-
-    second = run()
+def test_a_second_one_in_the_same_folder_is_refused_in_one_line(shared):
+    second = shared.start()
 
     assert second.wait() == 1
     assert second.output == "haulier: `make run` already runs in this folder: stop it first\n"

@@ -6,7 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "50"))
+# Few in `make test`, more in `make test-slow`.
+FEW, EXAMPLES = 15, int(os.environ.get("MODEL_EXAMPLES", "50"))
 SEED = int(os.environ.get("MODEL_SEED", "1"))
 
 settings.register_profile(

@@ -10,7 +10,7 @@ from hypothesis import seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from haulier.postgres.connection import connect
-from tests.model import SEED
+from tests.model import EXAMPLES, FEW, SEED
 from tests.model.machine import Queue
 from tests.model.world import World
 
@@ -28,7 +28,10 @@ def world(migrated_database: str) -> Iterator[World]:
 
 
 @pytest.mark.timeout(36_000)
-def test_keeps_its_promises(world: World) -> None:
+@pytest.mark.parametrize(
+    "examples", [pytest.param(FEW, id="few"), pytest.param(EXAMPLES, id="many", marks=pytest.mark.slow)]
+)
+def test_keeps_its_promises(world: World, examples: int) -> None:
     machine: Callable[[], Queue] = seed(SEED)(lambda: Queue(world))
 
-    run_state_machine_as_test(machine, settings=settings.get_profile("model"))
+    run_state_machine_as_test(machine, settings=settings(settings.get_profile("model"), max_examples=examples))

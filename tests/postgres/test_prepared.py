@@ -49,7 +49,7 @@ def test_claims_and_settles_are_prepared_once_for_each_connection_and_planned_on
 
     assert [job.id for job in claimed] == [job.id for job in jobs]
     used = plans_used(conn)
-    call = {name: as_prepared(name)[1].split("(")[0] for name in ("claim_by_index", "claim", "settle")}
+    call = {name: as_prepared(name)[1].split("(")[0] for name in prepared.names}
     assert used.keys() == set(call.values())
     assert used[call["claim"]] == used[call["settle"]] == (len(jobs), 0)
 
@@ -78,7 +78,7 @@ def test_what_is_settled_by_the_plan_goes_where_it_would_without(plans, conn, ru
 
 
 def _without_time(value):
-    return [{**each, "at": None} for each in value] if isinstance(value, list) else value
+    return [{**each, "at": None, "started_at": None} for each in value] if isinstance(value, list) else value
 
 
 def test_where_one_cannot_be_prepared_the_process_goes_on_preparing(plans, conn, database, enqueue, claim):

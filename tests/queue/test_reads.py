@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
 
 from haulier.domain.claim import Fence, Settlement
-from haulier.domain.job import NewJob
+from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
+from haulier.queue.produce.job_filter import JobFilter
+from tests.conftest import sql_on
 from tests.queue.parameters import ID, wanted_by
 from tests.queue.plans import buffers, explain, parameters_of_claim
+
+CROWD = """
+    INSERT INTO haulier.job (kind, payload, queue, run_at, priority)
+    SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3) FROM generate_series(1, 50000) AS n
+    UNION ALL
+    SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n
+    UNION ALL
+    SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n
+"""
 
 
 @pytest.fixture
@@ -20,19 +32,27 @@ def crowd(conn, sql):
     """Give a database with 50,000 jobs that are not due, 50,000 of other queues, and a few that are due."""
 
     def crowd(analyzed: bool) -> UUID:
-        sql(
-            "INSERT INTO haulier.job (kind, payload, queue, run_at, priority)"
-            " SELECT 'mail', '{}'::jsonb, 'mail', now() + interval '1 day', mod(n, 3)"
-            " FROM generate_series(1, 50000) AS n"
-            " UNION ALL"
-            " SELECT 'mail', '{}', 'other', now() - interval '1 hour', 50 FROM generate_series(1, 50000) AS n"
-            " UNION ALL"
-            " SELECT 'mail', '{}', 'mail', now() - interval '1 minute', 1 FROM generate_series(1, 20) AS n"
-        )
+        sql(CROWD)
         sql("VACUUM ANALYZE haulier.job" if analyzed else "SELECT 1")
         return consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
 
     return crowd
+
+
+@pytest.fixture(scope="module")
+def crowded(_make_migrated_database):
+    """Give a connection to a database with that crowd, and as many that have failed, for those who only read."""
+    with closing(connect(_make_migrated_database())) as conn:
+        sql = sql_on(conn)
+        sql(CROWD)
+        sql("VACUUM ANALYZE haulier.job")
+        sql(
+            "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'failed_permanent', kind, queue, priority,"
+            " run_at, 1, NULL, now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(),"
+            " NULL FROM haulier.job RETURNING 1"
+        )
+        sql("VACUUM ANALYZE haulier.finished_job")
+        yield conn
 
 
 @pytest.fixture
@@ -197,20 +217,57 @@ def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, s
         {"finished_after": "2020-01-01", "kinds": ["never"], "statuses": ["cancelled", "failed_permanent"]},
     ],
 )
-def test_a_list_looks_at_no_more_jobs_than_it_may(conn, crowd, sql, absent):
-    crowd(True)
-    sql(
-        "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'failed_permanent', kind, queue, priority, run_at,"
-        " 1, NULL, now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(), NULL"
-        " FROM haulier.job RETURNING 1"
-    )
-    sql("VACUUM ANALYZE haulier.finished_job")
-
-    _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
+def test_a_list_looks_at_no_more_jobs_than_it_may(crowded, absent):
+    _, nodes = explain(crowded, "list_jobs", {**ALL_JOBS, **absent, "limit": 51, "most_rows": 2000})
 
     scans = [node for node in nodes if "Scan" in node["Node Type"] and "Relation Name" in node]
     assert 2000 <= sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 4100
     assert buffers(nodes) < 2000
+
+
+@pytest.fixture
+def failures(sql):
+    """Give 20,000 jobs that have failed and 20,000 to be tried again, the newer with error 1, the older with 2."""
+    sql(
+        "INSERT INTO haulier.job (kind, payload, status, created_at, error_id)"
+        " SELECT 'mail', '{}', CASE n % 2 WHEN 0 THEN 'retrying' ELSE 'queued' END, now() - make_interval(secs => n),"
+        " CASE n % 2 WHEN 0 THEN 1 + n / 20001 END FROM generate_series(1, 40000) AS n RETURNING 1"
+    )
+    sql(
+        "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at, attempts,"
+        " max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at,"
+        " error_id)"
+        " SELECT id, CASE status WHEN 'retrying' THEN 'failed_permanent' ELSE 'succeeded' END, kind, queue, 0, now(),"
+        " 1, now(), 1, 1, 0, 0, false, payload, errors, created_at, now(), now(), error_id FROM haulier.job RETURNING 1"
+    )
+    sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "limit", "found"),
+    [
+        ({"error_id": 1}, 51, 50),
+        ({"error_id": 2}, 51, 50),
+        ({"error_id": 2, "queues": ["default"], "statuses": [JobStatus.RETRYING]}, 51, 50),
+        ({"error_id": 404}, 51, 0),
+        ({"error_id": 404, "kinds": ["mail"]}, 2000, 0),
+    ],
+)
+def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, failures, wanted, limit, found):
+    sent = {**ALL_JOBS, **JobFilter(**wanted).conditions, "most_rows": limit}
+
+    _, nodes = explain(conn, "list_jobs", {**sent, "limit": 51})
+    _, counting = explain(conn, "count_jobs", {name: sent[name] for name in wanted_by("count_jobs")})
+
+    for plan in (nodes, counting):
+        read = [node for node in plan if "Scan" in node["Node Type"] and node["Actual Rows"] * node["Actual Loops"]]
+        tables = [node for node in read if "job" in node.get("Relation Name", "")]
+        assert [node for node in tables if "error" not in node["Index Name"]] == []
+        assert sum(node["Actual Rows"] * node["Actual Loops"] for node in tables) <= 2 * limit
+        assert bool(tables) is bool(found)
+        assert "running" not in {node.get("Function Name") for node in plan if node["Actual Loops"]}
+        assert buffers(plan) < 400
+    assert len(produce.list_jobs(conn, JobFilter(**wanted)).jobs) == found
 
 
 def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enqueue_one):

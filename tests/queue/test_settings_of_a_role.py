@@ -56,23 +56,27 @@ SETTINGS = [
 
 
 @pytest.fixture
-def under(migrated_database: str) -> Iterator[Callable[[str, str], Connection]]:
-    """Give a function that returns a connection to a migrated database with a setting of its own."""
-    with closing(connect(migrated_database)) as conn:
+def under(database: str) -> Iterator[Callable[[str, str], Connection]]:
+    """Give a function that returns a connection to the test's database, which has this setting until the test ends."""
+    name_of_it = composed.Identifier(parse_dsn(database)["dbname"])
+    with closing(connect(database)) as conn:
         opened: list[Connection] = []
 
         def under(name: str, value: str) -> Connection:
-            database = composed.Identifier(parse_dsn(migrated_database)["dbname"])
             # One that takes a list is not to be quoted as a whole.
             said = composed.SQL(value if name == "datestyle" else composed.Literal(value).as_string(conn))
             with conn.cursor() as cursor:
-                cursor.execute(composed.SQL("ALTER DATABASE {} SET {} = {}").format(database, composed.SQL(name), said))
-            opened.append(connect(migrated_database))
+                cursor.execute(
+                    composed.SQL("ALTER DATABASE {} SET {} = {}").format(name_of_it, composed.SQL(name), said)
+                )
+            opened.append(connect(database))
             return opened[-1]
 
         yield under
         for each in opened:
             each.close()
+        with conn.cursor() as cursor:
+            cursor.execute(composed.SQL("ALTER DATABASE {} RESET ALL").format(name_of_it))
 
 
 @pytest.mark.parametrize(("name", "value"), SETTINGS)

@@ -10,7 +10,7 @@ import pytest
 from psycopg2 import sql as composed
 
 from haulier.postgres.sql_files import FILES, SQL, load
-from haulier.queue.consume.settle import SETTLE
+from haulier.queue.consume.settle import SETTLE, SETTLE_AND_NOTE
 from tests.queue.parameters import ABSENT, EXPLAINABLE, OTHERS, PARAMETERS, wanted_by
 
 HAULIER = Path(__file__).parents[2] / "haulier"
@@ -72,7 +72,7 @@ def names_used() -> set[str]:
     named = [node.args[1] for node in calls if ast.unparse(node.func) in ("rows", "copy", "ddl", "_change", "_ask")]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
-    named += [ast.Constant(name) for name in SETTLE]
+    named += [ast.Constant(name) for name in (*SETTLE, *SETTLE_AND_NOTE)]
     named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]
     lists = [node.value for node in nodes if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "names"]
     named += [name for each in lists if isinstance(each, ast.List) for name in each.elts]

@@ -15,6 +15,8 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "api_key": {"SELECT": ALL, "UPDATE": ["last_used_at"]},
         "counting": {"SELECT": ALL},
         "depth": {"SELECT": ALL},
+        "error_count": {"SELECT": ALL},
+        "error_group": {"SELECT": ALL},
         "finished_job": {"SELECT": ALL},
         "idempotency": {"SELECT": ALL, "INSERT": ["key", "fingerprint", "job_id"]},
         "job": {
@@ -42,6 +44,8 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "audit": {"SELECT": ALL, "UPDATE": ["at"], "DELETE": ALL},
         "counting": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
         "depth": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
+        "error_count": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
+        "error_group": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
         "finished_job": {"INSERT": ALL},
         "idempotency": {"SELECT": ALL, "UPDATE": ["created_at"], "DELETE": ALL},
         "job": {
@@ -60,6 +64,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
                 "last_error",
                 "errors",
                 "updated_at",
+                "error_id",
             ],
             "DELETE": ALL,
         },

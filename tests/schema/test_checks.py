@@ -92,13 +92,14 @@ REFUSED_ELSEWHERE = [
         "INSERT INTO haulier.idempotency (key, fingerprint, job_id) VALUES (repeat('k', 289), '', haulier.uuidv7())",
     ),
     ("action_is_known", "INSERT INTO haulier.audit (action, key_id) VALUES ('sigh', 'abc')"),
-    ("done_to_a_job_or_a_key", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
+    ("done_to_one_thing", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
+    ("done_to_one_thing", "INSERT INTO haulier.audit (action, key_id, target) VALUES ('mute', 'abc', 'abc')"),
     (
         "counting_one_row_check",
         "INSERT INTO haulier.counting (one_row, through, folded, recounted) VALUES (false, now(), now(), now())",
     ),
     (
-        "done_to_a_job_or_a_key",
+        "done_to_one_thing",
         "INSERT INTO haulier.audit (action, job_id, key_id) VALUES ('cancel', haulier.uuidv7(), 'abc')",
     ),
     (

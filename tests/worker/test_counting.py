@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import closing
 
+import pytest
+
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
@@ -36,6 +38,7 @@ def test_are_counted_while_jobs_run_and_what_no_longer_lives_is_forgotten(spawn_
     assert sql(WHO) == []
 
 
+@pytest.mark.slow
 def test_are_counted_by_another_process_when_the_first_is_killed(spawn_worker, enqueue, sql, conn):
     first = spawn_worker()
     [(counter,)] = eventually(lambda: sql(WHO), within=WITHIN)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import replace
 from uuid import uuid4
+
+import pytest
 
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import JobStatus, NewJob
@@ -38,6 +41,7 @@ def test_jobs_of_a_killed_worker_run_elsewhere_within_the_lease(
     for job in jobs:
         job = finished(job, within=LEASE + 15)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.SUCCEEDED, 2, 1)
+        assert [error["worker"] for error in job.errors] == [f"{socket.gethostname()}:{doomed.pid}"]
     late = [Settlement(Fence.of(job), Outcome.complete("late")) for job in claims]
     assert consume.settle(conn, late) == {}
     assert {produce.get(conn, job.id).result for job in jobs} == {"done"}
@@ -65,6 +69,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_alone(spawn_worker, enque
         assert finished(bystander, within=20).status == JobStatus.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed_with_them(
     spawn_worker, finished, conn
 ):

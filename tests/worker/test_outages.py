@@ -86,6 +86,7 @@ def test_a_settle_cut_off_while_it_holds_the_row_does_not_hold_it_for_ever(
         worker.kill()
 
 
+@pytest.mark.slow
 def test_connections_that_all_fall_silent_are_found_out_together(spawn_worker, enqueue, finished, database):
     with proxy_to(database) as proxy:
         worker = spawn_worker(DATABASE_URL=proxy.url, LEASE_SECONDS=30, WORKER_THREADS=6)

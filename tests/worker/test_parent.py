@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -18,14 +17,14 @@ import pytest
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
+from tests.local.conftest import processes
 from tests.worker.conftest import Process
 
 
 def is_alive(pid: int) -> bool:
     """Tell whether the process runs; one that is dead and that nobody has waited for yet does not."""
-    asked = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, text=True)
     # Its pid may have become somebody else's.
-    return not asked.stdout.startswith("Z") and "worker.py" in asked.stdout
+    return any(process.pid == pid and "worker.py" in process.command for process in processes())
 
 
 def born(parent: Process) -> list[int]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from marshmallow import ValidationError, fields, validate
 
+from haulier.domain.fingerprint import read_id
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.kinds.sdk.payload import Pattern
 
@@ -65,6 +66,15 @@ class Number(fields.Float):
         return super()._validated(value)
 
 
+class Flag(fields.Boolean):
+    """JSON's true or false; not 1 and not "yes"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class IdempotencyKey(fields.String):
     """An idempotency key from a header; a pair of quotes around it, as in the IETF draft, is removed."""
 
@@ -81,6 +91,18 @@ class Cursor(fields.Field[tuple[datetime, UUID]]):
     def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> tuple[datetime, UUID]:
         try:
             return read_cursor(value)
+        except ValueError:
+            raise self.make_error("invalid") from None
+
+
+class ErrorId(fields.Field[int]):
+    """The id of a group of errors: read as 16 hex digits."""
+
+    default_error_messages = {"invalid": "Must be the id of a group of errors: 16 hex digits."}
+
+    def _deserialize(self, value: str, attr: str | None, data: object, **_: object) -> int:
+        try:
+            return read_id(value)
         except ValueError:
             raise self.make_error("invalid") from None
 

@@ -166,7 +166,14 @@ class JobError(ResponseSchema):
     """One failed attempt."""
 
     attempt = fields.Integer(required=True)
-    at = fields.String(required=True, metadata={"format": "date-time"})
+    started_at = fields.String(
+        allow_none=True, metadata=about("When it began; absent before schema version 11.", format="date-time")
+    )
+    at = fields.String(required=True, metadata=about("When it had failed.", format="date-time"))
+    worker = fields.String(
+        allow_none=True,
+        metadata=about("The host and process id of its worker; null: not known; absent before schema version 11."),
+    )
     error = fields.String(required=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.job import MAX_MAX_ATTEMPTS, JobStatus, Json
 from haulier.kinds.sdk.payload import Pattern
 
@@ -17,6 +18,7 @@ from .fields import (
     IDEMPOTENCY_KEY_PATTERN,
     TIME_PATTERN,
     Cursor,
+    ErrorId,
     IdempotencyKey,
     QueryInteger,
     Several,
@@ -68,6 +70,13 @@ class JobConditions(Schema):
     )
     kind = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this kind, or any of up to {MAX_NAMES}."))
     queue = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this queue, or any of up to {MAX_NAMES}."))
+    error = ErrorId(
+        metadata=about(
+            "Only jobs that have failed for good with this group of errors, or are to be tried again after it.",
+            type="string",
+            pattern=ID_PATTERN,
+        )
+    )
     worker = fields.UUID(metadata=about("Only jobs that this worker runs.", **{"x-component": "JobId"}))
     key = fields.String(
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),

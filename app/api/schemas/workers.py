@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import RAISE, Schema, fields
 
 from haulier.domain.worker import WorkerState
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import about, instant
+from .fields import Flag, about, instant
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -23,6 +23,15 @@ class ListWorkers(Schema):
         validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
     )
+
+
+class QuietWorker(Schema):
+    """Whether a worker is to be quiet."""
+
+    class Meta:
+        unknown = RAISE
+
+    quiet = Flag(required=True, metadata=about("True: it claims no more; false: it claims again."))
 
 
 class WorkerJob(ResponseSchema):

@@ -13,7 +13,10 @@ from haulier.postgres.values import utc
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What somebody did to a job or an API key. Shape: actor is None where callers need not say who they are."""
+    """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
+
+    Shape: actor is None where callers need not say who they are.
+    """
 
     id: int
     at: datetime
@@ -21,6 +24,7 @@ class Action:
     action: str
     job_id: UUID | None
     key_id: str | None
+    target: str | None = None
 
 
 def note(conn: Connection, action: str, *, actor: str | None, key_id: str) -> None:

@@ -19,7 +19,7 @@ from haulier.postgres.statements import STATEMENT_SECONDS, Connection, message, 
 from haulier.postgres.values import array
 from haulier.queue.consume.lanes import lanes
 from haulier.queue.consume.prepared import prepared
-from haulier.queue.consume.settle import SETTLE, message_limits, settle_parameters, statuses_of
+from haulier.queue.consume.settle import message_limits, settling, statuses_of
 from haulier.queue.rows import ClaimedJob, claimed_job
 
 # The most bytes of payloads, errors and results that one claim returns, and that one settle sends.
@@ -82,13 +82,17 @@ NOTHING = Claimed([], 0)
 
 
 def settle_and_claim(
-    conn: Connection, settlements: Sequence[Settlement], request: ClaimRequest | None
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    request: ClaimRequest | None,
+    *,
+    worker_name: str | None = None,
 ) -> tuple[list[JobStatus | None], Claimed]:
     """Settle and then claim in one round trip and two transactions, each of them durable when this returns.
 
     In one transaction, or as one statement, workers would deadlock: SKIP LOCKED does not skip a row whose newer
     version it has to follow. A settlement is left out where somebody else has settled the claim, and where the row is
-    locked just now; `settle` tells which.
+    locked just now; `settle` tells which, and what `worker_name` is.
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
     Raises: DatabaseUnavailable: what was settled and claimed is then unknown. Refusal: either nothing or everything was
@@ -97,8 +101,9 @@ def settle_and_claim(
     names: list[str] = []
     parameters = message_limits()
     if settlements:
-        names += SETTLE
-        parameters.update(settle_parameters(settlements))
+        settle, told = settling(settlements, worker_name)
+        names += settle
+        parameters.update(told)
     if request:
         names += ["read_committed", "claim_by_index", "claim"]
         parameters.update(claim_parameters(request))

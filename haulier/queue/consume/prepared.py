@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from haulier.postgres.prepared import Prepared
 
-prepared = Prepared(("claim_by_index", "claim", "settle"))
+prepared = Prepared(("claim_by_index", "claim", "settle", "settle_noting"))

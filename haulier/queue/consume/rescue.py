@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.domain.claim import Settlement
+from haulier.domain.claim import Failure, Settlement
 from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
+from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 from haulier.queue.consume.settle import settle_each
 from haulier.queue.rows import fence_of
@@ -50,6 +52,7 @@ class Rescued:
 class _Orphan(NamedTuple):
     settlement: Settlement
     bytes: int
+    worker_name: str | None
 
 
 def rescue(conn: Connection) -> Rescued:
@@ -60,7 +63,7 @@ def rescue(conn: Connection) -> Rescued:
     """
     dead = bury(conn)
     rescued = Rescued(dead)
-    for part in take_orphans(conn, buried=[each.id for each in dead]):
+    for part in take_orphans(conn, buried=[each.id for each in dead], names={each.id: str(each) for each in dead}):
         rescued.jobs.update(part.jobs)
         rescued.refused.extend(part.refused)
     return rescued
@@ -95,6 +98,7 @@ def take_orphans(
     conn: Connection,
     *,
     buried: Collection[UUID] = (),
+    names: Mapping[UUID, str] = MappingProxyType({}),
     workers: Collection[UUID] | None = None,
     passed_over: Collection[UUID] = (),
     most: int | None = None,
@@ -106,8 +110,8 @@ def take_orphans(
     The jobs are read without a lock: a worker whose row is gone never gets one again, and the fence tells if somebody
     else was quicker.
 
-    Shape:  buried are the workers that the caller has just declared dead; passed_over are jobs to leave for now; most
-            is how many jobs a statement takes.
+    Shape:  buried are the workers that the caller has just declared dead; names are those of workers, as far as the
+            caller knows them; passed_over are jobs to leave for now; most is how many jobs a statement takes.
     Raises: DatabaseUnavailable.
     """
     found = rows(
@@ -117,21 +121,11 @@ def take_orphans(
         passed_over=array(passed_over),
         limit=ORPHANS_AT_ONCE,
     )
-    orphans = [
-        _Orphan(
-            Settlement(
-                fence_of(row),
-                Outcome(Verb.CRASH, error=_crash_error(row["crashes"] + 1), delay=0.0),
-                # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
-                alone=row["crashes"] > 0 or (row["company"] == 1 and row["worker_id"] in buried),
-            ),
-            row["bytes"],
-        )
-        for row in found
-    ]
-    for batch in _batches(orphans, most or RESCUED_AT_ONCE):
+    orphans = [_Orphan(_crash_of(row, buried), row["bytes"], names.get(row["worker_id"])) for row in found]
+    for worker_name, batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
-            became = dict(zip((each.fence.id for each in batch), settle_each(conn, batch), strict=True))
+            settled = settle_each(conn, batch, worker_name=worker_name)
+            became = dict(zip((each.fence.id for each in batch), settled, strict=True))
         except RefusedForNow as error:
             # One job waits for a lock, or is too large to be moved in time: the other batches must not wait for it.
             refused = [JobRefused(batch[0].fence.id, error)] if len(batch) == 1 else []
@@ -143,18 +137,33 @@ def take_orphans(
         )
 
 
-def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[list[Settlement]]:
-    """Yield the orphans in batches that one statement has the time for; large jobs come last, each alone."""
+def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:
+    error = _crash_error(orphan["crashes"] + 1)
+    return Settlement(
+        fence_of(orphan),
+        Outcome(Verb.CRASH, error=error, delay=0.0),
+        # A job left by an earlier sweep does not count as alone: the others of its crash may be taken already.
+        alone=orphan["crashes"] > 0 or (orphan["company"] == 1 and orphan["worker_id"] in buried),
+        # One group, after the first crash as after the second.
+        failure=Failure(fingerprint(orphan["kind"], _crash_error(2)), orphan["queue"], error),
+    )
+
+
+def _batches(orphans: Sequence[_Orphan], most: int) -> Iterator[tuple[str | None, list[Settlement]]]:
+    """Yield the orphans in batches of one worker that one statement has the time for, each with the worker's name.
+
+    Shape: large jobs come last, each alone.
+    """
     batch: list[Settlement] = []
-    size = 0
-    for orphan in sorted(orphans, key=lambda each: each.bytes > BYTES_AT_ONCE):
-        if batch and (len(batch) >= most or size + orphan.bytes > BYTES_AT_ONCE):
-            yield batch
+    size, name = 0, None
+    for orphan in sorted(orphans, key=lambda each: (each.bytes > BYTES_AT_ONCE, each.worker_name or "")):
+        if batch and (orphan.worker_name != name or len(batch) >= most or size + orphan.bytes > BYTES_AT_ONCE):
+            yield name, batch
             batch, size = [], 0
         batch.append(orphan.settlement)
-        size += orphan.bytes
+        size, name = size + orphan.bytes, orphan.worker_name
     if batch:
-        yield batch
+        yield name, batch
 
 
 def _crash_error(crashes: int) -> str:

@@ -41,7 +41,7 @@ WITH orphan AS MATERIALIZED (
 SELECT job.*, company
 FROM orphan
 CROSS JOIN LATERAL (
-    SELECT id, attempt, claim, worker_id, crashes, pg_column_size(payload) AS bytes
+    SELECT id, kind, queue, attempt, claim, worker_id, crashes, pg_column_size(payload) AS bytes
     FROM haulier.job
     WHERE id = orphan.id AND worker_id IS NOT NULL
     LIMIT 1

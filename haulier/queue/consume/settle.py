@@ -7,7 +7,7 @@ and only grows; `claim` is new for each claim statement. A late settle of a clai
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -28,14 +28,21 @@ SLOW_SECONDS = 2.0
 MOST_IN_VAIN = 20
 # The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "settle_by_index", "settle", "commit")
+# The same where an attempt has failed.
+SETTLE_AND_NOTE = ("begin", "settle_by_index", "settle_noting", "note_soon", "note_errors", "commit")
 
 
 def settle(
-    conn: Connection, settlements: Sequence[Settlement], *, lock_seconds: float = LOCK_SECONDS
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    *,
+    lock_seconds: float = LOCK_SECONDS,
+    worker_name: str | None = None,
 ) -> dict[UUID, JobStatus]:
     """Let each job leave `running` as its outcome says, and return the status it has now.
 
-    A row that somebody else has locked is waited for; with lock_seconds 0 it is left out.
+    A row that somebody else has locked is waited for; with lock_seconds 0 it is left out. `worker_name`, the host
+    and the process id of the worker that ran the jobs, is what their failed attempts are noted with.
 
     Shape:  a job whose claim is no longer the current one is missing from the result, and unchanged.
     Raises: Locked: nothing was settled. DatabaseUnavailable: whether the jobs were settled is then unknown;
@@ -43,24 +50,35 @@ def settle(
     """
     if not settlements:
         return {}
-    statuses = with_history(conn, lambda: _settle(conn, settlements, lock_seconds))
+    statuses = with_history(conn, lambda: _settle(conn, settlements, lock_seconds, worker_name))
     found = zip(settlements, statuses, strict=True)
     return {settlement.fence.id: status for settlement, status in found if status is not None}
 
 
+def _ignored(_: Refusal) -> None:
+    pass
+
+
 def settle_each(
-    conn: Connection, settlements: Sequence[Settlement], *, seconds: float = STATEMENT_SECONDS
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    *,
+    seconds: float = STATEMENT_SECONDS,
+    uncounted: Callable[[Refusal], None] = _ignored,
+    worker_name: str | None = None,
 ) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
     Where the database refuses a batch, its halves are settled apart, down to the single outcome that is refused. That
     costs a few round trips, where settling one by one would cost one for each outcome. Where the database refuses all,
-    only a few are tried.
+    only a few are tried. Where it refuses only to have failed attempts counted, they are settled all the same, and
+    `uncounted` is called with the refusal.
 
     Shape:  None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
     Raises: DatabaseUnavailable: what was settled is then unknown.
     """
+    settle_free = partial(_settle_free, conn, seconds=seconds, worker_name=worker_name)
     became: list[JobStatus | Refusal | None] = [None] * len(settlements)
     todo, in_vain, is_all = [(0, len(settlements))], 0, True
     while todo:
@@ -68,7 +86,7 @@ def settle_each(
         began_at = time.monotonic()
         try:
             with translated():
-                became[start:end] = with_history(conn, partial(_settle_free, conn, settlements[start:end], seconds))
+                became[start:end] = _settle_counted(conn, settlements[start:end], settle_free, uncounted)
             is_all = False
         except Refusal as refused:
             # It may have waited for a lock on the whole table, and then each half would wait as well.
@@ -84,22 +102,48 @@ def settle_each(
     return became
 
 
-def _settle_free(conn: Connection, settlements: Sequence[Settlement], seconds: float) -> list[JobStatus | None]:
+def _settle_counted(
+    conn: Connection,
+    settlements: Sequence[Settlement],
+    settle_free: Callable[[Sequence[Settlement]], list[JobStatus | None]],
+    uncounted: Callable[[Refusal], None],
+) -> list[JobStatus | None]:
+    """Settle and count what has failed; where that is refused, settle without. Raises: psycopg2's errors; Refusal."""
+    try:
+        with translated():
+            return with_history(conn, partial(settle_free, settlements))
+    except Refusal as refused:
+        if not any([each.failure for each in settlements]):
+            raise
+        plain = [each.uncounted for each in settlements]
+        statuses = with_history(conn, partial(settle_free, plain))
+        uncounted(refused)
+        return statuses
+
+
+def _settle_free(
+    conn: Connection, settlements: Sequence[Settlement], *, seconds: float, worker_name: str | None
+) -> list[JobStatus | None]:
     """Settle the jobs whose rows nobody else has locked, in one round trip."""
     if not settlements:
         return []
-    parameters = {**message_limits(seconds), **settle_parameters(settlements)}
-    [row] = prepared.message(conn, [*SETTLE, "settled"], seconds=2 * seconds, **parameters)
+    names, told = settling(settlements, worker_name)
+    parameters = {**message_limits(seconds), **told}
+    [row] = prepared.message(conn, [*names, "settled"], seconds=2 * seconds, **parameters)
     return statuses_of(row[0])
 
 
-def _settle(conn: Connection, settlements: Sequence[Settlement], lock_seconds: float) -> list[JobStatus | None]:
-    parameters = settle_parameters(settlements)
+def _settle(
+    conn: Connection, settlements: Sequence[Settlement], lock_seconds: float, worker_name: str | None
+) -> list[JobStatus | None]:
+    names, parameters = settling(settlements, worker_name)
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
             # A statement of its own: `settle` then sees each row as it was when it was locked.
             rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
-        [settled] = rows(conn, "settle", **parameters)
+        [settled] = rows(conn, names[2], **parameters)
+        for name in names[3:-1]:
+            rows(conn, name, **parameters)
     return statuses_of(settled["settled"])
 
 
@@ -112,7 +156,33 @@ def message_limits(seconds: float = STATEMENT_SECONDS) -> dict[str, Any]:
     }
 
 
-def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
+def settling(settlements: Sequence[Settlement], worker_name: str | None = None) -> tuple[Sequence[str], dict[str, Any]]:
+    """Return the statements of a message that settles these jobs of one worker, and their parameters."""
+    parameters = settle_parameters(settlements, worker_name)
+    if not any([each.failure for each in settlements]):
+        return SETTLE, parameters
+    return SETTLE_AND_NOTE, {**parameters, **_failures_told(settlements)}
+
+
+def _failures_told(settlements: Sequence[Settlement]) -> dict[str, Any]:
+    """Return the parameters that `settle_noting` takes beside those of `settle`, and those of `note_errors`."""
+    failed = [(place, each.fence.id, each.failure) for place, each in enumerate(settlements, 1) if each.failure]
+    first = {failure.group: (place, failure) for place, _, failure in reversed(failed)}
+    return {
+        "error_ids": array([each.failure and each.failure.group.id for each in settlements]),
+        "places": array([place for place, _, _ in failed]),
+        "failed_ids": array([failure.group.id for _, _, failure in failed]),
+        "failed_queues": array([failure.queue for _, _, failure in failed]),
+        "failed_jobs": array([job_id for _, job_id, _ in failed]),
+        "group_ids": array([group.id for group in first]),
+        "group_kinds": array([group.kind for group in first]),
+        "group_texts": array([group.text for group in first]),
+        "group_examples": array([failure.error for _, failure in first.values()]),
+        "group_places": array([place for place, _ in first.values()]),
+    }
+
+
+def settle_parameters(settlements: Sequence[Settlement], worker_name: str | None = None) -> dict[str, Any]:
     """Return the parameters of the statement `settle`."""
     fences = [settlement.fence for settlement in settlements]
     outcomes = [settlement.outcome for settlement in settlements]
@@ -126,6 +196,7 @@ def settle_parameters(settlements: Sequence[Settlement]) -> dict[str, Any]:
         "errors": array([outcome.error for outcome in outcomes]),
         "delays": array([outcome.delay for outcome in outcomes]),
         "backoffs": array([outcome.backoff for outcome in outcomes]),
+        "worker_name": worker_name,
         "alone": array([settlement.alone for settlement in settlements]),
         "max_snoozes": MAX_SNOOZES,
         "kept_errors": KEPT_ERRORS,

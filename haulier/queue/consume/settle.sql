@@ -65,73 +65,67 @@ CASE WHEN said.error IS NULL OR outcome.verb = 'release' THEN job.errors
         CASE WHEN jsonb_array_length(job.errors) >= %(kept_errors)s THEN job.errors - 0 ELSE job.errors END
         || jsonb_build_object(
             'attempt', job.attempts,
+            'started_at', to_char(job.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
             'at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'worker', %(worker_name)s::text,
             'error', said.error)
 END
 
--- name: settle
--- Let each job leave `running` as its outcome says, if the fence still fits; a job that ends moves to history. `alone`
--- marks a crash that no other job can be blamed for.
+-- part: outcomes_told
+%(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(verbs)s::text[], %(results)s::jsonb[],
+%(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
+
+-- part: what_becomes
+-- Where each outcome leads its job.
+job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
+<<attempts_charged>> AS attempts,
+<<status_it_leads_to>> AS status,
+<<errors_kept>> AS errors
+
+-- part: outcomes_and_rows
 -- Each row is looked up by its id. Filter on `worker_id`, not `status`: for `status` the planner may pick
 -- `job_claimed`, which is full of dead entries while somebody holds a snapshot.
--- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. The result is
--- kept in a setting, for a later statement of the message: a letter for each outcome in the order given, the first of
--- its new status, or - where it was left out. `version` is the place of the locked row, by which the row is found again
--- without an index.
-WITH outcome AS MATERIALIZED (
-    SELECT *
-    FROM unnest(
-        %(ids)s::uuid[], %(attempts)s::integer[], %(claims)s::uuid[], %(verbs)s::text[], %(results)s::jsonb[],
-        %(errors)s::text[], %(delays)s::double precision[], %(backoffs)s::double precision[], %(alone)s::boolean[]
-    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
-), held AS MATERIALIZED (
-    SELECT job.version, outcome.place, outcome.verb, outcome.result, outcome.delay, outcome.backoff, said.error,
-        <<attempts_charged>> AS attempts,
-        <<status_it_leads_to>> AS status,
-        <<errors_kept>> AS errors
-    FROM outcome
-    CROSS JOIN LATERAL (
-        SELECT ctid AS version, attempts, max_attempts, snoozes, cancel_requested, errors
-        FROM haulier.job
-        WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
-        FOR UPDATE SKIP LOCKED
-    ) AS job
-    CROSS JOIN LATERAL (
-        SELECT <<error_told>> AS error
-    ) AS said
-), gone AS (
-    DELETE FROM haulier.job
-    USING held
-    WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
-    RETURNING held.*
-), finished AS (
-    INSERT INTO haulier.finished_job (
-        <<kept>>,
-        status, attempts, crashes, last_error, errors, updated_at, finished_at, result)
-    SELECT
-        <<kept>>,
-        gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, coalesce(gone.error, last_error), gone.errors,
-        now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
-    FROM gone
-    -- The row as it was: in this statement's snapshot it is not deleted yet.
-    JOIN haulier.job ON job.ctid = gone.version
-), kept AS (
-    UPDATE haulier.job
-    SET status = held.status,
-        worker_id = NULL,
-        attempts = held.attempts,
-        crashes = crashes + (held.verb = 'crash')::integer,
-        snoozes = snoozes + (held.verb = 'snooze')::integer,
-        backoff = coalesce(held.backoff, job.backoff),
-        -- Without a delay the job keeps its place in the queue: it has not been started.
-        run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
-        last_error = coalesce(held.error, job.last_error),
-        errors = held.errors,
-        updated_at = now()
-    FROM held
-    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
-    RETURNING held.place, held.status
-), done AS (
+FROM outcome
+CROSS JOIN LATERAL (
+    SELECT ctid AS version, started_at, attempts, max_attempts, snoozes, cancel_requested, errors
+    FROM haulier.job
+    WHERE id = outcome.id AND attempt = outcome.attempt AND claim = outcome.claim AND worker_id IS NOT NULL
+    FOR UPDATE SKIP LOCKED
+) AS job
+CROSS JOIN LATERAL (
+    SELECT <<error_told>> AS error
+) AS said
+
+-- part: taken_out
+DELETE FROM haulier.job
+USING held
+WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
+RETURNING held.*
+
+-- part: columns_that_end
+<<kept>>,
+status, attempts, crashes, last_error, errors, updated_at, finished_at, result
+
+-- part: values_that_end
+<<kept>>,
+gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, coalesce(gone.error, last_error), gone.errors,
+now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
+
+-- part: changes_of_kept
+status = held.status,
+worker_id = NULL,
+attempts = held.attempts,
+crashes = crashes + (held.verb = 'crash')::integer,
+snoozes = snoozes + (held.verb = 'snooze')::integer,
+backoff = coalesce(held.backoff, job.backoff),
+-- Without a delay the job keeps its place in the queue: it has not been started.
+run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
+last_error = coalesce(held.error, job.last_error),
+errors = held.errors,
+updated_at = now()
+
+-- part: letters
+done AS (
     SELECT place, status FROM gone
     UNION ALL
     SELECT place, status FROM kept
@@ -139,7 +133,105 @@ WITH outcome AS MATERIALIZED (
 SELECT set_config('haulier.settled', coalesce(string_agg(coalesce(left(done.status, 1), '-'), '' ORDER BY place), ''), false)
     AS settled
 FROM outcome
-LEFT JOIN done USING (place);
+LEFT JOIN done USING (place)
+
+-- name: settle
+-- Let each job leave `running` as its outcome says, if the fence still fits; a job that ends moves to history. `alone`
+-- marks a crash that no other job can be blamed for.
+-- A row that somebody else has locked is left out, not waited for, so that no order of locking is needed. The result is
+-- kept in a setting, for a later statement of the message: a letter for each outcome in the order given, the first of
+-- its new status, or - where it was left out. `version` is the place of the locked row, by which the row is found again
+-- without an index.
+WITH outcome AS MATERIALIZED (
+    SELECT *
+    FROM unnest(
+        <<outcomes_told>>
+    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, place)
+), held AS MATERIALIZED (
+    SELECT <<what_becomes>>
+    <<outcomes_and_rows>>
+), gone AS (
+    <<taken_out>>
+), finished AS (
+    INSERT INTO haulier.finished_job (<<columns_that_end>>)
+    SELECT <<values_that_end>>
+    FROM gone
+    -- The row as it was: in this statement's snapshot it is not deleted yet.
+    JOIN haulier.job ON job.ctid = gone.version
+), kept AS (
+    UPDATE haulier.job
+    SET <<changes_of_kept>>
+    FROM held
+    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
+    RETURNING held.place, held.status
+), <<letters>>;
+
+-- name: settle_noting
+-- As `settle`, for outcomes of which some are failed attempts: their jobs are told the group of the error. A statement
+-- of its own, so that where none has failed nothing is sent or written for it.
+WITH outcome AS MATERIALIZED (
+    SELECT outcome.*
+    FROM unnest(
+        <<outcomes_told>>, %(error_ids)s::bigint[]
+    ) WITH ORDINALITY AS outcome (id, attempt, claim, verb, result, error, delay, backoff, alone, error_id, place)
+), held AS MATERIALIZED (
+    SELECT outcome.error_id, <<what_becomes>>
+    <<outcomes_and_rows>>
+), gone AS (
+    <<taken_out>>
+), finished AS (
+    INSERT INTO haulier.finished_job (<<columns_that_end>>, error_id)
+    SELECT <<values_that_end>>, CASE WHEN gone.status = 'failed_permanent' THEN gone.error_id END
+    FROM gone
+    -- The row as it was: in this statement's snapshot it is not deleted yet.
+    JOIN haulier.job ON job.ctid = gone.version
+), kept AS (
+    UPDATE haulier.job
+    SET <<changes_of_kept>>,
+        error_id = coalesce(held.error_id, job.error_id)
+    FROM held
+    WHERE job.ctid = held.version AND held.status IN ('queued', 'retrying')
+    RETURNING held.place, held.status
+), <<letters>>;
+
+-- name: note_soon
+-- Goes before note_errors: nobody waits long only to have a failure counted.
+SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '1s', true);
+
+-- name: note_errors
+-- Count the failed attempts that the settle before it in this transaction has settled, by its letters: retrying, or
+-- failed. `places` are those of the outcomes that are failed attempts. A row of counts is written by one process of the
+-- server alone, and a group that is known is not locked: so nobody waits, unless two bring the same new group at once.
+WITH told AS MATERIALIZED (
+    SELECT place, error_id, queue, job_id, substr(current_setting('haulier.settled', true), place, 1) AS letter
+    FROM unnest(%(places)s::integer[], %(failed_ids)s::bigint[], %(failed_queues)s::text[], %(failed_jobs)s::uuid[])
+        AS failed (place, error_id, queue, job_id)
+), counted AS MATERIALIZED (
+    SELECT * FROM told WHERE letter IN ('f', 'r')
+), written AS (
+    INSERT INTO haulier.error_count AS known (error_id, minute, queue, source, failed, retried)
+    SELECT error_id, date_bin('1 minute', now(), 'epoch'::timestamptz), queue, pg_backend_pid(),
+        count(*) FILTER (WHERE letter = 'f'), count(*) FILTER (WHERE letter = 'r')
+    FROM counted
+    GROUP BY error_id, queue
+    ON CONFLICT (error_id, minute, queue, source) DO UPDATE
+    SET failed = known.failed + excluded.failed,
+        retried = known.retried + excluded.retried
+), first AS (
+    SELECT DISTINCT ON (error_id) * FROM counted ORDER BY error_id, place
+)
+INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue)
+-- The example is that of the first attempt of the group. Where its job was not settled, another's stands there, whose
+-- error is not told a second time.
+SELECT id, kind, text, CASE WHEN place = example_place THEN example ELSE text END, first.job_id, first.queue
+FROM unnest(
+    %(group_ids)s::bigint[], %(group_kinds)s::text[], %(group_texts)s::text[], %(group_examples)s::text[],
+    %(group_places)s::integer[]
+) AS new (id, kind, text, example, example_place)
+JOIN first ON first.error_id = new.id
+-- In the same order everywhere, so that two that bring the same groups do not wait for each other in a circle.
+ORDER BY id
+ON CONFLICT (id) DO NOTHING;
 
 -- name: settled
 -- The result of the settle before it in the same message. Qualified, since this transaction sets no search_path.

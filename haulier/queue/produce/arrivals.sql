@@ -1,8 +1,9 @@
 -- When jobs of a kind or a queue came, as far as it was counted.
 
 -- name: arrivals
--- The steps in which some came, the newest first. What came after `recounted` may have been counted before a transaction
--- committed that had been open for longer. Of the first step only a part may have been counted; `known_from` is its end.
+-- The times in which some came, by their ends, the latest first. What came after `recounted` may have been counted before
+-- a transaction committed that had been open for longer. Of the first step only a part may have been counted; `known_from`
+-- is its end.
 SELECT recounted, known_from, began_at, ended_at
 FROM (
     SELECT recounted, (
@@ -15,15 +16,18 @@ FROM (
     FROM haulier.counting
 ) AS reach
 LEFT JOIN LATERAL (
-    SELECT DISTINCT at AS began_at, at + make_interval(secs => step) AS ended_at
+    SELECT DISTINCT began_at, ended_at
     FROM haulier.rollup
+    CROSS JOIN LATERAL (
+        SELECT coalesce(came_from, at) AS began_at, coalesce(came_to, at + make_interval(secs => step)) AS ended_at
+    ) AS came
     WHERE arrived > 0
-        AND at >= known_from AND at < least(recounted, %(came_before)s)
+        AND at >= known_from AND at < least(recounted, %(came_before)s) AND began_at < %(came_before)s
         -- The row of all others may hold any.
         AND (queue = '*' OR (
             (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
             AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))))
-    ORDER BY began_at DESC
+    ORDER BY ended_at DESC, began_at DESC
     LIMIT %(most)s
 ) AS step ON true
-ORDER BY began_at DESC;
+ORDER BY ended_at DESC, began_at DESC;

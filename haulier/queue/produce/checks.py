@@ -30,6 +30,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "transactions": Threshold("seconds", 300, 1800),
     "prepared_transactions": Threshold("seconds", 300, 1800),
     "slots": Threshold("seconds", 300, 1800),
+    # Of a standby only this is told: 5 and 30 minutes of 3,000 transactions a second.
+    "standbys": Threshold("transactions", 1_000_000, 6_000_000),
     "vacuum": Threshold("dead rows", 100_000, 1_000_000),
     "bloat": Threshold("times", 4, 20),
     "partitions_ahead": Threshold("days", 5, 3, is_least=True),
@@ -47,6 +49,7 @@ EFFECTS: Mapping[str, str] = {
     "transactions": "Vacuum cannot remove rows that an open transaction may still see: each claim reads more of them.",
     "prepared_transactions": "It keeps its locks and its snapshot, also over a restart: vacuum removes nothing since.",
     "slots": "The server keeps its log for whoever used the slot, until its disk is full and nothing can be stored.",
+    "standbys": "Vacuum cannot remove rows that a query on a standby may still see: each claim reads more of them.",
     "vacuum": "Each claim reads past the dead rows: jobs start ever later.",
     "bloat": "Claims and lists read more pages than they need to.",
     "partitions_ahead": "Without a partition for the present time no job can end; jobs that end wait for one.",
@@ -137,6 +140,18 @@ def _slots(conn: Connection) -> Found:
     kept = "" if row["bytes"] is None else f", and {row['bytes']} bytes of the log are kept for it"
     fix = f"Start the standby or the consumer that used it, or drop it: {row['remedy']}"
     return Found(seconds, f"nobody has used the slot {row['slot_name']}{since}{kept}", fix)
+
+
+def _standbys(conn: Connection) -> Found:
+    row = _ask(conn, "standby_snapshots") or {"name": None, "hidden": 0}
+    hidden = f"{row['hidden']} standbys do not show theirs to this role" if row["hidden"] else None
+    if row["name"] is None:
+        return Found(0.0, "no standby holds a snapshot", "", hidden)
+    message = (
+        f"{row['name'] or 'a standby without a name'} holds a snapshot that is {row['transactions']} transactions old"
+    )
+    fix = f"End the oldest query there, or set hot_standby_feedback = off. To find it: {row['remedy']}"
+    return Found(row["transactions"], message, fix, hidden)
 
 
 def _vacuum(conn: Connection) -> Found:
@@ -246,6 +261,7 @@ _LOOKS: Mapping[str, Callable[[Connection], Found]] = {
     "transactions": _transactions,
     "prepared_transactions": _prepared,
     "slots": _slots,
+    "standbys": _standbys,
     "vacuum": _vacuum,
     "bloat": _bloat,
     "partitions_ahead": _partitions_ahead,

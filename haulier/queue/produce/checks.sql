@@ -30,6 +30,21 @@ WHERE NOT active AND (restart_lsn IS NOT NULL OR xmin IS NOT NULL OR catalog_xmi
 ORDER BY seconds DESC NULLS FIRST
 LIMIT 1;
 
+-- name: standby_snapshots
+-- The oldest snapshot that a standby has asked to keep (hot_standby_feedback), by itself or by its slot; and how many
+-- standbys do not show theirs to this role.
+WITH held AS (
+    SELECT application_name AS name, age(backend_xmin) AS transactions, pid IS NOT NULL AND state IS NULL AS is_hidden
+    FROM pg_stat_replication
+    UNION ALL
+    SELECT slot_name::text, age(xmin), false FROM pg_replication_slots WHERE active
+)
+SELECT name, transactions, hidden, 'SELECT pid, query FROM pg_stat_activity ORDER BY xact_start;' AS remedy
+FROM (SELECT count(*) FILTER (WHERE is_hidden)::integer AS hidden FROM held) AS counted
+LEFT JOIN (
+    SELECT name, transactions FROM held WHERE transactions IS NOT NULL ORDER BY transactions DESC LIMIT 1
+) AS oldest ON true;
+
 -- name: dead_rows
 -- The table with the most dead rows of those in which they outnumber the live ones; and whether vacuum runs by itself.
 SELECT stat.relname AS name, n_dead_tup AS dead, n_live_tup AS live,

@@ -17,13 +17,15 @@ Position = tuple[datetime, UUID]
 class JobFilter:
     """Which jobs are meant, newest first; `after` is the (created_at, id) of the last one already seen.
 
-    Shape: of several statuses, kinds or queues any will do; None: every one. The worker is that which runs the job.
+    Shape: of several statuses, kinds or queues any will do; None: every one. error_id is the group of errors with which
+           the job has failed for good, or after which it is to be tried again. The worker is that which runs the job.
            payload maps paths, whose steps are separated by dots, to the text that is there. All times are excluded.
     """
 
     statuses: Sequence[JobStatus] | None = None
     kinds: Sequence[str] | None = None
     queues: Sequence[str] | None = None
+    error_id: int | None = None
     worker: UUID | None = None
     idempotency_key: str | None = None
     attempts_min: int | None = None
@@ -55,6 +57,7 @@ class JobFilter:
             self.statuses is not None
             and set(self.statuses) <= set(LIVE_STATUSES)
             and not self.looks_inside
+            and self.error_id is None
             and self.created_after is None
             and self.created_before is None
         )
@@ -63,6 +66,8 @@ class JobFilter:
     def possible_statuses(self) -> Sequence[JobStatus] | None:
         """Return the statuses that a wanted job may have; None for any."""
         possible = set(JobStatus) if self.statuses is None else set(self.statuses)
+        if self.error_id is not None:
+            possible &= {JobStatus.FAILED_PERMANENT, JobStatus.RETRYING}
         if self.worker is not None:
             possible &= {JobStatus.RUNNING}
         if self.finished_after is not None or self.finished_before is not None:
@@ -77,6 +82,7 @@ class JobFilter:
             "statuses": None if statuses is None else [str(each) for each in statuses],
             "kinds": None if self.kinds is None else list(self.kinds),
             "queues": None if self.queues is None else list(self.queues),
+            "error_id": self.error_id,
             "worker": self.worker,
             "idempotency_key": self.idempotency_key,
             "attempts_min": self.attempts_min,

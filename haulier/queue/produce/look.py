@@ -25,6 +25,8 @@ PAGE_BYTES = 8 * 2**20
 LOOK_SECONDS = 0.1
 # So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
+# A statement reads at most so many times the rows of the one before.
+MOST_GROWTH = 3
 # So many payloads are read by the first statement that looks into them: each may have 256 KB.
 FIRST_PAYLOADS = 200
 
@@ -152,8 +154,9 @@ class _Pace:
         left, took = self._began_at + LOOK_SECONDS - now, now - self._at
         if left <= LOOK_SECONDS / 10:
             return None
-        # Rows with large payloads take long.
-        fit = int(self._rows * left / max(took, left / 8))
+        # Rows with large payloads take long, and so do pages that nobody has read for long, which the statement before
+        # does not tell. So each reads a few times as many rows, and not all that seem to fit.
+        fit = int(self._rows * left / max(took, left / MOST_GROWTH))
         self._rows, self._at = max(1, min(fit, MOST_ROWS)), now
         return self._rows
 

@@ -11,6 +11,13 @@ WHERE id = ANY(%(ids)s::uuid[]);
 AND (%(created_before)s::timestamptz IS NULL OR created_at < %(created_before)s)
 AND (%(after_at)s::timestamptz IS NULL OR (created_at, id) < (%(after_at)s, %(after_id)s::uuid))
 
+-- part: failed_with
+-- Jobs that have failed with this group of errors, as its two indexes say it.
+(%(error_id)s::bigint IS NULL OR error_id = %(error_id)s AND status = 'failed_permanent')
+
+-- part: to_be_retried_after
+(%(error_id)s::bigint IS NULL OR error_id = %(error_id)s AND status = 'retrying')
+
 -- part: of_any
 -- What a job is, as all tables tell it.
 (%(statuses)s::text[] IS NULL OR status = ANY(%(statuses)s::text[]))
@@ -59,6 +66,7 @@ FROM (
         -- Whole days, which are partitions: no job of a partition is left out by these.
         AND (%(first_day)s::timestamptz IS NULL OR finished_at >= %(first_day)s)
         AND (%(day_after)s::timestamptz IS NULL OR finished_at < %(day_after)s)
+        AND <<failed_with>>
         AND <<within>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(most_rows)s
@@ -73,6 +81,7 @@ FROM (
     WHERE status IN ('queued', 'retrying')
         AND <<not_before_the_page>>
         AND (%(statuses)s::text[] IS NULL OR %(statuses)s::text[] && ARRAY['queued', 'retrying'])
+        AND <<to_be_retried_after>>
         AND <<within>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(most_rows)s
@@ -99,6 +108,7 @@ LIMIT 1
 -- finished are read first: where they fill a page, no live job that is older than all of them can be on it, and so the
 -- dead entries of all that waited since the oldest snapshot still held are not walked. (Dead entries of running jobs
 -- are: no index has those by created_at.)
+-- Those of a group of errors are not among the running, and are read by the indexes of the group.
 -- Of the waiting and of the finished at most most_rows are looked at, which are numbered; the last of these stays in the
 -- list even where it does not match: there the look ended, and no older job is on the page.
 -- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones

@@ -73,6 +73,13 @@ def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | Non
     return _worker(found[0], jobs)
 
 
+def quiet(conn: Connection, worker_id: UUID, is_quiet: bool, *, actor: str | None = None) -> None:
+    """Let the worker claim no more, or claim again; `actor` goes into the audit. Raises: WorkerNotFound."""
+    [found] = rows(conn, "quiet_worker", worker=worker_id, is_quiet=is_quiet, actor=actor)
+    if not found["is_there"]:
+        raise WorkerNotFound(worker_id)
+
+
 def _workers(
     conn: Connection, worker: UUID | None, before: UUID | None, limit: int, queues: Sequence[str] | None
 ) -> list[Row]:

@@ -29,6 +29,9 @@ WHERE (%(worker)s::uuid IS NULL OR id = %(worker)s::uuid)
 ORDER BY id DESC
 LIMIT %(limit)s;
 
+-- name: quiet_worker
+SELECT haulier.quiet_worker(%(worker)s, %(is_quiet)s, %(actor)s) AS is_there;
+
 -- name: jobs_of_worker
 -- The jobs that it runs, longest first. Each is looked up by its id: see `list_jobs`.
 SELECT job.*

@@ -185,6 +185,8 @@ WITH ended AS MATERIALIZED (
     -- A retry takes a job out of the history, but it had ended.
     ON CONFLICT (step, at, queue, kind) DO UPDATE
     SET arrived = greatest(kept.arrived, excluded.arrived),
+        came_from = CASE WHEN excluded.arrived <= kept.arrived THEN kept.came_from END,
+        came_to = CASE WHEN excluded.arrived <= kept.arrived THEN kept.came_to END,
         succeeded = greatest(kept.succeeded, excluded.succeeded),
         failed = greatest(kept.failed, excluded.failed),
         cancelled = greatest(kept.cancelled, excluded.cancelled),
@@ -210,14 +212,18 @@ SET through = %(through)s,
     recounted = %(recounted)s;
 
 -- name: fold_rollups
--- Sum the rows of one step, all that begin before some time, into those of a longer step.
+-- Sum the rows of one step, all that begin before some time, into those of a longer step. When the jobs of a rare kind
+-- came stays known as exactly as it was.
 WITH moved AS (
     DELETE FROM haulier.rollup
     WHERE step = %(step_seconds)s AND at < %(upto)s
     RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
 ), summed AS (
-    SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed,
-        sum(cancelled) AS cancelled, sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran,
+    SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived,
+        min(coalesce(came_from, at)) FILTER (WHERE arrived > 0) AS came_from,
+        max(coalesce(came_to, at + make_interval(secs => %(step_seconds)s))) FILTER (WHERE arrived > 0) AS came_to,
+        sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled, sum(attempts) AS attempts,
+        sum(waited) AS waited, sum(ran) AS ran,
         (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
         (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
         (array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
@@ -225,14 +231,23 @@ WITH moved AS (
     GROUP BY longer_at, queue, kind
 )
 INSERT INTO haulier.rollup AS kept (
-    step, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running, oldest)
-SELECT %(longer_seconds)s, at, queue, kind, arrived, succeeded, failed, cancelled, attempts, waited, ran, due, running,
-    oldest
+    step, at, queue, kind, arrived, came_from, came_to, succeeded, failed, cancelled, attempts, waited, ran, due,
+    running, oldest)
+SELECT %(longer_seconds)s, at, queue, kind, arrived, came_from, came_to, succeeded, failed, cancelled, attempts, waited,
+    ran, due, running, oldest
 FROM summed
 -- A row is there already where the first part of a step was counted in whole minutes, or where live jobs were counted
 -- ahead.
 ON CONFLICT (step, at, queue, kind) DO UPDATE
 SET arrived = kept.arrived + excluded.arrived,
+    came_from = CASE
+        WHEN kept.arrived = 0 THEN excluded.came_from
+        WHEN kept.came_from IS NOT NULL THEN least(kept.came_from, excluded.came_from)
+    END,
+    came_to = CASE
+        WHEN kept.arrived = 0 THEN excluded.came_to
+        WHEN kept.came_to IS NOT NULL THEN greatest(kept.came_to, excluded.came_to)
+    END,
     succeeded = kept.succeeded + excluded.succeeded,
     failed = kept.failed + excluded.failed,
     cancelled = kept.cancelled + excluded.cancelled,

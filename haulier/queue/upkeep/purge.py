@@ -1,8 +1,11 @@
-"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress."""
+"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress,
+errors."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from haulier.postgres.statements import Connection, Row, rows
 
@@ -11,6 +14,8 @@ AT_ONCE = 5000
 QUEUES_AT_ONCE = 500
 # Far longer than ten minutes, after which a web process notes again that a queue is in use.
 IDLE_QUEUE_SECONDS = 3600.0
+# The thread that looks at the groups of errors counts the numbers too, which are to be no older than 20 s.
+ERRORS_SECONDS = 5.0
 
 
 def purge_idempotency(conn: Connection, *, idempotency_days: int) -> int:
@@ -31,6 +36,28 @@ def purge_queues(conn: Connection) -> int:
 def purge_progress(conn: Connection) -> int:
     """Forget what was said under claims that run no more; return of how many."""
     return _purge(lambda: rows(conn, "purge_progress", limit=AT_ONCE), AT_ONCE)
+
+
+class Turn(NamedTuple):
+    """What a turn of a purge has done. Shape: after is where the next one goes on; None: at the start."""
+
+    forgotten: int
+    after: int | None
+
+
+def purge_errors(conn: Connection, *, retention_days: int, after: int | None = None) -> Turn:
+    """Forget counts of failed attempts as the history is forgotten, and groups without any; return how many groups.
+
+    Shape: after is that of the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
+    """
+    _purge(lambda: rows(conn, "purge_error_counts", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+    until, forgotten = time.monotonic() + ERRORS_SECONDS, 0
+    while True:
+        [found] = rows(conn, "purge_error_groups", retention_days=retention_days, after_error=after, limit=AT_ONCE)
+        forgotten += found["forgotten"]
+        after = found["last"] if found["seen"] == AT_ONCE else None
+        if after is None or time.monotonic() >= until:
+            return Turn(forgotten, after)
 
 
 def _purge(some: Callable[[], list[Row]], at_once: int) -> int:

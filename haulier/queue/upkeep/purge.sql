@@ -85,3 +85,69 @@ DELETE FROM haulier.progress
 USING old
 WHERE progress.job_id = old.job_id AND progress.claim = old.claim
 RETURNING progress.job_id;
+
+-- name: purge_error_counts
+-- Forget the counts that are older than the history. A bounded number, as for keys. The index has them by source and
+-- then by time, and before version 18 the server would read all of it to find what is old: so one source after another.
+WITH RECURSIVE known AS (
+    (SELECT source FROM haulier.error_count ORDER BY source LIMIT 1)
+    UNION ALL
+    SELECT later.source
+    FROM known
+    CROSS JOIN LATERAL (
+        SELECT source
+        FROM haulier.error_count
+        WHERE error_count.source > known.source
+        ORDER BY source
+        LIMIT 1
+    ) AS later
+), old AS MATERIALIZED (
+    SELECT found.*
+    FROM known
+    CROSS JOIN LATERAL (
+        SELECT error_id, minute, queue, source
+        FROM haulier.error_count
+        WHERE error_count.source = known.source
+            AND minute < now() - make_interval(days => %(retention_days)s)
+        ORDER BY source, minute
+        LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    ) AS found
+    LIMIT %(limit)s
+)
+DELETE FROM haulier.error_count AS counted
+USING old
+WHERE (counted.error_id, counted.minute, counted.queue, counted.source) = (old.error_id, old.minute, old.queue, old.source)
+RETURNING counted.error_id;
+
+-- name: purge_error_groups
+-- Look at the next groups by their ids, and forget those of which no attempt is counted any more. One that is muted
+-- stays until its mute ends, or it would come back without. Where an attempt is being counted just now, the group comes
+-- back with the next. Each group costs one look at the index of the counts, however many these are.
+WITH slice AS MATERIALIZED (
+    SELECT id, ctid AS place, first_seen
+    FROM haulier.error_group
+    WHERE %(after_error)s::bigint IS NULL OR id > %(after_error)s
+    ORDER BY id
+    LIMIT %(limit)s
+), forgotten AS (
+    DELETE FROM haulier.error_group
+    -- By place, in whose order the server takes them: so two that purge do not wait for each other in a circle.
+    WHERE ctid = ANY (ARRAY(
+            SELECT place
+            FROM slice
+            WHERE first_seen < now() - make_interval(days => %(retention_days)s)
+                -- Not NOT EXISTS, for which the server might read all counts.
+                AND (
+                    SELECT error_id
+                    FROM haulier.error_count
+                    WHERE error_id = slice.id
+                    ORDER BY error_id, minute
+                    LIMIT 1
+                ) IS NULL))
+        -- Here, since somebody may mute it meanwhile.
+        AND (muted_until IS NULL OR muted_until < now())
+    RETURNING id
+)
+SELECT count(*) AS seen, max(id) AS last, (SELECT count(*) FROM forgotten) AS forgotten
+FROM slice;

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import error_counts, numbers
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.sparing_log import SparingLog
 
@@ -65,6 +65,7 @@ class Counting:
             self._minute_ends_at = began_at + MINUTE_SECONDS
             self._try(numbers.summarize)
             self._try(lambda conn: numbers.fold(conn, retention_days=self.retention_days))
+            self._try(error_counts.fold)
             late = self._try(numbers.recount_next)
             if isinstance(late, numbers.Late) and any(late):
                 log.info("counted late: %d jobs arrived and %d ended in transactions that had begun long before", *late)

@@ -10,6 +10,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.worker.metrics import counts
 from haulier.worker.shared.buffer import Ended
+from haulier.worker.shared.failures import Failures
 from haulier.worker.shared.sparing_log import SparingLog
 from haulier.worker.steps.execute import job_fields
 
@@ -19,7 +20,7 @@ sparing = SparingLog(log)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Counts what was claimed, and logs and counts how runs ended.
+    """Counts what was claimed, and logs and counts how runs ended; `failures` are counted in the database.
 
     Shape: success_level is that of a line for each success: DEBUG unless LOG_JOBS=on, since at full speed these lines
            cost a third of the rate.
@@ -27,6 +28,7 @@ class Report:
 
     tally: counts.Tally
     success_level: int
+    failures: Failures
 
     def claimed(self, jobs: int) -> None:
         """Count a claim that was answered, and the jobs it brought."""

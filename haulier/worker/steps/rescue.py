@@ -34,8 +34,8 @@ class Rescuer:
         self._asked_of_all_at = float("-inf")
         # How many orphans a statement takes: halved after a slow one, which a single orphan may have caused.
         self._most = consume.RESCUED_AT_ONCE
-        # The workers that this process has declared dead and that may still have jobs.
-        self._dead: set[UUID] = set()
+        # The workers that this process has declared dead and that may still have jobs, with their names.
+        self._dead: dict[UUID, str] = {}
 
     def is_due(self) -> bool:
         """Tell whether to sweep now; a process may only after it has beaten for a whole lease."""
@@ -47,11 +47,11 @@ class Rescuer:
         buried = consume.bury(conn)
         for dead in buried:
             log.warning("worker %s let its lease run out", dead)
-        self._dead.update(dead.id for dead in buried)
+        self._dead.update({dead.id: str(dead) for dead in buried})
         of_all = self._swept_at - self._asked_of_all_at >= EVERYBODY_LEASES * self._lease_seconds
         if not of_all and not self._dead:
             return False
-        taken, is_cut = self._take(conn, {dead.id for dead in buried}, None if of_all else self._dead)
+        taken, is_cut = self._take(conn, {dead.id for dead in buried}, of_all=of_all)
         if is_cut:
             # Take the rest right after the next beat.
             self._swept_at = float("-inf")
@@ -62,12 +62,17 @@ class Rescuer:
         counts.RESCUED.inc(taken)
         return taken > 0
 
-    def _take(self, conn: Connection, buried: set[UUID], workers: set[UUID] | None) -> tuple[int, bool]:
+    def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[int, bool]:
         """Return how many jobs were taken, and whether the time was up before all were."""
         until, taken = self._swept_at + SWEEP_SHARE * self._lease_seconds, 0
         passed_over, gone = self._refused.waiting(), self._refused.due()
         for part in consume.take_orphans(
-            conn, buried=buried, workers=workers, passed_over=passed_over, most=self._most
+            conn,
+            buried=buried,
+            names=self._dead,
+            workers=None if of_all else self._dead.keys(),
+            passed_over=passed_over,
+            most=self._most,
         ):
             self._most = max(1, self._most // 2) if part.is_slow else min(consume.RESCUED_AT_ONCE, 2 * self._most)
             for refused in part.refused:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from haulier.domain.claim import ClaimRequest, Settlement
+from haulier.domain.claim import ClaimRequest
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.domain.job import JobStatus
 from haulier.postgres.database import Database
+from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.queue.consume.claim import Claimed
 from haulier.queue.rows import ClaimedJob
@@ -126,7 +127,7 @@ class Calls:
         began_at = time.monotonic()
         try:
             with self.database.connection() as conn:
-                statuses, _ = consume.settle_and_claim(conn, settlements(ended), None)
+                statuses, _ = self._send(conn, ended, None)
         except Refusal as error:
             self.doubt(ended, error)
             return 0
@@ -154,7 +155,7 @@ class Calls:
                 if alone:
                     brought = consume.claim_next(conn, request)
                 else:
-                    statuses, brought = consume.settle_and_claim(conn, settlements(ended), request)
+                    statuses, brought = self._send(conn, ended, request)
             claimed = [self.held.as_held(job) for job in brought.jobs]
         except Refusal as error:
             # A refused claim took nothing. A claim whose answer could not be decoded was committed, unless it was for
@@ -178,6 +179,12 @@ class Calls:
         log.debug("a batch of %d outcomes is refused: %s", len(ended), error)
         mark_unsure(ended)
         self.buffer.doubt(ended)
+
+    def _send(
+        self, conn: Connection, ended: Sequence[Ended], request: ClaimRequest | None
+    ) -> tuple[list[JobStatus | None], Claimed]:
+        failures = self.report.failures
+        return consume.settle_and_claim(conn, failures.settlements(ended), request, worker_name=failures.worker_name)
 
     def _succeeded(self, began_at: float) -> None:
         self.call_size.succeeded(time.monotonic() - began_at)
@@ -211,11 +218,6 @@ class Calls:
         if surplus:
             self.next_claim.given_back(claimed[-surplus:])
             self.settle_ended()
-
-
-def settlements(ended: Sequence[Ended]) -> list[Settlement]:
-    """Return the runs as the queue settles them."""
-    return [Settlement(each.running.fence, each.outcome) for each in ended]
 
 
 def mark_unsure(ended: Sequence[Ended]) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from haulier.domain.claim import Settlement
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
@@ -18,7 +19,7 @@ from haulier.worker.shared.claim_size import MOST_AT_ONCE
 from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.refused import Refused
 from haulier.worker.steps.report import Report
-from haulier.worker.steps.settle_and_claim import mark_unsure, settlements
+from haulier.worker.steps.settle_and_claim import mark_unsure
 
 # How long one outcome may wait for its row's lock while the others wait for it. A cancel holds it for a few ms.
 ROW_SECONDS = 0.2
@@ -102,7 +103,11 @@ class SettleDoubtful:
     def _settle_each(self, conn: Connection, batch: Sequence[Ended]) -> list[Ended]:
         """Settle all that can be settled, and return the outcomes that were left out."""
         left = []
-        for ended, became in zip(batch, consume.settle_each(conn, settlements(batch)), strict=True):
+        failures = self.report.failures
+        settled = consume.settle_each(
+            conn, failures.settlements(batch), uncounted=failures.refused, worker_name=failures.worker_name
+        )
+        for ended, became in zip(batch, settled, strict=True):
             if became is None:
                 left.append(ended)
             elif isinstance(became, Refusal):
@@ -122,17 +127,23 @@ class SettleDoubtful:
 
     def _settle_alone(self, conn: Connection, ended: Ended) -> None:
         """Settle one run by itself, waiting for its row up to ROW_SECONDS. Raises: Locked; DatabaseUnavailable."""
-        fence = ended.running.fence
+        failures = self.report.failures
+        [settlement] = failures.settlements([ended])
         try:
-            # Inside the try, so that a refusal is told apart from an outage.
-            with translated():
-                settled = consume.settle(conn, settlements([ended]), lock_seconds=ROW_SECONDS)
+            try:
+                status = _settled_alone(conn, settlement, failures.worker_name)
+            except Refusal as error:
+                # A lock that was waited for is the row's: `settle_each` was told if that of the counts is.
+                if settlement.failure is None or isinstance(error, Locked):
+                    raise
+                status = _settled_alone(conn, settlement.uncounted, failures.worker_name)
+                failures.refused(error)
         except Locked:
             raise
         except Refusal as error:
             self._hold_back(ended, error)
         else:
-            self._let_go(ended, settled.get(fence.id))
+            self._let_go(ended, status)
 
     def _let_go(self, ended: Ended, status: JobStatus | None) -> None:
         self.refused.forget([ended.running.job.id])
@@ -151,3 +162,10 @@ class SettleDoubtful:
         else:
             ended.running.is_held_back = True
             self._held_back.append(ended)
+
+
+def _settled_alone(conn: Connection, settlement: Settlement, worker_name: str) -> JobStatus | None:
+    # Translated here, so that a refusal is told apart from an outage.
+    with translated():
+        settled = consume.settle(conn, [settlement], lock_seconds=ROW_SECONDS, worker_name=worker_name)
+        return settled.get(settlement.fence.id)

@@ -17,7 +17,7 @@ from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
-from haulier.queue.upkeep.purge import purge_audit, purge_idempotency, purge_progress, purge_queues
+from haulier.queue.upkeep.purge import purge_audit, purge_errors, purge_idempotency, purge_progress, purge_queues
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.count import Counting
 
@@ -49,6 +49,8 @@ class Housekeeper(threading.Thread):
         super().__init__(name="housekeeper", daemon=True)
         # When it last succeeded, by the monotonic clock.
         self.tidied_at = time.monotonic()
+        # Where the purge of the groups of errors goes on; None: at their start.
+        self._errors_after: int | None = None
 
     def run(self) -> None:
         """Tidy, and count, until the process closes."""
@@ -77,12 +79,13 @@ class Housekeeper(threading.Thread):
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
+            unseen = self._try(self._purge_errors)
         finally:
             self.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, unused, unsaid, dropped)
+        is_done = None not in (made, forgotten, purged, unused, unsaid, unseen, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done
@@ -114,6 +117,11 @@ class Housekeeper(threading.Thread):
         except Exception:
             log.exception("housekeeping failed; trying again in %.0f s", RETRY_SECONDS)
         return None
+
+    def _purge_errors(self, conn: Connection) -> int:
+        done = purge_errors(conn, retention_days=self.config.retention_days, after=self._errors_after)
+        self._errors_after = done.after
+        return done.forgotten
 
     def _drop_expired(self) -> list[str]:
         config = self.config

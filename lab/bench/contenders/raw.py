@@ -126,6 +126,7 @@ def script(worker: str, batch: int) -> str:
         "alone": "':alone'",
         "max_snoozes": str(MAX_SNOOZES),
         "kept_errors": str(KEPT_ERRORS),
+        "worker_name": "'raw'",
     }
     claim = {
         "worker": f"'{worker}'::uuid",

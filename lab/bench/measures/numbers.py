@@ -11,7 +11,7 @@ from uuid import uuid4
 from haulier.domain.span import SPANS
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.produce.stats import Shown, list_queues, stats
-from haulier.queue.upkeep import numbers
+from haulier.queue.upkeep import error_counts, numbers
 from lab.bench.contenders.haulier import Haulier, prepare
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import once as drained
@@ -23,8 +23,8 @@ from lab.servers import connect, tool
 NAME = "numbers"
 TITLE = "What the numbers cost a job, and how quickly they are read beside 1 M live and 10 M finished jobs"
 
-LIVE, FINISHED = 1_000_000, 10_000_000
-PAIRS, READS, COUNTED = 20, 100, 200_000
+LIVE, FINISHED, OVER_SECONDS = 1_000_000, 10_000_000, 86_400
+PAIRS, GROUPS, READS, COUNTED = 20, 200, 100, 200_000
 # A kind of which seven jobs have ended.
 RARE = "rare"
 HISTORY = """
@@ -32,15 +32,16 @@ HISTORY = """
         FOR VALUES FROM (%L) TO (%L)', now() - interval '3 days',
         date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'); END $$
 """
-# Over the last day, in the order in which they ended, with payloads of their usual size.
+# In the order in which they ended, with payloads of their usual size.
 FILL_FINISHED = """
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
-        cancel_requested, payload, errors, created_at, updated_at, finished_at)
+        cancel_requested, payload, errors, created_at, updated_at, finished_at, error_id)
     SELECT haulier.uuidv7(), CASE WHEN n %% 50 = 0 THEN 'failed_permanent' ELSE 'succeeded' END,
         CASE WHEN n %% greatest(1, %(jobs)s / 7) = 3 THEN 'rare' ELSE 'kind-' || n %% 5 END,
         'queue-' || n %% 4, 0, at - interval '2 s', 1, gen_random_uuid(), at - ran, 1, 3, 0, 0, false,
-        '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at
+        '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at,
+        CASE WHEN n %% 50 = 0 THEN n / 50 %% %(groups)s END
     FROM generate_series(1, %(jobs)s) AS n
     CROSS JOIN LATERAL (
         SELECT now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision) AS at,
@@ -49,10 +50,26 @@ FILL_FINISHED = """
     ORDER BY n
 """
 FILL_LIVE = """
-    INSERT INTO haulier.job (kind, queue, payload, run_at)
+    INSERT INTO haulier.job (kind, queue, payload, run_at, created_at)
     SELECT 'kind-' || n %% 5, 'queue-' || n %% 4, '{"to": "ann@example.com"}',
-        now() + interval '1 s' * (n %% 7200 - 3600)
+        now() + interval '1 s' * (n %% 7200 - 3600),
+        now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision)
     FROM generate_series(1, %(jobs)s) AS n
+"""
+# As many failed attempts as there are live jobs, each at random in one of the groups and queues.
+FILL_ERRORS = """
+    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
+    SELECT n, 'kind-' || n %% 5, 'ValueError: no such order …', 'ValueError: no such order 4711', gen_random_uuid(),
+        'queue-' || n %% 4, now() - %(over)s * interval '1 s'
+    FROM generate_series(0, %(groups)s - 1) AS n;
+    INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
+    SELECT error_id, minute, queue, 0, 0, count(*)
+    FROM (
+        SELECT floor(random() * %(groups)s) AS error_id, 'queue-' || floor(random() * 4) AS queue,
+            date_trunc('minute', now() - random() * %(over)s * interval '1 s') AS minute
+        FROM generate_series(1, %(jobs)s)
+    ) AS failure
+    GROUP BY error_id, minute, queue
 """
 
 
@@ -115,6 +132,8 @@ def read(call: Callable[..., object], bench: Bench, *, reads: int = READS) -> Fi
     """Time a call beside a large history and many live jobs."""
     times = []
     with closing(own_connection(filled(bench))) as conn:
+        # As a worker does all the time, of which there is none here.
+        numbers.count_live(conn)
         for _ in range(max(5, int(reads * min(1.0, bench.scale * 10)))):
             began = time.perf_counter()
             call(conn)
@@ -130,7 +149,7 @@ def filled(bench: Bench) -> str:
 
 def _prepare_to_read(bench: Bench, url: str) -> None:
     prepare(url)
-    _fill(url, bench.jobs(FINISHED), 86_400, bench.jobs(LIVE))
+    _fill(url, bench.jobs(FINISHED), OVER_SECONDS, bench.jobs(LIVE))
     # While a vacuum of its own accord is under way, the index of what ended learns nothing.
     bench.server.settle(url)
     with closing(own_connection(url)) as conn:
@@ -143,18 +162,21 @@ def _prepare_to_read(bench: Bench, url: str) -> None:
             pass
         numbers.count_live(conn)
         with conn.cursor() as cursor:
-            # As if it had been counted again as it went.
-            cursor.execute("UPDATE haulier.counting SET recounted = folded")
-        numbers.fold(conn, retention_days=30)
-        numbers.fold(conn, retention_days=30)
+            # As if it had been counted again as it went, an hour later.
+            cursor.execute("UPDATE haulier.counting SET recounted = folded - interval '1 hour'")
+        for _ in range(10):
+            numbers.fold(conn, retention_days=30)
+            error_counts.fold(conn)
     bench.server.settle(url)
 
 
 def _fill(url: str, finished: int, over_seconds: float, live: int) -> None:
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute(HISTORY)
-        cursor.execute(FILL_FINISHED, {"jobs": finished, "over": over_seconds})
-        cursor.execute(FILL_LIVE, {"jobs": live})
+        told = {"over": over_seconds, "groups": GROUPS}
+        cursor.execute(FILL_FINISHED, {**told, "jobs": finished})
+        cursor.execute(FILL_LIVE, {**told, "jobs": live})
+        cursor.execute(FILL_ERRORS, {**told, "jobs": live})
 
 
 def report(result: Result) -> str:

@@ -16,6 +16,7 @@ from haulier.postgres.connection import connect as own_connection
 from haulier.queue import produce
 from haulier.queue.produce import explain, workers
 from haulier.queue.produce.checks import check_database
+from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import overview
 from haulier.queue.produce.stats import Shown, list_queues, stats
@@ -38,6 +39,8 @@ FILTERS: dict[str, dict[str, Any]] = {
     "kind=absent": {"kinds": ["absent"]},
     "queue=queue-1": {"queues": ["queue-1"]},
     "queue=absent": {"queues": ["absent"]},
+    "error, of 1,000 jobs": {"error_id": 1},
+    "error=absent": {"error_id": -1},
     "worker=absent": {"worker": UUID(int=0)},
     "key=absent": {"idempotency_key": "absent"},
     "attempts_min=1": {"attempts_min": 1},
@@ -78,12 +81,20 @@ OTHERS: dict[str, Call] = {
     "/workers": partial(workers.list_workers, queues=None),
     "/database": partial(check_database, retention_days=30),
 }
+ERRORS: dict[str, Call] = {
+    "/errors?span=24h": partial(list_errors, wanted=ErrorFilter("24h")),
+    "/errors?span=7d": partial(list_errors, wanted=ErrorFilter("7d")),
+    "/errors?kind=kind-1": partial(list_errors, wanted=ErrorFilter("24h", kind="kind-1")),
+    "/errors?queue=queue-1": partial(list_errors, wanted=ErrorFilter("24h", queue="queue-1")),
+    "/errors?text=absent": partial(list_errors, wanted=ErrorFilter("24h", text="absent")),
+    "/errors/{id}": partial(get_error, error_id=1, wanted=ErrorFilter("24h")),
+}
 METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
 
 
 def entries() -> list[Entry]:
     """Return each call, and the whole look for the jobs of a rare kind."""
-    calls = {**LISTS, **COUNTS, **OTHERS, **METRICS}
+    calls = {**LISTS, **COUNTS, **OTHERS, **ERRORS, **METRICS}
     rows = [Entry(name, f"GET {name}", partial(read, call, reads=READS), at_most=1) for name, call in calls.items()]
     return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
 
@@ -104,6 +115,7 @@ def report(result: Result) -> str:
     columns += [figure("jobs", "jobs"), figure("pages", "pages")]
     groups = {"list": LISTS, "count": COUNTS, "other call": OTHERS}
     bounds = [(f"p95 ms of the slowest {what}", _slowest(result, names), "<=", 150.0) for what, names in groups.items()]
+    bounds += [("p95 ms of the slowest call of errors, of 1 M failures", _slowest(result, ERRORS), "<=", 300.0)]
     bounds += [("p95 ms of `GET /metrics`", _slowest(result, ["/metrics"]), "<=", 20.0)]
     bounds += [("pages of the rare kind", row.spread("pages"), "<=", 10.0) for row in result.rows if row.name == "rare"]
     return "\n\n".join([table(result.rows, columns), targets(bounds)])

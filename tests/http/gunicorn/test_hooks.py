@@ -76,7 +76,7 @@ def test_while_the_database_is_away_it_starts_and_serves_once_it_is_back(
 ) -> None:
     with proxy_to(database) as proxy:
         proxy.go_away()
-        with run_gunicorn(proxy.url) as server:
+        with run_gunicorn(proxy.url, WEB_CONCURRENCY="1") as server:
             away = requests.post(f"{server.url}/jobs", json=EMAIL)
             proxy.come_back()
             back = requests.post(f"{server.url}/jobs", json=EMAIL)
@@ -118,7 +118,7 @@ def test_off_loopback_without_a_key_every_route_but_those_named_is_401_on_every_
 ) -> None:
     named = ["/health", "/health/live", "/docs", "/docs/docs.js", "/docs/assets/swagger-ui.css"]
     named += ["/api-docs/openapi.json"]
-    with off_loopback(run_gunicorn, database) as (url, _), requests.Session() as session:
+    with off_loopback(run_gunicorn, database, WEB_CONCURRENCY="1") as (url, _), requests.Session() as session:
         shut = {
             (method, path): session.request(method, url + path, json=EMAIL, allow_redirects=False)
             for path in SHUT
@@ -233,7 +233,10 @@ def test_a_requests_line_says_with_which_key_it_came_and_from_where(
 
 
 def test_open_on_loopback_it_says_so(run_gunicorn: Run, database: str) -> None:
-    with run_gunicorn(database) as open_server, run_gunicorn(database, HAULIER_API_KEY="5" * 64) as closed_server:
+    with (
+        run_gunicorn(database, WEB_CONCURRENCY="1") as open_server,
+        run_gunicorn(database, WEB_CONCURRENCY="1", HAULIER_API_KEY="5" * 64) as closed_server,
+    ):
         logs = [each.log.read_text() for each in (open_server, closed_server)]
 
     assert ["make a key before a proxy or tunnel leads here" in log for log in logs] == [True, False]

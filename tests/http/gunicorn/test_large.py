@@ -56,8 +56,15 @@ def test_gives_up_those_that_have_waited_for_too_long():
     assert large.leave("a") == "c"
 
 
-@pytest.mark.parametrize("jobs", [90, 1000], ids=["in one piece", "in many"])
-@pytest.mark.parametrize("threads", ["2", "4"])
+@pytest.mark.parametrize(
+    ("threads", "jobs"),
+    [
+        pytest.param("2", 1000, id="2 threads, in many"),
+        pytest.param("4", 90, id="4 threads, in one piece"),
+        pytest.param("2", 90, id="2 threads, in one piece", marks=pytest.mark.slow),
+        pytest.param("4", 1000, id="4 threads, in many", marks=pytest.mark.slow),
+    ],
+)
 def test_small_requests_are_answered_while_large_ones_wait(
     database: str,
     direct: Callable[[str], str],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,14 @@ def own_server(database: str, run_gunicorn: Callable[..., Any]) -> Iterator[Serv
         print(f"MB before {before}, at most {memory(server, 'VmHWM')}, after {memory(server, 'VmRSS')}")
 
 
+def often(named: Mapping[str, object], names: set[str]) -> list[Any]:
+    """Return a parameter for each: these names for `make test`, the others for `make test-slow`."""
+    assert names <= named.keys()
+    return [
+        pytest.param(each, id=name, marks=() if name in names else (pytest.mark.slow,)) for name, each in named.items()
+    ]
+
+
 def filled(item: str, payload: str = '{"a":[%s]}', most: int = PAYLOAD_BYTES) -> str:
     """Return a payload of nothing but this, as long as may be."""
     return payload % ",".join([item] * ((most - len(payload)) // (len(item) + 1)))
@@ -62,6 +70,10 @@ STORED = {
     "numbers longer than they are written": filled("1e+308"),
     "lists and a long number": filled("[]", '{"b":12345678901234567890123,"a":[%s]}'),
 }
+
+
+# The others are as large in another way: `make test-slow` asks for them too.
+OFTEN = {"empty lists", "numbers longer than they are written"}
 
 
 @pytest.fixture
@@ -86,7 +98,7 @@ def store(conn: Connection) -> Callable[..., None]:
     return store
 
 
-@pytest.mark.parametrize("payload", STORED.values(), ids=STORED)
+@pytest.mark.parametrize("payload", often(STORED, OFTEN))
 def test_a_list_of_the_largest_jobs_in_each_thread_at_once(
     own_server: Server, store: Callable[..., None], payload: str
 ) -> None:
@@ -145,7 +157,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("body", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("body", often(WRONG, {"headers that are none"}))
 def test_four_wrong_jobs_of_a_mebibyte_and_two_batches_of_them_at_once(own_server: Server, body: bytes) -> None:
     assert MEBIBYTE * 0.8 < len(body) <= MEBIBYTE
     lines = b"\n".join([body] * (16 * MEBIBYTE // (len(body) + 1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
+from datetime import datetime
 from importlib import import_module
 from uuid import uuid4
 
@@ -28,8 +29,29 @@ def test_makes_the_jobs_of_a_worker_whose_lease_ran_out_due_at_once(running, reg
     assert (back.status, back.worker_id, back.attempts, back.crashes) == (JobStatus.RETRYING, None, 1, 1)
     assert back.run_at == back.updated_at
     assert "worker process running this job died" in back.last_error
-    assert [noted["error"] for noted in back.errors] == [back.last_error]
+    [noted] = back.errors
+    assert (noted["error"], noted["worker"]) == (back.last_error, "dock:7")
+    assert datetime.fromisoformat(noted["started_at"]) == job.started_at
     assert claim(suspect=True).attempts == 2
+
+
+def test_notes_each_crash_with_the_worker_that_died_as_far_as_it_is_known(
+    running, register, let_lease_run_out, conn, sql
+):
+    dead = {f"dock:{pid}": register() for pid in (7, 8, 9)}
+    jobs = {running(by=worker).id: name for _ in range(3) for name, worker in dead.items()}
+    for name, worker in dead.items():
+        sql("UPDATE haulier.worker SET pid = %s WHERE id = %s", name.partition(":")[2], worker)
+        let_lease_run_out(worker)
+    # Who declared the third dead has died as well.
+    known = {worker: name for name, worker in dead.items() if name != "dock:9"}
+
+    consume.bury(conn)
+    taken = [part.jobs for part in consume.take_orphans(conn, names=known)]
+
+    assert sorted(map(len, taken)) == [3, 3, 3]
+    for job_id, name in jobs.items():
+        assert [noted["worker"] for noted in produce.get(conn, job_id).errors] == [known.get(dead[name])]
 
 
 def test_leaves_the_jobs_of_the_living_alone(running, register, let_lease_run_out, conn, worker):

@@ -30,13 +30,28 @@ def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator
         yield publish(conn, request.param)
 
 
+@pytest.fixture(
+    params=[
+        pytest.param(version, marks=() if version in (PUBLISHED[0], PUBLISHED[-1]) else (pytest.mark.slow,))
+        for version in PUBLISHED
+    ]
+)
+def first_or_last(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """Give such a connection, in `make test` of the first and of the last published version alone."""
+    with closing(connect(fresh_database)) as conn:
+        yield publish(conn, request.param)
+
+
 @pytest.fixture
-def database_of_version_1(_make_database: Callable[[], str], _as_marked: Callable[[str], str]) -> str:
+def database_of_version_1(
+    _make_database: Callable[[], str], _drop_database: Callable[[str], None], _as_marked: Callable[[str], str]
+) -> Iterator[str]:
     """Give the DSN of a database of version 1, beside any other."""
     dsn = _as_marked(_make_database())
     with closing(connect(dsn)) as conn:
         publish(conn, 1)
-    return dsn
+    yield dsn
+    _drop_database(dsn)
 
 
 @pytest.fixture

@@ -65,10 +65,10 @@ def old_server(postgres: str) -> Iterator[str]:
         yield dsn
 
 
-def test_a_program_of_an_old_version_goes_on_in_the_new_schema(old_version):
-    sql = sql_on(old_version)
+def test_a_program_of_an_old_version_goes_on_in_the_new_schema(first_or_last):
+    sql = sql_on(first_or_last)
     [[worker]] = sql("SELECT id FROM haulier.worker")
-    migrate(old_version, retention_days=30)
+    migrate(first_or_last, retention_days=30)
 
     claimed = sql(CLAIM, worker, worker)
 
@@ -78,18 +78,18 @@ def test_a_program_of_an_old_version_goes_on_in_the_new_schema(old_version):
     assert sql(TAKE_KEY, "order-7", b"") == []
 
 
-def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(old_version):
-    migrate(old_version, retention_days=30)
+def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(first_or_last):
+    migrate(first_or_last, retention_days=30)
     asked = NewJob("mail", {"n": 7}, idempotency_key="order-7")
 
-    again = produce.enqueue_one(old_version, produce.draft(asked))
-    keyed = produce.enqueue_one(old_version, produce.draft(asked, scope="abc"))
+    again = produce.enqueue_one(first_or_last, produce.draft(asked))
+    keyed = produce.enqueue_one(first_or_last, produce.draft(asked, scope="abc"))
 
     assert (again.receipt, keyed.receipt) == (produce.Receipt.REPLAYED, produce.Receipt.CREATED)
-    assert sql_on(old_version)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
+    assert sql_on(first_or_last)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
 
 
-def test_migrates_an_old_version_while_applications_insert(old_version, fresh_database):
+def test_migrates_an_old_version_while_applications_insert(first_or_last, fresh_database):
     over, problems = threading.Event(), []
 
     def insert() -> None:
@@ -103,7 +103,7 @@ def test_migrates_an_old_version_while_applications_insert(old_version, fresh_da
     threads = [threading.Thread(target=insert) for _ in range(3)]
     for thread in threads:
         thread.start()
-    migrate(old_version, retention_days=30)
+    migrate(first_or_last, retention_days=30)
     over.set()
     for thread in threads:
         thread.join(20)
@@ -114,7 +114,10 @@ def test_migrates_an_old_version_while_applications_insert(old_version, fresh_da
 # --- Interrupted, repeated, at once
 
 
-@pytest.mark.parametrize("taken", range(len(STEPS) + 1))
+@pytest.mark.parametrize(
+    "taken",
+    [pytest.param(taken, marks=pytest.mark.slow if taken % 3 else ()) for taken in range(len(STEPS) + 1)],
+)
 def test_goes_on_from_wherever_it_was_interrupted(first_version, new, taken):
     take(first_version, STEPS[:taken])
     between = version_of(first_version)
@@ -232,6 +235,27 @@ def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_data
         assert sql_on(conn)("SELECT count(*) FROM haulier.api_key") == [(0,)]
         migrate(conn, retention_days=30)
         assert shape(sql_on(conn)) == new
+
+
+@pytest.mark.parametrize("table", ["finished_job", "audit", "rollup"])
+def test_holds_up_nobody_who_inserts_while_it_waits_for_another_table(fresh_database, table):
+    def run() -> None:
+        with closing(connect(fresh_database, application_name="waiting")) as mine:
+            migrate(mine, retention_days=30)
+
+    waiting = threading.Thread(target=run)
+    with closing(connect(fresh_database)) as conn:
+        sql = sql_on(publish(conn, 10))
+        with reading(fresh_database, table):
+            waiting.start()
+            waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiting' AND wait_event_type = 'Lock'"
+            eventually(lambda: sql(waits))
+
+            sql("SET lock_timeout = '1s'")
+            sql(INSERT)
+        waiting.join(20)
+
+        assert version_of(conn) == SCHEMA_VERSION
 
 
 def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, new):

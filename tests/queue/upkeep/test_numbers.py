@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from contextlib import closing
@@ -15,6 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import rows, transaction
 from haulier.queue import produce
+from haulier.queue.produce.arrivals import NEVER, windows
 from haulier.queue.upkeep import numbers
 from tests.queue.plans import explain
 from tests.queue.upkeep.histories import (
@@ -86,6 +88,11 @@ def test_equal_the_tables_however_they_are_counted_and_summed(past, archive, mon
     # What came late, and is in no row of a minute yet.
     count_since_folded(past, monkeypatch, counters[0])
     assert in_numbers(past) == in_tables(past)
+    archive.sql("UPDATE haulier.counting SET recounted = through")
+    for queue, kind in itertools.product(("default", "mail", "bulk"), ("mail", "hook")):
+        came = archive.sql("SELECT created_at FROM haulier.jobs WHERE queue = %s AND kind = %s", queue, kind)
+        known = list(windows(past, kinds=[kind], queues=[queue], before=NEVER))
+        assert [at for (at,) in came if not any(window.begins_at <= at < window.ends_at for window in known)] == []
 
 
 FORTY_MINUTES_AGO = "(SELECT date_bin('1 minute', now() - interval '40 minutes', 'epoch')) AS begin (at)"
@@ -266,6 +273,10 @@ def test_have_a_row_for_the_first_pairs_and_one_for_the_others(past, archive, mo
     assert totals == [sum(row[place] for row in in_tables(past)) for place in (2, 3)]
 
 
+# Of a quarter of an hour that began about so long ago: longer steps begin before it and end after it.
+EIGHTH_MINUTE = "date_bin('15 minutes', now() - %s::interval, 'epoch') + interval '7 minutes'"
+
+
 def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
     begin(conn)
     sql("UPDATE haulier.counting SET through = now(), folded = now(), recounted = now()")
@@ -282,7 +293,7 @@ def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
         sql(
             "INSERT INTO haulier.rollup (step, at, queue, kind, arrived, waited, ran)"
             " SELECT 60, at, 'default', 'mail', 1, 3, 2000000000005"
-            " FROM (SELECT date_bin('1 minute', now() - %s::interval, 'epoch') AS at) AS minute",
+            f" FROM (SELECT {EIGHTH_MINUTE} AS at) AS minute",
             age,
         )
 
@@ -293,6 +304,28 @@ def test_are_summed_into_longer_steps_as_they_grow_older(conn, sql):
     )
     assert sorted(step for step, *_ in found) == sorted(ages.values())
     assert {tuple(map(str, row)) for _, *row in found} == {("1", "3", "2000000000005", "True")}
+    # The one that came is still known to the minute.
+    sql("UPDATE haulier.counting SET recounted = through, folded = through")
+    [_, *known, _] = windows(conn, kinds=["mail"], queues=None, before=NEVER)
+    minutes = [sql(f"SELECT {EIGHTH_MINUTE}", age)[0][0] for age in ages]
+    assert known == [(minute, minute + timedelta(minutes=1)) for minute in minutes[:-1]]
+
+
+def test_know_no_part_of_a_step_of_which_some_were_counted_as_a_whole(conn, sql):
+    begin(conn)
+    sql("UPDATE haulier.counting SET through = now(), folded = now() - interval '1 day', recounted = now()")
+    for step, seconds in ((60, 0), (10, 20)):
+        sql(
+            "INSERT INTO haulier.rollup (step, at, queue, kind, arrived)"
+            f" SELECT %s, at + %s * interval '1 s', 'default', 'mail', 1 FROM (SELECT {EIGHTH_MINUTE} AS at) AS minute",
+            step,
+            seconds,
+            "30 minutes",
+        )
+
+    numbers.fold(conn, retention_days=30)
+
+    assert sql("SELECT step, arrived, came_from, came_to FROM haulier.rollup") == [(60, 2, None, None)]
 
 
 ELEVEN_HOURS = """

@@ -38,9 +38,11 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
     steps = steps_from(5)
     assert [step.name for step in steps] == [
         "006_1_indexes_of_what_runs.sql", "006_2_names.sql", "007_functions_of_the_owner.sql", "008_progress.sql",
-        "009_1_history_by_end.sql", "009_2_numbers.sql", "010_workers.sql",
+        "009_1_history_by_end.sql", "009_2_numbers.sql", "010_workers.sql", "011_1_job.sql",
+        "011_2_history.sql", "011_3_view.sql", "011_4_audit.sql", "011_5_errors.sql", "011_6_rollup.sql",
+        "011_7_failed_by_error.sql", "011_8_retrying_by_error.sql", "011_9_validate.sql",
     ]  # fmt: skip
-    assert said[:15] == [
+    assert said[:33] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -56,8 +58,26 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks no table that is there",
         f"would run 010_workers.sql: {steps[6].does}",
         "    locks worker: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_1_job.sql: {steps[7].does}",
+        "    locks job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_2_history.sql: {steps[8].does}",
+        "    locks finished_job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_3_view.sql: {steps[9].does}",
+        "    locks jobs: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_4_audit.sql: {steps[10].does}",
+        "    locks audit: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_5_errors.sql: {steps[11].does}",
+        "    locks no table that is there",
+        f"would run 011_6_rollup.sql: {steps[12].does}",
+        "    locks rollup: ACCESS EXCLUSIVE, for a moment",
+        f"would run 011_7_failed_by_error.sql: {steps[13].does}",
+        "    locks finished_job: SHARE, while what ended today is read: nothing can be settled",
+        f"would run 011_8_retrying_by_error.sql: {steps[14].does}",
+        "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
+        f"would run 011_9_validate.sql: {steps[15].does}",
+        "    locks audit: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[15:]))) == len(said[15:]) == 8
+    assert len(planned("\n".join(said[33:]))) == len(said[33:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import socket
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -23,13 +24,15 @@ def test_runs_a_job_and_stores_its_result(spawn_worker, enqueue, finished):
 
 
 def test_retries_a_handler_that_raises_until_the_budget_is_spent(spawn_worker, enqueue, finished, ledger):
-    spawn_worker()
+    worker = spawn_worker()
 
     job = finished(enqueue("t.raises", max_attempts=3))
 
     assert (job.status, job.attempts) == (JobStatus.FAILED_PERMANENT, 3)
     assert "ValueError: no luck \ufffd this time (kinds_of_tests.py:" in job.last_error
     assert [error["attempt"] for error in job.errors] == [1, 2, 3]
+    assert {error["worker"] for error in job.errors} == {f"{socket.gethostname()}:{worker.pid}"}
+    assert datetime.fromisoformat(job.errors[-1]["started_at"]) == job.started_at
     assert len(ledger.entries("start", job)) == 3
 
 

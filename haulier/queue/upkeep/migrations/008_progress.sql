@@ -24,27 +24,34 @@ CREATE TABLE IF NOT EXISTS haulier.progress (
     autovacuum_vacuum_cost_delay = 0
 );
 
-CREATE OR REPLACE VIEW haulier.jobs AS
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
-    (
-        SELECT jsonb_build_object(
-            'done', done,
-            'total', total,
-            'note', note,
-            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-        FROM haulier.progress
-        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress
-FROM haulier.job
-UNION ALL
-SELECT
-    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb
-FROM haulier.finished_job;
+DO $do$
+BEGIN
+    -- Where it is there, later versions may have added columns behind it, which CREATE OR REPLACE cannot take away.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'haulier.jobs'::regclass AND attname = 'progress') THEN
+        CREATE OR REPLACE VIEW haulier.jobs AS
+        SELECT
+            id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+            crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
+            created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+            (
+                SELECT jsonb_build_object(
+                    'done', done,
+                    'total', total,
+                    'note', note,
+                    'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+                FROM haulier.progress
+                WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+            ) AS progress
+        FROM haulier.job
+        UNION ALL
+        SELECT
+            id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
+            crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key,
+            last_error, errors, created_at, updated_at, finished_at, result, NULL::jsonb
+        FROM haulier.finished_job;
+    END IF;
+END
+$do$;
 
 -- As grants.sql does, for whoever may claim jobs: so workers of version 8 write progress before it is applied again.
 DO $do$

@@ -1,0 +1,99 @@
+"""The groups of failed attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import ErrorGroupNotFound
+from haulier.domain.fingerprint import read_id
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, list_errors, mute
+
+from ..http.door import caller
+from ..http.routes import needs
+from ..http.service import connection
+from .masking import error_as_shown
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .schemas.error_groups import (
+    DEFAULT_SPAN,
+    AskError,
+    ErrorGroupResponse,
+    ListErrors,
+    MuteErrors,
+    cursor_after,
+    read_after,
+)
+from .schemas.request_schemas import load
+from .strict_json import parse
+
+blp = Blueprint("errors", __name__, description="Failed attempts, in groups by what their errors have in common.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+MUTE = MuteErrors()
+
+
+@blp.route("/errors")
+class Errors(MethodView):
+    """All groups."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_errors")
+    @blp.arguments(ListErrors(), location="query")
+    @blp.response(
+        200,
+        ErrorGroupResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR},
+        description="The groups that were seen in the span, last seen first.",
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List the groups of failed attempts that were seen in a span, last seen first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        after = read_after(asked.pop("cursor")) if "cursor" in asked else None
+        with connection() as conn:
+            found, more = list_errors(conn, ErrorFilter(**asked, queues=caller().queues, after=after))
+            shown = [error_as_shown(conn, group) for group in found]
+        return shown, 200, next_page(cursor_after(*more)) if more else {}
+
+
+@blp.route("/errors/<error_id>")
+class OneError(MethodView):
+    """One group."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 422, 503)
+    @blp.doc(operationId="get_error")
+    @blp.arguments(AskError(), location="query")
+    @blp.response(200, ErrorGroupResponse(), description="The group.")
+    def get(self, asked: dict[str, Any], error_id: str) -> ErrorGroup:
+        """Look at a group of failed attempts."""
+        number = _read(error_id)
+        with connection() as conn:
+            found = get_error(conn, number, ErrorFilter(asked["span"], queues=caller().queues))
+            return error_as_shown(conn, found)
+
+    @needs(Scope.OPERATE, every_queue="a group of errors is that of every queue")
+    @fails(blp, 400, 404, 413, 415, 422, 503)
+    @blp.doc(operationId="mute_error", requestBody={"required": True, "content": {JSON_TYPE: {"schema": MuteErrors}}})
+    @blp.response(200, ErrorGroupResponse(), description="The group, with its counts of the last 24 hours.")
+    def patch(self, error_id: str) -> ErrorGroup:
+        """Mute a group until a time, or no longer. Its attempts are counted as before."""
+        number = _read(error_id)
+        asked = load(MUTE, parse(json_body(request)))
+        with connection() as conn:
+            mute(conn, number, asked["muted_until"], actor=caller().id)
+            return error_as_shown(conn, get_error(conn, number, ErrorFilter(DEFAULT_SPAN)))
+
+
+def _read(error_id: str) -> int:
+    try:
+        return read_id(error_id)
+    except ValueError:
+        raise ErrorGroupNotFound(error_id[:100]) from None

@@ -1,0 +1,104 @@
+"""The schemas of groups of failed attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from marshmallow import RAISE, Schema, fields, validate
+
+from haulier.domain.fingerprint import ID_PATTERN, read_id
+from haulier.domain.span import SPANS
+from haulier.kinds.sdk.payload import Pattern
+
+from .cursor import CURSOR_PATTERN, write_cursor
+from .fields import TIME_PATTERN, Cursor, Time, about, instant, name
+from .request_schemas import page_limit
+from .response_schemas import ResponseSchema
+
+MAX_TEXT = 200
+DEFAULT_SPAN = "24h"
+_MASK = 2**64
+
+
+def cursor_after(last_seen: datetime, error_id: int) -> str:
+    """Return the cursor of the page after this group."""
+    return write_cursor(last_seen, UUID(int=error_id % _MASK))
+
+
+def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
+    """Return when the last group already seen was seen, and its id."""
+    return cursor[0], read_id(f"{cursor[1].int % _MASK:016x}")
+
+
+class AskError(Schema):
+    """Of which time."""
+
+    span = fields.String(
+        load_default=DEFAULT_SPAN,
+        validate=validate.OneOf(list(SPANS)),
+        metadata=about("How long a time, up to now."),
+    )
+
+
+class ListErrors(AskError):
+    """Which groups to list."""
+
+    kind = name(metadata=about("Only errors of this kind; any well-formed name."))
+    queue = name(metadata=about("Only what failed in this queue."))
+    text = fields.String(
+        validate=[
+            validate.Length(min=1, max=MAX_TEXT),
+            Pattern(r"^[^\0]*$", f"Must be a text of at most {MAX_TEXT} characters, without NUL."),
+        ],
+        metadata=about("Only errors whose text holds this, in any case."),
+    )
+    limit = page_limit()
+    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
+
+
+class MuteErrors(Schema):
+    """Until when to mute."""
+
+    class Meta:
+        unknown = RAISE
+
+    muted_until = Time(
+        required=True,
+        allow_none=True,
+        metadata=about("Null: no longer.", type="string", format="date-time", pattern=TIME_PATTERN),
+    )
+
+
+def _count(description: str) -> fields.Integer:
+    return fields.Integer(required=True, metadata=about(description, minimum=0))
+
+
+class ErrorStepResponse(ResponseSchema):
+    """A step of the series."""
+
+    at = instant("When it began.")
+    failed = _count("Attempts after which their job had failed for good.")
+    retried = _count("Attempts after which their job was to be tried again.")
+
+
+class ErrorGroupResponse(ResponseSchema):
+    """A group of failed attempts, whose errors differ only in ids, numbers, addresses and quoted parts."""
+
+    id = fields.String(required=True, attribute="name", metadata=about("16 hex digits.", pattern=ID_PATTERN))
+    kind = fields.String(required=True, metadata={"x-component": "JobKind"})
+    text = fields.String(required=True, metadata=about("The error, with `…` for what differs."))
+    example = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about("The first error, whole; null: its job is in a queue that the key may not see."),
+    )
+    example_job = fields.UUID(
+        required=True, allow_none=True, metadata=about("Whose error that was; it may be gone from the history.")
+    )
+    first_seen = instant("When the first attempt failed with it.")
+    last_seen = instant("When the last one did: to the minute, and in the course of a day less exactly, up to an hour.")
+    failed = _count("Attempts in the span after which their job had failed for good.")
+    retried = _count("Attempts in the span after which their job was to be tried again.")
+    muted_until = instant("Until when an operator does not want to hear of it.", nullable=True)
+    series = fields.List(fields.Nested(ErrorStepResponse), required=True, metadata=about("Oldest first."))

@@ -1,0 +1,66 @@
+-- The groups of failed attempts, and how often each was seen.
+
+-- part: may_be_seen
+-- Counts of these queues. The sources are listed so that the index is used for each.
+(source IN (0, -300, -900, -3600) OR source > 0)
+AND (%(queue)s::text IS NULL OR error_count.queue = %(queue)s)
+AND (%(queues)s::text[] IS NULL OR error_count.queue = ANY(%(queues)s::text[]))
+
+-- name: span_of_errors
+-- The end of the step of the series that is under way.
+SELECT date_bin(make_interval(secs => %(series_seconds)s), now(), 'epoch'::timestamptz)
+    + make_interval(secs => %(series_seconds)s) AS span_to;
+
+-- part: shown_of_group
+-- What whoever may see only some queues may see of it: their counts, and an example of theirs.
+error_group.id, kind, text, muted_until,
+CASE WHEN %(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]) THEN example END AS example,
+CASE WHEN %(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]) THEN example_job END AS example_job,
+CASE
+    WHEN %(queues)s::text[] IS NULL THEN first_seen
+    ELSE (SELECT min(minute) FROM haulier.error_count WHERE error_id = error_group.id AND <<may_be_seen>>)
+END AS first_seen
+
+-- name: list_errors
+-- The groups that were seen in the span, last seen first.
+WITH seen AS MATERIALIZED (
+    SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    FROM haulier.error_count
+    WHERE minute >= %(span_from)s AND <<may_be_seen>>
+    GROUP BY error_id
+), page AS MATERIALIZED (
+    SELECT seen.*
+    FROM seen
+    JOIN haulier.error_group ON error_group.id = error_id
+    WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+        AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+        AND (%(after_at)s::timestamptz IS NULL OR (last_seen, error_id) < (%(after_at)s, %(after_error)s::bigint))
+    ORDER BY last_seen DESC, error_id DESC
+    LIMIT %(limit)s
+)
+SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried
+FROM page
+JOIN haulier.error_group ON error_group.id = error_id
+ORDER BY page.last_seen DESC, page.error_id DESC;
+
+-- name: get_error
+SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
+    coalesce(seen.failed, 0)::bigint AS failed, coalesce(seen.retried, 0)::bigint AS retried
+FROM haulier.error_group
+CROSS JOIN LATERAL (
+    SELECT max(minute) AS last_seen, sum(failed) FILTER (WHERE minute >= %(span_from)s) AS failed,
+        sum(retried) FILTER (WHERE minute >= %(span_from)s) AS retried
+    FROM haulier.error_count
+    WHERE error_id = error_group.id AND <<may_be_seen>>
+) AS seen
+WHERE error_group.id = %(error_id)s AND (%(queues)s::text[] IS NULL OR seen.last_seen IS NOT NULL);
+
+-- name: series_of_errors
+SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+    sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+FROM haulier.error_count
+WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
+GROUP BY 1, 2;
+
+-- name: mute_errors
+SELECT haulier.mute_errors(%(error_id)s, %(until)s, %(actor)s) AS is_there;

@@ -1,0 +1,62 @@
+"""Groups of errors of a kind with secret fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure, Fence, Settlement
+from haulier.domain.fingerprint import fingerprint, id_text
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from tests.conftest import Sql
+from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixtures
+
+# As a worker stored it that did not know yet that the field is secret, or that had it from a child that was taken over.
+ERROR = "Denied: refused token tok-hunter2"
+GROUP = fingerprint("secretive", ERROR)
+PATHS = ("/errors", f"/errors/{id_text(GROUP.id)}")
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def ask(secretive: FlaskClient, make_key: MakeKey, conn: Connection) -> Ask:  # noqa: F811
+    """Give a function that asks for the group of a job that has failed with such an error."""
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    produce.enqueue(conn, [NewJob("secretive", {"how": "raise", "token": "tok-hunter2"})])
+    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    failure = Failure(GROUP, "default", ERROR)
+    consume.settle(conn, [Settlement(Fence.of(job), Outcome.fail_for_good(ERROR), failure=failure)])
+
+    def ask(path: str, scope: Scope = Scope.READ) -> dict[str, Any]:
+        _, headers = make_key(scope)
+        answer = secretive.get(path, headers=headers)
+        assert answer.status_code == 200, answer.json
+        [group] = answer.json if isinstance(answer.json, list) else [answer.json]
+        return dict(group)
+
+    return ask
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_are_masked_as_the_errors_of_their_jobs_are(ask: Ask, path: str) -> None:
+    masked, whole = ask(path), ask(path, Scope.ADMIN)
+
+    assert (masked["text"], masked["example"]) == ("Denied: refused token •••", "Denied: refused token •••")
+    assert (whole["text"], whole["example"]) == (GROUP.text, ERROR)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_show_little_where_the_job_is_gone_that_tells_the_secrets(ask: Ask, sql: Sql, path: str) -> None:
+    sql("DELETE FROM haulier.finished_job")
+
+    group = ask(path)
+
+    assert (group["text"], group["example"]) == ("Denied: …", None)

@@ -1,0 +1,68 @@
+"""What the reads of failed attempts cost after a million of them: it ..."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
+from haulier.queue.upkeep import error_counts
+from tests.queue.plans import explain
+
+# A million failures in 200 groups: by minutes for a day, and by hours for the month before.
+MAKE = """
+    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
+    SELECT n, 'mail', 'no luck ' || n, 'no luck ' || n, haulier.uuidv7(), 'default', now() - interval '30 days'
+    FROM generate_series(1, 200) AS n;
+    INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
+    SELECT n, date_bin('1 minute', now(), 'epoch') - make_interval(mins => m), 'default', 0, 2, 1
+    FROM generate_series(1, 200) AS n, generate_series(0, 1440) AS m;
+    INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
+    SELECT n, date_bin('1 hour', now(), 'epoch') - make_interval(hours => 26 + h), 'default', -3600, 2, 1
+    FROM generate_series(1, 200) AS n, generate_series(0, 690) AS h
+    RETURNING 1
+"""
+# Of each of the two calls.
+MOST_SECONDS = 0.3
+
+
+@pytest.fixture
+def million(sql):
+    """Give a database in which a million attempts have failed."""
+    sql(MAKE)
+    sql("VACUUM ANALYZE haulier.error_count, haulier.error_group")
+
+
+def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
+    wanted = {"queue": None, "queues": None, "kind": None, "text": None, "after_at": None, "after_error": None}
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT now() - interval '1 hour'")
+        [(hour_ago,)] = cursor.fetchall()
+
+    for name, parameters in {
+        "list_errors": {**wanted, "span_from": hour_ago, "limit": 51},
+        "get_error": {"queue": None, "queues": None, "span_from": hour_ago, "error_id": 7},
+        "series_of_errors": {
+            "queue": None, "queues": None, "series_seconds": 60, "span_from": hour_ago, "failed_ids": [7, 8, 9],
+        },
+        "fold_error_sources": {"rows": error_counts.ROWS_AT_ONCE},
+    }.items():  # fmt: skip
+        _, nodes = explain(conn, name, parameters)
+        scans = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]
+        assert "error_count" not in scans, name
+
+
+@pytest.mark.parametrize("span", ["1h", "24h", "30d"])
+def test_a_page_and_a_group_come_in_time(conn, million, span):
+    took = []
+    for _ in range(3):
+        began_at = time.monotonic()
+        found, more = list_errors(conn, ErrorFilter(span))
+        shown = get_error(conn, 7, ErrorFilter(span))
+        took.append(time.monotonic() - began_at)
+
+    assert len(found) == 50
+    assert more is not None
+    assert shown.failed > 0
+    assert min(took) < 2 * MOST_SECONDS
