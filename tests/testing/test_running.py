@@ -121,6 +121,7 @@ def test_takes_what_else_is_asked_of_a_job(worker: RunningWorker) -> None:
 
     assert (job.queue, job.priority, job.timeout_seconds, job.max_attempts) == ("slow", 7, 5, 9)
     assert (job.run_at - job.created_at).total_seconds() == 3600
+    assert worker.enqueue(naps, tags=["vip"], delay_seconds=3600).tags == ["vip"]
     worker.cancel(job)
     assert worker.get(job).status is JobStatus.CANCELLED
 

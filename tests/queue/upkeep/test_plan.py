@@ -39,9 +39,10 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
     assert [step.name for step in steps] == [
         "006_1_indexes_of_what_runs.sql", "006_2_names.sql", "007_functions_of_the_owner.sql", "008_progress.sql",
         "009_1_history_by_end.sql", "009_2_numbers.sql", "010_workers.sql", "011_1_errors.sql",
-        "011_2_failed_by_error.sql", "011_3_retrying_by_error.sql",
+        "011_2_failed_by_error.sql", "011_3_retrying_by_error.sql", "012_1_history.sql", "012_2_job.sql",
+        "012_3_view.sql", "012_4_history_by_tag.sql", "012_5_waiting_by_tag.sql", "012_6_validate.sql",
     ]  # fmt: skip
-    assert said[:25] == [
+    assert said[:37] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -67,8 +68,20 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks finished_job: SHARE, while what ended today is read: nothing can be settled",
         f"would run 011_3_retrying_by_error.sql: {steps[9].does}",
         "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
+        f"would run 012_1_history.sql: {steps[10].does}",
+        "    locks finished_job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 012_2_job.sql: {steps[11].does}",
+        "    locks job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 012_3_view.sql: {steps[12].does}",
+        "    locks jobs: ACCESS EXCLUSIVE, for a moment",
+        f"would run 012_4_history_by_tag.sql: {steps[13].does}",
+        "    locks finished_job: SHARE, while what ended today is read: nothing can be settled",
+        f"would run 012_5_waiting_by_tag.sql: {steps[14].does}",
+        "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
+        f"would run 012_6_validate.sql: {steps[15].does}",
+        "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[25:]))) == len(said[25:]) == 8
+    assert len(planned("\n".join(said[37:]))) == len(said[37:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():
