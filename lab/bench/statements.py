@@ -336,6 +336,16 @@ CALLS = {
     "list_queues": listed("list, of what a key may see", queues=["other", "third"]),
     "list_payload": listed("list, by a field of the payload", payload={"n": "1"}),
     "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
+    "list_tagged": Call(
+        "list, of a tag",
+        "list_jobs list_tagged",
+        lambda fixture, _: produce.list_jobs(fixture.conn, JobFilter(tags=["a"])),
+    ),
+    "count_tagged": Call(
+        "count, of a tag",
+        "count_jobs count_tagged",
+        lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter(tags=["a"])),
+    ),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",

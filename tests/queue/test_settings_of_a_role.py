@@ -95,12 +95,14 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     statuses, _ = consume.settle_and_claim(conn, [first, second], None)
     settled = consume.settle(conn, [third])
     found = produce.list_jobs(conn, produce.JobFilter(queues=["default"])).jobs
+    tagged = produce.list_jobs(conn, produce.JobFilter(tags=[text])).jobs
     key, token = api_keys.create(
         conn, api_keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli"
     )
 
     assert [job.payload for job in claimed] == [{"text": text}] * 3
     assert [job.tags for job in claimed] == [["NULL", text]] * 3
+    assert {job.id for job in tagged} == {job.id for job in jobs}
     assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
     assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
     assert {job.id for job in found[1:]} == {job.id for job in jobs}

@@ -42,17 +42,18 @@ GIVEN = """
     WITH numbered AS (SELECT id, row_number() OVER (ORDER BY created_at, id) AS n FROM haulier.jobs),
     given AS (
         SELECT id, n % 3 - 1 AS error_id, 'order-' || n % 20 AS key,
+            CASE n % 10 WHEN 0 THEN ARRAY['few', 'a b'] WHEN 1 THEN '{}' WHEN 2 THEN NULL ELSE '{most}' END AS tags,
             CASE n % 3 WHEN 0 THEN '{}'::jsonb ELSE jsonb_build_object(
             'n', n % 7, 'who', jsonb_build_object('name', CASE n % 2 WHEN 0 THEN 'ann' ELSE 'bob' END)) END AS payload
         FROM numbered
     ),
     live AS (
-        UPDATE haulier.job SET payload = given.payload, idempotency_key = given.key,
+        UPDATE haulier.job SET payload = given.payload, idempotency_key = given.key, tags = given.tags,
             error_id = given.error_id, last_error = given.error_id
         FROM given WHERE given.id = job.id RETURNING job.id
     ),
     ended AS (
-        UPDATE haulier.finished_job AS job SET payload = given.payload, idempotency_key = given.key,
+        UPDATE haulier.finished_job AS job SET payload = given.payload, idempotency_key = given.key, tags = given.tags,
             error_id = given.error_id, last_error = given.error_id
         FROM given WHERE given.id = job.id RETURNING job.id
     )
@@ -77,6 +78,11 @@ FILTERS: list[dict[str, Any]] = [
     {"payload": {"n": "3", "who.name": "ann"}},
     {"payload": {"who.name": "bob"}, "statuses": [JobStatus.RUNNING]},
     {"idempotency_key": "order-3"},
+    *({"tags": tags} for tags in (["few"], ["most"], ["never"], ["never", "few"], ["most", "few"], [])),
+    {"tags": ["few"], "kinds": ["mail"], "attempts_min": 1},
+    {"tags": ["most"], "queues": ["bulk"]},
+    *({"tags": ["few", "most"], "statuses": [status]} for status in (JobStatus.RUNNING, JobStatus.RETRYING)),
+    {"tags": ["few"], "finished_after": datetime(2020, 1, 1, tzinfo=UTC)},
     {"error_id": -1},
     {"error_id": 7},
     {"error_id": 0, "kinds": ["mail"], "attempts_min": 1},
@@ -139,6 +145,7 @@ CONDITIONS: dict[str, Callable[[Job, Any], bool]] = {
     "attempts_min": lambda job, least: job.attempts >= least,
     "error_id": lambda job, error_id: job.status in FAILED and job.last_error == str(error_id),
     "idempotency_key": lambda job, key: job.idempotency_key == key,
+    "tags": lambda job, tags: not set(tags).isdisjoint(job.tags),
     "payload": lambda job, asked: all(text_at(job.payload, path.split(".")) == text for path, text in asked.items()),
     "finished_after": lambda job, instant: job.finished_at is not None and job.finished_at > instant,
     "finished_before": lambda job, instant: job.finished_at is not None and job.finished_at < instant,
@@ -166,7 +173,14 @@ def pages(conn, limit: int, wanted: dict[str, Any]) -> list[Page]:
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
     conn, many = crowd
-    for rows, seconds, limit in ((5, -1.0, 4), (3, 0.003, 50), (2, 60.0, 7)):
+    # With more than so many jobs the tags are common, and so they are with one such job among the newest so many.
+    for rows, seconds, limit, tagged, sampled in (
+        (5, -1.0, 4, 50, 9999),
+        (3, 0.003, 50, 3, 9999),
+        (2, 60.0, 7, 999, 5),
+    ):
+        monkeypatch.setattr(look, "MOST_TAGGED", tagged)
+        monkeypatch.setattr(look, "SAMPLED", sampled)
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
         monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
@@ -262,6 +276,64 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
     assert len(page.jobs) == 1
 
 
+# --- Tags
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Give the names of the statements that are sent, and have the first look at few rows and end there."""
+    statements: list[str] = []
+    rows = look.rows
+    monkeypatch.setattr(look, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
+    monkeypatch.setattr(look, "FIRST_ROWS", 5)
+    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    return statements
+
+
+def test_finds_all_jobs_of_rare_tags_at_once(conn, many, monkeypatch, asked):
+    monkeypatch.setattr(look, "SAMPLED", 9999)
+
+    page, count = (read(conn, JobFilter(tags=["few", "never"])) for read in (produce.list_jobs, produce.count_jobs))
+    nothing = produce.list_jobs(conn, JobFilter(tags=["never"]))
+
+    expected = [job.id for job in many if "few" in job.tags]
+    assert [job.id for job in page.jobs] == expected
+    assert (page.after, count.jobs, count.is_exact) == (None, len(expected), True)
+    assert nothing == Page([])
+    assert asked == ["list_jobs", "list_tagged", "count_jobs", "count_tagged", "list_jobs", "list_tagged"]
+
+
+@pytest.mark.parametrize(("most", "sampled"), [(5, 9999), (1000, 20)], ids=["too many", "many of the newest"])
+def test_looks_back_for_common_tags(conn, many, monkeypatch, asked, most, sampled):
+    monkeypatch.setattr(look, "MOST_TAGGED", most)
+    monkeypatch.setattr(look, "SAMPLED", sampled)
+
+    page, count = (read(conn, JobFilter(tags=["few"])) for read in (produce.list_jobs, produce.count_jobs))
+
+    assert page.looked_back_to == page.after[0]
+    assert count.looked_back_to is not None
+    assert asked == ["list_jobs", "list_tagged", "count_jobs", "count_tagged"]
+
+
+def test_asks_no_index_for_a_page_that_the_newest_fill(conn, many, asked):
+    page = produce.list_jobs(conn, JobFilter(tags=["most"], limit=2))
+
+    assert len(page.jobs) == 2
+    assert asked == ["list_jobs"]
+
+
+def test_a_page_of_rare_tags_ends_at_its_bytes(conn, enqueue, monkeypatch, asked):
+    large = [enqueue(payload={"text": "x" * 3_000_000}, tags=["few"]) for _ in range(4)]
+    for _ in range(60):
+        enqueue()
+    monkeypatch.setattr(look, "SAMPLED", 9999)
+
+    found = pages(conn, 50, {"tags": ["few"]})
+
+    assert [len(page.jobs) for page in found] == [3, 1]
+    assert [job.id for page in found for job in page.jobs] == [job.id for job in reversed(large)]
+
+
 # --- Counts
 
 
@@ -269,7 +341,9 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 def test_counts_what_a_list_finds(crowd, monkeypatch, wanted):
     conn, many = crowd
-    for rows, seconds in ((3, 60.0), (20, 60.0), (1000, -1.0)):
+    for rows, seconds, tagged, sampled in ((3, 60.0, 50, 9999), (20, 60.0, 3, 5), (1000, -1.0, 1000, 1000)):
+        monkeypatch.setattr(look, "MOST_TAGGED", tagged)
+        monkeypatch.setattr(look, "SAMPLED", sampled)
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
         monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
