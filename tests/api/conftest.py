@@ -5,12 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
 
 from haulier.config import Config
+from haulier.domain.claim import Failure, Fence, Settlement
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.job import Job, Json, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
 from tests.web import (  # noqa: F401  # fixtures
     client,
     count_jobs,
@@ -20,6 +27,8 @@ from tests.web import (  # noqa: F401  # fixtures
     server,
     shared_server,
 )
+
+Fail = Callable[..., Job]
 
 
 @pytest.fixture
@@ -33,3 +42,21 @@ def secretive(
     # A kind is made known when its module is imported, and forgotten after each test.
     monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
     return make_app(replace(config, kinds=("tests.hostile.secretive",))).test_client()
+
+
+@pytest.fixture
+def fail(conn: Connection) -> Fail:
+    """Give a function that enqueues a job and lets its first attempt fail."""
+    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+
+    def fail(
+        error: str, *, kind: str = "mail", queue: str = "default", for_good: bool = True, payload: Json = None
+    ) -> Job:
+        produce.enqueue(conn, [NewJob(kind, payload or {}, queue=queue, priority=1)])
+        [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        outcome = Outcome.fail_for_good(error) if for_good else Outcome.fail(error, delay=3600)
+        failure = Failure(fingerprint(kind, error), queue, error)
+        assert consume.settle(conn, [Settlement(Fence.of(job), outcome, failure=failure)])
+        return job
+
+    return fail

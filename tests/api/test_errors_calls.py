@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint, id_text
-from haulier.domain.job import Job, NewJob
-from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from tests.api.conftest import Fail
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
-
-Fail = Callable[..., Job]
-
-
-@pytest.fixture
-def fail(conn: Connection) -> Fail:
-    """Give a function that enqueues a job and lets its first attempt fail."""
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
-
-    def fail(error: str, *, kind: str = "mail", queue: str = "default", for_good: bool = True) -> Job:
-        produce.enqueue(conn, [NewJob(kind, {}, queue=queue, priority=1)])
-        [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-        outcome = Outcome.fail_for_good(error) if for_good else Outcome.fail(error, delay=3600)
-        failure = Failure(fingerprint(kind, error), queue, error)
-        assert consume.settle(conn, [Settlement(Fence.of(job), outcome, failure=failure)])
-        return job
-
-    return fail
 
 
 def ago(sql: Sql, error: str, interval: str, kind: str = "mail") -> None:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint, id_text
-from haulier.domain.job import NewJob
-from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from tests.api.conftest import Fail
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixtures
 
@@ -27,13 +22,9 @@ Ask = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def ask(secretive: FlaskClient, make_key: MakeKey, conn: Connection) -> Ask:  # noqa: F811
+def ask(secretive: FlaskClient, make_key: MakeKey, fail: Fail) -> Ask:  # noqa: F811
     """Give a function that asks for the group of a job that has failed with such an error."""
-    worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
-    produce.enqueue(conn, [NewJob("secretive", {"how": "raise", "token": "tok-hunter2"})])
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-    failure = Failure(GROUP, "default", ERROR)
-    consume.settle(conn, [Settlement(Fence.of(job), Outcome.fail_for_good(ERROR), failure=failure)])
+    fail(ERROR, kind="secretive", payload={"how": "raise", "token": "tok-hunter2"})
 
     def ask(path: str, scope: Scope = Scope.READ) -> dict[str, Any]:
         _, headers = make_key(scope)

@@ -137,12 +137,14 @@ def _settle(
     conn: Connection, settlements: Sequence[Settlement], lock_seconds: float, worker_name: str | None
 ) -> list[JobStatus | None]:
     names, parameters = settling(settlements, worker_name)
+    # All but those of the transaction, which is one of its own here.
+    _, _, settle, *notes, _ = names
     with transaction(conn, lock_seconds=lock_seconds or LOCK_SECONDS):
         if lock_seconds:
             # A statement of its own: `settle` then sees each row as it was when it was locked.
             rows(conn, "lock_held", **{name: parameters[name] for name in ("ids", "attempts", "claims")})
-        [settled] = rows(conn, names[2], **parameters)
-        for name in names[3:-1]:
+        [settled] = rows(conn, settle, **parameters)
+        for name in notes:
             rows(conn, name, **parameters)
     return statuses_of(settled["settled"])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, rows
 
 # So many rows one statement takes, and so many statements are sent at once; the next minute goes on.
 ROWS_AT_ONCE, TIMES = 10_000, 20
-
-
 # Rows of a source are summed into those of a longer step when they are so old: as the series of each span needs them.
 # The source of a step is its length, negative; that of a minute is 0. Units: seconds.
 STEPS = ((0, 300, 70 * 60), (-300, 900, 7 * 3600), (-900, 3600, 26 * 3600))
@@ -17,14 +15,13 @@ STEPS = ((0, 300, 70 * 60), (-300, 900, 7 * 3600), (-900, 3600, 26 * 3600))
 
 def fold(conn: Connection) -> None:
     """Sum the rows of all processes into one a minute, and old ones into longer steps; to be called once a minute."""
-    _fold(lambda: rows(conn, "fold_error_sources", rows=ROWS_AT_ONCE))
+    _fold_some(conn, "fold_error_sources")
     for source, longer, age in STEPS:
-        told = {"source": source, "longer": longer, "age": age}
-        _fold(lambda told=told: rows(conn, "fold_error_steps", **told, rows=ROWS_AT_ONCE))  # type: ignore[misc]
+        _fold_some(conn, "fold_error_steps", source=source, longer=longer, age=age)
 
 
-def _fold(some: Callable[[], list[Row]]) -> None:
+def _fold_some(conn: Connection, name: str, **told: Any) -> None:
     for _ in range(TIMES):
-        [folded] = some()
+        [folded] = rows(conn, name, **told, rows=ROWS_AT_ONCE)
         if folded["taken"] < ROWS_AT_ONCE:
             return

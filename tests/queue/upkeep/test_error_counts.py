@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from haulier.postgres.sql_files import PARTS
 from haulier.queue.upkeep import error_counts
 from tests.queue.plans import buffers, explain
 
@@ -68,3 +69,9 @@ def test_reads_nothing_where_nothing_is_left_to_sum(conn, sql):
     for name, told in [("fold_error_sources", {}), *(("fold_error_steps", step) for step in steps)]:
         _, nodes = explain(conn, name, {**told, "rows": 1000})
         assert buffers(nodes) < 100, told
+
+
+def test_rows_of_every_step_are_read():
+    sources = [0, *(-longer for _, longer, _ in error_counts.STEPS)]
+
+    assert f"source IN ({', '.join(map(str, sources))})" in PARTS["may_be_seen"]
