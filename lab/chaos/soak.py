@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lab.waiting import TookTooLong, pause, until
 RATE = 500.0
 CLIENTS = 6
 DRAIN_SECONDS = 60.0
+DELAY_SECONDS = 10.0
 WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "4"}
 WORKER = {"WORKER_THREADS": "8", "LEASE_SECONDS": "30"}
 # Shares of the time in which a report's snapshot, which keeps dead rows, is held and is not.
@@ -61,24 +63,35 @@ TABLES = """
 """
 
 
-def job(chance: random.Random) -> dict[str, Any]:
+def job(chance: random.Random, *, delay_seconds: float) -> dict[str, Any]:
     """Return a job: most are quick, some wait, some fail twice, some are to be cancelled before they begin."""
     drawn = chance.random()
     if drawn < 0.05:
         return {"kind": "c.raises", "payload": {"times": 2}}
     if drawn < 0.08:
-        return {"kind": "c.quick", "payload": {}, "delay_seconds": 10}
+        return {"kind": "c.quick", "payload": {}, "delay_seconds": delay_seconds}
     if drawn < 0.8:
         return {"kind": "c.quick", "payload": {}}
     return {"kind": "c.works", "payload": {"ms": chance.randint(5, 50)}}
 
 
 def soak(
-    folder: Path, *, minutes: float, rate: float = RATE, every: float = 5.0, one_dyno: bool = False
+    folder: Path,
+    *,
+    minutes: float,
+    rate: float = RATE,
+    every: float = 5.0,
+    cancels: float = 0.05,
+    one_dyno: bool = False,
 ) -> dict[str, Any]:
-    """Run for this long and return the samples, with a verdict on each series. Units: every is seconds."""
+    """Run for this long and return the samples, with a verdict on each series.
+
+    Shape: cancels is the share of the calls that cancel a job. Units: every is seconds.
+    """
     seconds = 60 * minutes
-    mix = Mix(rate=rate, keyed=0.2, batches=0.2, cancels=0.05, batch=(20, 60), job=job)
+    # At the end all jobs are awaited: a short run must not wait for those that wait longer than it ran.
+    one = partial(job, delay_seconds=min(DELAY_SECONDS, seconds / 2))
+    mix = Mix(rate=rate, keyed=0.2, batches=0.2, cancels=cancels, batch=(20, 60), job=one)
     with opened(_stage_of(folder, one_dyno=one_dyno)) as running:
         load = Load(running.port, mix, seed=1, clients=CLIENTS)
         load.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from uuid import UUID, uuid4
 
@@ -15,6 +16,8 @@ from haulier.queue.upkeep.partitions import ensure_partitions
 COUNT = 100
 # Which runs on while the others end, so that the process is never alone, and then is, for the orphan.
 LONG_SECONDS = 2.0
+# Not for ever: a job that the worker does not know of is given back, and not settled, once its row is free.
+LOCKED_SECONDS = 1.0
 EXPIRED = "finished_job_of_long_ago"
 
 
@@ -29,6 +32,7 @@ class Scene:
         self.jobs: list[Job] = []
         self.orphans: list[Job] = []
         self._rival: Connection | None = None
+        self._locked_until = 0.0
         self._history()
         self._work()
 
@@ -59,14 +63,19 @@ class Scene:
             self._work()
 
     def _lock_one(self) -> None:
-        """Lock the row of a job that runs, so that it cannot be settled with the others."""
-        if self._rival is None:
-            self._rival = connect(self._conn.dsn)
-            self._rival.autocommit = False
+        """Lock the row of a job that runs, so that it cannot be settled with the others; for a while, then another."""
+        if self._rival is not None and time.monotonic() < self._locked_until:
+            return
+        self.let_go()
+        self._rival = connect(self._conn.dsn)
+        self._rival.autocommit = False
         with self._rival.cursor() as cursor:
-            cursor.execute("SELECT FROM haulier.job WHERE status = 'running' LIMIT 1 FOR UPDATE SKIP LOCKED")
+            cursor.execute(
+                "SELECT FROM haulier.job WHERE status = 'running' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
+            )
             if not cursor.rowcount:
-                self._rival.rollback()
+                self.let_go()
+        self._locked_until = time.monotonic() + LOCKED_SECONDS
 
     def let_go(self) -> None:
         """Unlock it."""

@@ -139,6 +139,16 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
 
     # In the main thread
 
+    def is_parent_alive(self) -> bool:
+        """Tell whether gunicorn's master is; otherwise this process stops, as at SIGTERM.
+
+        gunicorn leaves its loop but not `alive`: a connection kept from then on held the process for 25 s.
+        """
+        is_alive = bool(super().is_parent_alive())
+        if not is_alive:
+            self.alive = False
+        return is_alive
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept new connections or not; while all threads are busy, they are left to the other processes.
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.local.conftest import processes
 from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
@@ -221,3 +222,22 @@ def test_slow_clients_do_not_hold_up_its_end(run_gunicorn: Run, database: str) -
 
         assert server.process.wait(15) == 0
         assert time.monotonic() - began < 8
+
+
+def test_who_still_asks_does_not_hold_up_the_end_of_a_process_without_its_master(
+    run_gunicorn: Run, database: str, eventually: Callable[..., Any]
+) -> None:
+    with run_gunicorn(database, WEB_CONCURRENCY="1") as server, closing(connect(server)) as sock:
+        [orphan] = [each.pid for each in processes() if each.parent == server.process.pid]
+        sock.sendall(b"GET /health HTTP/1.1\r\n")
+        server.process.kill()
+        eventually(lambda: "Parent changed" in server.log.read_text())
+        sock.sendall(b"Host: localhost\r\n\r\n")
+        answer = sock.recv(1000)
+        began = time.monotonic()
+
+        # The client keeps its connection.
+        eventually(lambda: orphan not in {each.pid for each in processes()}, within=20)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert time.monotonic() - began < 8
