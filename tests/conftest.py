@@ -14,9 +14,9 @@ from uuid import uuid4
 import pytest
 from psycopg2 import Error
 from psycopg2.errors import DeadlockDetected
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, parse_dsn
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from psycopg2.extensions import parse_dsn
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
@@ -33,24 +33,29 @@ T = TypeVar("T")
 # Threads that a process keeps once it needed them, and so no leak of the test that did so first.
 LASTING = {"haulier-watchdog"}
 
-# Every table in which a row was ever written, but the schema's version. TRUNCATE makes new files for an empty table
-# too: to truncate them all took 50 ms, longer than most tests. A transaction that a test left open must not block the
-# next test.
+# Every table in which a row was written since it was last truncated, but the version. To truncate, and so make new
+# files, takes ten times as long as to delete; but dead rows must not become many. A transaction that a test left open
+# must not block the next test.
 EMPTY = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND state LIKE 'idle in transaction%';
     DO $$
     DECLARE
-        written text := (
-            SELECT string_agg(oid::regclass::text, ', ')
+        written record;
+    BEGIN
+        FOR written IN
+            SELECT oid::regclass AS name, pg_table_size(oid) AS bytes
             FROM pg_class
             WHERE relnamespace = 'haulier'::regnamespace AND relkind = 'r' AND relname <> 'schema_version'
-                AND pg_relation_size(oid) > 0);
-    BEGIN
-        IF written IS NOT NULL THEN
-            -- CASCADE, for a table that refers to it may be empty.
-            EXECUTE 'TRUNCATE ' || written || ' CASCADE';
-        END IF;
+                AND pg_relation_size(oid) > 0
+        LOOP
+            IF written.bytes > 100000 THEN
+                -- CASCADE, for another table may refer to it.
+                EXECUTE format('TRUNCATE %s CASCADE', written.name);
+            ELSE
+                EXECUTE format('DELETE FROM %s', written.name);
+            END IF;
+        END LOOP;
     END
     $$
 """
@@ -296,11 +301,41 @@ def config(database: str) -> Config:
     return Config(database_url=database)
 
 
+@pytest.fixture(scope="session")
+def _kept_conns() -> Iterator[dict[str, Connection]]:
+    kept: dict[str, Connection] = {}
+    yield kept
+    for conn in kept.values():
+        conn.close()
+
+
 @pytest.fixture
-def conn(database: str) -> Iterator[Connection]:
-    """Give a connection in autocommit mode, as the program's own are."""
-    with closing(connect(database, application_name="haulier test")) as conn:
-        yield conn
+def conn(database: str, _kept_conns: dict[str, Connection], _pooler: Pooler | None) -> Iterator[Connection]:
+    """Give a connection in autocommit mode, as the program's own are.
+
+    It may have served other tests: to know the tables a new one takes the server longer than most tests last.
+    """
+    conn = _kept_conns.pop(database, None) or connect(database, application_name="haulier test")
+    yield conn
+    if _pooler is None and _is_as_new(conn):
+        _kept_conns[database] = conn
+    else:
+        conn.close()
+
+
+def _is_as_new(conn: Connection) -> bool:
+    """Undo what a test has set; tell whether the connection can serve another."""
+    if conn.closed or not conn.autocommit or conn.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+        return False
+    try:
+        with conn.cursor() as cursor:
+            cursor.execute("RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL")
+            cursor.execute("SELECT pg_advisory_unlock_all()")
+    except Error:
+        return False
+    conn.notifies.clear()
+    conn.notices.clear()
+    return True
 
 
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -16,8 +16,9 @@ from haulier.queue.upkeep.partitions import ensure_partitions
 COUNT = 100
 # Which runs on while the others end, so that the process is never alone, and then is, for the orphan.
 LONG_SECONDS = 2.0
-# Not for ever: a job that the worker does not know of is given back, and not settled, once its row is free.
-LOCKED_SECONDS = 1.0
+# How long a row is locked, and how long none is: a job that the worker does not know of is given back, and not settled,
+# once its row is free.
+LOCK_SECONDS = 0.5
 EXPIRED = "finished_job_of_long_ago"
 
 
@@ -32,7 +33,7 @@ class Scene:
         self.jobs: list[Job] = []
         self.orphans: list[Job] = []
         self._rival: Connection | None = None
-        self._locked_until = 0.0
+        self._lock_until = 0.0
         self._history()
         self._work()
 
@@ -64,18 +65,22 @@ class Scene:
 
     def _lock_one(self) -> None:
         """Lock the row of a job that runs, so that it cannot be settled with the others; for a while, then another."""
-        if self._rival is not None and time.monotonic() < self._locked_until:
+        if time.monotonic() < self._lock_until:
             return
+        is_turn_to_lock = self._rival is None
+        self._lock_until = time.monotonic() + LOCK_SECONDS
         self.let_go()
+        if not is_turn_to_lock:
+            return
         self._rival = connect(self._conn.dsn)
         self._rival.autocommit = False
         with self._rival.cursor() as cursor:
+            # Not the orphan: it is to be rescued while the long jobs run.
             cursor.execute(
-                "SELECT FROM haulier.job WHERE status = 'running' ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED"
+                "SELECT FROM haulier.job WHERE status = 'running' AND id <> ALL(%s) ORDER BY random() LIMIT 1"
+                " FOR UPDATE SKIP LOCKED",
+                ([orphan.id for orphan in self.orphans],),
             )
-            if not cursor.rowcount:
-                self.let_go()
-        self._locked_until = time.monotonic() + LOCKED_SECONDS
 
     def let_go(self) -> None:
         """Unlock it."""
