@@ -5,6 +5,9 @@ VENV := .venv/bin/python
 # Each has an embedded PostgreSQL of its own.
 TEST_PROCESSES ?= 4
 
+# Where it is set, each of the thousand processes that tests start compiles all of Haulier.
+unexport PYTHONDONTWRITEBYTECODE
+
 # With the peers, a progress bar and plots, once `make bench-setup` has run; what is missing is skipped.
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 

@@ -24,6 +24,7 @@ from haulier.kinds.sdk import registry
 from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
+from haulier.queue.consume.prepared import prepared
 from haulier.queue.upkeep.migrate import migrate
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
@@ -329,10 +330,11 @@ def _is_as_new(conn: Connection) -> bool:
         return False
     try:
         with conn.cursor() as cursor:
-            cursor.execute("RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL")
+            cursor.execute("RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DEALLOCATE ALL")
             cursor.execute("SELECT pg_advisory_unlock_all()")
     except Error:
         return False
+    prepared._calls.pop(conn, None)
     conn.notifies.clear()
     conn.notices.clear()
     return True
