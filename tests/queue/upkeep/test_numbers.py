@@ -207,7 +207,7 @@ def test_are_forgotten_when_they_are_older_than_the_history(past, archive):
 
 
 @pytest.mark.parametrize(
-    ("ago", "found_by"), [(40, "count"), (1800, "recount_next"), (5 * 3600, "recount"), (23 * 3600, "recount")]
+    ("ago", "found_by"), [(30, "count"), (1800, "recount_next"), (5 * 3600, "recount"), (23 * 3600, "recount")]
 )
 def test_find_what_is_committed_late(past, archive, monkeypatch, ago, found_by):
     monkeypatch.setattr(numbers, "AGAIN_SECONDS", 60.0)
