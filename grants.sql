@@ -20,7 +20,7 @@ GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
 -- The API ------------------------------------------------------------------------------------------------------
 
 -- enqueue, without the right to write a job's state, fence and attempts
-GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key)
+GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags)
     ON haulier.job TO :"web";
 GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";

@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 11;
+    wanted  CONSTANT integer := 12;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -207,6 +207,18 @@ CREATE TABLE IF NOT EXISTS haulier.sleeper (
 
 -- Live work ----------------------------------------------------------------------------------------------------
 
+-- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
+-- jobs would read the twenty lengths anew.
+CREATE OR REPLACE FUNCTION haulier.are_tags(tags text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN cardinality(tags) <= 10
+        AND coalesce(array_ndims(tags), 1) = 1
+        AND coalesce((SELECT bool_and(coalesce(length(tag), 0) BETWEEN 1 AND 64) FROM unnest(tags) AS tag), true);
+END
+$$;
+
 -- The jobs that are still to end: queued, running, retrying. A job that ends moves to finished_job.
 --
 -- This table is an API. An application may run, in its own transaction,
@@ -252,6 +264,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
     error_id         bigint,                                -- the group of the last failed attempt (error_group)
+    tags             text[],                                -- null: none
 
     CONSTRAINT job_pkey PRIMARY KEY (id),
     CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
@@ -276,7 +289,8 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     CONSTRAINT counters_in_range CHECK (
         least(attempt, attempts, crashes, snoozes) >= 0
         AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000),
-    CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255)
+    CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    CONSTRAINT tags_up_to_10_of_1_to_64 CHECK (tags IS NULL OR status = 'running' OR haulier.are_tags(tags))
 ) WITH (
     fillfactor = 80,                            -- room for the claimed version beside the queued one
     autovacuum_vacuum_scale_factor = 0,         -- by count, not by share: a queue is small and churns
@@ -297,6 +311,10 @@ CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status
 CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
 -- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
 CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
+-- list_tagged: those of rare tags. Without the running jobs, which are few: claims of tagged jobs write nothing here.
+-- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.
+CREATE INDEX IF NOT EXISTS job_waiting_by_tag ON haulier.job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL AND status IN ('queued', 'retrying');
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
 -- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
@@ -438,6 +456,7 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     finished_at      timestamptz NOT NULL,
     result           jsonb,
     error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
+    tags             text[],
 
     CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
     CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
@@ -454,6 +473,9 @@ CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin
 -- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
 CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
     WHERE status = 'failed_permanent';
+-- list_tagged: those of rare tags. A job without tags has no entry.
+CREATE INDEX IF NOT EXISTS finished_job_by_tag ON haulier.finished_job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL;
 
 -- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
 -- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
@@ -670,14 +692,29 @@ SELECT
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
     ) AS progress,
-    error_id
+    error_id, tags
 FROM haulier.job
 UNION ALL
 SELECT
     id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags
 FROM haulier.finished_job;
+
+-- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
+-- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
+-- only until there are enough; but of each all entries of the tags are.
+CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB' SET jit = off
+AS $$
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && wanted
+    UNION ALL
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status = 'running' AND tags && wanted
+    UNION ALL
+    SELECT id, finished_at FROM haulier.finished_job WHERE tags && wanted
+    LIMIT most
+$$;
 
 
 -- Numbers ------------------------------------------------------------------------------------------------------
@@ -871,10 +908,10 @@ BEGIN
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at)
+        updated_at, finished_at, tags)
     SELECT
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now()
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags
     FROM gone;
     INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     RETURN 'waiting';
@@ -899,10 +936,10 @@ BEGIN
     )
     INSERT INTO haulier.job (
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at)
+        idempotency_key, last_error, errors, created_at, tags)
     SELECT
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at
+        idempotency_key, last_error, errors, created_at, tags
     FROM back
     RETURNING *;
 END
@@ -953,5 +990,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (11, 1)
+VALUES (12, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

@@ -33,6 +33,7 @@ def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
         statuses=asked.get("status"),
         kinds=asked.get("kind"),
         queues=queues,
+        tags=asked.get("tag"),
         error_id=asked.get("error"),
         worker=asked.get("worker"),
         idempotency_key=asked.get("key"),

@@ -34,6 +34,7 @@ MAX_TIMEOUT_SECONDS = 86_400
 MAX_DELAY_SECONDS = 31_536_000
 MAX_SNOOZES = 100
 KEPT_ERRORS = 20
+MAX_TAGS, MAX_TAG = 10, 64
 
 
 class JobStatus(StrEnum):
@@ -71,12 +72,13 @@ class NewJob:
     delay: timedelta | None = None
     timeout_seconds: int | None = None
     idempotency_key: str | None = None
+    tags: Sequence[str] = ()
     # The payload with the kind's defaults filled in, by which two requests are compared. None: the payload as it is.
     parsed_payload: Json = None
 
     def fingerprint(self) -> bytes:
         """Return what two requests under one idempotency key must share: all but the key itself."""
-        asked = {
+        asked: dict[str, Json] = {
             "kind": self.kind,
             "payload": self.payload if self.parsed_payload is None else self.parsed_payload,
             "queue": self.queue,
@@ -86,6 +88,9 @@ class NewJob:
             "delay": None if self.delay is None else self.delay.total_seconds(),
             "timeout_seconds": self.timeout_seconds,
         }
+        # Left out where there are none: the keys of an older release go on. Their order says nothing.
+        if self.tags:
+            asked["tags"] = sorted(self.tags)
         # With default=str, since a schema may load values of types of its own, such as dates.
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 
@@ -125,6 +130,7 @@ class Job(NamedTuple):
     finished_at: datetime | None = None
     result: Json = None
     progress: Json = None
+    tags: Sequence[str] = ()
 
     @property
     def is_last_attempt(self) -> bool:

@@ -2,17 +2,17 @@
 
 -- part: set_by_clients
 -- What a client may set besides id, idempotency key and run_at, in the order in which produce/enqueue.py sends it.
-kind, payload, queue, priority, max_attempts, timeout_seconds
+kind, payload, queue, priority, max_attempts, timeout_seconds, tags
 
 -- part: as_clients_set_them
-%(kind)s, %(payload)s, %(queue)s, %(priority)s, %(max_attempts)s, %(timeout_seconds)s
+%(kind)s, %(payload)s, %(queue)s, %(priority)s, %(max_attempts)s, %(timeout_seconds)s, %(tags)s
 
 -- part: claimed
 -- What a claim returns to the worker (rows.py).
 id, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload, idempotency_key, last_error, created_at,
-attempt, crashes, snoozes, backoff, errors
+attempt, crashes, snoozes, backoff, errors, tags
 
 -- part: kept
 -- What moves to finished_job unchanged when a job ends.
 id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, snoozes, timeout_seconds, cancel_requested,
-payload, idempotency_key, created_at
+payload, idempotency_key, created_at, tags

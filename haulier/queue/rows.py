@@ -46,6 +46,12 @@ class StoredJob(Job):
         return read_json(self._text(_PROGRESS).decode())
 
     @property
+    def tags(self) -> Sequence[str]:
+        """Return the tags of the job."""
+        values: tuple[Any, ...] = self
+        return values[_TAGS] or ()
+
+    @property
     def payload_text(self) -> bytes:
         """Return the payload as the JSON text that clients get."""
         return as_sent(self._text(_PAYLOAD))
@@ -68,7 +74,8 @@ class StoredJob(Job):
 
     def read(self) -> Job:
         """Return the job with its payload, errors, result and progress as objects."""
-        return Job(*self)._replace(payload=self.payload, errors=self.errors, result=self.result, progress=self.progress)
+        parsed = {name: getattr(self, name) for name in ("payload", "errors", "result", "progress", "tags")}
+        return Job(*self)._replace(**parsed)
 
     def _text(self, column: int) -> bytes:
         values: tuple[Any, ...] = self
@@ -116,9 +123,15 @@ class ClaimedJob(Job):
         errors: list[dict[str, Json]] = [] if values[_ERRORS] == "[]" else read_json(values[_ERRORS])
         return errors
 
+    @property
+    def tags(self) -> Sequence[str]:
+        """Return the tags of the job."""
+        values: tuple[Any, ...] = self
+        return values[_TAGS] or ()
+
     def read(self) -> Job:
-        """Return the job with its payload and errors as objects."""
-        return Job(*self)._replace(payload=self.payload, errors=self.errors)
+        """Return the job with its payload, errors and tags as objects."""
+        return Job(*self)._replace(payload=self.payload, errors=self.errors, tags=self.tags)
 
     @property
     def text_size(self) -> int:
@@ -127,7 +140,9 @@ class ClaimedJob(Job):
         return len(values[_PAYLOAD]) + len(values[_ERRORS])
 
 
-_PAYLOAD, _ERRORS, _RESULT, _PROGRESS = map(Job._fields.index, ("payload", "errors", "result", "progress"))
+_PAYLOAD, _ERRORS, _RESULT, _PROGRESS, _TAGS = map(
+    Job._fields.index, ("payload", "errors", "result", "progress", "tags")
+)
 
 
 # The columns of the statement `claim`: three of its own, then the list of columns.sql.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -84,6 +84,7 @@ class RunningWorker:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         delay_seconds: float = 0.0,
         timeout_seconds: int | None = None,
+        tags: Sequence[str] = (),
     ) -> Job:
         """Return a new job. Raises: PayloadRefused, which names the field; UnknownKind."""
         found = find_kind(kind, self.kinds)
@@ -95,6 +96,7 @@ class RunningWorker:
             max_attempts=max_attempts,
             delay=timedelta(seconds=delay_seconds),
             timeout_seconds=timeout_seconds,
+            tags=tags,
         )
         [enqueued] = produce.enqueue(self._conn, [job])
         assert enqueued.job is not None, "only an idempotency key keeps a job from being stored"

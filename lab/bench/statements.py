@@ -6,7 +6,7 @@ The calls use the program's own functions. The rows that a call needs are insert
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,11 +14,10 @@ from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
 
-from haulier.domain.claim import ClaimRequest, Failure, Fence, Mark, Settlement
+from haulier.domain.claim import ClaimRequest, Fence, Mark
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus
-from haulier.domain.outcome import Outcome
 from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
@@ -30,6 +29,7 @@ from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
+from lab.bench.settlements import done, failed
 from lab.servers import ask
 
 QUEUE = "default"
@@ -153,20 +153,9 @@ def timed(fixture: Fixture, call: Call, times: int) -> list[float]:
     return milliseconds
 
 
-def done(fences: Iterable[Fence]) -> list[Settlement]:
-    """Return settlements by which these jobs have succeeded."""
-    return [Settlement(fence, Outcome.complete()) for fence in fences]
-
-
-def failed(fences: Iterable[Fence]) -> list[Settlement]:
-    """Return settlements by which these jobs have failed."""
-    failure = Failure(fingerprint("noop", "no luck"), "default", "no luck")
-    return [Settlement(fence, Outcome.fail_for_good("no luck"), failure=failure) for fence in fences]
-
-
-def listed(label: str, **wanted: Any) -> Call:
+def listed(label: str, covers: str = "list_jobs", **wanted: Any) -> Call:
     """Return the call that lists jobs by this filter."""
-    return Call(label, "list_jobs", lambda fixture, _: produce.list_jobs(fixture.conn, JobFilter(**wanted)))
+    return Call(label, covers, lambda fixture, _: produce.list_jobs(fixture.conn, JobFilter(**wanted)))
 
 
 CLAIMED = "claim_by_index claim"
@@ -336,6 +325,12 @@ CALLS = {
     "list_queues": listed("list, of what a key may see", queues=["other", "third"]),
     "list_payload": listed("list, by a field of the payload", payload={"n": "1"}),
     "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
+    "list_tagged": listed("list, of a tag", "list_jobs list_tagged", tags=["a"]),
+    "count_tagged": Call(
+        "count, of a tag",
+        "count_jobs count_tagged",
+        lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter(tags=["a"])),
+    ),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job",

@@ -260,6 +260,7 @@ ENDED = WAITING._replace(
     timeout_seconds=5,
     idempotency_key="k",
     claim=uuid.UUID(int=8),
+    tags=["vip", '"'],
 )
 
 

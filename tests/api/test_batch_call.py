@@ -39,6 +39,30 @@ def test_lines_are_stored_blank_ones_left_out(client: FlaskClient, count_jobs: C
     assert count_jobs() == 2
 
 
+@pytest.mark.parametrize("content_type", ["application/json", NDJSON])
+def test_the_jobs_have_their_tags(client: FlaskClient, content_type: str) -> None:
+    items = [{**EMAIL, "tags": ["vip", "a\tb"]}, EMAIL]
+    body = lines(*items) if content_type == NDJSON else json.dumps(items)
+
+    answer = client.post("/jobs/batch", data=body, content_type=content_type)
+
+    ids = [job["id"] for job in answer.json["jobs"]]
+    assert [client.get(f"/jobs/{job_id}").json["tags"] for job_id in ids] == [["vip", "a\tb"], []]
+
+
+def test_a_bad_tag_of_an_item_is_named(client: FlaskClient, count_jobs: Callable[[], int]) -> None:
+    answer = client.post("/jobs/batch", json=[EMAIL, {**EMAIL, "tags": ["a", "a"]}])
+
+    assert answer.json["details"] == {"1": {"tags": {"1": ["Is given twice."]}}}
+    assert count_jobs() == 0
+
+
+def test_tags_are_counted_before_each_is_looked_at(client: FlaskClient) -> None:
+    answer = client.post("/jobs/batch", json=[{**EMAIL, "tags": [7] * 100_000}])
+
+    assert answer.json["details"] == {"0": {"tags": ["There may be at most 10."]}}
+
+
 def test_a_bad_item_leaves_nothing_stored_and_is_named_by_its_index(
     client: FlaskClient, count_jobs: Callable[[], int]
 ) -> None:

@@ -23,6 +23,7 @@ FIELDS = [
     "idempotency_key",
     "queue",
     "priority",
+    "tags",
     "timeout_seconds",
     "cancel_requested",
     "started_at",
@@ -44,7 +45,7 @@ def test_it_answers_201_with_the_job_and_a_relative_location(client: FlaskClient
     assert answer.headers["Location"] == f"/jobs/{job['id']}"
     assert client.get(answer.headers["Location"]).json == job
     assert (job["status"], job["attempts"], job["max_attempts"]) == ("queued", 0, 3)
-    assert (job["queue"], job["priority"], job["errors"]) == ("default", 0, [])
+    assert (job["queue"], job["priority"], job["errors"], job["tags"]) == ("default", 0, [], [])
     assert job["cancel_requested"] is False
     for name in ("last_error", "idempotency_key", "timeout_seconds", "started_at", "finished_at", "result", "progress"):
         assert job[name] is None
@@ -52,6 +53,7 @@ def test_it_answers_201_with_the_job_and_a_relative_location(client: FlaskClient
 
 def test_it_stores_every_option(client: FlaskClient, email: Json) -> None:
     options = {"max_attempts": 7, "queue": "mail.high-1", "priority": -100, "timeout_seconds": 86_400}
+    options["tags"] = ["vip", "größe 😀", "x" * 64]
 
     job = client.post("/jobs", json={**email, **options, "idempotency_key": "k"}).json
 
@@ -61,6 +63,7 @@ def test_it_stores_every_option(client: FlaskClient, email: Json) -> None:
 
 def test_null_counts_as_absent_in_every_optional_field(client: FlaskClient, email: Json) -> None:
     names = ["max_attempts", "idempotency_key", "queue", "priority", "run_at", "delay_seconds", "timeout_seconds"]
+    names.append("tags")
     email["payload"]["html"] = None
 
     answer = client.post("/jobs", json={**email, **dict.fromkeys(names)})

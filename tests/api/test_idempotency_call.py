@@ -45,6 +45,8 @@ def test_the_same_key_and_request_give_the_first_job(
         ({"payload": {"text": "Hi.", "language": None}}, {"payload": {"text": "Hi."}}),
         ({"run_at": "2031-01-01T00:00:00Z"}, {"run_at": "2031-01-01T02:00:00.000+02:00"}),
         ({"priority": 2}, {"priority": 2.0}),
+        ({"tags": []}, {"tags": None}),
+        ({"tags": ["a", "b"]}, {"tags": ["b", "a"]}),
     ],
 )
 def test_requests_are_compared_after_defaults(client: FlaskClient, first: Json, second: Json) -> None:
@@ -62,6 +64,7 @@ def test_requests_are_compared_after_defaults(client: FlaskClient, first: Json, 
         {"max_attempts": 4},
         {"queue": "other"},
         {"timeout_seconds": 5},
+        {"tags": ["vip"]},
         {"delay_seconds": 5},
         {"run_at": "2031-01-01T00:00:00Z"},
         {"payload": {"to": "a@b.c", "subject": "Hi", "body": "Goodbye."}},

@@ -29,16 +29,17 @@ def orders(conn: Connection) -> None:
     """Store three jobs: two of the queue default, of which one has ended, and one of bulk that runs."""
     with conn.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO haulier.job (kind, payload, queue, idempotency_key) VALUES"
-            " ('mail', %s, 'default', 'order-4711'), ('report', '{\"order\": {\"id\": 12}}', 'bulk', NULL)",
+            "INSERT INTO haulier.job (kind, payload, queue, idempotency_key, tags) VALUES"
+            " ('mail', %s, 'default', 'order-4711', ARRAY['vip', 'Größe & co=1']),"
+            " ('report', '{\"order\": {\"id\": 12}}', 'bulk', NULL, ARRAY['nightly', 'vip'])",
             (json.dumps(ORDER),),
         )
         cursor.execute(
             "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, started_at,"
             " attempts, max_attempts, crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at,"
-            " finished_at, error_id)"
+            " finished_at, error_id, tags)"
             " VALUES (gen_random_uuid(), 'failed_permanent', 'image', 'default', 0, now(), 3, now(), 3, 3, 0, 0, false,"
-            ' \'{"order": {"id": "4711"}}\', \'[]\', now(), now(), now(), -1)'
+            " '{\"order\": {\"id\": \"4711\"}}', '[]', now(), now(), now(), -1, '{nightly}')"
         )
 
 
@@ -58,6 +59,12 @@ def kinds(client: FlaskClient, query: str, **headers: str) -> list[str]:
         ("status=queued&status=failed_permanent&queue=default", ["image", "mail"]),
         ("key=order-4711", ["mail"]),
         ("key=order-471", []),
+        ("tag=vip", ["mail", "report"]),
+        ("tag=nightly&tag=Gr%C3%B6%C3%9Fe%20%26%20co%3D1", ["image", "mail", "report"]),
+        ("tag=vip&tag=vip&queue=bulk", ["report"]),
+        ("tag=nightly&status=failed_permanent&error=ffffffffffffffff", ["image"]),
+        ("tag=Vip", []),
+        ("tag=vip&payload.order.id=12", ["report"]),
         ("error=ffffffffffffffff", ["image"]),
         ("error=ffffffffffffffff&kind=image&status=failed_permanent&payload.order.id=4711", ["image"]),
         ("error=ffffffffffffffff&kind=mail", []),
@@ -98,6 +105,8 @@ def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders:
 
     assert kinds(client, f"worker={worker}") == ["mail"]
     assert kinds(client, f"worker={worker}&status=queued") == []
+    assert kinds(client, "tag=vip") == ["mail", "report"]
+    assert kinds(client, f"worker={worker}&tag=vip") == ["mail"]
     assert kinds(client, f"worker={worker}&attempts_min=1&payload.order.id=4711") == ["mail"]
     assert kinds(client, f"worker={worker}&attempts_min=2") == []
     assert kinds(client, f"worker={other}&key=order-4711") == []
@@ -110,6 +119,11 @@ def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders:
         ("kind=mail&kind=X", "kind"),
         ("&".join(f"queue=q{n}" for n in range(21)), "queue"),
         ("kind=", "kind"),
+        ("tag=", "tag"),
+        ("tag=a&tag=" + "x" * 65, "tag"),
+        ("tag=a%00", "tag"),
+        ("&".join(f"tag=a{n}" for n in range(21)), "tag"),
+        ("tags=a", "tags"),
         ("worker=me", "worker"),
         ("error=", "error"),
         ("error=FFFFFFFFFFFFFFFF", "error"),
@@ -143,6 +157,7 @@ def test_refuses_and_names(client: FlaskClient, path: str, query: str, named: st
 
 def test_the_next_page_keeps_every_condition(client: FlaskClient, orders: None) -> None:
     query = "queue=default&queue=bulk&status=queued&status=failed_permanent&limit=1&payload.order.id=4711"
+    query += "&tag=nightly&tag=Gr%C3%B6%C3%9Fe%20%26%20co%3D1"
 
     first = client.get(f"/jobs?{query}")
     second = client.get(first.headers["Link"].split(">")[0][1:])
@@ -162,6 +177,7 @@ def test_a_key_of_one_queue_finds_nothing_of_others(
     assert kinds(client, "payload.order.id=4711", **headers) == []
     assert kinds(client, "queue=default&queue=bulk", **headers) == ["report"]
     assert kinds(client, "queue=default", **headers) == []
+    assert kinds(client, "tag=nightly&tag=vip", **headers) == ["report"]
 
 
 SECRET = ["token", "token.x", "login", "login.password", "logins", "logins.0.password", "logins.-1", "keys.one", "pin"]

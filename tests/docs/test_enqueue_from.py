@@ -249,6 +249,54 @@ def test_in_sqlalchemy_is_in_the_transaction_by_core_and_by_the_orm(shop: Shop) 
     assert printed["most"] == 15
 
 
+ARRAY_FIELD = "from django.contrib.postgres.fields import ArrayField"
+DJANGO_TAGS = """
+import json, os
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+import django
+django.setup()
+from shop.models import HaulierJob
+
+HaulierJob.objects.create(kind="send_email", payload={}, tags=["vip", "a, b"])
+HaulierJob.objects.create(kind="send_email", payload={})
+"""
+
+
+def test_in_django_takes_tags(shop: Shop) -> None:
+    models, _ = of("Django", "python")
+    field = re.findall(r"under Django `(.*?)`", text_of(PAGE))
+    shop.write("settings.py", DJANGO_SETTINGS)
+    shop.write("shop/__init__.py", "")
+    with_tags = models.replace("    timeout_seconds =", f"    {field[0]}\n    timeout_seconds =")
+    shop.write("shop/models.py", ARRAY_FIELD, with_tags)
+    shop.write("main.py", DJANGO_TAGS)
+
+    shop.run(sys.executable, "main.py")
+
+    assert shop.ask("SELECT tags FROM haulier.job ORDER BY id") == [(["vip", "a, b"],), (None,)]
+
+
+SQLALCHEMY_TAGS = """
+from sqlalchemy import create_engine
+
+with create_engine("postgresql+psycopg2://").begin() as connection:
+    connection.execute(insert(haulier_job).values(kind="send_email", payload={}, tags=["vip", "a, b"]))
+    connection.execute(insert(haulier_job).values(kind="send_email", payload={}))
+"""
+
+
+def test_in_sqlalchemy_takes_tags(shop: Shop) -> None:
+    core, _ = of("SQLAlchemy", "python")
+    column = re.findall(r"under SQLAlchemy `(.*?)`", text_of(PAGE))
+    table = core.replace("\n)\n", f"\n    {column[0]},\n)\n", 1)
+    shop.write("main.py", "from sqlalchemy import ARRAY", table, SQLALCHEMY_TAGS)
+
+    shop.run(sys.executable, "main.py")
+
+    assert shop.ask("SELECT tags FROM haulier.job ORDER BY id") == [(["vip", "a, b"],), (None,)]
+
+
 NODE_MAIN = """
 const { Client, Pool } = require("pg");
 

@@ -27,6 +27,7 @@ NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
         {"delay": timedelta(0)},
         {"delay": timedelta(seconds=1)},
         {"timeout_seconds": 60},
+        {"tags": ["vip"]},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -40,6 +41,12 @@ def test_leaves_the_key_out():
     keyed = replace(MAIL, idempotency_key="order-7")
 
     assert keyed.fingerprint() == MAIL.fingerprint()
+
+
+def test_does_not_depend_on_the_order_of_the_tags():
+    here, there = replace(MAIL, tags=["vip", "nightly"]), replace(MAIL, tags=["nightly", "vip"])
+
+    assert here.fingerprint() == there.fingerprint()
 
 
 def test_does_not_depend_on_the_order_of_the_fields():

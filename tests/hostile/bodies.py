@@ -166,6 +166,11 @@ def bodies() -> Iterator[Hostile]:
     for field in FIELDS:
         for title, value in {**FRAGMENTS, **WRONG}.items():
             yield Hostile(f"{field}: {title}", post("/jobs", {**EMAIL, field: value}))
+    for title, value in {**FRAGMENTS, **WRONG}.items():
+        # Most of the texts may be tags, but none may be empty, and none twice.
+        yield Hostile(f"a tag: {title}", post("/jobs", {**EMAIL, "tags": ["", value, value]}))
+        if value != []:
+            yield Hostile(f"tags: {title}", post("/jobs", {**EMAIL, "tags": value}))
     for title, text in MALFORMED.items():
         yield Hostile(f"body: {title}", post("/jobs", text))
     for kind, field, values in PAYLOADS:

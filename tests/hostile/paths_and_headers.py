@@ -73,7 +73,7 @@ PATHS += [
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
     "/jobs/count": [
-        *("status", "kind", "queue", "error", "worker", "attempts_min", "payload..", "payload."),
+        *("status", "kind", "queue", "error", "tag", "worker", "attempts_min", "payload..", "payload."),
         *("created_after", "created_before", "finished_after", "finished_before", "limit", "cursor", "unknown"),
     ],
     "/stats": ["span", "queue", "kind", "unknown"],
@@ -112,6 +112,7 @@ QUERIES = {
     ],
     "worker": ["", "x", "0", "me", "' OR 1=1 --", "%00", "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b1", "9" * 3000, "null"],
     "key": ["", " ", "a b", "é", "a\r\nb", "k" * 256, "\x7f"],
+    "tag": ["", "x" * 65, "a\x00", "\x00"],
     "attempts_min": ["", "x", "-1", "1001", "1.0", "1e2", "9" * 3000, "NaN", "٣"],
     "finished_after": ["", "now()", "2026-01-01", "infinity", "9999-12-31T23:59:59-12:00", "' OR 1=1 --"],
     "finished_before": ["", "0000-00-00T00:00:00Z", "-infinity", "2026-01-01T00:00:00+99:99"],
@@ -141,6 +142,7 @@ HARMLESS_QUERIES += [
 ]
 HARMLESS_QUERIES += [
     "status=queued&status=queued",
+    "tag=' OR 1=1 --&tag={a,NULL}&tag=NULL&tag=%7B%7B7*7%7D%7D&tag=%5C%22",
     "payload.a'%3B--=' OR 1=1 --",
     "payload.%22%5C%7B%7D,NULL=%7B%7B7*7%7D%7D",
     "payload.a.0.-1.99999999999999999999=x",
@@ -154,6 +156,7 @@ ODD_QUERIES = [
     "payload.a=1&payload.a=2",
     "&".join(f"payload.a{n}=1" for n in range(6)),
     "&".join(f"kind=k{n}" for n in range(21)),
+    "&".join(f"tag=t{n}" for n in range(21)),
     "limit=1&limit=2",
     "offset=1&cursor=" + "A" * 32,
     "=x",
@@ -214,7 +217,8 @@ def queries() -> Iterator[Hostile]:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
     for path, names in OTHER_QUERIES.items():
         for name in names:
-            for value in [*QUERIES.get(name, []), *SPANS]:
+            # Any text may be a tag.
+            for value in [*QUERIES.get(name, []), *(() if name == "tag" else SPANS)]:
                 # Well-formed names, after which queues may be listed.
                 is_name = (path, name) == ("/queues", "cursor") and value in ("x", "null")
                 allowed = HARMLESS if is_name else REFUSED

@@ -164,6 +164,9 @@ PARAMETERS: dict[str, Any] = {
     "group_texts": ["no luck …"],
     "group_examples": ["no luck 7"],
     "group_places": [1],
+    "tags": ["nightly"],
+    "most_tagged": 1_000,
+    "sample": 1_000,
 }
 ABSENT = (
     "workers",
@@ -177,6 +180,7 @@ ABSENT = (
     "queue",
     "statuses",
     "error_id",
+    "tags",
     "worker",
     "worker_name",
     "idempotency_key",

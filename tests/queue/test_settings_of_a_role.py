@@ -84,7 +84,7 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     conn = under(name, value)
     text = "NULL, \\ and \"quotes\" and 'more' and \t"
 
-    asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}') for n in range(3)]
+    asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}', tags=["NULL", text]) for n in range(3)]
     jobs = [each.job for each in produce.enqueue(conn, asked)]
     produce.enqueue_one(conn, produce.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
     worker = consume.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
@@ -95,11 +95,14 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     statuses, _ = consume.settle_and_claim(conn, [first, second], None)
     settled = consume.settle(conn, [third])
     found = produce.list_jobs(conn, produce.JobFilter(queues=["default"])).jobs
+    tagged = produce.list_jobs(conn, produce.JobFilter(tags=[text])).jobs
     key, token = api_keys.create(
         conn, api_keys.NewKey("Ann", ["read"], rate_limit=5, lifetime=timedelta(days=1)), actor="cli"
     )
 
     assert [job.payload for job in claimed] == [{"text": text}] * 3
+    assert [job.tags for job in claimed] == [["NULL", text]] * 3
+    assert {job.id for job in tagged} == {job.id for job in jobs}
     assert statuses == [JobStatus.SUCCEEDED, JobStatus.RETRYING]
     assert list(settled.values()) == [JobStatus.FAILED_PERMANENT]
     assert {job.id for job in found[1:]} == {job.id for job in jobs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # What docs/database.md tells an operator to grant to an application that enqueues by INSERT.
 COLUMN_GRANT = (
-    "GRANT INSERT (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds) ON haulier.job TO {}"
+    "GRANT INSERT (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, tags) ON haulier.job TO {}"
 )
 TABLE_GRANT = "GRANT INSERT ON haulier.job TO {}"
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"

@@ -31,6 +31,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
                 "timeout_seconds",
                 "payload",
                 "idempotency_key",
+                "tags",
             ],
         },
         "jobs": {"SELECT": ALL},

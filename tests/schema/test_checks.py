@@ -75,6 +75,12 @@ REFUSED = [
     ("errors_is_an_array", {"errors": "'{}'"}),
     ("idempotency_key_from_1_to_255", {"idempotency_key": "''"}),
     ("idempotency_key_from_1_to_255", {"idempotency_key": "repeat('k', 256)"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "'{\"\"}'"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "ARRAY['a', repeat('t', 65)]"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "'[5:6]={a,\"\"}'"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "'{a,NULL}'"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "'{1,2,3,4,5,6,7,8,9,10,11}'"}),
+    ("tags_up_to_10_of_1_to_64", {"tags": "'{{a,b},{c,d}}'"}),
 ]
 REFUSED_IN_HISTORY = [
     ("status_is_final", {"status": "'running'"}),
@@ -196,6 +202,9 @@ BOUNDS = [
     {"run_at": "'9999-12-30 23:59:59+00'"},
     {"run_at": "'1970-01-01 00:00:00+00'"},
     {"idempotency_key": "repeat('k', 255)"},
+    {"tags": "array_fill(repeat('🚚', 64), '{10}')"},
+    {"tags": "'{}'"},
+    {"tags": "'[5:6]={a,a}'"},
 ]
 
 

@@ -69,12 +69,13 @@ def test_a_plain_insert_needs_usage_and_insert_alone(make_role, conn, grant):
 
     sql_on(application)(INSERT)
     sql_on(application)(
-        "INSERT INTO haulier.job (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds)"
-        " VALUES ('mail', '{}', 'bulk', 7, now() + interval '1 day', 5, 60)"
+        "INSERT INTO haulier.job (kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, tags)"
+        " VALUES ('mail', '{}', 'bulk', 7, now() + interval '1 day', 5, 60, '{vip,nightly}')"
     )
 
     later, sooner = produce.list_jobs(conn, produce.JobFilter()).jobs
     assert {later.queue, sooner.queue} == {"bulk", "default"}
+    assert {tuple(later.tags), tuple(sooner.tags)} == {("vip", "nightly"), ()}
 
 
 def test_a_plain_insert_runs_like_any_other_job(application, conn):

@@ -27,9 +27,9 @@ pytestmark = pytest.mark.direct("is about roles and their own connections; a poo
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
 # What these three say is in the catalogue, or random.
-OF_ANYBODY = {"running", "uuidv7", "history_partitions", "partition_to_add", "detached_partitions"}
+OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
-    "web": OF_ANYBODY | {"cancel", "retry", "mute_errors", "quiet_worker"},
+    "web": OF_ANYBODY | {"cancel", "retry", "mute_errors", "quiet_worker", "tagged"},
     "worker": OF_ANYBODY
     | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
 }

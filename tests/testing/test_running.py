@@ -117,8 +117,11 @@ def test_runs_what_the_code_under_test_inserts(worker: RunningWorker) -> None:
 
 
 def test_takes_what_else_is_asked_of_a_job(worker: RunningWorker) -> None:
-    job = worker.enqueue(naps, queue="slow", priority=7, delay_seconds=3600, timeout_seconds=5, max_attempts=9)
+    job = worker.enqueue(
+        naps, queue="slow", priority=7, delay_seconds=3600, timeout_seconds=5, max_attempts=9, tags=["a"]
+    )
 
+    assert job.tags == ["a"]
     assert (job.queue, job.priority, job.timeout_seconds, job.max_attempts) == ("slow", 7, 5, 9)
     assert (job.run_at - job.created_at).total_seconds() == 3600
     worker.cancel(job)

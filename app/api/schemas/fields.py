@@ -10,12 +10,13 @@ from uuid import UUID
 from marshmallow import ValidationError, fields, validate
 
 from haulier.domain.fingerprint import read_id
-from haulier.domain.job import NAME_PATTERN, Json
+from haulier.domain.job import MAX_TAG, MAX_TAGS, NAME_PATTERN, Json
 from haulier.kinds.sdk.payload import Pattern
 
 from .cursor import read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
+TAG_PATTERN = rf"^[^\x00]{{1,{MAX_TAG}}}$"
 # The year 9999 is refused: with an offset the time could lie beyond the last that Python can hold.
 TIME_PATTERN = (
     r"^(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
@@ -27,6 +28,7 @@ ANY_FIELDS: dict[str, Json] = {"type": "object", "additionalProperties": True}
 
 BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
 BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
+BAD_TAG = f"Must be 1 to {MAX_TAG} characters, without NUL."
 
 
 class Time(fields.Field[datetime]):
@@ -122,6 +124,23 @@ class Several(fields.List[Any]):
         return list(dict.fromkeys(self.inner.deserialize(each, attr) for each in value))
 
 
+class Tags(fields.List[Any]):
+    """The tags of a request for a job; one that is given twice is refused."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        # For the published schema; `_deserialize` counts before it looks at each.
+        super().__init__(tag(), validate=validate.Length(max=MAX_TAGS), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list) and len(value) > MAX_TAGS:
+            raise ValidationError(f"There may be at most {MAX_TAGS}.")
+        tags = super()._deserialize(value, attr, data, **kwargs)
+        again = {place: ["Is given twice."] for place, each in enumerate(tags) if each in tags[:place]}
+        if again:
+            raise ValidationError(again)
+        return tags
+
+
 class QueryInteger(fields.Field[int]):
     """A whole number in a query; with `clamped` a number beyond the range counts as its nearer end."""
 
@@ -146,6 +165,11 @@ class QueryInteger(fields.Field[int]):
 def name(**kwargs: Any) -> fields.String:
     """Return a field for the name of a kind or a queue."""
     return fields.String(validate=Pattern(NAME_PATTERN, BAD_NAME), **kwargs)
+
+
+def tag() -> fields.String:
+    """Return a field for a tag."""
+    return fields.String(validate=Pattern(TAG_PATTERN, BAD_TAG))
 
 
 def instant(description: str, *, nullable: bool = False) -> Time:

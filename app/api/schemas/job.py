@@ -35,6 +35,7 @@ from .fields import (
     IDEMPOTENCY_KEY_PATTERN,
     TIME_PATTERN,
     Number,
+    Tags,
     Time,
     about,
     instant,
@@ -89,6 +90,7 @@ class JobOptions(PayloadSchema):
         validate=validate.Range(1, MAX_TIMEOUT_SECONDS),
         metadata=about("How long an attempt may run; absent: the kind's own. A timeout is a failed attempt."),
     )
+    tags = Tags(metadata=about("Words by which jobs are found; none twice.", uniqueItems=True))
 
 
 class CreateUnknownJob(JobOptions):
@@ -210,6 +212,7 @@ class JobResponse(ResponseSchema):
     idempotency_key = fields.String(required=True, allow_none=True)
     queue = fields.String(required=True)
     priority = fields.Integer(required=True)
+    tags = fields.List(fields.String(), required=True, metadata=about("As they were given; [] where none were."))
     timeout_seconds = fields.Integer(required=True, allow_none=True, metadata=about("Null: the kind's own."))
     cancel_requested = fields.Boolean(required=True)
     started_at = instant("When the last attempt began.", nullable=True)
@@ -261,6 +264,7 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
             "idempotency_key": job.idempotency_key,
             "queue": job.queue,
             "priority": job.priority,
+            "tags": list(job.tags),
             "timeout_seconds": job.timeout_seconds,
             "cancel_requested": job.cancel_requested,
             "started_at": job.started_at and time_text(job.started_at),

@@ -25,6 +25,7 @@ from .fields import (
     Time,
     about,
     name,
+    tag,
 )
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 200
@@ -70,6 +71,9 @@ class JobConditions(Schema):
     )
     kind = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this kind, or any of up to {MAX_NAMES}."))
     queue = Several(name(), MAX_NAMES, metadata=about(f"Only jobs of this queue, or any of up to {MAX_NAMES}."))
+    tag = Several(
+        tag(), MAX_NAMES, metadata=about(f"Only jobs with this tag, or any of up to {MAX_NAMES}; case matters.")
+    )
     error = ErrorId(
         metadata=about(
             "Only jobs that have failed for good with this group of errors, or are to be tried again after it.",

@@ -40,15 +40,16 @@ class Stored(NamedTuple):
 
 # What a client may set, in the order in which the statements and COPY send it.
 COLUMNS = columns_of("set_by_clients")
-_KIND, _PAYLOAD, _QUEUE = (COLUMNS.index(name) for name in ("kind", "payload", "queue"))
+_KIND, _PAYLOAD, _QUEUE, _TAGS = (COLUMNS.index(name) for name in ("kind", "payload", "queue", "tags"))
 _values_of = attrgetter(*COLUMNS)
 
 
 class Draft(NamedTuple):
     """A NewJob as it goes to the database, its payload as text: as objects it can take thirty times the memory.
 
-    Shape: values are those of COLUMNS, the payload as JSON in UTF-8; fingerprint is None without an idempotency key;
-           scope is the id of the API key that sent the job, since each has its own space of idempotency keys.
+    Shape: values are those of COLUMNS, the payload as JSON in UTF-8, and None for no tags; fingerprint is None without
+           an idempotency key; scope is the id of the API key that sent the job, since each has its own space of
+           idempotency keys.
     """
 
     values: tuple[Any, ...]
@@ -98,4 +99,5 @@ def draft(job: NewJob, *, idempotency_key: str | None = None, scope: str | None 
     key = idempotency_key or job.idempotency_key
     values = list(_values_of(job))
     values[_PAYLOAD] = _write(job.payload).encode()
+    values[_TAGS] = list(job.tags) or None
     return Draft(tuple(values), job.run_at, job.delay, key, None if key is None else job.fingerprint(), scope)

@@ -150,7 +150,7 @@ def _lines(jobs: Iterable[tuple[str, Draft]], now: datetime) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    """Return the value as COPY reads it. Shape: bytes are JSON."""
+    """Return the value as COPY reads it. Shape: bytes are JSON, lists arrays of text."""
     if value is None:
         return r"\N"
     if type(value) is int:
@@ -158,7 +158,7 @@ def _text(value: object) -> str:
     if type(value) is bytes:
         # JSON writes its control characters as escapes.
         return value.decode().replace("\\", r"\\")
-    text = str(value)
+    text = array(value) if type(value) is list else str(value)
     if text.isalnum():
         return text
     return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")

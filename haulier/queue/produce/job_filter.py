@@ -17,14 +17,16 @@ Position = tuple[datetime, UUID]
 class JobFilter:
     """Which jobs are meant, newest first; `after` is the (created_at, id) of the last one already seen.
 
-    Shape: of several statuses, kinds or queues any will do; None: every one. error_id is the group of errors with which
-           the job has failed for good, or after which it is to be tried again. The worker is that which runs the job.
-           payload maps paths, whose steps are separated by dots, to the text that is there. All times are excluded.
+    Shape: of several statuses, kinds, queues or tags any will do; None: every one. error_id is the group of errors with
+           which the job has failed for good, or after which it is to be tried again. The worker is that which runs the
+           job. payload maps paths, whose steps are separated by dots, to the text that is there. All times are
+           excluded.
     """
 
     statuses: Sequence[JobStatus] | None = None
     kinds: Sequence[str] | None = None
     queues: Sequence[str] | None = None
+    tags: Sequence[str] | None = None
     error_id: int | None = None
     worker: UUID | None = None
     idempotency_key: str | None = None
@@ -47,8 +49,9 @@ class JobFilter:
     @property
     def looks_inside(self) -> bool:
         """Tell whether more is asked about each job than its status, kind, queue and time."""
-        asked = (self.worker, self.idempotency_key, self.attempts_min, self.finished_after, self.finished_before)
-        return bool(self.payload) or any(each is not None for each in asked)
+        asked = (self.tags, self.worker, self.idempotency_key, self.attempts_min)
+        times = (self.finished_after, self.finished_before)
+        return bool(self.payload) or any(each is not None for each in (*asked, *times))
 
     @property
     def is_answered_by_depths(self) -> bool:
@@ -82,6 +85,7 @@ class JobFilter:
             "statuses": None if statuses is None else [str(each) for each in statuses],
             "kinds": None if self.kinds is None else list(self.kinds),
             "queues": None if self.queues is None else list(self.queues),
+            "tags": None if self.tags is None else list(self.tags),
             "error_id": self.error_id,
             "worker": self.worker,
             "idempotency_key": self.idempotency_key,

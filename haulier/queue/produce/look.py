@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from haulier.domain.errors import JobNotFound
+from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.arrivals import ALWAYS, NEVER, Window, windows
@@ -27,6 +29,11 @@ LOOK_SECONDS = 0.1
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
 # A statement reads at most so many times the rows of the one before.
 MOST_GROWTH = 3
+# Of rarer tags than this all jobs are read by their indexes, unless many of so many of the newest jobs have them.
+MOST_TAGGED, SAMPLED = 1_000, 1_000
+# After so long the look goes on without the indexes of tags: all entries of a tag are read, and there may be millions,
+# such as of jobs that ended while somebody holds a snapshot.
+TAGGED_SECONDS = 1.0
 # So many payloads are read by the first statement that looks into them: each may have 256 KB.
 FIRST_PAYLOADS = 200
 
@@ -124,12 +131,15 @@ class _Reader(Protocol):
     def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
         """Read the jobs after a position, and return where the look ended; None where nothing older is left."""
 
+    def read_tagged(self, after: Position) -> bool:
+        """Read all jobs after a position by the indexes of their tags; return False where these do not help."""
+
 
 def _look_back(reader: _Reader, first_rows: int) -> Position | None:
     """Read from the newest job on, and return where that ended; None where nothing older is left, or wanted."""
     pace = _Pace(first_rows)
     ended = reader.read(reader.wanted.after, reader.wanted.created_after, first_rows)
-    if ended is None:
+    if ended is None or (not reader.is_full and _reads_tagged(reader, ended, pace)):
         return None
     for window in _windows(reader, ended):
         ended = min(ended or (NEVER, _LEAST), (window.ends_at, _LEAST))
@@ -141,12 +151,31 @@ def _look_back(reader: _Reader, first_rows: int) -> Position | None:
     return None
 
 
+def _reads_tagged(reader: _Reader, ended: Position, pace: _Pace) -> bool:
+    """Read all jobs after a position by the indexes of the tags that are asked for, and return whether these helped."""
+    if reader.wanted.tags is None:
+        return False
+    with pace.paused():
+        try:
+            return reader.read_tagged(ended)
+        except sqlstate.QueryCanceled:
+            return False
+
+
 class _Pace:
     """Tells how many rows each statement of a look may read, so that the last ends in time."""
 
     def __init__(self, rows_: int) -> None:
         self._rows = rows_
         self._began_at = self._at = time.monotonic()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the block out of the time that the look takes."""
+        at = time.monotonic()
+        yield
+        took = time.monotonic() - at
+        self._began_at, self._at = self._began_at + took, self._at + took
 
     def next(self) -> int | None:
         """Return how many rows the next statement may read, as far as the one before tells; None for no further one."""
@@ -187,6 +216,16 @@ def _sent(wanted: JobFilter, after: Position | None, created_after: datetime | N
     }
 
 
+def _sent_for_tags(wanted: JobFilter, after: Position) -> dict[str, Any]:
+    """Return what each statement is sent with that reads all jobs of some tags."""
+    return {
+        **_sent(wanted, after, None, MOST_ROWS),
+        "most_tagged": MOST_TAGGED,
+        "sample": SAMPLED,
+        "seconds": TAGGED_SECONDS,
+    }
+
+
 def _end_of(look: Row) -> Position | None:
     return (utc(look["ended_at"]), look["ended_id"]) if look["ended_id"] else None
 
@@ -212,21 +251,32 @@ class _PageReader:
 
     def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
         """Add the jobs after a position, as far as they fit, and return where the look ended."""
-        found = rows(
-            self.conn,
-            "list_jobs",
-            json_as_text=True,
-            **_sent(self.wanted, after, created_after, most_rows),
-            # One more than asked for tells whether there are more.
-            limit=self.wanted.limit - len(self.jobs) + 1,
-            offset=self._offset,
-            most_bytes=self._bytes_left,
-        )
-        self._offset = 0
-        self._take([row for row in found if row["id"] is not None], matched=found[0]["matched"])
+        sent = {**_sent(self.wanted, after, created_after, most_rows), **self._room}
+        found = rows(self.conn, "list_jobs", json_as_text=True, **sent)
+        self._take(found)
         return _end_of(found[0])
 
-    def _take(self, found: Sequence[Row], *, matched: int) -> None:
+    def read_tagged(self, after: Position) -> bool:
+        """Add all jobs after a position, as far as they fit; return False where the tags are too common."""
+        sent = {**_sent_for_tags(self.wanted, after), **self._room}
+        found = rows(self.conn, "list_tagged", json_as_text=True, **sent)
+        if found[0]["is_common"]:
+            return False
+        self._take(found)
+        return True
+
+    @property
+    def _room(self) -> dict[str, int]:
+        return {
+            # One more than asked for tells whether there are more.
+            "limit": self.wanted.limit - len(self.jobs) + 1,
+            "offset": self._offset,
+            "most_bytes": self._bytes_left,
+        }
+
+    def _take(self, read: Sequence[Row]) -> None:
+        self._offset = 0
+        found, matched = [row for row in read if row["id"] is not None], read[0]["matched"]
         self.jobs += [job_of(row) for row in found]
         for row in found:
             self._bytes_left -= len(row["payload"]) + len(row["errors"]) + len(row["result"] or b"")
@@ -251,3 +301,10 @@ class _Counter:
         self.jobs += look["jobs"]
         self.at = utc(look["at"])
         return _end_of(look)
+
+    def read_tagged(self, after: Position) -> bool:
+        """Count all jobs after a position; return False where the tags are too common."""
+        [look] = rows(self.conn, "count_tagged", **_sent_for_tags(self.wanted, after))
+        self.jobs += look["jobs"]
+        self.at = utc(look["at"])
+        return not look["is_common"]

@@ -26,7 +26,8 @@ AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
 
 -- part: with
 -- What only the job's own row tells.
-(%(worker)s::uuid IS NULL OR worker_id = %(worker)s::uuid)
+(%(tags)s::text[] IS NULL OR tags && %(tags)s::text[])
+AND (%(worker)s::uuid IS NULL OR worker_id = %(worker)s::uuid)
 AND (%(idempotency_key)s::text IS NULL OR idempotency_key = %(idempotency_key)s)
 AND (%(attempts_min)s::integer IS NULL OR attempts >= %(attempts_min)s)
 AND (%(finished_after)s::timestamptz IS NULL OR finished_at > %(finished_after)s)
@@ -45,7 +46,8 @@ AND <<with>>
 -- A running job that is wanted; its row is read only where more is asked than the list of running jobs tells.
 <<of_any>>
 AND (
-    coalesce(%(worker)s::uuid::text, %(idempotency_key)s, %(attempts_min)s::text, %(paths)s::text) IS NULL
+    coalesce(
+        %(tags)s::text[]::text, %(worker)s::uuid::text, %(idempotency_key)s, %(attempts_min)s::text, %(paths)s::text) IS NULL
     OR EXISTS (SELECT FROM (SELECT * FROM haulier.jobs WHERE id = running.id LIMIT 1) AS job WHERE <<with>>))
 
 -- part: not_before_the_page
@@ -103,6 +105,37 @@ LIMIT 1
 (created_at, id) >= (
     coalesce((SELECT created_at FROM ended), '-infinity'), coalesce((SELECT id FROM ended), %(least_id)s::uuid))
 
+-- part: large_ones_measured
+-- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
+-- are measured one by one, so that those which are cut off are not even decompressed.
+large AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY number) AS place, number, payload, errors, result
+    FROM newest
+    WHERE pg_column_size(payload) + pg_column_size(errors) + coalesce(pg_column_size(result), 0) >= 2000
+        OR coalesce(pg_column_compression(payload), pg_column_compression(errors), pg_column_compression(result))
+            IS NOT NULL
+), counted (place, number, bytes) AS (
+    SELECT 0::bigint, 0::bigint, 0::bigint
+    UNION ALL
+    SELECT large.place, large.number,
+        counted.bytes + octet_length(payload::text) + octet_length(errors::text)
+            + coalesce(octet_length(result::text), 0)
+    FROM counted
+    JOIN large ON large.place = counted.place + 1
+    WHERE counted.bytes < %(most_bytes)s
+)
+
+-- part: newest_that_fit
+FROM (SELECT) AS always
+LEFT JOIN (
+    SELECT *
+    FROM newest
+    WHERE number <= coalesce((SELECT number FROM counted WHERE bytes >= %(most_bytes)s), number)
+    ORDER BY number
+    LIMIT %(limit)s - 1
+) AS page ON true
+ORDER BY number
+
 -- name: list_jobs
 -- Waiting, running and finished jobs are each read by an index of their own; a page is the newest of all three. The
 -- finished are read first: where they fill a page, no live job that is older than all of them can be on it, and so the
@@ -111,9 +144,7 @@ LIMIT 1
 -- Those of a group of errors are not among the running, and are read by the indexes of the group.
 -- Of the waiting and of the finished at most most_rows are looked at, which are numbered; the last of these stays in the
 -- list even where it does not match: there the look ended, and no older job is on the page.
--- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
--- are measured one by one, so that those which are cut off are not even decompressed. `matched` is the number of jobs
--- before that cut.
+-- `matched` is the number of jobs before the page is cut.
 WITH RECURSIVE finished AS MATERIALIZED (
     SELECT *
     FROM (
@@ -173,33 +204,10 @@ WITH RECURSIVE finished AS MATERIALIZED (
         AND <<not_beyond_the_end>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s OFFSET %(offset)s
-), large AS MATERIALIZED (
-    SELECT row_number() OVER (ORDER BY number) AS place, number, payload, errors, result
-    FROM newest
-    WHERE pg_column_size(payload) + pg_column_size(errors) + coalesce(pg_column_size(result), 0) >= 2000
-        OR coalesce(pg_column_compression(payload), pg_column_compression(errors), pg_column_compression(result))
-            IS NOT NULL
-), counted (place, number, bytes) AS (
-    SELECT 0::bigint, 0::bigint, 0::bigint
-    UNION ALL
-    SELECT large.place, large.number,
-        counted.bytes + octet_length(payload::text) + octet_length(errors::text)
-            + coalesce(octet_length(result::text), 0)
-    FROM counted
-    JOIN large ON large.place = counted.place + 1
-    WHERE counted.bytes < %(most_bytes)s
-)
+), <<large_ones_measured>>
 SELECT page.*, (SELECT count(*) FROM newest) AS matched,
     (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
-FROM (SELECT) AS always
-LEFT JOIN (
-    SELECT *
-    FROM newest
-    WHERE number <= coalesce((SELECT number FROM counted WHERE bytes >= %(most_bytes)s), number)
-    ORDER BY number
-    LIMIT %(limit)s - 1
-) AS page ON true
-ORDER BY number;
+<<newest_that_fit>>;
 
 -- name: count_jobs
 -- Count the jobs that a list would find, in the same look, and say where it ended.
@@ -235,6 +243,86 @@ FROM (
         AND <<running_and_wanted>>
 ) AS found
 WHERE <<not_beyond_the_end>>;
+
+-- part: all_tagged
+-- All jobs that have any of the tags; none, and `is_common`, where there are more than most_tagged. The index reads all
+-- entries of a tag before it gives the first. So it is not asked where one in a hundred of the newest jobs has the tags.
+ended AS MATERIALIZED (
+    SELECT created_at, tags
+    FROM haulier.jobs
+    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(sample)s
+), sampled AS MATERIALIZED (
+    SELECT count(*) * 100 >= %(sample)s AS is_common
+    FROM (
+        SELECT tags
+        FROM ended
+        UNION ALL
+        (
+            SELECT tags
+            FROM haulier.jobs
+            WHERE status IN ('queued', 'retrying')
+                -- As in list_jobs, no further than that: the dead entries of all that waited would be walked.
+                AND created_at >= coalesce(
+                    (SELECT min(created_at) FROM ended HAVING count(*) = %(sample)s), '-infinity')
+            ORDER BY created_at DESC, id DESC
+            LIMIT %(sample)s
+        )
+    ) AS newest
+    WHERE tags && %(tags)s::text[]
+), found AS MATERIALIZED (
+    SELECT *
+    FROM haulier.tagged(%(tags)s::text[], %(most_tagged)s + 1)
+    LIMIT CASE WHEN (SELECT is_common FROM sampled) THEN 0 ELSE %(most_tagged)s + 1 END
+), asked AS MATERIALIZED (
+    SELECT is_common OR (SELECT count(*) FROM found) > %(most_tagged)s AS is_common
+    FROM sampled
+), tagged AS MATERIALIZED (
+    SELECT job.*
+    FROM found
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM haulier.jobs
+        WHERE id = found.id AND finished_at = found.finished_at
+        LIMIT 1
+    ) AS job
+    WHERE found.finished_at IS NOT NULL AND NOT (SELECT is_common FROM asked)
+    UNION ALL
+    SELECT job.*
+    FROM found
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM haulier.jobs
+        WHERE id = found.id AND status IN ('queued', 'running', 'retrying')
+        LIMIT 1
+    ) AS job
+    WHERE found.finished_at IS NULL AND NOT (SELECT is_common FROM asked)
+)
+
+-- part: tagged_and_wanted
+-- The looks above leave the group of errors to its indexes.
+(<<wanted>>)
+AND (<<failed_with>> OR <<to_be_retried_after>>)
+AND <<within>>
+
+-- name: list_tagged
+-- As list_jobs, of jobs with rare tags: all of these are read by the indexes of tags, and nothing else.
+WITH RECURSIVE <<all_tagged>>, newest AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, tagged.*
+    FROM tagged
+    WHERE <<tagged_and_wanted>>
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+), <<large_ones_measured>>
+SELECT page.*, (SELECT count(*) FROM newest) AS matched, (SELECT is_common FROM asked) AS is_common
+<<newest_that_fit>>;
+
+-- name: count_tagged
+WITH <<all_tagged>>
+SELECT count(*) AS jobs, now() AS at, (SELECT is_common FROM asked) AS is_common
+FROM tagged
+WHERE <<tagged_and_wanted>>;
 
 -- name: count_counted
 -- The live jobs as a worker has lately counted them; no row where it has not, or where it told too few queues and kinds

@@ -25,7 +25,7 @@ TITLE = "What the numbers cost a job, and how quickly they are read beside 1 M l
 
 LIVE, FINISHED, OVER_SECONDS = 1_000_000, 10_000_000, 86_400
 PAIRS, GROUPS, READS, COUNTED = 20, 200, 100, 200_000
-# A kind of which seven jobs have ended.
+# A kind, and a tag, of which seven jobs have ended.
 RARE = "rare"
 HISTORY = """
     DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_of_the_bench PARTITION OF haulier.finished_job
@@ -36,12 +36,13 @@ HISTORY = """
 FILL_FINISHED = """
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes, snoozes,
-        cancel_requested, payload, errors, created_at, updated_at, finished_at, error_id)
+        cancel_requested, payload, errors, created_at, updated_at, finished_at, error_id, tags)
     SELECT haulier.uuidv7(), CASE WHEN n %% 50 = 0 THEN 'failed_permanent' ELSE 'succeeded' END,
         CASE WHEN n %% greatest(1, %(jobs)s / 7) = 3 THEN 'rare' ELSE 'kind-' || n %% 5 END,
         'queue-' || n %% 4, 0, at - interval '2 s', 1, gen_random_uuid(), at - ran, 1, 3, 0, 0, false,
         '{"to": "ann@example.com", "order": 4711}', '[]', at - interval '2 s', at, at,
-        CASE WHEN n %% 50 = 0 THEN n / 50 %% %(groups)s END
+        CASE WHEN n %% 50 = 0 THEN n / 50 %% %(groups)s END,
+        CASE WHEN n %% greatest(1, %(jobs)s / 7) = 3 THEN '{rare}'::text[] WHEN n %% 1000 = 0 THEN '{some}' END
     FROM generate_series(1, %(jobs)s) AS n
     CROSS JOIN LATERAL (
         SELECT now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision) AS at,

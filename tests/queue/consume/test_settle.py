@@ -29,7 +29,13 @@ def test_complete_ends_the_job_succeeded_with_its_result(running, settle, conn, 
 
 def test_moves_the_job_to_history_in_one_piece(running, settle, sql):
     job = running(
-        queue="mail", priority=5, max_attempts=9, timeout_seconds=60, idempotency_key="order-7", payload={"n": 1}
+        queue="mail",
+        priority=5,
+        max_attempts=9,
+        timeout_seconds=60,
+        idempotency_key="order-7",
+        payload={"n": 1},
+        tags=["vip", "a b"],
     )
     [[before]] = sql("SELECT to_jsonb(job) FROM haulier.job WHERE id = %s", job.id)
 

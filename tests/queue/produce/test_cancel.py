@@ -24,7 +24,7 @@ from tests.conftest import eventually
 
 
 def test_ends_a_queued_job_at_once(enqueue, conn, sql):
-    job = enqueue(idempotency_key="order-7", priority=3)
+    job = enqueue(idempotency_key="order-7", priority=3, tags=["vip"])
 
     done = produce.cancel(conn, job.id)
 
@@ -32,7 +32,8 @@ def test_ends_a_queued_job_at_once(enqueue, conn, sql):
     assert done is True
     assert (ended.status, ended.cancel_requested, ended.attempts) == (JobStatus.CANCELLED, True, 0)
     assert ended.finished_at == ended.updated_at
-    assert (ended.idempotency_key, ended.priority, ended.created_at) == ("order-7", 3, job.created_at)
+    assert (ended.idempotency_key, ended.priority, ended.tags) == ("order-7", 3, ["vip"])
+    assert ended.created_at == job.created_at
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
 
 

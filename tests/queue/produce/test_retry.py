@@ -26,7 +26,9 @@ def failed(running, settle, conn):
 
 
 def test_queues_a_failed_job_again_with_a_full_budget(failed, conn, sql):
-    ended = failed(queue="mail", priority=5, timeout_seconds=60, idempotency_key="order-7", payload={"n": 1})
+    ended = failed(
+        queue="mail", priority=5, timeout_seconds=60, idempotency_key="order-7", payload={"n": 1}, tags=["a"]
+    )
 
     back = produce.retry(conn, ended.id)
 
@@ -34,7 +36,7 @@ def test_queues_a_failed_job_again_with_a_full_budget(failed, conn, sql):
     assert (back.attempts, back.max_attempts, back.snoozes, back.backoff) == (0, 2, 0, None)
     assert (back.finished_at, back.result, back.cancel_requested, back.worker_id) == (None, None, False, None)
     assert (back.kind, back.queue, back.priority, back.timeout_seconds) == ("mail", "mail", 5, 60)
-    assert (back.payload, back.idempotency_key) == ({"n": 1}, "order-7")
+    assert (back.payload, back.idempotency_key, back.tags) == ({"n": 1}, "order-7", ["a"])
     assert back.created_at == ended.created_at
     assert back.run_at == back.updated_at > ended.updated_at
     assert produce.get(conn, ended.id) == back

@@ -102,24 +102,36 @@ def test_keeps_an_index_of_a_partition_that_an_operator_built_before(fresh_datab
         assert sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
 
 
-def test_builds_anew_an_index_of_a_partition_whose_concurrent_build_failed(fresh_database):
+@pytest.mark.parametrize(
+    ("version", "column", "name", "index"),
+    [
+        (
+            10,
+            "error_id bigint",
+            "error_id_created_at_id",
+            "(error_id, created_at, id) WHERE status = 'failed_permanent'",
+        ),
+        (11, "tags text[]", "tags", "USING gin (tags) WITH (fastupdate = off) WHERE tags IS NOT NULL"),
+    ],
+)
+def test_builds_anew_an_index_of_a_partition_whose_concurrent_build_failed(
+    fresh_database, version, column, name, index
+):
     with closing(connect(fresh_database)) as conn, closing(connect(fresh_database)) as holder:
-        sql = sql_on(publish(conn, 10))
+        sql = sql_on(publish(conn, version))
         ensure_partitions(conn, retention_days=30)
         [(part,)] = sql("SELECT min(relname) FROM pg_class WHERE relname LIKE 'finished_job_2%' AND relkind = 'r'")
-        sql("ALTER TABLE haulier.finished_job ADD COLUMN error_id bigint")
+        sql(f"ALTER TABLE haulier.finished_job ADD COLUMN {column}")
         sql_on(holder)(f"BEGIN; LOCK TABLE haulier.{part} IN ROW EXCLUSIVE MODE")
         sql("SET lock_timeout = '300ms'")
         with pytest.raises(errors.LockNotAvailable):
-            sql(
-                f"CREATE INDEX CONCURRENTLY {part}_error_id_created_at_id_idx ON haulier.{part}"
-                " (error_id, created_at, id) WHERE status = 'failed_permanent'"
-            )
+            sql(f"CREATE INDEX CONCURRENTLY {part}_{name}_idx ON haulier.{part} {index}")
         sql_on(holder)("ROLLBACK")
 
         migrate(conn, retention_days=30)
 
         assert sql("SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid") == []
+        assert sql("SELECT count(*) FROM pg_class WHERE relname = %s", f"{part}_{name}_idx") == [(1,)]
 
 
 def test_has_a_lock_timeout_of_its_own_and_names_nothing_that_is_not_postgresqls():
@@ -146,7 +158,7 @@ def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_h
 
 @pytest.mark.parametrize(
     ("version", "hint"),
-    [(1, "Run `haulier migrate`."), (9, "Run `haulier migrate`."), (12, "A newer release made it.")],
+    [(1, "Run `haulier migrate`."), (9, "Run `haulier migrate`."), (13, "A newer release made it.")],
 )
 def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
     with closing(connect(fresh_database)) as conn:
@@ -163,6 +175,6 @@ def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_databas
         own("ROLLBACK")
 
         said = raised.value.diag
-        assert said.message_primary == f"the database has schema version {version}, and this file is version 11"
+        assert said.message_primary == f"the database has schema version {version}, and this file is version 12"
         assert said.message_hint == hint
         assert shape(own) == before
