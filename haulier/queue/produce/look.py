@@ -27,8 +27,8 @@ PAGE_BYTES = 8 * 2**20
 LOOK_SECONDS = 0.1
 # So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
-# A statement reads at most so many times the rows of the one before.
-MOST_GROWTH = 3
+# A statement reads at most so many times the rows of the one before, and as many as take this share of the time left.
+MOST_GROWTH, SHARE = 3, 0.8
 # Of rarer tags than this all jobs are read by their indexes, unless many of so many of the newest jobs have them.
 MOST_TAGGED, SAMPLED = 1_000, 1_000
 # After so long the look goes on without the indexes of tags: all entries of a tag are read, and there may be millions,
@@ -185,7 +185,7 @@ class _Pace:
             return None
         # Rows with large payloads take long, and so do pages that nobody has read for long, which the statement before
         # does not tell. So each reads a few times as many rows, and not all that seem to fit.
-        fit = int(self._rows * left / max(took, left / MOST_GROWTH))
+        fit = int(self._rows * min(SHARE * left / max(took, 1e-6), MOST_GROWTH))
         self._rows, self._at = max(1, min(fit, MOST_ROWS)), now
         return self._rows
 
