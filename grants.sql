@@ -27,8 +27,10 @@ GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web"
 -- only by these functions does a job move from one table to the other, and they record it
 GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
 GRANT SELECT ON haulier.worker TO :"web";
--- making keys and reading the audit takes `python -m haulier` under the owner
+-- making keys takes `python -m haulier` under the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
+-- what operators did, which the functions record
+GRANT SELECT ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";

@@ -869,6 +869,9 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
 -- purge_audit: the oldest first; list_audit: the newest
 CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
 
+-- list_audit: what was done to a job
+CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE job_id IS NOT NULL;
+
 
 -- What operators do ----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,9 +34,8 @@ from .openapi import (
     RETRY_AFTER,
     fails,
 )
-from .reading import Blueprint, json_body, next_page
+from .reading import Blueprint, json_body, looked_back_to, next_page
 from .schemas.cursor import write_cursor
-from .schemas.fields import time_text
 from .schemas.job import JobResponse
 from .schemas.request_schemas import IdempotencyHeader, JobConditions, ListJobs, load
 from .schemas.response_schemas import CancelResponse, CountResponse
@@ -135,14 +133,10 @@ def location_of(job_id: UUID) -> str:
     return f"/jobs/{job_id}"
 
 
-def _looked_back_to(looked_back_to: datetime | None) -> dict[str, str]:
-    return {"Looked-Back-To": time_text(looked_back_to)} if looked_back_to else {}
-
-
 def _next_page(page: Page) -> dict[str, str]:
     if page.after is None:
         return {}
-    return {**next_page(write_cursor(*page.after)), **_looked_back_to(page.looked_back_to)}
+    return {**next_page(write_cursor(*page.after)), **looked_back_to(page.looked_back_to)}
 
 
 @blp.route("/jobs/count")
@@ -163,7 +157,7 @@ class JobCount(MethodView):
         """
         with connection() as conn:
             count = produce.count_jobs(conn, job_filter(asked))
-        return count, 200, _looked_back_to(count.looked_back_to)
+        return count, 200, looked_back_to(count.looked_back_to)
 
 
 @blp.route("/jobs/<uuid:job_id>")

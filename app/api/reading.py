@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from ..http.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
 from ..http.routes import ROUTE
-from .schemas.fields import Several
+from .schemas.fields import Several, time_text
 from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -114,6 +115,11 @@ def next_page(cursor: str) -> dict[str, str]:
     again = [(name, value) for name, value in request.args.items(multi=True) if name not in ("offset", "cursor")]
     query = urlencode([*again, ("cursor", cursor)])
     return {"Next-Cursor": cursor, "Link": f'<{request.path}?{query}>; rel="next"'}
+
+
+def looked_back_to(ended_at: datetime | None) -> dict[str, str]:
+    """Return the header that says where a look ended early; none where it did not."""
+    return {"Looked-Back-To": time_text(ended_at)} if ended_at else {}
 
 
 class Blueprint(SmorestBlueprint):  # type: ignore[misc]

@@ -80,6 +80,7 @@ OTHER_QUERIES = {
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
     "/errors": ["span", "queue", "kind", "limit", "unknown"],
+    "/audit": ["job", "actor", "action", "after", "before", "limit", "cursor", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
@@ -122,6 +123,11 @@ QUERIES = {
     "payload.a..b": ["1"],
     "payload.a\x00": ["1"],
     "payload." + "x" * 201: ["1"],
+    "job": ["", "x", "0", "{" + SOME_ID[:-1] + "}", SOME_ID + "0", "' OR 1=1 --", "null", "9" * 3000],
+    "actor": ["", "a\x00", "\x00", "x" * 201],
+    "action": ["", "x", "CANCEL", "cancel'", "cancel,retry", "cancel\x00", "' OR 1=1 --", "create-key", "null"],
+    "after": ["", "now()", "2026-01-01", "infinity", "9999-12-31T23:59:59-12:00", "' OR 1=1 --"],
+    "before": ["", "0000-00-00T00:00:00Z", "-infinity", "2026-01-01T00:00:00+99:99"],
     "unknown": ["1", "' OR 1=1 --", "{{7*7}}"],
     "status[]": ["queued"],
     "__proto__": ["x"],
@@ -217,8 +223,8 @@ def queries() -> Iterator[Hostile]:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
     for path, names in OTHER_QUERIES.items():
         for name in names:
-            # Any text may be a tag.
-            for value in [*QUERIES.get(name, []), *(() if name == "tag" else SPANS)]:
+            # Any text may be a tag, or an actor.
+            for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor") else SPANS)]:
                 # Well-formed names, after which queues may be listed.
                 is_name = (path, name) == ("/queues", "cursor") and value in ("x", "null")
                 allowed = HARMLESS if is_name else REFUSED

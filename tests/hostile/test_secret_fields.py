@@ -95,7 +95,7 @@ def test_a_secret_field_comes_out_nowhere(
                 call("GET", f"/jobs/{job_id}{path}")
             for verb in ("cancel", "retry"):
                 call("POST", f"/jobs/{job_id}/{verb}")
-        for path in ("/jobs", "/metrics", "/workers", "/database", "/queues", "/stats", "/kinds", "/health"):
+        for path in ("/jobs", "/metrics", "/workers", "/database", "/audit", "/queues", "/stats", "/kinds", "/health"):
             call("GET", path)
         call("GET", "/api-docs/openapi.json")
         as_admin = [call("GET", f"/jobs/{job_id}", ADMIN).json() for job_id in jobs]

@@ -71,6 +71,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/queues"): Scope.READ,
         ("GET", "/queues/<name>"): Scope.READ,
         ("GET", "/database"): Scope.OPERATE,
+        ("GET", "/audit"): Scope.OPERATE,
         ("GET", "/workers"): Scope.READ,
         ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
         ("PATCH", "/workers/<uuid:worker_id>"): Scope.OPERATE,
@@ -95,6 +96,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
     assert {at for at, route in calls.items() if route.every_queue} == {
         ("GET", "/metrics"),
         ("GET", "/database"),
+        ("GET", "/audit"),
         ("PATCH", "/errors/<error_id>"),
         ("PATCH", "/workers/<uuid:worker_id>"),
     }

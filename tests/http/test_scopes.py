@@ -42,6 +42,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "error": ("GET", "/errors/0123456789abcdef", None),
     "mute": ("PATCH", "/errors/0123456789abcdef", {"muted_until": None}),
     "database": ("GET", "/database", None),
+    "audit": ("GET", "/audit", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
     "kinds": ("GET", "/kinds", None),
@@ -63,7 +64,7 @@ MAY = {
         "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "mute", "quiet", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "audit", "mute", "quiet", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 
@@ -98,6 +99,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
         closed.post("/jobs/batch", json=[{**EMAIL, "queue": "mail"}, EMAIL], headers=limited),
         closed.get("/metrics", headers=limited),
         closed.get("/database", headers=limited),
+        closed.get("/audit", headers=limited),
     ]
     one_by_one = closed.post("/jobs/batch?atomic=false", json=[{**EMAIL, "queue": "bulk"}, EMAIL], headers=limited)
     hidden = [
@@ -108,7 +110,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
 
     assert own.status_code == 201
-    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 5
+    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 6
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
     assert [answer.status_code for answer in hidden] == [404] * 4

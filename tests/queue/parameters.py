@@ -98,7 +98,6 @@ PARAMETERS: dict[str, Any] = {
     "rate": 5.0,
     "asked": 2,
     "unused": 1,
-    "before": 7,
     "came_before": NOW,
     "names": ["mail", "bulk"],
     "per_key": 1000,
@@ -167,13 +166,17 @@ PARAMETERS: dict[str, Any] = {
     "tags": ["nightly"],
     "most_tagged": 1_000,
     "sample": 1_000,
+    "job": ID,
+    "acts": ["cancel"],
+    "at_after": NOW,
+    "at_before": NOW,
+    "after_entry": 7,
 }
 ABSENT = (
     "workers",
     "queues",
     "rate_limit",
     "lifetime",
-    "before",
     "actor",
     "kind",
     "kinds",
@@ -198,6 +201,11 @@ ABSENT = (
     "before_id",
     "text",
     "until",
+    "job",
+    "acts",
+    "at_after",
+    "at_before",
+    "after_entry",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]

@@ -13,6 +13,7 @@ ALL = ["all of them"]
 TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
     "web": {
         "api_key": {"SELECT": ALL, "UPDATE": ["last_used_at"]},
+        "audit": {"SELECT": ALL},
         "counting": {"SELECT": ALL},
         "depth": {"SELECT": ALL},
         "error_count": {"SELECT": ALL},

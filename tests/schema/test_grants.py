@@ -260,7 +260,7 @@ FORBIDDEN = {
         "DELETE FROM haulier.worker",
         "UPDATE haulier.api_key SET scopes = '{admin}'",
         "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
-        "SELECT FROM haulier.audit",
+        "INSERT INTO haulier.audit (action, key_id) VALUES ('revoke_key', 'a')",
         "DELETE FROM haulier.audit",
         "SELECT FROM haulier.sleeper",
         "DELETE FROM haulier.queue",

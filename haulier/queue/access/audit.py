@@ -3,19 +3,27 @@ statement."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
-from haulier.postgres.statements import Connection, rows
-from haulier.postgres.values import utc
+from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.values import array, utc
+
+# When something was done, and the id of its entry: the order of the list.
+Position = tuple[datetime, int]
+
+# So many entries are looked at for those of an actor or an action, which no index leads to.
+LOOK_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
 
-    Shape: actor is None where callers need not say who they are.
+    Shape: actor is None where callers need not say who they are. action is an Act, or one of a newer release.
     """
 
     id: int
@@ -27,12 +35,70 @@ class Action:
     target: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ActionFilter:
+    """Which entries are meant. Shape: after is the position of the last one already seen."""
+
+    job_id: UUID | None = None
+    actor: str | None = None
+    actions: Sequence[str] | None = None
+    at_after: datetime | None = None
+    at_before: datetime | None = None
+    after: Position | None = None
+    limit: int = 50
+
+
+class Page(NamedTuple):
+    """Some entries of the record.
+
+    Shape: after is where the next page begins; None on the last. looked_back_to is given where the look ended before
+    the page was full: older entries may match too.
+    """
+
+    actions: list[Action]
+    after: Position | None = None
+    looked_back_to: datetime | None = None
+
+
 def note(conn: Connection, action: str, *, actor: str | None, key_id: str) -> None:
     """Record that this was done to an API key."""
     rows(conn, "note_action", action=action, actor=actor, key_id=key_id)
 
 
-def list_actions(conn: Connection, *, limit: int, before: int | None = None) -> list[Action]:
-    """Return what was done, newest first; before is the id of the last one already seen."""
-    found = rows(conn, "list_audit", limit=limit, before=before)
-    return [Action(**{**row, "at": utc(row["at"])}) for row in found]
+def list_actions(conn: Connection, *, limit: int) -> list[Action]:
+    """Return what was done last, newest first."""
+    return find_actions(conn, ActionFilter(limit=limit)).actions
+
+
+def find_actions(conn: Connection, wanted: ActionFilter) -> Page:
+    """Return what was done, newest first, in a look that ends after LOOK_ROWS entries within the times and of the job.
+
+    Shape: there may be a page after one that is not full, or is empty.
+    """
+    most_rows = max(LOOK_ROWS, wanted.limit + 1)
+    after_at, after_entry = wanted.after or (None, None)
+    found = rows(
+        conn,
+        "list_audit",
+        job=wanted.job_id,
+        actor=wanted.actor,
+        acts=None if wanted.actions is None else array(wanted.actions),
+        at_after=wanted.at_after,
+        at_before=wanted.at_before,
+        after_at=after_at,
+        after_entry=after_entry,
+        most_rows=most_rows,
+        limit=wanted.limit + 1,
+    )
+    matching = [row for row in found if row["is_wanted"]]
+    page = [_action(row) for row in matching[: wanted.limit]]
+    if len(matching) > wanted.limit:
+        return Page(page, (page[-1].at, page[-1].id))
+    if found and found[-1]["place"] == most_rows:
+        last = _action(found[-1])
+        return Page(page, (last.at, last.id), last.at)
+    return Page(page)
+
+
+def _action(row: Row) -> Action:
+    return Action(**{field.name: row[field.name] for field in fields(Action)} | {"at": utc(row["at"])})

@@ -6,8 +6,25 @@ INSERT INTO haulier.audit (actor, action, key_id)
 VALUES (%(actor)s, %(action)s, %(key_id)s);
 
 -- name: list_audit
-SELECT id, at, actor, action, job_id, key_id, target
-FROM haulier.audit
-WHERE %(before)s::bigint IS NULL OR id < %(before)s
-ORDER BY id DESC
+-- The newest entries within the times, or of a job, by their index; of these at most most_rows are looked at, one by
+-- one and numbered. The last of them stays in the list even where it does not match: there the look ended.
+SELECT id, at, actor, action, job_id, key_id, target, place, is_wanted
+FROM (
+    SELECT *,
+        row_number() OVER (ORDER BY at DESC, id DESC) AS place,
+        (%(actor)s::text IS NULL OR coalesce(actor = %(actor)s, false))
+            AND (%(acts)s::text[] IS NULL OR action = ANY(%(acts)s::text[])) AS is_wanted
+    FROM (
+        SELECT *
+        FROM haulier.audit
+        WHERE (%(job)s::uuid IS NULL OR job_id = %(job)s::uuid)
+            AND (%(at_after)s::timestamptz IS NULL OR at > %(at_after)s)
+            AND (%(at_before)s::timestamptz IS NULL OR at < %(at_before)s)
+            AND (%(after_at)s::timestamptz IS NULL OR (at, id) < (%(after_at)s, %(after_entry)s::bigint))
+        ORDER BY at DESC, id DESC
+        LIMIT %(most_rows)s
+    ) AS newest
+) AS looked_at
+WHERE is_wanted OR place = %(most_rows)s
+ORDER BY at DESC, id DESC
 LIMIT %(limit)s;

@@ -42,9 +42,9 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "011_2_history.sql", "011_3_view.sql", "011_4_audit.sql", "011_5_errors.sql", "011_6_rollup.sql",
         "011_7_failed_by_error.sql", "011_8_retrying_by_error.sql", "011_9_validate.sql",
         "012_1_history.sql", "012_2_job.sql", "012_3_view.sql", "012_4_history_by_tag.sql", "012_5_waiting_by_tag.sql",
-        "012_6_validate.sql",
+        "012_6_audit_by_job.sql", "012_7_validate.sql",
     ]  # fmt: skip
-    assert said[:45] == [
+    assert said[:47] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -88,10 +88,12 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks finished_job: SHARE, while what ended today is read: nothing can be settled",
         f"would run 012_5_waiting_by_tag.sql: {steps[20].does}",
         "    locks job: SHARE, while all of it is read once: nothing can be enqueued, claimed or settled",
-        f"would run 012_6_validate.sql: {steps[21].does}",
+        f"would run 012_6_audit_by_job.sql: {steps[21].does}",
+        "    locks audit: SHARE, while it is read once: nothing can be cancelled, retried, muted or quieted",
+        f"would run 012_7_validate.sql: {steps[22].does}",
         "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[45:]))) == len(said[45:]) == 8
+    assert len(planned("\n".join(said[47:]))) == len(said[47:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

@@ -1,0 +1,57 @@
+"""What operators did: the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.queue.access.audit import ActionFilter, find_actions
+
+from ..http.routes import needs
+from ..http.service import connection
+from .openapi import LOOKED_BACK_TO, NEXT_CURSOR, NEXT_LINK, fails
+from .reading import Blueprint, looked_back_to, next_page
+from .schemas.audit import ActionResponse, ListAudit, cursor_after, read_after
+
+blp = Blueprint("audit", __name__, description="Who did what: the record.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+
+@blp.route("/audit")
+class Audit(MethodView):
+    """The record."""
+
+    @needs(Scope.OPERATE, every_queue="the record is that of every queue")
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_audit")
+    @blp.arguments(ListAudit(), location="query")
+    @blp.response(
+        200,
+        ActionResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR, **LOOKED_BACK_TO},
+        description="What was done, newest first.",
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List what operators did, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
+        absent on the last page. A look for a rare actor or action ends after 10,000 entries: `Looked-Back-To` says
+        where, the page may then be short or empty, and the next page goes on from there.
+        """
+        wanted = ActionFilter(
+            job_id=asked.get("job"),
+            actor=asked.get("actor"),
+            actions=asked.get("action"),
+            at_after=asked.get("after"),
+            at_before=asked.get("before"),
+            after=read_after(asked["cursor"]) if "cursor" in asked else None,
+            limit=asked["limit"],
+        )
+        with connection() as conn:
+            page = find_actions(conn, wanted)
+        if page.after is None:
+            return page.actions, 200, {}
+        return page.actions, 200, {**next_page(cursor_after(*page.after)), **looked_back_to(page.looked_back_to)}

@@ -1,0 +1,81 @@
+"""The schemas of the record of what operators did."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from marshmallow import Schema, fields, validate
+
+from haulier.domain.act import Act
+from haulier.kinds.sdk.payload import Pattern
+
+from .cursor import CURSOR_PATTERN, write_cursor
+from .fields import TIME_PATTERN, Cursor, Several, Time, about, instant
+from .request_schemas import page_limit
+from .response_schemas import ResponseSchema
+
+MAX_ACTOR = 200
+_LAST_ID = 2**63 - 1
+
+
+def cursor_after(at: datetime, entry_id: int) -> str:
+    """Return the cursor of the page after this entry."""
+    return write_cursor(at, UUID(int=entry_id))
+
+
+def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
+    """Return when the last entry already seen was made, and its id."""
+    return cursor[0], min(cursor[1].int, _LAST_ID)
+
+
+class ListAudit(Schema):
+    """Which entries to list."""
+
+    job = fields.UUID(metadata=about("Only what was done to this job.", **{"x-component": "JobId"}))
+    actor = fields.String(
+        validate=[
+            validate.Length(min=1, max=MAX_ACTOR),
+            Pattern(r"^[^\0]*$", f"Must be a text of at most {MAX_ACTOR} characters, without NUL."),
+        ],
+        metadata=about("Only what was done with the API key of this id; or by `env`, or `cli`."),
+    )
+    action = Several(
+        fields.String(validate=validate.OneOf([str(act) for act in Act])),
+        len(Act),
+        metadata=about("Only such acts; given more than once: any of these."),
+    )
+    after = Time(
+        metadata=about("Only what was done later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
+    before = Time(
+        metadata=about("Only what was done before this.", type="string", format="date-time", pattern=TIME_PATTERN)
+    )
+    limit = page_limit()
+    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
+
+
+class ActionResponse(ResponseSchema):
+    """What somebody did to one thing."""
+
+    id = fields.String(required=True)
+    at = instant("When it was done.")
+    actor = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "The id of the API key; `env`: the key of the setting HAULIER_API_KEY; `cli`: `python -m haulier`; null: a"
+            " caller who needed no key."
+        ),
+    )
+    # Not an enum: a newer release beside this one may write others.
+    action = fields.String(required=True, metadata=about(f"One of {', '.join(f'`{act}`' for act in Act)}."))
+    job_id = fields.UUID(
+        required=True, allow_none=True, metadata=about("The job that it was done to; it may be gone from the history.")
+    )
+    key_id = fields.String(required=True, allow_none=True, metadata=about("The API key that it was done to."))
+    target = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about("The group of errors or the worker that it was done to, by its id."),
+    )

@@ -1,0 +1,19 @@
+"""The acts of operators that go into the audit."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Act(StrEnum):
+    """What operators do that is on record."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    CREATE_KEY = "create_key"
+    ROTATE_KEY = "rotate_key"
+    REVOKE_KEY = "revoke_key"
+    MUTE = "mute"
+    UNMUTE = "unmute"
+    QUIET = "quiet"
+    UNQUIET = "unquiet"
