@@ -218,6 +218,8 @@ BEGIN
         AND coalesce((SELECT bool_and(coalesce(length(tag), 0) BETWEEN 1 AND 64) FROM unnest(tags) AS tag), true);
 END
 $$;
+-- A check calls it with the rights of whoever writes the job: default privileges must not take it away.
+GRANT EXECUTE ON FUNCTION haulier.are_tags(text[]) TO PUBLIC;
 
 -- The jobs that are still to end: queued, running, retrying. A job that ends moves to finished_job.
 --

@@ -330,7 +330,9 @@ def _is_as_new(conn: Connection) -> bool:
         return False
     try:
         with conn.cursor() as cursor:
-            cursor.execute("RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DEALLOCATE ALL")
+            cursor.execute(
+                "RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DISCARD TEMP; DEALLOCATE ALL"
+            )
             cursor.execute("SELECT pg_advisory_unlock_all()")
     except Error:
         return False

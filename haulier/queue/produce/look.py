@@ -29,11 +29,11 @@ LOOK_SECONDS = 0.1
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
 # A statement reads at most so many times the rows of the one before, and as many as take this share of the time left.
 MOST_GROWTH, SHARE = 3, 0.8
-# Of rarer tags than this all jobs are read by their indexes, unless many of so many of the newest jobs have them.
-MOST_TAGGED, SAMPLED = 1_000, 1_000
+# Of tags that no more jobs have than this, all jobs are read by the indexes of tags.
+MOST_TAGGED = 1_000
 # After so long the look goes on without the indexes of tags: all entries of a tag are read, and there may be millions,
 # such as of jobs that ended while somebody holds a snapshot.
-TAGGED_SECONDS = 1.0
+TAGGED_SECONDS = 0.5
 # So many payloads are read by the first statement that looks into them: each may have 256 KB.
 FIRST_PAYLOADS = 200
 
@@ -87,7 +87,7 @@ def list_jobs(conn: Connection, wanted: JobFilter) -> Page:
     Where a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS.
 
     Shape: at least one job where there is one, however large, unless the look ended before it; `offset` skips jobs of
-    this look alone.
+    this look alone, by whichever of its statements they are read.
     """
     page = _PageReader(conn, wanted)
     # Where all jobs are wanted, those of a page are enough, and one that tells that there are more.
@@ -221,7 +221,6 @@ def _sent_for_tags(wanted: JobFilter, after: Position) -> dict[str, Any]:
     return {
         **_sent(wanted, after, None, MOST_ROWS),
         "most_tagged": MOST_TAGGED,
-        "sample": SAMPLED,
         "seconds": TAGGED_SECONDS,
     }
 
@@ -275,7 +274,7 @@ class _PageReader:
         }
 
     def _take(self, read: Sequence[Row]) -> None:
-        self._offset = 0
+        self._offset -= read[0]["passed_over"]
         found, matched = [row for row in read if row["id"] is not None], read[0]["matched"]
         self.jobs += [job_of(row) for row in found]
         for row in found:

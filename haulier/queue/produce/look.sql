@@ -105,6 +105,17 @@ LIMIT 1
 (created_at, id) >= (
     coalesce((SELECT created_at FROM ended), '-infinity'), coalesce((SELECT id FROM ended), %(least_id)s::uuid))
 
+-- part: not_passed_over
+newest AS MATERIALIZED (
+    SELECT *
+    FROM numbered
+    WHERE number > %(offset)s
+)
+
+-- part: passed_over
+-- How many of the offset this look has used up: the next one passes over the rest.
+(SELECT count(*) FROM numbered WHERE number <= %(offset)s) AS passed_over
+
 -- part: large_ones_measured
 -- The page ends at most_bytes of text, but has one job at least; small jobs are not counted: see `claim`. Large ones
 -- are measured one by one, so that those which are cut off are not even decompressed.
@@ -170,7 +181,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
     LIMIT %(limit)s + %(offset)s::bigint
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
-), newest AS MATERIALIZED (
+), numbered AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, candidate.*
     FROM (
         SELECT *
@@ -203,9 +214,9 @@ WITH RECURSIVE finished AS MATERIALIZED (
     WHERE (<<wanted>>)
         AND <<not_beyond_the_end>>
     ORDER BY created_at DESC, id DESC
-    LIMIT %(limit)s OFFSET %(offset)s
-), <<large_ones_measured>>
-SELECT page.*, (SELECT count(*) FROM newest) AS matched,
+    LIMIT %(limit)s + %(offset)s::bigint
+), <<not_passed_over>>, <<large_ones_measured>>
+SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>,
     (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
 <<newest_that_fit>>;
 
@@ -245,39 +256,13 @@ FROM (
 WHERE <<not_beyond_the_end>>;
 
 -- part: all_tagged
--- All jobs that have any of the tags; none, and `is_common`, where there are more than most_tagged. The index reads all
--- entries of a tag before it gives the first. So it is not asked where one in a hundred of the newest jobs has the tags.
-ended AS MATERIALIZED (
-    SELECT created_at, tags
-    FROM haulier.jobs
-    WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(sample)s
-), sampled AS MATERIALIZED (
-    SELECT count(*) * 100 >= %(sample)s AS is_common
-    FROM (
-        SELECT tags
-        FROM ended
-        UNION ALL
-        (
-            SELECT tags
-            FROM haulier.jobs
-            WHERE status IN ('queued', 'retrying')
-                -- As in list_jobs, no further than that: the dead entries of all that waited would be walked.
-                AND created_at >= coalesce(
-                    (SELECT min(created_at) FROM ended HAVING count(*) = %(sample)s), '-infinity')
-            ORDER BY created_at DESC, id DESC
-            LIMIT %(sample)s
-        )
-    ) AS newest
-    WHERE tags && %(tags)s::text[]
-), found AS MATERIALIZED (
+-- All jobs that have any of the tags; none, and `is_common`, where there are more than most_tagged.
+found AS MATERIALIZED (
     SELECT *
     FROM haulier.tagged(%(tags)s::text[], %(most_tagged)s + 1)
-    LIMIT CASE WHEN (SELECT is_common FROM sampled) THEN 0 ELSE %(most_tagged)s + 1 END
 ), asked AS MATERIALIZED (
-    SELECT is_common OR (SELECT count(*) FROM found) > %(most_tagged)s AS is_common
-    FROM sampled
+    SELECT count(*) > %(most_tagged)s AS is_common
+    FROM found
 ), tagged AS MATERIALIZED (
     SELECT job.*
     FROM found
@@ -308,14 +293,14 @@ AND <<within>>
 
 -- name: list_tagged
 -- As list_jobs, of jobs with rare tags: all of these are read by the indexes of tags, and nothing else.
-WITH RECURSIVE <<all_tagged>>, newest AS MATERIALIZED (
+WITH RECURSIVE <<all_tagged>>, numbered AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, tagged.*
     FROM tagged
     WHERE <<tagged_and_wanted>>
     ORDER BY created_at DESC, id DESC
-    LIMIT %(limit)s OFFSET %(offset)s
-), <<large_ones_measured>>
-SELECT page.*, (SELECT count(*) FROM newest) AS matched, (SELECT is_common FROM asked) AS is_common
+    LIMIT %(limit)s + %(offset)s::bigint
+), <<not_passed_over>>, <<large_ones_measured>>
+SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>, (SELECT is_common FROM asked) AS is_common
 <<newest_that_fit>>;
 
 -- name: count_tagged

@@ -79,7 +79,7 @@ def _naming_who_is_in_the_way(conn: Connection, step: Step) -> Iterator[None]:
     except sqlstate.LockNotAvailable:
         if not _is_present(conn):
             raise Locked(_holder_of_empty_database(conn)) from None
-        users = rows(conn, "oldest_user_of_tables", names=[*step.locks, "schema_version"])
+        users = rows(conn, "oldest_user_of_tables", names=[*step.tables, "schema_version"])
         by = f"process {users[0]['pid']} has used {_tables(step)} for longest" if users else "whoever held it has gone"
         raise Locked(
             f"{step.name} did not get a lock in time: {by}. What came before it stays done: run `{COMMAND}` again"
@@ -87,7 +87,7 @@ def _naming_who_is_in_the_way(conn: Connection, step: Step) -> Iterator[None]:
 
 
 def _tables(step: Step) -> str:
-    return " or ".join(f"haulier.{table}" for table in step.locks) or "haulier.schema_version"
+    return " or ".join(f"haulier.{table}" for table in step.tables) or "haulier.schema_version"
 
 
 def _holder_of_empty_database(conn: Connection) -> str | None:

@@ -16,8 +16,8 @@ SCHEMA_VERSION = max(int(path.name[:3]) for path in MIGRATIONS.glob("*.sql"))
 class Step(NamedTuple):
     """What `migrate` does in one transaction.
 
-    Shape: version is what the last step with this number sets; locks maps each existing table that is locked to the
-           lock's mode and how long it is held.
+    Shape: version is what the last step with this number sets; locks maps each existing table that is locked, or
+           `partitions of` it, to the lock's mode and how long it is held.
     """
 
     name: str
@@ -25,6 +25,11 @@ class Step(NamedTuple):
     does: str
     locks: dict[str, str]
     text: str
+
+    @property
+    def tables(self) -> list[str]:
+        """Return the tables that are locked."""
+        return [name.removeprefix("partitions of ") for name in self.locks]
 
 
 def steps_from(version: int | None) -> list[Step]:
@@ -40,5 +45,5 @@ def _read(path: Path) -> Step:
     text = path.read_text(encoding="utf-8")
     head = re.sub(r"\n--  +", " ", text.partition("\n\n")[0])
     [does] = re.findall(r"^-- does: (.+)$", head, re.MULTILINE)
-    locks = dict(re.findall(r"^-- locks (\w+): (.+)$", head, re.MULTILINE))
+    locks = dict(re.findall(r"^-- locks ([\w ]+): (.+)$", head, re.MULTILINE))
     return Step(path.name, int(path.name[:3]), does, locks, text)

@@ -21,14 +21,9 @@ from tests.queue.upkeep.histories import begin, count_all
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
     conn, many = crowd
-    # With more than so many jobs the tags are common, and so they are with one such job among the newest so many.
-    for rows, seconds, limit, tagged, sampled in (
-        (5, -1.0, 4, 50, 9999),
-        (3, 0.003, 50, 3, 9999),
-        (2, 60.0, 7, 999, 5),
-    ):
+    # With more than so many jobs the tags are common.
+    for rows, seconds, limit, tagged in ((5, -1.0, 4, 50), (3, 0.003, 50, 3), (2, 60.0, 7, 2)):
         monkeypatch.setattr(look, "MOST_TAGGED", tagged)
-        monkeypatch.setattr(look, "SAMPLED", sampled)
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
         monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
@@ -38,6 +33,21 @@ def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
         assert [job.id for page in found for job in page.jobs] == [job.id for job in matching(many, wanted)]
         if seconds == 60.0:
             assert [page.looked_back_to for page in found if page.looked_back_to] == []
+
+
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+@pytest.mark.parametrize("wanted", [{}, {"tags": ["few"]}, {"kinds": ["mail"]}], ids=str)
+def test_an_offset_passes_over_so_many_by_whichever_statements_they_are_read(crowd, monkeypatch, wanted):
+    conn, many = crowd
+    monkeypatch.setattr(look, "FIRST_ROWS", 3)
+    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    expected = [job.id for job in matching(many, wanted)]
+
+    for offset in (0, 2, 5, len(expected) - 1, len(expected)):
+        page = produce.list_jobs(conn, JobFilter(**wanted, limit=4, offset=offset))
+
+        assert [job.id for job in page.jobs] == expected[offset : offset + 4]
+        assert (page.after is None) == (offset + 4 >= len(expected))
 
 
 def test_says_how_far_it_came(conn, many, monkeypatch):
@@ -131,9 +141,8 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 def test_counts_what_a_list_finds(crowd, monkeypatch, wanted):
     conn, many = crowd
-    for rows, seconds, tagged, sampled in ((3, 60.0, 50, 9999), (20, 60.0, 3, 5), (1000, -1.0, 1000, 1000)):
+    for rows, seconds, tagged in ((3, 60.0, 50), (20, 60.0, 3), (1000, -1.0, 1000)):
         monkeypatch.setattr(look, "MOST_TAGGED", tagged)
-        monkeypatch.setattr(look, "SAMPLED", sampled)
         monkeypatch.setattr(look, "FIRST_ROWS", rows)
         monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
         monkeypatch.setattr(look, "LOOK_SECONDS", seconds)

@@ -30,9 +30,7 @@ def asked(monkeypatch):
     return statements
 
 
-def test_finds_all_jobs_of_rare_tags_at_once(conn, many, monkeypatch, asked):
-    monkeypatch.setattr(look, "SAMPLED", 9999)
-
+def test_finds_all_jobs_of_rare_tags_at_once(conn, many, asked):
     page, count = (read(conn, JobFilter(tags=["few", "never"])) for read in (produce.list_jobs, produce.count_jobs))
     nothing = produce.list_jobs(conn, JobFilter(tags=["never"]))
 
@@ -63,7 +61,6 @@ OTHERS: dict[str, Callable[[list[Job]], Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_asks_all_else_of_the_jobs_of_rare_tags_too(crowd, monkeypatch, asked, name):
     conn, many = crowd
-    monkeypatch.setattr(look, "SAMPLED", 99_999)
     monkeypatch.setattr(look, "_first_rows", lambda *_: 1)
     wanted = {"tags": ["few", "most"], name: OTHERS[name](many)}
 
@@ -79,10 +76,8 @@ def test_asks_all_else_of_the_jobs_of_rare_tags_too(crowd, monkeypatch, asked, n
     assert ({"list_tagged", "count_tagged"} <= set(asked)) is (name != "worker")
 
 
-@pytest.mark.parametrize(("most", "sampled"), [(5, 9999), (1000, 20)], ids=["too many", "many of the newest"])
-def test_looks_back_for_common_tags(conn, many, monkeypatch, asked, most, sampled):
-    monkeypatch.setattr(look, "MOST_TAGGED", most)
-    monkeypatch.setattr(look, "SAMPLED", sampled)
+def test_looks_back_for_common_tags(conn, many, monkeypatch, asked):
+    monkeypatch.setattr(look, "MOST_TAGGED", 5)
 
     page, count = (read(conn, JobFilter(tags=["few"])) for read in (produce.list_jobs, produce.count_jobs))
 
@@ -98,11 +93,10 @@ def test_asks_no_index_for_a_page_that_the_newest_fill(conn, many, asked):
     assert asked == ["list_jobs"]
 
 
-def test_a_page_of_rare_tags_ends_at_its_bytes(conn, enqueue, monkeypatch, asked):
+def test_a_page_of_rare_tags_ends_at_its_bytes(conn, enqueue, asked):
     large = [enqueue(payload={"text": "x" * 3_000_000}, tags=["few"]) for _ in range(4)]
     for _ in range(60):
         enqueue()
-    monkeypatch.setattr(look, "SAMPLED", 9999)
 
     found = pages(conn, 50, {"tags": ["few"]})
 
@@ -128,7 +122,6 @@ def slow(_make_migrated_database):
 
 def test_goes_on_without_the_indexes_where_they_take_long(slow, monkeypatch, asked):
     conn, jobs = slow
-    monkeypatch.setattr(look, "SAMPLED", 9999)
     monkeypatch.setattr(look, "TAGGED_SECONDS", 2.1)
     # Less than that: what the indexes took is not counted.
     monkeypatch.setattr(look, "LOOK_SECONDS", 2.0)

@@ -1,42 +1,37 @@
 -- does: Builds an index of the history by tags, which no job has yet: of the partition of today last, and of the others
 --      before it.
--- locks finished_job: SHARE, while what ended today is read: nothing can be settled
+-- locks partitions of finished_job: SHARE, until all are read, today's last: retries wait, then settles
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL lock_timeout = '5s';
 
--- Partition by partition, and that of today last: only from then on does nothing settle. Of a history that is too long
--- for one transaction an operator may have built them, CONCURRENTLY and under these names.
+-- As in 011_7. Of a history that is too long for one transaction an operator may have built them, CONCURRENTLY and under
+-- these names.
 DO $do$
 DECLARE
     part record;
 BEGIN
-    IF to_regclass('haulier.finished_job_by_tag') IS NULL THEN
-        FOR part IN
-            SELECT inhrelid::regclass AS place, relname || '_tags_idx' AS index
-            FROM pg_inherits
-            JOIN pg_class ON pg_class.oid = inhrelid
-            CROSS JOIN LATERAL (
-                SELECT substring(pg_get_expr(relpartbound, inhrelid) FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
-            ) AS bound
-            WHERE inhparent = 'haulier.finished_job'::regclass AND NOT inhdetachpending
-            -- Those of days to come are empty, and settles do not wait for them either.
-            ORDER BY upper > now() AND upper = min(upper) FILTER (WHERE upper > now()) OVER (), upper
-        LOOP
-            -- What a CONCURRENTLY that failed has left would make the whole index invalid.
-            IF EXISTS (
-                SELECT FROM pg_index
-                WHERE indexrelid = to_regclass(format('haulier.%I', part.index)) AND NOT indisvalid)
-            THEN
-                EXECUTE format('DROP INDEX haulier.%I', part.index);
-            END IF;
-            EXECUTE format(
-                $$CREATE INDEX IF NOT EXISTS %I ON %s USING gin (tags) WITH (fastupdate = off) WHERE tags IS NOT NULL$$,
-                part.index, part.place);
-        END LOOP;
-    END IF;
+    FOR part IN
+        SELECT inhrelid::regclass AS place, relname || '_tags_idx' AS index
+        FROM pg_inherits
+        JOIN pg_class ON pg_class.oid = inhrelid
+        CROSS JOIN LATERAL (
+            SELECT substring(pg_get_expr(relpartbound, inhrelid) FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+        ) AS bound
+        WHERE inhparent = 'haulier.finished_job'::regclass AND NOT inhdetachpending
+        ORDER BY upper
+    LOOP
+        -- What a CONCURRENTLY that failed has left would make the whole index invalid.
+        IF EXISTS (
+            SELECT FROM pg_index
+            WHERE indexrelid = to_regclass(format('haulier.%I', part.index)) AND NOT indisvalid)
+        THEN
+            EXECUTE format('DROP INDEX haulier.%I', part.index);
+        END IF;
+        EXECUTE format(
+            $$CREATE INDEX IF NOT EXISTS %I ON %s USING gin (tags) WITH (fastupdate = off) WHERE tags IS NOT NULL$$,
+            part.index, part.place);
+        EXECUTE format('ALTER INDEX haulier.finished_job_by_tag ATTACH PARTITION haulier.%I', part.index);
+    END LOOP;
 END
 $do$;
-
-CREATE INDEX IF NOT EXISTS finished_job_by_tag ON haulier.finished_job USING gin (tags) WITH (fastupdate = off)
-    WHERE tags IS NOT NULL;
