@@ -8,7 +8,7 @@ from uuid import UUID
 from marshmallow import Schema, fields, validate
 
 from haulier.domain.act import Act
-from haulier.kinds.sdk.payload import Pattern
+from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from .cursor import CURSOR_PATTERN, write_cursor
 from .fields import TIME_PATTERN, Cursor, Several, Time, about, instant
@@ -36,7 +36,7 @@ class ListAudit(Schema):
     actor = fields.String(
         validate=[
             validate.Length(min=1, max=MAX_ACTOR),
-            Pattern(r"^[^\0]*$", f"Must be a text of at most {MAX_ACTOR} characters, without NUL."),
+            Pattern(TEXT, f"Must be a text of at most {MAX_ACTOR} characters, without NUL."),
         ],
         metadata=about("Only what was done with the API key of this id; or by `env`, or `cli`."),
     )

@@ -9,7 +9,7 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from haulier.domain.fingerprint import ID_PATTERN, read_id
 from haulier.domain.span import SPANS
-from haulier.kinds.sdk.payload import Pattern
+from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from .cursor import CURSOR_PATTERN, write_cursor
 from .fields import TIME_PATTERN, Cursor, Time, about, instant, name
@@ -49,7 +49,7 @@ class ListErrors(AskError):
     text = fields.String(
         validate=[
             validate.Length(min=1, max=MAX_TEXT),
-            Pattern(r"^[^\0]*$", f"Must be a text of at most {MAX_TEXT} characters, without NUL."),
+            Pattern(TEXT, f"Must be a text of at most {MAX_TEXT} characters, without NUL."),
         ],
         metadata=about("Only errors whose text holds this, in any case."),
     )
