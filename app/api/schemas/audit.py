@@ -8,10 +8,9 @@ from uuid import UUID
 from marshmallow import Schema, fields, validate
 
 from haulier.domain.act import Act
-from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from .cursor import CURSOR_PATTERN, write_cursor
-from .fields import TIME_PATTERN, Cursor, Several, Time, about, instant
+from .fields import Cursor, Several, about, bound, instant, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -33,24 +32,14 @@ class ListAudit(Schema):
     """Which entries to list."""
 
     job = fields.UUID(metadata=about("Only what was done to this job.", **{"x-component": "JobId"}))
-    actor = fields.String(
-        validate=[
-            validate.Length(min=1, max=MAX_ACTOR),
-            Pattern(TEXT, f"Must be a text of at most {MAX_ACTOR} characters, without NUL."),
-        ],
-        metadata=about("Only what was done with the API key of this id; or by `env`, or `cli`."),
-    )
+    actor = searched(MAX_ACTOR, "Only what was done with the API key of this id; or by `env`, or `cli`.")
     action = Several(
         fields.String(validate=validate.OneOf([str(act) for act in Act])),
         len(Act),
         metadata=about("Only such acts; given more than once: any of these."),
     )
-    after = Time(
-        metadata=about("Only what was done later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
-    before = Time(
-        metadata=about("Only what was done before this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
+    after = bound("Only what was done later than this.")
+    before = bound("Only what was done before this.")
     limit = page_limit()
     cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
 

@@ -9,10 +9,9 @@ from marshmallow import RAISE, Schema, fields, validate
 
 from haulier.domain.fingerprint import ID_PATTERN, read_id
 from haulier.domain.span import SPANS
-from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from .cursor import CURSOR_PATTERN, write_cursor
-from .fields import TIME_PATTERN, Cursor, Time, about, instant, name
+from .fields import TIME_PATTERN, Cursor, Time, about, instant, name, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -46,13 +45,7 @@ class ListErrors(AskError):
 
     kind = name(metadata=about("Only errors of this kind; any well-formed name."))
     queue = name(metadata=about("Only what failed in this queue."))
-    text = fields.String(
-        validate=[
-            validate.Length(min=1, max=MAX_TEXT),
-            Pattern(TEXT, f"Must be a text of at most {MAX_TEXT} characters, without NUL."),
-        ],
-        metadata=about("Only errors whose text holds this, in any case."),
-    )
+    text = searched(MAX_TEXT, "Only errors whose text holds this, in any case.")
     limit = page_limit()
     cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
 

@@ -11,7 +11,7 @@ from marshmallow import ValidationError, fields, validate
 
 from haulier.domain.fingerprint import read_id
 from haulier.domain.job import MAX_TAG, MAX_TAGS, NAME_PATTERN, Json
-from haulier.kinds.sdk.payload import Pattern
+from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from .cursor import read_cursor
 
@@ -170,6 +170,17 @@ def name(**kwargs: Any) -> fields.String:
 def tag() -> fields.String:
     """Return a field for a tag."""
     return fields.String(validate=Pattern(TAG_PATTERN, BAD_TAG))
+
+
+def searched(most: int, description: str) -> fields.String:
+    """Return a field of a filter for a text of at most so many characters."""
+    fits = Pattern(TEXT, f"Must be a text of at most {most} characters, without NUL.")
+    return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description))
+
+
+def bound(description: str) -> Time:
+    """Return a field of a filter for a time."""
+    return Time(metadata=about(description, type="string", format="date-time", pattern=TIME_PATTERN))
 
 
 def instant(description: str, *, nullable: bool = False) -> Time:

@@ -16,14 +16,13 @@ from .cursor import CURSOR_PATTERN
 from .fields import (
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,
-    TIME_PATTERN,
     Cursor,
     ErrorId,
     IdempotencyKey,
     QueryInteger,
     Several,
-    Time,
     about,
+    bound,
     name,
     tag,
 )
@@ -93,18 +92,10 @@ class JobConditions(Schema):
             "Only jobs of which so many attempts were charged.", type="integer", minimum=0, maximum=MAX_MAX_ATTEMPTS
         ),
     )
-    finished_after = Time(
-        metadata=about("Only jobs that ended later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
-    finished_before = Time(
-        metadata=about("Only jobs that ended before this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
-    created_after = Time(
-        metadata=about("Only jobs created later than this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
-    created_before = Time(
-        metadata=about("Only jobs created before this.", type="string", format="date-time", pattern=TIME_PATTERN)
-    )
+    finished_after = bound("Only jobs that ended later than this.")
+    finished_before = bound("Only jobs that ended before this.")
+    created_after = bound("Only jobs created later than this.")
+    created_before = bound("Only jobs created before this.")
 
 
 def page_limit() -> QueryInteger:
