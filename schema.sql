@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 12;
+    wanted  CONSTANT integer := 13;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -267,6 +267,8 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     updated_at       timestamptz NOT NULL DEFAULT now(),
     error_id         bigint,                                -- the group of the last failed attempt (error_group)
     tags             text[],                                -- null: none
+    copy_of          uuid,                                  -- the job that this is a copy of
+    operation_id     uuid,                                  -- the operation that last changed it
 
     CONSTRAINT job_pkey PRIMARY KEY (id),
     CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
@@ -459,6 +461,9 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     result           jsonb,
     error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
     tags             text[],
+    worker_id        uuid,                                  -- which ran the last attempt; null: none did, or not known
+    copy_of          uuid,
+    operation_id     uuid,
 
     CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
     CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
@@ -694,13 +699,13 @@ SELECT
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
     ) AS progress,
-    error_id, tags
+    error_id, tags, copy_of, operation_id
 FROM haulier.job
 UNION ALL
 SELECT
-    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id
 FROM haulier.finished_job;
 
 -- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
@@ -860,11 +865,13 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     job_id uuid,                                            -- the job that it was done to …
     key_id text,                                            -- … or the API key …
     target text,                                            -- … or anything else: the id of an error group or a worker
+    details jsonb,                                          -- what changed, without what a kind keeps secret; null: not told
 
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
         action IN (
-            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
+            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
@@ -913,10 +920,11 @@ BEGIN
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags)
+        updated_at, finished_at, tags, copy_of)
     SELECT
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of
     FROM gone;
     INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     RETURN 'waiting';
@@ -941,10 +949,10 @@ BEGIN
     )
     INSERT INTO haulier.job (
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags)
+        idempotency_key, last_error, errors, created_at, tags, copy_of)
     SELECT
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags
+        idempotency_key, last_error, errors, created_at, tags, copy_of
     FROM back
     RETURNING *;
 END
@@ -995,5 +1003,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (12, 1)
+VALUES (13, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;
