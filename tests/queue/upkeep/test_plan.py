@@ -45,7 +45,7 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "012_6_audit_by_job.sql", "012_7_validate.sql",
         "013_1_history.sql", "013_2_job.sql", "013_3_view.sql", "013_4_audit.sql", "013_9_validate.sql",
     ]  # fmt: skip
-    assert said[:47] == [
+    assert said[:57] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
