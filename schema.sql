@@ -190,6 +190,60 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
+-- The workers that have ended: so a job's history can say who ran it. Written when their rows are deleted, by whomever;
+-- kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.worker_past (
+    id         uuid        NOT NULL,
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],
+    version    text,
+    started_at timestamptz NOT NULL,
+    beat_at    timestamptz NOT NULL,
+    lease_ends timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL DEFAULT now(),
+    ended_how  text        NOT NULL,
+        -- stopped  its row was deleted within its lease, as it does itself when it stops
+        -- buried   its lease had run out
+
+    CONSTRAINT worker_past_pkey PRIMARY KEY (id),
+    CONSTRAINT end_is_known CHECK (ended_how IN ('stopped', 'buried'))
+);
+
+-- Note which workers have ended. A trigger, so that workers of older versions, which delete rows as well, are noted too.
+-- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
+-- not by row, so that where the table is locked it waits once, however many have ended.
+-- SECURITY DEFINER, so that nobody needs a right to write what was.
+CREATE OR REPLACE FUNCTION haulier.note_ended() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM FROM ended LIMIT 1;
+    IF FOUND THEN
+        INSERT INTO haulier.worker_past (
+            id, host, pid, threads, queues, version, started_at, beat_at, lease_ends, ended_how)
+        SELECT id, host, pid, threads, queues, version, started_at, beat_at, beat_at + lease,
+            -- As `bury` says it.
+            CASE WHEN beat_at < now() - lease THEN 'buried' ELSE 'stopped' END
+        FROM ended
+        ON CONFLICT (id) DO NOTHING;
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'haulier: which workers have ended is not noted: %', SQLERRM;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.note_ended() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER note_ended AFTER DELETE ON haulier.worker
+    REFERENCING OLD TABLE AS ended
+    FOR EACH STATEMENT EXECUTE FUNCTION haulier.note_ended();
+
+-- purge_workers: the oldest first. Behind the trigger: who deletes a worker locks that table before this one.
+CREATE INDEX IF NOT EXISTS worker_past_oldest ON haulier.worker_past (ended_at);
+
 -- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (
     worker_id uuid NOT NULL,

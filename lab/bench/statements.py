@@ -287,6 +287,9 @@ CALLS = {
         "purge_idempotency",
         lambda fixture, _: purge.purge_idempotency(fixture.conn, idempotency_days=30),
     ),
+    "purge_workers": Call(
+        "forget workers", "purge_workers", lambda fixture, _: purge.purge_workers(fixture.conn, retention_days=30)
+    ),
     "purge_progress": Call("forget progress", "purge_progress", lambda fixture, _: purge.purge_progress(fixture.conn)),
     "purge_queues": Call("forget queues", "purge_queues", lambda fixture, _: purge.purge_queues(fixture.conn)),
     # The API's
