@@ -27,6 +27,7 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, WORKER
@@ -343,6 +344,12 @@ CALLS = {
         "why a job waits",
         "explained_job explain_waiting due_queues",
         lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
+        lambda fixture: fixture.queued(),
+    ),
+    "timeline": Call(
+        "what happened to a job",
+        "read_timeline",
+        lambda fixture, ids: trace(fixture.conn, ids[0]),
         lambda fixture: fixture.queued(),
     ),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),

@@ -91,7 +91,7 @@ def test_a_secret_field_comes_out_nowhere(
         with conn.cursor() as cursor:
             eventually(lambda: cursor.execute(ran) or cursor.fetchone() == (len(jobs),), within=40)
         for job_id in jobs:
-            for path in ("", "/explain"):
+            for path in ("", "/explain", "/timeline"):
                 call("GET", f"/jobs/{job_id}{path}")
             for verb in ("cancel", "retry"):
                 call("POST", f"/jobs/{job_id}/{verb}")
