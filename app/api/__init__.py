@@ -7,7 +7,21 @@ from haulier.config import Config
 from ..http.application import App, make
 from ..http.routes import routes_of
 from ..http.service import Service
-from . import audit, batch, database, docs, error_groups, errors, explain, health, jobs, kinds, metrics, stats, workers
+from . import (
+    audit,
+    batch,
+    database,
+    docs,
+    error_groups,
+    errors,
+    explain,
+    health,
+    jobs,
+    kinds,
+    metrics,
+    stats,
+    workers,
+)
 from .enqueuing import Enqueuing
 from .openapi import document, make_api
 from .queue_names import QueueNames

@@ -200,6 +200,9 @@ def paths() -> Iterator[Hostile]:
         )
         yield Hostile(f"cancel {given:.60}", request("POST", f"/jobs/{given}/cancel"))
         yield Hostile(f"retry {given:.60}", request("POST", f"/jobs/{given}/retry"))
+        yield Hostile(f"copy {given:.60}", request("POST", f"/jobs/{given}/copy"))
+        yield Hostile(f"change {given:.60}", request("PATCH", f"/jobs/{given}"))
+        yield Hostile(f"delete {given:.60}", request("DELETE", f"/jobs/{given}"))
         yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
