@@ -17,6 +17,7 @@ from . import (
     explain,
     health,
     jobs,
+    keys,
     kinds,
     metrics,
     stats,
@@ -41,7 +42,7 @@ def register(app: App, service: Service) -> None:
     health.register(app)
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
-    for each in (jobs, explain, batch, stats, error_groups, workers, kinds, health, metrics, database, audit):
+    for each in (jobs, explain, batch, stats, error_groups, workers, kinds, health, metrics, database, audit, keys):
         api.register_blueprint(each.blp)
     app.register_blueprint(docs.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

@@ -48,6 +48,10 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "change": ("PATCH", JOB, {"priority": 1}),
     "copy": ("POST", f"{JOB}/copy", None),
     "delete": ("DELETE", JOB, None),
+    "keys": ("GET", "/keys", None),
+    "make a key": ("POST", "/keys", {}),
+    "rotate": ("POST", f"/keys/{'x' * 12}/rotate", None),
+    "revoke": ("POST", f"/keys/{'x' * 12}/revoke", None),
     "kinds": ("GET", "/kinds", None),
 }
 MAY = {

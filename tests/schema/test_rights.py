@@ -98,6 +98,32 @@ def test_a_role_may_call_the_functions_that_are_listed_and_no_other(
     assert found == FUNCTIONS[part]
 
 
+def test_the_api_makes_keys_where_it_is_told_so_and_no_longer_without(roles: Roles, super_conn: Connection) -> None:
+    making = [
+        "SELECT haulier.create_key('a', 'a', sha256(''), '{admin}', NULL, NULL, NULL, NULL)",
+        "SELECT haulier.rotate_key('a', sha256(''), '0', NULL)",
+        "SELECT haulier.revoke_key('a', NULL)",
+    ]
+
+    may = {}
+    for web_makes_keys in ("yes", "no"):
+        apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys=web_makes_keys)
+        for part in TABLES:
+            with closing(connect(getattr(roles, part))) as conn:
+                may[web_makes_keys, part] = [is_permitted(conn, each) for each in making]
+    with pytest.raises(errors.RaiseException, match="web_makes_keys is yes or no, and not maybe"):
+        apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="maybe")
+    ask(super_conn, "ROLLBACK")
+
+    nothing = [False] * 3
+    assert may == {
+        ("yes", "web"): [True] * 3,
+        ("yes", "worker"): nothing,
+        ("no", "web"): nothing,
+        ("no", "worker"): nothing,
+    }
+
+
 @pytest.mark.parametrize("part", TABLES)
 def test_a_role_may_do_nothing_that_is_its_owners_or_anothers(roles: Roles, super_conn: Connection, part: str) -> None:
     [[superuser]] = ask(super_conn, "SELECT current_user")
