@@ -87,12 +87,19 @@ def test_a_secret_field_comes_out_nowhere(
             refused.append(call("POST", "/jobs/batch?atomic=false", json=[body]))
             assert [answer.status_code for answer in refused] == [422, 422, 200]
 
-        ran = "SELECT count(*) FROM haulier.jobs WHERE worker_id IS NULL AND attempts > 0"
+        ran = "SELECT count(*) FROM haulier.jobs WHERE status <> 'running' AND attempts > 0"
         with conn.cursor() as cursor:
             eventually(lambda: cursor.execute(ran) or cursor.fetchone() == (len(jobs),), within=40)
         for job_id in jobs:
             for path in ("", "/explain"):
                 call("GET", f"/jobs/{job_id}{path}")
+            # The masks come back, and the secrets stay.
+            changed = {"payload": {**jobs[job_id]["payload"], "how": "return"}}
+            copy = call("POST", f"/jobs/{job_id}/copy", json={**changed, "delay_seconds": 3600})
+            assert (copy.status_code, copy.json()["payload"]) == (201, {"how": "return", **MASKED})
+            assert call("PATCH", f"/jobs/{copy.json()['id']}", json={"payload": jobs[job_id]["payload"]}).ok
+            wrong = {"payload": {**changed["payload"], "login": {"user": "ann", "password": "hunter2-wrong"}}}
+            assert call("PATCH", f"/jobs/{copy.json()['id']}", json=wrong).status_code == 422
             for verb in ("cancel", "retry"):
                 call("POST", f"/jobs/{job_id}/{verb}")
         for path in ("/jobs", "/metrics", "/workers", "/database", "/audit", "/queues", "/stats", "/kinds", "/health"):

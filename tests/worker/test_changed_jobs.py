@@ -12,7 +12,7 @@ from haulier.queue import produce
 from haulier.queue.produce import Changes
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY
-from tests.worker.test_wake_ups import fall_asleep  # noqa: F401  # fixture
+from tests.worker.test_wake_ups import fall_asleep, heard  # noqa: F401  # fixtures
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ from tests.worker.test_wake_ups import fall_asleep  # noqa: F401  # fixture
 def test_an_idle_worker_starts_a_changed_job_within_a_second(
     spawn_worker,
     fall_asleep,  # noqa: F811
+    heard,  # noqa: F811
     enqueue,
     ledger,
     latency,
@@ -39,17 +40,21 @@ def test_an_idle_worker_starts_a_changed_job_within_a_second(
     # So that the worker's mark is behind the job's place.
     latency()
     fall_asleep()
+    heard()
     changed = time.monotonic()
 
     produce.change(conn, job.id, Changes.of(**changes))
 
     [start] = eventually(lambda: ledger.entries("start", job))
     assert start.at - changed < 1
+    # A worker may look by itself at this very moment.
+    assert len(heard()) == 1
 
 
 def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     spawn_worker,
     fall_asleep,  # noqa: F811
+    heard,  # noqa: F811
     enqueue,
     ledger,
     conn,
@@ -57,12 +62,14 @@ def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     job = enqueue("t.note", delay=timedelta(hours=1))
     spawn_worker(POLL_SECONDS=RARELY)
     fall_asleep()
+    heard()
     changed = time.monotonic()
 
     produce.change(conn, job.id, Changes.of(delay_seconds=1))
 
     [start] = eventually(lambda: ledger.entries("start", job))
     assert 0.9 < start.at - changed < 2
+    assert heard()
 
 
 @pytest.mark.parametrize("priority", [0, 5])
