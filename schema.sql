@@ -430,8 +430,8 @@ CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
 
 -- History ------------------------------------------------------------------------------------------------------
 
--- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry, or with
--- their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
+-- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry or delete, or
+-- with their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
 CREATE TABLE IF NOT EXISTS haulier.finished_job (
     id               uuid        NOT NULL,
     status           text        NOT NULL,

@@ -89,7 +89,7 @@ def _read_and_done(act: Act, job_id: UUID, raw: bytes, large: Room, *, enqueues:
         asked = load(CHANGES, parse(raw)) if raw else {}
         check_one_time(asked)
         changes = _changes(asked, job)
-    queue = asked.get("queue", job.queue)
+    queue = asked.get("queue") or job.queue
     return _done(act, job_id, changes, queue if enqueues or queue != job.queue else None)
 
 

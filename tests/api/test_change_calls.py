@@ -253,9 +253,10 @@ def test_a_move_counts_against_the_bound_on_queues(
         client.patch(job, json={"queue": "b"}),
         client.post(f"{job}/copy", json={"queue": "b"}),
         client.post(f"{job}/copy"),
+        client.post(f"{job}/copy", json={"queue": None}),
     ]
 
-    assert [answer.status_code for answer in answers] == [200, 422, 422, 201]
+    assert [answer.status_code for answer in answers] == [200, 422, 422, 201, 201]
     assert set(answers[1].json["details"]) == {"queue"}
 
 

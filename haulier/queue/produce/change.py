@@ -1,4 +1,7 @@
-"""What operators do to one job beside cancelling it: change it, queue it again, copy it, delete it."""
+"""What operators do to one job beside cancelling it: change it, queue it again, copy it, delete it.
+
+Where a row is locked it is in a transaction, as a cancel is: that waits for a lock for LOCK_SECONDS alone.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from uuid import UUID
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, TooFewAttempts
 from haulier.domain.job import JobStatus, Json
 from haulier.postgres.errors import sqlstate
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, rows, transaction
 from haulier.postgres.values import array
 from haulier.queue.produce.look import get
 from haulier.queue.rows import StoredJob, job_of
@@ -51,7 +54,8 @@ def change(
             have used up all attempts, or more.
     """
     try:
-        changed = rows(conn, "change", json_as_text=True, **_sent(job_id, changes, actor, queues))
+        with transaction(conn):
+            changed = rows(conn, "change", json_as_text=True, **_sent(job_id, changes, actor, queues))
     except sqlstate.CheckViolation as error:
         if error.diag.constraint_name == "max_attempts_above_attempts":
             raise TooFewAttempts from error
@@ -78,7 +82,8 @@ def retry(
             somebody has inserted another job of that id, or a row into history that could never have been a job.
     """
     try:
-        back = rows(conn, "retry", json_as_text=True, **_sent(job_id, changes, actor, queues))
+        with transaction(conn):
+            back = rows(conn, "retry", json_as_text=True, **_sent(job_id, changes, actor, queues))
     except (sqlstate.UniqueViolation, sqlstate.TooManyRows) as error:
         raise NotRetryable(job_id, "there is another job with its id") from error
     except sqlstate.CheckViolation as error:
@@ -119,7 +124,8 @@ def delete(conn: Connection, job_id: UUID, *, actor: str | None = None, queues: 
 
     Raises: JobNotFound; InvalidTransition for a job that is live; JobChanged.
     """
-    [done] = rows(conn, "delete", id=job_id, actor=actor, queues=_array(queues))
+    with transaction(conn):
+        [done] = rows(conn, "delete", id=job_id, actor=actor, queues=_array(queues))
     if not done["is_deleted"]:
         job = visible(conn, job_id, queues)
         if job.status.is_final:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -11,10 +12,13 @@ import pytest
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, TooFewAttempts
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
+from haulier.postgres.errors import sqlstate
+from haulier.postgres.statements import LOCK_SECONDS
+from haulier.queue import consume, produce
 from haulier.queue.produce import Changes
 from haulier.queue.produce.draft import Receipt
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.upkeep import numbers
 
 AUDIT = "SELECT action, job_id, details FROM haulier.audit ORDER BY id"
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -184,6 +188,38 @@ def test_change_a_job_once_beside_cancels_and_other_changes(waiting, at_once, co
         assert produce.get(conn, job.id).priority == last
 
 
+def test_change_a_job_or_let_it_be_claimed_and_never_both(waiting, at_once, register, conn):
+    worker = register()
+    for _ in range(20):
+        job = waiting(queue="mail")
+
+        def act(number, mine, job=job):
+            if number == 0:
+                return produce.change(mine, job.id, Changes.of(queue="bulk", payload={"n": 2}))
+            return consume.claim(mine, worker_id=worker, claim_id=uuid4(), queues=("mail",))
+
+        changed, claimed = at_once(2, act)
+
+        now = produce.get(conn, job.id)
+        if isinstance(changed, InvalidTransition):
+            assert (now.status, now.queue, now.payload) == (JobStatus.RUNNING, "mail", {"n": 1})
+            assert [each.payload for each in claimed] == [{"n": 1}]
+        else:
+            assert (now.status, now.queue, now.payload, claimed) == (JobStatus.QUEUED, "bulk", {"n": 2}, [])
+
+
+def test_wait_for_a_row_that_somebody_holds_and_no_longer_than_a_cancel_does(waiting, open_conn, conn):
+    job, rival = waiting(), open_conn()
+    with rival.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM haulier.job WHERE id = %s FOR UPDATE", [job.id])
+        began = time.monotonic()
+        with pytest.raises(sqlstate.LockNotAvailable):
+            produce.change(conn, job.id, Changes.of(priority=1))
+        cursor.execute("ROLLBACK")
+
+    assert time.monotonic() - began < LOCK_SECONDS + 2
+
+
 def test_retry_with_changes_and_keep_the_original_on_record(running, settle, conn, sql):
     job = running(queue="mail", payload={"n": 1})
     settle(job, Outcome.fail_for_good("no"))
@@ -317,6 +353,16 @@ def test_let_a_job_be_found_in_the_queue_that_it_was_moved_to_however_long_ago_i
     getattr(produce, act)(conn, job.id, Changes.of(queue="bulk"))
 
     assert found(conn, queues=["bulk"]) == found(conn, queues=["bulk"], kinds=["mail"]) == [job.id]
+
+
+def test_forget_when_moved_jobs_came_once_the_numbers_of_then_are_forgotten(conn, sql):
+    for days in (29, 32):
+        sql("INSERT INTO haulier.moved VALUES (%s, 'mail', now() - make_interval(days => %s))", f"q{days}", days)
+    numbers.counting_ends_in(conn)
+
+    numbers.fold(conn, retention_days=30)
+
+    assert sql("SELECT queue FROM haulier.moved") == [("q29",)]
 
 
 def found(conn, **wanted):
