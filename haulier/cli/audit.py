@@ -15,7 +15,9 @@ MOST = 10_000
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser("audit", help="show what operators did, newest first: when, who, what, and to what")
+    parser = commands.add_parser(
+        "audit", help="show what operators did, newest first: when, who, what, to what, with what changed"
+    )
     parser.add_argument("--limit", type=int, default=50, choices=range(1, MOST + 1), metavar="N", help="how many (50)")
     parser.set_defaults(start=on_database(_show))
 
@@ -25,4 +27,5 @@ def _show(conn: Connection, args: argparse.Namespace) -> None:
 
     for each in list_actions(conn, limit=args.limit):
         what = each.job_id or each.key_id or each.target
-        print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}")
+        told = "" if each.details is None else f"  {each.details.decode()}"
+        print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}{told}")

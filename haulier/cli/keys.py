@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from haulier.cli.database import on_database
-from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # The actor, as the audit names it.
 ACTOR = "cli"
-MOST_DAYS = 3650
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -110,8 +109,7 @@ def _revoke(conn: Connection, args: argparse.Namespace) -> None:
 
 
 def _name(given: str) -> str:
-    # The name goes into tables and logs.
-    if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", given):
+    if not re.fullmatch(NAME_OF_KEY, given):
         raise argparse.ArgumentTypeError("must be 1 to 100 characters on one line")
     return given
 
@@ -146,6 +144,6 @@ def _number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
-_rate = _number(0.01, 1_000_000)
-_days = _number(0.001, MOST_DAYS)
-_hours = _number(0, 24 * MOST_DAYS)
+_rate = _number(MIN_RATE, MAX_RATE)
+_days = _number(MIN_DAYS, MAX_DAYS)
+_hours = _number(0, MAX_HOURS)
