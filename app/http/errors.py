@@ -16,6 +16,7 @@ from haulier.domain.errors import (
     QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
+    TooManyPauses,
     WorkerNotFound,
 )
 from haulier.domain.job import Json
@@ -112,6 +113,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     WorkerNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    TooManyPauses: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     UnsupportedMediaType: ErrorAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     Invalid: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),

@@ -17,3 +17,5 @@ class Act(StrEnum):
     UNMUTE = "unmute"
     QUIET = "quiet"
     UNQUIET = "unquiet"
+    PAUSE = "pause"
+    RESUME = "resume"

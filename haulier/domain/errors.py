@@ -33,7 +33,9 @@ class QueueNotFound(HaulierError):
     """There is no such queue."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"queue {name} not found: it has no live job, and nothing came or ended in it lately")
+        super().__init__(
+            f"queue {name} not found: it has no live job, is not paused, and nothing came or ended in it lately"
+        )
 
 
 class ErrorGroupNotFound(HaulierError):
@@ -62,6 +64,14 @@ class NotRetryable(HaulierError):
 
     def __init__(self, job_id: UUID, reason: str) -> None:
         super().__init__(f"cannot retry job {job_id}: {reason}")
+
+
+class PauseInThePast(HaulierError):
+    """A queue cannot be paused until a time that has come."""
+
+
+class TooManyPauses(HaulierError):
+    """A thousand queues are paused, and no more may be: each claim reads them all."""
 
 
 class KeyNotFound(HaulierError):

@@ -35,6 +35,8 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "stats": ("GET", "/stats", None),
     "queues": ("GET", "/queues", None),
     "queue": ("GET", "/queues/mail", None),
+    "pause": ("POST", "/queues/mail/pause", None),
+    "resume": ("POST", "/queues/mail/resume", None),
     "workers": ("GET", "/workers", None),
     "worker": ("GET", JOB.replace("jobs", "workers"), None),
     "quiet": ("PATCH", JOB.replace("jobs", "workers"), {"quiet": True}),
@@ -64,7 +66,7 @@ MAY = {
         "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "audit", "mute", "quiet", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "audit", "mute", "quiet", "pause", "resume", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 
