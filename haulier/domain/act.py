@@ -17,3 +17,6 @@ class Act(StrEnum):
     UNMUTE = "unmute"
     QUIET = "quiet"
     UNQUIET = "unquiet"
+    OPERATE = "operate"
+    CANCEL_OPERATION = "cancel_operation"
+    RESUME_OPERATION = "resume_operation"

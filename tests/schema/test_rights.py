@@ -28,9 +28,14 @@ EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body
 
 # What these three say is in the catalogue, or random.
 OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
+OF_OPERATIONS = {"take_operation", "work_off", "delay_operation"}
 FUNCTIONS = {
-    "web": OF_ANYBODY | {"cancel", "retry", "mute_errors", "quiet_worker", "tagged"},
+    "web": OF_ANYBODY
+    | OF_OPERATIONS
+    | {"cancel", "retry", "mute_errors", "quiet_worker", "tagged"}
+    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"},
     "worker": OF_ANYBODY
+    | OF_OPERATIONS
     | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
 }
 NEVER = [
