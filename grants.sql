@@ -48,6 +48,7 @@ GRANT EXECUTE ON FUNCTION haulier.begin_preview(text, jsonb, text[]),
     haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
     haulier.resume_operation(uuid, text) TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid), haulier.delay_operation(uuid, uuid, text),
+    haulier.leave_operations(uuid),
     haulier.work_off(
         uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
     TO :"web", :"worker";

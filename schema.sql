@@ -1094,10 +1094,21 @@ BEGIN
 END
 $$;
 
+-- Let another go on at once with what was taken.
+CREATE OR REPLACE FUNCTION haulier.leave_operations(by_whom uuid) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET worked_by = NULL, worked_until = NULL
+    WHERE status = 'running' AND worked_by = by_whom;
+END
+$$;
+
 REVOKE ALL ON FUNCTION haulier.texts(jsonb), haulier.begin_preview(text, jsonb, text[]),
     haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
     haulier.resume_operation(uuid, text), haulier.take_operation(uuid, double precision, uuid),
-    haulier.delay_operation(uuid, uuid, text) FROM PUBLIC;
+    haulier.delay_operation(uuid, uuid, text), haulier.leave_operations(uuid) FROM PUBLIC;
 
 -- When the job at this place becomes due, of jobs that are to do so over some seconds. The multiples of the golden
 -- ratio lie evenly however many there are, which is not known before the last.

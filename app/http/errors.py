@@ -13,9 +13,12 @@ from haulier.domain.errors import (
     InvalidTransition,
     JobNotFound,
     NotRetryable,
+    OperationConflict,
+    OperationNotFound,
     QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
+    TooManyOperations,
     WorkerNotFound,
 )
 from haulier.domain.job import Json
@@ -110,7 +113,10 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     QueueNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     ErrorGroupNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     WorkerNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
+    OperationNotFound: ErrorAnswer(HTTPStatus.NOT_FOUND, "not_found"),
     InvalidTransition: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    OperationConflict: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
+    TooManyOperations: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     UnsupportedMediaType: ErrorAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),

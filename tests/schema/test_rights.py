@@ -28,7 +28,7 @@ EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body
 
 # What these three say is in the catalogue, or random.
 OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
-OF_OPERATIONS = {"take_operation", "work_off", "delay_operation"}
+OF_OPERATIONS = {"take_operation", "work_off", "delay_operation", "leave_operations"}
 FUNCTIONS = {
     "web": OF_ANYBODY
     | OF_OPERATIONS

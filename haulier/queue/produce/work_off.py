@@ -68,6 +68,11 @@ def work_off(conn: Connection, by: Worker, *, most_jobs: int = MOST_JOBS, only: 
     return None
 
 
+def leave(conn: Connection, by: Worker) -> None:
+    """Let another go on at once with what this one has taken."""
+    rows(conn, "leave_operations", by_whom=by.id)
+
+
 def _do(conn: Connection, by: Worker, taken: Row, most_jobs: int) -> None:
     begun = (utc(taken["cursor_at"]), taken["cursor_id"]) if taken["cursor_id"] else None
     chunk = _next(conn, taken, begun, most_jobs)

@@ -11,5 +11,8 @@ FROM haulier.work_off(
     coalesce(%(ended_from)s::timestamptz, '-infinity'), coalesce(%(ended_to)s::timestamptz, 'infinity'),
     %(begun_at)s, %(begun_id)s, %(come_to)s, %(come_to_id)s, %(is_walked)s);
 
+-- name: leave_operations
+SELECT haulier.leave_operations(%(by_whom)s);
+
 -- name: delay_operation
 SELECT haulier.delay_operation(%(id)s, %(by_whom)s, %(text)s);

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
-from haulier.queue.produce.work_off import MOST_JOBS, Worker, work_off
+from haulier.queue.produce.work_off import MOST_JOBS, Worker, leave, work_off
 from haulier.worker.shared.outage import Outage
 
 # Should this process die, another goes on after so long.
@@ -36,14 +37,22 @@ class Operating:
     closing: threading.Event
     _by: Worker = field(init=False, default_factory=lambda: Worker(uuid4(), LEASE_SECONDS, LEASE_SECONDS))
     _most_jobs: int = field(init=False, default=FIRST_JOBS)
+    _has_taken: bool = field(init=False, default=False)
 
     def work(self) -> None:
         """Work until nothing is due here, or the process stops."""
         try:
             while not self.stopping.is_set() and (rest := self._chunk()) is not None:
                 self.stopping.wait(rest)
+            self._leave()
         finally:
             self.database.close()
+
+    def _leave(self) -> None:
+        """Where the process stops, let another go on."""
+        if self._has_taken and self.stopping.is_set():
+            with suppress(DatabaseUnavailable, Refusal), self.database.connection() as conn:
+                leave(conn, self._by)
 
     def _chunk(self) -> float | None:
         """Do a chunk, and return for how long to rest; None where nothing is to be done here now."""
@@ -59,7 +68,7 @@ class Operating:
             log.exception("operations cannot be worked off; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.closing.wait(BUG_PAUSE_SECONDS)
             return None
-        took = time.monotonic() - began_at
+        took, self._has_taken = time.monotonic() - began_at, is_done is not None
         if is_done is None:
             return None
         if not is_done or took > 2 * CHUNK_SECONDS:
