@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from haulier.domain.errors import OperationConflict, OperationNotFound, PreviewNotKept, TooManyOperations
+from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
 from haulier.domain.job import JobStatus
-from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
-from haulier.domain.outcome import Outcome
+from haulier.domain.operation import OperationStatus
 from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.operations import Operation, Order
 from haulier.queue.produce.work_off import Worker, work_off
-
-ALL = JobFilter()
-
-
-@pytest.fixture
-def done_by(conn) -> Callable[..., Operation]:
-    """Give a function that works everything off, and returns the operation as it is then."""
-
-    def done_by(operation: Operation, *, most_jobs: int = 1000) -> Operation:
-        by = Worker(uuid4(), 15.0, 15.0)
-        for _ in range(1000):
-            if work_off(conn, by, most_jobs=most_jobs) is None:
-                return ops.get_operation(conn, operation.id)
-        raise AssertionError("it never ends")
-
-    return done_by
-
-
-@pytest.fixture
-def start(conn) -> Callable[..., Operation]:
-    """Give a function that starts an operation at once."""
-
-    def start(action: str, wanted: JobFilter = ALL, *, as_of: datetime | None = None, **given: Any) -> Operation:
-        return ops.start(conn, Order(OperationAction(action), wanted, **given), as_of=as_of, actor="Ann")
-
-    return start
-
-
-@pytest.fixture
-def preview(conn) -> Callable[..., ops.Preview]:
-    """Give a function that previews."""
-
-    def preview(action: str, wanted: JobFilter = ALL, **given: Any) -> ops.Preview:
-        return ops.preview(conn, Order(OperationAction(action), wanted, **given))
-
-    return preview
-
-
-@pytest.fixture
-def failed(running, settle):
-    """Give a function that makes a job that has failed for good, and returns its id."""
-
-    def failed(**options):
-        job = running(**options)
-        settle(job, Outcome.fail_for_good("no luck"))
-        return job.id
-
-    return failed
-
-
-def counts(operation: Operation) -> tuple[int, int, int, int]:
-    return operation.matched, operation.done, operation.skipped, operation.failed
-
-
-def status_of(conn, *ids) -> list[str]:
-    found = {job.id: str(job.status) for job in produce.look.get_jobs(conn, ids)}
-    return [found.get(each, "gone") for each in ids]
+from tests.queue.produce.operating import counts, status_of
 
 
 def test_retries_all_that_have_failed_in_chunks_and_is_recorded_once(conn, sql, failed, enqueue, start, done_by):
@@ -124,55 +64,6 @@ def test_changes_queue_priority_and_time_of_what_waits(sql, enqueue, running, st
     assert counts(operation) == (1, 1, 0, 0)
     [row] = sql("SELECT id, queue, priority, run_at <= now(), operation_id FROM haulier.job WHERE worker_id IS NULL")
     assert row == (waits, "bulk", 7, True, operation.id)
-
-
-def test_leaves_alone_what_came_or_changed_after_its_preview(conn, failed, start, preview, done_by):
-    first, second = failed(), failed()
-    seen = preview("retry")
-    later = failed()
-    produce.retry(conn, first)
-
-    operation = done_by(start("retry", as_of=seen.as_of))
-
-    assert (seen.matched, seen.matched_is) == (2, MatchedIs.EXACT)
-    assert counts(operation) == (2, 1, 1, 0)
-    assert status_of(conn, first, second, later) == ["queued", "queued", "failed_permanent"]
-
-
-@pytest.mark.parametrize("in_savepoint", [False, True])
-def test_leaves_alone_what_was_written_before_its_preview_and_committed_after_it(
-    database, conn, enqueue, start, preview, done_by, in_savepoint
-):
-    with closing(connect(database)) as other, other.cursor() as cursor:
-        cursor.execute("BEGIN; SELECT pg_current_xact_id();")
-        if in_savepoint:
-            cursor.execute("SAVEPOINT one")
-        cursor.execute("INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id")
-        hidden = cursor.fetchone()[0]
-        if in_savepoint:
-            cursor.execute("RELEASE one")
-        known = enqueue().id
-        seen = preview("cancel")
-        cursor.execute("COMMIT")
-
-    operation = done_by(start("cancel", as_of=seen.as_of))
-
-    assert (seen.matched, counts(operation)[1]) == (1, 1)
-    assert status_of(conn, hidden, known) == [JobStatus.QUEUED, JobStatus.CANCELLED]
-
-
-def test_takes_no_other_preview_for_its_own(failed, start, preview):
-    failed()
-    seen = preview("retry")
-
-    for given in (
-        {"action": "delete", "as_of": seen.as_of},
-        {"action": "retry", "wanted": JobFilter(kinds=["mail"]), "as_of": seen.as_of},
-        {"action": "retry", "queues": ["default"], "as_of": seen.as_of},
-        {"action": "retry", "as_of": seen.as_of + timedelta(microseconds=1)},
-    ):
-        with pytest.raises(PreviewNotKept):
-            start(**given)
 
 
 def test_does_nothing_before_it_starts_nor_after_a_cancel_and_goes_on_after_a_resume(conn, failed, start, done_by):
@@ -311,12 +202,45 @@ def test_there_are_at_most_100_that_are_not_over(sql, start):
         start("retry")
 
 
-def test_fails_when_the_database_was_restored(sql, failed, start, done_by):
+def test_a_chunk_that_the_database_refuses_is_tried_again_and_fails_in_the_end(conn, sql, failed, start):
     failed()
     operation = start("retry")
-    sql("UPDATE haulier.operation SET cluster = cluster + 1")
+    # No fault of a job: the statement itself cannot be run.
+    sql("ALTER FUNCTION haulier.retry_all RENAME TO retry_none")
+    try:
+        for tries in range(1, 6):
+            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            [[status, counted, waits]] = sql("SELECT status, tries, next_at > now() FROM haulier.operation")
+            assert (counted, waits) == (tries, True)
+            sql("UPDATE haulier.operation SET next_at = now()")
+    finally:
+        sql("ALTER FUNCTION haulier.retry_none RENAME TO retry_all")
 
-    ended = done_by(operation)
+    ended = ops.get_operation(conn, operation.id)
+    assert (status, ended.status, ended.done) == ("failed", OperationStatus.FAILED, 0)
+    assert "retry_all" in ended.error
 
-    assert ended.status is OperationStatus.FAILED
-    assert "restored" in ended.error
+
+def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by):
+    job = enqueue().id
+    operation = start("cancel")
+    [[today]] = sql(
+        "SELECT format('%I.%I', schema, name) FROM haulier.history_partitions() WHERE now() >= lower AND now() < upper"
+    )
+    sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION {today}")
+    sql(f"DROP TABLE {today}")
+
+    assert counts(done_by(operation)) == (1, 1, 0, 0)
+    assert status_of(conn, job) == ["cancelled"]
+
+
+def test_wakes_who_sleeps_when_it_makes_jobs_due(database, sql, enqueue, worker, start, done_by):
+    enqueue(run_at=datetime.now(UTC) + timedelta(days=1))
+    sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
+    with closing(connect(database)) as listening, listening.cursor() as cursor:
+        cursor.execute("LISTEN haulier_job")
+        done_by(start("change", changes={"delay_seconds": 0}))
+        cursor.execute("SELECT 1")
+        listening.poll()
+
+        assert [notify.payload for notify in listening.notifies] == [str(worker)]

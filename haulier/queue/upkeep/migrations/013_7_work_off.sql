@@ -91,6 +91,15 @@ BEGIN
         updated_at = now(), operation_id = op.id
     WHERE id = ANY(ids) AND worker_id IS NULL;
     GET DIAGNOSTICS changed = ROW_COUNT;
+    -- Searches are told that jobs are in a queue in which they did not come. (013_8_acts.sql makes the table.)
+    IF op.changes ? 'queue' AND to_regclass('haulier.moved') IS NOT NULL THEN
+        INSERT INTO haulier.moved (queue, kind, came_at)
+        SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
+        FROM haulier.job
+        WHERE id = ANY(ids)
+        ORDER BY 1, 2, 3
+        ON CONFLICT DO NOTHING;
+    END IF;
     PERFORM pg_notify('haulier_job', chosen.worker_id::text)
     FROM (
         SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
