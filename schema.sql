@@ -1293,7 +1293,9 @@ BEGIN
                 AND (NOT $5 ? 'queue' OR queue = ANY(haulier.texts($5 -> 'queue')))
                 AND ($6 IS NULL OR queue = ANY($6))
                 AND (NOT $5 ? 'tag' OR tags && haulier.texts($5 -> 'tag'))
-                AND (NOT $5 ? 'error' OR error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint)
+                AND (NOT $5 ? 'error' OR (
+                    status IN ('failed_permanent', 'retrying')
+                    AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
                 AND (NOT $5 ? 'worker' OR (status = 'running' AND worker_id = ($5 ->> 'worker')::uuid))
                 AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
                 AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
@@ -1321,9 +1323,9 @@ END
 $function$;
 
 -- Do a chunk of an operation that was taken; then its cursor and its counts go on: all of it in one transaction, so
--- that a crash repeats nothing and skips nothing. `ids` are jobs of the filter from the cursor on up to the new one; after
--- the walk, some of those that were locked. No row, and nothing done, where the operation is somebody else's by now, or
--- over. A job is acted on if the filter wants it, and its row is the one that the preview could see.
+-- that a crash repeats nothing and skips nothing. `ids` are jobs of the filter from the cursor on up to the new one;
+-- after the walk, some of those that were locked. No row, and nothing done, where the operation is somebody else's by
+-- now, or over. A job is acted on if the filter wants it, and its row is the one that the preview could see.
 CREATE OR REPLACE FUNCTION haulier.work_off(
     worked uuid, by_whom uuid, lease double precision, ids uuid[], ended_from timestamptz, ended_to timestamptz,
     begun_at timestamptz, begun_id uuid, come_to timestamptz, come_to_id uuid, is_walked boolean

@@ -215,7 +215,7 @@ def _order(data: Json) -> tuple[Order, datetime | None, bool]:
         asked["spread_seconds"],
         asked["starts_in_seconds"],
     )
-    if not order.meant.statuses:
+    if order.meant.possible_statuses == []:
         raise Invalid({"filter": [f"No job that it means can be acted on by {action}."]})
     return order, asked.get("as_of"), asked["dry_run"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from haulier.domain.operation import OperationAction
 from haulier.queue.produce import look_back
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.matching import count_by_kind, find_jobs
+from haulier.queue.produce.stored_filter import as_stored, from_stored
 from tests.queue.produce.crowd import FILTERS, matching
 
 
@@ -55,3 +58,38 @@ def test_ends_with_the_job_that_reaches_some_bytes(conn, enqueue):
     assert [job.id for job in one.jobs] == jobs[:1:-1]
     assert one.after is not None
     assert len(two.jobs) == 2
+
+
+PREPARE = """
+    PREPARE wanted (uuid[], int8multirange, int8range, bigint, jsonb, text[], timestamptz, timestamptz) AS
+"""
+
+
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+@pytest.mark.parametrize("queues", [None, ["bulk"]], ids=str)
+@pytest.mark.parametrize("action", OperationAction)
+def test_finds_what_an_operation_then_acts_on(crowd, action, queues):
+    conn, many = crowd
+    ids = "{" + ",".join(str(job.id) for job in many) + "}"
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT format(haulier.wanted_by(%s), ''), pg_snapshot_xmax(pg_current_snapshot())", [str(action)]
+        )
+        [(query, upto)] = cursor.fetchall()
+        cursor.execute(PREPARE + query)
+        try:
+            for given in FILTERS:
+                stored = as_stored(JobFilter(**given))
+                looked_for = from_stored(stored, action, queues, limit=10_000)
+
+                found = find_jobs(conn, looked_for, most_bytes=10**9)
+                cursor.execute(
+                    "EXECUTE wanted (%s, '{}', 'empty', %s, %s, %s, '-infinity', 'infinity')",
+                    (ids, int(upto), json.dumps(stored), queues),
+                )
+                [(wanted,)] = cursor.fetchall()
+
+                assert found.after is None
+                assert wanted == sorted(job.id for job in found.jobs), given
+        finally:
+            cursor.execute("DEALLOCATE wanted")
