@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
+import click
+
 from haulier.cli.database import on_database
+from haulier.cli.server import server_command
 
 if TYPE_CHECKING:
     from haulier.postgres.statements import Connection
@@ -13,16 +15,19 @@ if TYPE_CHECKING:
 MOST = 10_000
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser("audit", help="show what operators did, newest first: when, who, what, and to what")
-    parser.add_argument("--limit", type=int, default=50, choices=range(1, MOST + 1), metavar="N", help="how many (50)")
-    parser.set_defaults(start=on_database(_show))
+@server_command("audit", example="haulier audit --limit 5")
+@click.option("--limit", type=click.IntRange(1, MOST), default=50, show_default=True, metavar="N", help="How many.")
+def audit(limit: int) -> None:
+    """Show what operators did, newest first.
+
+    When, who, what, and to what.
+    """
+    on_database("audit", lambda conn: _show(conn, limit))
 
 
-def _show(conn: Connection, args: argparse.Namespace) -> None:
+def _show(conn: Connection, limit: int) -> None:
     from haulier.queue.access.audit import list_actions
 
-    for each in list_actions(conn, limit=args.limit):
+    for each in list_actions(conn, limit=limit):
         what = each.job_id or each.key_id or each.target
         print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}")

@@ -1,0 +1,128 @@
+"""`haulier enqueue`: one job, or those of a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import click
+
+from haulier.cli.client.api import Call
+from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.commands.completing import completes
+from haulier.cli.commands.invocation import ClientCommand, Invocation, pass_invocation
+from haulier.cli.commands.options import Duration, Instant, Payload, seconds_of
+from haulier.cli.terminal import words
+
+FOR_EVER = float("inf")
+# Of looking whether a job has ended: the first pause, and the longest.
+SOON, LATER = 0.1, 2.0
+ENDS = {"succeeded": Code.DONE, "failed_permanent": Code.JOB_FAILED, "cancelled": Code.JOB_CANCELLED}
+
+
+class Enqueue(ClientCommand):
+    """A command whose --wait has a value or none."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments. A word after --wait is its value where it is a duration, and else the next argument."""
+        read = []
+        for word, following in zip(args, [*args[1:], ""], strict=False):
+            read.append("--wait=inf" if word == "--wait" and seconds_of(following) is None else word)
+        return super().parse_args(ctx, read)
+
+
+class Waiting(Duration):
+    """A duration, or for ever."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds. Raises: click.BadParameter."""
+        return FOR_EVER if value == "inf" else super().convert(value, param, ctx)
+
+
+@click.command(
+    "enqueue",
+    cls=Enqueue,
+    example="""\
+haulier enqueue summarize_text '{"text": "The ship came in. It was late."}' --key summary-1""",
+)
+@click.argument("kind", metavar="KIND", shell_complete=completes("kinds"))
+@click.argument("payload", metavar="[JSON | -]", type=Payload(), default="{}")
+@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="In which queue.")
+@click.option("--priority", type=int, metavar="N", help="-100 to 100; higher first.")
+@click.option("--delay", type=Duration(), help="How long it is not to start.")
+@click.option("--at", "run_at", type=Instant(1), metavar="T", help="When it is to start, instead of --delay.")
+@click.option("--max-attempts", type=int, metavar="N", help="After how many failed attempts it has failed for good.")
+@click.option("--timeout", type=Duration(), help="How long an attempt may run.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="By which it is found; may be given more than once.")
+@click.option("--key", metavar="KEY", help="The idempotency key; made up unless given.")
+@click.option("--wait", type=Waiting(), metavar="[S]", help="Wait for its end, or for so long.")
+@pass_invocation
+def enqueue(invocation: Invocation, /, kind: str, payload: dict[str, Any], **asked: Any) -> int:
+    """Enqueue a job, and print its id.
+
+    JSON is its payload, or - to read that from stdin. With --wait the exit code says how it ended: 0, 7 where it
+    failed for good, 8 where it was cancelled, 124 where it has not ended in time.
+    """
+    wait, key = asked.pop("wait"), asked.pop("key")
+    request = {"kind": kind, "payload": payload}
+    request |= _options(asked)
+    # With a key of its own the call can be repeated after a broken connection, and stores one job.
+    headers = {"Idempotency-Key": key if key is not None else f"cli-{uuid4()}"}
+    answer = invocation.api.send(Call("POST", "/jobs", body=request, headers=headers, is_safe=True))
+    job = answer.body
+    terminal = invocation.terminal
+    if not terminal.as_json:
+        terminal.line(job["id"])
+    if answer.headers.get("Idempotent-Replayed") and key is not None:
+        terminal.note(f"the key {key} is known: this is the job of then, {job['status']}")
+    if wait is None:
+        if terminal.as_json:
+            terminal.json(job)
+        return Code.DONE
+    ended = wait_for(invocation, job["id"], wait)
+    if terminal.as_json:
+        terminal.json(ended)
+    return say_end(invocation, ended, wait)
+
+
+def _options(asked: dict[str, Any]) -> dict[str, Any]:
+    if asked["delay"] is not None and asked["run_at"] is not None:
+        raise click.UsageError("--delay and --at: give one of them")
+    timeout = asked["timeout"]
+    if timeout is not None and not timeout.is_integer():
+        raise click.UsageError("--timeout: must be whole seconds")
+    options = {
+        **{name: asked[name] for name in ("queue", "priority", "run_at", "max_attempts")},
+        "delay_seconds": asked["delay"],
+        "timeout_seconds": None if timeout is None else int(timeout),
+        "tags": list(asked["tags"]) or None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def wait_for(invocation: Invocation, job_id: str, seconds: float) -> dict[str, Any]:
+    """Return the job when it has ended, or as it is after so long."""
+    until, pause, woken = time.monotonic() + seconds, SOON, Event()
+    while True:
+        job: dict[str, Any] = invocation.api.get(f"/jobs/{job_id}").body
+        left = until - time.monotonic()
+        if job["status"] in ENDS or left <= 0:
+            return job
+        woken.wait(min(pause, left))
+        pause = min(pause * 1.5, LATER)
+
+
+def say_end(invocation: Invocation, job: dict[str, Any], seconds: float) -> Code:
+    """Say how the job has ended, and return the exit code. Raises: CommandError where it has not."""
+    if job["status"] not in ENDS:
+        raise CommandError(f"{job['id']} is {job['status']} after {words.duration(seconds)}", Code.WAITED)
+    ran = words.duration(words.since(job["started_at"], job["finished_at"]))
+    invocation.terminal.note(f"{job['status'].replace('failed_permanent', 'failed for good')}, ran {ran}")
+    if job["status"] == "failed_permanent":
+        invocation.terminal.note(str(job["last_error"]))
+    elif job["result"] is not None:
+        invocation.terminal.note(f"result: {json.dumps(job['result'], ensure_ascii=False)}")
+    return ENDS[job["status"]]
