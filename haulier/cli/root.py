@@ -25,7 +25,7 @@ COMMANDS = {
     "recount": ("haulier.cli.recount:recount", "Count the jobs of the last 24 hours, and those that live, again."),
     "keys": ("haulier.cli.keys:keys", "Make, list, rotate and revoke API keys."),
     "audit": ("haulier.cli.audit:audit", "Show what operators did, newest first."),
-    "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, and print its id."),
+    "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
     "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs, cancel them, retry them."),
     "login": ("haulier.cli.commands.login:login", "Try a key, and keep it in a profile."),
     "logout": ("haulier.cli.commands.login:logout", "Forget a profile and its key."),

@@ -13,6 +13,7 @@ import click
 from haulier.cli.client.api import Call
 from haulier.cli.client.errors import Code, CommandError
 from haulier.cli.commands.completing import completes
+from haulier.cli.commands.enqueue_file import Asked, enqueue_file
 from haulier.cli.commands.invocation import ClientCommand, Invocation, pass_invocation
 from haulier.cli.commands.options import Duration, Instant, Payload, seconds_of
 from haulier.cli.terminal import words
@@ -46,10 +47,11 @@ class Waiting(Duration):
     "enqueue",
     cls=Enqueue,
     example="""\
-haulier enqueue summarize_text '{"text": "The ship came in. It was late."}' --key summary-1""",
+haulier enqueue summarize_text '{"text": "The ship came in. It was late."}' --key summary-1
+haulier enqueue --file jobs.ndjson --rejects refused.ndjson""",
 )
-@click.argument("kind", metavar="KIND", shell_complete=completes("kinds"))
-@click.argument("payload", metavar="[JSON | -]", type=Payload(), default="{}")
+@click.argument("kind", metavar="[KIND", required=False, shell_complete=completes("kinds"))
+@click.argument("payload", metavar="[JSON | -]]", type=Payload(), required=False)
 @click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="In which queue.")
 @click.option("--priority", type=int, metavar="N", help="-100 to 100; higher first.")
 @click.option("--delay", type=Duration(), help="How long it is not to start.")
@@ -59,15 +61,32 @@ haulier enqueue summarize_text '{"text": "The ship came in. It was late."}' --ke
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="By which it is found; may be given more than once.")
 @click.option("--key", metavar="KEY", help="The idempotency key; made up unless given.")
 @click.option("--wait", type=Waiting(), metavar="[S]", help="Wait for its end, or for so long.")
+@click.option("--file", metavar="F", help="Enqueue the jobs of this file, or of stdin for -: one as JSON on each line.")
+@click.option("--batch", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Lines a request.")
+@click.option("--run", metavar="NAME", help="Of a file: what its idempotency keys begin with, instead of its hash.")
+@click.option("--rejects", metavar="F", help="Write lines that are refused to this file.")
+@click.option("--from-start", is_flag=True, help="Send lines again that were stored before.")
 @pass_invocation
-def enqueue(invocation: Invocation, /, kind: str, payload: dict[str, Any], **asked: Any) -> int:
-    """Enqueue a job, and print its id.
+def enqueue(invocation: Invocation, /, kind: str | None, payload: dict[str, Any] | None, **asked: Any) -> int:
+    """Enqueue a job, or those of a file.
 
-    JSON is its payload, or - to read that from stdin. With --wait the exit code says how it ended: 0, 7 where it
-    failed for good, 8 where it was cancelled, 124 where it has not ended in time.
+    Prints the id of the job. JSON is its payload, or - to read that from stdin. With --wait the exit code says how it
+    ended: 0, 7 where it failed for good, 8 where it was cancelled, 124 where it has not ended in time.
+
+    With --file each line is a job as POST /jobs takes it, and is stored once, however often the command is started.
     """
+    of_file = {name: asked.pop(name) for name in ("batch", "run", "rejects", "from_start")}
+    if path := asked.pop("file"):
+        if kind is not None or any(value not in (None, ()) for value in asked.values()):
+            raise click.UsageError("--file: what a job is, its line says")
+        return enqueue_file(invocation, Asked(path, **of_file))
+    if kind is None:
+        raise click.UsageError("Missing argument 'KIND'")
+    return _enqueue_one(invocation, {"kind": kind, "payload": payload or {}}, asked)
+
+
+def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[str, Any]) -> int:
     wait, key = asked.pop("wait"), asked.pop("key")
-    request = {"kind": kind, "payload": payload}
     request |= _options(asked)
     # With a key of its own the call can be repeated after a broken connection, and stores one job.
     headers = {"Idempotency-Key": key if key is not None else f"cli-{uuid4()}"}
