@@ -27,13 +27,23 @@ COMMANDS = {
     "audit": ("haulier.cli.audit:audit", "Show what operators did, newest first."),
     "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
     "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs, cancel them, retry them."),
+    "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
+    "queues": ("haulier.cli.commands.queues:queues", "See how queues are."),
+    "workers": ("haulier.cli.commands.workers:workers", "See the workers; let one claim no more jobs."),
+    "stats": ("haulier.cli.commands.stats:stats", "Show what came, how it ended, and how long it took."),
+    "top": ("haulier.cli.commands.top:top", "Watch figures, queues, workers and errors."),
+    "db": (
+        "haulier.cli.commands.db:db",
+        "Show how the database is; where it is not well, what that does to jobs and what to do.",
+    ),
+    "ping": ("haulier.cli.commands.ping:ping", "Measure round trips to the service and its database."),
     "login": ("haulier.cli.commands.login:login", "Try a key, and keep it in a profile."),
     "logout": ("haulier.cli.commands.login:logout", "Forget a profile and its key."),
     "profiles": ("haulier.cli.commands.login:profiles", "List the profiles."),
     "completion": ("haulier.cli.commands.completion:completion", "Print what lets your shell complete commands."),
     "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
 }
-ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount", "keys", "audit")
+ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount", "keys")
 
 
 class Root(ClientGroup):

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from psycopg2.extensions import connection as Connection
 
 from haulier.cli.root import root
+from haulier.queue.upkeep import numbers
 from tests.api.conftest import fail  # noqa: F401  # fixture
+from tests.queue.upkeep.histories import begin, count_all
 from tests.web import Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +103,18 @@ def process(start: Callable[..., subprocess.Popen[str]]) -> Run:
         return Ended(started.returncode, out, err)
 
     return process
+
+
+@pytest.fixture
+def counted(conn: Connection) -> Callable[[], None]:
+    """Give a function that counts all jobs, as a worker does every 10 s."""
+    counter = begin(conn)
+
+    def counted() -> None:
+        count_all(conn, counter)
+        numbers.count_live(conn)
+
+    return counted
 
 
 @pytest.fixture

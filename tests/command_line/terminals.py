@@ -12,6 +12,7 @@ import termios
 from contextlib import suppress
 from pathlib import Path
 
+from tests.conftest import eventually
 from tests.web import ROOT, Server
 
 ROWS, COLUMNS = 30, 100
@@ -26,7 +27,15 @@ class Terminal:
         given = {"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url, "TERM": "xterm-256color"}
         command = [sys.executable, "-m", "haulier", *args]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env={**given, **environ}, stdin=its, stdout=its, stderr=its, start_new_session=True
+            command,
+            cwd=ROOT,
+            env={**given, **environ},
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+            # It becomes its own terminal, whose Ctrl-C is a signal.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
         self.before = termios.tcgetattr(its)
         # Open as long as we look at its settings.
@@ -47,12 +56,9 @@ class Terminal:
 
     def end(self, code: int = 0) -> str:
         """See that it ends so and leaves the terminal as it was; return what it has written."""
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                assert self.process.wait(0.1) == code, self.read()
-                break
-            self.read()
+        eventually(lambda: self.read() is None or self.process.poll() is not None, within=20)
         self.read()
+        assert self.process.returncode == code, self.said
         assert termios.tcgetattr(self._its) == self.before
         os.close(self._its)
         os.close(self.ours)

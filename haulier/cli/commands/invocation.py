@@ -49,6 +49,11 @@ class Invocation:
         """Tell whether a flag says which service is meant."""
         return "url" in self.given or "profile" in self.given
 
+    @property
+    def is_on_database(self) -> bool:
+        """Tell whether a command that works on the database as well as over HTTP is to work there."""
+        return "DATABASE_URL" in self.variables and not self.names_a_service
+
     @cached_property
     def service(self) -> Service:
         """Return the service to be called. Raises: CommandError."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from haulier.cli.terminal import words
-from haulier.cli.terminal.output import Cell, Column, Styled, Terminal
+from haulier.cli.terminal.output import INDENT, Cell, Column, Styled, Terminal
 
 JOB_COLUMNS = [
     Column("ID"),
@@ -17,9 +17,6 @@ JOB_COLUMNS = [
     Column("CREATED"),
     Column("LAST ERROR", is_long=True),
 ]
-INDENT = " " * 12
-# Of one value that is shown whole elsewhere: --json.
-LONGEST = 2000
 
 
 def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:
@@ -47,14 +44,14 @@ def show_job(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any] 
     terminal.line()
     for at, said, took in timeline(job):
         shown = words.clock(at) if terminal.is_screen else at or words.NOTHING
-        terminal.line(f"{shown:<{len(INDENT) - 2}}  {said}{took}")
+        terminal.line(f"{shown:<{INDENT - 2}}  {said}{took}")
     for attempt in job["errors"][-1:]:
-        _block(terminal, "", attempt["error"])
+        terminal.block("", attempt["error"])
     _show_now(terminal, job, explained)
     terminal.line()
-    _block(terminal, "payload", json.dumps(job["payload"], ensure_ascii=False))
+    terminal.block("payload", json.dumps(job["payload"], ensure_ascii=False))
     if job["result"] is not None:
-        _block(terminal, "result", json.dumps(job["result"], ensure_ascii=False))
+        terminal.block("result", json.dumps(job["result"], ensure_ascii=False))
 
 
 def timeline(job: dict[str, Any]) -> list[tuple[str | None, str, str]]:
@@ -92,23 +89,12 @@ def _show_now(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any]
     progress = job.get("progress")
     if progress:
         of_total = f" of {words.number(progress['total'])}" if progress["total"] else ""
-        terminal.line(
-            f"{'progress':<{len(INDENT)}}{words.number(progress['done'])}{of_total}  {progress['note'] or ''}"
-        )
+        terminal.line(f"{'progress':<{INDENT}}{words.number(progress['done'])}{of_total}  {progress['note'] or ''}")
     if not explained:
         return
     for reason in explained["reasons"]:
         until = f" (until {reason['until']})" if reason.get("until") else ""
-        terminal.line(f"{'waits':<{len(INDENT)}}{reason['message']}{until}")
+        terminal.line(f"{'waits':<{INDENT}}{reason['message']}{until}")
     if run := explained.get("run"):
         deadline = f", until {run['deadline']} at most" if run.get("deadline") else ""
-        terminal.line(f"{'runs':<{len(INDENT)}}on {run['worker'] or 'a worker that is gone'}{deadline}")
-
-
-def _block(terminal: Terminal, name: str, text: str) -> None:
-    """Show a text of several lines below each other; the screen of a person gets a part of a long one."""
-    is_cut = terminal.is_screen and len(text) > LONGEST
-    for place, line in enumerate((text[:LONGEST] if is_cut else text).split("\n")):
-        terminal.line(f"{'' if place else name:<{len(INDENT)}}{line}")
-    if is_cut:
-        terminal.line(f"{INDENT}… all of it: --json")
+        terminal.line(f"{'runs':<{INDENT}}on {run['worker'] or 'a worker that is gone'}{deadline}")

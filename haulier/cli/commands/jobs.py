@@ -10,6 +10,7 @@ import click
 from haulier.cli.client.api import Answer, Call
 from haulier.cli.client.errors import Code, CommandError, worst
 from haulier.cli.client.pages import Listing
+from haulier.cli.commands.following import tail, watch
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.commands.job_view import JOB_COLUMNS, job_row, show_job
 from haulier.cli.commands.options import Ids, filtered, flat, job_ids, with_error_found
@@ -123,5 +124,5 @@ def tell(invocation: Invocation, job_id: str, answer: Answer, said: Told) -> Non
     invocation.terminal.show(answer.body, lambda _: invocation.terminal.line(said(job_id, answer)))
 
 
-for each in (list_jobs, show, count, cancel, retry):
+for each in (list_jobs, show, count, cancel, retry, watch, tail):
     jobs.add_command(each)

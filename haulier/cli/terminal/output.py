@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 READER_LEFT = 141
 # Wider than any table: nothing is cut where nobody looks at a screen.
 ENDLESS = 100_000
+# Of a text: before its lines; and how much of it is shown.
+INDENT, LONGEST = 12, 2000
 # Between two columns; and of a long one's text the least that says something.
 GAP, LEAST_LONG = 2, 20
 
@@ -121,7 +123,7 @@ class Terminal:
             self._write(_plain_table(columns, cells))
             return
         console = self.console(sys.stdout)
-        table, width = _drawn_table(columns, cells, console.width)
+        table, width = drawn_table(columns, cells, console.width)
         # An id is of no use in part: on a narrow screen the terminal wraps the lines.
         console.width = max(width, console.width)
         with self._piped():
@@ -136,6 +138,14 @@ class Terminal:
 
         with self._piped():
             self.console(sys.stdout).print(Text("  ").join(text_of(part) for part in parts), soft_wrap=True)
+
+    def block(self, name: str, text: str) -> None:
+        """Print a text of several lines below each other; the screen of a person gets a part of a long one."""
+        is_cut = self.is_screen and len(text) > LONGEST
+        for place, line in enumerate((text[:LONGEST] if is_cut else text).split("\n")):
+            self.line(f"{'' if place else name:<{INDENT}}{line}")
+        if is_cut:
+            self.line(f"{'':{INDENT}}… all of it: --json")
 
     def state(self, name: str) -> Cell:
         """Return the cell of a state."""
@@ -201,7 +211,7 @@ def _plain_table(columns: Sequence[Column], rows: list[list[Cell]]) -> str:
     return "".join(lines)
 
 
-def _drawn_table(columns: Sequence[Column], rows: list[list[Cell]], screen: int) -> tuple[Table, int]:
+def drawn_table(columns: Sequence[Column], rows: list[list[Cell]], screen: int) -> tuple[Table, int]:
     """Return the table and its width."""
     from rich.table import Table
 

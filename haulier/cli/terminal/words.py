@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 MANY = 10_000_000
@@ -71,6 +72,17 @@ def _short(seconds: float) -> str:
     if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: Sequence[float | None]) -> str:
+    """Return a line of blocks as high as the values are; a space where there is none."""
+    most = max([value for value in values if value is not None], default=0)
+    return "".join(
+        " " if value is None else BLOCKS[min(7, int(8 * value / most))] if most else BLOCKS[0] for value in values
+    )
 
 
 def moment(text: str | None) -> datetime | None:
