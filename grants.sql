@@ -26,7 +26,7 @@ GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
 -- only by these functions does a job move from one table to the other, and they record it
 GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
-GRANT SELECT ON haulier.worker TO :"web";
+GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
 -- making keys takes `python -m haulier` under the owner
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
 -- what operators did, which the functions record
@@ -55,6 +55,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 -- housekeeping; to lock a row takes the right to update one of its columns
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
+GRANT SELECT, DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 -- the numbers: what it counts it reads from the tables above
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";

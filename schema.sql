@@ -14,7 +14,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 12;
+    wanted  CONSTANT integer := 13;
     present integer;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
@@ -190,6 +190,60 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     CONSTRAINT lease_is_positive CHECK (lease > interval '0')
 ) WITH (fillfactor = 50);                                   -- a beat updates its row in place
 
+-- The workers that have ended: so a job's history can say who ran it. Written when their rows are deleted, by whomever;
+-- kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.worker_past (
+    id         uuid        NOT NULL,
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],
+    version    text,
+    started_at timestamptz NOT NULL,
+    beat_at    timestamptz NOT NULL,
+    lease_ends timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL DEFAULT now(),
+    ended_how  text        NOT NULL,
+        -- stopped  its row was deleted within its lease, as it does itself when it stops
+        -- buried   its lease had run out
+
+    CONSTRAINT worker_past_pkey PRIMARY KEY (id),
+    CONSTRAINT end_is_known CHECK (ended_how IN ('stopped', 'buried'))
+);
+
+-- Note which workers have ended. A trigger, so that workers of older versions, which delete rows as well, are noted too.
+-- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
+-- not by row, so that where the table is locked it waits once, however many have ended.
+-- SECURITY DEFINER, so that nobody needs a right to write what was.
+CREATE OR REPLACE FUNCTION haulier.note_ended() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM FROM ended LIMIT 1;
+    IF FOUND THEN
+        INSERT INTO haulier.worker_past (
+            id, host, pid, threads, queues, version, started_at, beat_at, lease_ends, ended_how)
+        SELECT id, host, pid, threads, queues, version, started_at, beat_at, beat_at + lease,
+            -- As `bury` says it.
+            CASE WHEN beat_at < now() - lease THEN 'buried' ELSE 'stopped' END
+        FROM ended
+        ON CONFLICT (id) DO NOTHING;
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'haulier: which workers have ended is not noted: %', SQLERRM;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.note_ended() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER note_ended AFTER DELETE ON haulier.worker
+    REFERENCING OLD TABLE AS ended
+    FOR EACH STATEMENT EXECUTE FUNCTION haulier.note_ended();
+
+-- purge_workers: the oldest first. Behind the trigger: who deletes a worker locks that table before this one.
+CREATE INDEX IF NOT EXISTS worker_past_oldest ON haulier.worker_past (ended_at);
+
 -- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
 CREATE TABLE IF NOT EXISTS haulier.sleeper (
     worker_id uuid NOT NULL,
@@ -267,6 +321,8 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     updated_at       timestamptz NOT NULL DEFAULT now(),
     error_id         bigint,                                -- the group of the last failed attempt (error_group)
     tags             text[],                                -- null: none
+    copy_of          uuid,                                  -- the job that this is a copy of
+    operation_id     uuid,                                  -- the operation that last changed it
 
     CONSTRAINT job_pkey PRIMARY KEY (id),
     CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
@@ -459,6 +515,9 @@ CREATE TABLE IF NOT EXISTS haulier.finished_job (
     result           jsonb,
     error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
     tags             text[],
+    worker_id        uuid,                                  -- which ran the last attempt; null: none did, or not known
+    copy_of          uuid,
+    operation_id     uuid,
 
     CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
     CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
@@ -694,13 +753,13 @@ SELECT
         FROM haulier.progress
         WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
     ) AS progress,
-    error_id, tags
+    error_id, tags, copy_of, operation_id
 FROM haulier.job
 UNION ALL
 SELECT
-    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
     crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id
 FROM haulier.finished_job;
 
 -- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
@@ -860,11 +919,13 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
     job_id uuid,                                            -- the job that it was done to …
     key_id text,                                            -- … or the API key …
     target text,                                            -- … or anything else: the id of an error group or a worker
+    details jsonb,                                          -- what changed, without what a kind keeps secret; null: not told
 
     CONSTRAINT audit_pkey PRIMARY KEY (id),
     CONSTRAINT action_is_known CHECK (
         action IN (
-            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
+            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
@@ -913,10 +974,11 @@ BEGIN
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags)
+        updated_at, finished_at, tags, copy_of)
     SELECT
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of
     FROM gone;
     INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     RETURN 'waiting';
@@ -941,10 +1003,10 @@ BEGIN
     )
     INSERT INTO haulier.job (
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags)
+        idempotency_key, last_error, errors, created_at, tags, copy_of)
     SELECT
         id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags
+        idempotency_key, last_error, errors, created_at, tags, copy_of
     FROM back
     RETURNING *;
 END
@@ -995,5 +1057,5 @@ REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
 -- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
 -- one.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (12, 1)
+VALUES (13, 1)
 ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;

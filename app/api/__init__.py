@@ -7,7 +7,22 @@ from haulier.config import Config
 from ..http.application import App, make
 from ..http.routes import routes_of
 from ..http.service import Service
-from . import audit, batch, database, docs, error_groups, errors, explain, health, jobs, kinds, metrics, stats, workers
+from . import (
+    audit,
+    batch,
+    database,
+    docs,
+    error_groups,
+    errors,
+    explain,
+    health,
+    jobs,
+    kinds,
+    metrics,
+    stats,
+    timeline,
+    workers,
+)
 from .enqueuing import Enqueuing
 from .openapi import document, make_api
 from .queue_names import QueueNames
@@ -27,7 +42,8 @@ def register(app: App, service: Service) -> None:
     health.register(app)
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
-    for each in (jobs, explain, batch, stats, error_groups, workers, kinds, health, metrics, database, audit):
+    looks = (jobs, explain, timeline, batch, stats, error_groups, workers, kinds, health, metrics, database, audit)
+    for each in looks:
         api.register_blueprint(each.blp)
     app.register_blueprint(docs.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

@@ -58,7 +58,7 @@ class OneWorker(MethodView):
     @blp.doc(operationId="get_worker")
     @blp.response(200, OneWorkerResponse(), description="The worker, and the jobs that it has claimed.")
     def get(self, worker_id: UUID) -> Worker:
-        """Look at a worker."""
+        """Look at a worker, or at what is kept of one that has ended."""
         with connection() as conn:
             return get_worker(conn, worker_id, queues=caller().queues)
 

@@ -57,6 +57,11 @@ class Caller:
         """Tell whether the caller gets what kinds mark as secret."""
         return self.key is None or self.key.may(Scope.ADMIN)
 
+    @property
+    def may_see_actors(self) -> bool:
+        """Tell whether the caller gets who did something to a job, beside what."""
+        return self.key is None or self.key.may(Scope.OPERATE)
+
     def may_use(self, queue: str) -> bool:
         """Tell whether the caller may use jobs of this queue."""
         return self.key is None or self.key.may_use(queue)

@@ -47,7 +47,7 @@ class WorkerNotFound(HaulierError):
     """There is no such worker."""
 
     def __init__(self, worker_id: UUID) -> None:
-        super().__init__(f"worker {worker_id} not found: it has stopped, or was declared dead")
+        super().__init__(f"worker {worker_id} not found: none with this id lives, nor has ended lately")
 
 
 class InvalidTransition(HaulierError):

@@ -6,9 +6,13 @@ from enum import StrEnum
 
 
 class WorkerState(StrEnum):
-    """How a worker is. Shape: silent is one that has not beaten for two thirds of its lease."""
+    """How a worker is.
+
+    Shape: silent is one that has not beaten for two thirds of its lease; gone is one that has ended.
+    """
 
     WORKING = "working"
     QUIET = "quiet"
     STOPPING = "stopping"
     SILENT = "silent"
+    GONE = "gone"

@@ -15,4 +15,4 @@ attempt, crashes, snoozes, backoff, errors, tags
 -- part: kept
 -- What moves to finished_job unchanged when a job ends.
 id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, snoozes, timeout_seconds, cancel_requested,
-payload, idempotency_key, created_at, tags
+payload, idempotency_key, created_at, tags, worker_id, copy_of, operation_id

@@ -27,40 +27,14 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
+from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, WORKER
 from lab.bench.settlements import done, failed
 from lab.servers import ask
 
 QUEUE = "default"
-QUEUED = """
-    INSERT INTO haulier.job (kind, payload, queue) SELECT 'noop', '{"n": 1}', %s FROM generate_series(1, %s)
-    RETURNING id::text
-"""
-RUNNING = """
-    INSERT INTO haulier.job (kind, payload, queue, status, worker_id, claim, attempt, attempts, started_at)
-    SELECT 'noop', '{"n": 1}', %s, 'running', %s, %s, 1, 1, now() FROM generate_series(1, %s)
-    RETURNING id::text
-"""
-CANCELLED = """
-    INSERT INTO haulier.finished_job (
-        id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts, crashes, snoozes, cancel_requested,
-        payload, errors, created_at, updated_at, finished_at)
-    SELECT haulier.uuidv7(), 'cancelled', 'noop', 'default', 0, now(), 0, 0, 3, 0, 0, true, '{"n": 1}', '[]', now(),
-        now(), now()
-    RETURNING id::text
-"""
-WORKER = """
-    INSERT INTO haulier.worker (id, host, pid, threads, lease, beat_at)
-    VALUES (%s, 'bench', 1, 8, %s::interval, now() - %s::interval)
-"""
-
-
-COUNTED = """
-    UPDATE haulier.counting
-    SET through = date_bin('10 s', now() - interval '30 s', 'epoch'),
-        folded = date_bin('1 minute', now() - interval '2 minutes', 'epoch'), counted_until = NULL
-"""
 
 
 @dataclass(frozen=True)
@@ -113,6 +87,12 @@ class Fixture:
         """Insert a worker without jobs and return its id."""
         worker_id = uuid4()
         self.run(WORKER, str(worker_id), "1 hour", "0")
+        return worker_id
+
+    def ended(self) -> UUID:
+        """Let a worker without jobs end and return its id."""
+        worker_id = self.leaving()
+        self.run("DELETE FROM haulier.worker WHERE id = %s", str(worker_id))
         return worker_id
 
 
@@ -287,6 +267,9 @@ CALLS = {
         "purge_idempotency",
         lambda fixture, _: purge.purge_idempotency(fixture.conn, idempotency_days=30),
     ),
+    "purge_workers": Call(
+        "forget workers", "purge_workers", lambda fixture, _: purge.purge_workers(fixture.conn, retention_days=30)
+    ),
     "purge_progress": Call("forget progress", "purge_progress", lambda fixture, _: purge.purge_progress(fixture.conn)),
     "purge_queues": Call("forget queues", "purge_queues", lambda fixture, _: purge.purge_queues(fixture.conn)),
     # The API's
@@ -363,11 +346,23 @@ CALLS = {
         lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
         lambda fixture: fixture.queued(),
     ),
+    "timeline": Call(
+        "what happened to a job",
+        "read_timeline",
+        lambda fixture, ids: trace(fixture.conn, ids[0]),
+        lambda fixture: fixture.queued(),
+    ),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
     "get_worker": Call(
         "a worker and its jobs",
         "list_workers jobs_of_worker",
         lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+    ),
+    "get_ended_worker": Call(
+        "a worker that has ended",
+        "list_workers ended_worker jobs_of_worker",
+        lambda fixture, worker_id: workers.get_worker(fixture.conn, worker_id),
+        lambda fixture: fixture.ended(),
     ),
     "introduce": Call(
         "what a worker says of itself",

@@ -31,6 +31,7 @@ FIELDS = [
     "result",
     "errors",
     "progress",
+    "worker_id",
 ]
 
 Json = dict[str, Any]
@@ -47,7 +48,16 @@ def test_it_answers_201_with_the_job_and_a_relative_location(client: FlaskClient
     assert (job["status"], job["attempts"], job["max_attempts"]) == ("queued", 0, 3)
     assert (job["queue"], job["priority"], job["errors"], job["tags"]) == ("default", 0, [], [])
     assert job["cancel_requested"] is False
-    for name in ("last_error", "idempotency_key", "timeout_seconds", "started_at", "finished_at", "result", "progress"):
+    for name in (
+        "last_error",
+        "idempotency_key",
+        "timeout_seconds",
+        "started_at",
+        "finished_at",
+        "result",
+        "progress",
+        "worker_id",
+    ):
         assert job[name] is None
 
 

@@ -13,6 +13,10 @@ from psycopg2.extensions import connection as Connection
 
 from app.http.faults import MAX_NAME, cut
 from haulier.domain.api_key import Scope
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 
@@ -110,6 +114,35 @@ def test_finds_what_a_worker_runs(client: FlaskClient, conn: Connection, orders:
     assert kinds(client, f"worker={worker}&attempts_min=1&payload.order.id=4711") == ["mail"]
     assert kinds(client, f"worker={worker}&attempts_min=2") == []
     assert kinds(client, f"worker={other}&key=order-4711") == []
+
+
+def test_finds_what_a_worker_ran_last_and_not_what_it_gave_back(client: FlaskClient, conn: Connection) -> None:
+    first, second = (
+        consume.register(conn, host="dock", pid=pid, threads=8, queues=(), lease_seconds=60) for pid in (1, 2)
+    )
+    outcomes = {
+        "done": Outcome.complete(),
+        "failed": Outcome.fail_for_good("no luck"),
+        "again": Outcome.fail("no luck", delay=3600),
+        "back": Outcome.snooze(3600),
+        "stopped": Outcome.complete(),
+        "runs": None,
+    }
+    for kind in outcomes:
+        produce.enqueue(conn, [NewJob(kind, {})])
+    jobs = consume.claim(conn, worker_id=first, claim_id=uuid4(), queues=(), limit=len(outcomes))
+    by_kind = {job.kind: job for job in jobs}
+    produce.cancel(conn, by_kind["stopped"].id)
+    consume.settle(
+        conn, [Settlement(Fence.of(by_kind[kind]), outcome) for kind, outcome in outcomes.items() if outcome]
+    )
+
+    assert kinds(client, f"worker={first}") == ["done", "failed", "runs", "stopped"]
+    assert kinds(client, f"worker={first}&status=succeeded") == ["done"]
+    assert kinds(client, f"worker={first}&status=retrying") == []
+    assert kinds(client, f"worker={second}") == []
+    workers = {job["kind"]: job["worker_id"] for job in client.get("/jobs").json}
+    assert workers == {kind: None if kind in ("again", "back") else str(first) for kind in outcomes}
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,26 @@ def test_pages_lead_to_the_oldest_worker(client: FlaskClient, register: Register
     assert [each for page in pages for each in page] == sorted(workers, reverse=True)
 
 
+@pytest.mark.parametrize(("how", "silent"), [("stopped", "1 s"), ("buried", "61 s")])
+def test_of_a_worker_that_has_ended_says_what_is_kept_and_no_list_shows_it(
+    client: FlaskClient, register: Register, conn: Connection, sql: Sql, how: str, silent: str
+) -> None:
+    worker, alive = register("bulk", "mail"), register()
+    sql("UPDATE haulier.worker SET beat_at = beat_at - %s::interval WHERE id = %s RETURNING 1", silent, worker)
+    before = client.get(f"/workers/{worker}").json
+
+    consume.bury(conn)
+    consume.deregister(conn, worker)
+    after = client.get(f"/workers/{worker}").json
+
+    assert (before.pop("ended_at"), before.pop("ended_how")) == (None, None)
+    assert after.pop("ended_how") == how
+    assert after.pop("ended_at") > before["beat_at"]
+    assert after == {**before, "state": "gone", "kinds": None}
+    assert [each["id"] for each in client.get("/workers").json] == [str(alive)]
+    assert client.patch(f"/workers/{worker}", json={"quiet": True}).status_code == 404
+
+
 def test_a_worker_that_is_not_there_is_404(client: FlaskClient) -> None:
     answer = client.get(f"/workers/{uuid4()}")
 
@@ -155,6 +175,12 @@ def test_a_key_of_one_queue_sees_that_queue_alone(
     }
     assert [job["queue"] for job in one["jobs"]] == ["mail"]
     assert get(f"/workers/{of_another}").status_code == 404
+    for worker in (of_all, of_both, of_another):
+        consume.deregister(conn, worker)
+    gone = [get(f"/workers/{worker}") for worker in (of_all, of_both, of_another)]
+    assert [answer.status_code for answer in gone] == [200, 200, 404]
+    # Of the two jobs that nobody has taken over yet.
+    assert [(answer.json["queues"], answer.json["running"]) for answer in gone[:2]] == [(None, 1), (["mail"], 0)]
 
 
 def test_the_role_of_the_api_may_ask_all_of_it(roles: Roles) -> None:
@@ -164,6 +190,9 @@ def test_the_role_of_the_api_may_ask_all_of_it(roles: Roles) -> None:
 
     assert app.test_client().get(f"/workers/{me}").json["jobs"] == []
     assert app.test_client().patch(f"/workers/{me}", json={"quiet": True}).json["state"] == "quiet"
+    with closing(connect(roles.worker)) as worker:
+        consume.deregister(worker, me)
+    assert app.test_client().get(f"/workers/{me}").json["state"] == "gone"
     app.extensions["haulier"].database.close()
 
 

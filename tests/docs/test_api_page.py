@@ -26,6 +26,7 @@ from app.api.schemas.stats import (
     StatsResponse,
     StatsStep,
 )
+from app.api.schemas.timeline import TimelineResponse, TimelineStep
 from app.api.schemas.workers import ListWorkers, OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
@@ -86,7 +87,16 @@ def test_every_error_is_documented(openapi: dict[str, Any]) -> None:
 
 
 SCHEMAS = [JobResponse, JobOptions, ListJobs, AskStats, StatsResponse, StatsStep, Figures, Counts, Percentiles]
-SCHEMAS += [CountResponse, ListQueues, QueueResponse, ExplainResponse, WaitReason, JobRun]
+SCHEMAS += [
+    CountResponse,
+    ListQueues,
+    QueueResponse,
+    ExplainResponse,
+    WaitReason,
+    JobRun,
+    TimelineResponse,
+    TimelineStep,
+]
 SCHEMAS += [ListErrors, AskError, MuteErrors, ErrorGroupResponse, ErrorStepResponse]
 SCHEMAS += [ListWorkers, OneWorkerResponse, WorkerJob, DatabaseResponse, DatabaseCheck, CheckThreshold]
 

@@ -201,6 +201,7 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(f"cancel {given:.60}", request("POST", f"/jobs/{given}/cancel"))
         yield Hostile(f"retry {given:.60}", request("POST", f"/jobs/{given}/retry"))
         yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
+        yield Hostile(f"timeline {given:.60}", request("GET", f"/jobs/{given}/timeline"))
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )

@@ -65,6 +65,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/jobs"): Scope.READ,
         ("GET", "/jobs/<uuid:job_id>"): Scope.READ,
         ("GET", "/jobs/<uuid:job_id>/explain"): Scope.READ,
+        ("GET", "/jobs/<uuid:job_id>/timeline"): Scope.READ,
         ("GET", "/metrics"): Scope.READ,
         ("GET", "/jobs/count"): Scope.READ,
         ("GET", "/stats"): Scope.READ,

@@ -30,6 +30,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "list": ("GET", "/jobs", None),
     "look": ("GET", JOB, None),
     "explain": ("GET", f"{JOB}/explain", None),
+    "timeline": ("GET", f"{JOB}/timeline", None),
     "metrics": ("GET", "/metrics", None),
     "count": ("GET", "/jobs/count", None),
     "stats": ("GET", "/stats", None),
@@ -54,6 +55,7 @@ MAY = {
         "count",
         "look",
         "explain",
+        "timeline",
         "metrics",
         "stats",
         "queues",
@@ -105,6 +107,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     hidden = [
         closed.get(elsewhere, headers=limited),
         closed.get(f"{elsewhere}/explain", headers=limited),
+        closed.get(f"{elsewhere}/timeline", headers=limited),
         *(closed.post(f"{elsewhere}/{verb}", headers=limited) for verb in ("cancel", "retry")),
     ]
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
@@ -113,7 +116,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 6
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
-    assert [answer.status_code for answer in hidden] == [404] * 4
+    assert [answer.status_code for answer in hidden] == [404] * 5
     assert hidden[0].json["message"] == f"job {elsewhere.split('/')[2]} not found"
     assert {query: [job["queue"] for job in jobs] for query, jobs in seen.items()} == {
         "": ["bulk", "mail"],

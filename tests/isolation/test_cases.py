@@ -24,7 +24,9 @@ from tests.isolation.wire import Refusal
 
 WITHIN = 8.0
 # What the housekeeper does at the start, besides dropping partitions.
-HOUSEKEEPING = ["partition_to_add", "purge_idempotency", "purge_audit", "purge_queues", "purge_progress"]
+HOUSEKEEPING = [
+    *("partition_to_add", "purge_idempotency", "purge_audit", "purge_workers", "purge_queues", "purge_progress"),
+]
 
 
 def run(conn: Any, statement: str, *parameters: object) -> list[tuple[Any, ...]]:

@@ -213,6 +213,8 @@ def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, s
         {"statuses": ["cancelled"]},
         {"attempts_min": 5},
         {"idempotency_key": "never"},
+        {"worker": ID},
+        {"worker": ID, "statuses": ["running", "succeeded", "failed_permanent", "cancelled"]},
         {"paths": ["order.id"], "texts": ["never"]},
         {"finished_after": "2020-01-01", "kinds": ["never"], "statuses": ["cancelled", "failed_permanent"]},
     ],

@@ -41,6 +41,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "rollup": {"SELECT": ALL},
         "schema_version": {"SELECT": ALL},
         "worker": {"SELECT": ALL},
+        "worker_past": {"SELECT": ALL},
     },
     "worker": {
         "audit": {"SELECT": ALL, "UPDATE": ["at"], "DELETE": ALL},
@@ -78,6 +79,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "schema_version": {"SELECT": ALL},
         "sleeper": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
         "worker": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
+        "worker_past": {"SELECT": ALL, "UPDATE": ["ended_at"], "DELETE": ALL},
     },
 }
 

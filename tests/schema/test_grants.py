@@ -246,6 +246,10 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
         assert ask(super_conn, "SELECT status, crashes FROM haulier.job") == [("retrying", 1)]
         assert purge.purge_idempotency(conn, idempotency_days=30) == 1
         assert purge.purge_audit(conn, retention_days=30) == 1
+        ended = "SELECT id::text, ended_how FROM haulier.worker_past"
+        assert ask(super_conn, ended) == [(str(dead), "buried")]
+        ask(super_conn, "UPDATE haulier.worker_past SET ended_at = now() - interval '99 days'")
+        assert purge.purge_workers(conn, retention_days=30) == 1
         ask(super_conn, "INSERT INTO haulier.queue (name, used_at) VALUES ('q', now() - interval '1 day')")
         assert purge.purge_queues(conn) == 1
 

@@ -77,6 +77,17 @@ def deaf(context, payload):
     return "done"
 
 
+@kind("t.at_last", schema=Until, retry=QUICK)
+def at_last(context, payload):
+    """Fail twice; then run until the file is there, or until asked to stop."""
+    note("start", context)
+    if len(context.job.errors) < 2:
+        raise RuntimeError(f"no luck {context.job.attempts}")
+    while not Path(payload["file"]).exists():
+        context.wait(0.02)
+    return "done"
+
+
 @kind("t.raises", schema=Nothing, retry=QUICK)
 def raises(context, payload):
     """Fail each time."""

@@ -233,6 +233,14 @@ class JobResponse(ResponseSchema):
             anyOf=[{"$ref": "#/components/schemas/JobProgress"}, {"type": "null"}],
         ),
     )
+    worker_id = fields.UUID(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "The worker that runs it or, once it has ended, ran its last attempt. Null: it waits, none ran it, or it is"
+            " not known, as of jobs that ended before schema version 13."
+        ),
+    )
 
     def printed(self, shown: Any) -> bytes:
         """Return a job, or many, as JSON; marshmallow's own way would take ten times as long."""
@@ -280,5 +288,5 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
         job.errors_text,
         b',"progress":',
         job.progress_text,
-        b"}",
+        b',"worker_id":null}' if job.worker_id is None else f',"worker_id":"{job.worker_id}"}}'.encode(),
     )

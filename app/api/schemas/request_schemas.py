@@ -80,7 +80,11 @@ class JobConditions(Schema):
             pattern=ID_PATTERN,
         )
     )
-    worker = fields.UUID(metadata=about("Only jobs that this worker runs.", **{"x-component": "JobId"}))
+    worker = fields.UUID(
+        metadata=about(
+            "Only jobs that this worker runs, or that ended with an attempt of its.", **{"x-component": "JobId"}
+        )
+    )
     key = fields.String(
         validate=Pattern(IDEMPOTENCY_KEY_PATTERN, BAD_IDEMPOTENCY_KEY),
         metadata=about("Only jobs with this idempotency key, whichever API key sent them."),

@@ -55,7 +55,10 @@ class WorkerResponse(ResponseSchema):
         fields.String(), required=True, allow_none=True, metadata=about("That it serves; null: every queue.")
     )
     kinds = fields.List(
-        fields.String(), required=True, allow_none=True, metadata=about("That it knows; null: too old to tell.")
+        fields.String(),
+        required=True,
+        allow_none=True,
+        metadata=about("That it knows; null: too old to tell, or gone."),
     )
     state = fields.Enum(
         WorkerState,
@@ -63,12 +66,12 @@ class WorkerResponse(ResponseSchema):
         required=True,
         metadata=about(
             "`quiet`: an operator wants it to claim no more; `stopping`: it was told to stop; `silent`: no sign of life"
-            " for two thirds of its lease."
+            " for two thirds of its lease; `gone`: it has ended, which no list shows."
         ),
     )
     started_at = instant("When it registered.")
     beat_at = instant("Its last sign of life.")
-    lease_ends = instant("When it is declared dead, unless it gives another.")
+    lease_ends = instant("When it is, or would have been, declared dead without another.")
     scans_fail = fields.Boolean(required=True, metadata=about("Its looks for new jobs fail; its log says why."))
     running = fields.Integer(required=True, metadata=about("How many jobs it has claimed.", minimum=0))
 
@@ -80,4 +83,11 @@ class OneWorkerResponse(WorkerResponse):
         fields.Nested(WorkerJob),
         required=True,
         metadata=about("The jobs that it has claimed, longest first; 100 at most."),
+    )
+    ended_at = instant("When its row was deleted; null: it lives.", nullable=True)
+    # Not an enum: a newer release beside this one may write others.
+    ended_how = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about("`stopped`, or `buried`: its lease had run out; null: it lives."),
     )

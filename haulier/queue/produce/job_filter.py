@@ -19,8 +19,8 @@ class JobFilter:
 
     Shape: of several statuses, kinds, queues or tags any will do; None: every one. error_id is the group of errors with
            which the job has failed for good, or after which it is to be tried again. The worker is that which runs the
-           job. payload maps paths, whose steps are separated by dots, to the text that is there. All times are
-           excluded.
+           job, or ran its last attempt before it ended. payload maps paths, whose steps are separated by dots, to the
+           text that is there. All times are excluded.
     """
 
     statuses: Sequence[JobStatus] | None = None
@@ -72,7 +72,7 @@ class JobFilter:
         if self.error_id is not None:
             possible &= {JobStatus.FAILED_PERMANENT, JobStatus.RETRYING}
         if self.worker is not None:
-            possible &= {JobStatus.RUNNING}
+            possible &= {JobStatus.RUNNING, *FINAL_STATUSES}
         if self.finished_after is not None or self.finished_before is not None:
             possible &= set(FINAL_STATUSES)
         return None if possible == set(JobStatus) else sorted(possible)

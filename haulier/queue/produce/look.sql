@@ -198,12 +198,12 @@ WITH RECURSIVE finished AS MATERIALIZED (
                 ORDER BY created_at DESC, id DESC
                 LIMIT %(limit)s + %(offset)s::bigint
             ) AS running
-            -- Filter on `worker_id`, not `status`: for `status` the planner may walk, for each job, all that ran. The
-            -- LIMIT makes it look each job up by its id.
+            -- Filter on `worker_id`, not `status`: for `status = 'running'` the planner may walk, for each job, all that
+            -- ran. The three statuses leave out the history. The LIMIT makes it look each job up by its id.
             CROSS JOIN LATERAL (
                 SELECT *
                 FROM haulier.jobs
-                WHERE id = running.id AND worker_id IS NOT NULL
+                WHERE id = running.id AND worker_id IS NOT NULL AND status IN ('queued', 'running', 'retrying')
                 LIMIT 1
             ) AS job
         )

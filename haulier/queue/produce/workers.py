@@ -1,4 +1,4 @@
-"""The workers, how each is and what it runs."""
+"""The workers, how each is and what it runs; and those that have ended."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Worker:
 
     Shape: queues None: every queue. version and kinds None: its program is too old to tell. running is how many jobs it
            has claimed; jobs are the first MOST_JOBS of them, and empty in a list of workers. lease_ends is when it is
-           declared dead unless it beats.
+           declared dead unless it beats. ended_at is None while it lives; ended_how is `stopped` or, where its lease
+           had run out, `buried`. Of one that has ended, kinds are not kept.
     """
 
     id: UUID
@@ -49,6 +50,8 @@ class Worker:
     scans_fail: bool
     running: int
     jobs: Sequence[HeldBy] = ()
+    ended_at: datetime | None = None
+    ended_how: str | None = None
 
 
 def list_workers(
@@ -63,11 +66,11 @@ def list_workers(
 
 
 def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | None = None) -> Worker:
-    """Return the worker and what it runs. Raises: WorkerNotFound."""
-    found = _workers(conn, worker_id, None, 1, queues)
+    """Return the worker and what it runs, or what is kept of it once it has ended. Raises: WorkerNotFound."""
+    shown = None if queues is None else list(queues)
+    found = _workers(conn, worker_id, None, 1, queues) or rows(conn, "ended_worker", worker=worker_id, queues=shown)
     if not found:
         raise WorkerNotFound(worker_id)
-    shown = None if queues is None else list(queues)
     held = rows(conn, "jobs_of_worker", worker=worker_id, queues=shown, limit=MOST_JOBS)
     jobs = [HeldBy(row["id"], row["kind"], row["queue"], utc(row["started_at"])) for row in held]
     return _worker(found[0], jobs)
@@ -88,5 +91,5 @@ def _workers(
 
 
 def _worker(row: Row, jobs: Sequence[HeldBy] = ()) -> Worker:
-    times = {name: utc(row.pop(name)) for name in ("started_at", "beat_at", "lease_ends")}
+    times = {name: utc(row[name]) for name in ("started_at", "beat_at", "lease_ends", "ended_at") if row.get(name)}
     return Worker(**{**row, **times, "state": WorkerState(row["state"])}, jobs=jobs)

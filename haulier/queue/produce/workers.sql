@@ -29,6 +29,24 @@ WHERE (%(worker)s::uuid IS NULL OR id = %(worker)s::uuid)
 ORDER BY id DESC
 LIMIT %(limit)s;
 
+-- name: ended_worker
+-- What is kept of a worker that has ended, if it concerns the queues that may be seen. Until others take them over, its
+-- jobs still count as running.
+SELECT id, host, pid, version, threads, NULL::text[] AS kinds, started_at, beat_at, lease_ends, false AS scans_fail,
+    CASE
+        WHEN queues IS NULL OR %(queues)s::text[] IS NULL THEN queues
+        ELSE ARRAY(SELECT queue FROM unnest(queues) AS queue WHERE queue = ANY(%(queues)s))
+    END AS queues,
+    'gone' AS state, ended_at, ended_how,
+    (
+        SELECT count(*)
+        FROM haulier.running()
+        WHERE worker_id = %(worker)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    ) AS running
+FROM haulier.worker_past
+WHERE id = %(worker)s
+    AND (%(queues)s::text[] IS NULL OR queues IS NULL OR queues && %(queues)s);
+
 -- name: quiet_worker
 SELECT haulier.quiet_worker(%(worker)s, %(is_quiet)s, %(actor)s) AS is_there;
 

@@ -1,5 +1,5 @@
-"""The purge of old rows, which any worker does now and then: keys, audit entries, names of queues, progress,
-errors."""
+"""The purge of old rows, which any worker does now and then: keys, audit entries, workers that have ended, names of
+queues, progress, errors."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def purge_idempotency(conn: Connection, *, idempotency_days: int) -> int:
 def purge_audit(conn: Connection, *, retention_days: int) -> int:
     """Forget what was done longer ago than the history reaches; return how many entries."""
     return _purge(lambda: rows(conn, "purge_audit", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+
+
+def purge_workers(conn: Connection, *, retention_days: int) -> int:
+    """Forget the workers that ended longer ago than the history reaches; return how many."""
+    return _purge(lambda: rows(conn, "purge_workers", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
 
 
 def purge_queues(conn: Connection) -> int:

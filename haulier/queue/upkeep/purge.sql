@@ -31,6 +31,21 @@ USING old
 WHERE audit.id = old.id
 RETURNING audit.id;
 
+-- name: purge_workers
+-- Forget the workers that ended before the history begins. A bounded number, as for keys.
+WITH old AS (
+    SELECT id
+    FROM haulier.worker_past
+    WHERE ended_at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY ended_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.worker_past
+USING old
+WHERE worker_past.id = old.id
+RETURNING worker_past.id;
+
 -- name: purge_queues
 -- Forget the names that were not used for a while and have no live job. A bounded number, as for keys. A web process
 -- that has a name in memory notes its use far more often than that. Each name costs one or two looks at the index,

@@ -17,7 +17,14 @@ from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, reason
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.partitions import HistoryBlocked, drop_expired, ensure_partitions
-from haulier.queue.upkeep.purge import purge_audit, purge_errors, purge_idempotency, purge_progress, purge_queues
+from haulier.queue.upkeep.purge import (
+    purge_audit,
+    purge_errors,
+    purge_idempotency,
+    purge_progress,
+    purge_queues,
+    purge_workers,
+)
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.count import Counting
 
@@ -77,6 +84,7 @@ class Housekeeper(threading.Thread):
             made = self._try(lambda conn: ensure_partitions(conn, retention_days=config.retention_days))
             forgotten = self._try(lambda conn: purge_idempotency(conn, idempotency_days=config.idempotency_days))
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
+            ended = self._try(lambda conn: purge_workers(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
             unseen = self._try(self._purge_errors)
@@ -85,7 +93,7 @@ class Housekeeper(threading.Thread):
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, unused, unsaid, unseen, dropped)
+        is_done = None not in (made, forgotten, purged, ended, unused, unsaid, unseen, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done

@@ -21,9 +21,10 @@ from haulier.queue import produce
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.snapshot import holding_snapshot
+from lab.bench.planted import QUEUED, RUNNING, WORKER
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Figure, Result, Row, Spread
-from lab.bench.statements import CALLS, QUEUED, RUNNING, WORKER, Fixture, timed
+from lab.bench.statements import CALLS, Fixture, timed
 from lab.servers import Connection, ask, connect
 from lab.waiting import TookTooLong, alive, pause, until
 

@@ -72,6 +72,15 @@ FILL_ERRORS = """
     ) AS failure
     GROUP BY error_id, minute, queue
 """
+# As many entries of the record, of which seven are of a rare action and actor.
+FILL_AUDIT = """
+    INSERT INTO haulier.audit (at, actor, action, job_id, target)
+    SELECT now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision),
+        CASE WHEN is_rare THEN 'rare' ELSE 'key' || n %% 20 END, CASE WHEN is_rare THEN 'mute' ELSE 'retry' END,
+        CASE WHEN NOT is_rare THEN gen_random_uuid() END, CASE WHEN is_rare THEN '0000000000000001' END
+    FROM generate_series(1, %(jobs)s) AS n
+    CROSS JOIN LATERAL (SELECT n %% greatest(1, %(jobs)s / 7) = 3 AS is_rare) AS entry
+"""
 
 
 def entries() -> list[Entry]:
@@ -178,6 +187,7 @@ def _fill(url: str, finished: int, over_seconds: float, live: int) -> None:
         cursor.execute(FILL_FINISHED, {**told, "jobs": finished})
         cursor.execute(FILL_LIVE, {**told, "jobs": live})
         cursor.execute(FILL_ERRORS, {**told, "jobs": live})
+        cursor.execute(FILL_AUDIT, {**told, "jobs": live})
 
 
 def report(result: Result) -> str:

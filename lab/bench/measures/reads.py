@@ -11,15 +11,17 @@ from uuid import UUID
 
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue import produce
+from haulier.queue.access.audit import ActionFilter, find_actions
 from haulier.queue.produce import explain, workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import overview
-from haulier.queue.produce.stats import Shown, list_queues, stats
+from haulier.queue.produce.stats import Shown, get_queue, list_queues, stats
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.numbers import RARE, filled, read
 from lab.bench.report import figure, table, targets
@@ -81,6 +83,7 @@ OTHERS: dict[str, Call] = {
     "/jobs/{id}/explain": partial(_of_a_job, partial(explain.explain, timeouts={})),
     "/stats?span=7d": partial(stats, span="7d", shown=Shown()),
     "/queues": list_queues,
+    "/queues/{name}": partial(get_queue, name="queue-1"),
     "/workers": partial(workers.list_workers, queues=None),
     "/database": partial(check_database, retention_days=30),
 }
@@ -92,12 +95,22 @@ ERRORS: dict[str, Call] = {
     "/errors?text=absent": partial(list_errors, wanted=ErrorFilter("24h", text="absent")),
     "/errors/{id}": partial(get_error, error_id=1, wanted=ErrorFilter("24h")),
 }
+AUDIT: dict[str, Call] = {
+    f"/audit {name}".strip(): partial(find_actions, wanted=wanted)
+    for name, wanted in {
+        "": ActionFilter(),
+        "actor=absent": ActionFilter(actor="absent"),
+        "action=mute": ActionFilter(actions=[Act.MUTE]),
+        "job=absent": ActionFilter(job_id=UUID(int=0)),
+        "before, of 12 hours": ActionFilter(at_before=NOW - timedelta(hours=12)),
+    }.items()
+}
 METRICS: dict[str, Call] = {"/metrics": partial(overview, as_counted=True)}
 
 
 def entries() -> list[Entry]:
     """Return each call, and the whole look for the jobs of a rare kind."""
-    calls = {**LISTS, **COUNTS, **OTHERS, **ERRORS, **METRICS}
+    calls = {**LISTS, **COUNTS, **OTHERS, **ERRORS, **AUDIT, **METRICS}
     rows = [Entry(name, f"GET {name}", partial(read, call, reads=READS), at_most=1) for name, call in calls.items()]
     return [*rows, Entry("rare", f"all jobs of the kind {RARE}", followed, at_most=1)]
 
@@ -116,7 +129,7 @@ def report(result: Result) -> str:
     """Return the table, and what must hold."""
     columns = [figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1)]
     columns += [figure("jobs", "jobs"), figure("pages", "pages")]
-    groups = {"list": LISTS, "count": COUNTS, "other call": OTHERS}
+    groups = {"list": LISTS, "count": COUNTS, "other call": {**OTHERS, **AUDIT}}
     bounds = [(f"p95 ms of the slowest {what}", _slowest(result, names), "<=", 150.0) for what, names in groups.items()]
     bounds += [("p95 ms of the slowest call of errors, of 1 M failures", _slowest(result, ERRORS), "<=", 300.0)]
     bounds += [("p95 ms of `GET /metrics`", _slowest(result, ["/metrics"]), "<=", 20.0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -50,11 +51,12 @@ def test_an_offset_passes_over_so_many_by_whichever_statements_they_are_read(cro
         assert (page.after is None) == (offset + 4 >= len(expected))
 
 
-def test_says_how_far_it_came(conn, many, monkeypatch):
+@pytest.mark.parametrize("wanted", [{"kinds": ["never"]}, {"worker": UUID(int=7)}], ids=str)
+def test_says_how_far_it_came(conn, many, monkeypatch, wanted):
     monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
     monkeypatch.setattr(look, "FIRST_ROWS", 10)
 
-    page = produce.list_jobs(conn, JobFilter(kinds=["never"], limit=5))
+    page = produce.list_jobs(conn, JobFilter(**wanted, limit=5))
 
     assert page.jobs == []
     assert page.looked_back_to == page.after[0]

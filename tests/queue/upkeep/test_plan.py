@@ -43,8 +43,10 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "011_7_failed_by_error.sql", "011_8_retrying_by_error.sql", "011_9_validate.sql",
         "012_1_history.sql", "012_2_job.sql", "012_3_view.sql", "012_4_history_by_tag.sql", "012_5_waiting_by_tag.sql",
         "012_6_audit_by_job.sql", "012_7_validate.sql",
+        "013_1_history.sql", "013_2_job.sql", "013_3_view.sql", "013_4_audit.sql",
+        "013_5_workers_of_the_past.sql", "013_9_validate.sql",
     ]  # fmt: skip
-    assert said[:47] == [
+    assert said[:59] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -92,8 +94,20 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks audit: SHARE, while it is read once: nothing can be cancelled, retried, muted or quieted",
         f"would run 012_7_validate.sql: {steps[22].does}",
         "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
+        f"would run 013_1_history.sql: {steps[23].does}",
+        "    locks finished_job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 013_2_job.sql: {steps[24].does}",
+        "    locks job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 013_3_view.sql: {steps[25].does}",
+        "    locks jobs: ACCESS EXCLUSIVE, for a moment",
+        f"would run 013_4_audit.sql: {steps[26].does}",
+        "    locks audit: ACCESS EXCLUSIVE, for a moment",
+        f"would run 013_5_workers_of_the_past.sql: {steps[27].does}",
+        "    locks worker: SHARE ROW EXCLUSIVE, for a moment",
+        f"would run 013_9_validate.sql: {steps[28].does}",
+        "    locks audit: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[47:]))) == len(said[47:]) == 8
+    assert len(planned("\n".join(said[59:]))) == len(said[59:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

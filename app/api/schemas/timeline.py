@@ -1,0 +1,60 @@
+"""The schemas of what happened to a job."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from haulier.domain.job import JobStatus
+from haulier.domain.timeline import What, Why
+
+from .fields import about, instant
+from .response_schemas import ResponseSchema
+
+
+class TimelineStep(ResponseSchema):
+    """One step of what happened to a job."""
+
+    at = instant("When it was; of `waited`: when the wait began.")
+    # Not enums: acts of a newer release beside this one have names of their own.
+    what = fields.String(
+        required=True,
+        metadata=about(
+            f"One of {', '.join(f'`{what}`' for what in What)}; or an act of an operator, as `GET /audit` names it."
+        ),
+    )
+    why = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about(f"Of `waited`, what came before it: one of {', '.join(f'`{why}`' for why in Why)}."),
+    )
+    by = fields.String(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "Who did it, as `actor` of `GET /audit`; of `enqueued` the API key, where that sent an idempotency key."
+            " Null: nobody, not known, or not to be told to this API key."
+        ),
+    )
+    worker = fields.String(
+        required=True, allow_none=True, metadata=about("Of a run: the host and process id of its worker, if known.")
+    )
+    attempt = fields.Integer(required=True, allow_none=True, metadata=about("Of a run: its number among the attempts."))
+    error = fields.String(required=True, allow_none=True, metadata=about("Of `failed`: why."))
+    seconds = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "How long the run that ended, or the wait, took; null: not known, or it still waits.", minimum=0
+        ),
+    )
+    due_at = instant("Of the last `waited`: when the job was or is due.", nullable=True)
+    count = fields.Integer(
+        required=True, allow_none=True, metadata=about("Of `runs_not_kept`: how many there were besides.", minimum=1)
+    )
+
+
+class TimelineResponse(ResponseSchema):
+    """What happened to a job."""
+
+    status = fields.Enum(JobStatus, by_value=True, required=True, metadata={"x-component": "JobStatus"})
+    steps = fields.List(fields.Nested(TimelineStep), required=True, metadata=about("Oldest first."))

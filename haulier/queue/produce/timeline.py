@@ -1,0 +1,82 @@
+"""What is kept of what happened to a job: the facts of its timeline."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from haulier.domain.errors import JobNotFound
+from haulier.domain.job import Json
+from haulier.domain.timeline import Done, Facts, FailedRun
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import utc
+from haulier.queue.rows import StoredJob, job_of
+
+# So many of the newest acts of operators are read.
+MOST_DONE = 200
+
+
+class Trace(NamedTuple):
+    """What is kept of a job and around it.
+
+    Shape: worker is the host and the process id of the one that runs the job, or ran its last attempt; None: none did,
+           or it is not known. enqueued_by is an API key's id; None: without a key, or not known. done is what operators
+           did, oldest first; more_done tells that older acts are left out.
+    """
+
+    job: StoredJob
+    worker: str | None
+    enqueued_by: str | None
+    done: list[Done]
+    more_done: bool
+
+    @property
+    def facts(self) -> Facts:
+        """Return what its timeline is made of; replace the job before, where the caller may not see all of it."""
+        job = self.job
+        return Facts(
+            status=job.status,
+            created_at=job.created_at,
+            updated_at=job.updated_at,
+            run_at=job.run_at,
+            started_at=job.started_at,
+            finished_at=job.finished_at,
+            claims=job.attempt,
+            attempts=job.attempts,
+            snoozes=job.snoozes,
+            failed=[_failed(each) for each in job.errors],
+            done=self.done,
+            more_done=self.more_done,
+            has_worker=job.worker_id is not None,
+            worker=self.worker,
+            enqueued_by=self.enqueued_by,
+        )
+
+
+def trace(conn: Connection, job_id: UUID) -> Trace:
+    """Return what is kept of the job. Raises: JobNotFound."""
+    found = rows(conn, "read_timeline", json_as_text=True, id=job_id, limit=MOST_DONE + 1)
+    if not found:
+        raise JobNotFound(job_id)
+    row = found[0]
+    acts = zip(row["done_at"], row["actions"], row["actors"], strict=True)
+    done = [Done(utc(at), action, actor) for at, action, actor in acts]
+    return Trace(
+        job_of(row),
+        None if row["host"] is None else f"{row['host']}:{row['pid']}",
+        row["enqueued_by"],
+        done[-MOST_DONE:],
+        len(done) > MOST_DONE,
+    )
+
+
+def _failed(error: dict[str, Json]) -> FailedRun:
+    began = error.get("started_at")
+    return FailedRun(
+        attempt=error["attempt"],
+        began=datetime.fromisoformat(began) if began else None,
+        ended=datetime.fromisoformat(error["at"]),
+        worker=error.get("worker"),
+        error=error["error"],
+    )

@@ -1,0 +1,39 @@
+-- What is kept of one job: who ran it, who enqueued it, what operators did to it.
+
+-- name: read_timeline
+-- One statement, and so one snapshot: no retry lies between the job and what was done to it. Of what was done the newest,
+-- told oldest first. The key that enqueued it stands before its idempotency key, which is looked up for one API key after
+-- the other, and for that of the setting HAULIER_API_KEY, `env`.
+WITH job AS MATERIALIZED (
+    SELECT *
+    FROM haulier.jobs
+    WHERE id = %(id)s
+), done AS MATERIALIZED (
+    SELECT id, at, action, actor
+    FROM haulier.audit
+    WHERE job_id = %(id)s
+    ORDER BY at DESC, id DESC
+    LIMIT %(limit)s
+)
+SELECT job.*,
+    coalesce(worker.host, past.host) AS host,
+    coalesce(worker.pid, past.pid) AS pid,
+    enqueued.key_id AS enqueued_by,
+    ARRAY(SELECT at FROM done ORDER BY at, id) AS done_at,
+    ARRAY(SELECT action FROM done ORDER BY at, id) AS actions,
+    ARRAY(SELECT actor FROM done ORDER BY at, id) AS actors
+FROM job
+LEFT JOIN haulier.worker ON worker.id = job.worker_id
+LEFT JOIN haulier.worker_past AS past ON past.id = job.worker_id
+LEFT JOIN LATERAL (
+    SELECT asked.key_id
+    FROM (SELECT id AS key_id FROM haulier.api_key UNION ALL SELECT 'env') AS asked
+    CROSS JOIN LATERAL (
+        SELECT job_id
+        FROM haulier.idempotency
+        WHERE key = asked.key_id || ' ' || job.idempotency_key
+        LIMIT 1
+    ) AS kept
+    WHERE kept.job_id = job.id
+    LIMIT 1
+) AS enqueued ON job.idempotency_key IS NOT NULL;

@@ -1,0 +1,165 @@
+"""GET /jobs/{id}/timeline: what happened to a job, and who may read what of it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.api import build
+from haulier.config import Config
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.job import Job
+from haulier.domain.outcome import Outcome
+from haulier.postgres.connection import connect
+from haulier.queue import consume
+from haulier.queue.produce import timeline
+from tests.api.conftest import Fail
+from tests.conftest import Sql
+from tests.http.callers import SECRET, MakeApp, MakeKey, bearer, closed, make_key, public  # noqa: F401  # fixtures
+from tests.queue.plans import explain
+from tests.roles import Roles
+from tests.web import EMAIL
+
+FIELDS = {"at", "what", "why", "by", "worker", "attempt", "error", "seconds", "due_at", "count"}
+
+
+def run(conn: Connection, outcome: Outcome) -> Job:
+    """Let a worker claim a job, settle it so, and leave."""
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    assert consume.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
+    consume.deregister(conn, worker)
+    return job
+
+
+def test_says_who_did_what_and_who_ran_it_also_where_the_worker_is_gone(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    conn: Connection,
+) -> None:
+    (shop, enqueuing), (anna, operating) = make_key(Scope.ENQUEUE), make_key(Scope.OPERATE, Scope.READ)
+    _, reading = make_key(Scope.READ)
+    named = {**enqueuing, "Idempotency-Key": "order-7"}
+    path = closed.post("/jobs", json=EMAIL, headers=named).headers["Location"]
+    run(conn, Outcome.fail_for_good("no luck"))
+    closed.post(f"{path}/retry", headers=operating)
+    run(conn, Outcome.complete())
+
+    whole, part = (closed.get(f"{path}/timeline", headers=headers).json for headers in (operating, reading))
+    job = closed.get(path, headers=reading).json
+
+    assert whole["status"] == "succeeded"
+    steps = whole["steps"]
+    assert {frozenset(step) for step in steps} == {frozenset(FIELDS)}
+    assert [
+        (step["what"], step["by"], step["worker"], step["error"]) for step in steps if step["what"] != "waited"
+    ] == [
+        ("enqueued", shop.id, None, None),
+        ("began", None, "dock:7", None),
+        ("failed", None, "dock:7", "no luck"),
+        ("retried", anna.id, None, None),
+        ("began", None, "dock:7", None),
+        ("succeeded", None, "dock:7", None),
+    ]
+    assert (steps[0]["at"], steps[-1]["at"]) == (job["created_at"], job["finished_at"])
+    assert [step["why"] for step in steps if step["what"] == "waited"] == ["turn", "turn"]
+    assert part == {**whole, "steps": [{**step, "by": None} for step in steps]}
+
+
+def test_knows_the_key_of_the_setting_and_none_where_no_idempotency_key_was_sent(
+    make_app: MakeApp, config: Config, sql: Sql
+) -> None:
+    client, headers = make_app(replace(config, haulier_api_key=SECRET)).test_client(), bearer(SECRET)
+    keyed, plain = (
+        client.post("/jobs", json=EMAIL, headers={**headers, **more}).headers["Location"]
+        for more in ({"Idempotency-Key": "order-7"}, {})
+    )
+    sql("INSERT INTO haulier.job (kind, payload, idempotency_key) VALUES ('a', '{}', 'order-7')")
+    [[inserted]] = sql("SELECT id FROM haulier.job WHERE kind = 'a'")
+
+    paths = (keyed, plain, f"/jobs/{inserted}")
+    by = [client.get(f"{path}/timeline", headers=headers).json["steps"][0]["by"] for path in paths]
+
+    assert by == ["env", None, None]
+
+
+def test_leaves_out_the_oldest_of_many_acts_and_says_so(
+    client: FlaskClient, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MOST_DONE", 3)
+    path = client.post("/jobs", json=EMAIL).headers["Location"]
+    seen = []
+    for verb in ("cancel", "retry", "cancel", "retry"):
+        client.post(f"{path}/{verb}")
+        steps = client.get(f"{path}/timeline").json["steps"]
+        seen.append([step["what"] for step in steps if step["what"] not in ("waited", "enqueued")])
+
+    assert seen[2] == ["cancelled", "retried", "cancelled"]
+    assert seen[3] == ["acts_not_kept", "retried", "cancelled", "retried"]
+
+
+def test_masks_secrets_as_the_job_does(
+    secretive: FlaskClient,
+    make_key: MakeKey,  # noqa: F811
+    fail: Fail,
+) -> None:
+    job = fail("Denied: refused token tok-hunter2", kind="secretive", payload={"how": "raise", "token": "tok-hunter2"})
+
+    def errors(scope: Scope) -> list[Any]:
+        answer = secretive.get(f"/jobs/{job.id}/timeline", headers=make_key(scope)[1])
+        return [step["error"] for step in answer.json["steps"] if step["error"]]
+
+    assert errors(Scope.READ) == ["Denied: refused token •••"]
+    assert errors(Scope.ADMIN) == ["Denied: refused token tok-hunter2"]
+
+
+def test_a_job_that_is_not_there_or_in_another_queue_is_404(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+) -> None:
+    (_, anyone), (_, limited) = make_key(), make_key(Scope.READ, Scope.OPERATE, queues=["mail"])
+    elsewhere = closed.post("/jobs", json=EMAIL, headers=anyone).headers["Location"]
+    own = closed.post("/jobs", json={**EMAIL, "queue": "mail"}, headers=anyone).headers["Location"]
+
+    answers = [closed.get(f"{path}/timeline", headers=limited) for path in (own, elsewhere, f"/jobs/{uuid4()}")]
+
+    assert [answer.status_code for answer in answers] == [200, 404, 404]
+
+
+def test_the_role_of_the_api_may_read_all_of_it(roles: Roles) -> None:
+    app = build(Config(database_url=roles.web))
+    path = app.test_client().post("/jobs", json=EMAIL, headers={"Idempotency-Key": "order-7"}).headers["Location"]
+    with closing(connect(roles.worker)) as worker:
+        run(worker, Outcome.complete())
+
+    steps = app.test_client().get(f"{path}/timeline").json["steps"]
+
+    assert [step["worker"] for step in steps if step["worker"]] == ["dock:7", "dock:7"]
+    app.extensions["haulier"].database.close()
+
+
+def test_reads_a_few_rows_however_many_keys_acts_and_workers_there_are(
+    client: FlaskClient, conn: Connection, sql: Sql
+) -> None:
+    job = client.post("/jobs", json=EMAIL, headers={"Idempotency-Key": "order-7"}).json
+    some = "FROM generate_series(1, 20000) AS n RETURNING 1"
+    sql(f"INSERT INTO haulier.idempotency SELECT 'k' || n, '', gen_random_uuid() {some}")
+    sql(f"INSERT INTO haulier.audit (action, job_id) SELECT 'cancel', gen_random_uuid() {some}")
+    sql(
+        "INSERT INTO haulier.worker_past (id, host, pid, threads, started_at, beat_at, lease_ends, ended_how)"
+        f" SELECT gen_random_uuid(), 'dock', 7, 1, now(), now(), now(), 'stopped' {some}"
+    )
+    for analyzed in (False, True):
+        if analyzed:
+            sql("ANALYZE haulier.idempotency, haulier.audit, haulier.worker_past")
+        _, nodes = explain(conn, "read_timeline", {"id": job["id"], "limit": timeline.MOST_DONE + 1})
+
+        read_whole = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+        assert read_whole & {"idempotency", "audit", "worker_past"} == set()

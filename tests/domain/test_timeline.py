@@ -1,0 +1,353 @@
+"""What happened to a job: its steps ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from haulier.domain.job import FINAL_STATUSES, KEPT_ERRORS, LIVE_STATUSES, JobStatus
+from haulier.domain.timeline import Done, Facts, FailedRun, Step, What, timeline
+
+START = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+def facts(status: JobStatus = JobStatus.QUEUED, **known: Any) -> Facts:
+    """Return the facts of a job that was enqueued at 0."""
+    return Facts(status=status, **{"created_at": START, "updated_at": START, "run_at": START, **known})
+
+
+def failed(attempt: int, began: float | None, ended: float, worker: str | None = "dock:7") -> FailedRun:
+    return FailedRun(attempt, None if began is None else at(began), at(ended), worker, f"no luck {attempt}")
+
+
+def told(known: Facts) -> list[tuple[float, str]]:
+    return [((step.at - START).total_seconds(), step.what) for step in timeline(known)]
+
+
+def waits(known: Facts) -> list[tuple[float | None, str]]:
+    return [(step.seconds, str(step.why)) for step in timeline(known) if step.what == What.WAITED]
+
+
+# Strategies
+
+
+times = st.integers(-5, 60).map(at)
+maybe = st.none() | times
+names = st.none() | st.sampled_from(["dock:7", "quay:8"])
+runs = st.builds(FailedRun, st.integers(1, 30), maybe, times, names, st.just("no luck"))
+acts = st.builds(Done, times, st.sampled_from(["cancel", "retry", "change", "copy", "of a newer release"]), names)
+any_job = st.fixed_dictionaries({"status": st.sampled_from(LIVE_STATUSES)}) | st.fixed_dictionaries(
+    {"status": st.sampled_from(FINAL_STATUSES), "finished_at": times}
+)
+any_past = st.fixed_dictionaries(
+    dict(
+        created_at=times,
+        updated_at=times,
+        run_at=times,
+        started_at=maybe,
+        claims=st.integers(0, 60),
+        attempts=st.integers(0, 30),
+        snoozes=st.integers(0, 5),
+        failed=st.lists(runs, max_size=KEPT_ERRORS),
+        done=st.lists(acts, max_size=8),
+        more_done=st.booleans(),
+        has_worker=st.booleans(),
+        worker=names,
+        enqueued_by=names,
+    )
+)
+anything = st.builds(lambda job, past: Facts(**job, **past), any_job, any_past)
+
+
+@given(anything)
+def test_are_in_order_and_no_wait_or_run_is_negative_whatever_the_clocks_said(known: Facts) -> None:
+    steps = timeline(known)
+
+    assert steps[0].what == What.ENQUEUED
+    assert [step.at for step in steps] == sorted(step.at for step in steps)
+    assert all(step.seconds is None or step.seconds >= 0 for step in steps)
+    assert len(steps) <= 2 * len(known.failed) + 2 * len(known.done) + 2 * (len(known.failed) + len(known.done)) + 8
+    open_waits = [step for step in steps if step.what == What.WAITED and step.seconds is None]
+    assert len(open_waits) == known.waits
+    for one, other in zip(closed(steps), closed(steps)[1:], strict=False):
+        assert one.at + timedelta(seconds=one.seconds or 0) <= other.at
+    # Each act is told, and each failed run.
+    assert sum(step.what == What.FAILED for step in steps) == len(known.failed)
+    assert [step.by for step in steps if step.what == "copy"] == [
+        done.by for done in sorted(known.done, key=lambda done: max(done.at, known.created_at)) if done.action == "copy"
+    ]
+
+
+def closed(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.what == What.WAITED and step.seconds is not None]
+
+
+# Cases
+
+
+def test_of_a_job_that_waits_say_since_when_and_until_when() -> None:
+    known = facts(run_at=at(60), enqueued_by="hx3k9")
+
+    enqueued, waited = timeline(known)
+
+    assert (enqueued.what, enqueued.by, enqueued.at) == (What.ENQUEUED, "hx3k9", START)
+    assert (waited.what, waited.why, waited.at, waited.seconds, waited.due_at) == (
+        "waited",
+        "turn",
+        START,
+        None,
+        at(60),
+    )
+
+
+def test_of_a_job_that_failed_twice_and_succeeded_say_all_of_it() -> None:
+    known = facts(
+        JobStatus.SUCCEEDED,
+        failed=[failed(1, 2, 5), failed(2, 11, 12, worker=None)],
+        claims=3,
+        attempts=3,
+        run_at=at(20),
+        started_at=at(21),
+        finished_at=at(24.5),
+        has_worker=True,
+        worker="quay:8",
+    )
+
+    assert told(known) == [
+        (0, "enqueued"), (0, "waited"), (2, "began"), (5, "failed"), (5, "waited"), (11, "began"), (12, "failed"),
+        (12, "waited"), (21, "began"), (24.5, "succeeded"),
+    ]  # fmt: skip
+    assert waits(known) == [(2, "turn"), (6, "back_off"), (9, "back_off")]
+    steps = timeline(known)
+    assert [(step.attempt, step.worker, step.seconds, step.error) for step in steps if step.attempt] == [
+        (1, "dock:7", None, None), (1, "dock:7", 3, "no luck 1"), (2, None, None, None), (2, None, 1, "no luck 2"),
+        (3, "quay:8", None, None), (3, "quay:8", 3.5, None),
+    ]  # fmt: skip
+    assert [step.due_at for step in steps if step.due_at] == [at(20)]
+
+
+def test_of_a_job_that_failed_for_good_end_with_that_and_no_wait() -> None:
+    known = facts(
+        JobStatus.FAILED_PERMANENT,
+        failed=[failed(1, 2, 5, worker=None)],
+        claims=1,
+        attempts=1,
+        started_at=at(2),
+        finished_at=at(5),
+        has_worker=True,
+        worker="dock:9",
+    )
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (5, "failed"), (5, "failed_permanent")]
+    # Who took over a dead worker's job did not know its name, but its id is kept.
+    assert [step.worker for step in timeline(known) if step.attempt] == ["dock:9", "dock:9"]
+
+
+def test_of_a_job_that_was_cancelled_while_it_waited_say_by_whom_and_how_long_it_had_waited() -> None:
+    known = facts(JobStatus.CANCELLED, finished_at=at(7), done=[Done(at(7), "cancel", "anna")])
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (7, "cancelled")]
+    assert waits(known) == [(7, "turn")]
+    assert timeline(known)[-1].by == "anna"
+
+
+def test_of_a_job_that_was_cancelled_while_it_ran_say_who_asked_and_when_it_ended() -> None:
+    known = facts(
+        JobStatus.CANCELLED,
+        claims=1,
+        attempts=1,
+        started_at=at(2),
+        finished_at=at(9),
+        has_worker=True,
+        done=[Done(at(4), "cancel", "anna")],
+    )
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (4, "cancel_requested"), (9, "cancelled")]
+    assert [(step.by, step.seconds) for step in timeline(known)[-2:]] == [("anna", None), (None, 7)]
+    # The history of before version 13 does not say who ran it.
+    assert timeline(facts_without_worker(known)) == timeline(known)
+
+
+def facts_without_worker(known: Facts) -> Facts:
+    return Facts(**{name: getattr(known, name) for name in Facts.__slots__} | {"has_worker": False})
+
+
+def test_of_a_job_that_an_operation_cancelled_while_it_waited_say_so_without_a_name() -> None:
+    known = facts(JobStatus.CANCELLED, claims=1, attempts=0, started_at=at(2), updated_at=at(9), finished_at=at(9))
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (9, "cancelled")]
+    assert timeline(known)[-1].seconds is None
+
+
+def test_of_a_job_that_was_cancelled_after_it_had_been_given_back_do_not_say_how_long_it_ran() -> None:
+    known = facts(
+        JobStatus.CANCELLED,
+        claims=1,
+        started_at=at(2),
+        finished_at=at(9),
+        done=[Done(at(9), "cancel", "anna")],
+    )
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (9, "cancelled")]
+    assert (timeline(known)[-1].by, timeline(known)[-1].seconds) == ("anna", None)
+
+
+def test_of_a_job_that_failed_when_it_was_asked_to_stop_tell_no_wait_after_that() -> None:
+    known = facts(
+        JobStatus.CANCELLED,
+        failed=[failed(1, 2, 9)],
+        claims=1,
+        attempts=1,
+        started_at=at(2),
+        finished_at=at(9),
+        has_worker=True,
+        done=[Done(at(4), "cancel", "anna")],
+    )
+
+    assert told(known)[2:] == [(2, "began"), (4, "cancel_requested"), (9, "failed"), (9, "cancelled")]
+
+
+def test_of_a_run_that_ended_in_the_instant_in_which_it_was_cancelled_tell_one_end() -> None:
+    known = facts(
+        JobStatus.CANCELLED,
+        claims=1,
+        attempts=1,
+        started_at=at(2),
+        finished_at=at(9),
+        has_worker=True,
+        done=[Done(at(9), "cancel", "anna")],
+    )
+
+    assert told(known)[2:] == [(2, "began"), (9, "cancel_requested"), (9, "cancelled")]
+
+
+def test_where_a_run_is_not_kept_do_not_take_a_cancel_for_the_end() -> None:
+    known = facts(
+        JobStatus.RUNNING,
+        claims=2,
+        attempts=1,
+        started_at=at(12),
+        run_at=at(9),
+        done=[Done(at(4), "cancel", "anna"), Done(at(9), "retry", "ben")],
+    )
+
+    # It may have run then.
+    assert told(known) == [
+        (0, "enqueued"), (4, "cancel_requested"), (9, "retried"), (9, "waited"), (12, "began"),
+    ]  # fmt: skip
+    assert waits(known) == [(3, "not_known")]
+
+
+def test_of_a_retried_job_do_not_count_the_time_between_its_end_and_the_retry_as_a_wait() -> None:
+    known = facts(
+        failed=[failed(1, 2, 5)], claims=1, started_at=at(2), run_at=at(50), done=[Done(at(50), "retry", "anna")]
+    )
+
+    assert told(known) == [
+        (0, "enqueued"), (0, "waited"), (2, "began"), (5, "failed"), (50, "retried"), (50, "waited"),
+    ]  # fmt: skip
+    assert waits(known) == [(2, "turn"), (None, "turn")]
+
+
+def test_of_a_job_that_was_cancelled_while_it_waited_and_retried_say_both() -> None:
+    known = facts(
+        JobStatus.SUCCEEDED,
+        claims=1,
+        attempts=1,
+        started_at=at(12),
+        finished_at=at(13),
+        has_worker=True,
+        run_at=at(9),
+        done=[Done(at(4), "cancel", "anna"), Done(at(9), "retry", "ben")],
+    )
+
+    assert told(known) == [
+        (0, "enqueued"), (0, "waited"), (4, "cancelled"), (9, "retried"), (9, "waited"), (12, "began"),
+        (13, "succeeded"),
+    ]  # fmt: skip
+    assert waits(known) == [(4, "turn"), (3, "turn")]
+
+
+def test_of_a_job_that_was_cancelled_while_it_ran_and_retried_do_not_say_when_that_run_ended() -> None:
+    known = facts(
+        claims=1,
+        started_at=at(2),
+        run_at=at(9),
+        updated_at=at(9),
+        done=[Done(at(4), "cancel", "anna"), Done(at(9), "retry", "ben")],
+    )
+
+    assert told(known) == [
+        (0, "enqueued"), (0, "waited"), (2, "began"), (4, "cancel_requested"), (9, "retried"), (9, "waited"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("snoozes", "claims", "what", "why"),
+    [(0, 1, "given_back", "given_back"), (1, 1, "snoozed", "snoozed"), (1, 2, "put_back", "not_known")],
+)
+def test_of_a_job_that_runs_no_more_say_whether_it_was_snoozed_or_given_back(
+    snoozes: int, claims: int, what: str, why: str
+) -> None:
+    known = facts(snoozes=snoozes, claims=claims, started_at=at(2), updated_at=at(6), run_at=at(90))
+
+    assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (6, what), (6, "waited")]
+    last = timeline(known)[-1]
+    assert (last.why, last.due_at, last.seconds) == (why, at(90), None)
+    assert [step.attempt for step in timeline(known) if step.attempt] == [1, 1]
+
+
+@pytest.mark.parametrize(("snoozes", "why"), [(0, "given_back"), (2, "snoozed"), (1, "not_known")])
+def test_of_runs_that_are_not_kept_tell_what_became_of_them_where_only_one_wait_can_hold_them(
+    snoozes: int, why: str
+) -> None:
+    known = facts(JobStatus.RUNNING, snoozes=snoozes, claims=3, attempts=1, started_at=at(9))
+
+    assert waits(known) == [(9, why)]
+
+
+def test_of_runs_that_are_not_kept_guess_nothing_where_several_waits_can_hold_them() -> None:
+    known = facts(JobStatus.RUNNING, failed=[failed(1, 2, 5)], claims=3, attempts=2, snoozes=1, started_at=at(9))
+
+    assert waits(known) == [(2, "not_known"), (4, "not_known")]
+
+
+def test_say_how_many_runs_are_not_kept_beside_the_twenty_that_are() -> None:
+    kept = [failed(number, 10 * number, 10 * number + 1) for number in range(32, 32 + KEPT_ERRORS)]
+    known = facts(JobStatus.RUNNING, failed=kept, claims=52, attempts=52, started_at=at(900))
+
+    steps = timeline(known)
+
+    assert [(step.what, step.count) for step in steps[:3]] == [
+        ("enqueued", None),
+        ("runs_not_kept", 31),
+        ("began", None),
+    ]
+    assert {why for _, why in waits(known)} == {"back_off"}
+    # Of more claims than attempts some were given back, nobody knows when.
+    assert {why for _, why in waits(facts(JobStatus.RUNNING, failed=kept, claims=60, started_at=at(900)))} == {
+        "not_known"
+    }
+
+
+def test_of_a_failure_from_before_version_11_give_no_beginning_and_no_wait_before_it() -> None:
+    known = facts(JobStatus.RETRYING, failed=[failed(1, None, 5), failed(2, 8, 9)], claims=2, started_at=at(8))
+
+    assert told(known) == [
+        (0, "enqueued"), (5, "failed"), (5, "waited"), (8, "began"), (9, "failed"), (9, "waited"),
+    ]  # fmt: skip
+
+
+def test_say_where_older_acts_are_left_out() -> None:
+    known = facts(done=[Done(at(4), "cancel", None), Done(at(5), "retry", None)], more_done=True)
+
+    assert (4, "acts_not_kept") in told(known)

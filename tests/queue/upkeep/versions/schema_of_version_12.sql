@@ -1,0 +1,999 @@
+-- Haulier's schema: tables, constraints and functions, as they are now. (The statements that use them are in the .sql
+-- files of haulier/queue.)
+-- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
+-- It fills an empty database, may be applied again and by several at once, refuses a database of another version, and
+-- needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file states
+-- twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
+
+-- The names below are looked up in pg_catalog, now and when the code runs. On the caller's own search_path a function
+-- that somebody made in `public` could fit an expression better, and would run with the rights of the inserting role.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Two processes that apply this file at once take turns, by a lock on a table, which only the owner can take. Before
+-- the table exists it is an advisory lock, which anybody can hold: so the wait for it is limited.
+SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
+DO $do$
+DECLARE
+    wanted  CONSTANT integer := 12;
+    present integer;
+BEGIN
+    IF to_regclass('haulier.schema_version') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(7236837241);
+    END IF;
+    -- Not to_regclass again: its cache is not refreshed by the wait for that lock.
+    IF EXISTS (
+        SELECT FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'haulier' AND relname = 'schema_version'
+    ) THEN
+        LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+        -- Nothing below would change an existing table.
+        SELECT version INTO present FROM haulier.schema_version;
+        IF present <> wanted THEN
+            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present, wanted
+                USING HINT = CASE WHEN present < wanted THEN 'Run `haulier migrate`.' ELSE 'A newer release made it.' END;
+        END IF;
+    END IF;
+END
+$do$;
+
+CREATE SCHEMA IF NOT EXISTS haulier;
+
+-- Tables are locked below in the order in which running programs lock them (keys, workers, jobs, history), so that the
+-- two never deadlock. Older programs read this view, and lock it before the table beneath it: so it comes first.
+ALTER VIEW IF EXISTS haulier.lane RESET (security_barrier);
+
+
+-- Version ------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS haulier.schema_version (
+    version         integer NOT NULL,                       -- of this file, as it was last applied
+    compatible_from integer NOT NULL,                       -- the oldest program's schema version that still works
+    one_row         boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+
+
+-- Ids ----------------------------------------------------------------------------------------------------------
+
+-- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself. The function has no SET clause,
+-- since with one it would not be inlined, and each INSERT would have to call it.
+DO $do$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 180000 THEN
+        -- The body is a string with qualified names: a dump can then be restored also into an older server, which lacks
+        -- pg_catalog.uuidv7().
+        CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+        AS 'SELECT pg_catalog.uuidv7()';
+    ELSE
+        -- 48 bits of milliseconds over a random (version 4) uuid, whose version bits 0100 become 0111.
+        -- The body is no string, so its names are looked up now. Those of a string would be looked up at each INSERT,
+        -- on the search_path of the inserting role.
+        CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+        RETURN encode(
+            set_bit(set_bit(
+                overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                        FROM 1 FOR 6),
+                52, 1), 53, 1),
+            'hex')::uuid;
+    END IF;
+END
+$do$;
+
+
+-- API keys -----------------------------------------------------------------------------------------------------
+
+-- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
+CREATE TABLE IF NOT EXISTS haulier.api_key (
+    id             text             NOT NULL,               -- as in hlr_<id>_<secret>
+    name           text             NOT NULL,               -- for people
+    hash           bytea            NOT NULL,               -- SHA-256 of the token, which is kept nowhere
+    previous_hash  bytea,                                   -- of the token before the last rotation …
+    previous_until timestamptz,                             -- … which is good until then
+    scopes         text[]           NOT NULL,
+    queues         text[],                                  -- null: every queue
+    rate_limit     double precision,                        -- requests a second; null: no limit
+    created_at     timestamptz      NOT NULL DEFAULT now(),
+    expires_at     timestamptz,                             -- null: never
+    last_used_at   timestamptz,                             -- to the minute
+    revoked_at     timestamptz,
+
+    CONSTRAINT api_key_pkey PRIMARY KEY (id),
+    CONSTRAINT id_is_of_letters_and_digits CHECK (id ~ '^[a-z0-9]{1,32}$'),
+    CONSTRAINT name_from_1_to_100 CHECK (length(name) BETWEEN 1 AND 100),
+    CONSTRAINT hash_is_a_sha_256 CHECK (length(hash) = 32 AND length(previous_hash) = 32),
+    CONSTRAINT previous_hash_has_an_end CHECK ((previous_hash IS NULL) = (previous_until IS NULL)),
+    CONSTRAINT scopes_are_known CHECK (
+        cardinality(scopes) > 0 AND scopes <@ '{enqueue,read,operate,admin}'::text[]),
+    CONSTRAINT queues_are_some CHECK (cardinality(queues) > 0),
+    CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000)
+);
+
+-- What is left of a key's rate. Each web process borrows from it, a second's worth at a time: a row for each request
+-- would cost more than the request.
+CREATE TABLE IF NOT EXISTS haulier.rate_budget (
+    key_id    text             NOT NULL,
+    tokens    double precision NOT NULL,
+    granted   integer          NOT NULL,                    -- to the last borrower
+    filled_at timestamptz      NOT NULL DEFAULT now(),
+
+    CONSTRAINT rate_budget_pkey PRIMARY KEY (key_id),
+    CONSTRAINT budget_is_a_keys FOREIGN KEY (key_id) REFERENCES haulier.api_key ON DELETE CASCADE
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Idempotency keys ---------------------------------------------------------------------------------------------
+
+-- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
+-- Each API key has a key space of its own, and callers without an API key share another. All are in this one column,
+-- since programs of versions 1 and 2 say ON CONFLICT (key). A client's key holds no space, so that the id of the API
+-- key and a space in front of it keep the key spaces apart.
+CREATE TABLE IF NOT EXISTS haulier.idempotency (
+    key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
+    fingerprint bytea       NOT NULL,                       -- of the request, without its key
+    job_id      uuid        NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT idempotency_pkey PRIMARY KEY (key),
+    CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288)
+);
+
+-- purge_idempotency: the oldest first
+CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
+
+
+-- Queues -------------------------------------------------------------------------------------------------------
+
+-- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
+-- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
+-- live jobs.
+CREATE TABLE IF NOT EXISTS haulier.queue (
+    name       text        NOT NULL,
+    key_id     text,                                        -- the API key that first used it; null: no key was needed
+    created_at timestamptz NOT NULL DEFAULT now(),
+    used_at    timestamptz NOT NULL DEFAULT now(),          -- to some minutes
+
+    CONSTRAINT queue_pkey PRIMARY KEY (name),
+    CONSTRAINT name_is_a_queues CHECK (name ~ '^[a-z][a-z0-9_.-]{0,63}$')
+) WITH (
+    fillfactor = 50,                                        -- each addition of a name updates the row of `default`
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Workers ------------------------------------------------------------------------------------------------------
+
+-- One row a worker process. Its jobs are its own for as long as it beats within its lease.
+CREATE TABLE IF NOT EXISTS haulier.worker (
+    id         uuid        NOT NULL DEFAULT haulier.uuidv7(),
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],                                      -- null: every queue
+    lease      interval    NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    beat_at    timestamptz NOT NULL DEFAULT now(),
+    scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
+    version    text,                                        -- of its program; null: it is too old to tell
+    kinds      text[],                                      -- the kinds that it knows; null: as above
+    quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
+    stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
+
+    CONSTRAINT worker_pkey PRIMARY KEY (id),
+    CONSTRAINT lease_is_positive CHECK (lease > interval '0')
+) WITH (fillfactor = 50);                                   -- a beat updates its row in place
+
+-- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
+CREATE TABLE IF NOT EXISTS haulier.sleeper (
+    worker_id uuid NOT NULL,
+    queues    text[],                                       -- the worker's
+    since     timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id),
+    CONSTRAINT sleeper_is_a_worker FOREIGN KEY (worker_id) REFERENCES haulier.worker ON DELETE CASCADE
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 50,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Live work ----------------------------------------------------------------------------------------------------
+
+-- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
+-- jobs would read the twenty lengths anew.
+CREATE OR REPLACE FUNCTION haulier.are_tags(tags text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN cardinality(tags) <= 10
+        AND coalesce(array_ndims(tags), 1) = 1
+        AND coalesce((SELECT bool_and(coalesce(length(tag), 0) BETWEEN 1 AND 64) FROM unnest(tags) AS tag), true);
+END
+$$;
+-- A check calls it with the rights of whoever writes the job: default privileges must not take it away.
+GRANT EXECUTE ON FUNCTION haulier.are_tags(text[]) TO PUBLIC;
+
+-- The jobs that are still to end: queued, running, retrying. A job that ends moves to finished_job.
+--
+-- This table is an API. An application may run, in its own transaction,
+--     INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{"to": "a@b.c", "subject": "Hi", "body": "…"}');
+-- with the rights that docs/operations.md grants: USAGE on the schema and INSERT on the columns it may set.
+CREATE TABLE IF NOT EXISTS haulier.job (
+    -- identity
+    id               uuid        NOT NULL DEFAULT haulier.uuidv7(),
+    status           text        NOT NULL DEFAULT 'queued',
+        -- queued    enqueued, not yet claimed (or given back before it was ever charged)
+        -- running   claimed by worker_id
+        -- retrying  an attempt failed; due again at run_at
+    kind             text        NOT NULL,
+    queue            text        NOT NULL DEFAULT 'default',
+
+    -- schedule
+    priority         smallint    NOT NULL DEFAULT 0,        -- higher first
+    run_at           timestamptz NOT NULL DEFAULT now(),
+
+    -- ownership: the fence (id, attempt, claim) is what a settle must show
+    worker_id        uuid,
+    attempt          integer     NOT NULL DEFAULT 0,        -- counts every claim, only grows
+    claim            uuid,                                  -- new for each claim statement; the last one is kept
+    started_at       timestamptz,                           -- of the last claim
+
+    -- budget
+    attempts         integer     NOT NULL DEFAULT 0,        -- charged attempts, as clients see them
+    max_attempts     integer     NOT NULL DEFAULT 3,
+    crashes          integer     NOT NULL DEFAULT 0,        -- times its worker died under it
+    suspect          boolean     NOT NULL GENERATED ALWAYS AS (crashes > 0) STORED,    -- runs alone in its process
+    snoozes          integer     NOT NULL DEFAULT 0,
+    backoff          double precision,                      -- previous sleep, seconds: decorrelated jitter needs it
+    timeout_seconds  integer,                               -- null: the kind's own
+    cancel_requested boolean     NOT NULL DEFAULT false,
+
+    -- payload
+    payload          jsonb       NOT NULL,
+    idempotency_key  text,
+
+    -- history
+    last_error       text,
+    errors           jsonb       NOT NULL DEFAULT '[]',     -- the last 20 failed attempts
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at       timestamptz NOT NULL DEFAULT now(),
+    error_id         bigint,                                -- the group of the last failed attempt (error_group)
+    tags             text[],                                -- null: none
+
+    CONSTRAINT job_pkey PRIMARY KEY (id),
+    CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
+    CONSTRAINT worker_iff_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
+    CONSTRAINT running_has_a_claim CHECK (status <> 'running' OR (claim IS NOT NULL AND started_at IS NOT NULL)),
+    -- Not checked while a job runs: a claim rewrites the row but none of these columns, and the next four checks would
+    -- be a third of its cost.
+    CONSTRAINT kind_is_a_name CHECK (status = 'running' OR kind ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT queue_is_a_name CHECK (status = 'running' OR queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT payload_is_an_object CHECK (status = 'running' OR jsonb_typeof(payload) = 'object'),
+    CONSTRAINT errors_is_an_array CHECK (status = 'running' OR jsonb_typeof(errors) = 'array'),
+    CONSTRAINT priority_from_minus_100_to_100 CHECK (priority BETWEEN -100 AND 100),
+    -- The date types of clients hold no date outside these years, nor 'infinity'.
+    CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
+    CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
+    -- Each UPDATE reads every constraint anew: with one for each column, the next two would be a third of that cost.
+    CONSTRAINT times_in_the_calendar CHECK (
+        least(created_at, updated_at, started_at) >= '1970-01-01+00'
+        AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
+    -- Below the largest integer, beyond which the next claim could not count.
+    CONSTRAINT counters_in_range CHECK (
+        least(attempt, attempts, crashes, snoozes) >= 0
+        AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000),
+    CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    CONSTRAINT tags_up_to_10_of_1_to_64 CHECK (tags IS NULL OR status = 'running' OR haulier.are_tags(tags))
+) WITH (
+    fillfactor = 80,                            -- room for the claimed version beside the queued one
+    autovacuum_vacuum_scale_factor = 0,         -- by count, not by share: a queue is small and churns
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- claim: per lane (suspect, queue, priority), in the order in which jobs are due
+CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DESC, run_at, id)
+    WHERE status IN ('queued', 'retrying');
+-- held: what a worker runs under some claims; rescue: what a dead one held
+CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE status = 'running';
+-- cancelled: what a worker is to stop
+CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
+-- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
+CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
+-- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
+-- list_tagged: those of rare tags. Without the running jobs, which are few: claims of tagged jobs write nothing here.
+-- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.
+CREATE INDEX IF NOT EXISTS job_waiting_by_tag ON haulier.job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL AND status IN ('queued', 'retrying');
+
+-- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
+-- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
+-- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
+-- reads it asks for the job's present one.
+CREATE TABLE IF NOT EXISTS haulier.progress (
+    job_id uuid             NOT NULL,
+    claim  uuid             NOT NULL,
+    done   double precision NOT NULL,
+    total  double precision,                                -- null: not known
+    note   text,
+    at     timestamptz      NOT NULL,                       -- when it was said
+
+    CONSTRAINT progress_pkey PRIMARY KEY (job_id, claim),
+    -- Up to 2^53, which every client can read. NaN is greater.
+    CONSTRAINT progress_in_range CHECK (least(done, total) >= 0 AND greatest(done, total) <= 9007199254740992),
+    CONSTRAINT note_up_to_200 CHECK (length(note) <= 200)
+) WITH (
+    fillfactor = 50,                                        -- a write updates its row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
+-- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
+-- plain index scan, which reads a page for each of millions of dead entries.
+CREATE OR REPLACE FUNCTION haulier.running() RETURNS TABLE (id uuid, worker_id uuid, kind text, queue text, created_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB'
+AS $$ SELECT id, worker_id, kind, queue, created_at FROM haulier.job WHERE status = 'running' $$;
+
+-- The lanes that have waiting jobs, each with its first job and when that is due. A loose index scan: it reads a few
+-- entries a lane, however many jobs wait in it.
+CREATE OR REPLACE VIEW haulier.lane AS
+WITH RECURSIVE lane AS (
+    (
+        SELECT suspect, queue, priority, run_at, id
+        FROM haulier.job
+        WHERE status IN ('queued', 'retrying')
+        ORDER BY suspect, queue, priority DESC, run_at, id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT next.*
+    FROM lane
+    CROSS JOIN LATERAL (
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = lane.suspect AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect = lane.suspect AND queue > lane.queue
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect > lane.suspect
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+)
+SELECT suspect, queue, priority, run_at AS first_run_at, id AS first_id
+FROM lane;
+
+-- Notify one sleeping worker of each set of queues that includes a queue of the new jobs. Where no worker sleeps,
+-- notify nobody: all commits on the server that have a NOTIFY wait for each other, so there must be none while workers
+-- are busy. A worker that then claims as many jobs as it can take wakes the next one. The sleeper with the freshest
+-- beat is chosen: a worker that was killed while it slept keeps its row until its lease runs out, and a random choice
+-- between two would wake it for half of the jobs.
+-- SECURITY DEFINER, so that an application may INSERT jobs without a right to read these tables; with a fixed
+-- search_path, so that it cannot decide what the names in here mean.
+CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM haulier.sleeper LIMIT 1;
+    IF FOUND THEN
+        PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+        FROM (
+            SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
+            FROM haulier.sleeper
+            JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
+            WHERE sleeper.queues IS NULL OR sleeper.queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
+            ORDER BY sleeper.queues, worker.beat_at DESC, random()
+        ) AS chosen;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.knock() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
+    REFERENCING NEW TABLE AS enqueued
+    FOR EACH STATEMENT EXECUTE FUNCTION haulier.knock();
+
+
+-- History ------------------------------------------------------------------------------------------------------
+
+-- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry, or with
+-- their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
+CREATE TABLE IF NOT EXISTS haulier.finished_job (
+    id               uuid        NOT NULL,
+    status           text        NOT NULL,
+        -- succeeded         its handler returned
+        -- failed_permanent  its budget was spent, or an attempt failed for good
+        -- cancelled         somebody cancelled it
+    kind             text        NOT NULL,
+    queue            text        NOT NULL,
+    priority         smallint    NOT NULL,
+    run_at           timestamptz NOT NULL,
+    attempt          integer     NOT NULL,
+    claim            uuid,
+    started_at       timestamptz,
+    attempts         integer     NOT NULL,
+    max_attempts     integer     NOT NULL,
+    crashes          integer     NOT NULL,
+    snoozes          integer     NOT NULL,
+    timeout_seconds  integer,
+    cancel_requested boolean     NOT NULL,
+    payload          jsonb       NOT NULL,
+    idempotency_key  text,
+    last_error       text,
+    errors           jsonb       NOT NULL,
+    created_at       timestamptz NOT NULL,
+    updated_at       timestamptz NOT NULL,
+    finished_at      timestamptz NOT NULL,
+    result           jsonb,
+    error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
+    tags             text[],
+
+    CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
+    CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
+    CONSTRAINT result_iff_succeeded CHECK (result IS NULL OR status = 'succeeded')
+) PARTITION BY RANGE (finished_at);
+
+-- list_jobs: newest first; most jobs succeed, so the others need an index of their own to be found among them
+CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_at, id);
+CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
+    WHERE status <> 'succeeded';
+-- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
+CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
+    WITH (pages_per_range = 16);
+-- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
+CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
+    WHERE status = 'failed_permanent';
+-- list_tagged: those of rare tags. A job without tags has no entry.
+CREATE INDEX IF NOT EXISTS finished_job_by_tag ON haulier.finished_job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL;
+
+-- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
+-- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
+-- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+
+-- The partitions in any schema, oldest first, with their bounds from the catalogue.
+CREATE OR REPLACE FUNCTION haulier.history_partitions() RETURNS TABLE (
+    "table" oid, schema name, name name, detaching boolean, is_default boolean, lower timestamptz, upper timestamptz,
+    in_the_way boolean
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $function$
+    SELECT child.oid, nspname, child.relname, inhdetachpending, bound.text = 'DEFAULT', bound.lower, bound.upper,
+        inhdetachpending AND coalesce(bound.upper > now(), true)
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    JOIN pg_namespace ON pg_namespace.oid = child.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT text,
+            substring(text FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
+            substring(text FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+        FROM pg_get_expr(child.relpartbound, child.oid) AS text
+    ) AS bound
+    WHERE inhparent = 'haulier.finished_job'::regclass
+    ORDER BY bound.upper
+$function$;
+
+-- The bounds of the next partition: from the first instant, today or later, that no partition covers, to the end of its
+-- day, week or month, or to where the following partition begins. No row when history reaches far enough. A partition
+-- that is being detached counts: it takes no rows any more, but no other can have its range yet.
+CREATE OR REPLACE FUNCTION haulier.partition_to_add(step text, days_ahead integer) RETURNS TABLE (
+    lower timestamptz, upper timestamptz, name text
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $$
+    WITH today AS (
+        SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today
+    ), present AS (
+        SELECT coalesce(partition.lower, '-infinity') AS lower, coalesce(partition.upper, 'infinity') AS upper
+        FROM haulier.history_partitions() AS partition
+        WHERE NOT is_default
+    ), gap AS (
+        SELECT min(instant) AS lower
+        FROM (
+            SELECT today AS instant FROM today
+            UNION ALL
+            SELECT present.upper FROM present JOIN today ON present.upper > today
+        ) AS candidate
+        WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper)
+    ), added AS (
+        SELECT gap.lower,
+            least(
+                (date_trunc($1, gap.lower AT TIME ZONE 'UTC') + ('1 ' || $1)::interval) AT TIME ZONE 'UTC',
+                (SELECT min(present.lower) FROM present WHERE present.lower > gap.lower)) AS upper,
+            'finished_job_' || to_char(gap.lower AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
+        FROM gap
+        WHERE gap.lower < now() + make_interval(days => $2)
+    )
+    SELECT added.lower, added.upper,
+        -- A partition that an operator detached keeps its name.
+        added.name || CASE
+            WHEN to_regclass('haulier.' || added.name) IS NULL THEN ''
+            ELSE to_char(now() AT TIME ZONE 'UTC', '"_again_"YYYYMMDD_HH24MISS_US')
+        END
+    FROM added
+$$;
+
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
+-- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
+-- owner's rights, and no reader is in its way.
+CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
+AS $$
+DECLARE
+    wanted record;
+BEGIN
+    IF step NOT IN ('day', 'week', 'month') OR days_ahead > 31 THEN
+        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', step, days_ahead
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO wanted FROM haulier.partition_to_add(step, days_ahead);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
+    EXECUTE format(
+        'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
+        wanted.name, wanted.lower, wanted.upper);
+    RETURN wanted.name;
+END
+$$;
+
+-- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
+-- partition: so it gives up sooner than an attempt to add one does.
+CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    place text := (
+        SELECT format('%I.%I', schema, name)
+        FROM haulier.history_partitions()
+        WHERE "table" = partition AND detaching);
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
+-- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
+CREATE OR REPLACE FUNCTION haulier.mark_expired(
+    partition oid, retention_days integer, OUT schema name, OUT name name
+) RETURNS SETOF record LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+BEGIN
+    SELECT present.schema, present.name INTO schema, name
+    FROM haulier.history_partitions() AS present
+    WHERE "table" = partition AND NOT detaching AND NOT is_default
+        AND upper <= now() - make_interval(days => greatest(retention_days, 1));
+    IF FOUND THEN
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
+            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+        END IF;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
+-- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
+-- owner.
+CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    place text := (SELECT format('%I.%I', schema, name) FROM haulier.mark_expired(partition, retention_days));
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- The tables that were marked when they were partitions. Not found by their names, which other tables may have taken.
+CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_class.oid, nspname, relname
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND NOT relispartition AND obj_description(pg_class.oid, 'pg_class') = 'expired'
+        AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+        AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
+$$;
+
+-- Drop a detached partition.
+CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+DECLARE
+    place record;
+BEGIN
+    SELECT schema, name INTO place FROM haulier.detached_partitions() WHERE "table" = detached;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', place.schema, place.name);
+    -- From now on its name is its own, if it still is.
+    PERFORM
+    FROM haulier.detached_partitions()
+    WHERE "table" = detached AND schema = place.schema AND name = place.name;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DROP TABLE %I.%I', place.schema, place.name);
+    RETURN CASE WHEN place.schema = 'haulier' THEN '' ELSE place.schema || '.' END || place.name;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
+    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
+
+-- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
+CREATE OR REPLACE VIEW haulier.jobs AS
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
+    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+    (
+        SELECT jsonb_build_object(
+            'done', done,
+            'total', total,
+            'note', note,
+            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM haulier.progress
+        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+    ) AS progress,
+    error_id, tags
+FROM haulier.job
+UNION ALL
+SELECT
+    id, status, kind, queue, priority, run_at, NULL::uuid, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags
+FROM haulier.finished_job;
+
+-- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
+-- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
+-- only until there are enough; but of each all entries of the tags are.
+CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB' SET jit = off
+AS $$
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && wanted
+    UNION ALL
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status = 'running' AND tags && wanted
+    UNION ALL
+    SELECT id, finished_at FROM haulier.finished_job WHERE tags && wanted
+    LIMIT most
+$$;
+
+
+-- Numbers ------------------------------------------------------------------------------------------------------
+
+-- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
+-- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
+-- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
+-- rows.
+CREATE TABLE IF NOT EXISTS haulier.rollup (
+    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
+    at        timestamptz NOT NULL,                         -- when it began
+    queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
+    kind      text        NOT NULL,
+    arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
+    succeeded integer     NOT NULL DEFAULT 0,
+    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    cancelled integer     NOT NULL DEFAULT 0,
+    attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
+    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
+    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
+    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
+    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
+    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
+    due       integer,
+    running   integer,
+    oldest    real,                                         -- seconds since the first of the due jobs was due
+    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
+    came_to   timestamptz,                                  -- … up to here; null: in any
+
+    CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The live jobs, as they were last counted. A row that would be 0 is deleted.
+CREATE TABLE IF NOT EXISTS haulier.depth (
+    queue        text        NOT NULL,                      -- '*': of all pairs beyond the first 10,000
+    kind         text        NOT NULL,
+    status       text        NOT NULL,
+    jobs         bigint      NOT NULL,
+    due          bigint      NOT NULL,
+    first_run_at timestamptz,                               -- when the first of those that wait is or was due
+
+    CONSTRAINT depth_pkey PRIMARY KEY (queue, kind, status)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Who counts, and how far. Steps of 60 s and more reach up to `folded`, those of 10 s from there to `through`.
+CREATE TABLE IF NOT EXISTS haulier.counting (
+    one_row       boolean          NOT NULL DEFAULT true CHECK (one_row),
+    counted_by    uuid,                                     -- the process, which nobody else relieves …
+    counted_until timestamptz,                              -- … before this
+    through       timestamptz      NOT NULL,                -- what came or ended before this is counted
+    folded        timestamptz      NOT NULL,
+    recounted     timestamptz      NOT NULL,                -- what did before this was counted again, an hour later
+    depth_at      timestamptz,                              -- when the live jobs were last counted …
+    depth_took    double precision,                         -- … and how long that took, in seconds
+
+    CONSTRAINT counting_pkey PRIMARY KEY (one_row)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
+-- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid::regclass)
+    FROM pg_inherits
+    JOIN pg_index ON indexrelid = inhrelid
+    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
+    WHERE inhparent = 'haulier.finished_job_ended'::regclass
+        AND lower <= now() AND upper > now() - interval '10 minutes';
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
+
+
+-- Errors -------------------------------------------------------------------------------------------------------
+
+-- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
+-- holds a failure writes here, in its own transaction. A group is written once.
+CREATE TABLE IF NOT EXISTS haulier.error_group (
+    id            bigint      NOT NULL,
+    kind          text        NOT NULL,
+    text          text        NOT NULL,                     -- the error without what differs from job to job
+    example       text        NOT NULL,                     -- the first error, whole …
+    example_job   uuid        NOT NULL,                     -- … whose job this was …
+    example_queue text        NOT NULL,                     -- … in this queue
+    first_seen    timestamptz NOT NULL DEFAULT now(),
+    muted_until   timestamptz,
+    muted_by      text,                                     -- as `actor` of the audit
+
+    CONSTRAINT error_group_pkey PRIMARY KEY (id)
+);
+
+-- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
+-- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
+CREATE TABLE IF NOT EXISTS haulier.error_count (
+    error_id bigint      NOT NULL,
+    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
+    queue    text        NOT NULL,
+    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
+    failed   integer     NOT NULL,                          -- for good
+    retried  integer     NOT NULL,                          -- to be tried again
+
+    CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
+CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
+
+
+-- The record ---------------------------------------------------------------------------------------------------
+
+-- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.audit (
+    id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    at     timestamptz NOT NULL DEFAULT now(),
+    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
+    action text        NOT NULL,
+    job_id uuid,                                            -- the job that it was done to …
+    key_id text,                                            -- … or the API key …
+    target text,                                            -- … or anything else: the id of an error group or a worker
+
+    CONSTRAINT audit_pkey PRIMARY KEY (id),
+    CONSTRAINT action_is_known CHECK (
+        action IN (
+            'cancel', 'retry', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute', 'quiet', 'unquiet')),
+    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
+);
+
+-- purge_audit: the oldest first; list_audit: the newest
+CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
+
+-- list_audit: what was done to a job
+CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE job_id IS NOT NULL;
+
+
+-- What operators do ----------------------------------------------------------------------------------------------
+
+-- These functions cancel and retry jobs, mute errors and quiet workers with the owner's rights. So the API, under a role
+-- of its own, needs no right to delete jobs, to write history, or to add to the audit anything but what it did.
+
+-- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
+-- flags by itself. Return what the job was, waiting or running; null where no live job has this id.
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- entries while somebody holds a snapshot.
+CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT worker_id INTO live FROM haulier.job WHERE id = cancelled FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF live.worker_id IS NOT NULL THEN
+        UPDATE haulier.job
+        SET cancel_requested = true,
+            updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+        WHERE id = cancelled AND worker_id IS NOT NULL;
+        INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+        PERFORM pg_notify('haulier_cancel', live.worker_id::text);
+        RETURN 'running';
+    END IF;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = cancelled AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags
+    FROM gone;
+    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+    RETURN 'waiting';
+END
+$$;
+
+-- Queue a failed or cancelled job again with a full budget. `attempt` goes on growing, so that no older fence fits; a
+-- job that has crashed before still runs alone.
+CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    RETURN QUERY
+    WITH back AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = retried AND status IN ('failed_permanent', 'cancelled')
+        RETURNING *
+    ), noted AS (
+        INSERT INTO haulier.audit (actor, action, job_id)
+        SELECT by_whom, 'retry', id FROM back
+    )
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags)
+    SELECT
+        id, kind, queue, priority, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags
+    FROM back
+    RETURNING *;
+END
+$$;
+
+-- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.error_group
+    SET muted_until = until,
+        muted_by = CASE WHEN until IS NOT NULL THEN by_whom END
+    WHERE id = muted;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target)
+    VALUES (by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'));
+    RETURN true;
+END
+$$;
+
+-- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.worker
+    SET quiet = is_quiet
+    WHERE id = quieted AND quiet <> is_quiet;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target)
+        VALUES (by_whom, CASE WHEN is_quiet THEN 'quiet' ELSE 'unquiet' END, quieted::text);
+    END IF;
+    PERFORM FROM haulier.worker WHERE id = quieted;
+    RETURN FOUND;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text),
+    haulier.mute_errors(bigint, timestamptz, text), haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
+
+
+-- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:
+-- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
+-- one.
+INSERT INTO haulier.schema_version (version, compatible_from)
+VALUES (12, 1)
+ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;
