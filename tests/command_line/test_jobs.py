@@ -85,9 +85,9 @@ def test_shows_why_a_job_waits(run: Run, job: str) -> None:
     waits = run("jobs", "show", job)
 
     assert waits.code == 0
-    assert waits.out.startswith(f"summarize_text  queued  0 of 3 attempts\n{job}  queue default\n")
+    assert waits.out.startswith(f"summarize_text  queued  0 of 3 attempts\n{job}  queue default  key cli-")
     assert re.search(r"^waits +no .*worker", waits.out, re.MULTILINE), waits.out
-    assert "  enqueued, key cli-" in waits.out
+    assert re.search(r"Z  enqueued\n.*Z  waited for its turn\n", waits.out)
     assert f"payload     {json.dumps(json.loads(SUMMARY))}\n" in waits.out
     assert run("jobs", "show", job, "--json").json["id"] == job
 
@@ -95,7 +95,7 @@ def test_shows_why_a_job_waits(run: Run, job: str) -> None:
 def test_shows_what_happened_to_a_job(run: Run, fail: Fail) -> None:
     failed = run("jobs", "show", str(fail("no luck\nat all").id))
 
-    assert re.search(r"Z  attempt 1 failed.*  ran \d+ ms\n", failed.out)
+    assert re.search(r"Z  attempt 1 began on dock:7\n.*Z  attempt 1 failed on dock:7  ran \d+ ms\n", failed.out)
     assert "            no luck\n            at all\n" in failed.out
     assert re.search(r"Z  failed for good\n", failed.out)
 

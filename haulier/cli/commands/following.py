@@ -115,7 +115,7 @@ class Looking:
 
     invocation: Invocation
     query: list[tuple[str, str]]
-    began: datetime | None = None
+    has_begun: bool = False
     running: set[tuple[str, int]] = field(default_factory=set)
     ended: dict[str, str] = field(default_factory=dict)
 
@@ -124,10 +124,11 @@ class Looking:
         # Asked first: what ends between the two is in the second at least.
         running = list(self._running())
         at = self.invocation.api.get("/jobs", [("limit", "1")]).at
-        is_first, self.began = self.began is None, self.began or at
         begun = [job for job in running if (job["id"], job["attempts"]) not in self.running]
         self.running = {(job["id"], job["attempts"]) for job in running}
-        ended = [] if is_first else self._ended_since(max(self.began, at - OVERLAP))
+        ended = self._ended_since(at - OVERLAP)
+        # What had begun or ended before is known now, and not shown.
+        is_first, self.has_begun = not self.has_begun, True
         return [] if is_first else [*sorted(begun, key=lambda job: str(job["started_at"])), *ended]
 
     def _running(self) -> Iterator[Job]:

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import INDENT, Cell, Column, Styled, Terminal
 
+# What a step is called; others are called as the API calls them.
+WORDS = {
+    "began": "attempt {number} began",
+    "failed": "attempt {number} failed",
+    "failed_permanent": "failed for good",
+    "put_back": "snoozed or given back",
+    "runs_not_kept": "{number} runs before are not kept",
+    "acts_not_kept": "what operators did before is not shown",
+}
+WHYS = {
+    "turn": "for its turn",
+    "back_off": "after a failure",
+    "snoozed": "as its handler asked",
+    "given_back": "since it was given back",
+    "not_known": "for a reason that is not kept",
+}
 JOB_COLUMNS = [
     Column("ID"),
     Column("STATUS"),
@@ -33,56 +50,53 @@ def job_row(terminal: Terminal, job: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def show_job(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any] | None) -> None:
-    """Show a job, and why it waits or who runs it where that is known."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job with what is told about it. Shape: steps and why are None where nothing is known of these."""
+
+    job: dict[str, Any]
+    steps: list[dict[str, Any]]
+    why: dict[str, Any] | None = None
+
+
+def show_job(terminal: Terminal, shown: Job) -> None:
+    """Show a job: what happened to it, and why it waits or who runs it where that is known."""
+    job = shown.job
     attempts = f"{job['attempts']} of {job['max_attempts']} attempts"
     terminal.styled(Styled(job["kind"], "bold", job["kind"]), terminal.state(job["status"]), attempts)
     about = [f"queue {job['queue']}"]
     about += [f"priority {job['priority']}"] if job["priority"] else []
     about += [f"tags {', '.join(job['tags'])}"] if job.get("tags") else []
+    about += [f"key {job['idempotency_key']}"] if job["idempotency_key"] else []
     terminal.line(f"{job['id']}  {'  '.join(about)}")
     terminal.line()
-    for at, said, took in timeline(job):
-        shown = words.clock(at) if terminal.is_screen else at or words.NOTHING
-        terminal.line(f"{shown:<{INDENT - 2}}  {said}{took}")
-    for attempt in job["errors"][-1:]:
-        terminal.block("", attempt["error"])
-    _show_now(terminal, job, explained)
+    for step in shown.steps:
+        _show_step(terminal, step)
+    _show_now(terminal, job, shown.why)
     terminal.line()
     terminal.block("payload", json.dumps(job["payload"], ensure_ascii=False))
     if job["result"] is not None:
         terminal.block("result", json.dumps(job["result"], ensure_ascii=False))
 
 
-def timeline(job: dict[str, Any]) -> list[tuple[str | None, str, str]]:
-    """Return what happened, in order: when, what, and how long it took."""
-    key = f", key {job['idempotency_key']}" if job["idempotency_key"] else ""
-    failed = job["errors"]
-    starts = [attempt.get("started_at") for attempt in failed]
-    first = next((start for start in [*starts, job["started_at"]] if start), None)
-    steps = [(job["created_at"], f"enqueued{key}", _took("waited", job["created_at"], first))]
-    # The last attempts alone are kept.
-    if failed and failed[0]["attempt"] > 1:
-        steps.append((None, f"{failed[0]['attempt'] - 1} attempts before", ""))
-    for attempt in failed:
-        where = f" on {attempt['worker']}" if attempt.get("worker") else ""
-        begun = attempt.get("started_at")
-        steps.append(
-            (begun or attempt["at"], f"attempt {attempt['attempt']} failed{where}", _took("ran", begun, attempt["at"]))
-        )
-    last_failure = failed[-1]["at"] if failed else ""
-    if job["started_at"] and job["started_at"] > last_failure:
-        steps.append(
-            (job["started_at"], f"attempt {job['attempts']}", _took("ran", job["started_at"], job["finished_at"]))
-        )
-    if job["finished_at"]:
-        steps.append((job["finished_at"], job["status"].replace("failed_permanent", "failed for good"), ""))
-    return steps
+def _show_step(terminal: Terminal, step: dict[str, Any]) -> None:
+    at = words.clock(step["at"]) if terminal.is_screen else step["at"]
+    terminal.line(f"{at:<{INDENT - 2}}  {said(step)}".rstrip())
+    if step["error"]:
+        terminal.block("", step["error"])
 
 
-def _took(verb: str, start: str | None, end: str | None) -> str:
-    seconds = words.since(start, end)
-    return "" if seconds is None else f"  {verb} {words.duration(seconds)}"
+def said(step: dict[str, Any]) -> str:
+    """Return a step in words. A newer service may have steps of other names."""
+    what = WORDS.get(step["what"], step["what"].replace("_", " "))
+    number = step["attempt"] if step["attempt"] is not None else step["count"]
+    parts = [what.format(number=number)]
+    parts += [WHYS.get(step["why"], step["why"])] if step["why"] else []
+    parts += [f"by {step['by']}"] if step["by"] else []
+    parts += [f"on {step['worker']}"] if step["worker"] else []
+    if step["seconds"] is not None:
+        parts.append(f" {'for' if step['what'] == 'waited' else 'ran'} {words.duration(step['seconds'])}")
+    return " ".join(parts)
 
 
 def _show_now(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any] | None) -> None:

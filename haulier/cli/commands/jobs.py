@@ -12,7 +12,7 @@ from haulier.cli.client.errors import Code, CommandError, worst
 from haulier.cli.client.pages import Listing
 from haulier.cli.commands.following import tail, watch
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.commands.job_view import JOB_COLUMNS, job_row, show_job
+from haulier.cli.commands.job_view import JOB_COLUMNS, Job, job_row, show_job
 from haulier.cli.commands.options import Ids, filtered, flat, job_ids, with_error_found
 from haulier.cli.terminal import words
 
@@ -47,11 +47,14 @@ def list_jobs(invocation: Invocation, query: list[tuple[str, str]], limit: int) 
 def show(invocation: Invocation, given: list[str]) -> None:
     """Show a job: what happened to it, and why it waits."""
     [job_id] = flat([given])
-    job = invocation.api.get(f"/jobs/{job_id}").body
-    explained = None
-    if not invocation.terminal.as_json and job["status"] in ("queued", "retrying", "running"):
-        explained = invocation.api.get(f"/jobs/{job_id}/explain").body
-    invocation.terminal.show(job, lambda job: show_job(invocation.terminal, job, explained))
+    api, terminal = invocation.api, invocation.terminal
+    job = api.get(f"/jobs/{job_id}").body
+    if terminal.as_json:
+        terminal.json(job)
+        return
+    steps = api.get(f"/jobs/{job_id}/timeline").body["steps"]
+    is_live = job["status"] in ("queued", "retrying", "running")
+    show_job(terminal, Job(job, steps, api.get(f"/jobs/{job_id}/explain").body if is_live else None))
 
 
 @command("count", example="haulier jobs count --status queued --queue default")

@@ -20,6 +20,7 @@ STATES = {
     "quiet": ("○ quiet", "yellow"),
     "stopping": ("◐ stopping", "yellow"),
     "silent": ("✖ silent", "bold red"),
+    "gone": ("⊘ gone", "dim"),
     "ok": ("✔ ok", "green"),
     "warn": ("! warn", "yellow"),
     "bad": ("✖ bad", "bold red"),
