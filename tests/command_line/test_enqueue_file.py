@@ -293,6 +293,7 @@ def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, mon
         (["--file", "-", "--queue", "q"], "--file: what a job is, its line says"),
         (["--file", "-", "--rejects", "absent/rejects", "--run", "r"], "cannot write absent/rejects: No such file"),
         ([], "Missing argument 'KIND'"),
+        (["mail", "--key", "two words"], "--key: must be 1 to 255 visible ASCII characters"),
     ],
 )
 def test_says_in_a_line_what_is_wrong(run: Run, args: list[str], said: str) -> None:
@@ -300,6 +301,16 @@ def test_says_in_a_line_what_is_wrong(run: Run, args: list[str], said: str) -> N
 
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert said in refused.err
+
+
+def test_never_writes_refused_lines_over_the_jobs(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path / "jobs", job(1))
+
+    refused = run("enqueue", "--file", file, "--rejects", str(tmp_path / "." / "jobs"))
+
+    assert refused.code == 2
+    assert "--rejects: is the same file as --file" in refused.err
+    assert Path(file).read_text() == json.dumps(job(1)) + "\n"
 
 
 def test_draws_a_bar_where_somebody_looks(server: Server, home: Path, tmp_path: Path) -> None:

@@ -7,11 +7,16 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from haulier.cli.client import profiles
 from haulier.cli.client.profiles import Profile
 from haulier.cli.client.service import choose
+from haulier.cli.commands.completing import complete
+from haulier.cli.commands.invocation import Invocation
+from haulier.cli.root import root
 from tests.command_line.conftest import Run
 from tests.web import Server
 
@@ -200,6 +205,28 @@ def test_lists_profiles_and_no_key(run: Run, config: Path) -> None:
         ["local", "http://127.0.0.1:8080/", "file", "–", "–"],
     ]
     assert "from-file" not in listed.out + run("profiles", "--json").out
+
+
+def test_runs_no_command_for_a_tab(run: Run, config: Path, server: Server, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    write(config, f"default = 'a'\n[profiles.a]\nurl = '{server.url}'\nkey_command = 'touch {ran}; echo key'")
+    context = click.Context(root, obj=Invocation())
+
+    assert choose({"HOME": str(config.parents[2])}, url=None, profile=None).runs_command
+    with CliRunner(env={"HOME": str(config.parents[2]), "HAULIER_URL": None}).isolation():
+        assert complete("kinds", context, "") == []
+    assert not ran.exists()
+
+
+def test_keeps_a_link_to_the_file(run: Run, config: Path, server: Server, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "dotfiles"
+    elsewhere.mkdir()
+    config.symlink_to(elsewhere / "haulier.toml")
+
+    run("login", "--url", server.url, "--profile", "here", input=KEY)
+
+    assert config.is_symlink()
+    assert KEY in (elsewhere / "haulier.toml").read_text()
 
 
 def test_takes_a_url_or_a_profile_and_not_both(run: Run, config: Path) -> None:

@@ -22,15 +22,16 @@ def replace(path: Path, text: str) -> None:
     """Put the text in the place of the file, whole or not at all, for nobody else to read. Raises: CommandError."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where it is a link, as in folders of dotfiles, it stays one.
+        target = path.resolve()
         # mkstemp makes it 0600.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with open(handle, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            # Where it is a link, as in folders of dotfiles, it stays one.
-            os.replace(name, path.resolve())
+            os.replace(name, target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from haulier.cli.client.api import Api, Json, Query
+from haulier.cli.client.errors import Code, CommandError
 
 MOST_A_PAGE = 200
 # A page takes the service some 0.1 s, and may be empty where what is looked for is rare.
@@ -24,6 +25,10 @@ class Listing:
         while self._left:
             paging = [("limit", str(min(self._left, MOST_A_PAGE))), *([("cursor", cursor)] if cursor else [])]
             answer = self._api.get(self._path, [*self._query, *paging])
+            if not isinstance(answer.body, list):
+                raise CommandError(
+                    f"{self._api.service.host} answers with no list: is its URL right?", Code.UNREACHABLE
+                )
             self._left -= len(answer.body)
             yield from answer.body
             cursor = answer.headers.get("Next-Cursor")

@@ -21,12 +21,13 @@ COMMAND_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Haulier and the key to it. Shape: read_key gives None where there is none; it may run a command."""
+    """A Haulier and the key to it. Shape: read_key gives None where there is none, and may run a command for it."""
 
     url: str
     read_key: Callable[[], str | None] = field(repr=False)
     profile: str | None = None
     confirm: bool = False
+    runs_command: bool = False
 
     @property
     def host(self) -> str:
@@ -78,13 +79,10 @@ def _of_profile(profile: Profile, variables: Mapping[str, str], *, comes_first: 
     given = variables.get("HAULIER_API_KEY")
     has_key = profile.key is not None or profile.key_command is not None
     url = check_url(profile.url, f"the profile {profile.name}")
-
-    def read_key() -> str | None:
-        if given is not None and not (comes_first and has_key):
-            return _checked(given, "HAULIER_API_KEY")
-        return key_of(profile)
-
-    return Service(url, read_key, profile.name, profile.confirm)
+    if given is not None and not (comes_first and has_key):
+        return Service(url, lambda: _checked(given, "HAULIER_API_KEY"), profile.name, profile.confirm)
+    runs_command = profile.key_command is not None
+    return Service(url, lambda: key_of(profile), profile.name, profile.confirm, runs_command)
 
 
 def key_of(profile: Profile) -> str | None:

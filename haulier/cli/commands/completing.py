@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -28,16 +29,28 @@ def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list
 
 def complete(what: str, context: click.Context, begun: str) -> list[str]:
     """Return the names that begin so; none where they are not known in time: a Tab must never say an error."""
-    try:
-        names = _names(what, context.ensure_object(Invocation))
-    except Exception:
-        return []
-    return [name for name in names if name.startswith(begun)]
+    found: list[str] = []
+
+    def ask() -> None:
+        with suppress(Exception):
+            found.extend(_names(what, context.ensure_object(Invocation)))
+
+    # Loaded before the time runs.
+    import requests  # noqa: F401
+
+    # A thread, for nothing else bounds how long a name takes to be resolved.
+    asking = Thread(target=ask, daemon=True, name="haulier-complete")
+    asking.start()
+    asking.join(SECONDS)
+    return [name for name in found if name.startswith(begun)]
 
 
 def _names(what: str, invocation: Invocation) -> list[str]:
     variables = invocation.variables
     service = choose(variables, url=invocation.given.get("url"), profile=invocation.given.get("profile"))
+    if service.runs_command:
+        # It could ask for a passphrase.
+        return []
     kept = folder_in(variables, "XDG_CACHE_HOME", ".cache") / "completion.json"
     return _kept(kept, f"{what} {service.url}", lambda: _asked(what, service))
 

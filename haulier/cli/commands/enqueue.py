@@ -12,10 +12,12 @@ import click
 
 from haulier.cli.client.api import Call
 from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.client.service import KEY
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.enqueue_file import Asked, enqueue_file
 from haulier.cli.commands.invocation import ClientCommand, Invocation, pass_invocation
-from haulier.cli.commands.options import Duration, Instant, Payload, seconds_of
+from haulier.cli.commands.job_fields import fields_of, job_options
+from haulier.cli.commands.options import Duration, Payload, seconds_of
 from haulier.cli.terminal import words
 
 FOR_EVER = float("inf")
@@ -52,13 +54,7 @@ haulier enqueue --file jobs.ndjson --rejects refused.ndjson""",
 )
 @click.argument("kind", metavar="[KIND", required=False, shell_complete=completes("kinds"))
 @click.argument("payload", metavar="[JSON | -]]", type=Payload(), required=False)
-@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="In which queue.")
-@click.option("--priority", type=int, metavar="N", help="-100 to 100; higher first.")
-@click.option("--delay", type=Duration(), help="How long it is not to start.")
-@click.option("--at", "run_at", type=Instant(1), metavar="T", help="When it is to start, instead of --delay.")
-@click.option("--max-attempts", type=int, metavar="N", help="After how many failed attempts it has failed for good.")
-@click.option("--timeout", type=Duration(), help="How long an attempt may run.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="By which it is found; may be given more than once.")
+@job_options
 @click.option("--key", metavar="KEY", help="The idempotency key; made up unless given.")
 @click.option("--wait", type=Waiting(), metavar="[S]", help="Wait for its end, or for so long.")
 @click.option("--file", metavar="F", help="Enqueue the jobs of this file, or of stdin for -: one as JSON on each line.")
@@ -87,7 +83,9 @@ def enqueue(invocation: Invocation, /, kind: str | None, payload: dict[str, Any]
 
 def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[str, Any]) -> int:
     wait, key = asked.pop("wait"), asked.pop("key")
-    request |= _options(asked)
+    if key is not None and not KEY.fullmatch(key):
+        raise click.UsageError("--key: must be 1 to 255 visible ASCII characters, none of them a space")
+    request |= fields_of(asked)
     # With a key of its own the call can be repeated after a broken connection, and stores one job.
     headers = {"Idempotency-Key": key if key is not None else f"cli-{uuid4()}"}
     answer = invocation.api.send(Call("POST", "/jobs", body=request, headers=headers, is_safe=True))
@@ -105,21 +103,6 @@ def _enqueue_one(invocation: Invocation, request: dict[str, Any], asked: dict[st
     if terminal.as_json:
         terminal.json(ended)
     return say_end(invocation, ended, wait)
-
-
-def _options(asked: dict[str, Any]) -> dict[str, Any]:
-    if asked["delay"] is not None and asked["run_at"] is not None:
-        raise click.UsageError("--delay and --at: give one of them")
-    timeout = asked["timeout"]
-    if timeout is not None and not timeout.is_integer():
-        raise click.UsageError("--timeout: must be whole seconds")
-    options = {
-        **{name: asked[name] for name in ("queue", "priority", "run_at", "max_attempts")},
-        "delay_seconds": asked["delay"],
-        "timeout_seconds": None if timeout is None else int(timeout),
-        "tags": list(asked["tags"]) or None,
-    }
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def wait_for(invocation: Invocation, job_id: str, seconds: float) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def enqueue_file(invocation: Invocation, asked: Asked) -> Code:
         notes = Notes(invocation.variables, source.run, service.url)
         with notes.held():
             note = Note() if asked.from_start else notes.read()
+            _check_apart(file, asked)
             with _rejects(asked.rejects, note, invocation) as rejects:
                 return Sending(invocation, source, notes, note, rejects).run(asked.batch)
 
@@ -71,6 +72,14 @@ def _opened(path: str) -> Iterator[BinaryIO]:
         raise CommandError(f"cannot read {path}: {error.strerror}", Code.USAGE) from None
     with file:
         yield file
+
+
+def _check_apart(file: BinaryIO, asked: Asked) -> None:
+    """Return unless the rejects would be written over the jobs. Raises: click.UsageError."""
+    if asked.path == STDIN or asked.rejects is None or not os.path.exists(asked.rejects):
+        return
+    if os.path.samestat(os.fstat(file.fileno()), os.stat(asked.rejects)):
+        raise click.UsageError("--rejects: is the same file as --file")
 
 
 def _source(invocation: Invocation, file: BinaryIO, asked: Asked) -> Source:
@@ -197,12 +206,12 @@ def _rejects(path: str | None, note: Note, invocation: Invocation) -> Iterator[R
 @contextmanager
 def _appended(path: str, note: Note) -> Iterator[BinaryIO]:
     """Give the file, of which what was written after the note is cut off: those lines are sent again."""
-    is_same = note.lines > 0 and os.path.abspath(path) == note.rejects
+    is_known = note.lines > 0 and os.path.abspath(path) == note.rejects
     try:
         # It has what jobs are given, which is not for others to read.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         file = open(handle, "wb")  # noqa: SIM115  # it is closed below
-        file.truncate(min(note.rejects_bytes, os.fstat(handle).st_size) if is_same else 0)
+        file.truncate(min(note.rejects_bytes, os.fstat(handle).st_size) if is_known else 0)
         file.seek(0, os.SEEK_END)
     except OSError as error:
         raise CommandError(f"cannot write {path}: {error.strerror}", Code.USAGE) from None

@@ -106,7 +106,7 @@ def tail(invocation: Invocation, query: list[tuple[str, str]], every: float, sec
         left = until - time.monotonic()
         if left <= 0:
             return
-        woken.wait(min(every, left))
+        woken.wait(min(max(every, SOON), left))
 
 
 @dataclass

@@ -80,7 +80,7 @@ class Payload(click.ParamType[dict[str, Any]]):
             return value
         try:
             found = json.loads(sys.stdin.read() if value == "-" else value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.fail(f"is not JSON: {error}", param, ctx)
         if not isinstance(found, dict):
             self.fail("must be an object, as {}", param, ctx)
