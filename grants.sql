@@ -2,7 +2,14 @@
 -- again after each `migrate` that brings a new version of the schema. It may be repeated, and needs a superuser, or a
 -- role that administers the three roles.
 --     psql "$DATABASE_URL" --single-transaction -v ON_ERROR_STOP=1 -v web=haulier_web -v worker=haulier_worker -f grants.sql
--- `web` accepts jobs, shows, cancels and retries them; `worker` runs them. Neither reads a table that is not Haulier's.
+-- `web` accepts jobs, shows, changes, cancels, retries, copies and deletes them; `worker` runs them. Neither reads a table that is not Haulier's.
+
+-- With `-v web_makes_keys=yes` the API may also make, rotate and revoke API keys: whoever takes over a web process could
+-- then make one that may do everything.
+\if :{?web_makes_keys}
+\else
+\set web_makes_keys no
+\endif
 
 -- The role that applies this has many rights: no name below may lead to an object that somebody else made in `public`.
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -24,18 +31,34 @@ GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_
     ON haulier.job TO :"web";
 GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
--- only by these functions does a job move from one table to the other, and they record it
-GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.retry(uuid, text) TO :"web";
+-- only by these functions does it change a job, or move it from one table to the other, and they record it
+GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]), haulier.retry(uuid, text),
+    haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]), haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
+    haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]) TO :"web";
 GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
--- making keys takes `python -m haulier` under the owner
+-- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
+SELECT set_config('haulier.web', :'web', true), set_config('haulier.web_makes_keys', :'web_makes_keys', true);
+DO $do$
+BEGIN
+    IF current_setting('haulier.web_makes_keys') = 'yes' THEN
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION'
+            ' haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),'
+            ' haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text) TO %I',
+            current_setting('haulier.web'));
+    ELSIF current_setting('haulier.web_makes_keys') <> 'no' THEN
+        RAISE EXCEPTION 'web_makes_keys is yes or no, and not %', current_setting('haulier.web_makes_keys');
+    END IF;
+END
+$do$;
 -- what operators did, which the functions record
 GRANT SELECT ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
 -- the numbers, which a worker counts
-GRANT SELECT ON haulier.rollup, haulier.depth, haulier.counting TO :"web";
+GRANT SELECT ON haulier.rollup, haulier.moved, haulier.depth, haulier.counting TO :"web";
 -- the failed attempts, which workers note; muting is recorded, as above
 GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
@@ -60,6 +83,7 @@ GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 -- the numbers: what it counts it reads from the tables above
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";
+GRANT SELECT, DELETE ON haulier.moved TO :"worker";
 GRANT EXECUTE ON FUNCTION haulier.summarize_history() TO :"worker";
 -- the failed attempts
 GRANT SELECT, INSERT, DELETE ON haulier.error_group TO :"worker";

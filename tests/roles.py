@@ -38,16 +38,16 @@ def url_as(dsn: str, role: str) -> str:
     return "postgresql://?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
 
 
-def apply_grants(conn: Connection, web: str, worker: str, *, file: Path = GRANTS) -> None:
+def apply_grants(conn: Connection, web: str, worker: str, *, file: Path = GRANTS, web_makes_keys: str = "no") -> None:
     """Run grants.sql as psql does with -v web=… -v worker=…, in one transaction."""
-    names = {"web": web, "worker": worker}
+    names = {"web": web, "worker": worker, "web_makes_keys": web_makes_keys}
 
     def fill(found: re.Match[str]) -> str:
         quoted = sql.Identifier if found[1] == '"' else sql.Literal
         return quoted(names[found[2]]).as_string(conn)
 
-    # Not in comments, where psql does not fill in either.
-    statements = re.sub(r"^--.*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    # Not in comments, where psql does not fill in either; its own commands give the default of what is given here.
+    statements = re.sub(r"^(--|\\).*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
     with conn.cursor() as cursor:
         cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")
 

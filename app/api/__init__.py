@@ -17,6 +17,7 @@ from . import (
     explain,
     health,
     jobs,
+    keys,
     kinds,
     metrics,
     stats,
@@ -42,8 +43,8 @@ def register(app: App, service: Service) -> None:
     health.register(app)
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
-    looks = (jobs, explain, timeline, batch, stats, error_groups, workers, kinds, health, metrics, database, audit)
-    for each in looks:
+    of_jobs = (jobs, explain, timeline, batch)
+    for each in (*of_jobs, stats, error_groups, workers, kinds, health, metrics, database, audit, keys):
         api.register_blueprint(each.blp)
     app.register_blueprint(docs.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

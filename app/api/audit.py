@@ -11,6 +11,7 @@ from haulier.queue.access.audit import ActionFilter, find_actions
 
 from ..http.routes import needs
 from ..http.service import connection
+from .masking import details_as_shown
 from .openapi import LOOKED_BACK_TO, NEXT_CURSOR, NEXT_LINK, fails
 from .reading import Blueprint, looked_back_to, next_page
 from .schemas.audit import ActionResponse, ListAudit, cursor_after, read_after
@@ -52,6 +53,7 @@ class Audit(MethodView):
         )
         with connection() as conn:
             page = find_actions(conn, wanted)
+        shown = [details_as_shown(each) for each in page.actions]
         if page.after is None:
-            return page.actions, 200, {}
-        return page.actions, 200, {**next_page(cursor_after(*page.after)), **looked_back_to(page.looked_back_to)}
+            return shown, 200, {}
+        return shown, 200, {**next_page(cursor_after(*page.after)), **looked_back_to(page.looked_back_to)}

@@ -1,4 +1,4 @@
-"""Calls about single jobs: enqueue, get, list, cancel, retry."""
+"""Calls about single jobs: enqueue, get, list, change, cancel, retry, copy, delete."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import JobNotFound
-from haulier.postgres.statements import Connection
 from haulier.queue import produce
+from haulier.queue.produce.change import visible
 from haulier.queue.produce.draft import Enqueued, Receipt
 from haulier.queue.produce.look import Page
 from haulier.queue.rows import StoredJob
@@ -20,6 +19,7 @@ from ..http.door import caller
 from ..http.in_hand import Room
 from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
+from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
 from .filtering import job_filter
@@ -41,7 +41,7 @@ from .schemas.request_schemas import IdempotencyHeader, JobConditions, ListJobs,
 from .schemas.response_schemas import CancelResponse, CountResponse
 from .strict_json import parse
 
-blp = Blueprint("jobs", __name__, description="Enqueue, look at, cancel and retry jobs.")
+blp = Blueprint("jobs", __name__, description="Enqueue, look at, change, cancel, retry, copy and delete jobs.")
 
 # A body of a mebibyte can take 30 MB as objects, and the messages about its faults as much again.
 _large = Room(BODY_BYTES)
@@ -171,22 +171,31 @@ class OneJob(MethodView):
     def get(self, job_id: UUID) -> StoredJob:
         """Look at a job."""
         with connection() as conn:
-            return as_shown(visible(conn, job_id))
+            return as_shown(visible(conn, job_id, caller().queues))
 
+    @needs(Scope.OPERATE)
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
+    @blp.doc(operationId="change_job", requestBody=REQUIRED_BODY)
+    @blp.response(200, JobResponse(), description="The job as it is now.")
+    def patch(self, job_id: UUID) -> StoredJob:
+        """Change a job that waits.
 
-def visible(conn: Connection, job_id: UUID) -> StoredJob:
-    """Return the job, if its queue is one of the caller's. Raises: JobNotFound."""
-    job = produce.get(conn, job_id)
-    if not caller().may_use(job.queue):
-        raise JobNotFound(job_id)
-    return job
+        What is absent, or null, stays. 409 for a job that runs or has ended. `max_attempts` has to be more than
+        `attempts`. The payload is checked against the job's kind. The record keeps what was there before.
+        """
+        return acted(produce.change, job_id, large=_large, is_required=True)
 
+    @needs(Scope.ADMIN)
+    @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="delete_job")
+    @blp.response(204, description="It is gone.")
+    def delete(self, job_id: UUID) -> None:
+        """Delete a job that has ended.
 
-def check_visible(conn: Connection, job_id: UUID) -> None:
-    """Return unless the caller may use only some queues and the job is in none of them. Raises: JobNotFound."""
-    # A job never changes its queue, so the answer still holds when the caller acts on the job.
-    if caller().queues is not None:
-        visible(conn, job_id)
+        409 while it is live: cancel it first. Its idempotency key stays, and a repeated request is then 409.
+        """
+        with connection() as conn:
+            produce.delete(conn, job_id, actor=caller().id, queues=caller().queues)
 
 
 @blp.route("/jobs/<uuid:job_id>/cancel")
@@ -209,8 +218,7 @@ class Cancel(MethodView):
         Needs no body. 409 for a job that has ended.
         """
         with connection() as conn:
-            check_visible(conn, job_id)
-            cancelled = produce.cancel(conn, job_id, actor=caller().id)
+            cancelled = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
         if cancelled:
             return {"status": "cancelled", "job_id": job_id}, 200, {}
         return {"status": "pending", "job_id": job_id}, 202, {"Location": location_of(job_id), "Retry-After": "1"}
@@ -221,14 +229,31 @@ class Retry(MethodView):
     """One job's retry."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 409, 503)
-    @blp.doc(operationId="retry_job")
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
+    @blp.doc(operationId="retry_job", requestBody=OPTIONAL_BODY)
     @blp.response(200, JobResponse(), description="The job, queued again with a full budget.")
     def post(self, job_id: UUID) -> StoredJob:
         """Queue a failed or cancelled job again.
 
-        Needs no body. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a job in another state.
+        Needs no body; what one has is changed. `attempts` begins at 0; `last_error` and `errors` are kept. 409 for a
+        job in another state.
         """
-        with connection() as conn:
-            check_visible(conn, job_id)
-            return as_shown(produce.retry(conn, job_id, actor=caller().id))
+        return acted(produce.retry, job_id, large=_large)
+
+
+@blp.route("/jobs/<uuid:job_id>/copy")
+class Copy(MethodView):
+    """Copies of one job."""
+
+    @needs(Scope.OPERATE, also=Scope.ENQUEUE)
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
+    @blp.doc(operationId="copy_job", requestBody=OPTIONAL_BODY)
+    @blp.response(201, JobResponse(), headers=LOCATION, description="The new job, which will run.")
+    def post(self, job_id: UUID) -> ViewResult:
+        """Enqueue a new job like this one, in whatever state that is.
+
+        Needs no body; what one has is changed. Kind, payload, queue, priority, `max_attempts`, `timeout_seconds` and
+        tags are those of the original; all else is as of any new job, and it has no idempotency key.
+        """
+        made = acted(produce.copy, job_id, large=_large, enqueues=True)
+        return made, 201, {"Location": location_of(made.id)}

@@ -11,6 +11,7 @@ from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
 from haulier.postgres.statements import Connection
+from haulier.queue.access.audit import Action
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
@@ -44,6 +45,24 @@ def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
     example = without(group.example or "", secret_texts(found[0].payload, tree))
     # The group's text may have a part of a secret, of which numbers are left out.
     return group if example == group.example else replace(group, example=example, text=normalised(example))
+
+
+def details_as_shown(action: Action) -> Action:
+    """Return an entry of the record as the caller may see it.
+
+    Shape: its payloads were masked by the kind as the process that wrote it knew that; here they are by the present
+    one.
+    """
+    if action.details is None or b'"payload"' not in action.details or caller().may_see_secrets:
+        return action
+    details = json.loads(action.details)
+    tree = _hidden_of(details.get("kind", ""))
+    payload = details.get("changes", {}).get("payload")
+    if tree is None or not isinstance(payload, dict):
+        return action
+    for name in payload.keys() & {"old", "new"}:
+        payload[name] = masked(payload[name], tree)
+    return replace(action, details=_written(details))
 
 
 def _hidden_of(kind_name: str) -> Tree | None:

@@ -16,7 +16,6 @@ from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
 from haulier import __version__
-from haulier.domain.api_key import Scope
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.payload import TEXT
@@ -228,6 +227,7 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     told: dict[str, Any] = json.loads(json.dumps(api.spec.to_dict()))
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(kinds)
+    told["components"]["schemas"]["JobChanges"]["not"] = BOTH_TIMES
     simplify(told["components"]["schemas"])
     told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
@@ -248,7 +248,7 @@ def _secure(operation: dict[str, Json], route: Route) -> None:
     if route.needs is Entry.ANYONE:
         operation["security"] = []
         return
-    operation["security"] = [{"apiKey": [str(route.needs)] if isinstance(route.needs, Scope) else []}]
+    operation["security"] = [{"apiKey": [str(scope) for scope in route.scopes]}]
     for status in AUTH_STATUSES:
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{HTTPStatus(status).name}"}
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from time import monotonic
 
 from haulier.config import Config
-from haulier.domain.job import Json
+from haulier.domain.job import Json, NewJob
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.draft import Draft
+from haulier.queue.produce.draft import Draft, draft
 from haulier.queue.produce.idempotency import known_idempotency
 from haulier.queue.produce.queues import add_queues, find_queues
 
@@ -62,6 +62,10 @@ class QueueNames:
             return
         if self.refused(conn, [asked]):
             raise Invalid(self.fault)
+
+    def check_name(self, conn: Connection, queue: str, *, key_id: str | None) -> None:
+        """Return if the API key may use the queue for a job that it does not send itself. Raises: Invalid."""
+        self.check(conn, draft(NewJob("", {}, queue=queue), scope=key_id))
 
     @property
     def fault(self) -> dict[str, Json]:

@@ -208,8 +208,8 @@ def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
 
 
 def _check_scope(key: ApiKey, route: Route) -> None:
-    scope = route.needs
-    if isinstance(scope, Scope) and not key.may(scope):
-        raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
+    for scope in route.scopes:
+        if not key.may(scope):
+            raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
     if route.every_queue is not None and key.queues is not None:
         raise Forbidden(f"{route.every_queue}, and this API key may not use every one")

@@ -41,7 +41,7 @@ class Route:
     """The properties that a view states of its calls.
 
     Shape: takes_metrics_token: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some
-           queues are refused, for this reason; None admits them.
+           queues are refused, for this reason; None admits them. also: a second scope that is needed.
     """
 
     needs: Scope | Entry
@@ -49,6 +49,12 @@ class Route:
     is_quiet: bool = False
     takes_metrics_token: bool = False
     every_queue: str | None = None
+    also: Scope | None = None
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Return the scopes that a key needs, all of them."""
+        return tuple(each for each in (self.needs, self.also) if isinstance(each, Scope))
 
 
 Routes = Mapping[tuple[str, str], Route]
@@ -66,9 +72,10 @@ def needs(
     quiet: bool = False,
     takes_metrics_token: bool = False,
     every_queue: str | None = None,
+    also: Scope | None = None,
 ) -> Callable[[View], View]:
     """State who may call a view, and its other properties; `quiet` is for one that machines call every few seconds."""
-    route = Route(who, most_bytes, quiet, takes_metrics_token, every_queue)
+    route = Route(who, most_bytes, quiet, takes_metrics_token, every_queue, also)
 
     def decorate(view: View) -> View:
         setattr(view, _SAID, route)
@@ -103,7 +110,7 @@ def routes_of(app: Flask) -> Routes:
 def _of_options(route: Route) -> Route:
     # Any key will do: the answer only lists the methods.
     who = route.needs if isinstance(route.needs, Entry) else Entry.ANY_KEY
-    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None)
+    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None, also=None)
 
 
 def longer_bodies(routes: Routes) -> dict[tuple[str, str], int]:

@@ -11,6 +11,7 @@ from haulier.cli.commands.options import Instant
 from haulier.cli.commands.record import show_record
 from haulier.cli.database import on_database
 from haulier.cli.server import require
+from haulier.cli.terminal.visible import visible
 from haulier.domain.act import Act
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ _PAST = Instant(-1)
 def audit(invocation: Invocation, /, limit: int, **asked: Any) -> None:
     """Show what operators did, newest first.
 
-    When, who, what, and to what. From the database where DATABASE_URL is set and neither --url nor --profile is given,
-    and else over HTTP; all options but --limit are for HTTP.
+    When, who, what, to what, with what changed. From the database where DATABASE_URL is set and neither --url nor
+    --profile is given, and else over HTTP; all options but --limit are for HTTP.
     """
     actions = [("action", each) for each in asked.pop("action")]
     query = [*actions, *((name, str(value)) for name, value in asked.items() if value is not None)]
@@ -54,4 +55,5 @@ def _show(conn: Connection, limit: int) -> None:
 
     for each in list_actions(conn, limit=limit):
         what = each.job_id or each.key_id or each.target
-        print(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}")
+        told = "" if each.details is None else f"  {each.details.decode()}"
+        print(visible(f"{each.at:%Y-%m-%d %H:%M:%S}  {each.actor or '-':<12}  {each.action:<10}  {what}{told}"))

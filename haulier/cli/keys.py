@@ -12,7 +12,7 @@ import click
 from haulier.cli.commands.invocation import ClientGroup
 from haulier.cli.database import on_database
 from haulier.cli.server import ServerCommand
-from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # The actor, as the audit names it.
 ACTOR = "cli"
-MOST_DAYS = 3650
 
 
 class _Words(click.ParamType[frozenset[str]]):
@@ -58,15 +57,14 @@ class _Number(click.ParamType[float]):
 
 
 def _named(_: click.Context, __: click.Parameter, given: str) -> str:
-    # The name goes into tables and logs.
-    if not re.fullmatch(r"[^\x00-\x1f\x7f]{1,100}", given):
+    if not re.fullmatch(NAME_OF_KEY, given):
         raise click.BadParameter("must be 1 to 100 characters on one line")
     return given
 
 
 SCOPES = _Words("|".join(Scope), f"must be some of {', '.join(Scope)}")
 QUEUES = _Words(NAME_PATTERN, "must be names of queues, divided by commas")
-RATE, DAYS, HOURS = _Number(0.01, 1_000_000), _Number(0.001, MOST_DAYS), _Number(0, 24 * MOST_DAYS)
+RATE, DAYS, HOURS = _Number(MIN_RATE, MAX_RATE), _Number(MIN_DAYS, MAX_DAYS), _Number(0, MAX_HOURS)
 
 
 @click.group("keys", cls=ClientGroup)

@@ -10,6 +10,9 @@ class Act(StrEnum):
 
     CANCEL = "cancel"
     RETRY = "retry"
+    CHANGE = "change"
+    COPY = "copy"
+    DELETE = "delete"
     CREATE_KEY = "create_key"
     ROTATE_KEY = "rotate_key"
     REVOKE_KEY = "revoke_key"
@@ -17,3 +20,8 @@ class Act(StrEnum):
     UNMUTE = "unmute"
     QUIET = "quiet"
     UNQUIET = "unquiet"
+    PAUSE = "pause"
+    RESUME = "resume"
+    OPERATE = "operate"
+    CANCEL_OPERATION = "cancel_operation"
+    RESUME_OPERATION = "resume_operation"

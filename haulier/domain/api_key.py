@@ -14,6 +14,12 @@ ID_PATTERN = r"[a-z0-9]{12}"
 # 32 random bytes, as secrets.token_urlsafe writes them.
 TOKEN = re.compile(rf"hlr_({ID_PATTERN})_[A-Za-z0-9_-]{{43}}")
 
+# A name goes into tables and logs: it is one line.
+NAME_OF_KEY = r"^[^\x00-\x1f\x7f]{1,100}$"
+MIN_RATE, MAX_RATE = 0.01, 1_000_000
+MIN_DAYS, MAX_DAYS = 0.001, 3650
+MAX_HOURS = 24 * MAX_DAYS
+
 _ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _ID_LENGTH, _SECRET_BYTES = 12, 32
 
@@ -23,7 +29,7 @@ class Scope(StrEnum):
 
     ENQUEUE = "enqueue"
     READ = "read"
-    OPERATE = "operate"  # cancel and retry
+    OPERATE = "operate"  # change, cancel and retry
     ADMIN = "admin"  # all of the above, and whatever a later release adds
 
 

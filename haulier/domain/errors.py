@@ -58,10 +58,17 @@ class InvalidTransition(HaulierError):
 
 
 class NotRetryable(HaulierError):
-    """The job in history cannot be queued again."""
+    """The job in history cannot be queued again, nor copied."""
 
-    def __init__(self, job_id: UUID, reason: str) -> None:
-        super().__init__(f"cannot retry job {job_id}: {reason}")
+    def __init__(self, job_id: UUID, reason: str, *, action: str = "retry") -> None:
+        super().__init__(f"cannot {action} job {job_id}: {reason}")
+
+
+class JobChanged(HaulierError):
+    """Somebody else has changed the job meanwhile; nothing was done."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"job {job_id} was changed by somebody else meanwhile; nothing was done: look at it again")
 
 
 class KeyNotFound(HaulierError):
@@ -69,6 +76,20 @@ class KeyNotFound(HaulierError):
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no API key {key_id} that is good")
+
+
+class TooFewAttempts(HaulierError):
+    """The job has used as many attempts already, or more."""
+
+
+class KeysNotAllowed(HaulierError):
+    """The role of this process may not write API keys. Shape: command is what does so in its place."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            f"the database role of this service may not write API keys: run `python -m haulier keys {command}` with the"
+            " owner's DATABASE_URL, or apply grants.sql with -v web_makes_keys=yes"
+        )
 
 
 class DatabaseUnavailable(HaulierError):

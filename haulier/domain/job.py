@@ -131,6 +131,7 @@ class Job(NamedTuple):
     result: Json = None
     progress: Json = None
     tags: Sequence[str] = ()
+    copy_of: UUID | None = None
 
     @property
     def is_last_attempt(self) -> bool:

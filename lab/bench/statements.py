@@ -138,6 +138,7 @@ def listed(label: str, covers: str = "list_jobs", **wanted: Any) -> Call:
     return Call(label, covers, lambda fixture, _: produce.list_jobs(fixture.conn, JobFilter(**wanted)))
 
 
+FIRST = produce.Changes.of(priority=1)
 CLAIMED = "claim_by_index claim"
 
 
@@ -332,6 +333,11 @@ CALLS = {
         "retry",
         lambda fixture, job_id: produce.retry(fixture.conn, job_id),
         lambda fixture: fixture.cancelled(),
+    ),
+    "change": Call("change", "change", lambda it, ids: produce.change(it.conn, ids[0], FIRST), lambda it: it.queued()),
+    "copy": Call("copy", "copy", lambda fixture, ids: produce.copy(fixture.conn, ids[0]), lambda it: it.queued()),
+    "delete": Call(
+        "delete", "delete", lambda fixture, job: produce.delete(fixture.conn, job), lambda it: it.cancelled()
     ),
     "count": Call(
         "count what came and ended",

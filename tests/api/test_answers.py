@@ -50,7 +50,7 @@ def test_options_is_200_with_allow(client: FlaskClient, path: str) -> None:
     ("method", "path", "allowed"),
     [
         ("DELETE", "/jobs", {"GET", "HEAD", "OPTIONS", "POST"}),
-        ("PUT", "/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", {"GET", "HEAD", "OPTIONS"}),
+        ("PUT", "/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH"}),
         ("GET", "/jobs/batch", {"OPTIONS", "POST"}),
         ("POST", "/health", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/docs", {"GET", "HEAD", "OPTIONS"}),

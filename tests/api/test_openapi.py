@@ -49,6 +49,13 @@ def test_it_names_every_call(document: dict[str, Any]) -> None:
         "GET /jobs/{job_id}/timeline",
         "POST /jobs/{job_id}/cancel",
         "POST /jobs/{job_id}/retry",
+        "POST /jobs/{job_id}/copy",
+        "PATCH /jobs/{job_id}",
+        "GET /keys",
+        "POST /keys",
+        "POST /keys/{key_id}/rotate",
+        "POST /keys/{key_id}/revoke",
+        "DELETE /jobs/{job_id}",
         "GET /jobs/count",
         "GET /stats",
         "GET /queues",
@@ -100,7 +107,14 @@ def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, A
         "GET /jobs/{job_id}/explain": {"200", "404", "500", "503"} | refused,
         "GET /jobs/{job_id}/timeline": {"200", "404", "500", "503"} | refused,
         "POST /jobs/{job_id}/cancel": {"200", "202", "404", "409", "500", "503"} | refused,
-        "POST /jobs/{job_id}/retry": {"200", "404", "409", "500", "503"} | refused,
+        "POST /jobs/{job_id}/retry": {"200", "400", "404", "409", "413", "415", "422", "500", "503"} | refused,
+        "POST /jobs/{job_id}/copy": {"201", "400", "404", "409", "413", "415", "422", "500", "503"} | refused,
+        "PATCH /jobs/{job_id}": {"200", "400", "404", "409", "413", "415", "422", "500", "503"} | refused,
+        "GET /keys": {"200", "422", "500", "503"} | refused,
+        "POST /keys": {"201", "400", "413", "415", "422", "500", "503"} | refused,
+        "POST /keys/{key_id}/rotate": {"200", "400", "404", "413", "415", "422", "500", "503"} | refused,
+        "POST /keys/{key_id}/revoke": {"200", "404", "500", "503"} | refused,
+        "DELETE /jobs/{job_id}": {"204", "404", "409", "500", "503"} | refused,
         "GET /jobs/count": {"200", "422", "500", "503"} | refused,
         "GET /stats": {"200", "422", "500", "503"} | refused,
         "GET /queues": {"200", "422", "500", "503"} | refused,
@@ -141,6 +155,13 @@ def test_every_call_names_the_scope_that_it_needs(document: dict[str, Any]) -> N
         "GET /jobs/{job_id}/timeline": [{name: ["read"]}],
         "POST /jobs/{job_id}/cancel": [{name: ["operate"]}],
         "POST /jobs/{job_id}/retry": [{name: ["operate"]}],
+        "POST /jobs/{job_id}/copy": [{name: ["operate", "enqueue"]}],
+        "PATCH /jobs/{job_id}": [{name: ["operate"]}],
+        "DELETE /jobs/{job_id}": [{name: ["admin"]}],
+        "GET /keys": [{name: ["admin"]}],
+        "POST /keys": [{name: ["admin"]}],
+        "POST /keys/{key_id}/rotate": [{name: ["admin"]}],
+        "POST /keys/{key_id}/revoke": [{name: ["admin"]}],
         "GET /jobs/count": [{name: ["read"]}],
         "GET /stats": [{name: ["read"]}],
         "GET /queues": [{name: ["read"]}],
@@ -251,5 +272,6 @@ def test_the_page_of_the_api_names_every_call_and_slug(document: dict[str, Any])
         for name in response["content"]["application/json"]["examples"]
     }  # fmt: skip
 
-    assert [call for call in operations(document) if re.sub("{(job|worker|error)_id}", "{id}", call) not in page] == []
+    calls = [re.sub("{(job|worker|error|key)_id}", "{id}", call) for call in operations(document)]
+    assert [call for call in calls if call not in page] == []
     assert [slug for slug in slugs if f"`{slug}`" not in page] == []

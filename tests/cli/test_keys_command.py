@@ -147,7 +147,8 @@ def test_tells_what_was_done_newest_first(run, conn, database):
         timeout=60,
     )
 
-    assert [line.split()[2:] for line in told.stdout.splitlines()] == [
-        ["cli", "revoke_key", key.id],
-        ["cli", "create_key", key.id],
-    ]
+    revoked, made = told.stdout.splitlines()
+    assert revoked.split()[2:5] == ["cli", "revoke_key", key.id]
+    assert revoked.endswith('  {"name": "shop"}')
+    assert made.split()[2:5] == ["cli", "create_key", key.id]
+    assert '"scopes": ["read"]' in made

@@ -80,6 +80,7 @@ OTHER_QUERIES = {
     "/queues": ["limit", "cursor", "unknown"],
     "/workers": ["limit", "cursor", "unknown"],
     "/errors": ["span", "queue", "kind", "limit", "unknown"],
+    "/keys": ["limit", "cursor", "unknown"],
     "/audit": ["job", "actor", "action", "after", "before", "limit", "cursor", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
@@ -200,6 +201,11 @@ def paths() -> Iterator[Hostile]:
         )
         yield Hostile(f"cancel {given:.60}", request("POST", f"/jobs/{given}/cancel"))
         yield Hostile(f"retry {given:.60}", request("POST", f"/jobs/{given}/retry"))
+        yield Hostile(f"copy {given:.60}", request("POST", f"/jobs/{given}/copy"))
+        yield Hostile(f"change {given:.60}", request("PATCH", f"/jobs/{given}"))
+        yield Hostile(f"delete {given:.60}", request("DELETE", f"/jobs/{given}"))
+        yield Hostile(f"rotate {given:.60}", request("POST", f"/keys/{given}/rotate"))
+        yield Hostile(f"revoke {given:.60}", request("POST", f"/keys/{given}/revoke"))
         yield Hostile(f"explain {given:.60}", request("GET", f"/jobs/{given}/explain"))
         yield Hostile(f"timeline {given:.60}", request("GET", f"/jobs/{given}/timeline"))
         yield Hostile(
@@ -227,7 +233,7 @@ def queries() -> Iterator[Hostile]:
             # Any text may be a tag, or an actor.
             for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor") else SPANS)]:
                 # Well-formed names, after which queues may be listed.
-                is_name = (path, name) == ("/queues", "cursor") and value in ("x", "null")
+                is_name = (path, name) in (("/queues", "cursor"), ("/keys", "cursor")) and value in ("x", "null")
                 allowed = HARMLESS if is_name else REFUSED
                 target = f"{path}?{name}={quoted(value)}"
                 yield Hostile(f"{path}?{name}={value!r:.60}", request("GET", target), allowed=allowed)

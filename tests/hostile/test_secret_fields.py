@@ -93,6 +93,13 @@ def test_a_secret_field_comes_out_nowhere(
         for job_id in jobs:
             for path in ("", "/explain", "/timeline"):
                 call("GET", f"/jobs/{job_id}{path}")
+            # The masks come back, and the secrets stay.
+            changed = {"payload": {**jobs[job_id]["payload"], "how": "return"}}
+            copy = call("POST", f"/jobs/{job_id}/copy", json={**changed, "delay_seconds": 3600})
+            assert (copy.status_code, copy.json()["payload"]) == (201, {"how": "return", **MASKED})
+            assert call("PATCH", f"/jobs/{copy.json()['id']}", json={"payload": jobs[job_id]["payload"]}).ok
+            wrong = {"payload": {**changed["payload"], "login": {"user": "ann", "password": "hunter2-wrong"}}}
+            assert call("PATCH", f"/jobs/{copy.json()['id']}", json=wrong).status_code == 422
             for verb in ("cancel", "retry"):
                 call("POST", f"/jobs/{job_id}/{verb}")
         for path in ("/jobs", "/metrics", "/workers", "/database", "/audit", "/queues", "/stats", "/kinds", "/health"):

@@ -73,6 +73,13 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/queues/<name>"): Scope.READ,
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/audit"): Scope.OPERATE,
+        ("PATCH", "/jobs/<uuid:job_id>"): Scope.OPERATE,
+        ("DELETE", "/jobs/<uuid:job_id>"): Scope.ADMIN,
+        ("POST", "/jobs/<uuid:job_id>/copy"): Scope.OPERATE,
+        ("GET", "/keys"): Scope.ADMIN,
+        ("POST", "/keys"): Scope.ADMIN,
+        ("POST", "/keys/<key_id>/rotate"): Scope.ADMIN,
+        ("POST", "/keys/<key_id>/revoke"): Scope.ADMIN,
         ("GET", "/workers"): Scope.READ,
         ("GET", "/workers/<uuid:worker_id>"): Scope.READ,
         ("PATCH", "/workers/<uuid:worker_id>"): Scope.OPERATE,
@@ -100,6 +107,13 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/audit"),
         ("PATCH", "/errors/<error_id>"),
         ("PATCH", "/workers/<uuid:worker_id>"),
+        ("GET", "/keys"),
+        ("POST", "/keys"),
+        ("POST", "/keys/<key_id>/rotate"),
+        ("POST", "/keys/<key_id>/revoke"),
+    }
+    assert {at: route.also for at, route in calls.items() if route.also} == {
+        ("POST", "/jobs/<uuid:job_id>/copy"): Scope.ENQUEUE
     }
     assert longer_bodies(routes) == {("POST", "/jobs/batch"): 16 * BODY_BYTES}
 

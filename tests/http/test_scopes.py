@@ -46,6 +46,13 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "audit": ("GET", "/audit", None),
     "cancel": ("POST", f"{JOB}/cancel", None),
     "retry": ("POST", f"{JOB}/retry", None),
+    "change": ("PATCH", JOB, {"priority": 1}),
+    "copy": ("POST", f"{JOB}/copy", None),
+    "delete": ("DELETE", JOB, None),
+    "keys": ("GET", "/keys", None),
+    "make a key": ("POST", "/keys", {}),
+    "rotate": ("POST", f"/keys/{'x' * 12}/rotate", None),
+    "revoke": ("POST", f"/keys/{'x' * 12}/revoke", None),
     "kinds": ("GET", "/kinds", None),
 }
 MAY = {
@@ -66,7 +73,7 @@ MAY = {
         "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "audit", "mute", "quiet", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "audit", "mute", "quiet", "change", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 
@@ -84,7 +91,10 @@ def test_a_key_may_do_what_its_scope_says_and_else_403_names_the_missing_one(
     assert {name for name, answer in answers.items() if answer.status_code != 403} == MAY[scope]
     for name, answer in answers.items():
         if answer.status_code == 403:
-            [missing] = [each for each in Scope if name in MAY[each] and each is not Scope.ADMIN]
+            missing = next(each for each in Scope if name in MAY[each])
+            # It needs two.
+            if name == "copy":
+                missing = Scope.ENQUEUE if scope is Scope.OPERATE else Scope.OPERATE
             assert answer.json["error"] == "forbidden"
             assert answer.json["message"] == f"this API key lacks the scope {missing}"
             assert f'error="insufficient_scope", scope="{missing}"' in answer.headers["WWW-Authenticate"]
@@ -108,7 +118,8 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
         closed.get(elsewhere, headers=limited),
         closed.get(f"{elsewhere}/explain", headers=limited),
         closed.get(f"{elsewhere}/timeline", headers=limited),
-        *(closed.post(f"{elsewhere}/{verb}", headers=limited) for verb in ("cancel", "retry")),
+        *(closed.post(f"{elsewhere}/{verb}", headers=limited) for verb in ("cancel", "retry", "copy")),
+        closed.patch(elsewhere, json={"priority": 1}, headers=limited),
     ]
     seen = {query: closed.get(f"/jobs{query}", headers=limited).json for query in ("", "?queue=mail", "?queue=default")}
 
@@ -116,7 +127,7 @@ def test_a_queue_that_is_not_the_keys_is_closed_to_it(closed: FlaskClient, make_
     assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 6
     assert refused[0].json["message"] == "this API key may not use the queue default"
     assert [item["status"] for item in one_by_one.json["items"]] == [201, 403]
-    assert [answer.status_code for answer in hidden] == [404] * 5
+    assert [answer.status_code for answer in hidden] == [404] * 7
     assert hidden[0].json["message"] == f"job {elsewhere.split('/')[2]} not found"
     assert {query: [job["queue"] for job in jobs] for query, jobs in seen.items()} == {
         "": ["bulk", "mail"],

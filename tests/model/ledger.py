@@ -260,6 +260,28 @@ class Ledger:
         job.waits_from(self.clock)
         return True
 
+    # Change, copy and delete
+
+    def change(self, job: Entry, queue: str, priority: int, delay: float | None) -> bool:
+        """Give a waiting job another place; False when its status does not allow that. Units: delay is seconds."""
+        if not job.is_waiting:
+            return False
+        job.queue, job.priority = queue, priority
+        if delay is not None:
+            job.waits_from(self.clock + delay / UNIT.total_seconds())
+        return True
+
+    def copy(self, job_id: UUID, job: Entry) -> Entry:
+        """Return the entry of a copy that was made just now."""
+        return Entry(job_id, job.queue, job.priority, job.max_attempts, None, self.clock)
+
+    def delete(self, job: Entry) -> bool:
+        """Forget the job, but not its key; False when its status does not allow that."""
+        if job.status not in FINAL:
+            return False
+        del self.jobs[job.id]
+        return True
+
     # Beat and rescue
 
     def is_alive(self, worker: UUID) -> bool:

@@ -17,7 +17,19 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import partitions, purge
-from tests.model.choosing import QUEUES, Ending, endings, fives, has, keyed, many_requests, one_of, requests, some_of
+from tests.model.choosing import (
+    QUEUES,
+    Ending,
+    endings,
+    fives,
+    has,
+    keyed,
+    many_requests,
+    one_of,
+    requests,
+    some_of,
+    whiles,
+)
 from tests.model.claiming import Claiming
 from tests.model.comparing import is_about, is_told
 from tests.model.ledger import A_DAY, UNIT, Entry
@@ -126,7 +138,7 @@ class Queue(Claiming):
 
         assert statuses == [None]
 
-    # Cancel and retry
+    # Cancel, change, retry, copy, delete
 
     @has(State.jobs_to_cancel)
     @rule(job=one_of(State.jobs_to_cancel))
@@ -142,14 +154,67 @@ class Queue(Claiming):
 
         assert done is expected
 
-    @has(State.jobs_to_retry)
-    @rule(job=one_of(State.jobs_to_retry))
-    def retry(self, job: Entry) -> None:
-        expected: Any = self.ledger.retry(job) if job.id in self.ledger.jobs else JobNotFound
-        self.may_live_again = job.id
+    @has(State.jobs_to_cancel)
+    @rule(
+        job=one_of(State.jobs_to_cancel),
+        queue=st.sampled_from(QUEUES),
+        priority=st.sampled_from([0, 1]),
+        delay=st.none() | whiles | st.just(0.0),
+    )
+    def change(self, job: Entry, queue: str, priority: int, delay: float | None) -> None:
+        is_there = job.id in self.ledger.jobs
+        expected: Any = self.ledger.change(job, queue, priority, delay) if is_there else JobNotFound
+        changes = produce.Changes.of(
+            queue=queue, priority=priority, **({} if delay is None else {"delay_seconds": delay})
+        )
 
         try:
-            again = produce.retry(self.conn, job.id)
+            changed = produce.change(self.conn, job.id, changes)
+        except JobNotFound:
+            assert expected is JobNotFound
+        except InvalidTransition:
+            assert expected is False
+        else:
+            assert expected is True
+            is_told(changed, job)
+
+    @has(lambda self: self.accepted)
+    @rule(job=one_of(lambda self: self.accepted))
+    def copy(self, job: Entry) -> None:
+        try:
+            made = produce.copy(self.conn, job.id)
+        except JobNotFound:
+            assert job.id not in self.ledger.jobs
+        else:
+            assert job.id in self.ledger.jobs
+            self._accept([self.ledger.copy(made.id, job)])
+            is_told(made, self.accepted[-1])
+
+    @has(State.jobs_to_delete)
+    @rule(job=one_of(State.jobs_to_delete))
+    def delete(self, job: Entry) -> None:
+        expected: Any = self.ledger.delete(job) if job.id in self.ledger.jobs else JobNotFound
+
+        try:
+            produce.delete(self.conn, job.id)
+        except JobNotFound:
+            assert expected is JobNotFound
+        except InvalidTransition:
+            assert expected is False
+        else:
+            assert expected is True
+
+    @has(State.jobs_to_retry)
+    @rule(job=one_of(State.jobs_to_retry), queue=st.none() | st.sampled_from(QUEUES))
+    def retry(self, job: Entry, queue: str | None) -> None:
+        expected: Any = self.ledger.retry(job) if job.id in self.ledger.jobs else JobNotFound
+        self.may_live_again = job.id
+        changes = produce.Changes.of(**({} if queue is None else {"queue": queue}))
+        if expected is True and queue is not None:
+            job.queue = queue
+
+        try:
+            again = produce.retry(self.conn, job.id, changes)
         except JobNotFound:
             assert expected is JobNotFound
         except InvalidTransition:

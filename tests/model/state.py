@@ -56,6 +56,10 @@ class State(RuleBasedStateMachine):
     def jobs_to_retry(self) -> list[Entry]:
         return [job for job in self.accepted if job.status in ("failed_permanent", "cancelled")] * 3 + self.accepted
 
+    def jobs_to_delete(self) -> list[Entry]:
+        ended = [job for job in self.ledger.jobs.values() if job.status in FINAL]
+        return ended + self.accepted[:3]
+
     # What several rules do
 
     def _accept(self, entries: list[Entry]) -> None:

@@ -171,6 +171,10 @@ PARAMETERS: dict[str, Any] = {
     "at_after": NOW,
     "at_before": NOW,
     "after_entry": 7,
+    "changes": "{}",
+    "seen": b"\x00" * 32,
+    "noted": "{}",
+    "before_key": "abc",
 }
 ABSENT = (
     "workers",
@@ -206,6 +210,9 @@ ABSENT = (
     "at_after",
     "at_before",
     "after_entry",
+    "seen",
+    "noted",
+    "before_key",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]

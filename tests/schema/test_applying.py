@@ -37,7 +37,7 @@ def columns(sql: Sql, table: str) -> list[str]:
 
 
 def test_the_views_columns_are_the_fields_of_job_and_what_a_filter_alone_asks_for(sql):
-    assert sorted(columns(sql, "jobs")) == sorted([*Job._fields, "error_id", "copy_of", "operation_id"])
+    assert sorted(columns(sql, "jobs")) == sorted([*Job._fields, "error_id", "operation_id"])
 
 
 def test_history_keeps_every_column_of_a_job_but_those_of_the_living(sql):

@@ -112,6 +112,36 @@ def test_keys_and_their_rates_work_under_the_role_of_the_api(client: FlaskClient
     assert client.post("/jobs", json=EMAIL).status_code == 401
 
 
+def test_changes_and_keys_work_under_the_role_of_the_api_as_far_as_it_may(
+    client: FlaskClient, roles: Roles, super_conn: Connection
+) -> None:
+    job = path_of(client.post("/jobs", json=EMAIL))
+    answers = [client.patch(job, json={"queue": "bulk", "payload": EMAIL["payload"]}), client.post(f"{job}/copy")]
+    answers.append(client.post(f"{job}/cancel"))
+    answers.append(client.post(f"{job}/retry", json={"queue": "mail", "priority": 1}))
+    answers += [client.post(f"{job}/cancel"), client.delete(job)]
+    key = {"name": "shop", "scopes": ["admin"]}
+
+    refused = [
+        client.post("/keys", json=key),
+        *(client.post(f"/keys/{'x' * 12}/{act}") for act in ("rotate", "revoke")),
+    ]
+    apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="yes")
+    made = client.post("/keys", json=key)
+    shown = {"Authorization": f"Bearer {made.json['key']}"}
+    listed = client.get("/keys", headers=shown)
+    revoked = client.post(f"/keys/{made.json['id']}/revoke", headers=shown)
+
+    assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 200, 204]
+    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 3
+    for answer, command in zip(refused, ("create", f"rotate {'x' * 12}", f"revoke {'x' * 12}"), strict=True):
+        assert f"python -m haulier keys {command}" in answer.json["message"]
+    assert [each.status_code for each in (made, listed, revoked)] == [201, 200, 200]
+    assert ask(super_conn, "SELECT action, count(*)::integer FROM haulier.audit GROUP BY 1 ORDER BY 1") == [
+        ("cancel", 2), ("change", 1), ("copy", 1), ("create_key", 1), ("delete", 1), ("retry", 1), ("revoke_key", 1),
+    ]  # fmt: skip
+
+
 KIND = """
 from marshmallow import Schema
 from haulier.kinds import Fail, Retry, RetryPolicy, Snooze, kind
@@ -266,6 +296,11 @@ FORBIDDEN = {
         "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
         "INSERT INTO haulier.audit (action, key_id) VALUES ('revoke_key', 'a')",
         "DELETE FROM haulier.audit",
+        "DELETE FROM haulier.finished_job",
+        "DELETE FROM haulier.job",
+        "INSERT INTO haulier.moved (queue, kind, came_at) VALUES ('a', 'a', now())",
+        "SELECT haulier.wake('default')",
+        "SELECT haulier.revoke_key('a', NULL)",
         "SELECT FROM haulier.sleeper",
         "DELETE FROM haulier.queue",
         "UPDATE haulier.queue SET key_id = 'a'",
@@ -285,6 +320,8 @@ FORBIDDEN = {
         "UPDATE haulier.job SET kind = 'a'",
         "UPDATE haulier.job SET max_attempts = 1000",
         "DELETE FROM haulier.finished_job",
+        "SELECT haulier.change(haulier.uuidv7(), '{}', NULL, NULL, NULL, NULL)",
+        "SELECT haulier.delete(haulier.uuidv7(), NULL, NULL)",
         "SELECT hash FROM haulier.api_key",
         "INSERT INTO haulier.api_key (id, name, hash, scopes) VALUES ('a', 'a', sha256(''), '{admin}')",
         "INSERT INTO haulier.idempotency VALUES ('k', '', haulier.uuidv7())",

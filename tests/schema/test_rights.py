@@ -29,7 +29,7 @@ EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body
 # What these three say is in the catalogue, or random.
 OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
-    "web": OF_ANYBODY | {"cancel", "retry", "mute_errors", "quiet_worker", "tagged"},
+    "web": OF_ANYBODY | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker", "tagged"},
     "worker": OF_ANYBODY
     | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
 }
@@ -96,6 +96,32 @@ def test_a_role_may_call_the_functions_that_are_listed_and_no_other(
         found = {name for name, given in functions if is_permitted(conn, f"SELECT haulier.{name}({', '.join(given)})")}
 
     assert found == FUNCTIONS[part]
+
+
+def test_the_api_makes_keys_where_it_is_told_so_and_no_longer_without(roles: Roles, super_conn: Connection) -> None:
+    making = [
+        "SELECT haulier.create_key('a', 'a', sha256(''), '{admin}', NULL, NULL, NULL, NULL)",
+        "SELECT haulier.rotate_key('a', sha256(''), '0', NULL)",
+        "SELECT haulier.revoke_key('a', NULL)",
+    ]
+
+    may = {}
+    for web_makes_keys in ("yes", "no"):
+        apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys=web_makes_keys)
+        for part in TABLES:
+            with closing(connect(getattr(roles, part))) as conn:
+                may[web_makes_keys, part] = [is_permitted(conn, each) for each in making]
+    with pytest.raises(errors.RaiseException, match="web_makes_keys is yes or no, and not maybe"):
+        apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys="maybe")
+    ask(super_conn, "ROLLBACK")
+
+    nothing = [False] * 3
+    assert may == {
+        ("yes", "web"): [True] * 3,
+        ("yes", "worker"): nothing,
+        ("no", "web"): nothing,
+        ("no", "worker"): nothing,
+    }
 
 
 @pytest.mark.parametrize("part", TABLES)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from marshmallow import Schema, fields, validate
 
 from haulier.domain.act import Act
 
+from ...http.json_text import as_json
 from .cursor import CURSOR_PATTERN, write_cursor
-from .fields import Cursor, Several, about, bound, instant, searched
+from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched, time_text
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -68,3 +70,32 @@ class ActionResponse(ResponseSchema):
         allow_none=True,
         metadata=about("The group of errors or the worker that it was done to, by its id."),
     )
+    details = fields.Raw(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "With what changed; null where the action tells all. `changes`: each changed field of the job, `old` and"
+            " `new`; of a payload of over 16 KiB `old_bytes` or `new_bytes` in its place.",
+            anyOf=[ANY_FIELDS, {"type": "null"}],
+        ),
+    )
+
+    def printed(self, shown: Any) -> bytes:
+        """Return many entries as JSON; the details are JSON already."""
+        return b"[" + b",".join(map(_piece, shown)) + b"]"
+
+
+def _piece(action: Any) -> bytes:
+    head = as_json(
+        {
+            "id": str(action.id),
+            "at": time_text(action.at),
+            "actor": action.actor,
+            "action": action.action,
+            "job_id": action.job_id and str(action.job_id),
+            "key_id": action.key_id,
+            "target": action.target,
+        }
+    )
+    details: bytes = action.details_text
+    return f'{head[:-1]},"details":'.encode() + details + b"}"

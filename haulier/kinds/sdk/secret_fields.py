@@ -72,6 +72,43 @@ def masked(value: Json, tree: Any) -> Json:
     return value
 
 
+def with_kept(value: Json, stored: Json, tree: Any) -> Json:
+    """Return a payload that was read masked and sent back, with the stored secrets in the places of the masks.
+
+    Shape:  In a list that differs in more than its secrets nobody knows which element a mask belongs to.
+    Raises: NothingToKeep.
+    """
+    if tree is True:
+        if value == MASK and stored is None:
+            raise NothingToKeep
+        return stored if value == MASK else value
+    if isinstance(value, list):
+        is_same = isinstance(stored, list) and masked(value, tree) == masked(stored, tree)
+        return [_kept_at(place, each, stored[place] if is_same else None, tree) for place, each in enumerate(value)]
+    if isinstance(value, dict):
+        trees = {name: tree.get(name, tree.get(_ANY)) for name in value}
+        old = stored if isinstance(stored, dict) else {}
+        return {
+            name: each if trees[name] is None else _kept_at(name, each, old.get(name), trees[name])
+            for name, each in value.items()
+        }
+    return value
+
+
+class NothingToKeep(Exception):
+    """A mask stands where no secret is stored. Shape: path leads there."""
+
+    path: tuple[str | int, ...] = ()
+
+
+def _kept_at(step: str | int, value: Json, stored: Json, tree: Any) -> Json:
+    try:
+        return with_kept(value, stored, tree)
+    except NothingToKeep as error:
+        error.path = (step, *error.path)
+        raise
+
+
 def is_secret_at(path: Sequence[str], tree: Any) -> bool:
     """Tell whether what stands at this path of a payload is secret, or holds something that is."""
     for step in path:

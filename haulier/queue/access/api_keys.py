@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from haulier.domain.api_key import ApiKey, Scope, hash_of, new_id, new_token
-from haulier.domain.errors import KeyNotFound
-from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.domain.errors import KeyNotFound, KeysNotAllowed
+from haulier.postgres.errors import sqlstate
+from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
-from haulier.queue.access.audit import note
 
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
@@ -46,10 +47,13 @@ class Loan:
 
 
 def create(conn: Connection, asked: NewKey, *, actor: str | None) -> tuple[ApiKey, str]:
-    """Make a key and return it with its token, which is kept nowhere and cannot be shown again."""
+    """Make a key and return it with its token, which is kept nowhere and cannot be shown again.
+
+    Raises: KeysNotAllowed.
+    """
     key_id = new_id()
     token = new_token(key_id)
-    with transaction(conn):
+    with _allowed("create"):
         [row] = rows(
             conn,
             "create_key",
@@ -60,9 +64,17 @@ def create(conn: Connection, asked: NewKey, *, actor: str | None) -> tuple[ApiKe
             queues=None if asked.queues is None else sorted(asked.queues),
             rate_limit=asked.rate_limit,
             lifetime=asked.lifetime,
+            actor=actor,
         )
-        note(conn, "create_key", actor=actor, key_id=key_id)
     return _key_of(row), token
+
+
+@contextmanager
+def _allowed(command: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlstate.InsufficientPrivilege as error:
+        raise KeysNotAllowed(command) from error
 
 
 def find(conn: Connection, key_id: str) -> Found | None:
@@ -83,23 +95,36 @@ def list_keys(conn: Connection) -> list[ApiKey]:
 
 
 def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> str:
-    """Return a new token for the key; the one before it stays good for the overlap. Raises: KeyNotFound."""
+    """Return a new token for the key; the one before it stays good for the overlap.
+
+    Raises: KeyNotFound; KeysNotAllowed.
+    """
+    return rotated(conn, key_id, overlap=overlap, actor=actor)[1]
+
+
+def rotated(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> tuple[ApiKey, str]:
+    """Return the key with its new token, as `rotate` does."""
     token = new_token(key_id)
-    with transaction(conn):
-        if not rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap):
-            raise KeyNotFound(key_id)
-        note(conn, "rotate_key", actor=actor, key_id=key_id)
-    return token
+    with _allowed(f"rotate {key_id}"):
+        found = rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap, actor=actor)
+    if not found:
+        raise KeyNotFound(key_id)
+    return _key_of(found[0]), token
 
 
 def revoke(conn: Connection, key_id: str, *, actor: str | None) -> ApiKey:
-    """End the key and return it; web processes stop taking it within 5 s. Raises: KeyNotFound."""
-    with transaction(conn):
-        revoked = rows(conn, "revoke_key", key_id=key_id)
-        if not revoked:
-            raise KeyNotFound(key_id)
-        note(conn, "revoke_key", actor=actor, key_id=key_id)
+    """End the key and return it; web processes stop taking it within 5 s. Raises: KeyNotFound; KeysNotAllowed."""
+    with _allowed(f"revoke {key_id}"):
+        revoked = rows(conn, "revoke_key", key_id=key_id, actor=actor)
+    if not revoked:
+        raise KeyNotFound(key_id)
     return _key_of(revoked[0])
+
+
+def page_of_keys(conn: Connection, *, before: str | None, limit: int) -> tuple[list[ApiKey], bool]:
+    """Return keys, newest first, behind the one of this id; and whether there are more."""
+    found = [_key_of(row) for row in rows(conn, "page_of_keys", before_key=before, limit=limit + 1)]
+    return found[:limit], len(found) > limit
 
 
 def touch(conn: Connection, key_id: str) -> None:

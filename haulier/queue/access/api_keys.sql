@@ -1,10 +1,10 @@
 -- API keys, and the requests that are left of their rates.
 
 -- name: create_key
-INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
-VALUES (%(key_id)s, %(name)s, %(hash)s, %(scopes)s::text[], %(queues)s::text[], %(rate_limit)s,
-    now() + %(lifetime)s::interval)
-RETURNING *;
+SELECT *
+FROM haulier.create_key(
+    %(key_id)s, %(name)s, %(hash)s, %(scopes)s::text[], %(queues)s::text[], %(rate_limit)s, %(lifetime)s::interval,
+    %(actor)s);
 
 -- part: key
 -- The columns of a key; the hash from before the last rotation only while that token is still good.
@@ -29,20 +29,20 @@ SELECT <<key>>
 FROM haulier.api_key
 ORDER BY created_at, id;
 
+-- name: page_of_keys
+-- Newest first, behind the key of a given id. There are few: all are read and sorted.
+SELECT <<key>>
+FROM haulier.api_key
+WHERE %(before_key)s::text IS NULL
+    OR (created_at, id) < (SELECT created_at, id FROM haulier.api_key WHERE id = %(before_key)s)
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s;
+
 -- name: rotate_key
--- At most two tokens are good at a time: a second rotation ends the oldest.
-UPDATE haulier.api_key
-SET previous_hash = hash,
-    previous_until = now() + %(overlap)s::interval,
-    hash = %(hash)s
-WHERE id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-RETURNING *;
+SELECT * FROM haulier.rotate_key(%(key_id)s, %(hash)s, %(overlap)s, %(actor)s);
 
 -- name: revoke_key
-UPDATE haulier.api_key
-SET revoked_at = now()
-WHERE id = %(key_id)s AND revoked_at IS NULL
-RETURNING *;
+SELECT * FROM haulier.revoke_key(%(key_id)s, %(actor)s);
 
 -- name: touch_key
 -- Once a minute at most, by the process that comes first.

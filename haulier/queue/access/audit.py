@@ -1,5 +1,4 @@
-"""The audit: what operators did. Each entry is written in the transaction of the act; for an act on a job, by the same
-statement."""
+"""The audit: what operators did. Each entry is written by the function of schema.sql that performs the act."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.stored_json import as_sent
 from haulier.postgres.values import array, utc
 
 # When something was done, and the id of its entry: the order of the list.
@@ -23,7 +23,8 @@ LOOK_ROWS = 10_000
 class Action:
     """What somebody did to a job, an API key or, as target, something else: a group of errors, or a worker, by its id.
 
-    Shape: actor is None where callers need not say who they are. action is an Act, or one of a newer release.
+    Shape: actor is None where callers need not say who they are. action is an Act, or one of a newer release. details
+           is a JSON object in UTF-8, None where there is nothing to tell: as objects a page could take 200 MB.
     """
 
     id: int
@@ -33,6 +34,12 @@ class Action:
     job_id: UUID | None
     key_id: str | None
     target: str | None = None
+    details: bytes | None = None
+
+    @property
+    def details_text(self) -> bytes:
+        """Return the details as the JSON text that clients get."""
+        return as_sent(self.details or b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +67,6 @@ class Page(NamedTuple):
     looked_back_to: datetime | None = None
 
 
-def note(conn: Connection, action: str, *, actor: str | None, key_id: str) -> None:
-    """Record that this was done to an API key."""
-    rows(conn, "note_action", action=action, actor=actor, key_id=key_id)
-
-
 def list_actions(conn: Connection, *, limit: int) -> list[Action]:
     """Return what was done last, newest first."""
     return find_actions(conn, ActionFilter(limit=limit)).actions
@@ -80,6 +82,7 @@ def find_actions(conn: Connection, wanted: ActionFilter) -> Page:
     found = rows(
         conn,
         "list_audit",
+        json_as_text=True,
         job=wanted.job_id,
         actor=wanted.actor,
         acts=None if wanted.actions is None else array(wanted.actions),

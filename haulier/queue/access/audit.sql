@@ -1,14 +1,9 @@
 -- The audit: who did what.
 
--- name: note_action
--- For acts on API keys. An act on a job is recorded by the statement that performs it.
-INSERT INTO haulier.audit (actor, action, key_id)
-VALUES (%(actor)s, %(action)s, %(key_id)s);
-
 -- name: list_audit
 -- The newest entries within the times, or of a job, by their index; of these at most most_rows are looked at, one by
 -- one and numbered. The last of them stays in the list even where it does not match: there the look ended.
-SELECT id, at, actor, action, job_id, key_id, target, place, is_wanted
+SELECT id, at, actor, action, job_id, key_id, target, details, place, is_wanted
 FROM (
     SELECT *,
         row_number() OVER (ORDER BY at DESC, id DESC) AS place,

@@ -1,9 +1,10 @@
-"""What a client does with the queue: enqueue, get, list, cancel, retry. Each function takes a connection, so that a
-caller can pass its own transaction."""
+"""What a client does with the queue: enqueue, get, list, change, cancel, retry, copy, delete. Each function takes a
+connection, so that a caller can pass its own transaction."""
 
 from __future__ import annotations
 
 from haulier.queue.produce.cancel import cancel
+from haulier.queue.produce.change import Changes, change, copy, delete, retry
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_one
 from haulier.queue.produce.job_filter import JobFilter
@@ -17,11 +18,11 @@ from haulier.queue.produce.overview import (
     ping,
     worker_health,
 )
-from haulier.queue.produce.retry import retry
 from haulier.queue.rows import StoredJob
 
 __all__ = [
     "PAGE_BYTES",
+    "Changes",
     "Count",
     "Draft",
     "Enqueued",
@@ -34,7 +35,10 @@ __all__ = [
     "StoredJob",
     "WorkerHealth",
     "cancel",
+    "change",
+    "copy",
     "count_jobs",
+    "delete",
     "draft",
     "enqueue",
     "enqueue_all",

@@ -16,7 +16,7 @@ FROM (
     FROM haulier.counting
 ) AS reach
 LEFT JOIN LATERAL (
-    SELECT DISTINCT began_at, ended_at
+    SELECT began_at, ended_at
     FROM haulier.rollup
     CROSS JOIN LATERAL (
         SELECT coalesce(came_from, at) AS began_at, coalesce(came_to, at + make_interval(secs => step)) AS ended_at
@@ -27,6 +27,12 @@ LEFT JOIN LATERAL (
         AND (queue = '*' OR (
             (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
             AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))))
+    UNION
+    -- What came in another queue, and is in one of these now.
+    SELECT came_at, came_at + interval '1 minute'
+    FROM haulier.moved
+    WHERE queue = ANY(%(queues)s::text[]) AND (%(kinds)s::text[] IS NULL OR kind = ANY(%(kinds)s::text[]))
+        AND came_at >= known_from AND came_at < least(recounted, %(came_before)s)
     ORDER BY ended_at DESC, began_at DESC
     LIMIT %(most)s
 ) AS step ON true

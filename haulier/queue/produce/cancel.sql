@@ -1,4 +1,4 @@
 -- Cancel a job.
 
 -- name: cancel
-SELECT haulier.cancel(%(id)s, %(actor)s) AS was;
+SELECT haulier.cancel(%(id)s, %(actor)s, %(queues)s::text[]) AS was;

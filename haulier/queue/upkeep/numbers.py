@@ -164,6 +164,7 @@ def fold(conn: Connection, *, retention_days: int) -> None:
             _fold(conn, QUARTER, HOUR, before=min(old, reach.through - _QUARTERS_KEPT))
             _fold(conn, HOUR, SIX_HOURS, before=min(old, reach.through - _HOURS_KEPT))
     rows(conn, "purge_rollups", retention_days=retention_days)
+    rows(conn, "purge_moved", retention_days=retention_days)
 
 
 def _fold(conn: Connection, step: int, longer: int, *, before: datetime) -> None:

@@ -263,6 +263,11 @@ SET arrived = kept.arrived + excluded.arrived,
 DELETE FROM haulier.rollup
 WHERE step = 21600 AND at < now() - make_interval(days => %(retention_days)s);
 
+-- name: purge_moved
+-- Nobody asks for these of times before the oldest row of 21600 s.
+DELETE FROM haulier.moved
+WHERE came_at < now() - make_interval(days => %(retention_days)s + 1);
+
 -- name: summarize_history
 SELECT haulier.summarize_history();
 

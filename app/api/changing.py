@@ -1,0 +1,160 @@
+"""Reads what is to be different in a job, and has it done: by the job's kind, and with its secrets kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+from flask import request
+
+from haulier.domain.errors import JobChanged, TooFewAttempts
+from haulier.domain.job import Json
+from haulier.kinds import Kind
+from haulier.kinds.sdk.secret_fields import (
+    NothingToKeep,
+    Tree,
+    masked,
+    secret_fields,
+    secret_texts,
+    with_kept,
+    without_in,
+)
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.change import NONE, Changes, visible
+from haulier.queue.rows import StoredJob
+
+from ..http.door import caller
+from ..http.errors import Invalid
+from ..http.in_hand import Room
+from ..http.routes import LARGE_BYTES
+from ..http.service import connection, service
+from .enqueuing import enqueuing
+from .masking import as_shown
+from .openapi import JSON_TYPE
+from .reading import body, body_type, check_payload_size
+from .schemas.fields import time_text
+from .schemas.job import JobChanges, check_one_time
+from .schemas.request_schemas import load
+from .strict_json import parse
+
+CHANGES = JobChanges()
+REQUIRED_BODY = {"required": True, "content": {JSON_TYPE: {"schema": CHANGES}}}
+OPTIONAL_BODY = {"required": False, "content": {JSON_TYPE: {"schema": CHANGES}}}
+
+# A payload is in the record whole up to this many bytes, as JSON without secrets; of a longer one its length is.
+MOST_NOTED = 16 * 1024
+# A job that somebody else changes meanwhile is read anew, so often.
+TIMES = 5
+
+_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Act(Protocol):
+    """Does something to one job, with changes."""
+
+    def __call__(
+        self, conn: Connection, job_id: UUID, changes: Changes, *, actor: str | None, queues: Sequence[str] | None
+    ) -> StoredJob:
+        """Return the job. Raises: JobChanged and what the act raises."""
+
+
+def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enqueues: bool = False) -> StoredJob:
+    """Return the job after an act with the changes that the request's body has, if any, as the caller may see it.
+
+    Shape:  enqueues: the act makes a new job, so that its queue has to be one that may be used, changed or not.
+    Raises: Invalid; Forbidden; and what the act raises.
+    """
+    raw = body(request)
+    if raw or is_required:
+        body_type(request, JSON_TYPE)
+    once = partial(_read_and_done, act, job_id, raw, large, enqueues=enqueues)
+    if not raw and not is_required and not enqueues:
+        once = partial(_done, act, job_id, NONE)
+    for _ in range(TIMES - 1):
+        with suppress(JobChanged):
+            return once()
+    return once()
+
+
+def _read_and_done(act: Act, job_id: UUID, raw: bytes, large: Room, *, enqueues: bool) -> StoredJob:
+    with connection() as conn:
+        job = visible(conn, job_id, caller().queues)
+    # Not while a connection is held: it may wait for room.
+    size = len(raw) + len(job.payload_text)
+    with large.taken(size) if size > LARGE_BYTES and raw else nullcontext():
+        asked = load(CHANGES, parse(raw)) if raw else {}
+        check_one_time(asked)
+        changes = _changes(asked, job)
+    queue = asked.get("queue") or job.queue
+    return _done(act, job_id, changes, queue if enqueues or queue != job.queue else None)
+
+
+def _done(act: Act, job_id: UUID, changes: Changes, queue: str | None = None) -> StoredJob:
+    """Return the job after the act, which brings a job into this queue, if any."""
+    by = caller()
+    with connection() as conn:
+        if queue is not None:
+            by.check_queue(queue)
+            enqueuing().queue_names.check_name(conn, queue, key_id=by.id)
+        try:
+            return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
+        except TooFewAttempts as error:
+            raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+
+
+def _changes(asked: dict[str, Any], job: StoredJob) -> Changes:
+    fields: dict[str, Json] = {name: value for name, value in asked.items() if value is not None}
+    if "run_at" in fields:
+        fields["run_at"] = time_text(fields["run_at"])
+    if "payload" not in fields:
+        return Changes(_write(fields))
+    stored = job.payload
+    kind: Kind | None = service().kinds.get(job.kind)
+    if kind is None:
+        raise Invalid({"payload": ["Its kind is not known here, so that a payload cannot be checked."]})
+    tree = secret_fields(kind.schema)
+    fields["payload"] = _checked(kind, tree, fields["payload"], stored)
+    noted = _noted({"old": stored, "new": fields["payload"]}, tree)
+    return Changes(_write(fields), job.payload_hash, _write(noted))
+
+
+def _checked(kind: Kind, tree: Tree | None, payload: dict[str, Json], stored: dict[str, Json]) -> dict[str, Json]:
+    """Return the payload as it is to be stored. Raises: Invalid; TooLarge."""
+    if tree is not None:
+        try:
+            payload = with_kept(payload, stored, tree)
+        except NothingToKeep as error:
+            raise Invalid(
+                _at(("payload", *error.path), "Hides no secret that could be kept: send the value.")
+            ) from None
+    load(kind.schema, payload, partial(_in_payload, tree, payload))
+    check_payload_size(_write(payload).encode())
+    return payload
+
+
+def _in_payload(tree: Tree | None, payload: dict[str, Json], messages: Json) -> Json:
+    """Return the messages without secrets, which validators may quote; those that were kept, too."""
+    told = messages if tree is None else without_in(messages, secret_texts(payload, tree), in_keys=False)
+    return {"payload": told}
+
+
+def _at(path: Sequence[str | int], message: str) -> dict[str, Json]:
+    found: Json = [message]
+    for step in reversed(path):
+        found = {step: found}
+    details: dict[str, Json] = found
+    return details
+
+
+def _noted(payloads: Mapping[str, Json], tree: Tree | None) -> dict[str, Json]:
+    """Return what the record says of them. Shape: in the place of a long one `<name>_bytes`."""
+    noted: dict[str, Json] = {}
+    for name, payload in payloads.items():
+        shown = payload if tree is None else masked(payload, tree)
+        size = len(_write(shown).encode())
+        noted.update({name: shown} if size <= MOST_NOTED else {f"{name}_bytes": size})
+    return noted

@@ -1,0 +1,129 @@
+"""API keys: list, make, rotate and revoke them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.errors import KeyNotFound
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+
+from ..http.door import caller
+from ..http.routes import needs
+from ..http.service import connection
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
+from .schemas.keys import KEY_ID_PATTERN, CreateKey, KeyResponse, ListKeys, NewKeyResponse, RotateKey
+from .schemas.request_schemas import load
+from .strict_json import parse
+
+blp = Blueprint("keys", __name__, description="API keys.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+CREATE, ROTATE = CreateKey(), RotateKey()
+# All but what has to be written otherwise.
+SHOWN = ("id", "name", "rate_limit", "created_at", "expires_at", "last_used_at", "revoked_at", "rotated_until")
+WHY = "an API key may be good for every queue"
+
+
+@blp.route("/keys")
+class Keys(MethodView):
+    """All API keys."""
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_keys")
+    @blp.arguments(ListKeys(), location="query")
+    @blp.response(200, KeyResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="Newest first.")
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List API keys, also those that were revoked or have expired, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        with connection() as conn:
+            found, has_more = api_keys.page_of_keys(conn, before=asked.get("cursor"), limit=asked["limit"])
+        return [_shown(key) for key in found], 200, next_page(found[-1].id) if has_more else {}
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 400, 413, 415, 422, 503)
+    @blp.doc(operationId="create_key", requestBody={"required": True, "content": {JSON_TYPE: {"schema": CreateKey}}})
+    @blp.response(201, NewKeyResponse(), description="The key; it is shown this once.")
+    def post(self) -> dict[str, Any]:
+        """Make an API key.
+
+        403 where the service may not: the message names the command that does. To repeat the call makes another key.
+        """
+        asked = load(CREATE, parse(json_body(request)))
+        days = asked.pop("days", None)
+        scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]
+        queues = asked.pop("queues", None)
+        new = NewKey(
+            **asked,
+            scopes=scopes,
+            queues=None if queues is None else set(queues),
+            lifetime=None if days is None else timedelta(days=days),
+        )
+        with connection() as conn:
+            return _with_token(*api_keys.create(conn, new, actor=caller().id))
+
+
+@blp.route("/keys/<key_id>/rotate")
+class Rotate(MethodView):
+    """One key's rotation."""
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 400, 404, 413, 415, 422, 503)
+    @blp.doc(operationId="rotate_key", requestBody={"required": False, "content": {JSON_TYPE: {"schema": RotateKey}}})
+    @blp.response(200, NewKeyResponse(), description="The key with its new secret; it is shown this once.")
+    def post(self, key_id: str) -> dict[str, Any]:
+        """Give a key a new secret.
+
+        Needs no body. The old secret is good for `hours` more; one from before that is not. 404 for a key that was
+        revoked or has expired.
+        """
+        raw = body(request)
+        if raw:
+            body_type(request, JSON_TYPE)
+        overlap = timedelta(hours=load(ROTATE, parse(raw) if raw else {})["hours"])
+        with connection() as conn:
+            return _with_token(*api_keys.rotated(conn, _read(key_id), overlap=overlap, actor=caller().id))
+
+
+@blp.route("/keys/<key_id>/revoke")
+class Revoke(MethodView):
+    """One key's end."""
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="revoke_key")
+    @blp.response(200, KeyResponse(), description="The key as it is now.")
+    def post(self, key_id: str) -> dict[str, Any]:
+        """End a key for good.
+
+        Needs no body. Web processes stop taking it within 5 s. 404 for a key that was revoked before.
+        """
+        with connection() as conn:
+            return _shown(api_keys.revoke(conn, _read(key_id), actor=caller().id))
+
+
+def _read(key_id: str) -> str:
+    if not re.fullmatch(KEY_ID_PATTERN, key_id):
+        raise KeyNotFound(f"{key_id:.100}")
+    return key_id
+
+
+def _shown(key: ApiKey) -> dict[str, Any]:
+    told = {name: getattr(key, name) for name in SHOWN}
+    queues = None if key.queues is None else sorted(key.queues)
+    return {**told, "scopes": [str(scope) for scope in Scope if scope in key.scopes], "queues": queues}
+
+
+def _with_token(key: ApiKey, token: str) -> dict[str, Any]:
+    return {**_shown(key), "key": token}

@@ -1,0 +1,304 @@
+"""PATCH and DELETE /jobs/{id}, POST /jobs/{id}/copy, and a retry with changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume
+from haulier.queue.produce import Changes
+from haulier.queue.produce.change import change
+from tests.conftest import Sql
+from tests.http.callers import JOB, MakeKey, closed, make_key, public  # noqa: F401  # fixtures
+from tests.web import EMAIL
+
+End = Callable[[Outcome | None], None]
+
+
+@pytest.fixture
+def job(client: FlaskClient) -> str:
+    """Give the path of a job that waits."""
+    return str(client.post("/jobs", json={**EMAIL, "tags": ["a"]}).headers["Location"])
+
+
+@pytest.fixture
+def end(conn: Connection) -> End:
+    """Give a function that claims the one job, and settles it when it is told how."""
+
+    def end(outcome: Outcome | None = None) -> None:
+        worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
+        [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        if outcome:
+            consume.settle(conn, [Settlement(Fence.of(claimed), outcome)])
+
+    return end
+
+
+def test_changes_each_field_of_a_waiting_job(client: FlaskClient, job: str) -> None:
+    changes = {
+        "queue": "bulk",
+        "priority": 7,
+        "run_at": "2030-01-01T00:00:00.000000Z",
+        "max_attempts": 9,
+        "timeout_seconds": 60,
+        "tags": [],
+        "payload": {**EMAIL["payload"], "subject": "Ho"},
+    }
+    before = client.get(job).json
+
+    answer = client.patch(job, json=changes)
+
+    assert answer.status_code == 200
+    assert answer.json == {**before, **changes, "updated_at": answer.json["updated_at"]} == client.get(job).json
+    [entry] = client.get("/audit").json
+    assert (entry["action"], entry["job_id"]) == ("change", before["id"])
+    assert entry["details"]["changes"] == {name: {"old": before[name], "new": value} for name, value in changes.items()}
+
+
+def test_leaves_what_is_absent_or_null_as_it_is(client: FlaskClient, job: str) -> None:
+    before = client.get(job).json
+
+    answers = [client.patch(job, json=body) for body in ({}, {"tags": None, "priority": None, "payload": None})]
+
+    assert [(answer.status_code, answer.json) for answer in answers] == [(200, before)] * 2
+    assert client.get("/audit").json == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"priority": 101}, "priority"),
+        ({"priority": "7"}, "priority"),
+        ({"queue": "Bulk"}, "queue"),
+        ({"max_attempts": 0}, "max_attempts"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"tags": ["a", "a"]}, "tags"),
+        ({"run_at": "2030-01-01"}, "run_at"),
+        ({"delay_seconds": -1}, "delay_seconds"),
+        ({"delay_seconds": 1, "run_at": "2030-01-01T00:00:00Z"}, "delay_seconds"),
+        ({"payload": {"to": "a@b.c"}}, "payload"),
+        ({"payload": []}, "payload"),
+        ({"kind": "resize_image"}, "kind"),
+        ({"idempotency_key": "k"}, "idempotency_key"),
+        ([], "_schema"),
+    ],
+)
+@pytest.mark.parametrize("act", ["change", "retry", "copy"])
+def test_refuses_what_does_not_fit_and_names_it(client: FlaskClient, job: str, act: str, body: Any, field: str) -> None:
+    if act == "retry":
+        client.post(f"{job}/cancel")
+    before = client.get(job).json
+
+    answer = client.patch(job, json=body) if act == "change" else client.post(f"{job}/{act}", json=body)
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert set(answer.json["details"]) == {field}
+    assert client.get(job).json == before
+    assert len(client.get("/jobs").json) == 1
+
+
+def test_refuses_a_payload_that_is_too_long_and_a_body_of_another_type(client: FlaskClient, job: str) -> None:
+    long = {**EMAIL["payload"], "body": "x" * 262_144}
+
+    answers = [
+        client.patch(job, json={"payload": long}),
+        client.patch(job, data="{}", content_type="text/plain"),
+        client.patch(job),
+        client.post(f"{job}/copy", data="{}", content_type="text/plain"),
+        client.patch(job, data="{", content_type="application/json"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [413, 415, 415, 415, 400]
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome.complete(), Outcome.fail_for_good("no")])
+def test_a_job_that_runs_or_has_ended_is_409(client: FlaskClient, job: str, end: End, outcome: Outcome | None) -> None:
+    end(outcome)
+
+    answers = [client.patch(job, json={"priority": 1}), client.patch(job, json={"payload": EMAIL["payload"]})]
+
+    assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(409, "conflict")] * 2
+    assert "cannot change when status=" in answers[0].json["message"]
+
+
+def test_no_fewer_attempts_than_the_job_has_used(client: FlaskClient, job: str, end: End) -> None:
+    end(Outcome.fail("no luck", delay=60))
+
+    answer = client.patch(job, json={"max_attempts": 1})
+
+    assert (answer.status_code, set(answer.json["details"])) == (422, {"max_attempts"})
+
+
+def test_a_job_that_is_not_there_is_404(client: FlaskClient) -> None:
+    answers = [
+        client.patch(JOB, json={"priority": 1}),
+        client.post(f"{JOB}/copy"),
+        client.delete(JOB),
+        client.post(f"{JOB}/retry", json={"priority": 1}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404] * 4
+
+
+def test_retries_with_changes_and_the_record_keeps_the_original(client: FlaskClient, job: str, end: End) -> None:
+    end(Outcome.fail_for_good("no"))
+    payload = {**EMAIL["payload"], "subject": "Ho"}
+
+    answer = client.post(f"{job}/retry", json={"payload": payload, "priority": 5})
+
+    assert (answer.status_code, answer.json["status"], answer.json["attempts"]) == (200, "queued", 0)
+    assert (answer.json["payload"], answer.json["priority"], answer.json["last_error"]) == (payload, 5, "no")
+    [entry] = client.get("/audit").json
+    assert entry["details"] == {
+        "kind": "send_email",
+        "changes": {"payload": {"old": EMAIL["payload"], "new": payload}, "priority": {"old": 0, "new": 5}},
+    }
+
+
+def test_copies_a_job_in_any_state(client: FlaskClient, job: str, end: End) -> None:
+    original = client.get(job).json
+    copies = [client.post(f"{job}/copy")]
+    client.post(f"{copies[0].headers['Location']}/cancel")
+    end(None)
+    copies.append(client.post(f"{job}/copy", json={"queue": "bulk"}))
+
+    assert [copy.status_code for copy in copies] == [201, 201]
+    for copy in copies:
+        assert copy.headers["Location"] == f"/jobs/{copy.json['id']}" != job
+        assert copy.json["copy_of"] == original["id"]
+        assert copy.json["tags"] == ["a"]
+        assert copy.json["payload"] == original["payload"]
+    assert [copy.json["queue"] for copy in copies] == ["default", "bulk"]
+    assert original["copy_of"] is None
+    entry = client.get("/audit").json[0]
+    assert entry["details"] == {
+        "kind": "send_email",
+        "copy": copies[1].json["id"],
+        "changes": {"queue": {"old": "default", "new": "bulk"}},
+    }
+
+
+def test_deletes_a_job_that_has_ended(client: FlaskClient, job: str) -> None:
+    live = client.delete(job)
+    client.post(f"{job}/cancel")
+    before = client.get(job).json
+
+    gone = client.delete(job)
+
+    assert (live.status_code, live.json["error"]) == (409, "conflict")
+    assert (gone.status_code, gone.data) == (204, b"")
+    assert [client.get(job).status_code, client.delete(job).status_code] == [404, 404]
+    entry = client.get("/audit").json[0]
+    assert (entry["action"], entry["job_id"]) == ("delete", before["id"])
+    told = {name: before[name] for name in ("kind", "queue", "status", "created_at")}
+    assert entry["details"] == {**told, "status": "cancelled"}
+
+
+def test_the_key_of_a_deleted_job_is_409(client: FlaskClient) -> None:
+    named = {"Idempotency-Key": "order-7"}
+    job = client.post("/jobs", json=EMAIL, headers=named).headers["Location"]
+    client.post(f"{job}/cancel")
+    client.delete(job)
+
+    answer = client.post("/jobs", json=EMAIL, headers=named)
+
+    assert (answer.status_code, answer.json["error"]) == (409, "conflict")
+
+
+# Queues
+
+
+def test_a_key_of_some_queues_moves_no_job_elsewhere(closed: FlaskClient, make_key: MakeKey) -> None:  # noqa: F811
+    (_, anyone), (_, limited) = make_key(), make_key(Scope.ENQUEUE, Scope.READ, Scope.OPERATE, queues=["mail", "bulk"])
+    job = closed.post("/jobs", json={**EMAIL, "queue": "mail"}, headers=limited).headers["Location"]
+
+    refused = [
+        closed.patch(job, json={"queue": "other"}, headers=limited),
+        closed.post(f"{job}/copy", json={"queue": "other"}, headers=limited),
+    ]
+    closed.post(f"{job}/cancel", headers=limited)
+    refused.append(closed.post(f"{job}/retry", json={"queue": "other"}, headers=limited))
+    moved = closed.post(f"{job}/retry", json={"queue": "bulk"}, headers=limited)
+    closed.patch(job, json={"queue": "other"}, headers=anyone)
+    hidden = [
+        closed.get(job, headers=limited),
+        closed.patch(job, json={"priority": 1}, headers=limited),
+        *(closed.post(f"{job}/{verb}", headers=limited) for verb in ("cancel", "retry", "copy")),
+    ]
+
+    assert [(answer.status_code, answer.json["error"]) for answer in refused] == [(403, "forbidden")] * 3
+    assert (moved.status_code, moved.json["queue"]) == (200, "bulk")
+    assert [answer.status_code for answer in hidden] == [404] * 5
+    assert closed.get(job, headers=anyone).json["status"] == "queued"
+
+
+def test_a_move_counts_against_the_bound_on_queues(
+    make_app: Any, config: Any, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    client = make_app(replace(config, queues_per_key=1)).test_client()
+    job = client.post("/jobs", json=EMAIL).headers["Location"]
+
+    answers = [
+        client.patch(job, json={"queue": "a"}),
+        client.patch(job, json={"queue": "b"}),
+        client.post(f"{job}/copy", json={"queue": "b"}),
+        client.post(f"{job}/copy"),
+        client.post(f"{job}/copy", json={"queue": None}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 422, 422, 201, 201]
+    assert set(answers[1].json["details"]) == {"queue"}
+
+
+def test_reads_a_job_anew_that_somebody_changes_meanwhile(
+    client: FlaskClient, job: str, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = client.get(job).json["id"]
+    others = iter([{**EMAIL["payload"], "subject": str(n)} for n in range(2)])
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        for payload in others:
+            change(conn, job_id, Changes.of(payload=payload))
+            break
+        return change(*args, **kwargs)
+
+    monkeypatch.setattr("app.api.jobs.produce.change", meanwhile)
+    answer = client.patch(job, json={"payload": {**EMAIL["payload"], "subject": "last"}})
+
+    assert (answer.status_code, answer.json["payload"]["subject"]) == (200, "last")
+    payloads = [entry["details"]["changes"]["payload"] for entry in client.get("/audit").json]
+    assert payloads[0]["old"]["subject"] == "1"
+
+
+def test_of_a_kind_that_is_not_known_here_all_but_the_payload_may_change(client: FlaskClient, sql: Sql) -> None:
+    [[job_id]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('unknown', '{}') RETURNING id::text")
+
+    answers = [
+        client.patch(f"/jobs/{job_id}", json={"payload": {"n": 1}}),
+        client.patch(f"/jobs/{job_id}", json={"priority": 1}),
+        client.post(f"/jobs/{job_id}/copy"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 200, 201]
+    assert set(answers[0].json["details"]) == {"payload"}
+
+
+def test_of_a_long_payload_the_record_has_the_length(client: FlaskClient, job: str) -> None:
+    long = {**EMAIL["payload"], "body": "x" * 20_000}
+
+    client.patch(job, json={"payload": long})
+
+    [entry] = client.get("/audit").json
+    payload = entry["details"]["changes"]["payload"]
+    assert payload["old"] == EMAIL["payload"]
+    assert (set(payload), payload["new_bytes"] > 20_000) == ({"old", "new_bytes"}, True)

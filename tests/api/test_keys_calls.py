@@ -1,0 +1,176 @@
+"""GET and POST /keys, rotate and revoke."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app.http import keyring
+from haulier.domain.api_key import TOKEN, Scope
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from tests.conftest import Sql
+from tests.http.callers import MakeKey, bearer, closed, make_key, public  # noqa: F401  # fixtures
+
+
+@pytest.fixture
+def admin(closed: FlaskClient, make_key: MakeKey) -> tuple[FlaskClient, dict[str, str]]:  # noqa: F811
+    """Give the client of a service, and the headers of a key that may do everything."""
+    return closed, make_key()[1]
+
+
+Admin = tuple[FlaskClient, dict[str, str]]
+
+
+def test_makes_a_key_and_shows_it_this_once(admin: Admin, conn: Connection, sql: Sql) -> None:
+    client, shown = admin
+    asked = {"name": "shop", "scopes": ["read", "enqueue"], "queues": ["mail"], "rate_limit": 50, "days": 1}
+
+    made = client.post("/keys", json=asked, headers=shown)
+
+    assert made.status_code == 201
+    assert made.headers["Cache-Control"] == "no-store"
+    told = dict(made.json)
+    token = told.pop("key")
+    assert TOKEN.fullmatch(token)[1] == told["id"]  # type: ignore[index]
+    assert (told["name"], told["scopes"], told["queues"], told["rate_limit"]) == (
+        "shop", ["enqueue", "read"], ["mail"], 50
+    )  # fmt: skip
+    at = {name: datetime.fromisoformat(told[name]) for name in ("created_at", "expires_at")}
+    assert at["expires_at"] - at["created_at"] == timedelta(days=1)
+    assert (told["last_used_at"], told["revoked_at"], told["rotated_until"]) == (None, None, None)
+    assert client.get("/jobs", headers=bearer(token)).status_code == 200
+    listed, audit = client.get("/keys", headers=shown), client.get("/audit", headers=shown)
+    assert {**listed.json[0], "last_used_at": None} == told
+    same = ("name", "scopes", "queues", "rate_limit", "expires_at")
+    assert audit.json[0]["details"] == {name: told[name] for name in same}
+    secret = token.split("_", 2)[2]
+    assert secret not in listed.text + audit.text
+    assert not sql("SELECT FROM haulier.audit WHERE audit::text LIKE %s", f"%{secret}%")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "shop"}, "scopes"),
+        ({"scopes": ["read"]}, "name"),
+        ({"name": "", "scopes": ["read"]}, "name"),
+        ({"name": "a\nb", "scopes": ["read"]}, "name"),
+        ({"name": "x" * 101, "scopes": ["read"]}, "name"),
+        ({"name": "shop", "scopes": []}, "scopes"),
+        ({"name": "shop", "scopes": ["all"]}, "scopes"),
+        ({"name": "shop", "scopes": "read"}, "scopes"),
+        ({"name": "shop", "scopes": ["read"], "queues": []}, "queues"),
+        ({"name": "shop", "scopes": ["read"], "queues": ["A"]}, "queues"),
+        ({"name": "shop", "scopes": ["read"], "rate_limit": 0}, "rate_limit"),
+        ({"name": "shop", "scopes": ["read"], "rate_limit": True}, "rate_limit"),
+        ({"name": "shop", "scopes": ["read"], "days": 0}, "days"),
+        ({"name": "shop", "scopes": ["read"], "days": 4000}, "days"),
+        ({"name": "shop", "scopes": ["read"], "id": "abc"}, "id"),
+        ([], "_schema"),
+    ],
+)
+def test_refuses_what_does_not_fit_and_names_it(admin: Admin, conn: Connection, body: Any, field: str) -> None:
+    client, shown = admin
+
+    answer = client.post("/keys", json=body, headers=shown)
+
+    assert (answer.status_code, answer.json["error"]) == (422, "validation")
+    assert set(answer.json["details"]) == {field}
+    assert len(api_keys.list_keys(conn)) == 1
+
+
+@pytest.mark.parametrize(("body", "hours"), [(None, 24), ({}, 24), ({"hours": 1.5}, 1.5), ({"hours": 0}, None)])
+def test_rotates_a_key(admin: Admin, conn: Connection, body: Any, hours: float | None) -> None:
+    client, shown = admin
+    key, old = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="cli")
+
+    answer = client.post(f"/keys/{key.id}/rotate", json=body, headers=shown)
+
+    assert (answer.status_code, answer.json["id"]) == (200, key.id)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert client.get("/jobs", headers=bearer(answer.json["key"])).status_code == 200
+    assert client.get("/jobs", headers=bearer(old)).status_code == (200 if hours else 401)
+    entry = client.get("/audit", headers=shown).json[0]
+    assert (entry["action"], entry["key_id"], entry["details"]["name"]) == ("rotate_key", key.id, "shop")
+    until = datetime.fromisoformat(entry["details"]["rotated_until"]) - datetime.fromisoformat(entry["at"])
+    assert until == timedelta(hours=hours or 0)
+
+
+def test_refuses_hours_that_do_not_fit(admin: Admin, conn: Connection) -> None:
+    client, shown = admin
+    key, old = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="cli")
+
+    answers = [
+        client.post(f"/keys/{key.id}/rotate", json={"hours": -1}, headers=shown),
+        client.post(f"/keys/{key.id}/rotate", data="{}", content_type="text/plain", headers=shown),
+        client.post(f"/keys/{key.id}/rotate", data="{", content_type="application/json", headers=shown),
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 415, 400]
+    assert client.get("/jobs", headers=bearer(old)).status_code == 200
+
+
+def test_revokes_a_key_once(admin: Admin, conn: Connection) -> None:
+    client, shown = admin
+    key, token = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="cli")
+
+    revoked, again, rotated = (
+        client.post(f"/keys/{key.id}/{act}", headers=shown) for act in ("revoke", "revoke", "rotate")
+    )
+
+    assert (revoked.status_code, revoked.json["revoked_at"] is None) == (200, False)
+    assert "key" not in revoked.json
+    assert [answer.status_code for answer in (again, rotated)] == [404, 404]
+    assert client.get("/jobs", headers=bearer(token)).status_code == 401
+
+
+@pytest.mark.parametrize("key_id", ["x" * 12, "X", "x" * 33, "a%20b", "%27", "9" * 3000])
+def test_a_key_that_is_not_there_is_404(admin: Admin, key_id: str) -> None:
+    client, shown = admin
+
+    answers = [client.post(f"/keys/{key_id}/{act}", headers=shown) for act in ("rotate", "revoke")]
+
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
+def test_lists_keys_newest_first_page_by_page(admin: Admin, conn: Connection, sql: Sql) -> None:
+    client, shown = admin
+    made = [api_keys.create(conn, NewKey(f"shop {n}", [Scope.READ]), actor="cli")[0].id for n in range(5)]
+    sql("UPDATE haulier.api_key SET created_at = '2026-01-01'")
+    in_order = sorted([key.id for key in api_keys.list_keys(conn)], reverse=True)
+
+    found, path = [], "/keys?limit=2"
+    while path:
+        page = client.get(path, headers=shown)
+        found += [key["id"] for key in page.json]
+        path = page.headers.get("Link", "").partition(">")[0].removeprefix("<")
+
+    assert found == in_order
+    assert set(made) < set(found)
+
+
+def test_a_key_of_some_queues_makes_none(closed: FlaskClient, make_key: MakeKey) -> None:  # noqa: F811
+    _, limited = make_key(Scope.ADMIN, queues=["mail"])
+
+    answers = [
+        closed.get("/keys", headers=limited),
+        closed.post("/keys", json={"name": "shop", "scopes": ["admin"]}, headers=limited),
+    ]
+
+    assert [(answer.status_code, answer.json["error"]) for answer in answers] == [(403, "forbidden")] * 2
+
+
+def test_the_first_key_closes_a_service_that_needed_none(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    # For up to 5 s a process goes on as it was.
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+
+    made = client.post("/keys", json={"name": "first", "scopes": ["admin"]})
+
+    assert made.status_code == 201
+    assert client.get("/keys").status_code == 401
+    assert client.get("/keys", headers=bearer(made.json["key"])).status_code == 200

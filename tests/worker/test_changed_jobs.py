@@ -1,0 +1,91 @@
+"""A job that was changed starts as soon as a new one would; in real processes, with polls too rare to help out."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from haulier.domain.job import NewJob
+from haulier.queue import produce
+from haulier.queue.produce import Changes
+from tests.conftest import eventually
+from tests.worker.conftest import RARELY
+from tests.worker.test_wake_ups import fall_asleep, heard  # noqa: F401  # fixtures
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"delay": timedelta(hours=1)}, {"delay_seconds": 0}),
+        ({"delay": timedelta(hours=1), "priority": 5}, {"run_at": "2020-01-01T00:00:00Z", "priority": -5}),
+        ({"queue": "parked"}, {"queue": "default"}),
+        ({"queue": "parked", "priority": 7}, {"queue": "default", "priority": 0}),
+    ],
+)
+def test_an_idle_worker_starts_a_changed_job_within_a_second(
+    spawn_worker,
+    fall_asleep,  # noqa: F811
+    heard,  # noqa: F811
+    enqueue,
+    ledger,
+    latency,
+    conn,
+    options,
+    changes,
+):
+    job = enqueue("t.note", **options)
+    spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES="default")
+    # So that the worker's mark is behind the job's place.
+    latency()
+    fall_asleep()
+    heard()
+    changed = time.monotonic()
+
+    produce.change(conn, job.id, Changes.of(**changes))
+
+    [start] = eventually(lambda: ledger.entries("start", job))
+    assert start.at - changed < 1
+    # A worker may look by itself at this very moment.
+    assert len(heard()) == 1
+
+
+def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
+    spawn_worker,
+    fall_asleep,  # noqa: F811
+    heard,  # noqa: F811
+    enqueue,
+    ledger,
+    conn,
+):
+    job = enqueue("t.note", delay=timedelta(hours=1))
+    spawn_worker(POLL_SECONDS=RARELY)
+    fall_asleep()
+    heard()
+    changed = time.monotonic()
+
+    produce.change(conn, job.id, Changes.of(delay_seconds=1))
+
+    [start] = eventually(lambda: ledger.entries("start", job))
+    assert 0.9 < start.at - changed < 2
+    assert heard()
+
+
+@pytest.mark.parametrize("priority", [0, 5])
+def test_beside_a_busy_lane_a_job_that_is_moved_before_its_mark_starts_within_a_second(
+    spawn_worker, enqueue, ledger, conn, priority
+):
+    job = enqueue("t.note", queue="parked")
+    spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES="default", WORKER_THREADS=2)
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.05}) for _ in range(400)])
+    eventually(lambda: len(ledger.entries("start")) > 20)
+    changed = time.monotonic()
+
+    produce.change(conn, job.id, Changes.of(queue="default", priority=priority))
+
+    [start] = eventually(lambda: ledger.entries("start", job))
+    assert start.at - changed < 1
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT count(*) > 0 FROM haulier.job")
+        assert cursor.fetchone() == (True,)
