@@ -1,4 +1,8 @@
-"""`python -m haulier keys`: make, list, rotate and revoke API keys. Anybody who has DATABASE_URL may do so."""
+"""`haulier keys`: make, list, rotate and revoke API keys.
+
+In the database, where anybody who has DATABASE_URL may do so; or over HTTP, for which a key with the scope admin is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from haulier.cli.commands.invocation import ClientGroup
+from haulier.cli.commands import api_keys
+from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.database import on_database
-from haulier.cli.server import ServerCommand
+from haulier.cli.server import require
+from haulier.cli.terminal.visible import visible
 from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
 
@@ -72,57 +78,88 @@ def keys() -> None:
     """Make, list, rotate and revoke API keys."""
 
 
-@keys.command(
-    "create", cls=ServerCommand, example="haulier keys create --name shop --scopes enqueue,read --queues mail --days 90"
-)
+EXAMPLE = "haulier keys create --name shop --scopes enqueue,read --queues mail --days 90"
+
+
+@command("create", example=EXAMPLE)
 @click.option("--name", required=True, callback=_named, help="Whose it is, for people.")
 @click.option("--scopes", required=True, type=SCOPES, help=f"What it may do: some of {','.join(Scope)} (admin: all).")
 @click.option("--queues", type=QUEUES, help="The queues whose jobs it may touch; every one unless told.")
 @click.option("--rate", type=RATE, help="How many requests a second it may make; any number unless told.")
 @click.option("--days", type=DAYS, help="For how long it is good; for ever unless told.")
-def create(**asked: Any) -> None:
+@pass_invocation
+def create(invocation: Invocation, /, **asked: Any) -> None:
     """Make a key; the key itself is printed once, and kept nowhere."""
-    on_database("keys", lambda conn: _create(conn, asked))
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _create(conn, asked))
+    else:
+        api_keys.create(invocation, asked)
 
 
-@keys.command("list", cls=ServerCommand, example="haulier keys list")
-def list_() -> None:
+@command("list", example="haulier keys list")
+@pass_invocation
+def list_keys(invocation: Invocation) -> None:
     """Show every key, but for its secret."""
-    on_database("keys", _list)
+    if _is_on_database(invocation):
+        on_database("keys", _list)
+    else:
+        api_keys.show_all(invocation)
 
 
-@keys.command("rotate", cls=ServerCommand, example="haulier keys rotate k3xq0v9a2b7c --hours 1")
+@command("rotate", example="haulier keys rotate k3xq0v9a2b7c --hours 1")
 @click.argument("key_id", metavar="ID")
 @click.option("--hours", type=HOURS, default=24.0, show_default=True, help="For how long the old one is good.")
-def rotate(key_id: str, hours: float) -> None:
+@pass_invocation
+def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
     """Give a key a new secret; the old one is good for a while longer."""
-    on_database("keys", lambda conn: _rotate(conn, key_id, hours))
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _rotate(conn, key_id, hours))
+    else:
+        api_keys.rotate(invocation, key_id, hours)
 
 
-@keys.command("revoke", cls=ServerCommand, example="haulier keys revoke k3xq0v9a2b7c")
+@command("revoke", example="haulier keys revoke k3xq0v9a2b7c")
 @click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
+@pass_invocation
+def revoke(invocation: Invocation, key_id: str) -> None:
     """End a key for good, within 5 s."""
-    on_database("keys", lambda conn: _revoke(conn, key_id))
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _revoke(conn, key_id))
+    else:
+        api_keys.revoke(invocation, key_id)
+
+
+for each in (create, list_keys, rotate, revoke):
+    keys.add_command(each)
+
+
+def _is_on_database(invocation: Invocation) -> bool:
+    """Tell whether DATABASE_URL is meant. Raises: ConfigError where the server's packages are missing."""
+    if not invocation.is_on_database:
+        return False
+    require(click.get_current_context().command_path)
+    if invocation.terminal.as_json:
+        raise click.UsageError("DATABASE_URL is set: --json goes with --url or --profile, which say which service")
+    return True
 
 
 def _create(conn: Connection, asked: dict[str, Any]) -> None:
-    from haulier.queue.access import api_keys
+    from haulier.queue.access import api_keys as stored
 
     lifetime = None if asked["days"] is None else timedelta(days=asked["days"])
     scopes = frozenset(Scope(word) for word in asked["scopes"])
-    new = api_keys.NewKey(asked["name"], scopes, queues=asked["queues"], rate_limit=asked["rate"], lifetime=lifetime)
-    key, token = api_keys.create(conn, new, actor=ACTOR)
+    new = stored.NewKey(asked["name"], scopes, queues=asked["queues"], rate_limit=asked["rate"], lifetime=lifetime)
+    key, token = stored.create(conn, new, actor=ACTOR)
     # To stderr: a program that reads the key from stdout gets nothing else.
     print(f"made the API key {key.id}; it is shown this once:", file=sys.stderr)
     print(token)
 
 
 def _list(conn: Connection) -> None:
-    from haulier.queue.access import api_keys
+    from haulier.queue.access import api_keys as stored
 
     table: list[tuple[str, ...]] = [("id", "name", "scopes", "queues", "rate", "created", "last used", "state")]
-    table += [_row(key) for key in api_keys.list_keys(conn)]
+    table += [tuple(map(visible, _row(key))) for key in stored.list_keys(conn)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -153,15 +190,15 @@ def _shown(instant: datetime | None) -> str:
 
 
 def _rotate(conn: Connection, key_id: str, hours: float) -> None:
-    from haulier.queue.access import api_keys
+    from haulier.queue.access import api_keys as stored
 
-    token = api_keys.rotate(conn, key_id, overlap=timedelta(hours=hours), actor=ACTOR)
+    token = stored.rotate(conn, key_id, overlap=timedelta(hours=hours), actor=ACTOR)
     print(f"the API key {key_id} has a new secret, shown this once; the old: {hours:g} h more", file=sys.stderr)
     print(token)
 
 
 def _revoke(conn: Connection, key_id: str) -> None:
-    from haulier.queue.access import api_keys
+    from haulier.queue.access import api_keys as stored
 
-    key = api_keys.revoke(conn, key_id, actor=ACTOR)
-    print(f"revoked the API key {key.id} ({key.name})")
+    key = stored.revoke(conn, key_id, actor=ACTOR)
+    print(visible(f"revoked the API key {key.id} ({key.name})"))

@@ -26,7 +26,7 @@ COMMANDS = {
     "keys": ("haulier.cli.keys:keys", "Make, list, rotate and revoke API keys."),
     "audit": ("haulier.cli.audit:audit", "Show what operators did, newest first."),
     "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
-    "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs, cancel them, retry them."),
+    "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
     "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
     "queues": ("haulier.cli.commands.queues:queues", "See how queues are."),
     "workers": ("haulier.cli.commands.workers:workers", "See the workers; let one claim no more jobs."),
@@ -43,7 +43,7 @@ COMMANDS = {
     "completion": ("haulier.cli.commands.completion:completion", "Print what lets your shell complete commands."),
     "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
 }
-ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount", "keys")
+ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount")
 
 
 class Root(ClientGroup):

@@ -89,7 +89,7 @@ def test_runs_each_example(
         sql("UPDATE haulier.operation SET id = %s", OPERATION)
     if name == "ops resume":
         run("ops", "cancel", OPERATION)
-    if name in ("jobs retry", "jobs watch"):
+    if name in ("jobs retry", "jobs watch", "jobs delete"):
         run("jobs", "cancel", JOB)
     if name in ("logout", "profiles"):
         run("login", "--url", server.url, "--profile", "local", input="key")
@@ -224,7 +224,7 @@ def test_gives_a_shell_what_completes(run: Run, process: Run, server: Server, ho
             COMPREPLY=(); COMP_WORDS=(haulier "$@"); COMP_CWORD=$#
             _haulier_completion haulier; echo "${COMPREPLY[@]}"
         }
-        offered jo; offered jobs c
+        offered jo; offered jobs ca
         # On a busy machine the service may need more than the time that a Tab has.
         for attempt in 1 2 3 4 5; do kinds=$(offered enqueue summ); test -z "$kinds" || break; done; echo "$kinds"
         offered jobs list --statu; offered enqueue --profile ''
@@ -233,7 +233,7 @@ def test_gives_a_shell_what_completes(run: Run, process: Run, server: Server, ho
 
     done = subprocess.run(["bash", "-ec", asked], env=environ, capture_output=True, text=True, timeout=60)
 
-    assert done.stdout.splitlines() == ["jobs", "cancel count", "summarize_text", "--status", ""]
+    assert done.stdout.splitlines() == ["jobs", "cancel", "summarize_text", "--status", ""]
     assert done.stderr == ""
     kept = home / ".cache" / "haulier" / "completion.json"
     assert kept.stat().st_mode & 0o777 == 0o600

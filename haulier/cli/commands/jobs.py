@@ -1,28 +1,24 @@
-"""`haulier jobs`: finds jobs, shows them, and acts on those whose ids are given."""
+"""`haulier jobs`: finds jobs and shows them; what is done to them is in other files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from haulier.cli.client.api import Answer, Call
-from haulier.cli.client.errors import Code, CommandError, worst
 from haulier.cli.client.pages import Listing
+from haulier.cli.commands.acting import ACTS
+from haulier.cli.commands.changing import change, copy
 from haulier.cli.commands.following import tail, watch
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.commands.job_view import JOB_COLUMNS, Job, job_row, show_job
-from haulier.cli.commands.options import Ids, filtered, flat, job_ids, with_error_found
+from haulier.cli.commands.options import Ids, filtered, flat, with_error_found
 from haulier.cli.terminal import words
-
-# Of an id and what was answered about it: what to tell people.
-Told = Callable[[str, Answer], str]
 
 
 @click.group("jobs", cls=ClientGroup)
 def jobs() -> None:
-    """Find jobs, cancel them, retry them."""
+    """Find jobs; cancel, retry, change, delete them."""
 
 
 @command("list", example="haulier jobs list --status failed --kind send_email --after 1h")
@@ -76,56 +72,5 @@ def count(invocation: Invocation, query: list[tuple[str, str]]) -> None:
     invocation.terminal.show(counted, people)
 
 
-@command("cancel", example="haulier jobs cancel 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")
-@job_ids
-@pass_invocation
-def cancel(invocation: Invocation, given: list[list[str]]) -> int:
-    """Cancel jobs.
-
-    One that waits is cancelled; one that runs is asked to stop. With - ids are read from stdin.
-    """
-
-    def said(job_id: str, answer: Answer) -> str:
-        return f"{job_id}  {'cancelled' if answer.status == 200 else 'runs, and was asked to stop'}"
-
-    return each_of(invocation, flat(given), lambda job: Call("POST", f"/jobs/{job}/cancel", is_safe=True), said)
-
-
-@command("retry", example="haulier jobs retry 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")
-@job_ids
-@pass_invocation
-def retry(invocation: Invocation, given: list[list[str]]) -> int:
-    """Queue jobs again that have failed for good, or were cancelled.
-
-    They have a full budget of attempts again. With - ids are read from stdin.
-    """
-    return each_of(
-        invocation, flat(given), lambda job: Call("POST", f"/jobs/{job}/retry"), lambda job, _: f"{job}  queued again"
-    )
-
-
-def each_of(invocation: Invocation, ids: list[str], call: Callable[[str], Call], said: Told) -> int:
-    """Send a call for each id, say what became of it, and return the exit code: one refusal does not end it."""
-    codes: list[Code] = []
-    for job_id in ids:
-        try:
-            answer = invocation.api.send(call(job_id))
-        except CommandError as error:
-            # Where nobody answers, or the key is bad, the next one would fare no better.
-            if error.code in (Code.UNREACHABLE, Code.NO_KEY):
-                raise
-            invocation.terminal.warn(str(error))
-            codes.append(error.code)
-        else:
-            tell(invocation, job_id, answer, said)
-            codes.append(Code.DONE)
-    return worst(codes)
-
-
-def tell(invocation: Invocation, job_id: str, answer: Answer, said: Told) -> None:
-    """Say what became of one."""
-    invocation.terminal.show(answer.body, lambda _: invocation.terminal.line(said(job_id, answer)))
-
-
-for each in (list_jobs, show, count, cancel, retry, watch, tail):
+for each in (list_jobs, show, count, watch, tail, *ACTS, change, copy):
     jobs.add_command(each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from haulier.cli.client.pages import Listing
@@ -9,7 +10,7 @@ from haulier.cli.commands.invocation import Invocation
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Column
 
-COLUMNS = [Column("AT"), Column("WHO"), Column("DID"), Column("TO")]
+COLUMNS = [Column("AT"), Column("WHO"), Column("DID"), Column("TO"), Column("WITH", is_long=True)]
 
 
 def show_record(invocation: Invocation, query: list[tuple[str, str]], limit: int) -> None:
@@ -18,7 +19,7 @@ def show_record(invocation: Invocation, query: list[tuple[str, str]], limit: int
 
     def people(entries: list[dict[str, Any]]) -> None:
         rows = [
-            [terminal.when(each["at"]), each["actor"] or words.NOTHING, each["action"], _object(each)]
+            [terminal.when(each["at"]), each["actor"] or words.NOTHING, each["action"], _object(each), _details(each)]
             for each in entries
         ]
         terminal.table(COLUMNS, rows)
@@ -29,6 +30,11 @@ def show_record(invocation: Invocation, query: list[tuple[str, str]], limit: int
         terminal.warn(
             f"looked back to {found.looked_back_to}; older entries may match: --before {found.looked_back_to}"
         )
+
+
+def _details(entry: dict[str, Any]) -> str:
+    details = entry.get("details")
+    return json.dumps(details, ensure_ascii=False) if details else ""
 
 
 def _object(entry: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ import click
 
 from haulier.cli.client.api import Call
 from haulier.cli.client.pages import Listing
+from haulier.cli.commands.acting import each_of
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.commands.jobs import each_of
 from haulier.cli.commands.options import Ids, flat
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
