@@ -57,6 +57,9 @@ GRANT SELECT ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";
+-- the queues that are paused: only by these functions, which record it
+GRANT SELECT ON haulier.pause TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) TO :"web";
 -- the numbers, which a worker counts
 GRANT SELECT ON haulier.rollup, haulier.moved, haulier.depth, haulier.counting TO :"web";
 -- the failed attempts, which workers note; muting is recorded, as above
@@ -70,7 +73,7 @@ GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
 GRANT SELECT, DELETE ON haulier.job TO :"worker";
 GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_at, crashes, snoozes, backoff, run_at,
     last_error, errors, error_id) ON haulier.job TO :"worker";
-GRANT SELECT ON haulier.jobs, haulier.lane TO :"worker";
+GRANT SELECT ON haulier.jobs, haulier.lane, haulier.pause TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";

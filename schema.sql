@@ -167,6 +167,23 @@ CREATE TABLE IF NOT EXISTS haulier.queue (
     autovacuum_vacuum_cost_delay = 0
 );
 
+-- The queues of which no job starts: rows that every claim reads, so there must be few. An end that has passed is as no
+-- row; the next pause of any queue deletes it.
+CREATE TABLE IF NOT EXISTS haulier.pause (
+    queue     text        NOT NULL,
+    since     timestamptz NOT NULL DEFAULT now(),
+    until     timestamptz,                                  -- null: until it is resumed
+    paused_by text,                                         -- as `actor` of the audit
+
+    CONSTRAINT pause_pkey PRIMARY KEY (queue),
+    CONSTRAINT pause_is_a_queues CHECK (queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT until_in_the_calendar CHECK (until >= '1970-01-01+00' AND until < '9999-12-31+00')
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 50,
+    autovacuum_vacuum_cost_delay = 0
+);
+
 
 -- Workers ------------------------------------------------------------------------------------------------------
 
@@ -951,8 +968,8 @@ CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE 
 
 -- What operators do ----------------------------------------------------------------------------------------------
 
--- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers and make API keys with the
--- owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
+-- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers, pause queues and make API keys
+-- with the owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
 -- or to add to the audit anything but what it did.
 
 -- A time as the record shows it.
@@ -1383,6 +1400,58 @@ BEGIN
 END
 $$;
 
+-- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
+-- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
+-- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
+-- that it does not reach do so by themselves, half a second later.
+CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF paused_until <= now() THEN
+        RETURN 'past';
+    END IF;
+    IF (SELECT count(*) FROM haulier.pause WHERE queue <> paused AND (until IS NULL OR until > now())) >= 1000 THEN
+        RETURN 'full';
+    END IF;
+    INSERT INTO haulier.pause AS present (queue, until, paused_by)
+    VALUES (paused, paused_until, by_whom)
+    ON CONFLICT (queue) DO UPDATE
+    SET since = CASE WHEN present.until <= now() THEN now() ELSE present.since END,
+        until = paused_until,
+        paused_by = by_whom
+    WHERE present.until IS DISTINCT FROM paused_until;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'pause', paused, jsonb_build_object(
+            'until', to_char(paused_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
+        PERFORM pg_notify('haulier_job', 'queue ' || paused);
+    END IF;
+    -- After its own row: who waits for that holds no other.
+    DELETE FROM haulier.pause
+    WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
+    RETURN 'paused';
+END
+$$;
+
+-- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
+CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended_by timestamptz;
+BEGIN
+    DELETE FROM haulier.pause WHERE queue = resumed RETURNING until INTO ended_by;
+    IF NOT FOUND OR ended_by <= now() THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume', resumed);
+    PERFORM pg_notify('haulier_job', 'queue ' || resumed);
+    RETURN true;
+END
+$$;
+
 REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
     haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text),
     haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]),
@@ -1392,7 +1461,8 @@ REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haul
     haulier.mute_errors(bigint, timestamptz, text),
     haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
     haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text),
-    haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
+    haulier.quiet_worker(uuid, boolean, text),
+    haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
 
 
 -- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:

@@ -74,11 +74,13 @@ class Queues(Collector):
         )
         oldest = GaugeMetricFamily(
             "haulier_oldest_due_job_seconds",
-            "How long the oldest due job has waited; 0: none is due.",
+            "How long the oldest due job has waited; 0: none is due, or the queue is paused.",
             labels=["queue"],
         )
         unserved = GaugeMetricFamily(
-            "haulier_due_jobs_unserved", "Due jobs of a queue that no live worker serves.", labels=["queue"]
+            "haulier_due_jobs_unserved",
+            "Due jobs of a queue that no live worker serves and that is not paused.",
+            labels=["queue"],
         )
         waits: dict[str, float] = {}
         left: dict[str, int] = {}
@@ -90,6 +92,9 @@ class Queues(Collector):
             oldest.add_metric([queue], seconds)
             unserved.add_metric([queue], left[queue])
         yield from (jobs, oldest, unserved)
+        yield GaugeMetricFamily(
+            "haulier_paused_queues", "Queues that an operator has paused.", value=known.paused_queues
+        )
         yield GaugeMetricFamily("haulier_workers", "Workers that beat within their lease.", value=known.health.workers)
         yield GaugeMetricFamily(
             "haulier_workers_without_scans",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import QueueNotFound
-from haulier.domain.job import NAME_PATTERN
 from haulier.queue.produce.stats import Queue, Shown, Stats, get_queue, list_queues, stats
 
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .pauses import check_name
 from .reading import Blueprint, next_page
 from .schemas.stats import AskStats, ListQueues, QueueResponse, StatsResponse
 
@@ -55,7 +53,7 @@ class Queues(MethodView):
         200, QueueResponse(many=True), headers={**NEXT_LINK, **NEXT_CURSOR}, description="The queues, by name."
     )
     def get(self, asked: dict[str, Any]) -> ViewResult:
-        """List the queues that have live jobs or were lately used, by name.
+        """List the queues that have live jobs, are paused or were lately used, by name.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
         """
@@ -76,8 +74,6 @@ class OneQueue(MethodView):
     @blp.response(200, QueueResponse(), description="The queue.")
     def get(self, name: str) -> Queue:
         """Look at a queue."""
-        # A name that is none cannot be sent to the database: it may hold a NUL.
-        if not re.fullmatch(NAME_PATTERN, name) or not caller().may_use(name):
-            raise QueueNotFound(name)
+        check_name(name)
         with connection() as conn:
             return get_queue(conn, name)

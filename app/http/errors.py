@@ -19,6 +19,7 @@ from haulier.domain.errors import (
     QueueNotFound,
     SchemaMismatch,
     TooManyConnections,
+    TooManyPauses,
     WorkerNotFound,
 )
 from haulier.domain.job import Json
@@ -118,6 +119,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     NotRetryable: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     JobChanged: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     KeysNotAllowed: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+    TooManyPauses: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     TooLarge: ErrorAnswer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     UnsupportedMediaType: ErrorAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     Invalid: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "validation"),

@@ -42,7 +42,8 @@ def rank(mark: Mark, turn: int = 0) -> tuple[int, int, datetime]:
 class Lane:
     """The waiting jobs of one queue and priority; `head` is the place of the first.
 
-    Units: seconds until the first job is due; negative when it is due already.
+    Units: seconds until a claim may take the first job; negative when it is due already, infinity while its queue is
+           paused without an end.
     """
 
     head: Mark

@@ -33,7 +33,9 @@ class QueueNotFound(HaulierError):
     """There is no such queue."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"queue {name} not found: it has no live job, and nothing came or ended in it lately")
+        super().__init__(
+            f"queue {name} not found: it has no live job, is not paused, and nothing came or ended in it lately"
+        )
 
 
 class ErrorGroupNotFound(HaulierError):
@@ -69,6 +71,14 @@ class JobChanged(HaulierError):
 
     def __init__(self, job_id: UUID) -> None:
         super().__init__(f"job {job_id} was changed by somebody else meanwhile; nothing was done: look at it again")
+
+
+class PauseInThePast(HaulierError):
+    """A queue cannot be paused until a time that has come."""
+
+
+class TooManyPauses(HaulierError):
+    """A thousand queues are paused, and no more may be: each claim reads them all."""
 
 
 class KeyNotFound(HaulierError):

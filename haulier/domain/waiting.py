@@ -19,6 +19,7 @@ class Code(StrEnum):
     """The reasons, in the order in which they are given."""
 
     NOT_DUE = "not_due"
+    QUEUE_PAUSED = "queue_paused"
     NO_WORKER_FOR_QUEUE = "no_worker_for_queue"
     NO_WORKER_KNOWS_KIND = "no_worker_knows_kind"
     LOCKED = "locked"
@@ -64,7 +65,8 @@ class Waiting:
     """What is known of a waiting job.
 
     Shape: ahead are due jobs that may start before it, at most `most` of them, here those in its own queue; has_room
-           tells that a fit worker has more free threads than jobs ahead. locked_by is a process of the server, 0 for a
+           tells that a fit worker has more free threads than jobs ahead. paused_since is None unless its queue is
+           paused, paused_until where that has no end. locked_by is a process of the server, 0 for a
            prepared transaction. is_given_back tells that who claimed it last does not know its kind. per_minute is how
            many jobs of its queue ended in the last minute; None: not counted.
     Units: due_seconds since it was due or last given back, negative before it is due.
@@ -82,6 +84,8 @@ class Waiting:
     ahead_here: int = 0
     most: int = 0
     has_room: bool = False
+    paused_since: datetime | None = None
+    paused_until: datetime | None = None
     locked_by: int | None = None
     per_minute: int | None = None
 
@@ -102,6 +106,11 @@ class Waiting:
         workers = self.workers
         if not self.is_due:
             yield Reason(Code.NOT_DUE, f"its time has not come{self._why_later()}", until=self.run_at)
+        if self._is_held_by_its_pause:
+            end = "until then" if self.paused_until else "until it is resumed"
+            message = f"an operator has paused the queue {self.queue}: no job of it starts {end}"
+            link = f"/queues/{self.queue}"
+            yield Reason(Code.QUEUE_PAUSED, message, self.paused_since, self.paused_until, link)
         if not workers.serving:
             yield Reason(Code.NO_WORKER_FOR_QUEUE, self._nobody_serves(), link="/workers")
         if workers.taking and not (workers.fit if workers.serving else workers.known):
@@ -111,6 +120,11 @@ class Waiting:
             holder = f"process {self.locked_by} of the server" if self.locked_by else "a prepared transaction"
             message = f"an open transaction has locked its row, so that claims pass over it: {holder}"
             yield Reason(Code.LOCKED, message)
+
+    @property
+    def _is_held_by_its_pause(self) -> bool:
+        # A pause that ends before its time comes does not hold it up.
+        return self.paused_since is not None and (self.paused_until is None or self.paused_until > self.run_at)
 
     def _why_later(self) -> str:
         if self.is_given_back:

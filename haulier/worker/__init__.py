@@ -9,7 +9,8 @@ process        one process: starts the threads, watches them, stops everything i
 threads/       one file for each thread
   runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
-  heartbeat    beats, learns of cancels, writes progress, gives back jobs that nobody holds, finds suspects, rescues
+  heartbeat    beats, learns of cancels and pauses, writes progress, gives back jobs that nobody holds, finds suspects,
+               rescues
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
   housekeeper  makes and drops partitions of the history, deletes old keys and names of queues, counts
 
@@ -22,6 +23,7 @@ steps/         what they do
   execute      runs one job: from the claimed job to its outcome
   report       logs and counts a run that has been settled
   timeouts     stops jobs whose time is up; called by the main thread
+  pauses       gives back jobs that were claimed ahead, when their queue is paused; called by the heartbeat
   suspects     jobs that have crashed before: the heartbeat looks for them, a runner runs them alone
   beat         this process's row in the table of workers
   progress     writes what running handlers have said of how far they have come

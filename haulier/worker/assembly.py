@@ -30,6 +30,7 @@ from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.count import Counting
+from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.report import Report
 from haulier.worker.steps.rescue import Rescuer
@@ -80,6 +81,7 @@ class Assembly:
         success_level = logging.INFO if config.log_jobs == "on" else logging.DEBUG
         self.report = Report(self.tally, success_level, Failures())
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
+        self.pauses_changed = threading.Event()
         self._make_steps()
 
     def _make_steps(self) -> None:
@@ -157,6 +159,7 @@ class Assembly:
             lease=lease,
             held=held,
             beat=Beat(lease, held, self.marks, bell, config, self._kinds.keys()),
+            pauses=Pauses(self.buffer, self.pauses_changed),
             progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
             suspects=SuspectSearch(lease, held, refusals.to_claim, self.suspects_due, bell, config.worker_queues),
@@ -177,6 +180,8 @@ class Assembly:
             beat_wanted=self.beat_wanted,
             lease=self.lease,
             buffer=self.buffer,
+            pauses_changed=self.pauses_changed,
+            marks=self.marks,
             outage=self.outage,
             shutdown=self.shutdown,
         )

@@ -68,6 +68,7 @@ class Evidence:
     records: Sequence[Record] = ()
     rows: Sequence[Row] = ()
     ways_back: Sequence[WayBack] = ()
+    claimed_while_paused: Sequence[str] = ()
     workers: dict[str, Worker] = field(default_factory=dict)
     deaths: Sequence[Death] = ()
     stalls: Sequence[tuple[float, float]] = ()
@@ -119,6 +120,8 @@ def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted
         rows = [Row(*each) for each in cursor.fetchall()]
         cursor.execute(WAYS_BACK, offset)
         ways_back = [WayBack(*each) for each in cursor.fetchall()]
+        cursor.execute("SELECT job_id::text FROM chaos.claimed_while_paused")
+        claimed_while_paused = [job_id for (job_id,) in cursor.fetchall()]
         cursor.execute(WORKERS, offset)
         workers = {worker_id: Worker(*rest) for worker_id, *rest in cursor.fetchall()}
     return Evidence(
@@ -132,6 +135,7 @@ def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted
         records=ledger.read(stage.ledger),
         rows=rows,
         ways_back=ways_back,
+        claimed_while_paused=claimed_while_paused,
         workers=workers,
         deaths=list(stage.deaths),
         stalls=list(stage.stalls),

@@ -27,6 +27,7 @@ CUT_SECONDS = 4.0
 # Longer than any deadline of a call.
 HALF_OPEN_SECONDS = 9.0
 BACKENDS = ("haulier web", "haulier worker", "haulier listener", "haulier %")
+RESUME = "SELECT haulier.resume_queue('default', 'chaos')"
 WORKER_CUTS = (b"haulier.settled", b"plan_cache_mode", b"UPDATE haulier.worker", b"COMMIT;")
 WEB_CUTS = (b"INSERT INTO haulier.job", b"COMMIT;", b"INSERT INTO haulier.idempotency")
 
@@ -92,6 +93,7 @@ class Faults:
             proxy.free()
         stage.shift_clock(0.0)
         stage.run("DELETE FROM chaos.mood")
+        stage.run(RESUME)
 
     def _do(self, fault: Fault) -> None:
         injected = Injected(fault.name, time.monotonic())
@@ -241,6 +243,16 @@ class Faults:
             injected.began_at = time.monotonic()
             self._sleep(drawn["lasts"])
             cursor.execute("ROLLBACK")
+
+    def _queue_paused(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        # Not while the database is broken: it would be resumed late, or not at all.
+        with self._holding("database", injected):
+            injected.touches = ("workers",)
+            self._stage.run("SELECT haulier.pause_queue('default', NULL, 'chaos')")
+            injected.began_at = time.monotonic()
+            self._sleep(drawn["lasts"])
+            injected.ended_at = time.monotonic()
+            self._stage.run(RESUME)
 
     # The network
 

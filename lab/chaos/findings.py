@@ -20,6 +20,8 @@ class Findings:
                 "settled_by_a_stale_claim",
                 "started_twice_under_one_claim",
                 "started_after_its_end",
+                "claimed_while_paused",
+                "started_while_paused",
                 "key_stood_for_two_jobs",
                 "cancel_did_not_hold",
                 "ended_wrongly",

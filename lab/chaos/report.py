@@ -60,6 +60,10 @@ FAULTS = {
         "`ACCESS EXCLUSIVE` lock on the job table for up to 6 s",
         "503 after a statement's deadline, 5 s; a lease shorter than that runs out meanwhile",
     ),
+    "queue_paused": (
+        "the queue is paused for up to 4 s, and resumed",
+        "from a second after the answer on nothing starts; no attempt is lost",
+    ),
     "handler_raises": ("a handler raises, once or always", "retried; `failed_permanent` when the budget is spent"),
     "handler_dawdles": ("a handler runs past its timeout, and obeys", "a failed attempt; retried"),
     "handler_hangs": (
@@ -98,6 +102,8 @@ PROMISES = {
     "settled_by_a_stale_claim": "jobs settled by a stale claim",
     "started_twice_under_one_claim": "claims that started twice",
     "started_after_its_end": "jobs started after their end",
+    "claimed_while_paused": "jobs claimed a second after their queue was paused, or later",
+    "started_while_paused": "jobs started so late without a cause",
     "key_stood_for_two_jobs": "idempotency keys that stood for two jobs",
     "cancel_did_not_hold": "accepted cancels that did not hold",
     "ended_wrongly": "good jobs failed, or bad ones not",

@@ -7,11 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from lab.chaos import pauses
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Injected
 from lab.chaos.findings import Findings, spread
 from lab.chaos.ledger import Event, Record
 from lab.chaos.load import Answer
+from lab.chaos.pauses import DEADLINE_SECONDS, HOLD_THE_GIL
 
 # The API's own deadlines, with the wait for a connection, and a margin for two busy cores.
 ANSWER_SECONDS = 30.0
@@ -19,11 +21,9 @@ API_BACK_SECONDS = 2.0
 JOBS_BACK_SECONDS = 3.0
 # How long a crashed job may take to run again, beside the lease.
 RESTART_SECONDS = 15.0
-# The end of these faults is not noticed at once by either side, but only when the longest call has met its deadline.
-SILENT, DEADLINE_SECONDS = ("half_open", "bytes_dropped"), 12.5
+# The end of these faults is not noticed at once by either side.
+SILENT = ("half_open", "bytes_dropped")
 FOREVER = 1000
-# Kinds that hold the interpreter: filling 100 MB takes a busy machine longer than the shortest lease.
-HOLD_THE_GIL = {"c.holds": "handler_holds_gil", "c.leaks": "handler_leaks"}
 CRASHED = "died or lost its lease"
 # Text that the last error of a failed job must contain, by kind.
 SAYS = {"c.exits": CRASHED, "c.apart_exits": "the process that ran this job", "c.apart_grows": "ISOLATED_MEMORY_MB"}
@@ -81,6 +81,8 @@ class Judge:
         self._look_at_the_rows()
         self._explain_the_starts()
         self._look_at_the_answers()
+        for promise, what in pauses.breaches(evidence=self.evidence, kinds=self.kinds):
+            self.findings.add(promise, what)
         for what in self.evidence.miscounted:
             self.findings.add("miscounted", what)
         broken = self.findings.broken
@@ -266,7 +268,7 @@ class Judge:
             if why is not None and since - 5 <= record.at <= gone_at:
                 return why
         for each in around:
-            if "workers" in each.touches:
+            if "workers" in each.touches and each.name != "queue_paused":
                 return each.name
         stood_still = any(began_at <= gone_at and ended_at >= since for began_at, ended_at in self.evidence.stalls)
         return "the machine stood still" if stood_still else None

@@ -30,6 +30,27 @@ CREATE TRIGGER note_way_back AFTER UPDATE ON haulier.job
     FOR EACH ROW WHEN (old.status = 'running' AND new.status <> 'running')
     EXECUTE FUNCTION chaos.note_way_back();
 
+-- The jobs that were claimed although their queue had been paused for a second. By the times of both transactions: a
+-- claim that began before may see in here what it could not see itself.
+CREATE TABLE chaos.claimed_while_paused (
+    job_id uuid NOT NULL,
+    claim  uuid NOT NULL
+);
+
+CREATE FUNCTION chaos.note_claim_while_paused() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chaos.claimed_while_paused (job_id, claim)
+    SELECT new.id, new.claim
+    FROM haulier.pause
+    WHERE queue = new.queue AND since < now() - interval '1 s' AND (until IS NULL OR until > now());
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER note_claim_while_paused AFTER UPDATE ON haulier.job
+    FOR EACH ROW WHEN (old.status <> 'running' AND new.status = 'running')
+    EXECUTE FUNCTION chaos.note_claim_while_paused();
+
 -- The workers that there have been; how the row of each went.
 CREATE TABLE chaos.worker (
     id        uuid PRIMARY KEY,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from haulier.domain.job import NAME_PATTERN
 from tests.hostile.good import EMAIL, SOME_ID, TEXT
 from tests.hostile.wire import HARMLESS, REFUSED, Hostile, post, request
 
@@ -211,6 +213,10 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
+        for verb in ("pause", "resume"):
+            # Any name may be a queue's.
+            allowed = HARMLESS if re.fullmatch(NAME_PATTERN, given) else REFUSED
+            yield Hostile(f"{verb} {given:.60}", request("POST", f"/queues/{given}/{verb}"), allowed=allowed)
         yield Hostile(
             f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )

@@ -71,6 +71,8 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/stats"): Scope.READ,
         ("GET", "/queues"): Scope.READ,
         ("GET", "/queues/<name>"): Scope.READ,
+        ("POST", "/queues/<name>/pause"): Scope.OPERATE,
+        ("POST", "/queues/<name>/resume"): Scope.OPERATE,
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/audit"): Scope.OPERATE,
         ("PATCH", "/jobs/<uuid:job_id>"): Scope.OPERATE,

@@ -36,6 +36,8 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "stats": ("GET", "/stats", None),
     "queues": ("GET", "/queues", None),
     "queue": ("GET", "/queues/mail", None),
+    "pause": ("POST", "/queues/mail/pause", None),
+    "resume": ("POST", "/queues/mail/resume", None),
     "workers": ("GET", "/workers", None),
     "worker": ("GET", JOB.replace("jobs", "workers"), None),
     "quiet": ("PATCH", JOB.replace("jobs", "workers"), {"quiet": True}),
@@ -73,7 +75,7 @@ MAY = {
         "error",
         "kinds",
     },
-    Scope.OPERATE: {"database", "audit", "mute", "quiet", "change", "cancel", "retry", "kinds"},
+    Scope.OPERATE: {"database", "audit", "mute", "quiet", "pause", "resume", "change", "cancel", "retry", "kinds"},
     Scope.ADMIN: set(CALLS),
 }
 

@@ -27,6 +27,7 @@ from lab.bench.measures import (
     link,
     mechanisms,
     numbers,
+    paused,
     progress,
     queues,
     slow_jobs,
@@ -259,6 +260,14 @@ def test_a_drain_of_200_queues_ends(bench):
     figures = queues.once(1000, bench)
 
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
+
+
+@pytest.mark.parametrize("entry", often(paused.entries(), "paused"))
+def test_a_drain_beside_paused_queues_ends(bench, entry):
+    figures = entry.once(bench)
+
+    assert figures["jobs"] == 200
+    assert 0 < figures["jobs_per_second"] < 1_000_000
 
 
 @pytest.mark.usefixtures("own_kinds")

@@ -45,7 +45,7 @@ class Claiming(State):
         lanes = consume.lanes(self.conn, queues=worker.queues)
         waiting = self.ledger.lanes(worker.queues, suspect=False)
         assert {lane.head[:2]: (lane.head[2:], lane.seconds <= 0) for lane in lanes} == {
-            lane: (jobs[0].order, jobs[0].due <= self.ledger.clock) for lane, jobs in waiting.items()
+            lane: (jobs[0].order, self.ledger.may_start(jobs[0])) for lane, jobs in waiting.items()
         }
         worker.lanes.scanned(lanes, began_at=0.0)
         request = ClaimRequest(worker.id, uuid4(), worker.lanes.marks(), 0, 0)

@@ -99,6 +99,8 @@ class Ledger:
         self.jobs: dict[UUID, Entry] = {}
         self.keys: dict[str, Key] = {}
         self.workers: dict[UUID, Process] = {}
+        # When each pause ends; None: when the queue is resumed.
+        self.pauses: dict[str, float | None] = {}
 
     # Enqueue
 
@@ -150,8 +152,16 @@ class Ledger:
             job
             for mark in request.marks
             for job in waiting.get((mark.queue, mark.priority), [])
-            if job.due <= self.clock and job.id not in locked and (not from_mark or job.order >= (mark.run_at, mark.id))
+            if self.may_start(job) and job.id not in locked and (not from_mark or job.order >= (mark.run_at, mark.id))
         ]
+
+    def paused(self) -> set[str]:
+        """Return the queues that are paused now."""
+        return {queue for queue, until in self.pauses.items() if until is None or until > self.clock}
+
+    def may_start(self, job: Entry) -> bool:
+        """Tell whether a waiting job is due and its queue is not paused."""
+        return job.due <= self.clock and job.queue not in self.paused()
 
     def guess_places(self, now: datetime) -> None:
         """Place those that have been settled and not seen since: behind all that have been due for longer."""

@@ -15,6 +15,7 @@ from haulier.domain.errors import InvalidTransition, JobNotFound
 from haulier.domain.job import MAX_SNOOZES, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
+from haulier.queue.produce import pauses
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import partitions, purge
 from tests.model.choosing import (
@@ -223,6 +224,21 @@ class Queue(Claiming):
             assert expected is True
             is_told(again, job)
 
+    # Pause and resume
+
+    @rule(queue=st.sampled_from(QUEUES), units=st.sampled_from([None, 0, 1, 3]))
+    def pause(self, queue: str, units: int | None) -> None:
+        """Pause a queue, for a while or until it is resumed; or change when the pause ends."""
+        until = None if units is None else self.world.now() + (units + 0.5) * UNIT
+        pauses.pause(self.conn, queue, until=until)
+        self.ledger.pauses[queue] = None if units is None else self.ledger.clock + units + 0.5
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def resume(self, queue: str) -> None:
+        """Resume a queue, be it paused or not."""
+        pauses.resume(self.conn, queue)
+        self.ledger.pauses.pop(queue, None)
+
     # Beat and rescue
 
     @rule(worker=one_of(State.some_workers))
@@ -328,6 +344,8 @@ class Queue(Claiming):
         self.pass_time(10, are_beating=False)
         self.rescue([], leaving=False)
         self.every_row_is_as_the_ledger_has_it()
+        for queue in QUEUES:
+            self.resume(queue)
         self.register(())
         worker = self.workers[-1]
         for suspect in (False, True):

@@ -102,13 +102,14 @@ class State(RuleBasedStateMachine):
         assert {(depth.queue, depth.status): depth.jobs for depth in overview.depths} == Counter(
             (job.queue, job.status) for job in live
         )
-        due = [self.ledger.clock - job.due for job in live if job.is_waiting and job.due <= self.ledger.clock]
+        due = [self.ledger.clock - job.due for job in live if job.is_waiting and self.ledger.may_start(job)]
         oldest = max((depth.oldest_due_seconds or 0.0 for depth in overview.depths), default=0.0)
         assert is_about(oldest, max(due, default=0.0))
         assert {(depth.queue, depth.status): depth.unserved for depth in overview.depths if depth.unserved} == Counter(
             (job.queue, job.status)
             for job in live
-            if job.is_waiting and job.due <= self.ledger.clock and not self.ledger.is_served(job.queue)
+            if job.is_waiting and self.ledger.may_start(job) and not self.ledger.is_served(job.queue)
         )
+        assert overview.paused_queues == len(self.ledger.paused())
         assert overview.health.workers == sum(map(self.ledger.is_alive, self.ledger.workers))
         assert overview.history_days_ahead > 6

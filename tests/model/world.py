@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 EMPTY = """
     DELETE FROM haulier.job; DELETE FROM haulier.finished_job; DELETE FROM haulier.worker;
-    DELETE FROM haulier.idempotency
+    DELETE FROM haulier.idempotency; DELETE FROM haulier.pause
 """
 ALL_JOBS = """
     SELECT now() AS now, 'job' AS place, id, status, queue, priority, run_at, worker_id, attempt, claim, attempts,
@@ -38,7 +38,8 @@ MOVE_TIME = """
     UPDATE haulier.finished_job SET run_at = run_at - %(time)s, created_at = created_at - %(time)s,
         updated_at = updated_at - %(time)s, started_at = started_at - %(time)s, finished_at = finished_at - %(time)s;
     UPDATE haulier.worker SET started_at = started_at - %(time)s, beat_at = beat_at - %(time)s;
-    UPDATE haulier.idempotency SET created_at = created_at - %(time)s
+    UPDATE haulier.idempotency SET created_at = created_at - %(time)s;
+    UPDATE haulier.pause SET since = since - %(time)s, until = until - %(time)s
 """
 MOVE_UNCOMMITTED = """
     UPDATE haulier.job SET run_at = run_at - %(time)s, created_at = created_at - %(time)s,

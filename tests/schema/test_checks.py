@@ -124,6 +124,13 @@ REFUSED_ELSEWHERE = [
             ("note_up_to_200", "0, NULL, repeat('n', 201)"),
         )
     ),
+    (
+        "end_is_known",
+        "INSERT INTO haulier.worker_past (id, host, pid, threads, started_at, beat_at, lease_ends, ended_how)"
+        " VALUES (haulier.uuidv7(), 'dock', 7, 8, now(), now(), now(), 'tired')",
+    ),
+    ("pause_is_a_queues", "INSERT INTO haulier.pause (queue) VALUES ('A b')"),
+    ("until_in_the_calendar", "INSERT INTO haulier.pause (queue, until) VALUES ('mail', 'infinity')"),
     ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
     ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
 ]

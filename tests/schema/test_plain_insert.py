@@ -54,10 +54,11 @@ def test_a_plain_insert_is_no_job_when_the_applications_transaction_rolls_back(a
     assert produce.list_jobs(conn, produce.JobFilter()).jobs == []
 
 
-def test_the_knock_is_the_only_trigger_and_one_for_a_statement_not_a_row(sql):
+def test_the_knock_is_the_only_trigger_of_jobs_and_one_for_a_statement_not_a_row(sql):
     triggers = sql(
         "SELECT tgname, (tgtype & 1) = 0 FROM pg_trigger"
-        " JOIN pg_class ON pg_class.oid = tgrelid WHERE relnamespace = 'haulier'::regnamespace AND NOT tgisinternal"
+        " JOIN pg_class ON pg_class.oid = tgrelid"
+        " WHERE relnamespace = 'haulier'::regnamespace AND relname LIKE '%job%' AND NOT tgisinternal"
     )
 
     assert triggers == [("knock", True)]

@@ -29,7 +29,9 @@ EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body
 # What these three say is in the catalogue, or random.
 OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
 FUNCTIONS = {
-    "web": OF_ANYBODY | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker", "tagged"},
+    "web": OF_ANYBODY
+    | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
+    | {"pause_queue", "resume_queue", "tagged"},
     "worker": OF_ANYBODY
     | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
 }

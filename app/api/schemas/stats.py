@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import RAISE, Schema, fields, validate
 
 from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import about, instant, name
+from .fields import TIME_PATTERN, Time, about, instant, name
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -34,6 +34,19 @@ class ListQueues(Schema):
     cursor = fields.String(
         validate=Pattern(NAME_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
+    )
+
+
+class PauseQueue(Schema):
+    """Until when to pause a queue."""
+
+    class Meta:
+        unknown = RAISE
+
+    until = Time(
+        load_default=None,
+        allow_none=True,
+        metadata=about("Null: until it is resumed.", type="string", format="date-time", pattern=TIME_PATTERN),
     )
 
 
@@ -112,8 +125,8 @@ class QueueResponse(ResponseSchema):
     """A queue. The figures of its jobs are null where they have not been counted."""
 
     name = fields.String(required=True)
-    paused = fields.Constant(False, required=True, metadata={"type": "boolean"})
-    paused_until = fields.Constant(None, required=True, metadata={"type": "string", "format": "date-time"})
+    paused = fields.Boolean(required=True, metadata=about("No job of it starts."))
+    paused_until = instant("When the pause ends by itself; null: not, or there is none.", nullable=True)
     counted_at = instant("When the live jobs were counted.", nullable=True)
     waiting = _count("Queued and retrying jobs.", allow_none=True, attribute="live.waiting")
     due = _count("Of these, those whose time has come.", allow_none=True, attribute="live.due")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -201,5 +202,6 @@ def claim_parameters(request: ClaimRequest) -> dict[str, Any]:
 
 
 def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
-    """Return the seconds until the first waiting job is due (negative: it is due already), or None when none waits."""
-    return min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=None)
+    """Return the seconds until a claim may take a waiting job (negative: it may already), or None when none comes."""
+    seconds = min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=math.inf)
+    return None if seconds == math.inf else seconds

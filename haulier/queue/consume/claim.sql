@@ -25,6 +25,10 @@ AND suspect = %(suspect)s AND queue = lane.queue AND priority = lane.priority
 AND run_at <= now() AND (run_at, id) >= (lane.mark, lane.mark_id)
 AND id <> ALL(%(passed_over)s::uuid[])
 
+-- part: paused_queues
+-- The queues of which no job may start now. No correlated subquery: this is read once a statement, before any lane.
+ARRAY(SELECT queue FROM haulier.pause WHERE until IS NULL OR until > now())
+
 -- part: may_claim
 -- Whether a claim of this worker brings jobs: see haulier.worker.
 NOT worker.quiet
@@ -58,7 +62,7 @@ WITH locked AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS head
     -- A worker that was declared dead must not claim under its old id.
-    WHERE EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s AND <<may_claim>>)
+    WHERE lane.queue <> ALL (<<paused_queues>>) AND EXISTS (SELECT FROM haulier.worker WHERE id = %(worker)s AND <<may_claim>>)
     LIMIT %(limit)s
 ), best AS (
     SELECT place, is_last, row_number() OVER so_far AS number,
@@ -99,4 +103,5 @@ CROSS JOIN LATERAL (
     LIMIT 1
     FOR UPDATE SKIP LOCKED
 ) AS head
+WHERE lane.queue <> ALL (<<paused_queues>>)
 LIMIT 1;

@@ -51,6 +51,11 @@ def stretch(
     return Stretch(_lanes_of(found), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
 
 
+def paused(conn: Connection) -> set[str]:
+    """Return the queues of which no claim takes a job now."""
+    return {row["queue"] for row in rows(conn, "find_paused")}
+
+
 def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
     """Return those of the named lanes that have waiting jobs."""
     if not names:

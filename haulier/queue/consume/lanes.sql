@@ -35,11 +35,24 @@ lane AS (
     WHERE lane.id IS NULL OR clock_timestamp() < now() + make_interval(secs => %(look)s)
 )
 
+-- part: seconds_until_due
+-- How long until a claim may take the first job of a lane: until it is due (negative: it is due already) and its queue is
+-- no longer paused; infinity, where that has no end. A paused lane is in the answer like others: by the last lane of an
+-- answer the scan knows how far it came. The pauses are hashed once a statement; of most lanes no other row is read.
+CASE
+    WHEN lane.queue NOT IN (SELECT queue FROM haulier.pause) THEN extract(epoch FROM lane.run_at - now())
+    ELSE (
+        SELECT CASE WHEN until IS NULL THEN 'infinity' ELSE extract(epoch FROM greatest(lane.run_at, until) - now()) END
+        FROM haulier.pause
+        WHERE pause.queue = lane.queue
+    )
+END::double precision
+
 -- name: lanes
--- The lanes behind a given one. Each row has the place of the lane's first job, how long until that job is due (negative:
--- it is due already), and how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
+-- The lanes behind a given one. Each row has the place of the lane's first job, how long until a claim may take it, and
+-- how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
 WITH RECURSIVE <<lane_by_lane>>
-SELECT queue, priority, run_at, id, extract(epoch FROM run_at - now())::double precision AS seconds,
+SELECT queue, priority, run_at, id, <<seconds_until_due>> AS seconds,
     extract(epoch FROM clock_timestamp() - now())::double precision AS elapsed
 FROM lane
 WHERE id IS NOT NULL
@@ -47,7 +60,7 @@ LIMIT %(limit)s;
 
 -- name: lanes_of
 -- The same for the named queues, without a time limit.
-SELECT lane.queue, lane.priority, lane.run_at, lane.id, extract(epoch FROM lane.run_at - now())::double precision AS seconds,
+SELECT lane.queue, lane.priority, lane.run_at, lane.id, <<seconds_until_due>> AS seconds,
     0::double precision AS elapsed
 FROM (
     SELECT DISTINCT queue
@@ -71,18 +84,24 @@ CROSS JOIN LATERAL (
 ) AS lane
 LIMIT %(limit)s;
 
+-- name: find_paused
+SELECT unnest(<<paused_queues>>) AS queue;
+
 -- name: heads
 -- The first job of each named lane that has one.
-SELECT lane.queue, lane.priority, head.run_at, head.id, extract(epoch FROM head.run_at - now())::double precision AS seconds
-FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS lane (queue, priority)
-CROSS JOIN LATERAL (
-    SELECT run_at, id
-    FROM haulier.job
-    WHERE status IN ('queued', 'retrying')
-        AND NOT suspect AND queue = lane.queue AND priority = lane.priority
-    ORDER BY run_at, id
-    LIMIT 1
-) AS head;
+SELECT queue, priority, run_at, id, <<seconds_until_due>> AS seconds
+FROM (
+    SELECT named.queue, named.priority, head.run_at, head.id
+    FROM unnest(%(queues)s::text[], %(priorities)s::smallint[]) AS named (queue, priority)
+    CROSS JOIN LATERAL (
+        SELECT run_at, id
+        FROM haulier.job
+        WHERE status IN ('queued', 'retrying')
+            AND NOT suspect AND queue = named.queue AND priority = named.priority
+        ORDER BY run_at, id
+        LIMIT 1
+    ) AS head
+) AS lane;
 
 -- name: fresh_lanes
 -- The lanes of jobs that were enqueued lately and are due, or soon will be. A new job in a lane of its own is found by
@@ -95,7 +114,7 @@ FROM (
     ORDER BY created_at DESC, id DESC
     LIMIT %(newest)s
 ) AS fresh
-WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s)
+WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s) AND queue <> ALL (<<paused_queues>>)
 GROUP BY queue, priority
 ORDER BY min(run_at)
 LIMIT %(limit)s;

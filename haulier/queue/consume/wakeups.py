@@ -1,4 +1,4 @@
-"""Wake-ups: which workers sleep, and the notifications ("knocks") that wake them or report a cancelled job."""
+"""Wake-ups: which workers sleep, and the notifications ("knocks") that wake them, or report a cancel or a pause."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from haulier.postgres.connection import Notify, connect, is_pooled, is_readable,
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 
+# How the notification of a queue's pause or resume begins; the name alone could be read as a worker's id.
+OF_A_QUEUE = "queue "
 # One round is enough to see a transaction pool that nobody else uses; a busy one may stay hidden for several.
 ROUNDS = 50
 
@@ -21,11 +23,12 @@ ROUNDS = 50
 class Knock:
     """One notification: that there is work, or else that the worker runs a job that was cancelled.
 
-    Shape: worker_id is the worker that it is for; None: every worker.
+    Shape: worker_id is the worker that it is for; None: every worker. queue is one that was paused or resumed.
     """
 
     worker_id: UUID | None = None
     is_for_work: bool = True
+    queue: str | None = None
 
 
 def keeps_its_server(conn: Connection, url: str) -> bool:
@@ -136,6 +139,8 @@ def _knock(note: Notify) -> Knock | None:
     is_for_work = note.channel == "haulier_job"
     if is_for_work and not note.payload:
         return Knock()
+    if is_for_work and note.payload.startswith(OF_A_QUEUE):
+        return Knock(queue=note.payload.removeprefix(OF_A_QUEUE))
     try:
         return Knock(UUID(note.payload), is_for_work)
     except ValueError:

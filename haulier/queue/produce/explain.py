@@ -113,6 +113,8 @@ def _waiting(row: Row, is_suspect: bool) -> Waiting:
         ahead_here=row["ahead_here"],
         most=MOST_AHEAD,
         has_room=row["has_room"],
+        paused_since=row["paused_since"] and utc(row["paused_since"]),
+        paused_until=row["paused_until"] and utc(row["paused_until"]),
         locked_by=row["locked_by"],
         per_minute=row["per_minute"],
     )

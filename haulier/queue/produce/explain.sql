@@ -8,11 +8,11 @@ LEFT JOIN haulier.worker ON worker.id = jobs.worker_id
 WHERE jobs.id = %(id)s;
 
 -- name: due_queues
--- The queues that have due jobs of this sort, as far as a look of so many seconds finds them.
+-- The queues, but for paused ones, that have due jobs of this sort, as far as a look of so many seconds finds them.
 WITH RECURSIVE <<lane_by_lane>>
 SELECT DISTINCT queue
 FROM lane
-WHERE run_at <= now();
+WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>);
 
 -- name: explain_waiting
 -- One row with all that is known of a waiting job; none where it waits no longer, or is not of the sort that `suspect`
@@ -41,7 +41,8 @@ WITH RECURSIVE me AS MATERIALIZED (
         GROUP BY worker_id
     ) AS held ON held.worker_id = worker.id
 ), <<lane_by_lane>>, before AS MATERIALIZED (
-    -- Its own lane first, which the scan may not have come to. Other lanes of its priority take turns with it.
+    -- Its own lane first, which the scan may not have come to. Other lanes of its priority take turns with it. Those of
+    -- a paused queue are ahead only in the job's own, which they share the end of the pause with.
     SELECT queue, priority, '-infinity'::timestamptz AS mark, id AS mark_id, true AS is_own
     FROM me
     UNION ALL
@@ -50,6 +51,7 @@ WITH RECURSIVE me AS MATERIALIZED (
     CROSS JOIN me
     WHERE lane.run_at <= now() AND lane.priority >= me.priority
         AND (lane.queue, lane.priority) <> (me.queue, me.priority)
+        AND (lane.queue = me.queue OR lane.queue <> ALL (<<paused_queues>>))
 ), ahead AS MATERIALIZED (
     SELECT queue, count(*) AS jobs
     FROM (
@@ -81,13 +83,14 @@ WITH RECURSIVE me AS MATERIALIZED (
 )
 SELECT me.status, me.kind, me.queue, me.run_at, me.due_seconds, me.is_given_back, workers.*, threads.*,
     (SELECT coalesce(sum(jobs), 0)::bigint FROM ahead WHERE queue = me.queue) AS ahead_here,
-    holder.pid AS locked_by,
+    pause.since AS paused_since, pause.until AS paused_until, holder.pid AS locked_by,
     CASE WHEN counting.through > now() - interval '1 minute' THEN (
         SELECT coalesce(sum(succeeded + failed + cancelled), 0)::bigint
         FROM haulier.rollup
         WHERE step = 10 AND at >= counting.through - interval '1 minute' AND queue = me.queue
     ) END AS per_minute
 FROM me
+LEFT JOIN haulier.pause ON pause.queue = me.queue AND pause.queue = ANY (<<paused_queues>>)
 LEFT JOIN haulier.counting ON true
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE lives) AS live,

@@ -24,7 +24,8 @@ UNSERVED_SECONDS, LOOK_SECONDS = 10.0, 0.1
 class QueueDepth:
     """How many live jobs of a queue have a status, and how long the oldest of them has been due.
 
-    Shape: unserved are those that are due, where no live worker serves the queue.
+    Shape: oldest_due_seconds is None also where the queue is paused; unserved are those that are due, where no live
+           worker serves the queue and it is not paused.
     """
 
     queue: str
@@ -55,6 +56,7 @@ class Overview:
 
     depths: list[QueueDepth] = field(default_factory=list)
     health: WorkerHealth = field(default_factory=WorkerHealth)
+    paused_queues: int = 0
     history_days_ahead: float = 0.0
 
 
@@ -73,7 +75,8 @@ def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
         QueueDepth(row["queue"], JobStatus(row["status"]), row["jobs"], row["oldest_due_seconds"], row["unserved"])
         for row in found
     ]
-    return Overview(depths, worker_health(conn), days_ahead(conn))
+    [paused] = rows(conn, "count_paused")
+    return Overview(depths, worker_health(conn), paused["queues"], days_ahead(conn))
 
 
 def ping(conn: Connection) -> None:
@@ -96,7 +99,7 @@ def worker_health(conn: Connection) -> WorkerHealth:
 
 
 def has_unserved(conn: Connection) -> bool:
-    """Tell whether a job has been due for a while in a queue that no live worker serves.
+    """Tell whether a job has been due for a while in a queue that no live worker serves and that is not paused.
 
     Shape:  False also where a short look finds none, among very many queues.
     Raises: Refusal; DatabaseUnavailable.

@@ -7,6 +7,9 @@ FROM haulier.worker
 LEFT JOIN LATERAL unnest(queues) AS queue ON true
 WHERE beat_at >= now() - lease AND <<may_claim>>
 
+-- part: is_not_served
+NOT (SELECT every FROM served) AND queue <> ALL ((SELECT names FROM served)::text[])
+
 -- part: largest_found
 SELECT queue
 FROM found
@@ -24,7 +27,8 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 
 -- name: queue_depths
--- The largest queues, and the sum of all others under the name `other`. A large table is sampled, most_pages of it; the
+-- The largest queues, and the sum of all others under the name `other`. Jobs of a paused queue are neither late nor
+-- unserved: somebody wants them to wait. A large table is sampled, most_pages of it; the
 -- running jobs are few, and all are counted.
 WITH served AS MATERIALIZED (
     <<served_by_the_living>>
@@ -32,8 +36,8 @@ WITH served AS MATERIALIZED (
     SELECT greatest(pg_relation_size('haulier.job') / current_setting('block_size')::integer, 1) AS pages
 ), found AS (
     SELECT queue, status, (count(*) * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision)) AS jobs,
-        min(run_at) FILTER (WHERE run_at <= now()) AS oldest,
-        count(*) FILTER (WHERE run_at <= now() AND NOT (SELECT every FROM served) AND queue <> ALL ((SELECT names FROM served)::text[]))
+        min(run_at) FILTER (WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>)) AS oldest,
+        count(*) FILTER (WHERE run_at <= now() AND queue <> ALL (<<paused_queues>>) AND <<is_not_served>>)
             * greatest(1, (SELECT pages FROM sample) / %(most_pages)s::double precision) AS unserved
     FROM haulier.job
         TABLESAMPLE SYSTEM (least(100, 100 * %(most_pages)s::double precision / (SELECT pages FROM sample)))
@@ -53,11 +57,9 @@ WITH served AS MATERIALIZED (
 WITH served AS MATERIALIZED (
     <<served_by_the_living>>
 ), found AS (
-    SELECT queue, status, sum(jobs) AS jobs, min(first_run_at) FILTER (WHERE first_run_at <= now()) AS oldest,
-        CASE
-            WHEN (SELECT every FROM served) OR queue = ANY ((SELECT names FROM served)::text[]) THEN 0
-            ELSE sum(due)
-        END AS unserved
+    SELECT queue, status, sum(jobs) AS jobs,
+        min(first_run_at) FILTER (WHERE first_run_at <= now() AND queue <> ALL (<<paused_queues>>)) AS oldest,
+        CASE WHEN queue <> ALL (<<paused_queues>>) AND <<is_not_served>> THEN sum(due) ELSE 0 END AS unserved
     FROM haulier.depth
     GROUP BY queue, status
 ), largest AS (
@@ -72,6 +74,9 @@ SELECT EXISTS (
     WHERE depth_at > now() - make_interval(secs => %(lately)s)
 ) AS is_so;
 
+-- name: count_paused
+SELECT cardinality(<<paused_queues>>) AS queues;
+
 -- name: worker_health
 SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
     count(*) FILTER (WHERE beat_at >= now() - lease AND scans_fail) AS workers_without_scans,
@@ -82,7 +87,7 @@ SELECT count(*) FILTER (WHERE beat_at >= now() - lease) AS workers,
 FROM haulier.worker;
 
 -- name: has_unserved
--- Whether a job has been due for so long in a queue that no live worker serves, as far as a look of so many seconds
+-- Whether a job has been due for so long in a queue that no live worker serves and that is not paused, as far as a look of so many seconds
 -- finds one.
 WITH RECURSIVE served AS MATERIALIZED (
     <<served_by_the_living>>
@@ -92,7 +97,7 @@ SELECT EXISTS (
     FROM lane
     CROSS JOIN served
     WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
-        AND NOT served.every AND lane.queue <> ALL(served.names)
+        AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
 ) AS has_unserved;
 
 -- name: ping

@@ -79,12 +79,17 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue: its live jobs, and what came and ended in the last minute that has been counted."""
+    """A queue: its live jobs, and what came and ended in the last minute that has been counted.
+
+    Shape: paused_until is None also where the pause has no end.
+    """
 
     name: str
     live: Live
     last_minute: Figures
     counted_at: datetime | None
+    paused: bool = False
+    paused_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +178,27 @@ def list_queues(
 ) -> tuple[list[Queue], bool]:
     """Return the queues after this name, by name, and whether more follow.
 
-    Shape: those that have live jobs, or were lately used; queues are those that the caller may see, None: every queue.
+    Shape: those that have live jobs, are paused, or were lately used; queues are those that the caller may see, None:
+           every queue.
     """
     found = _queues(conn, Shown(queues=queues), after, limit + 1)
     return found[:limit], len(found) > limit
 
 
 def get_queue(conn: Connection, name: str) -> Queue:
-    """Return the queue. Raises: QueueNotFound where it has no live job and was not lately used."""
+    """Return the queue. Raises: QueueNotFound where it has no live job, is not paused and was not lately used."""
     found = _queues(conn, Shown(queue=name), "", 1)
     if not found:
         raise QueueNotFound(name)
     return found[0]
+
+
+def find_or_empty(conn: Connection, name: str) -> Queue:
+    """Return the queue; one without figures where `get_queue` raises."""
+    try:
+        return get_queue(conn, name)
+    except QueueNotFound:
+        return Queue(name, Live(), Figures(), None)
 
 
 def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queue]:
@@ -196,6 +210,8 @@ def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queu
             _live(row, row["depth_at"]),
             Figures(row["arrived"], row["succeeded"], row["failed"], row["cancelled"]),
             _utc(row["depth_at"]),
+            row["paused"],
+            _utc(row["paused_until"]),
         )
         for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)
     ]

@@ -57,8 +57,8 @@ AND (%(queue)s::text IS NULL OR name = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR name = ANY(%(queues)s))
 
 -- name: list_queues
--- Queues with live jobs, those that the API has lately accepted, and those in which something came or ended in the last
--- minute. Each source is read in order of the names, and no further than the page.
+-- Queues with live jobs, those that the API has lately accepted, those that are paused, and those in which something came
+-- or ended in the last minute. Each source is read in order of the names, and no further than the page.
 WITH page AS MATERIALIZED (
     (
         SELECT DISTINCT name
@@ -71,6 +71,14 @@ WITH page AS MATERIALIZED (
     (
         SELECT name
         FROM haulier.queue
+        WHERE <<of_the_page>>
+        ORDER BY name
+        LIMIT %(limit)s
+    )
+    UNION
+    (
+        SELECT name
+        FROM unnest(<<paused_queues>>) AS name
         WHERE <<of_the_page>>
         ORDER BY name
         LIMIT %(limit)s
@@ -98,12 +106,13 @@ WITH page AS MATERIALIZED (
         AND queue IN (SELECT name FROM page)
     GROUP BY queue
 )
-SELECT page.name, live.waiting, live.due, live.running, live.oldest_due_seconds,
+SELECT page.name, pause.queue IS NOT NULL AS paused, pause.until AS paused_until, live.waiting, live.due, live.running, live.oldest_due_seconds,
     coalesce(minute.arrived, 0) AS arrived, coalesce(minute.succeeded, 0) AS succeeded,
     coalesce(minute.failed, 0) AS failed, coalesce(minute.cancelled, 0) AS cancelled,
     (SELECT through FROM haulier.counting) AS through, (SELECT depth_at FROM haulier.counting) AS depth_at
 FROM page
 LEFT JOIN minute ON minute.queue = page.name
+LEFT JOIN haulier.pause ON pause.queue = page.name AND pause.queue = ANY (<<paused_queues>>)
 CROSS JOIN LATERAL (
     SELECT <<live_of_them>>
     FROM haulier.depth

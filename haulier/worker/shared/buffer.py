@@ -6,7 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -18,6 +18,10 @@ from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS, Claim
 from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
 
+# A job that has waited here for longer goes back instead of starting: its queue may have been paused since its claim,
+# and then nothing may start a second later, whether or not a notification comes. A job that is claimed ahead waits so
+# long only where those before it take several times as long as usual.
+MOST_WAIT_SECONDS = 0.5
 # How often a waiting thread looks whether the process stops.
 STOP_CHECK_SECONDS = 0.25
 
@@ -92,6 +96,7 @@ class Buffer:
                     self._claim_size.ran(ended.running.job.kind, seconds)
                 self._hand_in(ended)
             while True:
+                self._give_back_late()
                 if not self._is_taken and self._is_due():
                     self._is_taken = True
                     if self._ready:
@@ -106,6 +111,16 @@ class Buffer:
                     self._changed.wait(STOP_CHECK_SECONDS)
                 finally:
                     self._idle -= 1
+
+    def _give_back_late(self) -> None:
+        if not self._ready:
+            return
+        before = time.monotonic() - MOST_WAIT_SECONDS
+        # Only the first is looked at: one that waits behind a newer last attempt is seen when that has started.
+        if self._ready[0].claimed_at < before:
+            late = [running for running in self._ready if running.claimed_at < before]
+            self._ready = deque(running for running in self._ready if running.claimed_at >= before)
+            self._give_back(late)
 
     def _is_due(self) -> bool:
         if self._stopping.is_set():
@@ -212,7 +227,9 @@ class Buffer:
             self._refill_at = 0 if is_short or self._only_lasts else self._ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
-            starting = claimed[:kept]
+            starting, now = claimed[:kept], time.monotonic()
+            for running in starting:
+                running.claimed_at = now
             if lasts:
                 # A last attempt must not wait behind another job, which may crash the process.
                 self._ready.extendleft(running for running in starting if running.job.is_last_attempt)
@@ -239,6 +256,17 @@ class Buffer:
             self._give_back(unstarted)
             self._changed.notify_all()
             return unstarted
+
+    # For the heartbeat
+
+    def give_back_of(self, queues: Collection[str]) -> None:
+        """Give back every job of these queues that has not started."""
+        with self._lock:
+            unstarted = [running for running in self._ready if running.job.queue in queues]
+            if unstarted:
+                self._ready = deque(running for running in self._ready if running.job.queue not in queues)
+                self._give_back(unstarted)
+                self._changed.notify()
 
     # For the settler and the watch
 

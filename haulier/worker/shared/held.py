@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,8 @@ UNSURE_SECONDS = 1800.0
 class HeldJob:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: began_at is None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be
+    Shape: claimed_at is when the buffer took it in, infinity for one that never waits there; began_at is None until the
+           job starts, seconds is how long it ran; has_ended: only its outcome is still to be
            settled, which an outage may delay for long; is_held_back: the database refuses the outcome for now;
            is_unsure: a settle was sent, and whether it took effect is unknown.
     """
@@ -31,6 +33,7 @@ class HeldJob:
     context: JobContext
     timeout: float | None
     is_known: bool = True
+    claimed_at: float = math.inf
     began_at: float | None = None
     timed_out_at: float | None = None
     seconds: float | None = None

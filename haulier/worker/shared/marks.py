@@ -43,14 +43,14 @@ SOON_SECONDS = 300.0
 # Where scans go round, each reads this many lanes. After longer scans the pauses would be seconds, and new jobs would
 # wait that long.
 ROUND_AT_ONCE = 4_000
-# In the first round, while no lane is known, scans may take half of the time.
-FIRST_ROUND_SHARE = 1 / 2
+# In the first round, while no lane is known, and for a scan that was asked for, scans may take half of the time.
+QUICK_SHARE = 1 / 2
 # After a scan that failed the next reads a quarter as many lanes, but at least this many.
 LEAST_AT_ONCE = 100
 
 
 class Marks:
-    """The lanes that this process knows, and its mark in each. One thread at a time."""
+    """The lanes that this process knows, and its mark in each. One thread at a time, but for `want_scan`."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -60,6 +60,7 @@ class Marks:
         # Whether the last claim took all that was due in the lanes it read.
         self.is_short = True
         self._is_idle = True
+        self._is_scan_wanted = False
         self._scan_after = 0.0
         self._scanned_at = float("-inf")
         self._cost = 0.0
@@ -98,9 +99,17 @@ class Marks:
 
     def seconds_until_scan(self) -> float:
         """Return how long until the next scan may begin."""
-        is_first_round = self.is_going_round and not self._has_been_round
-        pause = self._cost / (FIRST_ROUND_SHARE if is_first_round else SCANS_SHARE)
-        return self._scanned_at + max(pause, 0.0 if is_first_round else self._scan_after) - self._clock()
+        is_urgent = self._is_scan_wanted or (self.is_going_round and not self._has_been_round)
+        pause = self._cost / (QUICK_SHARE if is_urgent else SCANS_SHARE)
+        return self._scanned_at + max(pause, 0.0 if is_urgent else self._scan_after) - self._clock()
+
+    def want_scan(self) -> None:
+        """Have the next round trip scan: lanes that were paused may have jobs to claim."""
+        self._is_scan_wanted = True
+
+    def scan_begins(self) -> None:
+        """Note that a scan is about to be sent; one that is wanted from now on is another."""
+        self._is_scan_wanted = False
 
     @property
     def at_once(self) -> int:

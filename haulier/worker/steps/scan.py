@@ -32,6 +32,7 @@ class Scanner:
     def scan(self) -> None:
         """Look once. Raises: DatabaseUnavailable; Refusal."""
         marks, began_at = self.marks, time.monotonic()
+        marks.scan_begins()
         try:
             with self.database.connection() as conn:
                 found = consume.stretch(conn, queues=self.queues, after=marks.place, limit=marks.at_once)

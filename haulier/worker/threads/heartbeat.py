@@ -23,6 +23,7 @@ from haulier.worker.shared.notify_check import NotifyCheck
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.beat import Beat
+from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.rescue import Rescuer
 from haulier.worker.steps.strays import Strays
@@ -51,6 +52,7 @@ class Heartbeat(threading.Thread):
     lease: Lease
     held: HeldJobs
     beat: Beat
+    pauses: Pauses
     progress: ProgressWriter
     strays: Strays
     suspects: SuspectSearch
@@ -107,6 +109,7 @@ class Heartbeat(threading.Thread):
         # The beat goes first, and each other step by itself: an error in one must cost neither the lease nor the next.
         self._try(self._call_listener, conn)
         self._try(self._say_stopping, conn)
+        self._try(self.pauses.look, conn)
         if wanted or len(held):
             self._try(self._hear_of_cancels, conn)
         self._try(self.progress.write, conn)

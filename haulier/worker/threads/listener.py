@@ -16,6 +16,7 @@ from haulier.queue.consume.wakeups import Knock, keeps_its_server, knocks, liste
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer
 from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.marks import Marks
 from haulier.worker.shared.notify_check import NotifyCheck
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
@@ -41,8 +42,10 @@ class Listener(threading.Thread):
     notify_check: NotifyCheck
     bell: Bell
     beat_wanted: threading.Event
+    pauses_changed: threading.Event
     lease: Lease
     buffer: Buffer
+    marks: Marks
     outage: Outage
     shutdown: Shutdown
 
@@ -114,6 +117,11 @@ class Listener(threading.Thread):
             if is_ours:
                 self.beat_wanted.set()
             return
+        if knock.queue is not None:
+            # Only a hint, as all that anybody may send: others look at what is paused.
+            self.pauses_changed.set()
+            self.beat_wanted.set()
+            self.marks.want_scan()
         if is_ours:
             # First of all, since a job waits. Also where no thread is free now: one may be free in a moment.
             self.bell.ring()

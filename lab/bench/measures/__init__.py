@@ -17,6 +17,7 @@ from lab.bench.measures import (
     memory,
     mixed,
     numbers,
+    paused,
     post,
     progress,
     queues,
@@ -29,6 +30,7 @@ from lab.bench.measures import (
 ALL: list[Measure] = [
     drain,
     queues,
+    paused,
     enqueue,
     post,
     insert,

@@ -21,7 +21,7 @@ def test_complete_ends_the_job_succeeded_with_its_result(running, settle, conn, 
     ended = produce.get(conn, job.id)
     assert status is ended.status is JobStatus.SUCCEEDED
     assert ended.result == {"where": "out.png", "größe": [1, None]}
-    assert (ended.attempts, ended.attempt, ended.claim, ended.worker_id) == (1, 1, job.claim, None)
+    assert (ended.attempts, ended.attempt, ended.claim, ended.worker_id) == (1, 1, job.claim, job.worker_id)
     assert (ended.payload, ended.created_at, ended.started_at) == (job.payload, job.created_at, job.started_at)
     assert ended.finished_at == ended.updated_at >= ended.started_at
     assert (ended.last_error, ended.errors) == (None, [])
@@ -43,7 +43,7 @@ def test_moves_the_job_to_history_in_one_piece(running, settle, sql):
 
     [[after]] = sql("SELECT to_jsonb(finished_job) FROM haulier.finished_job WHERE id = %s", job.id)
     changed = {"status", "updated_at"}
-    gone = {"worker_id", "suspect", "backoff"}
+    gone = {"suspect", "backoff"}
     assert before.keys() - after.keys() == gone
     assert after.keys() - before.keys() == {"finished_at", "result"}
     assert {name: after[name] for name in after.keys() & before.keys() - changed} == {

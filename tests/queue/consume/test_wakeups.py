@@ -17,6 +17,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
+from haulier.queue.produce.pauses import pause, resume
 from lab.proxy import proxy_to
 from tests.conftest import eventually
 
@@ -64,6 +65,16 @@ def test_hears_a_plain_insert(ear, sleeper, sql):
     sql("INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')")
 
     assert heard(ear) == [Knock(sleeper, is_for_work=True)]
+
+
+def test_hears_which_queues_are_paused_and_resumed(ear, conn):
+    # A name that could be a worker's id.
+    name = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+    for change in (pause, pause, resume, resume):
+        change(conn, name)
+
+    assert heard(ear) == [Knock(queue=name)] * 2
 
 
 def test_hears_one_knock_for_many_jobs(ear, sleeper, conn):

@@ -15,6 +15,7 @@ from haulier.domain.outcome import Outcome
 from haulier.domain.waiting import STUCK_SECONDS, Code, Reason
 from haulier.queue import consume, produce
 from haulier.queue.produce.explain import MOST_AHEAD, explain
+from haulier.queue.produce.pauses import pause
 from tests.conftest import Sql
 from tests.queue.produce.yard import Yard
 
@@ -46,6 +47,62 @@ def test_not_due_says_that_a_job_waits_between_two_attempts(yard: Yard) -> None:
     [reason] = yard.reasons(job)
 
     assert (reason.code, reason.message) == (Code.NOT_DUE, "its time has not come: it waits between two attempts")
+
+
+def test_queue_paused_says_since_when_and_until_when(yard: Yard, sql: Sql) -> None:
+    yard.worker()
+    job = yard.job()
+    [[since, until]] = sql("SELECT now() - interval '1 h', now() + interval '1 h'")
+    pause(yard.conn, "default")
+    sql("UPDATE haulier.pause SET since = %s", since)
+    [without_end] = yard.reasons(job)
+    pause(yard.conn, "default", until=until)
+    [for_an_hour] = yard.reasons(job)
+    started = yard.starts(job)
+    sql("UPDATE haulier.pause SET until = now() - interval '1 s'")
+
+    message = "an operator has paused the queue default: no job of it starts"
+    code, link = Code.QUEUE_PAUSED, "/queues/default"
+    assert without_end == Reason(code, f"{message} until it is resumed", since=since, link=link)
+    assert for_an_hour == Reason(code, f"{message} until then", since=since, until=until, link=link)
+    assert not started
+    assert yard.codes(job) == []
+    assert yard.starts(job)
+
+
+def test_queue_paused_is_no_reason_for_a_job_that_is_due_after_the_pause(yard: Yard, sql: Sql) -> None:
+    yard.worker()
+    soon, late = yard.job(delay=timedelta(minutes=30)), yard.job(delay=timedelta(hours=2))
+    [[until]] = sql("SELECT now() + interval '1 h'")
+
+    pause(yard.conn, "default", until=until)
+
+    assert (yard.codes(soon), yard.codes(late)) == ([Code.NOT_DUE, Code.QUEUE_PAUSED], [Code.NOT_DUE])
+
+
+def test_jobs_of_a_paused_queue_are_not_ahead_of_those_of_others(yard: Yard) -> None:
+    yard.worker(threads=1)
+    for _ in range(3):
+        yard.job(queue="bulk", priority=1)
+    job = yard.job()
+    before = yard.codes(job)
+
+    pause(yard.conn, "bulk")
+
+    assert (before, yard.codes(job)) == ([Code.BEHIND], [])
+    assert yard.starts(job)
+
+
+def test_a_job_that_runs_alone_does_not_wait_for_those_of_a_paused_queue(yard: Yard) -> None:
+    yard.worker(threads=1)
+    yard.job(queue="bulk")
+    job = yard.job(crashed=True)
+    before = yard.codes(job)
+
+    pause(yard.conn, "bulk")
+
+    assert (before, yard.codes(job)) == ([Code.ALONE], [])
+    assert yard.starts(job)
 
 
 def test_no_worker_for_queue_where_none_lives(yard: Yard, sql: Sql) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from haulier.domain.job import Job
 from haulier.domain.waiting import Code
+from haulier.queue.produce.pauses import pause, resume
 from tests.queue.produce.yard import Yard
 
 
@@ -71,6 +72,10 @@ def set_up(yard: Yard, chance: random.Random) -> Job:
 
     for _ in range(chance.randint(0, 8)):
         job()
+    for queue in queues:
+        if chance.random() < 0.2:
+            [(until,)] = yard.sql("SELECT now() + interval '1 h' * %s", chance.choice([None, 0.5, 2]))
+            pause(yard.conn, queue, until=until)
     for party in yard.parties:
         if chance.random() < 0.5:
             yard.claim(party)
@@ -82,7 +87,12 @@ def set_up(yard: Yard, chance: random.Random) -> Job:
 def remove(yard: Yard, job: Job, codes: list[Code], chance: random.Random) -> None:
     """Take away what the codes name, and nothing else."""
     if Code.NOT_DUE in codes:
+        # The time until then passes for pauses as well.
+        passing = "UPDATE haulier.pause SET until = until - (SELECT run_at - now() FROM haulier.job WHERE id = %s)"
+        yard.sql(passing, job.id)
         yard.sql("UPDATE haulier.job SET run_at = now() WHERE id = %s", job.id)
+    if Code.QUEUE_PAUSED in codes:
+        resume(yard.conn, job.queue)
     if Code.NO_WORKER_FOR_QUEUE in codes:
         # As those that live, unless that is a reason of its own.
         [(kinds,)] = yard.sql(

@@ -11,7 +11,7 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
 from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import Buffer, Ended, RoundTrip
+from haulier.worker.shared.buffer import MOST_WAIT_SECONDS, Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
@@ -279,6 +279,7 @@ def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_
 
 def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
     monkeypatch.setattr("haulier.worker.shared.buffer.WINDOW_SECONDS", 1000.0)
+    monkeypatch.setattr("haulier.worker.shared.buffer.MOST_WAIT_SECONDS", 1000.0)
     learn(pace, "mail", 0.0001)
     fill(buffer, [a_run() for _ in range(50)], is_short=True)
     for _ in range(100):
@@ -299,3 +300,35 @@ def test_is_busy_while_its_place_is_kept_for_a_suspect(buffer):
     buffer.is_reserved = True
 
     assert (before, buffer.is_busy(1)) == (False, True)
+
+
+def test_gives_back_the_jobs_of_a_queue_when_it_is_told_to(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    first = buffer.next()
+    bulk, mail = [a_run(queue="bulk") for _ in range(2)], [a_run(queue="mail") for _ in range(2)]
+    buffer.fill([bulk[0], mail[0], bulk[1], mail[1]], free=4, is_short=True)
+    buffer.done()
+
+    buffer.give_back_of({"bulk", "other"})
+
+    assert isinstance(first, RoundTrip)
+    assert [buffer.next(), buffer.next()] == mail
+    ended = buffer.next().ended
+    assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in bulk]
+
+
+def test_gives_back_what_has_waited_here_for_half_a_second_instead_of_starting_it(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    first = buffer.next()
+    late, fresh = [a_run() for _ in range(3)], [a_run() for _ in range(2)]
+    buffer.fill(late, free=3, is_short=False)
+    buffer.fill(fresh, free=2, is_short=True)
+    for running in late:
+        running.claimed_at -= MOST_WAIT_SECONDS + 0.01
+    buffer.done()
+
+    assert isinstance(first, RoundTrip)
+    assert [buffer.next(), buffer.next()] == fresh
+    ended = buffer.next().ended
+    assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in late]
+    assert {running.has_ended for running in late} == {True}

@@ -7,11 +7,16 @@ from uuid import uuid4
 
 import pytest
 
+from haulier.config import Config
 from haulier.domain.job import JobStatus
+from haulier.kinds import JobContext
 from haulier.postgres.sql_files import SQL
 from haulier.queue import produce
+from haulier.queue.produce.pauses import pause
 from haulier.worker.assembly import Assembly
+from haulier.worker.shared.held import HeldJob
 from haulier.worker.threads.heartbeat import Heartbeat
+from tests.worker.jobs import a_job
 
 
 @pytest.fixture
@@ -97,6 +102,45 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, c
     assert _beat_at(conn) > beat_at
     assert produce.get(conn, job.id).status is JobStatus.QUEUED
     assert heartbeat.outage._failures > 0
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_gives_back_what_was_claimed_ahead_of_a_paused_queue_once_it_hears_of_it(
+    heartbeat, tick, conn, monkeypatch, is_refused
+):
+    bulk, mail = (HeldJob(job, JobContext(job, Config("postgres://")), None) for job in map(a_job_of, ("bulk", "mail")))
+    buffer = heartbeat.pauses.buffer
+    assert buffer.take_place()
+    buffer.fill([bulk, mail], free=2, is_short=True)
+    buffer.done()
+    pause(conn, "bulk")
+    if is_refused:
+        monkeypatch.setitem(SQL, "find_paused", "SELECT FROM haulier.elsewhere")
+
+    tick()
+    unheard = bulk.has_ended
+    heartbeat.pauses.changed.set()
+    tick()
+
+    assert (unheard, bulk.has_ended, mail.has_ended) == (False, not is_refused, False)
+
+
+def test_gives_nothing_back_for_a_notification_that_anybody_may_have_sent(heartbeat, tick):
+    job = a_job_of("bulk")
+    bulk = HeldJob(job, JobContext(job, Config("postgres://")), None)
+    buffer = heartbeat.pauses.buffer
+    assert buffer.take_place()
+    buffer.fill([bulk], free=1, is_short=True)
+    buffer.done()
+
+    heartbeat.pauses.changed.set()
+    tick()
+
+    assert (bulk.has_ended, heartbeat.pauses.changed.is_set()) == (False, False)
+
+
+def a_job_of(queue):
+    return a_job("mail")._replace(queue=queue)
 
 
 def _beat_at(conn):

@@ -1,0 +1,87 @@
+"""Pauses and resumes queues."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import PauseInThePast, QueueNotFound
+from haulier.domain.job import NAME_PATTERN
+from haulier.queue.produce.pauses import pause, resume
+from haulier.queue.produce.stats import Queue, find_or_empty
+
+from ..http.door import caller
+from ..http.errors import Invalid
+from ..http.routes import needs
+from ..http.service import connection
+from .openapi import fails
+from .reading import JSON_TYPE, Blueprint, body, body_type
+from .schemas.request_schemas import load
+from .schemas.stats import PauseQueue, QueueResponse
+from .strict_json import parse
+
+blp = Blueprint("queues", __name__, description="Queues, of which an operator may let no job start.")
+
+PAUSE = PauseQueue()
+
+
+@blp.route("/queues/<name>/pause")
+class Pause(MethodView):
+    """The pause of a queue."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
+    @blp.doc(operationId="pause_queue", requestBody={"content": {JSON_TYPE: {"schema": PauseQueue}}})
+    @blp.response(200, QueueResponse(), description="The queue as it is now.")
+    def post(self, name: str) -> Queue:
+        """Let no job of a queue start, until a time or until it is resumed.
+
+        Needs no body. What runs goes on; a second after the answer at the latest nothing starts. A queue that is
+        paused already gets the new end. 404 for a name that no queue can have, 409 where a thousand are paused.
+        """
+        check_name(name)
+        asked = _asked()
+        with connection() as conn:
+            try:
+                pause(conn, name, until=asked["until"], actor=caller().id)
+            except PauseInThePast:
+                raise Invalid({"until": ["Must be in the future."]}) from None
+            return find_or_empty(conn, name)
+
+
+@blp.route("/queues/<name>/resume")
+class Resume(MethodView):
+    """The end of a queue's pause."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="resume_queue")
+    @blp.response(200, QueueResponse(), description="The queue as it is now.")
+    def post(self, name: str) -> Queue:
+        """Let the jobs of a queue start again, at once.
+
+        Needs no body. Nothing happens to a queue that is not paused. 404 for a name that no queue can have.
+        """
+        check_name(name)
+        with connection() as conn:
+            resume(conn, name, actor=caller().id)
+            return find_or_empty(conn, name)
+
+
+def check_name(name: str) -> None:
+    """Return if the caller may act on a queue of this name, used or not. Raises: QueueNotFound."""
+    # A name that is none cannot be sent to the database: it may hold a NUL.
+    if not re.fullmatch(NAME_PATTERN, name) or not caller().may_use(name):
+        raise QueueNotFound(name)
+
+
+def _asked() -> dict[str, Any]:
+    text = body(request)
+    if not text:
+        return load(PAUSE, {})
+    body_type(request, JSON_TYPE)
+    return load(PAUSE, parse(text))

@@ -1,0 +1,235 @@
+"""Queues are paused and resumed under real worker processes. It ..."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from haulier.domain.job import NewJob
+from haulier.postgres.connection import connect
+from haulier.queue import produce
+from haulier.queue.produce.pauses import pause, resume
+from tests.conftest import eventually
+from tests.worker.conftest import RARELY
+from tests.worker.waiting import let_pass
+
+# Nothing starts later than this after the answer; what a test waits for in vain, it waits for longer.
+PAUSED_WITHIN, LONG_ENOUGH = 1.0, 1.5
+
+
+def enqueue_many(conn, count: int, **payload: object) -> None:
+    for _ in range(0, count, 5_000):
+        produce.enqueue(conn, [NewJob("t.note", payload, queue="bulk") for _ in range(min(count, 5_000))])
+
+
+@pytest.fixture
+def starts(ledger) -> Callable[..., list[float]]:
+    """Give a function that returns when jobs have started, after a time if told, in order."""
+
+    def starts(after: float = 0.0) -> list[float]:
+        return sorted(entry.at for entry in ledger.entries("start") if entry.at > after)
+
+    return starts
+
+
+@pytest.fixture
+def resume_and_pause(conn, ledger, starts) -> Callable[[], tuple[float, float]]:
+    """Give a function that does so, and returns how late the first and the last start were: after which answer."""
+
+    def size() -> int:
+        return ledger.path.stat().st_size if ledger.path.exists() else 0
+
+    def resume_and_pause() -> tuple[float, float]:
+        asked_at, held = time.monotonic(), size()
+        resume(conn, "bulk")
+        resumed_at = time.monotonic()
+        eventually(lambda: size() > held, within=20)
+        pause(conn, "bulk")
+        paused_at = time.monotonic()
+        let_pass(LONG_ENOUGH)
+        return min(starts(asked_at)) - resumed_at, max(starts()) - paused_at
+
+    return resume_and_pause
+
+
+def test_starts_nothing_of_a_paused_queue_a_second_after_the_answer_and_goes_on_at_once(
+    spawn_worker, conn, resume_and_pause, starts
+):
+    pause(conn, "bulk")
+    enqueue_many(conn, 20_000)
+    for _ in range(4):
+        spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO")
+
+    took = [resume_and_pause() for _ in range(5)]
+
+    assert len(starts()) < 20_000, "there was nothing left to start"
+    assert max(last for _, last in took) < PAUSED_WITHIN, took
+    # On a busy machine one of them may have to wait for the processor.
+    assert statistics.median(first for first, _ in took) < 0.1, took
+    assert max(first for first, _ in took) < 1, took
+
+
+@pytest.mark.slow
+def test_starts_nothing_of_a_paused_queue_of_100_000_jobs_a_second_after_the_answer(
+    spawn_worker, conn, resume_and_pause, starts
+):
+    pause(conn, "bulk")
+    enqueue_many(conn, 100_000)
+    for _ in range(4):
+        spawn_worker(LOG_LEVEL="INFO")
+
+    took = [resume_and_pause() for _ in range(5)]
+    assert len(starts()) < 100_000, "there was nothing left to start"
+    resume(conn, "bulk")
+
+    eventually(lambda: len(starts()) == 100_000, within=120)
+    assert max(last for _, last in took) < PAUSED_WITHIN, took
+    assert max(first for first, _ in took) < 0.1, took
+
+
+def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_worker, conn, starts):
+    enqueue_many(conn, 2_000)
+    # No notification comes.
+    spawn_worker(WAKE_UPS="off", WORKER_THREADS=1, LOG_LEVEL="INFO")
+    eventually(lambda: len(starts()) == 2_000, within=60)
+    # Each is over before those claimed ahead would be given back for standing still, but together they take a minute.
+    enqueue_many(conn, 1_000, seconds=0.06)
+    eventually(lambda: len(starts()) > 2_000)
+
+    pause(conn, "bulk")
+    paused_at = time.monotonic()
+    let_pass(2 * LONG_ENOUGH)
+
+    assert [at for at in starts(paused_at) if at > paused_at + PAUSED_WITHIN] == []
+    [(attempts,)] = _rows(conn, "SELECT max(attempts) FROM haulier.job WHERE status <> 'running'")
+    assert attempts == 0
+
+
+def test_holds_also_where_no_notification_comes(spawn_worker, conn, starts):
+    enqueue_many(conn, 5_000)
+    spawn_worker(WAKE_UPS="off", WORKER_THREADS=2, POLL_SECONDS=0.2, LOG_LEVEL="INFO")
+    eventually(starts)
+
+    pause(conn, "bulk")
+    paused_at = time.monotonic()
+    let_pass(LONG_ENOUGH)
+    asked_at = time.monotonic()
+    resume(conn, "bulk")
+    eventually(lambda: starts(asked_at))
+
+    assert [at for at in starts(paused_at) if paused_at + PAUSED_WITHIN < at < asked_at] == []
+    assert min(starts(asked_at)) - asked_at < 1
+
+
+def test_what_runs_when_its_queue_is_paused_goes_on(spawn_worker, conn, enqueue, ledger, finished):
+    spawn_worker(POLL_SECONDS=RARELY)
+    job = enqueue("t.note", {"seconds": 1.0}, queue="bulk")
+    eventually(lambda: ledger.entries("start", job))
+
+    pause(conn, "bulk")
+
+    assert finished(job).status == "succeeded"
+
+
+def test_other_queues_go_on_beside_paused_ones(spawn_worker, conn, enqueue, latency, starts):
+    for number in range(100):
+        enqueue("t.note", queue=f"q{number}")
+        pause(conn, f"q{number}")
+    spawn_worker(POLL_SECONDS=RARELY)
+
+    took = [latency() for _ in range(10)]
+
+    assert statistics.median(took) < 0.1
+    assert len(starts()) == 10
+
+
+def test_a_sleeping_worker_starts_what_waits_when_the_pause_ends_by_itself(
+    spawn_worker, conn, enqueue, starts, sleepers
+):
+    for number in range(100):
+        enqueue("t.note", queue=f"q{number}")
+        pause(conn, f"q{number}")
+    enqueue("t.note", queue="bulk")
+    [(until,)] = _rows(conn, "SELECT now() + interval '4 s'")
+    pause(conn, "bulk", until=until)
+    ends_at = time.monotonic() + 4
+    spawn_worker(POLL_SECONDS=RARELY)
+    eventually(lambda: sleepers() == 1)
+    assert starts() == []
+
+    [start] = eventually(starts, within=10)
+
+    assert -0.1 < start - ends_at < 0.5
+
+
+def test_a_pause_that_is_cut_short_ends_then(spawn_worker, conn, enqueue, starts, sleepers):
+    spawn_worker(POLL_SECONDS=RARELY)
+    pause(conn, "bulk")
+    enqueue("t.note", queue="bulk")
+    eventually(lambda: sleepers() == 1)
+    [(until,)] = _rows(conn, "SELECT now() + interval '1 s'")
+
+    pause(conn, "bulk", until=until)
+    asked_at = time.monotonic()
+
+    [start] = eventually(starts, within=10)
+    assert 0.9 < start - asked_at < 2
+
+
+def test_an_idle_worker_beside_a_paused_queue_sends_hardly_a_statement(spawn_worker, conn, database, direct, sleepers):
+    enqueue_many(conn, 100)
+    pause(conn, "bulk")
+    spawn_worker(POLL_SECONDS=RARELY, LEASE_SECONDS=30, COUNTING="off")
+    eventually(lambda: sleepers() == 1)
+    # It looks for a last time 0.32 s after it fell asleep.
+    let_pass(1.0)
+
+    with closing(connect(direct(database))) as watching:
+        seen = set()
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            seen |= set(
+                _rows(
+                    watching,
+                    "SELECT pid, query_start FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND application_name LIKE 'haulier worker%'",
+                )
+            )
+            let_pass(0.02)
+
+    # The heartbeat looks for suspects every 2 s.
+    assert len(seen) < 12, seen
+
+
+def test_a_resume_reaches_a_worker_that_has_other_work(spawn_worker, conn, enqueue, ledger):
+    for number in range(100):
+        enqueue("t.note", queue=f"q{number}", delay=timedelta(hours=1))
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.01}) for _ in range(5_000)])
+    spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO")
+    eventually(lambda: len(ledger.entries("start")) > 100)
+    took = []
+
+    for number in range(7):
+        pause(conn, f"q{number}")
+        job = enqueue("t.note", queue=f"q{number}")
+        # Until a scan has seen that it is paused.
+        let_pass(0.3)
+        resume(conn, f"q{number}")
+        resumed_at = time.monotonic()
+        [start] = eventually(lambda job=job: ledger.entries("start", job))
+        took.append(start.at - resumed_at)
+
+    assert len(ledger.entries("start")) < 5_000, "it had no other work"
+    # Without being told it looks four times a second.
+    assert statistics.median(took) < 0.12, took
+
+
+def _rows(conn, statement: str) -> list[tuple]:
+    with conn.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()
