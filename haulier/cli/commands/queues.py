@@ -7,9 +7,11 @@ from urllib.parse import quote
 
 import click
 
+from haulier.cli.client.api import Call
 from haulier.cli.client.pages import Listing
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.options import Instant
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 
@@ -31,7 +33,7 @@ LONG_DUE_SECONDS, FEW = 60, 100
 
 @click.group("queues", cls=ClientGroup)
 def queues() -> None:
-    """See how queues are."""
+    """See how queues are; pause one."""
 
 
 @command("list", example="haulier queues list")
@@ -103,5 +105,34 @@ def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
     return "soon" if due < FEW and how(queue) == "well" else f"never: +{words.number(-falls)}/min"
 
 
-for each in (list_queues, show):
+@command("pause", example="haulier queues pause default --for 1h")
+@click.argument("name", metavar="Q", shell_complete=completes("queues"))
+@click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")
+@click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")
+@pass_invocation
+def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
+    """Let no job of a queue start; what runs goes on, and what comes is stored."""
+    if until is not None and end is not None:
+        raise click.UsageError("--for and --until: give one of them")
+    given = until or end
+    _set(invocation, name, "pause", {"until": given} if given else {})
+
+
+@command("resume", example="haulier queues resume default")
+@click.argument("name", metavar="Q", shell_complete=completes("queues"))
+@pass_invocation
+def resume(invocation: Invocation, name: str) -> None:
+    """Let the jobs of a queue start again."""
+    _set(invocation, name, "resume", None)
+
+
+def _set(invocation: Invocation, name: str, act: str, body: dict[str, Any] | None) -> None:
+    call = Call("POST", f"/queues/{quote(name, safe='')}/{act}", body=body, is_safe=True)
+    queue = invocation.api.send(call).body
+    until = f" until {queue['paused_until']}" if queue["paused_until"] else ""
+    said = f"paused{until}" if queue["paused"] else "not paused"
+    invocation.terminal.show(queue, lambda queue: invocation.terminal.line(f"{queue['name']}  {said}"))
+
+
+for each in (list_queues, show, pause, resume):
     queues.add_command(each)
