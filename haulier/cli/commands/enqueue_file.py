@@ -112,7 +112,8 @@ class Sending:
         reader = Reader(self.source.file, self.source.run, size=self.source.size)
         if note.lines:
             reader.skip(note.lines, note.digest)
-            terminal.note(f"{note.lines:,} lines were stored before; going on at line {note.lines + 1:,}")
+            refused = f", but for {note.refused:,} that were refused" if note.refused else ""
+            terminal.note(f"{note.lines:,} lines were stored before{refused}; going on at line {note.lines + 1:,}")
         try:
             with Bar(terminal, "Enqueuing", self.source.lines) as bar:
                 bar.at(note.lines)
