@@ -73,6 +73,7 @@ def queue(**figures: Any) -> dict[str, Any]:
         ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 59}, "well", "never: +60/min"),
         ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 61}, "growing", "never: +60/min"),
         ({"due": 10, "arrived": 1}, "well", "soon"),
+        ({"due": 600}, "well", "never"),
         ({"due": 600, "succeeded": 170, "failed": 20}, "failing", "3 min 9 s"),
         ({"due": 600, "succeeded": 171, "failed": 19}, "well", "3 min 9 s"),
         ({"due": 9, "paused": True}, "paused", "–"),

@@ -95,7 +95,10 @@ def test_shows_why_a_job_waits(run: Run, job: str) -> None:
 def test_shows_what_happened_to_a_job(run: Run, fail: Fail) -> None:
     failed = run("jobs", "show", str(fail("no luck\nat all").id))
 
-    assert re.search(r"Z  attempt 1 began on dock:7\n.*Z  attempt 1 failed on dock:7  ran \d+ ms\n", failed.out)
+    assert re.search(
+        r"Z  waited \d+ ms for its turn\n.*Z  attempt 1 began on dock:7\n.*Z  attempt 1 failed on dock:7  ran \d+ ms\n",
+        failed.out,
+    )
     assert "            no luck\n            at all\n" in failed.out
     assert re.search(r"Z  failed for good\n", failed.out)
 

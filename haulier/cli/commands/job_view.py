@@ -90,12 +90,13 @@ def said(step: dict[str, Any]) -> str:
     """Return a step in words. A newer service may have steps of other names."""
     what = WORDS.get(step["what"], step["what"].replace("_", " "))
     number = step["attempt"] if step["attempt"] is not None else step["count"]
+    took = "" if step["seconds"] is None else words.duration(step["seconds"])
     parts = [what.format(number=number)]
+    parts += [took] if took and step["what"] == "waited" else []
     parts += [WHYS.get(step["why"], step["why"])] if step["why"] else []
     parts += [f"by {step['by']}"] if step["by"] else []
     parts += [f"on {step['worker']}"] if step["worker"] else []
-    if step["seconds"] is not None:
-        parts.append(f" {'for' if step['what'] == 'waited' else 'ran'} {words.duration(step['seconds'])}")
+    parts += [f" ran {took}"] if took and step["what"] != "waited" else []
     return " ".join(parts)
 
 

@@ -102,7 +102,9 @@ def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
     falls = ended(minute) - minute["arrived"]
     if falls > 0:
         return words.duration(60 * due / falls)
-    return "soon" if due < FEW and how(queue) == "well" else f"never: +{words.number(-falls)}/min"
+    if due < FEW and how(queue) == "well":
+        return "soon"
+    return f"never: +{words.number(-falls)}/min" if falls else "never"
 
 
 @command("pause", example="haulier queues pause default --for 1h")

@@ -111,7 +111,10 @@ class Terminal:
     def show_each(self, values: Iterable[Any], people: Callable[[list[Any]], None]) -> None:
         """Print the values a line each as they come, if JSON is asked for, else let all be shown to people."""
         if not self.as_json:
-            people(list(values))
+            found = list(values)
+            people(found)
+            if self.is_screen and not found:
+                self.note("there is none")
             return
         for value in values:
             self.json(value)
