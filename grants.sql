@@ -66,6 +66,18 @@ GRANT SELECT ON haulier.rollup, haulier.moved, haulier.depth, haulier.counting T
 GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.quiet_worker(uuid, boolean, text) TO :"web";
+-- operations: functions write them, record who did it, and act on jobs only as an operation says. The last three work
+-- them off where no worker lives.
+GRANT SELECT ON haulier.operation TO :"web";
+GRANT SELECT, UPDATE (matched, matched_is) ON haulier.preview TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.begin_preview(text, jsonb, text[]),
+    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
+    haulier.resume_operation(uuid, text) TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid), haulier.delay_operation(uuid, uuid, text),
+    haulier.leave_operations(uuid),
+    haulier.work_off(
+        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
+    TO :"web", :"worker";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
@@ -83,6 +95,8 @@ GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT SELECT, DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
+GRANT SELECT, DELETE, UPDATE (error) ON haulier.operation TO :"worker";
+GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO :"worker";
 -- the numbers: what it counts it reads from the tables above
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.rollup, haulier.depth TO :"worker";
 GRANT SELECT, INSERT, UPDATE ON haulier.counting TO :"worker";

@@ -938,6 +938,567 @@ CREATE TABLE IF NOT EXISTS haulier.error_count (
 CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
 
 
+-- Operations ---------------------------------------------------------------------------------------------------
+
+-- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
+-- only as it was then: where the transaction that wrote its row had been committed.
+-- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
+CREATE TABLE IF NOT EXISTS haulier.preview (
+    id         uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    as_of      timestamptz    NOT NULL,
+    action     text           NOT NULL,
+    filter     jsonb          NOT NULL,
+    queues     text[],                                      -- of whoever asked; null: every queue
+    unseen     int8multirange NOT NULL,                     -- the transactions that had not been committed
+    doubted    int8range      NOT NULL,                     -- of these it is not known of all parts of a transaction
+    cluster    bigint         NOT NULL,                     -- the server in which these numbers mean something
+    matched    bigint,                                      -- null: not counted yet
+    matched_is text,
+
+    CONSTRAINT preview_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than'))
+);
+
+-- start an operation: by the instant; purge_previews: the oldest first
+CREATE INDEX IF NOT EXISTS preview_by_time ON haulier.preview (as_of);
+
+-- What operators have done to all jobs of a filter, and how far it has come. Kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.operation (
+    id             uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    action         text           NOT NULL,
+    filter         jsonb          NOT NULL,
+    changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
+    queues         text[],                                  -- of the caller: for ever part of the filter
+    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
+    actor          text,                                    -- as in `audit`
+    status         text           NOT NULL DEFAULT 'waiting',
+    as_of          timestamptz    NOT NULL,
+    unseen         int8multirange NOT NULL,                 -- as of the preview …
+    doubted        int8range      NOT NULL,
+    cluster        bigint         NOT NULL,
+    matched        bigint         NOT NULL,
+    matched_is     text           NOT NULL,
+    done           bigint         NOT NULL DEFAULT 0,
+    skipped        bigint         NOT NULL DEFAULT 0,       -- they have changed since, or stayed locked
+    failed         bigint         NOT NULL DEFAULT 0,       -- the database refused to have this done to them
+    created_at     timestamptz    NOT NULL DEFAULT now(),
+    starts_at      timestamptz    NOT NULL,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    error          text,                                    -- why it has failed, or is being tried again
+    -- The walk over the jobs, newest first: all up to here have been looked at.
+    cursor_at      timestamptz,
+    cursor_id      uuid,
+    walked_at      timestamptz,                             -- when it came to its end
+    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
+    next_at        timestamptz    NOT NULL,                 -- nothing is done before
+    tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
+    worked_by      uuid,                                    -- who works on it, which nobody else does …
+    worked_until   timestamptz,                             -- … before this
+    worked_at      timestamptz,                             -- when its turn last was
+
+    CONSTRAINT operation_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT action_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
+    CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
+    CONSTRAINT counted_from_0 CHECK (least(matched, done, skipped, failed, spread_seconds) >= 0)
+) WITH (
+    fillfactor = 50,                                        -- each chunk of jobs updates the row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- take_operation, suspects: those that are not over. Not by a time that each chunk changes.
+CREATE INDEX IF NOT EXISTS operation_open ON haulier.operation (id) WHERE status IN ('waiting', 'running');
+
+-- The texts of a list in JSON; null where there is none.
+CREATE OR REPLACE FUNCTION haulier.texts(list jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT array_agg(each) FROM jsonb_array_elements_text(list) AS each $$;
+
+-- Take the instant of a preview: which transactions are not committed. Whoever calls this counts afterwards.
+-- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
+-- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
+-- open, it is not known.
+CREATE OR REPLACE FUNCTION haulier.begin_preview(wanted text, filter jsonb, queues text[]) RETURNS haulier.preview
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    present    CONSTANT pg_snapshot := pg_current_snapshot();
+    oldest     CONSTANT bigint := pg_snapshot_xmin(present)::text::bigint;
+    next       CONSTANT bigint := pg_snapshot_xmax(present)::text::bigint;
+    known_from CONSTANT bigint := greatest(oldest, next - 500000);
+    open       int8multirange;
+    made       haulier.preview;
+BEGIN
+    SELECT coalesce(range_agg(int8range(each, each + 1)), '{}') INTO open
+    FROM (
+        SELECT each
+        FROM (SELECT pg_snapshot_xip(present)::text::bigint AS each) AS running
+        WHERE each < known_from
+        UNION ALL
+        SELECT each
+        FROM generate_series(known_from, next - 1) AS each
+        WHERE pg_xact_status(each::text::xid8) = 'in progress'
+    ) AS unfinished;
+    IF (SELECT count(*) FROM unnest(open)) > 10000 THEN
+        open := int8multirange(range_merge(open));
+    END IF;
+    INSERT INTO haulier.preview (as_of, action, filter, queues, unseen, doubted, cluster)
+    VALUES (
+        clock_timestamp(), wanted, begin_preview.filter, begin_preview.queues,
+        open + int8multirange(int8range(next, NULL)), int8range(oldest, known_from),
+        (SELECT system_identifier FROM pg_control_system()))
+    RETURNING * INTO made;
+    RETURN made;
+END
+$$;
+
+-- Have what was previewed done, and record that. No row where the preview is not kept, or 100 operations are not over.
+CREATE OR REPLACE FUNCTION haulier.start_operation(
+    previewed uuid, changes jsonb, spread integer, starts_in double precision, by_whom text, shown jsonb
+) RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made haulier.operation;
+BEGIN
+    INSERT INTO haulier.operation (
+        action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
+        starts_at, next_at)
+    SELECT action, filter, start_operation.changes, queues, spread, by_whom, as_of, unseen, doubted, cluster, matched,
+        matched_is, now() + make_interval(secs => starts_in), now() + make_interval(secs => starts_in)
+    FROM haulier.preview
+    WHERE id = previewed AND matched IS NOT NULL
+        AND (SELECT count(*) FROM haulier.operation WHERE status IN ('waiting', 'running')) < 100
+    RETURNING * INTO made;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'operate', made.id::text, jsonb_build_object(
+            'action', made.action, 'filter', shown, 'changes', made.changes, 'spread_seconds', spread,
+            'as_of', made.as_of, 'matched', made.matched, 'matched_is', made.matched_is));
+        RETURN NEXT made;
+    END IF;
+END
+$$;
+
+-- End an operation that is not over; what it has done stays done. No row where it is over.
+CREATE OR REPLACE FUNCTION haulier.cancel_operation(cancelled uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = cancelled AND status IN ('waiting', 'running')
+    RETURNING * INTO ended;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'cancel_operation', cancelled::text);
+        RETURN NEXT ended;
+    END IF;
+END
+$$;
+
+-- Go on with an operation that was cancelled or has failed, from where it had come to. No row where it is neither.
+CREATE OR REPLACE FUNCTION haulier.resume_operation(resumed uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    again haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
+        finished_at = NULL, error = NULL, tries = 0, next_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = resumed AND status IN ('cancelled', 'failed')
+    RETURNING * INTO again;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_operation', resumed::text);
+        RETURN NEXT again;
+    END IF;
+END
+$$;
+
+-- Take the operation whose turn it is, or this one, for so many seconds. No row where none is due, or somebody else
+-- works on any: one chunk of jobs at a time, whoever does it.
+CREATE OR REPLACE FUNCTION haulier.take_operation(by_whom uuid, lease double precision, only_this uuid)
+RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH locked AS MATERIALIZED (
+        SELECT *
+        FROM haulier.operation
+        WHERE status IN ('waiting', 'running')
+        ORDER BY id
+        FOR UPDATE SKIP LOCKED
+    ), chosen AS (
+        SELECT id
+        FROM locked
+        WHERE (only_this IS NULL OR id = only_this) AND next_at <= now()
+            AND NOT EXISTS (SELECT FROM locked WHERE worked_until > now() AND worked_by <> by_whom)
+            -- A row that is locked is being worked on.
+            AND (SELECT count(*) FROM locked)
+                = (SELECT count(*) FROM haulier.operation WHERE status IN ('waiting', 'running'))
+            -- What ended lately has to be counted before it goes back, or away.
+            AND NOT (
+                action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
+                AND EXISTS (
+                    SELECT FROM haulier.counting WHERE counted_until > now() AND through < locked.as_of))
+        ORDER BY worked_at NULLS FIRST, id
+        LIMIT 1
+    )
+    UPDATE haulier.operation
+    SET status = 'running', started_at = coalesce(started_at, now()), worked_by = by_whom,
+        worked_until = now() + make_interval(secs => lease), worked_at = now()
+    WHERE id = (SELECT id FROM chosen)
+    RETURNING *;
+END
+$$;
+
+-- Note that a chunk could not be done; after the fifth time in a row the operation has failed.
+CREATE OR REPLACE FUNCTION haulier.delay_operation(delayed uuid, by_whom uuid, reason text) RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET tries = tries + 1, error = reason, next_at = now() + make_interval(secs => 2 ^ tries), worked_by = NULL,
+        worked_until = NULL,
+        status = CASE WHEN tries < 4 THEN status ELSE 'failed' END,
+        finished_at = CASE WHEN tries < 4 THEN NULL ELSE now() END
+    WHERE id = delayed AND status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+-- Let another go on at once with what was taken.
+CREATE OR REPLACE FUNCTION haulier.leave_operations(by_whom uuid) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET worked_by = NULL, worked_until = NULL
+    WHERE status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.texts(jsonb), haulier.begin_preview(text, jsonb, text[]),
+    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
+    haulier.resume_operation(uuid, text), haulier.take_operation(uuid, double precision, uuid),
+    haulier.delay_operation(uuid, uuid, text), haulier.leave_operations(uuid) FROM PUBLIC;
+
+-- When the job at this place becomes due, of jobs that are to do so over some seconds. The multiples of the golden
+-- ratio lie evenly however many there are, which is not known before the last.
+CREATE OR REPLACE FUNCTION haulier.spread_at(base timestamptz, seconds integer, place bigint) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT base + make_interval(secs => seconds * mod(place * 0.6180339887498949, 1)::double precision) $$;
+
+-- As haulier.retry, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.retry_all(
+    ids uuid[], ended_from timestamptz, ended_to timestamptz, op haulier.operation, place bigint
+) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    retried integer;
+BEGIN
+    WITH back AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to
+        RETURNING *
+    )
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id)
+    SELECT
+        id, kind, queue, priority, haulier.spread_at(now(), op.spread_seconds, place + row_number() OVER ()), attempt,
+        claim, started_at, max_attempts, crashes, timeout_seconds, payload, idempotency_key, last_error, errors,
+        created_at, tags, copy_of, op.id
+    FROM back;
+    GET DIAGNOSTICS retried = ROW_COUNT;
+    RETURN retried;
+END
+$$;
+
+-- As haulier.cancel, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.cancel_all(ids uuid[], by_operation uuid) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waiting integer;
+    running integer;
+BEGIN
+    UPDATE haulier.job
+    SET cancel_requested = true, operation_id = by_operation,
+        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+    WHERE id = ANY(ids) AND worker_id IS NOT NULL;
+    GET DIAGNOSTICS running = ROW_COUNT;
+    PERFORM pg_notify('haulier_cancel', worker_id::text)
+    FROM (SELECT DISTINCT worker_id FROM haulier.job WHERE id = ANY(ids) AND worker_id IS NOT NULL) AS told;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = ANY(ids) AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags, copy_of, operation_id)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of, by_operation
+    FROM gone;
+    GET DIAGNOSTICS waiting = ROW_COUNT;
+    RETURN running + waiting;
+END
+$$;
+
+-- Change waiting jobs, which are locked, and wake those who sleep and serve their queues, as haulier.knock does.
+CREATE OR REPLACE FUNCTION haulier.change_all(ids uuid[], op haulier.operation, place bigint) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed integer;
+    due     CONSTANT timestamptz := CASE
+        WHEN op.changes ? 'run_at' THEN greatest((op.changes ->> 'run_at')::timestamptz, now())
+        WHEN op.changes ? 'delay_seconds' THEN
+            now() + make_interval(secs => (op.changes ->> 'delay_seconds')::double precision)
+    END;
+BEGIN
+    UPDATE haulier.job
+    SET queue = coalesce(op.changes ->> 'queue', queue),
+        priority = coalesce((op.changes ->> 'priority')::smallint, priority),
+        run_at = coalesce(haulier.spread_at(due, op.spread_seconds, place + array_position(ids, id)), run_at),
+        updated_at = now(), operation_id = op.id
+    WHERE id = ANY(ids) AND worker_id IS NULL;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    -- Searches are told that jobs are in a queue in which they did not come.
+    IF op.changes ? 'queue' THEN
+        INSERT INTO haulier.moved (queue, kind, came_at)
+        SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
+        FROM haulier.job
+        WHERE id = ANY(ids)
+        ORDER BY 1, 2, 3
+        ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+    FROM (
+        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
+        FROM haulier.sleeper
+        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
+        WHERE sleeper.queues IS NULL
+            OR sleeper.queues && ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids))
+        ORDER BY sleeper.queues, worker.beat_at DESC, random()
+    ) AS chosen;
+    RETURN changed;
+END
+$$;
+
+-- Have the operation done to these jobs, which are locked; return to how many. `place` is how many came before them.
+-- Where the database refuses it for one, by a constraint or a trigger, it is done to all but that.
+CREATE OR REPLACE FUNCTION haulier.operate_on(
+    op haulier.operation, ids uuid[], ended_from timestamptz, ended_to timestamptz, place bigint
+) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    half    CONSTANT integer := cardinality(ids) / 2;
+    done    integer;
+    refused text;
+BEGIN
+    IF cardinality(ids) = 0 THEN
+        RETURN 0;
+    END IF;
+    BEGIN
+        CASE op.action
+        WHEN 'retry' THEN
+            done := haulier.retry_all(ids, ended_from, ended_to, op, place);
+        WHEN 'cancel' THEN
+            done := haulier.cancel_all(ids, op.id);
+        WHEN 'change' THEN
+            done := haulier.change_all(ids, op, place);
+        WHEN 'delete' THEN
+            DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
+            GET DIAGNOSTICS done = ROW_COUNT;
+        END CASE;
+        RETURN done;
+    EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
+        GET STACKED DIAGNOSTICS refused = CONSTRAINT_NAME;
+        -- The history has no partition for now, which is no fault of a job.
+        IF SQLSTATE = '23514' AND refused = '' THEN
+            RAISE;
+        END IF;
+    END;
+    IF half = 0 THEN
+        RETURN 0;
+    END IF;
+    done := haulier.operate_on(op, ids[:half], ended_from, ended_to, place);
+    RETURN done + haulier.operate_on(op, ids[half + 1:], ended_from, ended_to, place + done);
+END
+$$;
+
+-- Which of some jobs an operation acts on: a query over their table, with %s for the lock. $1 ids, $2 unseen,
+-- $3 doubted, $4 a number that no transaction has yet, $5 filter, $6 queues, $7 and $8 when the finished ones ended.
+-- A row has the last 32 bits of its transaction's number, which is below $4: so the nearest number below is meant. Rows
+-- of over four thousand million transactions ago may be taken for new ones, and left alone; never the other way round.
+-- What the workers' own statements wrote, the end of a run, is no part of a transaction: of these there is no doubt.
+CREATE OR REPLACE FUNCTION haulier.wanted_by(action text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    is_final CONSTANT boolean := action IN ('retry', 'delete');
+    statuses CONSTANT text[] := CASE action
+        WHEN 'retry' THEN '{failed_permanent,cancelled}'
+        WHEN 'delete' THEN '{succeeded,failed_permanent,cancelled}'
+        WHEN 'cancel' THEN '{queued,retrying,running}'
+        WHEN 'change' THEN '{queued,retrying}'
+    END;
+BEGIN
+    RETURN format(
+        $$SELECT coalesce(array_agg(id), '{}'::uuid[])
+        FROM (
+            SELECT id
+            FROM haulier.%1$s
+            WHERE id = ANY($1) AND %2$s
+                AND NOT $2 @> %3$s AND (NOT $3 @> %3$s OR status IN ('succeeded', 'failed_permanent'))
+                AND status = ANY(%4$L::text[])
+                AND (NOT $5 ? 'status' OR status = ANY(haulier.texts($5 -> 'status')))
+                AND (NOT $5 ? 'kind' OR kind = ANY(haulier.texts($5 -> 'kind')))
+                AND (NOT $5 ? 'queue' OR queue = ANY(haulier.texts($5 -> 'queue')))
+                AND ($6 IS NULL OR queue = ANY($6))
+                AND (NOT $5 ? 'tag' OR tags && haulier.texts($5 -> 'tag'))
+                AND (NOT $5 ? 'error' OR (
+                    status IN ('failed_permanent', 'retrying')
+                    AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
+                AND (NOT $5 ? 'worker' OR (status = 'running' AND worker_id = ($5 ->> 'worker')::uuid))
+                AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
+                AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
+                AND (NOT $5 ? 'created_after' OR created_at > ($5 ->> 'created_after')::timestamptz)
+                AND (NOT $5 ? 'created_before' OR created_at < ($5 ->> 'created_before')::timestamptz)
+                AND NOT EXISTS (
+                    SELECT
+                    FROM jsonb_each_text($5) AS asked
+                    WHERE starts_with(asked.key, 'payload.')
+                        AND payload #>> string_to_array(substr(asked.key, 9), '.') IS DISTINCT FROM asked.value)
+            ORDER BY id
+            %%s
+        ) AS found$$,
+        CASE WHEN is_final THEN 'finished_job' ELSE 'job' END,
+        CASE WHEN is_final THEN
+            $$finished_at BETWEEN $7 AND $8
+                AND (NOT $5 ? 'finished_after' OR finished_at > ($5 ->> 'finished_after')::timestamptz)
+                AND (NOT $5 ? 'finished_before' OR finished_at < ($5 ->> 'finished_before')::timestamptz)$$
+        ELSE
+            $$NOT $5 ?| '{finished_after,finished_before}' AND $7 <= $8$$
+        END,
+        '($4 - (($4 - xmin::text::bigint) & 4294967295))',
+        statuses);
+END
+$function$;
+
+-- Do a chunk of an operation that was taken; then its cursor and its counts go on: all of it in one transaction, so
+-- that a crash repeats nothing and skips nothing. `ids` are jobs of the filter from the cursor on up to the new one;
+-- after the walk, some of those that were locked. No row, and nothing done, where the operation is somebody else's by
+-- now, or over. A job is acted on if the filter wants it, and its row is the one that the preview could see.
+CREATE OR REPLACE FUNCTION haulier.work_off(
+    worked uuid, by_whom uuid, lease double precision, ids uuid[], ended_from timestamptz, ended_to timestamptz,
+    begun_at timestamptz, begun_id uuid, come_to timestamptz, come_to_id uuid, is_walked boolean
+) RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    op      haulier.operation;
+    query   text;
+    -- No transaction has a greater number, also where this waits for a lock.
+    above   CONSTANT bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 16777216;
+    wanted  uuid[];
+    taken   uuid[];
+    held    uuid[];
+    acted   integer;
+    missed  bigint;
+    is_over boolean;
+BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    LOCK TABLE ONLY haulier.finished_job IN ROW EXCLUSIVE MODE;
+    SELECT * INTO op FROM haulier.operation WHERE id = worked FOR UPDATE;
+    IF op.id IS NULL OR op.status <> 'running' OR op.worked_by IS DISTINCT FROM by_whom
+        OR (op.cursor_at, op.cursor_id) IS DISTINCT FROM (begun_at, begun_id)
+    THEN
+        RETURN;
+    END IF;
+    IF op.cluster <> (SELECT system_identifier FROM pg_control_system()) OR above - lower(op.unseen) > 2147483648 THEN
+        RETURN QUERY
+        UPDATE haulier.operation
+        SET status = 'failed', finished_at = now(), worked_by = NULL, worked_until = NULL,
+            error = 'what its preview saw is no longer known: the database was restored, or too much was written since'
+        WHERE id = worked
+        RETURNING *;
+        RETURN;
+    END IF;
+    query := haulier.wanted_by(op.action);
+    EXECUTE format(query, '') INTO wanted
+    USING ids, op.unseen, op.doubted, above, op.filter, op.queues, ended_from, ended_to;
+    EXECUTE format(query, 'FOR UPDATE SKIP LOCKED') INTO taken
+    USING wanted, op.unseen, op.doubted, above, op.filter, op.queues, ended_from, ended_to;
+    acted := haulier.operate_on(op, taken, ended_from, ended_to, op.done);
+    held := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(taken));
+    missed := cardinality(ids) - cardinality(taken) - cardinality(held);
+    held := ARRAY(SELECT unnest(op.later) EXCEPT SELECT unnest(ids)) || held;
+    -- Those that stay locked are not waited for; nor are more than these kept.
+    missed := missed + greatest(cardinality(held) - 1000, 0);
+    held := held[:1000];
+    IF op.walked_at < now() - interval '10 seconds' THEN
+        missed := missed + cardinality(held);
+        held := '{}';
+    END IF;
+    op.done := op.done + acted;
+    op.failed := op.failed + cardinality(taken) - acted;
+    op.skipped := op.skipped + missed;
+    is_over := is_walked AND cardinality(held) = 0;
+    IF is_over THEN
+        -- Where all were counted that matched, the walk may not have met some of them: they match no more.
+        IF op.matched_is = 'exact' AND op.matched >= op.done + op.failed THEN
+            op.skipped := op.matched - op.done - op.failed;
+        END IF;
+        op.matched := op.done + op.failed + op.skipped;
+        op.matched_is := 'exact';
+    END IF;
+    RETURN QUERY
+    UPDATE haulier.operation
+    SET done = op.done, failed = op.failed, skipped = op.skipped, later = held, cursor_at = come_to,
+        cursor_id = come_to_id, tries = 0, error = NULL, matched = op.matched, matched_is = op.matched_is,
+        walked_at = coalesce(op.walked_at, CASE WHEN is_walked THEN now() END),
+        -- Whoever holds those that are left gets a moment.
+        next_at = CASE WHEN is_walked AND NOT is_over THEN now() + interval '1 second' ELSE op.next_at END,
+        worked_by = CASE WHEN NOT is_walked THEN by_whom END,
+        worked_until = CASE WHEN NOT is_walked THEN now() + make_interval(secs => lease) END,
+        status = CASE WHEN is_over THEN 'done' ELSE 'running' END,
+        finished_at = CASE WHEN is_over THEN now() END
+    WHERE id = worked
+    RETURNING *;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.spread_at(timestamptz, integer, bigint), haulier.cancel_all(uuid[], uuid),
+    haulier.retry_all(uuid[], timestamptz, timestamptz, haulier.operation, bigint),
+    haulier.change_all(uuid[], haulier.operation, bigint), haulier.wanted_by(text),
+    haulier.operate_on(haulier.operation, uuid[], timestamptz, timestamptz, bigint),
+    haulier.work_off(
+        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
+    FROM PUBLIC;
+
+
 -- The record ---------------------------------------------------------------------------------------------------
 
 -- What operators did: written in the transaction that did it, kept RETENTION_DAYS.

@@ -20,6 +20,7 @@ from . import (
     keys,
     kinds,
     metrics,
+    operations,
     pauses,
     stats,
     timeline,
@@ -45,7 +46,8 @@ def register(app: App, service: Service) -> None:
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
     of_jobs = (jobs, explain, timeline, batch)
-    for each in (*of_jobs, stats, pauses, error_groups, workers, kinds, health, metrics, database, audit, keys):
+    of_operators = (database, audit, operations, keys)
+    for each in (*of_jobs, stats, pauses, error_groups, workers, kinds, health, metrics, *of_operators):
         api.register_blueprint(each.blp)
     app.register_blueprint(docs.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

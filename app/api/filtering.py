@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request
 
+from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
 from haulier.queue.produce.job_filter import JobFilter
@@ -28,11 +29,36 @@ def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
         queues = [name for name in by.queues if queues is None or name in queues]
     payload = _payload_conditions(request.args.lists())
     _check_no_secret(payload, asked.get("kind"), by)
+    return _filter({**asked, "queue": queues}, payload, **paging)
+
+
+def filter_in_body(asked: Mapping[str, Any], payload: Mapping[str, Json]) -> JobFilter:
+    """Return the filter of a request's body, in any queue. Raises: Invalid.
+
+    Shape: payload has the fields whose names begin with PREFIX.
+    """
+    odd = {name: ["Must be a text."] for name, text in payload.items() if not isinstance(text, str)}
+    if odd:
+        raise Invalid(odd)
+    places = _payload_conditions((name, [str(text)]) for name, text in payload.items())
+    _check_no_secret(places, asked.get("kind"), caller())
+    return _filter(asked, places)
+
+
+def secret_places(payload: Iterable[str], kinds: Iterable[str] | None) -> list[str]:
+    """Return which of these places of the payload are secret in any of the kinds; None: in any kind known here."""
+    known: Mapping[str, Kind] = service().kinds
+    names = None if kinds is None else set(kinds)
+    trees = [secret_fields(kind.schema) for name, kind in known.items() if names is None or name in names]
+    return [path for path in payload if any(is_secret_at(path.split("."), tree) for tree in trees if tree)]
+
+
+def _filter(asked: Mapping[str, Any], payload: Mapping[str, str], **paging: Any) -> JobFilter:
     times = {name: value for name, value in asked.items() if name.startswith(("created_", "finished_"))}
     return JobFilter(
         statuses=asked.get("status"),
         kinds=asked.get("kind"),
-        queues=queues,
+        queues=asked.get("queue"),
         tags=asked.get("tag"),
         error_id=asked.get("error"),
         worker=asked.get("worker"),
@@ -69,9 +95,7 @@ def _check_no_secret(payload: Mapping[str, str], kinds: list[str] | None, by: Ca
     """Return if the caller may see what is there. Else whoever guesses would be told when a guess is right."""
     if by.may_see_secrets:
         return
-    known: Mapping[str, Kind] = service().kinds
-    trees = [secret_fields(kind.schema) for name, kind in known.items() if kinds is None or name in kinds]
-    secret = [path for path in payload if any(is_secret_at(path.split("."), tree) for tree in trees if tree)]
+    secret = secret_places(payload, kinds)
     if secret:
         raise Invalid(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from haulier.domain.fingerprint import LEFT_OUT, normalised
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
+from haulier.logs import MASK
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit import Action
 from haulier.queue.produce.errors import ErrorGroup
@@ -18,6 +20,7 @@ from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
 from ..http.service import service
+from .filtering import PREFIX, secret_places
 
 
 def as_shown(job: StoredJob) -> StoredJob:
@@ -63,6 +66,16 @@ def details_as_shown(action: Action) -> Action:
     for name in payload.keys() & {"old", "new"}:
         payload[name] = masked(payload[name], tree)
     return replace(action, details=_written(details))
+
+
+def filter_as_shown(stored: Mapping[str, Json], *, may_see_secrets: bool) -> dict[str, Json]:
+    """Return the filter of an operation, masked what it looks for at places that are secret in a kind."""
+    if may_see_secrets:
+        return dict(stored)
+    kinds = stored.get("kind")
+    paths = [name.removeprefix(PREFIX) for name in stored if name.startswith(PREFIX)]
+    secret = {f"{PREFIX}{path}" for path in secret_places(paths, kinds if isinstance(kinds, list) else None)}
+    return {name: MASK if name in secret else value for name, value in stored.items()}
 
 
 def _hidden_of(kind_name: str) -> Tree | None:

@@ -228,6 +228,7 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     body = told["paths"]["/jobs"]["post"]["requestBody"]["content"][JSON_TYPE]
     body["examples"] = examples(kinds)
     told["components"]["schemas"]["JobChanges"]["not"] = BOTH_TIMES
+    _open_filter(told["components"]["schemas"]["OperationFilter"])
     simplify(told["components"]["schemas"])
     told["components"]["securitySchemes"] = {"apiKey": SECURITY_SCHEME}
     # flask-smorest makes a tag of each blueprint, even of one whose calls are tagged as another's.
@@ -241,6 +242,22 @@ def document(api: Api, kinds: Mapping[str, Kind], routes: Routes) -> bytes:
     for answer in answers:
         answer.setdefault("headers", {}).update(REQUEST_ID)
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _open_filter(schema: dict[str, Any]) -> None:
+    """Document what marshmallow cannot say of a filter: places of the payload stand beside it; none is empty."""
+    names = "|".join(schema["properties"])
+    schema["propertyNames"] = {"pattern": rf"^({names}|payload(\.[^.\u0000]{{1,30}}){{1,5}})$"}
+    schema["additionalProperties"] = {
+        "type": "string",
+        "maxLength": 1000,
+        "pattern": TEXT,
+        "description": "Of `payload.<path>`: only jobs with this text at that place of the payload; up to five places.",
+    }
+    schema["minProperties"] = 1
+    for field in schema["properties"].values():
+        if field.get("type") == "array":
+            field["minItems"] = 1
 
 
 def _secure(operation: dict[str, Json], route: Route) -> None:

@@ -66,6 +66,11 @@ class Caller:
         """Tell whether the caller may use jobs of this queue."""
         return self.key is None or self.key.may_use(queue)
 
+    def check_scope(self, scope: Scope) -> None:
+        """Return if the caller has this scope, beyond that of the route. Raises: Forbidden."""
+        if self.key is not None and not self.key.may(scope):
+            raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
+
     def check_queue(self, queue: str) -> None:
         """Return if the caller may enqueue there. Raises: Forbidden."""
         if not self.may_use(queue):

@@ -81,6 +81,28 @@ class TooManyPauses(HaulierError):
     """A thousand queues are paused, and no more may be: each claim reads them all."""
 
 
+class OperationNotFound(HaulierError):
+    """There is no such operation."""
+
+    def __init__(self, operation_id: UUID) -> None:
+        super().__init__(f"operation {operation_id} not found")
+
+
+class OperationConflict(HaulierError):
+    """The operation's state does not allow this."""
+
+    def __init__(self, operation_id: UUID, status: str, action: str) -> None:
+        super().__init__(f"cannot {action} operation {operation_id}: it is {status}")
+
+
+class TooManyOperations(HaulierError):
+    """100 operations are not over: cancel some, or wait for their end."""
+
+
+class PreviewNotKept(HaulierError):
+    """No preview of this action and filter is kept that was made then."""
+
+
 class KeyNotFound(HaulierError):
     """There is no such API key, or it is no longer good."""
 

@@ -13,6 +13,7 @@ threads/       one file for each thread
                rescues
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
   housekeeper  makes and drops partitions of the history, deletes old keys and names of queues, counts
+  operations   works operations off, while any is due: what is done to all jobs of a filter
 
 steps/         what they do
   settle_and_claim  the one call for all threads, made by a runner or the settler
@@ -30,6 +31,7 @@ steps/         what they do
   strays       gives back jobs in this process's name that nobody here holds
   rescue       takes the jobs of dead workers
   count        counts the numbers where it is this process's turn; called by the housekeeper
+  operate      a chunk of an operation after the other, with rests between them
 
 shared/        what they share
   buffer       jobs to start and outcomes to settle; which thread may call the database for all
@@ -44,6 +46,7 @@ shared/        what they share
   bell         wakes the thread that waits for work
   sleeper      whether this process asks the database to wake it
   notify_check  whether notifications come through
+  next_operation  when an operation is due
   outage       whether the database is away
   shutdown     how far the process has come in stopping
   sparing_log  warnings that many jobs cause at once

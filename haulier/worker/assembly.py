@@ -22,6 +22,7 @@ from haulier.worker.shared.failures import Failures
 from haulier.worker.shared.held import HeldJob, HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.next_operation import NextOperation
 from haulier.worker.shared.notify_check import NotifyCheck
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refusals
@@ -30,6 +31,7 @@ from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.count import Counting
+from haulier.worker.steps.operate import Operating
 from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
 from haulier.worker.steps.report import Report
@@ -44,6 +46,7 @@ from haulier.worker.steps.wait import Waiting
 from haulier.worker.threads.heartbeat import Heartbeat
 from haulier.worker.threads.housekeeper import Housekeeper
 from haulier.worker.threads.listener import Listener
+from haulier.worker.threads.operations import Operations
 from haulier.worker.threads.runner import Look, Runner, Work
 from haulier.worker.threads.settler import Settler
 
@@ -74,6 +77,7 @@ class Assembly:
         self.bell = Bell()
         self.sleeper = Sleeper(self.lease, poll_seconds=config.poll_seconds)
         self.notify_check = NotifyCheck()
+        self.next_operation = NextOperation()
         self.call_size = CallSize()
         self.buffer = Buffer(ClaimSize(config.worker_threads), self.call_size, self.bell, self.shutdown)
         self.children = Children(config)
@@ -162,7 +166,9 @@ class Assembly:
             pauses=Pauses(self.buffer, self.pauses_changed),
             progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
-            suspects=SuspectSearch(lease, held, refusals.to_claim, self.suspects_due, bell, config.worker_queues),
+            suspects=SuspectSearch(
+                lease, held, refusals.to_claim, self.suspects_due, bell, self.next_operation, config.worker_queues
+            ),
             rescuer=Rescuer(lease, refusals.to_rescue, lease_seconds=config.lease_seconds),
             notify_check=self.notify_check,
             outage=self.outage,
@@ -198,6 +204,14 @@ class Assembly:
             counting=counting,
         )
 
+    def operations(self) -> Operations:
+        """Return the thread that works operations off."""
+        shutdown = self.shutdown
+        return Operations(
+            next_operation=self.next_operation,
+            operating=Operating(self.database, self.outage, shutdown.stopping, shutdown.closing),
+        )
+
     def worker(self, metrics_port: MetricsPort | None) -> Worker:
         """Return the process with all its threads; to be called once."""
         config = self._config
@@ -215,9 +229,19 @@ class Assembly:
             database=self.database,
             place_database=self.place_database,
             outage=self.outage,
-            threads=Threads(self.heartbeat(running), (self.settler(), listener, housekeeper), runners),
+            threads=Threads(
+                self.heartbeat(running), (self.settler(), listener, housekeeper, self.operations()), runners
+            ),
             watch=Watch(timeouts, self.children, counts.Measures(self.tally, gauges)),
-            stop=Stop(self.shutdown, self.buffer, self.bell, self.held, self.children, self.beat_wanted),
+            stop=Stop(
+                self.shutdown,
+                self.buffer,
+                self.bell,
+                self.held,
+                self.children,
+                self.beat_wanted,
+                self.next_operation,
+            ),
             metrics_port=metrics_port,
         )
 

@@ -26,6 +26,7 @@ from haulier.worker.metrics.port import MetricsPort
 from haulier.worker.shared.bell import Bell
 from haulier.worker.shared.buffer import Buffer
 from haulier.worker.shared.held import HeldJobs
+from haulier.worker.shared.next_operation import NextOperation
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.shutdown import Shutdown
 from haulier.worker.steps.timeouts import Timeouts
@@ -141,6 +142,7 @@ class Stop:
     held: HeldJobs
     children: Children
     beat_wanted: threading.Event
+    next_operation: NextOperation
 
     @property
     def jobs_left(self) -> int:
@@ -170,6 +172,7 @@ class Stop:
         self.shutdown.closing.set()
         # The jobs that children run are given back, and must not go on running.
         self.children.close()
+        self.next_operation.close()
         self.beat_wanted.set()
 
     def end(self) -> None:

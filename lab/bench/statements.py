@@ -30,6 +30,8 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
+from lab.bench.operations import CANCELLED as CANCELLED_JOBS
+from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
 from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, WORKER
 from lab.bench.settlements import done, failed
 from lab.servers import ask
@@ -198,11 +200,8 @@ CALLS = {
         lambda fixture, _: fresh_lanes(fixture.conn, seconds=3, soon_seconds=300),
     ),
     "heads": Call("heads of two lanes", "heads", lambda fixture, _: heads(fixture.conn, [(QUEUE, 0), ("other", 0)])),
-    "suspects": Call(
-        "whether a suspect is due",
-        "lanes",
-        lambda fixture, _: consume.seconds_until_due(fixture.conn, queues=[], suspect=True),
-    ),
+    "suspects": Call("whether a suspect, or an operation, is due", "lanes_and_operations", suspects_of()),
+    "suspects_of_queues": Call("the same of two queues", "lanes_of_and_operations", suspects_of(QUEUE, "other")),
     "claim_next": Call(
         "claim of the one job that a claim fails at",
         "lock_next claim",
@@ -358,6 +357,10 @@ CALLS = {
         lambda fixture, ids: trace(fixture.conn, ids[0]),
         lambda fixture: fixture.queued(),
     ),
+    "preview": Call("preview of an operation", "count_by_kind", previewed(CANCELLED_JOBS)),
+    "preview_tagged": Call("the same by tags", "count_tagged_by_kind", previewed(TAGGED)),
+    "work_off": Call("a chunk of an operation", "find_jobs", worked_off, started(CANCELLED_JOBS)),
+    "work_off_tagged": Call("the same by tags", "find_tagged", worked_off, started(TAGGED)),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
     "get_worker": Call(
         "a worker and its jobs",

@@ -1,7 +1,7 @@
 """What OpenAPI cannot say, kept by the client: a key stands for one request; offset excludes cursor; with atomic=false
-a bad item gets its 422 inside an answer that is 200; a new payload has to fit the kind of the job; and a whole number
-over 64 bits is refused in digits but, being a double, taken with an exponent, which to JSON Schema is the same
-number."""
+a bad item gets its 422 inside an answer that is 200; a new payload has to fit the kind of the job; an operation's
+filter has to mean jobs that its action can be done to; a pause has to end in the future; and a whole number over 64
+bits is refused in digits but, being a double, taken with an exponent, which to JSON Schema is the same number."""
 
 from __future__ import annotations
 
@@ -28,11 +28,36 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             item["idempotency_key"] = uuid.uuid4().hex
     if case.operation.path.startswith("/jobs/{job_id}") and _has_payload(case.body):
         del case.body["payload"]
+    if case.meta.generation.mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+        _mend(case)
     query = case.query or {}
     if "cursor" in query and re.fullmatch(r"[0-9]{1,10}", str(query.get("offset", ""))):
         del query["offset"]
     if query.get("atomic") == "false" and case.meta.generation.mode is GenerationMode.NEGATIVE:
         del query["atomic"]
+
+
+def _mend(case: Any) -> None:
+    if case.operation.path == "/queues/{name}/pause":
+        case.body.pop("until", None)
+    if case.path == "/operations":
+        _mend_operation(case.body)
+
+
+def _mend_operation(body: Any) -> None:
+    """Have the filter mean what can be acted on, changes stand where they may, and nothing be bound to a preview."""
+    if not isinstance(body.get("filter"), dict):
+        return
+    is_change, given = body["action"] == "change", body["filter"]
+    changes = body.pop("changes", None) or {}
+    if is_change:
+        kept = {name: value for name, value in changes.items() if name in ("queue", "priority")}
+        body["changes"] = kept or {"priority": 1}
+    body.pop("as_of", None)
+    if body["action"] != "retry":
+        body.pop("spread_seconds", None)
+    narrowed = {name: value for name, value in given.items() if name in ("kind", "queue", "tag", "key", "attempts_min")}
+    body["filter"] = narrowed or {"all": True}
 
 
 @schemathesis.hook

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from haulier.queue.produce import look
+from haulier.queue.produce import look_back
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_filters_narrow_the_list(client: FlaskClient, store: Callable[..., None]
 def test_a_look_that_ends_early_says_how_far_it_came_and_the_next_goes_on(
     client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(look, "FIRST_ROWS", 4)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
     store(1, kind="rare")
     store(9, kind="mail", apart="1 minute")
 
@@ -197,8 +197,8 @@ def test_counts_what_the_list_holds(client: FlaskClient, store: Callable[..., No
 def test_a_count_that_ends_early_says_so(
     client: FlaskClient, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(look, "FIRST_ROWS", 4)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
     store(9)
 
     answer = client.get("/jobs/count?kind=mail")

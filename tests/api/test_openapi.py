@@ -64,6 +64,12 @@ def test_it_names_every_call(document: dict[str, Any]) -> None:
         "POST /queues/{name}/resume",
         "GET /database",
         "GET /audit",
+        "POST /operations",
+        "GET /operations",
+        "GET /operations/{operation_id}",
+        "POST /operations/{operation_id}/cancel",
+        "POST /operations/{operation_id}/resume",
+        "POST /operations/{operation_id}/advance",
         "GET /workers",
         "GET /workers/{worker_id}",
         "GET /errors",
@@ -125,6 +131,12 @@ def test_every_call_names_its_errors_each_in_the_one_shape(document: dict[str, A
         "POST /queues/{name}/resume": {"200", "404", "500", "503"} | refused,
         "GET /database": {"200", "500", "503"} | refused,
         "GET /audit": {"200", "422", "500", "503"} | refused,
+        "POST /operations": {"200", "202", "400", "409", "413", "415", "422", "500", "503"} | refused,
+        "GET /operations": {"200", "422", "500", "503"} | refused,
+        "GET /operations/{operation_id}": {"200", "404", "500", "503"} | refused,
+        "POST /operations/{operation_id}/cancel": {"200", "404", "409", "500", "503"} | refused,
+        "POST /operations/{operation_id}/resume": {"200", "404", "409", "500", "503"} | refused,
+        "POST /operations/{operation_id}/advance": {"200", "404", "500", "503"} | refused,
         "GET /workers": {"200", "422", "500", "503"} | refused,
         "GET /workers/{worker_id}": {"200", "404", "500", "503"} | refused,
         "GET /errors": {"200", "422", "500", "503"} | refused,
@@ -174,6 +186,12 @@ def test_every_call_names_the_scope_that_it_needs(document: dict[str, Any]) -> N
         "POST /queues/{name}/resume": [{name: ["operate"]}],
         "GET /database": [{name: ["operate"]}],
         "GET /audit": [{name: ["operate"]}],
+        "POST /operations": [{name: ["operate"]}],
+        "GET /operations": [{name: ["operate"]}],
+        "GET /operations/{operation_id}": [{name: ["operate"]}],
+        "POST /operations/{operation_id}/cancel": [{name: ["operate"]}],
+        "POST /operations/{operation_id}/resume": [{name: ["operate"]}],
+        "POST /operations/{operation_id}/advance": [{name: ["operate"]}],
         "GET /workers": [{name: ["read"]}],
         "GET /workers/{worker_id}": [{name: ["read"]}],
         "GET /errors": [{name: ["read"]}],
@@ -278,6 +296,6 @@ def test_the_page_of_the_api_names_every_call_and_slug(document: dict[str, Any])
         for name in response["content"]["application/json"]["examples"]
     }  # fmt: skip
 
-    calls = [re.sub("{(job|worker|error|key)_id}", "{id}", call) for call in operations(document)]
+    calls = [re.sub("{(job|worker|error|key|operation)_id}", "{id}", call) for call in operations(document)]
     assert [call for call in calls if call not in page] == []
     assert [slug for slug in slugs if f"`{slug}`" not in page] == []

@@ -46,8 +46,11 @@ def test_every_call_is_documented() -> None:
 
     # The files of the page of /docs are nobody's to call.
     rules = [rule for rule in app.url_map.iter_rules() if not rule.rule.startswith("/docs/")]
-    # The id of a job, a worker, an error or a key stands as {id}, any other variable by its name.
-    paths = [(rule, re.sub("<(?:[^>]*:)?(?:job_|worker_|error_|key_)?([^>]*)>", r"{\1}", rule.rule)) for rule in rules]
+    # The id of a job, a worker, an error, a key or an operation stands as {id}, any other variable by its name.
+    paths = [
+        (rule, re.sub("<(?:[^>]*:)?(?:job_|worker_|error_|key_|operation_)?([^>]*)>", r"{\1}", rule.rule))
+        for rule in rules
+    ]
     expected = {f"{method} {path}" for rule, path in paths for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
 
     def is_there(call: str) -> bool:

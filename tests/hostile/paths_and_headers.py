@@ -83,6 +83,7 @@ OTHER_QUERIES = {
     "/workers": ["limit", "cursor", "unknown"],
     "/errors": ["span", "queue", "kind", "limit", "unknown"],
     "/keys": ["limit", "cursor", "unknown"],
+    "/operations": ["status", "limit", "cursor", "unknown"],
     "/audit": ["job", "actor", "action", "after", "before", "limit", "cursor", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
@@ -224,6 +225,13 @@ def paths() -> Iterator[Hostile]:
             f"worker {given:.60}", request("GET", f"/workers/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
         yield Hostile(f"quiet {given:.60}", request("PATCH", f"/workers/{given}"))
+        yield Hostile(
+            f"operation {given:.60}",
+            request("GET", f"/operations/{given}"),
+            allowed=HARMLESS if given == "" else REFUSED,
+        )
+        for verb in ("cancel", "resume", "advance"):
+            yield Hostile(f"{verb} operation {given:.60}", request("POST", f"/operations/{given}/{verb}"))
     for path in PATHS:
         # Further slashes before a path are none to werkzeug.
         yield Hostile(f"path {path:.60}", request("GET", path), allowed=HARMLESS if path == "//jobs" else REFUSED)

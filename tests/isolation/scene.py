@@ -9,8 +9,11 @@ from uuid import UUID, uuid4
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import Job, NewJob
+from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Order, start
 from haulier.queue.upkeep.partitions import ensure_partitions
 
 COUNT = 100
@@ -38,6 +41,8 @@ class Scene:
         self._work()
 
     def _work(self) -> None:
+        # Which has nothing to do, and takes every statement of those that have.
+        start(self._conn, Order(OperationAction.RETRY, JobFilter(kinds=["none"])), as_of=None, actor=None)
         # The long ones first: a suspect is to come while they run.
         self.jobs += self._enqueue([NewJob("t.note", {"seconds": LONG_SECONDS}, priority=1)])
         words = [{"done": 1, "total": 2, "note": "half of it"}]

@@ -175,6 +175,23 @@ PARAMETERS: dict[str, Any] = {
     "seen": b"\x00" * 32,
     "noted": "{}",
     "before_key": "abc",
+    "filter": '{"all": true}',
+    "shown_filter": '{"all": true}',
+    "matched": 7,
+    "matched_is": "exact",
+    "as_of": NOW,
+    "spread": 0,
+    "starts_in": 10.0,
+    "by_whom": ID,
+    "only": ID,
+    "begun_at": NOW,
+    "begun_id": ID,
+    "come_to": NOW,
+    "come_to_id": ID,
+    "is_walked": False,
+    "ended_from": NOW,
+    "ended_to": NOW,
+    "preview_days": 1,
 }
 ABSENT = (
     "workers",
@@ -213,6 +230,13 @@ ABSENT = (
     "seen",
     "noted",
     "before_key",
+    "only",
+    "begun_at",
+    "begun_id",
+    "come_to",
+    "come_to_id",
+    "ended_from",
+    "ended_to",
 )
 
 EXPLAINABLE = [name for name, text in SQL.items() if re.match(r"(SELECT|INSERT|UPDATE|DELETE|WITH)\b", text)]

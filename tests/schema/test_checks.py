@@ -108,6 +108,31 @@ REFUSED_ELSEWHERE = [
         "done_to_one_thing",
         "INSERT INTO haulier.audit (action, job_id, key_id) VALUES ('cancel', haulier.uuidv7(), 'abc')",
     ),
+    *(
+        (
+            constraint,
+            "INSERT INTO haulier.preview (as_of, action, filter, unseen, doubted, cluster, matched_is)"
+            f" VALUES (now(), 'retry', {values})",
+        )
+        for constraint, values in (
+            ("filter_is_some", "'{}', '{}', 'empty', 1, NULL"),
+            ("matched_is_known", "'{\"all\": true}', '{}', 'empty', 1, 'many'"),
+        )
+    ),
+    *(
+        (
+            constraint,
+            "INSERT INTO haulier.operation (as_of, starts_at, next_at, unseen, doubted, cluster, action, filter,"
+            f" matched, matched_is, status) VALUES (now(), now(), now(), '{{}}', 'empty', 1, {values})",
+        )
+        for constraint, values in (
+            ("action_is_known", "'sigh', '{\"all\": true}', 0, 'exact', 'done'"),
+            ("filter_is_some", "'retry', '{}', 0, 'exact', 'done'"),
+            ("counted_from_0", "'retry', '{\"all\": true}', -1, 'exact', 'done'"),
+            ("matched_is_known", "'retry', '{\"all\": true}', 0, 'many', 'done'"),
+            ("status_is_known", "'retry', '{\"all\": true}', 0, 'exact', 'dead'"),
+        )
+    ),
     (
         "lease_is_positive",
         "INSERT INTO haulier.worker (host, pid, threads, lease) VALUES ('dock', 7, 8, interval '0')",

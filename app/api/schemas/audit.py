@@ -68,7 +68,7 @@ class ActionResponse(ResponseSchema):
     target = fields.String(
         required=True,
         allow_none=True,
-        metadata=about("The group of errors or the worker that it was done to, by its id."),
+        metadata=about("The group of errors, the worker or the operation that it was done to, by its id."),
     )
     details = fields.Raw(
         required=True,

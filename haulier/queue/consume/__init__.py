@@ -12,7 +12,7 @@ from haulier.queue.consume.claim import (
     seconds_until_due,
     settle_and_claim,
 )
-from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, paused, stretch
+from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, paused, stretch, suspects_and_operations
 from haulier.queue.consume.progress import write_progress
 from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
 from haulier.queue.consume.settle import settle, settle_each, settled_earlier
@@ -60,6 +60,7 @@ __all__ = [
     "settled_earlier",
     "strays",
     "stretch",
+    "suspects_and_operations",
     "take_orphans",
     "write_progress",
 ]

@@ -31,6 +31,25 @@ def lanes(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> 
     return best_first(stretch(conn, queues=queues, suspect=suspect).lanes)
 
 
+class SuspectsAndOperations(NamedTuple):
+    """The lanes that have suspects, best first, and in how many seconds an operation is due; None: there is none."""
+
+    lanes: list[Lane]
+    operation_in: float | None
+
+
+def suspects_and_operations(conn: Connection, *, queues: Sequence[str]) -> SuspectsAndOperations:
+    """Look at both in one statement."""
+    queue, priority = BEGINNING
+    sent: dict[str, Any] = {"suspect": True, "after_queue": queue, "after_priority": priority, "limit": MOST_AT_ONCE}
+    if queues:
+        found = rows(conn, "lanes_of_and_operations", queues=list(queues), **sent)
+    else:
+        found = rows(conn, "lanes_and_operations", look=LOOK_SECONDS, **sent)
+    lanes_ = _lanes_of(row for row in found if row["id"] is not None)
+    return SuspectsAndOperations(best_first(lanes_), found[0]["operation_in"])
+
+
 def stretch(
     conn: Connection,
     *,

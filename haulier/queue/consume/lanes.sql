@@ -48,18 +48,20 @@ CASE
     )
 END::double precision
 
--- name: lanes
--- The lanes behind a given one. Each row has the place of the lane's first job, how long until a claim may take it, and
--- how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
-WITH RECURSIVE <<lane_by_lane>>
+-- part: some_lanes
 SELECT queue, priority, run_at, id, <<seconds_until_due>> AS seconds,
     extract(epoch FROM clock_timestamp() - now())::double precision AS elapsed
 FROM lane
 WHERE id IS NOT NULL
-LIMIT %(limit)s;
+LIMIT %(limit)s
 
--- name: lanes_of
--- The same for the named queues, without a time limit.
+-- name: lanes
+-- The lanes behind a given one. Each row has the place of the lane's first job, how long until a claim may take it, and
+-- how long the scan has taken. The scan ends after `limit` lanes or `look` seconds.
+WITH RECURSIVE <<lane_by_lane>>
+<<some_lanes>>;
+
+-- part: lanes_of_some_queues
 SELECT lane.queue, lane.priority, lane.run_at, lane.id, <<seconds_until_due>> AS seconds,
     0::double precision AS elapsed
 FROM (
@@ -82,7 +84,31 @@ CROSS JOIN LATERAL (
     FROM lane
     WHERE id IS NOT NULL
 ) AS lane
-LIMIT %(limit)s;
+LIMIT %(limit)s
+
+-- name: lanes_of
+-- The same for the named queues, without a time limit.
+<<lanes_of_some_queues>>;
+
+-- part: next_operation
+-- In how many seconds the first operation is due, or the process that works on one has lost it; null where there is none.
+SELECT extract(epoch FROM greatest(min(next_at), max(worked_until)) - now())::double precision AS operation_in
+FROM haulier.operation
+WHERE status IN ('waiting', 'running')
+
+-- name: lanes_and_operations
+-- Two looks in one statement, which each process sends every two seconds. A row at least.
+SELECT operation.operation_in, lane.*
+FROM (<<next_operation>>) AS operation
+LEFT JOIN (
+    WITH RECURSIVE <<lane_by_lane>>
+    <<some_lanes>>
+) AS lane ON true;
+
+-- name: lanes_of_and_operations
+SELECT operation.operation_in, lane.*
+FROM (<<next_operation>>) AS operation
+LEFT JOIN (<<lanes_of_some_queues>>) AS lane ON true;
 
 -- name: find_paused
 SELECT unnest(<<paused_queues>>) AS queue;

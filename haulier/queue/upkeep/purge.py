@@ -14,6 +14,8 @@ AT_ONCE = 5000
 QUEUES_AT_ONCE = 500
 # Far longer than ten minutes, after which a web process notes again that a queue is in use.
 IDLE_QUEUE_SECONDS = 3600.0
+# So long an operation can be bound to a preview.
+PREVIEW_DAYS = 1
 # The thread that looks at the groups of errors counts the numbers too, which are to be no older than 20 s.
 ERRORS_SECONDS = 5.0
 
@@ -31,6 +33,12 @@ def purge_audit(conn: Connection, *, retention_days: int) -> int:
 def purge_workers(conn: Connection, *, retention_days: int) -> int:
     """Forget the workers that ended longer ago than the history reaches; return how many."""
     return _purge(lambda: rows(conn, "purge_workers", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+
+
+def purge_operations(conn: Connection, *, retention_days: int) -> int:
+    """Forget operations that ended longer ago than the history reaches, and previews of a day ago; return how many."""
+    ended = _purge(lambda: rows(conn, "purge_operations", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+    return ended + _purge(lambda: rows(conn, "purge_previews", preview_days=PREVIEW_DAYS, limit=AT_ONCE), AT_ONCE)
 
 
 def purge_queues(conn: Connection) -> int:

@@ -46,6 +46,36 @@ USING old
 WHERE worker_past.id = old.id
 RETURNING worker_past.id;
 
+-- name: purge_operations
+-- Forget the operations that ended longer ago than the history reaches. A bounded number, as for keys.
+WITH old AS (
+    SELECT id
+    FROM haulier.operation
+    WHERE finished_at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.operation
+USING old
+WHERE operation.id = old.id AND finished_at IS NOT NULL
+RETURNING operation.id;
+
+-- name: purge_previews
+-- Forget the previews to which no operation can be bound any more. A bounded number, as for keys.
+WITH old AS (
+    SELECT id
+    FROM haulier.preview
+    WHERE as_of < now() - make_interval(days => %(preview_days)s)
+    ORDER BY as_of
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.preview
+USING old
+WHERE preview.id = old.id
+RETURNING preview.id;
+
 -- name: purge_queues
 -- Forget the names that were not used for a while and have no live job. A bounded number, as for keys. A web process
 -- that has a name in memory notes its use far more often than that. Each name costs one or two looks at the index,

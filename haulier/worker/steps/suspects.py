@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from haulier.domain.claim import ClaimRequest, Mark
+from haulier.domain.claim import ClaimRequest, Lane, Mark
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
 from haulier.postgres.statements import Connection
@@ -21,6 +21,7 @@ from haulier.worker.shared.buffer import Buffer, Ended
 from haulier.worker.shared.held import HeldJob, HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.marks import Marks
+from haulier.worker.shared.next_operation import NextOperation
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.refused import Refused
 from haulier.worker.steps.claim_less import SmallerClaims
@@ -38,18 +39,24 @@ ALONE_CHECK_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SuspectSearch:
-    """Finds out whether this process is to run suspects that are due; if so, sets `due` and rings the bell."""
+    """Finds out whether this process is to run suspects that are due; if so, sets `due` and rings the bell.
+
+    The same statement tells when an operation is due, which is noted as well: an idle process sends none for it.
+    """
 
     lease: Lease
     held: HeldJobs
     refused: Refused
     due: threading.Event
     bell: Bell
+    next_operation: NextOperation
     queues: Sequence[str]
 
     def look(self, conn: Connection) -> None:
         """Look once. Raises: DatabaseUnavailable; Refusal."""
-        marks = _due_marks(conn, self.queues)
+        found = consume.suspects_and_operations(conn, queues=self.queues)
+        self.next_operation.seen(found.operation_in)
+        marks = _due_marks(found.lanes)
         passed_over = self.refused.waiting()
         worker_id = self.lease.registered_as
         if not marks or worker_id is None:
@@ -85,7 +92,7 @@ class SuspectClaim:
             return None
         try:
             with self.database.connection() as conn:
-                marks = _due_marks(conn, self.queues)
+                marks = _due_marks(consume.lanes(conn, queues=self.queues, suspect=True))
             request = ClaimRequest(worker_id, consume.new_claim(), marks, 1, 1, suspect=True)
             claimed = self.claims.claim_one(request)
         except (DatabaseUnavailable, Refusal) as error:
@@ -173,6 +180,6 @@ class Suspects:
         return False
 
 
-def _due_marks(conn: Connection, queues: Sequence[str]) -> list[Mark]:
+def _due_marks(lanes: Iterable[Lane]) -> list[Mark]:
     """Return a mark at the start of each lane in which a suspect is due."""
-    return [lane.head for lane in consume.lanes(conn, queues=queues, suspect=True) if lane.seconds <= 0]
+    return [lane.head for lane in lanes if lane.seconds <= 0]

@@ -21,6 +21,7 @@ from haulier.queue.upkeep.purge import (
     purge_audit,
     purge_errors,
     purge_idempotency,
+    purge_operations,
     purge_progress,
     purge_queues,
     purge_workers,
@@ -85,6 +86,7 @@ class Housekeeper(threading.Thread):
             forgotten = self._try(lambda conn: purge_idempotency(conn, idempotency_days=config.idempotency_days))
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             ended = self._try(lambda conn: purge_workers(conn, retention_days=config.retention_days))
+            operated = self._try(lambda conn: purge_operations(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
             unseen = self._try(self._purge_errors)
@@ -93,7 +95,7 @@ class Housekeeper(threading.Thread):
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, ended, unused, unsaid, unseen, dropped)
+        is_done = None not in (made, forgotten, purged, ended, operated, unused, unsaid, unseen, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done

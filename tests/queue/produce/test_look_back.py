@@ -10,7 +10,7 @@ import pytest
 
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
-from haulier.queue.produce import arrivals, look
+from haulier.queue.produce import arrivals, look, look_back
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
@@ -24,10 +24,10 @@ def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
     conn, many = crowd
     # With more than so many jobs the tags are common.
     for rows, seconds, limit, tagged in ((5, -1.0, 4, 50), (3, 0.003, 50, 3), (2, 60.0, 7, 2)):
-        monkeypatch.setattr(look, "MOST_TAGGED", tagged)
-        monkeypatch.setattr(look, "FIRST_ROWS", rows)
-        monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
-        monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
+        monkeypatch.setattr(look_back, "MOST_TAGGED", tagged)
+        monkeypatch.setattr(look_back, "FIRST_ROWS", rows)
+        monkeypatch.setattr(look_back, "MOST_ROWS", 8 * rows)
+        monkeypatch.setattr(look_back, "LOOK_SECONDS", seconds)
 
         found = pages(conn, limit, wanted)
 
@@ -40,8 +40,8 @@ def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
 @pytest.mark.parametrize("wanted", [{}, {"tags": ["few"]}, {"kinds": ["mail"]}], ids=str)
 def test_an_offset_passes_over_so_many_by_whichever_statements_they_are_read(crowd, monkeypatch, wanted):
     conn, many = crowd
-    monkeypatch.setattr(look, "FIRST_ROWS", 3)
-    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 3)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", 60.0)
     expected = [job.id for job in matching(many, wanted)]
 
     for offset in (0, 2, 5, len(expected) - 1, len(expected)):
@@ -53,8 +53,8 @@ def test_an_offset_passes_over_so_many_by_whichever_statements_they_are_read(cro
 
 @pytest.mark.parametrize("wanted", [{"kinds": ["never"]}, {"worker": UUID(int=7)}], ids=str)
 def test_says_how_far_it_came(conn, many, monkeypatch, wanted):
-    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(look, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 10)
 
     page = produce.list_jobs(conn, JobFilter(**wanted, limit=5))
 
@@ -79,9 +79,9 @@ def test_passes_over_the_times_in_which_none_came(conn, sql, monkeypatch):
         ["succeeded"] * 3000,
         ago,
     )
-    monkeypatch.setattr(look, "FIRST_ROWS", 10)
-    monkeypatch.setattr(look, "MOST_ROWS", 50)
-    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look_back, "MOST_ROWS", 50)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", 60.0)
     statements = []
     monkeypatch.setattr(look, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
     rows = arrivals.rows
@@ -127,8 +127,8 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
     sql(WAITING, ["default"] * 2, ["mail", "rare"], ["queued"] * 2, [9 * HOUR, 5 * HOUR])
     count_all(conn, begin(conn))
     sql("UPDATE haulier.rollup SET queue = '*', kind = '*' WHERE kind = 'rare' RETURNING 1")
-    monkeypatch.setattr(look, "FIRST_ROWS", 1)
-    monkeypatch.setattr(look, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 1)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", 60.0)
     sql(WAITING, ["default"] * 3, ["mail"] * 3, ["queued"] * 3, [1.0] * 3)
 
     page = produce.list_jobs(conn, JobFilter(kinds=["rare"], limit=1))
@@ -144,10 +144,10 @@ def test_may_find_a_job_of_the_row_of_all_others(conn, sql, monkeypatch):
 def test_counts_what_a_list_finds(crowd, monkeypatch, wanted):
     conn, many = crowd
     for rows, seconds, tagged in ((3, 60.0, 50), (20, 60.0, 3), (1000, -1.0, 1000)):
-        monkeypatch.setattr(look, "MOST_TAGGED", tagged)
-        monkeypatch.setattr(look, "FIRST_ROWS", rows)
-        monkeypatch.setattr(look, "MOST_ROWS", 8 * rows)
-        monkeypatch.setattr(look, "LOOK_SECONDS", seconds)
+        monkeypatch.setattr(look_back, "MOST_TAGGED", tagged)
+        monkeypatch.setattr(look_back, "FIRST_ROWS", rows)
+        monkeypatch.setattr(look_back, "MOST_ROWS", 8 * rows)
+        monkeypatch.setattr(look_back, "LOOK_SECONDS", seconds)
 
         count = produce.count_jobs(conn, JobFilter(**wanted))
 
@@ -155,8 +155,8 @@ def test_counts_what_a_list_finds(crowd, monkeypatch, wanted):
 
 
 def test_counts_down_to_where_it_ended(conn, many, monkeypatch):
-    monkeypatch.setattr(look, "FIRST_ROWS", 10)
-    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
 
     count = produce.count_jobs(conn, JobFilter(kinds=["mail"]))
 

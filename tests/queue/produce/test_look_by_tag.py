@@ -12,7 +12,7 @@ import pytest
 from haulier.domain.job import Job, JobStatus
 from haulier.postgres.connection import connect
 from haulier.queue import produce
-from haulier.queue.produce import look
+from haulier.queue.produce import look, look_back
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
 from tests.conftest import sql_on
@@ -25,8 +25,8 @@ def asked(monkeypatch):
     statements: list[str] = []
     rows = look.rows
     monkeypatch.setattr(look, "rows", lambda *given, **more: statements.append(given[1]) or rows(*given, **more))
-    monkeypatch.setattr(look, "FIRST_ROWS", 5)
-    monkeypatch.setattr(look, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 5)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", -1.0)
     return statements
 
 
@@ -61,7 +61,7 @@ OTHERS: dict[str, Callable[[list[Job]], Any]] = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_asks_all_else_of_the_jobs_of_rare_tags_too(crowd, monkeypatch, asked, name):
     conn, many = crowd
-    monkeypatch.setattr(look, "_first_rows", lambda *_: 1)
+    monkeypatch.setattr(look, "first_rows", lambda *_: 1)
     wanted = {"tags": ["few", "most"], name: OTHERS[name](many)}
 
     found = [job.id for page in pages(conn, 3, wanted) for job in page.jobs]
@@ -76,7 +76,7 @@ def test_asks_all_else_of_the_jobs_of_rare_tags_too(crowd, monkeypatch, asked, n
 
 
 def test_looks_back_for_common_tags(conn, many, monkeypatch, asked):
-    monkeypatch.setattr(look, "MOST_TAGGED", 5)
+    monkeypatch.setattr(look_back, "MOST_TAGGED", 5)
 
     page, count = (read(conn, JobFilter(tags=["few"])) for read in (produce.list_jobs, produce.count_jobs))
 
@@ -121,9 +121,9 @@ def slow(_make_migrated_database):
 
 def test_goes_on_without_the_indexes_where_they_take_long(slow, monkeypatch, asked):
     conn, jobs = slow
-    monkeypatch.setattr(look, "TAGGED_SECONDS", 2.1)
+    monkeypatch.setattr(look_back, "TAGGED_SECONDS", 2.1)
     # Less than that: what the indexes took is not counted.
-    monkeypatch.setattr(look, "LOOK_SECONDS", 2.0)
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", 2.0)
 
     page, count = (read(conn, JobFilter(tags=["few"])) for read in (produce.list_jobs, produce.count_jobs))
 

@@ -44,9 +44,10 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "012_1_history.sql", "012_2_job.sql", "012_3_view.sql", "012_4_history_by_tag.sql", "012_5_waiting_by_tag.sql",
         "012_6_audit_by_job.sql", "012_7_validate.sql",
         "013_1_history.sql", "013_2_job.sql", "013_3_view.sql", "013_4_audit.sql",
-        "013_5_workers_of_the_past.sql", "013_6_pauses.sql", "013_8_acts.sql", "013_8_keys.sql", "013_9_validate.sql",
+        "013_5_workers_of_the_past.sql", "013_6_pauses.sql", "013_7_operations.sql", "013_7_work_off.sql",
+        "013_8_acts.sql", "013_8_keys.sql", "013_9_validate.sql",
     ]  # fmt: skip
-    assert said[:65] == [
+    assert said[:69] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -106,14 +107,18 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks worker: SHARE ROW EXCLUSIVE, for a moment",
         f"would run 013_6_pauses.sql: {steps[28].does}",
         "    locks no table that is there",
-        f"would run 013_8_acts.sql: {steps[29].does}",
+        f"would run 013_7_operations.sql: {steps[29].does}",
         "    locks no table that is there",
-        f"would run 013_8_keys.sql: {steps[30].does}",
+        f"would run 013_7_work_off.sql: {steps[30].does}",
         "    locks no table that is there",
-        f"would run 013_9_validate.sql: {steps[31].does}",
+        f"would run 013_8_acts.sql: {steps[31].does}",
+        "    locks no table that is there",
+        f"would run 013_8_keys.sql: {steps[32].does}",
+        "    locks no table that is there",
+        f"would run 013_9_validate.sql: {steps[33].does}",
         "    locks audit: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[65:]))) == len(said[65:]) == 8
+    assert len(planned("\n".join(said[69:]))) == len(said[69:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

@@ -96,7 +96,7 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, c
             [heartbeat.lease.registered_as, claim_id],
         )
     # The look for suspects, which reads nothing that the others do not.
-    monkeypatch.setitem(SQL, "lanes", "SELECT FROM haulier.elsewhere")
+    monkeypatch.setitem(SQL, "lanes_and_operations", "SELECT FROM haulier.elsewhere")
     tick()
 
     assert _beat_at(conn) > beat_at

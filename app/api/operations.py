@@ -1,0 +1,262 @@
+"""Operations: what is done to all jobs of a filter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from flask import Response, current_app, request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import PreviewNotKept
+from haulier.domain.job import Json, NewJob
+from haulier.domain.operation import OperationAction
+from haulier.postgres.statements import Connection
+from haulier.queue import produce
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Operation, Order, Preview
+from haulier.queue.produce.stored_filter import as_stored
+from haulier.queue.produce.work_off import Worker, work_off
+
+from ..http.door import caller
+from ..http.errors import Invalid
+from ..http.routes import needs
+from ..http.service import connection
+from .enqueuing import enqueuing
+from .filtering import filter_in_body
+from .masking import as_shown, filter_as_shown
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import JSON_TYPE, Blueprint, json_body, next_page
+from .schemas.cursor import write_cursor
+from .schemas.fields import time_text
+from .schemas.operations import ListOperations, OperationResponse, PreviewResponse, StartOperation
+from .schemas.request_schemas import load
+from .strict_json import parse
+
+blp = Blueprint(
+    "operations", __name__, description="What is done to all jobs of a filter: preview, start, watch, stop."
+)
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+START, PREVIEW = StartOperation(), PreviewResponse()
+LOCATION = {
+    "Location": {"description": "The operation's path.", "schema": {"type": "string", "format": "uri-reference"}}
+}
+# Whoever watches has done so many at once, where no worker lives; should its process die, another goes on soon.
+WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
+
+
+@blp.route("/operations")
+class Operations(MethodView):
+    """All operations."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 400, 403, 409, 413, 415, 422, 503)
+    @blp.doc(
+        operationId="start_operation",
+        requestBody={"required": True, "content": {JSON_TYPE: {"schema": StartOperation}}},
+    )
+    @blp.alt_response(200, schema=PREVIEW, description="With `dry_run`: what it would act on. Nothing is done.")
+    @blp.response(202, OperationResponse(), headers=LOCATION, description="It is stored, and will be worked off.")
+    def post(self) -> ViewResult | Response:
+        """Do something to all jobs of a filter.
+
+        With `dry_run` only say which jobs those are. Started with the `as_of` of that answer, an operation acts on no
+        other job, and on none that has changed since: the set can shrink, never grow. Workers work it off, beginning
+        after `starts_in_seconds`. To delete needs the scope admin.
+        """
+        order, as_of, is_preview = _order(parse(json_body(request)))
+        with connection() as conn:
+            if is_preview:
+                return _previewed(ops.preview(conn, order))
+            _check_new_queue(conn, order)
+            shown = filter_as_shown(as_stored(order.filter), may_see_secrets=False)
+            try:
+                started = ops.start(conn, order, as_of=as_of, actor=caller().id, shown=shown)
+            except PreviewNotKept as error:
+                raise Invalid({"as_of": [f"{error} Preview again."]}) from None
+        return _shown(started), 202, {"Location": f"/operations/{started.id}"}
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_operations")
+    @blp.arguments(ListOperations(), location="query")
+    @blp.response(
+        200,
+        OperationResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR},
+        description="The operations, newest first.",
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List operations, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. A key of
+        some queues sees those that were started with keys of these.
+        """
+        with connection() as conn:
+            found, has_more = ops.list_operations(
+                conn,
+                queues=caller().queues,
+                statuses=asked.get("status"),
+                after=asked.get("cursor"),
+                limit=asked["limit"],
+            )
+        more = next_page(write_cursor(found[-1].created_at, found[-1].id)) if has_more else {}
+        return [_shown(each) for each in found], 200, more
+
+
+@blp.route("/operations/<uuid:operation_id>")
+class OneOperation(MethodView):
+    """One operation."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="get_operation")
+    @blp.response(200, OperationResponse(), description="The operation, and how far it is.")
+    def get(self, operation_id: UUID) -> Operation:
+        """Look at an operation."""
+        with connection() as conn:
+            return _visible(conn, operation_id)
+
+
+@blp.route("/operations/<uuid:operation_id>/cancel")
+class Cancel(MethodView):
+    """One operation's cancellation."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="cancel_operation")
+    @blp.response(200, OperationResponse(), description="The operation, of which no more is done.")
+    def post(self, operation_id: UUID) -> Operation:
+        """Cancel an operation.
+
+        Needs no body. What it has done stays done; a chunk of jobs that is under way is finished first. 409 for one
+        that is over.
+        """
+        with connection() as conn:
+            _visible(conn, operation_id)
+            return _shown(ops.cancel_operation(conn, operation_id, actor=caller().id))
+
+
+@blp.route("/operations/<uuid:operation_id>/resume")
+class Resume(MethodView):
+    """One operation's resumption."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 403, 404, 409, 503)
+    @blp.doc(operationId="resume_operation")
+    @blp.response(200, OperationResponse(), description="The operation, which goes on at once.")
+    def post(self, operation_id: UUID) -> Operation:
+        """Go on with an operation that was cancelled or has failed, from where it had come to.
+
+        Needs no body. 409 for one in another state.
+        """
+        with connection() as conn:
+            _check_scope(_visible(conn, operation_id).action)
+            return _shown(ops.resume_operation(conn, operation_id, actor=caller().id))
+
+
+@blp.route("/operations/<uuid:operation_id>/advance")
+class Advance(MethodView):
+    """The next jobs of one operation."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 403, 404, 503)
+    @blp.doc(operationId="advance_operation")
+    @blp.response(200, OperationResponse(), description="The operation, and how far it is now.")
+    def post(self, operation_id: UUID) -> Operation:
+        """Do some more of an operation that is due: where no worker lives, whoever watches it calls this.
+
+        Needs no body. Does nothing where it is not due, or a worker is at it.
+        """
+        with connection() as conn:
+            _check_scope(_visible(conn, operation_id).action)
+            work_off(conn, Worker(uuid4(), WATCHED_SECONDS, 0.0), most_jobs=WATCHED_JOBS, only=operation_id)
+            return _visible(conn, operation_id)
+
+
+def _visible(conn: Connection, operation_id: UUID) -> Operation:
+    return _shown(ops.get_operation(conn, operation_id, queues=caller().queues))
+
+
+def _shown(operation: Operation) -> Operation:
+    return replace(operation, filter=filter_as_shown(operation.filter, may_see_secrets=caller().may_see_secrets))
+
+
+def _previewed(preview: Preview) -> Response:
+    shown = replace(preview, first=[as_shown(job) for job in preview.first])
+    return current_app.response_class(PREVIEW.printed(shown) + b"\n", 200, content_type=JSON_TYPE)
+
+
+def _order(data: Json) -> tuple[Order, datetime | None, bool]:
+    """Return the order, the instant to which it is bound, and whether it is only previewed. Raises: Invalid."""
+    data, payload = _without_payload(data)
+    asked = load(START, data)
+    action, by = asked["action"], caller()
+    _check_scope(action)
+    conditions = {name: value for name, value in asked["filter"].items() if name != "all"}
+    if not asked["filter"] and not payload:
+        raise Invalid({"filter": ['Must say which jobs are meant; {"all": true} says: every one.']})
+    if "all" in asked["filter"] and payload:
+        raise Invalid({"filter": {"all": ["Must stand alone."]}})
+    changes = dict(asked.get("changes") or {})
+    if "run_at" in changes:
+        changes["run_at"] = time_text(changes["run_at"])
+    order = Order(
+        action,
+        _filter(conditions, payload),
+        by.queues,
+        changes,
+        asked["spread_seconds"],
+        asked["starts_in_seconds"],
+    )
+    if order.meant.possible_statuses == []:
+        raise Invalid({"filter": [f"No job that it means can be acted on by {action}."]})
+    return order, asked.get("as_of"), asked["dry_run"]
+
+
+def _filter(conditions: dict[str, Any], payload: dict[str, Json]) -> JobFilter:
+    try:
+        return filter_in_body(conditions, payload)
+    except Invalid as error:
+        raise Invalid({"filter": error.details}) from None
+
+
+def _without_payload(data: Json) -> tuple[Json, dict[str, Json]]:
+    """Return the request without null fields and what it asks of payloads, and that."""
+    if not isinstance(data, dict):
+        raise Invalid({"_schema": ["Must be a JSON object."]})
+    given = {name: value for name, value in data.items() if value is not None}
+    asked = given.get("filter")
+    if not isinstance(asked, dict):
+        return given, {}
+    plain = {name: value for name, value in asked.items() if value is not None and not name.startswith("payload.")}
+    odd = {name: ["Must be a list."] for name, value in plain.items() if name in _LISTS and not isinstance(value, list)}
+    odd |= {name: ["Must be a text."] for name, value in plain.items() if name in _TEXTS and not isinstance(value, str)}
+    if odd:
+        raise Invalid({"filter": odd})
+    payload = {name: value for name, value in asked.items() if value is not None and name.startswith("payload.")}
+    return given | {"filter": plain}, payload
+
+
+_LISTS = ("status", "kind", "queue", "tag")
+_TEXTS = ("error", "worker", "key")
+
+
+def _check_scope(action: OperationAction) -> None:
+    if action is OperationAction.DELETE:
+        caller().check_scope(Scope.ADMIN)
+
+
+def _check_new_queue(conn: Connection, order: Order) -> None:
+    """Return if the caller may move jobs to the queue that the order names. Raises: Forbidden; Invalid."""
+    queue = order.changes.get("queue")
+    if isinstance(queue, str):
+        caller().check_queue(queue)
+        # A name that is new counts as one that a job is enqueued with.
+        enqueuing().queue_names.check(conn, produce.draft(NewJob("change", {}, queue=queue), scope=caller().id))

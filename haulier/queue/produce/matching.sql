@@ -1,0 +1,89 @@
+-- Which jobs an operation is about: by their ids, and how many of each kind. In the looks of list_jobs and count_jobs.
+
+-- part: stored_bytes
+-- What it takes to move a job from one table to the other, about; nothing is decompressed for it.
+pg_column_size(payload) + pg_column_size(errors)
+
+-- part: looked_for
+-- The waiting and finished jobs that were looked at, and of them the wanted ones and the last; see list_jobs.
+finished AS MATERIALIZED (
+    SELECT created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, place, (<<wanted>>) AS is_wanted
+    FROM (
+        <<finished_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
+), page AS MATERIALIZED (
+    SELECT created_at, id
+    FROM finished
+    WHERE place = %(most_rows)s
+), waiting AS MATERIALIZED (
+    SELECT created_at, id, kind, NULL::timestamptz AS finished_at, <<stored_bytes>> AS bytes, place,
+        (<<wanted>>) AS is_wanted
+    FROM (
+        <<waiting_looked_at>>
+    ) AS looked
+    WHERE place = %(most_rows)s OR (<<wanted>>)
+), ended AS MATERIALIZED (
+    <<last_looked_at>>
+), matching AS MATERIALIZED (
+    SELECT *
+    FROM (
+        SELECT created_at, id, kind, finished_at, bytes FROM finished WHERE is_wanted
+        UNION ALL
+        SELECT created_at, id, kind, finished_at, bytes FROM waiting WHERE is_wanted
+        UNION ALL
+        SELECT created_at, id, kind, NULL, 0
+        FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
+        WHERE (%(statuses)s::text[] IS NULL OR 'running' = ANY(%(statuses)s::text[]))
+            AND <<within>>
+            AND <<running_and_wanted>>
+    ) AS any_of
+    WHERE <<not_beyond_the_end>>
+)
+
+-- part: found_with_tags
+<<all_tagged>>, matching AS MATERIALIZED (
+    SELECT created_at, id, kind, finished_at, <<stored_bytes>> AS bytes
+    FROM tagged
+    WHERE <<tagged_and_wanted>>
+)
+
+-- part: numbered_by_age
+-- The first of them at least, and further ones up to some bytes.
+(
+    SELECT *
+    FROM (
+        SELECT *, row_number() OVER newest AS number, sum(bytes) OVER newest - bytes AS bytes_before
+        FROM matching
+        WINDOW newest AS (ORDER BY created_at DESC, id DESC)
+    ) AS numbered
+    WHERE number <= %(limit)s AND bytes_before < %(most_bytes)s
+) AS fitting
+
+-- name: find_jobs
+WITH <<looked_for>>
+SELECT fitting.id, fitting.created_at, fitting.finished_at, fitting.bytes, (SELECT count(*) FROM matching) AS matched,
+    (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
+FROM (SELECT) AS always
+LEFT JOIN <<numbered_by_age>> ON true
+ORDER BY number;
+
+-- name: find_tagged
+WITH <<found_with_tags>>
+SELECT fitting.id, fitting.created_at, fitting.finished_at, fitting.bytes, (SELECT count(*) FROM matching) AS matched,
+    (SELECT is_common FROM asked) AS is_common
+FROM (SELECT) AS always
+LEFT JOIN <<numbered_by_age>> ON true
+ORDER BY number;
+
+-- name: count_by_kind
+WITH <<looked_for>>
+SELECT by_kind.*, (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
+FROM (SELECT) AS always
+LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true;
+
+-- name: count_tagged_by_kind
+WITH <<found_with_tags>>
+SELECT by_kind.*, (SELECT is_common FROM asked) AS is_common
+FROM (SELECT) AS always
+LEFT JOIN (SELECT kind, count(*) AS jobs FROM matching GROUP BY kind) AS by_kind ON true;

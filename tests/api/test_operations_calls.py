@@ -1,0 +1,264 @@
+"""POST /operations and the calls on one: what is done to all jobs of a filter."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from haulier.domain.api_key import Scope
+from tests.api.conftest import Fail
+from tests.conftest import Sql
+from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
+from tests.web import EMAIL
+
+AT_ONCE = {"starts_in_seconds": 0}
+
+
+def asked(client: FlaskClient, action: str = "retry", given: Any = None, **more: Any) -> Any:
+    headers = more.pop("headers", None)
+    body = {"action": action, "filter": {"all": True} if given is None else given, **more}
+    return client.post("/operations", json=body, headers=headers)
+
+
+def advanced(client: FlaskClient, operation: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Work it off as whoever watches does, and return it as it is then."""
+    for _ in range(50):
+        shown: dict[str, Any] = client.post(f"/operations/{operation['id']}/advance", **options).json
+        if shown["status"] != "running":
+            return shown
+    raise AssertionError(shown)
+
+
+def test_previews_what_it_would_act_on_and_then_does_that(client: FlaskClient, fail: Fail) -> None:
+    jobs = [str(fail("no luck", kind=kind).id) for kind in ("mail", "mail", "bill")]
+
+    preview = asked(client, given={"status": ["failed_permanent"]}, dry_run=True)
+    later = fail("no luck")
+    answer = asked(client, given={"status": ["failed_permanent"]}, as_of=preview.json["as_of"], **AT_ONCE)
+
+    assert preview.status_code == 200
+    assert (preview.json["matched"], preview.json["matched_is"]) == (3, "exact")
+    assert preview.json["by_kind"] == {"mail": 2, "bill": 1}
+    assert [job["id"] for job in preview.json["first"]] == jobs[::-1]
+    started = answer.json
+    assert (answer.status_code, answer.headers["Location"]) == (202, f"/operations/{started['id']}")
+    assert (started["status"], started["filter"]) == ("waiting", {"status": ["failed_permanent"]})
+    assert started["as_of"] == preview.json["as_of"]
+    done = advanced(client, started)
+    assert [done[name] for name in ("status", "matched", "done", "skipped", "failed")] == ["done", 3, 3, 0, 0]
+    assert client.get(f"/operations/{done['id']}").json == done
+    assert client.get(f"/jobs/{later.id}").json["status"] == "failed_permanent"
+
+
+def test_waits_ten_seconds_and_can_be_cancelled_and_resumed(client: FlaskClient, fail: Fail, sql: Sql) -> None:
+    job = fail("no luck")
+    started = asked(client).json
+    [[seconds]] = sql("SELECT extract(epoch FROM starts_at - created_at)::integer FROM haulier.operation")
+    path = f"/operations/{started['id']}"
+
+    assert seconds == 10
+    assert client.post(f"{path}/advance").json["status"] == "waiting"
+    cancelled = client.post(f"{path}/cancel")
+    assert (cancelled.status_code, cancelled.json["status"], cancelled.json["done"]) == (200, "cancelled", 0)
+    assert client.post(f"{path}/cancel").status_code == 409
+    assert client.get(f"/jobs/{job.id}").json["status"] == "failed_permanent"
+
+    assert client.post(f"{path}/resume").json["status"] == "waiting"
+    assert advanced(client, started)["done"] == 1
+    resumed = client.post(f"{path}/resume")
+    assert (resumed.status_code, resumed.json["error"]) == (409, "conflict")
+    acts = sql("SELECT action FROM haulier.audit WHERE target = %s ORDER BY id", started["id"])
+    assert [action for (action,) in acts] == ["operate", "cancel_operation", "resume_operation"]
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"filter": {}}, "filter"),
+        ({"filter": None}, "filter"),
+        ({"filter": []}, "filter"),
+        ({"filter": "all"}, "filter"),
+        ({"filter": {"all": False}}, "filter.all"),
+        ({"filter": {"all": True, "kind": ["mail"]}}, "filter.all"),
+        ({"filter": {"all": True, "payload.a": "b"}}, "filter.all"),
+        ({"filter": {"kind": None}}, "filter"),
+        ({"filter": {"kinds": ["mail"]}}, "filter.kinds"),
+        ({"filter": {"kind": "mail"}}, "filter.kind"),
+        ({"filter": {"kind": []}}, "filter.kind"),
+        ({"filter": {"status": ["succeeded"]}}, "filter"),
+        ({"filter": {"worker": "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"}}, "filter"),
+        ({"action": "cancel", "filter": {"finished_after": "2026-11-27T00:00:00Z"}}, "filter"),
+        ({"filter": {"status": ["done"]}}, "filter.status"),
+        ({"filter": {"error": 7}}, "filter.error"),
+        ({"filter": {"worker": [1]}}, "filter.worker"),
+        ({"filter": {"attempts_min": "3"}}, "filter.attempts_min"),
+        ({"filter": {"payload.": "x"}}, "filter.payload."),
+        ({"filter": {"payload.a": 7}}, "filter.payload.a"),
+        ({"filter": {f"payload.{n}": "x" for n in range(6)}}, "filter"),
+        ({"filter": {"limit": 3, "all": True}}, "filter.limit"),
+        ({"action": "fail"}, "action"),
+        ({"action": None}, "action"),
+        ({"changes": {"queue": "bulk"}}, "changes"),
+        ({"action": "change"}, "changes"),
+        ({"action": "change", "changes": {}}, "changes"),
+        ({"action": "change", "changes": {"kind": "mail"}}, "changes.kind"),
+        ({"action": "change", "changes": {"priority": 101}}, "changes.priority"),
+        ({"action": "change", "changes": {"run_at": "2026-12-01T00:00:00Z", "delay_seconds": 1}}, "changes"),
+        ({"action": "change", "changes": {"queue": "bulk"}, "spread_seconds": 5}, "spread_seconds"),
+        ({"action": "cancel", "spread_seconds": 5}, "spread_seconds"),
+        ({"spread_seconds": -1}, "spread_seconds"),
+        ({"starts_in_seconds": 86_401}, "starts_in_seconds"),
+        ({"as_of": "2026-11-27T00:00:00Z"}, "as_of"),
+        ({"as_of": "2026-11-27T00:00:00Z", "dry_run": True}, "as_of"),
+        ({"dry_run": 1}, "dry_run"),
+        ({"unknown": 1}, "unknown"),
+    ],
+    ids=str,
+)
+def test_refuses_what_nobody_can_mean(client: FlaskClient, sql: Sql, body: dict[str, Any], place: str) -> None:
+    answer = client.post("/operations", json={"action": "retry", "filter": {"all": True}, **body})
+
+    assert answer.status_code == 422, answer.json
+    details = answer.json["details"]
+    for step in [place] if place in details else place.split(".", 1):
+        details = details[step]
+    assert sql("SELECT count(*) FROM haulier.operation") == [(0,)]
+
+
+def test_of_a_preview_that_is_not_kept_says_to_preview_again(client: FlaskClient) -> None:
+    answer = asked(client, as_of="2026-11-27T00:00:00Z")
+
+    assert "Preview again." in answer.json["details"]["as_of"][0]
+
+
+def test_takes_each_part_of_a_filter(client: FlaskClient, fail: Fail, sql: Sql) -> None:
+    job = fail("no luck", queue="bulk", payload={"order": {"id": "7"}})
+    fail("no luck", payload={"order": {"id": "8"}})
+    sql("UPDATE haulier.finished_job SET tags = '{a}', idempotency_key = 'k' WHERE id = %s", job.id)
+    [[group]] = sql("SELECT lpad(to_hex(error_id), 16, '0') FROM haulier.finished_job LIMIT 1")
+
+    for given, matched in (
+        ({"kind": ["mail"]}, 2),
+        ({"queue": ["bulk"]}, 1),
+        ({"tag": ["a", "b"]}, 1),
+        ({"error": group}, 2),
+        ({"key": "k"}, 1),
+        ({"attempts_min": 1}, 2),
+        ({"attempts_min": 2}, 0),
+        ({"payload.order.id": "7"}, 1),
+        ({"created_after": "2020-01-01T00:00:00.000000Z", "finished_before": "2120-01-01T00:00:00.000000Z"}, 2),
+        ({"created_before": "2020-01-01T00:00:00.000000Z"}, 0),
+    ):
+        started = asked(client, "delete", given, **AT_ONCE).json
+        assert started["matched"] == matched, given
+        client.post(f"/operations/{started['id']}/cancel")
+        assert started["filter"] == given
+    started = asked(client, "delete", {"payload.order.id": "7", "tag": ["a"], "error": group, "key": "k"}, **AT_ONCE)
+    assert advanced(client, started.json)["done"] == 1
+    assert client.get(f"/jobs/{job.id}").status_code == 404
+
+
+def test_moves_and_defers_what_waits(client: FlaskClient, sql: Sql) -> None:
+    client.post("/jobs", json=EMAIL)
+
+    changes = {"queue": "bulk", "priority": -5, "run_at": "2100-01-01T00:00:00Z"}
+    started = asked(client, "change", changes=changes, spread_seconds=60, **AT_ONCE).json
+
+    assert started["changes"] == {**changes, "run_at": "2100-01-01T00:00:00.000000Z"}
+    assert advanced(client, started)["done"] == 1
+    [[queue, priority, offset]] = sql(
+        "SELECT queue, priority, extract(epoch FROM run_at - '2100-01-01+00')::integer FROM haulier.job"
+    )
+    assert (queue, priority) == ("bulk", -5)
+    assert 0 <= offset < 60
+
+
+def test_pages_lead_through_all_of_them(client: FlaskClient) -> None:
+    ids = [asked(client).json["id"] for _ in range(5)]
+    client.post(f"/operations/{ids[0]}/cancel")
+
+    first = client.get("/operations?limit=3")
+    rest = client.get(first.headers["Link"].split(">")[0].removeprefix("<"))
+
+    assert [each["id"] for each in first.json + rest.json] == ids[::-1]
+    assert "Next-Cursor" not in rest.headers
+    assert [each["id"] for each in client.get("/operations?status=cancelled&status=done").json] == ids[:1]
+
+
+def test_one_that_is_not_there_is_404(client: FlaskClient) -> None:
+    path = f"/operations/{uuid4()}"
+
+    answers = [client.get(path), *(client.post(f"{path}/{verb}") for verb in ("cancel", "resume", "advance"))]
+
+    assert [answer.status_code for answer in answers] == [404] * 4
+
+
+def test_only_an_admin_deletes(closed: FlaskClient, make_key: MakeKey) -> None:  # noqa: F811
+    (_, operator), (_, admin) = make_key(Scope.OPERATE), make_key(Scope.ADMIN)
+    started = asked(closed, "delete", headers=admin)
+    path = f"/operations/{started.json['id']}"
+
+    refused = [
+        asked(closed, "delete", headers=operator),
+        asked(closed, "delete", headers=operator, dry_run=True),
+        closed.post(f"{path}/advance", headers=operator),
+        closed.post(f"{path}/resume", headers=operator),
+    ]
+
+    assert started.status_code == 202
+    assert [answer.status_code for answer in refused] == [403] * 4
+    assert "admin" in refused[0].headers["WWW-Authenticate"]
+    assert closed.post(f"{path}/cancel", headers=operator).status_code == 200
+
+
+def test_a_key_of_some_queues_acts_in_these_alone(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    fail: Fail,
+) -> None:
+    (_, anyone), (_, limited) = make_key(), make_key(Scope.OPERATE, queues=["bulk"])
+    (_, other) = make_key(Scope.OPERATE, queues=["mail", "bulk"])
+    own, foreign = fail("no luck", queue="bulk"), fail("no luck")
+    everywhere = asked(closed, headers=anyone).json
+
+    preview = asked(closed, headers=limited, dry_run=True).json
+    started = asked(closed, headers=limited, as_of=preview["as_of"], **AT_ONCE).json
+    elsewhere = asked(closed, given={"queue": ["default"]}, headers=limited, dry_run=True).json
+    moved = asked(closed, "change", changes={"queue": "default"}, headers=limited)
+    path = f"/operations/{everywhere['id']}"
+    hidden = [
+        closed.get(path, headers=limited),
+        *(closed.post(f"{path}/{verb}", headers=limited) for verb in ("cancel", "resume", "advance")),
+    ]
+
+    assert (preview["matched"], elsewhere["matched"]) == (1, 0)
+    assert [job["id"] for job in preview["first"]] == [str(own.id)]
+    assert (moved.status_code, [answer.status_code for answer in hidden]) == (403, [404] * 4)
+    assert [each["id"] for each in closed.get("/operations", headers=limited).json] == [started["id"]]
+    assert [each["id"] for each in closed.get("/operations", headers=other).json] == [started["id"]]
+    done = advanced(closed, started, headers=limited)
+    assert (done["done"], done["queues"]) == (1, ["bulk"])
+    assert closed.get(f"/jobs/{foreign.id}", headers=anyone).json["status"] == "failed_permanent"
+
+
+def test_what_it_looks_for_in_secret_places_is_shown_to_admins_alone(
+    secretive: FlaskClient,
+    make_key: MakeKey,  # noqa: F811
+    sql: Sql,
+) -> None:
+    (_, operator), (_, admin) = make_key(Scope.OPERATE), make_key(Scope.ADMIN)
+    given = {"payload.token": "hush-hush", "kind": ["secretive"]}
+
+    refused = asked(secretive, given=given, headers=operator)
+    started = asked(secretive, given=given, headers=admin).json
+    shown = secretive.get(f"/operations/{started['id']}", headers=operator).json
+    listed = secretive.get("/operations", headers=operator).json
+
+    assert (refused.status_code, list(refused.json["details"]["filter"])) == (422, ["payload.token"])
+    assert started["filter"] == given
+    assert shown["filter"] == listed[0]["filter"] == {**given, "payload.token": "•••"}
+    [[details]] = sql("SELECT details FROM haulier.audit WHERE action = 'operate'")
+    assert details["filter"] == shown["filter"]

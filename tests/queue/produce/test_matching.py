@@ -1,0 +1,95 @@
+"""What an operation looks for, in the looks of a list: it ..."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from haulier.domain.operation import OperationAction
+from haulier.queue.produce import look_back
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.matching import count_by_kind, find_jobs
+from haulier.queue.produce.stored_filter import as_stored, from_stored
+from tests.queue.produce.crowd import FILTERS, matching
+
+
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+@pytest.mark.parametrize("wanted", FILTERS[::3], ids=str)
+def test_finds_each_job_once_in_however_many_looks(crowd, monkeypatch, wanted):
+    conn, many = crowd
+    for rows, seconds, limit, tagged in ((5, -1.0, 4, 50), (3, 0.003, 50, 3), (2, 60.0, 7, 2)):
+        monkeypatch.setattr(look_back, "MOST_TAGGED", tagged)
+        monkeypatch.setattr(look_back, "FIRST_ROWS", rows)
+        monkeypatch.setattr(look_back, "MOST_ROWS", 8 * rows)
+        monkeypatch.setattr(look_back, "LOOK_SECONDS", seconds)
+        asked, ids = JobFilter(**wanted, limit=limit), []
+
+        while True:
+            found = find_jobs(conn, asked, most_bytes=10**9)
+            ids += [job.id for job in found.jobs]
+            assert len(found.jobs) <= limit
+            if found.after is None:
+                break
+            asked = replace(asked, after=found.after)
+
+        assert ids == [job.id for job in matching(many, wanted)]
+
+
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+@pytest.mark.parametrize("wanted", FILTERS[::3], ids=str)
+def test_counts_each_kind(crowd, wanted):
+    conn, many = crowd
+
+    counted = count_by_kind(conn, JobFilter(**wanted), seconds=60.0)
+
+    kinds = [job.kind for job in matching(many, wanted)]
+    assert counted.is_whole
+    assert counted.jobs == {kind: kinds.count(kind) for kind in kinds}
+
+
+def test_ends_with_the_job_that_reaches_some_bytes(conn, enqueue):
+    jobs = [enqueue(payload={"text": "".join(map(str, range(n, n + 2_000)))}).id for n in range(3)]
+
+    one = find_jobs(conn, JobFilter(), most_bytes=1)
+    two = find_jobs(conn, JobFilter(), most_bytes=12_000)
+
+    assert [job.id for job in one.jobs] == jobs[:1:-1]
+    assert one.after is not None
+    assert len(two.jobs) == 2
+
+
+PREPARE = """
+    PREPARE wanted (uuid[], int8multirange, int8range, bigint, jsonb, text[], timestamptz, timestamptz) AS
+"""
+
+
+@pytest.mark.parametrize("crowd", [False], ids=["not counted"], indirect=True)
+@pytest.mark.parametrize("queues", [None, ["bulk"]], ids=str)
+@pytest.mark.parametrize("action", OperationAction)
+def test_finds_what_an_operation_then_acts_on(crowd, action, queues):
+    conn, many = crowd
+    ids = "{" + ",".join(str(job.id) for job in many) + "}"
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "SELECT format(haulier.wanted_by(%s), ''), pg_snapshot_xmax(pg_current_snapshot())", [str(action)]
+        )
+        [(query, upto)] = cursor.fetchall()
+        cursor.execute(PREPARE + query)
+        try:
+            for given in FILTERS:
+                stored = as_stored(JobFilter(**given))
+                looked_for = from_stored(stored, action, queues, limit=10_000)
+
+                found = find_jobs(conn, looked_for, most_bytes=10**9)
+                cursor.execute(
+                    "EXECUTE wanted (%s, '{}', 'empty', %s, %s, %s, '-infinity', 'infinity')",
+                    (ids, int(upto), json.dumps(stored), queues),
+                )
+                [(wanted,)] = cursor.fetchall()
+
+                assert found.after is None
+                assert wanted == sorted(job.id for job in found.jobs), given
+        finally:
+            cursor.execute("DEALLOCATE wanted")

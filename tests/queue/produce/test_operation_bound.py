@@ -1,0 +1,148 @@
+"""An operation is bound to what its preview saw: it ..."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+
+from haulier.domain.errors import PreviewNotKept
+from haulier.domain.job import JobStatus
+from haulier.domain.operation import MatchedIs, OperationStatus
+from haulier.postgres.connection import connect
+from haulier.queue import produce
+from haulier.queue.produce import look_back
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from tests.queue.produce.operating import counts, status_of
+
+
+def test_leaves_alone_what_came_or_changed_after_its_preview(conn, failed, start, preview, done_by):
+    first, second = failed(), failed()
+    seen = preview("retry")
+    later = failed()
+    produce.retry(conn, first)
+
+    operation = done_by(start("retry", as_of=seen.as_of))
+
+    assert (seen.matched, seen.matched_is) == (2, MatchedIs.EXACT)
+    assert counts(operation) == (2, 1, 1, 0)
+    assert status_of(conn, first, second, later) == ["queued", "queued", "failed_permanent"]
+
+
+@pytest.mark.parametrize("in_savepoint", [False, True])
+def test_leaves_alone_what_was_written_before_its_preview_and_committed_after_it(
+    database, conn, enqueue, start, preview, done_by, in_savepoint
+):
+    with closing(connect(database)) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT pg_current_xact_id();")
+        if in_savepoint:
+            cursor.execute("SAVEPOINT one")
+        cursor.execute("INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}') RETURNING id")
+        hidden = cursor.fetchone()[0]
+        if in_savepoint:
+            cursor.execute("RELEASE one")
+        known = enqueue().id
+        seen = preview("cancel")
+        cursor.execute("COMMIT")
+
+    operation = done_by(start("cancel", as_of=seen.as_of))
+
+    assert (seen.matched, counts(operation)[1]) == (1, 1)
+    assert status_of(conn, hidden, known) == [JobStatus.QUEUED, JobStatus.CANCELLED]
+
+
+def test_takes_no_other_preview_for_its_own(failed, start, preview):
+    failed()
+    seen = preview("retry")
+
+    for given in (
+        {"action": "delete", "as_of": seen.as_of},
+        {"action": "retry", "wanted": JobFilter(kinds=["mail"]), "as_of": seen.as_of},
+        {"action": "retry", "queues": ["default"], "as_of": seen.as_of},
+        {"action": "retry", "as_of": seen.as_of + timedelta(microseconds=1)},
+    ):
+        with pytest.raises(PreviewNotKept):
+            start(**given)
+
+
+@pytest.mark.parametrize(
+    ("number", "next_number"),
+    [
+        (700, 800),
+        (2**32 - 5, 2**32 + 10),
+        (3 * 2**32 + 7, 3 * 2**32 + 9),
+        (2**32 + 2**24 + 5, 2**33 - 17),
+        (2**40, 2**40 + 1),
+    ],
+)
+def test_knows_the_whole_number_of_a_transaction_by_its_last_32_bits(sql, number, next_number):
+    [[query]] = sql("SELECT haulier.wanted_by('retry')")
+    whole = "($4 - (($4 - xmin::text::bigint) & 4294967295))"
+    assert whole in query
+
+    asked = whole.replace("xmin::text::bigint", str(number % 2**32)).replace("$4", f"{next_number + 2**24}::bigint")
+
+    assert sql(f"SELECT {asked}") == [(number,)]
+
+
+def test_acts_on_rows_that_are_frozen(sql, failed, start, preview, done_by):
+    for _ in range(3):
+        failed()
+    seen = preview("retry")
+    sql("VACUUM (FREEZE) haulier.finished_job")
+
+    assert counts(done_by(start("retry", as_of=seen.as_of))) == (3, 3, 0, 0)
+
+
+def test_where_it_is_not_known_what_savepoints_wrote_acts_on_what_workers_have_ended(conn, sql, failed, start, done_by):
+    # As if an older transaction had been open, and over 500,000 others come.
+    ended, cancelled = failed(), failed()
+    sql("UPDATE haulier.finished_job SET status = 'cancelled' WHERE id = %s", cancelled)
+    operation = start("retry")
+    sql("UPDATE haulier.operation SET doubted = int8range(0, lower(unseen))")
+
+    assert counts(done_by(operation)) == (2, 1, 1, 0)
+    assert status_of(conn, ended, cancelled) == ["queued", "cancelled"]
+
+
+def test_says_about_how_many_where_a_worker_has_counted_them_and_more_than_where_none_has(
+    conn, sql, enqueue, monkeypatch, preview
+):
+    for _ in range(9):
+        enqueue()
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
+    monkeypatch.setattr(ops, "COUNT_SECONDS", -1.0)
+
+    without = preview("cancel")
+    sql("INSERT INTO haulier.depth (queue, kind, status, jobs, due) VALUES ('default', 'mail', 'queued', 9, 9)")
+    sql("INSERT INTO haulier.counting (through, folded, recounted, depth_at) VALUES (now(), now(), now(), now())")
+    counted = preview("cancel")
+
+    assert (without.matched, without.matched_is) == (4, MatchedIs.MORE_THAN)
+    assert (counted.matched, counted.matched_is) == (9, MatchedIs.ABOUT)
+
+
+def test_knows_in_the_end_how_many_there_were(conn, enqueue, monkeypatch, start, done_by):
+    for _ in range(9):
+        enqueue()
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 4)
+    monkeypatch.setattr(ops, "COUNT_SECONDS", -1.0)
+    operation = start("cancel")
+    assert operation.matched_is is MatchedIs.MORE_THAN
+
+    ended = done_by(operation, most_jobs=2)
+
+    assert (ended.matched_is, counts(ended)) == (MatchedIs.EXACT, (9, 9, 0, 0))
+
+
+def test_fails_when_the_database_was_restored(sql, failed, start, done_by):
+    failed()
+    operation = start("retry")
+    sql("UPDATE haulier.operation SET cluster = cluster + 1")
+
+    ended = done_by(operation)
+
+    assert ended.status is OperationStatus.FAILED
+    assert "restored" in ended.error

@@ -1,0 +1,246 @@
+"""Operations: what is done to all jobs of a filter. Each acts on no job but those that its preview saw. It ..."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from haulier.domain.errors import OperationConflict, OperationNotFound, TooManyOperations
+from haulier.domain.job import JobStatus
+from haulier.domain.operation import OperationStatus
+from haulier.postgres.connection import connect
+from haulier.queue import produce
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.work_off import Worker, work_off
+from tests.queue.produce.operating import counts, status_of
+
+
+def test_retries_all_that_have_failed_in_chunks_and_is_recorded_once(conn, sql, failed, enqueue, start, done_by):
+    jobs = [failed(payload={"n": n}, tags=["a"]) for n in range(7)]
+    other = enqueue().id
+
+    operation = done_by(start("retry", JobFilter(statuses=[JobStatus.FAILED_PERMANENT])), most_jobs=3)
+
+    assert (operation.status, counts(operation)) == (OperationStatus.DONE, (7, 7, 0, 0))
+    assert status_of(conn, *jobs, other) == ["queued"] * 8
+    [back] = produce.look.get_jobs(conn, jobs[:1])
+    assert (back.attempts, back.tags, back.last_error) == (0, ["a"], "no luck")
+    assert sql("SELECT DISTINCT operation_id FROM haulier.job WHERE id <> %s", other) == [(operation.id,)]
+    [(actor, target, details)] = sql("SELECT actor, target, details FROM haulier.audit WHERE action = 'operate'")
+    assert (actor, target) == ("Ann", str(operation.id))
+    assert (details["filter"], details["matched"]) == ({"status": ["failed_permanent"]}, 7)
+
+
+def test_cancels_what_waits_and_asks_what_runs_to_stop(conn, sql, running, enqueue, start, done_by):
+    runs, waits = running(kind="mail").id, enqueue().id
+
+    operation = done_by(start("cancel"))
+
+    assert counts(operation) == (2, 2, 0, 0)
+    assert status_of(conn, runs, waits) == ["running", "cancelled"]
+    assert sql("SELECT cancel_requested, operation_id FROM haulier.job") == [(True, operation.id)]
+    assert sql("SELECT operation_id FROM haulier.finished_job") == [(operation.id,)]
+
+
+def test_deletes_what_has_ended(conn, failed, enqueue, start, done_by):
+    gone, stays = failed(), enqueue().id
+
+    operation = done_by(start("delete"))
+
+    assert counts(operation) == (1, 1, 0, 0)
+    assert status_of(conn, gone, stays) == ["gone", "queued"]
+
+
+def test_changes_queue_priority_and_time_of_what_waits(sql, enqueue, running, start, done_by):
+    running(kind="mail")
+    waits = enqueue(kind="other", run_at=datetime.now(UTC) + timedelta(days=1)).id
+
+    operation = done_by(start("change", changes={"queue": "bulk", "priority": 7, "delay_seconds": 0}))
+
+    assert counts(operation) == (1, 1, 0, 0)
+    [row] = sql("SELECT id, queue, priority, run_at <= now(), operation_id FROM haulier.job WHERE worker_id IS NULL")
+    assert row == (waits, "bulk", 7, True, operation.id)
+
+
+def test_does_nothing_before_it_starts_nor_after_a_cancel_and_goes_on_after_a_resume(conn, failed, start, done_by):
+    jobs = [failed() for _ in range(3)]
+    late = start("retry", starts_in_seconds=60)
+    assert done_by(late).status is OperationStatus.WAITING
+
+    ops.cancel_operation(conn, late.id, actor="Bob")
+    assert (done_by(late).status, status_of(conn, *jobs)) == (OperationStatus.CANCELLED, ["failed_permanent"] * 3)
+    with pytest.raises(OperationConflict):
+        ops.cancel_operation(conn, late.id)
+
+    ops.resume_operation(conn, late.id, actor="Bob")
+    assert counts(done_by(late)) == (3, 3, 0, 0)
+    with pytest.raises(OperationConflict):
+        ops.resume_operation(conn, late.id)
+    with pytest.raises(OperationNotFound):
+        ops.resume_operation(conn, uuid4())
+
+
+def test_a_resumed_one_goes_on_where_it_was_cancelled(conn, failed, start, done_by):
+    for _ in range(5):
+        failed()
+    operation = start("retry")
+    by = Worker(uuid4(), 15.0, 15.0)
+    assert work_off(conn, by, most_jobs=2)
+
+    ops.cancel_operation(conn, operation.id)
+    assert work_off(conn, by) is None
+    assert counts(ops.get_operation(conn, operation.id)) == (5, 2, 0, 0)
+    ops.resume_operation(conn, operation.id)
+
+    assert counts(done_by(operation)) == (5, 5, 0, 0)
+
+
+def test_counts_the_jobs_for_which_the_database_refuses_it_and_acts_on_the_others(conn, sql, failed, start, done_by):
+    jobs = [failed() for _ in range(9)]
+    # Somebody has inserted another job of that id.
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'mail', '{}')", jobs[4])
+
+    operation = done_by(start("retry"))
+
+    assert (operation.status, counts(operation)) == (OperationStatus.DONE, (9, 8, 0, 1))
+    assert sql("SELECT id FROM haulier.finished_job") == [(jobs[4],)]
+
+
+def test_tries_what_is_locked_again_and_skips_it_in_the_end(database, conn, sql, failed, start, done_by):
+    jobs = [failed() for _ in range(3)]
+    with closing(connect(database)) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM haulier.finished_job WHERE id = %s FOR UPDATE", (jobs[1],))
+        operation = start("retry")
+        assert counts(done_by(operation)) == (3, 2, 0, 0)
+        sql("UPDATE haulier.operation SET next_at = now()")
+        assert counts(done_by(operation)) == (3, 2, 0, 0)
+        sql("UPDATE haulier.operation SET next_at = now(), walked_at = now() - interval '11 seconds'")
+
+        ended = done_by(operation)
+
+        cursor.execute("ROLLBACK")
+    assert (ended.status, counts(ended)) == (OperationStatus.DONE, (3, 2, 1, 0))
+
+
+def test_does_what_was_locked_when_it_no_longer_is(database, sql, failed, start, done_by):
+    job = failed()
+    with closing(connect(database)) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; SELECT FROM haulier.finished_job WHERE id = %s FOR UPDATE", (job,))
+        operation = start("retry")
+        assert counts(done_by(operation)) == (1, 0, 0, 0)
+        cursor.execute("ROLLBACK")
+
+    sql("UPDATE haulier.operation SET next_at = now()")
+
+    assert counts(done_by(operation)) == (1, 1, 0, 0)
+
+
+def test_is_worked_on_by_one_at_a_time_who_keeps_it_until_the_lease_has_run_out(conn, sql, failed, start):
+    for _ in range(3):
+        failed()
+    start("retry")
+    one, other = Worker(uuid4(), 15.0, 15.0), Worker(uuid4(), 15.0, 15.0)
+
+    assert work_off(conn, one, most_jobs=1)
+    assert work_off(conn, other) is None
+    sql("UPDATE haulier.operation SET worked_until = now()")
+
+    assert work_off(conn, other, most_jobs=1)
+    assert work_off(conn, one) is None
+
+
+def test_several_take_turns(conn, failed, enqueue, start):
+    for _ in range(4):
+        failed()
+    for _ in range(4):
+        enqueue(kind="other")
+    first, second = start("retry"), start("cancel", JobFilter(kinds=["other"]))
+    by = Worker(uuid4(), 15.0, 15.0)
+
+    for _ in range(4):
+        assert work_off(conn, by, most_jobs=1)
+
+    assert [ops.get_operation(conn, each.id).done for each in (first, second)] == [2, 2]
+
+
+def test_spreads_what_is_retried_evenly(sql, failed, start, done_by):
+    for _ in range(20):
+        failed()
+
+    done_by(start("retry", spread_seconds=1000), most_jobs=7)
+
+    due = sorted(seconds for (seconds,) in sql("SELECT extract(epoch FROM run_at - now())::float FROM haulier.job"))
+    gaps = [later - earlier for earlier, later in zip(due, due[1:], strict=False)]
+    assert max(gaps) < 100
+    assert 0 < due[-1] < 1000
+
+
+def test_waits_until_what_ended_is_counted(conn, sql, failed, start):
+    failed()
+    sql(
+        "INSERT INTO haulier.counting (counted_until, through, folded, recounted)"
+        " VALUES (now() + interval '20 seconds', now() - interval '10 seconds', now(), now())"
+    )
+    start("retry")
+    by = Worker(uuid4(), 15.0, 15.0)
+    assert work_off(conn, by) is None
+
+    sql("UPDATE haulier.counting SET through = now()")
+
+    assert work_off(conn, by)
+
+
+def test_there_are_at_most_100_that_are_not_over(sql, start):
+    for _ in range(100):
+        start("retry", starts_in_seconds=60)
+
+    with pytest.raises(TooManyOperations):
+        start("retry")
+
+
+def test_a_chunk_that_the_database_refuses_is_tried_again_and_fails_in_the_end(conn, sql, failed, start):
+    failed()
+    operation = start("retry")
+    # No fault of a job: the statement itself cannot be run.
+    sql("ALTER FUNCTION haulier.retry_all RENAME TO retry_none")
+    try:
+        for tries in range(1, 6):
+            assert work_off(conn, Worker(uuid4(), 15.0, 15.0)) is False
+            [[status, counted, waits]] = sql("SELECT status, tries, next_at > now() FROM haulier.operation")
+            assert (counted, waits) == (tries, True)
+            sql("UPDATE haulier.operation SET next_at = now()")
+    finally:
+        sql("ALTER FUNCTION haulier.retry_none RENAME TO retry_all")
+
+    ended = ops.get_operation(conn, operation.id)
+    assert (status, ended.status, ended.done) == ("failed", OperationStatus.FAILED, 0)
+    assert "retry_all" in ended.error
+
+
+def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by):
+    job = enqueue().id
+    operation = start("cancel")
+    [[today]] = sql(
+        "SELECT format('%I.%I', schema, name) FROM haulier.history_partitions() WHERE now() >= lower AND now() < upper"
+    )
+    sql(f"ALTER TABLE haulier.finished_job DETACH PARTITION {today}")
+    sql(f"DROP TABLE {today}")
+
+    assert counts(done_by(operation)) == (1, 1, 0, 0)
+    assert status_of(conn, job) == ["cancelled"]
+
+
+def test_wakes_who_sleeps_when_it_makes_jobs_due(database, sql, enqueue, worker, start, done_by):
+    enqueue(run_at=datetime.now(UTC) + timedelta(days=1))
+    sql("INSERT INTO haulier.sleeper (worker_id) VALUES (%s)", worker)
+    with closing(connect(database)) as listening, listening.cursor() as cursor:
+        cursor.execute("LISTEN haulier_job")
+        done_by(start("change", changes={"delay_seconds": 0}))
+        cursor.execute("SELECT 1")
+        listening.poll()
+
+        assert [notify.payload for notify in listening.notifies] == [str(worker)]

@@ -1,0 +1,119 @@
+"""Operations under the rights of grants.sql: the API starts them, a worker works them off, none does more. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from psycopg2.errors import InsufficientPrivilege
+from psycopg2.extensions import connection as Connection
+
+from app.api import build
+from haulier.config import Config
+from haulier.domain.job import JobStatus, NewJob
+from haulier.domain.operation import OperationAction
+from haulier.postgres.connection import connect
+from haulier.queue import produce
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Order
+from haulier.queue.produce.work_off import Worker, leave, work_off
+from haulier.queue.upkeep.purge import purge_operations
+from tests.roles import Roles
+
+pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
+
+WORK_OFF = """
+    SELECT status, done
+    FROM haulier.work_off(%s, %s, 15, %s::uuid[], '-infinity', 'infinity', NULL, NULL, NULL, NULL, true)
+"""
+
+
+@pytest.fixture
+def client(roles: Roles) -> Iterator[FlaskClient]:
+    """Give a client of an API under its own role."""
+    app = build(Config(database_url=roles.web))
+    yield app.test_client()
+    app.extensions["haulier"].database.close()
+
+
+def cancelled(conn: Connection, kind: str) -> UUID:
+    [receipt] = produce.enqueue(conn, [NewJob(kind, {})])
+    assert receipt.job is not None
+    produce.cancel(conn, receipt.job.id)
+    return receipt.job.id
+
+
+def status_of(conn: Connection, job_id: UUID) -> JobStatus:
+    return produce.get(conn, job_id).status
+
+
+def test_the_api_does_all_of_it_under_its_role(client: FlaskClient, roles: Roles) -> None:
+    with closing(connect(roles.owner)) as conn:
+        job = cancelled(conn, "mail")
+    body = {"action": "retry", "filter": {"all": True}}
+
+    preview = client.post("/operations", json={**body, "dry_run": True})
+    started = client.post("/operations", json={**body, "as_of": preview.json["as_of"], "starts_in_seconds": 0}).json
+    path = f"/operations/{started['id']}"
+    answers = [client.post(f"{path}/{verb}").json for verb in ("cancel", "resume", "advance")]
+
+    assert preview.json["matched"] == 1
+    assert [answer["status"] for answer in answers] == ["cancelled", "waiting", "done"]
+    assert client.get(f"/jobs/{job}").json["status"] == "queued"
+    assert client.get("/operations").json == [answers[-1]]
+
+
+def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(roles: Roles) -> None:
+    with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
+        job = cancelled(owner, "mail")
+        ops.start(owner, Order(OperationAction.RETRY, JobFilter()), as_of=None, actor=None)
+        by = Worker(uuid4(), 15.0, 15.0)
+
+        assert work_off(worker, by)
+        leave(worker, by)
+        assert status_of(owner, job) is JobStatus.QUEUED
+        with owner.cursor() as cursor:
+            cursor.execute("UPDATE haulier.operation SET finished_at = now() - interval '99 days'")
+            cursor.execute("UPDATE haulier.preview SET as_of = now() - interval '2 days'")
+        assert purge_operations(worker, retention_days=30) == 2
+
+
+def test_a_worker_can_do_nothing_by_it_but_what_it_says(roles: Roles) -> None:
+    with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
+        wanted, other = cancelled(owner, "mail"), cancelled(owner, "bill")
+        order = Order(OperationAction.RETRY, JobFilter(kinds=["mail"]), starts_in_seconds=60)
+        operation, me = ops.start(owner, order, as_of=None, actor=None), str(uuid4())
+        given = "{" + f"{wanted},{other}" + "}"
+        with worker.cursor() as cursor, owner.cursor() as as_owner:
+            # Before it begins; and then, without having taken it.
+            for _ in range(2):
+                cursor.execute(WORK_OFF, (str(operation.id), me, given))
+                assert cursor.fetchall() == []
+                as_owner.execute("UPDATE haulier.operation SET next_at = now()")
+            cursor.execute("SELECT FROM haulier.take_operation(%s, 15, NULL)", (me,))
+            cursor.execute(WORK_OFF, (str(operation.id), me, given))
+
+            assert cursor.fetchall() == [("done", 1)]
+        assert (status_of(owner, wanted), status_of(owner, other)) == (JobStatus.QUEUED, JobStatus.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT haulier.begin_preview('retry', '{\"all\": true}', NULL)",
+        "SELECT haulier.start_operation(haulier.uuidv7(), '{}', 0, 0, NULL, '{}')",
+        "SELECT haulier.resume_operation(haulier.uuidv7(), NULL)",
+        "UPDATE haulier.operation SET filter = '{\"all\": true}'",
+        "UPDATE haulier.operation SET status = 'running'",
+        "INSERT INTO haulier.operation DEFAULT VALUES",
+        "SELECT haulier.retry_all('{}', now(), now(), NULL, 0)",
+        "SELECT haulier.operate_on(NULL, '{}', now(), now(), 0)",
+    ],
+)
+def test_a_worker_starts_none(roles: Roles, statement: str) -> None:
+    with closing(connect(roles.worker)) as worker, worker.cursor() as cursor, pytest.raises(InsufficientPrivilege):
+        cursor.execute(statement)

@@ -1,0 +1,36 @@
+"""When the next operation is due: it ..."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from haulier.worker.shared.next_operation import NextOperation
+
+
+def test_waits_until_one_is_due_and_forgets_it():
+    due = NextOperation()
+    due.seen(0.05)
+    began = time.monotonic()
+
+    assert due.wait()
+    assert time.monotonic() - began >= 0.05
+    due.close()
+    assert not due.wait()
+
+
+@pytest.mark.parametrize("seconds", [None, 3600.0])
+def test_hears_of_one_that_is_due_sooner_and_of_the_end(seconds):
+    due, heard = NextOperation(), []
+    due.seen(seconds)
+    waiting = threading.Thread(target=lambda: heard.extend([due.wait(), due.wait()]))
+    waiting.start()
+
+    due.seen(-1.0)
+    due.close()
+    waiting.join(5)
+
+    assert not waiting.is_alive()
+    assert heard in ([True, False], [False, False])

@@ -1,0 +1,109 @@
+"""Operations, as worker processes work them off. They ..."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from haulier.domain.operation import OperationAction, OperationStatus
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Operation, Order
+from tests.conftest import Sql, eventually
+from tests.touched import Touched, touching
+
+FAILED = """
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts, crashes, snoozes, cancel_requested,
+        payload, errors, created_at, updated_at, finished_at)
+    SELECT haulier.uuidv7(), 'failed_permanent', 't.note', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]',
+        now() - n * interval '1 second', now(), now()
+    FROM generate_series(1, %s) AS n
+    RETURNING id
+"""
+# Has each chunk take so long that they stay small: a process is killed in one, or in the rest after it.
+SLOW = """
+    CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM pg_sleep(0.25); RETURN NULL; END $$;
+    CREATE TRIGGER slow AFTER INSERT ON haulier.job FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
+"""
+QUICK = "DROP TRIGGER slow ON haulier.job; DROP FUNCTION public.slow()"
+# Workers that do not run what is retried.
+ELSEWHERE = {"WORKER_QUEUES": "elsewhere", "COUNTING": "off"}
+
+
+@pytest.fixture
+def touched(sql: Sql) -> Iterator[Touched]:
+    """Give the ledger of who touched which job."""
+    with touching(sql) as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def slow(sql: Sql) -> Iterator[None]:
+    """Have each chunk take its time."""
+    sql(SLOW)
+    yield
+    sql(QUICK)
+
+
+def retry(conn, *, starts_in: float = 0.0) -> Operation:
+    order = Order(OperationAction.RETRY, JobFilter(), starts_in_seconds=starts_in)
+    return ops.start(conn, order, as_of=None, actor=None)
+
+
+def test_retry_each_job_once_while_they_are_killed_three_times(spawn_worker, conn, sql, touched, slow):
+    ids = {each for (each,) in sql(FAILED, 1200)}
+    operation = retry(conn)
+
+    for done in (100, 400, 700):
+        process = spawn_worker(**ELSEWHERE)
+        eventually(lambda done=done: ops.get_operation(conn, operation.id).done >= done, within=30)
+        process.kill()
+        # As if its turn had ended by time.
+        sql("UPDATE haulier.operation SET worked_until = now()")
+    assert ops.get_operation(conn, operation.id).status is OperationStatus.RUNNING
+    spawn_worker(**ELSEWHERE)
+    eventually(lambda: ops.get_operation(conn, operation.id).status is OperationStatus.DONE, within=60)
+
+    ended = ops.get_operation(conn, operation.id)
+    assert (ended.matched, ended.done, ended.skipped, ended.failed) == (1200, 1200, 0, 0)
+    acted = touched.by(operation.id)
+    assert (len(acted), set(acted)) == (1200, ids)
+
+
+def test_stop_soon_after_a_cancel_and_go_on_after_a_resume(spawn_worker, conn, sql, slow):
+    sql(FAILED, 2000)
+    operation = retry(conn)
+    spawn_worker(**ELSEWHERE)
+    eventually(lambda: ops.get_operation(conn, operation.id).done > 0, within=20)
+
+    began = time.monotonic()
+    cancelled = ops.cancel_operation(conn, operation.id)
+
+    assert time.monotonic() - began < 2
+    assert 0 < cancelled.done < 2000
+    assert sql("SELECT count(*) FROM haulier.job") == [(cancelled.done,)]
+    ops.resume_operation(conn, operation.id)
+    eventually(lambda: ops.get_operation(conn, operation.id).done > cancelled.done, within=10)
+
+
+def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker, conn, sql, slow):
+    sql(FAILED, 1500)
+    first = spawn_worker(**ELSEWHERE)
+    operation = retry(conn, starts_in=4)
+
+    eventually(lambda: ops.get_operation(conn, operation.id).started_at is not None, within=10)
+    begun = ops.get_operation(conn, operation.id)
+    assert begun.started_at is not None
+    assert 0 <= (begun.started_at - begun.starts_at).total_seconds() < 2
+    eventually(lambda: ops.get_operation(conn, operation.id).done > 0)
+    second = spawn_worker(**ELSEWHERE)
+    first.terminate()
+    assert first.wait() == 0
+
+    done = ops.get_operation(conn, operation.id).done
+    eventually(lambda: ops.get_operation(conn, operation.id).done > done, within=5)
+    assert "Traceback" not in first.log + second.log
