@@ -29,6 +29,10 @@ COMMANDS = {
     "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
     "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
     "queues": ("haulier.cli.commands.queues:queues", "See how queues are; pause one."),
+    "ops": (
+        "haulier.cli.commands.operations:ops",
+        "See operations, which act on all jobs of a filter; stop one, go on with it.",
+    ),
     "workers": ("haulier.cli.commands.workers:workers", "See the workers; let one claim no more jobs."),
     "stats": ("haulier.cli.commands.stats:stats", "Show what came, how it ended, and how long it took."),
     "top": ("haulier.cli.commands.top:top", "Watch figures, queues, workers and errors."),

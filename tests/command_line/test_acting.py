@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 
@@ -43,7 +45,6 @@ def test_changes_a_job_that_waits_and_no_other(run: Run, job: str, fail: Fail) -
     assert run("jobs", "change", str(fail("no luck").id), "--priority", "5").code == 1
     assert run("jobs", "change", job, "--payload", "{}").code == 1
     assert run("jobs", "change", job).code == 2
-    assert run("jobs", "move", job).code == 2
 
 
 def test_copies_a_job_with_changes(run: Run, job: str) -> None:
@@ -77,3 +78,25 @@ def test_asks_for_the_host_before_a_delete_where_the_profile_says_so(run: Run, f
 
     assert (asked.code, sure.code) == (2, 0)
     assert asked.err == (f"haulier: Delete 1 jobs for good on {server.url}? Nobody can be asked here: --yes says so\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["cancel"],
+        ["cancel", "--status", "queued"],
+        ["cancel", ABSENT, "--status", "queued"],
+        ["cancel", ABSENT, "--all"],
+        ["cancel", ABSENT, "--dry-run"],
+        ["cancel", "--everything"],
+        ["cancel", "--all"],
+        ["cancel", "--all", "--everything", "--kind", "mail"],
+        ["retry", ABSENT, "--spread", "1h"],
+        ["move", ABSENT],
+    ],
+)
+def test_does_nothing_where_it_is_not_clear_to_which_jobs(run: Run, job: str, args: list[str]) -> None:
+    refused = run("jobs", *args, input="")
+
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert look(run, job)["status"] == "queued"
