@@ -50,13 +50,13 @@ def rows(
     Units: seconds is the time that the statement may take.
     """
     statement = SQL[name]
-    if _is_outside_transactions(conn):
+    if is_outside_transactions(conn):
         statement = SQL["bounded"] + "\n" + statement
         parameters["milliseconds"] = int(seconds * 1000)
     return _execute(conn, statement, parameters, seconds, json_as_text=json_as_text)
 
 
-def _is_outside_transactions(conn: Connection) -> bool:
+def is_outside_transactions(conn: Connection) -> bool:
     """Tell whether the next statement would be a transaction of its own, and not part of one of the caller's."""
     return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE
 
@@ -142,7 +142,7 @@ def transaction(
     conn: Connection, *, seconds: float = STATEMENT_SECONDS, lock_seconds: float = LOCK_SECONDS
 ) -> Iterator[None]:
     """Run the block in one transaction, committed at its end; inside a transaction of the caller it is part of that."""
-    if not _is_outside_transactions(conn):
+    if not is_outside_transactions(conn):
         yield
         return
     limits = {

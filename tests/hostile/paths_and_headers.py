@@ -214,10 +214,10 @@ def paths() -> Iterator[Hostile]:
         yield Hostile(
             f"queue {given:.60}", request("GET", f"/queues/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )
-        for verb in ("pause", "resume"):
-            # Any name may be a queue's.
-            allowed = HARMLESS if re.fullmatch(NAME_PATTERN, given) else REFUSED
-            yield Hostile(f"{verb} {given:.60}", request("POST", f"/queues/{given}/{verb}"), allowed=allowed)
+        # Any name may be a queue's.
+        if not re.fullmatch(NAME_PATTERN, given):
+            for verb in ("pause", "resume"):
+                yield Hostile(f"{verb} {given:.60}", request("POST", f"/queues/{given}/{verb}"))
         yield Hostile(
             f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )

@@ -117,10 +117,12 @@ class _PageReader:
         """Tell whether further jobs belong to the next page."""
         return self.after is not None
 
-    def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
+    def read(
+        self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
+    ) -> Position | None:
         """Add the jobs after a position, as far as they fit, and return where the look ended."""
         sent = {**sent_with(self.wanted, after, created_after, most_rows), **self._room}
-        found = rows(self.conn, "list_jobs", json_as_text=True, **sent)
+        found = rows(self.conn, "list_jobs", seconds=seconds, json_as_text=True, **sent)
         self._take(found)
         return end_of(found[0])
 
@@ -163,9 +165,12 @@ class _Counter:
     at: datetime = field(init=False, default=ALWAYS)
     is_full: bool = field(init=False, default=False)
 
-    def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
+    def read(
+        self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
+    ) -> Position | None:
         """Count the jobs after a position, and return where the look ended."""
-        [look] = rows(self.conn, "count_jobs", **sent_with(self.wanted, after, created_after, most_rows))
+        sent = sent_with(self.wanted, after, created_after, most_rows)
+        [look] = rows(self.conn, "count_jobs", seconds=seconds, **sent)
         self.jobs += look["jobs"]
         self.at = utc(look["at"])
         return end_of(look)

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from haulier.postgres.errors import sqlstate
-from haulier.postgres.statements import Connection, Row
+from haulier.postgres.statements import STATEMENT_SECONDS, Connection, Row, is_outside_transactions
 from haulier.postgres.values import utc
 from haulier.queue.produce.arrivals import ALWAYS, NEVER, Window, windows
 from haulier.queue.produce.job_filter import JobFilter, Position
 
-# After so long no further statement looks on.
-LOOK_SECONDS = 0.1
+# After so long no further statement looks on, and after so many times that the one under way is given up.
+LOOK_SECONDS, PATIENCE = 0.1, 1.3
 # So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
 FIRST_ROWS, MOST_ROWS = 2_000, 50_000
 # A statement reads at most so many times the rows of the one before, and as many as take this share of the time left.
@@ -54,8 +54,13 @@ class Reader(Protocol):
     def is_full(self) -> bool:
         """Tell whether no further jobs are wanted."""
 
-    def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
-        """Read the jobs after a position, and return where the look ended; None where nothing older is left."""
+    def read(
+        self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
+    ) -> Position | None:
+        """Read the jobs after a position, and return where the look ended; None where nothing older is left.
+
+        Raises: QueryCanceled where that takes longer than so many seconds, unless a transaction is open.
+        """
 
     def read_tagged(self, after: Position) -> bool:
         """Read all jobs after a position by the indexes of their tags; return False where these do not help."""
@@ -67,7 +72,7 @@ def look_back(reader: Reader, most_rows: int, seconds: float | None = None) -> P
     Units: it begins no statement after so many seconds; LOOK_SECONDS unless it is told.
     """
     pace = _Pace(most_rows, LOOK_SECONDS if seconds is None else seconds)
-    ended = reader.read(reader.wanted.after, reader.wanted.created_after, most_rows)
+    ended = reader.read(reader.wanted.after, reader.wanted.created_after, most_rows, STATEMENT_SECONDS)
     if ended is None or (not reader.is_full and _reads_tagged(reader, ended, pace)):
         return None
     for window in _windows(reader, ended):
@@ -76,7 +81,13 @@ def look_back(reader: Reader, most_rows: int, seconds: float | None = None) -> P
             fit = pace.next()
             if fit is None:
                 return ended
-            ended = reader.read(ended, window.begins_at - MOMENT, fit)
+            try:
+                ended = reader.read(ended, window.begins_at - MOMENT, fit, pace.seconds_left)
+            except sqlstate.QueryCanceled:
+                if not is_outside_transactions(reader.conn):
+                    raise
+                # The next look begins where this statement did, with what it has brought into memory.
+                return ended
     return None
 
 
@@ -88,6 +99,8 @@ def _reads_tagged(reader: Reader, ended: Position, pace: _Pace) -> bool:
         try:
             return reader.read_tagged(ended)
         except sqlstate.QueryCanceled:
+            if not is_outside_transactions(reader.conn):
+                raise
             return False
 
 
@@ -105,6 +118,12 @@ class _Pace:
         yield
         took = time.monotonic() - at
         self._began_at, self._at = self._began_at + took, self._at + took
+
+    @property
+    def seconds_left(self) -> float:
+        """Return how long the next statement may take before it is given up."""
+        # To the server 0 is no limit.
+        return max(self._began_at + PATIENCE * self._seconds - time.monotonic(), 0.001)
 
     def next(self) -> int | None:
         """Return how many rows the next statement may read, as far as the one before tells; None for no further one."""

@@ -72,10 +72,12 @@ class _Finder:
         """Tell whether no further jobs are wanted."""
         return self.after is not None
 
-    def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
+    def read(
+        self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
+    ) -> Position | None:
         """Find the jobs after a position, and return where the look ended."""
         sent = sent_with(self.wanted, after, created_after, most_rows)
-        found = rows(self.conn, "find_jobs", **sent, **self._room)
+        found = rows(self.conn, "find_jobs", seconds=seconds, **sent, **self._room)
         self._take(found)
         return end_of(found[0])
 
@@ -111,9 +113,12 @@ class _Counter:
     jobs: Counter[str] = field(init=False, default_factory=Counter)
     is_full: bool = field(init=False, default=False)
 
-    def read(self, after: Position | None, created_after: datetime | None, most_rows: int) -> Position | None:
+    def read(
+        self, after: Position | None, created_after: datetime | None, most_rows: int, seconds: float
+    ) -> Position | None:
         """Count the jobs after a position, and return where the look ended."""
-        found = rows(self.conn, "count_by_kind", **sent_with(self.wanted, after, created_after, most_rows))
+        sent = sent_with(self.wanted, after, created_after, most_rows)
+        found = rows(self.conn, "count_by_kind", seconds=seconds, **sent)
         self._take(found)
         return end_of(found[0])
 

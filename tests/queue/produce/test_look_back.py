@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from haulier.domain.job import JobStatus
+from haulier.postgres.statements import transaction
 from haulier.queue import produce
 from haulier.queue.produce import arrivals, look, look_back
 from haulier.queue.produce.arrivals import ALWAYS, NEVER
@@ -62,6 +63,23 @@ def test_says_how_far_it_came(conn, many, monkeypatch, wanted):
     assert page.looked_back_to == page.after[0]
     newer = [job for job in many if job.created_at >= page.looked_back_to]
     assert 10 <= len(newer) < 60
+
+
+def test_gives_up_a_statement_that_takes_long_and_goes_on_there(conn, many, monkeypatch):
+    monkeypatch.setattr(look_back, "LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 10)
+    monkeypatch.setattr(look_back, "PATIENCE", 0.0)
+    wanted = {"attempts_min": 1}
+
+    found = [job.id for page in pages(conn, 3, wanted) for job in page.jobs]
+    count = produce.count_jobs(conn, JobFilter(**wanted))
+    with transaction(conn):
+        whole = produce.count_jobs(conn, JobFilter(**wanted))
+
+    assert found == [job.id for job in matching(many, wanted)]
+    assert not count.is_exact
+    # A transaction of the caller has a limit of its own, and would not go on after a statement that was given up.
+    assert (whole.jobs, whole.is_exact) == (len(found), True)
 
 
 def test_says_nothing_where_it_came_to_the_end(conn, many):
