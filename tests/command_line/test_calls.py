@@ -11,9 +11,14 @@ from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from haulier.cli.client import api
+from haulier.cli.commands import completing
+from haulier.cli.commands.invocation import Invocation
+from haulier.cli.root import root
 from tests.command_line.conftest import SUMMARY, Run
 from tests.command_line.servers import answer, body_of, serving
 
@@ -238,3 +243,13 @@ def test_a_key_of_the_service_works_and_others_have_a_code_of_their_own(run: Run
     assert good.code == 0
     assert (bad.code, none.code) == (4, 4)
     assert "x" * 40 not in bad.err
+
+
+def test_completes_no_name_that_would_steer_a_terminal(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "SECONDS", 10.0)
+    with answering((200, [{"name": "mail"}, {"name": "\x1b[2Jmail"}, {"name": "mail\nx"}], {})) as (url, _):
+        context = click.Context(root, obj=Invocation({"url": url}))
+        with CliRunner(env={"HOME": str(home)}).isolation():
+            found = completing.complete("queues", context, "")
+
+    assert found == ["mail"]

@@ -81,17 +81,21 @@ def test_cannot_ask_where_there_is_no_terminal(run: Run, ten: list[str], server:
     assert waiting(run) == 10
 
 
-def test_asks_in_a_terminal(run: Run, ten: list[str], server: Server, home: Path) -> None:
+def test_asks_in_a_terminal_and_acts_on_what_it_has_counted_alone(
+    run: Run, ten: list[str], server: Server, home: Path
+) -> None:
     for answer, code in (("n\r", 1), ("y\r", 0)):
         terminal = Terminal(server, home, "jobs", "cancel", "--queue", "mail", "--all")
         eventually(lambda: "[y/N]" in terminal.read(), within=15)  # noqa: B023
         assert waiting(run) == 10
+        if code == 0:
+            run("enqueue", "summarize_text", SUMMARY, "--queue", "mail")
         terminal.press(answer)
         shown = terminal.end(code)
 
     assert f"7 jobs match: summarize_text 7. Cancel them on {server.url}? [y/N]" in shown
     assert "7 cancelled" in shown
-    assert waiting(run) == 3
+    assert waiting(run) == 4
 
 
 def test_leaves_an_operation_at_work_and_goes_back_to_it(run: Run, ten: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -16,6 +17,7 @@ from haulier.cli.client.api import Api, Call
 from haulier.cli.client.files import folder_in, replace
 from haulier.cli.client.service import Service, choose
 from haulier.cli.commands.invocation import Invocation
+from haulier.domain.job import NAME_PATTERN
 
 SECONDS, KEPT_SECONDS = 0.3, 60.0
 # What is asked for, and which field of each item is the name.
@@ -60,7 +62,8 @@ def _asked(what: str, service: Service) -> list[str]:
     with closing(Api(service, note=lambda _: None)) as api:
         # Not said to be safe: for another attempt there is no time.
         answer = api.send(Call("GET", path, seconds=SECONDS))
-    return [str(each[name]) for each in answer.body]
+    # The shell shows them as they are.
+    return [each[name] for each in answer.body if re.fullmatch(NAME_PATTERN, each[name])]
 
 
 def _kept(path: Path, name: str, ask: Callable[[], list[str]]) -> list[str]:
