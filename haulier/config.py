@@ -192,6 +192,17 @@ def environment(names: Collection[str], environ: Mapping[str, str] = os.environ)
     return {name: value for name, value in environ.items() if any(fnmatchcase(name, each) for each in wanted)}
 
 
+# Of the commands that call the API, and where a person's files are. docs/command-line.md says what each does.
+_OF_CLIENTS = ("HAULIER_URL", "HAULIER_API_KEY", "HAULIER_PROFILE", "DATABASE_URL", "NO_COLOR", "TERM")
+_FOLDERS = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+
+
+def client_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what commands that call the API go by; an empty variable counts as unset."""
+    names = (*_OF_CLIENTS, *_FOLDERS)
+    return {name: value for name in names if (value := environ.get(name, "").strip())}
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a port at this address."""
     # Matched as a whole: 127.example.com begins the same, and may be any machine.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,31 +11,27 @@ if TYPE_CHECKING:
     from haulier.postgres.statements import Connection
 
 
-def on_database(act: Callable[[Connection, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
-    """Return what calls this with a connection past any pool, to a database whose schema fits."""
+def on_database(name: str, act: Callable[[Connection], None]) -> None:
+    """Call this with a connection past any pool, to a database whose schema fits. Raises: HaulierError."""
+    from haulier.queue.upkeep.migrate import check_schema
 
-    def start(args: argparse.Namespace) -> None:
-        from haulier.queue.upkeep.migrate import check_schema
+    def checked(conn: Connection, config: Config) -> None:
+        check_schema(conn)
+        act(conn)
 
-        def checked(conn: Connection, args: argparse.Namespace, config: Config) -> None:
-            check_schema(conn)
-            act(conn, args)
-
-        connected(checked, args)
-
-    return start
+    connected(name, checked)
 
 
-def connected(act: Callable[[Connection, argparse.Namespace, Config], None], args: argparse.Namespace) -> None:
-    """Call this with a connection past any pool. Raises: HaulierError."""
+def connected(name: str, act: Callable[[Connection, Config], None]) -> None:
+    """Call this with a connection past any pool, as the command of this name. Raises: HaulierError."""
     from haulier.postgres.connection import connect, parse
     from haulier.postgres.errors import translated
 
     config = Config.from_env()
     parse(config.direct_url, config.direct_setting)
-    conn = connect(config.direct_url, application_name=f"haulier {args.command}")
+    conn = connect(config.direct_url, application_name=f"haulier {name}")
     try:
         with translated():
-            act(conn, args, config)
+            act(conn, config)
     finally:
         conn.close()

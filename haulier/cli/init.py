@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from importlib.resources import files
 from pathlib import Path
 
+import click
+
 from haulier import __version__
+from haulier.cli.commands.invocation import Command
 from haulier.domain.errors import ConfigError
 
 # Each file, and the one that it is made of.
@@ -26,22 +28,21 @@ STEPS = """\
 3. Commit, set what .env.example names on your platform, and push: the Procfile says the rest"""
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser("init", help="write a Procfile, a kind of job with its test, and .env.example")
-    parser.add_argument("folder", nargs="?", default=".", type=Path, metavar="DIR", help="where (here)")
-    parser.set_defaults(start=_init, needs_server=False)
+@click.command("init", cls=Command, example="haulier init shop")
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Write a Procfile, a kind of job with its test, and .env.example.
 
-
-def _init(args: argparse.Namespace) -> None:
+    They go into DIR, or into this folder; files that are there already are left alone.
+    """
     try:
-        args.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name, template in FILES.items():
             text = files("haulier.cli").joinpath("templates", template).read_text(encoding="utf-8")
-            print(_write(args.folder / name, text.replace("{requirement}", REQUIREMENT)))
+            print(_write(folder / name, text.replace("{requirement}", REQUIREMENT)))
     except OSError as error:
         raise ConfigError(f"cannot write {error.filename}: {error.strerror}") from None
-    print(f"\nThe next three steps{_where(args.folder)}:\n{STEPS}")
+    print(f"\nThe next three steps{_where(folder)}:\n{STEPS}")
 
 
 def _write(path: Path, text: str) -> str:

@@ -1,15 +1,23 @@
-"""`python -m haulier keys`: make, list, rotate and revoke API keys. Anybody who has DATABASE_URL may do so."""
+"""`haulier keys`: make, list, rotate and revoke API keys.
+
+In the database, where anybody who has DATABASE_URL may do so; or over HTTP, for which a key with the scope admin is
+needed.
+"""
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import click
+
+from haulier.cli.commands import api_keys
+from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
 from haulier.cli.database import on_database
+from haulier.cli.server import require
+from haulier.cli.terminal.visible import visible
 from haulier.domain.api_key import MAX_DAYS, MAX_HOURS, MAX_RATE, MIN_DAYS, MIN_RATE, NAME_OF_KEY, ApiKey, Scope
 from haulier.domain.job import NAME_PATTERN
 
@@ -20,50 +28,138 @@ if TYPE_CHECKING:
 ACTOR = "cli"
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the commands to the parser of `python -m haulier`."""
-    parser = commands.add_parser("keys", help="make, list, rotate and revoke API keys")
-    acts = parser.add_subparsers(dest="act_name", required=True)
+class _Words(click.ParamType[frozenset[str]]):
+    """Words, divided by commas or spaces. Shape: pattern is of each word; said what a word may be."""
 
-    create = acts.add_parser("create", help="make a key; the key itself is printed once, and kept nowhere")
-    create.add_argument("--name", required=True, type=_name, help="whose it is, for people")
-    create.add_argument(
-        "--scopes", required=True, type=_scopes, help=f"what it may do: some of {','.join(Scope)} (admin: all)"
-    )
-    create.add_argument("--queues", type=_queues, help="the queues whose jobs it may touch; every one unless told")
-    create.add_argument("--rate", type=_rate, help="how many requests a second it may make; any number unless told")
-    create.add_argument("--days", type=_days, help="for how long it is good; for ever unless told")
-    create.set_defaults(start=on_database(_create))
+    name = "words"
 
-    listing = acts.add_parser("list", help="show every key, but for its secret")
-    listing.set_defaults(start=on_database(_list))
+    def __init__(self, pattern: str, said: str) -> None:
+        self.pattern, self.said = pattern, said
 
-    rotate = acts.add_parser("rotate", help="give a key a new secret; the old one is good for a while longer")
-    rotate.add_argument("id")
-    rotate.add_argument("--hours", type=_hours, default=24.0, help="for how long the old one is good (24)")
-    rotate.set_defaults(start=on_database(_rotate))
-
-    revoke = acts.add_parser("revoke", help="end a key for good, within 5 s")
-    revoke.add_argument("id")
-    revoke.set_defaults(start=on_database(_revoke))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[str]:
+        """Return the words. Raises: click.BadParameter."""
+        words = [word for word in re.split(r"[,\s]+", value) if word]
+        if not words:
+            self.fail("must not be empty", param, ctx)
+        if not all(re.fullmatch(self.pattern, word) for word in words):
+            self.fail(self.said, param, ctx)
+        return frozenset(words)
 
 
-def _create(conn: Connection, args: argparse.Namespace) -> None:
-    from haulier.queue.access import api_keys
+class _Number(click.ParamType[float]):
+    """A number between two others."""
 
-    lifetime = None if args.days is None else timedelta(days=args.days)
-    asked = api_keys.NewKey(args.name, args.scopes, queues=args.queues, rate_limit=args.rate, lifetime=lifetime)
-    key, token = api_keys.create(conn, asked, actor=ACTOR)
+    name = "number"
+
+    def __init__(self, least: float, most: float) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number. Raises: click.BadParameter."""
+        given = str(value)
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", given) and self.least <= float(given) <= self.most:
+            return float(given)
+        return self.fail(f"must be a number from {self.least:g} to {self.most:g}", param, ctx)
+
+
+def _named(_: click.Context, __: click.Parameter, given: str) -> str:
+    if not re.fullmatch(NAME_OF_KEY, given):
+        raise click.BadParameter("must be 1 to 100 characters on one line")
+    return given
+
+
+SCOPES = _Words("|".join(Scope), f"must be some of {', '.join(Scope)}")
+QUEUES = _Words(NAME_PATTERN, "must be names of queues, divided by commas")
+RATE, DAYS, HOURS = _Number(MIN_RATE, MAX_RATE), _Number(MIN_DAYS, MAX_DAYS), _Number(0, MAX_HOURS)
+
+
+@click.group("keys", cls=ClientGroup)
+def keys() -> None:
+    """Make, list, rotate and revoke API keys."""
+
+
+EXAMPLE = "haulier keys create --name shop --scopes enqueue,read --queues mail --days 90"
+
+
+@command("create", example=EXAMPLE)
+@click.option("--name", required=True, callback=_named, help="Whose it is, for people.")
+@click.option("--scopes", required=True, type=SCOPES, help=f"What it may do: some of {','.join(Scope)} (admin: all).")
+@click.option("--queues", type=QUEUES, help="The queues whose jobs it may touch; every one unless told.")
+@click.option("--rate", type=RATE, help="How many requests a second it may make; any number unless told.")
+@click.option("--days", type=DAYS, help="For how long it is good; for ever unless told.")
+@pass_invocation
+def create(invocation: Invocation, /, **asked: Any) -> None:
+    """Make a key; the key itself is printed once, and kept nowhere."""
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _create(conn, asked))
+    else:
+        api_keys.create(invocation, asked)
+
+
+@command("list", example="haulier keys list")
+@pass_invocation
+def list_keys(invocation: Invocation) -> None:
+    """Show every key, but for its secret."""
+    if _is_on_database(invocation):
+        on_database("keys", _list)
+    else:
+        api_keys.show_all(invocation)
+
+
+@command("rotate", example="haulier keys rotate k3xq0v9a2b7c --hours 1")
+@click.argument("key_id", metavar="ID")
+@click.option("--hours", type=HOURS, default=24.0, show_default=True, help="For how long the old one is good.")
+@pass_invocation
+def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
+    """Give a key a new secret; the old one is good for a while longer."""
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _rotate(conn, key_id, hours))
+    else:
+        api_keys.rotate(invocation, key_id, hours)
+
+
+@command("revoke", example="haulier keys revoke k3xq0v9a2b7c")
+@click.argument("key_id", metavar="ID")
+@pass_invocation
+def revoke(invocation: Invocation, key_id: str) -> None:
+    """End a key for good, within 5 s."""
+    if _is_on_database(invocation):
+        on_database("keys", lambda conn: _revoke(conn, key_id))
+    else:
+        api_keys.revoke(invocation, key_id)
+
+
+for each in (create, list_keys, rotate, revoke):
+    keys.add_command(each)
+
+
+def _is_on_database(invocation: Invocation) -> bool:
+    """Tell whether DATABASE_URL is meant. Raises: ConfigError where the server's packages are missing."""
+    if not invocation.is_on_database:
+        return False
+    require(click.get_current_context().command_path)
+    if invocation.terminal.as_json:
+        raise click.UsageError("DATABASE_URL is set: --json goes with --url or --profile, which say which service")
+    return True
+
+
+def _create(conn: Connection, asked: dict[str, Any]) -> None:
+    from haulier.queue.access import api_keys as stored
+
+    lifetime = None if asked["days"] is None else timedelta(days=asked["days"])
+    scopes = frozenset(Scope(word) for word in asked["scopes"])
+    new = stored.NewKey(asked["name"], scopes, queues=asked["queues"], rate_limit=asked["rate"], lifetime=lifetime)
+    key, token = stored.create(conn, new, actor=ACTOR)
     # To stderr: a program that reads the key from stdout gets nothing else.
     print(f"made the API key {key.id}; it is shown this once:", file=sys.stderr)
     print(token)
 
 
-def _list(conn: Connection, args: argparse.Namespace) -> None:
-    from haulier.queue.access import api_keys
+def _list(conn: Connection) -> None:
+    from haulier.queue.access import api_keys as stored
 
     table: list[tuple[str, ...]] = [("id", "name", "scopes", "queues", "rate", "created", "last used", "state")]
-    table += [_row(key) for key in api_keys.list_keys(conn)]
+    table += [tuple(map(visible, _row(key))) for key in stored.list_keys(conn)]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -93,57 +189,16 @@ def _shown(instant: datetime | None) -> str:
     return "-" if instant is None else instant.strftime("%Y-%m-%d %H:%M")
 
 
-def _rotate(conn: Connection, args: argparse.Namespace) -> None:
-    from haulier.queue.access import api_keys
+def _rotate(conn: Connection, key_id: str, hours: float) -> None:
+    from haulier.queue.access import api_keys as stored
 
-    token = api_keys.rotate(conn, args.id, overlap=timedelta(hours=args.hours), actor=ACTOR)
-    print(f"the API key {args.id} has a new secret, shown this once; the old: {args.hours:g} h more", file=sys.stderr)
+    token = stored.rotate(conn, key_id, overlap=timedelta(hours=hours), actor=ACTOR)
+    print(f"the API key {key_id} has a new secret, shown this once; the old: {hours:g} h more", file=sys.stderr)
     print(token)
 
 
-def _revoke(conn: Connection, args: argparse.Namespace) -> None:
-    from haulier.queue.access import api_keys
+def _revoke(conn: Connection, key_id: str) -> None:
+    from haulier.queue.access import api_keys as stored
 
-    key = api_keys.revoke(conn, args.id, actor=ACTOR)
-    print(f"revoked the API key {key.id} ({key.name})")
-
-
-def _name(given: str) -> str:
-    if not re.fullmatch(NAME_OF_KEY, given):
-        raise argparse.ArgumentTypeError("must be 1 to 100 characters on one line")
-    return given
-
-
-def _scopes(given: str) -> frozenset[Scope]:
-    try:
-        return frozenset(Scope(word) for word in _words(given))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be some of {', '.join(Scope)}") from None
-
-
-def _queues(given: str) -> frozenset[str]:
-    queues = frozenset(_words(given))
-    if not all(re.fullmatch(NAME_PATTERN, queue) for queue in queues):
-        raise argparse.ArgumentTypeError("must be names of queues, divided by commas")
-    return queues
-
-
-def _words(given: str) -> list[str]:
-    words = [word for word in re.split(r"[,\s]+", given) if word]
-    if not words:
-        raise argparse.ArgumentTypeError("must not be empty")
-    return words
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def read(given: str) -> float:
-        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", given) and least <= float(given) <= most:
-            return float(given)
-        raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {most:g}")
-
-    return read
-
-
-_rate = _number(MIN_RATE, MAX_RATE)
-_days = _number(MIN_DAYS, MAX_DAYS)
-_hours = _number(0, MAX_HOURS)
+    key = stored.revoke(conn, key_id, actor=ACTOR)
+    print(visible(f"revoked the API key {key.id} ({key.name})"))

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
+import click
+
 from haulier.cli.database import connected
+from haulier.cli.server import server_command
 
 if TYPE_CHECKING:
     from haulier.config import Config
     from haulier.postgres.statements import Connection
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser(
-        "migrate", help="bring the schema up to this version and make the history's partitions; safe to repeat"
-    )
-    parser.add_argument("--plan", action="store_true", help="only say what it would do, and what it would lock")
-    parser.set_defaults(start=_start)
+@server_command("migrate", example="haulier migrate --plan")
+@click.option("--plan", is_flag=True, help="Only say what it would do, and what it would lock.")
+def migrate(plan: bool) -> None:
+    """Bring the schema up to this version; safe to repeat.
+
+    It makes the partitions of the history, too.
+    """
+    connected("migrate", _plan if plan else _migrate)
 
 
-def _start(args: argparse.Namespace) -> None:
-    connected(_migrate, args)
-
-
-def _migrate(conn: Connection, args: argparse.Namespace, config: Config) -> None:
-    from haulier.queue.upkeep.migrate import migrate
+def _plan(conn: Connection, config: Config) -> None:
     from haulier.queue.upkeep.plan import plan
 
-    act = plan if args.plan else migrate
-    print(act(conn, retention_days=config.retention_days))
+    print(plan(conn, retention_days=config.retention_days))
+    _warn_of_limits(conn, config)
+
+
+def _migrate(conn: Connection, config: Config) -> None:
+    from haulier.queue.upkeep.migrate import migrate
+
+    print(migrate(conn, retention_days=config.retention_days))
     _warn_of_limits(conn, config)
 
 

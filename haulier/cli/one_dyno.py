@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import logging
 import os
@@ -13,6 +12,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from haulier import beside
+from haulier.cli.server import server_command
 from haulier.cli.web import command
 from haulier.config import WORKER_STATE, Config, hand_on, set_together
 from haulier.domain.errors import ConfigError
@@ -40,15 +40,12 @@ BACKLOG = 2048
 log = logging.getLogger(__name__)
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser(
-        "all", help="web and worker together, for one small machine; replaces what dies, and stops both in order"
-    )
-    parser.set_defaults(start=_run_both)
+@server_command("all", example="haulier all")
+def all_in_one() -> NoReturn:
+    """Run web and worker together, for one small machine.
 
-
-def _run_both(args: argparse.Namespace) -> NoReturn:
+    It replaces what dies, and stops both in order.
+    """
     set_together()
     config = Config.from_env()
     setup(config.log_format, config.log_level)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from haulier.cli.database import on_database
+from haulier.cli.server import server_command
 
 if TYPE_CHECKING:
     from haulier.postgres.statements import Connection
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser(
-        "recount", help="count the jobs of the last 24 hours, and those that live, again; safe to repeat"
-    )
-    parser.set_defaults(start=on_database(_recount))
+@server_command("recount", example="haulier recount")
+def recount() -> None:
+    """Count the jobs of the last 24 hours, and those that live, again.
+
+    It is safe to repeat.
+    """
+    on_database("recount", _recount)
 
 
-def _recount(conn: Connection, _: argparse.Namespace) -> None:
+def _recount(conn: Connection) -> None:
     from haulier.queue.upkeep.numbers import recount
 
     late = recount(conn)

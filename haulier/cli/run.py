@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser(
-        "run", help="API and worker on one's own machine, on DATABASE_URL or, where haulier[local] is, an own Postgres"
-    )
-    parser.set_defaults(start=_run)
+from haulier.cli.server import server_command
 
 
-def _run(args: argparse.Namespace) -> int:
-    from haulier.local.run import run
+@server_command("run", example="HAULIER_KINDS=kinds haulier run")
+def run() -> int:
+    """Run API and worker on your own machine.
 
-    return run(Path.cwd(), "haulier run")
+    On DATABASE_URL; or, where haulier[local] is installed, on a Postgres of its own.
+    """
+    from haulier.local import run as local
+
+    return local.run(Path.cwd(), "haulier run")

@@ -1,18 +1,42 @@
-"""What `pip install 'haulier[server]'` brings, and who needs it."""
+"""The commands that need the server's packages, and who needs which."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
+import click
+
+from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.commands.invocation import Command, Invocation
 from haulier.domain.errors import ConfigError
 
 # Not all of them: who has these has the others.
 PACKAGES = ("psycopg2", "marshmallow", "prometheus_client", "gunicorn", "flask_smorest", "PIL")
 
 
+class ServerCommand(Command):
+    """A command that works on the database, or serves."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it, where what it needs is installed. Raises: ConfigError; CommandError."""
+        require(ctx.command_path)
+        if ctx.ensure_object(Invocation).names_a_service:
+            raise CommandError(
+                f"`{ctx.command_path}` works where DATABASE_URL says, and not by --url or --profile", Code.USAGE
+            )
+        return super().invoke(ctx)
+
+
+def server_command(name: str, *, example: str, **options: Any) -> Callable[[Callable[..., Any]], ServerCommand]:
+    """Return a decorator that makes a command of a function, whose docstring is its help."""
+    return click.command(name, cls=ServerCommand, example=example, **options)
+
+
 def require(command: str) -> None:
     """Return where the server's packages are installed. Raises: ConfigError."""
     if missing := next((name for name in PACKAGES if find_spec(name) is None), None):
         raise ConfigError(
-            f"`haulier {command}` needs what the server needs ({missing} is not there): pip install 'haulier[server]'"
+            f"`{command}` needs what the server needs ({missing} is not there): pip install 'haulier[server]'"
         )

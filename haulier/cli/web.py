@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -10,14 +9,15 @@ import sysconfig
 from importlib.util import find_spec
 from typing import NoReturn
 
-
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser("web", help="serve the API, by gunicorn; GUNICORN_CMD_ARGS adds options of its own")
-    parser.set_defaults(start=_serve)
+from haulier.cli.server import server_command
 
 
-def _serve(args: argparse.Namespace) -> NoReturn:
+@server_command("web", example="PORT=8080 haulier web")
+def web() -> NoReturn:
+    """Serve the API, by gunicorn.
+
+    GUNICORN_CMD_ARGS adds options of gunicorn's own.
+    """
     program = command()
     os.execv(program[0], program)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from typing import NoReturn
 
-
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `python -m haulier`."""
-    parser = commands.add_parser("worker", help="claim jobs and run them, until it is told to stop")
-    parser.set_defaults(start=_work)
+from haulier.cli.server import server_command
 
 
-def _work(args: argparse.Namespace) -> NoReturn:
+@server_command("worker", example="WORKER_THREADS=4 haulier worker")
+def worker() -> NoReturn:
+    """Claim jobs and run them, until told to stop."""
     # HAULIER_KINDS may name modules of the working directory, which gunicorn puts on the path and an installed command
     # does not.
     if os.getcwd() not in sys.path:

@@ -26,6 +26,7 @@ from tests.architecture.reading import (
 # Each room, and the rooms whose doors open from it: those of the library by their names, those of the application as
 # app.*. Every room may read haulier.config and write haulier.logs.
 WORKER = {"worker", "worker.isolation", "worker.metrics", "worker.shared", "worker.steps", "worker.threads"}
+CLIENT = {"cli.client", "cli.commands", "cli.terminal"}
 MAY_IMPORT = {
     "domain": set(),
     "postgres": {"domain"},
@@ -53,7 +54,11 @@ MAY_IMPORT = {
     "beside": set(),
     "__init__": set(),
     "__main__": {"cli", "domain"},
-    "cli": {"domain", "postgres", *QUEUE, "worker", "processes", "beside", "local"},
+    "cli": {"domain", "postgres", *QUEUE, "worker", "processes", "beside", "local", *CLIENT},
+    # Of an installed client, which has nothing of the server.
+    "cli.client": {"domain"},
+    "cli.terminal": set(),
+    "cli.commands": {"domain", "cli.client", "cli.terminal"},
     "app.http": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "kinds.sdk"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
     "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
@@ -75,6 +80,8 @@ GUESTS = {
     "webargs": {"app.api"},
     "gunicorn": {"app.http.gunicorn"},
     "prometheus_flask_exporter": {"app.api"},
+    "click": {"cli", "cli.commands"},
+    "rich": {"cli.terminal"},
     "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
 }
 # Of the library, all that can be imported.
@@ -83,6 +90,8 @@ MODULES = [
     for path in FILES
     if path.is_relative_to(ROOT / "haulier")
 ]
+# What an installed client has.
+CLIENT_MODULES = [module for module in MODULES if module == "haulier.__main__" or module.startswith("haulier.cli")]
 # So many shared things a step of the worker may use; one that needs more is two steps.
 MOST_FIELDS = 8
 
@@ -185,14 +194,15 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
             "haulier.queue.produce, haulier.queue.consume, haulier.queue.upkeep.migrate",
             ("flask", "haulier.kinds", "app", "haulier.worker", "requests"),
         ),
-        # What an installed client has.
-        ("haulier.__main__", ("flask", "psycopg2", "marshmallow", "prometheus_client", "PIL", "gunicorn")),
+        (", ".join(CLIENT_MODULES), ("flask", "psycopg2", "marshmallow", "prometheus_client", "PIL", "gunicorn")),
+        # It is called at each Tab.
+        ("haulier.__main__", ("requests", "rich", "haulier.postgres", "haulier.queue", "haulier.worker")),
         (
             "haulier.domain.job, haulier.domain.outcome, haulier.domain.retry, haulier.domain.errors",
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
-    ids=["library", "api", "http", "gunicorn", "queue", "client", "domain"],
+    ids=["library", "api", "http", "gunicorn", "queue", "client", "command", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config
+from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config, client_variables
 from haulier.domain.errors import ConfigError
 from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
 
 SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the service"))]
+CLIENT_SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the commands that call the API"))]
 # Settings whose field in Config has another name.
 FIELDS = {"HAULIER_KINDS": "kinds", "DYNO": "ephemeral_disk", "RENDER": "ephemeral_disk"}
 
@@ -38,6 +39,15 @@ def test_every_setting_is_documented_and_no_other() -> None:
     Config.from_env(environ)
 
     documented = [name for row in SETTINGS for name in names_in(row[0])]
+    assert sorted(documented) == sorted(environ.asked)
+
+
+def test_every_setting_of_the_client_is_documented_and_no_other() -> None:
+    environ = _Recorded()
+
+    client_variables(environ)
+
+    documented = [name for row in CLIENT_SETTINGS for name in names_in(row[0])]
     assert sorted(documented) == sorted(environ.asked)
 
 
@@ -122,6 +132,8 @@ def test_settings_named_anywhere_exist() -> None:
     }
     # OpenSSL's and gunicorn's.
     known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS"}
+
+    known |= {name for row in CLIENT_SETTINGS for name in names_in(row[0])}
 
     for page in PAGES:
         named = {

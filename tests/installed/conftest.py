@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.installed.environments import ROOT, Environment, run
+from tests.web import run_gunicorn  # noqa: F401  # fixture
 
 # Whatever imports one of these, or reads it, stops with this.
 THEIRS = "raise SystemExit('this is not of Haulier')\n"

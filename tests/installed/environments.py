@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sysconfig
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import distribution, requires
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,17 @@ class Environment:
             (packages / "of_these_tests.pth").write_text("\n".join(ours))
         self.folder = folder
 
+    def add(self, *names: str) -> None:
+        """Copy these packages, and what they need, from where these tests run: an index would have to be reached."""
+        base = str(self.folder)
+        packages = Path(sysconfig.get_path("purelib", vars={"base": base, "platbase": base}))
+        for name in needed_by(names):
+            for file in distribution(name).files or ():
+                # Not the commands, which are outside.
+                if ".." not in file.parts:
+                    (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file.locate(), packages / file)
+
     def add_pip(self) -> None:
         """Have the command `pip` in it, as whoever makes one by hand does."""
         pip = Path(self.python).with_name("pip")
@@ -47,6 +61,17 @@ class Environment:
         done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
+
+
+def needed_by(names: Iterable[str]) -> set[str]:
+    """Return the packages of these names and all that they need, without their extras."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        if (name := left.pop().lower()) not in found:
+            found.add(name)
+            left += [re.match(r"[\w.-]+", each)[0] for each in requires(name) or () if "extra ==" not in each]
+    return found
 
 
 def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import re
 import shutil
@@ -106,12 +107,23 @@ def test_serves_on_while_gunicorn_is_replaced_by_another_at_sigusr2(database, tm
     eventually(lambda: not pid.exists() and not answers(url), within=20)
 
 
-def test_is_a_client_that_says_what_the_server_needs_where_it_is_installed_alone(wheel, pip, tmp_path):
-    alone = Environment(tmp_path / "alone", pip, with_ours=False)
-    alone.install("--no-deps", str(wheel))
+CLIENT = {"click", "requests", "rich"}
 
+
+@pytest.fixture(scope="module")
+def alone(wheel, pip, tmp_path_factory) -> Environment:
+    """Give an environment as `pipx install haulier` makes it."""
+    made = Environment(tmp_path_factory.mktemp("alone") / "venv", pip, with_ours=False)
+    made.add(*CLIENT)
+    # With its dependencies, so that pip sees that all of them are there.
+    made.install(str(wheel))
+    return made
+
+
+def test_says_what_the_server_needs_where_it_is_installed_alone(alone, tmp_path):
+    environ = {**os.environ, "DATABASE_URL": "postgres://nobody@nowhere/none"}
     refused = {
-        command: subprocess.run([alone.haulier, command], capture_output=True, text=True, timeout=60)
+        command: subprocess.run([alone.haulier, command], env=environ, capture_output=True, text=True, timeout=60)
         for command in ("migrate", "web", "worker", "all", "run", "audit")
     }
 
@@ -123,6 +135,22 @@ def test_is_a_client_that_says_what_the_server_needs_where_it_is_installed_alone
         )
     run([alone.haulier, "init", "here"], tmp_path, dict(os.environ))
     assert (tmp_path / "here" / "kinds.py").exists()
+
+
+def test_is_a_client_where_it_is_installed_alone(alone, run_gunicorn, database, tmp_path):
+    key = "k" * 40
+    payload = '{"text": "The ship came in. It was late. Nobody minded."}'
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+
+    with run_gunicorn(database, HAULIER_API_KEY=key) as server:
+        login = [alone.haulier, "login", "--url", server.url]
+        subprocess.run(login, env=environ, input=key, text=True, timeout=60, check=True)
+        job = run([alone.haulier, "enqueue", "summarize_text", payload], tmp_path, environ).strip()
+        listed = run([alone.haulier, "jobs", "list"], tmp_path, environ)
+        cancelled = run([alone.haulier, "--color", "always", "jobs", "cancel", job, "--json"], tmp_path, environ)
+
+    assert listed.splitlines()[1].startswith(job)
+    assert json.loads(cancelled) == {"status": "cancelled", "job_id": job}
 
 
 def asked_for(requirements: str) -> set[str]:
@@ -140,7 +168,7 @@ def test_needs_little_where_it_is_the_client_and_what_is_pinned_where_it_is_the_
     for each in needed:
         extra = re.search(r"""extra == ["'](\w+)["']""", each)
         names.setdefault(extra[1] if extra else "", set()).add(re.match(r"[\w-]+", each)[0].lower())
-    assert names[""] == {"requests"}
+    assert names[""] == CLIENT
     assert names.keys() == {"", "server", "local", "testing", "dev"}
     assert names["testing"] == names["server"] | names["local"]
     assert names[""] | names["server"] == asked_for("requirements.txt")

@@ -1,0 +1,1 @@
+"""Calls the API of a Haulier: which one, with which key, and what went wrong."""

@@ -1,0 +1,1 @@
+"""The commands that call the API, a file for each noun."""

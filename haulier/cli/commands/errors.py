@@ -1,0 +1,115 @@
+"""`haulier errors`: groups of failed attempts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from haulier.cli.client.api import Call
+from haulier.cli.client.pages import Listing
+from haulier.cli.commands.completing import completes
+from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.options import Duration, Instant, error_id
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.domain.span import SPANS
+
+COLUMNS = [
+    Column("ID"),
+    Column("KIND"),
+    Column("FAILED", is_number=True),
+    Column("TO RETRY", is_number=True),
+    Column("FIRST"),
+    Column("LAST"),
+    Column("MUTED"),
+    Column("ERROR", is_long=True),
+]
+span_option = click.option(
+    "--span", type=click.Choice(list(SPANS)), default="24h", show_default=True, help="How long a time, up to now."
+)
+
+
+@click.group("errors", cls=ClientGroup)
+def errors() -> None:
+    """See what fails, in groups; mute a group."""
+
+
+@command("list", example="haulier errors list --span 1h --kind mail")
+@span_option
+@click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Of jobs of this kind.")
+@click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Of what failed in this queue.")
+@click.option("--text", metavar="TEXT", help="With this in its text, in any case.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@pass_invocation
+def list_errors(invocation: Invocation, /, limit: int, **asked: str | None) -> None:
+    """List groups of failed attempts, last seen first."""
+    query = [(name, value) for name, value in asked.items() if value is not None]
+    terminal = invocation.terminal
+    found = Listing(invocation.api, "/errors", query, limit=limit)
+    terminal.show_each(found, lambda groups: terminal.table(COLUMNS, [error_row(terminal, each) for each in groups]))
+
+
+def error_row(terminal: Terminal, group: dict[str, Any]) -> list[Cell]:
+    """Return the row of a group."""
+    return [
+        group["id"],
+        group["kind"],
+        words.number(group["failed"]),
+        words.number(group["retried"]),
+        terminal.when(group["first_seen"]),
+        terminal.when(group["last_seen"]),
+        terminal.when(group["muted_until"]),
+        group["text"],
+    ]
+
+
+@command("show", example='haulier errors show "no luck"')
+@click.argument("given", metavar="ID|TEXT")
+@span_option
+@pass_invocation
+def show(invocation: Invocation, given: str, span: str) -> None:
+    """Show a group of failed attempts: by its id, or by a part of its text that no other group has."""
+    api, terminal = invocation.api, invocation.terminal
+    group = api.get(f"/errors/{error_id(api, given)}", [("span", span)]).body
+
+    def people(group: dict[str, Any]) -> None:
+        terminal.line(f"{group['kind']}  {group['text']}")
+        terminal.line(
+            f"{group['id']}  first {terminal.when(group['first_seen'])}, last {terminal.when(group['last_seen'])}"
+        )
+        if group["muted_until"]:
+            terminal.line(f"muted until {group['muted_until']}")
+        terminal.line()
+        series = words.spark([step["failed"] + step["retried"] for step in group["series"]])
+        failed, retried = words.number(group["failed"]), words.number(group["retried"])
+        terminal.line(f"in {span}: {failed} failed for good, {retried} to be tried again  {series}")
+        terminal.line()
+        terminal.line(f"the first, job {group['example_job'] or 'of another queue'}:")
+        terminal.block("", group["example"] or words.NOTHING)
+
+    terminal.show(group, people)
+
+
+@command("mute", example='haulier errors mute "no luck" --for 8h')
+@click.argument("given", metavar="ID|TEXT")
+@click.option("--for", "seconds", type=Duration(), metavar="S", help="For so long; a day unless told.")
+@click.option("--until", type=Instant(1), metavar="T", help="Until this time.")
+@click.option("--off", is_flag=True, help="No longer.")
+@pass_invocation
+def mute(invocation: Invocation, given: str, seconds: float | None, until: str | None, off: bool) -> None:
+    """Mute a group of failed attempts: whoever shows groups may leave it out."""
+    if (seconds is not None) + (until is not None) + off > 1:
+        raise click.UsageError("--for, --until and --off: give one of them")
+    api, terminal = invocation.api, invocation.terminal
+    end = datetime.now(UTC) + timedelta(seconds=86_400 if seconds is None else seconds)
+    muted_until = None if off else until or end.isoformat().replace("+00:00", "Z")
+    call = Call("PATCH", f"/errors/{error_id(api, given)}", body={"muted_until": muted_until}, is_safe=True)
+    group = api.send(call).body
+    said = f"muted until {group['muted_until']}" if group["muted_until"] else "no longer muted"
+    terminal.show(group, lambda group: terminal.line(f"{group['id']}  {said}"))
+
+
+for each in (list_errors, show, mute):
+    errors.add_command(each)

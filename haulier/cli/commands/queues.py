@@ -1,0 +1,140 @@
+"""`haulier queues`: how each queue is."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from haulier.cli.client.api import Call
+from haulier.cli.client.pages import Listing
+from haulier.cli.commands.completing import completes
+from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.options import Instant
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import Cell, Column, Terminal
+
+COLUMNS = [
+    Column("QUEUE"),
+    Column("HOW"),
+    Column("WAITING", is_number=True),
+    Column("LATER", is_number=True),
+    Column("RUNNING", is_number=True),
+    Column("OLDEST DUE", is_number=True),
+    Column("DONE/MIN", is_number=True),
+    Column("FAILED", is_number=True),
+    Column("EMPTY IN"),
+]
+# Of the jobs that ended in the last minute, from which share and number of failures on a queue counts as failing.
+FAILING_SHARE, FAILING_JOBS = 0.1, 20
+LONG_DUE_SECONDS, FEW = 60, 100
+
+
+@click.group("queues", cls=ClientGroup)
+def queues() -> None:
+    """See how queues are; pause one."""
+
+
+@command("list", example="haulier queues list")
+@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most.")
+@pass_invocation
+def list_queues(invocation: Invocation, limit: int) -> None:
+    """List the queues that have jobs, or were lately used.
+
+    Figures are up to 20 s old; those a minute are of the last minute, and "empty in" is what they would lead to.
+    """
+    terminal = invocation.terminal
+    found = Listing(invocation.api, "/queues", [], limit=limit)
+    terminal.show_each(found, lambda queues: terminal.table(COLUMNS, [queue_row(terminal, each) for each in queues]))
+
+
+@command("show", example="haulier queues show default")
+@click.argument("name", metavar="Q", shell_complete=completes("queues"))
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """Show a queue."""
+    terminal = invocation.terminal
+    queue = invocation.api.get(f"/queues/{quote(name, safe='')}").body
+    terminal.show(queue, lambda queue: terminal.table(COLUMNS, [queue_row(terminal, queue)]))
+
+
+def queue_row(terminal: Terminal, queue: dict[str, Any]) -> list[Cell]:
+    """Return the row of a queue."""
+    minute = queue["last_minute"]
+    return [
+        queue["name"],
+        terminal.state(how(queue)),
+        words.number(queue["due"]),
+        words.number(queue["deferred"]),
+        words.number(queue["running"]),
+        words.duration(queue["oldest_due_seconds"]),
+        words.number(ended(minute)),
+        words.share(minute["failed"], ended(minute)),
+        empty_in(terminal, queue),
+    ]
+
+
+def ended(minute: dict[str, int]) -> int:
+    """Return how many jobs ended in the minute."""
+    return minute["succeeded"] + minute["failed"] + minute["cancelled"]
+
+
+def how(queue: dict[str, Any]) -> str:
+    """Return how a queue is, in a word."""
+    minute, due = queue["last_minute"], queue["due"] or 0
+    if queue["paused"]:
+        return "paused"
+    if minute["failed"] >= FAILING_JOBS and minute["failed"] > FAILING_SHARE * ended(minute):
+        return "failing"
+    if minute["arrived"] > ended(minute) and (queue["oldest_due_seconds"] or 0) > LONG_DUE_SECONDS:
+        return "growing"
+    return "well" if due or queue["running"] or ended(minute) else "idle"
+
+
+def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
+    """Return when the queue will be empty, if it goes on as in the last minute."""
+    minute, due = queue["last_minute"], queue["due"] or 0
+    if queue["paused"]:
+        return f"until {terminal.when(queue['paused_until'])}" if queue["paused_until"] else words.NOTHING
+    if not due:
+        return words.NOTHING
+    falls = ended(minute) - minute["arrived"]
+    if falls > 0:
+        return words.duration(60 * due / falls)
+    if due < FEW and how(queue) == "well":
+        return "soon"
+    return f"never: +{words.number(-falls)}/min" if falls else "never"
+
+
+@command("pause", example="haulier queues pause default --for 1h")
+@click.argument("name", metavar="Q", shell_complete=completes("queues"))
+@click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")
+@click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")
+@pass_invocation
+def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
+    """Let no job of a queue start; what runs goes on, and what comes is stored."""
+    if until is not None and end is not None:
+        raise click.UsageError("--for and --until: give one of them")
+    given = until or end
+    _set(invocation, name, "pause", {"until": given} if given else {})
+
+
+@command("resume", example="haulier queues resume default")
+@click.argument("name", metavar="Q", shell_complete=completes("queues"))
+@pass_invocation
+def resume(invocation: Invocation, name: str) -> None:
+    """Let the jobs of a queue start again."""
+    _set(invocation, name, "resume", None)
+
+
+def _set(invocation: Invocation, name: str, act: str, body: dict[str, Any] | None) -> None:
+    call = Call("POST", f"/queues/{quote(name, safe='')}/{act}", body=body, is_safe=True)
+    queue = invocation.api.send(call).body
+    until = f" until {queue['paused_until']}" if queue["paused_until"] else ""
+    said = f"paused{until}" if queue["paused"] else "not paused"
+    invocation.terminal.show(queue, lambda queue: invocation.terminal.line(f"{queue['name']}  {said}"))
+
+
+for each in (list_queues, show, pause, resume):
+    queues.add_command(each)

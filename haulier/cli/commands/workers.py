@@ -1,0 +1,87 @@
+"""`haulier workers`: which there are, and lets one claim no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from haulier.cli.client.api import Call
+from haulier.cli.client.pages import Listing
+from haulier.cli.commands.acting import each_of
+from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
+from haulier.cli.commands.options import Ids, flat
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import Cell, Column, Terminal
+
+COLUMNS = [
+    Column("ID"),
+    Column("STATE"),
+    Column("WHERE"),
+    Column("VERSION"),
+    Column("THREADS", is_number=True),
+    Column("RUNNING", is_number=True),
+    Column("STARTED"),
+    Column("LAST BEAT"),
+    Column("QUEUES", is_long=True),
+]
+worker_ids = click.argument("given", metavar="ID...", nargs=-1, type=Ids())
+
+
+@click.group("workers", cls=ClientGroup)
+def workers() -> None:
+    """See the workers; let one claim no more jobs."""
+
+
+@command("list", example="haulier workers list")
+@click.option("--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most.")
+@pass_invocation
+def list_workers(invocation: Invocation, limit: int) -> None:
+    """List the workers, newest first."""
+    terminal = invocation.terminal
+    found = Listing(invocation.api, "/workers", [], limit=limit)
+    terminal.show_each(found, lambda workers: terminal.table(COLUMNS, [worker_row(terminal, each) for each in workers]))
+
+
+def worker_row(terminal: Terminal, worker: dict[str, Any]) -> list[Cell]:
+    """Return the row of a worker."""
+    return [
+        worker["id"],
+        terminal.state(worker["state"]),
+        f"{worker['host']}:{worker['pid']}",
+        worker["version"] or words.NOTHING,
+        str(worker["threads"]),
+        str(worker["running"]),
+        terminal.when(worker["started_at"]),
+        terminal.when(worker["beat_at"]),
+        "all" if worker["queues"] is None else ", ".join(worker["queues"]),
+    ]
+
+
+@command("quiet", example="haulier workers quiet 01a2108e-9bc5-7bc3-a7c0-000000000008")
+@worker_ids
+@pass_invocation
+def quiet(invocation: Invocation, given: list[list[str]]) -> int:
+    """Let workers claim no more jobs; what they run goes on."""
+    return _set(invocation, flat(given), is_quiet=True)
+
+
+@command("wake", example="haulier workers wake 01a2108e-9bc5-7bc3-a7c0-000000000008")
+@worker_ids
+@pass_invocation
+def wake(invocation: Invocation, given: list[list[str]]) -> int:
+    """Let workers claim jobs again."""
+    return _set(invocation, flat(given), is_quiet=False)
+
+
+def _set(invocation: Invocation, ids: list[str], *, is_quiet: bool) -> int:
+    return each_of(
+        invocation,
+        ids,
+        lambda worker: Call("PATCH", f"/workers/{worker}", body={"quiet": is_quiet}, is_safe=True),
+        lambda worker, answer: f"{worker}  {answer.body['state']}",
+    )
+
+
+for each in (list_workers, quiet, wake):
+    workers.add_command(each)

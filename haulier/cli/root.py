@@ -1,0 +1,117 @@
+"""The command `haulier`: which commands there are, and how each of them ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from haulier import __version__
+from haulier.cli.client.errors import Code, CommandError
+from haulier.cli.commands.invocation import ClientGroup, load
+from haulier.cli.terminal.visible import visible
+from haulier.domain.errors import HaulierError
+
+# Where each command is, and its help: to show all of them, none is loaded.
+COMMANDS = {
+    "init": ("haulier.cli.init:init", "Write a Procfile, a kind of job with its test, and .env.example."),
+    "run": ("haulier.cli.run:run", "Run API and worker on your own machine."),
+    "migrate": ("haulier.cli.migrate:migrate", "Bring the schema up to this version; safe to repeat."),
+    "web": ("haulier.cli.web:web", "Serve the API, by gunicorn."),
+    "worker": ("haulier.cli.worker:worker", "Claim jobs and run them, until told to stop."),
+    "all": ("haulier.cli.one_dyno:all_in_one", "Run web and worker together, for one small machine."),
+    "recount": ("haulier.cli.recount:recount", "Count the jobs of the last 24 hours, and those that live, again."),
+    "keys": ("haulier.cli.keys:keys", "Make, list, rotate and revoke API keys."),
+    "audit": ("haulier.cli.audit:audit", "Show what operators did, newest first."),
+    "enqueue": ("haulier.cli.commands.enqueue:enqueue", "Enqueue a job, or those of a file."),
+    "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
+    "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
+    "queues": ("haulier.cli.commands.queues:queues", "See how queues are; pause one."),
+    "ops": (
+        "haulier.cli.commands.operations:ops",
+        "See operations, which act on all jobs of a filter; stop one, go on with it.",
+    ),
+    "workers": ("haulier.cli.commands.workers:workers", "See the workers; let one claim no more jobs."),
+    "stats": ("haulier.cli.commands.stats:stats", "Show what came, how it ended, and how long it took."),
+    "top": ("haulier.cli.commands.top:top", "Watch figures, queues, workers and errors."),
+    "db": (
+        "haulier.cli.commands.db:db",
+        "Show how the database is; where it is not well, what that does to jobs and what to do.",
+    ),
+    "ping": ("haulier.cli.commands.ping:ping", "Measure round trips to the service and its database."),
+    "login": ("haulier.cli.commands.login:login", "Try a key, and keep it in a profile."),
+    "logout": ("haulier.cli.commands.login:logout", "Forget a profile and its key."),
+    "profiles": ("haulier.cli.commands.login:profiles", "List the profiles."),
+    "completion": ("haulier.cli.commands.completion:completion", "Print what lets your shell complete commands."),
+    "version": ("haulier.cli.commands.version:version", "Print the version of this program."),
+}
+ON_SERVER = ("init", "run", "migrate", "web", "worker", "all", "recount")
+
+
+class Root(ClientGroup):
+    """All commands; the file of one is loaded when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command."""
+        return load(COMMANDS[cmd_name][0]) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what there is, without loading it."""
+        for title, is_server in (("Over HTTP", False), ("On the server and its database", True)):
+            names = [name for name in COMMANDS if (name in ON_SERVER) is is_server]
+            with formatter.section(title):
+                formatter.write_dl([(name, COMMANDS[name][1]) for name in names])
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **options: Any) -> Any:
+        """Run a command; return its exit code, or leave with it."""
+        is_last = options.pop("standalone_mode", True)
+        complete_variable = options.pop("complete_var", None)
+        code = ending(lambda: self._run(args, complete_variable))
+        if is_last:
+            sys.exit(code)
+        return code
+
+    def _run(self, args: Sequence[str] | None, complete_variable: str | None) -> int:
+        return super().main(args, "haulier", complete_variable, standalone_mode=False) or 0
+
+
+def ending(run: Callable[[], int]) -> int:
+    """Return the exit code of a command, once what ended it is said on stderr in a line."""
+    try:
+        return run()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return Code.USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "haulier"
+        return _say(f"{_in_a_line(error.format_message())} (see `{path} --help`)", Code.USAGE)
+    except click.ClickException as error:
+        return _say(_in_a_line(error.format_message()), Code.USAGE)
+    except click.Abort as abort:
+        # Ctrl-C, or a question that nobody can answer.
+        return Code.USAGE if isinstance(abort.__cause__, EOFError) else Code.INTERRUPTED
+    except CommandError as error:
+        return _say(str(error), error.code)
+    except HaulierError as error:
+        return _say(str(error), Code.REFUSED)
+
+
+def _in_a_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
+
+
+def _say(message: str, code: Code) -> Code:
+    print(f"haulier: {visible(message)}", file=sys.stderr)
+    return code
+
+
+@click.command(cls=Root)
+@click.version_option(__version__, message="haulier %(version)s")
+def root() -> None:
+    """Durable background jobs over HTTP, on the Postgres you already run."""

@@ -1,0 +1,1 @@
+"""Shows answers: to people as text and tables, to programs as JSON."""

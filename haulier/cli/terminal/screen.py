@@ -1,0 +1,97 @@
+"""The whole screen of a terminal, drawn again and again, and the keys that are pressed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from haulier.cli.terminal.output import Cell, Column, Terminal, drawn_table, text_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of parts."""
+
+    parts: Sequence[Cell] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+
+
+Block = Line | Table
+
+
+def can_draw(terminal: Terminal) -> bool:
+    """Tell whether there is a whole screen, and keys."""
+    return terminal.is_screen and sys.stdin.isatty()
+
+
+def print_once(terminal: Terminal, blocks: Sequence[Block]) -> None:
+    """Print what would be drawn, where there is no screen."""
+    for block in blocks:
+        if isinstance(block, Table):
+            terminal.table(block.columns, block.rows)
+        else:
+            terminal.styled(*block.parts)
+
+
+class Screen:
+    """The screen, until left; then the terminal is as it was."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._input = sys.stdin.fileno()
+        self._before = termios.tcgetattr(self._input)
+
+    def __enter__(self) -> Screen:
+        """Take the screen."""
+        from rich.live import Live
+
+        self._console: Console = self._terminal.console(sys.stdout)
+        self._live: Live = Live(console=self._console, screen=True, auto_refresh=False)
+        # Keys one by one and unseen; Ctrl-C is a signal as ever.
+        tty.setcbreak(self._input)
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Give it back."""
+        self._live.stop()
+        termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
+
+    def draw(self, blocks: Sequence[Block]) -> None:
+        """Draw this, as much as there is room for."""
+        from rich.console import Group, RenderableType
+
+        drawn: list[RenderableType] = []
+        for block in blocks:
+            if isinstance(block, Table):
+                rows = [list(row) for row in block.rows[: self._console.height]]
+                drawn.append(drawn_table(block.columns, rows, self._console.width)[0])
+            else:
+                text = text_of("  ").join(text_of(part) for part in block.parts)
+                text.no_wrap, text.overflow = True, "crop"
+                drawn.append(text)
+        self._live.update(Group(*drawn), refresh=True)
+
+    def keys(self, seconds: float) -> str:
+        """Return the keys that are pressed first, within this time; none for arrows and others of several bytes."""
+        ready, _, _ = select.select([self._input], [], [], max(0.0, seconds))
+        pressed = os.read(self._input, 64).decode(errors="replace") if ready else ""
+        return "" if pressed.startswith("\x1b") else pressed

@@ -1,0 +1,129 @@
+"""Numbers, times and states, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+MANY = 10_000_000
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+NOTHING = "–"
+# A shape and a colour for each state, so that neither alone says it.
+STATES = {
+    "queued": ("○ queued", "default"),
+    "running": ("● running", "cyan"),
+    "retrying": ("↻ retrying", "yellow"),
+    "succeeded": ("✔ succeeded", "green"),
+    "failed_permanent": ("✖ failed", "bold red"),
+    "cancelled": ("⊘ cancelled", "dim"),
+    "working": ("● working", "green"),
+    "quiet": ("○ quiet", "yellow"),
+    "stopping": ("◐ stopping", "yellow"),
+    "silent": ("✖ silent", "bold red"),
+    "gone": ("⊘ gone", "dim"),
+    "ok": ("✔ ok", "green"),
+    "warn": ("! warn", "yellow"),
+    "bad": ("✖ bad", "bold red"),
+    "unknown": ("? unknown", "dim"),
+    "growing": ("↗ growing", "yellow"),
+    "failing": ("✖ failing", "bold red"),
+    "paused": ("‖ paused", "yellow"),
+    "idle": ("○ idle", "dim"),
+    "well": ("✔ well", "green"),
+    "waiting": ("○ waiting", "default"),
+    "done": ("✔ done", "green"),
+    "failed": ("✖ failed", "bold red"),
+}
+
+
+def number(value: float | None) -> str:
+    """Return a whole number with commas, or in millions."""
+    if value is None:
+        return NOTHING
+    return f"{value / 1e6:,.1f} M" if abs(value) >= MANY else f"{value:,.0f}"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a part of the whole in percent."""
+    if not whole:
+        return NOTHING
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
+        return "< 0.1 %"
+    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return how long that is, in one unit or two."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 60:
+        return _short(seconds)
+    whole = round(seconds)
+    if whole < HOUR:
+        return f"{whole // MINUTE} min {whole % MINUTE} s" if whole % MINUTE else f"{whole // MINUTE} min"
+    if whole < DAY:
+        minutes = whole % HOUR // MINUTE
+        return f"{whole // HOUR} h {minutes} min" if minutes else f"{whole // HOUR} h"
+    days = whole // DAY
+    return "1 day" if days == 1 else f"{days} days"
+
+
+def _short(seconds: float) -> str:
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: Sequence[float | None]) -> str:
+    """Return a line of blocks as high as the values are; a space where there is none."""
+    most = max([value for value in values if value is not None], default=0)
+    return "".join(
+        " " if value is None else BLOCKS[min(7, int(8 * value / most))] if most else BLOCKS[0] for value in values
+    )
+
+
+def moment(text: str | None) -> datetime | None:
+    """Return the time of an answer."""
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def since(earlier: str | None, later: str | None) -> float | None:
+    """Return the seconds between two times of an answer, and never fewer than none."""
+    if earlier is None or later is None:
+        return None
+    return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds())
+
+
+def when(text: str | None, now: datetime) -> str:
+    """Return a time of an answer, as people say it: how long ago, and after a day the date."""
+    instant = moment(text)
+    if instant is None:
+        return NOTHING
+    away = now - instant
+    if abs(away) < timedelta(days=1):
+        # The clocks of two machines differ by a little.
+        if abs(away) < timedelta(seconds=1):
+            return "now"
+        return (
+            f"{duration(away.total_seconds())} ago" if away > timedelta(0) else f"in {duration(-away.total_seconds())}"
+        )
+    return day_and_time(instant, now)
+
+
+def day_and_time(instant: datetime, now: datetime) -> str:
+    """Return the date and the time in the zone of this machine; the year where it is another."""
+    local = instant.astimezone()
+    return local.strftime("%d %b %H:%M:%S" if local.year == now.astimezone().year else "%d %b %Y %H:%M:%S")
+
+
+def clock(text: str | None) -> str:
+    """Return the time of day in the zone of this machine, to a tenth of a second."""
+    instant = moment(text)
+    if instant is None:
+        return NOTHING
+    local = instant.astimezone()
+    return f"{local:%H:%M:%S}.{local.microsecond // 100_000}"

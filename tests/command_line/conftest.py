@@ -1,0 +1,123 @@
+"""For tests of the commands that call the API, which run against a real gunicorn, in this process or another."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from psycopg2.extensions import connection as Connection
+
+from haulier.cli.root import root
+from haulier.queue.upkeep import numbers
+from tests.api.conftest import fail  # noqa: F401  # fixture
+from tests.queue.upkeep.histories import begin, count_all
+from tests.web import Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
+
+ROOT = Path(__file__).parents[2]
+SUMMARY = '{"text": "The ship came in. It was late. Nobody minded."}'
+# Of this process, which may itself be run with them.
+UNSET = ("DATABASE_URL", "HAULIER_API_KEY", "HAULIER_PROFILE", "NO_COLOR", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[Any]:
+        """Return what it has printed for programs: an object a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def json(self) -> Any:
+        """Return the one object that it has printed."""
+        [line] = self.lines
+        return line
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Return the rows of the table that it has printed, without the head."""
+        return [line.split() for line in self.out.splitlines()[1:]]
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Give the home directory of whoever runs the command."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(server: Server, home: Path) -> Run:  # noqa: F811
+    """Give a function that runs a command in this process, which is quick; it has no terminal."""
+
+    def run(*args: str, input: str | None = None, **environ: str | None) -> Ended:
+        given = {**dict.fromkeys(UNSET), "HOME": str(home), "HAULIER_URL": server.url, **environ}
+        done = CliRunner(env=given).invoke(root, args, input=input, catch_exceptions=False)
+        return Ended(done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(server: Server, home: Path) -> Callable[..., subprocess.Popen[str]]:  # noqa: F811
+    """Give a function that starts a command as a process."""
+
+    def start(*args: str, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "haulier", *args],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url, **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def process(start: Callable[..., subprocess.Popen[str]]) -> Run:
+    """Give a function that runs a command as a process."""
+
+    def process(*args: str, input: str = "", **environ: str) -> Ended:
+        with start(*args, **environ) as started:
+            out, err = started.communicate(input, timeout=60)
+        return Ended(started.returncode, out, err)
+
+    return process
+
+
+@pytest.fixture
+def counted(conn: Connection) -> Callable[[], None]:
+    """Give a function that counts all jobs, as a worker does every 10 s."""
+    counter = begin(conn)
+
+    def counted() -> None:
+        count_all(conn, counter)
+        numbers.count_live(conn)
+
+    return counted
+
+
+@pytest.fixture
+def job(run: Run) -> str:
+    """Give the id of a job that waits."""
+    return run("enqueue", "summarize_text", SUMMARY).out.strip()

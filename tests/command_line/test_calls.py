@@ -1,0 +1,255 @@
+"""How commands call a service: when again, for how long, what they say of it, and that nobody sees the key. It ..."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from haulier.cli.client import api
+from haulier.cli.commands import completing
+from haulier.cli.commands.invocation import Invocation
+from haulier.cli.root import root
+from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.servers import answer, body_of, serving
+
+KEY = "hlr_" + "k3xq0v9a2b7c_" + "s" * 43
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let attempts follow each other at once."""
+    monkeypatch.setattr(api, "PAUSES", (0.0, 0.01, 0.02, 0.03, 0.04))
+    monkeypatch.setattr(api, "FIRST_PAUSES", (0.0, 0.01))
+
+
+@contextmanager
+def answering(*answers: tuple[int, Any, dict[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Give the URL of a service that answers so, the last one for ever; and the lines of the requests."""
+    asked: list[str] = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        body_of(handler)
+        asked.append(f"{handler.command} {handler.path}")
+        status, body, headers = answers[min(len(asked), len(answers)) - 1]
+        answer(handler, status, body if isinstance(body, bytes) else json.dumps(body).encode(), **headers)
+
+    with serving(handle) as url:
+        yield url, asked
+
+
+def error(slug: str, message: str = "it is so") -> dict[str, str]:
+    return {"error": slug, "message": message, "request_id": "r-1"}
+
+
+COUNT = {"count": 7, "is_exact": True, "at": "2026-11-27T12:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("status", "slug", "code"),
+    [
+        (400, "malformed", 1),
+        (401, "unauthorized", 4),
+        (403, "forbidden", 4),
+        (404, "not_found", 3),
+        (409, "conflict", 1),
+        (413, "too_large", 1),
+        (422, "validation", 1),
+        (429, "rate_limited", 1),
+        (500, "internal", 5),
+        (503, "unavailable", 5),
+    ],
+)
+def test_tells_each_refusal_in_a_line_and_by_its_code(run: Run, status: int, slug: str, code: int) -> None:
+    with answering((status, error(slug), {"Retry_After": "0"})) as (url, asked):
+        refused = run("jobs", "count", HAULIER_URL=url)
+
+    verb = " refuses" if code in (1, 4) else ""
+    assert (refused.code, refused.out) == (code, "")
+    assert refused.err.splitlines()[-1] == f"haulier: {url.removeprefix('http://')}{verb}: it is so (request r-1)"
+    assert len(asked) == (6 if status in (429, 503) else 1)
+
+
+def test_asks_again_after_429_and_503_as_long_as_is_said(run: Run) -> None:
+    with answering(
+        (503, error("unavailable"), {"Retry_After": "0"}), (429, error("rate_limited"), {}), (200, COUNT, {})
+    ) as (url, _):
+        counted = run("jobs", "count", HAULIER_URL=url)
+        quiet = run("jobs", "count", "-q", HAULIER_URL=url)
+
+    assert (counted.code, counted.out) == (0, "7\n")
+    assert [line.rsplit(";", 1)[1] for line in counted.err.splitlines()] == [
+        " trying again in 0 s",
+        " trying again in 0.01 s",
+    ]
+    assert (quiet.out, quiet.err) == ("7\n", "")
+
+
+def test_waits_no_longer_than_half_a_minute_whatever_is_said() -> None:
+    refused = api.Refused("later", api.Code.UNREACHABLE, status=503)
+    refused.retry_after = 3600.0
+    client = api.Api(api.Service("http://127.0.0.1:1", lambda: None), note=lambda _: None)
+
+    assert client._wait_before_another(api.Call("GET", "/", is_safe=True), refused, 0) == 30
+    assert client._wait_before_another(api.Call("GET", "/", is_safe=True), refused, 5) is None
+
+
+def test_repeats_no_call_that_may_have_been_done(run: Run, job: str) -> None:
+    with answering((503, error("unavailable"), {})) as (url, asked):
+        retried = run("jobs", "retry", job, HAULIER_URL=url)
+
+    assert retried.code == 5
+    assert asked == [f"POST /jobs/{job}/retry"]
+
+
+def test_says_that_nobody_is_there(run: Run) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{nobody.getsockname()[1]}"
+        refused = run("jobs", "list", HAULIER_URL=f"http://{host}")
+    unknown = run("jobs", "list", HAULIER_URL="https://no-such-host.invalid")
+
+    assert refused.code == unknown.code == 5
+    assert refused.err.splitlines()[-1] == f"haulier: {host} cannot be reached: Connection refused"
+    assert len(refused.err.splitlines()) == 3
+    assert unknown.err.splitlines()[-1].startswith("haulier: no-such-host.invalid cannot be reached: ")
+
+
+def test_gives_up_at_the_deadline_also_where_something_comes_all_the_time() -> None:
+    stopped = threading.Event()
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        with suppress(OSError):
+            while not stopped.wait(0.02):
+                handler.wfile.write(b" ")
+
+    with serving(handle) as url, closing(api.Api(api.Service(url, lambda: None), note=lambda _: None)) as client:
+        with pytest.raises(api.Unreachable, match="has not answered within 0.2 s"):
+            client.send(api.Call("GET", "/jobs/count", seconds=0.2))
+        stopped.set()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (404, b"<h1>Not here</h1>", {}, "answers 404, but not as Haulier does"),
+        (200, b"<h1>Welcome</h1>", {}, "answers 200, but not as Haulier does"),
+        (404, [], {}, "answers 404, but not as Haulier does"),
+        (308, b"", {"Location": "https://elsewhere.example/jobs"}, "leads to https://elsewhere.example/jobs"),
+    ],
+)
+def test_says_that_somebody_else_answers(run: Run, status: int, body: Any, headers: dict[str, str], said: str) -> None:
+    with answering((status, body, headers)) as (url, asked):
+        strange = run("jobs", "count", HAULIER_URL=url)
+
+    assert strange.code == 5
+    assert said in strange.err
+    assert len(asked) == 1
+
+
+def test_shows_requests_and_answers_without_the_key(run: Run) -> None:
+    with answering((200, COUNT, {"X_Request_Id": "r-1"})) as (url, _):
+        shown = run("-v", "jobs", "count", "--kind", "mail", HAULIER_URL=url, HAULIER_API_KEY=KEY)
+
+    assert shown.out == "7\n"
+    assert f"> GET {url}/jobs/count?kind=mail\n" in shown.err
+    assert "> Authorization: Bearer (not shown)\n" in shown.err
+    assert "< 200 OK\n" in shown.err
+    assert "< x-request-id: r-1\n" in shown.err
+    assert "s" * 10 not in shown.err
+
+
+def test_sends_the_key_as_a_header_and_none_from_netrc(run: Run, home) -> None:
+    (home / ".netrc").write_text("default login ann password of-somebody-else\n")
+    sent: list[str | None] = []
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        sent.append(handler.headers.get("Authorization"))
+        answer(handler, 200, json.dumps(COUNT).encode())
+
+    with serving(handle) as url:
+        for given in (KEY, None):
+            assert run("jobs", "count", HAULIER_URL=url, HAULIER_API_KEY=given).code == 0
+
+    assert sent == [f"Bearer {KEY}", None]
+
+
+def test_makes_visible_what_a_service_says(run: Run) -> None:
+    with answering((409, error("conflict", "\x1b[2Jgone\nhaulier: all is well"), {})) as (url, _):
+        refused = run("jobs", "count", HAULIER_URL=url)
+
+    assert refused.err.count("\n") == 1
+    assert r"\x1b[2Jgone\nhaulier: all is well" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("jobs.example.com", "must be a URL such as https://jobs.example.com"),
+        ("ftp://jobs.example.com", "must be a URL"),
+        ("https://", "must be a URL"),
+        ("https://jobs.example.com:x", "must be a URL"),
+        ("https://jobs\x1b.example.com", "must be a URL"),
+        ("https://ann:secret@jobs.example.com", "must have neither a password, nor ? nor #"),
+        ("https://jobs.example.com?key=secret", "must have neither a password, nor ? nor #"),
+    ],
+)
+def test_calls_no_url_that_is_none_and_quotes_no_password(run: Run, url: str, said: str) -> None:
+    refused = run("--url", url, "jobs", "list")
+
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert f"--url: {said}" in refused.err
+    assert "secret" not in refused.err
+
+
+def test_warns_each_time_that_the_way_is_not_encrypted(run: Run) -> None:
+    with answering((200, COUNT, {})) as (url, _):
+        port = url.rsplit(":", 1)[1]
+        # The name of this machine, whatever that is, is not loopback's.
+        warned = run("-q", "jobs", "count", HAULIER_URL=f"http://localhost.localdomain.invalid:{port}")
+        local = run("jobs", "count", HAULIER_URL=f"http://localhost:{port}")
+
+    assert re.match(r"haulier: http://\S+ is not encrypted: whoever is on the way can read the key\n", warned.err)
+    assert local.err == ""
+
+
+def test_refuses_a_key_that_is_none_and_does_not_show_it(run: Run) -> None:
+    refused = run("jobs", "list", HAULIER_API_KEY="two words")
+
+    assert refused.code == 4
+    assert refused.err == (
+        "haulier: HAULIER_API_KEY: must be 1 to 255 visible ASCII characters, none of them a space\n"
+    )
+
+
+def test_a_key_of_the_service_works_and_others_have_a_code_of_their_own(run: Run, run_gunicorn, database: str) -> None:
+    with run_gunicorn(database, HAULIER_API_KEY=KEY) as closed:
+        good = run("enqueue", "summarize_text", SUMMARY, HAULIER_URL=closed.url, HAULIER_API_KEY=KEY)
+        bad = run("jobs", "list", HAULIER_URL=closed.url, HAULIER_API_KEY="x" * 40)
+        none = run("jobs", "list", HAULIER_URL=closed.url)
+
+    assert good.code == 0
+    assert (bad.code, none.code) == (4, 4)
+    assert "x" * 40 not in bad.err
+
+
+def test_completes_no_name_that_would_steer_a_terminal(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completing, "SECONDS", 10.0)
+    with answering((200, [{"name": "mail"}, {"name": "\x1b[2Jmail"}, {"name": "mail\nx"}], {})) as (url, _):
+        context = click.Context(root, obj=Invocation({"url": url}))
+        with CliRunner(env={"HOME": str(home)}).isolation():
+            found = completing.complete("queues", context, "")
+
+    assert found == ["mail"]

@@ -1,0 +1,269 @@
+"""The command as a whole: help, examples, exit codes as a shell sees them, no terminal. It ..."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import click
+import pytest
+
+from haulier import __version__
+from haulier.cli.commands.invocation import load
+from haulier.cli.root import COMMANDS, ON_SERVER, root
+from haulier.queue import consume
+from tests.api.conftest import Fail
+from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.terminals import in_terminal
+from tests.conftest import Sql
+from tests.web import Server
+
+# Of every example that has one.
+JOB = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
+OPERATION = "01a2108e-9bc5-7bc3-a7c0-0000000000a1"
+KEY = "k3xq0v9a2b7c"
+WORKER = "01a2108e-9bc5-7bc3-a7c0-000000000008"
+# What ends otherwise than well, as it should: the job is cancelled.
+CODES = {"jobs watch": 8}
+SERVES = {"run", "web", "worker", "all"}
+
+
+def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, by its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from leaves(command, (*path, name))
+        else:
+            yield " ".join((*path, name)), command
+
+
+LEAVES = dict(leaves())
+OVER_HTTP = {name: command for name, command in LEAVES.items() if name.split()[0] not in ON_SERVER}
+
+
+def test_knows_each_command_without_loading_it() -> None:
+    for name, (place, help_text) in COMMANDS.items():
+        command = load(place)
+        assert command.name == name
+        assert command.get_short_help_str(limit=200) == help_text
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_ends_each_help_with_an_example(run: Run, name: str) -> None:
+    shown = run(*name.split(), "--help")
+
+    assert (shown.code, shown.err) == (0, "")
+    body, _, example = shown.out.partition("\nExample:\n")
+    assert re.search(rf"\bhaulier {name}\b", example), shown.out
+    assert body.startswith(f"Usage: haulier {name} ")
+    assert max(map(len, body.splitlines())) <= 80
+
+
+@pytest.fixture
+def scene(run: Run, sql: Sql, fail: Fail, conn, counted) -> None:
+    """Let there be what examples name."""
+    worker = consume.register(conn, host="dock", pid=8, threads=8, queues=(), lease_seconds=60)
+    fail("no luck")
+
+    sql("UPDATE haulier.worker SET id = %s WHERE id = %s", WORKER, str(worker))
+    sql("INSERT INTO haulier.job (id, kind, payload) VALUES (%s, 'summarize_text', %s)", JOB, SUMMARY)
+    counted()
+
+
+@pytest.mark.parametrize("name", [name for name in OVER_HTTP if not name.startswith("keys")])
+def test_runs_each_example(
+    run: Run, scene: None, server: Server, sql: Sql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name.startswith("ops"):
+        run("jobs", "cancel", "--kind", "summarize_text", "--all", "--yes", "--no-wait")
+        sql("UPDATE haulier.operation SET id = %s", OPERATION)
+    if name == "ops resume":
+        run("ops", "cancel", OPERATION)
+    if name in ("jobs retry", "jobs watch", "jobs delete"):
+        run("jobs", "cancel", JOB)
+    if name in ("logout", "profiles"):
+        run("login", "--url", server.url, "--profile", "local", input="key")
+    (tmp_path / "jobs.ndjson").write_text(f'{{"kind": "summarize_text", "payload": {SUMMARY}}}\n')
+    monkeypatch.chdir(tmp_path)
+    examples = OVER_HTTP[name].example.replace("http://127.0.0.1:8080", server.url).splitlines()
+    for command in (shlex.split(example.rsplit("| ", 1)[-1]) for example in examples):
+        done = run(*command[1:], input="key\n")
+
+        assert done.code == CODES.get(name, 0), done.err
+        assert command[: 1 + name.count(" ") + 1] == ["haulier", *name.split()]
+    assert examples
+
+
+def test_runs_the_examples_of_keys(run: Run, run_gunicorn, database: str, sql: Sql) -> None:
+    # The last by its name first: what is revoked cannot be rotated.
+    names = sorted((name for name in OVER_HTTP if name.startswith("keys")), reverse=True)
+    # The shared service would ask everybody for a key from then on.
+    with run_gunicorn(database, HAULIER_API_KEY="k" * 40) as closed:
+        environ = {"HAULIER_URL": closed.url, "HAULIER_API_KEY": "k" * 40}
+        run("keys", "create", "--name", "shop", "--scopes", "read", **environ)
+        sql("UPDATE haulier.api_key SET id = %s", KEY)
+        ended = {name: run(*shlex.split(OVER_HTTP[name].example)[1:], **environ) for name in names}
+
+    assert len(ended) == 4
+    assert {name: done.err for name, done in ended.items() if done.code} == {}
+
+
+def test_says_its_version(process: Run, run: Run) -> None:
+    assert process("--version").out == process("version").out == f"haulier {__version__}\n"
+    assert run("version", "--json").json == {"version": __version__}
+
+
+def test_shows_what_there_is_where_nothing_is_asked_for(process: Run) -> None:
+    shown = process()
+
+    assert (shown.code, shown.out) == (2, "")
+    assert all(re.search(rf"^  {name} ", shown.err, re.MULTILINE) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["job"], "No such command 'job'"),
+        (["jobs", "lists"], "No such command 'lists'"),
+        (["jobs", "show"], "Missing argument 'ID'"),
+        (["jobs", "show", "7"], "is not an id such as"),
+        (["jobs", "list", "--status", "sad"], "'sad' is not one of"),
+        (["jobs", "list", "--payload", "x"], "must be PATH=VALUE"),
+        (["--profile", "p", "migrate"], "`haulier migrate` works where DATABASE_URL says"),
+    ],
+)
+def test_says_in_a_line_how_it_is_used(run: Run, args: list[str], said: str) -> None:
+    refused = run(*args)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
+    assert refused.err.startswith("haulier: ")
+    assert refused.err.count("\n") == 1
+
+
+def test_tells_a_shell_how_it_has_ended(process: Run, run: Run, job: str) -> None:
+    found = {
+        "done": process("jobs", "show", job, "--json").code,
+        "refused": process("enqueue", "summarize_text", "{}").code,
+        "usage": process("jobs", "show").code,
+        "not found": process("jobs", "show", JOB).code,
+        "nobody there": process("jobs", "list", HAULIER_URL="http://127.0.0.1:9").code,
+        "in part": process("jobs", "cancel", JOB, job).code,
+        "waited": process("enqueue", "summarize_text", SUMMARY, "--wait", "0.1").code,
+    }
+
+    assert found == {
+        "done": 0, "refused": 1, "usage": 2, "not found": 3, "nobody there": 5, "in part": 6, "waited": 124,
+    }  # fmt: skip
+
+
+def test_ends_at_ctrl_c_with_130_and_no_traceback(start, run: Run) -> None:
+    with start("enqueue", "summarize_text", SUMMARY, "--wait") as waiting:
+        assert UUID(waiting.stdout.readline().strip())
+        waiting.send_signal(signal.SIGINT)
+        code, said = waiting.wait(10), waiting.stderr.read()
+
+    assert code == 130
+    assert said.strip() == ""
+
+
+def test_writes_no_escapes_where_there_is_no_terminal(process: Run, run: Run, job: str) -> None:
+    plain, forced = process("jobs", "list"), process("jobs", "list", "--color", "always", TERM="xterm")
+
+    assert "\x1b" not in plain.out
+    assert "\x1b[" in forced.out
+    assert job in forced.out
+    assert "\x1b" not in process("jobs", "list", "--color", "never", FORCE_COLOR="1").out
+    assert plain.out.encode().isascii()
+
+
+def test_ends_quietly_where_its_reader_leaves(server: Server, sql: Sql, home: Path) -> None:
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 3000)")
+    command = f"{sys.executable} -m haulier jobs list --limit 3000 --json | head -1; exit ${{PIPESTATUS[0]}}"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url}
+
+    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.count("\n") == 1
+
+
+def test_draws_for_a_terminal(server: Server, home: Path, run: Run, fail: Fail) -> None:
+    fail("no luck [red]really[/red] " + "and so on " * 30)
+    shown = in_terminal(server, home, "jobs", "list")
+    plain = in_terminal(server, home, "jobs", "list", NO_COLOR="1")
+
+    assert "✖ failed" in shown
+    assert "\x1b[1;31m" in shown
+    assert "\x1b[1;31m" not in plain
+    assert "ago" in shown or "now" in shown
+    assert "no luck [red]really…" in re.sub("\x1b\\[[0-9;]*m", "", shown)
+
+
+def test_gives_a_shell_what_completes(run: Run, process: Run, server: Server, home: Path, tmp_path: Path) -> None:
+    scripts = {shell: run("completion", shell).out for shell in ("bash", "zsh", "fish")}
+
+    assert all("_HAULIER_COMPLETE" in script for script in scripts.values())
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "haulier").write_text(
+        f'#!/bin/sh\ncd {Path(__file__).parents[2]}\nexec {sys.executable} -m haulier "$@"\n'
+    )
+    (folder / "haulier").chmod(0o755)
+    asked = """
+        eval "$(haulier completion bash)"
+        offered() {
+            COMPREPLY=(); COMP_WORDS=(haulier "$@"); COMP_CWORD=$#
+            _haulier_completion haulier; echo "${COMPREPLY[@]}"
+        }
+        offered jo; offered jobs ca
+        # On a busy machine the service may need more than the time that a Tab has.
+        for attempt in 1 2 3 4 5; do kinds=$(offered enqueue summ); test -z "$kinds" || break; done; echo "$kinds"
+        offered jobs list --statu; offered enqueue --profile ''
+    """
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}", "HOME": str(home), "HAULIER_URL": server.url}
+
+    done = subprocess.run(["bash", "-ec", asked], env=environ, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout.splitlines() == ["jobs", "cancel", "summarize_text", "--status", ""]
+    assert done.stderr == ""
+    kept = home / ".cache" / "haulier" / "completion.json"
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def test_completes_nothing_and_says_nothing_where_nobody_answers(process: Run) -> None:
+    environ = {"_HAULIER_COMPLETE": "bash_complete", "COMP_WORDS": "haulier enqueue s", "COMP_CWORD": "2"}
+
+    offered = process(HAULIER_URL="http://127.0.0.1:9", **environ)
+
+    assert (offered.out.strip(), offered.err) == ("", "")
+
+
+def test_keeps_names_for_a_minute(run: Run, server: Server, home: Path) -> None:
+    from haulier.cli.commands import completing
+
+    asked = []
+    kept = home / "kept.json"
+
+    def names() -> list[str]:
+        asked.append(1)
+        return ["mail"]
+
+    assert completing._kept(kept, "queues x", names) == completing._kept(kept, "queues x", names) == ["mail"]
+    completing._kept(kept, "queues y", names)
+    kept.write_text(kept.read_text().replace('"at": 1', '"at": 0'))
+    completing._kept(kept, "queues x", names)
+    kept.write_text("{")
+    completing._kept(kept, "queues x", names)
+
+    assert len(asked) == 4

@@ -1,0 +1,204 @@
+"""Commands that show figures, errors, queues, workers, the database and the record, and measure. It ..."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from haulier.cli.commands import ping, queues
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import Terminal
+from haulier.queue import consume
+from tests.api.conftest import Fail
+from tests.command_line.conftest import SUMMARY, Run
+from tests.conftest import Sql
+from tests.docs.stack import _worker as worker
+
+
+def test_lists_shows_and_mutes_groups_of_errors(run: Run, fail: Fail) -> None:
+    job = fail("no luck 1")
+    fail("no luck 2", for_good=False)
+    fail("other\x1b", queue="bulk")
+
+    listed = run("errors", "list")
+    shown = run("errors", "show", "no luck")
+    muted, unmuted = run("errors", "mute", "no luck", "--for", "2h"), run("errors", "mute", "no luck", "--off")
+
+    assert [row[1:4] for row in listed.rows] == [["mail", "1", "0"], ["mail", "1", "1"]]
+    assert [row[-2:] for row in listed.rows] == [["–", "other\\x1b"], ["luck", "…"]]
+    group = listed.rows[1][0]
+    assert shown.out.startswith(f"mail  no luck …\n{group}  first 2")
+    assert "in 24h: 1 failed for good, 1 to be tried again  ▁▁" in shown.out
+    assert f"the first, job {job.id}:\n            no luck 1\n" in shown.out
+    assert re.fullmatch(rf"{group}  muted until \S+Z\n", muted.out)
+    assert unmuted.out == f"{group}  no longer muted\n"
+    assert [each["id"] for each in run("errors", "list", "--queue", "bulk", "--json").lines] == [listed.rows[0][0]]
+    assert run("errors", "show", group, "--json").json["failed"] == 1
+    assert run("errors", "show", "0123456789abcdef").code == 3
+    assert run("errors", "mute", group, "--off", "--for", "1h").code == 2
+
+
+def test_lists_queues(run: Run, counted: Callable[[], None], sql: Sql) -> None:
+    sql("INSERT INTO haulier.job (kind, queue, payload) SELECT 'mail', 'bulk', '{}' FROM generate_series(1, 3)")
+    sql("INSERT INTO haulier.job (kind, queue, payload, run_at) SELECT 'mail', 'bulk', '{}', now() + interval '1 h'")
+    counted()
+
+    listed, one = run("queues", "list"), run("queues", "show", "bulk")
+
+    assert listed.code == one.code == 0
+    assert listed.out.split("\n")[0].split("  ")[0] == "QUEUE"
+    assert [row[:5] for row in listed.rows] == [["bulk", "well", "3", "1", "0"]]
+    assert one.rows[0][:5] == listed.rows[0][:5]
+    assert run("queues", "show", "bulk", "--json").json["waiting"] == 4
+    assert run("queues", "show", "absent").code == 3
+    assert run("queues", "show", "../health").code == 3
+
+
+def queue(**figures: Any) -> dict[str, Any]:
+    minute = {name: figures.pop(name, 0) for name in ("arrived", "succeeded", "failed", "cancelled")}
+    none = {"paused": False, "paused_until": None, "due": 0, "running": 0, "oldest_due_seconds": None}
+    return {**none, **figures, "last_minute": minute}
+
+
+@pytest.mark.parametrize(
+    ("figures", "how", "empty_in"),
+    [
+        ({}, "idle", "–"),
+        ({"running": 1}, "well", "–"),
+        ({"due": 600, "succeeded": 120}, "well", "5 min"),
+        ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 59}, "well", "never: +60/min"),
+        ({"due": 600, "succeeded": 120, "arrived": 180, "oldest_due_seconds": 61}, "growing", "never: +60/min"),
+        ({"due": 10, "arrived": 1}, "well", "soon"),
+        ({"due": 600}, "well", "never"),
+        ({"due": 600, "succeeded": 170, "failed": 20}, "failing", "3 min 9 s"),
+        ({"due": 600, "succeeded": 171, "failed": 19}, "well", "3 min 9 s"),
+        ({"due": 9, "paused": True}, "paused", "–"),
+        ({"due": 9, "paused": True, "paused_until": "2026-12-01T00:00:00Z"}, "paused", "until 2026-12-01T00:00:00Z"),
+    ],
+)
+def test_says_how_a_queue_is(figures: dict[str, Any], how: str, empty_in: str) -> None:
+    terminal = Terminal(as_json=False, color="never", is_quiet=False, no_color=True)
+
+    assert queues.how(queue(**figures)) == how
+    assert queues.empty_in(terminal, queue(**figures)) == empty_in
+
+
+def test_lists_workers_and_lets_one_be_quiet(run: Run, conn) -> None:
+    first = str(consume.register(conn, host="dock", pid=7, threads=8, queues=("bulk",), lease_seconds=60))
+    second = str(consume.register(conn, host="dock", pid=8, threads=4, queues=(), lease_seconds=60))
+
+    quiet = run("workers", "quiet", first)
+    listed = run("workers", "list")
+    awake = run("workers", "wake", first, "00000000-0000-0000-0000-000000000000")
+
+    assert (quiet.code, quiet.out) == (0, f"{first}  quiet\n")
+    assert [[row[0], row[1], row[2], row[-1]] for row in listed.rows] == [
+        [second, "working", "dock:8", "all"],
+        [first, "quiet", "dock:7", "bulk"],
+    ]
+    assert (awake.code, awake.out) == (6, f"{first}  working\n")
+    assert [each["threads"] for each in run("workers", "list", "--json").lines] == [4, 8]
+
+
+def test_shows_what_came_and_how_long_it_took(run: Run, counted: Callable[[], None]) -> None:
+    counted()
+    shown = run("stats", "--span", "24h", "--queue", "default")
+
+    lines = shown.out.splitlines()
+    assert lines[0].startswith("last 24h, as of 2")
+    assert lines[1].split() == ["ARRIVED", "SUCCEEDED", "FAILED", "CANCELLED", "ATTEMPTS"]
+    assert [line.split()[0] for line in lines[5:7]] == ["waited", "ran"]
+    assert "waiting 0 due, 0 later   oldest –   running 0" in lines
+    assert run("stats", "--json").json["span"] == "1h"
+
+
+def test_says_that_nothing_has_been_counted(run: Run) -> None:
+    assert run("stats").err == "haulier: nothing has been counted yet: no worker with COUNTING=on has run\n"
+
+
+def test_shows_how_the_database_is(run: Run) -> None:
+    shown = run("db")
+
+    names = [check["name"] for check in run("db", "--json").json["checks"]]
+    assert shown.code == 0
+    assert shown.out.startswith("PostgreSQL ")
+    assert [line.split()[0] for line in shown.out.splitlines()[2:][: len(names)]] == names
+
+
+def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
+    run("jobs", "cancel", job)
+    fail("no luck")
+    run("errors", "mute", "no luck")
+
+    listed, cancels = run("audit"), run("audit", "--action", "cancel", "--job", job, "--after", "1h", "--json")
+
+    assert [row[1:3] for row in listed.rows] == [["–", "mute"], ["–", "cancel"]]
+    assert listed.rows[1][3] == job
+    assert [each["job_id"] for each in cancels.lines] == [job]
+    assert run("audit", "--actor", "cli", "--json").lines == []
+
+
+def test_shows_the_record_of_the_database_where_that_is_named(run: Run, database: str, server, job: str) -> None:
+    run("jobs", "cancel", job)
+
+    ours = run("audit", DATABASE_URL=database)
+    more = run("audit", "--job", job, DATABASE_URL=database)
+    asked = run("audit", "--job", job, "--url", server.url, DATABASE_URL=database)
+
+    assert re.fullmatch(rf"\S+ \S+  - +cancel +{job}\n", ours.out)
+    assert (more.code, asked.code) == (2, 0)
+    assert "DATABASE_URL is set" in more.err
+    assert asked.rows[0][3] == job
+
+
+def test_measures_round_trips_and_jobs(run: Run, database: str) -> None:
+    trips = run("ping", "-n", "3")
+    with worker(database):
+        jobs = run("ping", "-n", "2", "--job", "summarize_text", "--payload", SUMMARY, "--json")
+        failed = run(
+            "ping", "-n", "2", "--job", "send_email", "--payload", '{"to": "a@b.c", "subject": "", "body": ""}'
+        )
+
+    assert re.fullmatch(r"3 round trips to \S+: p50 \d+ ms, p95 \d+ ms, least \d+ ms, most \d+ ms\n", trips.out)
+    assert jobs.json.keys() == {"n", "least_seconds", "p50_seconds", "p95_seconds", "most_seconds"}
+    assert 0 < jobs.json["least_seconds"] <= jobs.json["p50_seconds"] <= jobs.json["most_seconds"] < 10
+    assert failed.code in (1, 7)
+    assert run("ping", "--payload", "{}").code == 2
+
+
+def test_says_the_median_and_the_nineteenth_of_twenty() -> None:
+    values = [float(value) for value in range(1, 21)]
+
+    assert ping.at(values, 0.5) == statistics.median_low(values) == 10
+    assert ping.at(values, 0.95) == 19
+    assert ping.at([3.0], 0.95) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "–"), (0, "0 ms"), (0.34, "340 ms"), (0.9996, "1.0 s"), (4.2, "4.2 s"), (9.96, "10 s"), (59.4, "59 s"),
+        (60, "1 min"), (372, "6 min 12 s"), (3599.6, "1 h"), (12_000, "3 h 20 min"), (86_400, "1 day"), (4e5, "4 days"),
+    ],
+)  # fmt: skip
+def test_says_how_long_something_takes(seconds: float | None, said: str) -> None:
+    assert words.duration(seconds) == said
+
+
+def test_says_numbers_and_shares_as_people_do() -> None:
+    assert [words.number(each) for each in (None, 0, 1284, 9_999_999, 10_100_000)] == [
+        "–",
+        "0",
+        "1,284",
+        "9,999,999",
+        "10.1 M",
+    ]
+    assert [words.share(*each) for each in ((0, 0), (0, 9), (1, 2000), (3, 1000), (91, 100))] == [
+        "–", "0.0 %", "< 0.1 %", "0.3 %", "91 %",
+    ]  # fmt: skip
+    assert words.spark([0, 1, None, 8]) == "▁▂ █"
+    assert words.spark([]) == ""

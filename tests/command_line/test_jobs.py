@@ -1,0 +1,149 @@
+"""`haulier jobs`: it ..."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.api.conftest import Fail
+from tests.command_line.conftest import SUMMARY, Run
+from tests.conftest import Sql
+
+ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
+
+
+def test_lists_jobs_as_a_table_whose_columns_are_whole(run: Run, fail: Fail) -> None:
+    failed = fail("no luck: " + "and so on " * 30)
+    queued = run("enqueue", "summarize_text", SUMMARY, "--queue", "bulk").out.strip()
+
+    listed = run("jobs", "list")
+
+    assert listed.code == 0
+    head, first, second = listed.out.splitlines()
+    assert head.split("  ")[0] == "ID"
+    assert first.split()[:4] == [queued, "queued", "summarize_text", "bulk"]
+    assert second.split()[:7] == [str(failed.id), "failed_permanent", "mail", "default", "1", "of", "3"]
+    assert second.endswith("and so on ".rstrip())
+    assert "\x1b" not in listed.out
+
+
+def test_lists_jobs_for_programs_as_the_api_answers(run: Run) -> None:
+    made = [run("enqueue", "summarize_text", SUMMARY).out.strip() for _ in range(3)]
+
+    listed = run("jobs", "list", "--json", "--limit", "2")
+
+    assert [job["id"] for job in listed.lines] == made[:0:-1]
+    assert listed.lines[0]["payload"] == json.loads(SUMMARY)
+
+
+def test_lists_more_than_a_page(run: Run, sql: Sql) -> None:
+    sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 250)")
+
+    assert len(run("jobs", "list", "--json", "--limit", "230").lines) == 230
+    assert len(run("jobs", "list", "--json", "--limit", "1000").lines) == 250
+
+
+def test_filters_by_all_that_the_api_knows(run: Run, fail: Fail, sql: Sql) -> None:
+    failed = str(fail("no luck 4711", payload={"order": {"id": 7}}).id)
+    other = run("enqueue", "summarize_text", SUMMARY, "--tag", "rare", "--queue", "bulk", "--key", "k1").out.strip()
+
+    def found(*options: str) -> list[str]:
+        listed = run("jobs", "list", "--json", *options)
+        assert listed.code == 0, listed.err
+        return [job["id"] for job in listed.lines]
+
+    assert found("--status", "failed") == found("--status", "failed_permanent") == [failed]
+    assert found("--kind", "mail", "--kind", "other") == [failed]
+    assert found("--queue", "bulk") == found("--tag", "rare") == found("--key", "k1") == [other]
+    assert found("--payload", "order.id=7") == found("--attempts-min", "1") == [failed]
+    assert found("--error", "no luck") == [failed]
+    assert found("--after", "1h") == [other, failed]
+    assert found("--before", "1h") == found("--after", "2099-01-01") == []
+    assert found("--finished-after", "1h") == [failed]
+    assert found("--finished-before", "2026-01-01T00:00:00Z") == found("--worker", ABSENT) == []
+
+
+def test_says_which_groups_of_errors_it_could_mean(run: Run, fail: Fail) -> None:
+    fail("no luck")
+    fail("no luck at all")
+
+    several, none = run("jobs", "list", "--error", "luck"), run("jobs", "list", "--error", "bad")
+
+    assert (several.code, none.code) == (2, 3)
+    assert re.search(r"several groups of errors have luck in their text: [0-9a-f]{16} no luck", several.err)
+    assert none.err == "haulier: no group of errors of the last 30 days has bad in its text\n"
+
+
+def test_counts_jobs(run: Run, job: str) -> None:
+    counted = run("jobs", "count", "--kind", "summarize_text", "--key", "absent")
+
+    assert (counted.code, counted.out) == (0, "0\n")
+    assert run("jobs", "count", "--tag", "x", "--json").json.keys() == {"count", "is_exact", "at"}
+
+
+def test_shows_why_a_job_waits(run: Run, job: str) -> None:
+    waits = run("jobs", "show", job)
+
+    assert waits.code == 0
+    assert waits.out.startswith(f"summarize_text  queued  0 of 3 attempts\n{job}  queue default  key cli-")
+    assert re.search(r"^waits +no .*worker", waits.out, re.MULTILINE), waits.out
+    assert re.search(r"Z  enqueued\n.*Z  waited for its turn\n", waits.out)
+    assert f"payload     {json.dumps(json.loads(SUMMARY))}\n" in waits.out
+    assert run("jobs", "show", job, "--json").json["id"] == job
+
+
+def test_shows_what_happened_to_a_job(run: Run, fail: Fail) -> None:
+    failed = run("jobs", "show", str(fail("no luck\nat all").id))
+
+    assert re.search(
+        r"Z  waited \d+ ms for its turn\n.*Z  attempt 1 began on dock:7\n.*Z  attempt 1 failed on dock:7  ran \d+ ms\n",
+        failed.out,
+    )
+    assert "            no luck\n            at all\n" in failed.out
+    assert re.search(r"Z  failed for good\n", failed.out)
+
+
+def test_cancels_and_retries_jobs(run: Run, job: str) -> None:
+    cancelled, retried = run("jobs", "cancel", job), run("jobs", "retry", job)
+
+    assert (cancelled.code, cancelled.out) == (0, f"{job}  cancelled\n")
+    assert (retried.code, retried.out) == (0, f"{job}  queued again\n")
+    assert run("jobs", "cancel", job, "--json").json == {"status": "cancelled", "job_id": job}
+
+
+def test_takes_ids_from_stdin(run: Run) -> None:
+    made = [run("enqueue", "summarize_text", SUMMARY).out.strip() for _ in range(2)]
+
+    cancelled = run("jobs", "cancel", "-", input="\n".join(made))
+
+    assert cancelled.out == "".join(f"{each}  cancelled\n" for each in made)
+    assert run("jobs", "cancel", "-", input="").code == 2
+
+
+def test_goes_on_after_one_that_is_refused_and_says_so_by_its_code(run: Run, job: str, server) -> None:
+    host = server.url.removeprefix("http://")
+
+    in_part, none = run("jobs", "cancel", ABSENT, job), run("jobs", "cancel", ABSENT, job)
+
+    assert (in_part.code, in_part.out) == (6, f"{job}  cancelled\n")
+    assert re.fullmatch(rf"haulier: {host}: job {ABSENT} not found \(request \S+\)\n", in_part.err)
+    assert none.code == 6
+    assert [line.split(" (")[0] for line in none.err.splitlines()] == [
+        f"haulier: {host}: job {ABSENT} not found",
+        f"haulier: {host} refuses: invalid state transition for job {job}: cannot cancel when status=cancelled",
+    ]
+    assert run("jobs", "cancel", ABSENT).code == 3
+    assert run("jobs", "retry", run("enqueue", "summarize_text", SUMMARY).out.strip()).code == 1
+
+
+def test_shows_nothing_that_steers_a_terminal(run: Run, fail: Fail) -> None:
+    evil = "\x1b]0;gone\x07\x9b31m\u202e[red]not red[/red]"
+    failed = str(fail(evil, payload={"evil": evil}).id)
+
+    shown = [run("jobs", "list"), run("jobs", "show", failed), run("jobs", "list", "--json")]
+
+    for each in shown:
+        assert each.code == 0
+        assert not set(each.out) & set("\x1b\x07\x9b\u202e")
+    assert r"\x1b]0;gone\x07\x9b31m\u202e[red]not red[/red]" in shown[1].out
+    assert shown[2].lines[0]["payload"] == {"evil": evil}

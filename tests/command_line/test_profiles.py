@@ -1,0 +1,242 @@
+"""Which service is called with which key: `haulier login`, `logout`, `profiles`, config.toml. It ..."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from haulier.cli.client import profiles
+from haulier.cli.client.profiles import Profile
+from haulier.cli.client.service import choose
+from haulier.cli.commands.completing import complete
+from haulier.cli.commands.invocation import Invocation
+from haulier.cli.root import root
+from tests.command_line.conftest import Run
+from tests.web import Server
+
+KEY = "hlr_k3xq0v9a2b7c_" + "s" * 43
+OTHER = "https://other.example.com"
+FILE = """\
+# mine
+default = "prod"
+
+[profiles.prod]
+url = "https://jobs.example.com"
+key_command = "echo from-command; echo more"
+confirm = true
+
+[profiles.local]  # on this machine
+url = "http://127.0.0.1:8080/"
+key = "from-file"
+"""
+
+
+@pytest.fixture
+def config(home: Path) -> Path:
+    """Give where the file is."""
+    path = home / ".config" / "haulier" / "config.toml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def write(path: Path, text: str = FILE, mode: int = 0o600) -> None:
+    path.write_text(text)
+    path.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "url", "key"),
+    [
+        ({}, {}, "https://jobs.example.com", "from-command"),
+        ({}, {"HAULIER_PROFILE": "local"}, "http://127.0.0.1:8080", "from-file"),
+        ({}, {"HAULIER_API_KEY": "from-environ"}, "https://jobs.example.com", "from-environ"),
+        ({}, {"HAULIER_URL": OTHER}, OTHER, None),
+        ({}, {"HAULIER_URL": OTHER, "HAULIER_PROFILE": "prod"}, OTHER, None),
+        ({}, {"HAULIER_URL": "http://127.0.0.1:8080"}, "http://127.0.0.1:8080", "from-file"),
+        ({"url": "https://jobs.example.com/"}, {"HAULIER_URL": OTHER}, "https://jobs.example.com", "from-command"),
+        ({"url": "https://new.example.com"}, {}, "https://new.example.com", None),
+        ({"profile": "local"}, {"HAULIER_API_KEY": "from-environ", "HAULIER_URL": OTHER},
+         "http://127.0.0.1:8080", "from-file"),
+    ],
+)  # fmt: skip
+def test_goes_by_flags_then_the_environment_then_a_profile(
+    config: Path, home: Path, flags: dict[str, str], environ: dict[str, str], url: str, key: str | None
+) -> None:
+    write(config)
+    flags = {"url": None, "profile": None, **flags}
+
+    service = choose({"HOME": str(home), **environ}, **flags)
+
+    assert (service.url, service.read_key()) == (url, key)
+
+
+def test_goes_to_this_machine_where_nothing_is_said(home: Path) -> None:
+    service = choose({"HOME": str(home)}, url=None, profile=None)
+
+    assert (service.url, service.read_key()) == ("http://127.0.0.1:8080", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (FILE, 0o640, "others may read or write"),
+        (FILE, 0o602, "others may read or write"),
+        ("key = [", 0o600, "is not TOML in UTF-8"),
+        ("profiles = 1", 0o600, "profiles a table"),
+        ("[profiles.a]\nkey = 'k'", 0o600, "needs a url"),
+        ("[profiles.a]\nurl = 'u'\ncolour = 1", 0o600, "has colour; it may have url, key, key_command, confirm"),
+        ("[profiles.a]\nurl = 'u'\nkey = 1", 0o600, "key must be a str"),
+        ("[profiles.a]\nurl = 'u'\nkey = 'k'\nkey_command = 'c'", 0o600, "only one of them can be the key"),
+        ("default = 'b'\n[profiles.a]\nurl = 'https://a.example'", 0o600, "there is no profile b in"),
+    ],
+)
+def test_refuses_a_file_that_others_read_or_that_says_something_else(
+    run: Run, config: Path, text: str, mode: int, said: str
+) -> None:
+    write(config, text, mode)
+
+    refused = run("jobs", "list", HAULIER_URL=None)
+
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert said in refused.err
+    assert "from-file" not in refused.err
+
+
+def test_says_that_the_command_of_a_key_has_failed_and_shows_nothing_of_it(
+    run: Run, config: Path, server: Server
+) -> None:
+    for command in ("echo a-secret; exit 3", "echo 'a secret'"):
+        write(config, f"[profiles.a]\nurl = '{server.url}'\nkey_command = \"{command}\"")
+
+        failed = run("jobs", "list", "--profile", "a")
+
+        assert failed.code == 4
+        assert failed.err.startswith("haulier: the key_command of the profile a")
+        assert "secret" not in failed.err
+
+
+def test_keeps_a_key_that_it_has_tried_and_nobody_else_can_read(run: Run, home: Path, server: Server) -> None:
+    made = run("login", "--url", server.url, "--profile", "here", input=f"{KEY}\n")
+
+    path = home / ".config" / "haulier" / "config.toml"
+    assert (made.code, made.out) == (0, "")
+    assert made.err == f"haulier: the profile here is in {path}; it is the default\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert tomllib.loads(path.read_text()) == {
+        "default": "here", "profiles": {"here": {"url": server.url, "key": KEY}}
+    }  # fmt: skip
+    assert os.listdir(path.parent) == ["config.toml"]
+    assert run("jobs", "list", HAULIER_URL=None).code == 0
+
+
+def test_keeps_no_key_that_is_refused(run: Run, home: Path, run_gunicorn, database: str) -> None:
+    with run_gunicorn(database, HAULIER_API_KEY="k" * 40) as closed:
+        refused = run("login", "--url", closed.url, input=f"{KEY}\n")
+        empty = run("login", "--url", closed.url, input="\n")
+        kept = run("login", "--url", closed.url, input="k" * 40)
+
+    assert (refused.code, empty.code, kept.code) == (4, 2, 0)
+    assert KEY not in refused.err
+    assert run("profiles", "--json").json == {
+        "name": "127-0-0-1", "url": closed.url, "key": "file", "confirm": False, "default": True,
+    }  # fmt: skip
+
+
+def test_changes_one_profile_and_leaves_all_else_as_it_was(run: Run, config: Path, server: Server) -> None:
+    write(config)
+
+    run("login", "--url", server.url, "--profile", "prod", input="new-key")
+    run("login", "--url", server.url, "--profile", "more", "--default", input='q"\\')
+    changed = config.read_text()
+    run("logout", "--profile", "prod")
+    run("logout")
+
+    assert (
+        changed
+        == FILE.replace('default = "prod"\n', "")
+        .replace("# mine", 'default = "more"\n# mine')
+        .replace(
+            'url = "https://jobs.example.com"\nkey_command = "echo from-command; echo more"\nconfirm = true\n\n',
+            f'url = "{server.url}"\nkey = "new-key"\nconfirm = true\n',
+        )
+        + f'[profiles.more]\nurl = "{server.url}"\nkey = "q\\u0022\\u005c"\n'
+    )
+    assert (
+        config.read_text()
+        == '# mine\n\n[profiles.local]  # on this machine\nurl = "http://127.0.0.1:8080/"\nkey = "from-file"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'profiles = {a = {url = "https://a.example"}}\n',
+        '[profiles]\na.url = "https://a.example"\n',
+        '[profiles.b]\nurl = """https://b.example"""\n[ profiles . "a" ]\nurl = "https://a.example"\n',
+    ],
+)
+def test_never_leaves_a_file_that_says_something_else(home: Path, config: Path, text: str) -> None:
+    write(config, text)
+    known = profiles.read(config)
+
+    new = Profile("a", "https://new.example", key="k")
+    with suppress(profiles.CommandError):
+        profiles.write(known, new, is_default=True)
+
+    found = profiles.read(config)
+    assert found.by_name in (known.by_name, {**known.by_name, "a": new})
+    assert config.read_text() == text or found.by_name["a"] == new
+
+
+def test_lists_profiles_and_no_key(run: Run, config: Path) -> None:
+    write(config)
+
+    listed = run("profiles")
+
+    assert listed.rows == [
+        ["prod", "https://jobs.example.com", "command", "yes", "yes"],
+        ["local", "http://127.0.0.1:8080/", "file", "–", "–"],
+    ]
+    assert "from-file" not in listed.out + run("profiles", "--json").out
+
+
+def test_runs_no_command_for_a_tab(run: Run, config: Path, server: Server, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    write(config, f"default = 'a'\n[profiles.a]\nurl = '{server.url}'\nkey_command = 'touch {ran}; echo key'")
+    context = click.Context(root, obj=Invocation())
+
+    assert choose({"HOME": str(config.parents[2])}, url=None, profile=None).runs_command
+    with CliRunner(env={"HOME": str(config.parents[2]), "HAULIER_URL": None}).isolation():
+        assert complete("kinds", context, "") == []
+    assert not ran.exists()
+
+
+def test_keeps_a_link_to_the_file(run: Run, config: Path, server: Server, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "dotfiles"
+    elsewhere.mkdir()
+    config.symlink_to(elsewhere / "haulier.toml")
+
+    run("login", "--url", server.url, "--profile", "here", input=KEY)
+
+    assert config.is_symlink()
+    assert KEY in (elsewhere / "haulier.toml").read_text()
+
+
+def test_takes_a_url_or_a_profile_and_not_both(run: Run, config: Path) -> None:
+    write(config)
+
+    both, unknown = (
+        run("--url", "http://x.example", "jobs", "list", "--profile", "prod"),
+        run("logout", "--profile", "x"),
+    )
+
+    assert (both.code, unknown.code) == (2, 2)
+    assert both.err == "haulier: --url and --profile: give one of them; a profile has a URL of its own\n"
+    assert unknown.err.startswith("haulier: there is no profile x in ")
