@@ -1000,7 +1000,7 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
 
     CONSTRAINT operation_pkey PRIMARY KEY (id),
     CONSTRAINT filter_is_some CHECK (filter <> '{}'),
-    CONSTRAINT action_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
+    CONSTRAINT operation_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
     CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
     CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
     CONSTRAINT counted_from_0 CHECK (least(matched, done, skipped, failed, spread_seconds) >= 0)

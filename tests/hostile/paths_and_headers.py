@@ -246,8 +246,9 @@ def queries() -> Iterator[Hostile]:
         for name in names:
             # Any text may be a tag, or an actor.
             for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor") else SPANS)]:
-                # Well-formed names, after which queues may be listed.
-                is_name = (path, name) in (("/queues", "cursor"), ("/keys", "cursor")) and value in ("x", "null")
+                # Well-formed names and ids, after which queues and keys may be listed.
+                pattern = {"/queues": NAME_PATTERN, "/keys": r"[a-z0-9]{1,32}"}.get(path) if name == "cursor" else None
+                is_name = pattern is not None and re.fullmatch(pattern, value) is not None
                 allowed = HARMLESS if is_name else REFUSED
                 target = f"{path}?{name}={quoted(value)}"
                 yield Hostile(f"{path}?{name}={value!r:.60}", request("GET", target), allowed=allowed)

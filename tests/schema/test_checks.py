@@ -126,7 +126,7 @@ REFUSED_ELSEWHERE = [
             f" matched, matched_is, status) VALUES (now(), now(), now(), '{{}}', 'empty', 1, {values})",
         )
         for constraint, values in (
-            ("action_is_known", "'sigh', '{\"all\": true}', 0, 'exact', 'done'"),
+            ("operation_is_known", "'sigh', '{\"all\": true}', 0, 'exact', 'done'"),
             ("filter_is_some", "'retry', '{}', 0, 'exact', 'done'"),
             ("counted_from_0", "'retry', '{\"all\": true}', -1, 'exact', 'done'"),
             ("matched_is_known", "'retry', '{\"all\": true}', 0, 'many', 'done'"),

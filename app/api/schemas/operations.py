@@ -122,7 +122,7 @@ class ListOperations(Schema):
     """Which operations to list."""
 
     status = Several(
-        fields.Enum(OperationStatus, by_value=True),
+        fields.Enum(OperationStatus, by_value=fields.String),
         len(OperationStatus),
         metadata=about("Only those in this state; given more than once: in any of these."),
     )
