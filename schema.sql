@@ -1380,7 +1380,7 @@ BEGIN
                 AND (NOT $5 ? 'error' OR (
                     status IN ('failed_permanent', 'retrying')
                     AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
-                AND (NOT $5 ? 'worker' OR (status = 'running' AND worker_id = ($5 ->> 'worker')::uuid))
+                AND (NOT $5 ? 'worker' OR worker_id = ($5 ->> 'worker')::uuid)
                 AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
                 AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
                 AND (NOT $5 ? 'created_after' OR created_at > ($5 ->> 'created_after')::timestamptz)
