@@ -139,6 +139,10 @@ BEGIN
         WHEN 'delete' THEN
             DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
             GET DIAGNOSTICS done = ROW_COUNT;
+            -- Somebody has inserted another job with an id: which was meant nobody knows.
+            IF done > cardinality(ids) THEN
+                RAISE unique_violation;
+            END IF;
         END CASE;
         RETURN done;
     EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
