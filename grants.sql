@@ -87,6 +87,8 @@ GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_a
     last_error, errors, error_id) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.jobs, haulier.lane, haulier.pause TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
+-- what haulier.tagged reads of it; all else a worker reads by the view
+GRANT SELECT (id, finished_at, tags) ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";

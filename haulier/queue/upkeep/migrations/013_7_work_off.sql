@@ -345,6 +345,7 @@ BEGIN
         WHERE privilege_type = 'UPDATE'
             AND grantee NOT IN (0, (SELECT relowner FROM pg_class WHERE oid = 'haulier.job'::regclass))
     LOOP
+        EXECUTE format('GRANT SELECT (id, finished_at, tags) ON haulier.finished_job TO %s', caller);
         EXECUTE format('GRANT SELECT, DELETE, UPDATE (error) ON haulier.operation TO %s', caller);
         EXECUTE format('GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO %s', caller);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', works_off, caller);
