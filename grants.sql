@@ -23,6 +23,10 @@ REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
 GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
+-- what anybody may call, unless the owner's default privileges keep new functions from all
+GRANT EXECUTE ON FUNCTION haulier.uuidv7(), haulier.running(), haulier.tagged(text[], bigint),
+    haulier.history_partitions(), haulier.partition_to_add(text, integer), haulier.detached_partitions()
+    TO :"web", :"worker";
 
 -- The API ------------------------------------------------------------------------------------------------------
 
