@@ -23,6 +23,10 @@ REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
 GRANT SELECT ON haulier.schema_version TO :"web", :"worker";
+-- what anybody may call, unless the owner's default privileges keep new functions from all
+GRANT EXECUTE ON FUNCTION haulier.uuidv7(), haulier.running(), haulier.tagged(text[], bigint),
+    haulier.history_partitions(), haulier.partition_to_add(text, integer), haulier.detached_partitions()
+    TO :"web", :"worker";
 
 -- The API ------------------------------------------------------------------------------------------------------
 
@@ -87,6 +91,8 @@ GRANT UPDATE (status, worker_id, claim, attempt, attempts, started_at, updated_a
     last_error, errors, error_id) ON haulier.job TO :"worker";
 GRANT SELECT ON haulier.jobs, haulier.lane, haulier.pause TO :"worker";
 GRANT INSERT ON haulier.finished_job TO :"worker";
+-- what haulier.tagged reads of it; all else a worker reads by the view
+GRANT SELECT (id, finished_at, tags) ON haulier.finished_job TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.worker TO :"worker";
 GRANT SELECT, INSERT, DELETE ON haulier.sleeper TO :"worker";
 GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";

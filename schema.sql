@@ -1330,6 +1330,10 @@ BEGIN
         WHEN 'delete' THEN
             DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
             GET DIAGNOSTICS done = ROW_COUNT;
+            -- Somebody has inserted another job with an id: which was meant nobody knows.
+            IF done > cardinality(ids) THEN
+                RAISE unique_violation;
+            END IF;
         END CASE;
         RETURN done;
     EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
@@ -1380,7 +1384,7 @@ BEGIN
                 AND (NOT $5 ? 'error' OR (
                     status IN ('failed_permanent', 'retrying')
                     AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
-                AND (NOT $5 ? 'worker' OR (status = 'running' AND worker_id = ($5 ->> 'worker')::uuid))
+                AND (NOT $5 ? 'worker' OR worker_id = ($5 ->> 'worker')::uuid)
                 AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
                 AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
                 AND (NOT $5 ? 'created_after' OR created_at > ($5 ->> 'created_after')::timestamptz)

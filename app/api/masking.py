@@ -53,12 +53,15 @@ def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
 def details_as_shown(action: Action) -> Action:
     """Return an entry of the record as the caller may see it.
 
-    Shape: its payloads were masked by the kind as the process that wrote it knew that; here they are by the present
-    one.
+    Shape: its payloads, and the filter of an operation, were masked by the kind as the process that wrote it knew that;
+           here they are by the present one.
     """
-    if action.details is None or b'"payload"' not in action.details or caller().may_see_secrets:
+    if action.details is None or b'"payload' not in action.details or caller().may_see_secrets:
         return action
     details = json.loads(action.details)
+    if isinstance(details.get("filter"), dict):
+        shown = filter_as_shown(details["filter"], may_see_secrets=False)
+        return replace(action, details=_written({**details, "filter": shown}))
     tree = _hidden_of(details.get("kind", ""))
     payload = details.get("changes", {}).get("payload")
     if tree is None or not isinstance(payload, dict):

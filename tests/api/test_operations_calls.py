@@ -269,3 +269,19 @@ def test_what_it_looks_for_in_secret_places_is_shown_to_admins_alone(
     assert shown["filter"] == listed[0]["filter"] == {**given, "payload.token": "•••"}
     [[details]] = sql("SELECT details FROM haulier.audit WHERE action = 'operate'")
     assert details["filter"] == shown["filter"]
+
+
+def test_the_record_of_one_hides_what_became_secret_later(
+    secretive: FlaskClient,
+    make_key: MakeKey,  # noqa: F811
+    sql: Sql,
+) -> None:
+    (_, operator), (_, admin) = make_key(Scope.OPERATE), make_key(Scope.ADMIN)
+    asked(secretive, given={"payload.token": "hush-hush", "kind": ["secretive"]}, headers=admin)
+    # As a process wrote it that did not know the kind, or not that this is secret.
+    sql("UPDATE haulier.audit SET details = jsonb_set(details, '{filter,payload.token}', '\"hush-hush\"') RETURNING 1")
+
+    told = {name: secretive.get("/audit", headers=headers) for name, headers in (("o", operator), ("a", admin))}
+
+    assert [told[name].json[0]["details"]["filter"]["payload.token"] for name in "oa"] == ["•••", "hush-hush"]
+    assert "hush-hush" not in told["o"].text

@@ -105,6 +105,37 @@ def test_leaves_out_the_oldest_of_many_acts_and_says_so(
     assert seen[3] == ["acts_not_kept", "retried", "cancelled", "retried"]
 
 
+def test_tells_what_an_operation_did_and_who_had_it_done(
+    closed: FlaskClient,  # noqa: F811
+    make_key: MakeKey,  # noqa: F811
+    fail: Fail,
+    sql: Sql,
+) -> None:
+    anna, headers = make_key(Scope.OPERATE, Scope.READ)
+    job = fail("no luck")
+    waits = fail("no luck", kind="other")
+    sql("SELECT FROM haulier.retry(%s, NULL)", str(waits.id))
+
+    def operate(action: str, kind: str) -> list[tuple[str, str | None]]:
+        body = {"action": action, "filter": {"kind": [kind]}, "starts_in_seconds": 0}
+        started = closed.post("/operations", json=body, headers=headers).json
+        assert closed.post(f"/operations/{started['id']}/advance", headers=headers).json["done"] == 1
+        path = f"/jobs/{job.id if kind == job.kind else waits.id}/timeline"
+        steps = closed.get(path, headers=headers).json["steps"]
+        return [(step["what"], step["why"], step["by"]) for step in steps[3:]]
+
+    assert operate("retry", job.kind) == [
+        ("failed", None, None),
+        ("retried", None, anna.id),
+        ("waited", "turn", None),
+    ]
+    assert operate("cancel", "other")[-3:] == [
+        ("retried", None, None),
+        ("waited", "turn", None),
+        ("cancelled", None, anna.id),
+    ]
+
+
 def test_masks_secrets_as_the_job_does(
     secretive: FlaskClient,
     make_key: MakeKey,  # noqa: F811

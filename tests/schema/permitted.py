@@ -53,7 +53,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "depth": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "error_count": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
         "error_group": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
-        "finished_job": {"INSERT": ALL},
+        "finished_job": {"INSERT": ALL, "SELECT": ["id", "finished_at", "tags"]},
         "idempotency": {"SELECT": ALL, "UPDATE": ["created_at"], "DELETE": ALL},
         "job": {
             "SELECT": ALL,

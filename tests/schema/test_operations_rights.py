@@ -17,6 +17,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
 from haulier.queue import produce
+from haulier.queue.produce import look_back
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
@@ -80,6 +81,26 @@ def test_a_worker_works_it_off_under_its_role_and_forgets_it_when_it_is_old(role
             cursor.execute("UPDATE haulier.operation SET finished_at = now() - interval '99 days'")
             cursor.execute("UPDATE haulier.preview SET as_of = now() - interval '2 days'")
         assert purge_operations(worker, retention_days=30) == 2
+
+
+def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that the first statement finds none of them.
+    monkeypatch.setattr(look_back, "FIRST_ROWS", 1)
+    with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
+        receipts = produce.enqueue(owner, [NewJob("mail", {}, tags=["a"]) for _ in range(4)])
+        others = produce.enqueue(owner, [NewJob("mail", {})] * 10)
+        jobs = [receipt.job.id for receipt in [*receipts, *others] if receipt.job is not None]
+        for each in [*jobs[:2], *jobs[9:]]:
+            produce.cancel(owner, each)
+        for action in (OperationAction.RETRY, OperationAction.CANCEL):
+            ops.start(owner, Order(action, JobFilter(tags=["a"])), as_of=None, actor=None)
+
+        by = Worker(uuid4(), 15.0, 15.0)
+        while work_off(worker, by, most_jobs=2):
+            pass
+
+        ended = [(each.status, each.done, each.error) for each in ops.list_operations(owner)[0]]
+        assert ended == [("done", 2, None)] * 2
 
 
 def test_a_worker_can_do_nothing_by_it_but_what_it_says(roles: Roles) -> None:

@@ -27,13 +27,21 @@ pytestmark = pytest.mark.direct("is about roles and their own connections; a poo
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
 # What these three say is in the catalogue, or random.
-OF_ANYBODY = {"running", "uuidv7", "are_tags", "history_partitions", "partition_to_add", "detached_partitions"}
+OF_ANYBODY = {
+    "running",
+    "tagged",
+    "uuidv7",
+    "are_tags",
+    "history_partitions",
+    "partition_to_add",
+    "detached_partitions",
+}
 OF_OPERATIONS = {"take_operation", "work_off", "delay_operation", "leave_operations"}
 FUNCTIONS = {
     "web": OF_ANYBODY
     | OF_OPERATIONS
     | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
-    | {"pause_queue", "resume_queue", "tagged"}
+    | {"pause_queue", "resume_queue"}
     | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"},
     "worker": OF_ANYBODY
     | OF_OPERATIONS

@@ -12,12 +12,18 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence
 from haulier.domain.job import NewJob
+from haulier.domain.operation import OperationAction
 from haulier.domain.progress import Progress
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Order
+from haulier.queue.produce.work_off import Worker, leave, work_off
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.purge import purge_operations
 from tests.roles import Roles, apply_grants, least_roles
 from tests.schema.permitted import TABLES, ask, columns_of, is_permitted, permitted_on, quoted
 
@@ -65,6 +71,30 @@ def test_both_versions_work_from_migrate_until_the_rights_are_given_again(
     assert new == [True, first.id]
     assert old == [(second.id,)]
     assert made == [partition]
+
+
+def test_operations_and_the_search_for_suspects_work_until_then_too(old_roles: Roles) -> None:
+    with closing(connect(old_roles.owner)) as owning:
+        migrate(owning, retention_days=30)
+    with closing(connect(old_roles.web)) as conn:
+        [receipt, _] = produce.enqueue(conn, [NewJob("mail", {})] * 2)
+        order = Order(OperationAction.CANCEL, JobFilter())
+        started = ops.start(conn, order, as_of=ops.preview(conn, order).as_of, actor=None)
+        ops.resume_operation(conn, ops.cancel_operation(conn, started.id).id)
+        assert work_off(conn, Worker(uuid4(), 5.0, 0.0), most_jobs=1)
+
+    with closing(connect(old_roles.worker)) as conn:
+        seen = consume.suspects_and_operations(conn, queues=())
+        by = Worker(uuid4(), 15.0, 15.0)
+        while work_off(conn, by):
+            pass
+        leave(conn, by)
+        purge_operations(conn, retention_days=0)
+
+    assert seen.operation_in is not None
+    with closing(connect(old_roles.web)) as conn:
+        assert produce.get(conn, receipt.job.id).status == "cancelled"
+        assert ask(conn, "SELECT count(*) FROM haulier.operation") == [(0,)]
 
 
 def test_to_give_the_rights_again_takes_what_version_6_gave(old_roles: Roles, super_conn: Connection) -> None:

@@ -1,5 +1,18 @@
 -- What is kept of one job: who ran it, who enqueued it, what operators did to it.
 
+-- part: operation_at
+-- When the operation that last changed the job did so. The record has the operation once, and not for each job: where
+-- nothing tells the very time it is when the operation began. No run that is kept lies between: it acts on no job that
+-- has changed since its preview.
+CASE
+    WHEN operation.action = 'cancel' AND job.status = 'cancelled' AND job.worker_id IS NULL THEN job.finished_at
+    WHEN operation.action = 'retry' AND job.status = 'queued'
+        AND (job.started_at IS NULL OR job.started_at < operation.started_at)
+        AND NOT EXISTS (SELECT FROM haulier.audit WHERE job_id = %(id)s AND at >= operation.started_at)
+    THEN job.updated_at
+    ELSE operation.started_at
+END
+
 -- name: read_timeline
 -- One statement, and so one snapshot: no retry lies between the job and what was done to it. Of what was done the newest,
 -- told oldest first. The key that enqueued it stands before its idempotency key, which is looked up for one API key after
@@ -9,9 +22,18 @@ WITH job AS MATERIALIZED (
     FROM haulier.jobs
     WHERE id = %(id)s
 ), done AS MATERIALIZED (
-    SELECT id, at, action, actor
-    FROM haulier.audit
-    WHERE job_id = %(id)s
+    (
+        SELECT id, at, action, actor
+        FROM haulier.audit
+        WHERE job_id = %(id)s
+        ORDER BY at DESC, id DESC
+        LIMIT %(limit)s
+    )
+    UNION ALL
+    SELECT 0, <<operation_at>>, operation.action, operation.actor
+    FROM job
+    JOIN haulier.operation ON operation.id = job.operation_id
+    WHERE operation.started_at IS NOT NULL
     ORDER BY at DESC, id DESC
     LIMIT %(limit)s
 )

@@ -146,3 +146,24 @@ def test_fails_when_the_database_was_restored(sql, failed, start, done_by):
 
     assert ended.status is OperationStatus.FAILED
     assert "restored" in ended.error
+
+
+@pytest.mark.parametrize("action", ["retry", "delete"])
+def test_leaves_a_job_alone_with_whose_id_there_are_two_in_the_history(
+    conn, sql, failed, start, preview, done_by, action
+):
+    twice, once = failed(), failed()
+    seen = preview(action)
+    sql(
+        "INSERT INTO haulier.finished_job"
+        " SELECT (jsonb_populate_record(job, jsonb_build_object('finished_at', finished_at + interval '1 us'))).*"
+        " FROM haulier.finished_job AS job WHERE id = %s RETURNING 1",
+        twice,
+    )
+
+    operation = done_by(start(action, as_of=seen.as_of))
+
+    assert (operation.status, operation.error) == (OperationStatus.DONE, None)
+    assert counts(operation) == (2, 1, 0, 1)
+    assert sql("SELECT count(*) FROM haulier.finished_job WHERE id = %s", twice) == [(2,)]
+    assert status_of(conn, once) == ["queued" if action == "retry" else "gone"]

@@ -35,6 +35,23 @@ def test_retries_all_that_have_failed_in_chunks_and_is_recorded_once(conn, sql, 
     assert (details["filter"], details["matched"]) == ({"status": ["failed_permanent"]}, 7)
 
 
+@pytest.mark.parametrize("action", ["retry", "delete"])
+def test_acts_on_what_a_worker_ran_last(conn, sql, failed, start, preview, done_by, action):
+    ran_there, elsewhere = failed(), failed()
+    [[worker]] = sql("SELECT worker_id FROM haulier.finished_job WHERE id = %s", ran_there)
+    sql("UPDATE haulier.finished_job SET worker_id = haulier.uuidv7() WHERE id = %s RETURNING 1", elsewhere)
+    wanted = JobFilter(worker=worker)
+    seen = preview(action, wanted)
+
+    operation = done_by(start(action, wanted, as_of=seen.as_of))
+
+    assert (seen.matched, counts(operation)) == (1, (1, 1, 0, 0))
+    assert status_of(conn, ran_there, elsewhere) == [
+        "queued" if action == "retry" else "gone",
+        "failed_permanent",
+    ]
+
+
 def test_cancels_what_waits_and_asks_what_runs_to_stop(conn, sql, running, enqueue, start, done_by):
     runs, waits = running(kind="mail").id, enqueue().id
 

@@ -139,6 +139,10 @@ BEGIN
         WHEN 'delete' THEN
             DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
             GET DIAGNOSTICS done = ROW_COUNT;
+            -- Somebody has inserted another job with an id: which was meant nobody knows.
+            IF done > cardinality(ids) THEN
+                RAISE unique_violation;
+            END IF;
         END CASE;
         RETURN done;
     EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
@@ -189,7 +193,7 @@ BEGIN
                 AND (NOT $5 ? 'error' OR (
                     status IN ('failed_permanent', 'retrying')
                     AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
-                AND (NOT $5 ? 'worker' OR (status = 'running' AND worker_id = ($5 ->> 'worker')::uuid))
+                AND (NOT $5 ? 'worker' OR worker_id = ($5 ->> 'worker')::uuid)
                 AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
                 AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
                 AND (NOT $5 ? 'created_after' OR created_at > ($5 ->> 'created_after')::timestamptz)
@@ -306,3 +310,45 @@ REVOKE ALL ON FUNCTION haulier.spread_at(timestamptz, integer, bigint), haulier.
     haulier.work_off(
         uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
     FROM PUBLIC;
+
+-- As grants.sql does, so that the programs work before it is applied again: the API is whoever may cancel jobs, a worker
+-- whoever may claim them. A worker looks for operations in the statement that finds it the jobs that have crashed.
+DO $do$
+DECLARE
+    caller regrole;
+    works_off CONSTANT text := 'haulier.take_operation(uuid, double precision, uuid),'
+        ' haulier.delay_operation(uuid, uuid, text), haulier.leave_operations(uuid),'
+        ' haulier.work_off(uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid,'
+        ' timestamptz, uuid, boolean)';
+BEGIN
+    FOR caller IN
+        SELECT DISTINCT grantee
+        FROM pg_proc
+        CROSS JOIN aclexplode(proacl)
+        WHERE pg_proc.oid = 'haulier.cancel(uuid, text)'::regprocedure AND grantee NOT IN (0, proowner)
+    LOOP
+        EXECUTE format('GRANT SELECT ON haulier.operation TO %s', caller);
+        EXECUTE format('GRANT SELECT, UPDATE (matched, matched_is) ON haulier.preview TO %s', caller);
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION haulier.begin_preview(text, jsonb, text[]),'
+            ' haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb),'
+            ' haulier.cancel_operation(uuid, text), haulier.resume_operation(uuid, text), %s TO %s', works_off, caller);
+    END LOOP;
+    FOR caller IN
+        SELECT DISTINCT grantee
+        FROM (
+            SELECT relacl AS acl FROM pg_class WHERE oid = 'haulier.job'::regclass
+            UNION ALL
+            SELECT attacl FROM pg_attribute WHERE attrelid = 'haulier.job'::regclass AND attname = 'claim'
+        ) AS given
+        CROSS JOIN aclexplode(acl)
+        WHERE privilege_type = 'UPDATE'
+            AND grantee NOT IN (0, (SELECT relowner FROM pg_class WHERE oid = 'haulier.job'::regclass))
+    LOOP
+        EXECUTE format('GRANT SELECT (id, finished_at, tags) ON haulier.finished_job TO %s', caller);
+        EXECUTE format('GRANT SELECT, DELETE, UPDATE (error) ON haulier.operation TO %s', caller);
+        EXECUTE format('GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO %s', caller);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', works_off, caller);
+    END LOOP;
+END
+$do$;
