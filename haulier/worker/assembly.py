@@ -85,7 +85,6 @@ class Assembly:
         success_level = logging.INFO if config.log_jobs == "on" else logging.DEBUG
         self.report = Report(self.tally, success_level, Failures())
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
-        self.pauses_changed = threading.Event()
         self._make_steps()
 
     def _make_steps(self) -> None:
@@ -163,7 +162,7 @@ class Assembly:
             lease=lease,
             held=held,
             beat=Beat(lease, held, self.marks, bell, config, self._kinds.keys()),
-            pauses=Pauses(self.buffer, self.pauses_changed),
+            pauses=Pauses(self.buffer),
             progress=ProgressWriter(lease, running, at_most=min(1.0, config.beat_seconds / 2)),
             strays=Strays(lease, held, refusals.to_settle, bell),
             suspects=SuspectSearch(
@@ -186,7 +185,6 @@ class Assembly:
             beat_wanted=self.beat_wanted,
             lease=self.lease,
             buffer=self.buffer,
-            pauses_changed=self.pauses_changed,
             marks=self.marks,
             outage=self.outage,
             shutdown=self.shutdown,

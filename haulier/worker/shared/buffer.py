@@ -18,10 +18,12 @@ from haulier.worker.shared.claim_size import MOST_AT_ONCE, WINDOW_SECONDS, Claim
 from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
 
-# A job that has waited here for longer goes back instead of starting: its queue may have been paused since its claim,
-# and then nothing may start a second later, whether or not a notification comes. A job that is claimed ahead waits so
-# long only where those before it take several times as long as usual.
-MOST_WAIT_SECONDS = 0.5
+# So long after the database last said that its queue is not paused, be it by the claim, a job goes back instead of
+# starting: nothing of a paused queue may start a second after the pause, whether or not a notification comes. While
+# jobs wait here the heartbeat asks more often than that, so none goes back only because those before it took long.
+UNPAUSED_SECONDS = 0.9
+# But after the answer to its claim each has at least so long, or where claims take long all jobs would go back.
+LEAST_WAIT_SECONDS = 0.5
 # How often a waiting thread looks whether the process stops.
 STOP_CHECK_SECONDS = 0.25
 
@@ -115,11 +117,11 @@ class Buffer:
     def _give_back_late(self) -> None:
         if not self._ready:
             return
-        before = time.monotonic() - MOST_WAIT_SECONDS
-        # Only the first is looked at: one that waits behind a newer last attempt is seen when that has started.
-        if self._ready[0].claimed_at < before:
-            late = [running for running in self._ready if running.claimed_at < before]
-            self._ready = deque(running for running in self._ready if running.claimed_at >= before)
+        now = time.monotonic()
+        # Only the first is looked at: one behind another that may still start is seen when that has started.
+        if self._ready[0].start_by < now:
+            late = [running for running in self._ready if running.start_by < now]
+            self._ready = deque(running for running in self._ready if running.start_by >= now)
             self._give_back(late)
 
     def _is_due(self) -> bool:
@@ -215,8 +217,11 @@ class Buffer:
             self._doubtful.extend(batch)
             self.stirred.set()
 
-    def fill(self, claimed: Sequence[HeldJob], *, free: int, is_short: bool) -> int:
-        """Take in claimed jobs; return how many of them, from the end, are given back because they would wait."""
+    def fill(self, claimed: Sequence[HeldJob], *, free: int, is_short: bool, asked_at: float = float("-inf")) -> int:
+        """Take in claimed jobs; return how many of them, from the end, are given back because they would wait.
+
+        Units: asked_at is when their claim was sent, of the monotonic clock.
+        """
         with self._lock:
             fitting = self._claim_size.fitting([running.job for running in claimed], free=free)
             # A stopping process starts nothing: keep none, or each would be given back in a call of its own.
@@ -227,9 +232,10 @@ class Buffer:
             self._refill_at = 0 if is_short or self._only_lasts else self._ahead() // 2
             if not self._ready:
                 self._taken_at = time.monotonic()
-            starting, now = claimed[:kept], time.monotonic()
+            starting = claimed[:kept]
+            start_by = max(asked_at + UNPAUSED_SECONDS, time.monotonic() + LEAST_WAIT_SECONDS)
             for running in starting:
-                running.claimed_at = now
+                running.start_by = start_by
             if lasts:
                 # A last attempt must not wait behind another job, which may crash the process.
                 self._ready.extendleft(running for running in starting if running.job.is_last_attempt)
@@ -259,14 +265,20 @@ class Buffer:
 
     # For the heartbeat
 
-    def give_back_of(self, queues: Collection[str]) -> None:
-        """Give back every job of these queues that has not started."""
+    def look_for_paused(self, paused: Collection[str], *, asked_at: float) -> None:
+        """Give back every job of these queues that has not started; the others may wait on.
+
+        Units: asked_at is when the database was asked which are paused, of the monotonic clock.
+        """
         with self._lock:
-            unstarted = [running for running in self._ready if running.job.queue in queues]
+            unstarted = [running for running in self._ready if running.job.queue in paused]
             if unstarted:
-                self._ready = deque(running for running in self._ready if running.job.queue not in queues)
+                self._ready = deque(running for running in self._ready if running.job.queue not in paused)
                 self._give_back(unstarted)
                 self._changed.notify()
+            # Not for jobs that come in later: their claim may have read the pauses before this look did.
+            for running in self._ready:
+                running.start_by = max(running.start_by, asked_at + UNPAUSED_SECONDS)
 
     # For the settler and the watch
 

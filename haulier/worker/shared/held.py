@@ -23,17 +23,17 @@ UNSURE_SECONDS = 1800.0
 class HeldJob:
     """A claimed job in this process. Units: times are of the monotonic clock; timeout is seconds.
 
-    Shape: claimed_at is when the buffer took it in, infinity for one that never waits there; began_at is None until the
-           job starts, seconds is how long it ran; has_ended: only its outcome is still to be
-           settled, which an outage may delay for long; is_held_back: the database refuses the outcome for now;
-           is_unsure: a settle was sent, and whether it took effect is unknown.
+    Shape: start_by is when it goes back instead of starting, infinity for one that never waits in the buffer; began_at
+           is None until the job starts, seconds is how long it ran; has_ended: only its outcome is still to be settled,
+           which an outage may delay for long; is_held_back: the database refuses the outcome for now; is_unsure: a
+           settle was sent, and whether it took effect is unknown.
     """
 
     job: Job
     context: JobContext
     timeout: float | None
     is_known: bool = True
-    claimed_at: float = math.inf
+    start_by: float = math.inf
     began_at: float | None = None
     timed_out_at: float | None = None
     seconds: float | None = None

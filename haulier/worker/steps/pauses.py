@@ -1,8 +1,8 @@
-"""Gives back jobs that were claimed ahead, when their queue is paused: sooner than each would go back by itself."""
+"""Gives back jobs that were claimed ahead, when their queue is paused, and lets those of other queues wait on."""
 
 from __future__ import annotations
 
-import threading
+import time
 from dataclasses import dataclass
 
 from haulier.postgres.statements import Connection
@@ -12,15 +12,13 @@ from haulier.worker.shared.buffer import Buffer
 
 @dataclass(frozen=True, slots=True)
 class Pauses:
-    """Looks which queues are paused, when a notification says that this has changed."""
+    """Looks which queues are paused, while jobs wait here to be started."""
 
     buffer: Buffer
-    changed: threading.Event
 
     def look(self, conn: Connection) -> None:
-        """Look once, where jobs wait here to be started. Raises: DatabaseUnavailable; Refusal."""
-        if not self.changed.is_set():
+        """Look once, where any job waits. Raises: DatabaseUnavailable; Refusal."""
+        if self.buffer.is_empty():
             return
-        self.changed.clear()
-        if not self.buffer.is_empty():
-            self.buffer.give_back_of(consume.paused(conn))
+        asked_at = time.monotonic()
+        self.buffer.look_for_paused(consume.paused(conn), asked_at=asked_at)

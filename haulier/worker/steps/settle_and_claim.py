@@ -171,7 +171,7 @@ class Calls:
         self._succeeded(began_at)
         self._let_go(ended, statuses)
         if not request.suspect:
-            self._take_up(request, brought, claimed)
+            self._take_up(request, brought, claimed, asked_at=began_at)
         return claimed
 
     def doubt(self, ended: Sequence[Ended], error: Refusal) -> None:
@@ -208,13 +208,13 @@ class Calls:
         self.held.drop([each.running for each, _ in done])
         self.report.ended(done)
 
-    def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob]) -> None:
+    def _take_up(self, request: ClaimRequest, brought: Claimed, claimed: Sequence[HeldJob], *, asked_at: float) -> None:
         # More may be waiting: jobs beyond the limits of one claim, and last attempts that would not start at once.
         is_short = brought.has_all(request)
         self.report.claimed(len(claimed))
         self.call_size.brought(len(claimed), brought.size)
         self.next_claim.answered(request, brought.jobs, is_short=is_short)
-        surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short)
+        surplus = self.buffer.fill(claimed, free=request.free, is_short=is_short, asked_at=asked_at)
         if surplus:
             self.next_claim.given_back(claimed[-surplus:])
             self.settle_ended()

@@ -42,7 +42,6 @@ class Listener(threading.Thread):
     notify_check: NotifyCheck
     bell: Bell
     beat_wanted: threading.Event
-    pauses_changed: threading.Event
     lease: Lease
     buffer: Buffer
     marks: Marks
@@ -119,7 +118,6 @@ class Listener(threading.Thread):
             return
         if knock.queue is not None:
             # Only a hint, as all that anybody may send: others look at what is paused.
-            self.pauses_changed.set()
             self.beat_wanted.set()
             self.marks.want_scan()
         if is_ours:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.kinds import JobContext
 from haulier.queue.consume.claim import MOST_BYTES
 from haulier.worker.shared.bell import Bell
-from haulier.worker.shared.buffer import MOST_WAIT_SECONDS, Buffer, Ended, RoundTrip
+from haulier.worker.shared.buffer import LEAST_WAIT_SECONDS, UNPAUSED_SECONDS, Buffer, Ended, RoundTrip
 from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
@@ -279,7 +280,7 @@ def test_settles_no_more_than_fits_into_a_call_and_claims_nothing_while_that_is_
 
 def test_settles_at_once_what_would_be_too_much_to_wait_for_more(buffer, pace, monkeypatch):
     monkeypatch.setattr("haulier.worker.shared.buffer.WINDOW_SECONDS", 1000.0)
-    monkeypatch.setattr("haulier.worker.shared.buffer.MOST_WAIT_SECONDS", 1000.0)
+    monkeypatch.setattr("haulier.worker.shared.buffer.LEAST_WAIT_SECONDS", 1000.0)
     learn(pace, "mail", 0.0001)
     fill(buffer, [a_run() for _ in range(50)], is_short=True)
     for _ in range(100):
@@ -309,7 +310,7 @@ def test_gives_back_the_jobs_of_a_queue_when_it_is_told_to(buffer, pace):
     buffer.fill([bulk[0], mail[0], bulk[1], mail[1]], free=4, is_short=True)
     buffer.done()
 
-    buffer.give_back_of({"bulk", "other"})
+    buffer.look_for_paused({"bulk", "other"}, asked_at=time.monotonic())
 
     assert isinstance(first, RoundTrip)
     assert [buffer.next(), buffer.next()] == mail
@@ -317,14 +318,14 @@ def test_gives_back_the_jobs_of_a_queue_when_it_is_told_to(buffer, pace):
     assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in bulk]
 
 
-def test_gives_back_what_has_waited_here_for_half_a_second_instead_of_starting_it(buffer, pace):
+def test_gives_back_what_the_database_has_not_called_unpaused_for_long_instead_of_starting_it(buffer, pace):
     learn(pace, "mail", 0.0001)
     first = buffer.next()
     late, fresh = [a_run() for _ in range(3)], [a_run() for _ in range(2)]
     buffer.fill(late, free=3, is_short=False)
     buffer.fill(fresh, free=2, is_short=True)
     for running in late:
-        running.claimed_at -= MOST_WAIT_SECONDS + 0.01
+        running.start_by = time.monotonic() - 0.01
     buffer.done()
 
     assert isinstance(first, RoundTrip)
@@ -332,3 +333,46 @@ def test_gives_back_what_has_waited_here_for_half_a_second_instead_of_starting_i
     ended = buffer.next().ended
     assert [(each.running, each.outcome.verb) for each in ended] == [(running, Verb.RELEASE) for running in late]
     assert {running.has_ended for running in late} == {True}
+
+
+def test_starts_what_has_waited_for_long_where_a_look_has_found_its_queue_unpaused(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    buffer.next()
+    waiting, later = [a_run() for _ in range(2)], [a_run() for _ in range(2)]
+    buffer.fill(waiting, free=2, is_short=False)
+    for running in waiting:
+        running.start_by = time.monotonic() - 0.01
+
+    buffer.look_for_paused({"bulk"}, asked_at=time.monotonic())
+    # Their claim may have been answered late, and have read the pauses before the look.
+    buffer.fill(later, free=2, is_short=True)
+    for running in later:
+        running.start_by = time.monotonic() - 0.01
+    buffer.done()
+
+    assert [buffer.next(), buffer.next()] == waiting
+    assert [each.running for each in buffer.next().ended] == later
+
+
+def test_lets_no_look_that_was_long_ago_keep_a_job_here(buffer, pace):
+    learn(pace, "mail", 0.0001)
+    buffer.next()
+    waiting = [a_run() for _ in range(2)]
+    buffer.fill(waiting, free=2, is_short=True)
+    for running in waiting:
+        running.start_by = time.monotonic() - 0.01
+
+    buffer.look_for_paused(set(), asked_at=time.monotonic() - UNPAUSED_SECONDS - 0.01)
+    buffer.done()
+
+    assert [each.running for each in buffer.next().ended] == waiting
+
+
+@pytest.mark.parametrize(("took", "waits"), [(0.0, UNPAUSED_SECONDS), (5.0, LEAST_WAIT_SECONDS)])
+def test_counts_from_when_a_claim_was_sent_but_gives_each_job_some_time(buffer, took, waits):
+    buffer.next()
+    run, answered_at = a_run(), time.monotonic()
+
+    buffer.fill([run], free=1, is_short=True, asked_at=answered_at - took)
+
+    assert waits <= run.start_by - answered_at < waits + 0.1

@@ -105,38 +105,30 @@ def test_goes_on_with_the_rest_where_one_statement_is_refused(heartbeat, tick, c
 
 
 @pytest.mark.parametrize("is_refused", [False, True])
-def test_gives_back_what_was_claimed_ahead_of_a_paused_queue_once_it_hears_of_it(
-    heartbeat, tick, conn, monkeypatch, is_refused
-):
+def test_gives_back_what_was_claimed_ahead_of_a_paused_queue(heartbeat, tick, conn, monkeypatch, is_refused):
     bulk, mail = (HeldJob(job, JobContext(job, Config("postgres://")), None) for job in map(a_job_of, ("bulk", "mail")))
     buffer = heartbeat.pauses.buffer
     assert buffer.take_place()
     buffer.fill([bulk, mail], free=2, is_short=True)
     buffer.done()
+    start_by = mail.start_by
     pause(conn, "bulk")
     if is_refused:
         monkeypatch.setitem(SQL, "find_paused", "SELECT FROM haulier.elsewhere")
 
     tick()
-    unheard = bulk.has_ended
-    heartbeat.pauses.changed.set()
+
+    assert (bulk.has_ended, mail.has_ended) == (not is_refused, False)
+    # Where nobody knows what is paused, neither may wait for longer.
+    assert (mail.start_by > start_by) == (not is_refused)
+
+
+def test_asks_for_no_pauses_where_no_job_waits(heartbeat, tick, monkeypatch):
+    monkeypatch.setitem(SQL, "find_paused", "SELECT FROM haulier.elsewhere")
+
     tick()
 
-    assert (unheard, bulk.has_ended, mail.has_ended) == (False, not is_refused, False)
-
-
-def test_gives_nothing_back_for_a_notification_that_anybody_may_have_sent(heartbeat, tick):
-    job = a_job_of("bulk")
-    bulk = HeldJob(job, JobContext(job, Config("postgres://")), None)
-    buffer = heartbeat.pauses.buffer
-    assert buffer.take_place()
-    buffer.fill([bulk], free=1, is_short=True)
-    buffer.done()
-
-    heartbeat.pauses.changed.set()
-    tick()
-
-    assert (bulk.has_ended, heartbeat.pauses.changed.is_set()) == (False, False)
+    assert heartbeat.outage._failures == 0
 
 
 def a_job_of(queue):
