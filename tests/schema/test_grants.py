@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
@@ -376,29 +375,6 @@ def test_the_rights_may_be_given_again(roles: Roles, super_conn: Connection, cli
     apply_grants(super_conn, roles.names["web"], roles.names["worker"])
 
     assert client.post("/jobs", json=EMAIL).status_code == 201
-
-
-def test_they_are_enough_where_new_functions_are_for_nobody(
-    roles: Roles, super_conn: Connection, client: FlaskClient
-) -> None:
-    # As the owner's ALTER DEFAULT PRIVILEGES would have done before; migrate itself grants what a CHECK calls.
-    ask(super_conn, "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA haulier FROM PUBLIC")
-    ask(super_conn, "GRANT EXECUTE ON FUNCTION haulier.are_tags(text[]) TO PUBLIC")
-    apply_grants(super_conn, roles.names["web"], roles.names["worker"])
-
-    made = [client.post("/jobs", json={**EMAIL, "tags": ["a"]}) for _ in range(2)]
-    paths = [path_of(made[0]), "/jobs", "/jobs?tag=a", "/jobs?status=running", "/workers", "/metrics", "/health"]
-    answers = [*made, *(client.get(path) for path in paths), client.post(f"{path_of(made[1])}/copy")]
-    operation = {"action": "cancel", "filter": {"kind": ["none"]}}
-    with closing(connect(roles.worker)) as conn:
-        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
-        claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
-        partitions.ensure_partitions(conn, retention_days=30)
-    partitions.drop_expired(roles.worker, retention_days=30)
-
-    assert [answer.status_code for answer in answers] == [201] * 2 + [200] * 7 + [201]
-    assert client.post("/operations", json=operation).status_code == 202
-    assert len(claimed) == 1
 
 
 def test_a_superusers_schema_is_refused(super_conn: Connection) -> None:

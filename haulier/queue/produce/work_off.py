@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.domain.errors import Refusal, reason
+from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.domain.operation import OperationAction
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, Row, rows, transaction
@@ -64,6 +64,14 @@ def work_off(conn: Connection, by: Worker, *, most_jobs: int = MOST_JOBS, only: 
         except Refusal as error:
             rows(conn, "delay_operation", id=taken["id"], by_whom=by.id, text=reason(error))
             return False
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            # A bug, or a filter that no program of ours has written: it must not keep all other operations waiting.
+            rows(
+                conn, "delay_operation", id=taken["id"], by_whom=by.id, text=f"{type(error).__name__}: {reason(error)}"
+            )
+            raise
         return True
     return None
 

@@ -238,6 +238,21 @@ def test_a_chunk_that_the_database_refuses_is_tried_again_and_fails_in_the_end(c
     assert "retry_all" in ended.error
 
 
+def test_one_whose_filter_cannot_be_read_fails_in_the_end_and_lets_others_go_on(conn, sql, failed, start, done_by):
+    job = failed()
+    broken, other = start("retry"), start("retry")
+    sql("""UPDATE haulier.operation SET filter = '{"worker": "Ann"}' WHERE id = %s""", broken.id)
+
+    for _ in range(5):
+        with pytest.raises(ValueError, match="badly formed"):
+            work_off(conn, Worker(uuid4(), 15.0, 15.0), only=broken.id)
+        sql("UPDATE haulier.operation SET next_at = now()")
+
+    assert ops.get_operation(conn, broken.id).status is OperationStatus.FAILED
+    assert done_by(other).done == 1
+    assert status_of(conn, job) == ["queued"]
+
+
 def test_makes_the_partition_that_is_missing(conn, sql, enqueue, start, done_by):
     job = enqueue().id
     operation = start("cancel")
