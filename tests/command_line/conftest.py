@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.cli.root import root
 from haulier.queue.upkeep import numbers
 from tests.api.conftest import fail  # noqa: F401  # fixture
+from tests.command_line.terminals import heed_ctrl_c
 from tests.queue.upkeep.histories import begin, count_all
 from tests.web import Server, count_jobs, run_gunicorn, server, shared_server  # noqa: F401  # fixtures
 
@@ -76,11 +77,12 @@ def run(server: Server, home: Path) -> Run:  # noqa: F811
 
 
 @pytest.fixture
-def start(server: Server, home: Path) -> Callable[..., subprocess.Popen[str]]:  # noqa: F811
-    """Give a function that starts a command as a process."""
+def start(server: Server, home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:  # noqa: F811
+    """Give a function that starts a command as a process, which is killed if it outlives the test."""
+    all_started: list[subprocess.Popen[str]] = []
 
     def start(*args: str, **environ: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             [sys.executable, "-m", "haulier", *args],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "HOME": str(home), "HAULIER_URL": server.url, **environ},
@@ -88,9 +90,15 @@ def start(server: Server, home: Path) -> Callable[..., subprocess.Popen[str]]:  
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_ctrl_c,
         )
+        all_started.append(started)
+        return started
 
-    return start
+    yield start
+    for started in all_started:
+        started.kill()
+        started.wait()
 
 
 @pytest.fixture

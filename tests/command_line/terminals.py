@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -16,6 +17,17 @@ from tests.conftest import eventually
 from tests.web import ROOT, Server
 
 ROWS, COLUMNS = 30, 100
+
+
+def heed_ctrl_c() -> None:
+    """Let SIGINT end this process, also where the tests run in the background, whose children would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _take_the_terminal() -> None:
+    heed_ctrl_c()
+    # Its own terminal's Ctrl-C is a signal to it.
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 class Terminal:
@@ -34,8 +46,7 @@ class Terminal:
             stdout=its,
             stderr=its,
             start_new_session=True,
-            # It becomes its own terminal, whose Ctrl-C is a signal.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_the_terminal,
         )
         self.before = termios.tcgetattr(its)
         # Open as long as we look at its settings.

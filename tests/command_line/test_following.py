@@ -44,7 +44,7 @@ def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fai
     before = str(fail("before").id)
     with start("jobs", "tail", "--every", "0.1", "--kind", "mail", "--json") as tail:
         found: list[str] = []
-        reading = threading.Thread(target=lambda: found.extend(tail.stdout))
+        reading = threading.Thread(target=lambda: found.extend(tail.stdout), daemon=True)
         reading.start()
         # It has begun to look once it shows something.
         made = [str(fail("first").id)]
@@ -72,7 +72,7 @@ def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
 
     with start("jobs", "tail", "--every", "0.1") as tail:
         found: list[str] = []
-        reading = threading.Thread(target=lambda: found.extend(tail.stdout))
+        reading = threading.Thread(target=lambda: found.extend(tail.stdout), daemon=True)
         reading.start()
         me = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
 
