@@ -1291,15 +1291,7 @@ BEGIN
         ORDER BY 1, 2, 3
         ON CONFLICT DO NOTHING;
     END IF;
-    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
-    FROM (
-        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
-        FROM haulier.sleeper
-        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
-        WHERE sleeper.queues IS NULL
-            OR sleeper.queues && ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids))
-        ORDER BY sleeper.queues, worker.beat_at DESC, random()
-    ) AS chosen;
+    PERFORM haulier.wake(ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids)));
     RETURN changed;
 END
 $$;
@@ -1600,8 +1592,8 @@ BEGIN
 END
 $$;
 
--- Wake workers for a job that came into its place by no INSERT, as `knock` does.
-CREATE OR REPLACE FUNCTION haulier.wake(served text) RETURNS void LANGUAGE plpgsql
+-- Wake workers for jobs of these queues that came into their places by no INSERT, as `knock` does.
+CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -1610,7 +1602,7 @@ BEGIN
         SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
         FROM haulier.sleeper
         JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
-        WHERE sleeper.queues IS NULL OR served = ANY(sleeper.queues)
+        WHERE sleeper.queues IS NULL OR sleeper.queues && served
         ORDER BY sleeper.queues, worker.beat_at DESC, random()
     ) AS chosen;
 END
@@ -1722,7 +1714,7 @@ BEGIN
         PERFORM haulier.note_moved(new_job);
     END IF;
     IF differing ?| ARRAY['queue', 'priority', 'run_at'] THEN
-        PERFORM haulier.wake(new_job.queue);
+        PERFORM haulier.wake(ARRAY[new_job.queue]);
     END IF;
     RETURN NEXT new_job;
 END
@@ -1989,8 +1981,7 @@ BEGIN
     WHERE present.until IS DISTINCT FROM paused_until;
     IF FOUND THEN
         INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'pause', paused, jsonb_build_object(
-            'until', to_char(paused_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
+        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
         PERFORM pg_notify('haulier_job', 'queue ' || paused);
     END IF;
     -- After its own row: who waits for that holds no other.
@@ -2018,7 +2009,7 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
-    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text),
+    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
     haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]),
     haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
     haulier.retry(uuid, text), haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),

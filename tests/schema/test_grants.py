@@ -299,7 +299,7 @@ FORBIDDEN = {
         "DELETE FROM haulier.finished_job",
         "DELETE FROM haulier.job",
         "INSERT INTO haulier.moved (queue, kind, came_at) VALUES ('a', 'a', now())",
-        "SELECT haulier.wake('default')",
+        "SELECT haulier.wake('{default}')",
         "SELECT haulier.revoke_key('a', NULL)",
         "SELECT FROM haulier.sleeper",
         "DELETE FROM haulier.queue",

@@ -39,8 +39,7 @@ BEGIN
     WHERE present.until IS DISTINCT FROM paused_until;
     IF FOUND THEN
         INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'pause', paused, jsonb_build_object(
-            'until', to_char(paused_until AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
+        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
         PERFORM pg_notify('haulier_job', 'queue ' || paused);
     END IF;
     -- After its own row: who waits for that holds no other.

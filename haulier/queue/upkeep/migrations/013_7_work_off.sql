@@ -100,15 +100,7 @@ BEGIN
         ORDER BY 1, 2, 3
         ON CONFLICT DO NOTHING;
     END IF;
-    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
-    FROM (
-        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
-        FROM haulier.sleeper
-        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
-        WHERE sleeper.queues IS NULL
-            OR sleeper.queues && ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids))
-        ORDER BY sleeper.queues, worker.beat_at DESC, random()
-    ) AS chosen;
+    PERFORM haulier.wake(ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids)));
     RETURN changed;
 END
 $$;

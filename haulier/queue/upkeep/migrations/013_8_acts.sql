@@ -80,8 +80,8 @@ BEGIN
 END
 $$;
 
--- Wake workers for a job that came into its place by no INSERT, as `knock` does.
-CREATE OR REPLACE FUNCTION haulier.wake(served text) RETURNS void LANGUAGE plpgsql
+-- Wake workers for jobs of these queues that came into their places by no INSERT, as `knock` does.
+CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -90,7 +90,7 @@ BEGIN
         SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
         FROM haulier.sleeper
         JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
-        WHERE sleeper.queues IS NULL OR served = ANY(sleeper.queues)
+        WHERE sleeper.queues IS NULL OR sleeper.queues && served
         ORDER BY sleeper.queues, worker.beat_at DESC, random()
     ) AS chosen;
 END
@@ -202,7 +202,7 @@ BEGIN
         PERFORM haulier.note_moved(new_job);
     END IF;
     IF differing ?| ARRAY['queue', 'priority', 'run_at'] THEN
-        PERFORM haulier.wake(new_job.queue);
+        PERFORM haulier.wake(ARRAY[new_job.queue]);
     END IF;
     RETURN NEXT new_job;
 END
@@ -343,7 +343,7 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
-    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text),
+    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
     haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]),
     haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
     haulier.retry(uuid, text), haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
