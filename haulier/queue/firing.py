@@ -1,0 +1,134 @@
+"""Firing: what becomes of the ticks that are due is decided and written, and the jobs of those that fire are enqueued.
+
+A schedule's row is locked until all of it is committed, so that no two processes decide the same tick. The key of the
+ticks is a second guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, decide
+from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.postgres.values import array, utc
+
+# So many schedules are decided in one transaction.
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What a turn has done. Shape: schedules that could not be decided are in failed, each with the reason."""
+
+    decided: int
+    fired: int
+    failed: Mapping[str, str]
+
+
+def any_schedule(conn: Connection) -> bool:
+    """Tell whether there is any schedule."""
+    [found] = rows(conn, "any_schedule")
+    return bool(found["is_there"])
+
+
+def fire_due(
+    conn: Connection, *, retention_days: int, passed_over: Collection[str] = (), only: str | None = None
+) -> Fired:
+    """Decide the ticks that are due, of some schedules or of one alone, and enqueue the jobs of those that fire.
+
+    Shape: ticks older than retention_days get no row.
+    """
+    with transaction(conn):
+        due = rows(conn, "due_schedules", passed_over=array(passed_over), only=only, limit=AT_ONCE)
+        if not due:
+            return Fired(0, 0, {})
+        schedules = [schedule_of(row) for row in due]
+        busy = live_jobs(conn, [schedule.name for schedule in schedules if _asks_for_jobs(schedule)])
+        decisions, failed = {}, {}
+        for schedule in schedules:
+            is_busy = schedule.name in busy
+            try:
+                decisions[schedule.name] = decide(
+                    schedule, utc(due[0]["now"]), is_busy=is_busy, keep=timedelta(days=retention_days)
+                )
+            except InvalidSchedule as error:
+                failed[schedule.name] = f"{error.field}: {error}"
+        return Fired(len(decisions), write(conn, decisions), failed)
+
+
+def _asks_for_jobs(schedule: Schedule) -> bool:
+    return schedule.rule.overlap is not Overlap.ALLOW or schedule.pending_at is not None
+
+
+def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, object]:
+    """Return a live job's id for each of these schedules that has one."""
+    if not names:
+        return {}
+    return {row["name"]: row["id"] for row in rows(conn, "live_of_schedules", names=array(names))}
+
+
+def write(conn: Connection, decisions: Mapping[str, Decision]) -> int:
+    """Write what was decided of schedules that are locked, and return how many jobs that has enqueued."""
+    ticks = [(name, tick) for name, decision in decisions.items() for tick in decision.ticks]
+    fired = 0
+    if ticks:
+        [written] = rows(
+            conn,
+            "fire_ticks",
+            names=array(name for name, _ in ticks),
+            ats=array(tick.at for _, tick in ticks),
+            outcomes=array(tick.outcome for _, tick in ticks),
+        )
+        fired = written["fired"]
+    if decisions:
+        rows(
+            conn,
+            "move_schedules",
+            names=array(decisions),
+            decided_tos=array(each.decided_to for each in decisions.values()),
+            pendings=array(each.pending_at for each in decisions.values()),
+            nexts=array(each.next_at for each in decisions.values()),
+            looks=array(each.look_at for each in decisions.values()),
+        )
+    return fired
+
+
+def due_names(conn: Connection, *, passed_over: Collection[str] = ()) -> list[str]:
+    """Return the names of schedules that are due."""
+    return [row["name"] for row in rows(conn, "due_names", passed_over=array(passed_over), limit=AT_ONCE)]
+
+
+def next_look(conn: Connection, *, passed_over: Collection[str] = ()) -> float | None:
+    """Return in how many seconds the next schedule is due; None where there is none but those that are passed over."""
+    found = rows(conn, "next_look", passed_over=array(passed_over))
+    return found[0]["seconds"] if found else None
+
+
+def schedule_of(row: Row) -> Schedule:
+    """Return the schedule of a row with the columns of `schedule_columns`."""
+
+    def time(name: str) -> datetime | None:
+        return None if row[name] is None else utc(row[name])
+
+    return Schedule(
+        name=row["name"],
+        rule=Rule(
+            job=row["job"],
+            cron=row["cron"],
+            every_seconds=row["every_seconds"],
+            time_zone=row["time_zone"],
+            overlap=Overlap(row["overlap"]),
+            missed=Missed(row["missed"]),
+            missed_max=row["missed_max"],
+            missed_within_seconds=row["missed_within_seconds"],
+            jitter_seconds=row["jitter_seconds"],
+        ),
+        counts_from=utc(row["counts_from"]),
+        decided_to=utc(row["decided_to"]),
+        pending_at=time("pending_at"),
+        paused_since=time("paused_since"),
+        paused_until=time("paused_until"),
+        source=row["source"],
+    )

@@ -1,0 +1,76 @@
+"""Fires the ticks of schedules that are due: see haulier/queue/firing.py."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
+from haulier.postgres.database import Database
+from haulier.queue import firing
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.sparing_log import SparingLog
+
+# The longest wait: a schedule may have been made or changed meanwhile.
+LOOK_SECONDS = 1.0
+# For a schedule that cannot be decided, or whose job the database refuses.
+RETRY_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Firing:
+    """Fires what is due, whenever it is called."""
+
+    database: Database
+    outage: Outage
+    retention_days: int
+    # Until when each schedule that failed is passed over, by the monotonic clock.
+    _failing: dict[str, float] = field(init=False, default_factory=dict)
+    _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
+
+    def turn(self) -> float | None:
+        """Fire what is due, and return after how many seconds to call again; None where there are no schedules."""
+        now = time.monotonic()
+        self._failing = {name: until for name, until in self._failing.items() if until > now}
+        try:
+            self._fire()
+            with self.database.connection() as conn:
+                seconds = firing.next_look(conn, passed_over=self._failing)
+        except (DatabaseUnavailable, Refusal) as error:
+            self.outage.failed(error)
+            return LOOK_SECONDS
+        if seconds is None:
+            return LOOK_SECONDS if self._failing else None
+        return min(max(seconds, 0.0), LOOK_SECONDS)
+
+    def _fire(self) -> None:
+        try:
+            with self.database.connection() as conn:
+                fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
+        except Refusal as error:
+            log.debug("the schedules that are due are fired one by one: %s", reason(error))
+            self._fire_one_by_one()
+        else:
+            self._note(fired.failed)
+
+    def _fire_one_by_one(self) -> None:
+        with self.database.connection() as conn:
+            names = firing.due_names(conn, passed_over=self._failing)
+        for name in names:
+            try:
+                with self.database.connection() as conn:
+                    fired = firing.fire_due(conn, retention_days=self.retention_days, only=name)
+            except Refusal as error:
+                self._note({name: reason(error)})
+            else:
+                self._note(fired.failed)
+
+    def _note(self, failed: Mapping[str, str]) -> None:
+        for name, why in failed.items():
+            self._failing[name] = time.monotonic() + RETRY_SECONDS
+            message = f"the schedule {name} cannot fire, which is tried again in {RETRY_SECONDS:.0f} s: {why}"
+            self._log.warning(message, about=name)
