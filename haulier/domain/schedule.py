@@ -329,6 +329,20 @@ def _look_at(following: Due | None, pending_at: datetime | None, now: datetime) 
     return latest if following is None else min(following.fires_at, latest)
 
 
+def counts_from_after(old: Schedule, rule: Rule, now: datetime) -> datetime:
+    """Return where every_seconds of the new rule counts from: its next tick is as far from the last one as it says.
+
+    Where that has passed, the next tick is the next whole second.
+    """
+    if rule.every_seconds is None or old.rule.every_seconds is None:
+        return now.replace(microsecond=0)
+    if rule.every_seconds == old.rule.every_seconds:
+        return old.counts_from
+    every, before = timedelta(seconds=rule.every_seconds), timedelta(seconds=old.rule.every_seconds)
+    last = old.counts_from + max(0, (now - old.counts_from) // before) * before
+    return last if last + every > now else now.replace(microsecond=0) + timedelta(seconds=1) - every
+
+
 def next_ticks(schedule: Schedule, after: datetime, most: int) -> list[datetime]:
     """Return the next ticks after this instant, at most so many."""
     return list(islice(schedule.timetable.ticks(after), most))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, decide
 from haulier.postgres.statements import Connection, Row, rows, transaction
@@ -41,7 +42,7 @@ def fire_due(
     Shape: ticks older than retention_days get no row.
     """
     with transaction(conn):
-        due = rows(conn, "due_schedules", passed_over=array(passed_over), only=only, limit=AT_ONCE)
+        due = rows(conn, "due_schedules", passed_over=array(passed_over), only_name=only, limit=AT_ONCE)
         if not due:
             return Fired(0, 0, {})
         schedules = [schedule_of(row) for row in due]
@@ -62,7 +63,7 @@ def _asks_for_jobs(schedule: Schedule) -> bool:
     return schedule.rule.overlap is not Overlap.ALLOW or schedule.pending_at is not None
 
 
-def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, object]:
+def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, UUID]:
     """Return a live job's id for each of these schedules that has one."""
     if not names:
         return {}

@@ -14,7 +14,7 @@ SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 SELECT <<schedule_columns>>, haulier.schedule_time() AS now
 FROM haulier.schedule
 WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
-    AND (%(only)s::text IS NULL OR name = %(only)s)
+    AND (%(only_name)s::text IS NULL OR name = %(only_name)s)
 ORDER BY look_at
 LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;

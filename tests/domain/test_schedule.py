@@ -20,6 +20,7 @@ from haulier.domain.schedule import (
     Rule,
     Schedule,
     TickOutcome,
+    counts_from_after,
     decide,
     next_ticks,
     timetable,
@@ -291,3 +292,22 @@ def test_ends_before_the_calendar_does():
         datetime(9899, 12, 31, tzinfo=UTC),
     ]
     assert decided(replace(daily, decided_to=last), last + SECOND).next_at is None
+
+
+def test_counts_from_the_last_tick_where_the_seconds_are_changed():
+    old = every(60)
+    now = NOON + 150 * SECOND
+
+    def first(seconds: int | None, **options: object) -> datetime:
+        rule = Rule({}, every_seconds=seconds, **options)  # type: ignore[arg-type]
+        changed = replace(old, rule=rule, counts_from=counts_from_after(old, rule, now), decided_to=now)
+        return next_ticks(changed, now, 1)[0]
+
+    assert first(60, jitter_seconds=5) == NOON + 180 * SECOND
+    # The last tick was at 120 s.
+    assert first(100) == NOON + 220 * SECOND
+    assert first(3600) == NOON + 3720 * SECOND
+    assert first(20) == NOON + 151 * SECOND
+    by_cron = replace(old, rule=Rule({}, cron="0 0 * * *"))
+    assert counts_from_after(by_cron, Rule({}, every_seconds=60), now) == now
+    assert counts_from_after(old, Rule({}, cron="0 0 * * *"), now) == now

@@ -43,7 +43,8 @@ FUNCTIONS = {
     | OF_OPERATIONS
     | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
     | {"pause_queue", "resume_queue", "fire_ticks"}
-    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"},
+    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"}
+    | {"put_schedule", "delete_schedule", "pause_schedule", "resume_schedule", "run_schedule"},
     "worker": OF_ANYBODY
     | OF_OPERATIONS
     | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"}
