@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import next_ticks
+from haulier.domain.schedule import InvalidSchedule, next_ticks
 from haulier.queue.produce.draft import Draft
 from haulier.queue.produce.schedules import (
     Pause,
@@ -314,4 +314,8 @@ def _whole(name: str) -> dict[str, Any]:
 
 def _next(found: Shown) -> list[datetime]:
     after = max(found.schedule.decided_to, found.now)
-    return next_ticks(found.schedule, after, SHOWN_TICKS)
+    try:
+        return next_ticks(found.schedule, after, SHOWN_TICKS)
+    except InvalidSchedule:
+        # Its zone is known no more.
+        return []

@@ -24,8 +24,8 @@ MAX_MISSED, MAX_MISSED_WITHIN_SECONDS = 1000, 31_536_000
 LATE = timedelta(seconds=60)
 # So many ticks are decided in one transaction.
 AT_ONCE = 1000
-# And so many times as many are read at most, to see which are the newest.
-MOST_READ = 20
+# And so many more are read at most, to see which are the newest.
+MOST_READ = 5000
 # Each schedule is looked at so often although none of its ticks is due: a new release of tzdata may have moved them.
 LOOK = timedelta(hours=1)
 # And so often while a tick waits for a job to end.
@@ -265,9 +265,11 @@ def decide(
     Shape: is_busy tells that a job of the schedule is live; ticks older than keep get no row; with hurry those fire too
            that wait for their jitter.
     """
-    due, following = _due(schedule, now, schedule.upcoming(max(schedule.decided_to, now - keep)), at_once, hurry)
+    due, following, is_known = _due(
+        schedule, now, schedule.upcoming(max(schedule.decided_to, now - keep)), at_once, hurry
+    )
     has_more = len(due) > at_once
-    fire_late = _late_ones(schedule, due, now)
+    fire_late = _late_ones(schedule, due, now) if is_known else set()
     fate = _Fate(schedule, now, is_busy)
     ticks = fate.of_pending()
     for tick in due[:at_once]:
@@ -278,29 +280,31 @@ def decide(
         decided_to=due[min(len(due), at_once) - 1].at if due else schedule.decided_to,
         pending_at=fate.pending_at,
         next_at=upcoming_at and upcoming_at.at,
-        look_at=_look_at(upcoming_at, fate.pending_at, now),
+        # Not the time of the next tick where that is past: schedules that are due first go first.
+        look_at=now if has_more else _look_at(upcoming_at, fate.pending_at, now),
         has_more=has_more,
     )
 
 
 def _due(
     schedule: Schedule, now: datetime, upcoming: Iterator[Due], at_once: int, hurry: bool
-) -> tuple[list[Due], Due | None]:
+) -> tuple[list[Due], Due | None, bool]:
     """Return the ticks that are due, and the one behind them.
 
-    Shape: where there are more than at_once, so many that none of the first is among those that fire although missed.
+    Shape: where there are more than at_once, so many that none of the first is among those that fire although missed;
+           False: that is not known, since too many would have to be read.
     """
     due: list[Due] = []
     enough = schedule.rule.missed_max or 1
     for tick in upcoming:
         if (tick.at if hurry else tick.fires_at) > now:
-            return due, tick
+            return due, tick, True
         due.append(tick)
         if len(due) > at_once:
             enough -= _is_missed(schedule, tick, now)
-            if enough < 0 or len(due) > MOST_READ * at_once:
-                break
-    return due, None
+            if enough < 0 or len(due) > at_once + MOST_READ:
+                return due, None, enough < 0
+    return due, None, True
 
 
 def _is_missed(schedule: Schedule, due: Due, now: datetime) -> bool:

@@ -17,6 +17,8 @@ from haulier.postgres.values import array, utc
 
 # So many schedules are decided in one transaction.
 AT_ONCE = 100
+# And so many of their ticks.
+TICKS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +49,19 @@ def fire_due(
             return Fired(0, 0, {})
         schedules = [schedule_of(row) for row in due]
         busy = live_jobs(conn, [schedule.name for schedule in schedules if _asks_for_jobs(schedule)])
+        now, keep, room = utc(due[0]["now"]), timedelta(days=retention_days), TICKS_AT_ONCE
         decisions, failed = {}, {}
         for schedule in schedules:
-            is_busy = schedule.name in busy
             try:
-                decisions[schedule.name] = decide(
-                    schedule, utc(due[0]["now"]), is_busy=is_busy, keep=timedelta(days=retention_days)
-                )
+                decision = decide(schedule, now, is_busy=schedule.name in busy, keep=keep, at_once=room)
             except InvalidSchedule as error:
                 failed[schedule.name] = f"{error.field}: {error}"
+                continue
+            decisions[schedule.name] = decision
+            room -= len(decision.ticks)
+            if room <= 0:
+                # The others stay due, and are the first of the next turn.
+                break
         return Fired(len(decisions), write(conn, decisions), failed)
 
 
@@ -116,7 +122,7 @@ def schedule_of(row: Row) -> Schedule:
     return Schedule(
         name=row["name"],
         rule=Rule(
-            job=row["job"],
+            job=row["job"] or {},
             cron=row["cron"],
             every_seconds=row["every_seconds"],
             time_zone=row["time_zone"],

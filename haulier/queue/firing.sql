@@ -1,7 +1,7 @@
 -- Fire the ticks of schedules that are due.
 
 -- part: schedule_columns
-schedule.name, cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,
+schedule.name, cron, every_seconds, time_zone, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,
 source, paused_since, paused_until, counts_from, decided_to, pending_at
 
 -- name: any_schedule
@@ -11,7 +11,8 @@ SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 -- name: due_schedules
 -- Lock the schedules that are due, unless another worker just decides them. Whether their jobs live is another
 -- statement: this one's snapshot is older than the locks, and a worker that had a lock before may have fired since.
-SELECT <<schedule_columns>>, haulier.schedule_time() AS now
+-- Without the jobs, which may be large: `fire_ticks` reads them.
+SELECT <<schedule_columns>>, NULL::jsonb AS job, haulier.schedule_time() AS now
 FROM haulier.schedule
 WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
     AND (%(only_name)s::text IS NULL OR name = %(only_name)s)

@@ -257,6 +257,26 @@ def test_pages_lead_to_the_last_schedule_and_to_the_oldest_tick(
     assert len(set(times)) == len(times) == 5
 
 
+def test_a_page_of_large_jobs_is_short_and_the_next_one_goes_on(client: FlaskClient, sql: Sql) -> None:
+    for number in range(5):
+        plant(sql, f"s{number}", job={"kind": "mail", "payload": {"text": "x" * 3_000_000}})
+
+    page = client.get("/schedules")
+    rest = client.get(f"/schedules?cursor={page.headers['Next-Cursor']}")
+
+    assert [each["name"] for each in page.json] == ["s0", "s1", "s2"]
+    assert [each["name"] for each in rest.json] == ["s3", "s4"]
+    assert "Next-Cursor" not in rest.headers
+
+
+def test_a_schedule_whose_zone_is_known_no_more_is_shown_and_can_be_changed(client: FlaskClient, sql: Sql) -> None:
+    plant(sql, seconds_ago=9, time_zone="Mars/Olympus")
+
+    assert client.get(PATH).json["next_ticks"] == []
+    assert put(client).status_code == 200
+    assert len(client.get(PATH).json["next_ticks"]) == 10
+
+
 def test_a_preview_shows_what_clocks_do_and_stores_nothing(client: FlaskClient, sql: Sql) -> None:
     asked = {"cron": "30 2 * * *", "time_zone": "Europe/Berlin", "from": "2026-03-28T12:00:00Z", "count": 1}
     spring = client.post("/schedules/preview", json=asked).json

@@ -311,3 +311,15 @@ def test_counts_from_the_last_tick_where_the_seconds_are_changed():
     by_cron = replace(old, rule=Rule({}, cron="0 0 * * *"))
     assert counts_from_after(by_cron, Rule({}, every_seconds=60), now) == now
     assert counts_from_after(old, Rule({}, cron="0 0 * * *"), now) == now
+
+
+def test_fires_no_missed_tick_where_too_many_would_have_to_be_read_to_know_whether_it_is_of_the_newest():
+    schedule = every(1, missed=Missed.ALL, missed_max=5, missed_within_seconds=86_400)
+    # Of nine missed ticks the last five fire; those of the pause do not count, and are read to know that.
+    schedule = replace(schedule, paused_since=NOON + 9.5 * SECOND)
+
+    known = decided(schedule, NOON + 1000 * SECOND, at_once=5)
+    unknown = decided(schedule, NOON + 6000 * SECOND, at_once=5)
+
+    assert outcomes(known) == [(1, MISSED), (2, MISSED), (3, MISSED), (4, MISSED), (5, FIRED)]
+    assert outcomes(unknown) == [(second, MISSED) for second in range(1, 6)]

@@ -14,11 +14,14 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.errors import Refusal
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
+from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import transaction
 from haulier.queue import firing, produce
 from haulier.queue.firing import Fired, any_schedule, due_names, fire_due, next_look
 from haulier.queue.upkeep.purge import purge_ticks
+from haulier.worker.shared.outage import Outage
+from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
 from tests.conftest import sql_on
 from tests.queue.schedules import Sql, plant, set_time, ticks
 from tests.roles import Roles
@@ -50,7 +53,7 @@ def test_enqueues_a_job_for_each_tick_which_knows_its_tick(conn: Connection, sql
         "max_attempts": 2,
         "tags": ["a", "b"],
     }
-    plant(sql, seconds_ago=3, job={**job, "timeout_seconds": 9})
+    plant(sql, seconds_ago=60, every_seconds=20, job={**job, "timeout_seconds": 9})
 
     fired = fire(conn)
 
@@ -68,7 +71,7 @@ def test_enqueues_a_job_for_each_tick_which_knows_its_tick(conn: Connection, sql
 def test_its_job_keeps_its_tick_from_claim_to_history_and_back(
     conn: Connection, sql: Sql, claim: Callable[..., Any], settle: Callable[..., Any]
 ) -> None:
-    plant(sql, seconds_ago=1)
+    plant(sql, seconds_ago=20, every_seconds=20)
     fire(conn)
     [(at,)] = sql("SELECT scheduled_at FROM haulier.tick")
 
@@ -83,11 +86,11 @@ def test_its_job_keeps_its_tick_from_claim_to_history_and_back(
 
 
 def test_fires_nothing_twice_and_says_when_the_next_is_due(conn: Connection, sql: Sql) -> None:
-    plant(sql, seconds_ago=2, every_seconds=2)
+    plant(sql, seconds_ago=20, every_seconds=20)
     fire(conn)
 
     assert fire(conn) == Fired(0, 0, {})
-    assert 0 < (next_look(conn) or 0) <= 2
+    assert 0 < (next_look(conn) or 0) <= 20
     assert next_look(conn, passed_over=["nightly"]) is None
     assert any_schedule(conn)
 
@@ -110,7 +113,7 @@ def test_two_that_fire_at_once_share_the_schedules(
 def test_passes_over_what_another_decides_and_what_a_killed_one_had_decided_is_fired_once(
     conn: Connection, sql: Sql, open_conn: Callable[[], Connection]
 ) -> None:
-    plant(sql, seconds_ago=3)
+    plant(sql, seconds_ago=60, every_seconds=20)
     other = open_conn()
     with pytest.raises(RuntimeError), transaction(other):
         assert fire(other).fired == 3
@@ -123,7 +126,7 @@ def test_passes_over_what_another_decides_and_what_a_killed_one_had_decided_is_f
 
 
 def test_the_key_of_a_tick_is_a_second_guard(conn: Connection, sql: Sql) -> None:
-    plant(sql, seconds_ago=3)
+    plant(sql, seconds_ago=60, every_seconds=20)
     before = "SELECT name, counts_from, decided_to, look_at FROM haulier.schedule"
     [(_, counts_from, decided_to, look_at)] = sql(before)
     fire(conn)
@@ -213,8 +216,8 @@ def test_fires_nothing_while_the_clock_is_behind_and_nothing_twice_afterwards(
 
 
 def test_a_zone_that_is_not_known_fails_alone(conn: Connection, sql: Sql) -> None:
-    plant(sql, "bad", seconds_ago=3, time_zone="Mars/Olympus")
-    plant(sql, "good", seconds_ago=3)
+    plant(sql, "bad", seconds_ago=60, every_seconds=20, time_zone="Mars/Olympus")
+    plant(sql, "good", seconds_ago=60, every_seconds=20)
 
     fired = fire(conn)
 
@@ -226,7 +229,7 @@ def test_a_zone_that_is_not_known_fails_alone(conn: Connection, sql: Sql) -> Non
 
 
 def test_a_job_that_the_database_refuses_stays_undecided(conn: Connection, sql: Sql) -> None:
-    plant(sql, "bad", seconds_ago=3, job={"kind": "Not a name", "payload": {}})
+    plant(sql, "bad", seconds_ago=60, every_seconds=20, job={"kind": "Not a name", "payload": {}})
 
     with pytest.raises(Refusal), translated():
         fire(conn)
@@ -253,7 +256,7 @@ def test_keeps_the_last_ticks_of_a_schedule_and_none_of_a_deleted_one(conn: Conn
 def test_the_role_of_a_worker_and_that_of_the_api_may_fire(roles: Roles, super_conn: Connection) -> None:
     sql = sql_on(super_conn)
     for name, url in (("a", roles.worker), ("b", roles.web)):
-        plant(sql, name, seconds_ago=2)
+        plant(sql, name, seconds_ago=40, every_seconds=20)
         with closing(connect(url)) as conn:
             assert fire(conn, only=name).fired == 2
     with closing(connect(roles.worker)) as conn:
@@ -263,7 +266,7 @@ def test_the_role_of_a_worker_and_that_of_the_api_may_fire(roles: Roles, super_c
 def test_looks_for_live_jobs_after_the_schedules_are_locked(
     conn: Connection, sql: Sql, open_conn: Callable[[], Connection]
 ) -> None:
-    plant(sql, seconds_ago=1, overlap="skip")
+    plant(sql, seconds_ago=20, every_seconds=20, overlap="skip")
     other = open_conn()
     done: list[Fired] = []
     with transaction(conn):
@@ -275,3 +278,51 @@ def test_looks_for_live_jobs_after_the_schedules_are_locked(
 
     assert done == [Fired(0, 0, {})]
     assert firing.live_jobs(conn, ["nightly"]).keys() == {"nightly"}
+
+
+def test_a_schedule_far_behind_is_decided_bit_by_bit_and_keeps_no_other_from_firing(conn: Connection, sql: Sql) -> None:
+    plant(sql, "behind", seconds_ago=5000, missed="skip")
+    fire(conn)
+    behind = len(ticks(sql, "behind"))
+    plant(sql, "fresh", seconds_ago=2)
+
+    fire(conn)
+    fire(conn)
+
+    assert behind == 1000
+    assert outcomes(sql, "fresh")[:2] == [FIRED, FIRED]
+    assert len(ticks(sql, "behind")) <= 3000
+
+
+def test_waits_a_moment_where_another_process_has_locked_all_that_is_due(
+    database: str, sql: Sql, open_conn: Callable[[], Connection]
+) -> None:
+    plant(sql, seconds_ago=60, every_seconds=20)
+    step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
+    other = open_conn()
+    try:
+        with transaction(other):
+            assert fire(other).fired == 3
+            # Without it, it would ask as fast as it can until the other has committed or the server has missed it.
+            assert step.turn() == LOCKED_SECONDS
+        assert 0 < (step.turn() or 0) <= 1
+    finally:
+        step.database.close()
+
+
+def test_fires_one_by_one_where_the_database_refuses_one_and_asks_for_that_later(database: str, sql: Sql) -> None:
+    plant(sql, "bad", seconds_ago=60, every_seconds=20, job={"kind": "Not a name", "payload": {}})
+    plant(sql, "good", seconds_ago=60, every_seconds=20)
+    step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
+    try:
+        assert 0 <= (step.turn() or 0) <= 1
+        assert outcomes(sql, "good")[:3] == [FIRED] * 3
+        assert outcomes(sql, "bad") == []
+        sql("DELETE FROM haulier.schedule WHERE name = 'good' RETURNING 1")
+        # Only the one is left, which is passed over; it is not as if there were none.
+        assert step.turn() == LOOK_SECONDS
+        sql("DELETE FROM haulier.schedule RETURNING 1")
+        step._failing.clear()
+        assert step.turn() is None
+    finally:
+        step.database.close()

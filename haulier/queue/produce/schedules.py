@@ -16,10 +16,11 @@ from haulier.domain.errors import (
     ScheduleNotFound,
     ScheduleOfFile,
 )
-from haulier.domain.schedule import Overlap, Rule, Schedule, counts_from_after, decide
+from haulier.domain.schedule import InvalidSchedule, Overlap, Rule, Schedule, counts_from_after, decide
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.firing import live_jobs, schedule_of, write
+from haulier.queue.produce.look import PAGE_BYTES
 
 # A schedule whose ticks could not be decided for long has this many batches decided before it is changed.
 MOST_BATCHES = 20
@@ -58,9 +59,15 @@ class Tick:
 def list_schedules(
     conn: Connection, *, after: str | None = None, limit: int = 50, queues: Sequence[str] | None = None
 ) -> tuple[list[Shown], bool]:
-    """Return schedules whose jobs go to these queues, by name, and whether there are more behind them."""
-    found = rows(conn, "list_schedules", after_name=after, limit=limit + 1, queues=_array(queues))
-    return [_shown(row) for row in found[:limit]], len(found) > limit
+    """Return schedules whose jobs go to these queues, by name, and whether there are more behind them.
+
+    Shape: a page of large jobs is shorter than the limit.
+    """
+    found = rows(
+        conn, "list_schedules", after_name=after, limit=limit + 1, queues=_array(queues), most_bytes=PAGE_BYTES
+    )
+    page = [_shown(row) for row in found[:limit]]
+    return page, bool(found) and found[0]["found"] > len(page)
 
 
 def get_schedule(conn: Connection, name: str, *, queues: Sequence[str] | None = None) -> Shown:
@@ -116,15 +123,24 @@ def _replace(conn: Connection, row: Row, rule: Rule, retention_days: int, actor:
     [same] = rows(conn, "is_same_job", name=old.name, rule=_text(rule))
     if same["is_same"] and _without_job(old.rule) == _without_job(rule):
         return True
-    busy = live_jobs(conn, [old.name])
-    decision = decide(old, now, is_busy=bool(busy), keep=timedelta(days=retention_days), hurry=True)
-    write(conn, {old.name: decision})
-    if decision.has_more:
+    if not _decided(conn, old, now, retention_days):
         return False
     changed = Schedule(
         old.name, rule, counts_from=counts_from_after(old, rule, now), decided_to=max(now, old.decided_to)
     )
     return _put(conn, changed, now, actor, is_new=False, noted=_changes(old.rule, rule, is_same_job=same["is_same"]))
+
+
+def _decided(conn: Connection, old: Schedule, now: datetime, retention_days: int) -> bool:
+    """Decide what is due, and tell whether that was all of it."""
+    busy = live_jobs(conn, [old.name])
+    try:
+        decision = decide(old, now, is_busy=bool(busy), keep=timedelta(days=retention_days), hurry=True)
+    except InvalidSchedule:
+        # Its zone is known no more. No worker can decide it either, and to change it is the way out.
+        return True
+    write(conn, {old.name: decision})
+    return not decision.has_more
 
 
 def _put(

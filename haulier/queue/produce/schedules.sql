@@ -1,17 +1,28 @@
 -- Schedules: what there is, what somebody wants to be done, and what became of ticks.
 
 -- part: schedules_shown
-SELECT <<schedule_columns>>, haulier.schedule_time() AS now, next_at, created_at, updated_at
+SELECT <<schedule_columns>>, job, haulier.schedule_time() AS now, next_at, created_at, updated_at
 FROM haulier.schedule
 
 -- part: schedule_is_visible
 (%(queues)s::text[] IS NULL OR coalesce(job ->> 'queue', 'default') = ANY(%(queues)s::text[]))
 
 -- name: list_schedules
-<<schedules_shown>>
-WHERE (%(after_name)s::text IS NULL OR name > %(after_name)s) AND <<schedule_is_visible>>
-ORDER BY name
-LIMIT %(limit)s;
+-- The page ends at most_bytes of jobs, but has one schedule at least; `found` tells how many there would be without that.
+SELECT *
+FROM (
+    SELECT *, count(*) OVER () AS found,
+        coalesce(
+            sum(octet_length(job::text)) OVER (ORDER BY name ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM (
+        <<schedules_shown>>
+        WHERE (%(after_name)s::text IS NULL OR name > %(after_name)s) AND <<schedule_is_visible>>
+        ORDER BY name
+        LIMIT %(limit)s
+    ) AS page
+) AS measured
+WHERE before < %(most_bytes)s
+ORDER BY name;
 
 -- name: get_schedule
 <<schedules_shown>>

@@ -15,6 +15,8 @@ from haulier.worker.shared.sparing_log import SparingLog
 
 # The longest wait: a schedule may have been made or changed meanwhile.
 LOOK_SECONDS = 1.0
+# The wait for a process that decides all that is due. It may have died, and its locks last until the server knows.
+LOCKED_SECONDS = 0.05
 # For a schedule that cannot be decided, or whose job the database refuses.
 RETRY_SECONDS = 60.0
 
@@ -37,29 +39,37 @@ class Firing:
         now = time.monotonic()
         self._failing = {name: until for name, until in self._failing.items() if until > now}
         try:
-            self._fire()
-            with self.database.connection() as conn:
-                seconds = firing.next_look(conn, passed_over=self._failing)
+            seconds, least = self._seconds(), 0.0
+            if seconds is not None and seconds <= 0:
+                # Where all that is due is locked, another process decides it just now.
+                least = 0.0 if self._fire() else LOCKED_SECONDS
+                seconds = self._seconds()
         except (DatabaseUnavailable, Refusal) as error:
             self.outage.failed(error)
             return LOOK_SECONDS
         if seconds is None:
             return LOOK_SECONDS if self._failing else None
-        return min(max(seconds, 0.0), LOOK_SECONDS)
+        return min(max(seconds, least), LOOK_SECONDS)
 
-    def _fire(self) -> None:
+    def _seconds(self) -> float | None:
+        with self.database.connection() as conn:
+            return firing.next_look(conn, passed_over=self._failing)
+
+    def _fire(self) -> bool:
+        """Fire what is due, and tell whether anything was decided."""
         try:
             with self.database.connection() as conn:
                 fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
         except Refusal as error:
             log.debug("the schedules that are due are fired one by one: %s", reason(error))
-            self._fire_one_by_one()
-        else:
-            self._note(fired.failed)
+            return self._fire_one_by_one()
+        self._note(fired.failed)
+        return fired.decided > 0
 
-    def _fire_one_by_one(self) -> None:
+    def _fire_one_by_one(self) -> bool:
         with self.database.connection() as conn:
             names = firing.due_names(conn, passed_over=self._failing)
+        decided = 0
         for name in names:
             try:
                 with self.database.connection() as conn:
@@ -68,6 +78,8 @@ class Firing:
                 self._note({name: reason(error)})
             else:
                 self._note(fired.failed)
+                decided += fired.decided
+        return decided > 0
 
     def _note(self, failed: Mapping[str, str]) -> None:
         for name, why in failed.items():
