@@ -470,7 +470,7 @@ CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, creat
 -- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.
 CREATE INDEX IF NOT EXISTS job_waiting_by_tag ON haulier.job USING gin (tags) WITH (fastupdate = off)
     WHERE tags IS NOT NULL AND status IN ('queued', 'retrying');
--- due_schedules: whether a job of a schedule is live. No other job has an entry.
+-- live_of_schedules: whether a job of a schedule is live. No other job has an entry.
 CREATE INDEX IF NOT EXISTS job_by_schedule ON haulier.job (schedule) WHERE schedule IS NOT NULL;
 
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
@@ -895,6 +895,7 @@ LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    now_ CONSTANT timestamptz := haulier.schedule_time();
     fired_names text[];
     fired_ats   timestamptz[];
     fired_jobs  uuid[];
@@ -902,7 +903,7 @@ BEGIN
     WITH decided AS (
         INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)
         SELECT asked.name, at, outcome,
-            CASE WHEN outcome = 'fired' THEN haulier.schedule_time() END,
+            CASE WHEN outcome = 'fired' THEN now_ END,
             CASE WHEN outcome = 'fired' THEN haulier.uuidv7() END
         FROM unnest(names, ats, outcomes) AS asked (name, at, outcome)
         WHERE EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = asked.name)

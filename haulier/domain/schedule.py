@@ -312,8 +312,9 @@ def _is_missed(schedule: Schedule, due: Due, now: datetime) -> bool:
 
 
 def _is_paused(schedule: Schedule, due: Due, now: datetime) -> bool:
-    # A tick that waits for its jitter must not start what was paused meanwhile, nor must one of a pause start later.
-    return schedule.is_paused(due.at) or schedule.is_paused(min(due.fires_at, now))
+    # Nothing fires while it is paused, however long ago it was due; nor does later what fell into a pause, by its time
+    # or when it had waited for its jitter.
+    return any(map(schedule.is_paused, (due.at, min(due.fires_at, now), now)))
 
 
 def _late_ones(schedule: Schedule, due: list[Due], now: datetime) -> set[datetime]:

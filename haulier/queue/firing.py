@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, decide
+from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, TickOutcome, decide
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 
 # So many schedules are decided in one transaction.
 AT_ONCE = 100
-# And so many of their ticks.
+# And so many of their ticks, or fewer where their jobs have this size together: a job may have 256 KiB, and the server
+# has to write all of them within the time of a statement.
 TICKS_AT_ONCE = 1000
+BYTES_AT_ONCE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +51,39 @@ def fire_due(
             return Fired(0, 0, {})
         schedules = [schedule_of(row) for row in due]
         busy = live_jobs(conn, [schedule.name for schedule in schedules if _asks_for_jobs(schedule)])
-        now, keep, room = utc(due[0]["now"]), timedelta(days=retention_days), TICKS_AT_ONCE
+        now, keep, room = utc(due[0]["now"]), timedelta(days=retention_days), Room()
         decisions, failed = {}, {}
-        for schedule in schedules:
+        for schedule, row in zip(schedules, due, strict=True):
+            at_once = room.ticks_of(row["job_bytes"])
+            if not at_once:
+                # It and the others stay due, and are the first of the next turn.
+                break
             try:
-                decision = decide(schedule, now, is_busy=schedule.name in busy, keep=keep, at_once=room)
+                decision = decide(schedule, now, is_busy=schedule.name in busy, keep=keep, at_once=at_once)
             except InvalidSchedule as error:
                 failed[schedule.name] = f"{error.field}: {error}"
                 continue
             decisions[schedule.name] = decision
-            room -= len(decision.ticks)
-            if room <= 0:
-                # The others stay due, and are the first of the next turn.
-                break
+            room.take(decision, row["job_bytes"])
         return Fired(len(decisions), write(conn, decisions), failed)
+
+
+class Room:
+    """How much one transaction may still write: ticks, and bytes of their jobs."""
+
+    def __init__(self) -> None:
+        self._ticks, self._bytes = TICKS_AT_ONCE, BYTES_AT_ONCE
+
+    def ticks_of(self, job_bytes: int) -> int:
+        """Return how many ticks of jobs of this size fit in: at least one while nothing was taken."""
+        if self._ticks == TICKS_AT_ONCE:
+            return min(self._ticks, max(1, self._bytes // job_bytes))
+        return max(0, min(self._ticks, self._bytes // job_bytes))
+
+    def take(self, decision: Decision, job_bytes: int) -> None:
+        """Note what was decided of a schedule whose jobs have this size."""
+        self._ticks -= len(decision.ticks)
+        self._bytes -= job_bytes * sum(tick.outcome is TickOutcome.FIRED for tick in decision.ticks)
 
 
 def _asks_for_jobs(schedule: Schedule) -> bool:
@@ -78,28 +99,30 @@ def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, UUID]:
 
 def write(conn: Connection, decisions: Mapping[str, Decision]) -> int:
     """Write what was decided of schedules that are locked, and return how many jobs that has enqueued."""
+    if not decisions:
+        return 0
+    # Tables in the order of schema.sql, which may just be applied again: the other way round each would wait for the
+    # other, since it locks `schedule` before `tick`.
+    rows(
+        conn,
+        "move_schedules",
+        names=array(decisions),
+        decided_tos=array(each.decided_to for each in decisions.values()),
+        pendings=array(each.pending_at for each in decisions.values()),
+        nexts=array(each.next_at for each in decisions.values()),
+        looks=array(each.look_at for each in decisions.values()),
+    )
     ticks = [(name, tick) for name, decision in decisions.items() for tick in decision.ticks]
-    fired = 0
-    if ticks:
-        [written] = rows(
-            conn,
-            "fire_ticks",
-            names=array(name for name, _ in ticks),
-            ats=array(tick.at for _, tick in ticks),
-            outcomes=array(tick.outcome for _, tick in ticks),
-        )
-        fired = written["fired"]
-    if decisions:
-        rows(
-            conn,
-            "move_schedules",
-            names=array(decisions),
-            decided_tos=array(each.decided_to for each in decisions.values()),
-            pendings=array(each.pending_at for each in decisions.values()),
-            nexts=array(each.next_at for each in decisions.values()),
-            looks=array(each.look_at for each in decisions.values()),
-        )
-    return fired
+    if not ticks:
+        return 0
+    [written] = rows(
+        conn,
+        "fire_ticks",
+        names=array(name for name, _ in ticks),
+        ats=array(tick.at for _, tick in ticks),
+        outcomes=array(tick.outcome for _, tick in ticks),
+    )
+    return int(written["fired"])
 
 
 def due_names(conn: Connection, *, passed_over: Collection[str] = ()) -> list[str]:

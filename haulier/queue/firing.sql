@@ -11,8 +11,10 @@ SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 -- name: due_schedules
 -- Lock the schedules that are due, unless another worker just decides them. Whether their jobs live is another
 -- statement: this one's snapshot is older than the locks, and a worker that had a lock before may have fired since.
--- Without the jobs, which may be large: `fire_ticks` reads them.
-SELECT <<schedule_columns>>, NULL::jsonb AS job, haulier.schedule_time() AS now
+-- Without the jobs, which may be large: `fire_ticks` reads them. The size is that of one that it writes; a small one is
+-- not measured, which would take longer than the rest.
+SELECT <<schedule_columns>>, NULL::jsonb AS job, (SELECT haulier.schedule_time()) AS now,
+    CASE WHEN pg_column_size(job) < 1000 THEN 1000 ELSE octet_length(job::text) END AS job_bytes
 FROM haulier.schedule
 WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
     AND (%(only_name)s::text IS NULL OR name = %(only_name)s)

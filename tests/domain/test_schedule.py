@@ -178,13 +178,21 @@ def test_skips_what_falls_into_a_pause_also_when_that_is_over():
     schedule = replace(every(10), paused_since=NOON + 15 * SECOND, paused_until=NOON + 30 * SECOND)
 
     assert outcomes(decided(schedule, NOON + 40 * SECOND)) == [(10, FIRED), (20, PAUSED), (30, FIRED), (40, FIRED)]
-    endless = replace(schedule, paused_until=None)
-    assert outcomes(decided(endless, NOON + 40 * SECOND)) == [(10, FIRED), (20, PAUSED), (30, PAUSED), (40, PAUSED)]
+
+
+def test_fires_nothing_while_it_is_paused_though_it_was_due_before():
+    schedule = replace(every(3600), paused_since=NOON + 3700 * SECOND)
+    assert outcomes(decided(schedule, NOON + 3720 * SECOND)) == [(3600, PAUSED)]
+    # It was missed, and would be the last one.
+    assert outcomes(decided(schedule, NOON + 7000 * SECOND)) == [(3600, PAUSED)]
+    ended = replace(schedule, paused_until=NOON + 6000 * SECOND)
+    assert outcomes(decided(ended, NOON + 7000 * SECOND)) == [(3600, FIRED)]
 
 
 def test_skips_a_waiting_tick_and_one_that_waits_for_its_jitter_when_it_is_paused():
     paused = {"paused_since": NOON + 15 * SECOND}
-    waiting = replace(every(10, overlap=Overlap.QUEUE_ONE), pending_at=NOON + 10 * SECOND, **paused)
+    tenth = NOON + 10 * SECOND
+    waiting = replace(every(10, overlap=Overlap.QUEUE_ONE), decided_to=tenth, pending_at=tenth, **paused)
     assert outcomes(decided(waiting, NOON + 16 * SECOND, is_busy=True)) == [(10, PAUSED)]
     jittery = replace(every(3600, jitter_seconds=3600), paused_since=NOON + 3601 * SECOND)
     assert outcomes(decided(jittery, NOON + 7200 * SECOND)) == [(3600, PAUSED)]
@@ -316,10 +324,14 @@ def test_counts_from_the_last_tick_where_the_seconds_are_changed():
 def test_fires_no_missed_tick_where_too_many_would_have_to_be_read_to_know_whether_it_is_of_the_newest():
     schedule = every(1, missed=Missed.ALL, missed_max=5, missed_within_seconds=86_400)
     # Of nine missed ticks the last five fire; those of the pause do not count, and are read to know that.
-    schedule = replace(schedule, paused_since=NOON + 9.5 * SECOND)
 
-    known = decided(schedule, NOON + 1000 * SECOND, at_once=5)
-    unknown = decided(schedule, NOON + 6000 * SECOND, at_once=5)
+    def decided_after(seconds: int) -> Decision:
+        paused = replace(
+            schedule, paused_since=NOON + 9.5 * SECOND, paused_until=NOON + seconds * SECOND - timedelta(milliseconds=1)
+        )
+        return decided(paused, NOON + seconds * SECOND, at_once=5)
+
+    known, unknown = decided_after(1000), decided_after(6000)
 
     assert outcomes(known) == [(1, MISSED), (2, MISSED), (3, MISSED), (4, MISSED), (5, FIRED)]
     assert outcomes(unknown) == [(second, MISSED) for second in range(1, 6)]

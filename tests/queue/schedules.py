@@ -42,3 +42,34 @@ def set_time(sql: Sql, expression: str = "now()") -> None:
         "CREATE OR REPLACE FUNCTION haulier.schedule_time() RETURNS timestamptz LANGUAGE sql STABLE"
         f" SET search_path = pg_catalog, pg_temp AS $$ SELECT {expression} $$"
     )
+
+
+def account(sql: Sql) -> dict[str, Any]:
+    """Return what the ticks of all schedules come to.
+
+    Shape: gaps is how many ticks of the schedules, which are of one second each, have no row between the first and the
+           last; jobs and distinct are the jobs, live or ended, and their ticks; late is the longest delay in seconds.
+    """
+    [(ticks, fired, gaps, late)] = sql(
+        """
+        SELECT sum(ticks), sum(fired), sum(extract(epoch FROM newest - oldest)::int + 1 - ticks), max(late)
+        FROM (
+            SELECT count(*) AS ticks, count(*) FILTER (WHERE outcome = 'fired') AS fired,
+                min(scheduled_at) AS oldest, max(scheduled_at) AS newest,
+                extract(epoch FROM max(fired_at - scheduled_at))::float AS late
+            FROM haulier.tick
+            GROUP BY schedule
+        ) AS of_schedule
+        """
+    )
+    [(jobs, distinct)] = sql(
+        "SELECT count(*), count(DISTINCT (schedule, scheduled_for)) FROM haulier.jobs WHERE schedule IS NOT NULL"
+    )
+    [(orphans,)] = sql(
+        "SELECT count(*) FROM haulier.tick WHERE job_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT FROM haulier.jobs WHERE id = job_id AND schedule = tick.schedule AND scheduled_for = scheduled_at)"
+    )
+    return {
+        "ticks": ticks, "fired": fired, "gaps": gaps, "late": late, "jobs": jobs, "distinct": distinct,
+        "orphans": orphans,
+    }  # fmt: skip

@@ -19,7 +19,7 @@ from haulier.domain.errors import (
 from haulier.domain.schedule import InvalidSchedule, Overlap, Rule, Schedule, counts_from_after, decide
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
-from haulier.queue.firing import live_jobs, schedule_of, write
+from haulier.queue.firing import Room, live_jobs, schedule_of, write
 from haulier.queue.produce.look import PAGE_BYTES
 
 # A schedule whose ticks could not be decided for long has this many batches decided before it is changed.
@@ -135,7 +135,10 @@ def _decided(conn: Connection, old: Schedule, now: datetime, retention_days: int
     """Decide what is due, and tell whether that was all of it."""
     busy = live_jobs(conn, [old.name])
     try:
-        decision = decide(old, now, is_busy=bool(busy), keep=timedelta(days=retention_days), hurry=True)
+        at_once = Room().ticks_of(len(_text(old.rule)))
+        decision = decide(
+            old, now, is_busy=bool(busy), keep=timedelta(days=retention_days), at_once=at_once, hurry=True
+        )
     except InvalidSchedule:
         # Its zone is known no more. No worker can decide it either, and to change it is the way out.
         return True

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
+from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow, reason
 from haulier.postgres.database import Database
 from haulier.queue import firing
 from haulier.worker.shared.outage import Outage
@@ -17,8 +17,8 @@ from haulier.worker.shared.sparing_log import SparingLog
 LOOK_SECONDS = 1.0
 # The wait for a process that decides all that is due. It may have died, and its locks last until the server knows.
 LOCKED_SECONDS = 0.05
-# For a schedule that cannot be decided, or whose job the database refuses.
-RETRY_SECONDS = 60.0
+# For a schedule that cannot be decided, or whose job the database refuses; and where that may pass by itself.
+RETRY_SECONDS, RETRY_SOON_SECONDS = 60.0, 5.0
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,9 @@ class Firing:
         try:
             with self.database.connection() as conn:
                 fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
+        except Locked:
+            # A table is locked, as by a migration: each schedule alone would wait as long, and then be passed over.
+            raise
         except Refusal as error:
             log.debug("the schedules that are due are fired one by one: %s", reason(error))
             return self._fire_one_by_one()
@@ -74,15 +77,18 @@ class Firing:
             try:
                 with self.database.connection() as conn:
                     fired = firing.fire_due(conn, retention_days=self.retention_days, only=name)
+            except Locked:
+                raise
             except Refusal as error:
-                self._note({name: reason(error)})
+                may_pass = isinstance(error, RefusedForNow)
+                self._note({name: reason(error)}, RETRY_SOON_SECONDS if may_pass else RETRY_SECONDS)
             else:
                 self._note(fired.failed)
                 decided += fired.decided
         return decided > 0
 
-    def _note(self, failed: Mapping[str, str]) -> None:
+    def _note(self, failed: Mapping[str, str], retry_seconds: float = RETRY_SECONDS) -> None:
         for name, why in failed.items():
-            self._failing[name] = time.monotonic() + RETRY_SECONDS
-            message = f"the schedule {name} cannot fire, which is tried again in {RETRY_SECONDS:.0f} s: {why}"
+            self._failing[name] = time.monotonic() + retry_seconds
+            message = f"the schedule {name} cannot fire, which is tried again in {retry_seconds:.0f} s: {why}"
             self._log.warning(message, about=name)

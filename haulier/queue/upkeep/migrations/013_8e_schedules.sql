@@ -91,6 +91,7 @@ LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    now_ CONSTANT timestamptz := haulier.schedule_time();
     fired_names text[];
     fired_ats   timestamptz[];
     fired_jobs  uuid[];
@@ -98,7 +99,7 @@ BEGIN
     WITH decided AS (
         INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)
         SELECT asked.name, at, outcome,
-            CASE WHEN outcome = 'fired' THEN haulier.schedule_time() END,
+            CASE WHEN outcome = 'fired' THEN now_ END,
             CASE WHEN outcome = 'fired' THEN haulier.uuidv7() END
         FROM unnest(names, ats, outcomes) AS asked (name, at, outcome)
         WHERE EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = asked.name)
