@@ -29,6 +29,12 @@ class Findings:
                 "hung",
                 "unexplained",
                 "miscounted",
+                "operation_did_not_end",
+                "operation_miscounted",
+                "operation_acted_twice",
+                "operation_acted_on_others",
+                "act_not_done_once",
+                "act_not_on_record",
             )
         }
     )

@@ -64,6 +64,10 @@ FAULTS = {
         "the queue is paused for up to 4 s, and resumed",
         "from a second after the answer on nothing starts; no attempt is lost",
     ),
+    "operation_interrupted": (
+        "an operation is under way, and all workers, gunicorn or the database end",
+        "it goes on where it was; each job is acted on once",
+    ),
     "handler_raises": ("a handler raises, once or always", "retried; `failed_permanent` when the budget is spent"),
     "handler_dawdles": ("a handler runs past its timeout, and obeys", "a failed attempt; retried"),
     "handler_hangs": (
@@ -111,6 +115,12 @@ PROMISES = {
     "hung": "calls that took over 30 s",
     "unexplained": "starts beyond the first without a cause",
     "miscounted": "numbers that differ from the tables",
+    "operation_did_not_end": "operations that did not end",
+    "operation_miscounted": "operations whose counts are not what was done",
+    "operation_acted_twice": "jobs on which an operation acted twice",
+    "operation_acted_on_others": "jobs on which an operation acted, and not as its preview had seen them",
+    "act_not_done_once": "changes, copies, deletes, retries, cancels not done wholly and once, or not at all",
+    "act_not_on_record": "of these, and of operations, those that are not on record once",
 }
 TARGETS = {
     "crash_to_restart_p99": "crash of a worker to the next start of its jobs, p99",
@@ -145,6 +155,15 @@ def _breaches(run: Result, name: str) -> str:
     return f"{run['verdicts'][name]:,}" if name in run["verdicts"] else "–"
 
 
+def _acted(run: Result) -> str:
+    # As above: not of a run of before there was this.
+    if "operators" not in run:
+        return "–"
+    acts = sum(each.get("done", 0) for each in run["operators"]["acts"].values())
+    jobs = sum(each["jobs"] for each in run["operators"]["operations"].values())
+    return f"{acts:,}; {jobs:,}"
+
+
 def runs_table(runs: Sequence[Result]) -> str:
     """Return the table of runs, a column for each."""
     rows: list[tuple[str, list[str]]] = [
@@ -152,6 +171,7 @@ def runs_table(runs: Sequence[Result]) -> str:
         ("faults injected", [f"{run['injected']:,}" for run in runs]),
         ("jobs accepted", [f"{run['accepted_jobs']:,}" for run in runs]),
         *((f"**{what}**", [_breaches(run, name) for run in runs]) for name, what in PROMISES.items()),
+        ("single acts of operators, and jobs on which operations acted", [_acted(run) for run in runs]),
         ("starts beyond the first, each explained", [f"{run['starts']['again']:,}" for run in runs]),
         *((f"{what} (bound {runs[0]['targets'][name]['bound']:g} s)", [_target(run, name) for run in runs])
           for name, what in TARGETS.items()),

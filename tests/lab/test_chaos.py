@@ -28,8 +28,9 @@ CLAIMS = [uuid4() for _ in range(4)]
 @pytest.mark.parametrize(
     ("seed", "minutes", "every", "rate", "planned", "accepted"),
     [
-        # Among them the end of the database, of a worker and of a child, a pause longer than a lease, a dead link.
-        pytest.param(28, 0.35, 1.5, 60, 8, 400, id="20 seconds"),
+        # Among them the end of the database, of a child and of all workers amid an operation, a pause longer than a
+        # lease, a dead link, and a paused queue.
+        pytest.param(127400, 0.35, 1.5, 60, 8, 400, id="20 seconds"),
         pytest.param(7, 1, 2.0, 100, 20, 3000, id="a minute", marks=pytest.mark.slow),
     ],
 )
@@ -45,6 +46,8 @@ def test_faults_break_no_promise(
     assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
     assert result["accepted_jobs"] > accepted
     assert result["starts"]["again"] > 0
+    assert sum(each["done"] for each in result["operators"]["acts"].values()) > 0
+    assert sum(each["jobs"] for each in result["operators"]["operations"].values()) > 0
 
 
 @pytest.mark.timeout(240)

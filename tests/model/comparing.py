@@ -12,7 +12,7 @@ SAME = (
     "backoff", "cancel_requested", "last_error", "result",
 )  # fmt: skip
 # What the passing of time moves in a row that nobody changes.
-MOVING = ("now", "run_at", "updated_at", "finished_at")
+MOVING = ("now", "version", "run_at", "updated_at", "finished_at")
 
 
 def is_about(seconds: float, units: float) -> bool:

@@ -101,6 +101,8 @@ class Ledger:
         self.workers: dict[UUID, Process] = {}
         # When each pause ends; None: when the queue is resumed.
         self.pauses: dict[str, float | None] = {}
+        # What operators did, and to what.
+        self.record: list[tuple[str, str]] = []
 
     # Enqueue
 
@@ -235,9 +237,12 @@ class Ledger:
 
     @staticmethod
     def _leave(job: Entry, status: str, charged: int, error: str | None, *, has_failed: bool = True) -> None:
-        job.status, job.worker = status, None
+        job.status = status
         if status in FINAL:
             job.backoff = None
+        else:
+            # The history keeps who ran it last.
+            job.worker = None
         if error is not None:
             job.last_error = error
         if error is not None and has_failed:
@@ -249,33 +254,41 @@ class Ledger:
         fits = job is not None and (job.attempt, job.claim) == fence[1:] and job.status != "running"
         return job.status if job is not None and fits else None
 
-    # Cancel and retry
+    # Cancel and retry; where an operation does it, what is done to each job is not on record
 
-    def cancel(self, job: Entry) -> bool | None:
+    def cancel(self, job: Entry, *, on_record: bool = True) -> bool | None:
         """Cancel the job: True when it is cancelled, False when it will be, None when it has ended."""
         if job.status in FINAL:
             return None
+        self._note("cancel", job, on_record)
         job.cancel_requested = True
         if job.status == "running":
             return False
         job.status, job.backoff = "cancelled", None
         return True
 
-    def retry(self, job: Entry) -> bool:
+    def _note(self, action: str, job: Entry, on_record: bool) -> None:
+        if on_record:
+            self.record.append((action, str(job.id)))
+
+    def retry(self, job: Entry, *, on_record: bool = True) -> bool:
         """Bring the job back with a full budget; False when its status does not allow that."""
         if job.status not in ("failed_permanent", "cancelled"):
             return False
+        self._note("retry", job, on_record)
         job.status, job.attempts, job.snoozes = "queued", 0, 0
-        job.cancel_requested, job.finished_at = False, None
+        job.cancel_requested, job.finished_at, job.worker = False, None, None
         job.waits_from(self.clock)
         return True
 
     # Change, copy and delete
 
-    def change(self, job: Entry, queue: str, priority: int, delay: float | None) -> bool:
+    def change(self, job: Entry, queue: str, priority: int, delay: float | None, *, on_record: bool = True) -> bool:
         """Give a waiting job another place; False when its status does not allow that. Units: delay is seconds."""
         if not job.is_waiting:
             return False
+        # What changes nothing is not on record.
+        self._note("change", job, on_record and ((job.queue, job.priority) != (queue, priority) or delay is not None))
         job.queue, job.priority = queue, priority
         if delay is not None:
             job.waits_from(self.clock + delay / UNIT.total_seconds())
@@ -283,12 +296,14 @@ class Ledger:
 
     def copy(self, job_id: UUID, job: Entry) -> Entry:
         """Return the entry of a copy that was made just now."""
+        self._note("copy", job, True)
         return Entry(job_id, job.queue, job.priority, job.max_attempts, None, self.clock)
 
-    def delete(self, job: Entry) -> bool:
+    def delete(self, job: Entry, *, on_record: bool = True) -> bool:
         """Forget the job, but not its key; False when its status does not allow that."""
         if job.status not in FINAL:
             return False
+        self._note("delete", job, on_record)
         del self.jobs[job.id]
         return True
 

@@ -31,9 +31,9 @@ from tests.model.choosing import (
     some_of,
     whiles,
 )
-from tests.model.claiming import Claiming
 from tests.model.comparing import is_about, is_told
 from tests.model.ledger import A_DAY, UNIT, Entry
+from tests.model.operating import Operating
 from tests.model.parties import Claim, Worker
 from tests.model.state import State
 
@@ -41,7 +41,7 @@ from tests.model.state import State
 ALL = 500
 
 
-class Queue(Claiming):
+class Queue(Operating):
     """The service, its workers, an application, an operator, and somebody who holds locks."""
 
     @initialize(jobs=many_requests)
@@ -209,7 +209,7 @@ class Queue(Claiming):
     @rule(job=one_of(State.jobs_to_retry), queue=st.none() | st.sampled_from(QUEUES))
     def retry(self, job: Entry, queue: str | None) -> None:
         expected: Any = self.ledger.retry(job) if job.id in self.ledger.jobs else JobNotFound
-        self.may_live_again = job.id
+        self.may_live_again = {job.id}
         changes = produce.Changes.of(**({} if queue is None else {"queue": queue}))
         if expected is True and queue is not None:
             job.queue = queue
@@ -247,7 +247,9 @@ class Queue(Claiming):
         self._beat(worker)
         held = consume.held(self.conn, worker.id, {job.claim for job in self.ledger.jobs.values() if job.claim})
         assert {each.fence.id: each.cancel_requested for each in held} == {
-            job.id: job.cancel_requested for job in self.ledger.jobs.values() if job.worker == worker.id
+            job.id: job.cancel_requested
+            for job in self.ledger.jobs.values()
+            if job.status == "running" and job.worker == worker.id
         }
         lost = [each.fence for each in held if each.fence.claim in self.lost and each.fence.id not in self.locked]
         expected = {fence.id: self._end(fence, Ending(Outcome.release())) for fence in lost}
@@ -341,6 +343,7 @@ class Queue(Claiming):
         if self.uncommitted:
             self.end_the_applications_transaction(is_committed=True)
             self.every_row_is_as_the_ledger_has_it()
+        self._end_operations()
         self.pass_time(10, are_beating=False)
         self.rescue([], leaving=False)
         self.every_row_is_as_the_ledger_has_it()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from haulier.domain.claim import Fence
+from haulier.queue.produce.operations import Order, Preview
 from haulier.worker.shared.marks import Marks
 from tests.model.ledger import Entry
 
@@ -43,3 +44,36 @@ class Claim:
 
     def _repr_pretty_(self, printer: Any, _: bool) -> None:
         printer.text(f"<claim {self.number}, of job {self.job.number}>")
+
+
+@dataclass(eq=False)
+class Previewed:
+    """What an order was seen to act on. Shape: versions holds of each job the transaction that had written its row."""
+
+    order: Order
+    preview: Preview
+    versions: dict[UUID, str]
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(f"<preview of {self.order.action} of {len(self.versions)} jobs>")
+
+
+@dataclass(eq=False)
+class Operated:
+    """An operation as it has to be."""
+
+    number: int
+    id: UUID
+    of: Previewed
+    status: str = "waiting"
+    is_begun: bool = False
+    acted: set[UUID] = field(default_factory=set)
+    # Those that somebody held while a chunk was done.
+    was_locked: set[UUID] = field(default_factory=set)
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in ("waiting", "running")
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(f"<operation {self.number}>")

@@ -12,8 +12,8 @@ from haulier.queue import produce
 from tests.model.choosing import Ending
 from tests.model.comparing import is_about, is_as_written, keeps_the_promises
 from tests.model.ledger import FINAL, Entry, Ledger
-from tests.model.parties import Claim, Worker
-from tests.model.world import ALL_JOBS, KEYS_AND_WORKERS, Row, World
+from tests.model.parties import Claim, Operated, Previewed, Worker
+from tests.model.world import ALL_JOBS, KEYS_AND_WORKERS, RECORD, Row, World
 
 
 class State(RuleBasedStateMachine):
@@ -31,7 +31,9 @@ class State(RuleBasedStateMachine):
         self.lost: set[UUID] = set()
         self.locked: set[UUID] = set()
         self.seen: dict[UUID, Row] = {}
-        self.may_live_again: UUID | None = None
+        self.may_live_again: set[UUID] = set()
+        self.previews: list[Previewed] = []
+        self.operations: list[Operated] = []
         self.registered, self.ticks = 0, 0.0
 
     # What is chosen from: mostly what can still be changed
@@ -85,9 +87,9 @@ class State(RuleBasedStateMachine):
         assert len(found) == len(rows), "a job in both tables"
         assert set(found) == set(self.ledger.jobs), "a job in neither table, or one that nobody has accepted"
         for job_id, row in found.items():
-            keeps_the_promises(self.seen.get(job_id), row, may_live_again=job_id == self.may_live_again)
+            keeps_the_promises(self.seen.get(job_id), row, may_live_again=job_id in self.may_live_again)
             is_as_written(self.ledger.jobs[job_id], row, clock=self.ledger.clock)
-        self.seen, self.may_live_again = found, None
+        self.seen, self.may_live_again = found, set()
 
     @invariant()
     def keys_and_workers_are_as_the_ledger_has_them(self) -> None:
@@ -95,6 +97,10 @@ class State(RuleBasedStateMachine):
         keys = {key: held.job_id for key, held in self.ledger.keys.items()}
         assert {row["key"]: row["id"] for row in rows if row["key"] is not None} == keys
         assert {row["id"] for row in rows if row["key"] is None} == set(self.ledger.workers)
+
+    @invariant()
+    def what_operators_did_is_on_record(self) -> None:
+        assert [(row["action"], row["target"]) for row in self.world.sql(RECORD)] == self.ledger.record
 
     @invariant()
     def the_overview_counts_what_the_ledger_has(self) -> None:

@@ -14,23 +14,31 @@ Row = dict[str, Any]
 
 EMPTY = """
     DELETE FROM haulier.job; DELETE FROM haulier.finished_job; DELETE FROM haulier.worker;
-    DELETE FROM haulier.idempotency; DELETE FROM haulier.pause
+    DELETE FROM haulier.idempotency; DELETE FROM haulier.pause; DELETE FROM haulier.operation;
+    DELETE FROM haulier.preview; DELETE FROM haulier.audit
 """
 ALL_JOBS = """
-    SELECT now() AS now, 'job' AS place, id, status, queue, priority, run_at, worker_id, attempt, claim, attempts,
-        max_attempts, crashes, suspect, snoozes, backoff, cancel_requested, idempotency_key, last_error, errors,
-        updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result
+    SELECT now() AS now, xmin::text AS version, 'job' AS place, id, status, queue, priority, run_at, worker_id,
+        attempt, claim, attempts, max_attempts, crashes, suspect, snoozes, backoff, cancel_requested, idempotency_key,
+        last_error, errors, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result
     FROM haulier.job
     UNION ALL
-    SELECT now(), 'finished_job', id, status, queue, priority, run_at, NULL, attempt, claim, attempts,
-        max_attempts, crashes, crashes > 0, snoozes, NULL, cancel_requested, idempotency_key, last_error, errors,
-        updated_at, finished_at, result
+    SELECT now(), xmin::text, 'finished_job', id, status, queue, priority, run_at, worker_id, attempt, claim,
+        attempts, max_attempts, crashes, crashes > 0, snoozes, NULL, cancel_requested, idempotency_key, last_error,
+        errors, updated_at, finished_at, result
     FROM haulier.finished_job
 """
 KEYS_AND_WORKERS = """
     SELECT key, job_id AS id FROM haulier.idempotency
     UNION ALL
     SELECT NULL, id FROM haulier.worker
+"""
+RECORD = """
+    SELECT action, coalesce(job_id::text, target) AS target
+    FROM haulier.audit
+    WHERE action IN (
+        'cancel', 'change', 'retry', 'copy', 'delete', 'operate', 'cancel_operation', 'resume_operation')
+    ORDER BY id
 """
 MOVE_TIME = """
     UPDATE haulier.job SET run_at = run_at - %(time)s, created_at = created_at - %(time)s,
@@ -39,7 +47,9 @@ MOVE_TIME = """
         updated_at = updated_at - %(time)s, started_at = started_at - %(time)s, finished_at = finished_at - %(time)s;
     UPDATE haulier.worker SET started_at = started_at - %(time)s, beat_at = beat_at - %(time)s;
     UPDATE haulier.idempotency SET created_at = created_at - %(time)s;
-    UPDATE haulier.pause SET since = since - %(time)s, until = until - %(time)s
+    UPDATE haulier.pause SET since = since - %(time)s, until = until - %(time)s;
+    UPDATE haulier.operation SET next_at = next_at - %(time)s, worked_until = worked_until - %(time)s,
+        walked_at = walked_at - %(time)s
 """
 MOVE_UNCOMMITTED = """
     UPDATE haulier.job SET run_at = run_at - %(time)s, created_at = created_at - %(time)s,
