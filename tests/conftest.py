@@ -353,7 +353,7 @@ def sql_on(conn: Connection) -> Sql:
     def sql(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         with conn.cursor() as cursor:
             cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     return sql
 

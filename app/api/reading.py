@@ -14,6 +14,8 @@ from flask_smorest import Blueprint as SmorestBlueprint
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from haulier.domain.job import MAX_PAYLOAD_BYTES
+
 from ..http.errors import Invalid, Malformed, TooLarge, UnsupportedMediaType
 from ..http.routes import ROUTE
 from .schemas.fields import Several, time_text
@@ -21,7 +23,6 @@ from .schemas.response_schemas import ResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-MAX_PAYLOAD_BYTES = 256 * 1024
 JSON_TYPE = "application/json"
 _ENCODINGS = {"HTTP_CONTENT_ENCODING", "HTTP_TRANSFER_ENCODING"}
 

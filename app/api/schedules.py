@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import InvalidSchedule, next_ticks
+from haulier.domain.schedule import TAKEN_NAME, InvalidSchedule, next_ticks
 from haulier.queue.produce.draft import Draft
 from haulier.queue.produce.schedules import (
     Pause,
@@ -63,8 +63,6 @@ ViewResult = tuple[Any, int, dict[str, str]]
 
 PUT, PREVIEW, PAUSE = PutSchedule(), PreviewSchedule(), PauseSchedule()
 WHY = "a schedule's name is that of every queue"
-# The path of another call.
-TAKEN = "preview"
 
 
 @blp.route("/schedules")
@@ -136,8 +134,8 @@ class OneSchedule(MethodView):
         An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
         and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
         """
-        if _checked(name) == TAKEN:
-            raise Invalid({"name": [f"A schedule cannot be called {TAKEN}."]})
+        if _checked(name) == TAKEN_NAME:
+            raise Invalid({"name": [f"A schedule cannot be called {TAKEN_NAME}."]})
         asked = load(PUT, parse(json_body(request)))
         draft = _draft(asked["job"])
         rule, pause = load_rule(asked, _job(asked["job"], draft)), _pause(asked)

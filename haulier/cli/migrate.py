@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -36,7 +36,19 @@ def _migrate(conn: Connection, config: Config) -> None:
     from haulier.queue.upkeep.migrate import migrate
 
     print(migrate(conn, retention_days=config.retention_days))
+    correct_times(conn, sys.stdout)
     _warn_of_limits(conn, config)
+
+
+def correct_times(conn: Connection, told: TextIO) -> None:
+    """Correct when schedules are due next, by the tzdata of this release, and say there which were wrong."""
+    from haulier.queue.recompute import recompute
+
+    done = recompute(conn)
+    if done.corrected:
+        print(f"schedules whose next tick this release's time zones have moved: {len(done.corrected)}", file=told)
+    for name, why in done.failed.items():
+        print(f"haulier: schedule {name} does not fire: {why}", file=sys.stderr)
 
 
 def _warn_of_limits(conn: Connection, config: Config) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "jobs": ("haulier.cli.commands.jobs:jobs", "Find jobs; cancel, retry, change, delete them."),
     "errors": ("haulier.cli.commands.errors:errors", "See what fails, in groups; mute a group."),
     "queues": ("haulier.cli.commands.queues:queues", "See how queues are; pause one."),
+    "schedules": ("haulier.cli.schedules:schedules", "See, make and steer what is enqueued by the clock."),
     "ops": (
         "haulier.cli.commands.operations:ops",
         "See operations, which act on all jobs of a filter; stop one, go on with it.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
@@ -32,6 +34,15 @@ class ServerCommand(Command):
 def server_command(name: str, *, example: str, **options: Any) -> Callable[[Callable[..., Any]], ServerCommand]:
     """Return a decorator that makes a command of a function, whose docstring is its help."""
     return click.command(name, cls=ServerCommand, example=example, **options)
+
+
+def find_modules_here() -> None:
+    """Let modules of the working directory be found, which HAULIER_KINDS may name.
+
+    gunicorn puts it on the path, and an installed command does not.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def require(command: str) -> None:

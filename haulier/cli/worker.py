@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import NoReturn
 
-from haulier.cli.server import server_command
+from haulier.cli.server import find_modules_here, server_command
 
 
 @server_command("worker", example="WORKER_THREADS=4 haulier worker")
 def worker() -> NoReturn:
     """Claim jobs and run them, until told to stop."""
-    # HAULIER_KINDS may name modules of the working directory, which gunicorn puts on the path and an installed command
-    # does not.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    find_modules_here()
     # Imported late, since the other commands do not need it.
     from haulier.worker.start import work_and_leave
 

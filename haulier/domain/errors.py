@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from haulier.domain.job import JobStatus
@@ -98,10 +99,22 @@ class ScheduleOfFile(HaulierError):
         super().__init__(f"schedule {name} came from schedules.toml: change it there")
 
 
+class ScheduleOfApi(HaulierError):
+    """schedules.toml names schedules that it has not made."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        named = f"schedules {', '.join(names)} were" if names[1:] else f"schedule {names[0]} was"
+        super().__init__(
+            f"{named} made by the API, and not from a file: delete there what the file is to make"
+            f" (`haulier schedules delete {names[0]}`), or give it another name in the file; nothing was changed"
+        )
+
+
 class ScheduleBehind(HaulierError):
     """Too many ticks of the schedule are still to be decided."""
 
     def __init__(self, name: str) -> None:
+        self.schedule = name
         super().__init__(f"schedule {name} has thousands of ticks to be decided first, which goes on: try again")
 
 

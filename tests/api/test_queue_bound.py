@@ -210,7 +210,7 @@ def test_a_name_is_noted_as_used_again_well_before_it_could_be_forgotten(
     post(client, "a")
 
     assert 2 * queue_names.KNOWN_SECONDS < purge.IDLE_QUEUE_SECONDS
-    assert sql("SELECT FROM haulier.queue WHERE used_at < now() - interval '1 minute'") == []
+    assert sql("SELECT name FROM haulier.queue WHERE name = 'a' AND used_at > now() - interval '1 minute'") == [("a",)]
 
 
 def test_who_is_refused_again_and_again_is_not_counted_each_time(

@@ -52,9 +52,12 @@ MAY_IMPORT = {
     "log_stream": set(),
     "processes": set(),
     "beside": set(),
+    "schedules_toml": {"domain", "kinds", "kinds.sdk"},
     "__init__": set(),
     "__main__": {"cli", "domain"},
-    "cli": {"domain", "postgres", *QUEUE, "worker", "processes", "beside", "local", *CLIENT},
+    "cli": {
+        *("domain", "postgres", *QUEUE, "kinds", "worker", "processes", "beside", "schedules_toml", "local", *CLIENT)
+    },
     # Of an installed client, which has nothing of the server.
     "cli.client": {"domain"},
     "cli.terminal": set(),

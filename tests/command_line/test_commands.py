@@ -18,6 +18,7 @@ import pytest
 from haulier import __version__
 from haulier.cli.commands.invocation import load
 from haulier.cli.root import COMMANDS, ON_SERVER, root
+from haulier.cli.server import ServerCommand
 from haulier.queue import consume
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
@@ -48,7 +49,11 @@ def leaves(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 LEAVES = dict(leaves())
-OVER_HTTP = {name: command for name, command in LEAVES.items() if name.split()[0] not in ON_SERVER}
+OVER_HTTP = {
+    name: command
+    for name, command in LEAVES.items()
+    if name.split()[0] not in ON_SERVER and not isinstance(command, ServerCommand)
+}
 
 
 def test_knows_each_command_without_loading_it() -> None:
@@ -87,6 +92,8 @@ def test_runs_each_example(
     if name.startswith("ops"):
         run("jobs", "cancel", "--kind", "summarize_text", "--all", "--yes", "--no-wait")
         sql("UPDATE haulier.operation SET id = %s", OPERATION)
+    if name.startswith("schedules") and name != "schedules create":
+        run("schedules", "create", "nightly", "summarize_text", SUMMARY, "--cron", "0 2 * * *")
     if name == "ops resume":
         run("ops", "cancel", OPERATION)
     if name in ("jobs retry", "jobs watch", "jobs delete"):

@@ -10,10 +10,13 @@ from marshmallow import RAISE, Schema, fields, validate
 from haulier.domain.cron import MAX_CRON
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.schedule import (
+    DEFAULT_MISSED_MAX,
+    DEFAULT_MISSED_WITHIN_SECONDS,
     MAX_EVERY_SECONDS,
     MAX_JITTER_SECONDS,
     MAX_MISSED,
     MAX_MISSED_WITHIN_SECONDS,
+    MAX_ZONE,
     InvalidSchedule,
     Missed,
     Overlap,
@@ -30,7 +33,6 @@ from .fields import ANY_FIELDS, TIME_PATTERN, Flag, Time, about, instant
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
-DEFAULT_MISSED_MAX, DEFAULT_MISSED_WITHIN_SECONDS = 100, 86_400
 MAX_PREVIEWED = 100
 # Of a schedule's job: a tick decides when it runs, and has no need of a key.
 NOT_OF_A_SCHEDULE = ("run_at", "delay_seconds", "idempotency_key")
@@ -63,7 +65,7 @@ class TimetableRequest(PayloadSchema):
     every_seconds = _number(1, MAX_EVERY_SECONDS, "Every so many seconds. Not beside `cron`.")
     time_zone = fields.String(
         load_default="UTC",
-        validate=[validate.Length(min=1, max=64), Pattern(TEXT, "Must not hold NUL.")],
+        validate=[validate.Length(min=1, max=MAX_ZONE), Pattern(TEXT, "Must not hold NUL.")],
         metadata=about("By whose clocks `cron` goes, such as `Europe/Berlin`."),
     )
 

@@ -21,7 +21,7 @@ from haulier.domain.job import NAME_PATTERN
 
 SECONDS, KEPT_SECONDS = 0.3, 60.0
 # What is asked for, and which field of each item is the name.
-ASKED = {"queues": ("/queues", "name"), "kinds": ("/kinds", "kind")}
+ASKED = {"queues": ("/queues", "name"), "kinds": ("/kinds", "kind"), "schedules": ("/schedules?limit=200", "name")}
 
 
 def completes(what: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from haulier.cli.commands.completing import completes
-from haulier.cli.commands.options import Duration, Instant
+from haulier.cli.commands.options import Duration, Instant, whole
 
-OPTIONS = (
+# Of a schedule's job too, whose time a tick decides.
+SETTINGS = (
     click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="In which queue."),
     click.option("--priority", type=int, metavar="N", help="-100 to 100; higher first."),
-    click.option("--delay", type=Duration(), help="How long it is not to start; 0 for now."),
-    click.option("--at", "run_at", type=Instant(1), metavar="T", help="When it is to start, instead of --delay."),
     click.option(
         "--max-attempts", type=int, metavar="N", help="After how many failed attempts it has failed for good."
     ),
@@ -22,6 +21,11 @@ OPTIONS = (
     click.option(
         "--tag", "tags", multiple=True, metavar="TAG", help="By which it is found; may be given more than once."
     ),
+)
+OPTIONS = (
+    *SETTINGS,
+    click.option("--delay", type=Duration(), help="How long it is not to start; 0 for now."),
+    click.option("--at", "run_at", type=Instant(1), metavar="T", help="When it is to start, instead of --delay."),
 )
 SAME = ("queue", "priority", "run_at", "max_attempts")
 
@@ -37,13 +41,10 @@ def fields_of(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given as the API reads them. Raises: click.UsageError."""
     if asked["delay"] is not None and asked["run_at"] is not None:
         raise click.UsageError("--delay and --at: give one of them")
-    timeout = asked["timeout"]
-    if timeout is not None and not timeout.is_integer():
-        raise click.UsageError("--timeout: must be whole seconds")
     fields = {
         **{name: asked[name] for name in SAME},
         "delay_seconds": asked["delay"],
-        "timeout_seconds": None if timeout is None else int(timeout),
+        "timeout_seconds": whole("--timeout", asked["timeout"]),
         "tags": list(asked["tags"]) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

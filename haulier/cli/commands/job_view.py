@@ -69,6 +69,9 @@ def show_job(terminal: Terminal, shown: Job) -> None:
     about += [f"tags {', '.join(job['tags'])}"] if job.get("tags") else []
     about += [f"key {job['idempotency_key']}"] if job["idempotency_key"] else []
     terminal.line(f"{job['id']}  {'  '.join(about)}")
+    # An older service does not say.
+    if job.get("schedule"):
+        terminal.line(f"tick of {job['scheduled_for']} of the schedule {job['schedule']}")
     terminal.line()
     for step in shown.steps:
         _show_step(terminal, step)

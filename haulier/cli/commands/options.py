@@ -48,6 +48,13 @@ def seconds_of(text: str) -> float | None:
     return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([smhdw])", text))
 
 
+def whole(option: str, seconds: float | None) -> int | None:
+    """Return a duration in whole seconds. Raises: click.UsageError, which names the option."""
+    if seconds is not None and not seconds.is_integer():
+        raise click.UsageError(f"{option}: must be whole seconds")
+    return None if seconds is None else int(seconds)
+
+
 class Instant(click.ParamType[str]):
     """A time: RFC 3339, or a date and time of this machine's zone; or a duration from now on, in this direction."""
 

@@ -33,6 +33,12 @@ STATES = {
     "waiting": ("○ waiting", "default"),
     "done": ("✔ done", "green"),
     "failed": ("✖ failed", "bold red"),
+    "active": ("● active", "green"),
+    "ended": ("⊘ ended", "dim"),
+    "fired": ("✔ fired", "green"),
+    "skipped_overlap": ("⊘ skipped: overlap", "yellow"),
+    "skipped_missed": ("⊘ skipped: missed", "yellow"),
+    "skipped_paused": ("⊘ skipped: paused", "dim"),
 }
 
 

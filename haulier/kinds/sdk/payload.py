@@ -230,17 +230,18 @@ def _is_plain(payload: Json) -> bool:
 
 def explain(messages: Json) -> str:
     """Return marshmallow's messages as one line: `to: Not a valid string. width: Must be …`."""
-    return " ".join(f"{path}: {message}" if path else message for path, message in _flat(messages, ""))
+    return " ".join(f"{path}: {message}" if path else message for path, message in faults(messages))
 
 
-def _flat(messages: Json, path: str) -> Iterator[tuple[str, str]]:
+def faults(messages: Json, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each of marshmallow's messages with the path to the field that it is about, below this one."""
     if isinstance(messages, Mapping):
         for key, value in messages.items():
             name = "" if key == "_schema" else str(key)
-            yield from _flat(value, f"{path}.{name}" if path and name else path or name)
+            yield from faults(value, f"{path}.{name}" if path and name else path or name)
     elif isinstance(messages, list):
         for item in messages:
-            yield from _flat(item, path)
+            yield from faults(item, path)
     else:
         yield path, str(messages)
 

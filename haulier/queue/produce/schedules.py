@@ -95,7 +95,7 @@ def put_schedule(
     for _ in range(MOST_BATCHES):
         with transaction(conn):
             found = rows(conn, "lock_schedule", name=name, queues=None)
-            if _replace(conn, found[0], rule, retention_days, actor) if found else _make(conn, name, rule, actor):
+            if replace(conn, found[0], rule, retention_days, actor) if found else make(conn, name, rule, actor):
                 _pause(conn, name, pause, actor)
                 return not found
     raise ScheduleBehind(name)
@@ -108,27 +108,44 @@ def _pause(conn: Connection, name: str, pause: Pause | None, actor: str | None) 
         resume_schedule(conn, name, actor=actor)
 
 
-def _make(conn: Connection, name: str, rule: Rule, actor: str | None) -> bool:
+def make(conn: Connection, name: str, rule: Rule, actor: str | None) -> bool:
+    """Make the schedule, and return whether there was none of this name."""
     [row] = rows(conn, "schedule_time")
     now = utc(row["now"])
     made = Schedule(name, rule, counts_from=now.replace(microsecond=0), decided_to=now)
     return _put(conn, made, now, actor, is_new=True, noted=_changes(None, rule))
 
 
-def _replace(conn: Connection, row: Row, rule: Rule, retention_days: int, actor: str | None) -> bool:
-    """Return whether the schedule does this now; where too many ticks are due, some of them are decided first."""
+def replace(
+    conn: Connection, row: Row, rule: Rule, retention_days: int, actor: str | None, source: str = "api"
+) -> bool:
+    """Let a locked schedule of this source do this; where too many ticks are due, only decide some of them.
+
+    Return whether it does it now. Raises: ScheduleOfFile, where it came from elsewhere.
+    """
     old, now = schedule_of(row), utc(row["now"])
-    if old.source != "api":
+    if old.source != source:
         raise ScheduleOfFile(old.name)
-    [same] = rows(conn, "is_same_job", name=old.name, rule=_text(rule))
-    if same["is_same"] and _without_job(old.rule) == _without_job(rule):
+    noted = difference(conn, old, rule)
+    if noted is None:
         return True
     if not _decided(conn, old, now, retention_days):
         return False
     changed = Schedule(
         old.name, rule, counts_from=counts_from_after(old, rule, now), decided_to=max(now, old.decided_to)
     )
-    return _put(conn, changed, now, actor, is_new=False, noted=_changes(old.rule, rule, is_same_job=same["is_same"]))
+    return _put(conn, changed, now, actor, is_new=False, noted=noted)
+
+
+def difference(conn: Connection, old: Schedule, rule: Rule) -> dict[str, Any] | None:
+    """Return what the rule would change, each field with its old and its new value; None where it says the same.
+
+    Shape: of the job's payload nothing is told but that it differs.
+    """
+    [same] = rows(conn, "is_same_job", name=old.name, rule=_text(rule))
+    if same["is_same"] and _without_job(old.rule) == _without_job(rule):
+        return None
+    return _changes(old.rule, rule, is_same_job=same["is_same"])
 
 
 def _decided(conn: Connection, old: Schedule, now: datetime, retention_days: int) -> bool:

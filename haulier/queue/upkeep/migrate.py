@@ -21,7 +21,8 @@ COMMAND = "python -m haulier migrate"
 
 
 @contextmanager
-def _rights() -> Iterator[None]:
+def naming_rights() -> Iterator[None]:
+    """Turn the refusal of a right into SchemaMismatch, which says whose right it is."""
     try:
         yield
     except sqlstate.InsufficientPrivilege as error:
@@ -29,7 +30,7 @@ def _rights() -> Iterator[None]:
         raise SchemaMismatch(f"the role of DATABASE_URL lacks a right that Haulier needs: {reason}") from error
 
 
-@_rights()
+@naming_rights()
 def migrate(conn: Connection, *, retention_days: int) -> str:
     """Bring the schema up to this program's and make the history's partitions; return what was done, in one line.
 
@@ -100,7 +101,7 @@ def _holder_of_empty_database(conn: Connection) -> str | None:
     return None
 
 
-@_rights()
+@naming_rights()
 def check_schema(conn: Connection) -> None:
     """Return when this program fits the database. Raises: SchemaMismatch, with the command to run."""
     found = _versions(conn)

@@ -1,0 +1,275 @@
+"""`haulier schedules`: shows and steers what is enqueued by the clock; what makes and changes it is in another file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from haulier.cli.client.api import Call
+from haulier.cli.client.pages import Listing
+from haulier.cli.commands.asking import ask
+from haulier.cli.commands.completing import completes
+from haulier.cli.commands.invocation import Invocation, command, pass_invocation
+from haulier.cli.commands.options import Duration, Instant, whole
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import INDENT, Cell, Column, Terminal
+
+COLUMNS = [
+    Column("NAME"),
+    Column("WHEN"),
+    Column("HOW"),
+    Column("NEXT"),
+    Column("KIND"),
+    Column("QUEUE"),
+    Column("SOURCE"),
+]
+TICK_COLUMNS = [Column("TICK"), Column("OUTCOME"), Column("LATE", is_number=True), Column("JOB")]
+NEXT_COLUMNS = [Column("AT"), Column("LOCAL"), Column("NOTE", is_long=True)]
+
+schedule_name = click.argument("name", metavar="NAME", shell_complete=completes("schedules"))
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), default=200, show_default=True, metavar="N", help="How many at most."
+)
+
+
+def path_of(name: str, act: str = "") -> str:
+    """Return the path of a call about a schedule."""
+    return f"/schedules/{quote(name, safe='')}{act}"
+
+
+@command("list", example="haulier schedules list")
+@limit_option
+@pass_invocation
+def list_schedules(invocation: Invocation, limit: int) -> None:
+    """List the schedules, by name."""
+    terminal = invocation.terminal
+    found = Listing(invocation.api, "/schedules", [], limit=limit)
+    terminal.show_each(found, lambda all_: terminal.table(COLUMNS, [schedule_row(terminal, each) for each in all_]))
+
+
+def schedule_row(terminal: Terminal, schedule: dict[str, Any]) -> list[Cell]:
+    """Return the row of a schedule."""
+    return [
+        schedule["name"],
+        when(schedule),
+        terminal.state(how(schedule)),
+        terminal.when(schedule["next_at"]),
+        str(schedule["job"]["kind"]),
+        str(schedule["job"].get("queue", "default")),
+        schedule["source"],
+    ]
+
+
+def when(schedule: Mapping[str, Any]) -> str:
+    """Return when a schedule fires, in a few words."""
+    if schedule["cron"] is None:
+        return f"every {schedule['every_seconds']} s"
+    return f"{schedule['cron']} {schedule['time_zone']}"
+
+
+def how(schedule: Mapping[str, Any]) -> str:
+    """Return how a schedule is, in a word: with no tick to come it has ended."""
+    if schedule["paused"]:
+        return "paused"
+    return "ended" if schedule["next_at"] is None else "active"
+
+
+@command("show", example="haulier schedules show nightly")
+@schedule_name
+@pass_invocation
+def show(invocation: Invocation, name: str) -> None:
+    """Show a schedule, its next ten ticks, and what became of the last ten."""
+    schedule = invocation.api.get(path_of(name)).body
+    invocation.terminal.show(schedule, lambda schedule: _show(invocation.terminal, schedule))
+
+
+def _show(terminal: Terminal, schedule: dict[str, Any]) -> None:
+    job = schedule["job"]
+    terminal.styled(schedule["name"], terminal.state(how(schedule)), when(schedule))
+    if schedule["paused_until"]:
+        _line(terminal, "paused", f"until {schedule['paused_until']}")
+    _line(terminal, "source", schedule["source"])
+    _line(terminal, "overlap", schedule["overlap"])
+    _line(terminal, "missed", _missed(schedule))
+    if schedule["jitter_seconds"]:
+        _line(terminal, "jitter", f"up to {words.duration(schedule['jitter_seconds'])}")
+    settings = [f"{name} {_plain(value)}" for name, value in sorted(job.items()) if name not in ("kind", "payload")]
+    _line(terminal, "job", "  ".join([job["kind"], *settings]))
+    terminal.block("payload", json.dumps(job["payload"], ensure_ascii=False))
+    terminal.line()
+    if schedule["waiting_at"]:
+        _line(terminal, "waits", f"the tick of {schedule['waiting_at']}, for a job to end")
+    for place, tick in enumerate(schedule["next_ticks"]):
+        _line(terminal, "" if place else "next", tick)
+    terminal.line()
+    terminal.table(TICK_COLUMNS, _tick_rows(terminal, schedule["last_ticks"]))
+
+
+def _line(terminal: Terminal, name: str, text: str) -> None:
+    terminal.line(f"{name:<{INDENT}}{text}")
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _missed(schedule: Mapping[str, Any]) -> str:
+    if schedule["missed_max"] is None:
+        return str(schedule["missed"])
+    return f"all, up to {schedule['missed_max']} within {words.duration(schedule['missed_within_seconds'])}"
+
+
+def _tick_rows(terminal: Terminal, ticks: Iterable[dict[str, Any]]) -> list[list[Cell]]:
+    return [
+        [
+            tick["scheduled_at"],
+            terminal.state(tick["outcome"]),
+            words.duration(words.since(tick["scheduled_at"], tick["fired_at"])),
+            tick["job_id"] or words.NOTHING,
+        ]
+        for tick in ticks
+    ]
+
+
+@command("ticks", example="haulier schedules ticks nightly --limit 50")
+@schedule_name
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
+@pass_invocation
+def list_ticks(invocation: Invocation, name: str, limit: int) -> None:
+    """List what became of the ticks of a schedule, newest first."""
+    terminal = invocation.terminal
+    found = Listing(invocation.api, path_of(name, "/ticks"), [], limit=limit)
+    terminal.show_each(found, lambda ticks: terminal.table(TICK_COLUMNS, _tick_rows(terminal, ticks)))
+
+
+@command("pause", example="haulier schedules pause nightly --for 12h")
+@schedule_name
+@click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")
+@click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")
+@pass_invocation
+def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
+    """Let the ticks of a schedule pass; none of them fires later."""
+    if until is not None and end is not None:
+        raise click.UsageError("--for and --until: give one of them")
+    given = until or end
+    _steer(invocation, Call("POST", path_of(name, "/pause"), body={"until": given} if given else {}, is_safe=True))
+
+
+@command("resume", example="haulier schedules resume nightly")
+@schedule_name
+@pass_invocation
+def resume(invocation: Invocation, name: str) -> None:
+    """Let a schedule fire again, from now on."""
+    _steer(invocation, Call("POST", path_of(name, "/resume"), is_safe=True))
+
+
+def _steer(invocation: Invocation, call: Call) -> None:
+    schedule = invocation.api.send(call).body
+    until = f" until {schedule['paused_until']}" if schedule["paused_until"] else ""
+    said = f"paused{until}" if schedule["paused"] else "not paused"
+    invocation.terminal.show(schedule, lambda schedule: invocation.terminal.line(f"{schedule['name']}  {said}"))
+
+
+@command("run", example="haulier schedules run nightly")
+@schedule_name
+@pass_invocation
+def run(invocation: Invocation, name: str) -> None:
+    """Enqueue the job of a schedule now, also while that is paused, and print its id."""
+    # Not sent again: that would make another job.
+    made = invocation.api.send(Call("POST", path_of(name, "/run"))).body
+    invocation.terminal.show(made, lambda made: invocation.terminal.line(made["job_id"]))
+
+
+@command("delete", example="haulier schedules delete nightly --yes")
+@schedule_name
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_invocation
+def delete(invocation: Invocation, name: str, yes: bool) -> None:
+    """Delete a schedule; what it has enqueued lives on."""
+    if not yes:
+        ask(invocation, f"Delete the schedule {name}", is_final=True)
+    # Not sent again: the answer to the second one would be that there is no such schedule.
+    invocation.api.send(Call("DELETE", path_of(name)))
+    if not invocation.terminal.as_json:
+        invocation.terminal.line(f"{name}  deleted")
+
+
+@command(
+    "next",
+    example="""\
+haulier schedules next nightly
+haulier schedules next --cron "30 2 * * *" --zone Europe/Berlin --from 2026-03-28 --count 3""",
+)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=completes("schedules"))
+@click.option("--cron", metavar="EXPR", help="Five fields, or @daily and the like, in place of a schedule's.")
+@click.option("--every", type=Duration(), help="Every so long, in place of a schedule's.")
+@click.option("--zone", metavar="ZONE", help="By whose clocks --cron goes; UTC unless told.")
+@click.option("--from", "after", type=Instant(1), metavar="T", help="After this time; now unless told.")
+@click.option("--count", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N", help="How many.")
+@pass_invocation
+def next_ticks(invocation: Invocation, /, name: str | None, count: int, **asked: Any) -> None:
+    """Show when a schedule fires next, and what changes of clocks do to it.
+
+    Or when one would that is not there yet, by --cron or --every. Nothing is stored.
+    """
+    terminal = invocation.terminal
+    body = _timetable(asked) if name is None else _timetable_of(invocation, name, asked)
+    found = [] if body is None else _preview(invocation, {**body, "count": count})
+    terminal.show_each(found, lambda ticks: terminal.table(NEXT_COLUMNS, [_next_row(each) for each in ticks]))
+
+
+def _preview(invocation: Invocation, body: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = invocation.api.send(Call("POST", "/schedules/preview", body=body, is_safe=True)).body
+    return found
+
+
+def _timetable(asked: dict[str, Any]) -> dict[str, Any]:
+    if (asked["cron"] is None) == (asked["every"] is None):
+        raise click.UsageError("give the name of a schedule, --cron or --every")
+    body = {
+        "cron": asked["cron"],
+        "every_seconds": whole("--every", asked["every"]),
+        "time_zone": asked["zone"],
+        "from": asked["after"],
+    }
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def _timetable_of(invocation: Invocation, name: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what to ask of the schedule's ticks; None where there is none to come."""
+    if any(asked[given] is not None for given in ("cron", "every", "zone")):
+        raise click.UsageError("--cron, --every and --zone go without the name of a schedule")
+    schedule = invocation.api.get(path_of(name)).body
+    if schedule["paused"]:
+        until = f" until {schedule['paused_until']}" if schedule["paused_until"] else ""
+        invocation.terminal.note(f"{name} is paused{until}: ticks within are skipped")
+    after = asked["after"]
+    if schedule["cron"] is not None:
+        body = {"cron": schedule["cron"], "time_zone": schedule["time_zone"], "from": after}
+        return {name: value for name, value in body.items() if value is not None}
+    return _every(schedule, after)
+
+
+def _every(schedule: Mapping[str, Any], after: str | None) -> dict[str, Any] | None:
+    """Return what to ask: the preview counts from its beginning, which has to be a tick of the schedule."""
+    upcoming = words.moment(schedule["next_at"])
+    if upcoming is None:
+        return None
+    every = timedelta(seconds=schedule["every_seconds"])
+    begin = upcoming - every
+    later = words.moment(after)
+    if later is not None and later > begin:
+        begin += (later - begin) // every * every
+    return {"every_seconds": schedule["every_seconds"], "from": begin.astimezone(UTC).isoformat()}
+
+
+def _next_row(tick: Mapping[str, Any]) -> list[Cell]:
+    return [tick["scheduled_at"], tick["local"], tick["note"] or ""]
+
+
+COMMANDS = (list_schedules, show, list_ticks, pause, resume, run, delete, next_ticks)

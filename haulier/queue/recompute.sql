@@ -1,0 +1,21 @@
+-- Correct when schedules are due next, which is a cache.
+
+-- name: schedules_to_recompute
+-- Locked: a worker that fires them meanwhile would else be overwritten. One that somebody has locked is just decided, and
+-- nobody waits for it. Without the jobs, which may be large.
+SELECT <<schedule_columns>>, NULL::jsonb AS job
+FROM haulier.schedule
+WHERE %(after_name)s::text IS NULL OR schedule.name > %(after_name)s
+ORDER BY schedule.name
+LIMIT %(limit)s
+FOR UPDATE SKIP LOCKED;
+
+-- name: correct_schedules
+-- To look at one too early does no harm.
+UPDATE haulier.schedule
+SET next_at = corrected.next_at,
+    look_at = least(schedule.look_at, corrected.look_at)
+FROM unnest(%(names)s::text[], %(nexts)s::timestamptz[], %(looks)s::timestamptz[]) AS corrected (name, next_at, look_at)
+WHERE schedule.name = corrected.name
+    AND (schedule.next_at IS DISTINCT FROM corrected.next_at OR schedule.look_at > corrected.look_at)
+RETURNING schedule.name;

@@ -1,0 +1,214 @@
+"""`haulier schedules` over HTTP: it ..."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from haulier.cli.commands import completing
+from haulier.cli.commands.invocation import Invocation
+from haulier.cli.root import root
+from tests.command_line.conftest import SUMMARY, Run
+from tests.command_line.terminals import Terminal, in_terminal
+from tests.conftest import Sql, eventually
+from tests.web import Server
+
+CREATE = ("schedules", "create", "nightly", "summarize_text", SUMMARY)
+BERLIN = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin")
+
+
+def shown(run: Run) -> dict[str, Any]:
+    return run("schedules", "show", "nightly", "--json").json
+
+
+def rule(run: Run, *fields: str) -> list[Any]:
+    found = shown(run)
+    return [found[field] for field in fields]
+
+
+def test_makes_lists_and_shows_a_schedule(run: Run) -> None:
+    made = run(*CREATE, *BERLIN, "--overlap", "skip", "--jitter", "5m", "--queue", "bulk", "--tag", "a", "--tag", "b")
+    listed, people = run("schedules", "list"), run("schedules", "show", "nightly")
+
+    assert (made.code, made.err) == (0, "")
+    assert re.fullmatch(r"nightly  30 2 \* \* \* Europe/Berlin  next \S+Z\n", made.out)
+    [row] = listed.rows
+    assert [*row[:8], *row[9:]] == [
+        *["nightly", "30", "2", "*", "*", "*", "Europe/Berlin", "active"],
+        *["summarize_text", "bulk", "api"],
+    ]
+    assert run("schedules", "list", "--json").json["name"] == "nightly"
+    lines = people.out.splitlines()
+    assert lines[0] == "nightly  active  30 2 * * * Europe/Berlin"
+    for line in (
+        "source      api",
+        "overlap     skip",
+        "missed      last",
+        "jitter      up to 5 min",
+        "job         summarize_text  max_attempts 3  priority 0  queue bulk  tags a, b",
+        f"payload     {SUMMARY}",
+    ):
+        assert line in lines
+    assert len([line for line in lines if re.fullmatch(r"(next)? +\d{4}-\S+Z", line)]) == 10
+
+
+def test_makes_none_where_there_is_one(run: Run) -> None:
+    run(*CREATE, *BERLIN)
+    before = shown(run)
+
+    again = run(*CREATE, "--every", "1h")
+
+    assert (again.code, again.out) == (1, "")
+    assert "there is a schedule nightly already: `haulier schedules edit nightly` changes it" in again.err
+    assert shown(run) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        ((*CREATE,), 2, "give --cron or --every"),
+        ((*CREATE, *BERLIN, "--every", "1h"), 2, "--cron and --every: give one of them"),
+        ((*CREATE, "--every", "1.5s"), 2, "--every: must be whole seconds"),
+        ((*CREATE, "--every", "1m", "--missed-within", "0.5s"), 2, "--missed-within: must be whole seconds"),
+        (("schedules", "create", "Nightly", "summarize_text", SUMMARY, *BERLIN), 2, "must begin with a letter a-z"),
+        ((*CREATE, "--cron", "61 * * * *"), 1, "refuses"),
+        ((*CREATE, *BERLIN, "--zone", "Mars/Olympus"), 1, "refuses"),
+        (("schedules", "create", "nightly", "no_such_kind", *BERLIN), 1, "refuses"),
+        (("schedules", "edit", "nightly"), 2, "say what is to be different"),
+        (("schedules", "edit", "nightly", "--cron", "@daily"), 3, "schedule nightly not found"),
+        (("schedules", "show", "nightly"), 3, "schedule nightly not found"),
+        (("schedules", "ticks", "nightly"), 3, "schedule nightly not found"),
+        (("schedules", "run", "nightly"), 3, "schedule nightly not found"),
+        (("schedules", "next"), 2, "give the name of a schedule, --cron or --every"),
+        (("schedules", "next", "nightly", "--every", "1h"), 2, "go without the name of a schedule"),
+        (("schedules", "pause", "nightly", "--for", "1h", "--until", "2099-01-01"), 2, "give one of them"),
+        (("schedules", "delete", "nightly"), 2, "Nobody can be asked here: --yes says so"),
+    ],
+)
+def test_says_in_a_line_what_is_wrong_and_does_nothing(
+    run: Run, sql: Sql, args: tuple[str, ...], code: int, said: str
+) -> None:
+    refused = run(*args)
+
+    assert (refused.code, refused.out, refused.err.count("\n")) == (code, "", 1)
+    assert said in refused.err
+    assert sql("SELECT 1 FROM haulier.schedule") == []
+
+
+def test_changes_what_is_given_and_nothing_else(run: Run) -> None:
+    run(*CREATE, *BERLIN, "--missed", "all", "--missed-max", "5", "--missed-within", "1h", "--timeout", "30s")
+
+    codes = [run("schedules", "edit", "nightly", "--overlap", "skip", "--priority", "5").code]
+    kept = rule(run, "cron", "time_zone", "missed_max", "missed_within_seconds", "overlap", "job")
+    codes.append(run("schedules", "edit", "nightly", "--every", "90s").code)
+    every = rule(run, "cron", "every_seconds", "time_zone", "missed_max")
+    codes.append(run("schedules", "edit", "nightly", "--missed", "skip", "--payload", '{"text": "Two."}').code)
+    skip = rule(run, "every_seconds", "missed", "missed_max", "job")
+    codes.append(run("schedules", "edit", "nightly", "--cron", "@daily", "--zone", "Asia/Tokyo").code)
+
+    assert codes == [0, 0, 0, 0]
+    job = kept[-1]
+    assert kept[:5] == ["30 2 * * *", "Europe/Berlin", 5, 3600, "skip"]
+    assert (job["priority"], job["timeout_seconds"], job["payload"]["text"][:8]) == (5, 30, "The ship")
+    assert every == [None, 90, "UTC", 5]
+    assert skip == [90, "skip", None, {**job, "payload": {"text": "Two."}}]
+    assert rule(run, "cron", "every_seconds", "time_zone") == ["@daily", None, "Asia/Tokyo"]
+
+
+def test_pauses_resumes_runs_and_deletes(run: Run, sql: Sql) -> None:
+    run(*CREATE, *BERLIN, "--paused", "--overlap", "skip")
+    begun = shown(run)["paused"]
+    resumed = run("schedules", "resume", "nightly")
+    paused = run("schedules", "pause", "nightly", "--for", "1h")
+    ran, again = run("schedules", "run", "nightly"), run("schedules", "run", "nightly")
+    listed = run("schedules", "list")
+    ticks = run("schedules", "ticks", "nightly")
+    deleted = run("schedules", "delete", "nightly", "--yes")
+
+    assert begun is True
+    assert resumed.out == "nightly  not paused\n"
+    assert re.fullmatch(r"nightly  paused until \S+Z\n", paused.out)
+    assert "paused" in listed.rows[0]
+    job = ran.out.strip()
+    assert (again.code, job in again.err) == (1, True)
+    assert [(row[1], row[-1]) for row in ticks.rows] == [("fired", job)]
+    assert (deleted.code, deleted.out) == (0, "nightly  deleted\n")
+    assert run("schedules", "delete", "nightly", "--yes").code == 3
+    assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
+
+
+def test_a_job_says_of_which_tick_it_is(run: Run, job: str) -> None:
+    run(*CREATE, *BERLIN)
+    ticked = run("schedules", "run", "nightly").out.strip()
+
+    of_tick, other = run("jobs", "show", ticked), run("jobs", "show", job)
+
+    assert re.search(r"^tick of \S+Z of the schedule nightly$", of_tick.out, re.MULTILINE)
+    assert "schedule" not in other.out
+
+
+def test_asks_before_it_deletes_and_does_not_without_a_yes(run: Run, server: Server, home: Any) -> None:
+    run(*CREATE, *BERLIN)
+    terminal = Terminal(server, home, "schedules", "delete", "nightly")
+    eventually(lambda: "Delete the schedule nightly on" in terminal.read(), within=20)
+    terminal.press("n\n")
+
+    assert "nothing was done" in terminal.end(1)
+    assert shown(run)["name"] == "nightly"
+
+
+def test_says_what_changes_of_clocks_do_to_ticks(run: Run) -> None:
+    asked = ("schedules", "next", *BERLIN, "--from", "2026-03-28T12:00:00Z", "--count", "2")
+
+    people, programs = run(*asked), run(*asked, "--json")
+
+    assert people.rows[0][:2] == ["2026-03-29T01:00:00.000000Z", "2026-03-29T03:00:00+02:00"]
+    assert people.out.splitlines()[1].endswith("Clocks skip the time that is meant: it fires when they go on.")
+    assert [(each["local"], bool(each["note"])) for each in programs.lines] == [
+        ("2026-03-29T03:00:00+02:00", True),
+        ("2026-03-30T02:30:00+02:00", False),
+    ]
+    assert len(run("schedules", "next", "--every", "1h").rows) == 10
+
+
+def test_shows_the_ticks_that_a_schedule_will_have(run: Run) -> None:
+    run(*CREATE, *BERLIN)
+    run("schedules", "create", "often", "summarize_text", SUMMARY, "--every", "7000s")
+
+    def of(name: str, *args: str) -> list[str]:
+        return [each["scheduled_at"] for each in run("schedules", "next", name, "--json", *args).lines]
+
+    assert of("nightly") == shown(run)["next_ticks"]
+    often = run("schedules", "show", "often", "--json").json["next_ticks"]
+    assert of("often", "--count", "5") == often[:5]
+    # Later, and still where this one has its ticks.
+    later = datetime.fromisoformat(often[2]) + timedelta(minutes=5)
+    assert of("often", "--from", later.isoformat(), "--count", "3") == often[3:6]
+    run("schedules", "pause", "often")
+    assert "often is paused: ticks within are skipped" in run("schedules", "next", "often").err
+
+
+def test_completes_the_names_of_schedules(run: Run, server: Server, home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*CREATE, *BERLIN)
+    run("schedules", "create", "weekly", "summarize_text", SUMMARY, "--cron", "@weekly")
+    monkeypatch.setattr(completing, "SECONDS", 10.0)
+
+    context = click.Context(root, obj=Invocation({"url": server.url}))
+    with CliRunner(env={"HOME": str(home)}).isolation():
+        found = [completing.complete("schedules", context, begun) for begun in ("", "we", "x")]
+
+    assert found == [["nightly", "weekly"], ["weekly"], []]
+
+
+def test_shows_schedules_on_a_screen(run: Run, server: Server, home: Any) -> None:
+    run(*CREATE, *BERLIN)
+    run("schedules", "run", "nightly")
+    drawn = in_terminal(server, home, "schedules", "show", "nightly")
+
+    assert "● active" in drawn
+    assert "✔ fired" in drawn

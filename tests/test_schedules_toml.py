@@ -1,0 +1,272 @@
+"""schedules.toml, as it is read: it ..."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from haulier.config import Config
+from haulier.domain.errors import ConfigError
+from haulier.domain.schedule import Missed, Overlap, Rule
+from haulier.kinds import Kind, load_kinds
+from haulier.kinds.sdk.payload import faults
+from haulier.queue.produce.schedule_file import apply_file
+from haulier.schedules_toml import FaultyFile, read_schedules
+from tests.conftest import Sql
+from tests.web import EMAIL, client, make_app  # noqa: F401  # fixtures
+
+JOB = {**EMAIL}
+BODY: dict[str, Any] = {"cron": "0 2 * * *", "job": JOB}
+
+
+@pytest.fixture
+def kinds(config: Config) -> dict[str, Kind]:
+    """Give the kinds that are included."""
+    return load_kinds(config)
+
+
+def toml(value: Any) -> str:
+    """Return a value of JSON as TOML writes it, on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {toml(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "schedules.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def one(folder: Path, body: Any, name: str = "nightly") -> Path:
+    return write(folder, f"[schedules]\n{json.dumps(name)} = {toml(body)}\n")
+
+
+def told(path: Path, kinds: dict[str, Kind] | None) -> list[str]:
+    with pytest.raises(FaultyFile) as raised:
+        read_schedules(path, kinds)
+    return [fault.removeprefix(f"{path}: ") for fault in raised.value.faults]
+
+
+def test_reads_what_a_schedule_is_to_do(tmp_path: Path, kinds: dict[str, Kind]) -> None:
+    found = read_schedules(
+        write(
+            tmp_path,
+            """
+            [schedules.nightly]
+            cron = " 30  2 * * MON "
+            time_zone = "Europe/Berlin"
+            overlap = "queue_one"
+            missed = "all"
+            missed_max = 7
+            jitter_seconds = 60
+            [schedules.nightly.job]
+            kind = "summarize_text"
+            payload = { text = "One.", sentences = 2.0 }
+            tags = ["a"]
+            timeout_seconds = 9
+            [schedules."of.ten"]
+            every_seconds = 5
+            job = { kind = "summarize_text", payload = { text = "One." } }
+            """,
+        ),
+        kinds,
+    )
+
+    defaults = {"kind": "summarize_text", "queue": "default", "priority": 0, "max_attempts": 3}
+    job = {**defaults, "payload": {"text": "One.", "sentences": 2}, "tags": ["a"], "timeout_seconds": 9}
+    assert found == {
+        "nightly": Rule(
+            job, "30 2 * * MON", None, "Europe/Berlin", Overlap.QUEUE_ONE, Missed.ALL, 7, 86_400, jitter_seconds=60
+        ),
+        "of.ten": Rule({**defaults, "payload": {"text": "One."}}, every_seconds=5),
+    }
+    assert type(found["nightly"].job["payload"]["sentences"]) is int
+
+
+# Of each what is to be different in a schedule that is well.
+WRONG: list[dict[str, Any]] = [
+    {"cron": "61 * * * *"},
+    {"cron": ""},
+    {"cron": "x" * 300},
+    {"cron": 5},
+    {"every_seconds": 5},
+    {"cron": "0 0 31 2 *"},
+    {"time_zone": "Mars/Olympus"},
+    {"time_zone": ""},
+    {"time_zone": "x" * 65},
+    {"overlap": "never"},
+    {"overlap": []},
+    {"missed": "some"},
+    {"missed_max": 5},
+    {"missed_within_seconds": 5},
+    {"missed": "all", "missed_max": 1001},
+    {"missed": "all", "missed_within_seconds": 0},
+    {"jitter_seconds": 90_000},
+    {"jitter_seconds": 1.5},
+    {"jitter_seconds": True},
+    {"hourly": True},
+    {"job": []},
+    {"job": {}},
+    {"job": {**JOB, "run_at": "2099-01-01T00:00:00Z"}},
+    {"job": {**JOB, "delay_seconds": 5, "idempotency_key": "k"}},
+    {"job": {**JOB, "kind": "nope"}},
+    {"job": {**JOB, "kind": "No kind"}},
+    {"job": {**JOB, "payload": {}}},
+    {"job": {**JOB, "payload": []}},
+    {"job": {**JOB, "payload": {**JOB["payload"], "more": 1, "subject": 5}}},
+    {"job": {**JOB, "queue": "A queue"}},
+    {"job": {**JOB, "priority": 101}},
+    {"job": {**JOB, "priority": "5"}},
+    {"job": {**JOB, "max_attempts": 0}},
+    {"job": {**JOB, "timeout_seconds": 86_401}},
+    {"job": {**JOB, "tags": ["a", "a"]}},
+    {"job": {**JOB, "tags": ["a" * 65]}},
+    {"job": {**JOB, "tags": [str(number) for number in range(11)]}},
+    {"job": {**JOB, "tags": "a"}},
+    {"job": {**JOB, "more": 1}},
+    {"jitter_seconds": -1, "overlap": "never", "job": {**JOB, "queue": ""}},
+]
+
+
+@pytest.mark.parametrize("body", WRONG, ids=str)
+def test_refuses_what_the_api_refuses_and_names_the_same_fields(
+    client: FlaskClient,  # noqa: F811
+    tmp_path: Path,
+    kinds: dict[str, Kind],
+    body: dict[str, Any],
+) -> None:
+    given = {**BODY, **body}
+    answer = client.put("/schedules/nightly", json=given)
+
+    found = {fault.split(": ")[1] for fault in told(one(tmp_path, given), kinds)}
+
+    assert answer.status_code == 422
+    fields = {path for path, _ in faults(answer.json["details"])}
+    # The API looks at the rule once all of the request can be read; the file says all at once.
+    assert fields <= found
+    assert {path.split(".")[0] for path in found} <= {*body, "cron"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"cron": "@daily", "time_zone": "America/New_York", "jitter_seconds": 5},
+        {"overlap": "skip", "missed": "all", "missed_max": 3},
+        {"missed": "all", "missed_within_seconds": 60},
+        {"job": {**JOB, "queue": "bulk", "priority": -5, "max_attempts": 9, "timeout_seconds": 60, "tags": ["b", "a"]}},
+        {"job": {**JOB, "tags": []}},
+        {"job": {"kind": "webhook_delivery", "payload": {"url": "https://a.example/", "body": {"n": [1, 2.5, True]}}}},
+    ],
+    ids=str,
+)
+def test_stores_what_the_api_stores(
+    client: FlaskClient,  # noqa: F811
+    tmp_path: Path,
+    kinds: dict[str, Kind],
+    conn: Any,
+    sql: Sql,
+    body: dict[str, Any],
+) -> None:
+    given = {**BODY, **body}
+    assert client.put("/schedules/of-the-api", json=given).status_code == 201
+
+    apply_file(conn, read_schedules(one(tmp_path, given, "of-the-file"), kinds), retention_days=30)
+
+    same = (
+        "cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,"
+        " next_at, paused_since"
+    )
+    assert sql(f"SELECT count(*), count(DISTINCT ({same})) FROM haulier.schedule") == [(2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "n = 1979-05-27",
+            "job.payload.n: Is a date or a time, which JSON does not have: write it as text, in quotes.",
+        ),
+        ("n = [07:32:00]", "job.payload.n[0]: Is a date or a time, which JSON"),
+        ("n.a = inf", "job.payload.n.a: Is not a number that JSON has."),
+        ("n = nan", "job.payload.n: Is not a number that JSON has."),
+        (f"n = {2**64}", "job.payload.n: Has more than 64 bits."),
+        (f"{'n.' * 70}n = 1", "Is nested more than 64 levels deep."),
+        (f"n = {'[' * 70}{']' * 70}", "Is nested more than 64 levels deep."),
+        (f'n = "{"x" * 300_000}"', "job.payload: Is 300008 bytes long as JSON; it may be 262144."),
+        ('n = "\\u0000"', "Must not hold a NUL character."),
+    ],
+    ids=lambda value: value[:30],
+)
+def test_refuses_what_no_payload_can_hold(tmp_path: Path, kinds: dict[str, Kind], text: str, said: str) -> None:
+    path = write(
+        tmp_path,
+        '[schedules.nightly]\ncron = "@daily"\njob.kind = "webhook_delivery"\n'
+        f"[schedules.nightly.job.payload]\n{text}\n",
+    )
+
+    assert any(said in fault for fault in told(path, kinds))
+
+
+@pytest.mark.parametrize("name", ["Nightly", "", "1st", "a b", "x" * 65, "preview"])
+def test_refuses_a_name_that_no_schedule_has(tmp_path: Path, kinds: dict[str, Kind], name: str) -> None:
+    [fault] = told(one(tmp_path, BODY, name), kinds)
+
+    assert fault.startswith(f"{name}: ")
+
+
+def test_says_that_a_pause_is_not_for_the_file(tmp_path: Path, kinds: dict[str, Kind]) -> None:
+    faults_of_it = told(one(tmp_path, {**BODY, "paused": True}), kinds)
+
+    assert faults_of_it == [
+        "nightly: paused: Not in the file, which each release applies again: `haulier schedules pause`, which lasts."
+    ]
+
+
+def test_shows_no_secret(tmp_path: Path, config: Config, own_kinds: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
+    secretive = load_kinds(replace(config, kinds=("tests.hostile.secretive",)))
+    body = {"every_seconds": 5, "job": {"kind": "secretive", "payload": {"how": "a", "token": "wrong swordfish"}}}
+
+    said = told(one(tmp_path, body), secretive)
+
+    assert said
+    assert "swordfish" not in str(said)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"[schedules", "is not TOML in UTF-8: "),
+        (b"[schedules]\na = 1\na = 2", "is not TOML in UTF-8: "),
+        (b'[schedules]\na = "\xff"', "is not TOML in UTF-8: "),
+        (b"a = " + b"[" * 5000, "is not TOML in UTF-8: "),
+        (b"#" * (16 * 1024 * 1024 + 1), "is longer than"),
+        (None, "cannot read"),
+    ],
+    ids=["open", "twice", "bytes", "deep", "long", "none"],
+)
+def test_says_in_a_line_that_it_is_no_such_file(tmp_path: Path, raw: bytes | None, said: str) -> None:
+    path = tmp_path / "schedules.toml"
+    if raw is not None:
+        path.write_bytes(raw)
+
+    with pytest.raises(ConfigError, match=said) as raised:
+        read_schedules(path, None)
+
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["schedules = 1", "schedules = []", "[schedules]\nnightly = 1"])
+def test_refuses_what_is_no_table(tmp_path: Path, text: str) -> None:
+    assert len(told(write(tmp_path, text), None)) == 1
