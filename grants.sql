@@ -86,6 +86,14 @@ GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid), 
     haulier.work_off(
         uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
     TO :"web", :"worker";
+-- schedules: whoever changes one decides the ticks that are due first; the functions enqueue what schedules say, no more
+GRANT SELECT, UPDATE (decided_to, pending_at, next_at, look_at) ON haulier.schedule TO :"web", :"worker";
+GRANT SELECT ON haulier.tick TO :"web", :"worker";
+GRANT EXECUTE ON FUNCTION
+    haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
+    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
+    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.fire_ticks(text[], timestamptz[], text[]) TO :"web", :"worker";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +112,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.progress TO :"worker";
 GRANT SELECT, DELETE, UPDATE (created_at) ON haulier.idempotency TO :"worker";
 GRANT SELECT, DELETE, UPDATE (at) ON haulier.audit TO :"worker";
 GRANT SELECT, DELETE, UPDATE (ended_at) ON haulier.worker_past TO :"worker";
+GRANT DELETE, UPDATE (decided_at) ON haulier.tick TO :"worker";
 GRANT SELECT, DELETE, UPDATE (used_at) ON haulier.queue TO :"worker";
 GRANT SELECT, DELETE, UPDATE (error) ON haulier.operation TO :"worker";
 GRANT SELECT, DELETE, UPDATE (matched) ON haulier.preview TO :"worker";

@@ -16,8 +16,8 @@ from haulier.domain.job import NAME_PATTERN
 T = TypeVar("T")
 
 # Of a worker process, however many threads run jobs: one of these at a time calls for all of them, and they share its
-# connection; heartbeat, listener and settler have one each.
-LASTING_CONNECTIONS = 4
+# connection; heartbeat, listener and settler have one each, and the scheduler while there are schedules.
+LASTING_CONNECTIONS = 5
 # At times, of a worker process; always, of the one that counts.
 HOUSEKEEPING_CONNECTIONS = 1
 
@@ -71,7 +71,7 @@ class Config:
     installation_name: str | None = _text()
     time_zone: str = _setting("UTC", lambda reader, name: reader.zone(name, "UTC"))
     session_hours: int = _integer(12, 1, 168)
-    db_connection_limit: int | None = _integer(None, 5, 10_000)
+    db_connection_limit: int | None = _integer(None, 6, 10_000)
     # The names of the settings that DB_CONNECTION_LIMIT has lowered.
     reduced: tuple[str, ...] = ()
     queues_per_key: int = _integer(1_000, 1, 100_000)

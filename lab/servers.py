@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -18,8 +19,9 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 
-from haulier.local.embedded import running
+from haulier.local.embedded import Server, running
 from haulier.postgres.scratch import url_of
+from lab.descendants import children
 from lab.waiting import until
 
 # So that no checkpoint of one contender's writes falls into the time of another; all other settings are as shipped.
@@ -100,6 +102,29 @@ class Postgres:
         with closing(connect(self.url)) as conn, conn.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
+
+
+class Database(Server):
+    """The embedded Postgres with durable commits, which can be stopped as by a crash, and started again."""
+
+    def stop_immediately(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does, without a checkpoint."""
+        postgres = self.postgres
+        assert postgres is not None
+        assert postgres.process is not None
+        # The guard's child is the postmaster.
+        for pid in children(postgres.process.pid):
+            os.kill(pid, signal.SIGQUIT)
+        until(lambda: postgres.ended() is not None, within=20, what="the database has stopped")
+        postgres.release()
+        self.postgres = None
+
+    def start_again(self) -> None:
+        """Start it, and return once it answers."""
+        log = self.log.read_bytes()
+        self._start()
+        with self.log.with_suffix(".earlier").open("ab") as earlier:
+            earlier.write(log)
 
 
 def connect(url: str) -> Connection:

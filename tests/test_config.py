@@ -36,7 +36,7 @@ def test_has_the_defaults_that_fit_a_plan_of_twenty_connections():
 
     web = settings.web_concurrency * settings.web_threads
     worker = settings.worker_processes * settings.worker_connections
-    assert (web, worker) == (6, 4)
+    assert (web, worker) == (6, 5)
     assert settings.shutdown_seconds == 25
     assert settings.lease_seconds == 30
     assert settings.beat_seconds == 10
@@ -47,8 +47,8 @@ def test_counts_the_same_connections_for_any_number_of_worker_threads():
 
 
 def test_counts_the_connections_of_web_and_worker_together_with_one_for_each_processs_housekeeping():
-    assert config().connections == 6 + 4 + 1
-    assert config(WORKER_PROCESSES=3, WEB_THREADS=1).connections == 2 + 3 * (4 + 1)
+    assert config().connections == 6 + 5 + 1
+    assert config(WORKER_PROCESSES=3, WEB_THREADS=1).connections == 2 + 3 * (5 + 1)
 
 
 def test_counts_a_connection_less_for_a_worker_without_wake_ups():
@@ -111,7 +111,7 @@ NUMBERS = [
     ("SHUTDOWN_SECONDS", "shutdown_seconds", 0, 3600),
     ("RETENTION_DAYS", "retention_days", 1, 1825),
     ("IDEMPOTENCY_DAYS", "idempotency_days", 1, 3650),
-    ("DB_CONNECTION_LIMIT", "db_connection_limit", 5, 10_000),
+    ("DB_CONNECTION_LIMIT", "db_connection_limit", 6, 10_000),
 ]
 WHOLE = [row for row in NUMBERS if row[0] not in ("LEASE_SECONDS", "SHUTDOWN_SECONDS")]
 
@@ -221,7 +221,7 @@ def test_knows_whether_only_this_machine_reaches_it(host, loopback):
     assert replace(config(), host=host).is_loopback is loopback
 
 
-@pytest.mark.parametrize(("limit", "web_threads"), [(5, 5), (7, 7), (30, 20), (None, 20)])
+@pytest.mark.parametrize(("limit", "web_threads"), [(6, 6), (7, 7), (30, 20), (None, 20)])
 def test_a_connection_limit_reduces_the_threads_of_the_web_alone(limit, web_threads):
     settings = config(WEB_THREADS=20, **({} if limit is None else {"DB_CONNECTION_LIMIT": limit}))
 
@@ -233,9 +233,9 @@ def test_a_connection_limit_reduces_the_threads_of_the_web_alone(limit, web_thre
 @pytest.mark.parametrize(
     ("limit", "asked", "processes", "reduced"),
     [
-        (10, 2, 2, set()),
-        (9, 2, 1, {"WORKER_PROCESSES"}),
-        (14, 100, 2, {"WORKER_PROCESSES"}),
+        (12, 2, 2, set()),
+        (11, 2, 1, {"WORKER_PROCESSES"}),
+        (17, 100, 2, {"WORKER_PROCESSES"}),
         (None, 100, 100, set()),
     ],
 )

@@ -22,6 +22,7 @@ from . import (
     metrics,
     operations,
     pauses,
+    schedules,
     stats,
     timeline,
     workers,
@@ -49,8 +50,8 @@ def register(app: App, service: Service) -> None:
     api = make_api(app, service.kinds, create_job)
     errors.register(app)
     of_jobs = (jobs, explain, timeline, batch)
-    of_operators = (database, audit, operations, keys)
-    for each in (*of_jobs, stats, pauses, error_groups, workers, kinds, health, metrics, *of_operators):
+    of_operators = (database, audit, operations, keys, pauses, schedules)
+    for each in (*of_jobs, *of_operators, stats, error_groups, workers, kinds, health, metrics):
         api.register_blueprint(each.blp)
     app.register_blueprint(docs.blp)
     app.extensions["haulier_openapi"] = document(api, service.kinds, routes_of(app))

@@ -25,3 +25,8 @@ class Act(StrEnum):
     OPERATE = "operate"
     CANCEL_OPERATION = "cancel_operation"
     RESUME_OPERATION = "resume_operation"
+    PUT_SCHEDULE = "put_schedule"
+    DELETE_SCHEDULE = "delete_schedule"
+    PAUSE_SCHEDULE = "pause_schedule"
+    RESUME_SCHEDULE = "resume_schedule"
+    RUN_SCHEDULE = "run_schedule"

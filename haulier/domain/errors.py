@@ -74,7 +74,35 @@ class JobChanged(HaulierError):
 
 
 class PauseInThePast(HaulierError):
-    """A queue cannot be paused until a time that has come."""
+    """Nothing can be paused until a time that has come."""
+
+
+class ScheduleNotFound(HaulierError):
+    """There is no such schedule."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"schedule {name} not found")
+
+
+class ScheduleBusy(HaulierError):
+    """A job of the schedule is live, and the schedule lets no other run beside it."""
+
+    def __init__(self, name: str, job_id: UUID) -> None:
+        super().__init__(f"schedule {name} cannot run now: its job {job_id} is live, and its overlap is not allow")
+
+
+class ScheduleOfFile(HaulierError):
+    """The schedule came from schedules.toml, which would put it back."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"schedule {name} came from schedules.toml: change it there")
+
+
+class ScheduleBehind(HaulierError):
+    """Too many ticks of the schedule are still to be decided."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"schedule {name} has thousands of ticks to be decided first, which goes on: try again")
 
 
 class TooManyPauses(HaulierError):

@@ -101,6 +101,7 @@ class Job(NamedTuple):
     Shape: `attempts` is the budget spent, as clients see it. `attempt` and `claim` are the fence: `attempt`
            counts every claim and only grows, `claim` is new for each claim statement.
            `progress` is what the running handler last said: {done, total, note, at}, or None.
+           `schedule` is the one whose tick has enqueued it, which was due at `scheduled_for`; or None.
     Units: backoff is the previous sleep in seconds; times are aware, UTC.
     """
 
@@ -132,6 +133,8 @@ class Job(NamedTuple):
     progress: Json = None
     tags: Sequence[str] = ()
     copy_of: UUID | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
 
     @property
     def is_last_attempt(self) -> bool:

@@ -10,9 +10,9 @@ kind, payload, queue, priority, max_attempts, timeout_seconds, tags
 -- part: claimed
 -- What a claim returns to the worker (rows.py).
 id, kind, queue, priority, run_at, attempts, max_attempts, timeout_seconds, payload, idempotency_key, last_error, created_at,
-attempt, crashes, snoozes, backoff, errors, tags
+attempt, crashes, snoozes, backoff, errors, tags, schedule, scheduled_for
 
 -- part: kept
 -- What moves to finished_job unchanged when a job ends.
 id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, snoozes, timeout_seconds, cancel_requested,
-payload, idempotency_key, created_at, tags, worker_id, copy_of, operation_id
+payload, idempotency_key, created_at, tags, worker_id, copy_of, operation_id, schedule, scheduled_for

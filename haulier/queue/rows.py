@@ -16,7 +16,7 @@ from haulier.postgres.statements import Row
 from haulier.postgres.stored_json import as_sent, read_json
 from haulier.postgres.values import utc
 
-_TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at")
+_TIMES = ("run_at", "created_at", "updated_at", "started_at", "finished_at", "scheduled_for")
 
 
 class StoredJob(Job):
@@ -153,9 +153,14 @@ _PAYLOAD, _ERRORS, _RESULT, _PROGRESS, _TAGS = map(
 
 # The columns of the statement `claim`: three of its own, then the list of columns.sql.
 _CLAIMED = ("number", "settled", "now", *columns_of("claimed"))
-_ID, _RUN_AT, _CREATED_AT = (_CLAIMED.index(name) for name in ("id", "run_at", "created_at"))
-# The values that `claimed_job` appends to a row. The first three replace columns of the same name that came as text.
-_ADDED = ("id", "run_at", "created_at", "status", "cancel_requested", "updated_at", "started_at", "claim", "worker_id")
+_ID, _RUN_AT, _CREATED_AT, _SCHEDULED_FOR = (
+    _CLAIMED.index(name) for name in ("id", "run_at", "created_at", "scheduled_for")
+)
+# The values that `claimed_job` appends to a row. The first four replace columns of the same name that came as text.
+_ADDED = (
+    "id", "run_at", "created_at", "scheduled_for", "status", "cancel_requested", "updated_at", "started_at", "claim",
+    "worker_id",
+)  # fmt: skip
 _UNSET = ("finished_at", "result", "progress", "copy_of")
 # By position: by name it would take three times as long, a tenth of all the time that a worker spends on a job.
 _in_order = itemgetter(
@@ -170,6 +175,7 @@ def claimed_job(texts: tuple[Any, ...], *, worker_id: UUID, claim_id: UUID, star
     """
     added = (
         UUID(texts[_ID]), _instant(texts[_RUN_AT]), _instant(texts[_CREATED_AT]),
+        texts[_SCHEDULED_FOR] and _instant(texts[_SCHEDULED_FOR]),
         JobStatus.RUNNING, False, started_at, started_at, claim_id, worker_id, None, None, None, None,
     )  # fmt: skip
     return ClaimedJob._make(_in_order(texts + added))

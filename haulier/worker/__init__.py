@@ -10,8 +10,9 @@ threads/       one file for each thread
   runner       (WORKER_THREADS of them) runs one job after the other; makes the round trip for all when jobs run low
   settler      settles outcomes that no runner has settled, and gives back jobs that would wait
   heartbeat    beats, learns of cancels and pauses, writes progress, gives back jobs that nobody holds, finds suspects,
-               rescues
+               rescues, sees whether there are schedules
   listener     turns notifications of the database into wake-ups, or passes them on to another worker
+  scheduler    fires the ticks of schedules that are due
   housekeeper  makes and drops partitions of the history, deletes old keys and names of queues, counts
   operations   works operations off, while any is due: what is done to all jobs of a filter
 
@@ -30,6 +31,7 @@ steps/         what they do
   progress     writes what running handlers have said of how far they have come
   strays       gives back jobs in this process's name that nobody here holds
   rescue       takes the jobs of dead workers
+  fire         decides the ticks that are due, and enqueues their jobs; called by the scheduler
   count        counts the numbers where it is this process's turn; called by the housekeeper
   operate      a chunk of an operation after the other, with rests between them
 

@@ -31,6 +31,7 @@ from haulier.worker.shared.sleeper import Sleeper
 from haulier.worker.steps.beat import Beat
 from haulier.worker.steps.claim_less import SmallerClaims
 from haulier.worker.steps.count import Counting
+from haulier.worker.steps.fire import Firing
 from haulier.worker.steps.operate import Operating
 from haulier.worker.steps.pauses import Pauses
 from haulier.worker.steps.progress import ProgressWriter
@@ -48,6 +49,7 @@ from haulier.worker.threads.housekeeper import Housekeeper
 from haulier.worker.threads.listener import Listener
 from haulier.worker.threads.operations import Operations
 from haulier.worker.threads.runner import Look, Runner, Work
+from haulier.worker.threads.scheduler import Scheduler
 from haulier.worker.threads.settler import Settler
 
 
@@ -85,6 +87,7 @@ class Assembly:
         success_level = logging.INFO if config.log_jobs == "on" else logging.DEBUG
         self.report = Report(self.tally, success_level, Failures())
         self.beat_wanted, self.suspects_due = threading.Event(), threading.Event()
+        self.has_schedules = threading.Event()
         self._make_steps()
 
     def _make_steps(self) -> None:
@@ -172,6 +175,7 @@ class Assembly:
             notify_check=self.notify_check,
             outage=self.outage,
             beat_wanted=self.beat_wanted,
+            has_schedules=self.has_schedules,
             shutdown=self.shutdown,
         )
 
@@ -210,6 +214,15 @@ class Assembly:
             operating=Operating(self.database, self.outage, shutdown.stopping, shutdown.closing),
         )
 
+    def scheduler(self) -> Scheduler:
+        """Return the thread that fires schedules."""
+        return Scheduler(
+            database=self.database,
+            firing=Firing(self.database, self.outage, self._config.retention_days),
+            has_schedules=self.has_schedules,
+            stopping=self.shutdown.stopping,
+        )
+
     def worker(self, metrics_port: MetricsPort | None) -> Worker:
         """Return the process with all its threads; to be called once."""
         config = self._config
@@ -228,7 +241,9 @@ class Assembly:
             place_database=self.place_database,
             outage=self.outage,
             threads=Threads(
-                self.heartbeat(running), (self.settler(), listener, housekeeper, self.operations()), runners
+                self.heartbeat(running),
+                (self.settler(), listener, housekeeper, self.operations(), self.scheduler()),
+                runners,
             ),
             watch=Watch(timeouts, self.children, counts.Measures(self.tally, gauges)),
             stop=Stop(

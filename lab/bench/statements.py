@@ -23,6 +23,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
+from haulier.queue.firing import live_jobs
 from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
@@ -272,6 +273,7 @@ CALLS = {
     ),
     "purge_progress": Call("forget progress", "purge_progress", lambda fixture, _: purge.purge_progress(fixture.conn)),
     "purge_queues": Call("forget queues", "purge_queues", lambda fixture, _: purge.purge_queues(fixture.conn)),
+    "live_of_schedules": Call("of a schedule", "live_of_schedules", lambda fixture, _: live_jobs(fixture.conn, ["a"])),
     # The API's
     "enqueue": Call("enqueue", "enqueue", lambda fixture, _: produce.enqueue_one(fixture.conn, draft())),
     "enqueue_keyed": Call(

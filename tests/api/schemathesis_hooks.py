@@ -1,6 +1,7 @@
 """What OpenAPI cannot say, kept by the client: a key stands for one request; offset excludes cursor; with atomic=false
 a bad item gets its 422 inside an answer that is 200; a new payload has to fit the kind of the job; an operation's
-filter has to mean jobs that its action can be done to; a pause has to end in the future; and a whole number over 64
+filter has to mean jobs that its action can be done to; a pause has to end in the future; a schedule has one rule, in
+a zone that there is, and a job that fits its kind; and a whole number over 64
 bits is refused in digits but, being a double, taken with an exponent, which to JSON Schema is the same number."""
 
 from __future__ import annotations
@@ -38,10 +39,27 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 
 def _mend(case: Any) -> None:
-    if case.operation.path == "/queues/{name}/pause":
+    if case.operation.path in ("/queues/{name}/pause", "/schedules/{name}/pause"):
         case.body.pop("until", None)
+    if case.operation.path in ("/schedules/{name}", "/schedules/preview"):
+        _mend_schedule(case.body, has_job=case.operation.path != "/schedules/preview")
     if case.path == "/operations":
         _mend_operation(case.body)
+
+
+def _mend_schedule(body: Any, *, has_job: bool) -> None:
+    """Have it fire by one rule, in a zone that there is, and its job fit a kind."""
+    body.pop("time_zone", None)
+    if body.get("every_seconds") is None:
+        body["cron"] = "0 2 * * *"
+    else:
+        body.pop("cron", None)
+    if has_job:
+        body["job"] = {"kind": "summarize_text", "payload": {"text": "All that came in yesterday."}}
+        body.pop("paused_until", None)
+    if body.get("missed") != "all":
+        body.pop("missed_max", None)
+        body.pop("missed_within_seconds", None)
 
 
 def _mend_operation(body: Any) -> None:

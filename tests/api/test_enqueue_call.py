@@ -33,6 +33,8 @@ FIELDS = [
     "errors",
     "progress",
     "worker_id",
+    "schedule",
+    "scheduled_for",
 ]
 
 Json = dict[str, Any]
@@ -59,6 +61,8 @@ def test_it_answers_201_with_the_job_and_a_relative_location(client: FlaskClient
         "result",
         "progress",
         "worker_id",
+        "schedule",
+        "scheduled_for",
     ):
         assert job[name] is None
 

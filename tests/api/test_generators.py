@@ -42,7 +42,7 @@ def test_every_operation_has_an_id_that_makes_a_method_name(document: dict[str, 
     ids = {call: operation.get("operationId", "") for call, operation in operations(document).items()}
 
     of_jobs = "enqueue|list|count|get|explain|change|cancel|retry|copy|delete"
-    verbs = f"{of_jobs}|create|rotate|revoke|mute|quiet|pause|resume|start|advance|check"
+    verbs = f"{of_jobs}|create|rotate|revoke|mute|quiet|pause|resume|start|advance|put|preview|run|check"
     assert {call: name for call, name in ids.items() if not re.fullmatch(rf"({verbs})(_[a-z]+)+", name)} == {}
     assert [name for name, times in Counter(ids.values()).items() if times > 1] == []
 

@@ -88,6 +88,8 @@ GUESTS = {
     "prometheus_flask_exporter": {"app.api"},
     "click": {"cli", "cli.commands"},
     "rich": {"cli.terminal"},
+    "cronsim": {"domain"},
+    "zoneinfo": {"domain"},
     "prometheus_client": {"app.api", "app.http.gunicorn", "worker.metrics"},
 }
 # Of the library, all that can be imported.

@@ -151,7 +151,7 @@ def test_the_connections_add_up_to_what_is_written() -> None:
     written = section("docs/database.md", "## Connections")
 
     assert f"= {web} |" in written
-    assert f"{config.worker_processes} × (1 + 1 + 1 + 1) = {worker}" in written
+    assert f"{config.worker_processes} × (1 + 1 + 1 + 1 + 1) = {worker}" in written
     assert f"| **{web + worker}** |" in written
 
 

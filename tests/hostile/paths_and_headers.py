@@ -218,6 +218,14 @@ def paths() -> Iterator[Hostile]:
         if not re.fullmatch(NAME_PATTERN, given):
             for verb in ("pause", "resume"):
                 yield Hostile(f"{verb} {given:.60}", request("POST", f"/queues/{given}/{verb}"))
+        for verb in ("run", "pause", "resume"):
+            yield Hostile(f"schedule {verb} {given:.60}", request("POST", f"/schedules/{given}/{verb}"))
+        yield Hostile(f"ticks {given:.60}", request("GET", f"/schedules/{given}/ticks"))
+        yield Hostile(f"put {given:.60}", request("PUT", f"/schedules/{given}"))
+        yield Hostile(f"drop {given:.60}", request("DELETE", f"/schedules/{given}"))
+        yield Hostile(
+            f"schedule {given:.60}", request("GET", f"/schedules/{given}"), allowed=HARMLESS if given == "" else REFUSED
+        )
         yield Hostile(
             f"error {given:.60}", request("GET", f"/errors/{given}"), allowed=HARMLESS if given == "" else REFUSED
         )

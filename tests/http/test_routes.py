@@ -73,6 +73,15 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("GET", "/queues/<name>"): Scope.READ,
         ("POST", "/queues/<name>/pause"): Scope.OPERATE,
         ("POST", "/queues/<name>/resume"): Scope.OPERATE,
+        ("GET", "/schedules"): Scope.READ,
+        ("POST", "/schedules/preview"): Scope.READ,
+        ("GET", "/schedules/<name>"): Scope.READ,
+        ("PUT", "/schedules/<name>"): Scope.ADMIN,
+        ("DELETE", "/schedules/<name>"): Scope.ADMIN,
+        ("POST", "/schedules/<name>/run"): Scope.OPERATE,
+        ("POST", "/schedules/<name>/pause"): Scope.OPERATE,
+        ("POST", "/schedules/<name>/resume"): Scope.OPERATE,
+        ("GET", "/schedules/<name>/ticks"): Scope.READ,
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/audit"): Scope.OPERATE,
         ("PATCH", "/jobs/<uuid:job_id>"): Scope.OPERATE,
@@ -119,6 +128,8 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("POST", "/keys"),
         ("POST", "/keys/<key_id>/rotate"),
         ("POST", "/keys/<key_id>/revoke"),
+        ("PUT", "/schedules/<name>"),
+        ("DELETE", "/schedules/<name>"),
     }
     assert {at: route.also for at, route in calls.items() if route.also} == {
         ("POST", "/jobs/<uuid:job_id>/copy"): Scope.ENQUEUE

@@ -41,6 +41,12 @@ LEFT_OUT = {
     "find_paused": "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py",
     "steps_begin": "only `haulier recount` sends it",
     "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",
+    "due_schedules": "only where there are schedules, and jobs do not depend on it: tests/queue/test_firing.py",
+    "due_names": "as due_schedules",
+    "live_of_schedules": "as due_schedules",
+    "fire_ticks": "as due_schedules",
+    "move_schedules": "as due_schedules",
+    "next_look": "as due_schedules",
     "lock_next": "only where a claim was refused: test_rows.py",
 }
 # Not a statement of the .sql files, but sent: what makes the prepared ones.

@@ -25,7 +25,15 @@ from tests.isolation.wire import Refusal
 WITHIN = 8.0
 # What the housekeeper does at the start, besides dropping partitions.
 HOUSEKEEPING = [
-    *("partition_to_add", "purge_idempotency", "purge_audit", "purge_workers", "purge_queues", "purge_progress"),
+    *(
+        "partition_to_add",
+        "purge_idempotency",
+        "purge_audit",
+        "purge_workers",
+        "purge_ticks",
+        "purge_queues",
+        "purge_progress",
+    ),
 ]
 
 

@@ -30,6 +30,7 @@ from lab.bench.measures import (
     paused,
     progress,
     queues,
+    schedules,
     slow_jobs,
 )
 from lab.bench.measures.latency import summary
@@ -268,6 +269,14 @@ def test_a_drain_beside_paused_queues_ends(bench, entry):
 
     assert figures["jobs"] == 200
     assert 0 < figures["jobs_per_second"] < 1_000_000
+
+
+@pytest.mark.parametrize("entry", often(schedules.entries(), "calm"))
+def test_schedules_fire_each_tick_once(bench, entry):
+    figures = entry.once(bench)
+
+    assert figures.get("lost", 0) == figures.get("amiss", 0) == 0
+    assert figures.get("ticks", 100) >= 100
 
 
 @pytest.mark.usefixtures("own_kinds")

@@ -177,9 +177,37 @@ REFUSED_KEYS = [
     ("rate_limit_is_positive", {"rate_limit": "'Infinity'"}),
 ]
 
+SCHEDULE = {
+    "name": "'nightly'", "cron": "'0 2 * * *'", "time_zone": "'UTC'", "job": """'{"kind": "mail", "payload": {}}'""",
+    "overlap": "'allow'", "missed": "'last'", "counts_from": "now()", "decided_to": "now()", "look_at": "now()",
+}  # fmt: skip
+REFUSED_SCHEDULES = [
+    ("name_is_a_schedules", {"name": "'A b'"}),
+    ("cron_or_every_seconds", {"cron": "NULL"}),
+    ("cron_or_every_seconds", {"every_seconds": "5"}),
+    ("every_from_1_to_31536000_seconds", {"cron": "NULL", "every_seconds": "0"}),
+    ("job_is_an_object", {"job": "'[]'"}),
+    ("job_is_an_object", {"job": """'{"kind": "mail"}'"""}),
+    ("overlap_is_known", {"overlap": "'never'"}),
+    ("missed_is_known", {"missed": "'some'"}),
+    ("all_has_bounds", {"missed": "'all'"}),
+    ("all_has_bounds", {"missed_max": "5"}),
+    ("missed_from_1_to_1000", {"missed": "'all'", "missed_max": "1001", "missed_within_seconds": "60"}),
+    ("missed_within_is_positive", {"missed": "'all'", "missed_max": "5", "missed_within_seconds": "0"}),
+    ("jitter_from_0_to_86400_seconds", {"jitter_seconds": "-1"}),
+    ("source_is_known", {"source": "'gift'"}),
+    ("pause_has_a_beginning", {"paused_until": "now()"}),
+]
+TICK = {"schedule": "'nightly'", "scheduled_at": "now()", "outcome": "'skipped_missed'"}
+REFUSED_TICKS = [
+    ("outcome_is_known", {"outcome": "'lost'"}),
+    ("fired_has_a_job", {"outcome": "'fired'"}),
+    ("fired_has_a_job", {"job_id": A_WORKER}),
+]
+
 
 def insert(table: str, values: dict[str, str]) -> str:
-    return f"INSERT INTO haulier.{table} ({', '.join(values)}) VALUES ({', '.join(values.values())}) RETURNING id"
+    return f"INSERT INTO haulier.{table} ({', '.join(values)}) VALUES ({', '.join(values.values())}) RETURNING *"
 
 
 @pytest.mark.parametrize(("constraint", "change"), REFUSED)
@@ -204,6 +232,25 @@ def test_refuses_a_key_that_may_not_be(sql, constraint, change):
         sql(insert("api_key", {**KEY, **change}))
 
     assert raised.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "constraint", "change"),
+    [
+        *(("schedule", SCHEDULE, *each) for each in REFUSED_SCHEDULES),
+        *(("tick", TICK, *each) for each in REFUSED_TICKS),
+    ],
+)
+def test_refuses_a_schedule_and_a_tick_that_may_not_be(sql, table, row, constraint, change):
+    with pytest.raises(errors.CheckViolation) as raised:
+        sql(insert(table, {**row, **change}))
+
+    assert raised.value.diag.constraint_name == constraint
+
+
+def test_takes_the_schedule_and_the_tick_that_the_refused_ones_differ_from(sql):
+    assert sql(insert("schedule", SCHEDULE))
+    assert sql(insert("tick", TICK))
 
 
 def test_takes_the_key_that_the_refused_ones_differ_from(sql):
@@ -242,13 +289,14 @@ BOUNDS = [
 
 @pytest.mark.parametrize("change", BOUNDS)
 def test_takes_a_live_job_up_to_the_bounds(sql, conn, change):
-    [[job_id]] = sql(insert("job", {**LIVE, **change}))
+    [[job_id, *_]] = sql(insert("job", {**LIVE, **change}))
 
     assert produce.get(conn, job_id).status is JobStatus.QUEUED
 
 
 def test_every_named_check_is_tested_here(sql):
     tested = {name for name, _ in REFUSED + REFUSED_IN_HISTORY + REFUSED_KEYS + REFUSED_ELSEWHERE}
+    tested |= {name for name, _ in REFUSED_SCHEDULES + REFUSED_TICKS}
 
     checks = sql(
         "SELECT DISTINCT conname FROM pg_constraint"

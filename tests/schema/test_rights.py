@@ -35,17 +35,20 @@ OF_ANYBODY = {
     "history_partitions",
     "partition_to_add",
     "detached_partitions",
+    "schedule_time",
 }
 OF_OPERATIONS = {"take_operation", "work_off", "delay_operation", "leave_operations"}
 FUNCTIONS = {
     "web": OF_ANYBODY
     | OF_OPERATIONS
     | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
-    | {"pause_queue", "resume_queue"}
-    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"},
+    | {"pause_queue", "resume_queue", "fire_ticks"}
+    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"}
+    | {"put_schedule", "delete_schedule", "pause_schedule", "resume_schedule", "run_schedule"},
     "worker": OF_ANYBODY
     | OF_OPERATIONS
-    | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"},
+    | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"}
+    | {"fire_ticks"},
 }
 NEVER = [
     "CREATE TABLE haulier.mine ()",

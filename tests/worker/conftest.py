@@ -63,8 +63,11 @@ class Ledger:
 
     def entries(self, event: str | None = None, job: Job | None = None) -> list[Entry]:
         """Return the entries, of one event or one job if told."""
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        found = [Entry(e, j, int(a), int(p), float(at)) for e, j, a, p, at in (line.split() for line in lines)]
+        # What follows the last end of a line is one that is being written at this moment.
+        whole, _, _ = self.path.read_text().rpartition("\n") if self.path.exists() else ("", "", "")
+        found = [
+            Entry(e, j, int(a), int(p), float(at)) for e, j, a, p, at in (line.split() for line in whole.splitlines())
+        ]
         return [
             entry for entry in found if event in (None, entry.event) and (job is None or entry.job_id == str(job.id))
         ]

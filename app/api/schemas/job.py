@@ -282,6 +282,10 @@ class JobResponse(ResponseSchema):
             " not known, as of jobs that ended before schema version 13."
         ),
     )
+    schedule = fields.String(
+        required=True, allow_none=True, metadata=about("The schedule whose tick has enqueued it; null: none has.")
+    )
+    scheduled_for = instant("The tick of that schedule.", nullable=True)
 
     def printed(self, shown: Any) -> bytes:
         """Return a job, or many, as JSON; marshmallow's own way would take ten times as long."""
@@ -330,5 +334,11 @@ def _pieces(job: StoredJob) -> tuple[bytes, ...]:
         job.errors_text,
         b',"progress":',
         job.progress_text,
-        b',"worker_id":null}' if job.worker_id is None else f',"worker_id":"{job.worker_id}"}}'.encode(),
+        b',"worker_id":null' if job.worker_id is None else f',"worker_id":"{job.worker_id}"'.encode(),
+        b',"schedule":null,"scheduled_for":null}' if job.schedule is None else _tick(job),
     )
+
+
+def _tick(job: StoredJob) -> bytes:
+    tick = {"schedule": job.schedule, "scheduled_for": job.scheduled_for and time_text(job.scheduled_for)}
+    return b"," + as_json(tick)[1:].encode()

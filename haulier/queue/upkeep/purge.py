@@ -1,5 +1,5 @@
-"""The purge of old rows, which any worker does now and then: keys, audit entries, workers that have ended, names of
-queues, progress, errors, sessions."""
+"""The purge of old rows, which any worker does now and then: keys, audit entries, workers that have ended, ticks, names
+of queues, progress, errors, sessions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from haulier.postgres.statements import Connection, Row, rows
 AT_ONCE = 5000
 # Fewer queues, since for each of them the jobs have to be looked at.
 QUEUES_AT_ONCE = 500
+# Of a schedule that seldom fires the last ticks are to be seen however old they are.
+KEPT_TICKS = 10
 # Far longer than ten minutes, after which a web process notes again that a queue is in use.
 IDLE_QUEUE_SECONDS = 3600.0
 # So long an operation can be bound to a preview.
@@ -39,6 +41,15 @@ def purge_operations(conn: Connection, *, retention_days: int) -> int:
     """Forget operations that ended longer ago than the history reaches, and previews of a day ago; return how many."""
     ended = _purge(lambda: rows(conn, "purge_operations", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
     return ended + _purge(lambda: rows(conn, "purge_previews", preview_days=PREVIEW_DAYS, limit=AT_ONCE), AT_ONCE)
+
+
+def purge_ticks(conn: Connection, *, retention_days: int) -> int:
+    """Forget ticks decided longer ago than the history reaches, but not a schedule's last; return how many."""
+
+    def some() -> list[Row]:
+        return rows(conn, "purge_ticks", retention_days=retention_days, kept_ticks=KEPT_TICKS, limit=AT_ONCE)
+
+    return _purge(some, AT_ONCE)
 
 
 def purge_queues(conn: Connection) -> int:

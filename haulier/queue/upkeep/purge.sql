@@ -211,3 +211,29 @@ WITH slice AS MATERIALIZED (
 )
 SELECT count(*) AS seen, max(id) AS last, (SELECT count(*) FROM forgotten) AS forgotten
 FROM slice;
+
+-- name: purge_ticks
+-- Forget the ticks that are older than the history, but of each schedule that is there keep the newest. A bounded number,
+-- as for keys.
+WITH old AS (
+    SELECT schedule, scheduled_at
+    FROM haulier.tick
+    WHERE decided_at < now() - make_interval(days => %(retention_days)s)
+        AND (
+            scheduled_at < (
+                SELECT newer.scheduled_at
+                FROM haulier.tick AS newer
+                WHERE newer.schedule = tick.schedule
+                ORDER BY newer.scheduled_at DESC
+                OFFSET %(kept_ticks)s - 1
+                LIMIT 1
+            )
+            OR NOT EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = tick.schedule))
+    ORDER BY decided_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.tick
+USING old
+WHERE (tick.schedule, tick.scheduled_at) = (old.schedule, old.scheduled_at)
+RETURNING tick.scheduled_at;

@@ -16,11 +16,13 @@ from haulier.worker.shared.outage import Outage
 
 # Should this process die, another goes on after so long.
 LEASE_SECONDS = 15.0
-# A chunk is to take about so long: jobs whose rows it changes are locked meanwhile, and a cancel waits for its end.
-CHUNK_SECONDS = 0.2
+# A chunk is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile,
+# and whoever cancels one of its jobs for its end.
+CHUNK_SECONDS = 0.05
 FIRST_JOBS, LEAST_JOBS = 100, 10
-# Then nothing is done for as long as the chunk took, and for this long at least: others use the database too.
-LEAST_REST_SECONDS = 0.02
+# Then nothing is done for so many times as long as the chunk took, and for this long at least: others use the
+# database too.
+RESTS, LEAST_REST_SECONDS = 2, 0.02
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
@@ -71,8 +73,8 @@ class Operating:
         took, self._has_taken = time.monotonic() - began_at, is_done is not None
         if is_done is None:
             return None
-        if not is_done or took > 2 * CHUNK_SECONDS:
+        if not is_done or took > CHUNK_SECONDS:
             self._most_jobs = max(self._most_jobs // 2, LEAST_JOBS)
-        elif took < CHUNK_SECONDS:
+        elif took < CHUNK_SECONDS / 2:
             self._most_jobs = min(2 * self._most_jobs, MOST_JOBS)
-        return max(took, LEAST_REST_SECONDS)
+        return max(RESTS * took, LEAST_REST_SECONDS)

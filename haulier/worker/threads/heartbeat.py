@@ -17,6 +17,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
 from haulier.queue.consume.wakeups import call_myself
+from haulier.queue.firing import any_schedule
 from haulier.worker.shared.held import HeldJobs
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.notify_check import NotifyCheck
@@ -32,6 +33,8 @@ from haulier.worker.steps.suspects import SuspectSearch
 # How often to ask for cancels while jobs run: a notification is quicker, but may not come through.
 CANCEL_SECONDS = 0.4
 SUSPECT_SECONDS = 2.0
+# How often to ask whether there is any schedule, as long as none is known.
+SCHEDULE_SECONDS = 5.0
 # At most this share of the time goes into comparing the jobs held here with those that the database says run here.
 COMPARING_SHARE = 1 / 50
 # After an unexpected error, which may well come again.
@@ -60,6 +63,7 @@ class Heartbeat(threading.Thread):
     notify_check: NotifyCheck
     outage: Outage
     beat_wanted: threading.Event
+    has_schedules: threading.Event
     shutdown: Shutdown
 
     def __post_init__(self) -> None:
@@ -67,6 +71,7 @@ class Heartbeat(threading.Thread):
         self._compare_at = float("-inf")
         self._has_failed = False
         self._suspects_at = float("-inf")
+        self._schedules_at = float("-inf")
         # The id under which it has said that the process stops.
         self._stops_as: UUID | None = None
 
@@ -123,6 +128,7 @@ class Heartbeat(threading.Thread):
         if now - self._suspects_at >= SUSPECT_SECONDS:
             self._suspects_at = now
             self._try(self.suspects.look, conn)
+        self._try(self._look_for_schedules, conn)
         if to_sweep and lease.may_rescue and self._try(self.rescuer.sweep, conn):
             self._suspects_at = float("-inf")
 
@@ -153,6 +159,14 @@ class Heartbeat(threading.Thread):
         if worker_id is not None and self.shutdown.stopping.is_set() and self._stops_as != worker_id:
             consume.say_stopping(conn, worker_id)
             self._stops_as = worker_id
+
+    def _look_for_schedules(self, conn: Connection) -> None:
+        now = time.monotonic()
+        if self.has_schedules.is_set() or now - self._schedules_at < SCHEDULE_SECONDS:
+            return
+        self._schedules_at = now
+        if any_schedule(conn):
+            self.has_schedules.set()
 
     def _hear_of_cancels(self, conn: Connection) -> None:
         worker_id = self.lease.registered_as

@@ -25,6 +25,7 @@ from haulier.queue.upkeep.purge import (
     purge_progress,
     purge_queues,
     purge_sessions,
+    purge_ticks,
     purge_workers,
 )
 from haulier.worker.shared.outage import Outage
@@ -88,6 +89,7 @@ class Housekeeper(threading.Thread):
             purged = self._try(lambda conn: purge_audit(conn, retention_days=config.retention_days))
             ended = self._try(lambda conn: purge_workers(conn, retention_days=config.retention_days))
             operated = self._try(lambda conn: purge_operations(conn, retention_days=config.retention_days))
+            past = self._try(lambda conn: purge_ticks(conn, retention_days=config.retention_days))
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
             unseen = self._try(self._purge_errors)
@@ -97,7 +99,7 @@ class Housekeeper(threading.Thread):
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, ended, operated, unused, unsaid, unseen, left, dropped)
+        is_done = None not in (made, forgotten, purged, ended, operated, past, unused, unsaid, unseen, left, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done

@@ -34,14 +34,14 @@ def operating(database, monkeypatch):
 
 def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_or_refused(operating):
     made, ends, sizes = operating
-    ends += [(True, 0.01)] * 5 + [(True, 0.3), (True, 0.5), (False, 0.01)]
+    ends += [(True, 0.01)] * 5 + [(True, 0.04), (True, 0.3), (True, 0.06), (False, 0.01)]
 
     rests = []
     while (rest := made._chunk()) is not None:
         rests.append(rest)
 
-    assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500, 250]
-    assert rests == pytest.approx([LEAST_REST_SECONDS] * 5 + [0.3, 0.5, LEAST_REST_SECONDS])
+    assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125]
+    assert rests == pytest.approx([LEAST_REST_SECONDS] * 5 + [0.08, 0.6, 0.12, LEAST_REST_SECONDS])
     assert sizes[0] == FIRST_JOBS
     ends += [(False, 0.0)] * 9
     while made._chunk() is not None:

@@ -10,4 +10,5 @@ ALTER TABLE haulier.audit
     ADD CONSTRAINT action_is_known CHECK (
         action IN (
             'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
-            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation')) NOT VALID;
+            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
+            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule')) NOT VALID;

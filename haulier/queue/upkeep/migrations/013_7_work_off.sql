@@ -26,11 +26,12 @@ BEGIN
     )
     INSERT INTO haulier.job (
         id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id)
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule,
+        scheduled_for)
     SELECT
         id, kind, queue, priority, haulier.spread_at(now(), op.spread_seconds, place + row_number() OVER ()), attempt,
         claim, started_at, max_attempts, crashes, timeout_seconds, payload, idempotency_key, last_error, errors,
-        created_at, tags, copy_of, op.id
+        created_at, tags, copy_of, op.id, schedule, scheduled_for
     FROM back;
     GET DIAGNOSTICS retried = ROW_COUNT;
     RETURN retried;
@@ -60,11 +61,11 @@ BEGIN
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags, copy_of, operation_id)
+        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
     SELECT
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
-        copy_of, by_operation
+        copy_of, by_operation, schedule, scheduled_for
     FROM gone;
     GET DIAGNOSTICS waiting = ROW_COUNT;
     RETURN running + waiting;

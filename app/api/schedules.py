@@ -1,0 +1,321 @@
+"""Schedules: what there is, what an operator makes of them, and what became of their ticks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import request
+from flask.views import MethodView
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import PauseInThePast, ScheduleNotFound
+from haulier.domain.job import NAME_PATTERN, Json
+from haulier.domain.preview import Preview, preview
+from haulier.domain.schedule import InvalidSchedule, next_ticks
+from haulier.queue.produce.draft import Draft
+from haulier.queue.produce.schedules import (
+    Pause,
+    Shown,
+    delete_schedule,
+    get_schedule,
+    list_schedules,
+    list_ticks,
+    pause_schedule,
+    put_schedule,
+    resume_schedule,
+    run_schedule,
+)
+
+from ..http.door import caller
+from ..http.errors import Invalid
+from ..http.routes import needs
+from ..http.service import connection, service
+from .enqueuing import enqueuing
+from .masking import payload_as_shown
+from .openapi import NEXT_CURSOR, NEXT_LINK, fails
+from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
+from .schemas.fields import time_text
+from .schemas.request_schemas import load
+from .schemas.schedules import (
+    NOT_OF_A_SCHEDULE,
+    SHOWN_TICKS,
+    ListSchedules,
+    ListTicks,
+    OneScheduleResponse,
+    PauseSchedule,
+    PreviewedTick,
+    PreviewSchedule,
+    PutSchedule,
+    RunResponse,
+    ScheduleResponse,
+    TickResponse,
+    load_rule,
+    load_timetable,
+)
+from .strict_json import parse
+
+blp = Blueprint("schedules", __name__, description="Schedules: jobs that are enqueued by themselves.")
+
+ViewResult = tuple[Any, int, dict[str, str]]
+
+PUT, PREVIEW, PAUSE = PutSchedule(), PreviewSchedule(), PauseSchedule()
+WHY = "a schedule's name is that of every queue"
+# The path of another call.
+TAKEN = "preview"
+
+
+@blp.route("/schedules")
+class Schedules(MethodView):
+    """All schedules."""
+
+    @needs(Scope.READ)
+    @fails(blp, 422, 503)
+    @blp.doc(operationId="list_schedules")
+    @blp.arguments(ListSchedules(), location="query")
+    @blp.response(
+        200,
+        ScheduleResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR},
+        description="The schedules, by name.",
+    )
+    def get(self, asked: dict[str, Any]) -> ViewResult:
+        """List the schedules, by name.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        with connection() as conn:
+            found, has_more = list_schedules(
+                conn, after=asked.get("cursor"), limit=asked["limit"], queues=caller().queues
+            )
+        return [_shown(each) for each in found], 200, next_page(found[-1].schedule.name) if has_more else {}
+
+
+@blp.route("/schedules/preview")
+class PreviewOfSchedule(MethodView):
+    """What a schedule would come to."""
+
+    @needs(Scope.READ)
+    @fails(blp, 400, 413, 415, 422)
+    @blp.doc(
+        operationId="preview_schedule",
+        requestBody={"required": True, "content": {JSON_TYPE: {"schema": PreviewSchedule}}},
+    )
+    @blp.response(200, PreviewedTick(many=True), description="The ticks, in order.")
+    def post(self) -> list[Preview]:
+        """Show when a schedule would fire, and what changes of clocks do to it. Nothing is stored."""
+        asked = load(PREVIEW, parse(json_body(request)))
+        after = asked.get("after") or datetime.now(UTC).replace(microsecond=0)
+        return preview(load_timetable(asked, counts_from=after), after, asked["count"])
+
+
+@blp.route("/schedules/<name>")
+class OneSchedule(MethodView):
+    """One schedule."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="get_schedule")
+    @blp.response(200, OneScheduleResponse(), description="The schedule, and the ticks around now.")
+    def get(self, name: str) -> dict[str, Any]:
+        """Look at a schedule, its next ten ticks and what became of the last ten."""
+        return _whole(_checked(name))
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 400, 404, 409, 413, 415, 422, 503)
+    @blp.doc(
+        operationId="put_schedule", requestBody={"required": True, "content": {JSON_TYPE: {"schema": PutSchedule}}}
+    )
+    @blp.alt_response(201, schema=OneScheduleResponse(), description="The schedule is new.")
+    @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
+    def put(self, name: str) -> ViewResult:
+        """Make a schedule, or change what it does.
+
+        An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
+        and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
+        """
+        if _checked(name) == TAKEN:
+            raise Invalid({"name": [f"A schedule cannot be called {TAKEN}."]})
+        asked = load(PUT, parse(json_body(request)))
+        draft = _draft(asked["job"])
+        rule, pause = load_rule(asked, _job(asked["job"], draft)), _pause(asked)
+        with connection() as conn:
+            enqueuing().queue_names.check(conn, draft)
+            try:
+                is_new = put_schedule(
+                    conn,
+                    name,
+                    rule,
+                    retention_days=service().config.retention_days,
+                    pause=pause,
+                    actor=caller().id,
+                )
+            except PauseInThePast:
+                raise Invalid({"paused_until": ["Must be in the future."]}) from None
+        return _whole(name), 201 if is_new else 200, {}
+
+    @needs(Scope.ADMIN, every_queue=WHY)
+    @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="delete_schedule")
+    @blp.response(204, description="There is no such schedule any more.")
+    def delete(self, name: str) -> ViewResult:
+        """Delete a schedule. What is due and has not fired is dropped; jobs that it has enqueued live on."""
+        with connection() as conn:
+            delete_schedule(conn, _checked(name), actor=caller().id)
+        return "", 204, {}
+
+
+@blp.route("/schedules/<name>/run")
+class Run(MethodView):
+    """A schedule, fired by hand."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 404, 409, 503)
+    @blp.doc(operationId="run_schedule")
+    @blp.response(201, RunResponse(), description="The job is stored, and will run.")
+    def post(self, name: str) -> ViewResult:
+        """Enqueue a schedule's job now, also while it is paused.
+
+        Needs no body. 409, which names the job that is live, where the schedule's `overlap` is not `allow`.
+        """
+        with connection() as conn:
+            job_id = run_schedule(conn, _checked(name), queues=caller().queues, actor=caller().id)
+        return {"job_id": job_id}, 201, {"Location": f"/jobs/{job_id}"}
+
+
+@blp.route("/schedules/<name>/pause")
+class PauseOfSchedule(MethodView):
+    """The pause of a schedule."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 400, 404, 413, 415, 422, 503)
+    @blp.doc(operationId="pause_schedule", requestBody={"content": {JSON_TYPE: {"schema": PauseSchedule}}})
+    @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
+    def post(self, name: str) -> dict[str, Any]:
+        """Let a schedule's ticks pass, until a time or until it is resumed.
+
+        Needs no body. The ticks within say `skipped_paused`, and none of them fires later.
+        """
+        asked = _asked_of_pause()
+        with connection() as conn:
+            get_schedule(conn, _checked(name), queues=caller().queues)
+            try:
+                pause_schedule(conn, name, until=asked.get("until"), actor=caller().id)
+            except PauseInThePast:
+                raise Invalid({"until": ["Must be in the future."]}) from None
+        return _whole(name)
+
+
+@blp.route("/schedules/<name>/resume")
+class ResumeOfSchedule(MethodView):
+    """The end of a schedule's pause."""
+
+    @needs(Scope.OPERATE)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="resume_schedule")
+    @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
+    def post(self, name: str) -> dict[str, Any]:
+        """Let a schedule fire again. Needs no body. Nothing happens to one that is not paused."""
+        with connection() as conn:
+            get_schedule(conn, _checked(name), queues=caller().queues)
+            resume_schedule(conn, name, actor=caller().id)
+        return _whole(name)
+
+
+@blp.route("/schedules/<name>/ticks")
+class Ticks(MethodView):
+    """What became of the ticks of a schedule."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 422, 503)
+    @blp.doc(operationId="list_ticks")
+    @blp.arguments(ListTicks(), location="query")
+    @blp.response(
+        200,
+        TickResponse(many=True),
+        headers={**NEXT_LINK, **NEXT_CURSOR},
+        description="The ticks, newest first.",
+    )
+    def get(self, asked: dict[str, Any], name: str) -> ViewResult:
+        """List what became of a schedule's ticks, newest first.
+
+        For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
+        """
+        with connection() as conn:
+            get_schedule(conn, _checked(name), queues=caller().queues)
+            found, has_more = list_ticks(conn, name, before=asked.get("cursor"), limit=asked["limit"])
+        return found, 200, next_page(time_text(found[-1].scheduled_at)) if has_more else {}
+
+
+def _checked(name: str) -> str:
+    # A name that is none cannot be sent to the database: it may hold a NUL.
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise ScheduleNotFound(name[:100])
+    return name
+
+
+def _asked_of_pause() -> dict[str, Any]:
+    text = body(request)
+    if not text:
+        return {}
+    body_type(request, JSON_TYPE)
+    return load(PAUSE, parse(text))
+
+
+def _pause(asked: dict[str, Any]) -> Pause | None:
+    until, is_paused = asked.get("paused_until"), asked.get("paused")
+    if until is not None and not is_paused:
+        raise Invalid({"paused_until": ["Only where paused is true."]})
+    return None if is_paused is None else Pause(is_paused, until)
+
+
+def _draft(job: dict[str, Json]) -> Draft:
+    """Return the job of a request, checked as that of POST /jobs. Raises: Invalid; Forbidden; TooLarge."""
+    if given := [name for name in NOT_OF_A_SCHEDULE if job.get(name) is not None]:
+        raise Invalid({"job": {name: ["A schedule's job cannot have it."] for name in given}})
+    try:
+        return enqueuing().draft(job)
+    except Invalid as error:
+        raise Invalid({"job": error.details}) from None
+
+
+def _job(job: dict[str, Json], draft: Draft) -> dict[str, Json]:
+    """Return the job as the schedule keeps it: the payload as it was sent, and all that has a default."""
+    columns = {**draft.columns, "payload": job["payload"]}
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _shown(found: Shown) -> dict[str, Any]:
+    schedule = found.schedule
+    rule, is_paused = schedule.rule, schedule.is_paused(found.now)
+    job = {**rule.job, "payload": payload_as_shown(str(rule.job["kind"]), rule.job["payload"])}
+    return {
+        **asdict(rule),
+        "name": schedule.name,
+        "job": job,
+        "paused": is_paused,
+        "paused_until": schedule.paused_until if is_paused else None,
+        "source": schedule.source,
+        "next_at": found.next_at,
+        "waiting_at": schedule.pending_at,
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+    }
+
+
+def _whole(name: str) -> dict[str, Any]:
+    with connection() as conn:
+        found = get_schedule(conn, name, queues=caller().queues)
+        last, _ = list_ticks(conn, name, limit=SHOWN_TICKS)
+    return {**_shown(found), "next_ticks": _next(found), "last_ticks": last}
+
+
+def _next(found: Shown) -> list[datetime]:
+    after = max(found.schedule.decided_to, found.now)
+    try:
+        return next_ticks(found.schedule, after, SHOWN_TICKS)
+    except InvalidSchedule:
+        # Its zone is known no more.
+        return []

@@ -1,0 +1,164 @@
+"""Firing: what becomes of the ticks that are due is decided and written, and the jobs of those that fire are enqueued.
+
+A schedule's row is locked until all of it is committed, so that no two processes decide the same tick. The key of the
+ticks is a second guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, TickOutcome, decide
+from haulier.postgres.statements import Connection, Row, rows, transaction
+from haulier.postgres.values import array, utc
+
+# So many schedules are decided in one transaction.
+AT_ONCE = 100
+# And so many of their ticks, or fewer where their jobs have this size together: a job may have 256 KiB, and the server
+# has to write all of them within the time of a statement.
+TICKS_AT_ONCE = 1000
+BYTES_AT_ONCE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What a turn has done. Shape: schedules that could not be decided are in failed, each with the reason."""
+
+    decided: int
+    fired: int
+    failed: Mapping[str, str]
+
+
+def any_schedule(conn: Connection) -> bool:
+    """Tell whether there is any schedule."""
+    [found] = rows(conn, "any_schedule")
+    return bool(found["is_there"])
+
+
+def fire_due(
+    conn: Connection, *, retention_days: int, passed_over: Collection[str] = (), only: str | None = None
+) -> Fired:
+    """Decide the ticks that are due, of some schedules or of one alone, and enqueue the jobs of those that fire.
+
+    Shape: ticks older than retention_days get no row.
+    """
+    with transaction(conn):
+        due = rows(conn, "due_schedules", passed_over=array(passed_over), only_name=only, limit=AT_ONCE)
+        if not due:
+            return Fired(0, 0, {})
+        schedules = [schedule_of(row) for row in due]
+        busy = live_jobs(conn, [schedule.name for schedule in schedules if _asks_for_jobs(schedule)])
+        now, keep, room = utc(due[0]["now"]), timedelta(days=retention_days), Room()
+        decisions, failed = {}, {}
+        for schedule, row in zip(schedules, due, strict=True):
+            at_once = room.ticks_of(row["job_bytes"])
+            if not at_once:
+                # It and the others stay due, and are the first of the next turn.
+                break
+            try:
+                decision = decide(schedule, now, is_busy=schedule.name in busy, keep=keep, at_once=at_once)
+            except InvalidSchedule as error:
+                failed[schedule.name] = f"{error.field}: {error}"
+                continue
+            decisions[schedule.name] = decision
+            room.take(decision, row["job_bytes"])
+        return Fired(len(decisions), write(conn, decisions), failed)
+
+
+class Room:
+    """How much one transaction may still write: ticks, and bytes of their jobs."""
+
+    def __init__(self) -> None:
+        self._ticks, self._bytes = TICKS_AT_ONCE, BYTES_AT_ONCE
+
+    def ticks_of(self, job_bytes: int) -> int:
+        """Return how many ticks of jobs of this size fit in: at least one while nothing was taken."""
+        if self._ticks == TICKS_AT_ONCE:
+            return min(self._ticks, max(1, self._bytes // job_bytes))
+        return max(0, min(self._ticks, self._bytes // job_bytes))
+
+    def take(self, decision: Decision, job_bytes: int) -> None:
+        """Note what was decided of a schedule whose jobs have this size."""
+        self._ticks -= len(decision.ticks)
+        self._bytes -= job_bytes * sum(tick.outcome is TickOutcome.FIRED for tick in decision.ticks)
+
+
+def _asks_for_jobs(schedule: Schedule) -> bool:
+    return schedule.rule.overlap is not Overlap.ALLOW or schedule.pending_at is not None
+
+
+def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, UUID]:
+    """Return a live job's id for each of these schedules that has one."""
+    if not names:
+        return {}
+    return {row["name"]: row["id"] for row in rows(conn, "live_of_schedules", names=array(names))}
+
+
+def write(conn: Connection, decisions: Mapping[str, Decision]) -> int:
+    """Write what was decided of schedules that are locked, and return how many jobs that has enqueued."""
+    if not decisions:
+        return 0
+    # Tables in the order of schema.sql, which may just be applied again: the other way round each would wait for the
+    # other, since it locks `schedule` before `tick`.
+    rows(
+        conn,
+        "move_schedules",
+        names=array(decisions),
+        decided_tos=array(each.decided_to for each in decisions.values()),
+        pendings=array(each.pending_at for each in decisions.values()),
+        nexts=array(each.next_at for each in decisions.values()),
+        looks=array(each.look_at for each in decisions.values()),
+    )
+    ticks = [(name, tick) for name, decision in decisions.items() for tick in decision.ticks]
+    if not ticks:
+        return 0
+    [written] = rows(
+        conn,
+        "fire_ticks",
+        names=array(name for name, _ in ticks),
+        ats=array(tick.at for _, tick in ticks),
+        outcomes=array(tick.outcome for _, tick in ticks),
+    )
+    return int(written["fired"])
+
+
+def due_names(conn: Connection, *, passed_over: Collection[str] = ()) -> list[str]:
+    """Return the names of schedules that are due."""
+    return [row["name"] for row in rows(conn, "due_names", passed_over=array(passed_over), limit=AT_ONCE)]
+
+
+def next_look(conn: Connection, *, passed_over: Collection[str] = ()) -> float | None:
+    """Return in how many seconds the next schedule is due; None where there is none but those that are passed over."""
+    found = rows(conn, "next_look", passed_over=array(passed_over))
+    return found[0]["seconds"] if found else None
+
+
+def schedule_of(row: Row) -> Schedule:
+    """Return the schedule of a row with the columns of `schedule_columns`."""
+
+    def time(name: str) -> datetime | None:
+        return None if row[name] is None else utc(row[name])
+
+    return Schedule(
+        name=row["name"],
+        rule=Rule(
+            job=row["job"] or {},
+            cron=row["cron"],
+            every_seconds=row["every_seconds"],
+            time_zone=row["time_zone"],
+            overlap=Overlap(row["overlap"]),
+            missed=Missed(row["missed"]),
+            missed_max=row["missed_max"],
+            missed_within_seconds=row["missed_within_seconds"],
+            jitter_seconds=row["jitter_seconds"],
+        ),
+        counts_from=utc(row["counts_from"]),
+        decided_to=utc(row["decided_to"]),
+        pending_at=time("pending_at"),
+        paused_since=time("paused_since"),
+        paused_until=time("paused_until"),
+        source=row["source"],
+    )

@@ -1,0 +1,66 @@
+-- Schedules: what there is, what somebody wants to be done, and what became of ticks.
+
+-- part: schedules_shown
+SELECT <<schedule_columns>>, job, haulier.schedule_time() AS now, next_at, created_at, updated_at
+FROM haulier.schedule
+
+-- part: schedule_is_visible
+(%(queues)s::text[] IS NULL OR coalesce(job ->> 'queue', 'default') = ANY(%(queues)s::text[]))
+
+-- name: list_schedules
+-- The page ends at most_bytes of jobs, but has one schedule at least; `found` tells how many there would be without that.
+SELECT *
+FROM (
+    SELECT *, count(*) OVER () AS found,
+        coalesce(
+            sum(octet_length(job::text)) OVER (ORDER BY name ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM (
+        <<schedules_shown>>
+        WHERE (%(after_name)s::text IS NULL OR name > %(after_name)s) AND <<schedule_is_visible>>
+        ORDER BY name
+        LIMIT %(limit)s
+    ) AS page
+) AS measured
+WHERE before < %(most_bytes)s
+ORDER BY name;
+
+-- name: get_schedule
+<<schedules_shown>>
+WHERE name = %(name)s AND <<schedule_is_visible>>;
+
+-- name: lock_schedule
+<<schedules_shown>>
+WHERE name = %(name)s AND <<schedule_is_visible>>
+FOR UPDATE;
+
+-- name: is_same_job
+-- Compared here: to Python true equals 1.
+SELECT job = %(rule)s::jsonb -> 'job' AS is_same
+FROM haulier.schedule
+WHERE name = %(name)s;
+
+-- name: schedule_time
+SELECT haulier.schedule_time() AS now;
+
+-- name: put_schedule
+SELECT haulier.put_schedule(
+    %(name)s, %(rule)s::jsonb, %(counts_from)s, %(next_at)s, %(look_at)s, %(is_new)s, %(noted)s::jsonb, %(actor)s) AS is_put;
+
+-- name: delete_schedule
+SELECT haulier.delete_schedule(%(name)s, %(actor)s) AS is_there;
+
+-- name: pause_schedule
+SELECT haulier.pause_schedule(%(name)s, %(until)s, %(actor)s) AS became;
+
+-- name: resume_schedule
+SELECT haulier.resume_schedule(%(name)s, %(actor)s) AS is_there;
+
+-- name: run_schedule
+SELECT haulier.run_schedule(%(name)s, %(actor)s) AS job_id;
+
+-- name: list_ticks
+SELECT scheduled_at, outcome, fired_at, decided_at, job_id
+FROM haulier.tick
+WHERE schedule = %(name)s AND (%(before)s::timestamptz IS NULL OR scheduled_at < %(before)s)
+ORDER BY scheduled_at DESC
+LIMIT %(limit)s;

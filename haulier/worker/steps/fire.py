@@ -1,0 +1,94 @@
+"""Fires the ticks of schedules that are due: see haulier/queue/firing.py."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow, reason
+from haulier.postgres.database import Database
+from haulier.queue import firing
+from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.sparing_log import SparingLog
+
+# The longest wait: a schedule may have been made or changed meanwhile.
+LOOK_SECONDS = 1.0
+# The wait for a process that decides all that is due. It may have died, and its locks last until the server knows.
+LOCKED_SECONDS = 0.05
+# For a schedule that cannot be decided, or whose job the database refuses; and where that may pass by itself.
+RETRY_SECONDS, RETRY_SOON_SECONDS = 60.0, 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Firing:
+    """Fires what is due, whenever it is called."""
+
+    database: Database
+    outage: Outage
+    retention_days: int
+    # Until when each schedule that failed is passed over, by the monotonic clock.
+    _failing: dict[str, float] = field(init=False, default_factory=dict)
+    _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
+
+    def turn(self) -> float | None:
+        """Fire what is due, and return after how many seconds to call again; None where there are no schedules."""
+        now = time.monotonic()
+        self._failing = {name: until for name, until in self._failing.items() if until > now}
+        try:
+            seconds, least = self._seconds(), 0.0
+            if seconds is not None and seconds <= 0:
+                # Where all that is due is locked, another process decides it just now.
+                least = 0.0 if self._fire() else LOCKED_SECONDS
+                seconds = self._seconds()
+        except (DatabaseUnavailable, Refusal) as error:
+            self.outage.failed(error)
+            return LOOK_SECONDS
+        if seconds is None:
+            return LOOK_SECONDS if self._failing else None
+        return min(max(seconds, least), LOOK_SECONDS)
+
+    def _seconds(self) -> float | None:
+        with self.database.connection() as conn:
+            return firing.next_look(conn, passed_over=self._failing)
+
+    def _fire(self) -> bool:
+        """Fire what is due, and tell whether anything was decided."""
+        try:
+            with self.database.connection() as conn:
+                fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
+        except Locked:
+            # A table is locked, as by a migration: each schedule alone would wait as long, and then be passed over.
+            raise
+        except Refusal as error:
+            log.debug("the schedules that are due are fired one by one: %s", reason(error))
+            return self._fire_one_by_one()
+        self._note(fired.failed)
+        return fired.decided > 0
+
+    def _fire_one_by_one(self) -> bool:
+        with self.database.connection() as conn:
+            names = firing.due_names(conn, passed_over=self._failing)
+        decided = 0
+        for name in names:
+            try:
+                with self.database.connection() as conn:
+                    fired = firing.fire_due(conn, retention_days=self.retention_days, only=name)
+            except Locked:
+                raise
+            except Refusal as error:
+                may_pass = isinstance(error, RefusedForNow)
+                self._note({name: reason(error)}, RETRY_SOON_SECONDS if may_pass else RETRY_SECONDS)
+            else:
+                self._note(fired.failed)
+                decided += fired.decided
+        return decided > 0
+
+    def _note(self, failed: Mapping[str, str], retry_seconds: float = RETRY_SECONDS) -> None:
+        for name, why in failed.items():
+            self._failing[name] = time.monotonic() + retry_seconds
+            message = f"the schedule {name} cannot fire, which is tried again in {retry_seconds:.0f} s: {why}"
+            self._log.warning(message, about=name)

@@ -1,0 +1,50 @@
+"""The thread that fires the ticks of schedules. Its connection is open only while there are schedules."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from haulier.postgres.database import Database
+from haulier.worker.steps.fire import LOOK_SECONDS, Firing
+
+# After an unexpected error, which may well come again.
+BUG_PAUSE_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Scheduler(threading.Thread):
+    """Fires what is due until the process stops, from when the heartbeat has seen that there are schedules."""
+
+    database: Database
+    firing: Firing
+    has_schedules: threading.Event
+    stopping: threading.Event
+
+    def __post_init__(self) -> None:
+        super().__init__(name="scheduler", daemon=True)
+
+    def run(self) -> None:
+        """Fire what is due, and wait for what is due next."""
+        try:
+            seconds = LOOK_SECONDS
+            while not self.stopping.wait(seconds):
+                seconds = self._turn() if self.has_schedules.is_set() else LOOK_SECONDS
+        finally:
+            self.database.close()
+
+    def _turn(self) -> float:
+        try:
+            seconds = self.firing.turn()
+        # Perhaps somebody changed a table: the error must be logged, and must not end the thread.
+        except Exception:
+            log.exception("firing schedules failed; trying again in %.0f s", BUG_PAUSE_SECONDS)
+            return BUG_PAUSE_SECONDS
+        if seconds is None:
+            self.has_schedules.clear()
+            self.database.close()
+            return LOOK_SECONDS
+        return seconds

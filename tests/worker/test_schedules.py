@@ -1,0 +1,181 @@
+"""Schedules under real workers: each tick has exactly one row and one job, whoever is killed when. It ..."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tests.conftest import eventually
+from tests.queue.schedules import Sql, account, plant, set_time, ticks
+from tests.worker.conftest import Process
+from tests.worker.waiting import let_pass
+
+CONNECTIONS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'haulier worker' AND datname = current_database()"
+)
+END_ALL = CONNECTIONS.replace("count(*)", "pg_terminate_backend(pid)")
+Spawn = Callable[..., Process]
+
+
+def seconds_of(number: int) -> dict[str, Any]:
+    """Return what to plant: a schedule of each second, of whatever number."""
+    return {"name": f"s{number}", "job": {"kind": "t.note", "payload": {}}}
+
+
+def with_faults(spawn_worker: Spawn, sql: Sql, *, schedules: int, seconds: float, seed: int) -> dict[str, Any]:
+    """Let three workers fire so many schedules of each second for so long, and return what the ticks come to.
+
+    Shape: at times that come of the seed, two are killed, and twice all connections end, as in a restart of the server.
+    """
+    workers = [spawn_worker(WORKER_THREADS=2, WAKE_UPS="off", LOG_LEVEL="INFO") for _ in range(3)]
+    for number in range(schedules):
+        plant(sql, **seconds_of(number))
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 2 * schedules, within=30)
+    dice, passed = random.Random(seed), 0.0
+    victims = dice.sample(workers, 2)
+    faults = [lambda: sql(END_ALL), lambda: sql(END_ALL), victims[0].kill, victims[1].kill]
+    for at, fault in zip(sorted(dice.uniform(0, seconds) for _ in faults), dice.sample(faults, 4), strict=True):
+        let_pass(at - passed)
+        passed = at
+        fault()
+    let_pass(seconds - passed)
+    # So that nothing is added while it is counted.
+    sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
+    return account(sql)
+
+
+@pytest.mark.direct("ends the server's own connections")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_tick_has_one_row_and_one_job_though_workers_are_killed_and_connections_end(
+    spawn_worker: Spawn, sql: Sql, seed: int
+) -> None:
+    found = with_faults(spawn_worker, sql, schedules=50, seconds=10, seed=seed)
+
+    assert found["gaps"] == found["orphans"] == 0
+    assert found["ticks"] == found["fired"] == found["jobs"] == found["distinct"] >= 50 * 8
+
+
+@pytest.mark.slow
+@pytest.mark.direct("ends the server's own connections")
+@pytest.mark.timeout(400)
+def test_a_thousand_schedules_lose_and_double_nothing_in_two_minutes(spawn_worker: Spawn, sql: Sql) -> None:
+    found = with_faults(spawn_worker, sql, schedules=1000, seconds=120, seed=3)
+
+    assert found["gaps"] == found["orphans"] == 0
+    assert found["ticks"] == found["fired"] == found["jobs"] == found["distinct"] >= 1000 * 100
+
+
+def test_a_deploy_that_replaces_one_worker_after_the_other_fires_each_tick_once(spawn_worker: Spawn, sql: Sql) -> None:
+    running = [spawn_worker(LOG_LEVEL="INFO") for _ in range(2)]
+    for number in range(20):
+        plant(sql, **seconds_of(number))
+    eventually(lambda: sql("SELECT count(DISTINCT schedule) FROM haulier.tick") == [(20,)], within=15)
+
+    for _ in range(4):
+        running.append(spawn_worker(LOG_LEVEL="INFO"))
+        running[0].terminate()
+        assert running.pop(0).wait() == 0
+
+    sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
+    found = account(sql)
+    assert found["gaps"] == found["orphans"] == 0
+    assert found["ticks"] == found["fired"] == found["jobs"] == found["distinct"] >= 20 * 4
+
+
+def test_after_a_day_without_workers_each_tick_is_what_its_schedule_says_of_missed_ones(
+    spawn_worker: Spawn, sql: Sql
+) -> None:
+    # A tick each ten minutes, the last one five minutes ago.
+    day = {"every_seconds": 600, "seconds_ago": 86_700, "job": {"kind": "t.note", "payload": {}}}
+    plant(sql, "skip", missed="skip", **day)
+    plant(sql, "last", missed="last", **day)
+    plant(sql, "all", missed="all", missed_max=5, missed_within_seconds=86_400, **day)
+    plant(sql, "hour", missed="all", missed_max=100, missed_within_seconds=3600, **day)
+
+    spawn_worker()
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick") == [(4 * 144,)], within=20)
+
+    for name, fired in (("skip", 0), ("last", 1), ("all", 5), ("hour", 6)):
+        outcomes = [outcome for outcome, _ in ticks(sql, name)]
+        assert outcomes == ["skipped_missed"] * (144 - fired) + ["fired"] * fired
+    assert sql("SELECT count(*) FROM haulier.jobs WHERE schedule IS NOT NULL") == [(12,)]
+    assert account(sql)["orphans"] == 0
+
+
+def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an_hour(
+    spawn_worker: Spawn, sql: Sql
+) -> None:
+    rows = "SELECT count(*) FROM haulier.tick"
+    plant(sql, **seconds_of(0))
+    spawn_worker()
+    eventually(lambda: sql(rows)[0][0] >= 2, within=15)
+    try:
+        set_time(sql, "now() + interval '1 hour'")
+        eventually(lambda: sql(rows)[0][0] >= 3600, within=20)
+        set_time(sql, "now()")
+        # A turn that had begun may still end.
+        let_pass(1)
+        before = sql(rows)
+        let_pass(2.5)
+        assert sql(rows) == before
+        set_time(sql, "now() + interval '1 hour 10 seconds'")
+        eventually(lambda: sql(rows)[0][0] >= before[0][0] + 12, within=20)
+        sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
+    finally:
+        set_time(sql)
+
+    found = account(sql)
+    assert found["gaps"] == found["orphans"] == 0
+    assert found["fired"] == found["jobs"] == found["distinct"]
+    outcomes = [outcome for outcome, _ in ticks(sql, "s0")]
+    assert set(outcomes) == {"fired", "skipped_missed"}
+    # Those of the last minute were late, and not missed.
+    assert outcomes.count("skipped_missed") in range(3500, 3560)
+
+
+def test_fires_close_to_the_time_once_it_knows_of_schedules(spawn_worker: Spawn, sql: Sql) -> None:
+    spawn_worker(WAKE_UPS="off")
+    plant(sql, job={"kind": "t.note", "payload": {}})
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] > 0, within=15)
+    sql("DELETE FROM haulier.tick RETURNING 1")
+
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 4, within=15)
+
+    delays = sql("SELECT extract(epoch FROM fired_at - scheduled_at)::float FROM haulier.tick ORDER BY 1")
+    # The machine may be busy; a thread that only looked each second would have half a second on average.
+    assert delays[1][0] < 0.4
+
+
+@pytest.mark.direct("looks at the server's own connections")
+def test_has_a_connection_of_its_own_only_while_there_are_schedules(spawn_worker: Spawn, sql: Sql) -> None:
+    spawn_worker(WORKER_THREADS=1, WAKE_UPS="off", COUNTING="off")
+    # Until housekeeping is over.
+    let_pass(3)
+    [(before,)] = sql(CONNECTIONS)
+
+    plant(sql, job={"kind": "t.note", "payload": {}})
+    eventually(lambda: sql(CONNECTIONS) == [(before + 1,)], within=15)
+    sql("DELETE FROM haulier.schedule RETURNING 1")
+    eventually(lambda: sql(CONNECTIONS) == [(before,)], within=15)
+
+
+def test_a_schedule_that_cannot_fire_keeps_none_of_the_others(spawn_worker: Spawn, sql: Sql) -> None:
+    plant(sql, "refused", job={"kind": "Not a name", "payload": {}})
+    plant(sql, "nowhere", time_zone="Mars/Olympus")
+    plant(sql, "good", job={"kind": "t.note", "payload": {}})
+    worker = spawn_worker(WAKE_UPS="off")
+
+    def last() -> datetime | None:
+        return sql("SELECT max(scheduled_at) FROM haulier.tick WHERE schedule = 'good'")[0][0]
+
+    eventually(last, within=15)
+    first = last()
+    eventually(lambda: (last() or first) != first, within=15)
+
+    assert sql("SELECT DISTINCT schedule FROM haulier.tick") == [("good",)]
+    for name in ("refused", "nowhere"):
+        assert worker.log.count(f"the schedule {name} cannot fire") == 1
