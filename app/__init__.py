@@ -1,4 +1,4 @@
-"""The Flask application: Haulier's HTTP API. Everything else is in the package haulier, which imports no Flask."""
+"""The Flask application: the HTTP API and the dashboard. All else is in the package haulier, which imports no Flask."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ def create_app(config: Config | None = None) -> Flask:
     # Imported here, because gunicorn's master runs this file, and only the processes that it forks need Flask.
     from haulier.config import Config
 
-    from .api import build
+    from .site import build
 
     return build(config or Config.from_env())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import NAME_PATTERN
@@ -66,6 +67,10 @@ class Config:
     haulier_api_key: str | None = _secret(least=32)
     docs_public: str = _choice("1", "1", "0")
     metrics_token: str | None = _secret(least=16)
+    dashboard: str = _choice("on", "on", "read", "off")
+    installation_name: str | None = _text()
+    time_zone: str = _setting("UTC", lambda reader, name: reader.zone(name, "UTC"))
+    session_hours: int = _integer(12, 1, 168)
     db_connection_limit: int | None = _integer(None, 6, 10_000)
     # The names of the settings that DB_CONNECTION_LIMIT has lowered.
     reduced: tuple[str, ...] = ()
@@ -284,6 +289,16 @@ class _Reader:
             what = "a whole number" if whole else "a number"
             raise ConfigError(f"{name}={given!r}: must be {what} from {least} to {most}")
         return float(given)
+
+    def zone(self, name: str, default: str) -> str:
+        given = self.text(name, default) or default
+        try:
+            ZoneInfo(given)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            # A machine may have no zones, and UTC needs none.
+            if given != "UTC":
+                raise ConfigError(f"{name}={given!r}: must be a time zone's name, such as Europe/Berlin") from None
+        return given
 
     def secret(self, name: str, *, least: int) -> str | None:
         given = self.text(name)

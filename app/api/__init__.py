@@ -29,19 +29,22 @@ from . import (
 )
 from .enqueuing import Enqueuing
 from .openapi import document, make_api
-from .queue_names import QueueNames
 from .schemas.job import CreateJobRequest
 
 
 def build(config: Config) -> App:
     """Return the application of the API alone. Raises: ConfigError for a kind that cannot be loaded."""
-    return make(config, register)
+    return make(config, register, _register_home)
+
+
+def _register_home(app: App, _: Service) -> None:
+    app.register_blueprint(docs.home)
 
 
 def register(app: App, service: Service) -> None:
-    """Add the API to the application."""
+    """Add the API to the application, but for `/`, where the dashboard would be."""
     create_job = CreateJobRequest(service.kinds)
-    app.extensions["haulier_enqueuing"] = Enqueuing(create_job, QueueNames(service.config))
+    app.extensions["haulier_enqueuing"] = Enqueuing(create_job, service.queue_names)
     metrics.register(app)
     health.register(app)
     api = make_api(app, service.kinds, create_job)

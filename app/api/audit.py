@@ -9,9 +9,9 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.queue.access.audit import ActionFilter, find_actions
 
+from ..http.masking import details_as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .masking import details_as_shown
 from .openapi import LOOKED_BACK_TO, NEXT_CURSOR, NEXT_LINK, fails
 from .reading import Blueprint, looked_back_to, next_page
 from .schemas.audit import ActionResponse, ListAudit, cursor_after, read_after

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from flask import request
 
-from haulier.domain.errors import JobChanged, TooFewAttempts
+from haulier.domain.errors import JobChanged
 from haulier.domain.job import Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import (
@@ -23,17 +23,15 @@ from haulier.kinds.sdk.secret_fields import (
     with_kept,
     without_in,
 )
-from haulier.postgres.statements import Connection
-from haulier.queue.produce.change import NONE, Changes, visible
+from haulier.queue.produce.change import Changes, visible
 from haulier.queue.rows import StoredJob
 
+from ..http.acting import Act, done
 from ..http.door import caller
 from ..http.errors import Invalid
 from ..http.in_hand import Room
 from ..http.routes import LARGE_BYTES
 from ..http.service import connection, service
-from .enqueuing import enqueuing
-from .masking import as_shown
 from .openapi import JSON_TYPE
 from .reading import body, body_type, check_payload_size
 from .schemas.fields import time_text
@@ -53,15 +51,6 @@ TIMES = 5
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Act(Protocol):
-    """Does something to one job, with changes."""
-
-    def __call__(
-        self, conn: Connection, job_id: UUID, changes: Changes, *, actor: str | None, queues: Sequence[str] | None
-    ) -> StoredJob:
-        """Return the job. Raises: JobChanged and what the act raises."""
-
-
 def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enqueues: bool = False) -> StoredJob:
     """Return the job after an act with the changes that the request's body has, if any, as the caller may see it.
 
@@ -73,7 +62,7 @@ def acted(act: Act, job_id: UUID, *, large: Room, is_required: bool = False, enq
         body_type(request, JSON_TYPE)
     once = partial(_read_and_done, act, job_id, raw, large, enqueues=enqueues)
     if not raw and not is_required and not enqueues:
-        once = partial(_done, act, job_id, NONE)
+        once = partial(done, act, job_id)
     for _ in range(TIMES - 1):
         with suppress(JobChanged):
             return once()
@@ -90,20 +79,7 @@ def _read_and_done(act: Act, job_id: UUID, raw: bytes, large: Room, *, enqueues:
         check_one_time(asked)
         changes = _changes(asked, job)
     queue = asked.get("queue") or job.queue
-    return _done(act, job_id, changes, queue if enqueues or queue != job.queue else None)
-
-
-def _done(act: Act, job_id: UUID, changes: Changes, queue: str | None = None) -> StoredJob:
-    """Return the job after the act, which brings a job into this queue, if any."""
-    by = caller()
-    with connection() as conn:
-        if queue is not None:
-            by.check_queue(queue)
-            enqueuing().queue_names.check_name(conn, queue, key_id=by.id)
-        try:
-            return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
-        except TooFewAttempts as error:
-            raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+    return done(act, job_id, changes, queue=queue if enqueues or queue != job.queue else None)
 
 
 def _changes(asked: dict[str, Any], job: StoredJob) -> Changes:

@@ -16,6 +16,7 @@ ASSETS = Path(__file__).parent / "assets"
 ASSET_SECONDS = 3600
 
 blp = Blueprint("docs", __name__)
+home = Blueprint("home", __name__)
 
 
 @cache
@@ -27,9 +28,9 @@ def swagger_ui() -> Path:
     return Path(found.submodule_search_locations[0], "dist")
 
 
-@blp.route("/")
+@home.route("/")
 @needs(Entry.ANY_KEY)
-def home() -> AnyResponse:
+def to_docs() -> AnyResponse:
     """Redirect to the documentation."""
     return redirect("/docs")
 

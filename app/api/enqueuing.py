@@ -12,7 +12,7 @@ from haulier.queue import produce
 from haulier.queue.produce.draft import Draft
 
 from ..http.door import caller
-from .queue_names import QueueNames
+from ..http.queue_names import QueueNames
 from .reading import check_payload_size
 from .schemas.job import CreateJobRequest
 

@@ -13,9 +13,9 @@ from haulier.domain.fingerprint import read_id
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, list_errors, mute
 
 from ..http.door import caller
+from ..http.masking import error_as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .masking import error_as_shown
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
 from .schemas.error_groups import (

@@ -15,15 +15,16 @@ from haulier.queue.produce.draft import Enqueued, Receipt
 from haulier.queue.produce.look import Page
 from haulier.queue.rows import StoredJob
 
+from ..http.cursor import write_cursor
 from ..http.door import caller
+from ..http.filtering import job_filter
 from ..http.in_hand import Room
+from ..http.masking import as_shown
 from ..http.routes import BODY_BYTES, LARGE_BYTES, needs
 from ..http.service import connection
 from .changing import OPTIONAL_BODY, REQUIRED_BODY, acted
 from .enqueuing import enqueuing
 from .errors import IdempotencyGone, IdempotencyMismatch
-from .filtering import job_filter
-from .masking import as_shown
 from .openapi import (
     CREATE_JOB_BODY,
     LOCATION,
@@ -35,7 +36,6 @@ from .openapi import (
     fails,
 )
 from .reading import Blueprint, json_body, looked_back_to, next_page
-from .schemas.cursor import write_cursor
 from .schemas.job import JobResponse
 from .schemas.request_schemas import IdempotencyHeader, JobConditions, ListJobs, load
 from .schemas.response_schemas import CancelResponse, CountResponse

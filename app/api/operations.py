@@ -22,16 +22,16 @@ from haulier.queue.produce.operations import Operation, Order, Preview
 from haulier.queue.produce.stored_filter import as_stored
 from haulier.queue.produce.work_off import Worker, work_off
 
+from ..http.cursor import write_cursor
 from ..http.door import caller
 from ..http.errors import Invalid
+from ..http.filtering import filter_in_body
+from ..http.masking import as_shown, filter_as_shown
 from ..http.routes import needs
 from ..http.service import connection
 from .enqueuing import enqueuing
-from .filtering import filter_in_body
-from .masking import as_shown, filter_as_shown
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
-from .schemas.cursor import write_cursor
 from .schemas.fields import time_text
 from .schemas.operations import ListOperations, OperationResponse, PreviewResponse, StartOperation
 from .schemas.request_schemas import load

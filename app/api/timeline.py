@@ -14,9 +14,9 @@ from haulier.domain.timeline import Step, timeline
 from haulier.queue.produce.timeline import trace
 
 from ..http.door import caller
+from ..http.masking import as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .masking import as_shown
 from .openapi import fails
 from .reading import Blueprint
 from .schemas.timeline import TimelineResponse

@@ -16,6 +16,7 @@ from haulier.postgres.pool import Pool
 
 from . import door, envelope
 from .json_text import as_json
+from .queue_names import QueueNames
 from .routes import BODY_BYTES, longer_bodies, routes_of
 from .service import CheckedDatabase, Service
 
@@ -49,6 +50,8 @@ class App(Flask):
     json_provider_class = _Printer
     response_class = _Response
     longer_bodies: dict[tuple[str, str], int]
+    # Who admits the requests for a path and all below it, in the place of the API.
+    doors: dict[str, door.Other]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects."""
@@ -69,8 +72,9 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     Raises: ConfigError for a kind that cannot be loaded.
     """
     database = CheckedDatabase(Pool(config.database_url, application_name="haulier web"))
-    service = Service(config, load_kinds(config), database)
+    service = Service(config, load_kinds(config), database, QueueNames(config))
     app = App(__name__, static_folder=None)
+    app.doors = {}
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
     # A path with a double slash is answered with 404, not with a redirect, which would drop the body.
     app.url_map.merge_slashes = False
@@ -80,6 +84,6 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
     # Registered after the parts' own hooks, one of which counts requests, so that refused requests are counted too.
-    door.register(app, service, routes)
+    door.register(app, service, routes, app.doors)
     app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

@@ -11,8 +11,9 @@ import functools
 import hmac
 import ipaddress
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask, g, request
 
@@ -86,46 +87,69 @@ def caller() -> Caller:
     return found
 
 
-def register(app: Flask, service: Service, routes: Routes) -> None:
-    """Check the caller of every request before its view runs."""
-    app.before_request(Door(service.config, Keyring(service.database), routes).admit)
+class Other(Protocol):
+    """Admits the requests of a part of the application that goes by something else than API keys in a header."""
+
+    def __call__(self, door: Door, route: Route) -> Any:
+        """Return None where the request may be answered, or its answer. Raises: as Door.admit."""
+
+
+def register(app: Flask, service: Service, routes: Routes, others: Mapping[str, Other] | None = None) -> None:
+    """Check the caller of every request before its view runs; others do so for a path each, and all below it."""
+    app.before_request(Door(service.config, Keyring(service.database), routes, others or {}).admit)
 
 
 class Door:
-    """Admits requests, or raises."""
+    """Admits requests, or raises. Shape: own is the key of HAULIER_API_KEY; None without one."""
 
-    def __init__(self, config: Config, keyring: Keyring, routes: Routes) -> None:
-        self._config, self._keyring, self._routes = config, keyring, routes
-        self._own: ApiKey | None = None
+    def __init__(self, config: Config, keyring: Keyring, routes: Routes, others: Mapping[str, Other]) -> None:
+        self._config, self.keyring, self._routes, self._others = config, keyring, routes, others
+        self.own: ApiKey | None = None
         if config.haulier_api_key is not None:
             hashes = (hash_of(config.haulier_api_key),)
-            self._own = ApiKey("env", "HAULIER_API_KEY", frozenset([Scope.ADMIN]), hashes)
+            self.own = ApiKey("env", "HAULIER_API_KEY", frozenset([Scope.ADMIN]), hashes)
 
-    def admit(self) -> None:
-        """Return if the request may be answered. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
+    def admit(self) -> Any:
+        """Return None where the request may be answered, or what another door answers.
+
+        Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable.
+        """
         environ, rule = request.environ, request.url_rule
         route = NO_ROUTE if rule is None else self._routes.get((request.method, rule.rule), UNSAID)
         environ[ROUTE] = route
         g.caller = NOBODY
+        for path, other in self._others.items():
+            if f"{environ['PATH_INFO']}/".startswith(f"{path}/"):
+                return other(self, route)
+        return self._admit(environ, route)
+
+    def _admit(self, environ: WSGIEnvironment, route: Route) -> None:
         if self._is_public(route):
             return
         if route.takes_metrics_token and self._config.metrics_token is not None:
             # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
             if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
                 return
-        elif self._config.auth == "off":
-            self._check_page(environ)
+        elif self.is_open(environ):
             return
-        elif self._is_open(environ):
-            _check_neighbour(environ, self._config.host)
-            return
-        key = self._key()
+        key = self.key_of(_bearer())
         environ[API_KEY] = key.id
-        if wait := self._keyring.take(key):
+        if wait := self.keyring.take(key):
             raise RateLimited(max(1, math.ceil(wait)))
-        _check_scope(key, route)
-        self._keyring.touch(key)
+        if why := refusal(key, route):
+            raise why
+        self.keyring.touch(key)
         g.caller = Caller(key)
+
+    def is_open(self, environ: WSGIEnvironment) -> bool:
+        """Tell whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
+        if self._config.auth == "off":
+            self._check_page(environ)
+            return True
+        if self._is_open(environ):
+            _check_neighbour(environ, self._config.host)
+            return True
+        return False
 
     def _is_public(self, route: Route) -> bool:
         who = route.needs
@@ -138,7 +162,7 @@ class Door:
 
     def _is_open(self, environ: WSGIEnvironment) -> bool:
         """Tell whether the caller needs no key. Raises: Unauthorized where the request came through a proxy."""
-        if not self._config.is_loopback or self._own is not None:
+        if not self._config.is_loopback or self.own is not None:
             return False
         # The settings alone do not tell: gunicorn's command line may have it listen elsewhere.
         if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
@@ -152,21 +176,21 @@ class Door:
 
     def _any_key(self) -> bool:
         try:
-            return self._keyring.any_exist()
+            return self.keyring.any_exist()
         except (DatabaseUnavailable, SchemaMismatch) as error:
             # Nobody knows whether there are keys. Calls that need no database are answered. `connection` raises this
             # error to all others, even if the database is back a moment later.
             g.door_error = error
             return False
 
-    def _key(self) -> ApiKey:
-        token = _bearer()
+    def key_of(self, token: str) -> ApiKey:
+        """Return the key that this token opens. Raises: Unauthorized; RateLimited; DatabaseUnavailable."""
         if not token:
             raise Unauthorized("this call needs an API key, as Authorization: Bearer <key>")
-        if self._own is not None and self._own.is_opened_by(token):
-            return self._own
+        if self.own is not None and self.own.is_opened_by(token):
+            return self.own
         key_id = id_in(token)
-        key = None if key_id is None else self._keyring.find(key_id, token)
+        key = None if key_id is None else self.keyring.find(key_id, token)
         if key is None:
             raise Unauthorized("this API key is not known, or no longer good", is_known=False)
         return key
@@ -212,9 +236,11 @@ def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
         raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")
 
 
-def _check_scope(key: ApiKey, route: Route) -> None:
+def refusal(key: ApiKey, route: Route) -> Forbidden | None:
+    """Return why the key may not use the route; None where it may."""
     for scope in route.scopes:
         if not key.may(scope):
-            raise Forbidden(f"this API key lacks the scope {scope}", scope=scope)
+            return Forbidden(f"this API key lacks the scope {scope}", scope=scope)
     if route.every_queue is not None and key.queues is not None:
-        raise Forbidden(f"{route.every_queue}, and this API key may not use every one")
+        return Forbidden(f"{route.every_queue}, and this API key may not use every one")
+    return None

@@ -24,9 +24,10 @@ ALWAYS = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 ON_DATA = (*ALWAYS, ("Content-Security-Policy", DATA_POLICY))
+POLICY = "Content-Security-Policy"
 ON_PAGES = (
     *ALWAYS,
-    ("Content-Security-Policy", PAGE_POLICY),
+    (POLICY, PAGE_POLICY),
     ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Cross-Origin-Embedder-Policy", "require-corp"),
     ("Permissions-Policy", "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()"),
@@ -36,9 +37,14 @@ ON_PAGES = (
 def with_standard(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the headers of a response, with the standard ones added; a page is known by its content type.
 
+    A page that brings a policy of its own keeps what it brings.
+
     Shape: pairs of name and value, as in WSGI; adding them in werkzeug takes ten times as long.
     """
     types = [value for name, value in sent if name == "Content-Type"]
     is_kept = any(name == "Cache-Control" for name, _ in sent)
-    standard = ON_PAGES if types and types[0].startswith("text/html") else ON_DATA
+    standard: tuple[tuple[str, str], ...] = ON_DATA
+    if types and types[0].startswith("text/html"):
+        names = {name for name, _ in sent}
+        standard = tuple(each for each in ON_PAGES if each[0] not in names) if POLICY in names else ON_PAGES
     return [*sent, *standard] if is_kept else [*sent, *standard, NOT_KEPT]

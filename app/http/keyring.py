@@ -92,6 +92,19 @@ class Keyring:
         self._tried[key_id] = now + TRIED_SECONDS
         return None
 
+    def holding(self, key_id: str, token_hash: bytes) -> ApiKey | None:
+        """Return the key of this id if that is the hash of a token of it that is good, else None.
+
+        Shape:  for ids and hashes that are stored here: nobody can make them up.
+        Raises: DatabaseUnavailable where the key is not known.
+        """
+        now = time.monotonic()
+        known = self._known.get(key_id)
+        if known is not None and now < known.until and known.key.has_hash(token_hash):
+            return known.key
+        key = self._look_up(key_id, known, now)
+        return key if key is not None and key.has_hash(token_hash) else None
+
     def _look_up(self, key_id: str, known: _Known | None, now: float) -> ApiKey | None:
         try:
             found = self._ask(lambda conn: api_keys.find(conn, key_id))

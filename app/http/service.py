@@ -16,6 +16,8 @@ from haulier.postgres.pool import Pool
 from haulier.postgres.statements import Connection
 from haulier.queue.upkeep.migrate import check_schema
 
+from .queue_names import QueueNames
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +52,7 @@ class Service:
     config: Config
     kinds: dict[str, Kind]
     database: CheckedDatabase
+    queue_names: QueueNames
 
 
 def service() -> Service:

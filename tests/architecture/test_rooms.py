@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 
@@ -62,13 +63,16 @@ MAY_IMPORT = {
     "cli.client": {"domain"},
     "cli.terminal": set(),
     "cli.commands": {"domain", "cli.client", "cli.terminal"},
-    "app.http": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "kinds.sdk"},
+    "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
     "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
     "app.api": {"beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
     "app.api.schemas": {"domain", "queue", "kinds", "kinds.sdk", "app.http"},
+    "app.web": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http"},
+    "app.web.pages": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.web"},
     "app.gunicorn_settings": {"app.http.gunicorn"},
-    "app": {"app.api"},
+    "app.site": {"app.api", "app.web", "app.http"},
+    "app": {"app.site"},
     "app.__main__": {"__main__"},
     "worker.py": {"worker"},
     "gunicorn.conf.py": {"app.gunicorn_settings"},
@@ -77,9 +81,11 @@ EVERYBODY = {"config", "logs", "__init__"}
 # What is outside, and the rooms it may come into; app/__init__.py only inside its factory.
 GUESTS = {
     "psycopg2": {"postgres"},
-    "flask": {"app.http", "app.api", "app"},
+    "flask": {"app.http", "app.api", "app.web", "app.web.pages", "app"},
     "flask_smorest": {"app.api"},
-    "werkzeug": {"app.http", "app.api"},
+    "werkzeug": {"app.http", "app.api", "app.web", "app.web.pages"},
+    "jinja2": {"app.web"},
+    "markupsafe": {"app.web", "app.web.pages"},
     "webargs": {"app.api"},
     "gunicorn": {"app.http.gunicorn"},
     "prometheus_flask_exporter": {"app.api"},
@@ -114,7 +120,7 @@ def test_the_test_above_sees_every_room_and_real_imports():
     assert {room_of(name) for name in NAMES} == MAY_IMPORT.keys()
     assert rooms_imported("haulier/queue/produce/cancel.py") == {"domain", "postgres", "queue.produce", "queue.upkeep"}
     assert rooms_imported("app/api/health.py") >= {"domain", "queue.produce", "app.api"}
-    assert rooms_imported("app/__init__.py") == {"config", "app.api"}
+    assert rooms_imported("app/__init__.py") == {"config", "app.site"}
     assert rooms_imported("worker.py") == {"worker"}
 
 
@@ -187,11 +193,32 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
     assert top <= {"__future__", "typing"}
 
 
+def test_the_service_works_without_the_folder_of_the_dashboard(tmp_path):
+    shutil.copytree(ROOT / "app", tmp_path / "app", ignore=shutil.ignore_patterns("web", "__pycache__"))
+    program = (
+        "from app import create_app; from haulier.config import Config;"
+        "client = create_app(Config('postgres://nobody@nowhere/none')).test_client();"
+        "print(client.get('/docs').status_code, client.get('/ui').status_code)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.stdout, done.stderr) == ("200 404\n", "")
+
+
 @pytest.mark.parametrize(
     ("entry", "absent"),
     [
         (", ".join(["worker", *MODULES]), ("flask", "werkzeug", "flask_smorest", "app", "gunicorn")),
-        ("app.api", ("haulier.worker",)),
+        ("app.api", ("haulier.worker", "app.web")),
+        ("app.web", ("haulier.worker", "app.api", "flask_smorest")),
         ("app.http.application", ("app.api", "haulier.worker", "flask_smorest")),
         # What gunicorn's master loads.
         ("app.gunicorn_settings, app.http.gunicorn.buffering", ("flask", "werkzeug", "app.http.door")),
@@ -207,7 +234,7 @@ def test_the_package_itself_imports_flask_only_inside_its_factory():
             ("psycopg2", "haulier.postgres", "haulier.queue", "flask"),
         ),
     ],
-    ids=["library", "api", "http", "gunicorn", "queue", "client", "command", "domain"],
+    ids=["library", "api", "web", "http", "gunicorn", "queue", "client", "command", "domain"],
 )
 def test_importing_one_end_does_not_load_the_other(entry, absent):
     program = f"import sys, {entry}; print([name for name in {absent!r} if name in sys.modules])"

@@ -94,7 +94,7 @@ def test_the_documented_bounds_are_the_real_ones(row: list[str]) -> None:
                 Config.from_env({"DATABASE_URL": DSN, name: value})
 
 
-@pytest.mark.parametrize("name", ["AUTH", "WAKE_UPS", "LOG_FORMAT", "LOG_LEVEL", "EXECUTOR"])
+@pytest.mark.parametrize("name", ["AUTH", "DASHBOARD", "WAKE_UPS", "LOG_FORMAT", "LOG_LEVEL", "EXECUTOR"])
 def test_the_documented_choices_are_the_real_ones(name: str) -> None:
     [unit] = [row[1] for row in SETTINGS if names_in(row[0]) == [name]]
 

@@ -224,7 +224,7 @@ def test_what_is_no_key_is_looked_up_once_and_no_more_are_remembered_than_fit(
 
     assert answers == [401] * 75
     assert statements.counts["find"] == 25
-    assert len(door._keyring._tried) <= 10
+    assert len(door.keyring._tried) <= 10
 
 
 def test_a_token_with_the_wrong_secret_is_not_noted_as_use(

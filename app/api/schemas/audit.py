@@ -10,8 +10,8 @@ from marshmallow import Schema, fields, validate
 
 from haulier.domain.act import Act
 
+from ...http.cursor import CURSOR_PATTERN, write_cursor
 from ...http.json_text import as_json
-from .cursor import CURSOR_PATTERN, write_cursor
 from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched, time_text
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema

@@ -10,7 +10,7 @@ from marshmallow import RAISE, Schema, fields, validate
 from haulier.domain.fingerprint import ID_PATTERN, read_id
 from haulier.domain.span import SPANS
 
-from .cursor import CURSOR_PATTERN, write_cursor
+from ...http.cursor import CURSOR_PATTERN, write_cursor
 from .fields import TIME_PATTERN, Cursor, Time, about, instant, name, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema

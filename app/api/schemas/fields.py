@@ -13,7 +13,7 @@ from haulier.domain.fingerprint import read_id
 from haulier.domain.job import MAX_TAG, MAX_TAGS, NAME_PATTERN, Json
 from haulier.kinds.sdk.payload import TEXT, Pattern
 
-from .cursor import read_cursor
+from ...http.cursor import read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
 TAG_PATTERN = rf"^[^\x00]{{1,{MAX_TAG}}}$"

@@ -10,8 +10,8 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate, valida
 from haulier.domain.job import MAX_DELAY_SECONDS, MAX_MAX_ATTEMPTS, MAX_PRIORITY, MIN_PRIORITY
 from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
 
+from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .cursor import CURSOR_PATTERN
 from .fields import ANY_FIELDS, TIME_PATTERN, Cursor, Flag, Number, Several, Time, about, instant, name, time_text
 from .job import JobResponse
 from .request_schemas import JobConditions, page_limit

@@ -11,8 +11,9 @@ from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.job import MAX_MAX_ATTEMPTS, JobStatus, Json
 from haulier.kinds.sdk.payload import Pattern
 
+from ...http.cursor import CURSOR_PATTERN
 from ...http.errors import Invalid
-from .cursor import CURSOR_PATTERN
+from ...http.filtering import PREFIX
 from .fields import (
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,
@@ -61,7 +62,7 @@ class IdempotencyHeader(Schema):
 class JobConditions(Schema):
     """Which jobs are meant. Parameters whose names begin with `payload.` stand beside it: see `filtering`."""
 
-    open_prefix = "payload."
+    open_prefix = PREFIX
 
     status = Several(
         fields.Enum(JobStatus, by_value=True, metadata={"x-component": "JobStatus"}),

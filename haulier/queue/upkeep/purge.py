@@ -1,5 +1,5 @@
 """The purge of old rows, which any worker does now and then: keys, audit entries, workers that have ended, ticks, names
-of queues, progress, errors."""
+of queues, progress, errors, sessions."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def purge_queues(conn: Connection) -> int:
 def purge_progress(conn: Connection) -> int:
     """Forget what was said under claims that run no more; return of how many."""
     return _purge(lambda: rows(conn, "purge_progress", limit=AT_ONCE), AT_ONCE)
+
+
+def purge_sessions(conn: Connection) -> int:
+    """Forget the dashboard's sessions that have expired; return how many."""
+    return _purge(lambda: rows(conn, "purge_sessions", limit=AT_ONCE), AT_ONCE)
 
 
 class Turn(NamedTuple):

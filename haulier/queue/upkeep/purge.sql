@@ -131,6 +131,21 @@ USING old
 WHERE progress.job_id = old.job_id AND progress.claim = old.claim
 RETURNING progress.job_id;
 
+-- name: purge_sessions
+-- Forget the sessions that have expired. A bounded number, as for keys.
+WITH old AS (
+    SELECT hash
+    FROM haulier.session
+    WHERE expires_at < now()
+    ORDER BY expires_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM haulier.session
+USING old
+WHERE session.hash = old.hash AND expires_at < now()
+RETURNING session.hash;
+
 -- name: purge_error_counts
 -- Forget the counts that are older than the history. A bounded number, as for keys. The index has them by source and
 -- then by time, and before version 18 the server would read all of it to find what is old: so one source after another.

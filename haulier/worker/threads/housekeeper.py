@@ -24,6 +24,7 @@ from haulier.queue.upkeep.purge import (
     purge_operations,
     purge_progress,
     purge_queues,
+    purge_sessions,
     purge_ticks,
     purge_workers,
 )
@@ -92,12 +93,13 @@ class Housekeeper(threading.Thread):
             unused = self._try(purge_queues)
             unsaid = self._try(purge_progress)
             unseen = self._try(self._purge_errors)
+            left = self._try(purge_sessions)
         finally:
             self.database.close()
         dropped = self._try_to(self._drop_expired)
         if made or dropped or forgotten:
             log.info("tidied: partitions made %s, dropped %s; %d idempotency keys forgotten", made, dropped, forgotten)
-        is_done = None not in (made, forgotten, purged, ended, operated, past, unused, unsaid, unseen, dropped)
+        is_done = None not in (made, forgotten, purged, ended, operated, past, unused, unsaid, unseen, left, dropped)
         if is_done:
             self.tidied_at = time.monotonic()
         return is_done

@@ -18,9 +18,9 @@ from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
 
-from ..http.door import caller
-from ..http.service import service
+from .door import caller
 from .filtering import PREFIX, secret_places
+from .service import service
 
 
 def as_shown(job: StoredJob) -> StoredJob:

@@ -1,4 +1,4 @@
-"""For tests of what answers over HTTP: Flask's own client, and a real gunicorn."""
+"""For tests of what answers over HTTP: Flask's own client, and a real gunicorn. Beside it: the dashboard's tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.api import build
 from haulier.config import Config
 from lab.descendants import children
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
 

@@ -12,22 +12,29 @@ from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import is_secret_at, secret_fields
 from haulier.queue.produce.job_filter import JobFilter
 
-from ..http.door import Caller, caller
-from ..http.errors import Invalid
-from ..http.service import service
-from .schemas.request_schemas import JobConditions
+from .door import Caller, caller
+from .errors import Invalid
+from .service import service
 
-PREFIX = JobConditions.open_prefix
+PREFIX = "payload."
 MAX_PATHS, MAX_PATH, MAX_TEXT = 5, 200, 1_000
 
 
 def job_filter(asked: Mapping[str, Any], **paging: Any) -> JobFilter:
     """Return the filter of the current request, within the queues that its caller may use. Raises: Invalid."""
+    return filter_within(asked, request.args.lists(), **paging)
+
+
+def filter_within(asked: Mapping[str, Any], given: Iterable[tuple[str, list[str]]], **paging: Any) -> JobFilter:
+    """Return the filter, within the queues that the caller may use. Raises: Invalid.
+
+    Shape: of given those fields are read whose names begin with PREFIX.
+    """
     by = caller()
     queues = asked.get("queue")
     if by.queues is not None:
         queues = [name for name in by.queues if queues is None or name in queues]
-    payload = _payload_conditions(request.args.lists())
+    payload = _payload_conditions(given)
     _check_no_secret(payload, asked.get("kind"), by)
     return _filter({**asked, "queue": queues}, payload, **paging)
 

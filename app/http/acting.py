@@ -1,0 +1,42 @@
+"""Has something done to one job: within the caller's queues, and without what the caller may not see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from haulier.domain.errors import TooFewAttempts
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.change import NONE, Changes
+from haulier.queue.rows import StoredJob
+
+from .door import caller
+from .errors import Invalid
+from .masking import as_shown
+from .service import connection, service
+
+
+class Act(Protocol):
+    """Does something to one job, with changes."""
+
+    def __call__(
+        self, conn: Connection, job_id: UUID, changes: Changes, *, actor: str | None, queues: Sequence[str] | None
+    ) -> StoredJob:
+        """Return the job. Raises: JobChanged and what the act raises."""
+
+
+def done(act: Act, job_id: UUID, changes: Changes = NONE, *, queue: str | None = None) -> StoredJob:
+    """Return the job after the act, which brings a job into this queue, if any.
+
+    Raises: Invalid; Forbidden for a queue that the caller may not use; and what the act raises.
+    """
+    by = caller()
+    with connection() as conn:
+        if queue is not None:
+            by.check_queue(queue)
+            service().queue_names.check_name(conn, queue, key_id=by.id)
+        try:
+            return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
+        except TooFewAttempts as error:
+            raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error

@@ -1,0 +1,38 @@
+"""The dashboard: pages at /ui, made on the server, by the functions that the API calls as well.
+
+To add a page, add a module to `pages` that has a `section`, and its template. Nothing else knows of it.
+"""
+
+from __future__ import annotations
+
+from flask import redirect
+from werkzeug.wrappers import Response
+
+from ..http.application import App
+from ..http.routes import Entry, needs
+from ..http.service import Service
+from . import answering, errors, static_files
+from .gate import Gate
+from .permissions import Permissions
+from .section import sections_of, under_ui
+
+PATH = "/ui"
+
+
+def register(app: App, service: Service) -> None:
+    """Add the dashboard to the application, and lead from `/` to it."""
+    ui = under_ui(PATH, sections_of(f"{__name__}.pages"))
+    static_files.register(ui)
+    errors.register(ui)
+    answering.register(ui)
+    gate = Gate(service.config)
+    ui.teardown_request(gate.leave)
+    app.add_url_rule("/", "ui_home", _home)
+    app.register_blueprint(ui)
+    app.extensions["haulier_permissions"] = Permissions(app, is_read_only=service.config.dashboard == "read")
+    app.doors[PATH] = gate.admit
+
+
+@needs(Entry.ANYONE)
+def _home() -> Response:
+    return redirect(PATH)

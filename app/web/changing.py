@@ -1,0 +1,100 @@
+"""The form that changes a waiting job: from what was typed to changes, or to the faults of its fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+
+from haulier.domain.job import (
+    MAX_MAX_ATTEMPTS,
+    MAX_PRIORITY,
+    MAX_TIMEOUT_SECONDS,
+    MIN_PRIORITY,
+    NAME_PATTERN,
+    Job,
+    Json,
+)
+from haulier.queue.produce.change import Changes
+
+from .times import read_duration, read_time
+
+# Each field, its least and its greatest number.
+NUMBERS: Mapping[str, tuple[int, int]] = {
+    "priority": (MIN_PRIORITY, MAX_PRIORITY),
+    "max_attempts": (1, MAX_MAX_ATTEMPTS),
+    "timeout_seconds": (1, MAX_TIMEOUT_SECONDS),
+}
+NAMES = ("queue", *NUMBERS, "due")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeForm:
+    """The form as it is shown: what stands in its fields, and what is wrong with that, by the fields' names."""
+
+    values: Mapping[str, str]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> str:
+        """Return what stands in a field."""
+        return self.values.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What is to be different. Shape: queue is the new one, if any."""
+
+    changes: Changes
+    queue: str | None
+
+
+def form_of(job: Job) -> ChangeForm:
+    """Return the form for a job: with its values, and no new time."""
+    timeout = "" if job.timeout_seconds is None else str(job.timeout_seconds)
+    numbers = {"priority": str(job.priority), "max_attempts": str(job.max_attempts), "timeout_seconds": timeout}
+    return ChangeForm({"queue": job.queue, **numbers, "due": ""})
+
+
+def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed | ChangeForm:
+    """Return what is to change; or the form again, with the faults. What is empty, or as it was, stays."""
+    values = {name: given.get(name, "").strip()[:200] for name in NAMES}
+    before, faults = form_of(job).values, {}
+    changed: dict[str, Json] = {}
+    for name, text in values.items():
+        if not text or text == before[name]:
+            continue
+        found = _read(name, text, zone)
+        if isinstance(found, _Fault):
+            faults[name] = found.text
+        else:
+            changed.update(found)
+    if faults:
+        return ChangeForm(values, faults)
+    return Changed(Changes.of(**changed), changed.get("queue"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    text: str
+
+
+def _read(name: str, text: str, zone: tzinfo) -> dict[str, Json] | _Fault:
+    if name == "queue":
+        return {"queue": text} if re.fullmatch(NAME_PATTERN, text) else _Fault("No queue can have this name.")
+    if name == "due":
+        return _due(text, zone)
+    least, most = NUMBERS[name]
+    if not re.fullmatch(r"-?[0-9]{1,9}", text) or not least <= int(text) <= most:
+        return _Fault(f"Must be a whole number from {least} to {most}.")
+    return {name: int(text)}
+
+
+def _due(text: str, zone: tzinfo) -> dict[str, Json] | _Fault:
+    if text == "now":
+        return {"delay_seconds": 0}
+    duration = read_duration(text)
+    if duration is not None:
+        return {"delay_seconds": int(duration.total_seconds())}
+    at: datetime | None = read_time(text, zone)
+    return _Fault("Must be now, 10m, 2h, 1d or 2026-11-26T12:00.") if at is None else {"run_at": at.isoformat()}

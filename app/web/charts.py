@@ -1,0 +1,164 @@
+"""Charts as SVG that stretches: no text inside, so that nothing is squeezed; words and numbers around it are HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+
+from markupsafe import Markup, escape
+
+# Units of the viewBox: for each point, and from the bottom to the top.
+STEP, HIGH = 10, 100
+ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+
+Say = Callable[[float], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One row of numbers. Shape: state gives its colour; look is columns, area or line; None in values is a gap."""
+
+    name: str
+    state: str
+    values: Sequence[float | None]
+    look: str = "line"
+    dash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, and its numbers as a table.
+
+    Shape: times label the points, one for each value of each series; summary says in words what is seen.
+    """
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    times: Sequence[str]
+    summary: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to draw."""
+        return not any(value for one in self.series for value in one.values)
+
+
+def ceiling(most: float) -> float:
+    """Return the least round number that is not below it."""
+    if most <= 0:
+        return 1
+    power = float(10.0 ** floor(log10(most)))
+    return next((power * step for step in ROUND if power * step >= most), power * 10)
+
+
+def plot(chart: Chart, said: Say) -> Markup:
+    """Return axes and plot. Shape: said writes a value as people read it."""
+    stack = [one for one in chart.series if one.look == "columns"]
+    lines = [one for one in chart.series if one.look != "columns"]
+    top = ceiling(_most(stack, lines))
+    width = len(chart.times) * STEP
+    drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines)
+    labels = "".join(f"<span>{escape(said(value))}</span>" for value in (top, top / 2, 0))
+    few = "".join(f"<span>{escape(chart.times[round(part * (len(chart.times) - 1) / 4)])}</span>" for part in range(5))
+    return Markup(
+        f'<div class="plot"><div class="y" aria-hidden="true">{labels}</div><div class="area" data-plot tabindex="0"'
+        f' role="img" aria-label="{escape(chart.summary)}"><svg viewBox="0 0 {width} {HIGH}"'
+        f' preserveAspectRatio="none" aria-hidden="true"><path class="grid" d="M0 0H{width}M0 50H{width}"/>{drawn}'
+        f'<path class="zero" d="M0 {HIGH}H{width}"/></svg></div><div class="x" aria-hidden="true">{few}</div></div>'
+    )
+
+
+def _most(stack: Sequence[Series], lines: Sequence[Series]) -> float:
+    sums = [sum(value or 0 for value in place) for place in zip(*(one.values for one in stack), strict=True)]
+    return max([*sums, *(value for one in lines for value in one.values if value is not None), 0])
+
+
+def _columns(stack: Sequence[Series], top: float) -> str:
+    parts: list[str] = []
+    floors = [0.0] * (len(stack[0].values) if stack else 0)
+    for one in stack:
+        path = []
+        for place, value in enumerate(one.values):
+            if value:
+                high = HIGH * value / top
+                at = _number(HIGH - floors[place])
+                path.append(f"M{place * STEP + 1} {at}h{STEP - 2}v-{_number(high)}h-{STEP - 2}z")
+                floors[place] += high
+        calm = " calm" if one.state == "succeeded" else ""
+        parts.append(f'<path class="f-{one.state}{calm}" d="{"".join(path)}"/>')
+    return "".join(parts)
+
+
+def _line(one: Series, top: float) -> str:
+    path, pen = [], "M"
+    for place, value in enumerate(one.values):
+        if value is None:
+            pen = "M"
+            continue
+        path.append(f"{pen}{_number(place * STEP + STEP / 2)} {_number(HIGH - HIGH * value / top)}")
+        pen = "L"
+    drawn = "".join(path)
+    stroke = f'<path class="l s-{one.state} {one.dash}" d="{drawn}"/>'
+    if one.look != "area" or not path or None in one.values:
+        return stroke
+    last = _number((len(one.values) - 0.5) * STEP)
+    return f'<path class="f-{one.state} wash" d="{drawn}L{last} {HIGH}L{STEP / 2} {HIGH}z"/>{stroke}'
+
+
+def legend(chart: Chart, said: Say) -> Markup:
+    """Return the names of the series, each with its last value."""
+    rows = []
+    for one in chart.series:
+        shape = f'<rect class="f-{one.state}" y="1" width="14" height="8" rx="2"/>'
+        if one.look != "columns":
+            shape = f'<path class="l s-{one.state} {one.dash}" d="M0 5H14"/>'
+        swatch = f'<svg class="swatch" aria-hidden="true">{shape}</svg>'
+        rows.append(f"<li>{swatch}{escape(one.name)} <b>{escape(_said(one.values[-1], said))}</b></li>")
+    return Markup(f'<ul class="legend">{"".join(rows)}</ul>')
+
+
+def table(chart: Chart, said: Say) -> Markup:
+    """Return all numbers, behind a summary that opens them."""
+    caption = escape(f"{chart.title}, {chart.unit}")
+    head = "".join(f'<th scope="col" class="num">{escape(one.name)}</th>' for one in chart.series)
+    body = "".join(
+        f'<tr><th scope="row">{escape(at)}</th>'
+        + "".join(f'<td class="num">{escape(_said(one.values[place], said))}</td>' for one in chart.series)
+        + "</tr>"
+        for place, at in enumerate(chart.times)
+    )
+    return Markup(
+        f'<details class="data"><summary>Show as a table<span class="for-readers">: {caption}</span></summary><div'
+        f' class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption class="for-readers">'
+        f'{caption}</caption><thead><tr><th scope="col">Time</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        "</details>"
+    )
+
+
+def spark(values: Sequence[float], state: str, summary: str, *, look: str = "area", least: float = 1) -> Markup:
+    """Return a small chart without axes. Shape: what is below `least` looks low, however high the rest is."""
+    top = max([*values, least])
+    one = Series("", state, values, look)
+    body = _columns([one], top) if look == "columns" else _line(one, top)
+    return Markup(
+        f'<svg class="spark" viewBox="0 0 {len(values) * STEP} {HIGH}" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(summary)}">{body}</svg>'
+    )
+
+
+def bar(part: float, state: str, summary: str) -> Markup:
+    """Return how much of something is reached, from 0 to 1."""
+    return Markup(
+        f'<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{escape(summary)}">'
+        f'<rect class="f-{state}" width="{_number(100 * max(0.0, min(1.0, part)))}" height="6"/></svg>'
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _said(value: float | None, said: Say) -> str:
+    return "–" if value is None else said(value)

@@ -1,0 +1,94 @@
+"""Errors as people see them: a page that says what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from flask import Blueprint, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response
+
+from haulier.domain.errors import DatabaseUnavailable
+
+from ..http.envelope import REQUEST_ID
+from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
+from .answering import LIVE, Shown, page
+from .refusals import TooBusy, TooOld
+
+log = logging.getLogger(__name__)
+
+OWN = {
+    **ANSWERS,
+    TooBusy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    TooOld: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+}
+HEADINGS = {
+    400: "This cannot be read",
+    401: "An API key is needed",
+    403: "Not with this key",
+    404: "There is no such page",
+    405: "There is no such page",
+    409: "It has changed meanwhile",
+    413: "This is too long",
+    422: "Not like this",
+    429: "Too often",
+    503: "Not available just now",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a page of an error says. Units: the browser comes again after so many seconds, if any."""
+
+    heading: str
+    message: str
+    again: int | None
+    is_old: bool
+    request_id: str
+
+
+def register(ui: Blueprint) -> None:
+    """Have every error of the dashboard answered by a page."""
+    ui.register_error_handler(HTTPException, _answer_http)
+    ui.register_error_handler(Exception, _answer)
+
+
+def _answer_http(error: HTTPException) -> Response:
+    status = HTTPStatus(error.code or 500)
+    if status >= 500:
+        return _answer(error)
+    response = _page(status, error.description or status.phrase)
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            response.headers[name] = value
+    return response
+
+
+def _answer(error: Exception) -> Response:
+    found = answer_to(error, OWN)
+    if found.status is HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("request failed", exc_info=error)
+        return _page(found.status, "Something went wrong here. The log has it, under this request's id.")
+    if found.status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, DatabaseUnavailable):
+        log.warning("unavailable: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
+    response = _page(found.status, str(error), again=found.retry_after, is_old=isinstance(error, TooOld))
+    if found.retry_after is not None:
+        response.headers["Retry-After"] = str(found.retry_after)
+    if isinstance(error, Refusal):
+        response.headers.update(error.headers)
+    return response
+
+
+def _page(status: HTTPStatus, message: str, *, again: int | None = None, is_old: bool = False) -> Response:
+    if LIVE in request.headers:
+        # The script keeps the page that it has, and tries again.
+        return Response(status=status)
+    heading = HEADINGS.get(status, "Something went wrong")
+    text = f"{message[:1].upper()}{message[1:]}"
+    # After a form that was sent nobody sends it again but the person.
+    repeats = again if request.method in ("GET", "HEAD") else None
+    sentence = text if text.endswith((".", "?")) else f"{text}."
+    told = Failure(heading, sentence, repeats, is_old, str(request.environ.get(REQUEST_ID, "")))
+    return page("base.html", Shown("failure.html", told, heading, status=status), seen="", every=None, said="")

@@ -1,0 +1,15 @@
+"""Values whose names say that they are secret: hidden on pages until somebody asks for them.
+
+A curtain against shoulders, not a right: the API gives them to the same key. What a kind marks as secret is another
+matter, and is masked before it comes here.
+"""
+
+from __future__ import annotations
+
+NAMES = ("password", "secret", "token", "authorization", "cookie", "api_key", "apikey", "credential")
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether the value under this name is hidden."""
+    plain = name.lower().replace("-", "_")
+    return any(each in plain for each in NAMES)

@@ -1,0 +1,132 @@
+"""What happened to a job, in words: from the steps of its timeline to lines of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from haulier.domain.timeline import Step, What, Why
+
+from .shown import count, duration
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A step as it is shown. Shape: icon is a symbol's id, state its colour; until is the planned end of a wait."""
+
+    at: datetime
+    icon: str
+    state: str
+    head: str
+    rest: str = ""
+    error: str = ""
+    took: str = ""
+    is_wait: bool = False
+    until: datetime | None = None
+
+
+WHY: Mapping[str, str] = {
+    Why.TURN: "for its time, and for a worker",
+    Why.BACK_OFF: "for the back-off, and for a worker",
+    Why.SNOOZED: "as its handler asked, and for a worker",
+    Why.GIVEN_BACK: "for a worker, after it was given back",
+    Why.NOT_KNOWN: "why is not known",
+}
+ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Acted on by an operation"}
+
+
+def lines(steps: Sequence[Step]) -> list[Line]:
+    """Return the steps as lines, in their order."""
+    return [_TOLD.get(step.what, _act)(step) for step in steps]
+
+
+def _by(step: Step) -> str:
+    return f"by {step.by}" if step.by else ""
+
+
+def _on(step: Step) -> str:
+    return f"on {step.worker}" if step.worker else ""
+
+
+def _ran(step: Step) -> str:
+    return "" if step.seconds is None else f"ran {duration(step.seconds)}"
+
+
+def _attempt(step: Step) -> str:
+    return f"Attempt {step.attempt}" if step.attempt else "An attempt"
+
+
+def _enqueued(step: Step) -> Line:
+    return Line(step.at, "i-in", "queued", "Enqueued", f"by the API key {step.by}" if step.by else "")
+
+
+def _waited(step: Step) -> Line:
+    why = WHY[step.why or Why.NOT_KNOWN]
+    if step.seconds is None:
+        return Line(step.at, "i-wait", "queued", "Waits", why, is_wait=True, until=step.due_at)
+    return Line(step.at, "i-wait", "queued", "Waited", why, took=duration(step.seconds), is_wait=True)
+
+
+def _began(step: Step) -> Line:
+    return Line(step.at, "s-running", "running", f"{_attempt(step)} began", _on(step))
+
+
+def _failed(step: Step) -> Line:
+    return Line(step.at, "s-failed", "failed", f"{_attempt(step)} failed", _on(step), step.error or "", _ran(step))
+
+
+def _back(step: Step) -> Line:
+    how = {What.SNOOZED: "was snoozed", What.GIVEN_BACK: "was given back"}.get(What(step.what), "was put back")
+    return Line(step.at, "s-retrying", "retrying", f"{_attempt(step)} {how}", _on(step), took=_ran(step))
+
+
+def _asked(step: Step) -> Line:
+    return Line(step.at, "i-person", "cancelled", "Asked to stop", _by(step))
+
+
+def _retried(step: Step) -> Line:
+    return Line(step.at, "i-person", "retrying", "Queued again", _by(step))
+
+
+def _succeeded(step: Step) -> Line:
+    return Line(step.at, "s-succeeded", "succeeded", "Succeeded", _on(step), took=_ran(step))
+
+
+def _failed_permanent(step: Step) -> Line:
+    return Line(step.at, "s-failed", "failed", "Failed for good", _on(step), step.error or "", _ran(step))
+
+
+def _cancelled(step: Step) -> Line:
+    return Line(step.at, "s-cancelled", "cancelled", "Cancelled", _by(step) or _on(step), took=_ran(step))
+
+
+def _runs_not_kept(step: Step) -> Line:
+    return Line(step.at, "i-audit", "queued", f"and {count(step.count or 0, 'earlier attempt')}, not kept")
+
+
+def _acts_not_kept(step: Step) -> Line:
+    return Line(step.at, "i-audit", "queued", "Earlier acts of operators are not shown")
+
+
+def _act(step: Step) -> Line:
+    head = ACTS.get(step.what, step.what.replace("_", " ").capitalize())
+    return Line(step.at, "i-person", "queued", head, _by(step))
+
+
+_TOLD: Mapping[str, Callable[[Step], Line]] = {
+    What.ENQUEUED: _enqueued,
+    What.WAITED: _waited,
+    What.BEGAN: _began,
+    What.FAILED: _failed,
+    What.SNOOZED: _back,
+    What.GIVEN_BACK: _back,
+    What.PUT_BACK: _back,
+    What.CANCEL_REQUESTED: _asked,
+    What.RETRIED: _retried,
+    What.SUCCEEDED: _succeeded,
+    What.FAILED_PERMANENT: _failed_permanent,
+    What.CANCELLED: _cancelled,
+    What.RUNS_NOT_KEPT: _runs_not_kept,
+    What.ACTS_NOT_KEPT: _acts_not_kept,
+}

@@ -1,0 +1,169 @@
+"""Which jobs a page of the list shows: from its URL to a filter and back, and from the search box to a URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from uuid import UUID
+
+from haulier.domain.fingerprint import ID_PATTERN, read_id
+from haulier.domain.job import MAX_TAG, NAME_PATTERN, JobStatus
+
+from .times import read_duration, read_time
+
+LIMITS = (25, 50, 100, 200)
+DEFAULT_LIMIT = 50
+MOST_VALUES = 20
+PAYLOAD = "payload."
+# What may be typed in the place of a status's own name.
+ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
+# The filters, in the order in which they are shown; more than one value of the first four means any of them.
+SEVERAL = ("status", "kind", "queue", "tag")
+NAMES = (*SEVERAL, "error", "worker", "key", "after", "before")
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A filter that was not understood, and is not heeded."""
+
+    name: str
+    text: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked for. Shape: pairs are the filters as the URL has them; odd are those that are none."""
+
+    pairs: tuple[Pair, ...] = ()
+    odd: tuple[Odd, ...] = ()
+    limit: int = DEFAULT_LIMIT
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a filter."""
+        return [text for each, text in self.pairs if each == name]
+
+    def value(self, name: str) -> str:
+        """Return the value of a filter, or ""."""
+        return next(iter(self.values(name)), "")
+
+    def without(self, name: str, text: str) -> list[Pair]:
+        """Return the query of the same page without one filter, understood or not."""
+        return [pair for pair in self.query() if pair != (name, text)]
+
+    def query(self) -> list[Pair]:
+        """Return the query of this page, without its place in the list."""
+        limit = [] if self.limit == DEFAULT_LIMIT else [("limit", str(self.limit))]
+        return [*self.pairs, *((each.name, each.text) for each in self.odd), *limit]
+
+    def with_status(self, status: str | None) -> list[Pair]:
+        """Return the query of the same page with this status, or with any."""
+        kept = [pair for pair in self.query() if pair[0] != "status"]
+        return kept if status is None else [("status", status), *kept]
+
+    def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
+        """Return the filter as functions that list jobs take it."""
+        return {
+            "status": [JobStatus(text) for text in self.values("status")] or None,
+            **{name: self.values(name) or None for name in ("kind", "queue", "tag")},
+            "error": read_id(self.value("error")) if self.value("error") else None,
+            "worker": UUID(self.value("worker")) if self.value("worker") else None,
+            "key": self.value("key") or None,
+            "created_after": _instant(self.value("after"), zone, now),
+            "created_before": _instant(self.value("before"), zone, now),
+        }
+
+    @property
+    def payload(self) -> list[tuple[str, list[str]]]:
+        """Return what is looked for in payloads."""
+        return [(name, [text]) for name, text in self.pairs if name.startswith(PAYLOAD)]
+
+
+def _instant(text: str, zone: tzinfo, now: datetime) -> datetime | None:
+    duration = read_duration(text)
+    return now - duration if duration is not None else read_time(text, zone)
+
+
+def _is_uuid(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower()) is not None
+
+
+def _is_time(text: str) -> bool:
+    return read_duration(text) is not None or read_time(text, UTC) is not None
+
+
+_CHECKS: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "status": (lambda text: text in ALIASES or text in set(JobStatus), "no such status"),
+    "kind": (lambda text: re.fullmatch(NAME_PATTERN, text), "no kind can have this name"),
+    "queue": (lambda text: re.fullmatch(NAME_PATTERN, text), "no queue can have this name"),
+    "tag": (lambda text: 1 <= len(text) <= MAX_TAG, "no tag can be this"),
+    "error": (lambda text: re.fullmatch(ID_PATTERN, text), "not the id of an error"),
+    "worker": (_is_uuid, "not the id of a worker"),
+    "key": (lambda text: re.fullmatch(r"[!-~]{1,255}", text), "no idempotency key can be this"),
+    "after": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
+    "before": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
+}
+
+
+def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
+    """Return what the parameters of a URL ask for. Shape: names that are no filters are left out."""
+    pairs: list[Pair] = []
+    odd: list[Odd] = []
+    limit = DEFAULT_LIMIT
+    for name, texts in given:
+        if name == "limit" and texts[0] in map(str, LIMITS):
+            limit = int(texts[0])
+        for text in dict.fromkeys(each.strip() for each in texts if each.strip()):
+            if why := _fault(name, text, [pair for pair in pairs if pair[0] == name]):
+                odd.append(Odd(name, text[:200], why))
+            elif name in NAMES or name.startswith(PAYLOAD):
+                pairs.append((name, ALIASES.get(text, text) if name == "status" else text))
+    order = {name: place for place, name in enumerate(NAMES)}
+    pairs.sort(key=lambda pair: order.get(pair[0], len(order)))
+    return Look(tuple(pairs), tuple(odd[:MOST_VALUES]), limit)
+
+
+def _fault(name: str, text: str, before: list[Pair]) -> str:
+    if name not in _CHECKS:
+        return ""
+    check, why = _CHECKS[name]
+    if not check(text):
+        return why
+    if before and (name not in SEVERAL or len(before) >= MOST_VALUES):
+        return "given more often than can be looked for"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the search box was given. Shape: job leads to that job; else pairs are the query of a list."""
+
+    job: UUID | None = None
+    pairs: tuple[Pair, ...] = ()
+    is_secret: bool = False
+
+
+_WORDS = re.compile(r'(?P<name>[a-z][\w.]*)[:=](?P<text>"[^"]*"|\S+)|(?P<word>\S+)')
+
+
+def read_search(text: str) -> Found:
+    """Return what the text means. Shape: a word of its own is a kind, or nothing that is known."""
+    text = text.strip()[:1000]
+    if "hlr_" in text:
+        return Found(is_secret=True)
+    if _is_uuid(text):
+        return Found(UUID(text))
+    pairs: list[Pair] = []
+    for found in _WORDS.finditer(text):
+        name, value = found["name"] or "kind", (found["text"] or found["word"]).strip('"')
+        is_known = name in NAMES or name.startswith(PAYLOAD)
+        if not is_known:
+            name, value = "kind", found[0]
+        values = value.split(",") if name in SEVERAL else [value]
+        pairs += [(name, each) for each in values if each]
+    return Found(pairs=tuple(pairs))

@@ -1,0 +1,1 @@
+"""The pages, one module a subject. Each has a `section`; the dashboard finds them by being here."""

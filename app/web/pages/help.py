@@ -1,0 +1,17 @@
+"""What the search box and the keyboard understand."""
+
+from __future__ import annotations
+
+from ...http.routes import Entry
+from ..answering import Shown
+from ..rail import Link, links
+from ..section import Section
+
+section = Section("help", __name__)
+
+
+@section.page("/help", Entry.ANY_KEY)
+def show() -> Shown:
+    """Return the page."""
+    found: list[Link] = [link for _, group in links() for link in group if link.rail.key]
+    return Shown("help.html", tuple((link.rail.key, link.rail.title) for link in found), "Help")

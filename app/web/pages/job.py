@@ -1,0 +1,243 @@
+"""One job: what happened to it, why it waits, what it is made of, and what can be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
+from haulier.domain.job import JobStatus
+from haulier.domain.timeline import Step, timeline
+from haulier.domain.waiting import Reason
+from haulier.postgres.statements import Connection
+from haulier.queue import produce
+from haulier.queue.produce.change import Changes
+from haulier.queue.produce.explain import Run, explain
+from haulier.queue.produce.timeline import Trace, trace
+from haulier.queue.rows import StoredJob
+
+from ...http.acting import done as act_on
+from ...http.door import caller
+from ...http.errors import Invalid
+from ...http.masking import as_shown
+from ...http.service import connection, service
+from ..answering import Shown
+from ..changing import ChangeForm, form_of, read_form
+from ..history import Line, lines
+from ..printed import Printed, printed
+from ..reading import Part, part, read
+from ..saying import done
+from ..section import Section
+from ..viewer import viewer
+
+EXPLAIN_SECONDS = 0.5
+WAITING = (JobStatus.QUEUED, JobStatus.RETRYING)
+ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
+
+section = Section("job", __name__, within="jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Why a job waits, or who runs it."""
+
+    reasons: Sequence[Reason] = ()
+    run: Run | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unless:
+    """Why the state of the job forbids each act; None where it does not."""
+
+    cancel: str | None
+    retry: str | None
+    run_now: str | None
+    change: str | None
+    delete: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """The page. Shape: head is the job without what is printed; fault says why an act was refused."""
+
+    id: UUID
+    head: Mapping[str, object]
+    is_waiting: bool
+    history: Sequence[Line]
+    explained: Part[Explained] | None
+    payload: Printed
+    result: Printed | None
+    progress: Printed | None
+    last_error: str
+    unless: Unless
+    form: ChangeForm
+    shows_hidden: bool
+    fault: str
+
+
+@section.page("/jobs/<uuid:job_id>", Scope.READ, every=2)
+def show(job_id: UUID) -> Shown:
+    """Return the page of a job."""
+    return _page(job_id)
+
+
+def _page(job_id: UUID, fault: str = "", form: ChangeForm | None = None, status: int = 200) -> Shown:
+    found = read(lambda conn: _visible(conn, job_id))
+    job = as_shown(found.job)
+    is_live = not job.status.is_final
+    shows_hidden = request.args.get("show") == "hidden"
+    is_whole = request.args.get("whole") == "1"
+
+    def set_out(text: bytes) -> Printed:
+        return printed(text, shows_hidden=shows_hidden, is_whole=is_whole)
+
+    page = JobPage(
+        id=job.id,
+        head=_head(job),
+        is_waiting=job.status in WAITING,
+        history=lines([_seen(step) for step in timeline(found._replace(job=job).facts)]),
+        explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
+        payload=set_out(job.payload_text),
+        result=set_out(job.result_text) if job.result_text != b"null" else None,
+        progress=set_out(job.progress_text) if job.progress_text != b"null" else None,
+        last_error=job.last_error or "",
+        unless=_unless(job),
+        form=form or form_of(job),
+        shows_hidden=shows_hidden,
+        fault=fault,
+    )
+    return Shown("job.html", page, f"{job.kind}, {job.id}", status=status, is_live=is_live)
+
+
+def _visible(conn: Connection, job_id: UUID) -> Trace:
+    found = trace(conn, job_id)
+    if not caller().may_use(found.job.queue):
+        raise JobNotFound(job_id)
+    return found
+
+
+def _seen(step: Step) -> Step:
+    return step if caller().may_see_actors else replace(step, by=None)
+
+
+def _head(job: StoredJob) -> dict[str, object]:
+    left_out = {"payload", "errors", "result", "progress", "last_error", "claim"}
+    return {**{name: value for name, value in job._asdict().items() if name not in left_out}, "tags": tuple(job.tags)}
+
+
+def _explained(conn: Connection, job_id: UUID) -> Explained:
+    timeouts = {kind.name: kind.timeout for kind in service().kinds.values()}
+    try:
+        found = explain(conn, job_id, timeouts=timeouts)
+    except JobNotFound:
+        # Deleted a moment ago; the next look at the page says so.
+        return Explained()
+    reasons = found.waiting.reasons(whole=caller().queues is None) if found.waiting else []
+    return Explained(tuple(reasons), found.run)
+
+
+def _unless(job: StoredJob) -> Unless:
+    status = job.status
+    runs = "It runs: ask it to stop first." if status is JobStatus.RUNNING else None
+    ended = "It has ended." if status.is_final else None
+    asked = "It was asked to stop already." if status is JobStatus.RUNNING and job.cancel_requested else None
+    not_later = None if job.run_at > viewer().now else "Its time has come already."
+    return Unless(
+        cancel=ended or asked,
+        retry=None if status in ENDED_BADLY else "Only a job that has failed or was cancelled can be queued again.",
+        run_now=ended or runs or not_later,
+        change=ended or runs,
+        delete=None if status.is_final else "It is live: cancel it first.",
+    )
+
+
+def _acted(job_id: UUID, act: Callable[[], Response | Shown]) -> Response | Shown:
+    """Return what the act answers; where the job is no longer what it was, its page as it is now, with why."""
+    try:
+        return act()
+    except (InvalidTransition, JobChanged, NotRetryable) as error:
+        return _page(job_id, fault=str(error), status=409)
+    except Invalid as error:
+        return _page(job_id, fault=str(error), status=422)
+
+
+def _back(job_id: UUID, sentence: str) -> Response:
+    return done(sentence, url_for("ui.job.show", job_id=job_id))
+
+
+@section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
+def cancel(job_id: UUID) -> Response | Shown:
+    """Cancel it, or ask it to stop."""
+
+    def act() -> Response:
+        with connection() as conn:
+            is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
+        return _back(job_id, "Cancelled." if is_over else "The job runs, and was asked to stop.")
+
+    return _acted(job_id, act)
+
+
+@section.act("/jobs/<uuid:job_id>/retry", Scope.OPERATE)
+def retry(job_id: UUID) -> Response | Shown:
+    """Queue it again, with a full budget."""
+
+    def act() -> Response:
+        act_on(produce.retry, job_id)
+        return _back(job_id, "Queued again, with a full budget of attempts.")
+
+    return _acted(job_id, act)
+
+
+@section.act("/jobs/<uuid:job_id>/run-now", Scope.OPERATE)
+def run_now(job_id: UUID) -> Response | Shown:
+    """Let its time have come."""
+
+    def act() -> Response:
+        act_on(produce.change, job_id, Changes.of(delay_seconds=0))
+        return _back(job_id, "Its time has come: the next free thread runs it.")
+
+    return _acted(job_id, act)
+
+
+@section.act("/jobs/<uuid:job_id>/change", Scope.OPERATE)
+def change(job_id: UUID) -> Response | Shown:
+    """Change what the form says of a job that waits."""
+
+    def act() -> Response | Shown:
+        job = read(lambda conn: _visible(conn, job_id)).job
+        found = read_form(request.form, job, viewer().prefers.time_zone)
+        if isinstance(found, ChangeForm):
+            return _page(job_id, form=found, status=422)
+        act_on(produce.change, job_id, found.changes, queue=found.queue)
+        return _back(job_id, "Changed.")
+
+    return _acted(job_id, act)
+
+
+@section.act("/jobs/<uuid:job_id>/copy", Scope.OPERATE, also=Scope.ENQUEUE)
+def copy(job_id: UUID) -> Response | Shown:
+    """Enqueue another job like it."""
+
+    def act() -> Response:
+        queue = read(lambda conn: _visible(conn, job_id)).job.queue
+        made = act_on(produce.copy, job_id, queue=queue)
+        return _back(made.id, "Enqueued. This is the copy.")
+
+    return _acted(job_id, act)
+
+
+@section.act("/jobs/<uuid:job_id>/delete", Scope.ADMIN)
+def delete(job_id: UUID) -> Response | Shown:
+    """Delete it for good."""
+
+    def act() -> Response:
+        with connection() as conn:
+            produce.delete(conn, job_id, actor=caller().id, queues=caller().queues)
+        return done("Deleted.", url_for("ui.jobs.show"))
+
+    return _acted(job_id, act)

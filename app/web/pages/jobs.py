@@ -1,0 +1,183 @@
+"""The list of jobs, newest first, and the search box, which leads to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus
+from haulier.queue.produce.job_filter import Position
+from haulier.queue.produce.look import Page, list_jobs
+from haulier.queue.rows import StoredJob
+
+from ...http.cursor import read_cursor, write_cursor
+from ...http.errors import Invalid
+from ...http.filtering import filter_within
+from ...http.masking import as_shown
+from ..answering import Shown
+from ..look import Look, Pair, read_look, read_search
+from ..rail import Rail
+from ..reading import Part, kept, searched
+from ..section import Section
+from ..viewer import viewer
+
+# So many pages can be gone back, one by one.
+MOST_BACK = 30
+MOST_ERROR = 300
+
+section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A job as the list shows it. Shape: error is the first line of the last one."""
+
+    id: UUID
+    kind: str
+    status: JobStatus
+    queue: str
+    attempts: int
+    max_attempts: int
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str
+    tags: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of the list. Shape: after is where the next one begins."""
+
+    rows: Sequence[Row]
+    after: str | None
+    looked_back_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter that holds, and the page without it. Shape: odd says why it is not heeded."""
+
+    name: str
+    text: str
+    without: str
+    odd: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The page.
+
+    Shape: statuses are each with the page that shows it alone; newer and older lead to other pages; is_secret tells
+           that an API key was searched for.
+    """
+
+    found: Part[Listed]
+    look: Look
+    statuses: Sequence[tuple[str | None, str, bool]]
+    chips: Sequence[Chip]
+    newer: str | None
+    older: str | None
+    is_secret: bool
+
+
+@section.page("/jobs", Scope.READ, every=5)
+def show() -> Shown | Response:
+    """Return a page of the jobs that the query asks for; a search leads to one."""
+    if "q" in request.args:
+        return _search(request.args["q"])
+    look = read_look(request.args.lists())
+    after = _position(request.args.get("older", ""))
+    found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
+    newer, older = _around(look, found.value.after if found.value else None)
+    is_secret = request.args.get("unread") == "key"
+    page = Jobs(found, look, _statuses(look), _chips(look), newer, older, is_secret)
+    return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload)
+
+
+def _search(text: str) -> Response:
+    found = read_search(text)
+    if found.is_secret:
+        # Led away at once: no page, no form of it and no history of the browser is to hold it.
+        return redirect(_at((), unread="key"), 303)
+    if found.job:
+        return redirect(url_for("ui.job.show", job_id=found.job), 303)
+    return redirect(_at(found.pairs), 303)
+
+
+def _list(look: Look, after: Position | None) -> Part[Listed]:
+    by = viewer()
+    asked = look.asked(by.prefers.time_zone, by.now)
+    try:
+        wanted = filter_within(asked, look.payload, after=after, limit=look.limit)
+    except Invalid as error:
+        return Part(None, str(error))
+    # Only what is shown is kept: a page of whole jobs may have 8 MB.
+    return searched(lambda conn: _shown(list_jobs(conn, wanted)))
+
+
+def _shown(page: Page) -> Listed:
+    after = None if page.after is None else write_cursor(*page.after)
+    return Listed([_row(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
+
+
+def _row(job: StoredJob) -> Row:
+    error = (job.last_error or "").strip().partition("\n")[0][:MOST_ERROR]
+    return Row(
+        job.id,
+        job.kind,
+        job.status,
+        job.queue,
+        job.attempts,
+        job.max_attempts,
+        job.created_at,
+        job.run_at,
+        job.started_at,
+        job.finished_at,
+        error,
+        tuple(job.tags),
+    )
+
+
+def _position(cursor: str) -> Position | None:
+    try:
+        return read_cursor(cursor) if cursor else None
+    except ValueError:
+        return None
+
+
+def _at(pairs: Sequence[Pair], **place: str) -> str:
+    query = urlencode([*pairs, *((name, text) for name, text in place.items() if text)])
+    return f"{url_for('ui.jobs.show')}?{query}" if query else url_for("ui.jobs.show")
+
+
+def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:
+    """Return the pages before and after this one. Shape: `back` are the places of those before, but for the first."""
+    here, back = request.args.get("older", ""), [each for each in request.args.get("back", "").split(".") if each]
+    newer = _at(look.query(), older=back[-1] if back else "", back=".".join(back[:-1])) if here else None
+    trail = ".".join([*back, here][-MOST_BACK:]) if here else ""
+    older = _at(look.query(), older=after, back=trail) if after else None
+    return newer, older
+
+
+def _statuses(look: Look) -> list[tuple[str | None, str, bool]]:
+    now = look.values("status")
+    chosen: list[str | None] = [None, *JobStatus]
+    return [(each, _at(look.with_status(each)), now == ([] if each is None else [each])) for each in chosen]
+
+
+def _chips(look: Look) -> list[Chip]:
+    held = [Chip(name, text, _at(look.without(name, text))) for name, text in look.pairs if name != "status"]
+    return [
+        *held,
+        *(Chip(each.name, each.text, _at(look.without(each.name, each.text)), each.why) for each in look.odd),
+    ]

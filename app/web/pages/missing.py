@@ -1,0 +1,30 @@
+"""What is below /ui and is no page."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from werkzeug.exceptions import NotFound
+
+from ...http.routes import Entry
+from ..section import Section
+
+section = Section("missing", __name__)
+
+
+@section.page("/", Entry.ANY_KEY)
+def show() -> NoReturn:
+    """Refuse the slash."""
+    raise NotFound
+
+
+@section.page("/<path:rest>", Entry.ANY_KEY)
+def page(rest: str) -> NoReturn:
+    """Refuse whatever no other rule fits."""
+    raise NotFound
+
+
+@section.act("/<path:rest>", Entry.ANY_KEY)
+def act(rest: str) -> NoReturn:
+    """Refuse a form that goes nowhere."""
+    raise NotFound

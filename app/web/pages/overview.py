@@ -1,0 +1,177 @@
+"""The overview: what needs attention, the figures of a span, the queues, and what fails now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from flask import request
+from markupsafe import Markup
+
+from haulier.domain.api_key import Scope
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
+from haulier.queue.produce.stats import Shown as Of
+from haulier.queue.produce.workers import Worker, list_workers
+from haulier.queue.upkeep.partitions import days_ahead
+
+from ...http.door import caller
+from ...http.masking import error_as_shown
+from ...http.service import service
+from .. import charts
+from ..answering import Shown
+from ..attention import Facts, Notice, notices
+from ..charts import Chart, Series
+from ..rail import Rail
+from ..reading import Part, kept, part
+from ..section import Section
+from ..shown import clock, duration, number
+from ..viewer import viewer
+
+SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
+MOST_QUEUES, MOST_WORKERS, MOST_ERRORS, MOST_NOTICES = 20, 200, 5, 5
+
+section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart as it is drawn."""
+
+    title: str
+    unit: str
+    is_empty: bool
+    legend: Markup
+    plot: Markup
+    table: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The page. Shape: more_notices are not shown."""
+
+    span: str
+    spans: Sequence[tuple[str, str]]
+    stats: Part[Stats]
+    queues: Part[tuple[list[Queue], bool]]
+    errors: Part[tuple[list[ErrorGroup], object]]
+    workers: int | None
+    threads: int
+    notices: Sequence[Notice]
+    more_notices: int
+    charts: Sequence[Drawn]
+
+
+@section.page("", Scope.READ, every=5)
+def show() -> Shown:
+    """Return the overview of the span that is asked for."""
+    span = request.args.get("span", "1h")
+    span = span if span in SPANS else "1h"
+    found = kept("figures", (span,), partial(_stats, span))
+    queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
+    facts = Facts(
+        now=viewer().now,
+        queues=queues.value and queues.value[0],
+        workers=workers.value,
+        errors=errors.value and errors.value[0],
+        stats=found.value,
+        days_ahead=None if caller().queues is not None else kept("days", (), _days_ahead, seconds=30).value,
+        is_counting=service().config.counting == "on",
+    )
+    needs = notices(facts)
+    return Shown(
+        "overview.html",
+        Overview(
+            span,
+            tuple(SPANS.items()),
+            found,
+            queues,
+            errors,
+            None if workers.value is None else len(workers.value),
+            sum(each.threads for each in workers.value or ()),
+            needs[:MOST_NOTICES],
+            len(needs) - len(needs[:MOST_NOTICES]),
+            [] if found.value is None else _drawn(found.value),
+        ),
+        "Overview",
+    )
+
+
+def _stats(span: str) -> Part[Stats]:
+    return part(lambda conn: stats(conn, span, Of(queues=caller().queues)))
+
+
+def _queues() -> Part[tuple[list[Queue], bool]]:
+    return part(lambda conn: list_queues(conn, limit=MOST_QUEUES, queues=caller().queues))
+
+
+def _errors() -> Part[tuple[list[ErrorGroup], object]]:
+    def read(conn: Connection) -> tuple[list[ErrorGroup], object]:
+        found, more = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
+        return [error_as_shown(conn, group) for group in found], more
+
+    return part(read)
+
+
+def _workers() -> Part[list[Worker]]:
+    return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
+
+
+def _days_ahead() -> Part[float]:
+    return part(days_ahead)
+
+
+def _drawn(found: Stats) -> list[Drawn]:
+    # The last step is not over, and would always look like a fall.
+    steps = found.series[:-1]
+    if not steps:
+        return []
+    times = [_time(step.at) for step in steps]
+    return [_chart(chart, said) for chart, said in _charts(found, steps, times)]
+
+
+def _time(at: datetime | None) -> str:
+    assert at is not None
+    return clock(at, viewer().prefers.time_zone)[:5]
+
+
+def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:
+    per = f"jobs in {duration(found.step_seconds)}"
+    totals, live = found.totals, found.live
+    waits = [step.wait_seconds for step in steps]
+    throughput = [
+        Series("Succeeded", "succeeded", [step.succeeded for step in steps], "columns"),
+        Series("Failed", "failed", [step.failed for step in steps], "columns"),
+        Series("Cancelled", "cancelled", [step.cancelled for step in steps], "columns"),
+        Series("Enqueued", "text", [step.arrived for step in steps], "line", "dash"),
+    ]
+    started = [
+        Series("p50", "running", [each.p50 for each in waits]),
+        Series("p95", "running", [each.p95 for each in waits], "line", "dash"),
+        Series("p99", "running", [each.p99 for each in waits], "line", "dots"),
+    ]
+    backlog = [Series("Waiting and due", "queued", [step.due for step in steps], "area")]
+    ended = f"{number(totals.succeeded)} succeeded, {number(totals.failed)} failed, {number(totals.arrived)} enqueued"
+    median = f"median {duration(totals.wait_seconds.p50)}, 99th percentile {duration(totals.wait_seconds.p99)}"
+    return [
+        (Chart("Throughput", per, throughput, times, f"Throughput: {ended}. Arrow keys read it."), number),
+        (Chart("Time until started", "from being due", started, times, f"Time until started: {median}."), duration),
+        (
+            Chart("Backlog", "jobs that are due", backlog, times, f"Backlog: {number(live.due)} jobs are due now."),
+            number,
+        ),
+    ]
+
+
+def _chart(chart: Chart, said: charts.Say) -> Drawn:
+    return Drawn(
+        chart.title,
+        chart.unit,
+        chart.is_empty,
+        charts.legend(chart, said),
+        charts.plot(chart, said),
+        charts.table(chart, said),
+    )

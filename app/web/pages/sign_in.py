@@ -1,0 +1,93 @@
+"""Signing in with an API key, and out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from flask import current_app, g, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import ApiKey, Scope, hash_of
+from haulier.queue.access import sessions
+
+from ...http.errors import RateLimited, Unauthorized
+from ...http.routes import Entry
+from ...http.service import connection, service
+from .. import cookies
+from ..answering import Shown
+from ..attempts import Attempts
+from ..gate import SIGN_IN, gate
+from ..places import asked
+from ..section import Section
+from ..viewer import viewer
+
+log = logging.getLogger(__name__)
+
+# Nobody guesses 256 random bits: this only bounds what trying costs. Less would lock operators out.
+ATTEMPTS_PER_SECOND = 10.0
+
+section = Section("sign_in", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The page to sign in. Shape: is_bare tells that the key would go over the network as it is."""
+
+    next: str
+    fault: str = ""
+    is_bare: bool = False
+
+
+@section.page("/sign-in", Entry.ANYONE)
+def show() -> Shown | Response:
+    """Return the page to sign in, or lead on who need not."""
+    if viewer().is_in:
+        return redirect(asked(), 303)
+    return _shown()
+
+
+@section.act("/sign-in", Entry.ANYONE)
+def sign_in() -> Shown | Response:
+    """Open a session with an API key."""
+    attempts = current_app.extensions.setdefault("haulier_sign_ins", Attempts(ATTEMPTS_PER_SECOND))
+    if wait := attempts.take():
+        raise RateLimited(wait, "too many try to sign in just now")
+    token = request.form.get("key", "").strip()
+    try:
+        key: ApiKey = g.door.key_of(token)
+    except Unauthorized:
+        return _shown("That key is not known, or no longer good.", 403)
+    if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
+        return _shown("This key may enqueue, but not look: it needs the scope read.", 403)
+    # Never the session that the browser came with: somebody else may have put that there.
+    _end(cookies.read(cookies.SESSION))
+    with connection() as conn:
+        session = sessions.open_session(
+            conn, key_id=key.id, key_hash=hash_of(token), idle_seconds=gate().idle_seconds
+        )  # fmt: skip
+    log.info("signed in to the dashboard with the API key %s", key.id)
+    response = redirect(asked(), 303)
+    cookies.put(response, cookies.SESSION, session)
+    cookies.drop(response, cookies.ANONYMOUS)
+    return response
+
+
+@section.act("/sign-out", Entry.ANY_KEY)
+def sign_out() -> Response:
+    """End the session."""
+    _end(cookies.read(cookies.SESSION))
+    response = redirect(url_for(SIGN_IN), 303)
+    cookies.drop(response, cookies.SESSION)
+    return response
+
+
+def _end(token: str) -> None:
+    if token:
+        with connection() as conn:
+            sessions.close_session(conn, token)
+
+
+def _shown(fault: str = "", status: int = 200) -> Shown:
+    is_bare = not request.is_secure and not service().config.is_loopback
+    return Shown("sign_in.html", SignIn(asked(), fault, is_bare), "Sign in", status=status)

@@ -1,0 +1,59 @@
+"""Which pages and acts a viewer may use: read from what each view states, for the door and for each button alike."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import cast
+
+from flask import Flask, current_app, g
+
+from haulier.domain.api_key import Scope
+
+from ..http.door import caller, refusal
+from ..http.errors import Forbidden
+from ..http.routes import UNSAID, Route, routes_of
+
+READ_ONLY = "this dashboard is for reading alone (DASHBOARD=read): use the API or the command line"
+
+
+class Permissions:
+    """The permissions of one application."""
+
+    def __init__(self, app: Flask, *, is_read_only: bool) -> None:
+        self._app, self.is_read_only = app, is_read_only
+
+    @cached_property
+    def _routes(self) -> dict[str, tuple[str, Route]]:
+        # At the first request, when every view has been added.
+        said = routes_of(self._app)
+        return {
+            rule.endpoint: (method, said[method, rule.rule])
+            for rule in self._app.url_map.iter_rules()
+            for method in ("GET", "POST")
+            if method in (rule.methods or ())
+        }
+
+    def refused(self, method: str, route: Route) -> Forbidden | None:
+        """Return why the caller may not make this call; None where it may."""
+        if self.is_read_only and method == "POST" and isinstance(route.needs, Scope):
+            return Forbidden(READ_ONLY)
+        key = caller().key
+        return None if key is None else refusal(key, route)
+
+    def why_not(self, endpoint: str) -> str | None:
+        """Return why the viewer may not use this page or act; None where nothing forbids it."""
+        if not g.viewer.is_in:
+            return "nobody is signed in"
+        method, route = self._routes.get(endpoint, ("GET", UNSAID))
+        why = self.refused(method, route)
+        return None if why is None else _told(why)
+
+
+def _told(why: Forbidden) -> str:
+    text = str(why)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def permissions() -> Permissions:
+    """Return the permissions of the current application."""
+    return cast(Permissions, current_app.extensions["haulier_permissions"])

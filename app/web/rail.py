@@ -1,0 +1,39 @@
+"""The menu: each section's place in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUPS = ("Work", "System", "Access")
+
+
+@dataclass(frozen=True, slots=True)
+class Rail:
+    """A section's place in the menu. Shape: group is one of GROUPS; key is pressed after `g` to go there."""
+
+    group: str
+    place: int
+    title: str
+    icon: str
+    key: str = ""
+
+
+# By the names of the sections. Filled once, before any request.
+RAIL: dict[str, Rail] = {}
+WITHIN: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link of the menu. Shape: endpoint as url_for takes it."""
+
+    name: str
+    endpoint: str
+    rail: Rail
+
+
+def links() -> list[tuple[str, list[Link]]]:
+    """Return the menu, group by group."""
+    found = [Link(name, f"ui.{name}.show", rail) for name, rail in RAIL.items()]
+    found.sort(key=lambda link: link.rail.place)
+    return [(group, [link for link in found if link.rail.group == group]) for group in GROUPS]

@@ -1,0 +1,123 @@
+"""Numbers, durations, sizes and times as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+
+# A number from here on is shortened; the whole one stands in its title.
+MILLIONS = 10_000_000
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAY_SECONDS = 86_400
+
+
+def number(value: float | None) -> str:
+    """Return a count; `–` for what is not known."""
+    if value is None:
+        return "–"
+    return f"{value / 1_000_000:,.1f} M" if value >= MILLIONS else f"{value:,.0f}"
+
+
+def share(part: float, of: float) -> str:
+    """Return how much of something a part is."""
+    if not of:
+        return "–"
+    percent = 100 * part / of
+    return "< 0.1 %" if 0 < percent < 0.1 else f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Return how long something takes, in at most two units."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours // 24} days"
+
+
+def size(byte_count: float) -> str:
+    """Return how large something is, as Postgres says it."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if byte_count < 10_240:
+            return f"{byte_count:.0f} {unit}"
+        byte_count /= 1024
+    return f"{byte_count:.0f} TB"
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """Return how long ago a time is, or in how long it will be; app.js says the same."""
+    seconds = (now - at).total_seconds()
+    past, amount = seconds >= 0, abs(seconds)
+    if amount < 1:
+        return "now"
+    for unit, length, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, DAY_SECONDS)):
+        if amount < most:
+            return f"{amount // length:.0f} {unit} ago" if past else f"in {amount // length:.0f} {unit}"
+    days = int(amount // DAY_SECONDS)
+    unit = "day" if days == 1 else "days"
+    return f"{days} {unit} ago" if past else f"in {days} {unit}"
+
+
+def exact(at: datetime, zone: tzinfo, now: datetime) -> str:
+    """Return the time in a zone, with the year where that is another one than now."""
+    local, today = at.astimezone(zone), now.astimezone(zone)
+    year = f" {local.year}" if local.year != today.year else ""
+    return f"{local.day} {MONTHS[local.month - 1]}{year} {local:%H:%M:%S}"
+
+
+def clock(at: datetime, zone: tzinfo) -> str:
+    """Return the time of the day in a zone."""
+    return f"{at.astimezone(zone):%H:%M:%S}"
+
+
+def told(at: datetime, zone: tzinfo, now: datetime) -> str:
+    """Return the time as pages show it: how long ago within a day, else exactly."""
+    is_near = abs(now - at) < timedelta(days=1)
+    return ago(at, now) if is_near else exact(at, zone, now)
+
+
+def count(amount: float, one: str, many: str | None = None) -> str:
+    """Return the number of things with their name."""
+    return f"{number(amount)} {one if amount == 1 else many or f'{one}s'}"
+
+
+STATES: Mapping[str, tuple[str, str]] = {
+    "queued": ("queued", "Queued"),
+    "running": ("running", "Running"),
+    "retrying": ("retrying", "Retrying"),
+    "succeeded": ("succeeded", "Succeeded"),
+    "failed_permanent": ("failed", "Failed"),
+    "cancelled": ("cancelled", "Cancelled"),
+}
+
+
+def shape(status: str) -> str:
+    """Return the name of a state's shape and colour."""
+    return STATES[status][0]
+
+
+def word(status: str) -> str:
+    """Return a state's word."""
+    return STATES[status][1]
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "number": number,
+    "duration": duration,
+    "size": size,
+    "told": told,
+    "exact": exact,
+    "clock": clock,
+    "count": count,
+    "shape": shape,
+    "word": word,
+}

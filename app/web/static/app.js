@@ -1,0 +1,223 @@
+// Haulier's dashboard. Every page works without this file; with it pages stay fresh, keys work and charts can be read.
+"use strict";
+
+const main = document.getElementById("main");
+const $ = (what, from = document) => from.querySelector(what);
+const $$ = (what, from = document) => [...from.querySelectorAll(what)];
+
+// Stay fresh -------------------------------------------------------------------------------------------------------
+// The page asks for itself; the server answers with <main> alone, or with 204 where nothing has changed.
+const live = {
+  button: $("[data-live-toggle]"),
+  // A page of which nothing can change any more says so by leaving it out.
+  get every() { return Number(main?.dataset.liveEvery || 0) * 1000; },
+  failures: 0,
+  timer: 0,
+  asking: null,
+};
+
+// A browser may keep nothing, and say so by an error.
+function stored(name) { try { return localStorage[`haulier${name}`]; } catch { return undefined; } }
+function store(name, value) { try { localStorage[`haulier${name}`] = value; } catch { /* for this page alone */ } }
+
+function isBusy() {
+  const at = document.activeElement;
+  return (
+    document.hidden || stored("Live") === "off" || $("dialog[open]") || $("tr[aria-selected=true]") ||
+    (main.contains(at) && at.matches("input:not([type=checkbox]), select, textarea")) || !getSelection().isCollapsed
+  );
+}
+
+function show(state, why = "") {
+  if (!live.button) return;
+  live.button.hidden = !live.every;
+  live.button.dataset.state = state;
+  live.button.textContent = { live: "Live", paused: "Paused", stale: "Not current" }[state] + (why && `: ${why}`);
+  live.button.setAttribute("aria-pressed", String(state !== "paused"));
+}
+
+function schedule(wait) {
+  clearTimeout(live.timer);
+  if (live.every) live.timer = setTimeout(refresh, wait ?? live.every * (0.9 + 0.2 * Math.random()));
+}
+
+async function refresh() {
+  if (isBusy()) {
+    show("paused", stored("Live") === "off" ? "" : $("tr[aria-selected=true]") ? "rows are selected" : "");
+    return schedule(1000);
+  }
+  live.asking = new AbortController();
+  try {
+    const answer = await fetch(location.href, {
+      headers: { "Haulier-Live": main.dataset.seen || "-" },
+      signal: AbortSignal.any([live.asking.signal, AbortSignal.timeout(10000)]),
+      cache: "no-store",
+      redirect: "error",
+    });
+    if (answer.status === 401) return location.reload();
+    if (answer.status === 200) {
+      const text = await answer.text();
+      if (!isBusy()) morph(text);
+    } else if (answer.status !== 204) throw new Error(`${answer.status}`);
+    live.failures = 0;
+    show("live");
+    schedule();
+  } catch (error) {
+    if (live.asking.signal.aborted) return; // by a form that is being sent
+    live.failures += 1;
+    show("stale", "trying again");
+    schedule(Math.min(60000, live.every * 2 ** live.failures));
+  }
+}
+
+// The only place where text becomes a page: what the server has sent, escaped there.
+const own = window.trustedTypes?.createPolicy("haulier", { createHTML: (text) => text }) ?? { createHTML: (text) => text };
+
+function morph(text) {
+  const fresh = new DOMParser().parseFromString(own.createHTML(text), "text/html").getElementById("main");
+  if (!fresh) return;
+  Idiomorph.morph(main, fresh, {
+    morphStyle: "outerHTML",
+    callbacks: {
+      // What a person has opened stays open.
+      beforeAttributeUpdated: (name, node) => !(name === "open" && node.matches("details, dialog")),
+      // What a person looks at stays: the hair of a chart, a message.
+      beforeNodeRemoved: (node) => !(node.dataset && "keep" in node.dataset),
+    },
+  });
+  setClock();
+  tellTimes();
+}
+
+live.button?.addEventListener("click", () => {
+  store("Live", stored("Live") === "off" ? "on" : "off");
+  show(stored("Live") === "off" ? "paused" : "live");
+  schedule(0);
+});
+document.addEventListener("visibilitychange", () => !document.hidden && schedule(0));
+// A form that is being sent must not be overtaken by a page from before.
+document.addEventListener("submit", () => { live.asking?.abort(); clearTimeout(live.timer); });
+
+// Times: "3 min ago" grows older by itself --------------------------------------------------------------------------
+// The clock is the database's, as of when the page was made.
+let offset = 0;
+function setClock() { offset = main?.dataset.now ? Date.parse(main.dataset.now) - Date.now() : 0; }
+setClock();
+function ago(seconds) {
+  const future = seconds < 0, s = Math.abs(seconds);
+  const [n, unit] = s < 1 ? [0, "now"] : s < 60 ? [s, "s"] : s < 3600 ? [s / 60, "min"] : s < 86400 ? [s / 3600, "h"] : [s / 86400, s < 172800 ? "day" : "days"];
+  return unit === "now" ? "now" : future ? `in ${Math.floor(n)} ${unit}` : `${Math.floor(n)} ${unit} ago`;
+}
+function tellTimes() {
+  for (const time of $$("time[data-ago]")) {
+    const exact = document.documentElement.hasAttribute("data-exact");
+    const said = exact ? time.title || time.dateTime : ago((Date.now() + offset - Date.parse(time.dateTime)) / 1000);
+    if (time.textContent !== said) time.textContent = said;
+  }
+}
+setInterval(tellTimes, 1000);
+
+// Charts: the table beneath is where the numbers are ------------------------------------------------------------------
+function readChart(area, place) {
+  const table = $("table", area.closest(".chart"));
+  const rows = $$("tbody tr", table), names = $$("thead th", table).slice(1).map((th) => th.textContent);
+  place = Math.max(0, Math.min(rows.length - 1, place));
+  area.dataset.place = place;
+  const cells = [...rows[place].cells].map((cell) => cell.textContent.trim());
+  const share = (place + 0.5) / rows.length, wide = area.clientWidth;
+  let hair = $(".hair", area), tip = $(".tip", area);
+  if (!hair) {
+    area.append((hair = document.createElement("span")), (tip = document.createElement("span")));
+    hair.className = "hair"; tip.className = "tip"; hair.dataset.keep = tip.dataset.keep = ""; tip.setAttribute("role", "status");
+  }
+  tip.textContent = [cells[0], ...names.map((name, i) => `${name}  ${cells[i + 1]}`)].join("\n");
+  hair.style.left = `${share * wide}px`;
+  tip.style.left = share < 0.6 ? `${share * wide + 8}px` : "auto";
+  tip.style.right = share < 0.6 ? "auto" : `${(1 - share) * wide + 8}px`;
+}
+function leaveChart(area) { $$(".hair, .tip", area).forEach((each) => each.remove()); }
+document.addEventListener("pointermove", (event) => {
+  const area = event.target.closest?.("[data-plot]");
+  for (const other of $$("[data-plot]")) if (other !== area && other !== document.activeElement) leaveChart(other);
+  if (!area) return;
+  const box = area.getBoundingClientRect(), rows = $$("tbody tr", area.closest(".chart")).length;
+  readChart(area, Math.floor(((event.clientX - box.left) / box.width) * rows));
+});
+document.addEventListener("focusout", (event) => event.target.matches?.("[data-plot]") && leaveChart(event.target));
+
+// Selection -----------------------------------------------------------------------------------------------------------
+let last = null;
+document.addEventListener("change", (event) => {
+  const box = event.target;
+  if (!box.matches("main input[type=checkbox]")) return;
+  const table = box.closest("table"), boxes = $$("tbody input[type=checkbox]", table);
+  if (box.closest("thead")) boxes.forEach((each) => (each.checked = box.checked));
+  boxes.forEach((each) => each.closest("tr").setAttribute("aria-selected", String(each.checked)));
+  const n = boxes.filter((each) => each.checked).length, all = $("thead input", table);
+  all.checked = n === boxes.length; all.indeterminate = n > 0 && n < boxes.length;
+  document.dispatchEvent(new CustomEvent("haulier:selected", { detail: n }));
+});
+document.addEventListener("click", (event) => {
+  const box = event.target;
+  if (!box.matches("tbody input[type=checkbox]")) return;
+  const boxes = $$("input[type=checkbox]", box.closest("tbody"));
+  if (event.shiftKey && last && boxes.includes(last)) {
+    const [from, to] = [boxes.indexOf(last), boxes.indexOf(box)].sort((a, b) => a - b);
+    for (const each of boxes.slice(from, to + 1)) each.checked = box.checked;
+  }
+  last = box;
+});
+
+// Keys ----------------------------------------------------------------------------------------------------------------
+let afterG = 0;
+document.addEventListener("keydown", (event) => {
+  const at = event.target, area = at.closest?.("[data-plot]");
+  if (area && ["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
+    const rows = $$("tbody tr", area.closest(".chart")).length, now = Number(area.dataset.place ?? rows - 1);
+    readChart(area, { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: rows - 1 }[event.key]);
+    return event.preventDefault();
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || at.isContentEditable) return;
+  if (at.matches("input:not([type=checkbox]), select, textarea")) return event.key === "Escape" && at.blur();
+  if (stored("Keys") === "off") return;
+  const place = Date.now() - afterG < 1500 && /^[a-z]$/.test(event.key) && $(`.rail a[data-go="${event.key}"]`);
+  if (place) {
+    afterG = 0;
+    place.click();
+    return event.preventDefault();
+  }
+  const row = $("tr.at"), rows = $$("main tbody tr:has(a)");
+  const go = (step) => {
+    const next = rows[row ? Math.max(0, Math.min(rows.length - 1, rows.indexOf(row) + step)) : 0];
+    row?.classList.remove("at"); next?.classList.add("at"); $("a", next)?.focus(); next?.scrollIntoView({ block: "nearest" });
+  };
+  const keys = {
+    g: () => (afterG = Date.now()), "/": () => $("#q").focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
+    j: () => go(1), k: () => go(-1), x: () => $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
+    Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
+    "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
+    T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
+  };
+  if (keys[event.key]) { keys[event.key](); event.preventDefault(); }
+});
+function leaveAll() { $$("[data-plot]").forEach(leaveChart); }
+
+// Copy: also over plain HTTP, where the clipboard's own API is not there -----------------------------------------------
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const text = button.dataset.copy || $(button.dataset.copyOf)?.textContent || "";
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const box = document.createElement("textarea");
+    box.value = text; document.body.append(box); box.select(); document.execCommand("copy"); box.remove();
+  }
+  button.dataset.done = "";
+  const said = $("#said");
+  if (said) { said.textContent = "Copied."; said.hidden = false; }
+});
+
+if (main) {
+  show(stored("Live") === "off" ? "paused" : "live");
+  schedule();
+}

@@ -1,0 +1,83 @@
+"""The templates: compiled once, everything escaped, and a name that is not there is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import current_app, url_for
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from haulier import __version__
+
+from ..http.service import service
+from . import shown
+from .permissions import permissions
+from .places import back_to
+from .rail import Link, links
+from .static_files import address
+from .viewer import viewer
+
+FOLDER = Path(__file__).parent / "templates"
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates, all of them compiled: a fault in one shows at the start."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(shown.FILTERS)
+    made.globals.update(
+        asset=address,
+        url=url,
+        viewer=viewer,
+        why_not=why_not,
+        may=lambda endpoint: why_not(endpoint) is None,
+        menu=menu,
+        installation=installation,
+        back_to=back_to,
+        is_read_only=lambda: permissions().is_read_only,
+        version=__version__,
+    )
+    for name in made.list_templates():
+        made.get_template(name)
+    return made
+
+
+def rendered(template: str, **given: Any) -> str:
+    """Return the template, filled in."""
+    return environment().get_template(template).render(given)
+
+
+def url(endpoint: str, **given: Any) -> str:
+    """Return the path of a page or an act, such as `jobs.show`; what is None or "" is left out of it."""
+    return url_for(f"ui.{endpoint}", **{name: value for name, value in given.items() if value not in (None, "", ())})
+
+
+def why_not(endpoint: str) -> str | None:
+    """Return why the viewer may not use the page or act; None where they may."""
+    return permissions().why_not(f"ui.{endpoint}")
+
+
+def menu() -> Iterable[tuple[str, list[Link]]]:
+    """Return the links of the menu that the viewer may open, group by group."""
+    for group, found in links():
+        allowed = [link for link in found if permissions().why_not(link.endpoint) is None]
+        if allowed:
+            yield group, allowed
+
+
+def installation() -> str:
+    """Return the name by which people tell this installation from others."""
+    config = service().config
+    named = config.installation_name or urlsplit(config.database_url).path.strip("/")
+    return named or str(current_app.name)

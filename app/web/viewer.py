@@ -1,0 +1,90 @@
+"""Who looks at a page, and how they want to see it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flask import g
+
+from ..http.door import NOBODY, Caller
+from . import cookies
+
+THEMES = ("auto", "light", "dark")
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """How a person wants to see pages. Shape: zone is a name of zoneinfo; is_exact: times are not relative."""
+
+    theme: str = "auto"
+    zone: str = "UTC"
+    is_exact: bool = False
+
+    @property
+    def time_zone(self) -> tzinfo:
+        """Return the zone."""
+        return zone_of(self.zone) or UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks.
+
+    Shape: is_in tells that they may see more than the sign-in page; is_known that it is by a session. secret is the
+           token of that session, or of a browser without one. now is the database's clock, as far as that was asked.
+    """
+
+    caller: Caller = NOBODY
+    is_in: bool = False
+    is_known: bool = False
+    secret: str = field(default="", repr=False)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    prefers: Preferences = field(default_factory=Preferences)
+
+    @property
+    def name(self) -> str:
+        """Return the name of the API key with which they have signed in."""
+        return "" if self.caller.key is None else self.caller.key.name
+
+    @property
+    def csrf(self) -> str:
+        """Return what each form has to send."""
+        return cookies.signed(self.secret, "csrf")
+
+    @property
+    def sight(self) -> tuple[object, ...]:
+        """Return all on which it depends what they see of the same things."""
+        queues = self.caller.queues
+        whole = None if queues is None else tuple(queues)
+        return whole, self.caller.may_see_secrets, self.caller.may_see_actors
+
+
+def viewer() -> Viewer:
+    """Return who has made the current request."""
+    found: Viewer = g.viewer
+    return found
+
+
+def zone_of(name: str) -> tzinfo | None:
+    """Return the time zone of this name, or None."""
+    if name == "UTC":
+        return UTC
+    if not re.fullmatch(r"[A-Za-z0-9_+/-]{1,64}", name):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def preferences(default_zone: str) -> Preferences:
+    """Return what the browser's cookies say."""
+    theme, zone = cookies.read(cookies.THEME), cookies.read(cookies.ZONE)
+    return Preferences(
+        theme if theme in THEMES else "auto",
+        zone if zone and zone_of(zone) else default_zone,
+        cookies.read(cookies.EXACT) == "1",
+    )

@@ -1,0 +1,73 @@
+"""The sessions of the dashboard. Functions over a connection; of a session's token the SHA-256 alone is stored."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from haulier.domain.api_key import hash_of
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import utc
+
+# No session lasts longer than this, however it is used.
+LONGEST_SECONDS = 7 * 86_400.0
+MOST_OF_A_KEY = 100
+_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that has not expired.
+
+    Shape: key_hash is the hash of the API key's token with which it was opened. now is the database's clock; is_stale
+           tells that its last use was noted more than a minute ago.
+    """
+
+    key_id: str
+    key_hash: bytes
+    now: datetime
+    is_stale: bool
+
+
+def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds: float) -> str:
+    """Return the token of a new session of this API key, which is kept nowhere.
+
+    Units: it ends so many seconds after its last use.
+    """
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    rows(
+        conn,
+        "open_session",
+        hash=hash_of(token),
+        key_id=key_id,
+        key_hash=key_hash,
+        idle=min(idle_seconds, LONGEST_SECONDS),
+        most_sessions=MOST_OF_A_KEY - 1,
+    )
+    return token
+
+
+def find_session(conn: Connection, token: str) -> Session | None:
+    """Return the session of this token, or None where there is none that has not expired."""
+    found = rows(conn, "find_session", hash=hash_of(token))
+    if not found:
+        return None
+    [row] = found
+    return Session(row["key_id"], bytes(row["key_hash"]), utc(row["now"]), row["is_stale"])
+
+
+def touch_session(conn: Connection, token: str, *, idle_seconds: float) -> None:
+    """Note that the session is in use: it ends so many seconds from now, but no later than LONGEST_SECONDS allow."""
+    rows(conn, "touch_session", hash=hash_of(token), idle=idle_seconds, longest=LONGEST_SECONDS)
+
+
+def close_session(conn: Connection, token: str) -> None:
+    """End the session, if there is one."""
+    rows(conn, "close_session", hash=hash_of(token))
+
+
+def clock(conn: Connection) -> datetime:
+    """Return the time by the database's clock."""
+    [row] = rows(conn, "clock")
+    return utc(row["now"])

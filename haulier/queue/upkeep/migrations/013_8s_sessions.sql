@@ -1,0 +1,21 @@
+-- does: Adds the sessions of the dashboard.
+-- locks no table that is there
+
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL lock_timeout = '5s';
+
+CREATE TABLE IF NOT EXISTS haulier.session (
+    hash       bytea       NOT NULL,                        -- SHA-256 of the token, which is kept nowhere
+    key_id     text        NOT NULL,                        -- with which it was opened; `env`: HAULIER_API_KEY
+    key_hash   bytea       NOT NULL,                        -- SHA-256 of the key's token: rotated, it ends the session
+    created_at timestamptz NOT NULL DEFAULT now(),
+    seen_at    timestamptz NOT NULL DEFAULT now(),          -- to the minute
+    expires_at timestamptz NOT NULL,
+
+    CONSTRAINT session_pkey PRIMARY KEY (hash),
+    CONSTRAINT session_hashes_are_sha_256 CHECK (length(hash) = 32 AND length(key_hash) = 32),
+    CONSTRAINT session_key_id_from_1_to_100 CHECK (length(key_id) BETWEEN 1 AND 100)
+);
+
+CREATE INDEX IF NOT EXISTS session_key ON haulier.session (key_id);
+CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);

@@ -1,0 +1,53 @@
+"""Jobs in all states, for pages to show."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Failure, Fence, Settlement
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.job import Json, NewJob
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+
+EMAIL = {"to": "a@b.c", "subject": "Hi", "body": "Hello."}
+
+
+def enqueue(conn: Connection, payload: dict[str, Json] | None = None, **options: Json) -> UUID:
+    """Return the id of a new job."""
+    [made] = produce.enqueue(conn, [NewJob(options.pop("kind", "send_email"), payload or dict(EMAIL), **options)])
+    assert made.job is not None
+    return made.job.id
+
+
+def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple[UUID, list[Fence]]:
+    """Return a worker, and the fences of the due jobs that it has claimed."""
+    worker = consume.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=30)
+    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(queue,))
+    return worker, [Fence.of(job) for job in jobs]
+
+
+def end(conn: Connection, fence: Fence, outcome: Outcome, failed: Failure | None = None) -> None:
+    """Settle a job; a failure is counted where it is told."""
+    consume.settle(conn, [Settlement(fence, outcome, failure=failed)])
+
+
+def in_all_states(conn: Connection) -> dict[str, UUID]:
+    """Return the ids of jobs, by their status."""
+    made: dict[str, UUID] = {}
+    for status in ("succeeded", "failed_permanent", "retrying", "cancelled", "running"):
+        queue = status.replace("_", "-")
+        made[status] = enqueue(conn, queue=queue, idempotency_key=f"key-{status}", tags=["night"])
+        if status == "cancelled":
+            produce.cancel(conn, made[status], actor="ops-anna")
+            continue
+        _, [fence] = claim(conn, queue)
+        if status == "succeeded":
+            end(conn, fence, Outcome.complete({"sent": True}))
+        elif status != "running":
+            outcome = Outcome.fail_for_good("no luck") if status != "retrying" else Outcome.fail("no luck", delay=60.0)
+            end(conn, fence, outcome, Failure(fingerprint("send_email", "no luck"), queue, "no luck"))
+    made["queued"] = enqueue(conn, queue="mail")
+    return made

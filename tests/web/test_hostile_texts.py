@@ -1,0 +1,142 @@
+"""What others write into jobs, keys and errors, on every page that shows it: it ..."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.outcome import Outcome
+from tests.web.browsing import Browser, Element
+from tests.web.conftest import SignedIn
+from tests.web.jobs import claim, end, enqueue
+
+TEXTS = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</pre></main></body><h1>gone</h1>",
+    "<!-- ",
+    "]]><svg/onload=alert(1)>",
+    "javascript:alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &#60;script&#62;",
+    "<a href=//evil.example>click</a>",
+    "\u202etxt.exe\u2066",
+    "\x1b[2J\x07\r\n\t",
+    "\ufeff\u200b",
+    "x" * 4000,
+    "🧨" * 50,
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>",
+]
+OURS = {"script", "img", "iframe", "object", "embed", "base", "form", "style", "link", "meta", "h1", "a"}
+
+
+def elements(page: Element) -> list[tuple[str, str]]:
+    """Return every element that could do something, with where it leads."""
+    return [
+        (each.tag, each.given.get("src") or each.given.get("href") or each.given.get("action") or "")
+        for each in page.below()
+        if each.tag in OURS
+    ]
+
+
+def texts_of(page: Element) -> str:
+    return "".join(_texts(page))
+
+
+def _texts(element: Element) -> Any:
+    for each in element.children:
+        if isinstance(each, str):
+            yield each
+        else:
+            yield from _texts(each)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_shows_it_as_text_and_nothing_else(signed_in: SignedIn, conn: Connection, text: str) -> None:
+    browser = signed_in(Scope.ADMIN)
+    plain = browser.page(f"/ui/jobs/{ended(conn, 'plain')}")
+    job = ended(conn, text)
+
+    page = browser.page(f"/ui/jobs/{job}?show=hidden")
+    pages = [page, browser.page("/ui"), browser.page("/ui/jobs"), browser.page(f"/ui/jobs?{asking(text)}")]
+
+    assert [tag for tag, _ in elements(page)] == [tag for tag, _ in elements(plain)]
+    for each in pages:
+        leads = [place for _, place in elements(each) if place and not place.startswith(("/ui", "/docs", "#"))]
+        assert leads == []
+        assert len(each.all("main")) == 1
+    shown = texts_of(page)
+    assert json.dumps(text, ensure_ascii=False) in shown
+    assert text.strip()[:300].replace("\r\n", "\n") in shown.replace("\r\n", "\n")
+
+
+def asking(text: str) -> str:
+    return urlencode({"kind": text[:500], "tag": text[:500], "payload.a": text[:500], "status": text[:500]})
+
+
+def ended(conn: Connection, text: str) -> Any:
+    """Return a job that has the text wherever it may be."""
+    tag = (
+        "".join(letter for letter in text if letter.isprintable() and letter not in "\u202e\u2066")[:60].strip() or "x"
+    )
+    queue = f"q{abs(hash(text)) % 10**6}"
+    job = enqueue(conn, {"note": text, text[:100]: [text, {"token": text}]}, queue=queue, tags=[tag])
+    _, [fence] = claim(conn, queue, host=text[:100] or "dock")
+    end(conn, fence, Outcome.fail_for_good(text), Failure(fingerprint("send_email", text), queue, text))
+    return job
+
+
+def test_shows_the_name_of_a_key_as_text(browser: Browser, conn: Connection, sql) -> None:
+    sql("UPDATE haulier.api_key SET name = %s", '"><script>alert(1)</script>')
+    [door] = [
+        each.__self__ for each in browser.client.application.before_request_funcs[None] if each.__name__ == "admit"
+    ]
+    door.keyring._known.clear()
+
+    page = browser.page("/ui/help")
+
+    assert [each.text for each in page.all("script") if each.text] == []
+    assert '"><script>alert(1)</script>' in texts_of(page)
+
+
+def test_shows_the_result_as_text(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn)
+    _, [fence] = claim(conn)
+    end(conn, fence, Outcome.complete({"<b>": ["</pre><script>"]}))
+
+    page = browser.page(f"/ui/jobs/{job}")
+
+    assert '"</pre><script>"' in texts_of(page)
+
+
+def test_shows_a_payload_that_is_too_deep_or_too_long_as_far_as_it_goes(
+    browser: Browser, conn: Connection, sql
+) -> None:
+    deep = "[" * 3000 + "]" * 3000
+    for payload in (f'{{"a": {deep}}}', json.dumps({"a": ["x"] * 40_000})):
+        [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", payload)
+
+        page = browser.page(f"/ui/jobs/{job}")
+
+        assert len(texts_of(page)) < 120_000
+    assert "Show all" in page.text
+    assert len(texts_of(browser.page(f"/ui/jobs/{job}?whole=1"))) > 200_000
+
+
+def test_keeps_each_digit_of_a_number(browser: Browser, conn: Connection, sql) -> None:
+    numbers = '{"a": 12345678901234567890, "b": 0.1000, "c": -0.5}'
+    [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", numbers)
+
+    text = browser.page(f"/ui/jobs/{job}").text
+
+    assert [each for each in ("12345678901234567890", "0.1000", "-0.5") if each not in text] == []

@@ -1,0 +1,286 @@
+"""Sessions of the dashboard: it ..."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from psycopg2.extensions import connection as Connection
+
+from app.http import keyring
+from haulier.domain.api_key import Scope
+from haulier.queue.access import api_keys, sessions
+from haulier.queue.upkeep.purge import purge_sessions
+from tests.http.callers import SECRET, MakeKey
+from tests.web.browsing import SAME, Browser, form
+from tests.web.conftest import MakeSite, SignedIn, new_key
+
+
+@pytest.fixture
+def token(make_key: MakeKey) -> str:
+    """Give the token of a key that may do everything."""
+    return new_key(make_key, Scope.ADMIN)[1]
+
+
+def cookies_of(response) -> dict[str, str]:
+    found = [each.partition("=") for each in response.headers.getlist("Set-Cookie")]
+    return {name: rest for name, _, rest in found}
+
+
+def test_leads_to_the_sign_in_page_and_from_there_to_the_page_that_was_asked_for(site: Flask, token: str) -> None:
+    browser = Browser(site)
+
+    asked = browser.get("/ui/settings?x=1")
+    entered = browser.send(browser.page(asked.headers["Location"]), "/ui/sign-in", key=token)
+
+    assert (asked.status_code, asked.headers["Location"]) == (303, "/ui/sign-in?next=/ui/settings?x%3D1")
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/ui/settings?x=1")
+    assert browser.get("/ui/settings").status_code == 200
+    assert browser.get("/ui/sign-in").headers["Location"] == "/ui"
+
+
+@pytest.mark.parametrize(
+    "place", ["//evil.example", "https://evil.example", "/uix", "/ui\\evil", "/jobs", "/ui/\n", "x"]
+)
+def test_never_leads_out_of_the_dashboard(site: Flask, token: str, place: str) -> None:
+    browser = Browser(site)
+
+    entered = browser.sign_in(token, next=place)
+
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/ui")
+
+
+def test_gives_a_new_session_to_a_browser_that_comes_with_one(site: Flask, token: str, conn: Connection) -> None:
+    browser = Browser(site)
+    planted = sessions.open_session(conn, key_id="env", key_hash=b"x" * 32, idle_seconds=60)
+    browser.client.set_cookie("haulier", planted)
+
+    browser.sign_in(token)
+
+    assert browser.cookie("haulier") not in (None, planted)
+    assert sessions.find_session(conn, planted) is None
+
+
+def test_keeps_its_cookie_from_scripts_and_other_sites_and_over_tls_to_this_host_alone(site: Flask, token: str) -> None:
+    plain, secure = Browser(site), Browser(site, base_url="https://localhost")
+
+    flags = [cookies_of(each.sign_in(token)) for each in (plain, secure)]
+
+    assert flags[0]["haulier"].partition("; ")[2].split("; ") == ["HttpOnly", "Path=/", "SameSite=Strict"]
+    assert flags[1]["__Host-haulier"].partition("; ")[2].split("; ") == [
+        "Secure",
+        "HttpOnly",
+        "Path=/",
+        "SameSite=Strict",
+    ]
+    assert secure.get("/ui").status_code == 200
+
+
+def test_keeps_of_its_token_and_of_the_key_the_hash_alone(site: Flask, token: str, conn: Connection, sql) -> None:
+    browser = Browser(site)
+    browser.sign_in(token)
+
+    [[row]] = sql("SELECT row_to_json(session)::text FROM haulier.session")
+
+    assert browser.cookie("haulier") not in row
+    assert token.split("_", 2)[2] not in row
+
+
+def test_ends_on_both_sides_by_signing_out(browser: Browser, sql) -> None:
+    stolen = browser.cookie("haulier")
+
+    out = browser.send(browser.page("/ui/settings"), "/ui/sign-out")
+
+    assert (out.status_code, out.headers["Location"]) == (303, "/ui/sign-in")
+    assert browser.cookie("haulier") is None
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+    browser.client.set_cookie("haulier", stolen)
+    assert browser.get("/ui").status_code == 303
+
+
+def test_ends_some_hours_after_its_last_use_to_which_polls_do_not_count(browser: Browser, sql) -> None:
+    def left() -> float:
+        [[seconds]] = sql("SELECT extract(epoch FROM expires_at - now())::float FROM haulier.session")
+        return seconds
+
+    sql("UPDATE haulier.session SET seen_at = now() - interval '2 hours', expires_at = now() + interval '10 hours'")
+    browser.get("/ui/settings", Haulier_Live="x")
+    polled = left()
+    browser.get("/ui/settings")
+    used = left()
+    sql("UPDATE haulier.session SET expires_at = now() - interval '1 second'")
+
+    assert polled < 10 * 3600 < 12 * 3600 - 10 < used <= 12 * 3600
+    assert browser.get("/ui/settings").status_code == 303
+
+
+def test_lasts_seven_days_at_most_however_it_is_used(browser: Browser, sql) -> None:
+    sql("UPDATE haulier.session SET seen_at = now() - interval '1 hour', created_at = now() - interval '167 hours'")
+
+    browser.get("/ui/settings")
+
+    [[seconds]] = sql("SELECT extract(epoch FROM expires_at - now())::float FROM haulier.session")
+    assert 0 < seconds <= 3600
+
+
+def test_ends_with_its_key(browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch, sql) -> None:
+    assert browser.get("/ui/settings").status_code == 200
+    monkeypatch.setattr(keyring, "KNOWN_SECONDS", 0.0)
+    browser.client.application.extensions["haulier"]  # the keyring has the key from before
+
+    api_keys.revoke(conn, browser.key.id, actor="test")
+    keyring_of(browser)._known.clear()
+
+    assert browser.get("/ui/settings").status_code == 303
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+
+
+def keyring_of(browser: Browser) -> keyring.Keyring:
+    """Return what the application knows of keys, which lasts 5 s."""
+    [[door]] = [
+        [each.__self__ for each in hooks if getattr(each, "__name__", "") == "admit"]
+        for name, hooks in browser.client.application.before_request_funcs.items()
+        if name is None
+    ]
+    return door.keyring
+
+
+@pytest.mark.parametrize("hours", [0, 1])
+def test_ends_once_the_secret_that_opened_it_is_no_longer_good(
+    browser: Browser, conn: Connection, sql, hours: int
+) -> None:
+    token = api_keys.rotate(conn, browser.key.id, overlap=timedelta(hours=hours), actor="test")
+    keyring_of(browser)._known.clear()
+    other = Browser(browser.client.application)
+    other.sign_in(token)
+
+    assert browser.get("/ui/settings").status_code == (200 if hours else 303)
+    assert other.get("/ui/settings").status_code == 200
+
+
+def test_is_opened_by_a_new_secret_at_once_where_the_old_one_is_known_still(browser: Browser, conn: Connection) -> None:
+    browser.get("/ui/settings")
+    token = api_keys.rotate(conn, browser.key.id, overlap=timedelta(0), actor="test")
+
+    other = Browser(browser.client.application)
+    other.sign_in(token)
+
+    assert other.get("/ui/settings").status_code == 200
+
+
+def test_is_opened_by_the_first_key_too(make_site: MakeSite) -> None:
+    browser = Browser(make_site(haulier_api_key=SECRET))
+
+    browser.sign_in(SECRET)
+
+    assert "HAULIER_API_KEY" in browser.page("/ui/settings").text
+    changed = Browser(make_site(haulier_api_key=SECRET[::-1]))
+    changed.client.set_cookie("haulier", browser.cookie("haulier"))
+    assert changed.get("/ui/settings").status_code == 303
+
+
+@pytest.mark.parametrize("given", ["", "hlr_abcdefghijkl_" + "x" * 43, "nonsense", "ü" * 70])
+def test_is_not_opened_by_what_is_no_key(site: Flask, given: str, sql) -> None:
+    browser = Browser(site)
+
+    refused = browser.sign_in(given)
+
+    assert refused.status_code == 403
+    assert "not known, or no longer good" in refused.text
+    assert given not in refused.text or not given
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+
+
+def test_is_not_opened_by_a_key_that_may_only_enqueue(site: Flask, make_key: MakeKey) -> None:
+    browser = Browser(site)
+
+    refused = browser.sign_in(new_key(make_key, Scope.ENQUEUE)[1])
+
+    assert refused.status_code == 403
+    assert "may enqueue, but not look" in refused.text
+    assert browser.cookie("haulier") is None
+
+
+def test_cannot_be_tried_without_a_bound(site: Flask) -> None:
+    browser = Browser(site)
+    sent = form(browser.page("/ui/sign-in"), "/ui/sign-in")
+
+    statuses = {browser.post("/ui/sign-in", **{**sent, "key": "nonsense"}).status_code for _ in range(30)}
+
+    assert statuses == {403, 429}
+
+
+def test_keeps_the_newest_hundred_of_a_key(site: Flask, conn: Connection, sql) -> None:
+    tokens = [sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60) for _ in range(103)]
+    other = sessions.open_session(conn, key_id="b", key_hash=b"x" * 32, idle_seconds=60)
+
+    assert sql("SELECT count(*) FROM haulier.session WHERE key_id = 'a'") == [(100,)]
+    assert [sessions.find_session(conn, each) is None for each in tokens] == [True] * 3 + [False] * 100
+    assert sessions.find_session(conn, other)
+
+
+def test_is_forgotten_by_housekeeping_once_it_has_expired(conn: Connection, sql) -> None:
+    for _ in range(3):
+        sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+    sql("UPDATE haulier.session SET expires_at = now() WHERE hash IN (SELECT hash FROM haulier.session LIMIT 2)")
+
+    assert purge_sessions(conn) == 2
+    assert sql("SELECT count(*) FROM haulier.session") == [(1,)]
+
+
+def test_is_never_found_by_the_api_nor_a_key_by_the_dashboard(browser: Browser, site: Flask, token: str) -> None:
+    shown = {"Authorization": f"Bearer {token}"}
+
+    assert browser.client.get("/jobs").status_code == 401
+    assert site.test_client().get("/ui/settings", headers=shown).status_code == 303
+    assert site.test_client().get("/jobs", headers=shown).status_code == 200
+
+
+def test_answers_a_link_from_elsewhere_by_asking_once_more_from_here(browser: Browser, site: Flask) -> None:
+    stranger = site.test_client()
+
+    first = stranger.get("/ui/jobs?queue=mail", headers={"Sec-Fetch-Site": "cross-site"})
+    second = stranger.get("/ui/jobs?queue=mail", headers=SAME)
+
+    assert (first.status_code, 'http-equiv="refresh" content="0"' in first.text) == (200, True)
+    assert second.status_code == 303
+
+
+def test_tells_a_page_that_is_open_that_it_has_ended(site: Flask) -> None:
+    answer = Browser(site).get("/ui", Haulier_Live="abc")
+
+    assert (answer.status_code, answer.text) == (401, "")
+
+
+def test_is_in_no_log(browser: Browser, site: Flask, token: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    other = Browser(site)
+
+    other.sign_in(token)
+    other.get("/ui/settings?secret=swordfish")
+
+    said = caplog.text
+    assert token not in said
+    assert other.cookie("haulier") not in said
+    assert "swordfish" not in said
+
+
+def test_needs_no_key_on_a_machine_without_any(make_site: MakeSite, signed_in: SignedIn) -> None:
+    app = make_site(host="127.0.0.1")
+    neighbour = Browser(app)
+
+    page = neighbour.page("/ui/settings")
+    from_elsewhere = neighbour.get("/ui/settings", Host="evil.example")
+    saved = neighbour.send(page, "/ui/settings", zone="Europe/Berlin", theme="dark")
+    signed_in()  # makes a key, after which it takes one
+
+    assert "everyone who reaches this service" in page.text
+    assert from_elsewhere.status_code == 403
+    assert saved.status_code == 303
+    keyring_of(neighbour)._any_until = 0.0
+    assert neighbour.get("/ui/settings").status_code == 303
+
+
+def test_needs_no_key_with_auth_off(make_site: MakeSite) -> None:
+    assert Browser(make_site(auth="off")).get("/ui").status_code == 200
