@@ -312,3 +312,12 @@ def test_refuses_a_secret_that_is_none_and_does_not_repeat_it(name, value):
 
     assert message.startswith(f"{name}: must be ")
     assert "fisch" not in message
+
+
+@pytest.mark.parametrize("zone", ["Nowhere/None", "../etc/passwd", "Europe", "x" * 300])
+def test_refuses_a_time_zone_that_is_none(zone):
+    assert refusal(TIME_ZONE=zone).startswith("TIME_ZONE=")
+
+
+def test_takes_a_time_zone_by_its_name():
+    assert config(TIME_ZONE="Europe/Berlin").time_zone == "Europe/Berlin"

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from flask import current_app, url_for
+from flask import url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from haulier import __version__
@@ -79,5 +79,7 @@ def menu() -> Iterable[tuple[str, list[Link]]]:
 def installation() -> str:
     """Return the name by which people tell this installation from others."""
     config = service().config
-    named = config.installation_name or urlsplit(config.database_url).path.strip("/")
-    return named or str(current_app.name)
+    if config.installation_name:
+        return config.installation_name
+    url = urlsplit(config.database_url)
+    return url.path.strip("/") or next(iter(parse_qs(url.query).get("dbname", [])), "Haulier")

@@ -48,7 +48,7 @@ def test_shows_a_job_in_every_state(browser: Browser, conn: Connection) -> None:
     assert "dock:7 has claimed it" in pages["running"].text
     assert "Failed for good" in pages["failed_permanent"].text
     assert [each.text for each in pages["failed_permanent"].all("pre", class_="error")] == ["no luck"]
-    assert "no live worker serves the queue mail" in pages["queued"].text
+    assert "No live worker serves the queue mail" in pages["queued"].text
     assert '"sent" : true' in pages["succeeded"].text
 
 

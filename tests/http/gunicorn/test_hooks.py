@@ -110,7 +110,7 @@ def test_off_loopback_without_a_key_it_starts_closed_and_says_so(run_gunicorn: R
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "FROBNICATE"]
 JOB = "/jobs/0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
-SHUT = ["/", "/jobs", "/jobs/batch", "/jobs/x", JOB, f"{JOB}/cancel", f"{JOB}/retry", "/kinds", "/metrics", "/nowhere"]
+SHUT = ["/jobs", "/jobs/batch", "/jobs/x", JOB, f"{JOB}/cancel", f"{JOB}/retry", "/kinds", "/metrics", "/nowhere"]
 
 
 def test_off_loopback_without_a_key_every_route_but_those_named_is_401_on_every_method(
