@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -91,6 +92,8 @@ def _shifted(at: datetime, by: timedelta) -> datetime:
     return at.astimezone(UTC).replace(tzinfo=None) + by
 
 
+# Kept, since schedules are decided again and again by what they say.
+@lru_cache(maxsize=10_000)
 def parse_cron(text: str) -> Cron:
     """Return the expression. Raises: InvalidCron, for a text that is none, and for one that never fires."""
     if len(text) > MAX_CRON:
