@@ -5,6 +5,7 @@ stage      the real processes: a Postgres, proxies before it, gunicorn, workers
 faults     how each fault is done and undone
 kinds      the jobs' handlers, which write the ledger
 load       the clients, which remember the accepted jobs
+schedules  what fires by itself meanwhile, and what its ticks should have come to
 evidence   everything that is known at the end; verdict judges it and writes findings
 soak       the same stage without faults, for a long time
 report     docs/reliability.md

@@ -16,6 +16,7 @@ from lab.chaos import ledger
 from lab.chaos.faults import Injected
 from lab.chaos.ledger import Record
 from lab.chaos.load import Accepted, Answer, Load
+from lab.chaos.schedules import Accounts
 from lab.chaos.stage import Death, Stage
 
 
@@ -69,6 +70,7 @@ class Evidence:
     rows: Sequence[Row] = ()
     ways_back: Sequence[WayBack] = ()
     claimed_while_paused: Sequence[str] = ()
+    schedules: Accounts = field(default_factory=Accounts)
     workers: dict[str, Worker] = field(default_factory=dict)
     deaths: Sequence[Death] = ()
     stalls: Sequence[tuple[float, float]] = ()

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from lab.chaos import pauses
+from lab.chaos import pauses, schedules
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Injected
 from lab.chaos.findings import Findings, spread
@@ -85,6 +85,8 @@ class Judge:
             self.findings.add(promise, what)
         for what in self.evidence.miscounted:
             self.findings.add("miscounted", what)
+        for promise, what in schedules.breaches(self.evidence.schedules):
+            self.findings.add(promise, what)
         broken = self.findings.broken
         restarts = [each for values in self.restarts.values() for each in values]
         restart = spread(restarts)
@@ -115,6 +117,7 @@ class Judge:
             "figures": figures,
             "machine_stood_still_seconds": spread(ended_at - began_at for began_at, ended_at in self.evidence.stalls),
             "faults": self._faults(),
+            "ticks": dict(self.evidence.schedules.outcomes.most_common()),
         }
 
     # Promises

@@ -45,6 +45,7 @@ def test_faults_break_no_promise(
     assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
     assert result["accepted_jobs"] > accepted
     assert result["starts"]["again"] > 0
+    assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
 @pytest.mark.timeout(240)
