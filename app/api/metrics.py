@@ -20,8 +20,10 @@ from prometheus_flask_exporter import PrometheusMetrics
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
+from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.overview import Overview
+from haulier.queue.produce.schedule_health import failures
 
 from ..http.routes import needs
 from ..http.service import connection
@@ -32,6 +34,8 @@ from .reading import Blueprint
 OVERVIEW_SECONDS = 5.0
 # At most this share of the time goes into the question: a slow answer is kept for longer.
 OVERVIEW_SHARE = 1 / 10
+# So many failures in a row are told of, of so many schedules by name, and of all others together.
+MANY_FAILURES, MOST_SCHEDULES = 3, 20
 METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 
 blp = Blueprint("metrics", __name__)
@@ -62,6 +66,7 @@ class Queues(Collector):
         self._lock = threading.Lock()
         self._known: Overview | None = None
         self._expires = 0.0
+        self._failing = Failing()
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges; when the database is away, only the one that says so."""
@@ -112,6 +117,27 @@ class Queues(Collector):
             "For how many days there is a history partition; at 0 nothing can settle.",
             value=known.history_days_ahead,
         )
+        yield from self._of_schedules(known)
+
+    def _of_schedules(self, known: Overview) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "haulier_overdue_schedules",
+            "Schedules with a tick that has been due for 10 s and that nobody has decided.",
+            value=known.overdue.schedules,
+        )
+        yield GaugeMetricFamily(
+            "haulier_oldest_due_tick_seconds",
+            "How long the oldest tick has been due that nobody has decided; 0: none is due.",
+            value=known.overdue.oldest_seconds,
+        )
+        failed = GaugeMetricFamily(
+            "haulier_schedule_failures",
+            "Last jobs of a schedule that failed for good, one after the other, where that is 3 or more.",
+            labels=["schedule"],
+        )
+        for schedule, jobs in self._failing.worst():
+            failed.add_metric([schedule], jobs)
+        yield failed
 
     def _overview(self) -> Overview | None:
         with self._lock:
@@ -125,9 +151,38 @@ class Queues(Collector):
     def _ask(self) -> Overview | None:
         try:
             with connection() as conn:
+                self._failing.look(conn)
                 return produce.overview(conn, as_counted=True)
         except (DatabaseUnavailable, SchemaMismatch):
             return None
+
+
+class Failing:
+    """The schedules whose last jobs failed one after the other. All are looked at in rounds, some at a time."""
+
+    def __init__(self) -> None:
+        # What the last whole round found, and what this one has so far.
+        self._before: dict[str, int] = {}
+        self._round: dict[str, int] = {}
+        self._after: str | None = None
+
+    def look(self, conn: Connection) -> None:
+        """Look at the next ones. Raises: DatabaseUnavailable."""
+        found = failures(conn, self._after)
+        self._round |= found.in_a_row
+        self._after = found.last
+        if found.last is None:
+            self._before, self._round = self._round, {}
+
+    def worst(self) -> list[tuple[str, int]]:
+        """Return the schedules with most failures in a row, and the most of all others under the name `other`."""
+        known = {**self._before, **self._round}
+        many = [(name, jobs) for name, jobs in known.items() if jobs >= MANY_FAILURES]
+        many.sort(key=lambda each: (-each[1], each[0]))
+        # One that is really named so is always among the others.
+        named = [each for each in many[:MOST_SCHEDULES] if each[0] != "other"]
+        others = [jobs for name, jobs in many if (name, jobs) not in named]
+        return [*named, *([("other", max(others))] if others else [])]
 
 
 class Exposition:

@@ -16,6 +16,7 @@ from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
 from haulier.domain.schedule import TAKEN_NAME, InvalidSchedule, next_ticks
 from haulier.queue.produce.draft import Draft
+from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.schedules import (
     Pause,
     Shown,
@@ -37,6 +38,7 @@ from ..http.service import connection, service
 from .enqueuing import enqueuing
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
+from .schemas.explain import ScheduleExplainResponse
 from .schemas.fields import time_text
 from .schemas.request_schemas import load
 from .schemas.schedules import (
@@ -220,6 +222,26 @@ class ResumeOfSchedule(MethodView):
             get_schedule(conn, _checked(name), queues=caller().queues)
             resume_schedule(conn, name, actor=caller().id)
         return _whole(name)
+
+
+@blp.route("/schedules/<name>/explain")
+class ExplainSchedule(MethodView):
+    """Why a schedule does not fire."""
+
+    @needs(Scope.READ)
+    @fails(blp, 404, 503)
+    @blp.doc(operationId="explain_schedule")
+    @blp.response(200, ScheduleExplainResponse(), description="Why it does not fire just now.")
+    def get(self, name: str) -> dict[str, Any]:
+        """Read why a schedule does not fire just now.
+
+        The reasons are what workers go by when they fire schedules: once none is left it fires.
+        """
+        with connection() as conn:
+            found = unfired(
+                conn, _checked(name), retention_days=service().config.retention_days, queues=caller().queues
+            )
+        return {"reasons": found.reasons()}
 
 
 @blp.route("/schedules/<name>/ticks")

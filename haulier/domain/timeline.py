@@ -71,7 +71,8 @@ class Facts:
 
     Shape: claims counts every claim, attempts the charged ones. failed and done are the last ones, oldest first;
            more_done tells that older acts are left out. has_worker tells that it is known which worker ran it last, and
-           worker is that one's name, if that is still known.
+           worker is that one's name, if that is still known. schedule and scheduled_for tell of the tick that enqueued
+           the job; None: none did.
     """
 
     status: JobStatus
@@ -89,6 +90,8 @@ class Facts:
     has_worker: bool = False
     worker: str | None = None
     enqueued_by: str | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
 
     @property
     def waits(self) -> bool:
@@ -105,8 +108,9 @@ class Step:
     """One step, of which most fields are None.
 
     Shape: what is a What or the name of an act. A wait begins at `at`; due_at is its end as it was planned, where that
-           is known; without seconds it goes on. count is how many runs are not kept.
-    Units: seconds is how long a run or a wait took.
+           is known; without seconds it goes on. count is how many runs are not kept. schedule and scheduled_for tell
+           of the tick that enqueued the job.
+    Units: seconds is how long a run or a wait took, late_seconds how long after its tick the job was enqueued.
     """
 
     at: datetime
@@ -119,6 +123,9 @@ class Step:
     seconds: float | None = None
     due_at: datetime | None = None
     count: int | None = None
+    schedule: str | None = None
+    scheduled_for: datetime | None = None
+    late_seconds: float | None = None
 
 
 def timeline(facts: Facts) -> list[Step]:
@@ -247,7 +254,10 @@ _ACTS: dict[str, tuple[str, _Effect]] = {
 
 def _events(runs: _Runs) -> Iterator[_Event]:
     facts = runs.facts
-    yield _Event(Step(facts.created_at, What.ENQUEUED, by=facts.enqueued_by), _Effect.WAITS)
+    at, tick = facts.created_at, facts.scheduled_for
+    late = None if tick is None else max(0.0, (at - tick).total_seconds())
+    step = Step(at, What.ENQUEUED, by=facts.enqueued_by)
+    yield _Event(replace(step, schedule=facts.schedule, scheduled_for=tick, late_seconds=late), _Effect.WAITS)
     if runs.are_cut:
         first = facts.failed[0]
         yield _Event(

@@ -30,9 +30,9 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason for which a job waits. Shape: link is the path of a call that shows more."""
+    """One reason for which a job waits, or a schedule does. Shape: link is the path of a call that shows more."""
 
-    code: Code
+    code: StrEnum
     message: str
     since: datetime | None = None
     until: datetime | None = None

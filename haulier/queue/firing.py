@@ -6,12 +6,22 @@ ticks is a second guard.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from haulier.domain.schedule import Decision, InvalidSchedule, Missed, Overlap, Rule, Schedule, TickOutcome, decide
+from haulier.domain.schedule import (
+    Decided,
+    Decision,
+    InvalidSchedule,
+    Missed,
+    Overlap,
+    Rule,
+    Schedule,
+    TickOutcome,
+    decide,
+)
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 
@@ -25,11 +35,18 @@ BYTES_AT_ONCE = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """What a turn has done. Shape: schedules that could not be decided are in failed, each with the reason."""
+    """What a turn has done.
+
+    Shape: schedules that could not be decided are in failed, each with the reason. late has a number for each tick that
+           fired, but for those that waited for a job to end.
+    Units: late is seconds since the tick was due, its jitter being over.
+    """
 
     decided: int
     fired: int
     failed: Mapping[str, str]
+    outcomes: Sequence[TickOutcome] = ()
+    late: Sequence[float] = ()
 
 
 def any_schedule(conn: Connection) -> bool:
@@ -65,7 +82,24 @@ def fire_due(
                 continue
             decisions[schedule.name] = decision
             room.take(decision, row["job_bytes"])
-        return Fired(len(decisions), write(conn, decisions), failed)
+        fired = write(conn, decisions)
+    # When nothing is locked any more.
+    outcomes = [tick.outcome for decision in decisions.values() for tick in decision.ticks]
+    return Fired(len(decisions), fired, failed, outcomes, list(_late(schedules, decisions, now)))
+
+
+def _late(schedules: Sequence[Schedule], decisions: Mapping[str, Decision], now: datetime) -> Iterator[float]:
+    for schedule in schedules:
+        decision = decisions.get(schedule.name)
+        for tick in decision.ticks if decision else ():
+            if tick.outcome is TickOutcome.FIRED and tick.at != schedule.pending_at:
+                yield (now - _due_at(schedule, tick)).total_seconds()
+
+
+def _due_at(schedule: Schedule, tick: Decided) -> datetime:
+    if not schedule.rule.jitter_seconds:
+        return tick.at
+    return next(schedule.upcoming(tick.at - timedelta(microseconds=1))).fires_at
 
 
 class Room:

@@ -28,3 +28,9 @@ COUNTED = """
     SET through = date_bin('10 s', now() - interval '30 s', 'epoch'),
         folded = date_bin('1 minute', now() - interval '2 minutes', 'epoch'), counted_until = NULL
 """
+SCHEDULE = """
+    INSERT INTO haulier.schedule (
+        name, every_seconds, time_zone, job, overlap, missed, counts_from, decided_to, look_at)
+    VALUES ('nightly', 86400, 'UTC', '{"kind": "noop", "payload": {}}', 'skip', 'last', now(), now(), 'infinity')
+    ON CONFLICT (name) DO NOTHING
+"""

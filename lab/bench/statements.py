@@ -28,12 +28,13 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.operations import CANCELLED as CANCELLED_JOBS
 from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
-from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, WORKER
+from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, SCHEDULE, WORKER
 from lab.bench.settlements import done, failed
 from lab.servers import ask
 
@@ -329,12 +330,7 @@ CALLS = {
         lambda fixture, fences: produce.cancel(fixture.conn, fences[0].id),
         lambda fixture: fixture.running(),
     ),
-    "retry": Call(
-        "retry",
-        "retry",
-        lambda fixture, job_id: produce.retry(fixture.conn, job_id),
-        lambda fixture: fixture.cancelled(),
-    ),
+    "retry": Call("retry", "retry", lambda it, job: produce.retry(it.conn, job), lambda it: it.cancelled()),
     "change": Call("change", "change", lambda it, ids: produce.change(it.conn, ids[0], FIRST), lambda it: it.queued()),
     "copy": Call("copy", "copy", lambda fixture, ids: produce.copy(fixture.conn, ids[0]), lambda it: it.queued()),
     "delete": Call(
@@ -353,12 +349,13 @@ CALLS = {
         lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
         lambda fixture: fixture.queued(),
     ),
-    "timeline": Call(
-        "what happened to a job",
-        "read_timeline",
-        lambda fixture, ids: trace(fixture.conn, ids[0]),
-        lambda fixture: fixture.queued(),
+    "explain_schedule": Call(
+        "why a schedule does not fire",
+        "explain_schedule",
+        lambda fixture, _: unfired(fixture.conn, "nightly", retention_days=30),
+        lambda fixture: fixture.run(SCHEDULE),
     ),
+    "timeline": Call("a job's past", "read_timeline", lambda it, ids: trace(it.conn, ids[0]), lambda it: it.queued()),
     "preview": Call("preview of an operation", "count_by_kind", previewed(CANCELLED_JOBS)),
     "preview_tagged": Call("the same by tags", "count_tagged_by_kind", previewed(TAGGED)),
     "work_off": Call("a chunk of an operation", "find_jobs", worked_off, started(CANCELLED_JOBS)),
@@ -390,11 +387,13 @@ CALLS = {
         "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
     ),
     "overview_counted": Call(
-        "depths as counted, and workers",
-        "counted_depths worker_health",
+        "depths as counted, workers and schedules",
+        "counted_depths worker_health overdue_schedules",
         lambda fixture, _: produce.overview(fixture.conn, as_counted=True),
     ),
     "overview": Call(
-        "depths and workers", "queue_depths worker_health", lambda fixture, _: produce.overview(fixture.conn)
+        "depths, workers and schedules",
+        "queue_depths worker_health overdue_schedules",
+        lambda fixture, _: produce.overview(fixture.conn),
     ),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import haulier
-from lab.chaos import evidence, numbers, operators, plan, report, soak, verdict
+from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, verdict
 from lab.chaos.faults import Faults
 from lab.chaos.load import Load, Mix
 from lab.chaos.stage import Stage, stage
@@ -66,13 +66,16 @@ def break_it(
         load.start()
         doing = Faults(running, load, acting)
         began_at = time.monotonic()
+        schedules.plant(running)
         doing.run(faults, seconds=seconds)
         doing.heal()
+        planted = schedules.take_away(running)
         if not load.stop(within=120):
             doing.failed.append("a client could not finish")
         drained_after = drain(running)
         found = evidence.gather(running, load, doing.done, acting.acts, miscounted=numbers.miscounted(running))
         starts = {service.name: service.starts for service in running.services}
+        found.schedules = schedules.gather(running, planted)
         logged = evidence.logged_errors(running.logs)
     return {
         "version": haulier.__version__,

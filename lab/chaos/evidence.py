@@ -17,6 +17,7 @@ from lab.chaos.faults import Injected
 from lab.chaos.ledger import Record
 from lab.chaos.load import Accepted, Answer, Load
 from lab.chaos.operators import Act
+from lab.chaos.schedules import Accounts
 from lab.chaos.stage import Death, Stage
 from lab.chaos.witness import Witness
 
@@ -76,6 +77,7 @@ class Evidence:
     rows: Sequence[Row] = ()
     ways_back: Sequence[WayBack] = ()
     claimed_while_paused: Sequence[str] = ()
+    schedules: Accounts = field(default_factory=Accounts)
     workers: dict[str, Worker] = field(default_factory=dict)
     deaths: Sequence[Death] = ()
     stalls: Sequence[tuple[float, float]] = ()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from lab.chaos import acts, pauses
+from lab.chaos import acts, pauses, schedules
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Injected
 from lab.chaos.findings import Findings, spread
@@ -89,6 +89,8 @@ class Judge:
             self.findings.add(promise, what)
         for what in self.evidence.miscounted:
             self.findings.add("miscounted", what)
+        for promise, what in schedules.breaches(self.evidence.schedules):
+            self.findings.add(promise, what)
         broken = self.findings.broken
         restarts = [each for values in self.restarts.values() for each in values]
         restart = spread(restarts)
@@ -120,6 +122,7 @@ class Judge:
             "figures": figures,
             "machine_stood_still_seconds": spread(ended_at - began_at for began_at, ended_at in self.evidence.stalls),
             "faults": self._faults(),
+            "ticks": dict(self.evidence.schedules.outcomes.most_common()),
         }
 
     # Promises

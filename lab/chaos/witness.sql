@@ -51,6 +51,28 @@ CREATE TRIGGER note_claim_while_paused AFTER UPDATE ON haulier.job
     FOR EACH ROW WHEN (old.status <> 'running' AND new.status = 'running')
     EXECUTE FUNCTION chaos.note_claim_while_paused();
 
+-- The ticks that fired while a job of their schedule was live beside which none may fire. Jobs of the same statement come
+-- after their ticks, and the schedule is locked: no other can have come since firing has looked for them.
+CREATE TABLE chaos.fired_beside (
+    schedule     text NOT NULL,
+    scheduled_at timestamptz NOT NULL
+);
+
+CREATE FUNCTION chaos.note_fired_beside() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO chaos.fired_beside (schedule, scheduled_at)
+    SELECT new.schedule, new.scheduled_at
+    FROM haulier.schedule
+    WHERE name = new.schedule AND overlap <> 'allow'
+        AND EXISTS (SELECT FROM haulier.job WHERE job.schedule = new.schedule);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER note_fired_beside AFTER INSERT ON haulier.tick
+    FOR EACH ROW WHEN (new.outcome = 'fired')
+    EXECUTE FUNCTION chaos.note_fired_beside();
+
 -- The workers that there have been; how the row of each went.
 CREATE TABLE chaos.worker (
     id        uuid PRIMARY KEY,

@@ -28,6 +28,7 @@ from tests.roles import Roles
 from tests.web import EMAIL
 
 FIELDS = {"at", "what", "why", "by", "worker", "attempt", "error", "seconds", "due_at", "count"}
+FIELDS |= {"schedule", "scheduled_for", "late_seconds"}
 
 
 def run(conn: Connection, outcome: Outcome) -> Job:

@@ -8,6 +8,7 @@ import re
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.conftest import Sql
+from tests.queue.schedules import plant
 
 ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
 
@@ -147,3 +148,16 @@ def test_shows_nothing_that_steers_a_terminal(run: Run, fail: Fail) -> None:
         assert not set(each.out) & set("\x1b\x07\x9b\u202e")
     assert r"\x1b]0;gone\x07\x9b31m\u202e[red]not red[/red]" in shown[1].out
     assert shown[2].lines[0]["payload"] == {"evil": evil}
+
+
+def test_shows_of_which_tick_a_job_is_and_how_late_that_was(run: Run, sql: Sql) -> None:
+    plant(sql, seconds_ago=30, every_seconds=20)
+    sql(
+        "SELECT haulier.fire_ticks('{nightly}', ARRAY(SELECT counts_from + interval '20 s' FROM haulier.schedule),"
+        " '{fired}')"
+    )
+    [(job_id,)] = sql("SELECT id::text FROM haulier.job")
+
+    shown = run("jobs", "show", job_id)
+
+    assert re.search(r"Z  enqueued by the schedule nightly, 1\d s after its tick\n", shown.out)

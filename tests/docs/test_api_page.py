@@ -12,7 +12,7 @@ from app.api import build
 from app.api.errors import ANSWERS
 from app.api.schemas.database import CheckThreshold, DatabaseCheck, DatabaseResponse
 from app.api.schemas.error_groups import AskError, ErrorGroupResponse, ErrorStepResponse, ListErrors, MuteErrors
-from app.api.schemas.explain import ExplainResponse, JobRun, WaitReason
+from app.api.schemas.explain import ExplainResponse, JobRun, ScheduleReason, WaitReason
 from app.api.schemas.job import JobOptions, JobResponse
 from app.api.schemas.request_schemas import ListJobs
 from app.api.schemas.response_schemas import CountResponse
@@ -30,7 +30,8 @@ from app.api.schemas.timeline import TimelineResponse, TimelineStep
 from app.api.schemas.workers import ListWorkers, OneWorkerResponse, WorkerJob
 from haulier.config import Config
 from haulier.domain.job import JobStatus
-from tests.docs.reading import DSN, section, text_of
+from haulier.domain.schedule_waiting import ScheduleCode
+from tests.docs.reading import DSN, names_in, section, tables, text_of
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,7 @@ SCHEMAS += [
     QueueResponse,
     ExplainResponse,
     WaitReason,
+    ScheduleReason,
     JobRun,
     TimelineResponse,
     TimelineStep,
@@ -109,6 +111,12 @@ def test_every_field_is_documented(schema: Any) -> None:
     page = text_of("docs/api.md")
 
     assert [name for name in schema().fields if f"`{name}`" not in page] == []
+
+
+def test_every_reason_for_which_a_schedule_does_not_fire_is_documented_in_its_order() -> None:
+    rows = [names_in(row[0])[0] for row in tables(section("docs/api.md", "### Schedules")) if len(row) == 2]
+
+    assert rows == list(ScheduleCode)
 
 
 def test_every_state_is_drawn() -> None:

@@ -109,6 +109,16 @@ def test_of_a_job_that_waits_say_since_when_and_until_when() -> None:
     )
 
 
+@pytest.mark.parametrize(("scheduled_for", "late"), [(-2.5, 2.5), (0, 0), (3, 0)])
+def test_of_a_job_of_a_schedule_begin_with_its_tick_and_how_late_that_fired(scheduled_for: float, late: float) -> None:
+    enqueued, waited = timeline(facts(schedule="nightly", scheduled_for=at(scheduled_for)))
+
+    assert (enqueued.what, enqueued.schedule, enqueued.scheduled_for) == (What.ENQUEUED, "nightly", at(scheduled_for))
+    assert enqueued.late_seconds == late
+    assert (waited.schedule, waited.late_seconds) == (None, None)
+    assert timeline(facts())[0].late_seconds is None
+
+
 def test_of_a_job_that_failed_twice_and_succeeded_say_all_of_it() -> None:
     known = facts(
         JobStatus.SUCCEEDED,

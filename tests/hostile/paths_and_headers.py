@@ -221,6 +221,7 @@ def paths() -> Iterator[Hostile]:
         for verb in ("run", "pause", "resume"):
             yield Hostile(f"schedule {verb} {given:.60}", request("POST", f"/schedules/{given}/{verb}"))
         yield Hostile(f"ticks {given:.60}", request("GET", f"/schedules/{given}/ticks"))
+        yield Hostile(f"explain {given:.60}", request("GET", f"/schedules/{given}/explain"))
         yield Hostile(f"put {given:.60}", request("PUT", f"/schedules/{given}"))
         yield Hostile(f"drop {given:.60}", request("DELETE", f"/schedules/{given}"))
         yield Hostile(

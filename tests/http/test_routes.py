@@ -81,6 +81,7 @@ def test_the_routes_of_the_application_say_what_is_promised() -> None:
         ("POST", "/schedules/<name>/run"): Scope.OPERATE,
         ("POST", "/schedules/<name>/pause"): Scope.OPERATE,
         ("POST", "/schedules/<name>/resume"): Scope.OPERATE,
+        ("GET", "/schedules/<name>/explain"): Scope.READ,
         ("GET", "/schedules/<name>/ticks"): Scope.READ,
         ("GET", "/database"): Scope.OPERATE,
         ("GET", "/audit"): Scope.OPERATE,

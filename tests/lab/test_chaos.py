@@ -48,19 +48,17 @@ def test_faults_break_no_promise(
     assert result["starts"]["again"] > 0
     assert sum(each["done"] for each in result["operators"]["acts"].values()) > 0
     assert sum(each["jobs"] for each in result["operators"]["operations"].values()) > 0
+    assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("seconds", "accepted"),
-    [pytest.param(4, 200, id="4 seconds"), pytest.param(10, 500, id="10 seconds", marks=pytest.mark.slow)],
-)
-def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float, accepted: int):
+@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float):
     # In so short a time the usual share of cancels may be none at all.
     result = soak.soak(folder, minutes=seconds / 60, rate=100, every=seconds / 40, cancels=0.4)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > accepted
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 50 * seconds
     assert result["ended"]["cancelled"] > 0
     assert len(result["samples"]) > 20
     assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])

@@ -21,7 +21,12 @@ from tests.docs.stack import haulier
 from tests.ops.reading import SCENES, alerts, dashboard_expressions, expressions, labels_in, metrics_in, panels
 
 # Series that are there only once it has happened: how they are labelled cannot be read off.
-UNSEEN = {"worker_jobs_refused_total": {"statement"}, "haulier_due_jobs_unserved": {"queue"}}
+UNSEEN = {
+    "worker_jobs_refused_total": {"statement"},
+    "haulier_due_jobs_unserved": {"queue"},
+    "haulier_schedule_failures": {"schedule"},
+    "worker_ticks_total": {"outcome"},
+}
 SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_count", "_sum"]}
 
 Exported = dict[str, set[str]]

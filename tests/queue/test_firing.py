@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.errors import Refusal
@@ -253,6 +254,39 @@ def test_keeps_the_last_ticks_of_a_schedule_and_none_of_a_deleted_one(conn: Conn
     assert ticks(sql, "gone") == []
 
 
+def test_tells_what_became_of_ticks_and_how_late_they_fired(
+    conn: Connection, sql: Sql, time: Callable[[str], None]
+) -> None:
+    plant(sql, "plain", every_seconds=20)
+    plant(sql, "pending", every_seconds=20, overlap="queue_one")
+    plant(sql, "passes", every_seconds=20)
+    sql("UPDATE haulier.schedule SET paused_since = counts_from WHERE name = 'passes'")
+    time("(SELECT min(counts_from) + interval '40.5 seconds' FROM haulier.schedule)")
+
+    found = fire(conn)
+    sql("DELETE FROM haulier.job WHERE schedule = 'pending'")
+    sql("UPDATE haulier.schedule SET look_at = now() WHERE name = 'pending'")
+    later = fire(conn)
+
+    assert Counter(found.outcomes) == {FIRED: 3, "skipped_paused": 2}
+    assert sorted(found.late) == pytest.approx([0.5, 20.5, 20.5])
+    # It waited for the job, and nobody was late.
+    assert (later.outcomes, later.late) == ([FIRED], [])
+
+
+def test_a_tick_that_waits_for_its_jitter_is_not_late_yet(
+    conn: Connection, sql: Sql, time: Callable[[str], None]
+) -> None:
+    plant(sql, every_seconds=20, jitter_seconds=20)
+    time("(SELECT counts_from + interval '40 seconds' FROM haulier.schedule)")
+
+    late = fire(conn).late
+
+    [(after_the_tick,)] = sql("SELECT extract(epoch FROM fired_at - scheduled_at)::float FROM haulier.tick LIMIT 1")
+    assert after_the_tick == pytest.approx(20)
+    assert 0 <= late[0] < 20
+
+
 def test_the_role_of_a_worker_and_that_of_the_api_may_fire(roles: Roles, super_conn: Connection) -> None:
     sql = sql_on(super_conn)
     for name, url in (("a", roles.worker), ("b", roles.web)):
@@ -314,10 +348,13 @@ def test_fires_one_by_one_where_the_database_refuses_one_and_asks_for_that_later
     plant(sql, "bad", seconds_ago=60, every_seconds=20, job={"kind": "Not a name", "payload": {}})
     plant(sql, "good", seconds_ago=60, every_seconds=20)
     step = Firing(Database(database), Outage(threading.Event(), threads=1), retention_days=30)
+    before = REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) or 0
     try:
         assert 0 <= (step.turn() or 0) <= 1
         assert outcomes(sql, "good")[:3] == [FIRED] * 3
         assert outcomes(sql, "bad") == []
+        assert REGISTRY.get_sample_value("worker_ticks_total", {"outcome": FIRED}) >= before + 3
+        assert REGISTRY.get_sample_value("worker_ticks_late_seconds_count") >= 3
         sql("DELETE FROM haulier.schedule WHERE name = 'good' RETURNING 1")
         # Only the one is left, which is passed over; it is not as if there were none.
         assert step.turn() == LOOK_SECONDS

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields
 
 from haulier.domain.job import JobStatus
+from haulier.domain.schedule_waiting import ScheduleCode
 from haulier.domain.waiting import Code
 
 from .fields import about, instant
@@ -14,11 +17,27 @@ from .response_schemas import ResponseSchema
 class WaitReason(ResponseSchema):
     """A reason for which a job waits."""
 
-    code = fields.Enum(Code, by_value=True, required=True, metadata=about("For programs."))
+    code: fields.Field[Any] = fields.Enum(Code, by_value=True, required=True, metadata=about("For programs."))
     message = fields.String(required=True, metadata=about("One sentence, for people."))
     since = instant("Since when; null: not known.", nullable=True)
     until = instant("Until when; null: not known.", nullable=True)
     link = fields.String(required=True, allow_none=True, metadata=about("The path of a call that shows more, or null."))
+
+
+class ScheduleReason(WaitReason):
+    """A reason for which a schedule does not fire."""
+
+    code = fields.Enum(ScheduleCode, by_value=True, required=True, metadata=about("For programs."))
+
+
+class ScheduleExplainResponse(ResponseSchema):
+    """Why a schedule does not fire."""
+
+    reasons = fields.List(
+        fields.Nested(ScheduleReason),
+        required=True,
+        metadata=about("All that keeps it from firing just now; empty: it fires at once."),
+    )
 
 
 class JobRun(ResponseSchema):

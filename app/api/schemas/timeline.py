@@ -51,6 +51,15 @@ class TimelineStep(ResponseSchema):
     count = fields.Integer(
         required=True, allow_none=True, metadata=about("Of `runs_not_kept`: how many there were besides.", minimum=1)
     )
+    schedule = fields.String(
+        required=True, allow_none=True, metadata=about("Of `enqueued`: the schedule whose tick did it; null: none.")
+    )
+    scheduled_for = instant("Of `enqueued`: that tick; null: none did it.", nullable=True)
+    late_seconds = fields.Float(
+        required=True,
+        allow_none=True,
+        metadata=about("Of `enqueued`: how long after the tick that was, its jitter included; null: no tick did it."),
+    )
 
 
 class TimelineResponse(ResponseSchema):

@@ -98,9 +98,14 @@ def said(step: dict[str, Any]) -> str:
     parts += [took] if took and step["what"] == "waited" else []
     parts += [WHYS.get(step["why"], step["why"])] if step["why"] else []
     parts += [f"by {step['by']}"] if step["by"] else []
+    parts += [_tick(step)] if step.get("scheduled_for") else []
     parts += [f"on {step['worker']}"] if step["worker"] else []
     parts += [f" ran {took}"] if took and step["what"] != "waited" else []
     return " ".join(parts)
+
+
+def _tick(step: dict[str, Any]) -> str:
+    return f"by the schedule {step['schedule']}, {words.duration(step['late_seconds'])} after its tick"
 
 
 def _show_now(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any] | None) -> None:

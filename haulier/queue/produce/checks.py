@@ -16,6 +16,7 @@ from haulier.postgres.limits import limits
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 from haulier.queue.lane_scan import scan
+from haulier.queue.produce.schedule_health import MOST_OVERDUE, overdue
 from haulier.queue.upkeep.partitions import days_ahead
 
 # What one check may take, and all of them.
@@ -43,6 +44,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "wake_ups": Threshold("workers", 1),
     "statistics": Threshold("days", 7),
     "numbers": Threshold("seconds", 60),
+    # A worker that is replaced is away for less; later than that the rule for missed ticks decides.
+    "schedules": Threshold("seconds", 60, 300),
 }
 
 EFFECTS: Mapping[str, str] = {
@@ -61,6 +64,7 @@ EFFECTS: Mapping[str, str] = {
     "wake_ups": "Jobs start up to POLL_SECONDS late.",
     "statistics": "The server may choose slow plans for lists and look-ups of jobs.",
     "numbers": "GET /stats, GET /queues and the metrics of queues are old. Jobs run as ever.",
+    "schedules": "Jobs of schedules are enqueued late, or not at all where `missed` says so.",
 }
 
 
@@ -251,6 +255,18 @@ def _numbers(conn: Connection) -> Found:
     return Found(row["seconds"], f"jobs are counted up to {_time(row['seconds'])} ago", f"Set COUNTING=on, or {who}.")
 
 
+def _schedules(conn: Connection) -> Found:
+    found = overdue(conn)
+    if not found.schedules:
+        return Found(found.oldest_seconds, "no tick of a schedule is overdue", "")
+    number = f"{MOST_OVERDUE} or more" if found.schedules >= MOST_OVERDUE else str(found.schedules)
+    message = f"{number} schedules have overdue ticks, the oldest for {_time(found.oldest_seconds)}"
+    if not found.workers:
+        return Found(found.oldest_seconds, message, "Start a worker: none that fires schedules lives.")
+    fix = "See the workers' logs, which name the schedules; GET /schedules/{name}/explain says why one does not fire."
+    return Found(found.oldest_seconds, message, fix)
+
+
 def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -272,4 +288,5 @@ _LOOKS: Mapping[str, Callable[[Connection], Found]] = {
     "wake_ups": _wake_ups,
     "statistics": _statistics,
     "numbers": _numbers,
+    "schedules": _schedules,
 }

@@ -10,6 +10,7 @@ from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, rows
 from haulier.queue.lane_scan import scan
+from haulier.queue.produce.schedule_health import Overdue, overdue
 from haulier.queue.upkeep.partitions import days_ahead
 
 # An overview names at most so many queues, and reads at most so many pages of jobs: 128 MB, half a million small jobs.
@@ -58,6 +59,7 @@ class Overview:
     health: WorkerHealth = field(default_factory=WorkerHealth)
     paused_queues: int = 0
     history_days_ahead: float = 0.0
+    overdue: Overdue = field(default_factory=Overdue)
 
 
 def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
@@ -76,7 +78,7 @@ def overview(conn: Connection, *, as_counted: bool = False) -> Overview:
         for row in found
     ]
     [paused] = rows(conn, "count_paused")
-    return Overview(depths, worker_health(conn), paused["queues"], days_ahead(conn))
+    return Overview(depths, worker_health(conn), paused["queues"], days_ahead(conn), overdue(conn))
 
 
 def ping(conn: Connection) -> None:

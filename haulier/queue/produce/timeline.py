@@ -51,6 +51,8 @@ class Trace(NamedTuple):
             has_worker=job.worker_id is not None,
             worker=self.worker,
             enqueued_by=self.enqueued_by,
+            schedule=job.schedule,
+            scheduled_for=job.scheduled_for,
         )
 
 

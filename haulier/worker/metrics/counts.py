@@ -46,6 +46,10 @@ UNKNOWN_KIND = Counter("worker_jobs_of_unknown_kind", "Jobs given back because t
 REFUSED = Counter(
     "worker_jobs_refused", "Jobs that the database refused to claim, settle or rescue; each try counts", ["statement"]
 )
+TICKS = Counter("worker_ticks", "Ticks of schedules that were decided, by what became of each", ["outcome"])
+TICKS_LATE = Distribution(
+    "worker_ticks_late_seconds", "Time from a tick being due to its firing", buckets=(*DURATIONS, 3600, 86_400)
+)
 STRANGERS = Counter("worker_jobs_given_back", "Jobs in this worker's name that it did not hold, given back")
 # `_gauges` of haulier/worker/assembly.py has the function that returns the value of each gauge.
 # With several processes, numbers of jobs and threads are added up, and of ages the worst counts; dead processes do not.

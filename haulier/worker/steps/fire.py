@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow, reason
 from haulier.postgres.database import Database
 from haulier.queue import firing
+from haulier.queue.firing import Fired
+from haulier.worker.metrics import counts
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.sparing_log import SparingLog
 
@@ -66,7 +69,7 @@ class Firing:
         except Refusal as error:
             log.debug("the schedules that are due are fired one by one: %s", reason(error))
             return self._fire_one_by_one()
-        self._note(fired.failed)
+        self._count(fired)
         return fired.decided > 0
 
     def _fire_one_by_one(self) -> bool:
@@ -83,9 +86,16 @@ class Firing:
                 may_pass = isinstance(error, RefusedForNow)
                 self._note({name: reason(error)}, RETRY_SOON_SECONDS if may_pass else RETRY_SECONDS)
             else:
-                self._note(fired.failed)
+                self._count(fired)
                 decided += fired.decided
         return decided > 0
+
+    def _count(self, fired: Fired) -> None:
+        for outcome, ticks in Counter(fired.outcomes).items():
+            counts.TICKS.labels(outcome).inc(ticks)
+        if fired.late:
+            counts.TICKS_LATE.observe_all(fired.late)
+        self._note(fired.failed)
 
     def _note(self, failed: Mapping[str, str], retry_seconds: float = RETRY_SECONDS) -> None:
         for name, why in failed.items():

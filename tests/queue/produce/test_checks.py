@@ -23,6 +23,7 @@ from haulier.queue import consume
 from haulier.queue.produce.checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
 from tests.conftest import Sql, eventually, sql_on
+from tests.queue.schedules import plant
 from tests.queue.upkeep.archive import Archive
 
 pytestmark = pytest.mark.direct("is about a server of its own, and its sessions")
@@ -254,6 +255,23 @@ def test_says_that_the_numbers_are_old(checked: Connection, run: Sql) -> None:
     run("TRUNCATE haulier.counting")
     assert (check.state, check.message) == (CheckState.WARN, "jobs are counted up to 60 min ago")
     assert check.fix == "Set COUNTING=on, or start a worker: none lives."
+
+
+@pytest.mark.parametrize("has_worker", [False, True])
+def test_says_that_ticks_are_overdue_and_whether_anybody_is_there_to_fire_them(
+    checked: Connection, run: Sql, has_worker: bool
+) -> None:
+    plant(run, seconds_ago=400)
+    run("UPDATE haulier.schedule SET next_at = look_at")
+    if has_worker:
+        worker = consume.register(checked, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        consume.introduce(checked, worker, kinds=["mail"])
+
+    check = only(checked, "schedules")
+
+    run("TRUNCATE haulier.schedule, haulier.worker CASCADE")
+    assert (check.state, check.message) == (CheckState.BAD, "1 schedules have overdue ticks, the oldest for 7 min")
+    assert check.fix.startswith("See the workers' logs" if has_worker else "Start a worker: none that fires")
 
 
 def test_names_an_index_that_a_failed_reindex_left_over(archive: Archive) -> None:

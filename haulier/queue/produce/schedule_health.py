@@ -1,0 +1,78 @@
+"""How schedules are: why one does not fire, which ticks are overdue, and whose jobs fail one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from haulier.domain.errors import ScheduleNotFound
+from haulier.domain.schedule_waiting import Unfired
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import array, utc
+from haulier.queue.firing import schedule_of
+
+# A tick that is due for so long, and that nobody has decided, is overdue. A worker that is replaced, or learns of the
+# first schedule, needs some seconds. Units: seconds.
+OVERDUE_SECONDS = 10.0
+# So many overdue schedules are counted at most.
+MOST_OVERDUE = 10_000
+# So many schedules are looked at in one call for jobs that fail; of each the last so many jobs that have ended, which
+# have to be among its newest so many ticks.
+LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The schedules that nobody fires.
+
+    Shape: schedules are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most; oldest_seconds
+           is how long the oldest tick has been due; workers are those that live and fire schedules.
+    """
+
+    schedules: int = 0
+    oldest_seconds: float = 0.0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """How many of the last jobs of some schedules failed for good, one after the other: COUNTED at most.
+
+    Shape: last is the name behind which to go on; None where these were the last schedules.
+    """
+
+    in_a_row: dict[str, int]
+    last: str | None
+
+
+def unfired(conn: Connection, name: str, *, retention_days: int, queues: Sequence[str] | None = None) -> Unfired:
+    """Return what is known of why the schedule does not fire just now. Raises: ScheduleNotFound."""
+    found = rows(conn, "explain_schedule", name=name, queues=None if queues is None else array(queues))
+    if not found:
+        raise ScheduleNotFound(name)
+    [row] = found
+    return Unfired(
+        schedule_of(row),
+        now=utc(row["now"]),
+        looked_for=utc(row["look_at"]),
+        live_job=row["live_job"],
+        workers=row["workers"],
+        keep=timedelta(days=retention_days),
+    )
+
+
+def overdue(conn: Connection) -> Overdue:
+    """Return how many schedules have ticks that are due and that nobody has decided, and since when."""
+    [row] = rows(conn, "overdue_schedules", due_for=OVERDUE_SECONDS, limit=MOST_OVERDUE)
+    return Overdue(row["schedules"], row["oldest_seconds"], row["workers"])
+
+
+def failures(conn: Connection, after: str | None = None) -> Failures:
+    """Return how often the last jobs of the LOOKED_AT schedules behind this name have failed in a row.
+
+    Shape: jobs that are live, or were deleted, are passed over.
+    """
+    found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
+    in_a_row = {row["name"]: row["failures"] for row in found}
+    return Failures(in_a_row, found[-1]["name"] if len(found) == LOOKED_AT else None)

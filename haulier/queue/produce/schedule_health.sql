@@ -1,0 +1,70 @@
+-- How schedules are.
+
+-- part: firing_workers
+-- The live workers that fire schedules. One that is quiet does; one that does not tell its version is too old to.
+SELECT count(*)
+FROM haulier.worker
+WHERE beat_at >= now() - lease AND NOT stopping AND version IS NOT NULL
+
+-- name: explain_schedule
+SELECT <<schedule_columns>>, NULL::jsonb AS job, look_at, haulier.schedule_time() AS now,
+    (SELECT id FROM haulier.job WHERE job.schedule = %(name)s ORDER BY job.schedule LIMIT 1) AS live_job,
+    (<<firing_workers>>) AS workers
+FROM haulier.schedule
+WHERE name = %(name)s AND <<schedule_is_visible>>;
+
+-- name: overdue_schedules
+-- Not before `look_at`: until then a tick may wait for its jitter, and a schedule of which many ticks are decided is
+-- looked at again and again. A tick that passes, since it fell into a pause or there is one now, is nobody's loss.
+SELECT count(*) FILTER (WHERE due_seconds >= %(due_for)s)::integer AS schedules,
+    coalesce(max(due_seconds), 0) AS oldest_seconds,
+    (<<firing_workers>>)::integer AS workers
+FROM (
+    SELECT extract(epoch FROM haulier.schedule_time() - greatest(look_at, next_at))::double precision AS due_seconds
+    FROM haulier.schedule
+    WHERE look_at <= haulier.schedule_time() AND next_at <= haulier.schedule_time()
+        AND (
+            paused_since IS NULL OR paused_until <= next_at
+            OR (paused_since > next_at AND paused_until <= haulier.schedule_time()))
+    ORDER BY look_at
+    LIMIT %(limit)s
+) AS due;
+
+-- name: failures_in_a_row
+-- Of each of these schedules, how many of the last jobs that have ended failed for good, counted back to the first that
+-- did not. Only so many of its newest ticks are read, fired or not, and none behind the last job that counts. A job ends
+-- after its tick was decided: only partitions since then are looked at, and a day more, since a clock may have gone back.
+SELECT asked.name, (
+        SELECT count(*) FILTER (WHERE failed = place)::integer
+        FROM (
+            SELECT row_number() OVER newest AS place,
+                count(*) FILTER (WHERE status = 'failed_permanent') OVER newest AS failed
+            FROM (
+                SELECT fired.scheduled_at, ended.status
+                FROM (
+                    SELECT scheduled_at, decided_at, job_id
+                    FROM haulier.tick
+                    WHERE tick.schedule = asked.name
+                    ORDER BY tick.schedule DESC, scheduled_at DESC
+                    LIMIT %(most)s
+                ) AS fired
+                CROSS JOIN LATERAL (
+                    SELECT status
+                    FROM haulier.finished_job
+                    WHERE id = fired.job_id AND finished_at >= fired.decided_at - interval '1 day'
+                    LIMIT 1
+                ) AS ended
+                ORDER BY fired.scheduled_at DESC
+                LIMIT %(count)s
+            ) AS last
+            WINDOW newest AS (ORDER BY scheduled_at DESC)
+        ) AS numbered
+    ) AS failures
+FROM (
+    SELECT name
+    FROM haulier.schedule
+    WHERE %(after_name)s::text IS NULL OR name > %(after_name)s
+    ORDER BY name
+    LIMIT %(limit)s
+) AS asked
+ORDER BY asked.name;

@@ -1,0 +1,133 @@
+"""Why a schedule does not fire: the reasons ..."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from haulier.domain.schedule import Overlap, Rule, Schedule
+from haulier.domain.schedule_waiting import ScheduleCode, Unfired
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+JOB = UUID(int=7)
+NOT_DUE, PAUSED, OVERLAP = ScheduleCode.NOT_DUE, ScheduleCode.PAUSED, ScheduleCode.OVERLAP
+NO_WORKER, UNKNOWN = ScheduleCode.NO_WORKER, ScheduleCode.UNKNOWN
+
+
+def at(minutes: float) -> datetime:
+    return NOON + timedelta(minutes=minutes)
+
+
+def unfired(
+    now: float = 5, *, looked_for: float = 10, live_job: UUID | None = None, workers: int = 2, **known: Any
+) -> Unfired:
+    """Return what is known, so many minutes after noon, of a schedule of ten minutes that has last fired at noon."""
+    of_rule = {name: known.pop(name) for name in ("overlap", "jitter_seconds", "time_zone") if name in known}
+    rule = {"every_seconds": None if "cron" in known else 600, "cron": known.pop("cron", None), **of_rule}
+    schedule = Schedule("nightly", Rule(job={}, **rule), **{"counts_from": at(-60), "decided_to": NOON, **known})
+    return Unfired(schedule, at(now), at(looked_for), live_job, workers, keep=timedelta(days=30))
+
+
+def codes(found: Unfired) -> list[str]:
+    return [reason.code for reason in found.reasons()]
+
+
+def test_before_its_time_are_that_it_is_not_due() -> None:
+    [reason] = unfired().reasons()
+
+    assert (reason.code, reason.until) == (NOT_DUE, at(10))
+
+
+def test_include_the_jitter_that_firing_waits_for() -> None:
+    # Of this name and tick, less than the ten minutes to the next one.
+    found = unfired(10, jitter_seconds=600, looked_for=20)
+    due = next(found.schedule.upcoming(NOON))
+    assert due.at == at(10) < due.fires_at
+
+    [reason] = found.reasons()
+
+    assert (reason.code, reason.until) == (NOT_DUE, due.fires_at)
+
+
+@pytest.mark.parametrize(
+    ("until", "reasons"), [(None, [NOT_DUE, PAUSED]), (11, [NOT_DUE, PAUSED]), (10, [NOT_DUE]), (9, [NOT_DUE])]
+)
+def test_name_a_pause_only_where_the_next_tick_falls_into_it(until: float | None, reasons: list[str]) -> None:
+    found = unfired(paused_since=at(1), paused_until=None if until is None else at(until))
+
+    assert codes(found) == reasons
+
+
+def test_name_a_pause_into_which_the_tick_falls_or_the_end_of_its_jitter() -> None:
+    due = next(unfired(jitter_seconds=600).schedule.upcoming(NOON))
+    between = due.at + (due.fires_at - due.at) / 2
+
+    for paused in ((due.at, between), (between, None)):
+        found = unfired(jitter_seconds=600, paused_since=paused[0], paused_until=paused[1])
+        assert codes(found) == [NOT_DUE, PAUSED]
+
+
+def test_say_since_when_and_until_when_it_is_paused() -> None:
+    [_, reason] = unfired(paused_since=at(1), paused_until=at(30)).reasons()
+
+    assert (reason.since, reason.until) == (at(1), at(30))
+
+
+@pytest.mark.parametrize(
+    ("overlap", "reasons"),
+    [(Overlap.ALLOW, [NOT_DUE]), (Overlap.SKIP, [NOT_DUE, OVERLAP]), (Overlap.QUEUE_ONE, [NOT_DUE, OVERLAP])],
+)
+def test_name_a_live_job_where_its_overlap_is_not_allowed(overlap: Overlap, reasons: list[str]) -> None:
+    assert codes(unfired(overlap=overlap, live_job=JOB)) == reasons
+    assert codes(unfired(overlap=overlap)) == [NOT_DUE]
+
+
+def test_of_a_tick_that_waits_name_the_job_and_since_when() -> None:
+    found = unfired(15, overlap=Overlap.QUEUE_ONE, live_job=JOB, pending_at=at(10), decided_to=at(10), looked_for=15.01)
+
+    [_, reason] = found.reasons()
+
+    assert (reason.code, reason.since, reason.link) == (OVERLAP, at(10), f"/jobs/{JOB}")
+
+
+def test_of_a_tick_that_waits_while_it_is_paused_say_that_it_passes() -> None:
+    found = unfired(15, overlap=Overlap.QUEUE_ONE, live_job=JOB, pending_at=at(10), decided_to=at(10), workers=0)
+    paused = unfired(
+        15,
+        overlap=Overlap.QUEUE_ONE,
+        live_job=JOB,
+        pending_at=at(10),
+        decided_to=at(10),
+        workers=0,
+        paused_since=at(14),
+    )
+
+    # The job keeps it; once it is paused, only that nobody is there to let it pass.
+    assert codes(found) == [NOT_DUE, OVERLAP]
+    assert codes(paused) == [NOT_DUE, PAUSED, OVERLAP, NO_WORKER]
+
+
+def test_where_it_is_due_are_none_at_first_and_then_that_nobody_knows() -> None:
+    assert codes(unfired(10.1)) == []
+    assert codes(unfired(10.2, looked_for=10)) == [UNKNOWN]
+    # Many ticks are being decided, in turns.
+    assert codes(unfired(300, looked_for=299.99)) == []
+
+
+def test_where_it_is_due_and_no_worker_lives_say_that_and_since_when() -> None:
+    [reason] = unfired(10.1, workers=0).reasons()
+
+    assert (reason.code, reason.since, reason.link) == (NO_WORKER, at(10), "/workers")
+    assert codes(unfired(9, workers=0)) == [NOT_DUE]
+
+
+def test_say_that_there_is_no_further_tick_or_that_its_zone_is_not_known() -> None:
+    ended = unfired(decided_to=datetime(9900, 1, 1, tzinfo=UTC))
+    nowhere = unfired(cron="0 2 * * *", time_zone="Mars/Olympus")
+
+    assert codes(ended) == [ScheduleCode.ENDED]
+    [reason] = nowhere.reasons()
+    assert (reason.code, "time_zone" in reason.message) == (ScheduleCode.UNUSABLE, True)

@@ -1,0 +1,199 @@
+"""How schedules are: what explains that one does not fire, what is overdue, whose jobs fail. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import ScheduleNotFound
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume, produce
+from haulier.queue.firing import fire_due
+from haulier.queue.produce import schedules
+from haulier.queue.produce.schedule_health import COUNTED, LOOKED_AT, Overdue, failures, overdue, unfired
+from tests.conftest import sql_on
+from tests.queue.plans import buffers, explain
+from tests.queue.schedules import Sql, plant, set_time
+
+DUE_IN_A_MINUTE = {"seconds_ago": 60, "every_seconds": 120}
+
+
+def fire(conn: Connection) -> int:
+    return fire_due(conn, retention_days=30).fired
+
+
+def codes(conn: Connection, name: str = "nightly") -> list[str]:
+    return [reason.code for reason in unfired(conn, name, retention_days=30).reasons()]
+
+
+def worker(conn: Connection, *, is_introduced: bool = True) -> None:
+    """Let a worker live, of a release that tells its version or not."""
+    worker_id = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
+    if is_introduced:
+        consume.introduce(conn, worker_id, kinds=["mail"])
+
+
+@pytest.fixture
+def time(sql: Sql) -> Iterator[Callable[[str], None]]:
+    """Give a function that moves the time by which schedules go."""
+    yield lambda expression: set_time(sql, expression)
+    set_time(sql)
+
+
+# Why one does not fire
+
+
+def test_explains_by_the_facts_of_firing(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
+    plant(sql, overlap="queue_one", **DUE_IN_A_MINUTE)
+    worker(conn)
+    fire(conn)
+    before = codes(conn)
+    schedules.pause_schedule(conn, "nightly")
+    paused = codes(conn)
+    schedules.resume_schedule(conn, "nightly")
+    time("now() + interval '61 seconds'")
+    due = codes(conn)
+    fired = fire(conn), codes(conn)
+    time("now() + interval '181 seconds'")
+    fire(conn)
+    waits = unfired(conn, "nightly", retention_days=30).reasons()
+    [(live,)] = sql("SELECT id FROM haulier.job")
+    produce.cancel(conn, live)
+    is_free = codes(conn)
+
+    assert (before, paused, due) == (["not_due"], ["not_due", "paused"], [])
+    assert fired == (1, ["not_due", "overlap"])
+    assert [(reason.code, reason.link) for reason in waits] == [("not_due", None), ("overlap", f"/jobs/{live}")]
+    assert is_free == ["not_due"]
+    time("now() + interval '183 seconds'")
+    assert fire(conn) == 1
+
+
+@pytest.mark.parametrize("is_introduced", [False, True])
+def test_says_that_nobody_fires_it_where_only_old_workers_live(conn: Connection, sql: Sql, is_introduced: bool) -> None:
+    plant(sql, seconds_ago=3)
+    sql("UPDATE haulier.schedule SET next_at = look_at RETURNING 1")
+    worker(conn, is_introduced=is_introduced)
+
+    assert codes(conn) == ([] if is_introduced else ["no_worker"])
+    assert overdue(conn).workers == int(is_introduced)
+
+
+def test_explains_nothing_of_a_schedule_that_is_not_there_or_not_to_be_seen(conn: Connection, sql: Sql) -> None:
+    plant(sql, job={"kind": "mail", "payload": {}, "queue": "bulk"})
+
+    assert unfired(conn, "nightly", retention_days=30, queues=["bulk"]).schedule.name == "nightly"
+    for name, queues in (("nightly", ["mail"]), ("other", None)):
+        with pytest.raises(ScheduleNotFound):
+            unfired(conn, name, retention_days=30, queues=queues)
+
+
+# What is overdue
+
+
+def test_counts_what_is_due_and_nobody_decides(conn: Connection, sql: Sql, time: Callable[[str], None]) -> None:
+    for name in ("a", "b", "c"):
+        plant(sql, name, **DUE_IN_A_MINUTE)
+    plant(sql, "passes", **DUE_IN_A_MINUTE)
+    fire(conn)
+    schedules.pause_schedule(conn, "passes")
+    at_first = overdue(conn)
+    time("now() + interval '150 seconds'")
+
+    found = overdue(conn)
+    fire(conn)
+
+    assert at_first == Overdue()
+    assert (found.schedules, found.workers) == (3, 0)
+    assert 89 <= found.oldest_seconds <= 91
+    assert overdue(conn) == Overdue()
+
+
+def test_counts_no_tick_that_waits_for_its_jitter_nor_one_that_has_come_a_moment_ago(
+    conn: Connection, sql: Sql, time: Callable[[str], None]
+) -> None:
+    plant(sql, jitter_seconds=60, **DUE_IN_A_MINUTE)
+    fire(conn)
+    sql("UPDATE haulier.schedule SET look_at = next_at + interval '40 seconds' RETURNING 1")
+
+    def at(seconds: float) -> Overdue:
+        time(f"(SELECT next_at + interval '{seconds} seconds' FROM haulier.schedule)")
+        return overdue(conn)
+
+    assert [(each.schedules, round(each.oldest_seconds)) for each in (at(39), at(45), at(55))] == [
+        (0, 0),
+        (0, 5),
+        (1, 15),
+    ]
+
+
+# Whose jobs fail
+
+
+def run_all(conn: Connection, *outcomes: Outcome | None) -> None:
+    """Fire one tick after the other, and let the job of each end so; None: it goes on living."""
+    worker_id = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    for number, outcome in enumerate(outcomes):
+        sql_on(conn)(
+            "SELECT haulier.fire_ticks('{nightly}', ARRAY[now() + make_interval(secs => %s)], '{fired}')", number
+        )
+        if outcome is not None:
+            [job] = consume.claim(conn, worker_id=worker_id, claim_id=uuid4(), queues=())
+            consume.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
+
+
+FAILS, SUCCEEDS = Outcome.fail_for_good("no luck"), Outcome.complete()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([], 0),
+        ([FAILS, FAILS], 2),
+        ([SUCCEEDS, FAILS, FAILS, FAILS], 3),
+        ([FAILS, FAILS, FAILS, SUCCEEDS], 0),
+        ([FAILS, FAILS, SUCCEEDS, FAILS], 1),
+        ([FAILS, FAILS, FAILS, None, None], 3),
+        ([FAILS] * 7, COUNTED),
+    ],
+    ids=str,
+)
+def test_counts_the_failures_since_the_last_success(
+    conn: Connection, sql: Sql, outcomes: list[Outcome | None], expected: int
+) -> None:
+    plant(sql, every_seconds=3600)
+    plant(sql, "other", every_seconds=3600)
+
+    run_all(conn, *outcomes)
+
+    assert failures(conn).in_a_row == {"nightly": expected, "other": 0}
+
+
+def test_goes_on_behind_the_last_schedule_that_it_looked_at(conn: Connection, sql: Sql) -> None:
+    for number in range(LOOKED_AT + 3):
+        plant(sql, f"s{number:03}")
+
+    first = failures(conn)
+    second = failures(conn, first.last)
+
+    assert (len(first.in_a_row), first.last) == (LOOKED_AT, f"s{LOOKED_AT - 1:03}")
+    assert (len(second.in_a_row), second.last) == (3, None)
+
+
+def test_reads_the_last_ticks_alone_however_many_there_are(conn: Connection, sql: Sql) -> None:
+    plant(sql, every_seconds=3600)
+    run_all(conn, *[FAILS] * 6)
+    sql(
+        "INSERT INTO haulier.tick (schedule, scheduled_at, outcome)"
+        " SELECT 'nightly', now() - make_interval(secs => n), 'skipped_paused' FROM generate_series(1, 20000) AS n"
+    )
+    sql("ANALYZE haulier.tick")
+
+    _, nodes = explain(conn, "failures_in_a_row", {"after_name": None, "limit": 50, "count": 5, "most": 500})
+
+    assert [node["Actual Rows"] for node in nodes if node.get("Relation Name") == "tick"] == [COUNTED]
+    assert buffers(nodes) < 200
