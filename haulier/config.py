@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from haulier.domain.errors import ConfigError
 from haulier.domain.job import NAME_PATTERN
+from haulier.domain.time_zone import zone_names
 
 T = TypeVar("T")
 
@@ -292,12 +292,8 @@ class _Reader:
 
     def zone(self, name: str, default: str) -> str:
         given = self.text(name, default) or default
-        try:
-            ZoneInfo(given)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            # A machine may have no zones, and UTC needs none.
-            if given != "UTC":
-                raise ConfigError(f"{name}={given!r}: must be a time zone's name, such as Europe/Berlin") from None
+        if given not in zone_names():
+            raise ConfigError(f"{name}={given!r}: must be a time zone's name, such as Europe/Berlin")
         return given
 
     def secret(self, name: str, *, least: int) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import g
+
+from haulier.domain.time_zone import UnknownZone, zone
 
 from ..http.door import NOBODY, Caller
 from . import cookies
@@ -17,7 +17,7 @@ THEMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How a person wants to see pages. Shape: zone is a name of zoneinfo; is_exact: times are not relative."""
+    """How a person wants to see pages. Shape: zone is a name of tzdata; is_exact: times are not relative."""
 
     theme: str = "auto"
     zone: str = "UTC"
@@ -70,21 +70,17 @@ def viewer() -> Viewer:
 
 def zone_of(name: str) -> tzinfo | None:
     """Return the time zone of this name, or None."""
-    if name == "UTC":
-        return UTC
-    if not re.fullmatch(r"[A-Za-z0-9_+/-]{1,64}", name):
-        return None
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return zone(name)
+    except UnknownZone:
         return None
 
 
 def preferences(default_zone: str) -> Preferences:
     """Return what the browser's cookies say."""
-    theme, zone = cookies.read(cookies.THEME), cookies.read(cookies.ZONE)
+    theme, chosen = cookies.read(cookies.THEME), cookies.read(cookies.ZONE)
     return Preferences(
         theme if theme in THEMES else "auto",
-        zone if zone and zone_of(zone) else default_zone,
+        chosen if chosen and zone_of(chosen) else default_zone,
         cookies.read(cookies.EXACT) == "1",
     )

@@ -157,6 +157,14 @@ REFUSED_ELSEWHERE = [
     ("pause_is_a_queues", "INSERT INTO haulier.pause (queue) VALUES ('A b')"),
     ("until_in_the_calendar", "INSERT INTO haulier.pause (queue, until) VALUES ('mail', 'infinity')"),
     ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
+    *(
+        (constraint, f"INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES ({values}, now())")
+        for constraint, values in (
+            ("session_hashes_are_sha_256", "'secret', 'abc', sha256('')"),
+            ("session_hashes_are_sha_256", "sha256(''), 'abc', 'secret'"),
+            ("session_key_id_from_1_to_100", "sha256(''), '', sha256('')"),
+        )
+    ),
     ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
 ]
 
