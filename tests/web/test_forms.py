@@ -100,7 +100,8 @@ def test_every_act_says_who_may(site: Flask) -> None:
     open_to_all = {path for (_, path), route in routes.items() if route.needs is Entry.ANYONE}
     assert open_to_all == {"/ui/sign-in"}
     assert {path for (_, path), route in routes.items() if route.needs is Scope.ADMIN} == {
-        "/ui/jobs/<uuid:job_id>/delete"
+        "/ui/jobs/<uuid:job_id>/delete",
+        "/ui/jobs/ticked/delete",
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import request, url_for
@@ -171,7 +172,7 @@ def show() -> Shown:
 
 def _at(asked: Asked, *, older: str = "", **changes: str) -> str:
     query = {**asked.query(**changes), **({"older": older} if older else {})}
-    return url_for("ui.failures.show", **query)  # type: ignore[arg-type]
+    return url_for("ui.failures.show") + (f"?{urlencode(query)}" if query else "")
 
 
 def _asked() -> tuple[Asked, str]:
