@@ -28,6 +28,7 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.running import list_running
 from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
@@ -329,12 +330,7 @@ CALLS = {
         lambda fixture, fences: produce.cancel(fixture.conn, fences[0].id),
         lambda fixture: fixture.running(),
     ),
-    "retry": Call(
-        "retry",
-        "retry",
-        lambda fixture, job_id: produce.retry(fixture.conn, job_id),
-        lambda fixture: fixture.cancelled(),
-    ),
+    "retry": Call("retry", "retry", lambda it, job_id: produce.retry(it.conn, job_id), lambda it: it.cancelled()),
     "change": Call("change", "change", lambda it, ids: produce.change(it.conn, ids[0], FIRST), lambda it: it.queued()),
     "copy": Call("copy", "copy", lambda fixture, ids: produce.copy(fixture.conn, ids[0]), lambda it: it.queued()),
     "delete": Call(
@@ -354,10 +350,7 @@ CALLS = {
         lambda fixture: fixture.queued(),
     ),
     "timeline": Call(
-        "what happened to a job",
-        "read_timeline",
-        lambda fixture, ids: trace(fixture.conn, ids[0]),
-        lambda fixture: fixture.queued(),
+        "what happened to a job", "read_timeline", lambda it, ids: trace(it.conn, ids[0]), lambda it: it.queued()
     ),
     "preview": Call("preview of an operation", "count_by_kind", previewed(CANCELLED_JOBS)),
     "preview_tagged": Call("the same by tags", "count_tagged_by_kind", previewed(TAGGED)),
@@ -369,6 +362,10 @@ CALLS = {
         "list_workers jobs_of_worker",
         lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
     ),
+    "list_ended_workers": Call(
+        "workers that have ended", "list_ended_workers", lambda fixture, _: workers.list_ended(fixture.conn, limit=5)
+    ),
+    "running_jobs": Call("jobs that run", "list_running", lambda fixture, _: list_running(fixture.conn)),
     "get_ended_worker": Call(
         "a worker that has ended",
         "list_workers ended_worker jobs_of_worker",
