@@ -8,10 +8,10 @@ from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import ErrorGroupNotFound
-from haulier.domain.fingerprint import read_id
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, list_errors, mute
+from haulier.domain.span import DEFAULT_SPAN
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, id_in, list_errors, mute
 
+from ..http.cursor import cursor_after, read_after
 from ..http.door import caller
 from ..http.masking import error_as_shown
 from ..http.routes import needs
@@ -19,13 +19,10 @@ from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
 from .schemas.error_groups import (
-    DEFAULT_SPAN,
     AskError,
     ErrorGroupResponse,
     ListErrors,
     MuteErrors,
-    cursor_after,
-    read_after,
 )
 from .schemas.request_schemas import load
 from .strict_json import parse
@@ -74,7 +71,7 @@ class OneError(MethodView):
     @blp.response(200, ErrorGroupResponse(), description="The group.")
     def get(self, asked: dict[str, Any], error_id: str) -> ErrorGroup:
         """Look at a group of failed attempts."""
-        number = _read(error_id)
+        number = id_in(error_id)
         with connection() as conn:
             found = get_error(conn, number, ErrorFilter(asked["span"], queues=caller().queues))
             return error_as_shown(conn, found)
@@ -85,15 +82,8 @@ class OneError(MethodView):
     @blp.response(200, ErrorGroupResponse(), description="The group, with its counts of the last 24 hours.")
     def patch(self, error_id: str) -> ErrorGroup:
         """Mute a group until a time, or no longer. Its attempts are counted as before."""
-        number = _read(error_id)
+        number = id_in(error_id)
         asked = load(MUTE, parse(json_body(request)))
         with connection() as conn:
             mute(conn, number, asked["muted_until"], actor=caller().id)
             return error_as_shown(conn, get_error(conn, number, ErrorFilter(DEFAULT_SPAN)))
-
-
-def _read(error_id: str) -> int:
-    try:
-        return read_id(error_id)
-    except ValueError:
-        raise ErrorGroupNotFound(error_id[:100]) from None

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from flask import Response, current_app, request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PreviewNotKept
-from haulier.domain.job import Json, NewJob
-from haulier.domain.operation import OperationAction
-from haulier.postgres.statements import Connection
-from haulier.queue import produce
+from haulier.domain.job import Json
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Operation, Order, Preview
-from haulier.queue.produce.stored_filter import as_stored
-from haulier.queue.produce.work_off import Worker, work_off
 
+from ..http import ordering
 from ..http.cursor import write_cursor
 from ..http.door import caller
 from ..http.errors import Invalid
 from ..http.filtering import filter_in_body
-from ..http.masking import as_shown, filter_as_shown
 from ..http.routes import needs
 from ..http.service import connection
-from .enqueuing import enqueuing
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, json_body, next_page
 from .schemas.fields import time_text
@@ -47,8 +40,6 @@ START, PREVIEW = StartOperation(), PreviewResponse()
 LOCATION = {
     "Location": {"description": "The operation's path.", "schema": {"type": "string", "format": "uri-reference"}}
 }
-# Whoever watches has done so many at once, where no worker lives; should its process die, another goes on soon.
-WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
 
 
 @blp.route("/operations")
@@ -73,14 +64,12 @@ class Operations(MethodView):
         order, as_of, is_preview = _order(parse(json_body(request)))
         with connection() as conn:
             if is_preview:
-                return _previewed(ops.preview(conn, order))
-            _check_new_queue(conn, order)
-            shown = filter_as_shown(as_stored(order.filter), may_see_secrets=False)
+                return _previewed(ordering.preview(conn, order))
             try:
-                started = ops.start(conn, order, as_of=as_of, actor=caller().id, shown=shown)
+                started = ordering.start(conn, order, as_of=as_of)
             except PreviewNotKept as error:
                 raise Invalid({"as_of": [f"{error} Preview again."]}) from None
-        return _shown(started), 202, {"Location": f"/operations/{started.id}"}
+        return started, 202, {"Location": f"/operations/{started.id}"}
 
     @needs(Scope.OPERATE)
     @fails(blp, 422, 503)
@@ -107,7 +96,7 @@ class Operations(MethodView):
                 limit=asked["limit"],
             )
         more = next_page(write_cursor(found[-1].created_at, found[-1].id)) if has_more else {}
-        return [_shown(each) for each in found], 200, more
+        return [ordering.operation_as_shown(each) for each in found], 200, more
 
 
 @blp.route("/operations/<uuid:operation_id>")
@@ -121,7 +110,7 @@ class OneOperation(MethodView):
     def get(self, operation_id: UUID) -> Operation:
         """Look at an operation."""
         with connection() as conn:
-            return _visible(conn, operation_id)
+            return ordering.find(conn, operation_id)
 
 
 @blp.route("/operations/<uuid:operation_id>/cancel")
@@ -139,8 +128,7 @@ class Cancel(MethodView):
         that is over.
         """
         with connection() as conn:
-            _visible(conn, operation_id)
-            return _shown(ops.cancel_operation(conn, operation_id, actor=caller().id))
+            return ordering.cancel(conn, operation_id)
 
 
 @blp.route("/operations/<uuid:operation_id>/resume")
@@ -157,8 +145,7 @@ class Resume(MethodView):
         Needs no body. 409 for one in another state.
         """
         with connection() as conn:
-            _check_scope(_visible(conn, operation_id).action)
-            return _shown(ops.resume_operation(conn, operation_id, actor=caller().id))
+            return ordering.resume(conn, operation_id)
 
 
 @blp.route("/operations/<uuid:operation_id>/advance")
@@ -175,22 +162,11 @@ class Advance(MethodView):
         Needs no body. Does nothing where it is not due, or a worker is at it.
         """
         with connection() as conn:
-            _check_scope(_visible(conn, operation_id).action)
-            work_off(conn, Worker(uuid4(), WATCHED_SECONDS, 0.0), most_jobs=WATCHED_JOBS, only=operation_id)
-            return _visible(conn, operation_id)
-
-
-def _visible(conn: Connection, operation_id: UUID) -> Operation:
-    return _shown(ops.get_operation(conn, operation_id, queues=caller().queues))
-
-
-def _shown(operation: Operation) -> Operation:
-    return replace(operation, filter=filter_as_shown(operation.filter, may_see_secrets=caller().may_see_secrets))
+            return ordering.advance(conn, operation_id)
 
 
 def _previewed(preview: Preview) -> Response:
-    shown = replace(preview, first=[as_shown(job) for job in preview.first])
-    return current_app.response_class(PREVIEW.printed(shown) + b"\n", 200, content_type=JSON_TYPE)
+    return current_app.response_class(PREVIEW.printed(preview) + b"\n", 200, content_type=JSON_TYPE)
 
 
 def _order(data: Json) -> tuple[Order, datetime | None, bool]:
@@ -198,7 +174,7 @@ def _order(data: Json) -> tuple[Order, datetime | None, bool]:
     data, payload = _without_payload(data)
     asked = load(START, data)
     action, by = asked["action"], caller()
-    _check_scope(action)
+    ordering.check_action(action)
     conditions = {name: value for name, value in asked["filter"].items() if name != "all"}
     if not asked["filter"] and not payload:
         raise Invalid({"filter": ['Must say which jobs are meant; {"all": true} says: every one.']})
@@ -215,8 +191,7 @@ def _order(data: Json) -> tuple[Order, datetime | None, bool]:
         asked["spread_seconds"],
         asked["starts_in_seconds"],
     )
-    if order.meant.possible_statuses == []:
-        raise Invalid({"filter": [f"No job that it means can be acted on by {action}."]})
+    ordering.check_order(order)
     return order, asked.get("as_of"), asked["dry_run"]
 
 
@@ -246,17 +221,3 @@ def _without_payload(data: Json) -> tuple[Json, dict[str, Json]]:
 
 _LISTS = ("status", "kind", "queue", "tag")
 _TEXTS = ("error", "worker", "key")
-
-
-def _check_scope(action: OperationAction) -> None:
-    if action is OperationAction.DELETE:
-        caller().check_scope(Scope.ADMIN)
-
-
-def _check_new_queue(conn: Connection, order: Order) -> None:
-    """Return if the caller may move jobs to the queue that the order names. Raises: Forbidden; Invalid."""
-    queue = order.changes.get("queue")
-    if isinstance(queue, str):
-        caller().check_queue(queue)
-        # A name that is new counts as one that a job is enqueued with.
-        enqueuing().queue_names.check(conn, produce.draft(NewJob("change", {}, queue=queue), scope=caller().id))

@@ -8,10 +8,14 @@ import struct
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from haulier.domain.fingerprint import read_id
+
 # 24 bytes; the first six bits of the time are 0 until long after year 9999.
 CURSOR_PATTERN = r"^A[A-Za-z0-9_-]{31}$"
 
 _FORM = struct.Struct(">q16s")
+# Ids of groups of errors are signed.
+_MASK = 2**64
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
@@ -28,3 +32,13 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         raise ValueError("not a cursor")
     since, job_id = _FORM.unpack(base64.urlsafe_b64decode(cursor))
     return _EPOCH + timedelta(microseconds=min(since, _LAST)), UUID(bytes=job_id)
+
+
+def cursor_after(last_seen: datetime, error_id: int) -> str:
+    """Return the cursor of the page after this group."""
+    return write_cursor(last_seen, UUID(int=error_id % _MASK))
+
+
+def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
+    """Return when the last group already seen was seen, and its id."""
+    return cursor[0], read_id(f"{cursor[1].int % _MASK:016x}")

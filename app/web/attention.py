@@ -116,7 +116,7 @@ def new_errors(facts: Facts) -> Iterator[Notice]:
         if not is_muted and facts.now - group.first_seen < NEW_ERROR and group.failed + group.retried >= MANY_FAILURES:
             failed = f"{count(group.failed, 'time')} for good, {number(group.retried)} to be retried"
             what = f"{group.kind} fails with a new error: {failed}"
-            look = Action("Look", "jobs.show", (("error", group.name),))
+            look = Action("Look", "failures.one", (("error_id", group.name),))
             yield Notice(Level.WARN, what, group.text, (look,))
 
 

@@ -59,19 +59,24 @@ def form_of(job: Job) -> ChangeForm:
 def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed | ChangeForm:
     """Return what is to change; or the form again, with the faults. What is empty, or as it was, stays."""
     values = {name: given.get(name, "").strip()[:200] for name in NAMES}
-    before, faults = form_of(job).values, {}
+    before = form_of(job).values
+    changed, faults = read_changes({name: text for name, text in values.items() if text != before[name]}, zone)
+    if faults:
+        return ChangeForm(values, faults)
+    return Changed(Changes.of(**changed), changed.get("queue"))
+
+
+def read_changes(values: Mapping[str, str], zone: tzinfo) -> tuple[dict[str, Json], dict[str, str]]:
+    """Return the changes that these fields ask for, but for empty ones, and the faults of the others."""
     changed: dict[str, Json] = {}
+    faults: dict[str, str] = {}
     for name, text in values.items():
-        if not text or text == before[name]:
-            continue
-        found = _read(name, text, zone)
+        found = _read(name, text, zone) if text else {}
         if isinstance(found, _Fault):
             faults[name] = found.text
         else:
             changed.update(found)
-    if faults:
-        return ChangeForm(values, faults)
-    return Changed(Changes.of(**changed), changed.get("queue"))
+    return changed, faults
 
 
 @dataclass(frozen=True, slots=True)

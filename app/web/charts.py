@@ -47,7 +47,8 @@ class Chart:
 
 def ceiling(most: float) -> float:
     """Return the least round number that is not below it."""
-    if most <= 0:
+    # Nothing that is drawn is so small, and powers of ten end.
+    if most < 1e-9:
         return 1
     power = float(10.0 ** floor(log10(most)))
     return next((power * step for step in ROUND if power * step >= most), power * 10)

@@ -12,3 +12,6 @@ SPANS: Mapping[str, tuple[int, int]] = {
     "7d": (7 * 86_400, 3600),
     "30d": (30 * 86_400, 21_600),
 }
+
+# Of which one reads what fails, unless another is asked for.
+DEFAULT_SPAN = "24h"

@@ -28,6 +28,7 @@ from haulier.queue.produce import workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.running import list_running
 from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.timeline import trace
 from haulier.queue.upkeep import numbers, purge
@@ -333,15 +334,8 @@ CALLS = {
     "retry": Call("retry", "retry", lambda it, job: produce.retry(it.conn, job), lambda it: it.cancelled()),
     "change": Call("change", "change", lambda it, ids: produce.change(it.conn, ids[0], FIRST), lambda it: it.queued()),
     "copy": Call("copy", "copy", lambda fixture, ids: produce.copy(fixture.conn, ids[0]), lambda it: it.queued()),
-    "delete": Call(
-        "delete", "delete", lambda fixture, job: produce.delete(fixture.conn, job), lambda it: it.cancelled()
-    ),
-    "count": Call(
-        "count what came and ended",
-        "count_span",
-        lambda fixture, counter: numbers.count(fixture.conn, counter=counter),
-        lambda fixture: due_to_count(fixture),
-    ),
+    "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
+    "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
     "explain": Call(
         "why a job waits",
@@ -366,6 +360,8 @@ CALLS = {
         "list_workers jobs_of_worker",
         lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
     ),
+    "list_ended_workers": Call("ended workers", "list_ended_workers", lambda it, _: workers.list_ended(it.conn, limit=5)),
+    "running_jobs": Call("jobs that run", "list_running", lambda fixture, _: list_running(fixture.conn)),
     "get_ended_worker": Call(
         "a worker that has ended",
         "list_workers ended_worker jobs_of_worker",

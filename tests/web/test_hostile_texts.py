@@ -11,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
-from haulier.domain.fingerprint import fingerprint
+from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.outcome import Outcome
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
@@ -68,7 +68,9 @@ def test_shows_it_as_text_and_nothing_else(signed_in: SignedIn, conn: Connection
     job = ended(conn, text)
 
     page = browser.page(f"/ui/jobs/{job}?show=hidden")
-    pages = [page, browser.page("/ui"), browser.page("/ui/jobs"), browser.page(f"/ui/jobs?{asking(text)}")]
+    group = id_text(fingerprint("send_email", text).id)
+    paths = ("", "/jobs", f"/jobs?{asking(text)}", "/failures", f"/failures/{group}", "/running", "/workers")
+    pages = [page, *(browser.page(f"/ui{path}") for path in (*paths, f"/operations/new?{asking(text)}"))]
 
     assert [tag for tag, _ in elements(page)] == [tag for tag, _ in elements(plain)]
     for each in pages:

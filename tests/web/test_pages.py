@@ -20,7 +20,16 @@ from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import EMAIL, claim, end, enqueue, in_all_states
 
-PAGES = ["/ui", "/ui?span=7d", "/ui?span=nonsense", "/ui/jobs", "/ui/settings", "/ui/help"]
+PAGES = [
+    "/ui",
+    "/ui?span=7d",
+    "/ui?span=nonsense",
+    "/ui/jobs",
+    "/ui/settings",
+    "/ui/help",
+    "/ui/failures",
+    "/ui/operations",
+]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID
-
 from marshmallow import RAISE, Schema, fields, validate
 
-from haulier.domain.fingerprint import ID_PATTERN, read_id
-from haulier.domain.span import SPANS
+from haulier.domain.fingerprint import ID_PATTERN
+from haulier.domain.span import DEFAULT_SPAN, SPANS
 
-from ...http.cursor import CURSOR_PATTERN, write_cursor
+from ...http.cursor import CURSOR_PATTERN
 from .fields import TIME_PATTERN, Cursor, Time, about, instant, name, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
 MAX_TEXT = 200
-DEFAULT_SPAN = "24h"
-_MASK = 2**64
-
-
-def cursor_after(last_seen: datetime, error_id: int) -> str:
-    """Return the cursor of the page after this group."""
-    return write_cursor(last_seen, UUID(int=error_id % _MASK))
-
-
-def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
-    """Return when the last group already seen was seen, and its id."""
-    return cursor[0], read_id(f"{cursor[1].int % _MASK:016x}")
 
 
 class AskError(Schema):

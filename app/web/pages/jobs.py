@@ -23,6 +23,7 @@ from ...http.errors import Invalid
 from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..answering import Shown
+from ..bulk import Verb, fitting
 from ..look import Look, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, searched
@@ -78,7 +79,7 @@ class Jobs:
     """The page.
 
     Shape: statuses are each with the page that shows it alone; newer and older lead to other pages; is_secret tells
-           that an API key was searched for.
+           that an API key was searched for; verbs are what can be done to such jobs.
     """
 
     found: Part[Listed]
@@ -88,6 +89,7 @@ class Jobs:
     newer: str | None
     older: str | None
     is_secret: bool
+    verbs: Sequence[Verb] = ()
 
 
 @section.page("/jobs", Scope.READ, every=5)
@@ -100,7 +102,7 @@ def show() -> Shown | Response:
     found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
     newer, older = _around(look, found.value.after if found.value else None)
     is_secret = request.args.get("unread") == "key"
-    page = Jobs(found, look, _statuses(look), _chips(look), newer, older, is_secret)
+    page = Jobs(found, look, _statuses(look), _chips(look), newer, older, is_secret, fitting(look))
     return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload)
 
 

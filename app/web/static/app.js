@@ -48,6 +48,9 @@ async function refresh() {
   }
   live.asking = new AbortController();
   try {
+    // Where no worker lives, whoever watches an operation works it off.
+    const work = $("form[data-advance]");
+    if (work) await fetch(work.action, { method: "POST", body: new FormData(work), signal: live.asking.signal, redirect: "manual" });
     const answer = await fetch(location.href, {
       headers: { "Haulier-Live": main.dataset.seen || "-" },
       signal: AbortSignal.any([live.asking.signal, AbortSignal.timeout(10000)]),
@@ -146,10 +149,11 @@ document.addEventListener("pointermove", (event) => {
 document.addEventListener("focusout", (event) => event.target.matches?.("[data-plot]") && leaveChart(event.target));
 
 // Selection -----------------------------------------------------------------------------------------------------------
+document.addEventListener("haulier:selected", ({ detail: n }) => { const said = $("[data-ticked]"); if (said) said.textContent = n ? `${n} ticked:` : "With those ticked:"; });
 let last = null;
 document.addEventListener("change", (event) => {
   const box = event.target;
-  if (!box.matches("main input[type=checkbox]")) return;
+  if (!box.matches("main table input[type=checkbox]")) return;
   const table = box.closest("table"), boxes = $$("tbody input[type=checkbox]", table);
   if (box.closest("thead")) boxes.forEach((each) => (each.checked = box.checked));
   boxes.forEach((each) => each.closest("tr").setAttribute("aria-selected", String(each.checked)));
@@ -193,9 +197,9 @@ document.addEventListener("keydown", (event) => {
   };
   const keys = {
     g: () => (afterG = Date.now()), "/": () => $("#q").focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
-    j: () => go(1), k: () => go(-1), x: () => $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
+    j: () => go(1), k: () => go(-1), x: () => row && $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
     Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
-    "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
+    "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => row && $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
     T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
   };
   if (keys[event.key]) { keys[event.key](); event.preventDefault(); }

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.errors import ErrorGroupNotFound
-from haulier.domain.fingerprint import id_text
-from haulier.domain.span import SPANS
+from haulier.domain.fingerprint import id_text, read_id
+from haulier.domain.span import DEFAULT_SPAN, SPANS
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
 
@@ -60,13 +60,21 @@ class ErrorFilter:
            is when the last group already seen was seen, and its id.
     """
 
-    span: str = "24h"
+    span: str = DEFAULT_SPAN
     kind: str | None = None
     queue: str | None = None
     text: str | None = None
     queues: Sequence[str] | None = None
     after: Seen | None = None
     limit: int = 50
+
+
+def id_in(name: str) -> int:
+    """Return the id of a group that clients call by this name. Raises: ErrorGroupNotFound where none can have it."""
+    try:
+        return read_id(name)
+    except ValueError:
+        raise ErrorGroupNotFound(name[:100]) from None
 
 
 def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup], Seen | None]:

@@ -54,6 +54,17 @@ class Worker:
     ended_how: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EndedWorker:
+    """A worker process that has ended. Shape: ended_how as in Worker."""
+
+    id: UUID
+    host: str
+    pid: int
+    ended_at: datetime
+    ended_how: str
+
+
 def list_workers(
     conn: Connection, *, before: UUID | None = None, limit: int = 50, queues: Sequence[str] | None = None
 ) -> tuple[list[Worker], bool]:
@@ -63,6 +74,13 @@ def list_workers(
     """
     found = _workers(conn, None, before, limit + 1, queues)
     return [_worker(row) for row in found[:limit]], len(found) > limit
+
+
+def list_ended(conn: Connection, *, limit: int, queues: Sequence[str] | None = None) -> list[EndedWorker]:
+    """Return the workers that ended last, the last first; for queues see `list_workers`."""
+    shown = None if queues is None else list(queues)
+    found = rows(conn, "list_ended_workers", limit=limit, queues=shown)
+    return [EndedWorker(**{**row, "ended_at": utc(row["ended_at"])}) for row in found]
 
 
 def get_worker(conn: Connection, worker_id: UUID, *, queues: Sequence[str] | None = None) -> Worker:

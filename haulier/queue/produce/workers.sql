@@ -47,6 +47,14 @@ FROM haulier.worker_past
 WHERE id = %(worker)s
     AND (%(queues)s::text[] IS NULL OR queues IS NULL OR queues && %(queues)s);
 
+-- name: list_ended_workers
+-- The workers that ended last, of those that concern the queues that may be seen.
+SELECT id, host, pid, ended_at, ended_how
+FROM haulier.worker_past
+WHERE %(queues)s::text[] IS NULL OR queues IS NULL OR queues && %(queues)s::text[]
+ORDER BY ended_at DESC
+LIMIT %(limit)s;
+
 -- name: quiet_worker
 SELECT haulier.quiet_worker(%(worker)s, %(is_quiet)s, %(actor)s) AS is_there;
 

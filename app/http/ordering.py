@@ -1,0 +1,88 @@
+"""What is done to all jobs of a filter, for a caller: within its rights, and shown as it may see it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from haulier.domain.api_key import Scope
+from haulier.domain.operation import OperationAction
+from haulier.postgres.statements import Connection
+from haulier.queue.produce import operations as ops
+from haulier.queue.produce.operations import Operation, Order, Preview
+from haulier.queue.produce.stored_filter import as_stored
+from haulier.queue.produce.work_off import Worker, work_off
+
+from .door import caller
+from .errors import Invalid
+from .masking import as_shown, filter_as_shown
+from .service import service
+
+# Whoever watches has done so many at once, where no worker lives; should its process die, another goes on soon.
+WATCHED_JOBS, WATCHED_SECONDS = 250, 5.0
+
+
+def check_action(action: OperationAction) -> None:
+    """Return if the caller may have this done to jobs. Raises: Forbidden."""
+    if action is OperationAction.DELETE:
+        caller().check_scope(Scope.ADMIN)
+
+
+def check_order(order: Order) -> None:
+    """Return if there may be jobs that the order means. Raises: Invalid."""
+    if order.meant.possible_statuses == []:
+        raise Invalid({"filter": [f"No job that it means can be acted on by {order.action}."]})
+
+
+def preview(conn: Connection, order: Order) -> Preview:
+    """Return what the order would act on now."""
+    found = ops.preview(conn, order)
+    return replace(found, first=[as_shown(job) for job in found.first])
+
+
+def start(conn: Connection, order: Order, *, as_of: datetime | None) -> Operation:
+    """Have the order carried out, bound to the preview of that instant; None: to what is there now.
+
+    Raises: Forbidden and Invalid where jobs would come to a queue that the caller may not use; PreviewNotKept;
+            TooManyOperations.
+    """
+    queue = order.changes.get("queue")
+    if isinstance(queue, str):
+        caller().check_queue(queue)
+        # A name that is new counts as one that a job is enqueued with.
+        service().queue_names.check_name(conn, queue, key_id=caller().id)
+    shown = filter_as_shown(as_stored(order.filter), may_see_secrets=False)
+    return operation_as_shown(ops.start(conn, order, as_of=as_of, actor=caller().id, shown=shown))
+
+
+def find(conn: Connection, operation_id: UUID) -> Operation:
+    """Return the operation. Raises: OperationNotFound, also where it is bound to queues that are not the caller's."""
+    return operation_as_shown(ops.get_operation(conn, operation_id, queues=caller().queues))
+
+
+def cancel(conn: Connection, operation_id: UUID) -> Operation:
+    """End the operation. Raises: OperationNotFound; OperationConflict."""
+    find(conn, operation_id)
+    return operation_as_shown(ops.cancel_operation(conn, operation_id, actor=caller().id))
+
+
+def resume(conn: Connection, operation_id: UUID) -> Operation:
+    """Have the operation go on. Raises: OperationNotFound; Forbidden; OperationConflict."""
+    check_action(find(conn, operation_id).action)
+    return operation_as_shown(ops.resume_operation(conn, operation_id, actor=caller().id))
+
+
+def advance(conn: Connection, operation_id: UUID) -> Operation:
+    """Do some more of the operation, unless it is not due or a worker is at it.
+
+    Raises: OperationNotFound; Forbidden.
+    """
+    check_action(find(conn, operation_id).action)
+    work_off(conn, Worker(uuid4(), WATCHED_SECONDS, 0.0), most_jobs=WATCHED_JOBS, only=operation_id)
+    return find(conn, operation_id)
+
+
+def operation_as_shown(operation: Operation) -> Operation:
+    """Return the operation as the caller may see it."""
+    return replace(operation, filter=filter_as_shown(operation.filter, may_see_secrets=caller().may_see_secrets))

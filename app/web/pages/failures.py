@@ -1,0 +1,327 @@
+"""What fails, in groups by error: all groups of a span, and one of them with its jobs, which can be muted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request, url_for
+from markupsafe import Markup
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.job import NAME_PATTERN, JobStatus
+from haulier.domain.span import SPANS
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, Seen, get_error, id_in, list_errors, mute
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.look import Count, count_jobs, list_jobs
+
+from ...http.cursor import cursor_after, read_after, read_cursor
+from ...http.door import caller
+from ...http.masking import error_as_shown
+from .. import charts
+from ..answering import Shown
+from ..charts import Chart, Series
+from ..places import asked as asked_place
+from ..rail import Rail
+from ..reading import Part, kept, part, read, searched
+from ..saying import done
+from ..section import Section
+from ..shown import DAY_SECONDS, clock, count, exact, number
+from ..times import read_duration
+from ..viewer import viewer
+
+MOST_GROUPS, MOST_JOBS, MOST_TEXT = 100, 20, 200
+# Counting walks an index of the group; for so long what it found is good enough.
+COUNT_SECONDS = 5.0
+TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
+MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+WHOLE = "a group of errors is that of every queue"
+
+section = Section("failures", __name__, Rail("Work", 40, "Failures", "failures", "f"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the URL asks for; "" where it does not."""
+
+    span: str
+    kind: str
+    queue: str
+    text: str
+    muted: str
+
+    @property
+    def is_filtered(self) -> bool:
+        """Tell whether some groups of the span are left out."""
+        return bool(self.kind or self.queue or self.text or self.muted)
+
+    def query(self, **changes: str) -> dict[str, str]:
+        """Return the query of this page, or of a like one."""
+        names = ("span", "kind", "queue", "text", "muted")
+        return {name: text for name in names if (text := changes.get(name, getattr(self, name)))}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group as the list shows it. Shape: spark is of all failed attempts; is_new: first seen within the span."""
+
+    name: str
+    kind: str
+    text: str
+    failed: int
+    retried: int
+    first_seen: datetime
+    last_seen: datetime
+    is_new: bool
+    muted_until: datetime | None
+    spark: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups, the most frequent first. Shape: after is where more follow, which were last seen before these."""
+
+    groups: Sequence[Group]
+    failed: int
+    retried: int
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The page. Shape: odd says what of the URL was not understood."""
+
+    asked: Asked
+    odd: str
+    found: Part[Groups]
+    tabs: Sequence[tuple[str, str, bool]]
+    mutings: Sequence[tuple[str, str, bool]]
+    first: str | None
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A job of a group."""
+
+    id: UUID
+    status: JobStatus
+    queue: str
+    attempts: int
+    max_attempts: int
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """So many jobs, and perhaps more. Shape: when they were counted is no news, and left out."""
+
+    jobs: int
+    is_exact: bool
+
+    @classmethod
+    def of(cls, found: Count) -> Counted:
+        """Return what a count found."""
+        return cls(found.jobs, found.is_exact)
+
+
+@dataclass(frozen=True, slots=True)
+class OneGroup:
+    """The page of a group. Shape: ended are those that have failed for good, waiting those to be retried."""
+
+    group: ErrorGroup
+    span: str
+    is_new: bool
+    tabs: Sequence[tuple[str, str, bool]]
+    chart: tuple[Markup, Markup, Markup] | None
+    jobs: Part[Sequence[Row]]
+    ended: Part[Counted]
+    waiting: Part[Counted]
+    mutes: Sequence[tuple[str, str]]
+    is_muted: bool
+
+
+@section.page("/failures", Scope.READ, every=5)
+def show() -> Shown:
+    """Return the groups that were seen in a span."""
+    asked, odd = _asked()
+    after = _after(request.args.get("older", ""))
+    found = kept("failures", (asked, after, viewer().prefers.zone), partial(_groups, asked, after))
+    more = found.value.after if found.value else None
+    page = Failures(
+        asked,
+        odd,
+        found,
+        [(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
+        [(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
+        _at(asked) if after else None,
+        _at(asked, older=more) if more else None,
+    )
+    return Shown("failures.html", page, "Failures", is_live=after is None)
+
+
+def _at(asked: Asked, *, older: str = "", **changes: str) -> str:
+    query = {**asked.query(**changes), **({"older": older} if older else {})}
+    return url_for("ui.failures.show") + (f"?{urlencode(query)}" if query else "")
+
+
+def _asked() -> tuple[Asked, str]:
+    given = {name: request.args.get(name, "").strip()[:MOST_TEXT] for name in ("kind", "queue", "text", "muted")}
+    names = {name: given[name] for name in ("kind", "queue")}
+    odd = [f"{name} {text}" for name, text in names.items() if text and not re.fullmatch(NAME_PATTERN, text)]
+    muted = given["muted"] if given["muted"] in MUTED else ""
+    kind, queue = ("" if f"{name} {text}" in odd else text for name, text in names.items())
+    return Asked(_span("1h"), kind, queue, given["text"], muted), ", ".join(odd)
+
+
+def _span(usual: str) -> str:
+    span = request.args.get("span", usual)
+    return span if span in SPANS else usual
+
+
+def _after(cursor: str) -> Seen | None:
+    """Return when the last group of the page before was last seen, and its id."""
+    try:
+        return read_after(read_cursor(cursor)) if cursor else None
+    except ValueError:
+        return None
+
+
+def _groups(asked: Asked, after: Seen | None) -> Part[Groups]:
+    queues, by = caller().queues, viewer()
+
+    def look(conn: Connection) -> Groups:
+        wanted = ErrorFilter(
+            asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, after, MOST_GROUPS
+        )
+        found, more = list_errors(conn, wanted)
+        shown = [_group(error_as_shown(conn, each), asked.span, by.now) for each in found]
+        shown = [each for each in shown if not asked.muted or (asked.muted == "yes") == (each.muted_until is not None)]
+        shown.sort(key=lambda each: -(each.failed + each.retried))
+        cursor = None if more is None else cursor_after(*more)
+        return Groups(shown, sum(each.failed for each in found), sum(each.retried for each in found), cursor)
+
+    return part(look)
+
+
+def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
+    values = [step.failed + step.retried for step in group.series]
+    return Group(
+        group.name,
+        group.kind,
+        group.text,
+        group.failed,
+        group.retried,
+        group.first_seen,
+        group.last_seen,
+        _is_new(group, span, now),
+        group.muted_until if group.muted_until and group.muted_until > now else None,
+        charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in this time", look="columns"),
+    )
+
+
+def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
+    return (now - group.first_seen).total_seconds() < SPANS[span][0]
+
+
+@section.page("/failures/<error_id>", Scope.READ, every=5)
+def one(error_id: str) -> Shown:
+    """Return a group, and its newest jobs."""
+    number_, span, queues = id_in(error_id), _span("24h"), caller().queues
+
+    def look(conn: Connection) -> ErrorGroup:
+        return error_as_shown(conn, get_error(conn, number_, ErrorFilter(span, queues=queues)))
+
+    group = kept("failure", (number_, span), partial(read, look))
+    now = viewer().now
+    page = OneGroup(
+        group,
+        span,
+        _is_new(group, span, now),
+        [
+            (url_for("ui.failures.one", error_id=group.name, span=name), text, name == span)
+            for name, text in TABS.items()
+        ],
+        _drawn(group, span),
+        kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_))),
+        _counted(number_, JobStatus.FAILED_PERMANENT),
+        _counted(number_, JobStatus.RETRYING),
+        tuple(MUTES.items()),
+        group.muted_until is not None and group.muted_until > now,
+    )
+    return Shown("failure_group.html", page, f"{group.kind}: {group.text}"[:100])
+
+
+def _jobs(error_id: int, conn: Connection) -> list[Row]:
+    found = list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs
+    return [
+        Row(job.id, job.status, job.queue, job.attempts, job.max_attempts, job.created_at, job.finished_at)
+        for job in found
+    ]
+
+
+def _counted(error_id: int, status: JobStatus) -> Part[Counted]:
+    wanted = JobFilter(statuses=[status], error_id=error_id, queues=_own())
+
+    def look() -> Part[Counted]:
+        return searched(lambda conn: Counted.of(count_jobs(conn, wanted)))
+
+    return kept("count of failure", (error_id, status), look, seconds=COUNT_SECONDS)
+
+
+def _own() -> list[str] | None:
+    queues = caller().queues
+    return None if queues is None else list(queues)
+
+
+def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None:
+    # The last step is not over, and would always look like a fall; of a group that is new it is all there is.
+    zone, now, steps = viewer().prefers.time_zone, viewer().now, group.series
+    series = [
+        Series("Failed for good", "failed", [step.failed for step in steps], "columns"),
+        Series("To be retried", "retrying", [step.retried for step in steps], "columns"),
+    ]
+    is_short = SPANS[span][0] <= DAY_SECONDS
+    times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
+    told = f"Failed attempts: {number(group.failed)} for good, {number(group.retried)} to be retried."
+    chart = Chart("Failed attempts", "by time", series, times, f"{told} Arrow keys read it.")
+    if chart.is_empty:
+        return None
+    return charts.legend(chart, number), charts.plot(chart, number), charts.table(chart, number)
+
+
+@section.act("/failures/<error_id>/mute", Scope.OPERATE, every_queue=WHOLE)
+def silence(error_id: str) -> Response:
+    """Mute it for a while."""
+    text = request.form.get("for", "")
+    duration = read_duration(text) if text in MUTES else None
+    if duration is None:
+        return _back("Not muted: it was not said for how long.", error_id)
+    _mute(error_id, viewer().now + duration)
+    return _back(f"Muted for {MUTES[text]}: what needs attention leaves it out.", error_id)
+
+
+@section.act("/failures/<error_id>/unmute", Scope.OPERATE, every_queue=WHOLE)
+def unmute(error_id: str) -> Response:
+    """Mute it no longer."""
+    _mute(error_id, None)
+    return _back("No longer muted.", error_id)
+
+
+def _mute(error_id: str, until: Any) -> None:
+    read(lambda conn: mute(conn, id_in(error_id), until, actor=caller().id))
+
+
+def _back(sentence: str, error_id: str) -> Response:
+    place = asked_place() if "next" in request.form else url_for("ui.failures.one", error_id=error_id)
+    return done(sentence, place)

@@ -1,0 +1,323 @@
+"""Operations: preview what a filter means, have something done to all of that, watch it, stop it, go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import OperationConflict, PreviewNotKept, TooManyOperations
+from haulier.domain.job import JobStatus
+from haulier.domain.operation import MatchedIs, OperationStatus
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.job_filter import Position
+from haulier.queue.produce.operations import Operation, Preview, list_operations
+from haulier.queue.produce.overview import worker_health
+
+from ...http import ordering
+from ...http.cursor import read_cursor, write_cursor
+from ...http.door import caller
+from ...http.errors import Invalid
+from ..answering import Shown
+from ..bulk import VERBS, Bulk, Choices, Verb, order_of, read_bulk, read_choices, told_of
+from ..look import Look, Pair, read_look
+from ..places import asked as asked_place
+from ..places import checked
+from ..rail import Rail
+from ..reading import Part, kept, part, read
+from ..saying import done
+from ..section import Section
+from ..viewer import viewer
+
+MOST, MOST_KINDS = 50, 10
+PER_SECOND = 12_000
+OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
+RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
+
+section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An operation, in words. Shape: jobs is the query of the list of jobs with the same filter, if one can have it."""
+
+    operation: Operation
+    word: str
+    filters: Sequence[Pair]
+    jobs: str | None
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of operations. Shape: older is the cursor of the next one."""
+
+    rows: Sequence[Row]
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The page."""
+
+    found: Part[Listed]
+    first: str | None
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A job that is meant."""
+
+    id: UUID
+    kind: str
+    status: JobStatus
+    queue: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a preview found. Units: seconds is how long it will take, about."""
+
+    as_of: datetime
+    matched: int
+    matched_is: MatchedIs
+    by_kind: Sequence[tuple[str, int]]
+    more_kinds: int
+    first: Sequence[Example]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """The page on which an operation is previewed and started. Shape: without a preview it asks for the verb."""
+
+    look: Look
+    verbs: Sequence[Verb]
+    chosen: str
+    bulk: Bulk | None
+    seen: Seen | None
+    choices: Choices
+    fault: str
+    back: str
+
+
+@dataclass(frozen=True, slots=True)
+class OnePage:
+    """The page of an operation.
+
+    Shape: share is how much of it is done, where it is known of how much; begins tells that its time has not come;
+           is_alone: nobody works it off but who watches.
+    """
+
+    row: Row
+    share: float | None
+    walked: int
+    seconds_left: float | None
+    begins: bool
+    is_alone: bool
+    may_resume: bool
+    fault: str
+
+
+@section.page("/operations", Scope.OPERATE, every=5)
+def show() -> Shown:
+    """Return the operations, newest first."""
+    after = _position(request.args.get("older", ""))
+    found = kept("operations", (after,), lambda: part(partial(_list, after)))
+    older = found.value.older if found.value else None
+    page = Operations(
+        found,
+        url_for("ui.operations.show") if after else None,
+        url_for("ui.operations.show", older=older) if older else None,
+    )
+    return Shown("operations.html", page, "Operations", is_live=after is None)
+
+
+def _position(cursor: str) -> Position | None:
+    try:
+        return read_cursor(cursor) if cursor else None
+    except ValueError:
+        return None
+
+
+def _list(after: Position | None, conn: Connection) -> Listed:
+    found, has_more = list_operations(conn, queues=caller().queues, after=after, limit=MOST)
+    older = write_cursor(found[-1].created_at, found[-1].id) if has_more else None
+    return Listed([_row(ordering.operation_as_shown(each)) for each in found], older)
+
+
+def _row(operation: Operation) -> Row:
+    filters, query = told_of(operation.filter)
+    is_now = operation.changes == {"delay_seconds": 0}
+    word = VERBS["run-now" if is_now else str(operation.action)].word
+    place = None if query is None else f"{url_for('ui.jobs.show')}?{urlencode(query)}"
+    return Row(operation, word, filters, place, operation.status in OVER)
+
+
+@section.page("/operations/new", Scope.OPERATE)
+def new() -> Shown:
+    """Return the page on which an operation is chosen."""
+    return _new(read_look(request.args.lists()))
+
+
+def _new(
+    look: Look,
+    bulk: Bulk | None = None,
+    seen: Seen | None = None,
+    choices: Choices = Choices(),  # noqa: B008  # never changed
+    fault: str = "",
+    status: int = 200,
+) -> Shown:
+    verbs = [verb for verb in VERBS.values() if verb.name != "delete" or _may_delete()]
+    back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}"
+    asked = request.values.get("action", "")
+    chosen = asked if asked in {verb.name for verb in verbs} else verbs[0].name
+    page = New(
+        look, verbs, chosen, bulk, seen, choices, fault, asked_place() if "next" in request.form else checked(back)
+    )
+    title = f"{bulk.verb.word} jobs" if bulk else "Act on all that match"
+    return Shown("operation_new.html", page, title, status=status)
+
+
+def _may_delete() -> bool:
+    key = caller().key
+    return key is None or key.may(Scope.ADMIN)
+
+
+@section.act("/operations/new", Scope.OPERATE)
+def preview() -> Shown:
+    """Return what an operation would act on; nothing is done."""
+    found = _asked()
+    return found if isinstance(found, Shown) else _previewed(found)
+
+
+def _asked() -> Bulk | Shown:
+    """Return what the form asks for, or the page that says what is wrong with it. Raises: Forbidden."""
+    by = viewer()
+    try:
+        bulk = read_bulk(request.form.lists(), request.form.get("action", ""), by.prefers.time_zone, by.now)
+        ordering.check_action(bulk.verb.action)
+        ordering.check_order(order_of(bulk, Choices(), caller().queues))
+    except Invalid as error:
+        return _new(read_look(request.form.lists()), fault=str(error), status=422)
+    return bulk
+
+
+def _previewed(bulk: Bulk, choices: Choices = Choices(), fault: str = "") -> Shown:  # noqa: B008
+    seen = read(lambda conn: _seen(ordering.preview(conn, order_of(bulk, Choices(), caller().queues))))
+    return _new(bulk.look, bulk, seen, choices, fault, 422 if fault or choices.faults else 200)
+
+
+def _seen(found: Preview) -> Seen:
+    kinds = sorted(found.by_kind.items(), key=lambda each: (-each[1], each[0]))
+    first = [Example(job.id, job.kind, job.status, job.queue, job.created_at) for job in found.first]
+    more = max(0, len(kinds) - MOST_KINDS)
+    seconds = found.matched / PER_SECOND
+    return Seen(found.as_of, found.matched, found.matched_is, kinds[:MOST_KINDS], more, first, seconds)
+
+
+@section.act("/operations", Scope.OPERATE)
+def start() -> Response | Shown:
+    """Have it done, after ten seconds to think again."""
+    bulk = _asked()
+    if isinstance(bulk, Shown):
+        return bulk
+    choices = read_choices(request.form, bulk.verb, viewer().prefers.time_zone)
+    fault = _not_meant(bulk)
+    as_of = _time(request.form.get("as_of", ""))
+    if choices.faults or fault or as_of is None:
+        return _previewed(bulk, choices, fault)
+    try:
+        order = order_of(bulk, choices, caller().queues)
+        made = read(lambda conn: ordering.start(conn, order, as_of=as_of))
+    except (PreviewNotKept, TooManyOperations, Invalid) as error:
+        return _previewed(bulk, choices, f"{error}")
+    return done("", url_for("ui.operations.one", operation_id=made.id))
+
+
+def _not_meant(bulk: Bulk) -> str:
+    """Return what has to be said on purpose and was not, or ""."""
+    form = request.form
+    if bulk.is_of_every_job and form.get("every") != "1":
+        return "No filter holds, so that every job is meant: say so by the tick."
+    if bulk.verb.name == "delete" and form.get("sure", "").replace(",", "").strip() != form.get("matched", "-"):
+        return "Nothing was deleted: type how many jobs are to be deleted."
+    return ""
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
+
+
+@section.page("/operations/<uuid:operation_id>", Scope.OPERATE, every=1)
+def one(operation_id: UUID) -> Shown:
+    """Return an operation, and how far it is."""
+    return _page(operation_id)
+
+
+def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Shown:
+    found = read(lambda conn: ordering.find(conn, operation_id))
+    row, now = _row(found), viewer().now
+    walked = found.done + found.skipped + found.failed
+    share = None
+    if found.matched_is is not MatchedIs.MORE_THAN and found.matched:
+        share = min(1.0, walked / found.matched)
+    ran = (now - found.started_at).total_seconds() if found.started_at else 0.0
+    left = (found.matched - walked) * ran / walked if share is not None and walked and ran > 1 else None
+    is_due = not row.is_over and found.starts_at <= now
+    may_act = found.action != "delete" or _may_delete()
+    page = OnePage(
+        row,
+        share,
+        walked,
+        None if row.is_over or left is None else round(max(0.0, left)),
+        not row.is_over and found.starts_at > now,
+        is_due and may_act and _is_alone(),
+        found.status in RESUMABLE and may_act,
+        fault,
+    )
+    return Shown("operation.html", page, f"{row.word} jobs", status=status, is_live=not row.is_over)
+
+
+def _is_alone() -> bool:
+    found = kept("health", (), lambda: part(lambda conn: worker_health(conn).workers))
+    return found.value == 0
+
+
+def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str) -> Response | Shown:
+    try:
+        read(lambda conn: act(conn, operation_id))
+    except OperationConflict as error:
+        return _page(operation_id, fault=str(error), status=409)
+    return done(sentence, url_for("ui.operations.one", operation_id=operation_id))
+
+
+@section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
+def cancel(operation_id: UUID) -> Response | Shown:
+    """Do no more of it."""
+    return _acted(operation_id, ordering.cancel, "Cancelled: no more of it is done.")
+
+
+@section.act("/operations/<uuid:operation_id>/resume", Scope.OPERATE)
+def resume(operation_id: UUID) -> Response | Shown:
+    """Go on with it."""
+    return _acted(operation_id, ordering.resume, "It goes on.")
+
+
+@section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE)
+def advance(operation_id: UUID) -> Response | Shown:
+    """Do some more of it, where no worker lives."""
+    return _acted(operation_id, ordering.advance, "")

@@ -1,0 +1,177 @@
+"""What runs at this moment, longest first, and against which timeout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request, url_for
+from markupsafe import Markup
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import InvalidTransition
+from haulier.domain.job import NAME_PATTERN
+from haulier.postgres.statements import Connection
+from haulier.queue import produce
+from haulier.queue.produce.running import RunningJob, list_running
+from haulier.queue.produce.workers import list_workers
+
+from ...http.door import caller
+from ...http.service import connection, service
+from .. import charts
+from ..answering import Shown
+from ..places import asked as asked_place
+from ..rail import Rail
+from ..reading import Part, kept, part
+from ..saying import done
+from ..section import Section
+from ..viewer import viewer
+
+MOST, MOST_WORKERS = 200, 200
+# From this part of its timeout on a job is marked.
+NEARLY = 0.8
+STEPS = 20
+
+section = Section("running", __name__, Rail("Work", 30, "Running", "running", "r"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the URL asks for; "" where it does not."""
+
+    queue: str
+    kind: str
+    worker: str
+    by: str
+
+    def query(self, **changes: str) -> dict[str, str]:
+        """Return the query of this page, or of a like one."""
+        names = ("queue", "kind", "worker", "by")
+        return {name: text for name in names if (text := changes.get(name, getattr(self, name)))}
+
+
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs that run. Shape: more tells that not all are among them."""
+
+    jobs: Sequence[RunningJob]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Of all workers together: threads, jobs that are claimed, and of those how many no thread can have begun."""
+
+    threads: int
+    claimed: int
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A job that runs. Units: timeout is seconds; None: it may run for ever. Shape: mark is near, past or ""."""
+
+    job: RunningJob
+    worker: str
+    timeout: float | None
+    mark: str
+    bar: Markup | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The page. Shape: odd says what of the URL was not understood."""
+
+    asked: Asked
+    odd: str
+    found: Part[Jobs]
+    threads: Part[Threads]
+    rows: Sequence[Row]
+    tabs: Sequence[tuple[str, str, bool]]
+
+
+@section.page("/running", Scope.READ, every=2)
+def show() -> Shown:
+    """Return the jobs that run."""
+    asked, odd = _asked()
+    found = kept("running", (asked.queue, asked.kind, asked.worker), lambda: part(partial(_jobs, asked)))
+    rows = [_row(job, viewer().now) for job in (found.value.jobs if found.value else ())]
+    if asked.by == "worker":
+        rows.sort(key=lambda row: row.worker)
+    places = (("", "Longest first"), ("worker", "By worker"))
+    tabs = [(_at(asked.query(by=by)), text, by == asked.by) for by, text in places]
+    page = Running(asked, odd, found, kept("threads", (), lambda: part(_threads)), rows, tabs)
+    return Shown("running.html", page, "Running")
+
+
+def _at(query: dict[str, str]) -> str:
+    return url_for("ui.running.show") + (f"?{urlencode(query)}" if query else "")
+
+
+def _asked() -> tuple[Asked, str]:
+    given = {name: request.args.get(name, "").strip()[:200] for name in ("queue", "kind", "worker", "by")}
+    fits: Mapping[str, bool] = {
+        "queue": _is_name(given["queue"]),
+        "kind": _is_name(given["kind"]),
+        "worker": _uuid(given["worker"]) is not None,
+    }
+    odd = ", ".join(f"{name} {given[name]}" for name, is_so in fits.items() if given[name] and not is_so)
+    kept_ = {name: given[name] if is_so else "" for name, is_so in fits.items()}
+    return Asked(**kept_, by="worker" if given["by"] == "worker" else ""), odd
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(NAME_PATTERN, text) is not None
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _jobs(asked: Asked, conn: Connection) -> Jobs:
+    queues = caller().queues
+    if asked.queue:
+        queues = [asked.queue] if queues is None or asked.queue in queues else []
+    kinds = [asked.kind] if asked.kind else None
+    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=_uuid(asked.worker), limit=MOST))
+
+
+def _threads(conn: Connection) -> Threads:
+    found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+    claimed = sum(each.running for each in found)
+    ahead = sum(max(0, each.running - each.threads) for each in found)
+    return Threads(sum(each.threads for each in found), claimed, ahead)
+
+
+def _row(job: RunningJob, now: datetime) -> Row:
+    kind = service().kinds.get(job.kind)
+    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
+    worker = f"{job.host}:{job.pid}"
+    if not timeout:
+        return Row(job, worker, None, "", None)
+    used = (now - job.started_at).total_seconds() / timeout
+    mark = "" if used < NEARLY else "near" if used < 1 else "past"
+    # In steps, since each is a change of the page.
+    step = min(1.0, round(used * STEPS) / STEPS)
+    bar = charts.bar(step, "retrying" if mark else "running", f"{100 * step:.0f} % of its timeout")
+    return Row(job, worker, timeout, mark, bar)
+
+
+@section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)
+def stop(job_id: UUID) -> Response:
+    """Ask a job to stop."""
+    try:
+        with connection() as conn:
+            is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
+    except InvalidTransition:
+        return done("It had ended already.", asked_place())
+    return done("Cancelled." if is_over else "The job runs, and was asked to stop.", asked_place())

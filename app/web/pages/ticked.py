@@ -1,0 +1,127 @@
+"""What is done at once to the jobs that were ticked in a list, one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from flask import request
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts
+from haulier.queue import produce
+from haulier.queue.produce.change import Changes
+
+from ...http.acting import done as act_on
+from ...http.door import caller
+from ...http.errors import Invalid
+from ...http.service import connection
+from ..answering import Shown
+from ..look import LIMITS
+from ..places import asked as asked_place
+from ..saying import done
+from ..section import Section
+from ..shown import count, number
+
+# As many as a list shows. What is not reached within the time is told, and left alone.
+MOST, MOST_SECONDS = LIMITS[-1], 10.0
+LEFT_ALONE = (InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts, Invalid)
+
+section = Section("ticked", __name__, within="jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The page that asks before jobs are deleted."""
+
+    ids: Sequence[UUID]
+    back: str
+    fault: str
+
+
+def _ids() -> list[UUID]:
+    """Return the jobs that were ticked, each once. Raises: Invalid."""
+    try:
+        found = list(dict.fromkeys(UUID(text) for text in request.form.getlist("id")))
+    except ValueError:
+        raise Invalid({"id": ["Must be the id of a job."]}) from None
+    if len(found) > MOST:
+        raise Invalid({"id": [f"At most {MOST} jobs at once."]})
+    return found
+
+
+def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
+    """Do it to each, and tell to how many it was done. Shape: act returns what was done, in a word."""
+    if not ids:
+        return done("No job was ticked.", asked_place())
+    until, told, left = time.monotonic() + MOST_SECONDS, dict[str, int](), 0
+    for place, job_id in enumerate(ids):
+        if time.monotonic() > until:
+            return done(f"{_told(told, left)} {number(len(ids) - place)} were not reached in time.", asked_place())
+        try:
+            what = act(job_id)
+            told[what] = told.get(what, 0) + 1
+        except LEFT_ALONE:
+            left += 1
+    return done(_told(told, left), asked_place())
+
+
+def _told(told: dict[str, int], left: int) -> str:
+    sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
+    if left:
+        sentences.append(f"{number(left)} had changed meanwhile, or are in another state, and were left alone.")
+    return " ".join(sentences)
+
+
+@section.act("/jobs/ticked/retry", Scope.OPERATE)
+def retry() -> Response:
+    """Queue them again."""
+
+    def act(job_id: UUID) -> str:
+        act_on(produce.retry, job_id)
+        return "Queued again:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/run-now", Scope.OPERATE)
+def run_now() -> Response:
+    """Let their time have come."""
+
+    def act(job_id: UUID) -> str:
+        act_on(produce.change, job_id, Changes.of(delay_seconds=0))
+        return "Due now:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/cancel", Scope.OPERATE)
+def cancel() -> Response:
+    """Cancel them, or ask them to stop."""
+
+    def act(job_id: UUID) -> str:
+        with connection() as conn:
+            is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
+        return "Cancelled" if is_over else "Asked to stop:"
+
+    return _each(act, _ids())
+
+
+@section.act("/jobs/ticked/delete", Scope.ADMIN)
+def delete() -> Response | Shown:
+    """Delete them for good, once it was said how many they are."""
+    ids, sure = _ids(), request.form.get("sure", "").strip()
+    if ids and sure != str(len(ids)):
+        fault = f"Type {len(ids)}." if sure else ""
+        title = f"Delete {count(len(ids), 'job')}"
+        return Shown("ticked.html", Ticked(ids, asked_place(), fault), title, status=422 if fault else 200)
+
+    def act(job_id: UUID) -> str:
+        with connection() as conn:
+            produce.delete(conn, job_id, actor=caller().id, queues=caller().queues)
+        return "Deleted"
+
+    return _each(act, ids)

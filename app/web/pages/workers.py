@@ -1,0 +1,116 @@
+"""The workers: how each is, what it holds, and those that ended lately; one can be told to claim no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.worker import WorkerState
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
+
+from ...http.door import caller
+from ..answering import Shown
+from ..places import asked as asked_place
+from ..rail import Rail
+from ..reading import Part, kept, part, read
+from ..saying import done
+from ..section import Section
+
+MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200
+WHOLE = "a worker may serve every queue"
+
+section = Section("workers", __name__, Rail("System", 10, "Workers", "workers", "w"))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of workers, newest first. Shape: older is the cursor of the next one."""
+
+    workers: Sequence[Worker]
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The page."""
+
+    found: Part[Listed]
+    ended: Part[Sequence[EndedWorker]]
+    first: str | None
+    older: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OneWorker:
+    """The page of a worker. Shape: lacks are the kinds that other workers know, and this one does not."""
+
+    worker: Worker
+    lacks: Part[Sequence[str]]
+
+
+@section.page("/workers", Scope.READ, every=5)
+def show() -> Shown:
+    """Return the workers, newest first."""
+    before = _before(request.args.get("older", ""))
+    found = kept("a page of workers", (before,), lambda: part(partial(_list, before)))
+    older = found.value.older if found.value else None
+    page = Workers(
+        found,
+        kept("ended workers", (), lambda: part(_ended)),
+        url_for("ui.workers.show") if before else None,
+        url_for("ui.workers.show", older=older) if older else None,
+    )
+    return Shown("workers.html", page, "Workers", is_live=before is None)
+
+
+def _before(cursor: str) -> UUID | None:
+    try:
+        return UUID(cursor) if cursor else None
+    except ValueError:
+        return None
+
+
+def _list(before: UUID | None, conn: Connection) -> Listed:
+    found, has_more = list_workers(conn, before=before, limit=MOST, queues=caller().queues)
+    return Listed(found, str(found[-1].id) if has_more else None)
+
+
+def _ended(conn: Connection) -> Sequence[EndedWorker]:
+    return list_ended(conn, limit=MOST_ENDED, queues=caller().queues)
+
+
+@section.page("/workers/<uuid:worker_id>", Scope.READ, every=5)
+def one(worker_id: UUID) -> Shown:
+    """Return a worker, and what it holds."""
+    found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
+    lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
+    is_live = found.state is not WorkerState.GONE or bool(found.jobs)
+    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.host}:{found.pid}"[:100], is_live=is_live)
+
+
+def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
+    if worker.kinds is None:
+        return ()
+    others, _ = list_workers(conn, limit=MOST_OTHERS, queues=caller().queues)
+    return sorted({kind for each in others for kind in each.kinds or ()} - set(worker.kinds))
+
+
+@section.act("/workers/<uuid:worker_id>/quiet", Scope.OPERATE, every_queue=WHOLE)
+def silence(worker_id: UUID) -> Response:
+    """Have it claim no more."""
+    read(lambda conn: quiet(conn, worker_id, True, actor=caller().id))
+    return done("It claims no more. What it holds goes on.", asked_place())
+
+
+@section.act("/workers/<uuid:worker_id>/wake", Scope.OPERATE, every_queue=WHOLE)
+def wake(worker_id: UUID) -> Response:
+    """Have it claim again."""
+    read(lambda conn: quiet(conn, worker_id, False, actor=caller().id))
+    return done("It claims again.", asked_place())

@@ -1,0 +1,206 @@
+"""What fails, by error: it ..."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure
+from haulier.domain.fingerprint import fingerprint, id_text
+from haulier.domain.outcome import Outcome
+from tests.web.browsing import Browser, Element
+from tests.web.conftest import SignedIn
+from tests.web.jobs import claim, end, enqueue
+
+
+def fail(conn: Connection, error: str, *, queue: str = "default", times: int = 1, delay: float | None = None) -> str:
+    """Have so many jobs fail, for good or to be retried; return the name of the group."""
+    for _ in range(times):
+        enqueue(conn, queue=queue)
+    group = fingerprint("send_email", error)
+    outcome = Outcome.fail_for_good(error) if delay is None else Outcome.fail(error, delay=delay)
+    for _ in range(times):
+        _, [fence] = claim(conn, queue)
+        end(conn, fence, outcome, Failure(group, queue, error))
+    return id_text(group.id)
+
+
+def row(page: Element, group: str) -> dict[str, str]:
+    [found] = page.all("tr", id=f"error-{group}")
+    return {each.given["data-name"]: each.text for each in found.all("td") if "data-name" in each.given}
+
+
+def names(page: Element) -> list[str]:
+    return [each.given["id"].removeprefix("error-") for each in page.all("tr") if "id" in each.given]
+
+
+def test_shows_groups_the_most_frequent_first(browser: Browser, conn: Connection) -> None:
+    many = fail(conn, "Timeout: mail.example.net", times=3)
+    few = fail(conn, "Refused: no such user", queue="mail", delay=60.0)
+
+    page = browser.page("/ui/failures")
+
+    assert names(page) == [many, few]
+    assert {name: row(page, many)[name] for name in ("failed", "to be retried")} == {
+        "failed": "3",
+        "to be retried": "0",
+    }
+    assert {name: row(page, few)[name] for name in ("failed", "to be retried")} == {"failed": "0", "to be retried": "1"}
+    assert page.text.count("new") >= 2
+    assert "3 for good, 1 to be retried, 2 groups" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("kind=send_email", {"Timeout", "Refused"}),
+        ("kind=resize_image", set()),
+        ("queue=mail", {"Refused"}),
+        ("text=timeOUT", {"Timeout"}),
+        ("muted=yes", set()),
+        ("muted=no&span=7d", {"Timeout", "Refused"}),
+        ("span=nonsense&muted=nonsense&older=nonsense", {"Timeout", "Refused"}),
+        ("kind=a%20b%3C", {"Timeout", "Refused"}),
+    ],
+)
+def test_shows_what_a_filter_says(browser: Browser, conn: Connection, query: str, found: set[str]) -> None:
+    fail(conn, "Timeout: x")
+    fail(conn, "Refused: y", queue="mail")
+
+    page = browser.page(f"/ui/failures?{query}")
+
+    assert {word for word in ("Timeout", "Refused") if word in " ".join(each.text for each in page.all("tr"))} == found
+    assert ("Not heeded: kind a b<" in page.text) is query.startswith("kind=a%20b")
+
+
+def test_says_that_nothing_has_failed(browser: Browser) -> None:
+    assert "Nothing has failed in this time" in browser.page("/ui/failures").text
+    assert "No failure matches" in browser.page("/ui/failures?queue=mail").text
+
+
+def test_goes_on_where_a_page_ends(browser: Browser, conn: Connection, monkeypatch) -> None:
+    monkeypatch.setattr("app.web.pages.failures.MOST_GROUPS", 2)
+    groups = {fail(conn, f"Error{word}: x") for word in ("A", "B", "C", "D", "E")}
+
+    seen, path = [], "/ui/failures"
+    while path:
+        page = browser.page(path)
+        seen.append(names(page))
+        path = next((each.given["href"] for each in page.all("a", rel="next")), "")
+
+    assert [len(each) for each in seen] == [2, 2, 1]
+    assert {name for each in seen for name in each} == groups
+
+
+def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: job 4711\nat line 3", times=2)
+    fail(conn, "Timeout: job 4712", delay=60.0)
+
+    page = browser.page(f"/ui/failures/{group}")
+
+    assert [each.text for each in page.all("pre", class_="error")] == ["Timeout: job 4711 at line 3"]
+    assert "in this time; 2 kept" in page.text
+    assert "in this time; 1 wait" in page.text
+    assert len([each for each in page.all("tr") if each.all("th", class_="lead")]) == 3
+    assert page.all("div", class_="chart")
+
+
+@pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])
+def test_knows_no_other_group(browser: Browser, name: str) -> None:
+    browser.page(f"/ui/failures/{name}", 404)
+
+
+def test_mutes_and_unmutes(browser: Browser, conn: Connection, sql) -> None:
+    group = fail(conn, "Timeout: x", times=12)
+    path = f"/ui/failures/{group}"
+    assert "fails with a new error" in browser.page("/ui").text
+
+    muted = browser.send(browser.page(path), f"{path}/mute", **{"for": "24h"})
+    quiet, told = browser.page("/ui"), browser.page(path)
+
+    assert (muted.status_code, muted.headers["Location"]) == (303, path)
+    assert "fails with a new error" not in quiet.text
+    assert "muted until" in told.text
+    assert names(browser.page("/ui/failures?muted=yes")) == [group]
+    assert sql("SELECT muted_until - now() BETWEEN '23:59:00' AND '24:00:00' FROM haulier.error_group") == [(True,)]
+    browser.send(told, f"{path}/unmute")
+    assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
+    assert sql("SELECT actor, action FROM haulier.audit WHERE action LIKE '%mute%'") == [
+        (browser.key.id, "mute"),
+        (browser.key.id, "unmute"),
+    ]
+
+
+def test_mutes_for_no_time_of_which_nobody_was_asked(browser: Browser, conn: Connection, sql) -> None:
+    path = f"/ui/failures/{fail(conn, 'Timeout: x')}"
+
+    browser.send(browser.page(path), f"{path}/mute", **{"for": "9999d"})
+
+    assert "Not muted" in browser.page(path).text
+    assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "queues"), [((Scope.READ,), None), ((Scope.READ, Scope.OPERATE), ["mail"])], ids=["read", "one queue"]
+)
+def test_lets_nobody_mute_who_may_not(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql, scopes: Any, queues: Any
+) -> None:
+    group = fail(conn, "Timeout: x", queue="mail")
+    other = signed_in(*scopes, queues=queues)
+    token = other.page("/ui/settings").all("input", name="csrf")[0].given["value"]
+
+    page = other.page(f"/ui/failures/{group}")
+    refused = [other.post(f"/ui/failures/{group}/{verb}", csrf=token, **{"for": "1h"}) for verb in ("mute", "unmute")]
+
+    assert page.all("form", action=f"/ui/failures/{group}/mute") == []
+    assert [each.status_code for each in refused] == [403, 403]
+    assert sql("SELECT muted_until FROM haulier.error_group") == [(None,)]
+
+
+def test_shows_a_key_of_one_queue_what_failed_there_alone(signed_in: SignedIn, conn: Connection) -> None:
+    shared = fail(conn, "Timeout: x", queue="salmon", times=2)
+    fail(conn, "Timeout: x", queue="mail")
+    hidden = fail(conn, "Swordfish: y", queue="salmon")
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    page, one = own.page("/ui/failures"), own.page(f"/ui/failures/{shared}")
+
+    assert names(page) == [shared]
+    assert row(page, shared)["failed"] == "1"
+    assert own.get(f"/ui/failures/{hidden}").status_code == 404
+    assert [word for word in ("salmon", "Swordfish") if word in page.text + one.text] == []
+    assert names(own.page("/ui/failures?queue=salmon")) == []
+    assert "in this time; 1 kept" in one.text
+
+
+def test_answers_204_exactly_when_nothing_has_changed(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x")
+    paths = ("/ui/failures", f"/ui/failures/{group}")
+    seen = {path: browser.page(path).all("main")[0].given["data-seen"] for path in paths}
+    shelf = browser.client.application.extensions["haulier_shelf"]
+
+    def asks(path: str) -> int:
+        return browser.get(path, Haulier_Live=seen[path]).status_code
+
+    assert {asks(path) for path in paths} == {204}
+    fail(conn, "Timeout: x")
+    shelf.clear()
+    assert {asks(path) for path in paths} == {200}
+
+
+def test_shows_the_rest_where_a_part_is_late(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x")
+    with conn.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("LOCK haulier.finished_job")
+        try:
+            page = browser.page(f"/ui/failures/{group}")
+        finally:
+            cursor.execute("ROLLBACK")
+
+    assert "Not available just now" in page.text
+    assert "The first one" in page.text
