@@ -53,7 +53,7 @@ _SAID: Mapping[str, Callable[[float], str]] = {
     "partitions": lambda value: f"{value:.1f}",
 }
 
-section = Section("database", __name__, Rail("System", 20, "Database", "database", "k"))
+section = Section("database", __name__, Rail("System", 20, "Database", "database", "d"))
 
 
 @dataclass(frozen=True, slots=True)

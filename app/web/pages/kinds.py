@@ -29,7 +29,7 @@ from .overview import Drawn, drawn
 
 MOST_KINDS, MOST_WORKERS = 200, 200
 
-section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "d"))
+section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
 
 
 @dataclass(frozen=True, slots=True)

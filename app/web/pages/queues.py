@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 from flask import request, url_for
@@ -24,18 +23,16 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
 from ..answering import Shown
+from ..pausing import NoTime, PauseForm
 from ..queue_states import Word, empty_in, serving, word_of
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import done
 from ..section import Section
-from ..times import read_duration, read_time
 from ..viewer import viewer
 from .overview import Drawn, drawn
 
-MOST_QUEUES, MOST_WORKERS = 100, 200
-# How long a pause may be by a choice of the form; "until" reads a time, "" is until it is resumed.
-CHOICES: Mapping[str, str] = {"15m": "15 minutes", "1h": "1 hour", "8h": "8 hours", "": "until it is resumed"}
+MOST_QUEUES, MOST_WORKERS = 50, 200
 
 section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
 
@@ -60,17 +57,8 @@ class Queues:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseForm:
-    """The form that pauses a queue, as it was sent. Shape: fault is of the time."""
-
-    choice: str = "15m"
-    until: str = ""
-    fault: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class QueuePage:
-    """The page of one queue. Shape: choices are those of a pause's length; is_used tells that there is such a queue."""
+    """The page of one queue. Shape: is_used tells that there is such a queue."""
 
     row: Row
     is_used: bool
@@ -78,7 +66,6 @@ class QueuePage:
     charts: Sequence[Drawn]
     workers: Part[Sequence[Worker]]
     form: PauseForm
-    choices: Sequence[tuple[str, str]]
     fault: str
 
 
@@ -133,7 +120,6 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         charts=[] if figures.value is None else drawn(figures.value),
         workers=Part(None, found.late) if workers is None else Part(serving(name, workers)),
         form=form or PauseForm(),
-        choices=tuple(CHOICES.items()),
         fault=fault,
     )
     return Shown("queue.html", page, f"Queue {name}", status=status)
@@ -158,34 +144,15 @@ def _serving_and_minutes(name: str) -> Part[tuple[list[Worker] | None, Sequence[
 def pause(name: str) -> Response | Shown:
     """Let no job of the queue start, for so long, until a time, or until it is resumed."""
     check_queue_name(name)
-    form = PauseForm(request.form.get("for", "")[:20], request.form.get("until", "").strip()[:100])
+    form = PauseForm.of(request.form)
     try:
-        until = _until(form)
         with connection() as conn:
-            pause_queue(conn, name, until=until, actor=caller().id)
-    except PauseInThePast:
-        faulty = PauseForm(form.choice, form.until, "Must be in the future.")
-        return _page(name, faulty, status=422)
-    except ValueError:
-        faulty = PauseForm(form.choice, form.until, "Must be a time, such as 2026-11-26T16:00.")
-        return _page(name, faulty, status=422)
+            pause_queue(conn, name, until=form.end(viewer()), actor=caller().id)
+    except (PauseInThePast, NoTime) as error:
+        return _page(name, form.with_fault(error), status=422)
     except TooManyPauses as error:
         return _page(name, form, fault=str(error), status=409)
     return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name))
-
-
-def _until(form: PauseForm) -> datetime | None:
-    """Return when the pause is to end. Raises: ValueError where that is no time."""
-    by = viewer()
-    if form.choice == "until":
-        at = read_time(form.until, by.prefers.time_zone)
-        if at is None:
-            raise ValueError
-        return at
-    duration = read_duration(form.choice) if form.choice in CHOICES else None
-    if duration is None and form.choice:
-        raise ValueError
-    return None if duration is None else by.now + duration
 
 
 @section.act("/queues/<name>/resume", Scope.OPERATE)
