@@ -11,6 +11,8 @@ from uuid import UUID
 # 24 bytes; the first six bits of the time are 0 until long after year 9999.
 CURSOR_PATTERN = r"^A[A-Za-z0-9_-]{31}$"
 
+_LAST_ENTRY = 2**63 - 1
+
 _FORM = struct.Struct(">q16s")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -28,3 +30,18 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         raise ValueError("not a cursor")
     since, job_id = _FORM.unpack(base64.urlsafe_b64decode(cursor))
     return _EPOCH + timedelta(microseconds=min(since, _LAST)), UUID(bytes=job_id)
+
+
+def entry_cursor(at: datetime, entry_id: int) -> str:
+    """Return the cursor of the page after this entry of the audit: its number stands in the place of a job's id."""
+    return write_cursor(at, UUID(int=entry_id))
+
+
+def read_entry_cursor(cursor: str) -> tuple[datetime, int]:
+    """Return when the last entry already seen was made, and its number. Raises: ValueError."""
+    return entry_of(read_cursor(cursor))
+
+
+def entry_of(position: tuple[datetime, UUID]) -> tuple[datetime, int]:
+    """Return the position that a cursor was read as, of an entry of the audit."""
+    return position[0], min(position[1].int, _LAST_ENTRY)
