@@ -37,7 +37,7 @@ from haulier.domain.schedule import (
     MAX_MISSED,
     MAX_MISSED_WITHIN_SECONDS,
     MAX_ZONE,
-    TAKEN_NAME,
+    TAKEN_NAMES,
     InvalidSchedule,
     Missed,
     Overlap,
@@ -180,7 +180,7 @@ def _rule(name: str, table: Json, kinds: Mapping[str, Kind] | None) -> Rule:
     """Return what the schedule does. Raises: ValidationError, which names every fault."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise ValidationError(BAD_NAME)
-    if name == TAKEN_NAME:
+    if name in TAKEN_NAMES:
         raise ValidationError(f"A schedule cannot be called {name}.")
     if not isinstance(table, dict):
         raise ValidationError("Must be a table.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from haulier.config import Config
 
+from ..http import requests as shared
 from ..http.application import App, make
 from ..http.routes import routes_of
 from ..http.service import Service
@@ -29,6 +30,7 @@ from . import (
 )
 from .enqueuing import Enqueuing
 from .openapi import document, make_api
+from .requests import ApiRequests
 from .schemas.job import CreateJobRequest
 
 
@@ -45,6 +47,7 @@ def register(app: App, service: Service) -> None:
     """Add the API to the application, but for `/`, where the dashboard would be."""
     create_job = CreateJobRequest(service.kinds)
     app.extensions["haulier_enqueuing"] = Enqueuing(create_job, service.queue_names)
+    app.extensions[shared.NAME] = ApiRequests()
     metrics.register(app)
     health.register(app)
     api = make_api(app, service.kinds, create_job)

@@ -9,12 +9,13 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.queue.access.audit import ActionFilter, find_actions
 
+from ..http.cursor import entry_cursor, entry_of
 from ..http.masking import details_as_shown
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import LOOKED_BACK_TO, NEXT_CURSOR, NEXT_LINK, fails
 from .reading import Blueprint, looked_back_to, next_page
-from .schemas.audit import ActionResponse, ListAudit, cursor_after, read_after
+from .schemas.audit import ActionResponse, ListAudit
 
 blp = Blueprint("audit", __name__, description="Who did what: the record.")
 
@@ -48,7 +49,7 @@ class Audit(MethodView):
             actions=asked.get("action"),
             at_after=asked.get("after"),
             at_before=asked.get("before"),
-            after=read_after(asked["cursor"]) if "cursor" in asked else None,
+            after=entry_of(asked["cursor"]) if "cursor" in asked else None,
             limit=asked["limit"],
         )
         with connection() as conn:
@@ -56,4 +57,4 @@ class Audit(MethodView):
         shown = [details_as_shown(each) for each in page.actions]
         if page.after is None:
             return shown, 200, {}
-        return shown, 200, {**next_page(cursor_after(*page.after)), **looked_back_to(page.looked_back_to)}
+        return shown, 200, {**next_page(entry_cursor(*page.after)), **looked_back_to(page.looked_back_to)}

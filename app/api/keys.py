@@ -11,6 +11,7 @@ from flask.views import MethodView
 
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.domain.errors import KeyNotFound
+from haulier.domain.job import Json
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 
@@ -60,16 +61,7 @@ class Keys(MethodView):
 
         403 where the service may not: the message names the command that does. To repeat the call makes another key.
         """
-        asked = load(CREATE, parse(json_body(request)))
-        days = asked.pop("days", None)
-        scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]
-        queues = asked.pop("queues", None)
-        new = NewKey(
-            **asked,
-            scopes=scopes,
-            queues=None if queues is None else set(queues),
-            lifetime=None if days is None else timedelta(days=days),
-        )
+        new = read_key(parse(json_body(request)))
         with connection() as conn:
             return _with_token(*api_keys.create(conn, new, actor=caller().id))
 
@@ -91,7 +83,7 @@ class Rotate(MethodView):
         raw = body(request)
         if raw:
             body_type(request, JSON_TYPE)
-        overlap = timedelta(hours=load(ROTATE, parse(raw) if raw else {})["hours"])
+        overlap = read_overlap(parse(raw) if raw else {})
         with connection() as conn:
             return _with_token(*api_keys.rotated(conn, _read(key_id), overlap=overlap, actor=caller().id))
 
@@ -111,6 +103,25 @@ class Revoke(MethodView):
         """
         with connection() as conn:
             return _shown(api_keys.revoke(conn, _read(key_id), actor=caller().id))
+
+
+def read_key(data: Json) -> NewKey:
+    """Return the key that a request asks for. Raises: Invalid."""
+    asked = load(CREATE, data)
+    days = asked.pop("days", None)
+    scopes = [Scope(scope) for scope in dict.fromkeys(asked.pop("scopes"))]
+    queues = asked.pop("queues", None)
+    return NewKey(
+        **asked,
+        scopes=scopes,
+        queues=None if queues is None else set(queues),
+        lifetime=None if days is None else timedelta(days=days),
+    )
+
+
+def read_overlap(data: Json) -> timedelta:
+    """Return for how long the old secret is good after a rotation. Raises: Invalid."""
+    return timedelta(hours=load(ROTATE, data)["hours"])
 
 
 def _read(key_id: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import PauseInThePast, QueueNotFound
-from haulier.domain.job import NAME_PATTERN
+from haulier.domain.errors import PauseInThePast
 from haulier.queue.produce.pauses import pause, resume
 from haulier.queue.produce.stats import Queue, find_or_empty
 
+from ..http.acting import check_queue_name
 from ..http.door import caller
 from ..http.errors import Invalid
 from ..http.routes import needs
@@ -43,7 +42,7 @@ class Pause(MethodView):
         Needs no body. What runs goes on; a second after the answer at the latest nothing starts. A queue that is
         paused already gets the new end. 404 for a name that no queue can have, 409 where a thousand are paused.
         """
-        check_name(name)
+        check_queue_name(name)
         asked = _asked()
         with connection() as conn:
             try:
@@ -66,17 +65,10 @@ class Resume(MethodView):
 
         Needs no body. Nothing happens to a queue that is not paused. 404 for a name that no queue can have.
         """
-        check_name(name)
+        check_queue_name(name)
         with connection() as conn:
             resume(conn, name, actor=caller().id)
             return find_or_empty(conn, name)
-
-
-def check_name(name: str) -> None:
-    """Return if the caller may act on a queue of this name, used or not. Raises: QueueNotFound."""
-    # A name that is none cannot be sent to the database: it may hold a NUL.
-    if not re.fullmatch(NAME_PATTERN, name) or not caller().may_use(name):
-        raise QueueNotFound(name)
 
 
 def _asked() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import TAKEN_NAME, InvalidSchedule, next_ticks
+from haulier.domain.schedule import TAKEN_NAMES, InvalidSchedule, Timetable, next_ticks
 from haulier.queue.produce.draft import Draft
 from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.schedules import (
@@ -33,6 +33,7 @@ from haulier.queue.produce.schedules import (
 from ..http.door import caller
 from ..http.errors import Invalid
 from ..http.masking import payload_as_shown
+from ..http.requests import AskedSchedule
 from ..http.routes import needs
 from ..http.service import connection, service
 from .enqueuing import enqueuing
@@ -136,20 +137,16 @@ class OneSchedule(MethodView):
         An equal one changes nothing. Ticks of the old one that are due fire by it first: a change fires none twice,
         and loses none. Without `paused` it stays paused, or not. 404 for a name that no schedule can have.
         """
-        if _checked(name) == TAKEN_NAME:
-            raise Invalid({"name": [f"A schedule cannot be called {TAKEN_NAME}."]})
-        asked = load(PUT, parse(json_body(request)))
-        draft = _draft(asked["job"])
-        rule, pause = load_rule(asked, _job(asked["job"], draft)), _pause(asked)
+        asked = read_schedule(_checked(name), parse(json_body(request)))
         with connection() as conn:
-            enqueuing().queue_names.check(conn, draft)
+            enqueuing().queue_names.check(conn, asked.draft)
             try:
                 is_new = put_schedule(
                     conn,
                     name,
-                    rule,
+                    asked.rule,
                     retention_days=service().config.retention_days,
-                    pause=pause,
+                    pause=asked.pause,
                     actor=caller().id,
                 )
             except PauseInThePast:
@@ -267,6 +264,20 @@ class Ticks(MethodView):
             get_schedule(conn, _checked(name), queues=caller().queues)
             found, has_more = list_ticks(conn, name, before=asked.get("cursor"), limit=asked["limit"])
         return found, 200, next_page(time_text(found[-1].scheduled_at)) if has_more else {}
+
+
+def read_schedule(name: str, data: Json) -> AskedSchedule:
+    """Return the schedule of a request, its job checked as that of POST /jobs. Raises: Invalid; Forbidden; TooLarge."""
+    if name in TAKEN_NAMES:
+        raise Invalid({"name": [f"A schedule cannot be called {name}."]})
+    asked = load(PUT, data)
+    draft = _draft(asked["job"])
+    return AskedSchedule(load_rule(asked, _job(asked["job"], draft)), draft, _pause(asked))
+
+
+def read_timetable(data: Json, counts_from: datetime) -> Timetable:
+    """Return when the schedule of a request would fire. Raises: Invalid."""
+    return load_timetable(load(PREVIEW, data), counts_from=counts_from)
 
 
 def _checked(name: str) -> str:

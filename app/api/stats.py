@@ -9,11 +9,11 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.queue.produce.stats import Queue, Shown, Stats, get_queue, list_queues, stats
 
+from ..http.acting import check_queue_name
 from ..http.door import caller
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
-from .pauses import check_name
 from .reading import Blueprint, next_page
 from .schemas.stats import AskStats, ListQueues, QueueResponse, StatsResponse
 
@@ -74,6 +74,6 @@ class OneQueue(MethodView):
     @blp.response(200, QueueResponse(), description="The queue.")
     def get(self, name: str) -> Queue:
         """Look at a queue."""
-        check_name(name)
+        check_queue_name(name)
         with connection() as conn:
             return get_queue(conn, name)

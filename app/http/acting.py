@@ -1,12 +1,14 @@
-"""Has something done to one job: within the caller's queues, and without what the caller may not see."""
+"""Has something done to one job or queue: within the caller's queues, and without what the caller may not see."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from haulier.domain.errors import TooFewAttempts
+from haulier.domain.errors import QueueNotFound, TooFewAttempts
+from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.change import NONE, Changes
 from haulier.queue.rows import StoredJob
@@ -40,3 +42,10 @@ def done(act: Act, job_id: UUID, changes: Changes = NONE, *, queue: str | None =
             return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
         except TooFewAttempts as error:
             raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+
+
+def check_queue_name(name: str) -> None:
+    """Return if the caller may act on a queue of this name, used or not. Raises: QueueNotFound."""
+    # A name that is none cannot be sent to the database: it may hold a NUL.
+    if not re.fullmatch(NAME_PATTERN, name) or not caller().may_use(name):
+        raise QueueNotFound(name)

@@ -13,6 +13,8 @@ from haulier.domain.fingerprint import read_id
 # 24 bytes; the first six bits of the time are 0 until long after year 9999.
 CURSOR_PATTERN = r"^A[A-Za-z0-9_-]{31}$"
 
+_LAST_ENTRY = 2**63 - 1
+
 _FORM = struct.Struct(">q16s")
 # Ids of groups of errors are signed.
 _MASK = 2**64
@@ -42,3 +44,18 @@ def cursor_after(last_seen: datetime, error_id: int) -> str:
 def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
     """Return when the last group already seen was seen, and its id."""
     return cursor[0], read_id(f"{cursor[1].int % _MASK:016x}")
+
+
+def entry_cursor(at: datetime, entry_id: int) -> str:
+    """Return the cursor of the page after this entry of the audit: its number stands in the place of a job's id."""
+    return write_cursor(at, UUID(int=entry_id))
+
+
+def read_entry_cursor(cursor: str) -> tuple[datetime, int]:
+    """Return when the last entry already seen was made, and its number. Raises: ValueError."""
+    return entry_of(read_cursor(cursor))
+
+
+def entry_of(position: tuple[datetime, UUID]) -> tuple[datetime, int]:
+    """Return the position that a cursor was read as, of an entry of the audit."""
+    return position[0], min(position[1].int, _LAST_ENTRY)

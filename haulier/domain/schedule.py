@@ -22,8 +22,8 @@ MAX_JITTER_SECONDS = 86_400
 MAX_MISSED, MAX_MISSED_WITHIN_SECONDS = 1000, 31_536_000
 DEFAULT_MISSED_MAX, DEFAULT_MISSED_WITHIN_SECONDS = 100, 86_400
 MAX_ZONE = 64
-# No schedule has this name: it is the path of another call of the API.
-TAKEN_NAME = "preview"
+# No schedule has these names: they are the paths of another call of the API, and of a page.
+TAKEN_NAMES = ("preview", "new")
 # A tick that is no later than this fires, whatever the schedule says of missed ones.
 LATE = timedelta(seconds=60)
 # So many ticks are decided in one transaction.

@@ -360,7 +360,9 @@ CALLS = {
         "list_workers jobs_of_worker",
         lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
     ),
-    "list_ended_workers": Call("ended workers", "list_ended_workers", lambda it, _: workers.list_ended(it.conn, limit=5)),
+    "list_ended_workers": Call(
+        "workers that have ended", "list_ended_workers", lambda fixture, _: workers.list_ended(fixture.conn, limit=5)
+    ),
     "running_jobs": Call("jobs that run", "list_running", lambda fixture, _: list_running(fixture.conn)),
     "get_ended_worker": Call(
         "a worker that has ended",

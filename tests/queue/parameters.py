@@ -142,6 +142,7 @@ PARAMETERS: dict[str, Any] = {
     "over_claims": [ID],
     "counter": ID,
     "series_seconds": 60,
+    "span_seconds": 600,
     "span_from": NOW - timedelta(hours=1),
     "span_to": NOW,
     "late": 5.0,

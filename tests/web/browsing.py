@@ -154,7 +154,7 @@ class Browser:
 
 def form(page: Element, action: str) -> dict[str, str]:
     """Return the fields of the form with this action, as they are."""
-    forms = page.all("form", action=action)
+    forms = page.all("form", action=action, method="post")
     assert forms, f"no form for {action}"
     fields = [each for each in forms[0].below() if each.tag == "input" and each.given.get("name")]
     kept = [each for each in fields if each.given.get("type") not in ("checkbox", "radio") or "checked" in each.given]

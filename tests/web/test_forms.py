@@ -19,7 +19,8 @@ from tests.web.conftest import SignedIn
 def acts_of(app: Flask, job: str) -> list[str]:
     """Return the path of each act."""
     found = [rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/ui") and "POST" in rule.methods]
-    return [re.sub(r"<(\w+:)?\w+>", job, rule) for rule in found if "<path:" not in rule]
+    paths = [rule for rule in found if "<path:" not in rule]
+    return [re.sub(r"<\w+>", "mail", re.sub(r"<uuid:\w+>", job, path)) for path in paths]
 
 
 @pytest.fixture
@@ -102,6 +103,12 @@ def test_every_act_says_who_may(site: Flask) -> None:
     assert {path for (_, path), route in routes.items() if route.needs is Scope.ADMIN} == {
         "/ui/jobs/<uuid:job_id>/delete",
         "/ui/jobs/ticked/delete",
+        "/ui/schedules/new",
+        "/ui/schedules/<name>/edit",
+        "/ui/schedules/<name>/delete",
+        "/ui/keys/new",
+        "/ui/keys/<key_id>/rotate",
+        "/ui/keys/<key_id>/revoke",
     }
 
 

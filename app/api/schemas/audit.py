@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from marshmallow import Schema, fields, validate
 
 from haulier.domain.act import Act
 
-from ...http.cursor import CURSOR_PATTERN, write_cursor
+from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
 from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched, time_text
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
 MAX_ACTOR = 200
-_LAST_ID = 2**63 - 1
-
-
-def cursor_after(at: datetime, entry_id: int) -> str:
-    """Return the cursor of the page after this entry."""
-    return write_cursor(at, UUID(int=entry_id))
-
-
-def read_after(cursor: tuple[datetime, UUID]) -> tuple[datetime, int]:
-    """Return when the last entry already seen was made, and its id."""
-    return cursor[0], min(cursor[1].int, _LAST_ID)
 
 
 class ListAudit(Schema):

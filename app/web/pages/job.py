@@ -87,7 +87,7 @@ def show(job_id: UUID) -> Shown:
 
 
 def _page(job_id: UUID, fault: str = "", form: ChangeForm | None = None, status: int = 200) -> Shown:
-    found = read(lambda conn: _visible(conn, job_id))
+    found = read(lambda conn: visible(conn, job_id))
     job = as_shown(found.job)
     is_live = not job.status.is_final
     shows_hidden = request.args.get("show") == "hidden"
@@ -114,7 +114,8 @@ def _page(job_id: UUID, fault: str = "", form: ChangeForm | None = None, status:
     return Shown("job.html", page, f"{job.kind}, {job.id}", status=status, is_live=is_live)
 
 
-def _visible(conn: Connection, job_id: UUID) -> Trace:
+def visible(conn: Connection, job_id: UUID) -> Trace:
+    """Return the job and its trace. Raises: JobNotFound, also where the viewer may not see its queue."""
     found = trace(conn, job_id)
     if not caller().may_use(found.job.queue):
         raise JobNotFound(job_id)
@@ -209,7 +210,7 @@ def change(job_id: UUID) -> Response | Shown:
     """Change what the form says of a job that waits."""
 
     def act() -> Response | Shown:
-        job = read(lambda conn: _visible(conn, job_id)).job
+        job = read(lambda conn: visible(conn, job_id)).job
         found = read_form(request.form, job, viewer().prefers.time_zone)
         if isinstance(found, ChangeForm):
             return _page(job_id, form=found, status=422)
@@ -224,7 +225,7 @@ def copy(job_id: UUID) -> Response | Shown:
     """Enqueue another job like it."""
 
     def act() -> Response:
-        queue = read(lambda conn: _visible(conn, job_id)).job.queue
+        queue = read(lambda conn: visible(conn, job_id)).job.queue
         made = act_on(produce.copy, job_id, queue=queue)
         return _back(made.id, "Enqueued. This is the copy.")
 

@@ -94,7 +94,7 @@ def show() -> Shown:
             sum(each.threads for each in workers.value or ()),
             needs[:MOST_NOTICES],
             len(needs) - len(needs[:MOST_NOTICES]),
-            [] if found.value is None else _drawn(found.value),
+            [] if found.value is None else drawn(found.value),
         ),
         "Overview",
     )
@@ -124,7 +124,8 @@ def _days_ahead() -> Part[float]:
     return part(days_ahead)
 
 
-def _drawn(found: Stats) -> list[Drawn]:
+def drawn(found: Stats) -> list[Drawn]:
+    """Return the charts of the figures."""
     # The last step is not over, and would always look like a fall.
     steps = found.series[:-1]
     if not steps:

@@ -230,6 +230,12 @@ def list_ticks(
     return [_tick(row) for row in found[:limit]], len(found) > limit
 
 
+def last_ticks(conn: Connection, names: Sequence[str]) -> dict[str, Tick]:
+    """Return what became of the last tick of each of these schedules, by its name; none where it has had none."""
+    found = rows(conn, "last_ticks", names=list(names))
+    return {row.pop("schedule"): _tick(row) for row in map(dict, found)}
+
+
 def _tick(row: Row) -> Tick:
     times = {name: row[name] and utc(row[name]) for name in ("scheduled_at", "fired_at", "decided_at")}
     return Tick(**{**row, **times})

@@ -64,3 +64,14 @@ FROM haulier.tick
 WHERE schedule = %(name)s AND (%(before)s::timestamptz IS NULL OR scheduled_at < %(before)s)
 ORDER BY scheduled_at DESC
 LIMIT %(limit)s;
+
+-- name: last_ticks
+SELECT last.*
+FROM unnest(%(names)s::text[]) AS named (name)
+CROSS JOIN LATERAL (
+    SELECT schedule, scheduled_at, outcome, fired_at, decided_at, job_id
+    FROM haulier.tick
+    WHERE schedule = named.name
+    ORDER BY scheduled_at DESC
+    LIMIT 1
+) AS last;

@@ -138,7 +138,8 @@ def _times(begin: datetime, end: datetime, step: int) -> list[datetime]:
     return [begin + timedelta(seconds=step * number) for number in range(round((end - begin).total_seconds() / step))]
 
 
-def _percentiles(histogram: int) -> Percentiles:
+def percentiles(histogram: int) -> Percentiles:
+    """Return the percentiles of a histogram as `rollup` has it."""
     buckets = unpacked(histogram)
     return Percentiles(*(percentile(buckets, share) for share in (0.5, 0.95, 0.99)))
 
@@ -149,8 +150,8 @@ COUNTS = ("arrived", "succeeded", "failed", "cancelled", "attempts")
 def _step(at: datetime, row: Row) -> Step:
     return Step(
         **{name: row.get(name, 0) for name in COUNTS},
-        wait_seconds=_percentiles(int(row.get("waited", 0))),
-        run_seconds=_percentiles(int(row.get("ran", 0))),
+        wait_seconds=percentiles(int(row.get("waited", 0))),
+        run_seconds=percentiles(int(row.get("ran", 0))),
         at=utc(at),
         due=row.get("due"),
         running=row.get("running"),
@@ -162,8 +163,8 @@ def _totals(found: Sequence[Row]) -> Figures:
     # As integers: sums of decimals are rounded to 28 digits.
     return Figures(
         **{name: sum(row[name] for row in found) for name in COUNTS},
-        wait_seconds=_percentiles(sum(int(row["waited"]) for row in found)),
-        run_seconds=_percentiles(sum(int(row["ran"]) for row in found)),
+        wait_seconds=percentiles(sum(int(row["waited"]) for row in found)),
+        run_seconds=percentiles(sum(int(row["ran"]) for row in found)),
     )
 
 

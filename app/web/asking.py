@@ -1,0 +1,83 @@
+"""Forms that ask for a job: from what was typed to what a client of the API would send, and its faults by field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from haulier.domain.job import Json
+from haulier.kinds.sdk.payload import explain
+
+from ..http.errors import Invalid, Malformed
+from ..http.requests import requests
+
+# The fields of a job that are numbers, and all that are texts.
+NUMBERS = ("priority", "max_attempts", "timeout_seconds")
+JOB = ("kind", "payload", "queue", *NUMBERS, "tags")
+MOST_CHARACTERS = 400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form as it is shown: what stands in its fields, and what is wrong with that. Shape: "" is of all of it."""
+
+    values: Mapping[str, str]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, name: str) -> str:
+        """Return what stands in a field."""
+        return self.values.get(name, "")
+
+
+def values_of(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
+    """Return what was sent in these fields."""
+    return {name: given.get(name, "").strip()[:MOST_CHARACTERS] for name in names}
+
+
+def number_of(text: str) -> Json:
+    """Return the number that was typed; what is none stays as it is, so that the schema refuses it."""
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
+
+
+def tags_of(text: str) -> list[str]:
+    """Return the tags, which stand between commas."""
+    return [each.strip() for each in text.split(",") if each.strip()]
+
+
+def job_of(values: Mapping[str, str]) -> dict[str, Json]:
+    """Return the job as a client would send it; a field that is empty is left out. Raises: Invalid."""
+    job: dict[str, Json] = {name: values[name] for name in ("kind", "queue") if values.get(name)}
+    job.update({name: number_of(values[name]) for name in NUMBERS if values.get(name)})
+    if tags := tags_of(values.get("tags", "")):
+        job["tags"] = tags
+    job["payload"] = json_of(values.get("payload", ""), "payload")
+    return job
+
+
+def json_of(text: str, name: str) -> Json:
+    """Return the JSON that was typed into a field. Raises: Invalid."""
+    if not text:
+        return {}
+    try:
+        return requests().parse(text.encode())
+    except Malformed as error:
+        raise Invalid({name: [f"{str(error)[:1].upper()}{str(error)[1:]}."]}) from error
+
+
+def faults_of(error: Invalid, names: tuple[str, ...]) -> dict[str, str]:
+    """Return what is wrong, by the fields of the form. Shape: what is of none of them stands under ""."""
+    details = dict(error.details)
+    job = details.pop("job", None)
+    if isinstance(job, Mapping):
+        details.update(job)
+    elif job is not None:
+        details["payload"] = job
+    found: dict[str, str] = {}
+    for name, messages in details.items():
+        if name in names:
+            found[name] = explain(messages)
+        else:
+            told = explain({name: messages})
+            found[""] = f"{found['']} {told}" if "" in found else told
+    return found

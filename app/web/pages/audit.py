@@ -1,0 +1,231 @@
+"""The audit: what operators did, newest first; also as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.act import Act
+from haulier.domain.api_key import Scope
+from haulier.postgres.statements import Connection
+from haulier.queue.access.audit import Action, ActionFilter, Page, Position, find_actions
+
+from ...http.cursor import entry_cursor, read_entry_cursor
+from ...http.masking import details_as_shown
+from ..answering import Shown
+from ..rail import Rail
+from ..reading import Part, kept, part
+from ..section import Section
+from ..times import read_duration, read_time
+from ..viewer import viewer
+
+WHY = "the record is that of every queue"
+LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
+# Of one file: details may have 32 KiB an entry.
+MOST_CHARACTERS = 16_000_000
+MOST_VALUE, MOST_CHANGES = 120, 12
+SECONDS = 1.0
+FIELDS = ("actor", "action", "job", "after", "before")
+
+section = Section("audit", __name__, Rail("Access", 20, "Audit", "audit"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the query asks for, as it was typed, and which of it is not heeded since it is nothing that there is."""
+
+    values: Mapping[str, str]
+    actions: Sequence[str]
+    odd: Sequence[str]
+    after: Position | None
+
+    def filter(self, *, limit: int, after: Position | None) -> ActionFilter:
+        """Return the filter."""
+        return ActionFilter(
+            job_id=UUID(self.values["job"]) if self.values.get("job") else None,
+            actor=self.values.get("actor") or None,
+            actions=list(self.actions) or None,
+            at_after=_instant(self.values.get("after", "")),
+            at_before=_instant(self.values.get("before", "")),
+            after=after,
+            limit=limit,
+        )
+
+    def query(self) -> list[tuple[str, str]]:
+        """Return the query of this page, without its place in the list."""
+        texts = [(name, text) for name, text in self.values.items() if text and name != "action"]
+        return [*texts, *(("action", each) for each in self.actions)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as the page shows it. Shape: details are lines."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    job_id: UUID | None
+    target: str
+    details: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of the list."""
+
+    rows: Sequence[Row]
+    older: str | None
+    looked_back_to: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The page."""
+
+    found: Part[Found]
+    asked: Asked
+    acts: Sequence[str]
+    newest: str | None
+    as_csv: str
+
+
+@section.page("/audit", Scope.OPERATE, every_queue=WHY)
+def show() -> Shown:
+    """Return a page of the record."""
+    asked = _asked()
+    found = kept("audit", (tuple(asked.query()), asked.after), partial(_found, asked))
+    here = _at("ui.audit.show", asked.query())
+    as_csv = _at("ui.audit.as_csv", asked.query())
+    page = Audit(found, asked, [str(act) for act in Act], here if asked.after else None, as_csv)
+    return Shown("audit.html", page, "Audit")
+
+
+def _at(endpoint: str, pairs: Sequence[tuple[str, str]]) -> str:
+    return f"{url_for(endpoint)}?{urlencode(pairs)}" if pairs else url_for(endpoint)
+
+
+def _asked() -> Asked:
+    given = {name: request.args.get(name, "").strip()[:200] for name in FIELDS}
+    actions = [each for each in request.args.getlist("action") if each in set(Act)]
+    odd = [name for name in ("after", "before") if given[name] and _instant(given[name]) is None]
+    if given["job"] and _uuid(given["job"]) is None:
+        odd.append("job")
+    odd += ["action"] if set(request.args.getlist("action")) - {"", *Act} else []
+    return Asked({name: "" if name in odd else text for name, text in given.items()}, actions, odd, _position())
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _instant(text: str) -> datetime | None:
+    by = viewer()
+    duration = read_duration(text)
+    return by.now - duration if duration is not None else read_time(text, by.prefers.time_zone)
+
+
+def _position() -> Position | None:
+    try:
+        return read_entry_cursor(request.args["older"]) if request.args.get("older") else None
+    except ValueError:
+        return None
+
+
+def _found(asked: Asked) -> Part[Found]:
+    def shown(page: Page) -> Found:
+        more = None if page.after is None else [*asked.query(), ("older", entry_cursor(*page.after))]
+        older = None if more is None else _at("ui.audit.show", more)
+        return Found([_row(details_as_shown(each)) for each in page.actions], older, page.looked_back_to)
+
+    wanted = asked.filter(limit=LIMIT, after=asked.after)
+    return part(lambda conn: shown(find_actions(conn, wanted)), seconds=SECONDS)
+
+
+def _row(action: Action) -> Row:
+    target = action.target or action.key_id or ""
+    details = json.loads(action.details) if action.details else None
+    return Row(action.id, action.at, action.actor or "", action.action, action.job_id, target, lines_of(details))
+
+
+def lines_of(details: Any) -> list[str]:
+    """Return details as lines: each field that changed, from what to what; the rest by its name."""
+    if not isinstance(details, dict):
+        return [] if details is None else [_short(details)]
+    changes = details.get("changes")
+    found = [_change(name, each) for name, each in changes.items()] if isinstance(changes, dict) else []
+    found += [f"{name}: {_short(each)}" for name, each in details.items() if name != "changes" or not found]
+    more = len(found) - MOST_CHANGES
+    return found if more <= 0 else [*found[:MOST_CHANGES], f"and {more} more"]
+
+
+def _change(name: str, change: Any) -> str:
+    if not isinstance(change, dict) or not change:
+        return f"{name} changed"
+    if "old" in change or "new" in change:
+        return f"{name}: {_short(change.get('old'))} → {_short(change.get('new'))}"
+    return f"{name}: {_short(change)}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_VALUE else f"{text[:MOST_VALUE]}…"
+
+
+@section.page("/audit.csv", Scope.OPERATE, every_queue=WHY)
+def as_csv() -> Response:
+    """Return the newest entries that match, 10,000 at most, as CSV."""
+    asked = _asked()
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["at", "actor", "action", "job_id", "key_id", "target", "details"])
+    after, is_whole = _write(writer, asked, out)
+    if not is_whole:
+        since = "" if after is None else after[0].isoformat()
+        writer.writerow([since, "", "this file is not whole: older entries that match are left out", "", "", "", ""])
+    headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
+    return Response(out.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _write(writer: Any, asked: Asked, out: io.StringIO) -> tuple[Position | None, bool]:
+    """Write what matches, up to the bounds; return up to where, and whether that is all."""
+    after, left = None, MOST_CSV
+    while left > 0 and out.tell() < MOST_CHARACTERS:
+        wanted = asked.filter(limit=min(CSV_PAGE, left), after=after)
+        found = part(partial(_page_of, wanted), seconds=SECONDS)
+        if found.value is None:
+            return after, False
+        writer.writerows(_cells(details_as_shown(each)) for each in found.value.actions)
+        left, after = left - len(found.value.actions), found.value.after
+        if after is None or found.value.looked_back_to is not None:
+            break
+    return after, after is None
+
+
+def _page_of(wanted: ActionFilter, conn: Connection) -> Page:
+    return find_actions(conn, wanted)
+
+
+def _cells(action: Action) -> list[str]:
+    details = (action.details or b"").decode()
+    told = (action.actor, action.action, action.job_id, action.key_id, action.target, details)
+    return [action.at.isoformat(), *(_cell("" if each is None else str(each)) for each in told)]
+
+
+def _cell(text: str) -> str:
+    # A spreadsheet takes what begins like this for a formula.
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

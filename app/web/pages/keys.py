@@ -1,0 +1,218 @@
+"""API keys: what there is; making one, giving one another secret, and ending one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import ApiKey, Scope
+from haulier.domain.errors import KeyNotFound, KeysNotAllowed
+from haulier.domain.job import Json
+from haulier.queue.access import api_keys
+
+from ...http.door import caller
+from ...http.errors import Invalid
+from ...http.requests import requests
+from ...http.service import connection
+from ..answering import Shown
+from ..asking import Form, faults_of, tags_of, values_of
+from ..rail import Rail
+from ..reading import Part, part, read, shelf
+from ..saying import done
+from ..section import Section
+from ..viewer import viewer
+
+WHY = "an API key may be good for every queue"
+MOST = 50
+# Rows of other lengths than programs make may have been inserted.
+ID = re.compile(r"[a-z0-9]{1,32}")
+NAMES = ("name", "scopes", "queues", "rate_limit", "days")
+SCOPES: Mapping[str, str] = {
+    "enqueue": "enqueue jobs",
+    "read": "look at jobs, queues, workers and figures",
+    "operate": "change, cancel, retry and pause; see the record and the database",
+    "admin": "all of it, and make keys",
+}
+OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "1 hour", "24": "24 hours", "168": "7 days"}
+
+section = Section("keys", __name__, Rail("Access", 10, "API keys", "keys"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A key as pages show it. Shape: state is good, revoked or expired; queues None: every queue."""
+
+    id: str
+    name: str
+    scopes: Sequence[str]
+    queues: Sequence[str] | None
+    rate_limit: float | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    rotated_until: datetime | None
+    state: str
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The page of all keys."""
+
+    rows: Part[Sequence[Row]]
+    older: str | None
+    newest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeyPage:
+    """The form for a new key. Shape: ticked are the scopes that are chosen."""
+
+    form: Form
+    scopes: Sequence[tuple[str, str]]
+    ticked: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A key with its secret, which is shown this once. Shape: old_hours is for how long its old one is good too."""
+
+    row: Row
+    token: str
+    is_new: bool
+    old_hours: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """The page of one key that is good."""
+
+    row: Row
+    overlaps: Sequence[tuple[str, str]]
+    fault: str
+
+
+@section.page("/keys", Scope.ADMIN, every_queue=WHY)
+def show() -> Shown:
+    """Return the keys, newest first, also those that are no longer good."""
+    before = request.args.get("older", "")
+    before = before if ID.fullmatch(before) else ""
+    found = part(lambda conn: api_keys.page_of_keys(conn, before=before or None, limit=MOST))
+    keys, has_more = found.value or ([], False)
+    rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part([_row(key) for key in keys])
+    here = url_for("ui.keys.show")
+    older = url_for("ui.keys.show", older=keys[-1].id) if has_more else None
+    return Shown("keys.html", Keys(rows, older, here if before else None), "API keys")
+
+
+def _row(key: ApiKey) -> Row:
+    now = viewer().now
+    is_old = key.expires_at is not None and key.expires_at <= now
+    overlap = key.rotated_until if key.rotated_until and key.rotated_until > now else None
+    return Row(
+        key.id,
+        key.name,
+        tuple(str(scope) for scope in Scope if scope in key.scopes),
+        None if key.queues is None else tuple(sorted(key.queues)),
+        key.rate_limit,
+        key.created_at,
+        key.expires_at,
+        key.last_used_at,
+        key.revoked_at,
+        overlap,
+        "revoked" if key.revoked_at else "expired" if is_old else "good",
+        caller().id == key.id,
+    )
+
+
+@section.page("/keys/new", Scope.ADMIN, every_queue=WHY)
+def new() -> Shown:
+    """Return the form for a new key."""
+    return _form(Form({}), [])
+
+
+def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Shown:
+    return Shown("new_key.html", NewKeyPage(form, tuple(SCOPES.items()), tuple(ticked)), "New API key", status=status)
+
+
+@section.act("/keys/new", Scope.ADMIN, every_queue=WHY)
+def create() -> Shown:
+    """Make a key, and show it this once: not after a redirect, since nothing keeps it."""
+    values = values_of(request.form, NAMES)
+    ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
+    try:
+        asked = requests().key(_asked(values, ticked))
+        with connection() as conn:
+            key, token = api_keys.create(conn, asked, actor=caller().id)
+    except Invalid as error:
+        return _form(Form(values, faults_of(error, NAMES)), ticked, 422)
+    except KeysNotAllowed as error:
+        return _form(Form(values, {"": str(error)}), ticked, 403)
+    shelf().clear()
+    return Shown("key_shown.html", Token(_row(key), token, True, ""), "The new API key", status=201)
+
+
+def _asked(values: Mapping[str, str], ticked: Sequence[str]) -> dict[str, Json]:
+    asked: dict[str, Json] = {"name": values["name"], "scopes": list(ticked)}
+    if values["queues"]:
+        asked["queues"] = tags_of(values["queues"])
+    asked.update({name: _decimal(values[name]) for name in ("rate_limit", "days") if values[name]})
+    return asked
+
+
+def _decimal(text: str) -> Json:
+    return float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text) else text
+
+
+@section.page("/keys/<key_id>", Scope.ADMIN, every_queue=WHY)
+def one(key_id: str) -> Shown:
+    """Return the page of a key that is good."""
+    return _page(key_id)
+
+
+def _page(key_id: str, fault: str = "", status: int = 200) -> Shown:
+    key = _good(key_id)
+    return Shown("key.html", KeyPage(_row(key), tuple(OVERLAPS.items()), fault), f"API key {key.name}", status=status)
+
+
+def _good(key_id: str) -> ApiKey:
+    """Return the key. Raises: KeyNotFound where it is not good."""
+    found = read(lambda conn: api_keys.find(conn, key_id)) if ID.fullmatch(key_id) else None
+    if found is None:
+        raise KeyNotFound(f"{key_id:.100}")
+    return found.key
+
+
+@section.act("/keys/<key_id>/rotate", Scope.ADMIN, every_queue=WHY)
+def rotate(key_id: str) -> Shown:
+    """Give the key a new secret, and show it this once."""
+    _good(key_id)
+    hours = request.form.get("hours", "24")
+    try:
+        overlap = requests().overlap({"hours": _decimal(hours)})
+        with connection() as conn:
+            key, token = api_keys.rotated(conn, key_id, overlap=overlap, actor=caller().id)
+    except (Invalid, KeysNotAllowed) as error:
+        return _page(key_id, str(error), 422 if isinstance(error, Invalid) else 403)
+    shelf().clear()
+    return Shown("key_shown.html", Token(_row(key), token, False, hours), "The new secret")
+
+
+@section.act("/keys/<key_id>/revoke", Scope.ADMIN, every_queue=WHY)
+def revoke(key_id: str) -> Shown | Response:
+    """End the key, where its name was typed."""
+    key = _good(key_id)
+    if request.form.get("confirm", "").strip() != key.name.strip():
+        return _page(key_id, "Type its name to revoke it.", 422)
+    try:
+        with connection() as conn:
+            api_keys.revoke(conn, key_id, actor=caller().id)
+    except KeysNotAllowed as error:
+        return _page(key_id, str(error), 403)
+    return done(f"Revoked {key.name}. Web processes stop taking it within 5 s.", url_for("ui.keys.show"))

@@ -1,0 +1,220 @@
+"""The form that enqueues a job: with the fields of its kind, or with its payload as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.job import Json
+from haulier.kinds.sdk.payload import explain
+from haulier.logs import MASK
+from haulier.queue import produce
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt
+from haulier.queue.rows import StoredJob
+
+from ...http.door import caller
+from ...http.errors import Forbidden, Invalid, TooLarge
+from ...http.masking import as_shown
+from ...http.requests import requests
+from ...http.service import connection, service
+from ..answering import Shown
+from ..asking import JOB, Form, faults_of, job_of, values_of
+from ..payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
+from ..reading import read
+from ..saying import done
+from ..section import Section
+from ..times import read_duration, read_time
+from ..viewer import viewer
+from .job import visible
+
+NAMES = (*JOB, "due", "idempotency_key")
+# What a form is sent with, so that sending it twice makes one job.
+ONCE = re.compile(r"[0-9a-f]{32}")
+
+section = Section("new_job", __name__, within="jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """The page.
+
+    Shape: fields are those of the kind's payload; with is_json it is one text. once is sent with the form. lacks tells
+           that the job that this is like has secrets which are not here.
+    """
+
+    form: Form
+    kinds: Sequence[str]
+    kind: str
+    fields: Sequence[Field]
+    is_json: bool
+    once: str
+    like: str
+    lacks: bool
+
+
+@section.page("/jobs/new", Scope.ENQUEUE)
+def show() -> Shown:
+    """Return the form: empty, for a kind, or like a job."""
+    like = request.args.get("like", "")
+    is_json = request.args.get("as") == "json"
+    if like:
+        return _like(like, is_json)
+    kind = request.args.get("kind", "")[:64]
+    return _page(_Given(Form({"kind": kind, "payload": "{}", "queue": _queue()}), kind, is_json))
+
+
+def _queue() -> str:
+    """Return the queue that stands in an empty form: of a key that may not use the default one, its first."""
+    queues = caller().queues
+    return "" if queues is None or "default" in queues or not queues else queues[0]
+
+
+def _like(like: str, is_json: bool) -> Shown:
+    try:
+        job_id = UUID(like)
+    except ValueError:
+        return _page(_Given(Form({"payload": "{}"}, {"": "There is no job of this id."}), ""), 404)
+    caller().check_scope(Scope.READ)
+    job = read(lambda conn: visible(conn, job_id)).job
+    payload, lacks = without_masks(as_shown(job).payload, job.payload)
+    values = {**_values(job), "payload": json.dumps(payload, ensure_ascii=False, indent=2)}
+    fields, _ = _fields(job.kind)
+    is_whole = isinstance(payload, dict) and fits(fields, payload)
+    if is_whole:
+        values.update(values_of_payload(fields, payload))
+    return _page(_Given(Form(values), job.kind, is_json or not is_whole, like=like, lacks=lacks))
+
+
+def _values(job: StoredJob) -> dict[str, str]:
+    numbers = {name: getattr(job, name) for name in ("priority", "max_attempts", "timeout_seconds")}
+    told = {"kind": job.kind, "queue": job.queue, "tags": ", ".join(job.tags), **numbers}
+    return {name: "" if value is None else str(value) for name, value in told.items()}
+
+
+def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
+    """Return the payload without what is masked in it, and whether anything was: a mask must not be enqueued."""
+    if shown == MASK and real != MASK:
+        return None, True
+    if isinstance(shown, dict):
+        found = {name: without_masks(each, real[name]) for name, each in shown.items()}
+        kept = {name: each for name, (each, _) in found.items() if not (shown[name] == MASK and real[name] != MASK)}
+        return kept, any(lacks for _, lacks in found.values())
+    if isinstance(shown, list):
+        parts = [without_masks(each, other) for each, other in zip(shown, real, strict=True)]
+        return [each for each, _ in parts], any(lacks for _, lacks in parts)
+    return shown, False
+
+
+def _fields(kind_name: str) -> tuple[list[Field], Mapping[str, Any]]:
+    kind = service().kinds.get(kind_name)
+    schema: Mapping[str, Any] = {} if kind is None else requests().payload_schema(kind)
+    return fields_of(schema), schema
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    form: Form
+    kind: str
+    is_json: bool = False
+    once: str = ""
+    like: str = ""
+    lacks: bool = False
+
+
+def _page(given: _Given, status: int = 200) -> Shown:
+    fields, _ = _fields(given.kind)
+    page = NewJob(
+        given.form,
+        sorted(service().kinds),
+        given.kind,
+        fields,
+        given.is_json or not fields,
+        given.once or secrets.token_hex(16),
+        given.like,
+        given.lacks,
+    )
+    return Shown("new_job.html", page, "Enqueue a job", status=status)
+
+
+@section.act("/jobs/new", Scope.ENQUEUE)
+def enqueue() -> Shown | Response:
+    """Enqueue the job, once, however often the form is sent."""
+    values = {**values_of(request.form, NAMES), **_texts()}
+    once = request.form.get("once", "")
+    once = once if ONCE.fullmatch(once) else secrets.token_hex(16)
+    is_json = request.form.get("as") == "json"
+    try:
+        draft = _draft(values, once, is_json=is_json)
+        with connection() as conn:
+            service().queue_names.check(conn, draft)
+            made = produce.enqueue_one(conn, draft)
+        _check(made)
+    except (Invalid, Forbidden, TooLarge) as error:
+        form = Form(values, _faults(error, values["kind"], is_json=is_json))
+        return _page(_Given(form, values["kind"], is_json, once), 422)
+    assert made.job is not None
+    sentence = "Enqueued. This is the job." if made.receipt is Receipt.CREATED else "It was enqueued before."
+    key = caller().key
+    if key is not None and not key.may(Scope.READ):
+        return done(f"Enqueued: {made.job.id}.", url_for("ui.new_job.show", kind=values["kind"]))
+    return done(sentence, url_for("ui.job.show", job_id=made.job.id))
+
+
+def _texts() -> dict[str, str]:
+    """Return what was typed into the fields of the payload, as it was typed, but for how browsers end lines."""
+    given = [(name, text) for name, text in request.form.items() if name.startswith(PREFIX)]
+    return {name: text.replace("\r\n", "\n") for name, text in given}
+
+
+def _draft(values: Mapping[str, str], once: str, *, is_json: bool) -> Draft:
+    fields, schema = _fields(values["kind"])
+    by_field = fields and not is_json
+    job = job_of({**values, "payload": ""} if by_field else values)
+    if by_field:
+        job["payload"] = payload_of(fields, values, schema)
+    job.update(_due(values["due"]))
+    # Without a key of its own it gets that of the form: who clicks twice has one job.
+    job["idempotency_key"] = values["idempotency_key"] or f"form-{once}"
+    return requests().job(job)
+
+
+def _due(text: str) -> dict[str, Json]:
+    if not text or text == "now":
+        return {}
+    duration = read_duration(text)
+    if duration is not None:
+        return {"delay_seconds": int(duration.total_seconds())}
+    at = read_time(text, viewer().prefers.time_zone)
+    if at is None:
+        raise Invalid({"due": ["Must be now, 10m, 2h, 1d or 2026-11-26T12:00."]})
+    return {"run_at": at.isoformat()}
+
+
+def _check(made: Enqueued) -> None:
+    if made.receipt is Receipt.MISMATCH:
+        raise Invalid({"idempotency_key": ["Has been used, for another job."]})
+    if made.job is None:
+        raise Invalid({"idempotency_key": ["Has been used, for a job that is gone from the history."]})
+
+
+def _faults(error: Invalid | Forbidden | TooLarge, kind: str, *, is_json: bool) -> dict[str, str]:
+    if not isinstance(error, Invalid):
+        return {"queue" if isinstance(error, Forbidden) else "payload": f"{str(error)[:1].upper()}{str(error)[1:]}."}
+    found = faults_of(error, NAMES)
+    for name in error.details.keys() & {"delay_seconds", "run_at"}:
+        found["due"] = explain(error.details[name])
+    of_payload = error.details.get("payload")
+    if isinstance(of_payload, Mapping) and not is_json:
+        found.update({f"{PREFIX}{name}": explain(each) for name, each in of_payload.items()})
+        if of_payload.keys() <= {each.name for each in _fields(kind)[0]}:
+            del found["payload"]
+    return found

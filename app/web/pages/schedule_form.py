@@ -1,0 +1,178 @@
+"""The form that makes a schedule or changes one, with a preview of its next times."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import ScheduleNotFound, ScheduleOfFile
+from haulier.domain.job import NAME_PATTERN, Json
+from haulier.domain.preview import Preview, preview
+from haulier.domain.schedule import Rule
+from haulier.queue.produce.schedules import get_schedule, put_schedule
+
+from ...http.door import caller
+from ...http.errors import Forbidden, Invalid, TooLarge
+from ...http.requests import AskedSchedule, requests
+from ...http.service import connection, service
+from ..answering import Shown
+from ..asking import JOB, Form, faults_of, job_of, number_of, values_of
+from ..reading import read
+from ..saying import done
+from ..section import Section
+from ..viewer import viewer
+from .schedules import WHY, visible
+
+MOST_NEXT = 5
+TIMETABLE = ("cron", "every_seconds", "time_zone")
+NUMBERS = ("every_seconds", "missed_max", "missed_within_seconds", "jitter_seconds")
+NAMES = ("name", *TIMETABLE, "overlap", "missed", *NUMBERS[1:], *JOB)
+OVERLAPS: Mapping[str, str] = {
+    "allow": "Fire all the same.",
+    "skip": "Let the tick pass.",
+    "queue_one": "Let one tick wait until that job has ended.",
+}
+MISSES: Mapping[str, str] = {
+    "skip": "Let them pass.",
+    "last": "Fire the last one, once a worker runs again.",
+    "all": "Fire all of them, up to a number and within a time.",
+}
+
+section = Section("schedule_form", __name__, within="schedules")
+
+
+@dataclass(frozen=True, slots=True)
+class FormPage:
+    """The page. Shape: name is that of the schedule that is changed, "" for a new one; seen is its updated_at then."""
+
+    name: str
+    seen: str
+    form: Form
+    kinds: Sequence[str]
+    overlaps: Sequence[tuple[str, str]]
+    misses: Sequence[tuple[str, str]]
+    coming: Sequence[Preview] | None
+
+
+EMPTY = {"time_zone": "UTC", "overlap": "allow", "missed": "last", "payload": "{}"}
+
+
+@section.page("/schedules/new", Scope.ADMIN, every_queue=WHY)
+def show() -> Shown:
+    """Return the form for a new schedule."""
+    kind = request.args.get("kind", "")[:64]
+    return _page(Form({**EMPTY, "time_zone": viewer().prefers.zone, "kind": kind}))
+
+
+def _page(
+    form: Form, name: str = "", seen: str = "", coming: Sequence[Preview] | None = None, status: int = 200
+) -> Shown:
+    kinds = sorted({*service().kinds, *([form.value("kind")] if form.value("kind") else [])})
+    page = FormPage(name, seen, form, kinds, tuple(OVERLAPS.items()), tuple(MISSES.items()), coming)
+    title = f"Change the schedule {name}" if name else "New schedule"
+    return Shown("schedule_form.html", page, title, status=status)
+
+
+@section.act("/schedules/new", Scope.ADMIN, every_queue=WHY)
+def create() -> Shown | Response:
+    """Make the schedule, or show when it would fire."""
+    values = values_of(request.form, NAMES)
+    if request.form.get("do") == "preview":
+        return _previewed(values)
+    try:
+        name = _new_name(values["name"])
+        _put(name, requests().schedule(name, _asked(values)))
+    except (Invalid, Forbidden, TooLarge) as error:
+        return _page(Form(values, _faults(error)), status=422)
+    return done(f"Made {name}.", url_for("ui.schedules.one", name=name))
+
+
+def _new_name(name: str) -> str:
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise Invalid({"name": ["Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."]})
+    try:
+        read(lambda conn: get_schedule(conn, name))
+    except ScheduleNotFound:
+        return name
+    raise Invalid({"name": ["There is a schedule of this name: change that, or choose another name."]})
+
+
+@section.page("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY)
+def edit(name: str) -> Shown:
+    """Return the form that changes a schedule."""
+    found = visible(name)
+    if found.schedule.source != "api":
+        raise ScheduleOfFile(name)
+    return _page(Form(_values(found.schedule.rule)), name, found.updated_at.isoformat())
+
+
+@section.act("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY)
+def change(name: str) -> Shown | Response:
+    """Change the schedule, or show when it would fire."""
+    values = values_of(request.form, NAMES)
+    found, seen = visible(name), request.form.get("seen", "")[:60]
+    if request.form.get("do") == "preview":
+        return _previewed(values, name, seen)
+    if seen != found.updated_at.isoformat():
+        faults = {"": "Somebody has changed it meanwhile. This is what it is now."}
+        return _page(Form(_values(found.schedule.rule), faults), name, found.updated_at.isoformat(), status=409)
+    try:
+        _put(name, requests().schedule(name, _asked(values)))
+    except (Invalid, Forbidden, TooLarge) as error:
+        return _page(Form(values, _faults(error)), name, seen, status=422)
+    return done(f"Changed {name}.", url_for("ui.schedules.one", name=name))
+
+
+def _previewed(values: Mapping[str, str], name: str = "", seen: str = "") -> Shown:
+    after: datetime = viewer().now.replace(microsecond=0)
+    try:
+        coming = preview(requests().timetable(_timetable(values), after), after, MOST_NEXT)
+    except Invalid as error:
+        return _page(Form(values, _faults(error)), name, seen, status=422)
+    return _page(Form(values), name, seen, coming)
+
+
+def _put(name: str, asked: AskedSchedule) -> None:
+    with connection() as conn:
+        service().queue_names.check(conn, asked.draft)
+        put_schedule(conn, name, asked.rule, retention_days=service().config.retention_days, actor=caller().id)
+
+
+def _faults(error: Invalid | Forbidden | TooLarge) -> dict[str, str]:
+    if isinstance(error, Invalid):
+        return faults_of(error, NAMES)
+    return {"queue" if isinstance(error, Forbidden) else "payload": f"{error}."}
+
+
+def _timetable(values: Mapping[str, str]) -> dict[str, Json]:
+    return {name: number_of(values[name]) if name in NUMBERS else values[name] for name in TIMETABLE if values[name]}
+
+
+def _asked(values: Mapping[str, str]) -> dict[str, Json]:
+    """Return what a client of PUT /schedules/{name} would send. Raises: Invalid."""
+    asked = _timetable(values)
+    asked.update({name: values[name] for name in ("overlap", "missed") if values[name]})
+    is_all = values["missed"] == "all"
+    numbers = NUMBERS[1:] if is_all else ("jitter_seconds",)
+    asked.update({name: number_of(values[name]) for name in numbers if values[name]})
+    asked["job"] = job_of(values)
+    return asked
+
+
+def _values(rule: Rule) -> dict[str, str]:
+    """Return what stands in the form of a schedule that does this."""
+    job = rule.job
+    told: dict[str, Any] = {name: getattr(rule, name) for name in NAMES if hasattr(rule, name)}
+    told.update({name: job.get(name) for name in JOB})
+    told["payload"] = json.dumps(job.get("payload"), ensure_ascii=False, indent=2)
+    told["tags"] = ", ".join(job.get("tags") or ())
+    told["jitter_seconds"] = rule.jitter_seconds or None
+    return {name: "" if value is None else str(value) for name, value in told.items()}

@@ -1,0 +1,187 @@
+"""The search box: an id leads to its job, filters to the jobs that they fit, and a word to whatever has that name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from flask import redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import QueueNotFound, ScheduleNotFound
+from haulier.domain.fingerprint import ID_PATTERN
+from haulier.domain.job import MAX_TAG, NAME_PATTERN
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.look import list_jobs
+from haulier.queue.produce.recent import recent_kinds
+from haulier.queue.produce.schedules import get_schedule
+from haulier.queue.produce.stats import get_queue
+
+from ...http.door import caller
+from ...http.filtering import filter_within
+from ...http.masking import error_as_shown
+from ...http.service import service
+from ..answering import Shown
+from ..look import NAMES, PAYLOAD, Found, Pair, read_search
+from ..reading import part, searched
+from ..section import Section
+
+MOST_TYPED, MOST_ERRORS = 1000, 50
+# An idempotency key as clients may send one.
+KEY = re.compile(r"[!-~]{1,255}")
+SPAN, SECONDS = "30d", 1.0
+
+section = Section("search", __name__, within="jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Something that what was typed may mean, and where that leads."""
+
+    what: str
+    name: str
+    place: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The page. Shape: late are the parts that were not looked at, with why."""
+
+    typed: str
+    hits: Sequence[Hit]
+    late: Sequence[str]
+
+
+@section.page("/search", Scope.READ)
+def show() -> Shown | Response:
+    """Lead to what was typed; where it may mean several things, or none, say so."""
+    typed = request.args.get("q", "").strip()[:MOST_TYPED]
+    found = read_search(typed)
+    if found.is_secret:
+        # Led away at once: no page, no form of it and no history of the browser is to hold it.
+        return redirect(url_for("ui.jobs.show", unread="key"), 303)
+    if found.job:
+        return redirect(url_for("ui.job.show", job_id=found.job), 303)
+    if not typed:
+        return redirect(url_for("ui.jobs.show"), 303)
+    return _of_filters(typed, found) if _has_filters(typed) else _of_words(typed)
+
+
+def _has_filters(typed: str) -> bool:
+    named = re.findall(r"(?:^|\s)([a-z][\w.]*)[:=]\S", typed)
+    return any(name in NAMES or name.startswith(PAYLOAD) for name in named)
+
+
+def _of_filters(typed: str, found: Found) -> Shown | Response:
+    """Lead to the jobs that these filters fit; the text of an error stands for the groups that have it."""
+    texts = [text for name, text in found.pairs if name == "error" and not re.fullmatch(ID_PATTERN, text)]
+    rest = [pair for pair in found.pairs if pair[1] not in texts or pair[0] != "error"]
+    if not texts:
+        return redirect(_jobs(rest), 303)
+    late: list[str] = []
+    hits = list(_errors(texts[0], rest, late))
+    return _answer(typed, hits, late)
+
+
+def _of_words(typed: str) -> Shown | Response:
+    late: list[str] = []
+    looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (_kinds, _queues, _schedules, _keys, _tags)
+    hits = [hit for look in looks for hit in look(typed, late)]
+    return _answer(typed, [*hits, *_errors(typed, [], late)], late)
+
+
+def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str]) -> Shown | Response:
+    if len(hits) == 1 and not late:
+        return redirect(hits[0].place, 303)
+    return Shown("search.html", Search(typed, hits, late), "Search")
+
+
+def _jobs(pairs: Sequence[Pair]) -> str:
+    return f"{url_for('ui.jobs.show')}?{urlencode(pairs)}" if pairs else url_for("ui.jobs.show")
+
+
+def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
+    if not re.fullmatch(NAME_PATTERN, typed):
+        return
+    place = _jobs([("kind", typed)])
+    if typed in service().kinds:
+        yield Hit("Jobs of the kind", typed, place)
+        return
+    found = part(lambda conn: recent_kinds(conn, queues=caller().queues))
+    if found.value is None:
+        late.append(f"Kinds: {found.late}")
+    elif any(each.kind == typed for each in found.value):
+        yield Hit("Jobs of the kind", typed, place)
+
+
+def _queues(typed: str, late: list[str]) -> Iterator[Hit]:
+    if not re.fullmatch(NAME_PATTERN, typed) or not caller().may_use(typed):
+        return
+
+    def is_there(conn: Connection) -> bool:
+        try:
+            return bool(get_queue(conn, typed))
+        except QueueNotFound:
+            return False
+
+    found = part(is_there)
+    if found.late:
+        late.append(f"Queues: {found.late}")
+    elif found.value:
+        yield Hit("The queue", typed, url_for("ui.queues.one", name=typed))
+
+
+def _schedules(typed: str, late: list[str]) -> Iterator[Hit]:
+    if not re.fullmatch(NAME_PATTERN, typed):
+        return
+
+    def is_there(conn: Connection) -> bool:
+        try:
+            return bool(get_schedule(conn, typed, queues=caller().queues))
+        except ScheduleNotFound:
+            return False
+
+    found = part(is_there)
+    if found.late:
+        late.append(f"Schedules: {found.late}")
+    elif found.value:
+        yield Hit("The schedule", typed, url_for("ui.schedules.one", name=typed))
+
+
+def _keys(typed: str, late: list[str]) -> Iterator[Hit]:
+    if KEY.fullmatch(typed):
+        yield from _if_any("Jobs with the idempotency key", "key", typed, late)
+
+
+def _tags(typed: str, late: list[str]) -> Iterator[Hit]:
+    if len(typed) <= MAX_TAG:
+        yield from _if_any("Jobs with the tag", "tag", typed, late)
+
+
+def _if_any(what: str, name: str, typed: str, late: list[str]) -> Iterator[Hit]:
+    wanted = filter_within({name: [typed] if name == "tag" else typed}, (), after=None, limit=1)
+    # Bounded by itself: it looks so far back, and no further.
+    found = searched(lambda conn: bool(list_jobs(conn, wanted).jobs))
+    if found.late:
+        late.append(f"{what}: {found.late}")
+    elif found.value:
+        yield Hit(what, typed, _jobs([(name, typed)]))
+
+
+def _errors(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
+    def read_groups(conn: Connection) -> list[ErrorGroup]:
+        wanted = ErrorFilter(SPAN, text=text, queues=caller().queues, limit=MOST_ERRORS)
+        return [error_as_shown(conn, group) for group in list_errors(conn, wanted)[0]]
+
+    found = part(read_groups, seconds=SECONDS)
+    if found.value is None:
+        late.append(f"Errors: {found.late}")
+        return
+    for group in found.value:
+        place = _jobs([*rest, ("error", group.name)])
+        yield Hit("Jobs that failed with", group.text, place, group.kind)

@@ -1,0 +1,61 @@
+"""What a worker has counted lately: of some queues by the minute, and of each kind in the last hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from haulier.postgres.statements import Connection, rows
+from haulier.postgres.values import utc
+from haulier.queue.produce.stats import Figures, Live, percentiles
+
+MINUTES_SECONDS, HOUR_SECONDS = 600, 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What ended in a minute of a queue, and what was due when last counted within it; None: it was not counted."""
+
+    at: datetime
+    succeeded: int
+    failed: int
+    due: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KindFigures:
+    """A kind: its live jobs, and what came and ended in the last hour that has been counted."""
+
+    kind: str
+    live: Live
+    last_hour: Figures
+
+
+def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequence[Minute]]:
+    """Return the last ten minutes of each of these queues, in order. Shape: one without figures is absent."""
+    found: dict[str, list[Minute]] = {}
+    for row in rows(conn, "recent_minutes", names=list(queues), span_seconds=MINUTES_SECONDS):
+        due = None if row["due"] is None else int(row["due"])
+        found.setdefault(row["queue"], []).append(Minute(utc(row["minute"]), row["succeeded"], row["failed"], due))
+    return found
+
+
+def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit: int = 200) -> list[KindFigures]:
+    """Return the kinds that have live jobs, or jobs of the last hour, by name.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    return [
+        KindFigures(
+            row["kind"],
+            Live(row["waiting"], row["due"], row["running"], row["oldest_due_seconds"]),
+            Figures(
+                **{name: row[name] for name in ("arrived", "succeeded", "failed", "cancelled", "attempts")},
+                wait_seconds=percentiles(int(row["waited"])),
+                run_seconds=percentiles(int(row["ran"])),
+            ),
+        )
+        for row in rows(conn, "recent_kinds", queues=shown, span_seconds=HOUR_SECONDS, limit=limit)
+    ]

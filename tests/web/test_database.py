@@ -1,0 +1,107 @@
+"""The page of the database: it ..."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from app.web.pages.database import TITLES, checked, fix_of
+from haulier.domain.api_key import Scope
+from haulier.domain.checks import Check, CheckState, Threshold
+from haulier.queue.produce.checks import THRESHOLDS, Checkup
+from tests.web.browsing import Browser
+from tests.web.conftest import SignedIn
+
+
+def test_shows_each_check_with_its_state(browser: Browser) -> None:
+    page = browser.page("/ui/database")
+
+    shown = {each.given["id"].removeprefix("check-") for each in page.all("li") if "id" in each.given}
+    assert shown == set(THRESHOLDS) == set(TITLES)
+    assert "PostgreSQL 1" in page.all("div", class_="title")[0].text
+
+
+def test_names_who_holds_the_oldest_snapshot_and_the_command_that_ends_it(
+    browser: Browser, conn: Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(THRESHOLDS, "transactions", Threshold("seconds", 0.0, 1800))  # type: ignore[index]
+    other = psycopg2.connect(database, application_name="reporting")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT txid_current()")
+            pid = other.info.backend_pid
+            page = browser.page("/ui/database")
+    finally:
+        other.close()
+
+    [check] = page.all("li", id="check-transactions")
+    assert f"process {pid}" in check.text
+    assert "reporting" in check.text
+    [command] = check.all("pre")
+    assert command.text.startswith("SELECT pg_terminate_backend(")
+    assert check.all("button")[0].given["data-copy"] == command.text
+
+
+def test_puts_the_worst_first_and_says_what_to_do() -> None:
+    def check(name: str, state: CheckState, fix: str | None = None) -> Check:
+        return Check(name, state, 1.0, Threshold("seconds", 300, 1800), "told", "does", fix)
+
+    found = checked(
+        Checkup(
+            datetime.now(UTC),
+            "18.6",
+            [
+                check("size", CheckState.OK),
+                check("slots", CheckState.UNKNOWN),
+                check("locks", CheckState.WARN, "End who holds it: SELECT 1;"),
+                check("vacuum", CheckState.BAD),
+            ],
+        )
+    )
+
+    assert [row.name for row in found.rows] == ["vacuum", "locks", "slots", "size"]
+    assert (found.well, found.look_at, found.unknown) == (1, 2, 1)
+    assert (found.rows[1].fix, found.rows[1].command) == ("End who holds it:", "SELECT 1;")
+    assert found.rows[1].threshold == "look from 5 min, bad from 30 min"
+
+
+@pytest.mark.parametrize(
+    ("fix", "words", "command"),
+    [
+        ("", "", ""),
+        ("Commit or end it: SELECT pg_terminate_backend(7);", "Commit or end it:", "SELECT pg_terminate_backend(7);"),
+        ("REINDEX INDEX CONCURRENTLY haulier.job_claim;", "", "REINDEX INDEX CONCURRENTLY haulier.job_claim;"),
+        (
+            "End the oldest (see transactions); then VACUUM haulier.job;",
+            "End the oldest (see transactions); then",
+            "VACUUM haulier.job;",
+        ),
+        ("See SHOW POOLS of the pool.", "See SHOW POOLS of the pool.", ""),
+        ("Run `haulier migrate`, or start a worker.", "Run `haulier migrate`, or start a worker.", ""),
+    ],
+)
+def test_tells_words_from_what_can_be_pasted(fix: str, words: str, command: str) -> None:
+    assert fix_of(fix) == (words, command)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "queues", "status"),
+    [([Scope.READ], None, 403), ([Scope.ADMIN], ["mail"], 403), ([Scope.READ, Scope.OPERATE], None, 200)],
+)
+def test_is_for_those_who_operate_every_queue(
+    signed_in: SignedIn, scopes: list[Scope], queues: Any, status: int
+) -> None:
+    browser = signed_in(*scopes, queues=queues)
+
+    assert browser.get("/ui/database").status_code == status
+    assert (browser.page("/ui/help").all("a", href="/ui/database") != []) == (status == 200)
+
+
+def test_is_read_once_in_a_while(browser: Browser) -> None:
+    seen = browser.page("/ui/database").all("main")[0].given["data-seen"]
+
+    assert browser.get("/ui/database", Haulier_Live=seen).status_code == 204
