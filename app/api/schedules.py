@@ -31,10 +31,10 @@ from haulier.queue.produce.schedules import (
 
 from ..http.door import caller
 from ..http.errors import Invalid
+from ..http.masking import payload_as_shown
 from ..http.routes import needs
 from ..http.service import connection, service
 from .enqueuing import enqueuing
-from .masking import payload_as_shown
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
 from .schemas.fields import time_text
