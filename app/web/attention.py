@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -49,7 +49,11 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known. Shape: a part that was not to be had, or that the viewer may not see, is None; no rule guesses."""
+    """What is known.
+
+    Shape: a part that was not to be had, or that the viewer may not see, is None; no rule guesses. mended are the
+           ids of groups of errors of which no job is left: each has been tried again since, or was deleted.
+    """
 
     now: datetime
     queues: Sequence[Queue] | None = None
@@ -58,6 +62,7 @@ class Facts:
     stats: Stats | None = None
     days_ahead: float | None = None
     is_counting: bool = field(default=True)
+    mended: Collection[int] = ()
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -109,11 +114,16 @@ def growing(facts: Facts) -> Iterator[Notice]:
         yield Notice(Level.WARN, what, "More threads or another worker would help, or a look at what runs so long.")
 
 
+def is_new_and_frequent(group: ErrorGroup, now: datetime) -> bool:
+    """Tell whether a group needs somebody, as far as its counts tell: they also hold what has ended well since."""
+    is_muted = group.muted_until is not None and group.muted_until > now
+    return not is_muted and now - group.first_seen < NEW_ERROR and group.failed + group.retried >= MANY_FAILURES
+
+
 def new_errors(facts: Facts) -> Iterator[Notice]:
     """An error that was not seen before fails many jobs."""
     for group in facts.errors or ():
-        is_muted = group.muted_until is not None and group.muted_until > facts.now
-        if not is_muted and facts.now - group.first_seen < NEW_ERROR and group.failed + group.retried >= MANY_FAILURES:
+        if is_new_and_frequent(group, facts.now) and group.id not in facts.mended:
             failed = f"{count(group.failed, 'time')} for good, {number(group.retried)} to be retried"
             what = f"{group.kind} fails with a new error: {failed}"
             look = Action("Look", "failures.one", (("error_id", group.name),))

@@ -18,6 +18,7 @@ import requests
 
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
+from haulier.local.demo_load import Load
 from haulier.local.embedded import Server, home
 from haulier.local.receivers import Receivers, SmtpSink, WebhookReceiver
 from haulier.local.run import new_secret, only_one
@@ -38,6 +39,7 @@ OTHER_PURPOSES = (
     "EXECUTOR",
     "HAULIER_KINDS",
     "WORKER_QUEUES",
+    "DASHBOARD",
     "DYNO",
     "RENDER",
 )
@@ -68,19 +70,26 @@ def demo(*, once: bool) -> int:
         environ = _environ(database_url, receivers)
         supervisor = stack.enter_context(Supervisor(environ, signals, postgres=postgres, logs=WORK / "logs"))
 
-        say(f"API at {supervisor.url}; logs in {WORK / 'logs'}")
-        jobs = _Jobs(supervisor.url)
-        jobs.enqueue(_payloads(receivers))
+        say(f"dashboard at {supervisor.url}/ui; logs in {WORK / 'logs'}")
+        jobs, payloads = _Jobs(supervisor.url), _payloads(receivers)
+        jobs.enqueue(payloads)
         jobs.watch(supervisor, signals)
         if not signals.stop:
             _show_results(jobs, receivers)
             _show_addresses(supervisor)
         if not signals.stop and not once:
-            say("Ctrl-C stops everything")
-        while not signals.stop and not once:
-            supervisor.tick()
+            _stay(supervisor, signals, Load(supervisor.url, payloads))
         say("stopping")
     return 0 if jobs.have_succeeded else 1
+
+
+def _stay(supervisor: Supervisor, signals: Signals, load: Load) -> None:
+    """Stay up, with something to look at for a minute."""
+    say(f"for a minute there is something to see at {supervisor.url}/ui")
+    say("Ctrl-C stops everything")
+    while not signals.stop:
+        load.tick()
+        supervisor.tick()
 
 
 def _environ(database_url: str, receivers: Receivers) -> dict[str, str]:
@@ -200,6 +209,7 @@ def _show_result(job: Job, receivers: Receivers) -> None:
 
 
 def _show_addresses(supervisor: Supervisor) -> None:
-    print(f"\nSwagger UI      {supervisor.url}/docs")
+    print(f"\ndashboard       {supervisor.url}/ui")
+    print(f"Swagger UI      {supervisor.url}/docs")
     print(f"metrics         {supervisor.url}/metrics")
     print(f"worker metrics  http://{HOST}:{supervisor.config.worker_metrics_port}/metrics\n", flush=True)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.filled import FRIENDLY, HOSTILE, fill
+from tests.browser.site import Site, open_site
+from tests.browser.tab import Tab
 from tests.web import Server, gunicorn
 
 FLAGS = (
-    "--headless",
-    "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
-    "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--hide-scrollbars",
-    "--window-size=1280,2000",
     # Whatever is not on this machine has no address.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+JOBS = 2000
+MANY_JOBS = 100_000
+
+MakeTab = Callable[..., Tab]
+MakeSite = Callable[..., Any]
 
 
 @pytest.fixture
@@ -37,34 +38,83 @@ def server(database: str, eventually: Callable[..., Any]) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """Give a new Chromium, which keeps a list of what it asks for."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.fail("needs chromium and chromedriver: `make test-browser` installs them on Debian")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = Chrome(options=options, service=Service(driver))
-    try:
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Give Debian's Chromium. Each test has contexts of its own in it, which share nothing."""
+    path = shutil.which("chromium")
+    if not path:
+        pytest.fail("needs chromium: `make test-browser` installs it on Debian")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
-    finally:
-        browser.quit()
+        browser.close()
 
 
 @pytest.fixture
-def requested(browser: Chrome) -> Callable[[], list[str]]:
-    """Give a function that returns every URL the browser has asked for since it was last asked."""
+def make_tab(chromium: Browser) -> Iterator[MakeTab]:
+    """Give a function that opens a tab without any cookie; it takes the options of Playwright's contexts."""
+    made: list[Tab] = []
 
-    def urls() -> list[str]:
-        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-        return [
-            message["params"]["request"]["url"]
-            for message in messages
-            if message["method"] == "Network.requestWillBeSent"
-        ]
+    def make(**options: Any) -> Tab:
+        made.append(
+            Tab(chromium.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 900}), **options))
+        )
+        return made[-1]
 
-    return urls
+    yield make
+    for tab in made:
+        tab.context.close()
+
+
+@pytest.fixture
+def tab(make_tab: MakeTab) -> Tab:
+    """Give such a tab."""
+    return make_tab()
+
+
+@pytest.fixture
+def page(tab: Tab) -> Page:
+    """Give the page in it."""
+    return tab.page
+
+
+@pytest.fixture(scope="session")
+def make_site(_make_migrated_database: Callable[[], str], eventually: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a context manager: a dashboard in a database of its own, which was filled so."""
+
+    @contextmanager
+    def make(jobs: int, words: Any = FRIENDLY) -> Iterator[Site]:
+        dsn = _make_migrated_database()
+        ids = fill(dsn, jobs, words) if jobs else {}
+        with gunicorn(dsn, eventually) as server:
+            yield open_site(server, dsn, ids, words.name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def filled(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of some thousands of jobs in all states."""
+    with make_site(JOBS) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def crowded(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of many jobs in all states."""
+    with make_site(MANY_JOBS) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def hostile(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of what others have written in order to break it."""
+    with make_site(400, HOSTILE) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def empty(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard on which there is nothing yet."""
+    with make_site(0) as site:
+        yield site

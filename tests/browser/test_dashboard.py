@@ -2,141 +2,271 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Page, expect
 from psycopg2.extensions import connection as Connection
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from haulier.domain.api_key import Scope
+from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
-from tests.browser.conftest import FLAGS
+from tests.browser.conftest import MakeTab
+from tests.browser.tab import Tab
 from tests.web import Server
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import claim, end, enqueue, in_all_states
 
 pytestmark = pytest.mark.browser
 
-HOSTILE = '</pre><script>window.ran = 1</script><img src=x onerror="window.ran = 1">'
+FOCUS = """() => {
+    const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
+    return {
+        name: (at.getAttribute("aria-label") || at.textContent || at.id || at.tagName).trim().slice(0, 40),
+        isBody: at === document.body,
+        isSeen: box.width > 0 && box.height > 0 && (style.outlineStyle !== "none" || at.matches(".skip")),
+    };
+}"""
 
 
-@pytest.fixture(params=["scripts", "no scripts"])
-def browser(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Chrome]:
-    """Give a new Chromium, with JavaScript or without."""
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or pytest.fail("needs chromium: see `make test-browser`")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    if request.param == "no scripts":
-        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    try:
-        yield browser
-    finally:
-        browser.quit()
-
-
-def find(browser: Chrome, selector: str) -> Any:
-    """Return the first element of this selector, waited for."""
-    return WebDriverWait(browser, 20).until(lambda it: it.find_element(By.CSS_SELECTOR, selector))
-
-
-def at(browser: Chrome, path: str) -> None:
+def at(page: Page, path: str) -> None:
     """Wait until the browser is there."""
-    WebDriverWait(browser, 20).until(lambda it: urlsplit(it.current_url).path == path)
+    page.wait_for_url(lambda url: urlsplit(url).path == path)
 
 
-def press(browser: Chrome, selector: str) -> None:
-    find(browser, selector).click()
-
-
-def sign_in(browser: Chrome, server: Server, conn: Connection) -> None:
+def sign_in(page: Page, server: Server, conn: Connection) -> None:
     _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
-    browser.get(f"{server.url}/ui")
-    at(browser, "/ui/sign-in")
-    find(browser, "#key").send_keys(token)
-    press(browser, "form[action='/ui/sign-in'] button")
-    at(browser, "/ui")
+    page.goto(f"{server.url}/ui")
+    at(page, "/ui/sign-in")
+    page.locator("#key").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    at(page, "/ui")
 
 
-def test_signs_in_walks_every_page_and_acts_with_nothing_in_the_console(
-    server: Server, browser: Chrome, requested: Callable[[], list[str]], conn: Connection
-) -> None:
-    jobs = in_all_states(conn)
-    jobs["hostile"] = enqueue(conn, {HOSTILE: HOSTILE})
-    sign_in(browser, server, conn)
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
+def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Connection, has_scripts: bool) -> None:
+    tab = make_tab(java_script_enabled=has_scripts)
+    page, jobs = tab.page, in_all_states(conn)
+    sign_in(page, server, conn)
+    said = page.locator("#said")
 
-    for path in (
-        "/ui",
-        "/ui?span=7d",
-        "/ui/jobs",
-        "/ui/jobs?status=failed&kind=send_email",
-        "/ui/settings",
-        "/ui/help",
-    ):
-        browser.get(f"{server.url}{path}")
-        assert find(browser, "main h1").text
-    for job in jobs.values():
-        browser.get(f"{server.url}/ui/jobs/{job}")
-        assert find(browser, "main h1").text == "send_email"
     path = f"/ui/jobs/{jobs['queued']}"
-    browser.get(f"{server.url}{path}")
-    press(browser, f"form[action='{path}/cancel'] button")
-    WebDriverWait(browser, 20).until(lambda it: it.find_element(By.ID, "said").text == "Cancelled.")
-    press(browser, f"form[action='{path}/retry'] button")
-    WebDriverWait(browser, 20).until(lambda it: "Queued again" in it.find_element(By.ID, "said").text)
-    press(browser, "form[action='/ui/settings/theme'] button")
-    assert find(browser, "html").get_attribute("data-theme") == "light"
-    press(browser, "form[action='/ui/sign-out'] button")
-    at(browser, "/ui/sign-in")
+    page.goto(f"{server.url}{path}")
+    page.locator(f"form[action='{path}/cancel'] button").click()
+    expect(said).to_have_text("Cancelled.")
+    page.locator(f"form[action='{path}/retry'] button").click()
+    expect(said).to_contain_text("Queued again")
+    page.locator("details", has_text="Change it…").locator("summary").click()
+    page.locator("#f-priority").fill("42")
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(page.locator("dl.facts")).to_contain_text("42")
+    page.goto(f"{server.url}/ui/jobs/{jobs['running']}")
+    page.get_by_role("button", name="Ask it to stop").click()
+    expect(said).to_contain_text("asked to stop")
+    page.goto(f"{server.url}/ui/jobs/{jobs['failed_permanent']}")
+    page.locator("details", has_text="Delete it…").locator("summary").click()
+    page.get_by_role("button", name="Delete this job").click()
+    at(page, "/ui/jobs")
+    page.locator("#q").fill("status:cancelled queue:cancelled")
+    page.locator("#q").press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    page.locator("form[action='/ui/settings/theme'] button").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.get_by_role("button", name="Sign out").click()
+    at(page, "/ui/sign-in")
 
-    assert browser.get_log("browser") == []
-    web = [url for url in requested() if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
-    assert {urlsplit(url).netloc for url in web} == {urlsplit(server.url).netloc}
-
-
-@pytest.mark.parametrize("browser", ["scripts"], indirect=True)
-def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, browser: Chrome, conn: Connection) -> None:
-    job = enqueue(conn)
-    sign_in(browser, server, conn)
-    path = f"/ui/jobs/{job}"
-    browser.get(f"{server.url}{path}")
-    press(browser, "details.card summary")
-    button = find(browser, f"form[action='{path}/cancel'] button")
-    browser.execute_script("arguments[0].focus(); window.here = true", button)
-
-    with conn.cursor() as cursor:
-        cursor.execute("UPDATE haulier.job SET priority = 42")
-
-    WebDriverWait(browser, 20).until(lambda it: "\n42\n" in it.find_element(By.CSS_SELECTOR, "dl.facts").text)
-    assert browser.execute_script("return window.here") is True
-    assert find(browser, "details.card").get_attribute("open") is not None
-    assert browser.execute_script("return document.activeElement.textContent") == "Cancel"
-    assert browser.execute_script("return window.ran") is None
-    assert browser.get_log("browser") == []
+    assert tab.said == []
+    assert tab.hosts == {urlsplit(server.url).netloc}
 
 
-@pytest.mark.parametrize("browser", ["scripts"], indirect=True)
-def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, browser: Chrome, conn: Connection) -> None:
-    job = enqueue(conn)
-    sign_in(browser, server, conn)
+def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    in_all_states(conn)
+    page, keys = tab.page, tab.page.keyboard
+    _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
 
-    find(browser, "body").send_keys("gj")
-    at(browser, "/ui/jobs")
-    find(browser, "body").send_keys("/")
-    find(browser, "#q").send_keys(f"{job}\n")
-    at(browser, f"/ui/jobs/{job}")
-    assert browser.get_log("browser") == []
-    blocked = browser.execute_script(
-        "try { document.body.innerHTML = '<b>x</b>'; return 'not blocked'; } catch (error) { return error.name; }"
+    page.goto(f"{server.url}/ui")
+    at(page, "/ui/sign-in")
+    keys.type(token)
+    keys.press("Enter")
+    at(page, "/ui")
+    keys.type("gj")
+    at(page, "/ui/jobs")
+    keys.type("/")
+    keys.type("status:failed queue:failed-permanent")
+    keys.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    keys.type("j")
+    keys.press("Enter")
+    expect(page.locator("h1")).to_have_text("send_email")
+    unseen = tab_to(page, "Retry")
+    keys.press("Enter")
+    expect(page.locator("#said")).to_contain_text("Queued again")
+    unseen += tab_to(page, "Sign out")
+    keys.press("Enter")
+    at(page, "/ui/sign-in")
+
+    assert unseen == []
+    assert tab.said == []
+
+
+def tab_to(page: Page, name: str) -> list[str]:
+    """Press Tab until what has this name has the focus; return what had it on the way and did not look so."""
+    unseen: list[str] = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUS)
+        unseen += [] if focused["isSeen"] or focused["isBody"] else [focused["name"]]
+        if focused["name"] == name:
+            return unseen
+    pytest.fail(f"Tab never comes to {name}")
+
+
+def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, tab: Tab, conn: Connection) -> None:
+    page, job = tab.page, enqueue(conn)
+    sign_in(page, server, conn)
+
+    page.keyboard.type("gj")
+    at(page, "/ui/jobs")
+    page.keyboard.type("/")
+    page.locator("#q").press_sequentially(f"{job}")
+    page.keyboard.press("Enter")
+    at(page, f"/ui/jobs/{job}")
+    assert tab.said == []
+    blocked = page.evaluate(
+        """() => {
+            try { document.body.innerHTML = "<b>x</b>"; return "not blocked"; } catch (error) { return error.name; }
+        }"""
     )
 
     assert blocked == "TypeError"
+
+
+def poll(page: Page, times: int = 1) -> None:
+    """Have the page ask for news, as it does by itself after some seconds."""
+    for _ in range(times):
+        with page.expect_response(lambda answer: "haulier-live" in answer.request.headers) as answer:
+            page.clock.run_for(8000)
+        answer.value.finished()
+        # What the page keeps of an answer, it has done with by the next frame.
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Page, tab: Tab, conn: Connection) -> None:
+    job = enqueue(conn)
+    page.clock.install()
+    sign_in(page, server, conn)
+    path = f"/ui/jobs/{job}"
+    page.goto(f"{server.url}{path}")
+    page.locator("details.card summary").first.click()
+    button = page.locator(f"form[action='{path}/cancel'] button")
+    button.focus()
+    page.evaluate("() => { window.here = true; }")
+
+    for priority in range(42, 45):
+        with conn.cursor() as cursor:
+            cursor.execute("UPDATE haulier.job SET priority = %s", [priority])
+        expect(page.locator("dl.facts")).to_contain_text(f"{priority}", timeout=polled(page))
+
+    assert page.evaluate("() => window.here")
+    assert page.locator("details.card").first.get_attribute("open") is not None
+    expect(button).to_be_focused()
+    assert tab.said == []
+
+
+def polled(page: Page) -> float:
+    """Have the page ask until what is kept for 2 s must have been read anew; return a timeout."""
+    poll(page)
+    page.wait_for_timeout(2100)
+    poll(page)
+    return 5000
+
+
+def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab: Tab, conn: Connection) -> None:
+    page, job = tab.page, enqueue(conn)
+    page.clock.install()
+    sign_in(page, server, conn)
+    page.goto(f"{server.url}/ui/jobs/{job}")
+    page.evaluate("() => getSelection().selectAllChildren(document.querySelector('h1'))")
+    tab.asked.clear()
+
+    page.clock.run_for(20_000)
+    expect(page.locator("[data-live-toggle]")).to_have_text("Paused")
+    asked = list(tab.asked)
+    page.evaluate("() => getSelection().removeAllRanges()")
+    poll(page)
+
+    assert asked == []
+    expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+
+
+def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn: Connection) -> None:
+    page = tab.page
+    page.clock.install()
+    sign_in(page, server, conn)
+    before = page.locator("main").inner_text()
+
+    tab.context.set_offline(True)
+    page.clock.run_for(8000)
+    expect(page.locator("[data-live-toggle]")).to_have_text("Not current: trying again")
+    during = page.locator("main").inner_text()
+    tab.context.set_offline(False)
+    page.clock.run_for(60_000)
+
+    expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+    assert during == before
+
+
+def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: Page, conn: Connection) -> None:
+    page.clock.install()
+    sign_in(page, server, conn)
+    [key] = api_keys.list_keys(conn)
+    api_keys.revoke(conn, key.id, actor="test")
+
+    # By then no process knows the key any more.
+    page.wait_for_timeout(5200)
+    page.clock.run_for(8000)
+
+    at(page, "/ui/sign-in")
+    assert page.locator("main").inner_text().count("Queues") == 0
+
+
+def test_moves_nothing_while_figures_change(server: Server, tab: Tab, conn: Connection) -> None:
+    page, jobs = tab.page, in_all_states(conn)
+    waiting = [enqueue(conn) for _ in range(3)]
+    page.clock.install()
+    sign_in(page, server, conn)
+
+    moved: dict[str, object] = {}
+    for path in ("/ui", "/ui/jobs", f"/ui/jobs/{waiting[-1]}", f"/ui/jobs/{jobs['running']}"):
+        page.goto(f"{server.url}{path}")
+        page.evaluate("() => window.scrollTo(0, 200)")
+        for place in range(2):
+            with conn.cursor() as cursor:
+                cursor.execute("UPDATE haulier.job SET attempts = attempts + 1, priority = priority - 3")
+            if path == "/ui/jobs" and place:
+                _, fences = claim(conn)
+                end(conn, fences[0], Outcome.complete(None))
+            polled(page)
+        if shifts := page.evaluate("() => window.shifts"):
+            moved[path] = shifts
+
+    assert moved == {}
+    assert tab.said == []
+
+
+def test_asks_for_four_files_at_first_and_then_for_each_page_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    job = enqueue(conn)
+    tab.page.goto(f"{server.url}/ui")
+    first = list(tab.asked)
+    tab.asked.clear()
+
+    for path in ("/ui/jobs", f"/ui/jobs/{job}"):
+        tab.page.goto(f"{server.url}{path}")
+
+    assert len(first) == 4, first
+    assert [urlsplit(url).path for url in tab.asked if not is_kept(url)] == ["/ui/jobs", f"/ui/jobs/{job}"]
+
+
+def is_kept(url: str) -> bool:
+    """Tell whether the browser has it, and asks nobody: such files have the hash of what is in them in their URL."""
+    return "/ui/static/" in url and "v=" in urlsplit(url).query

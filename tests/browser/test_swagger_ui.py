@@ -7,111 +7,95 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Locator, Page, expect
 from psycopg2.extensions import connection as Connection
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from tests.browser.tab import Tab
 from tests.web import ROOT, Server, gunicorn
 
 pytestmark = pytest.mark.browser
 
 SCREENSHOT = ROOT / "docs" / "images" / "swagger-ui.png"
+POST = "#operations-jobs-enqueue_job"
 
 
-def find(browser: Chrome, selector: str) -> Any:
-    """Return the first element of this selector, waited for."""
-    return WebDriverWait(browser, 20).until(lambda it: it.find_element(By.CSS_SELECTOR, selector))
+def try_it(page: Page, kind: str) -> Locator:
+    """Enqueue the example of a kind, and return the status that is shown."""
+    page.locator(f"{POST} .try-out__btn").click()
+    page.locator(f"{POST} .examples-select select").first.select_option(kind)
+    return execute(page)
 
 
-def click(browser: Chrome, selector: str) -> None:
-    element = find(browser, selector)
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", element)
+def execute(page: Page) -> Locator:
+    page.locator(f"{POST} .execute").click()
+    return page.locator(f"{POST} .live-responses-table tbody .response-col_status").first
 
 
-def test_try_it_out_enqueues_a_job_with_the_network_closed(
-    server: Server, browser: Chrome, requested: Callable[[], list[str]], conn: Connection
-) -> None:
-    browser.get(f"{server.url}/docs")
-    post = "#operations-jobs-enqueue_job"
-    click(browser, f"{post} .opblock-summary-control")
-    click(browser, f"{post} .try-out__btn")
-    Select(find(browser, f"{post} .examples-select select")).select_by_value("summarize_text")
-    click(browser, f"{post} .execute")
-
-    status = find(browser, f"{post} .live-responses-table tbody .response-col_status").text
-    browser.execute_script("arguments[0].scrollIntoView(); window.scrollBy(0, -20)", find(browser, post))
-    screenshot = browser.get_screenshot_as_png()
+def test_try_it_out_enqueues_a_job_with_the_network_closed(server: Server, tab: Tab, conn: Connection) -> None:
+    page = tab.page
+    page.goto(f"{server.url}/docs")
+    page.locator(f"{POST} .opblock-summary-control").click()
+    status = try_it(page, "summarize_text").inner_text()
+    page.locator(POST).scroll_into_view_if_needed()
+    screenshot = page.screenshot()
     # Taken anew once it was removed: ids and times differ each time.
     if not SCREENSHOT.exists():
-        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
         SCREENSHOT.write_bytes(screenshot)
 
     assert status.split()[0] == "201"
     with conn.cursor() as cursor:
         cursor.execute("SELECT kind, status FROM haulier.job")
         assert cursor.fetchall() == [("summarize_text", "queued")]
-    urls = requested()
-    own = urlsplit(server.url).netloc
-    assert f"{server.url}/jobs" in urls
-    web = [url for url in urls if urlsplit(url).scheme in ("http", "https", "ws", "wss")]
-    assert {urlsplit(url).netloc for url in web} == {own}
-    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert f"{server.url}/jobs" in tab.asked
+    assert tab.hosts == {urlsplit(server.url).netloc}
+    assert [line for line in tab.said if line.startswith("error")] == []
     assert len(screenshot) > 20_000
 
 
-def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, browser: Chrome) -> None:
-    browser.get(f"{server.url}/docs")
-    find(browser, ".info .renderedMarkdown")
-    assert browser.get_log("browser") == []
+def test_the_page_runs_and_loads_nothing_of_anybody_elses(server: Server, tab: Tab) -> None:
+    page = tab.page
+    page.goto(f"{server.url}/docs")
+    page.locator(".info .renderedMarkdown").wait_for()
+    assert tab.said == []
 
-    browser.execute_script(
-        "const script = document.createElement('script'); script.textContent = 'window.ran = true';"
-        "document.body.append(script);"
-        "document.body.insertAdjacentHTML('beforeend', '<img src=http://127.0.0.1:1/x onerror=\"window.ran = true\">')"
+    page.evaluate(
+        """() => {
+            const script = document.createElement('script'); script.textContent = 'window.ran = true';
+            document.body.append(script);
+            document.body.insertAdjacentHTML('beforeend', '<img src=http://127.0.0.1:1/x onerror="window.ran = true">');
+        }"""
     )
-    sent = browser.execute_async_script(
-        "const done = arguments[0]; fetch('http://127.0.0.1:1/').then(() => done('sent'), () => done('refused'))"
-    )
+    sent = page.evaluate("() => fetch('http://127.0.0.1:1/').then(() => 'sent', () => 'refused')")
 
-    refused = [entry["message"] for entry in browser.get_log("browser")]
-    assert browser.execute_script("return window.ran") is None
+    assert page.evaluate("() => window.ran") is None
     assert sent == "refused"
     for directive in ("script-src", "img-src", "connect-src"):
-        assert [message for message in refused if directive in message], (directive, refused)
+        assert [line for line in tab.said if directive in line], (directive, tab.said)
 
 
-def test_the_page_tells_of_the_api_alone_and_not_of_the_system_it_follows(server: Server, browser: Chrome) -> None:
-    browser.get(f"{server.url}/docs")
+def test_the_page_tells_of_the_api_alone_and_not_of_the_system_it_follows(server: Server, page: Page) -> None:
+    page.goto(f"{server.url}/docs")
 
-    told = find(browser, ".info .renderedMarkdown")
+    told = page.locator(".info .renderedMarkdown").first
 
-    assert "It then runs at least once" in told.text
+    assert "It then runs at least once" in told.inner_text()
     # docs/api.md says where Haulier differs.
-    assert told.find_elements(By.CSS_SELECTOR, "table") == []
+    assert told.locator("table").count() == 0
 
 
 def test_authorize_gives_the_key_to_every_call(
-    database: str, eventually: Callable[..., Any], browser: Chrome, conn: Connection
+    database: str, eventually: Callable[..., Any], page: Page, conn: Connection
 ) -> None:
-    secret, post = "0123456789abcdef" * 2, "#operations-jobs-enqueue_job"
+    secret = "0123456789abcdef" * 2
     with gunicorn(database, eventually, HAULIER_API_KEY=secret) as server:
-        browser.get(f"{server.url}/docs")
-        click(browser, f"{post} .opblock-summary-control")
-        click(browser, f"{post} .try-out__btn")
-        Select(find(browser, f"{post} .examples-select select")).select_by_value("summarize_text")
-        click(browser, f"{post} .execute")
-        without = find(browser, f"{post} .live-responses-table tbody .response-col_status").text
-        click(browser, ".scheme-container .authorize")
-        find(browser, ".auth-container input").send_keys(secret)
-        click(browser, ".auth-btn-wrapper .authorize")
-        click(browser, ".auth-btn-wrapper .btn-done")
-        click(browser, f"{post} .execute")
-
-        def status() -> str:
-            return str(find(browser, f"{post} .live-responses-table tbody .response-col_status").text)
-
-        eventually(lambda: status().split()[0] == "201", within=20)
+        page.goto(f"{server.url}/docs")
+        page.locator(f"{POST} .opblock-summary-control").click()
+        without = try_it(page, "summarize_text").inner_text()
+        page.locator(".scheme-container .authorize").click()
+        page.locator(".auth-container input").fill(secret)
+        page.locator(".auth-btn-wrapper .authorize").click()
+        page.locator(".auth-btn-wrapper .btn-done").click()
+        expect(execute(page)).to_contain_text("201")
 
     assert without.split()[0] == "401"
     with conn.cursor() as cursor:

@@ -46,13 +46,22 @@ def test_once_runs_one_job_of_each_kind_and_leaves_real_results(demo, free_port)
     assert "\x1b" not in shown.output
 
 
-def test_it_stays_up_until_it_is_stopped(demo, free_port):
+def test_it_stays_up_with_jobs_to_look_at_until_it_is_stopped(demo, free_port, eventually):
     shown = demo()
     shown.says("Ctrl-C stops everything")
     below = descendants(shown.popen.pid)
+    url = f"http://127.0.0.1:{free_port}"
 
-    assert requests.get(f"http://127.0.0.1:{free_port}/docs", timeout=5).status_code == 200
+    overview = requests.get(f"{url}/ui", timeout=5)
+    queues = {"hooks", "images", "mail"}
+    shown_there = eventually(
+        lambda: {each for each in queues if requests.get(f"{url}/jobs?queue={each}", timeout=5).json()} == queues, 60
+    )
     shown.popen.send_signal(signal.SIGINT)
+
+    assert (overview.status_code, shown_there) == (200, True)
+    assert "<h1>Overview</h1>" in overview.text
+    assert f"haulier: dashboard at {url}/ui; " in shown.output.splitlines()[1]
 
     assert shown.wait() == 0, shown.output
     assert not alive(below)

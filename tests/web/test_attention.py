@@ -97,6 +97,11 @@ def test_says_that_an_error_is_new(found: ErrorGroup, is_said: bool) -> None:
     assert bool(said(errors=[found])) is is_said
 
 
+def test_says_no_more_of_an_error_once_none_of_its_jobs_is_left() -> None:
+    assert said(errors=[group()])
+    assert said(errors=[group()], mended=[group().id]) == []
+
+
 def test_says_that_a_worker_is_silent() -> None:
     assert said(workers=[worker(), worker(state=WorkerState.SILENT)]) == ["The worker dock:7 is silent"]
 

@@ -11,8 +11,11 @@ from flask import request
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.look import Page, list_jobs
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import Worker, list_workers
@@ -23,10 +26,10 @@ from ...http.masking import error_as_shown
 from ...http.service import service
 from .. import charts
 from ..answering import Shown
-from ..attention import Facts, Notice, notices
+from ..attention import Facts, Notice, is_new_and_frequent, notices
 from ..charts import Chart, Series
 from ..rail import Rail
-from ..reading import Part, kept, part
+from ..reading import Part, kept, part, searched
 from ..section import Section
 from ..shown import clock, duration, number
 from ..viewer import viewer
@@ -80,6 +83,7 @@ def show() -> Shown:
         stats=found.value,
         days_ahead=None if caller().queues is not None else kept("days", (), _days_ahead, seconds=30).value,
         is_counting=service().config.counting == "on",
+        mended=_mended(errors.value[0] if errors.value else ()),
     )
     needs = notices(facts)
     return Shown(
@@ -114,6 +118,28 @@ def _errors() -> Part[tuple[list[ErrorGroup], object]]:
         return [error_as_shown(conn, group) for group in found], more
 
     return part(read)
+
+
+def _mended(groups: Sequence[ErrorGroup]) -> list[int]:
+    """Return the groups of which no job is left. Shape: only of those that would need somebody."""
+    return [group.id for group in groups if is_new_and_frequent(group, viewer().now) and _is_mended(group.id)]
+
+
+def _is_mended(error_id: int) -> bool:
+    queues = caller().queues
+    asked = JobFilter(
+        statuses=[JobStatus.FAILED_PERMANENT, JobStatus.RETRYING],
+        error_id=error_id,
+        queues=None if queues is None else list(queues),
+        limit=1,
+    )
+    found = kept("mended", (error_id,), lambda: searched(lambda conn: _is_none_left(list_jobs(conn, asked)))).value
+    return bool(found)
+
+
+def _is_none_left(page: Page) -> bool:
+    # What was not looked through may hold one.
+    return not page.jobs and page.looked_back_to is None
 
 
 def _workers() -> Part[list[Worker]]:

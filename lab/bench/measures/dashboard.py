@@ -1,0 +1,267 @@
+"""How soon each page of the dashboard is made beside many jobs, and what twenty open tabs take from the rest."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from subprocess import Popen
+from typing import Any
+
+import requests
+
+from haulier.domain.operation import OperationAction
+from haulier.domain.schedule import Rule
+from haulier.postgres.connection import connect as own_connection
+from haulier.queue import consume
+from haulier.queue.produce import operations, schedules
+from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.operations import Order
+from lab.bench import load
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Bench, Entry, Figures
+from lab.bench.measures.drain import once as drained
+from lab.bench.measures.enqueue import serving
+from lab.bench.measures.numbers import filled
+from lab.bench.measures.post import BODY, CONNECTIONS, SECONDS, WARM_UP_SECONDS
+from lab.bench.report import figure, table, targets
+from lab.bench.results import Result, Spread
+from lab.dashboard import HOME, SAME, Pages, crawl, pages_of, token_of, url_map
+
+NAME = "dashboard"
+TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
+
+READS, POLLS = 40, 200
+TABS, TAB_SECONDS = 20, 5.0
+# What tabs are left open on.
+OPEN = (HOME, f"{HOME}/jobs", f"{HOME}/jobs?status=queued", f"{HOME}?span=24h")
+LIVE = "Haulier-Live"
+_TIMING = re.compile(r"page;dur=([\d.]+)")
+_SEEN = re.compile(r'data-seen="(\w+)"')
+
+
+def entries() -> list[Entry]:
+    """Return each page that the application has, polls, and drains and POSTs without and with open tabs, in turns."""
+    with url_map() as urls:
+        rules = {rule.endpoint: rule.rule for rule in pages_of(urls)}
+    rows = [Entry(name, f"GET {rule}", partial(page, name), at_most=1) for name, rule in sorted(rules.items())]
+    rows += [
+        Entry("poll-same", "poll of an open page, nothing new", partial(poll, True), at_most=1),
+        Entry("poll-new", "poll of an open page, with news", partial(poll, False), at_most=1),
+    ]
+    for name, tabs in (("alone", 0), ("tabs", TABS)):
+        beside = "beside 20 open tabs" if tabs else "with nobody at the dashboard"
+        worker = _Beside("haulier", "Haulier", processes=2, tabs=tabs)
+        rows.append(Entry(f"drain-{name}", f"drain, {beside}", partial(drained, worker)))
+        rows.append(Entry(f"post-{name}", f"POST /jobs, {beside}", partial(post, tabs)))
+    return rows
+
+
+class Visitor:
+    """Whoever looks at a dashboard that needs no key."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.session = requests.Session()
+        self.session.headers.update(SAME)
+        self._csrf = token_of(self.session.get(f"{self.url}{HOME}").text)
+
+    def get(self, path: str, **headers: str) -> tuple[requests.Response, float]:
+        """Return the answer, and what the server took. Units: milliseconds. Raises: RuntimeError."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        answer = self.session.get(f"{self.url}{path}", headers=sent)
+        timing = _TIMING.search(answer.headers.get("Server-Timing", ""))
+        if answer.status_code not in (200, 204) or timing is None:
+            raise RuntimeError(f"{path}: {answer.status_code}")
+        return answer, float(timing[1])
+
+    def forget(self) -> None:
+        """Have the server forget what it has read for pages: whoever acts wants to see what came of it."""
+        sent = {"csrf": self._csrf, "theme": "auto", "next": HOME}
+        answer = self.session.post(f"{self.url}{HOME}/settings/theme", sent, allow_redirects=False)
+        if answer.status_code != 303:
+            raise RuntimeError(f"cannot set the theme: {answer.status_code}")
+
+
+@dataclass
+class _Looked:
+    """The pages of a database, once they were found."""
+
+    pages: dict[str, Pages] = field(default_factory=dict)
+
+
+_looked = _Looked()
+
+
+@contextmanager
+def visiting(bench: Bench) -> Iterator[tuple[Visitor, Pages]]:
+    """Give somebody at the dashboard of many jobs, and its pages; one process answers, and keeps what it read."""
+    url = filled(bench)
+    with serving(url, processes_=1) as port:
+        visitor = Visitor(port)
+        if url not in _looked.pages:
+            _add_others(url)
+            _looked.pages[url] = crawl(visitor.url, visitor.session, _jobs(url))
+        yield visitor, _looked.pages[url]
+
+
+def _jobs(url: str) -> list[str]:
+    found: list[Any] = []
+    with closing(own_connection(url)) as conn, conn.cursor() as cursor:
+        for source in ("haulier.job", "haulier.finished_job"):
+            cursor.execute(f"SELECT id FROM {source} LIMIT 1")
+            found += cursor.fetchall()
+    return [f"{HOME}/jobs/{job}" for (job,) in found]
+
+
+def _add_others(url: str) -> None:
+    """Add what pages show beside jobs."""
+    with closing(own_connection(url)) as conn:
+        worker = consume.register(conn, host="dock", pid=1, threads=16, queues=(), lease_seconds=86_400)
+        consume.introduce(conn, worker, kinds=["kind-1"])
+        schedules.put_schedule(
+            conn, "nightly", Rule({"kind": "kind-1", "payload": {}}, cron="0 3 * * *"), retention_days=30
+        )
+        wanted = Order(OperationAction.CANCEL, JobFilter(kinds=["absent"]), starts_in_seconds=86_400)
+        operations.start(conn, wanted, as_of=None, actor=None)
+
+
+def page(endpoint: str, bench: Bench) -> Figures:
+    """Load a page several times, each time as the first who looks."""
+    with visiting(bench) as (visitor, pages):
+        paths = pages.paths.get(endpoint, [])
+        if not paths:
+            raise RuntimeError("no link leads there, and it takes arguments")
+        taken, byte_counts = [], []
+        for n in range(_times(READS, bench)):
+            visitor.forget()
+            answer, milliseconds = visitor.get(paths[n % len(paths)])
+            taken.append(milliseconds)
+            byte_counts.append(len(answer.content))
+    return {**_summary(taken), "kilobytes": round(max(byte_counts) / 1000, 1)}
+
+
+def poll(is_same: bool, bench: Bench) -> Figures:
+    """Ask for news of pages that stay open, with nothing new or after something was done."""
+    taken = []
+    with visiting(bench) as (visitor, _):
+        for n in range(_times(POLLS, bench)):
+            path = OPEN[n % len(OPEN)]
+            seen = "-"
+            if is_same:
+                found = _SEEN.search(visitor.get(path)[0].text)
+                seen = found[1] if found else ""
+            else:
+                visitor.forget()
+            answer, milliseconds = visitor.get(path, Haulier_Live=seen)
+            # The figures may have moved on between the two.
+            if (answer.status_code == 204) == is_same:
+                taken.append(milliseconds)
+    return _summary(taken)
+
+
+def _times(number: int, bench: Bench) -> int:
+    return max(5, int(number * min(1.0, bench.scale * 10)))
+
+
+def _summary(taken: list[float]) -> Figures:
+    taken.sort()
+    return {"p50_ms": round(taken[len(taken) // 2], 2), "p95_ms": round(taken[int(len(taken) * 0.95)], 2)}
+
+
+def post(tabs: int, bench: Bench) -> Figures:
+    """POST jobs on several connections for some seconds, beside so many open tabs."""
+    with Haulier().home(bench.server) as url:
+        bench.server.settle(url)
+        with serving(url) as port, watched(port, tabs):
+            send = partial(load.post, port, "/jobs", BODY, connections=CONNECTIONS)
+            send(seconds=WARM_UP_SECONDS)
+            return send(seconds=max(1, SECONDS * bench.scale))
+
+
+@dataclass(frozen=True)
+class _Beside(Haulier):
+    """Workers beside an API whose dashboard is open in so many tabs."""
+
+    tabs: int = 0
+
+    @contextmanager
+    def working(self, url: str, **options: Any) -> Iterator[list[Popen[bytes]]]:
+        with serving(url) as port, watched(port, self.tabs), super().working(url, **options) as started:
+            yield started
+
+
+@contextmanager
+def watched(port: int, tabs: int) -> Iterator[None]:
+    """Keep so many tabs open, each of which asks for news as app.js does.
+
+    Raises: RuntimeError where one was refused.
+    """
+    over = threading.Event()
+    refused: list[str] = []
+    with ExitStack() as stack:
+        threads = [
+            threading.Thread(target=_keep_open, args=(port, n, over, refused.append), daemon=True) for n in range(tabs)
+        ]
+        for thread in threads:
+            thread.start()
+        stack.callback(_end, over, threads)
+        yield
+    if refused:
+        raise RuntimeError(f"a tab was refused: {refused[0]}")
+
+
+def _end(over: threading.Event, threads: Sequence[threading.Thread]) -> None:
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def _keep_open(port: int, number: int, over: threading.Event, refused: Callable[[str], None]) -> None:
+    path, seen = OPEN[number % len(OPEN)], ""
+    with requests.Session() as session:
+        # Not all at once: they were opened at different times.
+        pause = TAB_SECONDS * number / TABS
+        while not over.wait(pause):
+            sent = {**SAME, **({LIVE: seen} if seen else {})}
+            answer = session.get(f"http://127.0.0.1:{port}{path}", headers=sent, timeout=30)
+            if found := _SEEN.search(answer.text):
+                seen = found[1]
+            # A tab that finds no turn asks again.
+            elif answer.status_code not in (204, 503):
+                refused(f"{answer.status_code} {path}")
+            pause = TAB_SECONDS * (0.9 + 0.2 * (number % 7) / 7)
+
+
+def report(result: Result) -> str:
+    """Return the table, and what must hold."""
+    columns = [
+        figure("p50 ms", "p50_ms", 1),
+        figure("p95 ms", "p95_ms", 1),
+        figure("kB", "kilobytes", 1),
+        figure("jobs/s", "jobs_per_second"),
+        figure("requests/s", "per_second"),
+    ]
+    bounds = [
+        ("p95 ms of the slowest page", _slowest(result), "<=", 150.0),
+        ("p95 ms of a poll with nothing new", _of(result, "poll-same"), "<=", 5.0),
+        ("p95 ms of a poll with news", _of(result, "poll-new"), "<=", 40.0),
+        ("drain, with 20 tabs / without", result.ratio("jobs_per_second", "drain-tabs", "drain-alone"), ">=", 0.95),
+        ("POSTs, with 20 tabs / without", result.ratio("per_second", "post-tabs", "post-alone"), ">=", 0.95),
+    ]
+    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+
+
+def _of(result: Result, name: str) -> Spread | None:
+    row = result.row(name)
+    return row.spread("p95_ms") if row else None
+
+
+def _slowest(result: Result) -> Spread | None:
+    pages = [row for row in result.rows if row.name.startswith("ui.")]
+    return max(
+        (spread for row in pages if (spread := row.spread("p95_ms"))), key=lambda each: each.median, default=None
+    )

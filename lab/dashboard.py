@@ -1,0 +1,145 @@
+"""Finds the pages of a dashboard that runs: from the application's URL map, and by following the links of pages.
+
+So a page that is added is found without anybody saying so. One that takes arguments, and to which no page leads with
+any, is found to be missing.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urldefrag, urlsplit
+
+import requests
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter, Rule
+
+from app.site import build
+from haulier.config import Config
+
+HOME = "/ui"
+SIGN_IN = f"{HOME}/sign-in"
+# What a browser says of a link and a form on a page of ours.
+SAME = {"Sec-Fetch-Site": "same-origin"}
+# To sign in is shown to nobody who has, and files are no pages.
+NO_PAGES = {"ui.static", "ui.sign_in.show"}
+# Of pages that differ in their arguments or their query alone, so many are looked at.
+MOST_OF_ONE = 3
+
+
+@dataclass(frozen=True)
+class Pages:
+    """What was found.
+
+    Shape: paths are pages, by their endpoints, each with its query; unreached are the rules of pages to which no link
+           leads; dead are the links that lead to no page, each with the page that has it.
+    """
+
+    paths: dict[str, list[str]] = field(default_factory=dict)
+    unreached: list[str] = field(default_factory=list)
+    dead: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[str]:
+        """Return every path."""
+        return [path for paths in self.paths.values() for path in paths]
+
+
+@contextmanager
+def url_map(url: str = "http://localhost") -> Iterator[MapAdapter]:
+    """Give what tells which page a path is of."""
+    app = build(Config(database_url="postgres://localhost/nowhere"))
+    try:
+        yield app.url_map.bind(urlsplit(url).netloc)
+    finally:
+        app.extensions["haulier"].database.close()
+
+
+def pages_of(urls: MapAdapter) -> list[Rule]:
+    """Return the rules of all pages."""
+    return [rule for rule in urls.map.iter_rules() if _is_page(rule)]
+
+
+def _is_page(rule: Rule) -> bool:
+    is_ui = rule.rule == HOME or rule.rule.startswith(f"{HOME}/")
+    # A path below which everything is taken is no page, but what says that there is none.
+    return is_ui and "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES and "<path:" not in rule.rule
+
+
+def token_of(text: str) -> str:
+    """Return what the forms of a page have to send."""
+    found = re.search(r'name="csrf" value="([^"]+)"', text)
+    return html.unescape(found[1]) if found else ""
+
+
+def sign_in(url: str, key: str) -> requests.Session:
+    """Return a session of this API key. Raises: RuntimeError."""
+    session = requests.Session()
+    session.headers.update(SAME)
+    csrf = token_of(session.get(f"{url}{SIGN_IN}").text)
+    entered = session.post(f"{url}{SIGN_IN}", {"csrf": csrf, "key": key})
+    if entered.url != f"{url}{HOME}":
+        raise RuntimeError(f"cannot sign in: {entered.status_code}")
+    return session
+
+
+def _unseen(_path: str, _text: str) -> None:
+    pass
+
+
+def crawl(
+    url: str,
+    session: requests.Session,
+    seeds: Sequence[str] = (),
+    see: Callable[[str, str], object] = _unseen,
+) -> Pages:
+    """Return the pages that are found from the URL map and these paths; `see` is given the text of each."""
+    found = Pages()
+    with url_map(url) as urls:
+        rules = pages_of(urls)
+        ahead = [(path, "") for path in seeds]
+        ahead += [(rule.rule, "") for rule in rules if not rule.arguments]
+        while ahead:
+            path, origin = ahead.pop(0)
+            if (endpoint := _endpoint(urls, path)) is None:
+                found.dead.append((path, origin))
+            elif endpoint not in NO_PAGES and _is_wanted(found, endpoint, path, bool(origin)):
+                ahead += [(link, path) for link in _visited(found, session, url, (endpoint, path, origin), see)]
+        found.unreached.extend(rule.rule for rule in rules if not found.paths.get(rule.endpoint))
+    return found
+
+
+def _endpoint(urls: MapAdapter, path: str) -> str | None:
+    try:
+        endpoint: str = urls.match(urlsplit(path).path, "GET")[0]
+    except HTTPException:
+        return None
+    return endpoint
+
+
+def _is_wanted(found: Pages, endpoint: str, path: str, is_link: bool) -> bool:
+    known = found.paths.get(endpoint, [])
+    return path not in known and not (is_link and len(known) >= MOST_OF_ONE)
+
+
+def _visited(
+    found: Pages,
+    session: requests.Session,
+    url: str,
+    of: tuple[str, str, str],
+    see: Callable[[str, str], object],
+) -> list[str]:
+    """Look at a page, and return its links."""
+    endpoint, path, origin = of
+    answer = session.get(f"{url}{path}")
+    if answer.status_code != 200:
+        # A path of the map may lack what its page is about; a link must not.
+        found.dead.extend([(path, origin)] * bool(origin or answer.status_code >= 500))
+        return []
+    found.paths.setdefault(endpoint, []).append(path)
+    see(path, answer.text)
+    links = [urldefrag(html.unescape(link)).url for link in re.findall(r'<a\b[^>]*\shref="([^"]*)"', answer.text)]
+    return [link for link in dict.fromkeys(links) if link == HOME or link.startswith((f"{HOME}/", f"{HOME}?"))]

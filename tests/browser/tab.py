@@ -1,0 +1,83 @@
+"""A tab of a browser, that writes down what it asks for and what goes wrong in it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Page
+
+# Before any script of a page: it is told of what the policy refuses, and of what moves.
+WATCH = """
+    window.violations = []; window.shifts = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+        window.violations.push(`${event.effectiveDirective} ${event.blockedURI}`));
+    new PerformanceObserver((list) => {
+        for (const entry of list.getEntries())
+            if (!entry.hadRecentInput) window.shifts.push([entry.value, ...entry.sources.map((each) =>
+                (each.node?.outerHTML || each.node?.textContent || "").slice(0, 160))]);
+    }).observe({type: "layout-shift", buffered: true});
+"""
+# What reaches past the right edge of the window, and is not within something that scrolls by itself.
+TOO_WIDE = """() => {
+    const wide = document.documentElement.clientWidth, found = [];
+    if (document.documentElement.scrollWidth <= wide) return found;
+    for (const each of document.querySelectorAll("body *")) {
+        const box = each.getBoundingClientRect();
+        if (box.right > wide + 1 && box.width && !each.closest(".scroll"))
+            found.push(`${Math.round(box.right)} px: ${each.outerHTML.slice(0, 140)}`);
+    }
+    return [`${document.documentElement.scrollWidth} of ${wide} px`, ...found.slice(-4)];
+}"""
+SERIOUS = ("serious", "critical")
+
+
+class Tab:
+    """A context of a browser with one page."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.asked: list[str] = []
+        self.said: list[str] = []
+        context.on("request", lambda request: self.asked.append(request.url))
+        context.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        context.on("weberror", lambda error: self.said.append(f"error: {error.error}"))
+        context.on("dialog", self._dismiss)
+        context.add_init_script(WATCH)
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.said.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    @cached_property
+    def page(self) -> Page:
+        """Return the page."""
+        page = self.context.new_page()
+        page.set_default_timeout(20_000)
+        return page
+
+    def enter(self, url: str, cookies: Any) -> None:
+        """Take over a session."""
+        self.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in cookies.items()])
+
+    @property
+    def hosts(self) -> set[str]:
+        """Return the hosts that it has asked, this machine's included."""
+        web = [urlsplit(url) for url in self.asked]
+        return {each.netloc for each in web if each.scheme in ("http", "https", "ws", "wss")}
+
+    def too_wide(self) -> list[str]:
+        """Return what makes the page scroll sideways."""
+        return list(self.page.evaluate(TOO_WIDE))
+
+    def faults_of_access(self) -> list[str]:
+        """Return what axe finds serious or worse."""
+        found = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
+        return [
+            f"{each['impact']} {each['id']}: {node['html'][:160]} {node['failureSummary'][-200:]}"
+            for each in found
+            if each["impact"] in SERIOUS
+            for node in each["nodes"][:3]
+        ]
