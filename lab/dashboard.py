@@ -24,21 +24,23 @@ HOME = "/ui"
 SIGN_IN = f"{HOME}/sign-in"
 # What a browser says of a link and a form on a page of ours.
 SAME = {"Sec-Fetch-Site": "same-origin"}
-# To sign in is shown to nobody who has, and files are no pages.
-NO_PAGES = {"ui.static", "ui.sign_in.show"}
+# To sign in is shown to nobody who has; files are no pages, nor is what says that there is none.
+NO_PAGES = {"ui.static", "ui.sign_in.show", "ui.missing."}
 # Of pages that differ in their arguments or their query alone, so many are looked at.
-MOST_OF_ONE = 3
+MOST_OF_ONE = 2
 
 
 @dataclass(frozen=True)
 class Pages:
     """What was found.
 
-    Shape: paths are pages, by their endpoints, each with its query; unreached are the rules of pages to which no link
-           leads; dead are the links that lead to no page, each with the page that has it.
+    Shape: paths are pages, by their endpoints, each with its query; others are the endpoints of files, and of what only
+           leads on; unreached are the rules of pages to which no link leads; dead are the links that lead to no page,
+           each with the page that has it.
     """
 
     paths: dict[str, list[str]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
     unreached: list[str] = field(default_factory=list)
     dead: list[tuple[str, str]] = field(default_factory=list)
 
@@ -46,6 +48,11 @@ class Pages:
     def all(self) -> list[str]:
         """Return every path."""
         return [path for paths in self.paths.values() for path in paths]
+
+    @property
+    def firsts(self) -> list[str]:
+        """Return one path of each page."""
+        return [paths[0] for paths in self.paths.values()]
 
 
 @contextmanager
@@ -65,8 +72,7 @@ def pages_of(urls: MapAdapter) -> list[Rule]:
 
 def _is_page(rule: Rule) -> bool:
     is_ui = rule.rule == HOME or rule.rule.startswith(f"{HOME}/")
-    # A path below which everything is taken is no page, but what says that there is none.
-    return is_ui and "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES and "<path:" not in rule.rule
+    return is_ui and "GET" in (rule.methods or ()) and not rule.endpoint.startswith(tuple(NO_PAGES))
 
 
 def token_of(text: str) -> str:
@@ -108,7 +114,8 @@ def crawl(
                 found.dead.append((path, origin))
             elif endpoint not in NO_PAGES and _is_wanted(found, endpoint, path, bool(origin)):
                 ahead += [(link, path) for link in _visited(found, session, url, (endpoint, path, origin), see)]
-        found.unreached.extend(rule.rule for rule in rules if not found.paths.get(rule.endpoint))
+        reached = found.paths.keys() | found.others
+        found.unreached.extend(rule.rule for rule in rules if rule.endpoint not in reached)
     return found
 
 
@@ -139,6 +146,9 @@ def _visited(
         # A path of the map may lack what its page is about; a link must not.
         found.dead.extend([(path, origin)] * bool(origin or answer.status_code >= 500))
         return []
+    if answer.history or not answer.headers["Content-Type"].startswith("text/html"):
+        found.others.add(endpoint)
+        return [answer.url.removeprefix(url)] if answer.history else []
     found.paths.setdefault(endpoint, []).append(path)
     see(path, answer.text)
     links = [urldefrag(html.unescape(link)).url for link in re.findall(r'<a\b[^>]*\shref="([^"]*)"', answer.text)]

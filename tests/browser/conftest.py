@@ -86,7 +86,7 @@ def make_site(_make_migrated_database: Callable[[], str], eventually: Callable[.
     def make(jobs: int, words: Any = FRIENDLY) -> Iterator[Site]:
         dsn = _make_migrated_database()
         ids = fill(dsn, jobs, words) if jobs else {}
-        with gunicorn(dsn, eventually) as server:
+        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop") as server:
             yield open_site(server, dsn, ids, words.name)
 
     return make

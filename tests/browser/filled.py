@@ -63,7 +63,10 @@ HISTORY = """
 # Each job an instant of its own in the last hour, the end after the beginning.
 SPREAD = """
     UPDATE haulier.finished_job SET created_at = at, run_at = at, started_at = at + interval '2 s',
-        finished_at = at + interval '4 s', updated_at = at + interval '4 s'
+        finished_at = at + interval '4 s', updated_at = at + interval '4 s',
+        errors = CASE WHEN errors = '[]' THEN errors ELSE jsonb_build_array(errors -> 0 || jsonb_build_object(
+            'at', to_char((at + interval '4 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'started_at', to_char((at + interval '2 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END
     FROM (SELECT id AS mine, now() - interval '58 minutes' * random() - interval '30 s' AS at FROM haulier.finished_job)
         AS spread WHERE id = mine;
     UPDATE haulier.job SET created_at = created_at - interval '30 minutes' * random();
@@ -79,8 +82,8 @@ class Words:
     kinds: Sequence[str] = KINDS
     queues: Sequence[str] = ("default", "mail", "hooks", "images")
     texts: Sequence[str] = (
-        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
         "SMTPRecipientsRefused: 550 no such user here",
+        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
         "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
     )
     tags: Sequence[str] = ("night", "customer:4711")
@@ -123,7 +126,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
 
 def _new(jobs: int, words: Words) -> Iterator[NewJob]:
     for n in range(jobs):
-        text = words.texts[n % len(words.texts)]
+        text = words.texts[n % len(words.texts)] if words is HOSTILE else "by web-1"
         yield NewJob(
             words.kinds[n % len(words.kinds)],
             {**words.payload, "order": n, "note": text},
@@ -151,7 +154,9 @@ def _is_left(draw: random.Random) -> bool:
 
 
 def _ended(job: Job, draw: random.Random, words: Words) -> Settlement:
-    text, lot = draw.choice(words.texts), draw.random()
+    # Each friendly kind fails in a way of its own.
+    place = words.kinds.index(job.kind) if words is FRIENDLY else draw.randrange(len(words.texts))
+    text, lot = words.texts[place % len(words.texts)], draw.random()
     if lot < 0.8:
         return Settlement(Fence.of(job), Outcome.complete({"sent": True, "note": text}))
     outcome = Outcome.fail(text, delay=900.0) if lot < 0.9 else Outcome.fail_for_good(text)

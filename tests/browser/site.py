@@ -36,6 +36,11 @@ class Site:
         """Return the path of every page."""
         return self.found.all
 
+    @property
+    def firsts(self) -> list[str]:
+        """Return one path of each page."""
+        return self.found.firsts
+
 
 def open_site(server: Server, dsn: str, jobs: Mapping[str, UUID], name: str) -> Site:
     """Return the site with all its pages, by a new key of this name."""

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 # Before any script of a page: it is told of what the policy refuses, and of what moves.
 WATCH = """
@@ -32,6 +32,9 @@ TOO_WIDE = """() => {
     return [`${document.documentElement.scrollWidth} of ${wide} px`, ...found.slice(-4)];
 }"""
 SERIOUS = ("serious", "critical")
+# A machine that does much else takes its time.
+PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Tab:
@@ -42,10 +45,15 @@ class Tab:
         self.asked: list[str] = []
         self.said: list[str] = []
         context.on("request", lambda request: self.asked.append(request.url))
-        context.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        context.on("console", self._hear)
         context.on("weberror", lambda error: self.said.append(f"error: {error.error}"))
         context.on("dialog", self._dismiss)
         context.add_init_script(WATCH)
+
+    def _hear(self, message: Any) -> None:
+        # What Chromium only says to who asks for it: that a form has a password and no name of a user.
+        if message.type != "verbose":
+            self.said.append(f"{message.type}: {message.text}")
 
     def _dismiss(self, dialog: Any) -> None:
         self.said.append(f"dialog: {dialog.message}")
@@ -55,7 +63,7 @@ class Tab:
     def page(self) -> Page:
         """Return the page."""
         page = self.context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE_MS)
         return page
 
     def enter(self, url: str, cookies: Any) -> None:

@@ -17,7 +17,7 @@ from tests.browser.tab import Tab
 from tests.web import Server
 from tests.web.jobs import claim, end, enqueue, in_all_states
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 FOCUS = """() => {
     const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
@@ -165,7 +165,8 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     for priority in range(42, 45):
         with conn.cursor() as cursor:
             cursor.execute("UPDATE haulier.job SET priority = %s", [priority])
-        expect(page.locator("dl.facts")).to_contain_text(f"{priority}", timeout=polled(page))
+        polled(page)
+        expect(page.locator("dl.facts")).to_contain_text(f"{priority}")
 
     assert page.evaluate("() => window.here")
     assert page.locator("details.card").first.get_attribute("open") is not None
@@ -173,12 +174,11 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     assert tab.said == []
 
 
-def polled(page: Page) -> float:
-    """Have the page ask until what is kept for 2 s must have been read anew; return a timeout."""
+def polled(page: Page) -> None:
+    """Have the page ask until what is kept for 2 s must have been read anew."""
     poll(page)
     page.wait_for_timeout(2100)
     poll(page)
-    return 5000
 
 
 def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab: Tab, conn: Connection) -> None:

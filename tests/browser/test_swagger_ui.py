@@ -13,7 +13,7 @@ from psycopg2.extensions import connection as Connection
 from tests.browser.tab import Tab
 from tests.web import ROOT, Server, gunicorn
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 SCREENSHOT = ROOT / "docs" / "images" / "swagger-ui.png"
 POST = "#operations-jobs-enqueue_job"

@@ -115,9 +115,10 @@ def test_knows_no_kind_that_nobody_knows(browser: Browser) -> None:
         ({"for": "15m"}, 900),
         ({"for": "1h"}, 3600),
         ({"for": ""}, None),
-        (
+        pytest.param(
             {"for": "until", "until": "2999-01-01T12:00"},
             (datetime(2999, 1, 1, 12, tzinfo=UTC) - datetime.now(UTC)).total_seconds(),
+            id="until",
         ),
     ],
 )

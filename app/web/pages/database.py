@@ -41,6 +41,7 @@ TITLES: Mapping[str, str] = {
     "wake_ups": "Wake-ups",
     "statistics": "Statistics",
     "numbers": "Figures",
+    "schedules": "Schedules",
 }
 # The worst first; what is well last.
 ORDER = (CheckState.BAD, CheckState.WARN, CheckState.UNKNOWN, CheckState.OK)

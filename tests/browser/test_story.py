@@ -1,0 +1,143 @@
+"""The story of docs/dashboard.md: a bad deployment fails thousands of jobs, and somebody sees and mends it. It ...
+
+STORY_FAILURES=20000 is its full length; the short form has as many as say the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.job import NewJob
+from haulier.queue import produce
+from tests.browser.shop import BAD
+from tests.browser.tab import Tab
+from tests.browser.test_dashboard import at, sign_in
+from tests.web import ROOT, Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+FAILURES = 600
+
+
+@pytest.fixture
+def fixed(tmp_path: Path) -> Path:
+    """Give the file that says that the deployment was mended."""
+    return tmp_path / "fixed"
+
+
+@pytest.fixture
+def worker(database: str, fixed: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a worker of the shop."""
+    given = {
+        "DATABASE_URL": database,
+        "HAULIER_KINDS": "tests.browser.shop",
+        "SHOP_FIXED": str(fixed),
+        "PYTHONPATH": str(ROOT),
+        "WORKER_METRICS_PORT": "0",
+        "PATH": os.environ["PATH"],
+    }
+    process = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=given)
+    yield process
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+@pytest.mark.parametrize(
+    "failures", [FAILURES, pytest.param(int(os.environ.get("STORY_FAILURES", "20000")), marks=pytest.mark.slow)]
+)
+def test_leads_from_a_bad_deployment_to_green(
+    server: Server,
+    tab: Tab,
+    conn: Connection,
+    worker: subprocess.Popen[bytes],
+    fixed: Path,
+    failures: int,
+    eventually: Callable[..., Any],
+) -> None:
+    page = tab.page
+    enqueue(conn, failures, is_new=False)
+    enqueue(conn, failures, is_new=True)
+    eventually(lambda: failed(conn) >= failures and not live(conn), 300)
+
+    # Attention names it.
+    sign_in(page, server, conn)
+    notices = page.locator(".notice", has_text="fails with a new error")
+    expect(notices).to_have_count(3)
+
+    # Failures shows three groups.
+    page.get_by_role("link", name="Failures").first.click()
+    at(page, "/ui/failures")
+    groups = page.locator("main tbody tr")
+    expect(groups).to_have_count(3)
+
+    for kind in BAD:
+        retry_group(page, server, kind, fixed)
+
+    # Green.
+    eventually(lambda: not failed(conn) and not live(conn), 300)
+    page.goto(f"{server.url}/ui")
+    expect(page.locator(".notice.good")).to_contain_text("Nothing needs you.")
+    assert tab.said == []
+    with conn.cursor() as cursor:
+        cursor.execute("SELECT status, count(*) FROM haulier.jobs GROUP BY status")
+        assert cursor.fetchall() == [("succeeded", 2 * failures)]
+
+
+def retry_group(page: Page, server: Server, kind: str, fixed: Path) -> None:
+    """Look at a group and at one of its jobs; mend what is wrong; have all of the group tried again."""
+    page.goto(f"{server.url}/ui/failures?span=1h&kind={kind}")
+    page.locator("main tbody tr a.mono").click()
+    expect(page.locator("h1")).to_have_text(f"{kind} fails")
+    group = page.url
+    page.get_by_role("link", name="Its job").click()
+    expect(page.locator("main")).to_contain_text("What happened")
+    expect(page.locator("pre.json").first).to_contain_text('"is_new"')
+    expect(page.locator("pre.error").first).to_contain_text(BAD[kind].partition(":")[0])
+
+    fixed.touch()
+
+    # The preview names the number, and so does what is pressed then.
+    page.goto(group)
+    page.get_by_role("button", name=re.compile("^Retry [0-9,]+…")).click()
+    expect(page.locator("main")).to_contain_text("by kind", ignore_case=True)
+    page.get_by_role("button", name=re.compile("^Retry [0-9,]+$")).click()
+    expect(page.get_by_role("button", name="Don’t")).to_be_visible()
+    # It goes on by itself, and says how it ended.
+    expect(page.locator("main")).to_contain_text("It has ended", timeout=120_000)
+    expect(page.locator("main")).to_contain_text(re.compile("[0-9,]+ done"))
+
+
+def enqueue(conn: Connection, jobs: int, *, is_new: bool) -> None:
+    kinds = list(BAD)
+    new = [
+        NewJob(kinds[n % 3], {"order": n, "is_new": is_new}, max_attempts=1, queue=kinds[n % 3].partition("_")[0])
+        for n in range(jobs)
+    ]
+    for place in range(0, jobs, 1000):
+        produce.enqueue(conn, new[place : place + 1000])
+
+
+def failed(conn: Connection) -> int:
+    return _count(conn, "SELECT count(*) FROM haulier.finished_job WHERE status = 'failed_permanent'")
+
+
+def live(conn: Connection) -> int:
+    return _count(conn, "SELECT count(*) FROM haulier.job")
+
+
+def _count(conn: Connection, statement: str) -> int:
+    with conn.cursor() as cursor:
+        cursor.execute(statement)
+        [(found,)] = cursor.fetchall()
+        return int(found)
