@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app.api import queue_names
+from app.http import queue_names
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.queue import consume

@@ -9,13 +9,9 @@ from typing import Any
 from marshmallow import fields
 
 from haulier.kinds import Fail, JobContext, PayloadSchema, kind
+from tests.browser.errors import BAD
 
 FIXED = Path(os.environ.get("SHOP_FIXED", os.devnull))
-BAD = {
-    "deliver_hook": "ConnectTimeout: hooks.example.net:443 did not answer within 10.{n} s",
-    "send_receipt": "TemplateNotFound: receipt-{n}.html",
-    "draw_label": "ValueError: parcel {n} has no weight",
-}
 
 
 class Order(PayloadSchema):

@@ -20,7 +20,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import NewJob
 from haulier.queue import produce
-from tests.browser.shop import BAD
+from tests.browser.errors import BAD
 from tests.browser.tab import Tab
 from tests.browser.test_dashboard import at, sign_in
 from tests.web import ROOT, Server

@@ -322,7 +322,7 @@ def test_chooses_settings_that_suit_it_but_for_what_is_set(start, enqueue):
     eventually(lambda: f"s job_id={job.id}" in both.log.read_text())
 
     log = both.log.read_text()
-    assert "with up to 11 database connections together" in log
+    assert "with up to 12 database connections together" in log
     assert "up to 6 database connections: 2 processes x 3 threads" in log
 
 
@@ -331,7 +331,7 @@ def test_chooses_a_single_process_for_the_api(start):
 
     log = both.log.read_text()
 
-    assert "with up to 8 database connections together" in log
+    assert "with up to 9 database connections together" in log
     assert "up to 3 database connections: 1 processes x 3 threads" in log
 
 

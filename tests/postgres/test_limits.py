@@ -128,13 +128,13 @@ def test_is_told_by_migrate_web_and_worker_with_the_setting_to_lower(limited: Li
             others.enter_context(closing(connect(dsn)))
         worker = start_worker(dsn)
 
-    needs = "up to 11 database connections are more than the 10 of the role"
+    needs = "up to 12 database connections are more than the 10 of the role"
     assert (migrated.returncode, migrated.stderr.count("\n")) == (0, 1)
     assert f"haulier: one web and one worker: {needs}" in migrated.stderr
     assert "lower WEB_CONCURRENCY, WEB_THREADS or WORKER_PROCESSES" in migrated.stderr
     assert web.count("up to 10 database connections beside the 2 that are open") == 1
     assert "lower WEB_CONCURRENCY or WEB_THREADS" in web
-    assert worker.count("up to 4 database connections beside the 7 that are open") == 1
+    assert worker.count("up to 5 database connections beside the 7 that are open") == 1
     assert "lower WORKER_PROCESSES" in worker
 
 

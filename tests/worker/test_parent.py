@@ -361,4 +361,4 @@ def test_says_what_the_connection_limit_leaves(spawn_family):
     replaced(parent, 2)
 
     assert "WORKER_PROCESSES is reduced to 2 by DB_CONNECTION_LIMIT" in parent.log
-    assert "starting 2 worker processes, with up to 8 database connections together" in parent.log
+    assert "starting 2 worker processes, with up to 10 database connections together" in parent.log

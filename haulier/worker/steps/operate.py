@@ -20,9 +20,8 @@ LEASE_SECONDS = 15.0
 # and whoever cancels one of its jobs for its end.
 CHUNK_SECONDS = 0.05
 FIRST_JOBS, LEAST_JOBS = 100, 10
-# Then nothing is done for so many times as long as the chunk took, and for this long at least: others use the
-# database too.
-RESTS, LEAST_REST_SECONDS = 2, 0.02
+# Then nothing is done for as long as the chunk took, and for this long at least: others use the database too.
+LEAST_REST_SECONDS = 0.02
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
@@ -77,4 +76,4 @@ class Operating:
             self._most_jobs = max(self._most_jobs // 2, LEAST_JOBS)
         elif took < CHUNK_SECONDS / 2:
             self._most_jobs = min(2 * self._most_jobs, MOST_JOBS)
-        return max(RESTS * took, LEAST_REST_SECONDS)
+        return max(took, LEAST_REST_SECONDS)

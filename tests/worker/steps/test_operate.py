@@ -41,7 +41,7 @@ def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_
         rests.append(rest)
 
     assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125]
-    assert rests == pytest.approx([LEAST_REST_SECONDS] * 5 + [0.08, 0.6, 0.12, LEAST_REST_SECONDS])
+    assert rests == pytest.approx([LEAST_REST_SECONDS] * 5 + [0.04, 0.3, 0.06, LEAST_REST_SECONDS])
     assert sizes[0] == FIRST_JOBS
     ends += [(False, 0.0)] * 9
     while made._chunk() is not None:
