@@ -29,13 +29,12 @@ psql: venv ## open psql on the database of `make run`, or on DATABASE_URL
 test: venv ## run the tests, but for those that have a target of their own
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m "not slow and not browser and not clients and not alerts"
 
-test-slow: venv ## run the tests that take long, of which `make test` and `make test-browser` run a short form
-	tools/install-chromium
+test-slow: venv ## run the tests that take long, of which `make test` runs a short form
 	$(VENV) -m pytest -n $(TEST_PROCESSES) --dist worksteal -m slow
 
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
-	$(VENV) -m pytest -m "browser and not slow"
+	$(VENV) -m pytest -m browser
 
 test-clients: venv ## run clients of other languages, and those that generators make of the OpenAPI document
 	tools/install-clients

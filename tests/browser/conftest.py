@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.filled import FRIENDLY, HOSTILE, fill
-from tests.browser.site import Site, open_site
 from tests.browser.tab import Tab
 from tests.web import Server, gunicorn
 
@@ -24,11 +21,8 @@ FLAGS = (
     # Whatever is not on this machine has no address.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-JOBS = 2000
-MANY_JOBS = 100_000
 
 MakeTab = Callable[..., Tab]
-MakeSite = Callable[..., Any]
 
 
 @pytest.fixture
@@ -76,45 +70,3 @@ def tab(make_tab: MakeTab) -> Tab:
 def page(tab: Tab) -> Page:
     """Give the page in it."""
     return tab.page
-
-
-@pytest.fixture(scope="session")
-def make_site(_make_migrated_database: Callable[[], str], eventually: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a context manager: a dashboard in a database of its own, which was filled so."""
-
-    @contextmanager
-    def make(jobs: int, words: Any = FRIENDLY) -> Iterator[Site]:
-        dsn = _make_migrated_database()
-        ids = fill(dsn, jobs, words) if jobs else {}
-        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop") as server:
-            yield open_site(server, dsn, ids, words.name)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def filled(make_site: MakeSite) -> Iterator[Site]:
-    """Give a dashboard of some thousands of jobs in all states."""
-    with make_site(JOBS) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
-def crowded(make_site: MakeSite) -> Iterator[Site]:
-    """Give a dashboard of many jobs in all states."""
-    with make_site(MANY_JOBS) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
-def hostile(make_site: MakeSite) -> Iterator[Site]:
-    """Give a dashboard of what others have written in order to break it."""
-    with make_site(400, HOSTILE) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
-def empty(make_site: MakeSite) -> Iterator[Site]:
-    """Give a dashboard on which there is nothing yet."""
-    with make_site(0) as site:
-        yield site

@@ -9,13 +9,12 @@ from playwright.sync_api import Page, expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import MakeTab
 from tests.browser.tab import Tab
 from tests.web import Server
-from tests.web.jobs import claim, end, enqueue, in_all_states
+from tests.web.jobs import enqueue, in_all_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -228,30 +227,6 @@ def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: 
 
     at(page, "/ui/sign-in")
     assert page.locator("main").inner_text().count("Queues") == 0
-
-
-def test_moves_nothing_while_figures_change(server: Server, tab: Tab, conn: Connection) -> None:
-    page, jobs = tab.page, in_all_states(conn)
-    waiting = [enqueue(conn) for _ in range(3)]
-    page.clock.install()
-    sign_in(page, server, conn)
-
-    moved: dict[str, object] = {}
-    for path in ("/ui", "/ui/jobs", f"/ui/jobs/{waiting[-1]}", f"/ui/jobs/{jobs['running']}"):
-        page.goto(f"{server.url}{path}")
-        page.evaluate("() => window.scrollTo(0, 200)")
-        for place in range(2):
-            with conn.cursor() as cursor:
-                cursor.execute("UPDATE haulier.job SET attempts = attempts + 1, priority = priority - 3")
-            if path == "/ui/jobs" and place:
-                _, fences = claim(conn)
-                end(conn, fences[0], Outcome.complete(None))
-            polled(page)
-        if shifts := page.evaluate("() => window.shifts"):
-            moved[path] = shifts
-
-    assert moved == {}
-    assert tab.said == []
 
 
 def test_asks_for_four_files_at_first_and_then_for_each_page_alone(server: Server, tab: Tab, conn: Connection) -> None:
