@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter
@@ -59,6 +59,13 @@ class App(Flask):
             return super().create_url_adapter(request)
         scheme, method = request.scheme, request.method
         return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
+
+    def make_default_options_response(self) -> Response:
+        """Return what OPTIONS answers: what the view of this path does, and not that of another which would fit too."""
+        answer: Response = self.response_class()
+        assert request.url_rule is not None
+        answer.allow.update(request.url_rule.methods or ())
+        return answer
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function as it is: none is async, and checking each function of a request takes time."""

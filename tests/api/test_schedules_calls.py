@@ -126,6 +126,7 @@ def test_a_name_that_no_schedule_can_have_is_404_and_that_of_the_preview_is_refu
 
     assert [answer.status_code for answer in answers] == [404, 404]
     assert client.put("/schedules/preview", json=BODY).status_code == 422
+    assert client.options("/schedules/preview").allow.as_set() == {"post", "options"}
     assert client.get("/schedules/preview").status_code == 404
 
 
