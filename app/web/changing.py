@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from haulier.domain.job import (
@@ -18,6 +18,7 @@ from haulier.domain.job import (
 )
 from haulier.queue.produce.change import Changes
 
+from .asking import Form
 from .times import read_duration, read_time
 
 # Each field, its least and its greatest number.
@@ -30,18 +31,6 @@ NAMES = ("queue", *NUMBERS, "due")
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeForm:
-    """The form as it is shown: what stands in its fields, and what is wrong with that, by the fields' names."""
-
-    values: Mapping[str, str]
-    faults: Mapping[str, str] = field(default_factory=dict)
-
-    def value(self, name: str) -> str:
-        """Return what stands in a field."""
-        return self.values.get(name, "")
-
-
-@dataclass(frozen=True, slots=True)
 class Changed:
     """What is to be different. Shape: queue is the new one, if any."""
 
@@ -49,20 +38,20 @@ class Changed:
     queue: str | None
 
 
-def form_of(job: Job) -> ChangeForm:
+def form_of(job: Job) -> Form:
     """Return the form for a job: with its values, and no new time."""
     timeout = "" if job.timeout_seconds is None else str(job.timeout_seconds)
     numbers = {"priority": str(job.priority), "max_attempts": str(job.max_attempts), "timeout_seconds": timeout}
-    return ChangeForm({"queue": job.queue, **numbers, "due": ""})
+    return Form({"queue": job.queue, **numbers, "due": ""})
 
 
-def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed | ChangeForm:
+def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed | Form:
     """Return what is to change; or the form again, with the faults. What is empty, or as it was, stays."""
     values = {name: given.get(name, "").strip()[:200] for name in NAMES}
     before = form_of(job).values
     changed, faults = read_changes({name: text for name, text in values.items() if text != before[name]}, zone)
     if faults:
-        return ChangeForm(values, faults)
+        return Form(values, faults)
     return Changed(Changes.of(**changed), changed.get("queue"))
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import make_dsn
 
-from haulier.local.embedded import Server
 from haulier.local.guard import Guarded
 from haulier.postgres.connection import connect as own_connection
 from haulier.postgres.scratch import url_of
@@ -26,7 +25,7 @@ from haulier.queue.upkeep.migrate import migrate
 from lab.chaos.processes import is_apart
 from lab.descendants import children, descendants
 from lab.proxy import Proxy
-from lab.servers import Connection, free_port
+from lab.servers import Connection, Database, free_port
 from lab.waiting import ROOT, environment, pause, until
 
 # Not the interpreter of the bench's environment: that is only for drawing.
@@ -51,29 +50,6 @@ class Death:
     pid: int
     at: float
     why: str
-
-
-class Database(Server):
-    """The embedded Postgres with durable commits, which can be stopped as by a crash, and started again."""
-
-    def stop_immediately(self) -> None:
-        """Stop it as `pg_ctl stop -m immediate` does, without a checkpoint."""
-        postgres = self.postgres
-        assert postgres is not None
-        assert postgres.process is not None
-        # The guard's child is the postmaster.
-        for pid in children(postgres.process.pid):
-            os.kill(pid, signal.SIGQUIT)
-        until(lambda: postgres.ended() is not None, within=20, what="the database has stopped")
-        postgres.release()
-        self.postgres = None
-
-    def start_again(self) -> None:
-        """Start it, and return once it answers."""
-        log = self.log.read_bytes()
-        self._start()
-        with self.log.with_suffix(".earlier").open("ab") as earlier:
-            earlier.write(log)
 
 
 @dataclass

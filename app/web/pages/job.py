@@ -27,7 +27,8 @@ from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
 from ..answering import Shown
-from ..changing import ChangeForm, form_of, read_form
+from ..asking import Form
+from ..changing import form_of, read_form
 from ..history import Line, lines
 from ..printed import Printed, printed
 from ..reading import Part, part, read
@@ -75,7 +76,7 @@ class JobPage:
     progress: Printed | None
     last_error: str
     unless: Unless
-    form: ChangeForm
+    form: Form
     shows_hidden: bool
     fault: str
 
@@ -86,7 +87,7 @@ def show(job_id: UUID) -> Shown:
     return _page(job_id)
 
 
-def _page(job_id: UUID, fault: str = "", form: ChangeForm | None = None, status: int = 200) -> Shown:
+def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int = 200) -> Shown:
     found = read(lambda conn: visible(conn, job_id))
     job = as_shown(found.job)
     is_live = not job.status.is_final
@@ -212,7 +213,7 @@ def change(job_id: UUID) -> Response | Shown:
     def act() -> Response | Shown:
         job = read(lambda conn: visible(conn, job_id)).job
         found = read_form(request.form, job, viewer().prefers.time_zone)
-        if isinstance(found, ChangeForm):
+        if isinstance(found, Form):
             return _page(job_id, form=found, status=422)
         act_on(produce.change, job_id, found.changes, queue=found.queue)
         return _back(job_id, "Changed.")

@@ -39,6 +39,7 @@ from ..viewer import viewer
 MOST, MOST_KINDS = 50, 10
 PER_SECOND = 12_000
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
+AS_IT_IS = Choices()
 RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 
 section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
@@ -173,7 +174,7 @@ def _new(
     look: Look,
     bulk: Bulk | None = None,
     seen: Seen | None = None,
-    choices: Choices = Choices(),  # noqa: B008  # never changed
+    choices: Choices = AS_IT_IS,
     fault: str = "",
     status: int = 200,
 ) -> Shown:
@@ -206,14 +207,14 @@ def _asked() -> Bulk | Shown:
     try:
         bulk = read_bulk(request.form.lists(), request.form.get("action", ""), by.prefers.time_zone, by.now)
         ordering.check_action(bulk.verb.action)
-        ordering.check_order(order_of(bulk, Choices(), caller().queues))
+        ordering.check_order(order_of(bulk, AS_IT_IS, caller().queues))
     except Invalid as error:
         return _new(read_look(request.form.lists()), fault=str(error), status=422)
     return bulk
 
 
-def _previewed(bulk: Bulk, choices: Choices = Choices(), fault: str = "") -> Shown:  # noqa: B008
-    seen = read(lambda conn: _seen(ordering.preview(conn, order_of(bulk, Choices(), caller().queues))))
+def _previewed(bulk: Bulk, choices: Choices = AS_IT_IS, fault: str = "") -> Shown:
+    seen = read(lambda conn: _seen(ordering.preview(conn, order_of(bulk, AS_IT_IS, caller().queues))))
     return _new(bulk.look, bulk, seen, choices, fault, 422 if fault or choices.faults else 200)
 
 

@@ -122,35 +122,30 @@ def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
 def _queues(typed: str, late: list[str]) -> Iterator[Hit]:
     if not re.fullmatch(NAME_PATTERN, typed) or not caller().may_use(typed):
         return
-
-    def is_there(conn: Connection) -> bool:
-        try:
-            return bool(get_queue(conn, typed))
-        except QueueNotFound:
-            return False
-
-    found = part(is_there)
-    if found.late:
-        late.append(f"Queues: {found.late}")
-    elif found.value:
+    if _is_there("Queues", lambda conn: get_queue(conn, typed), late):
         yield Hit("The queue", typed, url_for("ui.queues.one", name=typed))
 
 
 def _schedules(typed: str, late: list[str]) -> Iterator[Hit]:
     if not re.fullmatch(NAME_PATTERN, typed):
         return
+    if _is_there("Schedules", lambda conn: get_schedule(conn, typed, queues=caller().queues), late):
+        yield Hit("The schedule", typed, url_for("ui.schedules.one", name=typed))
 
-    def is_there(conn: Connection) -> bool:
+
+def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -> bool:
+    """Tell whether there is what is got; where that comes too late, note it under this name."""
+
+    def look(conn: Connection) -> bool:
         try:
-            return bool(get_schedule(conn, typed, queues=caller().queues))
-        except ScheduleNotFound:
+            return bool(get(conn))
+        except (QueueNotFound, ScheduleNotFound):
             return False
 
-    found = part(is_there)
+    found = part(look)
     if found.late:
-        late.append(f"Schedules: {found.late}")
-    elif found.value:
-        yield Hit("The schedule", typed, url_for("ui.schedules.one", name=typed))
+        late.append(f"{name}: {found.late}")
+    return bool(found.value)
 
 
 def _keys(typed: str, late: list[str]) -> Iterator[Hit]:

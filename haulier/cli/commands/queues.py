@@ -7,11 +7,10 @@ from urllib.parse import quote
 
 import click
 
-from haulier.cli.client.api import Call
 from haulier.cli.client.pages import Listing
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pass_invocation
-from haulier.cli.commands.options import Instant
+from haulier.cli.commands.pauses import pause_at, pause_options, steer
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
 
@@ -55,7 +54,7 @@ def list_queues(invocation: Invocation, limit: int) -> None:
 def show(invocation: Invocation, name: str) -> None:
     """Show a queue."""
     terminal = invocation.terminal
-    queue = invocation.api.get(f"/queues/{quote(name, safe='')}").body
+    queue = invocation.api.get(_path_of(name)).body
     terminal.show(queue, lambda queue: terminal.table(COLUMNS, [queue_row(terminal, queue)]))
 
 
@@ -109,15 +108,11 @@ def empty_in(terminal: Terminal, queue: dict[str, Any]) -> str:
 
 @command("pause", example="haulier queues pause default --for 1h")
 @click.argument("name", metavar="Q", shell_complete=completes("queues"))
-@click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")
-@click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")
+@pause_options
 @pass_invocation
 def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
     """Let no job of a queue start; what runs goes on, and what comes is stored."""
-    if until is not None and end is not None:
-        raise click.UsageError("--for and --until: give one of them")
-    given = until or end
-    _set(invocation, name, "pause", {"until": given} if given else {})
+    pause_at(invocation, _path_of(name), until, end)
 
 
 @command("resume", example="haulier queues resume default")
@@ -125,15 +120,11 @@ def pause(invocation: Invocation, name: str, until: str | None, end: str | None)
 @pass_invocation
 def resume(invocation: Invocation, name: str) -> None:
     """Let the jobs of a queue start again."""
-    _set(invocation, name, "resume", None)
+    steer(invocation, f"{_path_of(name)}/resume")
 
 
-def _set(invocation: Invocation, name: str, act: str, body: dict[str, Any] | None) -> None:
-    call = Call("POST", f"/queues/{quote(name, safe='')}/{act}", body=body, is_safe=True)
-    queue = invocation.api.send(call).body
-    until = f" until {queue['paused_until']}" if queue["paused_until"] else ""
-    said = f"paused{until}" if queue["paused"] else "not paused"
-    invocation.terminal.show(queue, lambda queue: invocation.terminal.line(f"{queue['name']}  {said}"))
+def _path_of(name: str) -> str:
+    return f"/queues/{quote(name, safe='')}"
 
 
 for each in (list_queues, show, pause, resume):

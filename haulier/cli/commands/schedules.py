@@ -16,6 +16,7 @@ from haulier.cli.commands.asking import ask
 from haulier.cli.commands.completing import completes
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
 from haulier.cli.commands.options import Duration, Instant, whole
+from haulier.cli.commands.pauses import pause_at, pause_options, steer
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import INDENT, Cell, Column, Terminal
 
@@ -149,15 +150,11 @@ def list_ticks(invocation: Invocation, name: str, limit: int) -> None:
 
 @command("pause", example="haulier schedules pause nightly --for 12h")
 @schedule_name
-@click.option("--for", "until", type=Instant(1), metavar="S", help="For so long; else until it is resumed.")
-@click.option("--until", "end", type=Instant(1), metavar="T", help="Until this time.")
+@pause_options
 @pass_invocation
 def pause(invocation: Invocation, name: str, until: str | None, end: str | None) -> None:
     """Let the ticks of a schedule pass; none of them fires later."""
-    if until is not None and end is not None:
-        raise click.UsageError("--for and --until: give one of them")
-    given = until or end
-    _steer(invocation, Call("POST", path_of(name, "/pause"), body={"until": given} if given else {}, is_safe=True))
+    pause_at(invocation, path_of(name), until, end)
 
 
 @command("resume", example="haulier schedules resume nightly")
@@ -165,14 +162,7 @@ def pause(invocation: Invocation, name: str, until: str | None, end: str | None)
 @pass_invocation
 def resume(invocation: Invocation, name: str) -> None:
     """Let a schedule fire again, from now on."""
-    _steer(invocation, Call("POST", path_of(name, "/resume"), is_safe=True))
-
-
-def _steer(invocation: Invocation, call: Call) -> None:
-    schedule = invocation.api.send(call).body
-    until = f" until {schedule['paused_until']}" if schedule["paused_until"] else ""
-    said = f"paused{until}" if schedule["paused"] else "not paused"
-    invocation.terminal.show(schedule, lambda schedule: invocation.terminal.line(f"{schedule['name']}  {said}"))
+    steer(invocation, path_of(name, "/resume"))
 
 
 @command("run", example="haulier schedules run nightly")
