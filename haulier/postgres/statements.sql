@@ -21,3 +21,7 @@ COMMIT;
 
 -- name: rollback
 ROLLBACK;
+
+-- name: nothing
+-- Takes the signal of a limit that was met too late by the statement before.
+SELECT;

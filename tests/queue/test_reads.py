@@ -264,8 +264,10 @@ def test_the_jobs_of_a_group_of_errors_are_read_by_its_indexes(conn, failures, w
     for plan in (nodes, counting):
         read = [node for node in plan if "Scan" in node["Node Type"] and node["Actual Rows"] * node["Actual Loops"]]
         tables = [node for node in read if "job" in node.get("Relation Name", "")]
-        assert [node for node in tables if "error" not in node["Index Name"]] == []
-        assert sum(node["Actual Rows"] * node["Actual Loops"] for node in tables) <= 2 * limit
+        # The jobs of a page are looked up by their ids.
+        looked_at = [node for node in tables if "(id = " not in node.get("Index Cond", "")]
+        assert [node for node in looked_at if "error" not in node["Index Name"]] == []
+        assert sum(node["Actual Rows"] * node["Actual Loops"] for node in looked_at) <= 2 * limit
         assert bool(tables) is bool(found)
         assert "running" not in {node.get("Function Name") for node in plan if node["Actual Loops"]}
         assert buffers(plan) < 400

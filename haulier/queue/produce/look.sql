@@ -55,11 +55,19 @@ AND (
 (created_at, id) >= (
     coalesce((SELECT created_at FROM page), '-infinity'), coalesce((SELECT id FROM page), %(least_id)s::uuid))
 
+-- part: stored_bytes
+-- What it takes to move a job from one table to the other, about; nothing is decompressed for it.
+pg_column_size(payload) + pg_column_size(errors)
+
+-- part: looked_at
+-- What is kept of each job that is looked at. To number whole rows takes as long again as to read them.
+created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, (<<wanted>>) AS is_wanted
+
 -- part: finished_looked_at
 -- The newest finished jobs within the times, numbered. They are asked for as the indexes say it.
 SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
 FROM (
-    SELECT *
+    SELECT <<looked_at>>
     FROM haulier.jobs
     WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
         AND (%(statuses)s::text[] IS NULL
@@ -78,7 +86,7 @@ FROM (
 -- The newest waiting jobs within the times, numbered, as far as the page may reach.
 SELECT *, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
 FROM (
-    SELECT *
+    SELECT <<looked_at>>
     FROM haulier.jobs
     WHERE status IN ('queued', 'retrying')
         AND <<not_before_the_page>>
@@ -161,7 +169,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
     FROM (
         <<finished_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), page AS MATERIALIZED (
@@ -176,46 +184,51 @@ WITH RECURSIVE finished AS MATERIALIZED (
     FROM (
         <<waiting_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
 ), numbered AS MATERIALIZED (
-    SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, candidate.*
+    SELECT row_number() OVER (ORDER BY created_at DESC, id DESC) AS number, *
     FROM (
-        SELECT *
+        SELECT created_at, id, finished_at
         FROM waiting
+        WHERE is_wanted
         UNION ALL
         (
-            SELECT job.*, NULL::bigint AS place
-            FROM (
-                SELECT id
-                FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
-                WHERE <<not_before_the_page>>
-                    AND <<within>>
-                    AND <<running_and_wanted>>
-                ORDER BY created_at DESC, id DESC
-                LIMIT %(limit)s + %(offset)s::bigint
-            ) AS running
-            -- Filter on `worker_id`, not `status`: for `status = 'running'` the planner may walk, for each job, all that
-            -- ran. The three statuses leave out the history. The LIMIT makes it look each job up by its id.
-            CROSS JOIN LATERAL (
-                SELECT *
-                FROM haulier.jobs
-                WHERE id = running.id AND worker_id IS NOT NULL AND status IN ('queued', 'running', 'retrying')
-                LIMIT 1
-            ) AS job
+            SELECT created_at, id, NULL
+            FROM (SELECT running.*, 'running' AS status FROM haulier.running() AS running) AS running
+            WHERE <<not_before_the_page>>
+                AND <<within>>
+                AND <<running_and_wanted>>
+            ORDER BY created_at DESC, id DESC
+            LIMIT %(limit)s + %(offset)s::bigint
         )
         UNION ALL
-        SELECT *
+        SELECT created_at, id, finished_at
         FROM finished
+        WHERE is_wanted
     ) AS candidate
-    WHERE (<<wanted>>)
-        AND <<not_beyond_the_end>>
+    WHERE <<not_beyond_the_end>>
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s + %(offset)s::bigint
-), <<not_passed_over>>, <<large_ones_measured>>
+), newest AS MATERIALIZED (
+    -- The LIMIT makes the planner look each job up by its id, and the time in one partition alone.
+    SELECT number, job.*
+    FROM numbered
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM haulier.jobs
+        WHERE id = numbered.id AND finished_at = numbered.finished_at
+        UNION ALL
+        SELECT *
+        FROM haulier.jobs
+        WHERE id = numbered.id AND status IN ('queued', 'running', 'retrying') AND numbered.finished_at IS NULL
+        LIMIT 1
+    ) AS job
+    WHERE number > %(offset)s
+), <<large_ones_measured>>
 SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>,
     (SELECT created_at FROM ended) AS ended_at, (SELECT id FROM ended) AS ended_id
 <<newest_that_fit>>;
@@ -223,21 +236,21 @@ SELECT page.*, (SELECT count(*) FROM newest) AS matched, <<passed_over>>,
 -- name: count_jobs
 -- Count the jobs that a list would find, in the same look, and say where it ended.
 WITH finished AS MATERIALIZED (
-    SELECT created_at, id, place, (<<wanted>>) AS is_wanted
+    SELECT created_at, id, place, is_wanted
     FROM (
         <<finished_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
 ), page AS MATERIALIZED (
     SELECT created_at, id
     FROM finished
     WHERE place = %(most_rows)s
 ), waiting AS MATERIALIZED (
-    SELECT created_at, id, place, (<<wanted>>) AS is_wanted
+    SELECT created_at, id, place, is_wanted
     FROM (
         <<waiting_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
 )

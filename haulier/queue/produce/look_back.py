@@ -21,9 +21,9 @@ from haulier.queue.produce.job_filter import JobFilter, Position
 # After so long no further statement looks on, and after so many times that the one under way is given up.
 LOOK_SECONDS, PATIENCE = 0.1, 1.3
 # So many waiting, and so many finished, jobs are looked at by the first statement, and at most by a further one.
-FIRST_ROWS, MOST_ROWS = 2_000, 50_000
+FIRST_ROWS, MOST_ROWS = 5_000, 50_000
 # A statement reads at most so many times the rows of the one before, and as many as take this share of the time left.
-MOST_GROWTH, SHARE = 3, 0.8
+MOST_GROWTH, SHARE = 4, 0.8
 # Of tags that no more jobs have than this, all jobs are read by the indexes of tags.
 MOST_TAGGED = 1_000
 # After so long the look goes on without the indexes of tags: all entries of a tag are read, and there may be millions,

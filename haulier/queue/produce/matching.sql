@@ -1,28 +1,23 @@
 -- Which jobs an operation is about: by their ids, and how many of each kind. In the looks of list_jobs and count_jobs.
 
--- part: stored_bytes
--- What it takes to move a job from one table to the other, about; nothing is decompressed for it.
-pg_column_size(payload) + pg_column_size(errors)
-
 -- part: looked_for
 -- The waiting and finished jobs that were looked at, and of them the wanted ones and the last; see list_jobs.
 finished AS MATERIALIZED (
-    SELECT created_at, id, kind, finished_at, <<stored_bytes>> AS bytes, place, (<<wanted>>) AS is_wanted
+    SELECT *
     FROM (
         <<finished_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
 ), page AS MATERIALIZED (
     SELECT created_at, id
     FROM finished
     WHERE place = %(most_rows)s
 ), waiting AS MATERIALIZED (
-    SELECT created_at, id, kind, NULL::timestamptz AS finished_at, <<stored_bytes>> AS bytes, place,
-        (<<wanted>>) AS is_wanted
+    SELECT *
     FROM (
         <<waiting_looked_at>>
     ) AS looked
-    WHERE place = %(most_rows)s OR (<<wanted>>)
+    WHERE place = %(most_rows)s OR is_wanted
 ), ended AS MATERIALIZED (
     <<last_looked_at>>
 ), matching AS MATERIALIZED (
