@@ -165,7 +165,7 @@ ORDER BY number
 -- list even where it does not match: there the look ended, and no older job is on the page.
 -- `matched` is the number of jobs before the page is cut.
 WITH RECURSIVE finished AS MATERIALIZED (
-    SELECT *
+    SELECT created_at, id, finished_at, place, is_wanted
     FROM (
         <<finished_looked_at>>
     ) AS looked
@@ -180,7 +180,7 @@ WITH RECURSIVE finished AS MATERIALIZED (
     ORDER BY created_at, id
     LIMIT 1
 ), waiting AS MATERIALIZED (
-    SELECT *
+    SELECT created_at, id, finished_at, place, is_wanted
     FROM (
         <<waiting_looked_at>>
     ) AS looked
