@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import haulier
-from lab.chaos import evidence, numbers, plan, report, soak, verdict
+from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, verdict
 from lab.chaos.faults import Faults
 from lab.chaos.load import Load, Mix
 from lab.chaos.stage import Stage, stage
@@ -24,11 +24,21 @@ RATE, EVERY = 195.0, 3.2
 WEB = {"WEB_CONCURRENCY": "2", "WEB_THREADS": "6"}
 WORKER = {"WORKER_THREADS": "8", "STUCK_SECONDS": "1", "SHUTDOWN_SECONDS": "4"}
 CLIENTS = 6
+# In the place of so many calls an operator acts.
+ACTS = 0.1
 DRAIN_SECONDS = 240.0
+LEFT = """
+    SELECT 1 FROM haulier.job
+    UNION ALL
+    SELECT 1 FROM haulier.operation WHERE status IN ('waiting', 'running')
+    LIMIT 1
+"""
 
 
 def job(chance: random.Random) -> dict[str, Any]:
     """Return a job for the load: most are short, some run long enough to be hit by a fault, a few fail."""
+    if chance.random() < 0.08:
+        return operators.job(chance)
     drawn = chance.random()
     if drawn < 0.02:
         return {"kind": "c.raises", "payload": {}, "max_attempts": 20}
@@ -51,17 +61,21 @@ def break_it(
     faults = plan.plan(seed=seed, seconds=seconds, every=every)
     worker = {**WORKER, "LEASE_SECONDS": f"{lease_seconds:g}"}
     with stage(folder, is_broken=True, web=WEB, worker=worker) as running:
-        load = Load(running.port, Mix(rate=rate, job=job), seed=seed, clients=CLIENTS)
+        acting = operators.Operator()
+        load = Load(running.port, Mix(rate=rate, acts=ACTS, act=acting.act, job=job), seed=seed, clients=CLIENTS)
         load.start()
-        doing = Faults(running, load)
+        doing = Faults(running, load, acting)
         began_at = time.monotonic()
+        schedules.plant(running)
         doing.run(faults, seconds=seconds)
         doing.heal()
+        planted = schedules.take_away(running)
         if not load.stop(within=120):
             doing.failed.append("a client could not finish")
         drained_after = drain(running)
-        found = evidence.gather(running, load, doing.done, miscounted=numbers.miscounted(running))
+        found = evidence.gather(running, load, doing.done, acting.acts, miscounted=numbers.miscounted(running))
         starts = {service.name: service.starts for service in running.services}
+        found.schedules = schedules.gather(running, planted)
         logged = evidence.logged_errors(running.logs)
     return {
         "version": haulier.__version__,
@@ -84,9 +98,9 @@ def break_it(
 
 
 def drain(running: Stage) -> float | None:
-    """Wait until no job is left, and return how long that took; None after DRAIN_SECONDS."""
+    """Wait until no job is left and no operation is open, and return how long that took; None after DRAIN_SECONDS."""
     began_at = time.monotonic()
-    while running.run("SELECT 1 FROM haulier.job LIMIT 1"):
+    while running.run(LEFT):
         if time.monotonic() - began_at > DRAIN_SECONDS:
             return None
         pause(0.2)

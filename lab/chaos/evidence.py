@@ -12,15 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lab.chaos import ledger
+from lab.chaos import ledger, witness
 from lab.chaos.faults import Injected
 from lab.chaos.ledger import Record
 from lab.chaos.load import Accepted, Answer, Load
+from lab.chaos.operators import Act
+from lab.chaos.schedules import Accounts
 from lab.chaos.stage import Death, Stage
+from lab.chaos.witness import Witness
 
 
 class Row(NamedTuple):
-    """A job in the tables. Units: finished_at is of the monotonic clock; None while the job is live."""
+    """A job in the tables, or as it was when it was deleted.
+
+    Units: finished_at is of the monotonic clock; None while the job is live.
+    """
 
     id: str
     kind: str
@@ -33,10 +39,12 @@ class Row(NamedTuple):
     result: Any
     n: int | None
     finished_at: float | None
+    times: int = 1
+    copy_of: str | None = None
 
 
 class WayBack(NamedTuple):
-    """A job that went back from running to waiting. Shape: how is crash, fail, snooze or release."""
+    """A job that went back to waiting. Shape: how is crash, fail, snooze or release; retry where it had ended."""
 
     job: str
     attempt: int
@@ -69,25 +77,38 @@ class Evidence:
     rows: Sequence[Row] = ()
     ways_back: Sequence[WayBack] = ()
     claimed_while_paused: Sequence[str] = ()
+    schedules: Accounts = field(default_factory=Accounts)
     workers: dict[str, Worker] = field(default_factory=dict)
     deaths: Sequence[Death] = ()
     stalls: Sequence[tuple[float, float]] = ()
     injected: Sequence[Injected] = ()
     miscounted: Sequence[str] = ()
+    witness: Witness = field(default_factory=Witness)
+    acts: Sequence[Act] = ()
 
 
 JOBS = """
     SELECT id::text, kind, status, attempt, attempts, max_attempts, claim::text, last_error, NULL,
-        (payload ->> 'n')::integer, NULL
+        (payload ->> 'n')::integer, NULL, coalesce((payload ->> 'times')::integer, 1), copy_of::text
     FROM haulier.job
     UNION ALL
     SELECT id::text, kind, status, attempt, attempts, max_attempts, claim::text, last_error, result,
-        (payload ->> 'n')::integer, extract(epoch FROM finished_at)::double precision - %(offset)s
-    FROM haulier.finished_job
+        (payload ->> 'n')::integer, extract(epoch FROM finished_at)::double precision - %(offset)s,
+        coalesce((payload ->> 'times')::integer, 1), copy_of::text
+    FROM (
+        SELECT * FROM haulier.finished_job
+        UNION ALL
+        SELECT was.* FROM chaos.deleted CROSS JOIN jsonb_populate_record(NULL::haulier.finished_job, job) AS was
+    ) AS ended
 """
 WAYS_BACK = """
     SELECT job_id::text, attempt, worker_id::text, how, extract(epoch FROM at)::double precision - %(offset)s
     FROM chaos.went_back
+    UNION ALL
+    SELECT job ->> 'id', (job ->> 'attempt')::integer, '', 'retry',
+        extract(epoch FROM at)::double precision - %(offset)s
+    FROM chaos.written
+    WHERE what = 'retry'
 """
 WORKERS = """
     SELECT id::text, pid, extract(epoch FROM beat_at)::double precision - %(offset)s,
@@ -111,7 +132,9 @@ def logged_errors(folder: Path) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted: Sequence[str] = ()) -> Evidence:
+def gather(
+    stage: Stage, load: Load, injected: Sequence[Injected], acts: Sequence[Act] = (), *, miscounted: Sequence[str] = ()
+) -> Evidence:
     """Return the evidence; nothing that changes it may run any more."""
     # The database runs on this machine, whose clock does not jump.
     offset = {"offset": time.time() - time.monotonic()}
@@ -124,6 +147,7 @@ def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted
         claimed_while_paused = [job_id for (job_id,) in cursor.fetchall()]
         cursor.execute(WORKERS, offset)
         workers = {worker_id: Worker(*rest) for worker_id, *rest in cursor.fetchall()}
+        seen = witness.read(conn)
     return Evidence(
         lease_seconds=stage.lease_seconds,
         accepted=load.accepted,
@@ -141,4 +165,6 @@ def gather(stage: Stage, load: Load, injected: Sequence[Injected], *, miscounted
         stalls=list(stage.stalls),
         injected=injected,
         miscounted=miscounted,
+        witness=seen,
+        acts=acts,
     )

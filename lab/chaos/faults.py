@@ -14,6 +14,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from lab.chaos.load import Client, Load
+from lab.chaos.operators import ACTIONS, CROWD, ONE_OF_A_CROWD, Operator
 from lab.chaos.plan import Fault
 from lab.chaos.processes import apart, usage
 from lab.chaos.stage import Stage
@@ -58,8 +59,8 @@ class CameToNothing(Exception):
 class Faults:
     """Does the faults, each at its time; faults that break the same thing come one after the other."""
 
-    def __init__(self, stage: Stage, load: Load) -> None:
-        self._stage, self._load = stage, load
+    def __init__(self, stage: Stage, load: Load, operator: Operator) -> None:
+        self._stage, self._load, self._operator = stage, load, operator
         self._locks = {name: threading.Lock() for name in ("database", "web", "workers", "web bytes", "worker bytes")}
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -253,6 +254,22 @@ class Faults:
             self._sleep(drawn["lasts"])
             injected.ended_at = time.monotonic()
             self._stage.run(RESUME)
+
+    def _operation_interrupted(self, injected: Injected, drawn: Mapping[str, float]) -> None:
+        action, what = _picked(ACTIONS, {"pick": drawn["action"]}), _picked(("workers", "web", "database"), drawn)
+        if action in ("cancel", "change"):
+            self._bad_jobs(injected, {"jobs": CROWD}, ONE_OF_A_CROWD)
+        stands = self._operator.begun(self._stage, self._load, action)
+        if what == "web":
+            self._web_killed(injected, drawn)
+        elif what == "database":
+            self._database_stopped(injected, {"lasts": 0.5})
+        else:
+            with self._holding("workers", injected):
+                injected.pids = tuple(self._some(self._stage.workers))
+                for pid in injected.pids:
+                    self._stage.kill(pid, injected.name)
+        injected.which = f"{what} while a {action} was {stands}"
 
     # The network
 

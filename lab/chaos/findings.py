@@ -22,6 +22,9 @@ class Findings:
                 "started_after_its_end",
                 "claimed_while_paused",
                 "started_while_paused",
+                "tick_unaccounted",
+                "tick_fired_twice",
+                "tick_against_its_rule",
                 "key_stood_for_two_jobs",
                 "cancel_did_not_hold",
                 "ended_wrongly",
@@ -29,6 +32,12 @@ class Findings:
                 "hung",
                 "unexplained",
                 "miscounted",
+                "operation_did_not_end",
+                "operation_miscounted",
+                "operation_acted_twice",
+                "operation_acted_on_others",
+                "act_not_done_once",
+                "act_not_on_record",
             )
         }
     )

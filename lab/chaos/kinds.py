@@ -29,11 +29,14 @@ LEAKED: list[bytes] = []
 
 
 class Order(PayloadSchema):
-    """The job's instructions. Shape: n is the client's own number; the first `times` attempts go wrong."""
+    """The job's instructions. Shape: n is the client's own number; the first `times` attempts go wrong; mark is of the
+    operator who changed it last.
+    """
 
     n = fields.Integer(required=True)
     ms = fields.Integer(load_default=0)
     times = fields.Integer(load_default=1)
+    mark = fields.Integer(load_default=0)
 
 
 def note(event: Event, context: JobContext) -> None:
@@ -74,11 +77,17 @@ kind("c.long", schema=Order, retry=QUICK)(works)
 
 @kind("c.raises", schema=Order, retry=QUICK)
 def raises(context: JobContext, payload: dict[str, Any]) -> dict[str, object]:
-    """Raise."""
+    """Raise, or take some time and succeed."""
     if is_bad(context, payload):
         note(Event.RAISED, context)
         raise ValueError("no luck this time")
+    if payload["ms"]:
+        _wait(context, payload["ms"] / 1000)
     return done(context)
+
+
+# What operators do is done to jobs of this kind alone: of all others it stays certain how they end.
+kind("c.acted", schema=Order, retry=QUICK)(raises)
 
 
 @kind("c.dawdles", schema=Order, retry=QUICK)

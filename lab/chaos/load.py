@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A job that the API accepted. Shape: how is single, keyed, batch or keyed batch."""
+    """A job that the API accepted. Shape: how is single, keyed, batch, keyed batch or copy."""
 
     n: int
     how: str
@@ -57,7 +57,8 @@ class Accepted(NamedTuple):
 
 @dataclass(frozen=True)
 class Mix:
-    """The mix of the clients' calls. Shape: the shares of each call; the rest are single jobs without a key.
+    """The mix of the clients' calls. Shape: the shares of each call; the rest are single jobs without a key. acts is
+    the share of calls in whose place an operator acts.
 
     Units: rate is jobs a second.
     """
@@ -67,6 +68,8 @@ class Mix:
     batches: float = 0.12
     cancels: float = 0.03
     reads: float = 0.05
+    acts: float = 0.0
+    act: Callable[[Client], None] = lambda client: None
     batch: tuple[int, int] = BATCH
     job: Callable[[random.Random], dict[str, Any]] = lambda chance: {"kind": "c.works", "payload": {}}
 
@@ -95,6 +98,8 @@ class Load:
         self.unknown = 0
         self.in_flight = 0
         self.cancellable: deque[str] = deque(maxlen=50)
+        # Those with tags, on which operators may act.
+        self.to_act_on: deque[str] = deque(maxlen=200)
 
     def start(self) -> None:
         """Start the clients."""
@@ -142,6 +147,9 @@ class Load:
 
     def _ask(self, client: Client, behind: float) -> None:
         mix, chance = self._mix, client.chance
+        if chance.random() < mix.acts:
+            mix.act(client)
+            return
         drawn = chance.random()
         if drawn < mix.reads:
             client.look()
@@ -188,7 +196,9 @@ class Load:
                 if (key := job.get("idempotency_key")) and self.keys.setdefault(key, job_id) != job_id:
                     self.conflicts.append(key)
                 # Deferred jobs can be cancelled while they wait, and some of the others while they run.
-                if "delay_seconds" in job or (
+                if job.get("tags"):
+                    self.to_act_on.append(job_id)
+                elif "delay_seconds" in job or (
                     job["kind"] in ("c.works", "c.long", "c.apart") and payload["n"] % 10 == 0
                 ):
                     self.cancellable.append(job_id)
@@ -203,7 +213,7 @@ class Client:
     """One connection, kept alive."""
 
     def __init__(self, load: Load, port: int, chance: random.Random) -> None:
-        self._load, self._port, self.chance = load, port, chance
+        self.load, self._port, self.chance = load, port, chance
         self._conn: http.client.HTTPConnection | None = None
         self._used_at = time.monotonic()
 
@@ -214,24 +224,24 @@ class Client:
 
     def single(self, job: dict[str, Any], *, keyed: bool) -> str | None:
         """Enqueue one job, and return its id; with a key, repeat the call until the job is known to be accepted."""
-        [numbered] = self._load.number([job], keyed=keyed)
+        [numbered] = self.load.number([job], keyed=keyed)
         how = "keyed" if keyed else "single"
         while True:
-            answer, body = self._call("enqueue", "POST", "/jobs", numbered)
+            answer, body = self.call("enqueue", "POST", "/jobs", numbered)
             if answer.status in (200, 201):
-                self._load.take_down(how, [(body["id"], numbered)])
+                self.load.take_down(how, [(body["id"], numbered)])
                 return str(body["id"])
             if not self._goes_on(answer, keyed=keyed):
                 return None
 
     def batch(self, jobs: Sequence[dict[str, Any]], *, keyed: bool) -> list[str]:
         """Enqueue many jobs in the same way."""
-        numbered = self._load.number(jobs, keyed=keyed)
+        numbered = self.load.number(jobs, keyed=keyed)
         while True:
-            answer, body = self._call("batch", "POST", "/jobs/batch", numbered)
+            answer, body = self.call("batch", "POST", "/jobs/batch", numbered)
             if answer.status == 201:
                 ids = [str(each["id"]) for each in body["jobs"]]
-                self._load.take_down("keyed batch" if keyed else "batch", zip(ids, numbered, strict=True))
+                self.load.take_down("keyed batch" if keyed else "batch", zip(ids, numbered, strict=True))
                 return ids
             if not self._goes_on(answer, keyed=keyed):
                 return []
@@ -239,27 +249,28 @@ class Client:
     def cancel(self, job_id: str) -> None:
         """Cancel a job, and repeat the call until the answer is known."""
         while True:
-            answer, body = self._call("cancel", "POST", f"/jobs/{job_id}/cancel", None)
+            answer, body = self.call("cancel", "POST", f"/jobs/{job_id}/cancel", None)
             if answer.status in (200, 202):
-                self._load.cancelled[job_id] = str(body["status"])
+                self.load.cancelled[job_id] = str(body["status"])
                 return
             if answer.status == 409 or not self._goes_on(answer, keyed=True):
                 return
-            self._load.perhaps_cancelled.add(job_id)
+            self.load.perhaps_cancelled.add(job_id)
 
     def look(self) -> None:
         """List some jobs."""
-        self._call("list", "GET", "/jobs?limit=5", None)
+        self.call("list", "GET", "/jobs?limit=5", None)
 
     def _goes_on(self, answer: Answer, *, keyed: bool) -> bool:
         pause(BACKOFF_SECONDS)
         if not keyed and answer.status in (0, 503):
             # Nobody can know whether it was stored.
-            self._load.unknown += 1
+            self.load.unknown += 1
         return keyed and answer.status in (0, 500, 503)
 
-    def _call(self, call: str, method: str, path: str, body: object) -> tuple[Answer, Any]:
-        load, began_at, idle_since = self._load, time.monotonic(), self._used_at
+    def call(self, call: str, method: str, path: str, body: object) -> tuple[Answer, Any]:
+        """Make one call, and return its answer with what was read of it."""
+        load, began_at, idle_since = self.load, time.monotonic(), self._used_at
         status, retry_after, error, read = 0, False, "", None
         load.count_in_flight(1)
         try:

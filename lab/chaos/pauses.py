@@ -19,11 +19,13 @@ def breaches(evidence: Evidence, kinds: Mapping[str, str]) -> Iterator[tuple[str
     """Yield each breach of the promise of pauses, as its name and what happened."""
     for job_id in evidence.claimed_while_paused:
         yield "claimed_while_paused", job_id
+    elsewhere = {each.job for each in evidence.witness.written if each.queue != "default"}
     for pause in evidence.injected:
         for record in evidence.records if pause.name == "queue_paused" else ():
             late = record.at - pause.began_at
             is_late = record.event is Event.START and late > WITHIN_SECONDS and record.at < pause.ended_at
-            if is_late and not _was_held_up(record, pause, evidence, kinds):
+            # Of a job that operators have moved only the claim tells in which queue it was.
+            if is_late and str(record.job) not in elsewhere and not _was_held_up(record, pause, evidence, kinds):
                 yield "started_while_paused", f"{record.job}: in {record.pid}, {late:.2f} s after"
 
 

@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "serialization_errors": Kind(2, {"lasts": (1.0, 4.0), "probability": (0.1, 0.6)}),
     "table_locked": Kind(2, {"lasts": (0.5, 6.0)}),
     "queue_paused": Kind(3, {"lasts": (1.5, 4.0)}),
+    "operation_interrupted": Kind(3, {"action": (0, 1)}),
     "handler_raises": Kind(1, {"jobs": (5, 30)}),
     "handler_dawdles": Kind(1, {"jobs": (1, 4)}),
     "handler_hangs": Kind(1, {"ms": (2500, 6000)}),

@@ -64,6 +64,10 @@ FAULTS = {
         "the queue is paused for up to 4 s, and resumed",
         "from a second after the answer on nothing starts; no attempt is lost",
     ),
+    "operation_interrupted": (
+        "an operation is under way, and all workers, gunicorn or the database end",
+        "it goes on where it was; each job is acted on once",
+    ),
     "handler_raises": ("a handler raises, once or always", "retried; `failed_permanent` when the budget is spent"),
     "handler_dawdles": ("a handler runs past its timeout, and obeys", "a failed attempt; retried"),
     "handler_hangs": (
@@ -104,6 +108,9 @@ PROMISES = {
     "started_after_its_end": "jobs started after their end",
     "claimed_while_paused": "jobs claimed a second after their queue was paused, or later",
     "started_while_paused": "jobs started so late without a cause",
+    "tick_unaccounted": "ticks of schedules without a row, or that fired without a job",
+    "tick_fired_twice": "ticks that enqueued two jobs, or a job without having fired",
+    "tick_against_its_rule": "ticks whose outcome is not what their schedule says",
     "key_stood_for_two_jobs": "idempotency keys that stood for two jobs",
     "cancel_did_not_hold": "accepted cancels that did not hold",
     "ended_wrongly": "good jobs failed, or bad ones not",
@@ -111,6 +118,12 @@ PROMISES = {
     "hung": "calls that took over 30 s",
     "unexplained": "starts beyond the first without a cause",
     "miscounted": "numbers that differ from the tables",
+    "operation_did_not_end": "operations that did not end",
+    "operation_miscounted": "operations whose counts are not what was done",
+    "operation_acted_twice": "jobs on which an operation acted twice",
+    "operation_acted_on_others": "jobs on which an operation acted, and not as its preview had seen them",
+    "act_not_done_once": "changes, copies, deletes, retries, cancels not done wholly and once, or not at all",
+    "act_not_on_record": "of these, and of operations, those that are not on record once",
 }
 TARGETS = {
     "crash_to_restart_p99": "crash of a worker to the next start of its jobs, p99",
@@ -145,6 +158,15 @@ def _breaches(run: Result, name: str) -> str:
     return f"{run['verdicts'][name]:,}" if name in run["verdicts"] else "–"
 
 
+def _acted(run: Result) -> str:
+    # As above: not of a run of before there was this.
+    if "operators" not in run:
+        return "–"
+    acts = sum(each.get("done", 0) for each in run["operators"]["acts"].values())
+    jobs = sum(each["jobs"] for each in run["operators"]["operations"].values())
+    return f"{acts:,}; {jobs:,}"
+
+
 def runs_table(runs: Sequence[Result]) -> str:
     """Return the table of runs, a column for each."""
     rows: list[tuple[str, list[str]]] = [
@@ -152,6 +174,7 @@ def runs_table(runs: Sequence[Result]) -> str:
         ("faults injected", [f"{run['injected']:,}" for run in runs]),
         ("jobs accepted", [f"{run['accepted_jobs']:,}" for run in runs]),
         *((f"**{what}**", [_breaches(run, name) for run in runs]) for name, what in PROMISES.items()),
+        ("single acts of operators, and jobs on which operations acted", [_acted(run) for run in runs]),
         ("starts beyond the first, each explained", [f"{run['starts']['again']:,}" for run in runs]),
         *((f"{what} (bound {runs[0]['targets'][name]['bound']:g} s)", [_target(run, name) for run in runs])
           for name, what in TARGETS.items()),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
-from lab.chaos import pauses
+from lab.chaos import acts, pauses, schedules
 from lab.chaos.evidence import Evidence, Row, WayBack, Worker
 from lab.chaos.faults import Injected
 from lab.chaos.findings import Findings, spread
 from lab.chaos.ledger import Event, Record
 from lab.chaos.load import Answer
+from lab.chaos.operators import FOREVER, KIND
 from lab.chaos.pauses import DEADLINE_SECONDS, HOLD_THE_GIL
 
 # The API's own deadlines, with the wait for a connection, and a margin for two busy cores.
@@ -23,7 +25,6 @@ JOBS_BACK_SECONDS = 3.0
 RESTART_SECONDS = 15.0
 # The end of these faults is not noticed at once by either side.
 SILENT = ("half_open", "bytes_dropped")
-FOREVER = 1000
 CRASHED = "died or lost its lease"
 # Text that the last error of a failed job must contain, by kind.
 SAYS = {"c.exits": CRASHED, "c.apart_exits": "the process that ran this job", "c.apart_grows": "ISOLATED_MEMORY_MB"}
@@ -61,6 +62,7 @@ class Judge:
             self.ways_back[way.job].append(way)
         self.died_at = {death.pid: death for death in evidence.deaths}
         self.kinds = {job_id: rows[0].kind for job_id, rows in self.rows.items()}
+        self.last_acts = acts.wanted(evidence.witness.written)
         self.causes: Counter[str] = Counter()
         self.restarts: dict[str, list[float]] = defaultdict(list)
         self.restarts_in_trouble: list[float] = []
@@ -81,10 +83,14 @@ class Judge:
         self._look_at_the_rows()
         self._explain_the_starts()
         self._look_at_the_answers()
-        for promise, what in pauses.breaches(evidence=self.evidence, kinds=self.kinds):
+        for promise, what in chain(
+            pauses.breaches(self.evidence, self.kinds), acts.breaches(self.evidence.witness, self.evidence.acts)
+        ):
             self.findings.add(promise, what)
         for what in self.evidence.miscounted:
             self.findings.add("miscounted", what)
+        for promise, what in schedules.breaches(self.evidence.schedules):
+            self.findings.add(promise, what)
         broken = self.findings.broken
         restarts = [each for values in self.restarts.values() for each in values]
         restart = spread(restarts)
@@ -103,7 +109,8 @@ class Judge:
             "examples": {name: found[:EXAMPLES] for name, found in broken.items() if found},
             "accepted": dict(Counter(each.how for each in self.evidence.accepted.values())),
             "answers_unknown": self.evidence.unknown,
-            "jobs": self._jobs(),
+            "jobs": dict(Counter(row.status for row in self.evidence.rows)),
+            "operators": acts.figures(self.evidence.witness, self.evidence.acts),
             "starts": {
                 "first": len(self.starts),
                 "again": sum(len(starts) - 1 for starts in self.starts.values()),
@@ -115,6 +122,7 @@ class Judge:
             "figures": figures,
             "machine_stood_still_seconds": spread(ended_at - began_at for began_at, ended_at in self.evidence.stalls),
             "faults": self._faults(),
+            "ticks": dict(self.evidence.schedules.outcomes.most_common()),
         }
 
     # Promises
@@ -126,7 +134,8 @@ class Judge:
                 add("lost", job_id)
         for key in evidence.conflicts:
             add("key_stood_for_two_jobs", key)
-        numbers = Counter(row.n for row in evidence.rows)
+        # A copy has its original's number.
+        numbers = Counter(row.n for row in evidence.rows if row.copy_of is None)
         for job_id, accepted in evidence.accepted.items():
             if "keyed" in accepted.how and numbers[accepted.n] > 1:
                 add("key_stood_for_two_jobs", f"{job_id}: {numbers[accepted.n]} rows")
@@ -164,6 +173,8 @@ class Judge:
             add("ended_wrongly", f"{row.id}: {row.kind} does not say why: {row.last_error}")
 
     def _wanted(self, row: Row) -> tuple[str, ...]:
+        if row.kind == KIND:
+            return acts.ends_of(self.last_acts.get(row.id), row.times)
         accepted = self.evidence.accepted.get(row.id)
         is_hopeless = accepted is not None and accepted.times >= FOREVER
         if row.id in self.evidence.cancelled:
@@ -173,7 +184,7 @@ class Judge:
 
     def _look_at_the_answers(self) -> None:
         add = self.findings.add
-        killed = [each.began_at for each in self.evidence.injected if each.name == "web_killed"]
+        killed = [each.began_at for each in self.evidence.injected if each.pids and "web" in each.touches]
         for answer in self.evidence.answers:
             what = f"{answer.call} {answer.status or answer.error} after {answer.seconds:.2f} s"
             if answer.seconds > ANSWER_SECONDS:
@@ -185,7 +196,9 @@ class Judge:
             elif answer.status == 503:
                 if not answer.retry_after:
                     add("answered_wrongly", f"{what}, without Retry-After")
-            elif answer.status >= 400 and not (answer.call == "cancel" and answer.status == 409):
+            elif answer.status >= 400 and not acts.may_be_refused(
+                answer, self.evidence.witness, self.evidence.accepted
+            ):
                 add("answered_wrongly", f"{what} {answer.error}")
 
     # Starts beyond the first
@@ -204,10 +217,12 @@ class Judge:
 
     def _explain(self, job_id: str, before: Record, after: Record) -> None:
         ways = [way for way in self.ways_back[job_id] if before.attempt == way.attempt]
-        cause = None
+        # What it went back to before it ended needs no other cause.
+        ways.sort(key=lambda way: way.how != "retry")
+        cause = "an operator retried it" if ways and ways[0].how == "retry" else None
         if ways:
             explain = {"crash": self._crash, "fail": self._fail, "release": self._release}.get(ways[0].how)
-            cause = explain(job_id, before, after, ways[0]) if explain else None
+            cause = explain(job_id, before, after, ways[0]) if explain else cause
         if cause is None:
             how = f"{ways[0].how} at {ways[0].at:.2f}" if ways else "no way back"
             near = [
@@ -359,9 +374,6 @@ class Judge:
         return dict(
             Counter(row.status for fault in faults for job_id in fault.jobs for row in self.rows.get(job_id, ()))
         )
-
-    def _jobs(self) -> dict[str, int]:
-        return dict(Counter(row.status for row in self.evidence.rows))
 
     def _targets(self, figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
         def target(name: str, which: str, bound: float) -> dict[str, Any]:

@@ -28,8 +28,9 @@ CLAIMS = [uuid4() for _ in range(4)]
 @pytest.mark.parametrize(
     ("seed", "minutes", "every", "rate", "planned", "accepted"),
     [
-        # Among them the end of the database, of a worker and of a child, a pause longer than a lease, a dead link.
-        pytest.param(28, 0.35, 1.5, 60, 8, 400, id="20 seconds"),
+        # Among them the end of the database, of a child and of all workers amid an operation, a pause longer than a
+        # lease, a dead link, and a paused queue.
+        pytest.param(127400, 0.35, 1.5, 60, 8, 400, id="20 seconds"),
         pytest.param(7, 1, 2.0, 100, 20, 3000, id="a minute", marks=pytest.mark.slow),
     ],
 )
@@ -47,19 +48,19 @@ def test_faults_break_no_promise(
     assert result["injected"] + len(result["came_to_nothing"]) == result["planned"]
     assert result["accepted_jobs"] > accepted
     assert result["starts"]["again"] > 0
+    assert sum(each.get("done", 0) for each in result["operators"]["acts"].values()) > 0
+    assert sum(each.get("jobs", 0) for each in result["operators"]["operations"].values()) > 0
+    assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("seconds", "accepted"),
-    [pytest.param(4, 200, id="4 seconds"), pytest.param(10, 500, id="10 seconds", marks=pytest.mark.slow)],
-)
-def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float, accepted: int):
+@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float):
     # In so short a time the usual share of cancels may be none at all.
     result = soak.soak(folder, minutes=seconds / 60, rate=100, every=seconds / 40, cancels=0.4)
 
     assert result["lost"] == result["stuck"] == result["not_answered"] == 0
-    assert sum(result["ended"].values()) == result["accepted_jobs"] > accepted
+    assert sum(result["ended"].values()) == result["accepted_jobs"] > 50 * seconds
     assert result["ended"]["cancelled"] > 0
     assert len(result["samples"]) > 20
     assert {"worker_rss_bytes", "web_rss_bytes", "connections", "index_bytes", "table_bytes"} <= set(result["verdicts"])

@@ -1,0 +1,237 @@
+"""The verdict of the chaos suite on what operators did: it ..."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from lab.chaos import acts, verdict
+from lab.chaos.evidence import Evidence, Row, WayBack
+from lab.chaos.faults import Injected
+from lab.chaos.ledger import Event, Record
+from lab.chaos.load import Accepted, Answer
+from lab.chaos.operators import Act, place_of
+from lab.chaos.witness import Operation, Recorded, Witness, Written
+
+JOB, COPY, OTHER = (f"00000000-0000-0000-0000-00000000000{n}" for n in (1, 2, 3))
+PREVIEWED = Operation("op", "cancel", {"tag": ["group-1"]}, "done", 2, 1, 1, 0, None, 20, 25, [22], [30])
+
+
+def wrote(tx: int, what: str, status: str = "queued", *, job: str = JOB, **other: Any) -> Written:
+    return Written(tx, what, job, None, status, "default", 0, None, "group-1")._replace(**other)
+
+
+def marked(tx: int, what: str, mark: int, **other: Any) -> Written:
+    queue, priority = place_of(mark)
+    return wrote(tx, what, mark=mark, queue=queue, priority=priority, **other)
+
+
+def good() -> Witness:
+    """Return what is known where an operation cancelled a job, and single calls did everything else to it."""
+    return Witness(
+        [
+            wrote(10, "enqueue"),
+            marked(11, "change", 1),
+            marked(12, "copy", 2, job=COPY, copy_of=JOB),
+            wrote(30, "cancel", "cancelled"),
+            wrote(31, "gone", "cancelled"),
+            marked(31, "retry", 3),
+            wrote(32, "cancel", "running"),
+            wrote(33, "end", "cancelled"),
+            wrote(34, "gone", "cancelled"),
+        ],
+        [PREVIEWED],
+        [
+            Recorded(11, "change", JOB, 1),
+            Recorded(12, "copy", JOB, 2),
+            Recorded(31, "retry", JOB, 3),
+            Recorded(32, "cancel", JOB, None),
+            Recorded(34, "delete", JOB, None),
+            Recorded(29, "operate", "op", None),
+        ],
+    )
+
+
+ACTS = [
+    Act("change", JOB, 1, 200),
+    Act("copy", JOB, 2, 201),
+    Act("retry", JOB, 3, 0),
+    Act("change", JOB, 4, 503),
+    Act("cancel", JOB, None, 202),
+    Act("delete", JOB, None, 409),
+    Act("delete", JOB, None, 204),
+    Act("operate", "op", None, 202),
+]
+
+
+def found(witness: Witness, answers: list[Act] = ACTS) -> set[str]:
+    return {promise for promise, _ in acts.breaches(witness, answers)}
+
+
+def with_operation(**other: Any) -> Witness:
+    return replace(good(), operations=[PREVIEWED._replace(**other)])
+
+
+def with_written(*more: Written, less: int = -1) -> Witness:
+    return replace(good(), written=[*[each for n, each in enumerate(good().written) if n != less], *more])
+
+
+def test_finds_nothing_where_each_was_done_once_and_is_on_record():
+    assert found(good()) == set()
+
+
+@pytest.mark.parametrize(
+    ("other", "promise"),
+    [
+        ({"status": "running"}, "operation_did_not_end"),
+        ({"status": "failed"}, "operation_did_not_end"),
+        ({"skipped": 0}, "operation_miscounted"),
+        ({"done": 2, "skipped": 0}, "operation_miscounted"),
+        ({"skipped": 0, "failed": 1}, "operation_miscounted"),
+        ({"xmin": 10, "open": [11]}, "operation_acted_on_others"),
+        ({"xmin": 5, "xmax": 11}, "operation_acted_on_others"),
+        ({"filter": {"tag": ["group-2"]}}, "operation_acted_on_others"),
+        ({"filter": {"queue": ["default"]}}, "operation_acted_on_others"),
+        ({"filter": {"status": ["retrying"]}}, "operation_acted_on_others"),
+        ({"action": "retry"}, "operation_acted_on_others"),
+    ],
+    ids=str,
+)
+def test_finds_an_operation_that_did_other_than_it_says_or_was_previewed(other: dict[str, Any], promise: str):
+    assert promise in found(with_operation(**other))
+
+
+def test_finds_a_job_on_which_an_operation_acted_twice():
+    twice = with_written(wrote(35, "cancel", "cancelled"))
+
+    assert found(replace(twice, operations=[PREVIEWED._replace(done=2, skipped=0, chunks=[30, 35])])) == {
+        "operation_acted_twice",
+        "operation_acted_on_others",
+    }
+
+
+def test_lets_an_operation_that_was_cancelled_have_done_a_part():
+    assert found(with_operation(status="cancelled", skipped=0)) == set()
+
+
+@pytest.mark.parametrize(
+    ("witness", "promise"),
+    [
+        (with_written(less=1), "act_not_done_once"),
+        (with_written(marked(40, "change", 1)), "act_not_done_once"),
+        (with_written(marked(40, "change", 4), marked(41, "change", 4)), "act_not_done_once"),
+        (with_written(marked(40, "change", 5)), "act_not_done_once"),
+        (with_written(wrote(11, "change", mark=1, queue="default", priority=1), less=1), "act_not_done_once"),
+        (with_written(wrote(40, "gone", "cancelled", job=COPY)), "act_not_done_once"),
+        (with_written(marked(40, "change", 4)), "act_not_on_record"),
+        (replace(good(), recorded=good().recorded[1:]), "act_not_on_record"),
+        (replace(good(), recorded=[*good().recorded, good().recorded[0]]), "act_not_on_record"),
+        (replace(good(), recorded=[*good().recorded, Recorded(40, "cancel", JOB, None)]), "act_not_on_record"),
+        (replace(good(), recorded=good().recorded[:-1]), "act_not_on_record"),
+        (replace(good(), recorded=[*good().recorded, Recorded(40, "operate", "op", None)]), "act_not_on_record"),
+        (replace(good(), operations=[]), "act_not_done_once"),
+    ],
+)
+def test_finds_an_act_that_was_not_done_once_and_wholly_or_is_not_on_record(witness: Witness, promise: str):
+    assert promise in found(witness)
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "is_breach"), [(200, 0, True), (200, 1, False), (0, 1, False), (409, 1, True)]
+)
+def test_holds_the_record_of_what_was_done_to_operations_against_the_answers(status, times, is_breach):
+    witness = replace(good(), recorded=[*good().recorded, *[Recorded(40, "cancel_operation", "op", None)] * times])
+
+    assert ("act_not_on_record" in found(witness, [*ACTS, Act("cancel_operation", "op", None, status)])) is is_breach
+
+
+# What they did explains what else is seen ----------------------------------------------------------------------------
+
+
+def known(*written: Written, **other: Any) -> dict[str, Any]:
+    """Return the verdict where a job of c.acted ran twice, and what was written explains that."""
+    row = Row(JOB, "c.acted", "succeeded", 2, 1, 20, None, None, {"claim": None, "attempt": 2}, 1, 15.2, 0)
+    record = Record(UUID(JOB), UUID(OTHER), 1, 7, Event.START, 11.0)
+    evidence = Evidence(
+        1.0,
+        accepted={JOB: Accepted(1, "single", "c.acted", 1000, 2, 10.0)},
+        records=[
+            record,
+            record._replace(attempt=2, at=15.0),
+            record._replace(attempt=2, at=15.1, event=Event.END),
+        ],
+        rows=[row._replace(**other)],
+        ways_back=[WayBack(JOB, each.mark or 1, "", "retry", 14.0) for each in written if each.what == "retry"],
+        witness=Witness(written),
+    )
+    return verdict.judge(evidence)
+
+
+def test_a_retry_explains_the_start_after_it_and_nothing_else_does():
+    retried = known(wrote(10, "enqueue"), wrote(11, "end", "failed_permanent"), wrote(12, "retry"))
+
+    assert retried["starts"]["why"] == {"an operator retried it": 1}
+    assert retried["verdicts"]["unexplained"] == 0
+    assert known(wrote(10, "enqueue"))["verdicts"]["unexplained"] == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "status", "times", "is_breach"),
+    [
+        ("enqueue", "succeeded", 0, False),
+        ("enqueue", "cancelled", 0, True),
+        ("enqueue", "failed_permanent", 1000, False),
+        ("retry", "succeeded", 0, False),
+        ("retry", "cancelled", 0, True),
+        ("cancel", "cancelled", 1000, False),
+        ("cancel", "succeeded", 0, True),
+    ],
+)
+def test_a_job_ends_as_what_was_last_done_to_it_says(last: str, status: str, times: int, is_breach: bool):
+    judged = known(wrote(10, "enqueue"), wrote(11, last), status=status, times=times)
+
+    assert judged["verdicts"]["ended_wrongly"] == is_breach
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_breach"),
+    [
+        (("delete", 409), False),
+        (("change", 404), False),
+        (("cancel_operation", 409), False),
+        (("change", 422), True),
+        (("operate", 409), True),
+        (("list", 404), True),
+        (("enqueue", 409), True),
+    ],
+)
+def test_an_act_may_come_too_late_and_nothing_else_is_refused(answer: tuple[str, int], is_breach: bool):
+    call, status = answer
+    evidence = Evidence(1.0, answers=[Answer(call, 9.9, 10.0, status, False, "", 9.0)])
+
+    assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == is_breach
+
+
+def test_a_key_may_be_gone_whose_job_was_deleted_before_its_request_was_answered():
+    evidence = Evidence(1.0, answers=[Answer("enqueue", 9.9, 10.0, 409, False, "", 9.0)])
+    evidence.witness = Witness([wrote(10, "enqueue"), wrote(11, "gone", "succeeded")])
+
+    assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == 0
+
+
+def test_a_connection_may_break_with_the_process_that_an_interrupted_operation_killed():
+    evidence = Evidence(1.0, answers=[Answer("operate", 9.9, 10.0, 0, False, "RemoteDisconnected", 9.0)])
+    evidence.injected = [Injected("operation_interrupted", 9.95, 9.95, ("web",), (500,))]
+
+    assert verdict.judge(evidence)["verdicts"]["answered_wrongly"] == 0
+
+
+def test_figures_tell_how_much_was_done():
+    told = acts.figures(good(), ACTS)
+
+    assert told["operations"] == {"cancel": {"operations": 1, "done": 1, "jobs": 1, "skipped": 1, "matched": 2}}
+    assert told["acts"]["change"] == {"done": 1, "unknown": 1}
+    assert told["acts"]["delete"] == {"refused": 1, "done": 1}
