@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -17,10 +16,9 @@ from haulier.queue.consume import workers
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Figures, Live, Queue
 from haulier.queue.produce.workers import Worker
-from haulier.queue.upkeep import numbers
 from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import SignedIn
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import counted, enqueue, in_all_states
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 
@@ -74,12 +72,6 @@ def test_says_in_a_word_how_a_queue_is(it: Queue, known: Any, lately: list[Minut
 )
 def test_estimates_when_a_queue_is_empty(it: Queue, lately: list[Minute], text: str) -> None:
     assert empty_in(it, lately) == text
-
-
-def counted(conn: Connection) -> None:
-    """Count what there is by now."""
-    numbers.count(conn, counter=uuid4())
-    numbers.count_live(conn)
 
 
 def test_shows_queues_and_kinds_with_and_without_jobs(browser: Browser, conn: Connection) -> None:

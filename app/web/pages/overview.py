@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -16,26 +16,29 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page, list_jobs
+from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import Worker, list_workers
-from haulier.queue.upkeep.partitions import days_ahead
 
 from ...http.door import caller
 from ...http.masking import error_as_shown
 from ...http.service import service
-from .. import charts
+from .. import charts, facts
 from ..answering import Shown
 from ..attention import Facts, Notice, is_new_and_frequent, notices
 from ..charts import Chart, Series
+from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..section import Section
-from ..shown import clock, duration, number
+from ..shown import clock, count, duration, number
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-MOST_QUEUES, MOST_WORKERS, MOST_ERRORS, MOST_NOTICES = 20, 200, 5, 5
+# So many queues and errors are looked at; of these so many are shown, the worst first.
+MOST_QUEUES, MOST_WORKERS, MOST_ERRORS = 200, 200, 50
+QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
@@ -53,14 +56,38 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues by name, with the last minutes of each. Shape: more tells that there are others."""
+
+    queues: Sequence[Queue]
+    minutes: Mapping[str, Sequence[Minute]]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A group of errors as the overview shows it."""
+
+    group: ErrorGroup
+    spark: Markup
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """The page. Shape: more_notices are not shown."""
+    """The page.
+
+    Shape: more_notices and more_queues are not shown. per_minute is what ended in the last minute; oldest_in is the
+           queue whose job has been due for longest.
+    """
 
     span: str
     spans: Sequence[tuple[str, str]]
     stats: Part[Stats]
-    queues: Part[tuple[list[Queue], bool]]
-    errors: Part[tuple[list[ErrorGroup], object]]
+    queues: Part[Sequence[QueueRow]]
+    more_queues: bool
+    per_minute: int
+    oldest_in: str
+    errors: Part[Sequence[Failing]]
     workers: int | None
     threads: int
     notices: Sequence[Notice]
@@ -75,25 +102,37 @@ def show() -> Shown:
     span = span if span in SPANS else "1h"
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    facts = Facts(
-        now=viewer().now,
-        queues=queues.value and queues.value[0],
-        workers=workers.value,
-        errors=errors.value and errors.value[0],
-        stats=found.value,
-        days_ahead=None if caller().queues is not None else kept("days", (), _days_ahead, seconds=30).value,
-        is_counting=service().config.counting == "on",
-        mended=_mended(errors.value[0] if errors.value else ()),
+    groups = _worst(errors.value or ())
+    needs = notices(
+        Facts(
+            now=viewer().now,
+            queues=queues.value.queues if queues.value else None,
+            minutes=queues.value.minutes if queues.value else {},
+            workers=workers.value,
+            errors=groups,
+            mended=_mended(groups),
+            stats=found.value,
+            is_counting=service().config.counting == "on",
+            days_ahead=facts.days_ahead(),
+            stuck=facts.stuck(),
+            ended=facts.ended(),
+            overdue=facts.overdue(),
+            failing_schedules=facts.failing_schedules(),
+            checks=facts.checks(),
+        )
     )
-    needs = notices(facts)
+    rows = _rows(queues.value, workers.value)
     return Shown(
         "overview.html",
         Overview(
             span,
             tuple(SPANS.items()),
             found,
-            queues,
-            errors,
+            Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
+            len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+            sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
+            _oldest_in(rows or ()),
+            Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups]),
             None if workers.value is None else len(workers.value),
             sum(each.threads for each in workers.value or ()),
             needs[:MOST_NOTICES],
@@ -104,20 +143,50 @@ def show() -> Shown:
     )
 
 
+def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueRow] | None:
+    """Return the queues, the worst first."""
+    if found is None:
+        return None
+    # Where there may be more workers than were read, it is not known that none serves a queue.
+    known = None if workers is None or len(workers) == MOST_WORKERS else workers
+    rows = [row_of(each, known, found.minutes.get(each.name, ())) for each in found.queues]
+    return sorted(rows, key=lambda row: WORST_FIRST.index(row.word.text))
+
+
+def _oldest_in(rows: Sequence[QueueRow]) -> str:
+    due = [(row.queue.live.oldest_due_seconds or 0.0, row.queue.name) for row in rows if row.queue.live.due]
+    return max(due)[1] if due else ""
+
+
+def _worst(groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
+    """Return the groups that are shown, the most frequent first."""
+    return sorted(groups, key=lambda each: -(each.failed + each.retried))[:ERRORS_SHOWN]
+
+
+def _failing(group: ErrorGroup) -> Failing:
+    values = [step.failed + step.retried for step in group.series]
+    told = f"{count(sum(values), 'failed attempt')} in this hour"
+    return Failing(group, charts.spark(values, "failed", told, look="columns"))
+
+
 def _stats(span: str) -> Part[Stats]:
     return part(lambda conn: stats(conn, span, Of(queues=caller().queues)))
 
 
-def _queues() -> Part[tuple[list[Queue], bool]]:
-    return part(lambda conn: list_queues(conn, limit=MOST_QUEUES, queues=caller().queues))
+def _queues() -> Part[Queues]:
+    def look(conn: Connection) -> Queues:
+        found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
+        return Queues(found, recent_minutes(conn, [each.name for each in found]), more)
+
+    return part(look)
 
 
-def _errors() -> Part[tuple[list[ErrorGroup], object]]:
-    def read(conn: Connection) -> tuple[list[ErrorGroup], object]:
-        found, more = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
-        return [error_as_shown(conn, group) for group in found], more
+def _errors() -> Part[list[ErrorGroup]]:
+    def look(conn: Connection) -> list[ErrorGroup]:
+        found, _ = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
+        return [error_as_shown(conn, group) for group in found]
 
-    return part(read)
+    return part(look)
 
 
 def _mended(groups: Sequence[ErrorGroup]) -> list[int]:
@@ -144,10 +213,6 @@ def _is_none_left(page: Page) -> bool:
 
 def _workers() -> Part[list[Worker]]:
     return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
-
-
-def _days_ahead() -> Part[float]:
-    return part(days_ahead)
 
 
 def drawn(found: Stats) -> list[Drawn]:

@@ -24,7 +24,7 @@ from ...http.door import caller
 from ...http.service import connection
 from ..answering import Shown
 from ..pausing import NoTime, PauseForm
-from ..queue_states import Word, empty_in, serving, word_of
+from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import done
@@ -38,19 +38,10 @@ section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A queue as pages show it."""
-
-    queue: Queue
-    word: Word
-    empty_in: str
-
-
-@dataclass(frozen=True, slots=True)
 class Queues:
     """The page. Shape: more is the page of those that follow."""
 
-    rows: Part[Sequence[Row]]
+    rows: Part[Sequence[QueueRow]]
     more: str | None
     is_first: bool
     paused: int
@@ -60,7 +51,7 @@ class Queues:
 class QueuePage:
     """The page of one queue. Shape: is_used tells that there is such a queue."""
 
-    row: Row
+    row: QueueRow
     is_used: bool
     stats: Part[Stats]
     charts: Sequence[Drawn]
@@ -77,22 +68,18 @@ def show() -> Shown:
     rows, has_more = found.value or ([], False)
     more = url_for("ui.queues.show", after=rows[-1].queue.name) if has_more else None
     paused = sum(each.queue.paused for each in rows)
-    shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
+    shown: Part[Sequence[QueueRow]] = Part(None, found.late) if found.value is None else Part(rows)
     return Shown("queues.html", Queues(shown, more, not after, paused), "Queues")
 
 
-def _rows(after: str) -> Part[tuple[list[Row], bool]]:
-    def read_rows(conn: Connection) -> tuple[list[Row], bool]:
+def _rows(after: str) -> Part[tuple[list[QueueRow], bool]]:
+    def read_rows(conn: Connection) -> tuple[list[QueueRow], bool]:
         queues, has_more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
         minutes = recent_minutes(conn, [each.name for each in queues])
         workers = _workers(conn)
-        return [_row(each, workers, minutes.get(each.name, ())) for each in queues], has_more
+        return [row_of(each, workers, minutes.get(each.name, ())) for each in queues], has_more
 
     return part(read_rows)
-
-
-def _row(queue: Queue, workers: Sequence[Worker] | None, minutes: Sequence[Minute]) -> Row:
-    return Row(queue, word_of(queue, workers, minutes), empty_in(queue, minutes))
 
 
 def _workers(conn: Connection) -> list[Worker] | None:
@@ -109,12 +96,12 @@ def one(name: str) -> Shown:
 
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
-    queue, is_used = read(partial(_find, name=name))
+    queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
     figures = kept("queue figures", (name,), partial(_stats, name))
     found = kept("queue minutes", (name,), partial(_serving_and_minutes, name))
     workers, minutes = found.value or (None, ())
     page = QueuePage(
-        row=_row(queue, workers, minutes),
+        row=row_of(queue, workers, minutes),
         is_used=is_used,
         stats=figures,
         charts=[] if figures.value is None else drawn(figures.value),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -79,13 +79,11 @@ def id_in(name: str) -> int:
 
 def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup], Seen | None]:
     """Return the groups, and where the next page begins; None on the last."""
-    span = _Span(conn, wanted)
     after_at, after_error = wanted.after or (None, None)
     found = rows(
         conn,
         "list_errors",
-        **span.asked,
-        span_from=span.begins_at,
+        **_span(wanted),
         kind=wanted.kind,
         text=wanted.text,
         after_at=after_at,
@@ -94,16 +92,15 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
     )
     page = found[: wanted.limit]
     more = (utc(page[-1]["last_seen"]), page[-1]["id"]) if len(found) > wanted.limit else None
-    return span.with_series([_group(row) for row in page]), more
+    return _groups(conn, wanted, page), more
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
     """Return the group, with its counts in the span of the filter. Raises: ErrorGroupNotFound."""
-    span = _Span(conn, wanted)
-    found = rows(conn, "get_error", **span.asked, span_from=span.begins_at, error_id=error_id)
+    found = rows(conn, "get_error", **_span(wanted), error_id=error_id)
     if not found:
         raise ErrorGroupNotFound(id_text(error_id))
-    [group] = span.with_series([_group(found[0])])
+    [group] = _groups(conn, wanted, found)
     return group
 
 
@@ -114,46 +111,40 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
         raise ErrorGroupNotFound(id_text(error_id))
 
 
-class _Span:
-    """A span that ends with the step that is under way."""
+def _span(wanted: ErrorFilter) -> dict[str, Any]:
+    seconds, step = SPANS[wanted.span]
+    return {"series_seconds": step, "span_seconds": seconds, **_seen_in(wanted)}
 
-    def __init__(self, conn: Connection, wanted: ErrorFilter) -> None:
-        self._conn = conn
-        self._seconds, self._step = SPANS[wanted.span]
-        queues = None if wanted.queues is None else list(wanted.queues)
-        self.asked: dict[str, Any] = {"queue": wanted.queue, "queues": queues}
-        [reach] = rows(conn, "span_of_errors", series_seconds=self._step)
-        self._ends_at: datetime = utc(reach["span_to"])
 
-    @property
-    def begins_at(self) -> datetime:
-        """Return when the first step began."""
-        return self._ends_at - timedelta(seconds=self._seconds)
+def _seen_in(wanted: ErrorFilter) -> dict[str, Any]:
+    return {"queue": wanted.queue, "queues": None if wanted.queues is None else list(wanted.queues)}
 
-    def with_series(self, groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
-        """Return the groups with the series of each."""
-        if not groups:
-            return []
-        found = rows(
-            self._conn,
+
+def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list[ErrorGroup]:
+    """Return the groups with the series of each, over the span in which they were found."""
+    if not found:
+        return []
+    seconds, step = SPANS[wanted.span]
+    begins_at = utc(found[0]["span_from"])
+    counted = {
+        (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"])
+        for row in rows(
+            conn,
             "series_of_errors",
-            **self.asked,
-            series_seconds=self._step,
-            span_from=self.begins_at,
-            failed_ids=array([group.id for group in groups]),
+            **_seen_in(wanted),
+            series_seconds=step,
+            span_from=begins_at,
+            failed_ids=array([row["id"] for row in found]),
         )
-        counted = {
-            (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found
-        }
-        steps = [self.begins_at + timedelta(seconds=at) for at in range(0, self._seconds, self._step)]
-        return [
-            replace(group, series=[counted.get((group.id, at)) or ErrorStep(at) for at in steps]) for group in groups
-        ]
+    }
+    times = [begins_at + timedelta(seconds=at) for at in range(0, seconds, step)]
+    return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
 
 
-def _group(row: Row) -> ErrorGroup:
+def _group(row: Row, series: Sequence[ErrorStep]) -> ErrorGroup:
     first, last = utc(row["first_seen"]), utc(row["last_seen"])
+    told = {name: value for name, value in row.items() if name != "span_from"}
     # A minute of counts begins before the first of them.
     times = {"first_seen": first, "last_seen": max(first, last)}
     muted_until = row["muted_until"] and utc(row["muted_until"])
-    return ErrorGroup(**{**row, **times, "muted_until": muted_until})
+    return ErrorGroup(**{**told, **times, "muted_until": muted_until, "series": series})
