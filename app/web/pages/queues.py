@@ -17,6 +17,7 @@ from haulier.queue.produce.pauses import resume as resume_queue
 from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
+from haulier.queue.produce.upcoming import Upcoming, upcoming
 from haulier.queue.produce.workers import Worker, list_workers
 
 from ...http.acting import check_queue_name
@@ -56,6 +57,7 @@ class QueuePage:
     stats: Part[Stats]
     charts: Sequence[Drawn]
     workers: Part[Sequence[Worker]]
+    next: Part[Upcoming]
     form: PauseForm
     fault: str
 
@@ -106,6 +108,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         stats=figures,
         charts=[] if figures.value is None else drawn(figures.value),
         workers=Part(None, found.late) if workers is None else Part(serving(name, workers)),
+        next=kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name))),
         form=form or PauseForm(),
         fault=fault,
     )

@@ -53,6 +53,15 @@ class ErrorGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorsOfQueue:
+    """How many attempts of a group failed in one queue."""
+
+    queue: str
+    failed: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorFilter:
     """Which groups are meant: those seen in a span of SPANS, last seen first.
 
@@ -102,6 +111,21 @@ def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGrou
         raise ErrorGroupNotFound(id_text(error_id))
     [group] = _groups(conn, wanted, found)
     return group
+
+
+def queues_of(
+    conn: Connection, group: ErrorGroup, *, limit: int, queues: Sequence[str] | None = None
+) -> list[ErrorsOfQueue]:
+    """Return in which queues the group was seen, within its series, those with the most failures first.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    begins_at = group.series[0].at
+    found = rows(
+        conn, "queues_of_error", error_id=group.id, span_from=begins_at, queue=None, queues=shown, limit=limit
+    )  # fmt: skip
+    return [ErrorsOfQueue(**row) for row in found]
 
 
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:

@@ -62,5 +62,14 @@ FROM haulier.error_count
 WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
 GROUP BY 1, 2;
 
+-- name: queues_of_error
+-- In which queues it was seen in the span, those with the most failures first.
+SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+FROM haulier.error_count
+WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>
+GROUP BY queue
+ORDER BY sum(failed + retried) DESC, queue
+LIMIT %(limit)s;
+
 -- name: mute_errors
 SELECT haulier.mute_errors(%(error_id)s, %(until)s, %(actor)s) AS is_there;
