@@ -128,6 +128,6 @@ def _facts(name: str) -> Facts | None:
     kind = service().kinds.get(name)
     if kind is None:
         return None
-    schema = printed(as_json(requests().payload_schema(kind)).encode(), shows_hidden=True)
+    schema = printed(as_json(requests().payload_schema(kind)).encode())
     retry = kind.retry
     return Facts(kind.timeout, retry.base, retry.cap, tuple(each.upper() for each in kind.needs), kind.isolated, schema)
