@@ -220,6 +220,24 @@ def test_keeps_the_newest_hundred_of_a_key(site: Flask, conn: Connection, sql) -
     assert sessions.find_session(conn, other)
 
 
+def test_is_on_record_when_it_is_opened_and_when_somebody_signs_out(browser: Browser, sql) -> None:
+    browser.send(browser.page("/ui/help"), "/ui/sign-out")
+
+    key = browser.key.id
+    found = sql("SELECT actor, action, key_id FROM haulier.audit WHERE action LIKE 'sign%' ORDER BY id")
+    assert found == [(key, "sign_in", key), (key, "sign_out", key)]
+
+
+def test_leaves_no_entry_of_what_had_ended_before(conn: Connection, sql) -> None:
+    token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=0)
+
+    for each in (token, token, "nonsense"):
+        sessions.sign_out(conn, each)
+
+    assert sql("SELECT action FROM haulier.audit") == [("sign_in",)]
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+
+
 def test_is_forgotten_by_housekeeping_once_it_has_expired(conn: Connection, sql) -> None:
     for _ in range(3):
         sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
