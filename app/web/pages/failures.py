@@ -23,13 +23,11 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
     ErrorGroup,
-    ErrorsOfQueue,
     Seen,
     get_error,
     id_in,
     list_errors,
     mute,
-    queues_of,
 )
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import list_jobs
@@ -37,7 +35,7 @@ from haulier.queue.rows import StoredJob
 
 from ...http.cursor import cursor_after, read_after, read_cursor
 from ...http.door import caller
-from ...http.masking import error_as_shown
+from ...http.masking import error_as_shown, errors_as_shown
 from .. import charts
 from ..answering import Shown
 from ..charts import Chart, Series
@@ -51,7 +49,7 @@ from ..times import read_duration
 from ..totals import Counted, counted
 from ..viewer import viewer
 
-MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_QUEUES = 100, 20, 200, 10
+MOST_GROUPS, MOST_JOBS, MOST_TEXT = 100, 20, 200
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
 MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -147,7 +145,6 @@ class OneGroup:
     is_new: bool
     tabs: Sequence[tuple[str, str, bool]]
     chart: tuple[Markup, Markup, Markup] | None
-    queues: Part[Sequence[ErrorsOfQueue]]
     jobs: Part[Sequence[Row]]
     workers: Sequence[tuple[str, int]]
     ended: Part[Counted]
@@ -210,7 +207,7 @@ def _groups(asked: Asked, after: Seen | None) -> Part[Groups]:
             asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, after, MOST_GROUPS
         )
         found, more = list_errors(conn, wanted)
-        shown = [_group(error_as_shown(conn, each), asked.span, by.now) for each in found]
+        shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found)]
         shown = [each for each in shown if not asked.muted or (asked.muted == "yes") == (each.muted_until is not None)]
         shown.sort(key=lambda each: -(each.failed + each.retried))
         cursor = None if more is None else cursor_after(*more)
@@ -259,7 +256,6 @@ def one(error_id: str) -> Shown:
             for name, text in TABS.items()
         ],
         _drawn(group, span),
-        kept("queues of failure", (number_, span), lambda: part(partial(_queues, group))),
         jobs,
         Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
         _counted(number_, JobStatus.FAILED_PERMANENT),
@@ -268,10 +264,6 @@ def one(error_id: str) -> Shown:
         group.muted_until is not None and group.muted_until > now,
     )
     return Shown("failure_group.html", page, f"{group.kind}: {group.text}"[:100])
-
-
-def _queues(group: ErrorGroup, conn: Connection) -> list[ErrorsOfQueue]:
-    return queues_of(conn, group, limit=MOST_QUEUES, queues=caller().queues)
 
 
 def _jobs(error_id: int, conn: Connection) -> Sequence[Row]:

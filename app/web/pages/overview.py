@@ -22,7 +22,7 @@ from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import Worker, list_workers
 
 from ...http.door import caller
-from ...http.masking import error_as_shown
+from ...http.masking import errors_as_shown
 from ...http.service import service
 from .. import charts, facts
 from ..answering import Shown
@@ -102,7 +102,7 @@ def show() -> Shown:
     span = span if span in SPANS else "1h"
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    groups = _worst(errors.value or ())
+    groups = errors.value or []
     needs = notices(
         Facts(
             now=viewer().now,
@@ -184,7 +184,7 @@ def _queues() -> Part[Queues]:
 def _errors() -> Part[list[ErrorGroup]]:
     def look(conn: Connection) -> list[ErrorGroup]:
         found, _ = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
-        return [error_as_shown(conn, group) for group in found]
+        return errors_as_shown(conn, _worst(found))
 
     return part(look)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,8 @@ from haulier.postgres.values import array, utc
 
 Seen = tuple[datetime, int]
 
+MOST_QUEUES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorStep:
@@ -27,11 +29,21 @@ class ErrorStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorsOfQueue:
+    """How many attempts of a group failed in one queue."""
+
+    queue: str
+    failed: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
     Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
-           and in the course of a day less exact, up to an hour.
+           and in the course of a day less exact, up to an hour. queues are those in which most failed in the span,
+           MOST_QUEUES at most; None in a list.
     """
 
     id: int
@@ -45,20 +57,12 @@ class ErrorGroup:
     retried: int
     muted_until: datetime | None
     series: Sequence[ErrorStep] = ()
+    queues: Sequence[ErrorsOfQueue] | None = None
 
     @property
     def name(self) -> str:
         """Return the id as clients get it."""
         return id_text(self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorsOfQueue:
-    """How many attempts of a group failed in one queue."""
-
-    queue: str
-    failed: int
-    retried: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +109,16 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
-    """Return the group, with its counts in the span of the filter. Raises: ErrorGroupNotFound."""
+    """Return the group, with its counts in the span of the filter, by queue too. Raises: ErrorGroupNotFound."""
     found = rows(conn, "get_error", **_span(wanted), error_id=error_id)
     if not found:
         raise ErrorGroupNotFound(id_text(error_id))
     [group] = _groups(conn, wanted, found)
-    return group
-
-
-def queues_of(
-    conn: Connection, group: ErrorGroup, *, limit: int, queues: Sequence[str] | None = None
-) -> list[ErrorsOfQueue]:
-    """Return in which queues the group was seen, within its series, those with the most failures first.
-
-    Shape: queues are those that the caller may see; None: every queue.
-    """
-    shown = None if queues is None else list(queues)
-    begins_at = group.series[0].at
-    found = rows(
-        conn, "queues_of_error", error_id=group.id, span_from=begins_at, queue=None, queues=shown, limit=limit
+    began_at = group.series[0].at
+    of_queues = rows(
+        conn, "queues_of_error", **_seen_in(wanted), error_id=error_id, span_from=began_at, limit=MOST_QUEUES
     )  # fmt: skip
-    return [ErrorsOfQueue(**row) for row in found]
+    return replace(group, queues=[ErrorsOfQueue(**row) for row in of_queues])
 
 
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
