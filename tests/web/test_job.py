@@ -1,4 +1,4 @@
-"""The page of a job that is gone, and what it says of when that is: it ..."""
+"""What the page of a job says of others, and of when it is gone: it ..."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
+from haulier.queue import produce
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue
+from tests.web.test_failures import fail
 
 KEPT = "No job has this id. Jobs that have ended are kept for 30 days"
 
@@ -47,3 +49,18 @@ def test_says_until_when_a_job_is_kept_that_has_ended(browser: Browser, conn: Co
     assert f"haulier jobs cancel {job}" in live
     assert "Kept until" in ended
     assert f"haulier jobs retry {job}" in ended
+
+
+def test_leads_to_the_error_while_the_job_is_in_its_group(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x")
+    [job] = produce.list_jobs(conn, produce.JobFilter()).jobs
+    before = browser.page(f"/ui/jobs/{job.id}")
+
+    browser.send(before, f"/ui/jobs/{job.id}/retry")
+    after = browser.page(f"/ui/jobs/{job.id}")
+
+    assert [each.text for each in before.all("a", href=f"/ui/failures/{group}")] == ["with the same error"]
+    assert after.all("a", href=f"/ui/failures/{group}") == []
+    assert [each.given["href"] for each in after.all("a") if each.text == "of this kind, queued"] == [
+        "/ui/jobs?kind=send_email&status=queued"
+    ]

@@ -55,6 +55,15 @@ def test_says_of_how_many_it_shows_a_part(browser: Browser, conn: Connection) ->
     assert foot(browser.page("/ui/jobs?status=failed")).startswith("26 shown Newer")
 
 
+def test_counts_live_jobs_as_a_worker_has_counted_them(browser: Browser, conn: Connection) -> None:
+    for _ in range(26):
+        enqueue(conn, queue="mail")
+    counted(conn)
+    enqueue(conn, queue="mail")
+
+    assert foot(browser.page("/ui/jobs?status=queued&queue=mail&limit=25")).startswith("25 shown of 26 ")
+
+
 def test_says_more_than_where_a_look_does_not_find_all(
     browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

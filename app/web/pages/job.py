@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
+from haulier.domain.fingerprint import id_text
 from haulier.domain.job import JobStatus
 from haulier.domain.timeline import Step, timeline
 from haulier.domain.waiting import Reason
@@ -67,11 +68,16 @@ class Unless:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """The page. Shape: head is the job without what is printed; fault says why an act was refused."""
+    """The page.
+
+    Shape: head is the job without what is printed; error is the id of its group of errors; fault says why an act was
+           refused.
+    """
 
     id: UUID
     head: Mapping[str, object]
     kept_until: datetime | None
+    error: str | None
     is_waiting: bool
     history: Sequence[Line]
     explained: Part[Explained] | None
@@ -110,6 +116,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         id=job.id,
         head=_head(job),
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
+        error=None if found.error_id is None else id_text(found.error_id),
         is_waiting=job.status in WAITING,
         history=lines([_seen(step) for step in timeline(found._replace(job=job).facts)]),
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
