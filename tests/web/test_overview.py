@@ -17,7 +17,7 @@ from haulier.queue import consume
 from haulier.queue.consume.rescue import bury
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue
+from tests.web.jobs import claim, counted, end, enqueue
 from tests.web.test_failures import fail
 
 
@@ -84,3 +84,26 @@ def test_offers_a_reader_no_retry_and_no_pause(signed_in: SignedIn, conn: Connec
 
     assert [form.given["action"] for form in page.all("form", method="post")] == ["/ui/settings/theme", "/ui/sign-out"]
     assert "x" in [each.text for each in page.all("a", class_="mono")]
+
+
+def test_draws_the_attempts_that_fail_and_are_tried_again(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Any
+) -> None:
+    fail(conn, "flaky", queue="mail", times=3, delay=60.0)
+    fail(conn, "broken", queue="salmon")
+    sql("UPDATE haulier.error_count SET minute = minute - interval '10 minutes'")
+    counted(conn)
+
+    page, own = browser.page("/ui"), signed_in(Scope.READ, queues=["salmon"]).page("/ui")
+
+    assert attempts(page) == ["For good 0", "To be retried 0", 1, 3]
+    assert attempts(own) == ["For good 0", "To be retried 0", 1, 0]
+    assert "Failed attempts: 1 for good, 3 to be retried." in str([each.given for each in page.all("div")])
+    browser.page("/ui?span=7d")
+
+
+def attempts(page: Element) -> list[Any]:
+    """Return the legend of the chart, and the sums of its columns."""
+    [card] = [each for each in page.all("section") if each.all("h2") and each.all("h2")[0].text == "Failed attempts"]
+    cells = [[int(cell.text) for cell in row.all("td")] for row in card.all("tr")[1:]]
+    return [*(each.text for each in card.all("li")), *map(sum, zip(*cells, strict=True))]

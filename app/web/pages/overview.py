@@ -13,7 +13,7 @@ from markupsafe import Markup
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, failed_attempts, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page, list_jobs
 from haulier.queue.produce.recent import Minute, recent_minutes
@@ -137,7 +137,7 @@ def show() -> Shown:
             sum(each.threads for each in workers.value or ()),
             needs[:MOST_NOTICES],
             len(needs) - len(needs[:MOST_NOTICES]),
-            [] if found.value is None else drawn(found.value),
+            _charts_of(span, found.value),
         ),
         "Overview",
     )
@@ -213,6 +213,32 @@ def _is_none_left(page: Page) -> bool:
 
 def _workers() -> Part[list[Worker]]:
     return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
+
+
+def _charts_of(span: str, found: Stats | None) -> list[Drawn]:
+    charts_ = [] if found is None else drawn(found)
+    attempts = kept("failed attempts", (span,), partial(_attempts, span)).value
+    # Beside the throughput, which has those alone that failed for good.
+    return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
+
+
+def _attempts(span: str) -> Part[list[ErrorStep]]:
+    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queues=caller().queues)))
+
+
+def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
+    # Without the step that is not over, as below.
+    steps = found[:-1]
+    failed, retried = [step.failed for step in steps], [step.retried for step in steps]
+    told = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
+    series = [
+        Series("For good", "failed", failed, "columns"),
+        Series("To be retried", "retrying", retried, "columns"),
+    ]
+    chart = Chart(
+        "Failed attempts", "by whether they are tried again", series, [_time(step.at) for step in steps], told
+    )
+    return _chart(chart, number)
 
 
 def drawn(found: Stats) -> list[Drawn]:

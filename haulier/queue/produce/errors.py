@@ -121,6 +121,13 @@ def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGrou
     return replace(group, queues=[ErrorsOfQueue(**row) for row in of_queues])
 
 
+def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
+    """Return how many attempts failed in each step of the span, in all groups. Shape: of the filter queues matter."""
+    found = rows(conn, "failed_attempts", **_span(wanted))
+    counted = {utc(row["at"]): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found if row["at"]}
+    return [counted.get(at) or ErrorStep(at) for at in _times(wanted, utc(found[0]["span_from"]))]
+
+
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
     """Mute the group until then, or no longer; `actor` goes into the audit. Raises: ErrorGroupNotFound."""
     [muted] = rows(conn, "mute_errors", error_id=error_id, until=until, actor=actor)
@@ -141,7 +148,6 @@ def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list
     """Return the groups with the series of each, over the span in which they were found."""
     if not found:
         return []
-    seconds, step = SPANS[wanted.span]
     begins_at = utc(found[0]["span_from"])
     counted = {
         (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"])
@@ -149,13 +155,18 @@ def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list
             conn,
             "series_of_errors",
             **_seen_in(wanted),
-            series_seconds=step,
+            series_seconds=SPANS[wanted.span][1],
             span_from=begins_at,
             failed_ids=array([row["id"] for row in found]),
         )
     }
-    times = [begins_at + timedelta(seconds=at) for at in range(0, seconds, step)]
+    times = _times(wanted, begins_at)
     return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
+
+
+def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:
+    seconds, step = SPANS[wanted.span]
+    return [begins_at + timedelta(seconds=at) for at in range(0, seconds, step)]
 
 
 def _group(row: Row, series: Sequence[ErrorStep]) -> ErrorGroup:

@@ -62,6 +62,21 @@ FROM haulier.error_count
 WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
 GROUP BY 1, 2;
 
+-- name: failed_attempts
+-- Those of all groups together, by the step; one row without a step where there are none.
+WITH span AS (
+    SELECT <<span_began>> AS span_from
+), counted AS (
+    SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+        sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    FROM haulier.error_count
+    WHERE minute >= <<span_began>> AND <<may_be_seen>>
+    GROUP BY 1
+)
+SELECT span_from, at, failed, retried
+FROM span
+LEFT JOIN counted ON true;
+
 -- name: queues_of_error
 -- In which queues it was seen in the span, those with the most failures first.
 SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
