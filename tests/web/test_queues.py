@@ -96,6 +96,23 @@ def forget(browser: Browser) -> None:
     browser.client.application.extensions.pop("haulier_shelf", None)
 
 
+@pytest.mark.parametrize("path", ["/ui/queues/mail", "/ui/kinds/send_email"])
+@pytest.mark.parametrize(("query", "minutes"), [("", 1), ("?span=24h", 15), ("?span=nonsense", 1)])
+def test_draws_the_span_that_is_asked_for(
+    browser: Browser, conn: Connection, path: str, query: str, minutes: int
+) -> None:
+    enqueue(conn, queue="mail")
+    counted(conn)
+
+    page = browser.page(f"{path}{query}")
+
+    [tabs] = [each for each in page.all("nav", class_="tabs")]
+    assert [each.text for each in tabs.all("a") if "aria-current" in each.given] == [
+        "24 hours" if minutes == 15 else "1 hour"
+    ]
+    assert f"jobs in {minutes} min" in page.text
+
+
 def test_knows_no_kind_that_nobody_knows(browser: Browser) -> None:
     assert browser.get("/ui/kinds/nothing").status_code == 404
     assert browser.get("/ui/queues/No").status_code == 404

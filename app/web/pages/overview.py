@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
-from flask import request
+from flask import request, url_for
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
@@ -80,8 +81,7 @@ class Overview:
            queue whose job has been due for longest.
     """
 
-    span: str
-    spans: Sequence[tuple[str, str]]
+    tabs: Sequence[tuple[str, str, bool]]
     stats: Part[Stats]
     queues: Part[Sequence[QueueRow]]
     more_queues: bool
@@ -98,8 +98,7 @@ class Overview:
 @section.page("", Scope.READ, every=5)
 def show() -> Shown:
     """Return the overview of the span that is asked for."""
-    span = request.args.get("span", "1h")
-    span = span if span in SPANS else "1h"
+    span = asked_span()
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value or []
@@ -125,8 +124,7 @@ def show() -> Shown:
     return Shown(
         "overview.html",
         Overview(
-            span,
-            tuple(SPANS.items()),
+            tabs("ui.overview.show"),
             found,
             Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
             len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
@@ -141,6 +139,17 @@ def show() -> Shown:
         ),
         "Overview",
     )
+
+
+def asked_span() -> str:
+    """Return the span of figures that the URL asks for."""
+    span = request.args.get("span", "1h")
+    return span if span in SPANS else "1h"
+
+
+def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
+    """Return the spans as tabs of this page: where each leads, its name, and whether it is the one that is shown."""
+    return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
 
 
 def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueRow] | None:

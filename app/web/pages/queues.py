@@ -31,7 +31,7 @@ from ..reading import Part, kept, part, read
 from ..saying import done
 from ..section import Section
 from ..viewer import viewer
-from .overview import Drawn, drawn
+from .overview import Drawn, asked_span, drawn, tabs
 
 MOST_QUEUES, MOST_WORKERS = 50, 200
 
@@ -55,6 +55,7 @@ class QueuePage:
     row: QueueRow
     is_used: bool
     stats: Part[Stats]
+    tabs: Sequence[tuple[str, str, bool]]
     charts: Sequence[Drawn]
     workers: Part[Sequence[Worker]]
     next: Part[Upcoming]
@@ -99,13 +100,15 @@ def one(name: str) -> Shown:
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
     queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
-    figures = kept("queue figures", (name,), partial(_stats, name))
+    span = asked_span()
+    figures = kept("queue figures", (name, span), partial(_stats, name, span))
     found = kept("queue minutes", (name,), partial(_serving_and_minutes, name))
     workers, minutes = found.value or (None, ())
     page = QueuePage(
         row=row_of(queue, workers, minutes),
         is_used=is_used,
         stats=figures,
+        tabs=tabs("ui.queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
         workers=Part(None, found.late) if workers is None else Part(serving(name, workers)),
         next=kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name))),
@@ -122,8 +125,8 @@ def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
         return find_or_empty(conn, name), False
 
 
-def _stats(name: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, "1h", Of(queue=name, queues=caller().queues)))
+def _stats(name: str, span: str) -> Part[Stats]:
+    return part(lambda conn: stats(conn, span, Of(queue=name, queues=caller().queues)))
 
 
 def _serving_and_minutes(name: str) -> Part[tuple[list[Worker] | None, Sequence[Minute]]]:
