@@ -135,7 +135,11 @@ def growing(facts: Facts) -> Iterator[Notice]:
 
 
 def failing(facts: Facts) -> Iterator[Notice]:
-    """Much of what ended in a queue of late failed for good."""
+    """Much of what ended in a queue of late failed for good, and somebody has yet to see to it."""
+    frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
+    # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
+    if frequent and not any(is_frequent(group, facts.now) and group.id not in facts.mended for group in frequent):
+        return
     for queue in facts.queues or ():
         minutes = facts.minutes.get(queue.name, ())
         if is_failing(minutes):
@@ -157,16 +161,17 @@ def _pause_of(queue: Queue) -> tuple[Action, ...]:
     return () if queue.paused else (Action("Pause…", "queues.one", given, act="queues.pause"),)
 
 
-def is_new_and_frequent(group: ErrorGroup, now: datetime) -> bool:
-    """Tell whether a group needs somebody, as far as its counts tell: they also hold what has ended well since."""
+def is_frequent(group: ErrorGroup, now: datetime) -> bool:
+    """Tell whether a group fails many, and is not muted, as far as its counts tell: they hold what ended well since."""
     is_muted = group.muted_until is not None and group.muted_until > now
-    return not is_muted and now - group.first_seen < NEW_ERROR and group.failed + group.retried >= MANY_FAILURES
+    return not is_muted and group.failed + group.retried >= MANY_FAILURES
 
 
 def new_errors(facts: Facts) -> Iterator[Notice]:
     """An error that was not seen before fails many jobs."""
     for group in facts.errors or ():
-        if is_new_and_frequent(group, facts.now) and group.id not in facts.mended:
+        is_new = facts.now - group.first_seen < NEW_ERROR
+        if is_new and is_frequent(group, facts.now) and group.id not in facts.mended:
             failed = f"{count(group.failed, 'time')} for good, {number(group.retried)} to be retried"
             what = f"{group.kind} fails with a new error: {failed}"
             look = Action("Look", "failures.one", (("error_id", group.name),))

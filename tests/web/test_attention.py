@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -104,6 +105,27 @@ def test_says_that_a_queue_fails_and_lets_it_be_paused(lately: list[Minute], is_
     told = [(each.level, each.what, [action.act for action in each.actions]) for each in found]
     what = "20 jobs of the queue mail failed for good in ten minutes: 10 % of what ended"
     assert told == [(Level.BAD, what, ["", "queues.pause"])] * is_said
+
+
+@pytest.mark.parametrize(
+    ("groups", "mended", "is_said"),
+    [
+        ([group(20)], [], True),
+        ([group(20, age=timedelta(days=3))], [], True),
+        ([group(20)], [7], False),
+        ([group(20, muted=timedelta(hours=1))], [], False),
+        ([group(9)], [7], True),
+        ([group(20), replace(group(20), id=8)], [7], True),
+        ([], [], True),
+    ],
+)
+def test_speaks_of_a_failing_queue_no_more_once_its_errors_were_seen_to(
+    groups: list[ErrorGroup], mended: list[int], is_said: bool
+) -> None:
+    lately = {"mail": minutes(0, failed=20)}
+    found = notices(Facts(NOW, queues=[queue(due=0)], minutes=lately, errors=groups, mended=mended))
+
+    assert [each.level for each in found if "of the queue mail" in each.what] == [Level.BAD] * is_said
 
 
 def test_says_that_jobs_run_past_their_timeout() -> None:

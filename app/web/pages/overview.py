@@ -27,7 +27,7 @@ from ...http.masking import errors_as_shown
 from ...http.service import service
 from .. import charts, facts
 from ..answering import Shown
-from ..attention import Facts, Notice, is_new_and_frequent, notices
+from ..attention import Facts, Notice, is_frequent, notices
 from ..charts import Chart, Series
 from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
@@ -200,7 +200,7 @@ def _errors() -> Part[list[ErrorGroup]]:
 
 def _mended(groups: Sequence[ErrorGroup]) -> list[int]:
     """Return the groups of which no job is left. Shape: only of those that would need somebody."""
-    return [group.id for group in groups if is_new_and_frequent(group, viewer().now) and _is_mended(group.id)]
+    return [group.id for group in groups if is_frequent(group, viewer().now) and _is_mended(group.id)]
 
 
 def _is_mended(error_id: int) -> bool:
