@@ -2101,8 +2101,8 @@ BEGIN
 END
 $$;
 
--- Open a session with an API key, and record that somebody has signed in. Of the key's sessions so many others are kept,
--- those used last: whoever has a key cannot fill the table.
+-- Open a session with an API key, and record that somebody has signed in, once a minute a key at most. Of the key's
+-- sessions so many others are kept, those used last: whoever has a key can fill neither table.
 CREATE OR REPLACE FUNCTION haulier.open_session(
     opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
 ) RETURNS void LANGUAGE plpgsql
@@ -2119,11 +2119,14 @@ BEGIN
             OFFSET most_others
             FOR UPDATE SKIP LOCKED));
     INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
-    INSERT INTO haulier.audit (actor, action, key_id) VALUES (key, 'sign_in', key);
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, 'sign_in', key
+    WHERE NOT EXISTS (
+        SELECT FROM haulier.audit WHERE at > now() - interval '1 minute' AND action = 'sign_in' AND key_id = key);
 END
 $$;
 
--- End a session, and record that somebody has signed out. One that has ended before leaves no entry.
+-- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
 CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -2136,7 +2139,11 @@ BEGIN
     INSERT INTO haulier.audit (actor, action, key_id)
     SELECT gone.key_id, 'sign_out', gone.key_id
     FROM gone
-    WHERE gone.expires_at > now();
+    WHERE gone.expires_at > now()
+        AND NOT EXISTS (
+            SELECT
+            FROM haulier.audit AS told
+            WHERE told.at > now() - interval '1 minute' AND told.action = 'sign_out' AND told.key_id = gone.key_id);
 END
 $$;
 

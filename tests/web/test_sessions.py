@@ -228,6 +228,18 @@ def test_is_on_record_when_it_is_opened_and_when_somebody_signs_out(browser: Bro
     assert found == [(key, "sign_in", key), (key, "sign_out", key)]
 
 
+def test_fills_the_record_with_one_entry_a_minute_and_key_at_most(conn: Connection, sql) -> None:
+    tokens = [sessions.open_session(conn, key_id=key, key_hash=b"x" * 32, idle_seconds=60) for key in "aab"]
+    for token in tokens:
+        sessions.sign_out(conn, token)
+    before = sql("SELECT actor, action FROM haulier.audit ORDER BY id")
+    sql("UPDATE haulier.audit SET at = at - interval '1 minute'")
+    sessions.sign_out(conn, sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60))
+
+    assert before == [("a", "sign_in"), ("b", "sign_in"), ("a", "sign_out"), ("b", "sign_out")]
+    assert sql("SELECT count(*) FROM haulier.audit") == [(6,)]
+
+
 def test_leaves_no_entry_of_what_had_ended_before(conn: Connection, sql) -> None:
     token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=0)
 
