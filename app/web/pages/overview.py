@@ -226,7 +226,8 @@ def _workers() -> Part[list[Worker]]:
 
 def _charts_of(span: str, found: Stats | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
-    attempts = kept("failed attempts", (span,), partial(_attempts, span)).value
+    # Only steps that are over are drawn, and of seven days there may be many counts to sum.
+    attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
     # Beside the throughput, which has those alone that failed for good.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 
