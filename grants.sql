@@ -59,9 +59,10 @@ $do$;
 -- what operators did, which the functions record
 GRANT SELECT ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
--- the sessions of the dashboard; to lock a row takes the right to update one of its columns
-GRANT SELECT, INSERT (hash, key_id, key_hash, expires_at), UPDATE (seen_at, expires_at), DELETE ON haulier.session
-    TO :"web";
+-- the sessions of the dashboard; to lock a row takes the right to update one of its columns. Functions open one, and
+-- record that somebody signs in or out.
+GRANT SELECT, UPDATE (seen_at, expires_at), DELETE ON haulier.session TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) TO :"web";
 GRANT SELECT (hash, expires_at), UPDATE (seen_at), DELETE ON haulier.session TO :"worker";
 -- the names of queues that it accepts; purging them is the worker's housekeeping
 GRANT SELECT, INSERT (name, key_id), UPDATE (used_at) ON haulier.queue TO :"web";

@@ -1673,7 +1673,7 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
         action IN (
             'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
             'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
-            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule')),
+            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
     CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
 );
 
@@ -1686,8 +1686,8 @@ CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE 
 
 -- What operators do ----------------------------------------------------------------------------------------------
 
--- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers, pause queues and make API keys
--- with the owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
+-- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers, pause queues, open sessions and
+-- make API keys with the owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
 -- or to add to the audit anything but what it did.
 
 -- A time as the record shows it.
@@ -2101,6 +2101,52 @@ BEGIN
 END
 $$;
 
+-- Open a session with an API key, and record that somebody has signed in, once a minute a key at most. Of the key's
+-- sessions so many others are kept, those used last: whoever has a key can fill neither table.
+CREATE OR REPLACE FUNCTION haulier.open_session(
+    opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
+) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM haulier.session
+    WHERE hash = ANY (
+        ARRAY(
+            SELECT hash
+            FROM haulier.session
+            WHERE key_id = key
+            ORDER BY seen_at DESC, hash
+            OFFSET most_others
+            FOR UPDATE SKIP LOCKED));
+    INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, 'sign_in', key
+    WHERE NOT EXISTS (
+        SELECT FROM haulier.audit WHERE at > now() - interval '1 minute' AND action = 'sign_in' AND key_id = key);
+END
+$$;
+
+-- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM haulier.session
+        WHERE hash = ended
+        RETURNING key_id, expires_at
+    )
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT gone.key_id, 'sign_out', gone.key_id
+    FROM gone
+    WHERE gone.expires_at > now()
+        AND NOT EXISTS (
+            SELECT
+            FROM haulier.audit AS told
+            WHERE told.at > now() - interval '1 minute' AND told.action = 'sign_out' AND told.key_id = gone.key_id);
+END
+$$;
+
 -- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
 LANGUAGE plpgsql
@@ -2179,6 +2225,7 @@ REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haul
     haulier.mute_errors(bigint, timestamptz, text),
     haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
     haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text),
+    haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea),
     haulier.quiet_worker(uuid, boolean, text),
     haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
 

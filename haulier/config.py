@@ -20,6 +20,8 @@ T = TypeVar("T")
 LASTING_CONNECTIONS = 5
 # At times, of a worker process; always, of the one that counts.
 HOUSEKEEPING_CONNECTIONS = 1
+# What the names of secret values have in them.
+SECRET_NAMES = ("password", "secret", "token", "authorization", "cookie", "api_key", "apikey", "credential")
 
 
 def _setting(default: object, read: Callable[[_Reader, str], object], *, name: str = "", is_shown: bool = True) -> Any:
@@ -70,6 +72,7 @@ class Config:
     dashboard: str = _choice("on", "on", "read", "off")
     installation_name: str | None = _text()
     time_zone: str = _setting("UTC", lambda reader, name: reader.zone(name, "UTC"))
+    hide_fields: tuple[str, ...] = _setting(SECRET_NAMES, lambda reader, name: reader.fragments(name, SECRET_NAMES))
     session_hours: int = _integer(12, 1, 168)
     db_connection_limit: int | None = _integer(None, 6, 10_000)
     # The names of the settings that DB_CONNECTION_LIMIT has lowered.
@@ -268,6 +271,10 @@ class _Reader:
             if not re.fullmatch(NAME_PATTERN, word):
                 raise ConfigError(f"{name}: {word!r} is not a queue's name ({NAME_PATTERN})")
         return words
+
+    def fragments(self, name: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        words = tuple(word.lower().replace("-", "_") for word in self.words(name))
+        return () if words == ("none",) else words or default
 
     def choice(self, name: str, default: str, choices: tuple[str, ...]) -> str:
         given = self.text(name, default) or default

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from haulier.config import Config
+from haulier.config import SECRET_NAMES, Config
 from haulier.domain.errors import ConfigError
 
 URL = "postgresql://app:swordfish@db.example/app"
@@ -317,6 +317,13 @@ def test_refuses_a_secret_that_is_none_and_does_not_repeat_it(name, value):
 @pytest.mark.parametrize("zone", ["Nowhere/None", "../etc/passwd", "Europe", "x" * 300])
 def test_refuses_a_time_zone_that_is_none(zone):
     assert refusal(TIME_ZONE=zone).startswith("TIME_ZONE=")
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"), [("IBAN, Card-Number", ("iban", "card_number")), ("none", ()), (" ", SECRET_NAMES)]
+)
+def test_takes_the_names_of_what_pages_hide(given, fields):
+    assert config(HIDE_FIELDS=given).hide_fields == fields
 
 
 def test_takes_a_time_zone_by_its_name():

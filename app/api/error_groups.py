@@ -13,7 +13,7 @@ from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, id_
 
 from ..http.cursor import cursor_after, read_after
 from ..http.door import caller
-from ..http.masking import error_as_shown
+from ..http.masking import error_as_shown, errors_as_shown
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
@@ -23,6 +23,7 @@ from .schemas.error_groups import (
     ErrorGroupResponse,
     ListErrors,
     MuteErrors,
+    OneErrorResponse,
 )
 from .schemas.request_schemas import load
 from .strict_json import parse
@@ -56,7 +57,7 @@ class Errors(MethodView):
         after = read_after(asked.pop("cursor")) if "cursor" in asked else None
         with connection() as conn:
             found, more = list_errors(conn, ErrorFilter(**asked, queues=caller().queues, after=after))
-            shown = [error_as_shown(conn, group) for group in found]
+            shown = errors_as_shown(conn, found)
         return shown, 200, next_page(cursor_after(*more)) if more else {}
 
 
@@ -68,7 +69,7 @@ class OneError(MethodView):
     @fails(blp, 404, 422, 503)
     @blp.doc(operationId="get_error")
     @blp.arguments(AskError(), location="query")
-    @blp.response(200, ErrorGroupResponse(), description="The group.")
+    @blp.response(200, OneErrorResponse(), description="The group.")
     def get(self, asked: dict[str, Any], error_id: str) -> ErrorGroup:
         """Look at a group of failed attempts."""
         number = id_in(error_id)
@@ -79,7 +80,7 @@ class OneError(MethodView):
     @needs(Scope.OPERATE, every_queue="a group of errors is that of every queue")
     @fails(blp, 400, 404, 413, 415, 422, 503)
     @blp.doc(operationId="mute_error", requestBody={"required": True, "content": {JSON_TYPE: {"schema": MuteErrors}}})
-    @blp.response(200, ErrorGroupResponse(), description="The group, with its counts of the last 24 hours.")
+    @blp.response(200, OneErrorResponse(), description="The group, with its counts of the last 24 hours.")
     def patch(self, error_id: str) -> ErrorGroup:
         """Mute a group until a time, or no longer. Its attempts are counted as before."""
         number = id_in(error_id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from haulier.domain.fingerprint import LEFT_OUT, normalised
 from haulier.domain.job import Json
@@ -22,6 +23,9 @@ from .door import caller
 from .filtering import PREFIX, secret_places
 from .service import service
 
+# So many jobs are read at once: each may have a payload of 256 KB.
+JOBS_AT_ONCE = 25
+
 
 def as_shown(job: StoredJob) -> StoredJob:
     """Return the job as the caller may see it.
@@ -33,19 +37,34 @@ def as_shown(job: StoredJob) -> StoredJob:
 
 
 def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
-    """Return the group of errors as the caller may see it.
+    """Return the group of errors as the caller may see it: see `errors_as_shown`."""
+    return errors_as_shown(conn, [group])[0]
+
+
+def errors_as_shown(conn: Connection, groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
+    """Return the groups of errors as the caller may see them.
 
     Shape: its worker masked the error by the kind as that worker knew it. What the kind calls secret now, the job's
     payload tells: where that is gone, there is no example, and of the text only what stands before a colon.
     """
+    shown: list[ErrorGroup] = []
+    for at in range(0, len(groups), JOBS_AT_ONCE):
+        some = groups[at : at + JOBS_AT_ONCE]
+        asked = {group.example_job for group in some if _hidden_of(group.kind) is not None and group.example_job}
+        found = {job.id: job for job in get_jobs(conn, asked)} if asked else {}
+        shown += [_error_as_shown(group, found) for group in some]
+    return shown
+
+
+def _error_as_shown(group: ErrorGroup, jobs: Mapping[UUID, StoredJob]) -> ErrorGroup:
     tree = _hidden_of(group.kind)
     if tree is None:
         return group
-    found = get_jobs(conn, [group.example_job]) if group.example_job else []
-    if not found:
+    job = jobs.get(group.example_job) if group.example_job else None
+    if job is None:
         head, colon, _ = group.text.partition(":")
         return replace(group, example=None, text=f"{head}: {LEFT_OUT}" if colon else LEFT_OUT)
-    example = without(group.example or "", secret_texts(found[0].payload, tree))
+    example = without(group.example or "", secret_texts(job.payload, tree))
     # The group's text may have a part of a secret, of which numbers are left out.
     return group if example == group.example else replace(group, example=example, text=normalised(example))
 

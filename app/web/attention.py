@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from haulier.domain.checks import Check, CheckState
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.running import RunningJob
+from haulier.queue.produce.schedule_health import Overdue
 from haulier.queue.produce.stats import Queue, Stats
-from haulier.queue.produce.workers import Worker
+from haulier.queue.produce.workers import EndedWorker, Worker
 
-from .shown import count, duration, number
+from .queue_states import is_failing, is_growing, rise
+from .shown import count, duration, number, share
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
-GROWING_STEPS, LATE_SECONDS = 3, 60.0
 LEAST_DAYS_AHEAD = 3.0
 OLD_NUMBERS = timedelta(seconds=60)
+# A worker that was lost is spoken of for so long.
+LOST_WORKER = timedelta(hours=1)
+# A worker that is replaced fires no schedule for less time than this; so many failures in a row are no accident.
+OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
+# What keeps vacuum from its work is told once that leaves too many dead rows behind, or has lasted for very long.
+HOLDERS = ("transactions", "prepared_transactions", "slots")
+# So many workers or schedules are named; of more only the number is told.
+MOST_NAMED = 3
 
 
 class Level(IntEnum):
@@ -30,11 +42,15 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Where to look, or what to do about it: the endpoint of a page, and what its path is made of."""
+    """Where to look, or what to do about it: the endpoint of a page, and what its path is made of.
+
+    Shape: act is the endpoint of what is done there; who may not use it is not led there.
+    """
 
     label: str
     endpoint: str
     given: tuple[tuple[str, str], ...] = ()
+    act: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,10 @@ class Notice:
 class Facts:
     """What is known.
 
-    Shape: a part that was not to be had, or that the viewer may not see, is None; no rule guesses. mended are the
-           ids of groups of errors of which no job is left: each has been tried again since, or was deleted.
+    Shape: a part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are
+           the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
+           groups of errors of which no job is left: each has been tried again since, or was deleted.
+           failing_schedules are those whose last jobs failed, with how many in a row.
     """
 
     now: datetime
@@ -63,6 +81,12 @@ class Facts:
     days_ahead: float | None = None
     is_counting: bool = field(default=True)
     mended: Collection[int] = ()
+    minutes: Mapping[str, Sequence[Minute]] = field(default_factory=dict)
+    stuck: Sequence[RunningJob] = ()
+    ended: Sequence[EndedWorker] = ()
+    overdue: Overdue | None = None
+    failing_schedules: Mapping[str, int] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -100,34 +124,111 @@ def partitions(facts: Facts) -> Iterator[Notice]:
 
 
 def growing(facts: Facts) -> Iterator[Notice]:
-    """What is due rose in each of the last minutes, and the oldest has been due for a while."""
-    if facts.stats is None or facts.stats.step_seconds != 60:
-        return
-    known = [step.due for step in facts.stats.series if step.due is not None][-GROWING_STEPS - 1 :]
-    oldest = facts.stats.live.oldest_due_seconds
-    if len(known) <= GROWING_STEPS or oldest is None or oldest <= LATE_SECONDS:
-        return
-    rises = [after - before for before, after in zip(known, known[1:], strict=False)]
-    if min(rises) > 0:
-        rise = number(sorted(rises)[1])
-        what = f"The backlog grows by {rise} a minute; the oldest job has been due for {duration(oldest)}"
-        yield Notice(Level.WARN, what, "More threads or another worker would help, or a look at what runs so long.")
+    """What is due of a queue rose in each of the last minutes, and the oldest has been due for a while."""
+    for queue in facts.queues or ():
+        minutes = facts.minutes.get(queue.name, ())
+        if not queue.paused and is_growing(queue, minutes):
+            by, late = number(rise(minutes)), duration(queue.live.oldest_due_seconds)
+            what = f"The queue {queue.name} grows by {by} a minute; its oldest job has been due for {late}"
+            more = "More threads or another worker would help, or a look at what runs so long."
+            yield Notice(Level.WARN, what, more, (_page_of(queue.name), _jobs_of(queue.name)))
 
 
-def is_new_and_frequent(group: ErrorGroup, now: datetime) -> bool:
-    """Tell whether a group needs somebody, as far as its counts tell: they also hold what has ended well since."""
+def failing(facts: Facts) -> Iterator[Notice]:
+    """Much of what ended in a queue of late failed for good, and somebody has yet to see to it."""
+    frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
+    # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
+    if frequent and not any(is_frequent(group, facts.now) and group.id not in facts.mended for group in frequent):
+        return
+    for queue in facts.queues or ():
+        minutes = facts.minutes.get(queue.name, ())
+        if is_failing(minutes):
+            failed = sum(each.failed for each in minutes)
+            part = share(failed, failed + sum(each.succeeded for each in minutes))
+            what = (
+                f"{count(failed, 'job')} of the queue {queue.name} failed for good in ten minutes: {part} of what ended"
+            )
+            look = Action("Look", "failures.show", (("queue", queue.name),))
+            yield Notice(Level.BAD, what, "A pause keeps the others from failing too.", (look, *_pause_of(queue)))
+
+
+def _page_of(queue: str) -> Action:
+    return Action("The queue", "queues.one", (("name", queue),))
+
+
+def _pause_of(queue: Queue) -> tuple[Action, ...]:
+    given = (("name", queue.name), ("_anchor", "pause"))
+    return () if queue.paused else (Action("Pause…", "queues.one", given, act="queues.pause"),)
+
+
+def is_frequent(group: ErrorGroup, now: datetime) -> bool:
+    """Tell whether a group fails many, and is not muted, as far as its counts tell: they hold what ended well since."""
     is_muted = group.muted_until is not None and group.muted_until > now
-    return not is_muted and now - group.first_seen < NEW_ERROR and group.failed + group.retried >= MANY_FAILURES
+    return not is_muted and group.failed + group.retried >= MANY_FAILURES
 
 
 def new_errors(facts: Facts) -> Iterator[Notice]:
     """An error that was not seen before fails many jobs."""
     for group in facts.errors or ():
-        if is_new_and_frequent(group, facts.now) and group.id not in facts.mended:
+        is_new = facts.now - group.first_seen < NEW_ERROR
+        if is_new and is_frequent(group, facts.now) and group.id not in facts.mended:
             failed = f"{count(group.failed, 'time')} for good, {number(group.retried)} to be retried"
             what = f"{group.kind} fails with a new error: {failed}"
             look = Action("Look", "failures.one", (("error_id", group.name),))
             yield Notice(Level.WARN, what, group.text, (look,))
+
+
+def stuck(facts: Facts) -> Iterator[Notice]:
+    """Jobs run past their timeout, and past the time in which they should have stopped."""
+    if facts.stuck:
+        kinds = ", ".join(sorted({job.kind for job in facts.stuck})[:MOST_NAMED])
+        what = f"{count(len(facts.stuck), 'job runs', 'jobs run')} past the timeout: {kinds}"
+        more = "Their handlers do not stop, and keep their threads; or their worker took them ahead and has not begun."
+        yield Notice(Level.WARN, what, more, (Action("Look", "running.show"),))
+
+
+def lost_workers(facts: Facts) -> Iterator[Notice]:
+    """A worker let its lease run out."""
+    lost = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
+    if lost:
+        named = _named([f"{each.host}:{each.pid}" for each in lost])
+        what = f"{count(len(lost), 'worker')} let the lease run out in the last hour: {named}"
+        more = "Killed, out of memory, or cut off from the database. Others have taken over the jobs."
+        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def schedules(facts: Facts) -> Iterator[Notice]:
+    """A schedule does not fire when it is due, or its last jobs failed one after the other."""
+    look = (Action("Look", "schedules.show"),)
+    found = facts.overdue
+    if found and found.schedules and found.oldest_seconds >= OVERDUE_SECONDS:
+        late = duration(found.oldest_seconds)
+        what = f"{count(found.schedules, 'schedule does', 'schedules do')} not fire: the oldest tick is {late} late"
+        more = "The workers' logs name them." if found.workers else "No worker lives that fires schedules: start one."
+        yield Notice(Level.WARN, what, more, look)
+    failed = [name for name, times in facts.failing_schedules.items() if times >= FAILURES_IN_A_ROW]
+    if failed:
+        what = f"The last {FAILURES_IN_A_ROW} jobs or more failed of {count(len(failed), 'schedule')}: {_named(failed)}"
+        actions = (Action("Look", "schedules.one", (("name", failed[0]),)),) if len(failed) == 1 else look
+        yield Notice(Level.WARN, what, actions=actions)
+
+
+_LEVELS: Mapping[CheckState, Level] = {CheckState.BAD: Level.BAD, CheckState.WARN: Level.WARN}
+
+
+def database(facts: Facts) -> Iterator[Notice]:
+    """The database is not well."""
+    is_behind = any(each.name == "vacuum" and each.state in _LEVELS for each in facts.checks)
+    for check in facts.checks:
+        level = _LEVELS.get(check.state)
+        if level is not None and (is_behind or level is Level.BAD or check.name not in HOLDERS):
+            what = f"The database: {check.message}"
+            yield Notice(level, what, check.effect, (Action("What to do", "database.show"),))
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:
@@ -162,9 +263,14 @@ def paused(facts: Facts) -> Iterator[Notice]:
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (
     unserved,
     partitions,
+    failing,
     growing,
     new_errors,
+    stuck,
     silent_workers,
+    lost_workers,
+    schedules,
+    database,
     old_numbers,
     paused,
 )

@@ -9,7 +9,7 @@ from flask import request
 from werkzeug.wrappers import Response
 
 SESSION, ANONYMOUS, SAID = "haulier", "haulier-anonymous", "haulier-said"
-THEME, ZONE, EXACT = "haulier-theme", "haulier-zone", "haulier-exact"
+THEME, ZONE, EXACT, KEYS = "haulier-theme", "haulier-zone", "haulier-exact", "haulier-keys"
 YEAR_SECONDS = 365 * 86_400
 
 

@@ -67,7 +67,7 @@ class Gate:
             return None
         if not g.viewer.is_in:
             return _to_sign_in()
-        if why := permissions().refused(request.method, route):
+        if why := permissions().refused(request.method, route, request.endpoint):
             raise why
         return None
 

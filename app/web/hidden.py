@@ -6,10 +6,10 @@ matter, and is masked before it comes here.
 
 from __future__ import annotations
 
-NAMES = ("password", "secret", "token", "authorization", "cookie", "api_key", "apikey", "credential")
+from collections.abc import Iterable
 
 
-def is_hidden(name: str) -> bool:
-    """Tell whether the value under this name is hidden."""
+def is_hidden(name: str, fragments: Iterable[str]) -> bool:
+    """Tell whether the value under this name is hidden: whether one of these is in it."""
     plain = name.lower().replace("-", "_")
-    return any(each in plain for each in NAMES)
+    return any(each in plain for each in fragments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import Flask, current_app, g
 
@@ -13,7 +13,16 @@ from ..http.door import caller, refusal
 from ..http.errors import Forbidden
 from ..http.routes import UNSAID, Route, routes_of
 
+T = TypeVar("T")
+
+_FOR_ACTING = "haulier_for_acting"
 READ_ONLY = "this dashboard is for reading alone (DASHBOARD=read): use the API or the command line"
+
+
+def for_acting(view: T) -> T:
+    """State of a page that it is for acting, and for nothing else."""
+    setattr(view, _FOR_ACTING, True)
+    return view
 
 
 class Permissions:
@@ -33,9 +42,10 @@ class Permissions:
             if method in (rule.methods or ())
         }
 
-    def refused(self, method: str, route: Route) -> Forbidden | None:
+    def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | None:
         """Return why the caller may not make this call; None where it may."""
-        if self.is_read_only and method == "POST" and isinstance(route.needs, Scope):
+        acts = method == "POST" or hasattr(self._app.view_functions.get(endpoint or ""), _FOR_ACTING)
+        if self.is_read_only and acts and isinstance(route.needs, Scope):
             return Forbidden(READ_ONLY)
         key = caller().key
         return None if key is None else refusal(key, route)
@@ -45,7 +55,7 @@ class Permissions:
         if not g.viewer.is_in:
             return "nobody is signed in"
         method, route = self._routes.get(endpoint, ("GET", UNSAID))
-        why = self.refused(method, route)
+        why = self.refused(method, route, endpoint)
         return None if why is None else _told(why)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,14 @@ class Printed:
     hidden: int = 0
 
 
-def printed(text: bytes, *, shows_hidden: bool = False, is_whole: bool = False) -> Printed:
-    """Return the JSON set out. Shape: not whole, it ends after MOST_CHARACTERS."""
+def printed(text: bytes, *, hides: Collection[str] = (), is_whole: bool = False) -> Printed:
+    """Return the JSON set out, without the values under names that have one of `hides` in them.
+
+    Shape: not whole, it ends after MOST_CHARACTERS.
+    """
     try:
         value: Json = json.loads(text, parse_float=_Number, parse_int=_Number, parse_constant=_Number)
-        setter = _Setter(shows_hidden)
+        setter = _Setter(hides)
         return _cut(setter.pieces(value), setter, len(text), MOST_CHARACTERS if not is_whole else len(text) * 20 + 100)
     except RecursionError:
         # Somebody has inserted it by SQL: nothing else takes such a depth.
@@ -63,8 +66,8 @@ def _cut(pieces: Iterator[Piece], setter: _Setter, byte_count: int, most: int) -
 
 
 class _Setter:
-    def __init__(self, shows_hidden: bool) -> None:
-        self._shows_hidden, self.hidden = shows_hidden, 0
+    def __init__(self, hides: Collection[str]) -> None:
+        self._hides, self.hidden = hides, 0
 
     def pieces(self, value: Json, indent: str = "\n") -> Iterator[Piece]:
         if isinstance(value, dict) and value:
@@ -84,7 +87,7 @@ class _Setter:
             yield "", f"{',' if place else ''}{indent}  "
             yield "k", json.dumps(name, ensure_ascii=False)
             yield "", ": "
-            if is_hidden(name) and each not in (None, "") and not self._shows_hidden:
+            if each not in (None, "") and is_hidden(name, self._hides):
                 self.hidden += 1
                 yield "masked", f"hidden, {len(_plain(each))} characters"
             else:

@@ -20,6 +20,8 @@ LEAST_FAILED, FAILED_SHARE = 20, 0.1
 RISING_MINUTES, LATE_SECONDS = 3, 60.0
 # Fewer that are due are gone before anybody has looked; the fall is that of so many minutes.
 FEW_DUE, FALL_MINUTES = 100, 5
+# The worst first, for lists of which only the beginning is shown.
+WORST_FIRST = ("Failing", "Unserved", "Growing", "Paused", "Well", "Idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,20 @@ class Word:
     text: str
     status: str | None = None
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A queue as pages show it."""
+
+    queue: Queue
+    word: Word
+    empty_in: str
+
+
+def row_of(queue: Queue, workers: Sequence[Worker] | None, minutes: Sequence[Minute]) -> QueueRow:
+    """Return the queue as pages show it; for the rest see `word_of`."""
+    return QueueRow(queue, word_of(queue, workers, minutes), empty_in(queue, minutes))
 
 
 def word_of(queue: Queue, workers: Sequence[Worker] | None, minutes: Sequence[Minute]) -> Word:
@@ -70,6 +86,11 @@ def is_growing(queue: Queue, minutes: Sequence[Minute]) -> bool:
     rises = [after - before for before, after in pairwise(known)]
     is_late = (queue.live.oldest_due_seconds or 0) > LATE_SECONDS
     return is_late and len(rises) == RISING_MINUTES and all(rise > 0 for rise in rises)
+
+
+def rise(minutes: Sequence[Minute]) -> float:
+    """Return by how much what is due has risen in a minute of the last ones, in the middle."""
+    return median(after - before for before, after in pairwise(_whole(minutes)[-RISING_MINUTES - 1 :]))
 
 
 def empty_in(queue: Queue, minutes: Sequence[Minute]) -> str:

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 
 from ..http.routes import Entry, needs
+from . import permissions
 from .answering import Shown, answer
 from .rail import RAIL, WITHIN, Rail
 
@@ -29,10 +30,17 @@ class Section(Blueprint):
         self.rail, self.within = rail, within
 
     def page(
-        self, path: str, who: Scope | Entry, *, every: float | None = None, every_queue: str | None = None
+        self,
+        path: str,
+        who: Scope | Entry,
+        *,
+        every: float | None = None,
+        every_queue: str | None = None,
+        for_acting: bool = False,
     ) -> Callable[[Callable[..., Shown | Response]], Callable[..., Response]]:
         """Add a page, for those who may see it: a view of GET that changes nothing.
 
+        Shape: with DASHBOARD=read a page that is for acting, and for nothing else, is refused as acts are.
         Units: a browser asks whether it has changed `every` so many seconds; None: never.
         """
 
@@ -42,6 +50,8 @@ class Section(Blueprint):
                 return answer(view(*args, **kwargs), every)
 
             stated = needs(who, quiet=every is not None, every_queue=every_queue)(shown)
+            if for_acting:
+                stated = permissions.for_acting(stated)
             self.add_url_rule(path, view.__name__, stated, methods=["GET"])
             return stated
 

@@ -113,6 +113,7 @@ def word(status: str) -> str:
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "number": number,
     "duration": duration,
+    "share": share,
     "size": size,
     "told": told,
     "exact": exact,

@@ -17,11 +17,16 @@ THEMES = ("auto", "light", "dark")
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How a person wants to see pages. Shape: zone is a name of tzdata; is_exact: times are not relative."""
+    """How a person wants to see pages.
+
+    Shape: zone is a name of tzdata; is_exact: times are not relative; uses_keys:
+           single keys lead somewhere.
+    """
 
     theme: str = "auto"
     zone: str = "UTC"
     is_exact: bool = False
+    uses_keys: bool = True
 
     @property
     def time_zone(self) -> tzinfo:
@@ -83,4 +88,5 @@ def preferences(default_zone: str) -> Preferences:
         theme if theme in THEMES else "auto",
         chosen if chosen and zone_of(chosen) else default_zone,
         cookies.read(cookies.EXACT) == "1",
+        cookies.read(cookies.KEYS) != "0",
     )

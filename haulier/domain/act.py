@@ -30,3 +30,5 @@ class Act(StrEnum):
     PAUSE_SCHEDULE = "pause_schedule"
     RESUME_SCHEDULE = "resume_schedule"
     RUN_SCHEDULE = "run_schedule"
+    SIGN_IN = "sign_in"
+    SIGN_OUT = "sign_out"

@@ -31,6 +31,7 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.running import list_running
 from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.timeline import trace
+from haulier.queue.produce.upcoming import upcoming
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.operations import CANCELLED as CANCELLED_JOBS
@@ -364,6 +365,7 @@ CALLS = {
         "workers that have ended", "list_ended_workers", lambda fixture, _: workers.list_ended(fixture.conn, limit=5)
     ),
     "running_jobs": Call("jobs that run", "list_running", lambda fixture, _: list_running(fixture.conn)),
+    "next_jobs": Call("jobs that run next", "next_jobs", lambda fixture, _: upcoming(fixture.conn, QUEUE)),
     "get_ended_worker": Call(
         "a worker that has ended",
         "list_workers ended_worker jobs_of_worker",

@@ -49,7 +49,10 @@ def test_says_of_a_group_how_often_and_when_it_was_seen(client: FlaskClient, fai
     assert len(series) == 60
     assert [(step["failed"], step["retried"]) for step in series if step["failed"]] == [(2, 1)]
     assert client.get(f"/errors/{shown['id']}?span=1h").json == {
-        **shown, "first_seen": times[0], "last_seen": times[1], "series": series
+        **shown, "first_seen": times[0], "last_seen": times[1], "series": series,
+        "queues": [
+            {"queue": "default", "failed": 1, "retried": 1}, {"queue": "bulk", "failed": 1, "retried": 0}
+        ],
     }  # fmt: skip
 
 

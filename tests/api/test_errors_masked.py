@@ -51,3 +51,19 @@ def test_show_little_where_the_job_is_gone_that_tells_the_secrets(ask: Ask, sql:
     group = ask(path)
 
     assert (group["text"], group["example"]) == ("Denied: …", None)
+
+
+def test_are_masked_each_by_its_own_job_however_many_are_read_at_once(
+    secretive: FlaskClient,
+    make_key: MakeKey,  # noqa: F811
+    fail: Fail,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.http.masking.JOBS_AT_ONCE", 2)
+    secrets = ["alpha", "beta", "gamma"]
+    for secret in secrets:
+        fail(f"Denied{secret.title()}: {secret}", kind="secretive", payload={"how": "raise", "token": secret})
+
+    found = secretive.get("/errors", headers=make_key(Scope.READ)[1]).json
+
+    assert sorted(each["example"] for each in found) == ["DeniedAlpha: •••", "DeniedBeta: •••", "DeniedGamma: •••"]

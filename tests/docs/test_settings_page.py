@@ -75,6 +75,8 @@ def _shown(name: str) -> str:
         return {False: "unset"}[value]
     if isinstance(value, int | float):
         return f"{value:g}"
+    if isinstance(value, tuple) and value:
+        return ", ".join(value)
     return special.get(value, str(value))
 
 

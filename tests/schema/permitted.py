@@ -45,12 +45,7 @@ TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
         "rollup": {"SELECT": ALL},
         "schedule": {"SELECT": ALL, "UPDATE": ["decided_to", "pending_at", "next_at", "look_at"]},
         "schema_version": {"SELECT": ALL},
-        "session": {
-            "SELECT": ALL,
-            "INSERT": ["hash", "key_id", "key_hash", "expires_at"],
-            "UPDATE": ["seen_at", "expires_at"],
-            "DELETE": ALL,
-        },
+        "session": {"SELECT": ALL, "UPDATE": ["seen_at", "expires_at"], "DELETE": ALL},
         "tick": {"SELECT": ALL},
         "worker": {"SELECT": ALL},
         "worker_past": {"SELECT": ALL},

@@ -42,7 +42,7 @@ FUNCTIONS = {
     "web": OF_ANYBODY
     | OF_OPERATIONS
     | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
-    | {"pause_queue", "resume_queue", "fire_ticks"}
+    | {"pause_queue", "resume_queue", "fire_ticks", "open_session", "sign_out"}
     | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"}
     | {"put_schedule", "delete_schedule", "pause_schedule", "resume_schedule", "run_schedule"},
     "worker": OF_ANYBODY

@@ -11,6 +11,7 @@ from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
+from haulier.queue.upkeep import numbers
 
 EMAIL = {"to": "a@b.c", "subject": "Hi", "body": "Hello."}
 
@@ -29,9 +30,11 @@ def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple
     return worker, [Fence.of(job) for job in jobs]
 
 
-def end(conn: Connection, fence: Fence, outcome: Outcome, failed: Failure | None = None) -> None:
-    """Settle a job; a failure is counted where it is told."""
-    consume.settle(conn, [Settlement(fence, outcome, failure=failed)])
+def end(
+    conn: Connection, fence: Fence, outcome: Outcome, failed: Failure | None = None, worker: str | None = None
+) -> None:
+    """Settle a job, as a worker of this name; a failure is counted where it is told."""
+    consume.settle(conn, [Settlement(fence, outcome, failure=failed)], worker_name=worker)
 
 
 def in_all_states(conn: Connection) -> dict[str, UUID]:
@@ -51,3 +54,10 @@ def in_all_states(conn: Connection) -> dict[str, UUID]:
             end(conn, fence, outcome, Failure(fingerprint("send_email", "no luck"), queue, "no luck"))
     made["queued"] = enqueue(conn, queue="mail")
     return made
+
+
+def counted(conn: Connection) -> None:
+    """Count what there is by now, as the worker does that counts; what ended in the last 10 s is not among it."""
+    numbers.counting_ends_in(conn)
+    numbers.count(conn, counter=uuid4())
+    numbers.count_live(conn)

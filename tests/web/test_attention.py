@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -9,10 +10,14 @@ from uuid import uuid4
 import pytest
 
 from app.web.attention import Facts, Level, notices
+from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
-from haulier.queue.produce.stats import Figures, Live, Queue, Stats, Step
-from haulier.queue.produce.workers import Worker
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.running import RunningJob
+from haulier.queue.produce.schedule_health import Overdue
+from haulier.queue.produce.stats import Figures, Live, Queue, Stats
+from haulier.queue.produce.workers import EndedWorker, Worker
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 
@@ -21,17 +26,20 @@ def said(**known: Any) -> list[str]:
     return [notice.what for notice in notices(Facts(NOW, **known))]
 
 
-def queue(name: str = "mail", due: int | None = 3, *, paused: bool = False) -> Queue:
-    return Queue(name, Live(5, due, 0, 1.0), Figures(), NOW, paused)
+def queue(name: str = "mail", due: int | None = 3, *, paused: bool = False, oldest: float = 1.0) -> Queue:
+    return Queue(name, Live(5, due, 0, oldest), Figures(), NOW, paused)
+
+
+def minutes(*dues: int | None, failed: int = 0, succeeded: int = 0) -> list[Minute]:
+    return [Minute(NOW + timedelta(minutes=place), succeeded, failed, due) for place, due in enumerate(dues)]
 
 
 def worker(*queues: str, state: WorkerState = WorkerState.WORKING) -> Worker:
     return Worker(uuid4(), "dock", 7, "1", 4, queues or None, (), state, NOW, NOW, NOW, False, 0)
 
 
-def counted(*dues: int | None, oldest: float = 61.0, step: int = 60, age: float = 10.0) -> Stats:
-    series = [Step(at=NOW, due=due) for due in dues]
-    return Stats("1h", step, NOW - timedelta(seconds=age), NOW, live=Live(5, 5, 0, oldest), series=series)
+def counted(age: float = 10.0) -> Stats:
+    return Stats("1h", 60, NOW - timedelta(seconds=age), NOW)
 
 
 def group(failed: int = 10, *, age: timedelta = timedelta(minutes=59), muted: timedelta | None = None) -> ErrorGroup:
@@ -68,19 +76,114 @@ def test_says_that_the_partitions_end(days: float, is_said: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stats", "is_said"),
+    ("it", "lately", "is_said"),
     [
-        (counted(1, 2, 3, 4), True),
-        (counted(9, 1, 2, 3, 4), True),
-        (counted(1, 2, 3), False),
-        (counted(1, 2, 2, 3), False),
-        (counted(1, 2, 3, 4, oldest=60.0), False),
-        (counted(1, 2, 3, 4, step=300), False),
-        (counted(None, 2, 3, 4), False),
+        (queue(oldest=61.0), minutes(100, 300, 640, 980, 0), True),
+        (queue(oldest=61.0), minutes(100, 300, 300, 980, 0), False),
+        (queue(oldest=60.0), minutes(100, 300, 640, 980, 0), False),
+        (queue(oldest=61.0), minutes(300, 640, 980, 0), False),
+        (queue(oldest=61.0, paused=True, due=0), minutes(100, 300, 640, 980, 0), False),
     ],
 )
-def test_says_that_the_backlog_grows(stats: Stats, is_said: bool) -> None:
-    assert bool(said(stats=stats)) is is_said
+def test_says_that_a_queue_grows(it: Queue, lately: list[Minute], is_said: bool) -> None:
+    told = said(queues=[it, queue("bulk", 0)], minutes={"mail": lately})
+
+    assert told == ["The queue mail grows by 340 a minute; its oldest job has been due for 1 min 1 s"] * is_said
+
+
+@pytest.mark.parametrize(
+    ("lately", "is_said"),
+    [
+        (minutes(0, failed=20, succeeded=179), True),
+        (minutes(0, failed=20, succeeded=180), False),
+        (minutes(0, failed=19), False),
+    ],
+)
+def test_says_that_a_queue_fails_and_lets_it_be_paused(lately: list[Minute], is_said: bool) -> None:
+    found = notices(Facts(NOW, queues=[queue(due=0)], minutes={"mail": lately}))
+
+    told = [(each.level, each.what, [action.act for action in each.actions]) for each in found]
+    what = "20 jobs of the queue mail failed for good in ten minutes: 10 % of what ended"
+    assert told == [(Level.BAD, what, ["", "queues.pause"])] * is_said
+
+
+@pytest.mark.parametrize(
+    ("groups", "mended", "is_said"),
+    [
+        ([group(20)], [], True),
+        ([group(20, age=timedelta(days=3))], [], True),
+        ([group(20)], [7], False),
+        ([group(20, muted=timedelta(hours=1))], [], False),
+        ([group(9)], [7], True),
+        ([group(20), replace(group(20), id=8)], [7], True),
+        ([], [], True),
+    ],
+)
+def test_speaks_of_a_failing_queue_no_more_once_its_errors_were_seen_to(
+    groups: list[ErrorGroup], mended: list[int], is_said: bool
+) -> None:
+    lately = {"mail": minutes(0, failed=20)}
+    found = notices(Facts(NOW, queues=[queue(due=0)], minutes=lately, errors=groups, mended=mended))
+
+    assert [each.level for each in found if "of the queue mail" in each.what] == [Level.BAD] * is_said
+
+
+def test_says_that_jobs_run_past_their_timeout() -> None:
+    job = RunningJob(uuid4(), "resize_image", "images", 1, 3, 5, NOW, False, uuid4(), "dock", 7)
+
+    assert said(stuck=[job, job]) == ["2 jobs run past the timeout: resize_image"]
+
+
+@pytest.mark.parametrize(
+    ("how", "age", "is_said"), [("buried", 59, True), ("buried", 60, False), ("stopped", 1, False)]
+)
+def test_says_that_a_worker_was_lost(how: str, age: int, is_said: bool) -> None:
+    ended = EndedWorker(uuid4(), "dock", 7, NOW - timedelta(minutes=age), how)
+
+    assert said(ended=[ended]) == ["1 worker let the lease run out in the last hour: dock:7"] * is_said
+    assert (
+        said(ended=[ended] * 5)[:1]
+        == ["5 workers let the lease run out in the last hour: dock:7, dock:7, dock:7 and 2 more"][: int(is_said)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("overdue", "is_said"),
+    [
+        (Overdue(2, 60.0, 1), True),
+        (Overdue(2, 59.9, 1), False),
+        (Overdue(0, 90.0, 1), False),
+    ],
+)
+def test_says_that_schedules_do_not_fire(overdue: Overdue, is_said: bool) -> None:
+    assert said(overdue=overdue) == ["2 schedules do not fire: the oldest tick is 1 min late"] * is_said
+
+
+def test_says_that_the_jobs_of_a_schedule_fail() -> None:
+    found = notices(Facts(NOW, failing_schedules={"nightly": 3, "hourly": 2}))
+
+    assert [each.what for each in found] == ["The last 3 jobs or more failed of 1 schedule: nightly"]
+    assert found[0].actions[0].given == (("name", "nightly"),)
+
+
+def check(name: str, state: CheckState) -> Check:
+    return Check(name, state, 1.0, Threshold("seconds"), f"{name} is {state}", "Jobs wait.", None)
+
+
+@pytest.mark.parametrize(
+    ("found", "levels"),
+    [
+        ([check("connections", CheckState.OK), check("vacuum", CheckState.UNKNOWN)], []),
+        ([check("connections", CheckState.WARN)], [Level.WARN]),
+        ([check("wraparound", CheckState.BAD)], [Level.BAD]),
+        # A report that runs for six minutes is nobody's trouble, unless vacuum cannot keep up because of it.
+        ([check("transactions", CheckState.WARN), check("vacuum", CheckState.OK)], []),
+        ([check("transactions", CheckState.WARN), check("vacuum", CheckState.WARN)], [Level.WARN, Level.WARN]),
+        ([check("transactions", CheckState.BAD), check("vacuum", CheckState.OK)], [Level.BAD]),
+    ],
+)
+def test_says_that_the_database_is_not_well(found: list[Check], levels: list[Level]) -> None:
+    assert [each.level for each in notices(Facts(NOW, checks=found))] == levels
 
 
 @pytest.mark.parametrize(
@@ -108,8 +211,8 @@ def test_says_that_a_worker_is_silent() -> None:
 
 @pytest.mark.parametrize(("age", "is_said"), [(60.0, False), (61.0, True)])
 def test_says_that_the_numbers_are_old(age: float, is_said: bool) -> None:
-    assert bool(said(stats=counted(age=age))) is is_said
-    assert said(stats=counted(age=age), is_counting=False) == []
+    assert bool(said(stats=counted(age))) is is_said
+    assert said(stats=counted(age), is_counting=False) == []
 
 
 def test_says_that_nothing_was_counted() -> None:
@@ -123,7 +226,7 @@ def test_says_that_a_queue_is_paused_with_jobs_due() -> None:
 
 
 def test_says_the_worst_first() -> None:
-    found = notices(Facts(NOW, [queue(paused=True), queue("bulk")], [], [group()], counted(), 1.0))
+    found = notices(Facts(NOW, [queue(paused=True), queue("bulk")], [], [group()], counted(age=90), 1.0))
 
     assert [notice.level for notice in found] == sorted(notice.level for notice in found)
     assert found[0].level is Level.BAD

@@ -16,7 +16,15 @@ from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue
 
 
-def fail(conn: Connection, error: str, *, queue: str = "default", times: int = 1, delay: float | None = None) -> str:
+def fail(
+    conn: Connection,
+    error: str,
+    *,
+    queue: str = "default",
+    times: int = 1,
+    delay: float | None = None,
+    worker: str | None = None,
+) -> str:
     """Have so many jobs fail, for good or to be retried; return the name of the group."""
     for _ in range(times):
         enqueue(conn, queue=queue)
@@ -24,7 +32,7 @@ def fail(conn: Connection, error: str, *, queue: str = "default", times: int = 1
     outcome = Outcome.fail_for_good(error) if delay is None else Outcome.fail(error, delay=delay)
     for _ in range(times):
         _, [fence] = claim(conn, queue)
-        end(conn, fence, outcome, Failure(group, queue, error))
+        end(conn, fence, outcome, Failure(group, queue, error), worker)
     return id_text(group.id)
 
 
@@ -104,8 +112,35 @@ def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> No
     assert [each.text for each in page.all("pre", class_="error")] == ["Timeout: job 4711 at line 3"]
     assert "in this time; 2 kept" in page.text
     assert "in this time; 1 wait" in page.text
-    assert len([each for each in page.all("tr") if each.all("th", class_="lead")]) == 3
+    assert len([each for each in page.all("tr") if each.all("td", class_="state-cell")]) == 3
     assert page.all("div", class_="chart")
+
+
+def test_says_in_which_queues_and_on_which_workers_a_group_fails(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    group = fail(conn, "Timeout: x", queue="mail", times=2, worker="dock:7")
+    fail(conn, "Timeout: x", queue="salmon", delay=60.0, worker="pier:8")
+    own = signed_in(Scope.READ, queues=["mail"])
+    path = f"/ui/failures/{group}"
+
+    page, few = browser.page(path), own.page(path)
+
+    assert where(page) == {"mail": ["2", "0"], "salmon": ["0", "1"]}
+    assert "The newest 3 jobs failed on dock:7 (2), pier:8 (1)" in page.text
+    assert where(few) == {"mail": ["2", "0"]}
+    assert "pier" not in few.text
+    assert [each.given["href"] for each in table_of(page).all("a")][0] == f"/ui/jobs?error={group}&queue=mail"
+
+
+def table_of(page: Element) -> Element:
+    [found] = [each for each in page.all("table") if "Queues in which it failed" in each.text]
+    return found
+
+
+def where(page: Element) -> dict[str, list[str]]:
+    rows = table_of(page).all("tr")[1:]
+    return {each.all("th")[0].text: [cell.text for cell in each.all("td")] for each in rows}
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -71,7 +71,7 @@ def test_says_of_a_job_that_is_not_there_what_it_says_of_one_in_another_queue(
     browser = signed_in(Scope.READ, queues=["mail"])
     other, own = enqueue(conn, queue="bulk"), enqueue(conn, queue="mail")
 
-    answers = [browser.get(f"/ui/jobs/{job}") for job in (uuid4(), other, own)]
+    answers = [browser.get(f"/ui/jobs/{job}") for job in (UUID(int=other.int ^ 1), other, own)]
 
     assert [answer.status_code for answer in answers] == [404, 404, 200]
     texts = [re.sub(r"[0-9a-f-]{32,36}|data-now=.*", "", answer.text) for answer in answers[:2]]
@@ -172,6 +172,17 @@ def test_hides_what_is_named_like_a_secret_until_it_is_asked_for(browser: Browse
     assert "swordfish" not in hidden
     assert "hidden, 9 characters" in hidden
     assert "swordfish" in shown
+
+
+def test_hides_what_the_setting_says(make_site: MakeSite, signed_in: SignedIn, conn: Connection) -> None:
+    job = enqueue(conn, {**EMAIL, "iban": "swordfish", "token": "trout"})
+    seen = {}
+    for fields in (("iban",), ()):
+        browser = signed_in(Scope.READ, app=make_site(hide_fields=fields))
+        page = browser.get(f"/ui/jobs/{job}").text
+        seen[fields] = ["swordfish" in page, "trout" in page]
+
+    assert seen == {("iban",): [False, True], (): [True, True]}
 
 
 # What changes

@@ -24,6 +24,7 @@ from app.web.printed import MOST_CHARACTERS, printed
 from app.web.static_files import FOLDER, files
 from app.web.templates import environment
 from app.web.times import read_duration, read_time
+from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
 from haulier.domain.timeline import Step, What, Why
@@ -232,7 +233,7 @@ def test_leads_nowhere_but_to_its_own_pages(place: str, is_ours: bool) -> None:
     )
 )
 def test_prints_json_that_is_the_same(value: object) -> None:
-    found = printed(json.dumps(value).encode(), shows_hidden=True, is_whole=True)
+    found = printed(json.dumps(value).encode(), is_whole=True)
 
     assert json.loads("".join(text for _, text in found.pieces)) == value
     assert not found.is_cut
@@ -240,7 +241,7 @@ def test_prints_json_that_is_the_same(value: object) -> None:
 
 def test_cuts_what_is_long_and_counts_what_it_hides() -> None:
     long = printed(json.dumps(["x" * 100] * 2000).encode())
-    secret = printed(b'{"a": {"Api-Key": "swordfish", "token": null, "n": 1}}')
+    secret = printed(b'{"a": {"Api-Key": "swordfish", "token": null, "n": 1}}', hides=SECRET_NAMES)
 
     assert long.is_cut
     assert sum(len(text) for _, text in long.pieces) == MOST_CHARACTERS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -17,10 +16,9 @@ from haulier.queue.consume import workers
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Figures, Live, Queue
 from haulier.queue.produce.workers import Worker
-from haulier.queue.upkeep import numbers
 from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import SignedIn
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import counted, enqueue, in_all_states
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
 
@@ -76,12 +74,6 @@ def test_estimates_when_a_queue_is_empty(it: Queue, lately: list[Minute], text: 
     assert empty_in(it, lately) == text
 
 
-def counted(conn: Connection) -> None:
-    """Count what there is by now."""
-    numbers.count(conn, counter=uuid4())
-    numbers.count_live(conn)
-
-
 def test_shows_queues_and_kinds_with_and_without_jobs(browser: Browser, conn: Connection) -> None:
     before = [
         browser.page(path).text for path in ("/ui/queues", "/ui/kinds", "/ui/queues/mail", "/ui/kinds/send_email")
@@ -102,6 +94,23 @@ def test_shows_queues_and_kinds_with_and_without_jobs(browser: Browser, conn: Co
 
 def forget(browser: Browser) -> None:
     browser.client.application.extensions.pop("haulier_shelf", None)
+
+
+@pytest.mark.parametrize("path", ["/ui/queues/mail", "/ui/kinds/send_email"])
+@pytest.mark.parametrize(("query", "minutes"), [("", 1), ("?span=24h", 15), ("?span=nonsense", 1)])
+def test_draws_the_span_that_is_asked_for(
+    browser: Browser, conn: Connection, path: str, query: str, minutes: int
+) -> None:
+    enqueue(conn, queue="mail")
+    counted(conn)
+
+    page = browser.page(f"{path}{query}")
+
+    [tabs] = [each for each in page.all("nav", class_="tabs")]
+    assert [each.text for each in tabs.all("a") if "aria-current" in each.given] == [
+        "24 hours" if minutes == 15 else "1 hour"
+    ]
+    assert f"jobs in {minutes} min" in page.text
 
 
 def test_knows_no_kind_that_nobody_knows(browser: Browser) -> None:

@@ -294,3 +294,76 @@ def test_hides_secrets_of_its_payload_by_name(browser: Browser, sql: Any) -> Non
 )
 def test_says_in_words_when_it_fires(cron: str | None, every: int | None, words: str) -> None:
     assert words_of(cron, every) == words
+
+
+# Many at once
+
+MANY = "/ui/schedule-pauses"
+
+
+def ticked(page: Element) -> list[str]:
+    return [each.given["value"] for each in page.all("input", name="name") if "checked" in each.given]
+
+
+def paused(sql: Any) -> dict[str, float | None]:
+    found = sql(
+        "SELECT name, extract(epoch FROM paused_until - now())::float FROM haulier.schedule"
+        " WHERE paused_since IS NOT NULL AND (paused_until IS NULL OR paused_until > now())"
+    )
+    return dict(found)
+
+
+def test_pauses_all_that_fire_and_resumes_those_that_are_ticked(browser: Browser, sql: Any) -> None:
+    for name in ("hourly", "nightly", "weekly"):
+        make(browser, name=name)
+    browser.send(browser.page("/ui/schedules/weekly"), "/ui/schedules/weekly/pause", **{"for": ""})
+
+    page = browser.page(MANY)
+    done = browser.send(page, f"{MANY}/pause", name=ticked(page), **{"for": "1h"})
+    after = browser.page(MANY)
+    browser.send(after, f"{MANY}/pause", name=[])
+    known = paused(sql)
+    resumed = browser.post(f"{MANY}/resume", csrf=csrf_of(after), name=["hourly", "nightly", "gone"])
+
+    told = browser.page(LIST)
+    assert "Resumed 2 schedules. 1 had been deleted meanwhile." in told.text
+    assert [each.given["href"] for each in told.all("a") if each.text == "Pause all…"] == [MANY]
+    assert ticked(page) == ["hourly", "nightly"]
+    assert (done.status_code, done.headers["Location"]) == (303, LIST)
+    assert ticked(after) == []
+    assert known == {"hourly": pytest.approx(3600, abs=60), "nightly": pytest.approx(3600, abs=60), "weekly": None}
+    assert resumed.status_code == 303
+    assert paused(sql) == {"weekly": None}
+    assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'pause_schedule'") == [(3,)]
+
+
+def csrf_of(page: Element) -> str:
+    return page.all("input", name="csrf")[0].given["value"]
+
+
+def test_gives_the_form_of_many_pauses_back_with_what_is_wrong(browser: Browser, sql: Any) -> None:
+    make(browser)
+    make(browser, name="hourly")
+
+    refused = browser.send(browser.page(MANY), f"{MANY}/pause", name=["hourly"], **{"for": "until", "until": "soon"})
+
+    page = read(refused.text)
+    assert (refused.status_code, faults(page), ticked(page)) == (422, [], ["hourly"])
+    assert "Must be a time" in page.text
+    assert paused(sql) == {}
+
+
+def test_pauses_of_many_only_what_the_key_may_see(signed_in: SignedIn, browser: Browser, sql: Any) -> None:
+    make(browser, queue="mail")
+    make(browser, name="hourly", queue="salmon")
+    own, reader = signed_in(Scope.READ, Scope.OPERATE, queues=["mail"]), signed_in(Scope.READ)
+
+    page = own.page(MANY)
+    own.send(page, f"{MANY}/pause", name=["hourly", "nightly"], **{"for": "1h"})
+
+    assert ticked(page) == ["nightly"]
+    assert set(paused(sql)) == {"nightly"}
+    assert "Pause all…" not in reader.page(LIST).text
+    assert reader.get(MANY).status_code == 403
+    assert reader.post(f"{MANY}/resume", csrf=csrf_of(reader.page("/ui/settings")), name=["nightly"]).status_code == 403
+    assert set(paused(sql)) == {"nightly"}

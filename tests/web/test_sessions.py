@@ -220,6 +220,36 @@ def test_keeps_the_newest_hundred_of_a_key(site: Flask, conn: Connection, sql) -
     assert sessions.find_session(conn, other)
 
 
+def test_is_on_record_when_it_is_opened_and_when_somebody_signs_out(browser: Browser, sql) -> None:
+    browser.send(browser.page("/ui/help"), "/ui/sign-out")
+
+    key = browser.key.id
+    found = sql("SELECT actor, action, key_id FROM haulier.audit WHERE action LIKE 'sign%' ORDER BY id")
+    assert found == [(key, "sign_in", key), (key, "sign_out", key)]
+
+
+def test_fills_the_record_with_one_entry_a_minute_and_key_at_most(conn: Connection, sql) -> None:
+    tokens = [sessions.open_session(conn, key_id=key, key_hash=b"x" * 32, idle_seconds=60) for key in "aab"]
+    for token in tokens:
+        sessions.sign_out(conn, token)
+    before = sql("SELECT actor, action FROM haulier.audit ORDER BY id")
+    sql("UPDATE haulier.audit SET at = at - interval '1 minute'")
+    sessions.sign_out(conn, sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60))
+
+    assert before == [("a", "sign_in"), ("b", "sign_in"), ("a", "sign_out"), ("b", "sign_out")]
+    assert sql("SELECT count(*) FROM haulier.audit") == [(6,)]
+
+
+def test_leaves_no_entry_of_what_had_ended_before(conn: Connection, sql) -> None:
+    token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=0)
+
+    for each in (token, token, "nonsense"):
+        sessions.sign_out(conn, each)
+
+    assert sql("SELECT action FROM haulier.audit") == [("sign_in",)]
+    assert sql("SELECT count(*) FROM haulier.session") == [(0,)]
+
+
 def test_is_forgotten_by_housekeeping_once_it_has_expired(conn: Connection, sql) -> None:
     for _ in range(3):
         sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)

@@ -60,6 +60,14 @@ class ErrorStepResponse(ResponseSchema):
     retried = _count("Attempts after which their job was to be tried again.")
 
 
+class ErrorsOfQueueResponse(ResponseSchema):
+    """What failed in one queue."""
+
+    queue = fields.String(required=True, metadata=about("Its name."))
+    failed = _count("Attempts in the span after which their job had failed for good.")
+    retried = _count("Attempts in the span after which their job was to be tried again.")
+
+
 class ErrorGroupResponse(ResponseSchema):
     """A group of failed attempts, whose errors differ only in ids, numbers, addresses and quoted parts."""
 
@@ -80,3 +88,11 @@ class ErrorGroupResponse(ResponseSchema):
     retried = _count("Attempts in the span after which their job was to be tried again.")
     muted_until = instant("Until when an operator does not want to hear of it.", nullable=True)
     series = fields.List(fields.Nested(ErrorStepResponse), required=True, metadata=about("Oldest first."))
+
+
+class OneErrorResponse(ErrorGroupResponse):
+    """A group of failed attempts, and the queues in which they failed."""
+
+    queues = fields.List(
+        fields.Nested(ErrorsOfQueueResponse), required=True, metadata=about("Those in which most failed, 20 at most.")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,13 +20,22 @@ from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, Seen, get_error, id_in, list_errors, mute
+from haulier.queue.produce.errors import (
+    ErrorFilter,
+    ErrorGroup,
+    Seen,
+    get_error,
+    id_in,
+    list_errors,
+    mute,
+)
 from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.look import Count, count_jobs, list_jobs
+from haulier.queue.produce.look import list_jobs
+from haulier.queue.rows import StoredJob
 
 from ...http.cursor import cursor_after, read_after, read_cursor
 from ...http.door import caller
-from ...http.masking import error_as_shown
+from ...http.masking import error_as_shown, errors_as_shown
 from .. import charts
 from ..answering import Shown
 from ..charts import Chart, Series
@@ -36,11 +46,10 @@ from ..saying import done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, count, exact, number
 from ..times import read_duration
+from ..totals import Counted, counted
 from ..viewer import viewer
 
 MOST_GROUPS, MOST_JOBS, MOST_TEXT = 100, 20, 200
-# Counting walks an index of the group; for so long what it found is good enough.
-COUNT_SECONDS = 5.0
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
 MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -111,7 +120,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A job of a group."""
+    """A job of a group. Shape: worker is that which ran its last failed attempt, "" where that is not known."""
 
     id: UUID
     status: JobStatus
@@ -120,24 +129,16 @@ class Row:
     max_attempts: int
     created_at: datetime
     finished_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """So many jobs, and perhaps more. Shape: when they were counted is no news, and left out."""
-
-    jobs: int
-    is_exact: bool
-
-    @classmethod
-    def of(cls, found: Count) -> Counted:
-        """Return what a count found."""
-        return cls(found.jobs, found.is_exact)
+    worker: str
 
 
 @dataclass(frozen=True, slots=True)
 class OneGroup:
-    """The page of a group. Shape: ended are those that have failed for good, waiting those to be retried."""
+    """The page of a group.
+
+    Shape: ended are those that have failed for good, waiting those to be retried; workers are those of its jobs that
+           are shown, with how many each ran.
+    """
 
     group: ErrorGroup
     span: str
@@ -145,6 +146,7 @@ class OneGroup:
     tabs: Sequence[tuple[str, str, bool]]
     chart: tuple[Markup, Markup, Markup] | None
     jobs: Part[Sequence[Row]]
+    workers: Sequence[tuple[str, int]]
     ended: Part[Counted]
     waiting: Part[Counted]
     mutes: Sequence[tuple[str, str]]
@@ -205,7 +207,7 @@ def _groups(asked: Asked, after: Seen | None) -> Part[Groups]:
             asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, after, MOST_GROUPS
         )
         found, more = list_errors(conn, wanted)
-        shown = [_group(error_as_shown(conn, each), asked.span, by.now) for each in found]
+        shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found)]
         shown = [each for each in shown if not asked.muted or (asked.muted == "yes") == (each.muted_until is not None)]
         shown.sort(key=lambda each: -(each.failed + each.retried))
         cursor = None if more is None else cursor_after(*more)
@@ -244,6 +246,7 @@ def one(error_id: str) -> Shown:
 
     group = kept("failure", (number_, span), partial(read, look))
     now = viewer().now
+    jobs = kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_)))
     page = OneGroup(
         group,
         span,
@@ -253,7 +256,8 @@ def one(error_id: str) -> Shown:
             for name, text in TABS.items()
         ],
         _drawn(group, span),
-        kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_))),
+        jobs,
+        Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
         _counted(number_, JobStatus.FAILED_PERMANENT),
         _counted(number_, JobStatus.RETRYING),
         tuple(MUTES.items()),
@@ -262,21 +266,26 @@ def one(error_id: str) -> Shown:
     return Shown("failure_group.html", page, f"{group.kind}: {group.text}"[:100])
 
 
-def _jobs(error_id: int, conn: Connection) -> list[Row]:
-    found = list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs
-    return [
-        Row(job.id, job.status, job.queue, job.attempts, job.max_attempts, job.created_at, job.finished_at)
-        for job in found
-    ]
+def _jobs(error_id: int, conn: Connection) -> Sequence[Row]:
+    return [_row(job) for job in list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs]
+
+
+def _row(job: StoredJob) -> Row:
+    worker = job.errors[-1].get("worker") if job.errors else None
+    return Row(
+        job.id,
+        job.status,
+        job.queue,
+        job.attempts,
+        job.max_attempts,
+        job.created_at,
+        job.finished_at,
+        str(worker or ""),
+    )
 
 
 def _counted(error_id: int, status: JobStatus) -> Part[Counted]:
-    wanted = JobFilter(statuses=[status], error_id=error_id, queues=_own())
-
-    def look() -> Part[Counted]:
-        return searched(lambda conn: Counted.of(count_jobs(conn, wanted)))
-
-    return kept("count of failure", (error_id, status), look, seconds=COUNT_SECONDS)
+    return counted(JobFilter(statuses=[status], error_id=error_id, queues=_own()), (error_id, status))
 
 
 def _own() -> list[str] | None:

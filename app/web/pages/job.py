@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import request, url_for
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
+from haulier.domain.fingerprint import id_text
 from haulier.domain.job import JobStatus
 from haulier.domain.timeline import Step, timeline
 from haulier.domain.waiting import Reason
@@ -34,6 +37,7 @@ from ..printed import Printed, printed
 from ..reading import Part, part, read
 from ..saying import done
 from ..section import Section
+from ..shown import exact
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
@@ -64,10 +68,16 @@ class Unless:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """The page. Shape: head is the job without what is printed; fault says why an act was refused."""
+    """The page.
+
+    Shape: head is the job without what is printed; error is the id of its group of errors; fault says why an act was
+           refused.
+    """
 
     id: UUID
     head: Mapping[str, object]
+    kept_until: datetime | None
+    error: str | None
     is_waiting: bool
     history: Sequence[Line]
     explained: Part[Explained] | None
@@ -88,18 +98,25 @@ def show(job_id: UUID) -> Shown:
 
 
 def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int = 200) -> Shown:
-    found = read(lambda conn: visible(conn, job_id))
+    try:
+        found = read(lambda conn: visible(conn, job_id))
+    except JobNotFound as error:
+        raise NotFound(_gone(job_id)) from error
     job = as_shown(found.job)
     is_live = not job.status.is_final
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
 
+    hides = () if shows_hidden else service().config.hide_fields
+
     def set_out(text: bytes) -> Printed:
-        return printed(text, shows_hidden=shows_hidden, is_whole=is_whole)
+        return printed(text, hides=hides, is_whole=is_whole)
 
     page = JobPage(
         id=job.id,
         head=_head(job),
+        kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
+        error=None if found.error_id is None else id_text(found.error_id),
         is_waiting=job.status in WAITING,
         history=lines([_seen(step) for step in timeline(found._replace(job=job).facts)]),
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
@@ -113,6 +130,16 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         fault=fault,
     )
     return Shown("job.html", page, f"{job.kind}, {job.id}", status=status, is_live=is_live)
+
+
+def _gone(job_id: UUID) -> str:
+    """Return what there is to say of a job that is not here, or in a queue that the viewer may not see."""
+    told = f"No job has this id. Jobs that have ended are kept for {service().config.retention_days} days"
+    by, seconds = viewer(), (job_id.int >> 80) / 1000
+    # Of another version it holds no time; and nobody has made an id of ours in the future.
+    if job_id.version != 7 or seconds > by.now.timestamp():
+        return f"{told}."
+    return f"{told}; this id was made on {exact(datetime.fromtimestamp(seconds, UTC), by.prefers.time_zone, by.now)}."
 
 
 def visible(conn: Connection, job_id: UUID) -> Trace:

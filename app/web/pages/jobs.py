@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
-from haulier.queue.produce.job_filter import Position
+from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import Page, list_jobs
 from haulier.queue.rows import StoredJob
 
@@ -28,6 +28,7 @@ from ..look import Look, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, searched
 from ..section import Section
+from ..totals import Counted, live, total
 from ..viewer import viewer
 
 # So many pages can be gone back, one by one.
@@ -79,7 +80,8 @@ class Jobs:
     """The page.
 
     Shape: statuses are each with the page that shows it alone; newer and older lead to other pages; is_secret tells
-           that an API key was searched for; verbs are what can be done to such jobs.
+           that an API key was searched for; verbs are what can be done to such jobs. live is how many live jobs of
+           these kinds and queues have each status, total how many the list has: both as far as that costs little.
     """
 
     found: Part[Listed]
@@ -90,6 +92,8 @@ class Jobs:
     older: str | None
     is_secret: bool
     verbs: Sequence[Verb] = ()
+    live: Mapping[JobStatus, int] = field(default_factory=dict)
+    total: Counted | None = None
 
 
 @section.page("/jobs", Scope.READ, every=5)
@@ -101,8 +105,17 @@ def show() -> Shown | Response:
     after = _position(request.args.get("older", ""))
     found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
     newer, older = _around(look, found.value.after if found.value else None)
-    is_secret = request.args.get("unread") == "key"
-    page = Jobs(found, look, _statuses(look), _chips(look), newer, older, is_secret, fitting(look))
+    page = Jobs(
+        found,
+        look,
+        _statuses(look),
+        _chips(look),
+        newer,
+        older,
+        request.args.get("unread") == "key",
+        fitting(look),
+        *_counts(look, found.value, is_first=after is None),
+    )
     return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload)
 
 
@@ -116,15 +129,31 @@ def _search(text: str) -> Response:
     return redirect(_at(found.pairs), 303)
 
 
-def _list(look: Look, after: Position | None) -> Part[Listed]:
+def _wanted(look: Look, after: Position | None = None) -> JobFilter:
+    """Return the filter of the jobs that are listed. Raises: Invalid."""
     by = viewer()
-    asked = look.asked(by.prefers.time_zone, by.now)
+    return filter_within(look.asked(by.prefers.time_zone, by.now), look.payload, after=after, limit=look.limit)
+
+
+def _list(look: Look, after: Position | None) -> Part[Listed]:
     try:
-        wanted = filter_within(asked, look.payload, after=after, limit=look.limit)
+        wanted = _wanted(look, after)
     except Invalid as error:
         return Part(None, str(error))
     # Only what is shown is kept: a page of whole jobs may have 8 MB.
     return searched(lambda conn: _shown(list_jobs(conn, wanted)))
+
+
+def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mapping[JobStatus, int], Counted | None]:
+    """Return the counts of the live jobs, and of all that the list has."""
+    if found is None:
+        return {}, None
+    wanted = _wanted(look)
+    is_plain = {name for name, _ in look.pairs} <= {"status", "kind", "queue"}
+    by_status = live(wanted) if is_plain else {}
+    if is_first and found.after is None:
+        return by_status, Counted(len(found.rows), True)
+    return by_status, total(wanted, (look.pairs, viewer().prefers.zone))
 
 
 def _shown(page: Page) -> Listed:

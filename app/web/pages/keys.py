@@ -131,7 +131,7 @@ def _row(key: ApiKey) -> Row:
     )
 
 
-@section.page("/keys/new", Scope.ADMIN, every_queue=WHY)
+@section.page("/keys/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
 def new() -> Shown:
     """Return the form for a new key."""
     return _form(Form({}), [])

@@ -25,7 +25,7 @@ from ..printed import Printed, printed
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from .overview import Drawn, drawn
+from .overview import Drawn, asked_span, drawn, tabs
 
 MOST_KINDS, MOST_WORKERS = 200, 200
 
@@ -71,6 +71,7 @@ class KindPage:
     row: Row | None
     facts: Facts | None
     stats: Part[Stats]
+    tabs: Sequence[tuple[str, str, bool]]
     charts: Sequence[Drawn]
 
 
@@ -115,19 +116,21 @@ def one(name: str) -> Shown:
     facts = _facts(name)
     if row is None and facts is None:
         raise NotFound("Nothing here knows a kind of this name, and it has had no job of late.")
-    figures = kept("kind figures", (name,), partial(_stats, name))
-    page = KindPage(name, row, facts, figures, [] if figures.value is None else drawn(figures.value))
+    span = asked_span()
+    figures = kept("kind figures", (name, span), partial(_stats, name, span))
+    charts = [] if figures.value is None else drawn(figures.value)
+    page = KindPage(name, row, facts, figures, tabs("ui.kinds.one", name=name), charts)
     return Shown("kind.html", page, f"Kind {name}")
 
 
-def _stats(name: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, "1h", Of(kind=name, queues=caller().queues)))
+def _stats(name: str, span: str) -> Part[Stats]:
+    return part(lambda conn: stats(conn, span, Of(kind=name, queues=caller().queues)))
 
 
 def _facts(name: str) -> Facts | None:
     kind = service().kinds.get(name)
     if kind is None:
         return None
-    schema = printed(as_json(requests().payload_schema(kind)).encode(), shows_hidden=True)
+    schema = printed(as_json(requests().payload_schema(kind)).encode())
     retry = kind.retry
     return Facts(kind.timeout, retry.base, retry.cap, tuple(each.upper() for each in kind.needs), kind.isolated, schema)

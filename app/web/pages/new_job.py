@@ -61,7 +61,7 @@ class NewJob:
     lacks: bool
 
 
-@section.page("/jobs/new", Scope.ENQUEUE)
+@section.page("/jobs/new", Scope.ENQUEUE, for_acting=True)
 def show() -> Shown:
     """Return the form: empty, for a kind, or like a job."""
     like = request.args.get("like", "")

@@ -164,7 +164,7 @@ def _row(operation: Operation) -> Row:
     return Row(operation, word, filters, place, operation.status in OVER)
 
 
-@section.page("/operations/new", Scope.OPERATE)
+@section.page("/operations/new", Scope.OPERATE, for_acting=True)
 def new() -> Shown:
     """Return the page on which an operation is chosen."""
     return _new(read_look(request.args.lists()))

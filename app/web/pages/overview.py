@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
-from flask import request
+from flask import request, url_for
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, failed_attempts, list_errors
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page, list_jobs
+from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import Worker, list_workers
-from haulier.queue.upkeep.partitions import days_ahead
 
 from ...http.door import caller
-from ...http.masking import error_as_shown
+from ...http.masking import errors_as_shown
 from ...http.service import service
-from .. import charts
+from .. import charts, facts
 from ..answering import Shown
-from ..attention import Facts, Notice, is_new_and_frequent, notices
+from ..attention import Facts, Notice, is_frequent, notices
 from ..charts import Chart, Series
+from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..section import Section
-from ..shown import clock, duration, number
+from ..shown import clock, count, duration, number
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-MOST_QUEUES, MOST_WORKERS, MOST_ERRORS, MOST_NOTICES = 20, 200, 5, 5
+# So many queues and errors are looked at; of these so many are shown, the worst first.
+MOST_QUEUES, MOST_WORKERS, MOST_ERRORS = 200, 200, 50
+QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
@@ -53,14 +57,37 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    """The page. Shape: more_notices are not shown."""
+class Queues:
+    """The queues by name, with the last minutes of each. Shape: more tells that there are others."""
 
-    span: str
-    spans: Sequence[tuple[str, str]]
+    queues: Sequence[Queue]
+    minutes: Mapping[str, Sequence[Minute]]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A group of errors as the overview shows it."""
+
+    group: ErrorGroup
+    spark: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The page.
+
+    Shape: more_notices and more_queues are not shown. per_minute is what ended in the last minute; oldest_in is the
+           queue whose job has been due for longest.
+    """
+
+    tabs: Sequence[tuple[str, str, bool]]
     stats: Part[Stats]
-    queues: Part[tuple[list[Queue], bool]]
-    errors: Part[tuple[list[ErrorGroup], object]]
+    queues: Part[Sequence[QueueRow]]
+    more_queues: bool
+    per_minute: int
+    oldest_in: str
+    errors: Part[Sequence[Failing]]
     workers: int | None
     threads: int
     notices: Sequence[Notice]
@@ -71,58 +98,109 @@ class Overview:
 @section.page("", Scope.READ, every=5)
 def show() -> Shown:
     """Return the overview of the span that is asked for."""
-    span = request.args.get("span", "1h")
-    span = span if span in SPANS else "1h"
+    span = asked_span()
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    facts = Facts(
-        now=viewer().now,
-        queues=queues.value and queues.value[0],
-        workers=workers.value,
-        errors=errors.value and errors.value[0],
-        stats=found.value,
-        days_ahead=None if caller().queues is not None else kept("days", (), _days_ahead, seconds=30).value,
-        is_counting=service().config.counting == "on",
-        mended=_mended(errors.value[0] if errors.value else ()),
+    groups = errors.value or []
+    needs = notices(
+        Facts(
+            now=viewer().now,
+            queues=queues.value.queues if queues.value else None,
+            minutes=queues.value.minutes if queues.value else {},
+            workers=workers.value,
+            errors=groups,
+            mended=_mended(groups),
+            stats=found.value,
+            is_counting=service().config.counting == "on",
+            days_ahead=facts.days_ahead(),
+            stuck=facts.stuck(),
+            ended=facts.ended(),
+            overdue=facts.overdue(),
+            failing_schedules=facts.failing_schedules(),
+            checks=facts.checks(),
+        )
     )
-    needs = notices(facts)
+    rows = _rows(queues.value, workers.value)
     return Shown(
         "overview.html",
         Overview(
-            span,
-            tuple(SPANS.items()),
+            tabs("ui.overview.show"),
             found,
-            queues,
-            errors,
+            Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
+            len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+            sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
+            _oldest_in(rows or ()),
+            Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups]),
             None if workers.value is None else len(workers.value),
             sum(each.threads for each in workers.value or ()),
             needs[:MOST_NOTICES],
             len(needs) - len(needs[:MOST_NOTICES]),
-            [] if found.value is None else drawn(found.value),
+            _charts_of(span, found.value),
         ),
         "Overview",
     )
+
+
+def asked_span() -> str:
+    """Return the span of figures that the URL asks for."""
+    span = request.args.get("span", "1h")
+    return span if span in SPANS else "1h"
+
+
+def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
+    """Return the spans as tabs of this page: where each leads, its name, and whether it is the one that is shown."""
+    return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
+
+
+def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueRow] | None:
+    """Return the queues, the worst first."""
+    if found is None:
+        return None
+    # Where there may be more workers than were read, it is not known that none serves a queue.
+    known = None if workers is None or len(workers) == MOST_WORKERS else workers
+    rows = [row_of(each, known, found.minutes.get(each.name, ())) for each in found.queues]
+    return sorted(rows, key=lambda row: WORST_FIRST.index(row.word.text))
+
+
+def _oldest_in(rows: Sequence[QueueRow]) -> str:
+    due = [(row.queue.live.oldest_due_seconds or 0.0, row.queue.name) for row in rows if row.queue.live.due]
+    return max(due)[1] if due else ""
+
+
+def _worst(groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
+    """Return the groups that are shown, the most frequent first."""
+    return sorted(groups, key=lambda each: -(each.failed + each.retried))[:ERRORS_SHOWN]
+
+
+def _failing(group: ErrorGroup) -> Failing:
+    values = [step.failed + step.retried for step in group.series]
+    told = f"{count(sum(values), 'failed attempt')} in this hour"
+    return Failing(group, charts.spark(values, "failed", told, look="columns"))
 
 
 def _stats(span: str) -> Part[Stats]:
     return part(lambda conn: stats(conn, span, Of(queues=caller().queues)))
 
 
-def _queues() -> Part[tuple[list[Queue], bool]]:
-    return part(lambda conn: list_queues(conn, limit=MOST_QUEUES, queues=caller().queues))
+def _queues() -> Part[Queues]:
+    def look(conn: Connection) -> Queues:
+        found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
+        return Queues(found, recent_minutes(conn, [each.name for each in found]), more)
+
+    return part(look)
 
 
-def _errors() -> Part[tuple[list[ErrorGroup], object]]:
-    def read(conn: Connection) -> tuple[list[ErrorGroup], object]:
-        found, more = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
-        return [error_as_shown(conn, group) for group in found], more
+def _errors() -> Part[list[ErrorGroup]]:
+    def look(conn: Connection) -> list[ErrorGroup]:
+        found, _ = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
+        return errors_as_shown(conn, _worst(found))
 
-    return part(read)
+    return part(look)
 
 
 def _mended(groups: Sequence[ErrorGroup]) -> list[int]:
     """Return the groups of which no job is left. Shape: only of those that would need somebody."""
-    return [group.id for group in groups if is_new_and_frequent(group, viewer().now) and _is_mended(group.id)]
+    return [group.id for group in groups if is_frequent(group, viewer().now) and _is_mended(group.id)]
 
 
 def _is_mended(error_id: int) -> bool:
@@ -146,8 +224,31 @@ def _workers() -> Part[list[Worker]]:
     return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
 
 
-def _days_ahead() -> Part[float]:
-    return part(days_ahead)
+def _charts_of(span: str, found: Stats | None) -> list[Drawn]:
+    charts_ = [] if found is None else drawn(found)
+    # Only steps that are over are drawn, and of seven days there may be many counts to sum.
+    attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
+    # Beside the throughput, which has those alone that failed for good.
+    return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
+
+
+def _attempts(span: str) -> Part[list[ErrorStep]]:
+    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queues=caller().queues)))
+
+
+def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
+    # Without the step that is not over, as below.
+    steps = found[:-1]
+    failed, retried = [step.failed for step in steps], [step.retried for step in steps]
+    told = f"Failed attempts: {number(sum(failed))} for good, {number(sum(retried))} to be retried. Arrow keys read it."
+    series = [
+        Series("For good", "failed", failed, "columns"),
+        Series("To be retried", "retrying", retried, "columns"),
+    ]
+    chart = Chart(
+        "Failed attempts", "by whether they are tried again", series, [_time(step.at) for step in steps], told
+    )
+    return _chart(chart, number)
 
 
 def drawn(found: Stats) -> list[Drawn]:

@@ -17,6 +17,7 @@ from haulier.queue.produce.pauses import resume as resume_queue
 from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
+from haulier.queue.produce.upcoming import Upcoming, upcoming
 from haulier.queue.produce.workers import Worker, list_workers
 
 from ...http.acting import check_queue_name
@@ -24,13 +25,13 @@ from ...http.door import caller
 from ...http.service import connection
 from ..answering import Shown
 from ..pausing import NoTime, PauseForm
-from ..queue_states import Word, empty_in, serving, word_of
+from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import done
 from ..section import Section
 from ..viewer import viewer
-from .overview import Drawn, drawn
+from .overview import Drawn, asked_span, drawn, tabs
 
 MOST_QUEUES, MOST_WORKERS = 50, 200
 
@@ -38,19 +39,10 @@ section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A queue as pages show it."""
-
-    queue: Queue
-    word: Word
-    empty_in: str
-
-
-@dataclass(frozen=True, slots=True)
 class Queues:
     """The page. Shape: more is the page of those that follow."""
 
-    rows: Part[Sequence[Row]]
+    rows: Part[Sequence[QueueRow]]
     more: str | None
     is_first: bool
     paused: int
@@ -60,11 +52,13 @@ class Queues:
 class QueuePage:
     """The page of one queue. Shape: is_used tells that there is such a queue."""
 
-    row: Row
+    row: QueueRow
     is_used: bool
     stats: Part[Stats]
+    tabs: Sequence[tuple[str, str, bool]]
     charts: Sequence[Drawn]
     workers: Part[Sequence[Worker]]
+    next: Part[Upcoming]
     form: PauseForm
     fault: str
 
@@ -77,22 +71,18 @@ def show() -> Shown:
     rows, has_more = found.value or ([], False)
     more = url_for("ui.queues.show", after=rows[-1].queue.name) if has_more else None
     paused = sum(each.queue.paused for each in rows)
-    shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
+    shown: Part[Sequence[QueueRow]] = Part(None, found.late) if found.value is None else Part(rows)
     return Shown("queues.html", Queues(shown, more, not after, paused), "Queues")
 
 
-def _rows(after: str) -> Part[tuple[list[Row], bool]]:
-    def read_rows(conn: Connection) -> tuple[list[Row], bool]:
+def _rows(after: str) -> Part[tuple[list[QueueRow], bool]]:
+    def read_rows(conn: Connection) -> tuple[list[QueueRow], bool]:
         queues, has_more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
         minutes = recent_minutes(conn, [each.name for each in queues])
         workers = _workers(conn)
-        return [_row(each, workers, minutes.get(each.name, ())) for each in queues], has_more
+        return [row_of(each, workers, minutes.get(each.name, ())) for each in queues], has_more
 
     return part(read_rows)
-
-
-def _row(queue: Queue, workers: Sequence[Worker] | None, minutes: Sequence[Minute]) -> Row:
-    return Row(queue, word_of(queue, workers, minutes), empty_in(queue, minutes))
 
 
 def _workers(conn: Connection) -> list[Worker] | None:
@@ -109,16 +99,19 @@ def one(name: str) -> Shown:
 
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
-    queue, is_used = read(partial(_find, name=name))
-    figures = kept("queue figures", (name,), partial(_stats, name))
+    queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
+    span = asked_span()
+    figures = kept("queue figures", (name, span), partial(_stats, name, span))
     found = kept("queue minutes", (name,), partial(_serving_and_minutes, name))
     workers, minutes = found.value or (None, ())
     page = QueuePage(
-        row=_row(queue, workers, minutes),
+        row=row_of(queue, workers, minutes),
         is_used=is_used,
         stats=figures,
+        tabs=tabs("ui.queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
         workers=Part(None, found.late) if workers is None else Part(serving(name, workers)),
+        next=kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name))),
         form=form or PauseForm(),
         fault=fault,
     )
@@ -132,8 +125,8 @@ def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
         return find_or_empty(conn, name), False
 
 
-def _stats(name: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, "1h", Of(queue=name, queues=caller().queues)))
+def _stats(name: str, span: str) -> Part[Stats]:
+    return part(lambda conn: stats(conn, span, Of(queue=name, queues=caller().queues)))
 
 
 def _serving_and_minutes(name: str) -> Part[tuple[list[Worker] | None, Sequence[Minute]]]:

@@ -65,7 +65,7 @@ class FormPage:
 EMPTY = {"time_zone": "UTC", "overlap": "allow", "missed": "last", "payload": "{}"}
 
 
-@section.page("/schedules/new", Scope.ADMIN, every_queue=WHY)
+@section.page("/schedules/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
 def show() -> Shown:
     """Return the form for a new schedule."""
     kind = request.args.get("kind", "")[:64]
@@ -105,7 +105,7 @@ def _new_name(name: str) -> str:
     raise Invalid({"name": ["There is a schedule of this name: change that, or choose another name."]})
 
 
-@section.page("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY)
+@section.page("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY, for_acting=True)
 def edit(name: str) -> Shown:
     """Return the form that changes a schedule."""
     found = visible(name)

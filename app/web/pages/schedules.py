@@ -34,7 +34,7 @@ from haulier.queue.produce.schedules import (
 from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.masking import payload_as_shown
-from ...http.service import connection
+from ...http.service import connection, service
 from ..answering import Shown
 from ..pausing import NoTime, PauseForm
 from ..printed import Printed, printed
@@ -162,7 +162,9 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         created_at=found.created_at,
         updated_at=found.updated_at,
         payload=printed(
-            as_json(payload).encode(), shows_hidden=shows_hidden, is_whole=request.args.get("whole") == "1"
+            as_json(payload).encode(),
+            hides=() if shows_hidden else service().config.hide_fields,
+            is_whole=request.args.get("whole") == "1",
         ),
         coming=_coming(found),
         ticks=_ticks(name),

@@ -23,7 +23,7 @@ from haulier.queue.produce.stats import get_queue
 
 from ...http.door import caller
 from ...http.filtering import filter_within
-from ...http.masking import error_as_shown
+from ...http.masking import errors_as_shown
 from ...http.service import service
 from ..answering import Shown
 from ..look import NAMES, PAYLOAD, Found, Pair, read_search
@@ -171,7 +171,7 @@ def _if_any(what: str, name: str, typed: str, late: list[str]) -> Iterator[Hit]:
 def _errors(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
     def read_groups(conn: Connection) -> list[ErrorGroup]:
         wanted = ErrorFilter(SPAN, text=text, queues=caller().queues, limit=MOST_ERRORS)
-        return [error_as_shown(conn, group) for group in list_errors(conn, wanted)[0]]
+        return errors_as_shown(conn, list_errors(conn, wanted)[0])
 
     found = part(read_groups, seconds=SECONDS)
     if found.value is None:

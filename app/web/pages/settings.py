@@ -25,6 +25,7 @@ class Settings:
     theme: str
     zone: str
     is_exact: bool
+    uses_keys: bool
     fault: str | None = None
 
 
@@ -32,18 +33,20 @@ class Settings:
 def show() -> Shown:
     """Return what can be set."""
     prefers = viewer().prefers
-    return _shown(Settings(prefers.theme, prefers.zone, prefers.is_exact))
+    return _shown(Settings(prefers.theme, prefers.zone, prefers.is_exact, prefers.uses_keys))
 
 
 @section.act("/settings", Entry.ANY_KEY)
 def change() -> Shown | Response:
     """Set it."""
     theme, zone = request.form.get("theme", ""), request.form.get("zone", "").strip()
-    is_exact = request.form.get("exact") == "1"
+    is_exact, uses_keys = (request.form.get(name) == "1" for name in ("exact", "keys"))
     if theme not in THEMES or not zone_of(zone):
-        return _shown(Settings(theme, zone, is_exact, "No zone has this name. One is Europe/Berlin."), 422)
+        return _shown(Settings(theme, zone, is_exact, uses_keys, "No zone has this name. One is Europe/Berlin."), 422)
     response = done("Saved in this browser.", "/ui/settings")
-    for name, value in ((cookies.THEME, theme), (cookies.ZONE, zone), (cookies.EXACT, "1" if is_exact else "0")):
+    flags = {cookies.EXACT: str(int(is_exact)), cookies.KEYS: str(int(uses_keys))}
+    chosen = {cookies.THEME: theme, cookies.ZONE: zone, **flags}
+    for name, value in chosen.items():
         cookies.put(response, name, value, seconds=cookies.YEAR_SECONDS)
     return response
 

@@ -76,7 +76,9 @@ def sign_in() -> Shown | Response:
 @section.act("/sign-out", Entry.ANY_KEY)
 def sign_out() -> Response:
     """End the session."""
-    _end(cookies.read(cookies.SESSION))
+    if token := cookies.read(cookies.SESSION):
+        with connection() as conn:
+            sessions.sign_out(conn, token)
     response = redirect(url_for(SIGN_IN), 303)
     cookies.drop(response, cookies.SESSION)
     return response

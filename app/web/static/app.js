@@ -183,7 +183,7 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey || event.metaKey || event.altKey || at.isContentEditable) return;
   if (at.matches("input:not([type=checkbox]), select, textarea")) return event.key === "Escape" && at.blur();
-  if (stored("Keys") === "off") return;
+  if (document.documentElement.hasAttribute("data-no-keys")) return;
   const place = Date.now() - afterG < 1500 && /^[a-z]$/.test(event.key) && $(`.rail a[data-go="${event.key}"]`);
   if (place) {
     afterG = 0;
@@ -200,7 +200,7 @@ document.addEventListener("keydown", (event) => {
     j: () => go(1), k: () => go(-1), x: () => row && $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
     Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
     "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => row && $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
-    T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
+    b: () => ($(".bulk button") ?? $("form[action$='/operations/new'] button"))?.focus(), T: () => { document.documentElement.toggleAttribute("data-exact"); tellTimes(); },
   };
   if (keys[event.key]) { keys[event.key](); event.preventDefault(); }
 });

@@ -26,6 +26,8 @@ COLUMNS = [
     Column("MUTED"),
     Column("ERROR", is_long=True),
 ]
+# So many queues of a group are named.
+MOST_QUEUES = 5
 span_option = click.option(
     "--span", type=click.Choice(list(SPANS)), default="24h", show_default=True, help="How long a time, up to now."
 )
@@ -85,6 +87,9 @@ def show(invocation: Invocation, given: str, span: str) -> None:
         series = words.spark([step["failed"] + step["retried"] for step in group["series"]])
         failed, retried = words.number(group["failed"]), words.number(group["retried"])
         terminal.line(f"in {span}: {failed} failed for good, {retried} to be tried again  {series}")
+        for each in group.get("queues", ())[:MOST_QUEUES]:
+            counts = [words.number(each[name]) for name in ("failed", "retried")]
+            terminal.line(f"  in {each['queue']}: {counts[0]} failed for good, {counts[1]} to be tried again")
         terminal.line()
         terminal.line(f"the first, job {group['example_job'] or 'of another queue'}:")
         terminal.block("", group["example"] or words.NOTHING)

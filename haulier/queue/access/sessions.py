@@ -31,7 +31,7 @@ class Session:
 
 
 def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds: float) -> str:
-    """Return the token of a new session of this API key, which is kept nowhere.
+    """Return the token of a new session of this API key, which is kept nowhere; the audit says that somebody signed in.
 
     Units: it ends so many seconds after its last use.
     """
@@ -65,6 +65,11 @@ def touch_session(conn: Connection, token: str, *, idle_seconds: float) -> None:
 def close_session(conn: Connection, token: str) -> None:
     """End the session, if there is one."""
     rows(conn, "close_session", hash=hash_of(token))
+
+
+def sign_out(conn: Connection, token: str) -> None:
+    """End the session, if there is one, and note that in the audit."""
+    rows(conn, "sign_out", hash=hash_of(token))
 
 
 def clock(conn: Connection) -> datetime:

@@ -1,21 +1,7 @@
 -- The sessions of the dashboard, each opened with an API key.
 
 -- name: open_session
--- Of one key's sessions the most_sessions used last are kept: whoever has a key cannot fill the table.
-WITH oldest AS (
-    SELECT hash
-    FROM haulier.session
-    WHERE key_id = %(key_id)s
-    ORDER BY seen_at DESC, hash
-    OFFSET %(most_sessions)s
-    FOR UPDATE SKIP LOCKED
-), closed AS (
-    DELETE FROM haulier.session
-    USING oldest
-    WHERE session.hash = oldest.hash
-)
-INSERT INTO haulier.session (hash, key_id, key_hash, expires_at)
-VALUES (%(hash)s, %(key_id)s, %(key_hash)s, now() + %(idle)s * interval '1 second');
+SELECT haulier.open_session(%(hash)s, %(key_id)s, %(key_hash)s, %(idle)s * interval '1 second', %(most_sessions)s);
 
 -- name: find_session
 -- One that has not expired, and whether it is time to note its use: once a minute.
@@ -32,6 +18,9 @@ WHERE hash = %(hash)s AND expires_at > now();
 -- name: close_session
 DELETE FROM haulier.session
 WHERE hash = %(hash)s;
+
+-- name: sign_out
+SELECT haulier.sign_out(%(hash)s);
 
 -- name: clock
 SELECT now() AS now;

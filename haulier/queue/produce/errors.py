@@ -16,6 +16,8 @@ from haulier.postgres.values import array, utc
 
 Seen = tuple[datetime, int]
 
+MOST_QUEUES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorStep:
@@ -27,11 +29,21 @@ class ErrorStep:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorsOfQueue:
+    """How many attempts of a group failed in one queue."""
+
+    queue: str
+    failed: int
+    retried: int
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
     Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
-           and in the course of a day less exact, up to an hour.
+           and in the course of a day less exact, up to an hour. queues are those in which most failed in the span,
+           MOST_QUEUES at most; None in a list.
     """
 
     id: int
@@ -45,6 +57,7 @@ class ErrorGroup:
     retried: int
     muted_until: datetime | None
     series: Sequence[ErrorStep] = ()
+    queues: Sequence[ErrorsOfQueue] | None = None
 
     @property
     def name(self) -> str:
@@ -79,13 +92,11 @@ def id_in(name: str) -> int:
 
 def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup], Seen | None]:
     """Return the groups, and where the next page begins; None on the last."""
-    span = _Span(conn, wanted)
     after_at, after_error = wanted.after or (None, None)
     found = rows(
         conn,
         "list_errors",
-        **span.asked,
-        span_from=span.begins_at,
+        **_span(wanted),
         kind=wanted.kind,
         text=wanted.text,
         after_at=after_at,
@@ -94,17 +105,27 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
     )
     page = found[: wanted.limit]
     more = (utc(page[-1]["last_seen"]), page[-1]["id"]) if len(found) > wanted.limit else None
-    return span.with_series([_group(row) for row in page]), more
+    return _groups(conn, wanted, page), more
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
-    """Return the group, with its counts in the span of the filter. Raises: ErrorGroupNotFound."""
-    span = _Span(conn, wanted)
-    found = rows(conn, "get_error", **span.asked, span_from=span.begins_at, error_id=error_id)
+    """Return the group, with its counts in the span of the filter, by queue too. Raises: ErrorGroupNotFound."""
+    found = rows(conn, "get_error", **_span(wanted), error_id=error_id)
     if not found:
         raise ErrorGroupNotFound(id_text(error_id))
-    [group] = span.with_series([_group(found[0])])
-    return group
+    [group] = _groups(conn, wanted, found)
+    began_at = group.series[0].at
+    of_queues = rows(
+        conn, "queues_of_error", **_seen_in(wanted), error_id=error_id, span_from=began_at, limit=MOST_QUEUES
+    )  # fmt: skip
+    return replace(group, queues=[ErrorsOfQueue(**row) for row in of_queues])
+
+
+def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
+    """Return how many attempts failed in each step of the span, in all groups. Shape: of the filter queues matter."""
+    found = rows(conn, "failed_attempts", **_span(wanted))
+    counted = {utc(row["at"]): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found if row["at"]}
+    return [counted.get(at) or ErrorStep(at) for at in _times(wanted, utc(found[0]["span_from"]))]
 
 
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
@@ -114,46 +135,44 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
         raise ErrorGroupNotFound(id_text(error_id))
 
 
-class _Span:
-    """A span that ends with the step that is under way."""
+def _span(wanted: ErrorFilter) -> dict[str, Any]:
+    seconds, step = SPANS[wanted.span]
+    return {"series_seconds": step, "span_seconds": seconds, **_seen_in(wanted)}
 
-    def __init__(self, conn: Connection, wanted: ErrorFilter) -> None:
-        self._conn = conn
-        self._seconds, self._step = SPANS[wanted.span]
-        queues = None if wanted.queues is None else list(wanted.queues)
-        self.asked: dict[str, Any] = {"queue": wanted.queue, "queues": queues}
-        [reach] = rows(conn, "span_of_errors", series_seconds=self._step)
-        self._ends_at: datetime = utc(reach["span_to"])
 
-    @property
-    def begins_at(self) -> datetime:
-        """Return when the first step began."""
-        return self._ends_at - timedelta(seconds=self._seconds)
+def _seen_in(wanted: ErrorFilter) -> dict[str, Any]:
+    return {"queue": wanted.queue, "queues": None if wanted.queues is None else list(wanted.queues)}
 
-    def with_series(self, groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
-        """Return the groups with the series of each."""
-        if not groups:
-            return []
-        found = rows(
-            self._conn,
+
+def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list[ErrorGroup]:
+    """Return the groups with the series of each, over the span in which they were found."""
+    if not found:
+        return []
+    begins_at = utc(found[0]["span_from"])
+    counted = {
+        (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"])
+        for row in rows(
+            conn,
             "series_of_errors",
-            **self.asked,
-            series_seconds=self._step,
-            span_from=self.begins_at,
-            failed_ids=array([group.id for group in groups]),
+            **_seen_in(wanted),
+            series_seconds=SPANS[wanted.span][1],
+            span_from=begins_at,
+            failed_ids=array([row["id"] for row in found]),
         )
-        counted = {
-            (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found
-        }
-        steps = [self.begins_at + timedelta(seconds=at) for at in range(0, self._seconds, self._step)]
-        return [
-            replace(group, series=[counted.get((group.id, at)) or ErrorStep(at) for at in steps]) for group in groups
-        ]
+    }
+    times = _times(wanted, begins_at)
+    return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
 
 
-def _group(row: Row) -> ErrorGroup:
+def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:
+    seconds, step = SPANS[wanted.span]
+    return [begins_at + timedelta(seconds=at) for at in range(0, seconds, step)]
+
+
+def _group(row: Row, series: Sequence[ErrorStep]) -> ErrorGroup:
     first, last = utc(row["first_seen"]), utc(row["last_seen"])
+    told = {name: value for name, value in row.items() if name != "span_from"}
     # A minute of counts begins before the first of them.
     times = {"first_seen": first, "last_seen": max(first, last)}
     muted_until = row["muted_until"] and utc(row["muted_until"])
-    return ErrorGroup(**{**row, **times, "muted_until": muted_until})
+    return ErrorGroup(**{**told, **times, "muted_until": muted_until, "series": series})

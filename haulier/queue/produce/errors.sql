@@ -6,10 +6,10 @@
 AND (%(queue)s::text IS NULL OR error_count.queue = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR error_count.queue = ANY(%(queues)s::text[]))
 
--- name: span_of_errors
--- The end of the step of the series that is under way.
-SELECT date_bin(make_interval(secs => %(series_seconds)s), now(), 'epoch'::timestamptz)
-    + make_interval(secs => %(series_seconds)s) AS span_to;
+-- part: span_began
+-- When the span began: it ends with the step of the series that is under way.
+date_bin(make_interval(secs => %(series_seconds)s), now(), 'epoch'::timestamptz)
+    + make_interval(secs => %(series_seconds)s) - make_interval(secs => %(span_seconds)s)
 
 -- part: shown_of_group
 -- What whoever may see only some queues may see of it: their counts, and an example of theirs.
@@ -26,7 +26,7 @@ END AS first_seen
 WITH seen AS MATERIALIZED (
     SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM haulier.error_count
-    WHERE minute >= %(span_from)s AND <<may_be_seen>>
+    WHERE minute >= <<span_began>> AND <<may_be_seen>>
     GROUP BY error_id
 ), page AS MATERIALIZED (
     SELECT seen.*
@@ -38,18 +38,18 @@ WITH seen AS MATERIALIZED (
     ORDER BY last_seen DESC, error_id DESC
     LIMIT %(limit)s
 )
-SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried
+SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from
 FROM page
 JOIN haulier.error_group ON error_group.id = error_id
 ORDER BY page.last_seen DESC, page.error_id DESC;
 
 -- name: get_error
 SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
-    coalesce(seen.failed, 0)::bigint AS failed, coalesce(seen.retried, 0)::bigint AS retried
+    coalesce(seen.failed, 0)::bigint AS failed, coalesce(seen.retried, 0)::bigint AS retried, <<span_began>> AS span_from
 FROM haulier.error_group
 CROSS JOIN LATERAL (
-    SELECT max(minute) AS last_seen, sum(failed) FILTER (WHERE minute >= %(span_from)s) AS failed,
-        sum(retried) FILTER (WHERE minute >= %(span_from)s) AS retried
+    SELECT max(minute) AS last_seen, sum(failed) FILTER (WHERE minute >= <<span_began>>) AS failed,
+        sum(retried) FILTER (WHERE minute >= <<span_began>>) AS retried
     FROM haulier.error_count
     WHERE error_id = error_group.id AND <<may_be_seen>>
 ) AS seen
@@ -61,6 +61,30 @@ SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'ep
 FROM haulier.error_count
 WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
 GROUP BY 1, 2;
+
+-- name: failed_attempts
+-- Those of all groups together, by the step; one row without a step where there are none.
+WITH span AS (
+    SELECT <<span_began>> AS span_from
+), counted AS (
+    SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+        sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    FROM haulier.error_count
+    WHERE minute >= <<span_began>> AND <<may_be_seen>>
+    GROUP BY 1
+)
+SELECT span_from, at, failed, retried
+FROM span
+LEFT JOIN counted ON true;
+
+-- name: queues_of_error
+-- In which queues it was seen in the span, those with the most failures first.
+SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+FROM haulier.error_count
+WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>
+GROUP BY queue
+ORDER BY sum(failed + retried) DESC, queue
+LIMIT %(limit)s;
 
 -- name: mute_errors
 SELECT haulier.mute_errors(%(error_id)s, %(until)s, %(actor)s) AS is_there;

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from haulier.domain.errors import JobNotFound
+from haulier.domain.job import LIVE_STATUSES, JobStatus
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.arrivals import ALWAYS
@@ -93,9 +94,15 @@ def count_jobs(conn: Connection, wanted: JobFilter) -> Count:
 
 def count_by_depths(conn: Connection, wanted: JobFilter) -> Count | None:
     """Return how many of the live jobs there were when a worker last counted them; None where none has, lately."""
-    for counted in rows(conn, "count_counted", **wanted.conditions):
-        return Count(counted["jobs"], utc(counted["at"]))
-    return None
+    found = rows(conn, "count_counted", **wanted.conditions)
+    return Count(sum(row["jobs"] for row in found), utc(found[0]["at"])) if found else None
+
+
+def live_by_status(conn: Connection, wanted: JobFilter) -> dict[JobStatus, int] | None:
+    """Return how many live jobs of these kinds and queues have each status; else as `count_by_depths`."""
+    found = rows(conn, "count_counted", **JobFilter(kinds=wanted.kinds, queues=wanted.queues).conditions)
+    told = {row["status"]: row["jobs"] for row in found}
+    return {status: told.get(status, 0) for status in LIVE_STATUSES} if found else None
 
 
 @dataclass(eq=False)

@@ -323,12 +323,13 @@ FROM tagged
 WHERE <<tagged_and_wanted>>;
 
 -- name: count_counted
--- The live jobs as a worker has lately counted them; no row where it has not, or where it told too few queues and kinds
--- apart.
-SELECT depth_at AS at, coalesce(sum(jobs) FILTER (WHERE <<of_any>>), 0)::bigint AS jobs
+-- The live jobs by status, as a worker has lately counted them; no row where it has not, or where it told too few queues
+-- and kinds apart.
+SELECT depth_at AS at, status, coalesce(sum(jobs) FILTER (WHERE <<of_any>>), 0)::bigint AS jobs
 FROM haulier.counting
 LEFT JOIN haulier.depth ON true
 WHERE depth_at > now() - interval '60 seconds'
-GROUP BY depth_at
-HAVING bool_and(queue IS DISTINCT FROM '*')
-    OR (%(kinds)s::text[] IS NULL AND %(queues)s::text[] IS NULL);
+    AND (
+        %(kinds)s::text[] IS NULL AND %(queues)s::text[] IS NULL
+        OR NOT EXISTS (SELECT FROM haulier.depth WHERE queue = '*'))
+GROUP BY depth_at, status;

@@ -108,7 +108,7 @@ class Shown:
 def stats(conn: Connection, span: str, shown: Shown) -> Stats:
     """Return the figures of a span of SPANS that ends now, or where counting has come to."""
     seconds, step = SPANS[span]
-    reach = rows(conn, "counted_through", series_seconds=step)
+    reach = rows(conn, "counted_through", series_seconds=step, **shown.parameters())
     if not reach:
         return Stats(span, step)
     [reached] = reach
@@ -125,7 +125,7 @@ def stats(conn: Connection, span: str, shown: Shown) -> Stats:
         utc(reached["through"]),
         _utc(reached["depth_at"]),
         _totals(list(figures.values())),
-        _live(rows(conn, "stats_live", **shown.parameters())[0], reached["depth_at"]),
+        _live(reached, reached["depth_at"]),
         series,
     )
 

@@ -10,11 +10,25 @@ WHERE step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600]) AND at >= %(span_from)s 
     AND (%(kind)s::text IS NULL OR kind = %(kind)s)
     AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
 
+-- part: live_of_them
+-- What of some rows of haulier.depth is shown.
+coalesce(sum(jobs) FILTER (WHERE status <> 'running'), 0)::bigint AS waiting,
+coalesce(sum(due), 0)::bigint AS due,
+coalesce(sum(jobs) FILTER (WHERE status = 'running'), 0)::bigint AS running,
+extract(epoch FROM now() - min(first_run_at) FILTER (WHERE first_run_at <= now()))::double precision AS oldest_due_seconds
+
 -- name: counted_through
--- The end of the last step of the series is the end of what is counted, or later.
-SELECT through, depth_at, date_bin(make_interval(secs => %(series_seconds)s), through - interval '1 us', 'epoch'::timestamptz)
+-- How far what is counted reaches, and the live jobs. The end of the last step of the series is that, or later.
+SELECT through, depth_at, live.*, date_bin(make_interval(secs => %(series_seconds)s), through - interval '1 us', 'epoch'::timestamptz)
     + make_interval(secs => %(series_seconds)s) AS span_to
-FROM haulier.counting;
+FROM haulier.counting
+CROSS JOIN LATERAL (
+    SELECT <<live_of_them>>
+    FROM haulier.depth
+    WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
+        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+        AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+) AS live;
 
 -- name: stats_figures
 WITH span AS MATERIALIZED (
@@ -35,20 +49,6 @@ SELECT series_at, sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS suc
 FROM span
 LEFT JOIN gauge USING (series_at)
 GROUP BY series_at;
-
--- part: live_of_them
--- What of some rows of haulier.depth is shown.
-coalesce(sum(jobs) FILTER (WHERE status <> 'running'), 0)::bigint AS waiting,
-coalesce(sum(due), 0)::bigint AS due,
-coalesce(sum(jobs) FILTER (WHERE status = 'running'), 0)::bigint AS running,
-extract(epoch FROM now() - min(first_run_at) FILTER (WHERE first_run_at <= now()))::double precision AS oldest_due_seconds
-
--- name: stats_live
-SELECT <<live_of_them>>
-FROM haulier.depth
-WHERE (%(queue)s::text IS NULL OR queue = %(queue)s)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s));
 
 -- part: of_the_page
 -- The queues after one name, of those that may be seen; or one queue. '*' is the sum of many, and no queue.

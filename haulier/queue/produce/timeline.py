@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from haulier.domain.errors import JobNotFound
-from haulier.domain.job import Json
+from haulier.domain.job import JobStatus, Json
 from haulier.domain.timeline import Done, Facts, FailedRun
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
@@ -22,7 +22,8 @@ class Trace(NamedTuple):
 
     Shape: worker is the host and the process id of the one that runs the job, or ran its last attempt; None: none did,
            or it is not known. enqueued_by is an API key's id; None: without a key, or not known. done is what operators
-           did, oldest first; more_done tells that older acts are left out.
+           did, oldest first; more_done tells that older acts are left out. error_id is the group of errors with
+           which it has failed for good, or after which it is to be tried again.
     """
 
     job: StoredJob
@@ -30,6 +31,7 @@ class Trace(NamedTuple):
     enqueued_by: str | None
     done: list[Done]
     more_done: bool
+    error_id: int | None
 
     @property
     def facts(self) -> Facts:
@@ -64,12 +66,14 @@ def trace(conn: Connection, job_id: UUID) -> Trace:
     row = found[0]
     acts = zip(row["done_at"], row["actions"], row["actors"], strict=True)
     done = [Done(utc(at), action, actor) for at, action, actor in acts]
+    job = job_of(row)
     return Trace(
-        job_of(row),
+        job,
         None if row["host"] is None else f"{row['host']}:{row['pid']}",
         row["enqueued_by"],
         done[-MOST_DONE:],
         len(done) > MOST_DONE,
+        row["error_id"] if job.status in (JobStatus.RETRYING, JobStatus.FAILED_PERMANENT) else None,
     )
 
 

@@ -11,4 +11,4 @@ ALTER TABLE haulier.audit
         action IN (
             'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
             'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
-            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule')) NOT VALID;
+            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')) NOT VALID;

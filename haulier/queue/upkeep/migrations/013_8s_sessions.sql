@@ -1,4 +1,4 @@
--- does: Adds the sessions of the dashboard.
+-- does: Adds the sessions of the dashboard, and records who signs in and out.
 -- locks no table that is there
 
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -20,6 +20,54 @@ CREATE TABLE IF NOT EXISTS haulier.session (
 CREATE INDEX IF NOT EXISTS session_key ON haulier.session (key_id);
 CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
 
+-- Open a session with an API key, and record that somebody has signed in, once a minute a key at most. Of the key's
+-- sessions so many others are kept, those used last: whoever has a key can fill neither table.
+CREATE OR REPLACE FUNCTION haulier.open_session(
+    opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
+) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM haulier.session
+    WHERE hash = ANY (
+        ARRAY(
+            SELECT hash
+            FROM haulier.session
+            WHERE key_id = key
+            ORDER BY seen_at DESC, hash
+            OFFSET most_others
+            FOR UPDATE SKIP LOCKED));
+    INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, 'sign_in', key
+    WHERE NOT EXISTS (
+        SELECT FROM haulier.audit WHERE at > now() - interval '1 minute' AND action = 'sign_in' AND key_id = key);
+END
+$$;
+
+-- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM haulier.session
+        WHERE hash = ended
+        RETURNING key_id, expires_at
+    )
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT gone.key_id, 'sign_out', gone.key_id
+    FROM gone
+    WHERE gone.expires_at > now()
+        AND NOT EXISTS (
+            SELECT
+            FROM haulier.audit AS told
+            WHERE told.at > now() - interval '1 minute' AND told.action = 'sign_out' AND told.key_id = gone.key_id);
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) FROM PUBLIC;
+
 -- As grants.sql does, so that the programs work before it is applied again: the API is whoever may cancel jobs, a worker
 -- whoever may claim them.
 DO $do$
@@ -32,9 +80,10 @@ BEGIN
         CROSS JOIN aclexplode(proacl)
         WHERE pg_proc.oid = 'haulier.cancel(uuid, text)'::regprocedure AND grantee NOT IN (0, proowner)
     LOOP
+        EXECUTE format('GRANT SELECT, UPDATE (seen_at, expires_at), DELETE ON haulier.session TO %s', caller);
         EXECUTE format(
-            'GRANT SELECT, INSERT (hash, key_id, key_hash, expires_at), UPDATE (seen_at, expires_at), DELETE'
-            ' ON haulier.session TO %s', caller);
+            'GRANT EXECUTE ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint),'
+            ' haulier.sign_out(bytea) TO %s', caller);
     END LOOP;
     FOR caller IN
         SELECT DISTINCT grantee

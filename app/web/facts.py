@@ -1,0 +1,100 @@
+"""Reads what attention goes by beside what the overview shows: each part by itself, and seldom: it changes slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from haulier.domain.checks import Check
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.checks import THRESHOLDS, check_database
+from haulier.queue.produce.running import RunningJob, list_running
+from haulier.queue.produce.schedule_health import Overdue, failures
+from haulier.queue.produce.schedule_health import overdue as overdue_schedules
+from haulier.queue.produce.workers import EndedWorker, list_ended
+from haulier.queue.upkeep.partitions import days_ahead as days_ahead_of
+
+from ..http.door import caller
+from ..http.service import service
+from .permissions import permissions
+from .reading import kept, part
+from .viewer import viewer
+
+SECONDS, STUCK_SECONDS = 30.0, 10.0
+MOST_ENDED, MOST_RUNNING = 20, 200
+# Of schedules a look tells of fifty: so many looks, the first by name.
+MOST_LOOKS = 4
+# Of the page of the database what stops jobs, or soon will. The others can wait until somebody looks there.
+CHECKS = {
+    name: THRESHOLDS[name]
+    for name in ("transactions", "prepared_transactions", "slots", "vacuum", "connections", "wraparound")
+}
+
+
+def stuck() -> Sequence[RunningJob]:
+    """Return the jobs that should have been stopped by now, of those that have run longest."""
+    return kept("stuck", (), lambda: part(_stuck), seconds=STUCK_SECONDS).value or ()
+
+
+def _stuck(conn: Connection) -> list[RunningJob]:
+    found, _ = list_running(conn, queues=caller().queues, limit=MOST_RUNNING)
+    return [job for job in found if _is_stuck(job)]
+
+
+def _is_stuck(job: RunningJob) -> bool:
+    kind = service().kinds.get(job.kind)
+    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
+    ran = (viewer().now - job.started_at).total_seconds()
+    return bool(timeout) and ran > float(timeout or 0) + service().config.stuck_seconds
+
+
+def ended() -> Sequence[EndedWorker]:
+    """Return the workers that ended last."""
+    return kept("lately ended", (), lambda: part(_ended), seconds=SECONDS).value or ()
+
+
+def _ended(conn: Connection) -> list[EndedWorker]:
+    return list_ended(conn, limit=MOST_ENDED, queues=caller().queues)
+
+
+def days_ahead() -> float | None:
+    """Return how far the partitions reach; None where the viewer sees only some queues."""
+    return kept("days", (), lambda: part(days_ahead_of), seconds=SECONDS).value if _sees_all() else None
+
+
+def overdue() -> Overdue | None:
+    """Return how many schedules do not fire; None where the viewer sees only some queues."""
+    return kept("overdue", (), lambda: part(overdue_schedules), seconds=SECONDS).value if _sees_all() else None
+
+
+def failing_schedules() -> Mapping[str, int]:
+    """Return how many of the last jobs of each schedule failed in a row; none for a key of some queues."""
+    if not _sees_all():
+        return {}
+    return kept("failing schedules", (), lambda: part(_failing), seconds=SECONDS).value or {}
+
+
+def _failing(conn: Connection) -> dict[str, int]:
+    found, after = dict[str, int](), None
+    for _ in range(MOST_LOOKS):
+        look = failures(conn, after)
+        found |= look.in_a_row
+        after = look.last
+        if after is None:
+            break
+    return {name: times for name, times in found.items() if times}
+
+
+def checks() -> Sequence[Check]:
+    """Return how the database is; none where the viewer may not see that."""
+    if permissions().why_not("ui.database.show") is not None:
+        return ()
+    # In one transaction: where the first is late, the others fail at once, and are not known either.
+    return kept("checks", (), lambda: part(_checked), seconds=SECONDS).value or ()
+
+
+def _checked(conn: Connection) -> Sequence[Check]:
+    return check_database(conn, retention_days=service().config.retention_days, thresholds=CHECKS).checks
+
+
+def _sees_all() -> bool:
+    return caller().queues is None

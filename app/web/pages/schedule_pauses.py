@@ -1,0 +1,123 @@
+"""Pausing or resuming many schedules at once: those that are ticked, which at first are all that fire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from flask import request, url_for
+from werkzeug.wrappers import Response
+
+from haulier.domain.api_key import Scope
+from haulier.domain.errors import PauseInThePast, ScheduleNotFound
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.schedules import Shown as Found
+from haulier.queue.produce.schedules import list_schedules, pause_schedule, resume_schedule
+
+from ...http.door import caller
+from ...http.errors import Invalid
+from ...http.service import connection
+from ..answering import Shown
+from ..pausing import NoTime, PauseForm
+from ..reading import Part, part
+from ..saying import done
+from ..section import Section
+from ..shown import count, number
+from ..viewer import viewer
+from .schedules import visible
+
+# So many stand on the page. What is not reached within the time is told, and left alone.
+MOST, MOST_SECONDS = 500, 10.0
+
+section = Section("schedule_pauses", __name__, within="schedules")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A schedule that can be ticked."""
+
+    name: str
+    kind: str
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """The page. Shape: ticked are the names that stand ticked; more tells that there are other schedules."""
+
+    rows: Part[Sequence[Row]]
+    more: bool
+    ticked: Sequence[str]
+    form: PauseForm
+
+
+@section.page("/schedule-pauses", Scope.OPERATE, for_acting=True)
+def show() -> Shown:
+    """Return the schedules, those ticked that fire."""
+    return _page(PauseForm())
+
+
+def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 200) -> Shown:
+    found = part(_rows)
+    rows, more = found.value or ([], False)
+    names = [row.name for row in rows if not row.is_paused] if ticked is None else ticked
+    shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
+    return Shown("schedule_pauses.html", Pauses(shown, more, names, form), "Pause schedules", status=status)
+
+
+def _rows(conn: Connection) -> tuple[list[Row], bool]:
+    found, has_more = list_schedules(conn, limit=MOST, queues=caller().queues)
+    return [_row(each) for each in found], has_more
+
+
+def _row(found: Found) -> Row:
+    schedule = found.schedule
+    return Row(schedule.name, str(schedule.rule.job.get("kind", "")), schedule.is_paused(found.now))
+
+
+def _names() -> list[str]:
+    """Return the schedules that were ticked, each once. Raises: Invalid."""
+    found = list(dict.fromkeys(request.form.getlist("name")))
+    if len(found) > MOST:
+        raise Invalid({"name": [f"At most {MOST} schedules at once."]})
+    return found
+
+
+def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: str) -> Response:
+    """Do it to each, and tell to how many it was done."""
+    until, told, gone = time.monotonic() + MOST_SECONDS, 0, 0
+    for name in names:
+        if time.monotonic() > until:
+            break
+        try:
+            visible(name)
+            with connection() as conn:
+                act(conn, name)
+            told += 1
+        except ScheduleNotFound:
+            gone += 1
+    sentences = [f"{what} {count(told, 'schedule')}." if names else "No schedule was ticked."]
+    if gone:
+        sentences.append(f"{number(gone)} had been deleted meanwhile.")
+    if late := len(names) - told - gone:
+        sentences.append(f"{number(late)} were not reached in time.")
+    return done(" ".join(sentences), url_for("ui.schedules.show"))
+
+
+@section.act("/schedule-pauses/pause", Scope.OPERATE)
+def pause() -> Response | Shown:
+    """Let the ticks of those that are ticked pass, for so long, until a time, or until they are resumed."""
+    form, names = PauseForm.of(request.form), _names()
+    try:
+        act = partial(pause_schedule, until=form.end(viewer()), actor=caller().id)
+        return _each(names, act, "Paused")
+    except (PauseInThePast, NoTime) as error:
+        return _page(form.with_fault(error), names, 422)
+
+
+@section.act("/schedule-pauses/resume", Scope.OPERATE)
+def resume() -> Response:
+    """Let those that are ticked fire again."""
+    return _each(_names(), partial(resume_schedule, actor=caller().id), "Resumed")

@@ -1,0 +1,66 @@
+"""What the page of a job says of others, and of when it is gone: it ..."""
+
+from __future__ import annotations
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.outcome import Outcome
+from haulier.queue import produce
+from tests.web.browsing import Browser
+from tests.web.conftest import SignedIn
+from tests.web.jobs import claim, end, enqueue
+from tests.web.test_failures import fail
+
+KEPT = "No job has this id. Jobs that have ended are kept for 30 days"
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        ("0192b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11", f"{KEPT}; this id was made on 22 Oct 2024 00:31:08."),
+        ("0192b1a2-7c5e-4d41-9c3b-2f6a8e0d4b11", f"{KEPT}."),
+        ("ffffffff-ffff-7fff-bfff-ffffffffffff", f"{KEPT}."),
+    ],
+)
+def test_says_of_an_id_that_is_none_when_it_was_made(browser: Browser, job: str, said: str) -> None:
+    assert said in browser.page(f"/ui/jobs/{job}", 404).text
+
+
+def test_says_the_same_of_a_job_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
+    browser = signed_in(Scope.ADMIN, queues=["mail"])
+
+    page = browser.page(f"/ui/jobs/{enqueue(conn, queue='salmon')}", 404)
+
+    assert KEPT in page.text
+    assert "salmon" not in page.text
+
+
+def test_says_until_when_a_job_is_kept_that_has_ended(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn)
+    live = browser.page(f"/ui/jobs/{job}").text
+    _, [fence] = claim(conn)
+    end(conn, fence, Outcome.fail_for_good("no luck"))
+
+    ended = browser.page(f"/ui/jobs/{job}").text
+
+    assert "Kept until" not in live
+    assert f"haulier jobs cancel {job}" in live
+    assert "Kept until" in ended
+    assert f"haulier jobs retry {job}" in ended
+
+
+def test_leads_to_the_error_while_the_job_is_in_its_group(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x")
+    [job] = produce.list_jobs(conn, produce.JobFilter()).jobs
+    before = browser.page(f"/ui/jobs/{job.id}")
+
+    browser.send(before, f"/ui/jobs/{job.id}/retry")
+    after = browser.page(f"/ui/jobs/{job.id}")
+
+    assert [each.text for each in before.all("a", href=f"/ui/failures/{group}")] == ["with the same error"]
+    assert after.all("a", href=f"/ui/failures/{group}") == []
+    assert [each.given["href"] for each in after.all("a") if each.text == "of this kind, queued"] == [
+        "/ui/jobs?kind=send_email&status=queued"
+    ]
