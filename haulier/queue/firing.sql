@@ -42,18 +42,20 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS live;
 
--- name: fire_ticks
+-- name: move_and_fire
+-- In one statement, which locks `schedule` before the function locks `tick` and `job`: the order of schema.sql, which may
+-- just be applied again; the other way round each would wait for the other.
+WITH moved AS (
+    UPDATE haulier.schedule
+    SET decided_to = new.decided_to,
+        pending_at = new.pending_at,
+        next_at = new.next_at,
+        look_at = new.look_at
+    FROM unnest(%(moved)s::text[], %(decided_tos)s::timestamptz[], %(pendings)s::timestamptz[],
+            %(nexts)s::timestamptz[], %(looks)s::timestamptz[]) AS new (name, decided_to, pending_at, next_at, look_at)
+    WHERE schedule.name = new.name
+)
 SELECT haulier.fire_ticks(%(names)s::text[], %(ats)s::timestamptz[], %(outcomes)s::text[]) AS fired;
-
--- name: move_schedules
-UPDATE haulier.schedule
-SET decided_to = moved.decided_to,
-    pending_at = moved.pending_at,
-    next_at = moved.next_at,
-    look_at = moved.look_at
-FROM unnest(%(names)s::text[], %(decided_tos)s::timestamptz[], %(pendings)s::timestamptz[], %(nexts)s::timestamptz[],
-        %(looks)s::timestamptz[]) AS moved (name, decided_to, pending_at, next_at, look_at)
-WHERE schedule.name = moved.name;
 
 -- name: next_look
 -- In how many seconds the next schedule is due; null where there is none. One that cannot be decided does not count.

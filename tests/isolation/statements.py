@@ -44,8 +44,7 @@ LEFT_OUT = {
     "due_schedules": "only where there are schedules, and jobs do not depend on it: tests/queue/test_firing.py",
     "due_names": "as due_schedules",
     "live_of_schedules": "as due_schedules",
-    "fire_ticks": "as due_schedules",
-    "move_schedules": "as due_schedules",
+    "move_and_fire": "as due_schedules",
     "next_look": "as due_schedules",
     "lock_next": "only where a claim was refused: test_rows.py",
 }

@@ -17,7 +17,7 @@ from haulier.postgres import statements
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import rows, transaction
+from haulier.postgres.statements import rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import produce
 from lab.proxy import proxy_to
@@ -54,6 +54,22 @@ def test_a_transaction_bounds_each_of_its_statements(subject, locked):
         ping_and_lock()
 
     assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_a_transaction_bounds_the_statement_that_is_sent_with_its_beginning(subject, locked):
+    began = time.monotonic()
+
+    with (
+        pytest.raises(DatabaseUnavailable),
+        subject.connection() as conn,
+        transaction_of(conn, "cancel", id=locked.id, actor=None, queues=None, lock_seconds=0.2),
+    ):
+        pytest.fail("it waits for the lock")
+
+    assert 0.15 < time.monotonic() - began < 2.9
+    with subject.connection() as after:
+        assert after is conn
+        assert rows(after, "ping")
 
 
 def test_leaves_no_timeout_behind_in_the_session(subject):

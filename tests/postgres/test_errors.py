@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import psycopg2
 import pytest
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 
 from haulier.domain.errors import DatabaseUnavailable, StatementRefused, TooManyConnections
 from haulier.domain.job import NewJob
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import rows, transaction
+from haulier.postgres.statements import rows, transaction, transaction_of
 from haulier.queue import produce
 from lab.proxy import proxy_to
 
@@ -84,6 +84,21 @@ def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
         assert used == [after]
         assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+
+
+def test_a_transaction_gives_what_the_statement_sent_with_its_beginning_found_and_is_part_of_another(subject, sql):
+    with subject.connection() as conn:
+        with transaction_of(conn, "any_schedule") as found:
+            produce.enqueue(conn, [NewJob("mail", {})])
+            assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
+        assert found == [{"is_there": False}]
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as found:
+            assert found == [{"is_there": False}]
+            produce.enqueue(conn, [NewJob("mail", {})])
+            raise ZeroDivisionError
+
+    assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
 
 
 def test_translated_knows_an_outage_from_a_bug():

@@ -104,6 +104,7 @@ PARAMETERS: dict[str, Any] = {
     "came_before": NOW,
     "names": ["mail", "bulk"],
     "only_name": None,
+    "moved": ["mail", "bulk"],
     "after_name": "nightly",
     "rule": "{}",
     "counts_from": NOW,

@@ -35,6 +35,8 @@ class Firing:
     retention_days: int
     # Until when each schedule that failed is passed over, by the monotonic clock.
     _failing: dict[str, float] = field(init=False, default_factory=dict)
+    # Whether something is due by now, as far as the last turn has seen: it need not be asked once more.
+    _is_due: bool = field(init=False, default=False)
     _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
 
     def turn(self) -> float | None:
@@ -42,24 +44,39 @@ class Firing:
         now = time.monotonic()
         self._failing = {name: until for name, until in self._failing.items() if until > now}
         try:
-            seconds, least = self._seconds(), 0.0
-            if seconds is not None and seconds <= 0:
-                # Where all that is due is locked, another process decides it just now.
-                least = 0.0 if self._fire() else LOCKED_SECONDS
-                seconds = self._seconds()
+            seconds = self._turn()
         except (DatabaseUnavailable, Refusal) as error:
+            self._is_due = False
             self.outage.failed(error)
             return LOOK_SECONDS
         if seconds is None:
             return LOOK_SECONDS if self._failing else None
-        return min(max(seconds, least), LOOK_SECONDS)
+        return min(seconds, LOOK_SECONDS)
+
+    def _turn(self) -> float | None:
+        """Fire once what is due, and return after how many seconds something is."""
+        if not self._is_due and ((seconds := self._seconds()) is None or seconds > 0):
+            return self._due_in(seconds)
+        self._is_due = False
+        fired = self._fire()
+        if fired.has_more:
+            return self._due_in(0.0)
+        seconds = self._seconds()
+        if seconds is not None and seconds <= 0 and not fired.decided:
+            # All that is due is locked: another process decides it just now.
+            return LOCKED_SECONDS
+        return self._due_in(seconds)
+
+    def _due_in(self, seconds: float | None) -> float | None:
+        self._is_due = seconds is not None and seconds < LOOK_SECONDS
+        return None if seconds is None else max(0.0, seconds)
 
     def _seconds(self) -> float | None:
         with self.database.connection() as conn:
             return firing.next_look(conn, passed_over=self._failing)
 
-    def _fire(self) -> bool:
-        """Fire what is due, and tell whether anything was decided."""
+    def _fire(self) -> Fired:
+        """Fire what is due."""
         try:
             with self.database.connection() as conn:
                 fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
@@ -70,9 +87,9 @@ class Firing:
             log.debug("the schedules that are due are fired one by one: %s", reason(error))
             return self._fire_one_by_one()
         self._count(fired)
-        return fired.decided > 0
+        return fired
 
-    def _fire_one_by_one(self) -> bool:
+    def _fire_one_by_one(self) -> Fired:
         with self.database.connection() as conn:
             names = firing.due_names(conn, passed_over=self._failing)
         decided = 0
@@ -88,7 +105,7 @@ class Firing:
             else:
                 self._count(fired)
                 decided += fired.decided
-        return decided > 0
+        return Fired(decided, 0, {})
 
     def _count(self, fired: Fired) -> None:
         for outcome, ticks in Counter(fired.outcomes).items():
