@@ -63,17 +63,22 @@ HISTORY = """
         FOR VALUES FROM (%L) TO (%L)', now() - interval '2 days',
         date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'); END $$
 """
-# Each job an instant of its own in the last hour, the end after the beginning.
+# Each job an instant of its own in the last hour, the end after the beginning. Counts of one error that differ in their
+# minute alone move together: at random two of them would become one.
 SPREAD = """
-    UPDATE haulier.finished_job SET created_at = at, run_at = at, started_at = at + interval '2 s',
-        finished_at = at + interval '4 s', updated_at = at + interval '4 s',
+    UPDATE haulier.finished_job SET created_at = at, run_at = at, started_at = began,
+        finished_at = ended, updated_at = ended,
         errors = CASE WHEN errors = '[]' THEN errors ELSE jsonb_build_array(errors -> 0 || jsonb_build_object(
-            'at', to_char((at + interval '4 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-            'started_at', to_char((at + interval '2 s') AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END
+            'at', to_char(ended AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'started_at', to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END
     FROM (SELECT id AS mine, now() - interval '58 minutes' * random() - interval '30 s' AS at FROM haulier.finished_job)
-        AS spread WHERE id = mine;
-    UPDATE haulier.job SET created_at = created_at - interval '30 minutes' * random();
-    UPDATE haulier.error_count SET minute = minute - interval '1 minute' * floor(40 * random());
+        AS spread
+    CROSS JOIN LATERAL (SELECT at + interval '1 s' * (0.2 + 4 * random() ^ 4) AS began WHERE mine = mine) AS start
+    CROSS JOIN LATERAL (SELECT began + interval '1 s' * (0.1 + 8 * random() ^ 3) AS ended WHERE mine = mine) AS finish
+    WHERE id = mine;
+    UPDATE haulier.job SET created_at = created_at - interval '58 minutes' * random();
+    UPDATE haulier.error_count
+        SET minute = minute - interval '1 minute' * (5 + abs(hashtext(error_id::text || queue || source)::bigint) % 36);
     UPDATE haulier.error_group SET first_seen = first_seen - interval '41 minutes'
 """
 
@@ -88,6 +93,7 @@ class Words:
         "SMTPRecipientsRefused: 550 no such user here",
         "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
         "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
+        "ModelOverloaded: try again in 30 s",
     )
     tags: Sequence[str] = ("night", "customer:4711")
     host: str = "dock"
