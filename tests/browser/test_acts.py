@@ -107,7 +107,8 @@ def of_what_runs(hand: Hand, site: Site) -> None:
 
 def of_failures(hand: Hand, site: Site) -> None:
     hand.see("/failures")
-    hand.push(hand.tab.page.locator("main tbody tr a.mono").first, "a group")
+    groups = hand.tab.page.locator("main tbody tr").filter(has_not_text="muted until")
+    hand.push(groups.locator("a.mono").first, "a group")
     hand.press("/mute")
     hand.press("/unmute")
 
