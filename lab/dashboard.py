@@ -45,9 +45,14 @@ class Pages:
     dead: list[tuple[str, str]] = field(default_factory=list)
 
     @property
+    def each(self) -> list[tuple[str, str]]:
+        """Return every path, with its endpoint before it."""
+        return [(endpoint, path) for endpoint, paths in self.paths.items() for path in paths]
+
+    @property
     def all(self) -> list[str]:
         """Return every path."""
-        return [path for paths in self.paths.values() for path in paths]
+        return [path for _, path in self.each]
 
     @property
     def firsts(self) -> list[str]:

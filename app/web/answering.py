@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 from . import cookies, pace
 from .rail import WITHIN
 from .saying import said
+from .shown import duration
 from .templates import rendered
 from .viewer import viewer
 
@@ -74,8 +75,13 @@ def _digest(found: Shown) -> str:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        return {each.name: _as_told(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)}
     return str(value)
+
+
+def _as_told(name: str, value: Any) -> Any:
+    """Return seconds as pages tell them: by the clock alone they differ each time, and "3 h 20 min" does not."""
+    return duration(value) if name.endswith("_seconds") and isinstance(value, float) else value
 
 
 def register(ui: Blueprint) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.tab import Tab
+from tests.browser.filled import FRIENDLY, HOSTILE, fill
+from tests.browser.site import Site, open_site
+from tests.browser.tab import WIDE, Tab
 from tests.web import Server, gunicorn
 
 FLAGS = (
@@ -21,8 +24,10 @@ FLAGS = (
     # Whatever is not on this machine has no address.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+JOBS = 100_000
 
 MakeTab = Callable[..., Tab]
+MakeSite = Callable[..., Any]
 
 
 @pytest.fixture
@@ -50,9 +55,7 @@ def make_tab(chromium: Browser) -> Iterator[MakeTab]:
     made: list[Tab] = []
 
     def make(**options: Any) -> Tab:
-        made.append(
-            Tab(chromium.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 900}), **options))
-        )
+        made.append(Tab(chromium.new_context(viewport=options.pop("viewport", WIDE), **options)))
         return made[-1]
 
     yield make
@@ -70,3 +73,40 @@ def tab(make_tab: MakeTab) -> Tab:
 def page(tab: Tab) -> Page:
     """Give the page in it."""
     return tab.page
+
+
+@pytest.fixture(scope="session")
+def make_site(_make_migrated_database: Callable[[], str], eventually: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a context manager: a dashboard in a database of its own, which was filled so."""
+
+    @contextmanager
+    def make(jobs: int, words: Any = FRIENDLY) -> Iterator[Site]:
+        dsn = _make_migrated_database()
+        ids = fill(dsn, jobs, words) if jobs else {}
+        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop") as server:
+            yield open_site(
+                server, dsn, ids, words.name, [] if words is FRIENDLY else [text[:200] for text in words.texts]
+            )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def filled(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of many jobs in all states, for tests that change none."""
+    with make_site(JOBS) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def hostile(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of what others have written in order to break it."""
+    with make_site(400, HOSTILE) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def empty(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard on which there is nothing yet."""
+    with make_site(0) as site:
+        yield site

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Request, expect
 
 # Before any script of a page: it is told of what the policy refuses, and of what moves.
 WATCH = """
@@ -31,6 +31,7 @@ TOO_WIDE = """() => {
     }
     return [`${document.documentElement.scrollWidth} of ${wide} px`, ...found.slice(-4)];
 }"""
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SERIOUS = ("serious", "critical")
 # A machine that does much else takes its time.
 PATIENCE_MS = 60_000
@@ -43,12 +44,18 @@ class Tab:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self.asked: list[str] = []
+        self.sent: list[str] = []
         self.said: list[str] = []
-        context.on("request", lambda request: self.asked.append(request.url))
+        context.on("request", self._note)
         context.on("console", self._hear)
         context.on("weberror", lambda error: self.said.append(f"error: {error.error}"))
         context.on("dialog", self._dismiss)
         context.add_init_script(WATCH)
+
+    def _note(self, request: Request) -> None:
+        self.asked.append(request.url)
+        if request.method == "POST":
+            self.sent.append(request.url)
 
     def _hear(self, message: Any) -> None:
         # What Chromium only says to who asks for it: that a form has a password and no name of a user.
@@ -79,6 +86,11 @@ class Tab:
     def too_wide(self) -> list[str]:
         """Return what makes the page scroll sideways."""
         return list(self.page.evaluate(TOO_WIDE))
+
+    def faults(self) -> list[str]:
+        """Return what the policy has refused, what has run that others wrote, and what does not fit."""
+        state: dict[str, Any] = self.page.evaluate("() => ({violations: window.violations || [], ran: window.ran})")
+        return [*state["violations"], *(["a text has run"] if state["ran"] else []), *self.too_wide()]
 
     def faults_of_access(self) -> list[str]:
         """Return what axe finds serious or worse."""

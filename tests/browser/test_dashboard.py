@@ -9,12 +9,14 @@ from playwright.sync_api import Page, expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.domain.outcome import Outcome
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import MakeTab
+from tests.browser.hand import at, sign_in
 from tests.browser.tab import Tab
 from tests.web import Server
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import claim, end, enqueue, in_all_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -28,25 +30,11 @@ FOCUS = """() => {
 }"""
 
 
-def at(page: Page, path: str) -> None:
-    """Wait until the browser is there."""
-    page.wait_for_url(lambda url: urlsplit(url).path == path)
-
-
-def sign_in(page: Page, server: Server, conn: Connection) -> None:
-    _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
-    page.goto(f"{server.url}/ui")
-    at(page, "/ui/sign-in")
-    page.locator("#key").fill(token)
-    page.get_by_role("button", name="Sign in").click()
-    at(page, "/ui")
-
-
 @pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
 def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Connection, has_scripts: bool) -> None:
     tab = make_tab(java_script_enabled=has_scripts)
     page, jobs = tab.page, in_all_states(conn)
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
     said = page.locator("#said")
 
     path = f"/ui/jobs/{jobs['queued']}"
@@ -122,7 +110,7 @@ def tab_to(page: Page, name: str) -> list[str]:
 
 def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, tab: Tab, conn: Connection) -> None:
     page, job = tab.page, enqueue(conn)
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
 
     page.keyboard.type("gj")
     at(page, "/ui/jobs")
@@ -153,7 +141,7 @@ def poll(page: Page, times: int = 1) -> None:
 def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Page, tab: Tab, conn: Connection) -> None:
     job = enqueue(conn)
     page.clock.install()
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
     path = f"/ui/jobs/{job}"
     page.goto(f"{server.url}{path}")
     page.locator("details.card summary").first.click()
@@ -183,7 +171,7 @@ def polled(page: Page) -> None:
 def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab: Tab, conn: Connection) -> None:
     page, job = tab.page, enqueue(conn)
     page.clock.install()
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
     page.goto(f"{server.url}/ui/jobs/{job}")
     page.evaluate("() => getSelection().selectAllChildren(document.querySelector('h1'))")
     tab.asked.clear()
@@ -201,7 +189,7 @@ def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab
 def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn: Connection) -> None:
     page = tab.page
     page.clock.install()
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
     before = page.locator("main").inner_text()
 
     tab.context.set_offline(True)
@@ -217,7 +205,7 @@ def test_says_that_it_is_not_current_and_recovers(server: Server, tab: Tab, conn
 
 def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: Page, conn: Connection) -> None:
     page.clock.install()
-    sign_in(page, server, conn)
+    sign_in(page, server.url, conn)
     [key] = api_keys.list_keys(conn)
     api_keys.revoke(conn, key.id, actor="test")
 
@@ -227,6 +215,30 @@ def test_ends_at_the_sign_in_page_once_the_key_is_revoked(server: Server, page: 
 
     at(page, "/ui/sign-in")
     assert page.locator("main").inner_text().count("Queues") == 0
+
+
+def test_moves_nothing_while_figures_change(server: Server, tab: Tab, conn: Connection) -> None:
+    page, jobs = tab.page, in_all_states(conn)
+    waiting = [enqueue(conn) for _ in range(3)]
+    page.clock.install()
+    sign_in(page, server.url, conn)
+
+    moved: dict[str, object] = {}
+    for path in ("/ui", "/ui/jobs", f"/ui/jobs/{waiting[-1]}", f"/ui/jobs/{jobs['running']}"):
+        page.goto(f"{server.url}{path}")
+        page.evaluate("() => window.scrollTo(0, 200)")
+        for place in range(2):
+            with conn.cursor() as cursor:
+                cursor.execute("UPDATE haulier.job SET attempts = attempts + 1, priority = priority - 3")
+            if path == "/ui/jobs" and place:
+                _, fences = claim(conn)
+                end(conn, fences[0], Outcome.complete(None))
+            polled(page)
+        if shifts := page.evaluate("() => window.shifts"):
+            moved[path] = shifts
+
+    assert moved == {}
+    assert tab.said == []
 
 
 def test_asks_for_four_files_at_first_and_then_for_each_page_alone(server: Server, tab: Tab, conn: Connection) -> None:

@@ -229,8 +229,27 @@ def test_shows_the_rest_where_a_part_is_late(browser: Browser, conn: Connection)
 
 
 def test_answers_204_where_nothing_has_changed(browser: Browser, conn: Connection) -> None:
-    enqueue(conn, queue="mail")
-    counted(conn)
+    due_for(conn, "1 hour")
     for path in ("/ui/queues", "/ui/queues/mail", "/ui/kinds", "/ui/kinds/send_email"):
         seen = browser.page(path).all("main")[0].given["data-seen"]
         assert browser.get(path, Haulier_Live=seen).status_code == 204, path
+
+
+def test_answers_204_while_the_oldest_has_been_due_for_as_long_as_it_says(browser: Browser, conn: Connection) -> None:
+    due_for(conn, "200 min 20 s")
+    seen = browser.page("/ui/queues/mail").all("main")[0].given["data-seen"]
+
+    again = [browser.get("/ui/queues/mail", Haulier_Live=seen).status_code for _ in range(3)]
+    due_for(conn, "201 min 20 s")
+    later = browser.get("/ui/queues/mail", Haulier_Live=seen)
+
+    assert again == [204] * 3
+    assert "3 h 21 min" in later.text
+
+
+def due_for(conn: Connection, long: str) -> None:
+    """Have a job that has been due for so long, and have it counted."""
+    enqueue(conn, queue="mail")
+    with conn.cursor() as cursor:
+        cursor.execute("UPDATE haulier.job SET run_at = now() - %s::interval", [long])
+    counted(conn)

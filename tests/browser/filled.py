@@ -1,0 +1,205 @@
+"""Fills a database with what pages show: jobs in all states, and whatever else there is, in friendly or hostile names.
+
+Jobs are enqueued, claimed and settled by the functions that the API and the workers call. Only their times are set by
+SQL, so that they lie within the last hour.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure, Fence, Settlement
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.job import Job, JobStatus, Json, NewJob
+from haulier.domain.operation import OperationAction
+from haulier.domain.outcome import Outcome
+from haulier.domain.schedule import Rule
+from haulier.postgres.connection import connect
+from haulier.queue import consume, produce
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.produce import errors, operations, pauses, schedules
+from haulier.queue.produce.operations import Order
+from haulier.queue.upkeep import error_counts, numbers
+
+KINDS = ("send_email", "webhook_delivery", "resize_image", "summarize_text")
+LONG = "x" * 64
+NAMES_AT_WORST = (LONG, "q" + "-_." * 21, "constructor", "a")
+# What is in none of them, since the database takes it in no text: NUL.
+TEXTS = (
+    "<script>window.ran = 1</script>",
+    "</script><script>window.ran = 1</script>",
+    '"><img src=x onerror="window.ran = 1">',
+    "' autofocus onfocus='window.ran = 1",
+    "</pre></main></body><h1>gone</h1>",
+    "<!-- ",
+    "]]><svg/onload=window.ran=1>",
+    "javascript:window.ran=1",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt; &#60;script&#62;",
+    "<a href=//evil.example>click</a>",
+    "\u202etxt.exe\u2066",
+    "\x1b[2J\x07\r\n\t",
+    "\ufeff\u200b",
+    "W" * 4000,
+    "m\u0300" * 500,
+    "🧨" * 60,
+    "﷽" * 40,
+    "<base href=//evil.example/>",
+    "<meta http-equiv=refresh content=0;url=//evil.example>",
+    "<style>*{display:none}</style>",
+    "<iframe srcdoc='<script>parent.ran=1</script>'></iframe>",
+)
+HISTORY = """
+    DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_before PARTITION OF haulier.finished_job
+        FOR VALUES FROM (%L) TO (%L)', now() - interval '2 days',
+        date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'); END $$
+"""
+# Each job an instant of its own in the last hour, the end after the beginning. Counts of one error that differ in their
+# minute alone move together: at random two of them would become one.
+SPREAD = """
+    UPDATE haulier.finished_job SET created_at = at, run_at = at, started_at = began,
+        finished_at = ended, updated_at = ended,
+        errors = CASE WHEN errors = '[]' THEN errors ELSE jsonb_build_array(errors -> 0 || jsonb_build_object(
+            'at', to_char(ended AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'started_at', to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) END
+    FROM (SELECT id AS mine, now() - interval '58 minutes' * random() - interval '30 s' AS at FROM haulier.finished_job)
+        AS spread
+    CROSS JOIN LATERAL (SELECT at + interval '1 s' * (0.2 + 4 * random() ^ 4) AS began WHERE mine = mine) AS start
+    CROSS JOIN LATERAL (SELECT began + interval '1 s' * (0.1 + 8 * random() ^ 3) AS ended WHERE mine = mine) AS finish
+    WHERE id = mine;
+    UPDATE haulier.job SET created_at = created_at - interval '58 minutes' * random();
+    UPDATE haulier.error_count
+        SET minute = minute - interval '1 minute' * (5 + abs(hashtext(error_id::text || queue || source)::bigint) % 36);
+    UPDATE haulier.error_group SET first_seen = first_seen - interval '41 minutes'
+"""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What things are called. Shape: each is taken in turn."""
+
+    kinds: Sequence[str] = KINDS
+    queues: Sequence[str] = ("default", "mail", "hooks", "images")
+    texts: Sequence[str] = (
+        "SMTPRecipientsRefused: 550 no such user here",
+        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
+        "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
+        "ModelOverloaded: try again in 30 s",
+    )
+    tags: Sequence[str] = ("night", "customer:4711")
+    host: str = "dock"
+    name: str = "ops-anna"
+    payload: Mapping[str, Json] = field(
+        default_factory=lambda: {"to": "ann@example.com", "subject": "Your picture", "body": "It is ready.", "order": 1}
+    )
+
+
+FRIENDLY = Words()
+HOSTILE = Words(
+    kinds=(*NAMES_AT_WORST, "send_email"),
+    queues=(*NAMES_AT_WORST, "default"),
+    texts=TEXTS,
+    tags=[text[:60].replace("\r\n\t", " ").strip("\x1b\x07 ") or "x" for text in TEXTS if text.isprintable()],
+    host=TEXTS[2] + LONG,
+    name=TEXTS[2] + LONG,
+    payload={"note": list(TEXTS), **dict.fromkeys(TEXTS, "value"), "password": TEXTS[0]},
+)
+
+
+def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
+    """Fill the database with so many jobs, and return the id of one in each state."""
+    with closing(connect(dsn)) as conn, conn.cursor() as cursor:
+        cursor.execute(HISTORY)
+        worker = consume.register(conn, host=words.host, pid=4121, threads=16, queues=(), lease_seconds=86_400)
+        consume.introduce(conn, worker, kinds=[*words.kinds])
+        new = list(_new(jobs, words))
+        for place in range(0, jobs, 1000):
+            produce.enqueue(conn, new[place : place + 1000])
+        _work(conn, worker, jobs, words)
+        _around(conn, words)
+        cursor.execute(SPREAD)
+        _count(conn)
+        cursor.execute("ANALYZE")
+        cursor.execute("SELECT DISTINCT ON (status) status, id FROM haulier.jobs ORDER BY status, id")
+        return {status: UUID(str(found)) for status, found in cursor.fetchall()}
+
+
+def _new(jobs: int, words: Words) -> Iterator[NewJob]:
+    for n in range(jobs):
+        text = words.texts[n % len(words.texts)] if words is HOSTILE else "by web-1"
+        yield NewJob(
+            words.kinds[n % len(words.kinds)],
+            {**words.payload, "order": n, "note": text},
+            queue=words.queues[n // 3 % len(words.queues)],
+            # Some are for later.
+            delay=timedelta(hours=1) if n % 25 == 0 else None,
+            idempotency_key=f"order-{n}-{_visible(text)}" if n % 10 == 0 else None,
+            tags=[words.tags[n % len(words.tags)]] if n % 5 == 0 else [],
+        )
+
+
+def _visible(text: str) -> str:
+    """Return what of it an idempotency key may have."""
+    return "".join(letter for letter in text if "!" <= letter <= "~")[:200]
+
+
+def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
+    """End most of the jobs, and leave some of them waiting, some running, and some to be tried again."""
+    draw = random.Random(17)
+    at_once = min(1000, jobs // 4)
+    for _ in range(jobs * 8 // 10 // at_once):
+        claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
+        consume.settle(conn, [_ended(job, draw, words) for job in claimed if not _is_left(draw)])
+    waiting = produce.list_jobs(conn, produce.JobFilter(statuses=[JobStatus.QUEUED], limit=20)).jobs
+    for job in waiting:
+        produce.cancel(conn, job.id, actor=words.name)
+
+
+def _is_left(draw: random.Random) -> bool:
+    return draw.random() < 0.01
+
+
+def _ended(job: Job, draw: random.Random, words: Words) -> Settlement:
+    # Each friendly kind fails in a way of its own.
+    place = words.kinds.index(job.kind) if words is FRIENDLY else draw.randrange(len(words.texts))
+    text, lot = words.texts[place % len(words.texts)], draw.random()
+    if lot < 0.8:
+        return Settlement(Fence.of(job), Outcome.complete({"sent": True, "note": text}))
+    outcome = Outcome.fail(text, delay=900.0) if lot < 0.9 else Outcome.fail_for_good(text)
+    return Settlement(Fence.of(job), outcome, failure=Failure(fingerprint(job.kind, text), job.queue, text))
+
+
+def _around(conn: Connection, words: Words) -> None:
+    """Make one of each thing that pages show beside jobs."""
+    pauses.pause(conn, words.queues[1], actor=words.name)
+    for place, text in enumerate(words.texts[:3]):
+        rule = Rule({"kind": words.kinds[0], "payload": {"note": text}}, cron=f"{place} 3 * * *")
+        name = f"{words.queues[0][:60]}-{place}" if words is HOSTILE else f"nightly-{place}"
+        schedules.put_schedule(conn, name, rule, retention_days=30, actor=words.name)
+        api_keys.create(conn, NewKey(text[:100], [Scope.READ]), actor=words.name)
+    for action in (OperationAction.RETRY, OperationAction.CANCEL):
+        wanted = produce.JobFilter(kinds=[words.kinds[0]], tags=[words.tags[0]])
+        operations.start(conn, Order(action, wanted, starts_in_seconds=3600), as_of=None, actor=words.name)
+    groups, _ = errors.list_errors(conn, errors.ErrorFilter("1h", limit=2))
+    for group in groups[1:]:
+        errors.mute(conn, group.id, datetime.now(UTC) + timedelta(hours=1), actor=words.name)
+
+
+def _count(conn: Connection) -> None:
+    while not numbers.summarize(conn):
+        pass
+    numbers.counting_ends_in(conn)
+    counter = uuid4()
+    while (counted := numbers.count(conn, counter=counter)) and counted.is_behind:
+        pass
+    numbers.count_live(conn)
+    error_counts.fold(conn)

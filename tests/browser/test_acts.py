@@ -1,0 +1,169 @@
+"""Every act of the dashboard, in Chromium: the buttons and forms of its pages, with and without scripts. It ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from haulier.postgres.connection import connect
+from lab.dashboard import HOME, url_map
+from tests.browser.conftest import MakeSite, MakeTab
+from tests.browser.hand import Hand, sign_in
+from tests.browser.site import Site
+from tests.browser.tab import PHONE, WIDE
+from tests.conftest import eventually, sql_on
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+JOBS = 300
+# What answers where there is no act.
+NO_ACTS = "ui.missing."
+Sql = Callable[..., Any]
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard in which everything may be changed."""
+    with make_site(JOBS) as site:
+        yield site
+
+
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
+def test_does_whatever_a_page_offers(site: Site, make_tab: MakeTab, has_scripts: bool) -> None:
+    tab = make_tab(java_script_enabled=has_scripts, viewport=WIDE if has_scripts else PHONE)
+    hand = Hand(site.url, tab, has_scripts)
+
+    with closing(connect(site.dsn)) as conn:
+        sign_in(tab.page, site.url, conn)
+        for acts in (
+            of_a_job,
+            of_ticked_jobs,
+            of_what_runs,
+            of_failures,
+            of_queues,
+            of_schedules,
+            of_keys,
+            of_settings,
+        ):
+            acts(hand, site)
+        of_operations(hand, sql_on(conn))
+        hand.push(tab.page.get_by_role("button", name="Sign out"), "/sign-out")
+
+    assert hand.found == {}
+    assert tab.said == []
+    assert done(site.url, tab.sent) == offered()
+
+
+def done(url: str, sent: list[str]) -> set[str]:
+    """Return the endpoints to which something was sent."""
+    with url_map(url) as urls:
+        return {urls.match(urlsplit(each).path, "POST")[0] for each in sent}
+
+
+def offered() -> set[str]:
+    """Return the endpoints of every act."""
+    with url_map() as urls:
+        rules = [
+            rule for rule in urls.map.iter_rules() if rule.rule.startswith(HOME) and "POST" in (rule.methods or ())
+        ]
+        return {rule.endpoint for rule in rules if not rule.endpoint.startswith(NO_ACTS)}
+
+
+def of_a_job(hand: Hand, site: Site) -> None:
+    for status, act in (("queued", "cancel"), ("queued", "retry"), ("retrying", "run-now"), ("succeeded", "copy")):
+        hand.see(f"/jobs/{site.jobs[status]}")
+        hand.press(f"/{site.jobs[status]}/{act}")
+    hand.see(f"/jobs/{site.jobs['queued']}")
+    hand.press("/change", priority="42")
+    hand.see(f"/jobs/{site.jobs['succeeded']}")
+    hand.press("/delete")
+    hand.see("/jobs/new?kind=summarize_text&as=json")
+    hand.press("/jobs/new", payload='{"text": "A text."}')
+
+
+def of_ticked_jobs(hand: Hand, site: Site) -> None:
+    acts = {"retry": "failed_permanent", "run_now": "retrying", "cancel": "queued", "delete": "cancelled"}
+    for act, status in acts.items():
+        path = act.replace("_", "-")
+        hand.see(f"/jobs?status={status}")
+        hand.tab.page.locator("tbody input[type=checkbox]").first.check()
+        hand.push(hand.tab.page.locator(f"#ticked button[formaction$='/ticked/{path}']"), path)
+    hand.press("/ticked/delete", sure="1")
+    expect(hand.tab.page.locator("#said")).to_contain_text("Deleted 1 job")
+
+
+def of_what_runs(hand: Hand, site: Site) -> None:
+    hand.see("/running")
+    hand.press("/stop")
+    hand.see("/workers")
+    hand.press("/quiet")
+    hand.press("/wake")
+
+
+def of_failures(hand: Hand, site: Site) -> None:
+    hand.see("/failures")
+    groups = hand.tab.page.locator("main tbody tr").filter(has_not_text="muted until")
+    hand.push(groups.locator("a.mono").first, "a group")
+    hand.press("/mute")
+    hand.press("/unmute")
+
+
+def of_queues(hand: Hand, site: Site) -> None:
+    hand.see("/queues/default")
+    hand.press("/pause")
+    hand.press("/resume")
+
+
+def of_schedules(hand: Hand, site: Site) -> None:
+    hand.see("/schedules/new")
+    timed = {"name": "made-here", "cron": "0 4 * * *", "kind": "summarize_text", "payload": '{"text": "A text."}'}
+    hand.press("/schedules/new", "button[value=preview]", **timed)
+    hand.press("/schedules/new")
+    hand.see("/schedules/made-here/edit")
+    hand.press("/edit", cron="30 4 * * *")
+    for act in ("pause", "resume", "run"):
+        hand.see("/schedules/made-here")
+        hand.press(f"/{act}")
+    hand.see("/schedules/made-here")
+    hand.press("/delete", confirm="made-here")
+
+
+def of_keys(hand: Hand, site: Site) -> None:
+    hand.see("/keys/new")
+    hand.press("/keys/new", name="made-here", scopes="read")
+    for act, fields in (("rotate", {}), ("revoke", {"confirm": "made-here"})):
+        hand.see("/keys")
+        hand.push(hand.tab.page.get_by_role("link", name="made-here"), "a key")
+        hand.press(f"/{act}", **fields)
+
+
+def of_settings(hand: Hand, site: Site) -> None:
+    hand.see("/settings")
+    hand.press("/settings", zone="Europe/Berlin", theme="dark")
+    hand.push(hand.tab.page.locator("form[action$='/settings/theme'] button"), "/settings/theme")
+
+
+def of_operations(hand: Hand, sql: Sql) -> None:
+    hand.see("/jobs?status=failed_permanent")
+    hand.press("/operations/new", "button[value=retry]")
+    hand.press("/operations")
+    hand.press("/cancel")
+    hand.press("/resume")
+    # Nobody but this page is there to work it off.
+    sql("DELETE FROM haulier.worker")
+    sql("UPDATE haulier.operation SET starts_at = now(), next_at = now() WHERE status IN ('waiting', 'running')")
+    eventually(lambda: is_over(hand), within=30)
+
+
+def is_over(hand: Hand) -> bool:
+    """Tell whether the operation has ended; where no script does, do some more of it."""
+    if not hand.has_scripts:
+        hand.tab.page.reload()
+        if hand.tab.page.locator("form[data-advance]").count():
+            hand.press("/advance")
+    return "It has ended" in hand.tab.page.locator("main").inner_text()

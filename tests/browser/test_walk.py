@@ -1,0 +1,112 @@
+"""Every page of the dashboard, found from the URL map and its links, in Chromium with the network closed: it ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+from lab.dashboard import HOME, SIGN_IN
+from tests.browser.conftest import MakeTab
+from tests.browser.site import Site
+from tests.browser.tab import PHONE, WIDE, Tab
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+LOOKS = {
+    "light, 1280 px": {"color_scheme": "light", "viewport": WIDE},
+    "dark, 1280 px": {"color_scheme": "dark", "viewport": WIDE},
+    "light, 390 px": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
+    "dark, 390 px": {"color_scheme": "dark", "viewport": PHONE, "has_touch": True},
+}
+# A window of 1280 px at 200 % has half as many.
+NARROW = {
+    "320 px": {"viewport": {"width": 320, "height": 800}},
+    "200 %": {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2},
+}
+
+Check = Callable[[Tab], list[str]]
+
+
+def walk(site: Site, tab: Tab, pages: list[str], check: Check) -> dict[str, list[str]]:
+    """Return what is wrong, by page."""
+    tab.enter(site.url, site.cookies)
+    found: dict[str, list[str]] = {}
+    for path in pages:
+        answer = tab.page.goto(f"{site.url}{path}")
+        assert answer is not None
+        wrong = [f"status {answer.status}"] if answer.status != 200 else []
+        wrong += [f"{tab.page.locator('main h1').count()} titles"] if tab.page.locator("main h1").count() != 1 else []
+        wrong += [*check(tab), *tab.said]
+        tab.said.clear()
+        if wrong:
+            found[path] = wrong
+    assert tab.hosts == {urlsplit(site.url).netloc}
+    return found
+
+
+def in_all(tab: Tab) -> list[str]:
+    """Return what is wrong, and what axe finds."""
+    return [*tab.faults(), *tab.faults_of_access()]
+
+
+def test_finds_every_page_and_no_link_that_leads_nowhere(filled: Site) -> None:
+    assert filled.found.dead == []
+    assert filled.found.unreached == []
+    assert filled.invalid == []
+    assert len(filled.pages) > 10
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_walks_every_page_in_both_themes_on_desktop_and_phone(filled: Site, make_tab: MakeTab, look: str) -> None:
+    pages = filled.pages if look == "light, 1280 px" else filled.firsts
+
+    assert walk(filled, make_tab(**LOOKS[look]), pages, in_all) == {}
+
+
+@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
+def test_shows_those_without_a_session_and_without_a_page_where_they_are(
+    filled: Site, make_tab: MakeTab, look: str
+) -> None:
+    tab = make_tab(**LOOKS[look])
+
+    tab.page.goto(f"{filled.url}{HOME}")
+    entering = [urlsplit(tab.page.url).path, *in_all(tab), *tab.said]
+    tab.enter(filled.url, filled.cookies)
+    tab.page.goto(f"{filled.url}{HOME}/nowhere")
+    missing = in_all(tab)
+
+    assert entering == [SIGN_IN]
+    assert missing == []
+    expect(tab.page.locator("main")).to_contain_text("To the overview")
+
+
+@pytest.mark.parametrize("how", NARROW)
+def test_scrolls_no_page_sideways_when_it_is_narrow_or_enlarged(filled: Site, make_tab: MakeTab, how: str) -> None:
+    assert walk(filled, make_tab(**NARROW[how]), filled.pages, Tab.faults) == {}
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["1280 px", "390 px"])
+def test_walks_every_page_without_javascript(filled: Site, make_tab: MakeTab, viewport: dict[str, int]) -> None:
+    tab = make_tab(java_script_enabled=False, viewport=viewport)
+
+    found = walk(filled, tab, filled.pages if viewport == PHONE else filled.firsts, Tab.too_wide)
+
+    assert found == {}
+    assert not [url for url in tab.asked if urlsplit(url).path.endswith(".js")]
+
+
+@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
+def test_walks_every_page_while_there_is_nothing_yet(empty: Site, make_tab: MakeTab, look: str) -> None:
+    assert walk(empty, make_tab(**LOOKS[look]), empty.pages, in_all) == {}
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW["320 px"]["viewport"]], ids=["1280 px", "320 px"])
+def test_runs_nothing_that_others_have_written_and_keeps_its_shape(
+    hostile: Site, make_tab: MakeTab, viewport: dict[str, int]
+) -> None:
+    assert (hostile.found.dead, hostile.invalid) == ([], [])
+
+    assert walk(hostile, make_tab(viewport=viewport), hostile.pages, Tab.faults) == {}
