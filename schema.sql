@@ -2101,8 +2101,8 @@ BEGIN
 END
 $$;
 
--- Open a session with an API key, and record that somebody has signed in, once a minute a key at most. Of the key's
--- sessions so many others are kept, those used last: whoever has a key can fill neither table.
+-- Open a session with an API key, and record that somebody has signed in, unless that is the key's last entry of the kind,
+-- less than a minute old. Of the key's sessions so many others are kept, those used last.
 CREATE OR REPLACE FUNCTION haulier.open_session(
     opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
 ) RETURNS void LANGUAGE plpgsql
@@ -2121,8 +2121,12 @@ BEGIN
     INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
     INSERT INTO haulier.audit (actor, action, key_id)
     SELECT key, 'sign_in', key
-    WHERE NOT EXISTS (
-        SELECT FROM haulier.audit WHERE at > now() - interval '1 minute' AND action = 'sign_in' AND key_id = key);
+    WHERE 'sign_in' IS DISTINCT FROM (
+        SELECT action
+        FROM haulier.audit
+        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
+        ORDER BY id DESC
+        LIMIT 1);
 END
 $$;
 
@@ -2140,10 +2144,13 @@ BEGIN
     SELECT gone.key_id, 'sign_out', gone.key_id
     FROM gone
     WHERE gone.expires_at > now()
-        AND NOT EXISTS (
-            SELECT
+        AND 'sign_out' IS DISTINCT FROM (
+            SELECT told.action
             FROM haulier.audit AS told
-            WHERE told.at > now() - interval '1 minute' AND told.action = 'sign_out' AND told.key_id = gone.key_id);
+            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
+                AND told.key_id = gone.key_id
+            ORDER BY told.id DESC
+            LIMIT 1);
 END
 $$;
 

@@ -70,7 +70,8 @@ class Facts:
     Shape: a part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are
            the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
            groups of errors of which no job is left: each has been tried again since, or was deleted.
-           failing_schedules are those whose last jobs failed, with how many in a row.
+           failing_schedules are those whose last jobs failed, with how many in a row. unread are the reasons why some
+           of it was not to be had just now.
     """
 
     now: datetime
@@ -87,6 +88,7 @@ class Facts:
     overdue: Overdue | None = None
     failing_schedules: Mapping[str, int] = field(default_factory=dict)
     checks: Sequence[Check] = ()
+    unread: Sequence[str] = ()
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -138,12 +140,12 @@ def failing(facts: Facts) -> Iterator[Notice]:
     """Much of what ended in a queue of late failed for good, and somebody has yet to see to it."""
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
-    if frequent and not any(is_frequent(group, facts.now) and group.id not in facts.mended for group in frequent):
-        return
+    seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]
+    explained = sum(group.failed for group in seen_to)
     for queue in facts.queues or ():
         minutes = facts.minutes.get(queue.name, ())
-        if is_failing(minutes):
-            failed = sum(each.failed for each in minutes)
+        failed = sum(each.failed for each in minutes)
+        if is_failing(minutes) and not (failed <= explained and len(seen_to) == len(frequent)):
             part = share(failed, failed + sum(each.succeeded for each in minutes))
             what = (
                 f"{count(failed, 'job')} of the queue {queue.name} failed for good in ten minutes: {part} of what ended"
@@ -231,6 +233,13 @@ def database(facts: Facts) -> Iterator[Notice]:
             yield Notice(level, what, check.effect, (Action("What to do", "database.show"),))
 
 
+def unread(facts: Facts) -> Iterator[Notice]:
+    """Some of what attention goes by could not be read."""
+    if facts.unread:
+        what = "Not all could be looked at: something may need you that is not told here"
+        yield Notice(Level.NOTE, what, f"{facts.unread[0].capitalize()}.")
+
+
 def silent_workers(facts: Facts) -> Iterator[Notice]:
     """A worker has not beaten for most of its lease."""
     for worker in facts.workers or ():
@@ -272,5 +281,6 @@ RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (
     schedules,
     database,
     old_numbers,
+    unread,
     paused,
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar, cast
+
+from flask import g
 
 from haulier.domain.checks import Check
 from haulier.postgres.statements import Connection
@@ -16,8 +19,10 @@ from haulier.queue.upkeep.partitions import days_ahead as days_ahead_of
 from ..http.door import caller
 from ..http.service import service
 from .permissions import permissions
-from .reading import kept, part
+from .reading import Part, kept, part
 from .viewer import viewer
+
+T = TypeVar("T")
 
 SECONDS, STUCK_SECONDS = 30.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
@@ -32,7 +37,7 @@ CHECKS = {
 
 def stuck() -> Sequence[RunningJob]:
     """Return the jobs that should have been stopped by now, of those that have run longest."""
-    return kept("stuck", (), lambda: part(_stuck), seconds=STUCK_SECONDS).value or ()
+    return _of(kept("stuck", (), lambda: part(_stuck), seconds=STUCK_SECONDS)) or ()
 
 
 def _stuck(conn: Connection) -> list[RunningJob]:
@@ -49,7 +54,7 @@ def _is_stuck(job: RunningJob) -> bool:
 
 def ended() -> Sequence[EndedWorker]:
     """Return the workers that ended last."""
-    return kept("lately ended", (), lambda: part(_ended), seconds=SECONDS).value or ()
+    return _of(kept("lately ended", (), lambda: part(_ended), seconds=SECONDS)) or ()
 
 
 def _ended(conn: Connection) -> list[EndedWorker]:
@@ -58,19 +63,19 @@ def _ended(conn: Connection) -> list[EndedWorker]:
 
 def days_ahead() -> float | None:
     """Return how far the partitions reach; None where the viewer sees only some queues."""
-    return kept("days", (), lambda: part(days_ahead_of), seconds=SECONDS).value if _sees_all() else None
+    return _of(kept("days", (), lambda: part(days_ahead_of), seconds=SECONDS)) if _sees_all() else None
 
 
 def overdue() -> Overdue | None:
     """Return how many schedules do not fire; None where the viewer sees only some queues."""
-    return kept("overdue", (), lambda: part(overdue_schedules), seconds=SECONDS).value if _sees_all() else None
+    return _of(kept("overdue", (), lambda: part(overdue_schedules), seconds=SECONDS)) if _sees_all() else None
 
 
 def failing_schedules() -> Mapping[str, int]:
     """Return how many of the last jobs of each schedule failed in a row; none for a key of some queues."""
     if not _sees_all():
         return {}
-    return kept("failing schedules", (), lambda: part(_failing), seconds=SECONDS).value or {}
+    return _of(kept("failing schedules", (), lambda: part(_failing), seconds=SECONDS)) or {}
 
 
 def _failing(conn: Connection) -> dict[str, int]:
@@ -89,11 +94,22 @@ def checks() -> Sequence[Check]:
     if permissions().why_not("ui.database.show") is not None:
         return ()
     # In one transaction: where the first is late, the others fail at once, and are not known either.
-    return kept("checks", (), lambda: part(_checked), seconds=SECONDS).value or ()
+    return _of(kept("checks", (), lambda: part(_checked), seconds=SECONDS)) or ()
 
 
 def _checked(conn: Connection) -> Sequence[Check]:
     return check_database(conn, retention_days=service().config.retention_days, thresholds=CHECKS).checks
+
+
+def unread() -> list[str]:
+    """Return why some of these were not to be had for this page."""
+    return cast(list[str], g.setdefault("unread", []))
+
+
+def _of(found: Part[T]) -> T | None:
+    if found.late:
+        unread().append(found.late)
+    return found.value
 
 
 def _sees_all() -> bool:

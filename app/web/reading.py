@@ -22,8 +22,8 @@ Task = Callable[[Connection], T]
 
 PART_SECONDS, LOCK_SECONDS = 0.3, 0.2
 KEPT_SECONDS = 2.0
-# What is kept is what pages show, and not whole jobs: so many are some megabytes.
-MOST_KEPT = 100
+# What is kept is what pages show, and not whole jobs: so many are some megabytes. An overview takes up to 16.
+MOST_KEPT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ class Shelf:
         with kept.lock:
             if time.monotonic() >= kept.until:
                 kept.value = make()
-                kept.until = time.monotonic() + seconds
+                # What could not be read is soon tried again.
+                is_late = isinstance(kept.value, Part) and kept.value.late
+                kept.until = time.monotonic() + (min(seconds, KEPT_SECONDS) if is_late else seconds)
             return cast(T, kept.value)
 
     def clear(self) -> None:

@@ -19,6 +19,7 @@ LEFT_OUT = {
     "schema_version": "as find_schema",
     "lock_schema": "only migrate sends it",
     "rollback": "follows a failure, and its own has no effect but another connection",
+    "nothing": "only where a statement has taken all of its time, and its own failure is passed over",
     "unlisten": "only where no notification comes through",
     "detach_partition": "only behind a pool, or under a role that is not the owner's",
     "finish_detach": "only where a DETACH CONCURRENTLY was interrupted",

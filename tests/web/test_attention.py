@@ -116,6 +116,8 @@ def test_says_that_a_queue_fails_and_lets_it_be_paused(lately: list[Minute], is_
         ([group(20, muted=timedelta(hours=1))], [], False),
         ([group(9)], [7], True),
         ([group(20), replace(group(20), id=8)], [7], True),
+        # Others fail the queue, each of which is rare.
+        ([group(10, muted=timedelta(hours=1)), replace(group(9), id=8), replace(group(9), id=9)], [], True),
         ([], [], True),
     ],
 )
@@ -126,6 +128,13 @@ def test_speaks_of_a_failing_queue_no_more_once_its_errors_were_seen_to(
     found = notices(Facts(NOW, queues=[queue(due=0)], minutes=lately, errors=groups, mended=mended))
 
     assert [each.level for each in found if "of the queue mail" in each.what] == [Level.BAD] * is_said
+
+
+def test_says_that_something_could_not_be_looked_at() -> None:
+    [notice] = notices(Facts(NOW, unread=["the database took longer than 300 ms"]))
+
+    assert notice.what.startswith("Not all could be looked at")
+    assert notice.more == "The database took longer than 300 ms."
 
 
 def test_says_that_jobs_run_past_their_timeout() -> None:

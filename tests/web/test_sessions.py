@@ -228,7 +228,7 @@ def test_is_on_record_when_it_is_opened_and_when_somebody_signs_out(browser: Bro
     assert found == [(key, "sign_in", key), (key, "sign_out", key)]
 
 
-def test_fills_the_record_with_one_entry_a_minute_and_key_at_most(conn: Connection, sql) -> None:
+def test_leaves_one_entry_of_the_same_again_within_a_minute(conn: Connection, sql) -> None:
     tokens = [sessions.open_session(conn, key_id=key, key_hash=b"x" * 32, idle_seconds=60) for key in "aab"]
     for token in tokens:
         sessions.sign_out(conn, token)
@@ -238,6 +238,16 @@ def test_fills_the_record_with_one_entry_a_minute_and_key_at_most(conn: Connecti
 
     assert before == [("a", "sign_in"), ("b", "sign_in"), ("a", "sign_out"), ("b", "sign_out")]
     assert sql("SELECT count(*) FROM haulier.audit") == [(6,)]
+
+
+def test_records_who_signs_in_again_just_after_a_sign_out(conn: Connection, sql) -> None:
+    for _ in range(2):
+        token = sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+        sessions.sign_out(conn, token)
+    sessions.open_session(conn, key_id="a", key_hash=b"x" * 32, idle_seconds=60)
+
+    actions = [action for (action,) in sql("SELECT action FROM haulier.audit ORDER BY id")]
+    assert actions == ["sign_in", "sign_out", "sign_in", "sign_out", "sign_in"]
 
 
 def test_leaves_no_entry_of_what_had_ended_before(conn: Connection, sql) -> None:

@@ -40,6 +40,10 @@ SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 # So many queues and errors are looked at; of these so many are shown, the worst first.
 MOST_QUEUES, MOST_WORKERS, MOST_ERRORS = 200, 200, 50
 QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
+# So many errors are thought of in what needs attention: an example of each is read by one statement.
+ERRORS_MINDED = 25
+# A group has many jobs to look through, and stays mended for a while.
+MENDED_SECONDS = 10.0
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
@@ -118,6 +122,7 @@ def show() -> Shown:
             overdue=facts.overdue(),
             failing_schedules=facts.failing_schedules(),
             checks=facts.checks(),
+            unread=[*facts.unread(), *(each.late for each in (found, queues, errors, workers) if each.late)],
         )
     )
     rows = _rows(queues.value, workers.value)
@@ -130,7 +135,9 @@ def show() -> Shown:
             len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
             sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
             _oldest_in(rows or ()),
-            Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups]),
+            Part(None, errors.late)
+            if errors.value is None
+            else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
             None if workers.value is None else len(workers.value),
             sum(each.threads for each in workers.value or ()),
             needs[:MOST_NOTICES],
@@ -168,8 +175,8 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
 
 
 def _worst(groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
-    """Return the groups that are shown, the most frequent first."""
-    return sorted(groups, key=lambda each: -(each.failed + each.retried))[:ERRORS_SHOWN]
+    """Return the groups that are minded, the most frequent first."""
+    return sorted(groups, key=lambda each: -(each.failed + each.retried))[:ERRORS_MINDED]
 
 
 def _failing(group: ErrorGroup) -> Failing:
@@ -211,8 +218,8 @@ def _is_mended(error_id: int) -> bool:
         queues=None if queues is None else list(queues),
         limit=1,
     )
-    found = kept("mended", (error_id,), lambda: searched(lambda conn: _is_none_left(list_jobs(conn, asked)))).value
-    return bool(found)
+    look = partial(searched, lambda conn: _is_none_left(list_jobs(conn, asked)))
+    return bool(kept("mended", (error_id,), look, seconds=MENDED_SECONDS).value)
 
 
 def _is_none_left(page: Page) -> bool:
