@@ -141,17 +141,24 @@ def failing(facts: Facts) -> Iterator[Notice]:
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
     seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]
-    explained = sum(group.failed for group in seen_to)
-    for queue in facts.queues or ():
-        minutes = facts.minutes.get(queue.name, ())
-        failed = sum(each.failed for each in minutes)
-        if is_failing(minutes) and not (failed <= explained and len(seen_to) == len(frequent)):
-            part = share(failed, failed + sum(each.succeeded for each in minutes))
-            what = (
-                f"{count(failed, 'job')} of the queue {queue.name} failed for good in ten minutes: {part} of what ended"
-            )
-            look = Action("Look", "failures.show", (("queue", queue.name),))
-            yield Notice(Level.BAD, what, "A pause keeps the others from failing too.", (look, *_pause_of(queue)))
+    bad = [queue for queue in facts.queues or () if is_failing(facts.minutes.get(queue.name, ()))]
+    lately = [each for queue in bad for each in facts.minutes[queue.name]]
+    failed = sum(each.failed for each in lately)
+    if not bad or (len(seen_to) == len(frequent) and failed <= sum(group.failed for group in seen_to)):
+        return
+    part = share(failed, failed + sum(each.succeeded for each in lately))
+    named = f"the {'queue' if len(bad) == 1 else 'queues'} {_named([queue.name for queue in bad])}"
+    what = f"{count(failed, 'job')} of {named} failed for good in ten minutes: {part} of what ended"
+    # What several fail by is told below, and is not to be pushed off the page.
+    acts = (_failures_of(bad[0].name), *_pause_of(bad[0])) if len(bad) == 1 else _LOOK_AT_ALL
+    yield Notice(Level.BAD, what, "A pause keeps the others from failing too.", acts)
+
+
+_LOOK_AT_ALL = (Action("Look", "failures.show"), Action("The queues", "queues.show"))
+
+
+def _failures_of(queue: str) -> Action:
+    return Action("Look", "failures.show", (("queue", queue),))
 
 
 def _page_of(queue: str) -> Action:

@@ -111,6 +111,9 @@ def of_failures(hand: Hand, site: Site) -> None:
     hand.push(groups.locator("a.mono").first, "a group")
     hand.press("/mute")
     hand.press("/unmute")
+    hand.see("")
+    hand.press("/operations/new", "button[value=retry]")
+    expect(hand.tab.page.locator("main")).to_contain_text("by kind", ignore_case=True)
 
 
 def of_queues(hand: Hand, site: Site) -> None:
@@ -129,8 +132,22 @@ def of_schedules(hand: Hand, site: Site) -> None:
     for act in ("pause", "resume", "run"):
         hand.see("/schedules/made-here")
         hand.press(f"/{act}")
+    of_all_schedules(hand, "Paused 4 schedules", "button:not([formaction])", are_ticked=True)
+    of_all_schedules(hand, "Resumed 4 schedules", "button[formaction$='/resume']", are_ticked=False)
     hand.see("/schedules/made-here")
     hand.press("/delete", confirm="made-here")
+
+
+def of_all_schedules(hand: Hand, said: str, button: str, *, are_ticked: bool) -> None:
+    hand.see("/schedules")
+    hand.push(hand.tab.page.get_by_role("link", name="Pause all…"), "Pause all…")
+    ticks = hand.tab.page.locator("tbody input[name=name]").all()
+    # At first those that fire are ticked.
+    assert {tick.is_checked() for tick in ticks} == {are_ticked}
+    for tick in ticks:
+        tick.check()
+    hand.press("/schedule-pauses/pause", button)
+    expect(hand.tab.page.locator("#said")).to_contain_text(said)
 
 
 def of_keys(hand: Hand, site: Site) -> None:

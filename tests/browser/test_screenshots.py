@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 IMAGES = ROOT / "docs" / "images"
 MOST_BYTES = 150_000
-DESKTOP = {"width": 1280, "height": 860}
+DESKTOP = {"width": 1280, "height": 800}
 PICTURES = {
     "dashboard-overview": ("/ui", {"color_scheme": "light", "viewport": DESKTOP}),
     "dashboard-job": ("/ui/jobs/{failed_permanent}", {"color_scheme": "light", "viewport": DESKTOP}),

@@ -107,6 +107,16 @@ def test_says_that_a_queue_fails_and_lets_it_be_paused(lately: list[Minute], is_
     assert told == [(Level.BAD, what, ["", "queues.pause"])] * is_said
 
 
+def test_says_of_several_queues_that_fail_in_one_notice_what_all_of_them_come_to() -> None:
+    names = ["bulk", "hooks", "images", "mail", "well"]
+    lately = {name: minutes(0, 0, failed=10, succeeded=10) for name in names[:4]} | {"well": minutes(0, succeeded=90)}
+    found = notices(Facts(NOW, queues=[queue(name, due=0) for name in names], minutes=lately))
+
+    what = "80 jobs of the queues bulk, hooks, images and 1 more failed for good in ten minutes: 50 % of what ended"
+    assert [(each.level, each.what) for each in found] == [(Level.BAD, what)]
+    assert [action.endpoint for action in found[0].actions] == ["failures.show", "queues.show"]
+
+
 @pytest.mark.parametrize(
     ("groups", "mended", "is_said"),
     [
