@@ -82,6 +82,8 @@ def test_corpus_holds_what_it_promises() -> None:
     assert len({case.sent for case in cases if case.allowed is REFUSED}) >= 2000
 
 
+# All of the corpus takes a minute on a machine of its own.
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("share", SHARES)
 def test_no_hostile_request_does_harm(
     api: Watched, ear: Ear, conn: Connection, eventually: Callable[..., Any], share: int
