@@ -24,6 +24,7 @@ from ..http.errors import Forbidden
 from ..http.routes import BODY_BYTES, Entry, Route
 from ..http.service import connection
 from . import cookies, pace
+from .answering import LIVE
 from .permissions import permissions
 from .places import back_to
 from .refusals import TooBusy, TooOld
@@ -31,7 +32,6 @@ from .static_files import ENDPOINT as STATIC
 from .turns import Turns
 from .viewer import Viewer, preferences
 
-LIVE = "Haulier-Live"
 SIGN_IN = "ui.sign_in.show"
 # The page that a link on another site's page leads to: it asks once more, from here, so that the cookie comes along.
 AGAIN = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0"><title>Haulier</title><p>One moment.</p>'

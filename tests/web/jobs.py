@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Failure, Fence, Settlement
-from haulier.domain.fingerprint import fingerprint
+from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.job import Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
@@ -61,3 +61,23 @@ def counted(conn: Connection) -> None:
     numbers.counting_ends_in(conn)
     numbers.count(conn, counter=uuid4())
     numbers.count_live(conn)
+
+
+def fail(
+    conn: Connection,
+    error: str,
+    *,
+    queue: str = "default",
+    times: int = 1,
+    delay: float | None = None,
+    worker: str | None = None,
+) -> str:
+    """Have so many jobs fail, for good or to be retried; return the name of the group."""
+    for _ in range(times):
+        enqueue(conn, queue=queue)
+    group = fingerprint("send_email", error)
+    outcome = Outcome.fail_for_good(error) if delay is None else Outcome.fail(error, delay=delay)
+    for _ in range(times):
+        _, [fence] = claim(conn, queue)
+        end(conn, fence, outcome, Failure(group, queue, error), worker)
+    return id_text(group.id)

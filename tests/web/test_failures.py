@@ -8,32 +8,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
-from haulier.domain.claim import Failure
-from haulier.domain.fingerprint import fingerprint, id_text
-from haulier.domain.outcome import Outcome
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue
-
-
-def fail(
-    conn: Connection,
-    error: str,
-    *,
-    queue: str = "default",
-    times: int = 1,
-    delay: float | None = None,
-    worker: str | None = None,
-) -> str:
-    """Have so many jobs fail, for good or to be retried; return the name of the group."""
-    for _ in range(times):
-        enqueue(conn, queue=queue)
-    group = fingerprint("send_email", error)
-    outcome = Outcome.fail_for_good(error) if delay is None else Outcome.fail(error, delay=delay)
-    for _ in range(times):
-        _, [fence] = claim(conn, queue)
-        end(conn, fence, outcome, Failure(group, queue, error), worker)
-    return id_text(group.id)
+from tests.web.jobs import fail
 
 
 def row(page: Element, group: str) -> dict[str, str]:

@@ -10,8 +10,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import produce
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue
-from tests.web.test_failures import fail
+from tests.web.jobs import claim, end, enqueue, fail
 
 KEPT = "No job has this id. Jobs that have ended are kept for 30 days"
 

@@ -17,8 +17,7 @@ from haulier.queue import consume
 from haulier.queue.consume.rescue import bury
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, counted, end, enqueue
-from tests.web.test_failures import fail
+from tests.web.jobs import claim, counted, end, enqueue, fail
 
 
 def told(page: Element) -> list[str]:

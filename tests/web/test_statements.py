@@ -12,8 +12,7 @@ from haulier.postgres.sql_files import SQL
 from haulier.queue.produce.checks import THRESHOLDS
 from tests.queue.schedules import plant
 from tests.web.browsing import Browser
-from tests.web.jobs import counted, in_all_states
-from tests.web.test_failures import fail
+from tests.web.jobs import counted, fail, in_all_states
 
 # Beside the one that finds the session.
 MOST = 6
