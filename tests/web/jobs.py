@@ -25,7 +25,8 @@ def enqueue(conn: Connection, payload: dict[str, Json] | None = None, **options:
 
 def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple[UUID, list[Fence]]:
     """Return a worker, and the fences of the due jobs that it has claimed."""
-    worker = consume.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=30)
+    # No test of a page may take longer than the lease: the page would say that the worker is lost.
+    worker = consume.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=600)
     jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(queue,))
     return worker, [Fence.of(job) for job in jobs]
 
