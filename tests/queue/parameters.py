@@ -45,6 +45,8 @@ PARAMETERS: dict[str, Any] = {
     "after_at": NOW,
     "after_id": ID,
     "least_id": UUID(int=0),
+    "first_id": UUID(int=0),
+    "last_id": UUID(int=2**128 - 1),
     "limit": 50,
     "offset": 0,
     "suspect": False,

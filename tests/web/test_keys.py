@@ -255,6 +255,36 @@ def test_leads_from_the_search_box_to_what_was_typed(
     assert (answer.status_code, answer.headers.get("Location")) == (303, leads_to)
 
 
+def test_finds_a_job_by_the_beginning_of_its_id(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    jobs = in_all_states(conn)
+    own = signed_in(Scope.READ, queues=["cancelled", "nowhere"])
+
+    found = [search(browser, str(job)[:length]) for job in jobs.values() for length in (35, 36)]
+    many = read(search(browser, str(jobs["queued"])[:8].upper()).text)
+    few, none = (search(own, str(jobs[status])[:35]) for status in ("cancelled", "queued"))
+    by_the_list = browser.client.get("/ui/jobs", query_string={"q": str(jobs["queued"])[:35]})
+
+    places = [f"/ui/jobs/{job}" for job in jobs.values()]
+    assert [answer.headers.get("Location") for answer in found] == [place for place in places for _ in range(2)]
+    leads = [each.given["href"] for each in many.all("main")[0].all("a")]
+    # Ids of the same minute begin alike.
+    assert leads == sorted(place for place in places if place[: len("/ui/jobs/") + 8] == leads[0][: len("/ui/jobs/") + 8])
+    assert f"/ui/jobs/{jobs['queued']}" in leads
+    assert few.headers.get("Location") == f"/ui/jobs/{jobs['cancelled']}"
+    assert "Nothing is called" in none.text
+    assert by_the_list.headers["Location"] == f"/ui/search?q={str(jobs['queued'])[:35]}"
+
+
+def test_says_that_more_ids_begin_so(browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.web.pages.search.MOST_JOBS", 2)
+    jobs = sorted(str(enqueue(conn)) for _ in range(3))
+
+    page = read(search(browser, jobs[0][:8]).text)
+
+    assert [each.given["href"] for each in page.all("main")[0].all("a")] == [f"/ui/jobs/{job}" for job in jobs[:2]]
+    assert "Type more" in page.text
+
+
 def test_finds_errors_by_a_part_of_their_text(browser: Browser, conn: Connection) -> None:
     in_all_states(conn)
 

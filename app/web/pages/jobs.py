@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
+from haulier.queue.produce.id_prefix import id_range
 from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import Page, list_jobs
 from haulier.queue.rows import StoredJob
@@ -126,6 +127,8 @@ def _search(text: str) -> Response:
         return redirect(_at((), unread="key"), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
+    if id_range(text.strip()):
+        return redirect(url_for("ui.search.show", q=text.strip()), 303)
     return redirect(_at(found.pairs), 303)
 
 

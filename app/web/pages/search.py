@@ -16,6 +16,7 @@ from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.job import MAX_TAG, NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
 from haulier.queue.produce.look import list_jobs
 from haulier.queue.produce.recent import recent_kinds
 from haulier.queue.produce.schedules import get_schedule
@@ -29,10 +30,12 @@ from ..answering import Shown
 from ..look import NAMES, PAYLOAD, Found, Pair, read_search
 from ..reading import part, searched
 from ..section import Section
+from ..shown import word
 
-MOST_TYPED, MOST_ERRORS = 1000, 50
+MOST_TYPED, MOST_ERRORS, MOST_JOBS = 1000, 50, 50
 # An idempotency key as clients may send one.
 KEY = re.compile(r"[!-~]{1,255}")
+JOB = "The job"
 SPAN, SECONDS = "30d", 1.0
 
 section = Section("search", __name__, within="jobs")
@@ -50,11 +53,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The page. Shape: late are the parts that were not looked at, with why."""
+    """The page.
+
+    Shape: late are the parts that were not looked at, with why; has_more tells that more ids of jobs may begin so.
+    """
 
     typed: str
     hits: Sequence[Hit]
     late: Sequence[str]
+    has_more: bool
 
 
 @section.page("/search", Scope.READ)
@@ -90,7 +97,7 @@ def _of_filters(typed: str, found: Found) -> Shown | Response:
 
 def _of_words(typed: str) -> Shown | Response:
     late: list[str] = []
-    looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (_kinds, _queues, _schedules, _keys, _tags)
+    looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (_ids, _kinds, _queues, _schedules, _keys, _tags)
     hits = [hit for look in looks for hit in look(typed, late)]
     return _answer(typed, [*hits, *_errors(typed, [], late)], late)
 
@@ -98,11 +105,25 @@ def _of_words(typed: str) -> Shown | Response:
 def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str]) -> Shown | Response:
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
-    return Shown("search.html", Search(typed, hits, late), "Search")
+    has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
+    return Shown("search.html", Search(typed, hits, late, has_more), "Search")
 
 
 def _jobs(pairs: Sequence[Pair]) -> str:
     return f"{url_for('ui.jobs.show')}?{urlencode(pairs)}" if pairs else url_for("ui.jobs.show")
+
+
+def _ids(typed: str, late: list[str]) -> Iterator[Hit]:
+    prefix = id_range(typed)
+    if prefix is None:
+        return
+    found = part(lambda conn: jobs_by_prefix(conn, prefix, queues=caller().queues, limit=MOST_JOBS), seconds=SECONDS)
+    if found.value is None:
+        late.append(f"Ids of jobs: {found.late}")
+        return
+    for job in found.value:
+        place = url_for("ui.job.show", job_id=job.id)
+        yield Hit(JOB, str(job.id), place, f"{job.kind}, {word(job.status).lower()}, in {job.queue}")
 
 
 def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
