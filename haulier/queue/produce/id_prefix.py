@@ -56,5 +56,6 @@ def jobs_by_prefix(
         limit=limit,
     )
     return [
-        NamedJob(row["id"], row["kind"], JobStatus(row["status"]), row["queue"], utc(row["created_at"])) for row in found
+        NamedJob(each["id"], each["kind"], JobStatus(each["status"]), each["queue"], utc(each["created_at"]))
+        for each in found
     ]
