@@ -13,6 +13,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.queue import consume
 from haulier.queue.consume import workers
+from haulier.queue.produce.pauses import pause
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Figures, Live, Queue
 from haulier.queue.produce.workers import Worker
@@ -153,6 +154,16 @@ def test_pauses_for_a_while_and_resumes(
         "pause",
         "resume",
     ]
+
+
+def test_says_since_when_and_by_whom_a_queue_is_paused(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    pause(conn, "mail", actor="ops-anna")
+    readers = [signed_in(Scope.READ), signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])]
+
+    told = [each.page("/ui/queues/mail").text for each in (browser, *readers)]
+
+    assert ["by ops-anna, until it is resumed" in text for text in told] == [True, False, True]
+    assert ["since" in text for text in told] == [True] * 3
 
 
 @pytest.mark.parametrize(
