@@ -12,12 +12,12 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.pages.audit import _cell, lines_of
 from haulier.domain.api_key import TOKEN, Scope
-from haulier.queue import produce
+from haulier.queue import consume, produce
 from haulier.queue.produce.change import Changes
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixture
 from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import MakeSite, SignedIn, new_key
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import claim, enqueue, in_all_states
 
 LIST, NEW, AUDIT = "/ui/keys", "/ui/keys/new", "/ui/audit"
 
@@ -273,6 +273,25 @@ def test_finds_a_job_by_the_beginning_of_its_id(browser: Browser, signed_in: Sig
     assert few.headers.get("Location") == f"/ui/jobs/{jobs['cancelled']}"
     assert "Nothing is called" in none.text
     assert by_the_list.headers["Location"] == f"/ui/search?q={str(jobs['queued'])[:35]}"
+
+
+def test_finds_workers_by_their_host_and_name(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    workers = [claim(conn, queue, host)[0] for queue, host in (("mail", "dock"), ("mail", "pier"), ("salmon", "pier"))]
+    consume.deregister(conn, workers[0])
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    typed = ("dock", "dock:7", "worker:dock:7 status:failed")
+    places = [search(browser, each).headers.get("Location") for each in typed]
+    two = [read(search(browser, each).text).all("main")[0].all("a") for each in ("pier", "worker:pier")]
+    one, none = search(own, "pier"), search(browser, "dock:8")
+
+    assert places == [f"/ui/workers/{workers[0]}"] * 2 + [f"/ui/jobs?status=failed&worker={workers[0]}"]
+    assert [{each.given["href"] for each in links} for links in two] == [
+        {f"/ui/workers/{each}" for each in workers[1:]},
+        {f"/ui/jobs?worker={each}" for each in workers[1:]},
+    ]
+    assert one.headers.get("Location") == f"/ui/workers/{workers[1]}"
+    assert "Nothing is called" in none.text
 
 
 def test_says_that_more_ids_begin_so(browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
