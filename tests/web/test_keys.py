@@ -14,6 +14,7 @@ from app.web.pages.audit import _cell, lines_of
 from haulier.domain.api_key import TOKEN, Scope
 from haulier.queue import consume, produce
 from haulier.queue.produce.change import Changes
+from haulier.queue.produce.pauses import pause, resume
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixture
 from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import MakeSite, SignedIn, new_key
@@ -178,6 +179,19 @@ def test_heeds_no_filter_that_is_none_and_says_so(browser: Browser, query: str) 
 
     assert ("Not heeded" in page.text) == (not query.startswith("older"))
     assert [row for row in page.all("tr") if "id" in row.given]
+
+
+def test_leads_from_a_queue_to_its_earlier_pauses(browser: Browser, conn: Connection) -> None:
+    for name in ("mail", "other"):
+        pause(conn, name, actor="ops-anna")
+    resume(conn, "mail", actor="ops-bert")
+
+    [place] = [each.given["href"] for each in browser.page("/ui/queues/mail").all("a") if each.text == "Earlier pauses"]
+    page = browser.page(place)
+
+    rows = [[cell.text for cell in row.all("td")][1:4] for row in page.all("tr") if "id" in row.given]
+    assert rows == [["ops-bert", "resume", "mail"], ["ops-anna", "pause", "mail"]]
+    assert page.all("input", id="f-target")[0].given["value"] == "mail"
 
 
 def test_goes_through_the_record_each_entry_once(browser: Browser, conn: Connection, sql: Any) -> None:
