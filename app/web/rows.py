@@ -15,9 +15,9 @@ from haulier.queue.produce.workers import list_workers
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
-from ..http.service import service
 from .look import DUE, WAITING, Look
 from .reading import kept, part
+from .timeouts import timeout_of
 
 # A page of the list has at most 60 kB; an error has one line there, and is whole on the page of its job.
 MOST_ERROR, MOST_WORKERS = 120, 200
@@ -83,8 +83,7 @@ def _first_line(error: str | None) -> str:
 
 
 def _deadline(job: StoredJob | RunningJob) -> datetime | None:
-    kind = service().kinds.get(job.kind)
-    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
+    timeout = timeout_of(job.kind, job.timeout_seconds)
     return job.started_at + timedelta(seconds=timeout) if timeout and job.started_at else None
 
 

@@ -13,6 +13,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
 from haulier.domain.timeline import Step, What, Why
 from haulier.queue import produce
+from tests.conftest import Sql
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue, fail
@@ -100,3 +101,17 @@ def test_says_it_on_the_page_of_a_job_that_has_ended(browser: Browser, conn: Con
 
     told = re.compile(r"What happened [0-9.]+ m?s: waited [0-9.]+ m?s, ran [0-9.]+ m?s ")
     assert [bool(told.search(text)) for text in (live, ended)] == [False, True]
+
+
+def test_draws_how_much_of_its_timeout_a_running_job_has_used_up(browser: Browser, conn: Connection, sql: Sql) -> None:
+    timed, endless = enqueue(conn, timeout_seconds=90), enqueue(conn, kind="unknown")
+    for _ in range(2):
+        claim(conn)
+    sql("UPDATE haulier.job SET started_at = now() - interval '81 seconds'")
+
+    pages = [browser.page(f"/ui/jobs/{job}") for job in (timed, endless)]
+
+    assert [[each.given["aria-label"] for each in page.all("svg", class_="bar")] for page in pages] == [
+        ["90 % of its timeout"],
+        [],
+    ]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import request, url_for
+from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
@@ -38,6 +39,7 @@ from ..reading import Part, part, read
 from ..saying import done
 from ..section import Section
 from ..shown import exact
+from ..timeouts import used
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
@@ -49,10 +51,11 @@ section = Section("job", __name__, within="jobs")
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why a job waits, or who runs it."""
+    """Why a job waits, or who runs it. Shape: bar is how much of its timeout that has used up."""
 
     reasons: Sequence[Reason] = ()
     run: Run | None = None
+    bar: Markup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,13 @@ def _explained(conn: Connection, job_id: UUID) -> Explained:
         # Deleted a moment ago; the next look at the page says so.
         return Explained()
     reasons = found.waiting.reasons(whole=caller().queues is None) if found.waiting else []
-    return Explained(tuple(reasons), found.run)
+    return Explained(tuple(reasons), found.run, None if found.run is None else _bar(found.run))
+
+
+def _bar(run: Run) -> Markup | None:
+    if run.deadline is None or run.deadline <= run.since:
+        return None
+    return used(run.since, (run.deadline - run.since).total_seconds(), viewer().now)[1]
 
 
 def _unless(job: StoredJob) -> Unless:
