@@ -214,6 +214,28 @@ def test_shows_a_key_of_one_queue_nothing_of_another(signed_in: SignedIn, conn: 
     assert sql("SELECT count(*) FROM haulier.pause") == [(0,)]
 
 
+def test_shows_the_kinds_of_one_queue_the_most_due_first(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    kinds = {"mail": ["swim", "swim", "send_email"], "salmon": ["run", "run", "run", "swim"]}
+    for name, found in kinds.items():
+        for kind in found:
+            enqueue(conn, kind=kind, queue=name)
+    counted(conn)
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    [place] = [each.given["href"] for each in browser.page("/ui/queues/mail").all("a") if each.text == "Its kinds"]
+    pages = [each.page(place) for each in (browser, own)]
+
+    for page in pages:
+        rows = [row for row in page.all("tr") if row.all("th", scope="row")]
+        due = {row.all("th")[0].text: row.all("td")[1].text for row in rows}
+        assert list(due.items()) == [("swim", "2"), ("send_email", "1")]
+        assert [each.given["href"] for each in page.all("a", class_="chip")] == ["/ui/kinds"]
+    assert [own.get(f"/ui/kinds?queue={name}").status_code for name in ("salmon", "No", "mail")] == [404, 404, 200]
+    assert "No job of this queue was counted lately" in browser.page("/ui/kinds?queue=nowhere").text
+
+
 def test_marks_a_kind_that_no_live_worker_knows(browser: Browser, conn: Connection) -> None:
     enqueue(conn, kind="swim")
     made = consume.register(conn, host="dock", pid=7, threads=4, queues=(), lease_seconds=30)
