@@ -182,7 +182,7 @@ def _worst(groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
 def _failing(group: ErrorGroup) -> Failing:
     values = [step.failed + step.retried for step in group.series]
     told = f"{count(sum(values), 'failed attempt')} in this hour"
-    return Failing(group, charts.spark(values, "failed", told, look="columns"))
+    return Failing(group, charts.spark(values, "failed", told))
 
 
 def _stats(span: str) -> Part[Stats]:

@@ -82,6 +82,16 @@ class ErrorFilter:
     limit: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Frequent:
+    """Groups, the most frequent first. Shape: count, failed and retried are of all that match."""
+
+    groups: Sequence[ErrorGroup]
+    count: int
+    failed: int
+    retried: int
+
+
 def id_in(name: str) -> int:
     """Return the id of a group that clients call by this name. Raises: ErrorGroupNotFound where none can have it."""
     try:
@@ -106,6 +116,31 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
     page = found[: wanted.limit]
     more = (utc(page[-1]["last_seen"]), page[-1]["id"]) if len(found) > wanted.limit else None
     return _groups(conn, wanted, page), more
+
+
+_OF_ALL = ("all_groups", "all_failed", "all_retried")
+
+
+def frequent_errors(
+    conn: Connection, wanted: ErrorFilter, *, is_muted: bool | None = None, offset: int = 0, drawn: int | None = None
+) -> Frequent:
+    """Return the groups, the most frequent first.
+
+    Shape: `after` of the filter does not matter; offset groups are passed over. is_muted: those that are muted, or
+           those that are not; None: both. drawn: of so many the series is read, None: of each.
+    """
+    found = rows(
+        conn,
+        "frequent_errors",
+        **_span(wanted),
+        kind=wanted.kind,
+        text=wanted.text,
+        is_muted=is_muted,
+        limit=wanted.limit,
+        offset=offset,
+    )
+    page = [{name: row[name] for name in row if name not in _OF_ALL} for row in found if row["id"] is not None]
+    return Frequent(_groups(conn, wanted, page, drawn), *(found[0][name] for name in _OF_ALL))
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
@@ -144,8 +179,8 @@ def _seen_in(wanted: ErrorFilter) -> dict[str, Any]:
     return {"queue": wanted.queue, "queues": None if wanted.queues is None else list(wanted.queues)}
 
 
-def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list[ErrorGroup]:
-    """Return the groups with the series of each, over the span in which they were found."""
+def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row], drawn: int | None = None) -> list[ErrorGroup]:
+    """Return the groups, the first of them with their series over the span in which they were found."""
     if not found:
         return []
     begins_at = utc(found[0]["span_from"])
@@ -157,11 +192,15 @@ def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list
             **_seen_in(wanted),
             series_seconds=SPANS[wanted.span][1],
             span_from=begins_at,
-            failed_ids=array([row["id"] for row in found]),
+            failed_ids=array([row["id"] for row in found[:drawn]]),
         )
     }
     times = _times(wanted, begins_at)
-    return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
+    most = len(found) if drawn is None else drawn
+    return [
+        _group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times] if place < most else [])
+        for place, row in enumerate(found)
+    ]
 
 
 def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:

@@ -21,19 +21,25 @@ CASE
     ELSE (SELECT min(minute) FROM haulier.error_count WHERE error_id = error_group.id AND <<may_be_seen>>)
 END AS first_seen
 
+-- part: seen_groups
+SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+FROM haulier.error_count
+WHERE minute >= <<span_began>> AND <<may_be_seen>>
+GROUP BY error_id
+
+-- part: is_wanted
+(%(kind)s::text IS NULL OR kind = %(kind)s)
+AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+
 -- name: list_errors
 -- The groups that were seen in the span, last seen first.
 WITH seen AS MATERIALIZED (
-    SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-    FROM haulier.error_count
-    WHERE minute >= <<span_began>> AND <<may_be_seen>>
-    GROUP BY error_id
+    <<seen_groups>>
 ), page AS MATERIALIZED (
     SELECT seen.*
     FROM seen
     JOIN haulier.error_group ON error_group.id = error_id
-    WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
-        AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+    WHERE <<is_wanted>>
         AND (%(after_at)s::timestamptz IS NULL OR (last_seen, error_id) < (%(after_at)s, %(after_error)s::bigint))
     ORDER BY last_seen DESC, error_id DESC
     LIMIT %(limit)s
@@ -42,6 +48,32 @@ SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_beg
 FROM page
 JOIN haulier.error_group ON error_group.id = error_id
 ORDER BY page.last_seen DESC, page.error_id DESC;
+
+-- name: frequent_errors
+-- The groups that were seen in the span, the most frequent first, and how many there are of all pages; one row without a
+-- group where the page has none.
+WITH matching AS MATERIALIZED (
+    SELECT seen.*
+    FROM (<<seen_groups>>) AS seen
+    JOIN haulier.error_group ON error_group.id = error_id
+    WHERE <<is_wanted>>
+        AND (%(is_muted)s::boolean IS NULL OR coalesce(muted_until > now(), false) = %(is_muted)s)
+), page AS MATERIALIZED (
+    SELECT *
+    FROM matching
+    ORDER BY failed + retried DESC, last_seen DESC, error_id DESC
+    LIMIT %(limit)s
+    OFFSET %(offset)s
+), told AS (
+    SELECT count(*)::integer AS all_groups, coalesce(sum(failed), 0)::bigint AS all_failed,
+        coalesce(sum(retried), 0)::bigint AS all_retried
+    FROM matching
+)
+SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from, told.*
+FROM told
+LEFT JOIN page ON true
+LEFT JOIN haulier.error_group ON error_group.id = page.error_id
+ORDER BY page.failed + page.retried DESC, page.last_seen DESC, page.error_id DESC;
 
 -- name: get_error
 SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
