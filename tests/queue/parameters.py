@@ -88,6 +88,7 @@ PARAMETERS: dict[str, Any] = {
     "actor": "abc",
     "is_quiet": True,
     "is_muted": True,
+    "drawn": 5,
     "action": "revoke_key",
     "key_id": "abc",
     "key_hash": b"\x00" * 32,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,12 +122,12 @@ _OF_ALL = ("all_groups", "all_failed", "all_retried")
 
 
 def frequent_errors(
-    conn: Connection, wanted: ErrorFilter, *, is_muted: bool | None = None, offset: int = 0, drawn: int | None = None
+    conn: Connection, wanted: ErrorFilter, *, is_muted: bool | None = None, offset: int = 0
 ) -> Frequent:
     """Return the groups, the most frequent first.
 
     Shape: `after` of the filter does not matter; offset groups are passed over. is_muted: those that are muted, or
-           those that are not; None: both. drawn: of so many the series is read, None: of each.
+           those that are not; None: both.
     """
     found = rows(
         conn,
@@ -140,7 +140,28 @@ def frequent_errors(
         offset=offset,
     )
     page = [{name: row[name] for name in row if name not in _OF_ALL} for row in found if row["id"] is not None]
-    return Frequent(_groups(conn, wanted, page, drawn), *(found[0][name] for name in _OF_ALL))
+    return Frequent(_groups(conn, wanted, page), *(found[0][name] for name in _OF_ALL))
+
+
+def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tuple[list[ErrorGroup], list[ErrorStep]]:
+    """Return the groups of a short span, the most frequent first, and how many attempts failed in each step of it.
+
+    Shape: of the filter span, queue, queues and limit matter. The first `drawn` groups have their series.
+    """
+    found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn)
+    times = _times(wanted, utc(found[0]["span_from"]))
+    of_all = _steps(found[0]["series_of_all"], times)
+    groups = []
+    for row in found:
+        series, _ = row.pop("series"), row.pop("series_of_all")
+        if row["id"] is not None:
+            groups.append(_group(row, _steps(series, times) if series else []))
+    return groups, of_all
+
+
+def _steps(told: Sequence[tuple[float, int, int]] | None, times: Sequence[datetime]) -> list[ErrorStep]:
+    counted = {at: (failed, retried) for at, failed, retried in told or ()}
+    return [ErrorStep(at, *counted.get(at.timestamp(), ())) for at in times]
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
@@ -163,6 +184,15 @@ def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
     return [counted.get(at) or ErrorStep(at) for at in _times(wanted, utc(found[0]["span_from"]))]
 
 
+def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None) -> set[int]:
+    """Return those of these groups of which no job is left that has failed for good or is to be tried again.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown)}
+
+
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
     """Mute the group until then, or no longer; `actor` goes into the audit. Raises: ErrorGroupNotFound."""
     [muted] = rows(conn, "mute_errors", error_id=error_id, until=until, actor=actor)
@@ -179,8 +209,8 @@ def _seen_in(wanted: ErrorFilter) -> dict[str, Any]:
     return {"queue": wanted.queue, "queues": None if wanted.queues is None else list(wanted.queues)}
 
 
-def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row], drawn: int | None = None) -> list[ErrorGroup]:
-    """Return the groups, the first of them with their series over the span in which they were found."""
+def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list[ErrorGroup]:
+    """Return the groups with the series of each, over the span in which they were found."""
     if not found:
         return []
     begins_at = utc(found[0]["span_from"])
@@ -192,15 +222,11 @@ def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row], drawn: 
             **_seen_in(wanted),
             series_seconds=SPANS[wanted.span][1],
             span_from=begins_at,
-            failed_ids=array([row["id"] for row in found[:drawn]]),
+            failed_ids=array([row["id"] for row in found]),
         )
     }
     times = _times(wanted, begins_at)
-    most = len(found) if drawn is None else drawn
-    return [
-        _group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times] if place < most else [])
-        for place, row in enumerate(found)
-    ]
+    return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
 
 
 def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:
