@@ -17,7 +17,7 @@ from werkzeug.serving import make_server
 
 from app.site import build
 from haulier.config import Config
-from lab.dashboard import HOME, Pages, crawl, sign_in
+from lab.dashboard import HOME, Pages, crawl, sign_in, without_charts
 from lab.servers import connect
 from tests.browser.filled import fill
 from tests.http.callers import SECRET
@@ -72,11 +72,7 @@ def seen(_make_migrated_database: Callable[[], str]) -> Iterator[Seen]:
 
 
 def test_sends_no_page_that_is_larger_than_it_may_be(seen: Seen) -> None:
-    # Charts and their tables are counted apart.
-    plain = {
-        path: len(re.sub(r"(?s)<svg.*?</svg>|<details class=\"data\".*?</details>", "", seen.get(path).text).encode())
-        for path in seen.pages.all
-    }
+    plain = {path: len(without_charts(seen.get(path).text).encode()) for path in seen.pages.all}
 
     assert len(plain) > 20
     assert {path: byte_count for path, byte_count in plain.items() if byte_count > PAGE_BYTES} == {}
