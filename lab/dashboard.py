@@ -80,6 +80,11 @@ def _is_page(rule: Rule) -> bool:
     return is_ui and "GET" in (rule.methods or ()) and not rule.endpoint.startswith(tuple(NO_PAGES))
 
 
+def without_charts(text: str) -> str:
+    """Return the page without its charts and their tables, which budgets of its size leave out."""
+    return re.sub(r"(?s)<svg.*?</svg>|<details class=\"data\".*?</details>", "", text)
+
+
 def token_of(text: str) -> str:
     """Return what the forms of a page have to send."""
     found = re.search(r'name="csrf" value="([^"]+)"', text)

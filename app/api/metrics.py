@@ -20,10 +20,9 @@ from prometheus_flask_exporter import PrometheusMetrics
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 from haulier.domain.scrape import accepted
-from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.overview import Overview
-from haulier.queue.produce.schedule_health import failures
+from haulier.queue.produce.schedule_health import FailureRounds
 
 from ..http.routes import needs
 from ..http.service import connection
@@ -157,27 +156,12 @@ class Queues(Collector):
             return None
 
 
-class Failing:
-    """The schedules whose last jobs failed one after the other. All are looked at in rounds, some at a time."""
-
-    def __init__(self) -> None:
-        # What the last whole round found, and what this one has so far.
-        self._before: dict[str, int] = {}
-        self._round: dict[str, int] = {}
-        self._after: str | None = None
-
-    def look(self, conn: Connection) -> None:
-        """Look at the next ones. Raises: DatabaseUnavailable."""
-        found = failures(conn, self._after)
-        self._round |= found.in_a_row
-        self._after = found.last
-        if found.last is None:
-            self._before, self._round = self._round, {}
+class Failing(FailureRounds):
+    """The schedules whose last jobs failed one after the other."""
 
     def worst(self) -> list[tuple[str, int]]:
         """Return the schedules with most failures in a row, and the most of all others under the name `other`."""
-        known = {**self._before, **self._round}
-        many = [(name, jobs) for name, jobs in known.items() if jobs >= MANY_FAILURES]
+        many = [(name, jobs) for name, jobs in self.known.items() if jobs >= MANY_FAILURES]
         many.sort(key=lambda each: (-each[1], each[0]))
         # One that is really named so is always among the others.
         named = [each for each in many[:MOST_SCHEDULES] if each[0] != "other"]

@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response
 
 from . import cookies, pace
 from .rail import WITHIN
+from .reading import shelf
 from .saying import said
 from .shown import duration
 from .templates import rendered
@@ -34,7 +35,7 @@ class Shown:
     """A page as a view returns it.
 
     Shape: page is a frozen dataclass, and all that the template reads, as `page`: if that is equal, so is what is seen.
-           is_live: False where nothing of it can change any more.
+           is_live: False where nothing of it can change any more. is_kept: page is kept, and shown to others too.
     """
 
     template: str
@@ -42,6 +43,7 @@ class Shown:
     title: str
     status: int = 200
     is_live: bool = True
+    is_kept: bool = False
 
 
 def answer(found: Shown | Response, every: float | None) -> Response:
@@ -69,8 +71,21 @@ def page(layout: str, found: Shown, **more: Any) -> Response:
 def _digest(found: Shown) -> str:
     """Return what is another one whenever the page looks different, but for how long ago things were."""
     by = viewer()
-    told = [found.template, found.title, found.status, found.page, by.sight, by.prefers, by.is_in]
-    return hashlib.sha256(json.dumps(told, default=_plain, sort_keys=True).encode()).hexdigest()[:12]
+    told = [found.template, found.title, found.status, by.sight, by.prefers, by.is_in]
+    return hashlib.sha256(f"{_written(told)}{_page_of(found)}".encode()).hexdigest()[:12]
+
+
+def _page_of(found: Shown) -> str:
+    """Return all of the page as text, which for one that is kept is made once."""
+    if not found.is_kept:
+        return _written(found.page)
+    # With the text the page itself is kept, so that no other has this id meanwhile.
+    _, text = shelf().get(("text", id(found.page)), lambda: (found.page, _written(found.page)))
+    return text
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, default=_plain, sort_keys=True)
 
 
 def _plain(value: Any) -> Any:

@@ -244,7 +244,8 @@ def unread(facts: Facts) -> Iterator[Notice]:
     """Some of what attention goes by could not be read."""
     if facts.unread:
         what = "Not all could be looked at: something may need you that is not told here"
-        yield Notice(Level.NOTE, what, f"{facts.unread[0].capitalize()}.")
+        why = facts.unread[0]
+        yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.")
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:

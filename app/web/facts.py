@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeVar, cast
 
-from flask import g
+from flask import current_app, g
 
 from haulier.domain.checks import Check
 from haulier.postgres.statements import Connection
+from haulier.queue.produce import errors
 from haulier.queue.produce.checks import THRESHOLDS, check_database
+from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.running import RunningJob, list_running
-from haulier.queue.produce.schedule_health import Overdue, failures
+from haulier.queue.produce.schedule_health import LOOKED_AT, FailureRounds, Overdue
 from haulier.queue.produce.schedule_health import overdue as overdue_schedules
 from haulier.queue.produce.workers import EndedWorker, list_ended
 from haulier.queue.upkeep.partitions import days_ahead as days_ahead_of
 
 from ..http.door import caller
 from ..http.service import service
+from .attention import is_frequent
 from .permissions import permissions
-from .reading import Part, kept, part
+from .reading import PART_SECONDS, Part, kept, part, searched
 from .viewer import viewer
 
 T = TypeVar("T")
 
-SECONDS, STUCK_SECONDS = 30.0, 10.0
+SECONDS, STUCK_SECONDS, MENDED_SECONDS = 30.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
-# Of schedules a look tells of fifty: so many looks, the first by name.
+# Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
 MOST_LOOKS = 4
 # Of the page of the database what stops jobs, or soon will. The others can wait until somebody looks there.
 CHECKS = {
@@ -61,6 +65,16 @@ def _ended(conn: Connection) -> list[EndedWorker]:
     return list_ended(conn, limit=MOST_ENDED, queues=caller().queues)
 
 
+def mended(groups: Sequence[ErrorGroup]) -> Collection[int]:
+    """Return the groups of which no job is left, of those that would need somebody."""
+    frequent = sorted(group.id for group in groups if is_frequent(group, viewer().now))
+    if not frequent:
+        return ()
+    queues = caller().queues
+    look = partial(part, lambda conn: errors.mended(conn, frequent, queues=queues))
+    return _of(kept("mended", tuple(frequent), look, seconds=MENDED_SECONDS)) or ()
+
+
 def days_ahead() -> float | None:
     """Return how far the partitions reach; None where the viewer sees only some queues."""
     return _of(kept("days", (), lambda: part(days_ahead_of), seconds=SECONDS)) if _sees_all() else None
@@ -75,30 +89,34 @@ def failing_schedules() -> Mapping[str, int]:
     """Return how many of the last jobs of each schedule failed in a row; none for a key of some queues."""
     if not _sees_all():
         return {}
-    return _of(kept("failing schedules", (), lambda: part(_failing), seconds=SECONDS)) or {}
+    rounds = cast(FailureRounds, current_app.extensions.setdefault("haulier_failing_schedules", FailureRounds()))
+    look = partial(part, lambda conn: rounds.look(conn, MOST_LOOKS))
+    found: Part[None] = kept("failing schedules", (), look, seconds=SECONDS)
+    _of(found)
+    if not found.late and not rounds.is_whole:
+        most = MOST_LOOKS * LOOKED_AT
+        unread().append(f"of more than {most} schedules some have yet to be looked at, which takes minutes")
+    return {name: times for name, times in sorted(rounds.known.items()) if times}
 
 
-def _failing(conn: Connection) -> dict[str, int]:
-    found, after = dict[str, int](), None
-    for _ in range(MOST_LOOKS):
-        look = failures(conn, after)
-        found |= look.in_a_row
-        after = look.last
-        if after is None:
-            break
-    return {name: times for name, times in found.items() if times}
+def may_see_checks() -> bool:
+    """Tell whether the viewer may see how the database is."""
+    return permissions().why_not("ui.database.show") is None
 
 
 def checks() -> Sequence[Check]:
     """Return how the database is; none where the viewer may not see that."""
-    if permissions().why_not("ui.database.show") is not None:
+    if not may_see_checks():
         return ()
-    # In one transaction: where the first is late, the others fail at once, and are not known either.
-    return _of(kept("checks", (), lambda: part(_checked), seconds=SECONDS)) or ()
+    found = _of(kept("checks", (), partial(searched, _checked), seconds=SECONDS)) or ()
+    if late := [each.name.replace("_", " ") for each in found if each.is_late]:
+        unread().append(f"the database took too long for what its page tells of {', '.join(late)}")
+    return found
 
 
 def _checked(conn: Connection) -> Sequence[Check]:
-    return check_database(conn, retention_days=service().config.retention_days, thresholds=CHECKS).checks
+    days = service().config.retention_days
+    return check_database(conn, retention_days=days, thresholds=CHECKS, seconds=PART_SECONDS).checks
 
 
 def unread() -> list[str]:

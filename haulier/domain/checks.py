@@ -38,18 +38,22 @@ class Threshold:
 class Found:
     """What a check has seen.
 
-    Shape: number None: nothing could be seen; hidden says what could not.
+    Shape: number None: nothing could be seen; hidden says what could not. is_late: for want of time.
     """
 
     number: float | None
     message: str
     fix: str
     hidden: str | None = None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check, with what it means for jobs, and what to do. Shape: fix is None where there is nothing to do."""
+    """A check, with what it means for jobs, and what to do.
+
+    Shape: fix is None where there is nothing to do; is_late: it is unknown for want of time.
+    """
 
     name: str
     state: CheckState
@@ -58,6 +62,7 @@ class Check:
     message: str
     effect: str
     fix: str | None
+    is_late: bool = False
 
 
 def judged(name: str, found: Found, threshold: Threshold, effect: str) -> Check:
@@ -68,4 +73,4 @@ def judged(name: str, found: Found, threshold: Threshold, effect: str) -> Check:
         message = f"{message}; {found.hidden}" if found.number is not None else found.hidden
         state = CheckState.UNKNOWN if state is CheckState.OK else state
     fix = None if state is CheckState.OK else found.fix
-    return Check(name, state, found.number, threshold, message, effect, fix)
+    return Check(name, state, found.number, threshold, message, effect, fix, found.is_late)

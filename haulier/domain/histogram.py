@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 # Bucket b holds what lasts from 2^(b/3) to 2^((b+1)/3) ms. From 60 us, less than which no run takes, to 49 days.
 LEAST_BUCKET, MOST_BUCKET = -12, 96
@@ -15,12 +15,15 @@ _RATIO = 2 ** (1 / 3)
 _WITHIN = 2 * _RATIO / (1 + _RATIO)
 
 
-def unpacked(histogram: int) -> dict[int, int]:
+_EMPTY = "0" * DIGITS
+
+
+def unpacked(digits: str) -> dict[int, int]:
     """Return the buckets of a stored histogram, or of a sum of some, with how many durations are in each."""
-    digits = str(histogram)
     ends = range(len(digits), 0, -DIGITS)
-    found = ((place, int(digits[max(0, end - DIGITS) : end])) for place, end in enumerate(ends, LEAST_BUCKET))
-    return {bucket: jobs for bucket, jobs in found if jobs}
+    found = ((place, digits[max(0, end - DIGITS) : end]) for place, end in enumerate(ends, LEAST_BUCKET))
+    # Most are empty, and of a page there are many.
+    return {bucket: jobs for bucket, part in found if part != _EMPTY and (jobs := int(part))}
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float | None:
@@ -28,9 +31,16 @@ def percentile(buckets: Mapping[int, int], share: float) -> float | None:
 
     Shape: buckets maps a bucket to how many durations are in it. Units: the share is 0 to 1, the result in seconds.
     """
-    left = share * sum(buckets.values())
+    return percentiles(buckets, [share])[0]
+
+
+def percentiles(buckets: Mapping[int, int], shares: Sequence[float]) -> list[float | None]:
+    """Return the percentile of each of these shares, which grow: see `percentile`."""
+    wanted = [share * sum(buckets.values()) for share in shares]
+    found: list[float | None] = []
+    reached = 0
     for bucket in sorted(buckets):
-        left -= buckets[bucket]
-        if left <= 0:
-            return 2 ** (bucket / 3) * _WITHIN / 1000
-    return None
+        reached += buckets[bucket]
+        while len(found) < len(wanted) and wanted[len(found)] <= reached:
+            found.append(2 ** (bucket / 3) * _WITHIN / 1000)
+    return found + [None] * (len(wanted) - len(found))

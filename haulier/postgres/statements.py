@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
 import psycopg2
@@ -138,6 +139,30 @@ def script(conn: Connection, text: str, *, seconds: float) -> None:
     _execute(conn, text, None, seconds)
 
 
+@dataclass(slots=True)
+class Begun:
+    """A transaction that has begun.
+
+    Shape: rows are what the statement found that was sent with the beginning; not is_ours: it is part of the caller's.
+    """
+
+    conn: Connection
+    rows: list[Row]
+    seconds: float
+    is_ours: bool = True
+    is_over: bool = False
+
+
+def end_with(begun: Begun, name: str, /, **parameters: Any) -> None:
+    """Run the last statement of a transaction, and commit it in the same round trip unless it is part of the caller's.
+
+    Shape: what the statement returns is lost, since the answer is that of the commit.
+    """
+    statement = SQL[name] + "\n" + SQL["commit"] if begun.is_ours else SQL[name]
+    _execute(begun.conn, statement, parameters, begun.seconds)
+    begun.is_over = begun.is_ours
+
+
 @contextmanager
 def transaction(
     conn: Connection, *, seconds: float = STATEMENT_SECONDS, lock_seconds: float = LOCK_SECONDS
@@ -159,35 +184,35 @@ def transaction_of(
     seconds: float = STATEMENT_SECONDS,
     lock_seconds: float = LOCK_SECONDS,
     **parameters: Any,
-) -> Iterator[list[Row]]:
+) -> Iterator[Begun]:
     """Run the block as `transaction` does, and give it the rows of a statement that is sent with the beginning.
 
-    That saves a round trip, and a wait for the interpreter where other threads are busy.
+    That saves a round trip, and a wait for the interpreter where other threads are busy; `end_with` saves another.
     """
     if not is_outside_transactions(conn):
-        yield rows(conn, name, **parameters)
+        yield Begun(conn, rows(conn, name, **parameters), seconds, is_ours=False)
         return
-    with _begun(conn, SQL["begin"] + "\n" + SQL[name], parameters, seconds, lock_seconds) as found:
-        yield found
+    with _begun(conn, SQL["begin"] + "\n" + SQL[name], parameters, seconds, lock_seconds) as begun:
+        yield begun
 
 
 @contextmanager
-def _begun(
-    conn: Connection, statement: str, parameters: Row, seconds: float, lock_seconds: float
-) -> Iterator[list[Row]]:
+def _begun(conn: Connection, statement: str, parameters: Row, seconds: float, lock_seconds: float) -> Iterator[Begun]:
     limits = {
         "milliseconds": int(seconds * 1000),
         "lock_milliseconds": int(lock_seconds * 1000),
         "idle_milliseconds": int(IDLE_SECONDS * 1000),
     }
     try:
-        yield _execute(conn, statement, parameters | limits, seconds)
+        begun = Begun(conn, _execute(conn, statement, parameters | limits, seconds), seconds)
+        yield begun
     except BaseException:
         # Under autocommit psycopg2's own rollback() does nothing.
         with suppress(psycopg2.Error):
             _execute(conn, SQL["rollback"], None, seconds)
         raise
-    _execute(conn, SQL["commit"], None, seconds)
+    if not begun.is_over:
+        _execute(conn, SQL["commit"], None, seconds)
 
 
 def _execute(

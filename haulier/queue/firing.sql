@@ -9,18 +9,34 @@ source, paused_since, paused_until, counts_from, decided_to, pending_at
 SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 
 -- name: due_schedules
--- Lock the schedules that are due, unless another worker just decides them. Whether their jobs live is another
+-- Lock the schedules that are due, unless another worker just decides them, and return a row for all that are alike in
+-- what decides of their ticks, as most that are due at one time: a row for each would take longer than to decide. What
+-- becomes of some hangs on their names or their jobs: they have a row each. Whether their jobs live is another
 -- statement: this one's snapshot is older than the locks, and a worker that had a lock before may have fired since.
--- Without the jobs, which may be large: `fire_ticks` reads them. The size is that of one that it writes; a small one is
--- not measured, which would take longer than the rest.
-SELECT <<schedule_columns>>, NULL::jsonb AS job, (SELECT haulier.schedule_time()) AS now,
-    CASE WHEN pg_column_size(job) < 1000 THEN 1000 ELSE octet_length(job::text) END AS job_bytes
-FROM haulier.schedule
-WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
-    AND (%(only_name)s::text IS NULL OR name = %(only_name)s)
-ORDER BY look_at
-LIMIT %(limit)s
-FOR UPDATE SKIP LOCKED;
+-- Without the jobs, which may be large: `fire_ticks` reads them. The size is at least that of one that it writes, and
+-- rounded up so that few differ in it; a small one is not measured, which would take longer than the rest.
+SELECT array_agg(name) AS names, min(name) AS name, cron, every_seconds, time_zone, overlap, missed, missed_max,
+    missed_within_seconds, jitter_seconds, min(source) AS source, paused_since, paused_until,
+    min(counts_from) AS counts_from, decided_to, pending_at, job_bytes, NULL::jsonb AS job,
+    (SELECT haulier.schedule_time()) AS now
+FROM (
+    SELECT <<schedule_columns>>, look_at,
+        CASE
+            WHEN pg_column_size(job) < 1000 THEN 1000
+            ELSE 1000 * 2 ^ ceil(greatest(0, log(2, octet_length(job::text) / 1000.0)))
+        END::integer AS job_bytes
+    FROM haulier.schedule
+    WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
+        AND (%(only_name)s::text IS NULL OR name = %(only_name)s)
+    ORDER BY look_at
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) AS due
+GROUP BY cron, every_seconds, time_zone, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,
+    paused_since, paused_until, decided_to, pending_at, job_bytes,
+    CASE WHEN every_seconds IS NOT NULL THEN counts_from END,
+    CASE WHEN jitter_seconds > 0 OR overlap <> 'allow' OR pending_at IS NOT NULL THEN name END
+ORDER BY min(look_at);
 
 -- name: due_names
 -- The names of the schedules that are due.
@@ -42,20 +58,29 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS live;
 
+-- part: moved_schedules
+unnest(%(names)s::text[], %(decisions)s::integer[]) AS asked (name, decision)
+
 -- name: move_and_fire
 -- In one statement, which locks `schedule` before the function locks `tick` and `job`: the order of schema.sql, which may
--- just be applied again; the other way round each would wait for the other.
+-- just be applied again; the other way round each would wait for the other. Each
+-- decision is sent once, by a number, with its ticks and the names of all schedules that it is for.
 WITH moved AS (
     UPDATE haulier.schedule
     SET decided_to = new.decided_to,
         pending_at = new.pending_at,
         next_at = new.next_at,
         look_at = new.look_at
-    FROM unnest(%(moved)s::text[], %(decided_tos)s::timestamptz[], %(pendings)s::timestamptz[],
-            %(nexts)s::timestamptz[], %(looks)s::timestamptz[]) AS new (name, decided_to, pending_at, next_at, look_at)
-    WHERE schedule.name = new.name
+    FROM <<moved_schedules>>
+    JOIN unnest(%(decided_tos)s::timestamptz[], %(pendings)s::timestamptz[], %(nexts)s::timestamptz[],
+            %(looks)s::timestamptz[])
+        WITH ORDINALITY AS new (decided_to, pending_at, next_at, look_at, decision) USING (decision)
+    WHERE schedule.name = asked.name
 )
-SELECT haulier.fire_ticks(%(names)s::text[], %(ats)s::timestamptz[], %(outcomes)s::text[]) AS fired;
+SELECT haulier.fire_ticks(array_agg(asked.name), array_agg(tick.at), array_agg(tick.outcome)) AS fired
+FROM <<moved_schedules>>
+JOIN unnest(%(of_decisions)s::integer[], %(ats)s::timestamptz[], %(outcomes)s::text[]) AS tick (decision, at, outcome)
+    USING (decision);
 
 -- name: next_look
 -- In how many seconds the next schedule is due; null where there is none. One that cannot be decided does not count.

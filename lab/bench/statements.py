@@ -24,7 +24,7 @@ from haulier.queue import consume, produce
 from haulier.queue.consume import wakeups
 from haulier.queue.consume.lanes import fresh_lanes, heads
 from haulier.queue.firing import live_jobs
-from haulier.queue.produce import workers
+from haulier.queue.produce import errors, workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.id_prefix import jobs_by_prefix
@@ -338,6 +338,7 @@ CALLS = {
     "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
     "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "mended": Call("errors without a job", "mended_errors", lambda it, _: errors.mended(it.conn, [7])),
     "explain": Call(
         "why a job waits",
         "explained_job explain_waiting due_queues",

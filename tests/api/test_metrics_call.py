@@ -76,26 +76,35 @@ def test_it_tells_of_due_jobs_that_no_live_worker_serves(client: FlaskClient, co
     assert value(text, "haulier_due_jobs_unserved", queue="mail") == 0
 
 
-def plant_failing(sql: Sql, name: str, failed: int) -> None:
-    """Add a schedule of which the last so many jobs have failed."""
-    plant(sql, name, every_seconds=3600)
+def plant_failing(sql: Sql, failed: dict[str, int]) -> None:
+    """Add schedules, of each of which the last so many jobs have failed."""
+    for name in failed:
+        plant(sql, name, every_seconds=3600)
     sql(
         "WITH fired AS ("
         " INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)"
-        " SELECT %s, now() - make_interval(secs => n), 'fired', now(), haulier.uuidv7()"
-        " FROM generate_series(1, %s) AS n RETURNING job_id)"
+        " SELECT name, now() - make_interval(secs => n), 'fired', now(), haulier.uuidv7()"
+        " FROM unnest(%s, %s) AS asked (name, failed) CROSS JOIN generate_series(1, failed) AS n RETURNING job_id)"
         " INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,"
         " crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)"
         " SELECT job_id, 'failed_permanent', 'mail', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(),"
         " now(), now() FROM fired",
-        name,
-        failed,
+        list(failed),
+        list(failed.values()),
     )
 
 
+def told_of_failures(text: str) -> dict[str, float]:
+    """Return the schedules that the metrics name, each with its failures."""
+    return {
+        dict(labels)["schedule"]: jobs
+        for (name, labels), jobs in samples(text).items()
+        if name == "haulier_schedule_failures"
+    }
+
+
 def test_it_tells_of_ticks_that_nobody_fires_and_of_schedules_whose_jobs_fail(client: FlaskClient, sql: Sql) -> None:
-    for name in (*(f"s{number:02}" for number in range(22)), "other", "well"):
-        plant_failing(sql, name, {"other": 4, "well": 2}.get(name, 3))
+    plant_failing(sql, {**{f"s{number:02}": 3 for number in range(22)}, "other": 4, "well": 2})
     sql(
         "UPDATE haulier.schedule SET look_at = now() - interval '90 s', next_at = now() - interval '95 s'"
         " WHERE name = 'well'"
@@ -105,19 +114,27 @@ def test_it_tells_of_ticks_that_nobody_fires_and_of_schedules_whose_jobs_fail(cl
 
     assert value(text, "haulier_overdue_schedules") == 1
     assert 90 <= value(text, "haulier_oldest_due_tick_seconds") < 120
-    named = {
-        dict(labels)["schedule"]: jobs
-        for (name, labels), jobs in samples(text).items()
-        if name == "haulier_schedule_failures"
-    }
     # Of the 23 the worst twenty, of which one has the name of all others.
-    assert named == {**{f"s{number:02}": 3 for number in range(19)}, "other": 4}
+    assert told_of_failures(text) == {**{f"s{number:02}": 3 for number in range(19)}, "other": 4}
+
+
+def test_of_a_thousand_schedules_whose_jobs_fail_it_names_the_worst_twenty(client: FlaskClient, sql: Sql) -> None:
+    failed = {f"s{number:04}": 4 if number % 50 == 7 else 3 for number in range(1000)}
+    plant_failing(sql, failed)
+    queues = client.application.extensions["haulier_metrics"].queues
+
+    for _ in range(len(failed) // LOOKED_AT):
+        # As after five seconds.
+        queues._expires = 0.0
+        text = client.get("/metrics").text
+
+    assert told_of_failures(text) == {**{name: 4 for name, jobs in failed.items() if jobs == 4}, "other": 3}
 
 
 def test_it_looks_at_all_schedules_in_rounds(conn: Connection, sql: Sql) -> None:
     for number in range(LOOKED_AT):
         plant(sql, f"s{number:03}")
-    plant_failing(sql, "t", 3)
+    plant_failing(sql, {"t": 3})
     failing, told = Failing(), []
 
     for number in range(5):

@@ -268,7 +268,7 @@ def test_a_drain_beside_paused_queues_ends(bench, entry):
     figures = entry.once(bench)
 
     assert figures["jobs"] == 200
-    assert 0 < figures["jobs_per_second"] < 1_000_000
+    assert 200 in (figures["settled_alone"], figures["settled_beside"])
 
 
 @pytest.mark.parametrize("entry", often(schedules.entries(), "calm"))

@@ -10,9 +10,10 @@ from haulier.domain.errors import DatabaseUnavailable, StatementRefused, TooMany
 from haulier.domain.job import NewJob
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import rows, transaction, transaction_of
+from haulier.postgres.statements import end_with, rows, transaction, transaction_of
 from haulier.queue import produce
 from lab.proxy import proxy_to
+from tests.queue.schedules import plant
 
 
 def test_a_backend_that_is_terminated_under_a_call_is_database_unavailable_once(subject, end_backends):
@@ -88,17 +89,39 @@ def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
 
 def test_a_transaction_gives_what_the_statement_sent_with_its_beginning_found_and_is_part_of_another(subject, sql):
     with subject.connection() as conn:
-        with transaction_of(conn, "any_schedule") as found:
+        with transaction_of(conn, "any_schedule") as begun:
             produce.enqueue(conn, [NewJob("mail", {})])
             assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
-        assert found == [{"is_there": False}]
+        assert begun.rows == [{"is_there": False}]
         assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
-        with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as found:
-            assert found == [{"is_there": False}]
+        with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as begun:
+            assert begun.rows == [{"is_there": False}]
             produce.enqueue(conn, [NewJob("mail", {})])
             raise ZeroDivisionError
 
     assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
+
+
+def test_a_transaction_ends_with_its_last_statement_unless_it_is_part_of_another(subject, sql):
+    last = {"names": "{nightly}", "decisions": "{1}", "decided_tos": "{now}", "pendings": "{NULL}", "nexts": "{NULL}"}
+    last |= {"looks": "{2100-01-01}", "of_decisions": "{}", "ats": "{}", "outcomes": "{}"}
+    moved = "SELECT count(*) FROM haulier.schedule WHERE look_at = '2100-01-01'"
+    plant(sql)
+
+    with subject.connection() as conn:
+        with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as begun:
+            end_with(begun, "move_and_fire", **last)
+            assert sql(moved) == [(0,)]
+            raise ZeroDivisionError
+        assert sql(moved) == [(0,)]
+        with pytest.raises(psycopg2.errors.CheckViolation), transaction_of(conn, "any_schedule") as begun:
+            end_with(begun, "move_and_fire", **{**last, "of_decisions": "{1}", "ats": "{now}", "outcomes": "{lost}"})
+        assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        assert sql(moved) == [(0,)]
+        with transaction_of(conn, "any_schedule") as begun:
+            end_with(begun, "move_and_fire", **last)
+            assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
+            assert sql(moved) == [(1,)]
 
 
 def test_translated_knows_an_outage_from_a_bug():

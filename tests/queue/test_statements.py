@@ -69,7 +69,7 @@ def names_used() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text()))
     ]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
-    callers = ("rows", "transaction_of", "copy", "ddl", "_change", "_ask", "_fold_some")
+    callers = ("rows", "transaction_of", "end_with", "copy", "ddl", "_change", "_ask", "_fold_some")
     named = [node.args[1] for node in calls if ast.unparse(node.func) in callers]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]

@@ -43,7 +43,9 @@ REFUSED = [
     ("kind_is_a_name", {"kind": "E'mail\\n'"}),
     ("kind_is_a_name", {"kind": "E'x\\nmail'"}),
     ("kind_is_a_name", {"kind": "repeat('m', 65)"}),
+    ("queue_is_a_name", {"queue": "''"}),
     ("queue_is_a_name", {"queue": "'a b'"}),
+    ("queue_is_a_name", {"queue": "repeat('q', 65)"}),
     ("queue_is_a_name", {"queue": "E'mail\\n'"}),
     ("priority_from_minus_100_to_100", {"priority": "101"}),
     ("priority_from_minus_100_to_100", {"priority": "-101"}),
@@ -191,6 +193,9 @@ SCHEDULE = {
 }  # fmt: skip
 REFUSED_SCHEDULES = [
     ("name_is_a_schedules", {"name": "'A b'"}),
+    ("name_is_a_schedules", {"name": "''"}),
+    ("name_is_a_schedules", {"name": "E'nightly\\n'"}),
+    ("name_is_a_schedules", {"name": "repeat('n', 65)"}),
     ("cron_or_every_seconds", {"cron": "NULL"}),
     ("cron_or_every_seconds", {"every_seconds": "5"}),
     ("every_from_1_to_31536000_seconds", {"cron": "NULL", "every_seconds": "0"}),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +17,24 @@ from werkzeug.serving import make_server
 
 from app.site import build
 from haulier.config import Config
-from lab.dashboard import HOME, Pages, crawl, sign_in
+from lab.dashboard import HOME, Pages, crawl, sign_in, without_charts
+from lab.servers import connect
 from tests.browser.filled import fill
 from tests.http.callers import SECRET
 
 PAGE_BYTES, STYLE_BYTES, SCRIPT_BYTES, FIRST_LOAD_BYTES = 60_000, 24_000, 24_000, 150_000
 JOBS = 400
+# A hundred errors that have failed in every minute of the hour, and in every hour of a week.
+FAIL = """
+    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
+    SELECT n, 'deliver_hook', 'ConnectTimeout: ' || repeat('hooks.example.net did not answer; ', 4) || n, 'x',
+        haulier.uuidv7(), 'hooks', now() - interval '8 days'
+    FROM generate_series(1, 100) AS n;
+    INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)
+    SELECT n, date_trunc('minute', now()) - m * interval '1 minute', 'hooks', 0, 1 + mod(n * m, 7), mod(m, 3)
+    FROM generate_series(1, 100) AS n, generate_series(0, 7 * 1440) AS m
+    WHERE m < 60 OR mod(m, 60) = 0
+"""
 
 
 @dataclass
@@ -28,6 +42,7 @@ class Seen:
     """A dashboard that answers from this process, with all its pages."""
 
     app: Flask
+    dsn: str
     url: str
     session: requests.Session
     pages: Pages
@@ -49,7 +64,7 @@ def seen(_make_migrated_database: Callable[[], str]) -> Iterator[Seen]:
     thread.start()
     url = f"http://127.0.0.1:{server.port}"
     with sign_in(url, SECRET) as session:
-        yield Seen(app, url, session, crawl(url, session, [f"{HOME}/jobs/{job}" for job in jobs.values()]))
+        yield Seen(app, dsn, url, session, crawl(url, session, [f"{HOME}/jobs/{job}" for job in jobs.values()]))
     server.shutdown()
     server.server_close()
     thread.join()
@@ -57,11 +72,7 @@ def seen(_make_migrated_database: Callable[[], str]) -> Iterator[Seen]:
 
 
 def test_sends_no_page_that_is_larger_than_it_may_be(seen: Seen) -> None:
-    # Charts and their tables are counted apart.
-    plain = {
-        path: len(re.sub(r"(?s)<svg.*?</svg>|<details class=\"data\".*?</details>", "", seen.get(path).text).encode())
-        for path in seen.pages.all
-    }
+    plain = {path: len(without_charts(seen.get(path).text).encode()) for path in seen.pages.all}
 
     assert len(plain) > 20
     assert {path: byte_count for path, byte_count in plain.items() if byte_count > PAGE_BYTES} == {}
@@ -80,3 +91,24 @@ def test_needs_four_requests_for_a_first_page_and_little_for_each(seen: Seen) ->
     assert sizes[".css"] <= STYLE_BYTES
     assert sizes[".js"] <= SCRIPT_BYTES
     assert sum(sizes.values()) + len(page.content) <= FIRST_LOAD_BYTES
+
+
+@pytest.fixture(scope="module")
+def failing(seen: Seen) -> Seen:
+    """Have a hundred errors fail."""
+    with closing(connect(seen.dsn)) as conn, conn.cursor() as cursor:
+        cursor.execute(FAIL)
+    return seen
+
+
+@pytest.mark.parametrize("span", ["1h", "24h", "7d"])
+def test_lists_a_hundred_errors_in_what_a_page_may_be_charts_and_all(failing: Seen, span: str) -> None:
+    path, sizes = f"{HOME}/failures?span={span}", list[int]()
+    while path:
+        page = failing.get(path)
+        sizes.append(len(page.content))
+        assert re.search(r"1\d\d groups", page.text)
+        path = html.unescape(next(iter(re.findall(r'rel="next" href="([^"]+)"', page.text)), ""))
+
+    assert 4 <= len(sizes) <= 5
+    assert max(sizes) <= PAGE_BYTES

@@ -9,6 +9,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.queue.produce.errors import id_in
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import fail
@@ -48,7 +49,7 @@ def test_shows_groups_the_most_frequent_first(browser: Browser, conn: Connection
         ("text=timeOUT", {"Timeout"}),
         ("muted=yes", set()),
         ("muted=no&span=7d", {"Timeout", "Refused"}),
-        ("span=nonsense&muted=nonsense&older=nonsense", {"Timeout", "Refused"}),
+        ("span=nonsense&muted=nonsense&from=nonsense", {"Timeout", "Refused"}),
         ("kind=a%20b%3C", {"Timeout", "Refused"}),
     ],
 )
@@ -69,7 +70,7 @@ def test_says_that_nothing_has_failed(browser: Browser) -> None:
 
 def test_goes_on_where_a_page_ends(browser: Browser, conn: Connection, monkeypatch) -> None:
     monkeypatch.setattr("app.web.pages.failures.MOST_GROUPS", 2)
-    groups = {fail(conn, f"Error{word}: x") for word in ("A", "B", "C", "D", "E")}
+    groups = {fail(conn, f"Error{word}: x", times=times): times for times, word in enumerate("ABCDE", 1)}
 
     seen, path = [], "/ui/failures"
     while path:
@@ -77,8 +78,54 @@ def test_goes_on_where_a_page_ends(browser: Browser, conn: Connection, monkeypat
         seen.append(names(page))
         path = next((each.given["href"] for each in page.all("a", rel="next")), "")
 
-    assert [len(each) for each in seen] == [2, 2, 1]
-    assert {name for each in seen for name in each} == groups
+    most_first = sorted(groups, key=lambda name: -groups[name])
+    assert seen == [most_first[:2], most_first[2:4], most_first[4:]]
+    assert "15 for good, 0 to be retried, 5 groups" in page.text
+    assert "5 to 5 of 5, the most frequent first" in page.text
+    assert [each.given["href"] for each in page.all("a", rel="prev")] == ["/ui/failures?span=1h&from=2"]
+    assert "No failure matches" in browser.page("/ui/failures?from=999999999").text
+
+
+def test_fills_a_page_with_what_is_muted_or_not(browser: Browser, conn: Connection, sql, monkeypatch) -> None:
+    monkeypatch.setattr("app.web.pages.failures.MOST_GROUPS", 2)
+    few, many = [fail(conn, f"Error{word}: x", times=times) for times, word in enumerate("AB", 1)]
+    muted = fail(conn, "ErrorC: x", times=3)
+    over = fail(conn, "ErrorD: x", times=4)
+    until = {muted: "1 hour", over: "-1 hour"}
+    for name, interval in until.items():
+        sql("UPDATE haulier.error_group SET muted_until = now() + %s::interval WHERE id = %s", interval, id_in(name))
+
+    found = {query: names(browser.page(f"/ui/failures?muted={query}")) for query in ("", "no", "yes")}
+
+    assert found == {"": [over, muted], "no": [over, many], "yes": [muted]}
+    assert few not in found["no"]
+
+
+def test_leads_from_each_group_to_a_preview_of_its_retry(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    groups = [fail(conn, f"Error{word}: x", times=times) for times, word in enumerate("BA", 1)][::-1]
+    fail(conn, "Error to be retried", delay=60.0)
+
+    page, reader = browser.page("/ui/failures"), signed_in(Scope.READ).page("/ui/failures")
+
+    [form] = [each for each in page.all("form") if each.given.get("id") == "retry-error"]
+    buttons = page.all("button", form="retry-error", name="error")
+    assert [each.given["value"] for each in buttons] == groups
+    preview = browser.send(page, form.given["action"], error=groups[0])
+    assert (preview.status_code, "2 jobs" in preview.text) == (200, True)
+    assert reader.all("button", form="retry-error") == []
+    assert len([each for each in reader.all("button") if each.text == "Retry…" and "disabled" in each.given]) == 2
+
+
+def test_shows_the_beginning_of_a_long_error_and_all_of_it_on_its_page(browser: Browser, conn: Connection) -> None:
+    long = " ".join(["word"] * 60)
+    group = fail(conn, long)
+
+    [shown] = browser.page("/ui/failures").all("a", id=f"e-{group}")
+
+    assert shown.text == f"{long[:199]}…"
+    assert long in browser.page(f"/ui/failures/{group}").text
 
 
 def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> None:
@@ -129,8 +176,9 @@ def test_draws_each_queue_by_time_on_one_scale(browser: Browser, conn: Connectio
 
     drawn = table_of(page).all("svg", class_="spark")
     assert [each.given["aria-label"] for each in drawn] == ["4 failed attempts in mail", "1 failed attempt in salmon"]
-    heights = [sum(map(float, re.findall(r"v-([0-9.]+)", each.all("path")[0].given["d"]))) for each in drawn]
-    assert heights[0] == pytest.approx(4 * heights[1], rel=0.01)
+    steps = [re.findall(r"V(\d+)h(\d+)", each.all("path")[0].given["d"]) for each in drawn]
+    heights = [sum((100 - int(high)) * int(wide) for high, wide in each) for each in steps]
+    assert heights[0] == pytest.approx(4 * heights[1], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])

@@ -9,12 +9,14 @@ from psycopg2.extensions import connection as Connection
 
 from app.web import facts
 from haulier.domain.api_key import Scope
-from haulier.domain.checks import Threshold
+from haulier.domain.checks import Found, Threshold
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from haulier.queue.consume.rescue import bury
+from haulier.queue.produce import checks, schedule_health
+from tests.queue.schedules import plant
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, counted, end, enqueue, fail
@@ -106,3 +108,41 @@ def attempts(page: Element) -> list[Any]:
     [card] = [each for each in page.all("section") if each.all("h2") and each.all("h2")[0].text == "Failed attempts"]
     cells = [[int(cell.text) for cell in row.all("td")] for row in card.all("tr")[1:]]
     return [*(each.text for each in card.all("li")), *map(sum, zip(*cells, strict=True))]
+
+
+def test_says_which_check_came_too_late_and_makes_the_others(
+    browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(conn: Connection) -> Found:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(5)")
+        return Found(0.0, "", "")
+
+    monkeypatch.setitem(checks._LOOKS, "transactions", late)
+    monkeypatch.setitem(facts.CHECKS, "connections", Threshold("percent", 0))
+
+    page = browser.page("/ui")
+
+    assert [text for text in told(page) if text.startswith("The database: ")] != []
+    assert "The database took too long for what its page tells of transactions." in page.text
+
+
+def test_tells_of_every_schedule_whose_jobs_fail_some_at_a_time(
+    browser: Browser, conn: Connection, sql: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule_health, "LOOKED_AT", 2)
+    monkeypatch.setattr(facts, "MOST_LOOKS", 1)
+    for name in ("a", "b", "c"):
+        plant(sql, name, every_seconds=3600)
+    for seconds in range(3):
+        sql("SELECT haulier.fire_ticks('{c}', ARRAY[now() + make_interval(secs => %s)], '{fired}')", seconds)
+        _, [fence] = claim(conn)
+        end(conn, fence, Outcome.fail_for_good("no luck"))
+
+    seen = []
+    for _ in range(3):
+        page = browser.page("/ui")
+        seen.append((any("failed of 1 schedule: c" in text for text in told(page)), "yet to be looked at" in page.text))
+        browser.client.application.extensions["haulier_shelf"].clear()
+
+    assert seen == [(False, True), (True, False), (True, False)]

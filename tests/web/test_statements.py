@@ -18,7 +18,7 @@ from tests.web.jobs import counted, fail, in_all_states
 MOST = 6
 # The overview reads what changes slowly at most every 30 s; the checks of the database are one statement each or more,
 # beside one of its tables.
-MOST_OF_OVERVIEW, MOST_OF_CHECKS = 9, len(THRESHOLDS) + 4
+MOST_OF_OVERVIEW, MOST_OF_CHECKS = 7, len(THRESHOLDS) + 4
 BEGIN_AND_END = {"begin", "commit", "rollback"}
 PAGES = [
     "/ui/jobs",
@@ -81,6 +81,9 @@ def test_sends_few_however_it_is_filled(browser: Browser, conn: Connection, sql:
     jobs = [f"/ui/jobs/{job}" for job in in_all_states(conn).values()]
     plant(sql, "nightly", every_seconds=3600)
     group = fail(conn, "Timeout: x", times=26)
+    # Each would need somebody, if jobs of it are left.
+    for word in ("Refused", "Broken", "Absent"):
+        fail(conn, f"{word}: x", times=10)
     counted(conn)
     browser.page("/ui")
 

@@ -64,6 +64,23 @@ def test_counts_live_jobs_as_a_worker_has_counted_them(browser: Browser, conn: C
     assert foot(browser.page("/ui/jobs?status=queued&queue=mail&limit=25")).startswith("25 shown of 26 ")
 
 
+def test_says_of_no_fewer_jobs_than_it_shows(browser: Browser, conn: Connection) -> None:
+    for _ in range(12):
+        enqueue(conn)
+    counted(conn)
+    for _ in range(40):
+        enqueue(conn)
+
+    first = browser.page("/ui/jobs?status=queued&limit=25")
+    second = browser.page(first.all("a", rel="next")[0].given["href"])
+    last = browser.page(second.all("a", rel="next")[0].given["href"])
+
+    assert foot(first).startswith("25 shown of more than 25 ")
+    assert "With all more than 25 that match:" in first.text
+    assert foot(second).startswith("25 shown of more than 50 ")
+    assert foot(last).startswith("2 shown Newer")
+
+
 def test_says_more_than_where_a_look_does_not_find_all(
     browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +88,7 @@ def test_says_more_than_where_a_look_does_not_find_all(
     monkeypatch.setattr("haulier.queue.produce.look_back.FIRST_ROWS", 10)
     monkeypatch.setattr("haulier.queue.produce.look_back.LOOK_SECONDS", 0.0)
 
-    assert foot(browser.page("/ui/jobs?status=failed&limit=25")).startswith("25 shown of more than 10 ")
+    assert foot(browser.page("/ui/jobs?status=failed&limit=25")).startswith("25 shown of more than 25 ")
 
 
 def test_counts_for_a_key_of_one_queue_that_alone(signed_in: SignedIn, conn: Connection) -> None:

@@ -23,17 +23,15 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
     ErrorGroup,
-    Seen,
+    frequent_errors,
     get_error,
     id_in,
-    list_errors,
     mute,
 )
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import list_jobs
 from haulier.queue.rows import StoredJob
 
-from ...http.cursor import cursor_after, read_after, read_cursor
 from ...http.door import caller
 from ...http.masking import error_as_shown, errors_as_shown
 from .. import charts
@@ -49,7 +47,10 @@ from ..times import read_duration
 from ..totals import Counted, counted
 from ..viewer import viewer
 
-MOST_GROUPS, MOST_JOBS, MOST_TEXT = 100, 20, 200
+# As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
+MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 20, 200, 200
+# Nobody looks through more groups than this.
+MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 MUTED = {"": "All", "no": "Not muted", "yes": "Muted"}
 MUTES = {"1h": "1 hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -81,7 +82,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group as the list shows it. Shape: spark is of all failed attempts; is_new: first seen within the span."""
+    """A group as the list shows it.
+
+    Shape: text is the beginning; spark is of all failed attempts; is_new: first seen within the span.
+    """
 
     name: str
     kind: str
@@ -97,25 +101,30 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Groups, the most frequent first. Shape: after is where more follow, which were last seen before these."""
+    """Groups, the most frequent first. Shape: count, failed and retried are of all groups that match."""
 
     groups: Sequence[Group]
+    count: int
     failed: int
     retried: int
-    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """The page. Shape: odd says what of the URL was not understood."""
+    """The page.
+
+    Shape: odd says what of the URL was not understood; offset groups stand on the pages before; before and after lead
+           to the pages around this one.
+    """
 
     asked: Asked
     odd: str
     found: Part[Groups]
     tabs: Sequence[tuple[str, str, bool]]
     mutings: Sequence[tuple[str, str, bool]]
-    first: str | None
-    older: str | None
+    offset: int
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,23 +177,24 @@ class OneGroup:
 def show() -> Shown:
     """Return the groups that were seen in a span."""
     asked, odd = _asked()
-    after = _after(request.args.get("older", ""))
-    found = kept("failures", (asked, after, viewer().prefers.zone), partial(_groups, asked, after))
-    more = found.value.after if found.value else None
+    offset = _offset(request.args.get("from", ""))
+    found = kept("failures", (asked, offset), partial(_groups, asked, offset))
+    end = offset + MOST_GROUPS
     page = Failures(
         asked,
         odd,
         found,
         [(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
         [(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
-        _at(asked) if after else None,
-        _at(asked, older=more) if more else None,
+        offset,
+        _at(asked, max(0, offset - MOST_GROUPS)) if offset else None,
+        _at(asked, end) if found.value and found.value.count > end else None,
     )
-    return Shown("failures.html", page, "Failures", is_live=after is None)
+    return Shown("failures.html", page, "Failures", is_live=not offset)
 
 
-def _at(asked: Asked, *, older: str = "", **changes: str) -> str:
-    query = {**asked.query(**changes), **({"older": older} if older else {})}
+def _at(asked: Asked, offset: int = 0, **changes: str) -> str:
+    query = {**asked.query(**changes), **({"from": str(offset)} if offset else {})}
     return url_for("ui.failures.show") + (f"?{urlencode(query)}" if query else "")
 
 
@@ -202,27 +212,22 @@ def _span(usual: str) -> str:
     return span if span in SPANS else usual
 
 
-def _after(cursor: str) -> Seen | None:
-    """Return when the last group of the page before was last seen, and its id."""
-    try:
-        return read_after(read_cursor(cursor)) if cursor else None
-    except ValueError:
-        return None
+def _offset(text: str) -> int:
+    """Return how many groups are passed over."""
+    return min(int(text), MOST_OFFSET) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
-def _groups(asked: Asked, after: Seen | None) -> Part[Groups]:
+def _groups(asked: Asked, offset: int) -> Part[Groups]:
     queues, by = caller().queues, viewer()
+    is_muted = (asked.muted == "yes") if asked.muted else None
 
     def look(conn: Connection) -> Groups:
         wanted = ErrorFilter(
-            asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, after, MOST_GROUPS
+            asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, limit=MOST_GROUPS
         )
-        found, more = list_errors(conn, wanted)
-        shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found)]
-        shown = [each for each in shown if not asked.muted or (asked.muted == "yes") == (each.muted_until is not None)]
-        shown.sort(key=lambda each: -(each.failed + each.retried))
-        cursor = None if more is None else cursor_after(*more)
-        return Groups(shown, sum(each.failed for each in found), sum(each.retried for each in found), cursor)
+        found = frequent_errors(conn, wanted, is_muted=is_muted, offset=offset)
+        shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found.groups)]
+        return Groups(shown, found.count, found.failed, found.retried)
 
     return part(look)
 
@@ -232,15 +237,20 @@ def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
     return Group(
         group.name,
         group.kind,
-        group.text,
+        shortened(group.text),
         group.failed,
         group.retried,
         group.first_seen,
         group.last_seen,
         _is_new(group, span, now),
         group.muted_until if group.muted_until and group.muted_until > now else None,
-        charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in this time", look="columns"),
+        charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in this time"),
     )
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of an error, as lists show it."""
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
@@ -323,13 +333,13 @@ def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None
 
 def _in_queues(group: ErrorGroup) -> list[InQueue]:
     found = [(each, [step.failed + step.retried for step in each.series]) for each in group.queues or ()]
-    most = max((value for _, course in found for value in course), default=1)
+    most = max((value for _, course in found for value in charts.summed(course)), default=1)
     return [InQueue(each.queue, each.failed, each.retried, _course(each.queue, course, most)) for each, course in found]
 
 
-def _course(queue: str, course: Sequence[int], most: int) -> Markup:
+def _course(queue: str, course: Sequence[int], most: float) -> Markup:
     told = f"{count(sum(course), 'failed attempt')} in {queue}"
-    return charts.spark(course, "failed", told, look="columns", least=most)
+    return charts.spark(course, "failed", told, least=most)
 
 
 @section.act("/failures/<error_id>/mute", Scope.OPERATE, every_queue=WHOLE)

@@ -157,7 +157,16 @@ def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mappin
     # In another order than the usual one the list has the first jobs, and does not go on.
     if is_first and found.after is None and not look.sort:
         return by_status, Counted(len(found.rows), True)
-    return by_status, total(wanted, (look.pairs, viewer().prefers.zone))
+    # A page before this one was full, unless its jobs are very large.
+    before = 0 if is_first else look.limit
+    return by_status, _fitting(total(wanted, (look.pairs, viewer().prefers.zone)), found, before)
+
+
+def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | None:
+    """Return the count; where this page and those before show more, no less: it may be a minute old."""
+    if counted is None or counted.jobs >= before + len(found.rows) + (found.after is not None):
+        return counted
+    return Counted(before + len(found.rows), False) if found.after else None
 
 
 def _shown(page: Page) -> Listed:

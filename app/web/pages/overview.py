@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,11 +12,8 @@ from flask import request, url_for
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
-from haulier.domain.job import JobStatus
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, failed_attempts, list_errors
-from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.look import Page, list_jobs
+from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
 from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
@@ -27,23 +24,22 @@ from ...http.masking import errors_as_shown
 from ...http.service import service
 from .. import charts, facts
 from ..answering import Shown
-from ..attention import Facts, Notice, is_frequent, notices
+from ..attention import Facts, Notice, notices
 from ..charts import Chart, Series
 from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
-from ..reading import Part, kept, part, searched
+from ..reading import Part, kept, part
 from ..section import Section
 from ..shown import clock, count, duration, number
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-# So many queues and errors are looked at; of these so many are shown, the worst first.
-MOST_QUEUES, MOST_WORKERS, MOST_ERRORS = 200, 200, 50
+# So many queues and workers are looked at; of queues and errors so many are shown, the worst first.
+MOST_QUEUES, MOST_WORKERS = 200, 200
+ERRORS_SPAN = "1h"
 QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
 # So many errors are thought of in what needs attention: an example of each is read by one statement.
 ERRORS_MINDED = 25
-# A group has many jobs to look through, and stays mended for a while.
-MENDED_SECONDS = 10.0
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
@@ -67,6 +63,14 @@ class Queues:
     queues: Sequence[Queue]
     minutes: Mapping[str, Sequence[Minute]]
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """The most frequent errors of the last hour, and how many attempts failed in each of its steps."""
+
+    groups: Sequence[ErrorGroup]
+    attempts: Sequence[ErrorStep]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,15 @@ class Overview:
 def show() -> Shown:
     """Return the overview of the span that is asked for."""
     span = asked_span()
+    # To make the page, and to tell whether it has changed, takes longer than a poll may: tabs share that as well.
+    asked = (span, viewer().prefers.zone, facts.may_see_checks())
+    return Shown("overview.html", kept("overview", asked, partial(_page, span)), "Overview", is_kept=True)
+
+
+def _page(span: str) -> Overview:
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    groups = errors.value or []
+    groups = errors.value.groups if errors.value else []
     needs = notices(
         Facts(
             now=viewer().now,
@@ -113,7 +123,7 @@ def show() -> Shown:
             minutes=queues.value.minutes if queues.value else {},
             workers=workers.value,
             errors=groups,
-            mended=_mended(groups),
+            mended=facts.mended(groups),
             stats=found.value,
             is_counting=service().config.counting == "on",
             days_ahead=facts.days_ahead(),
@@ -126,26 +136,25 @@ def show() -> Shown:
         )
     )
     rows = _rows(queues.value, workers.value)
-    return Shown(
-        "overview.html",
-        Overview(
-            tabs("ui.overview.show"),
-            found,
-            Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
-            len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
-            sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
-            _oldest_in(rows or ()),
-            Part(None, errors.late)
-            if errors.value is None
-            else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
-            None if workers.value is None else len(workers.value),
-            sum(each.threads for each in workers.value or ()),
-            needs[:MOST_NOTICES],
-            len(needs) - len(needs[:MOST_NOTICES]),
-            _charts_of(span, found.value),
-        ),
-        "Overview",
+    return Overview(
+        tabs("ui.overview.show"),
+        _without_series(found),
+        Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
+        len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+        sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
+        _oldest_in(rows or ()),
+        Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
+        None if workers.value is None else len(workers.value),
+        sum(each.threads for each in workers.value or ()),
+        needs[:MOST_NOTICES],
+        len(needs) - len(needs[:MOST_NOTICES]),
+        _charts_of(span, found.value, errors.value),
     )
+
+
+def _without_series(found: Part[Stats]) -> Part[Stats]:
+    """Return the figures without what charts alone show: a page is compared whole to tell whether it has changed."""
+    return found if found.value is None else Part(replace(found.value, series=()))
 
 
 def asked_span() -> str:
@@ -174,15 +183,10 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
     return max(due)[1] if due else ""
 
 
-def _worst(groups: Sequence[ErrorGroup]) -> list[ErrorGroup]:
-    """Return the groups that are minded, the most frequent first."""
-    return sorted(groups, key=lambda each: -(each.failed + each.retried))[:ERRORS_MINDED]
-
-
 def _failing(group: ErrorGroup) -> Failing:
     values = [step.failed + step.retried for step in group.series]
     told = f"{count(sum(values), 'failed attempt')} in this hour"
-    return Failing(group, charts.spark(values, "failed", told, look="columns"))
+    return Failing(group, charts.spark(values, "failed", told))
 
 
 def _stats(span: str) -> Part[Stats]:
@@ -197,44 +201,26 @@ def _queues() -> Part[Queues]:
     return part(look)
 
 
-def _errors() -> Part[list[ErrorGroup]]:
-    def look(conn: Connection) -> list[ErrorGroup]:
-        found, _ = list_errors(conn, ErrorFilter("1h", queues=caller().queues, limit=MOST_ERRORS))
-        return errors_as_shown(conn, _worst(found))
+def _errors() -> Part[Errors]:
+    def look(conn: Connection) -> Errors:
+        wanted = ErrorFilter(ERRORS_SPAN, queues=caller().queues, limit=ERRORS_MINDED)
+        groups, attempts = errors_at_once(conn, wanted, drawn=ERRORS_SHOWN)
+        return Errors(errors_as_shown(conn, groups), attempts)
 
     return part(look)
-
-
-def _mended(groups: Sequence[ErrorGroup]) -> list[int]:
-    """Return the groups of which no job is left. Shape: only of those that would need somebody."""
-    return [group.id for group in groups if is_frequent(group, viewer().now) and _is_mended(group.id)]
-
-
-def _is_mended(error_id: int) -> bool:
-    queues = caller().queues
-    asked = JobFilter(
-        statuses=[JobStatus.FAILED_PERMANENT, JobStatus.RETRYING],
-        error_id=error_id,
-        queues=None if queues is None else list(queues),
-        limit=1,
-    )
-    look = partial(searched, lambda conn: _is_none_left(list_jobs(conn, asked)))
-    return bool(kept("mended", (error_id,), look, seconds=MENDED_SECONDS).value)
-
-
-def _is_none_left(page: Page) -> bool:
-    # What was not looked through may hold one.
-    return not page.jobs and page.looked_back_to is None
 
 
 def _workers() -> Part[list[Worker]]:
     return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
 
 
-def _charts_of(span: str, found: Stats | None) -> list[Drawn]:
+def _charts_of(span: str, found: Stats | None, errors: Errors | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
-    # Only steps that are over are drawn, and of seven days there may be many counts to sum.
-    attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
+    if span == ERRORS_SPAN:
+        attempts = errors.attempts if errors else None
+    else:
+        # Only steps that are over are drawn, and of seven days there may be many counts to sum.
+        attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
     # Beside the throughput, which has those alone that failed for good.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import PauseInThePast, ScheduleNotFound
+from haulier.domain.errors import DatabaseUnavailable, PauseInThePast, Refusal, ScheduleNotFound, reason
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import Shown as Found
 from haulier.queue.produce.schedules import list_schedules, pause_schedule, resume_schedule
@@ -85,25 +85,56 @@ def _names() -> list[str]:
     return found
 
 
+@dataclass(eq=False, slots=True)
+class _Told:
+    """What became of each. Shape: stopped says at which one, and why, if it ended before all were reached."""
+
+    done: int = 0
+    gone: int = 0
+    refused: list[str] = field(default_factory=list)
+    stopped: str = ""
+
+    def sentences(self, what: str, names: Sequence[str]) -> Iterator[str]:
+        """Yield what is told of these names."""
+        yield f"{what} {count(self.done, 'schedule')}." if names else "No schedule was ticked."
+        if self.gone:
+            yield f"{number(self.gone)} had been deleted meanwhile."
+        if self.refused:
+            yield f"{count(len(self.refused), 'was refused', 'were refused')}, such as {self.refused[0]}."
+        if self.stopped:
+            yield f"It ended at {self.stopped.rstrip('.')}."
+        if late := len(names) - self.done - self.gone - len(self.refused) - bool(self.stopped):
+            yield f"{count(late, 'was not reached', 'were not reached')}."
+
+
 def _each(names: Sequence[str], act: Callable[[Connection, str], None], what: str) -> Response:
-    """Do it to each, and tell to how many it was done."""
-    until, told, gone = time.monotonic() + MOST_SECONDS, 0, 0
+    """Do it to each, and tell to how many it was done, also where it ends before all were reached."""
+    until, told = time.monotonic() + MOST_SECONDS, _Told()
     for name in names:
-        if time.monotonic() > until:
+        if time.monotonic() > until or told.stopped:
             break
         try:
-            visible(name)
-            with connection() as conn:
-                act(conn, name)
-            told += 1
-        except ScheduleNotFound:
-            gone += 1
-    sentences = [f"{what} {count(told, 'schedule')}." if names else "No schedule was ticked."]
-    if gone:
-        sentences.append(f"{number(gone)} had been deleted meanwhile.")
-    if late := len(names) - told - gone:
-        sentences.append(f"{number(late)} were not reached in time.")
-    return done(" ".join(sentences), url_for("ui.schedules.show"))
+            _one(name, act, told)
+        except (PauseInThePast, DatabaseUnavailable) as error:
+            # Nothing was done yet that would have to be told.
+            if not told.done:
+                raise
+            is_known = isinstance(error, PauseInThePast)
+            told.stopped = f"{name}{'' if is_known else ', which may be done or not'}: {reason(error)}"
+    return done(" ".join(told.sentences(what, names)), url_for("ui.schedules.show"))
+
+
+def _one(name: str, act: Callable[[Connection, str], None], told: _Told) -> None:
+    """Do it to one. Raises: PauseInThePast; DatabaseUnavailable where it is not known what became of it."""
+    try:
+        visible(name)
+        with connection() as conn:
+            act(conn, name)
+        told.done += 1
+    except ScheduleNotFound:
+        told.gone += 1
+    except Refusal as error:
+        told.refused.append(f"{name}: {reason(error)}")
 
 
 @section.act("/schedule-pauses/pause", Scope.OPERATE)

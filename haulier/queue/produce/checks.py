@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from haulier.domain.checks import Check, Found, Threshold, judged
-from haulier.domain.errors import Refusal, reason
+from haulier.domain.errors import Refusal, RefusedForNow, reason
 from haulier.postgres.errors import translated
 from haulier.postgres.limits import limits
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import utc
 from haulier.queue.lane_scan import scan
 from haulier.queue.produce.schedule_health import MOST_OVERDUE, overdue
@@ -78,10 +79,16 @@ class Checkup:
 
 
 def check_database(
-    conn: Connection, *, retention_days: int, thresholds: Mapping[str, Threshold] = THRESHOLDS
+    conn: Connection,
+    *,
+    retention_days: int,
+    thresholds: Mapping[str, Threshold] = THRESHOLDS,
+    seconds: float | None = None,
 ) -> Checkup:
     """Return all checks. One that the database refuses, or that takes too long, is unknown, with the reason.
 
+    Units: seconds is what each statement may take, and after twice as much no further check begins; None:
+           CHECK_SECONDS, and ALL_SECONDS.
     Raises: DatabaseUnavailable.
     """
     [server] = rows(conn, "server_version")
@@ -90,20 +97,28 @@ def check_database(
         **_LOOKS,
         "partitions_behind": partial(_partitions_behind, retention_days=retention_days),
     }
-    until, checks = time.monotonic() + ALL_SECONDS, []
+    until, checks = time.monotonic() + (ALL_SECONDS if seconds is None else 2 * seconds), []
     for name, threshold in thresholds.items():
         is_late = time.monotonic() >= until
-        found = Found(None, "", "Ask again.", "no time was left for it") if is_late else _look(conn, looks[name], hint)
+        found = NO_TIME if is_late else _look(conn, looks[name], hint, seconds)
         checks.append(judged(name, found, threshold, EFFECTS[name]))
     return Checkup(utc(server["at"]), server["version"], checks)
 
 
-def _look(conn: Connection, look: Callable[[Connection], Found], hint: str) -> Found:
+NO_TIME = Found(None, "", "Ask again.", "no time was left for it", is_late=True)
+
+
+def _look(conn: Connection, look: Callable[[Connection], Found], hint: str, seconds: float | None) -> Found:
+    # Each by itself: in one transaction a check that is late would take all after it with it.
+    bounds: AbstractContextManager[None] = nullcontext()
+    if seconds is not None:
+        bounds = transaction(conn, seconds=seconds, lock_seconds=seconds)
     try:
-        with translated():
+        with translated(), bounds:
             found = look(conn)
     except Refusal as error:
-        return Found(None, "", hint, f"could not be read: {reason(error)}")
+        is_late = isinstance(error, RefusedForNow)
+        return Found(None, "", hint, f"could not be read: {reason(error)}", is_late=is_late)
     return Found(found.number, found.message, hint, found.hidden) if _is_hidden_alone(found) else found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -83,6 +83,16 @@ class ErrorFilter:
     limit: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Frequent:
+    """Groups, the most frequent first. Shape: count, failed and retried are of all that match."""
+
+    groups: Sequence[ErrorGroup]
+    count: int
+    failed: int
+    retried: int
+
+
 def id_in(name: str) -> int:
     """Return the id of a group that clients call by this name. Raises: ErrorGroupNotFound where none can have it."""
     try:
@@ -107,6 +117,52 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
     page = found[: wanted.limit]
     more = (utc(page[-1]["last_seen"]), page[-1]["id"]) if len(found) > wanted.limit else None
     return _groups(conn, wanted, page), more
+
+
+_OF_ALL = ("all_groups", "all_failed", "all_retried")
+
+
+def frequent_errors(
+    conn: Connection, wanted: ErrorFilter, *, is_muted: bool | None = None, offset: int = 0
+) -> Frequent:
+    """Return the groups, the most frequent first.
+
+    Shape: `after` of the filter does not matter; offset groups are passed over. is_muted: those that are muted, or
+           those that are not; None: both.
+    """
+    found = rows(
+        conn,
+        "frequent_errors",
+        **_span(wanted),
+        kind=wanted.kind,
+        text=wanted.text,
+        is_muted=is_muted,
+        limit=wanted.limit,
+        offset=offset,
+    )
+    page = [{name: row[name] for name in row if name not in _OF_ALL} for row in found if row["id"] is not None]
+    return Frequent(_groups(conn, wanted, page), *(found[0][name] for name in _OF_ALL))
+
+
+def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tuple[list[ErrorGroup], list[ErrorStep]]:
+    """Return the groups of a short span, the most frequent first, and how many attempts failed in each step of it.
+
+    Shape: of the filter span, queue, queues and limit matter. The first `drawn` groups have their series.
+    """
+    found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn)
+    times = _times(wanted, utc(found[0]["span_from"]))
+    of_all = _steps(found[0]["series_of_all"], times)
+    groups = []
+    for row in found:
+        series, _ = row.pop("series"), row.pop("series_of_all")
+        if row["id"] is not None:
+            groups.append(_group(row, _steps(series, times) if series else []))
+    return groups, of_all
+
+
+def _steps(told: Sequence[tuple[float, int, int]] | None, times: Sequence[datetime]) -> list[ErrorStep]:
+    counted = {at: (failed, retried) for at, failed, retried in told or ()}
+    return [ErrorStep(at, *counted.get(at.timestamp(), ())) for at in times]
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
@@ -140,6 +196,15 @@ def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
     found = rows(conn, "failed_attempts", **_span(wanted))
     counted = {utc(row["at"]): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found if row["at"]}
     return [counted.get(at) or ErrorStep(at) for at in _times(wanted, utc(found[0]["span_from"]))]
+
+
+def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None) -> set[int]:
+    """Return those of these groups of which no job is left that has failed for good or is to be tried again.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown)}
 
 
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:

@@ -21,19 +21,25 @@ CASE
     ELSE (SELECT min(minute) FROM haulier.error_count WHERE error_id = error_group.id AND <<may_be_seen>>)
 END AS first_seen
 
+-- part: seen_groups
+SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+FROM haulier.error_count
+WHERE minute >= <<span_began>> AND <<may_be_seen>>
+GROUP BY error_id
+
+-- part: is_wanted
+(%(kind)s::text IS NULL OR kind = %(kind)s)
+AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+
 -- name: list_errors
 -- The groups that were seen in the span, last seen first.
 WITH seen AS MATERIALIZED (
-    SELECT error_id, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-    FROM haulier.error_count
-    WHERE minute >= <<span_began>> AND <<may_be_seen>>
-    GROUP BY error_id
+    <<seen_groups>>
 ), page AS MATERIALIZED (
     SELECT seen.*
     FROM seen
     JOIN haulier.error_group ON error_group.id = error_id
-    WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
-        AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+    WHERE <<is_wanted>>
         AND (%(after_at)s::timestamptz IS NULL OR (last_seen, error_id) < (%(after_at)s, %(after_error)s::bigint))
     ORDER BY last_seen DESC, error_id DESC
     LIMIT %(limit)s
@@ -42,6 +48,67 @@ SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_beg
 FROM page
 JOIN haulier.error_group ON error_group.id = error_id
 ORDER BY page.last_seen DESC, page.error_id DESC;
+
+-- name: frequent_errors
+-- The groups that were seen in the span, the most frequent first, and how many there are of all pages; one row without a
+-- group where the page has none.
+WITH matching AS MATERIALIZED (
+    SELECT seen.*
+    FROM (<<seen_groups>>) AS seen
+    JOIN haulier.error_group ON error_group.id = error_id
+    WHERE <<is_wanted>>
+        AND (%(is_muted)s::boolean IS NULL OR coalesce(muted_until > now(), false) = %(is_muted)s)
+), page AS MATERIALIZED (
+    SELECT *
+    FROM matching
+    ORDER BY failed + retried DESC, last_seen DESC, error_id DESC
+    LIMIT %(limit)s
+    OFFSET %(offset)s
+), told AS (
+    SELECT count(*)::integer AS all_groups, coalesce(sum(failed), 0)::bigint AS all_failed,
+        coalesce(sum(retried), 0)::bigint AS all_retried
+    FROM matching
+)
+SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from, told.*
+FROM told
+LEFT JOIN page ON true
+LEFT JOIN haulier.error_group ON error_group.id = page.error_id
+ORDER BY page.failed + page.retried DESC, page.last_seen DESC, page.error_id DESC;
+
+-- name: errors_at_once
+-- The groups that were seen in a short span, the most frequent first, with the series of the first of them and that of all
+-- groups together: each count is read once. Of a long span there would be too much to keep.
+WITH counted AS MATERIALIZED (
+    SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+        max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    FROM haulier.error_count
+    WHERE minute >= <<span_began>> AND <<may_be_seen>>
+    GROUP BY 1, 2
+), page AS MATERIALIZED (
+    SELECT row_number() OVER (ORDER BY failed + retried DESC, last_seen DESC, error_id DESC) AS place, seen.*
+    FROM (
+        SELECT error_id, max(last_seen) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+        FROM counted
+        GROUP BY error_id
+    ) AS seen
+    WHERE EXISTS (SELECT FROM haulier.error_group WHERE error_group.id = seen.error_id)
+    ORDER BY place
+    LIMIT %(limit)s
+)
+SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from,
+    CASE WHEN place <= %(drawn)s THEN (
+        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM counted.at), counted.failed, counted.retried))
+        FROM counted
+        WHERE counted.error_id = page.error_id
+    ) END AS series,
+    CASE WHEN coalesce(place, 1) = 1 THEN (
+        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM at), failed, retried))
+        FROM (SELECT at, sum(failed) AS failed, sum(retried) AS retried FROM counted GROUP BY at) AS step
+    ) END AS series_of_all
+FROM (SELECT 1) AS one
+LEFT JOIN page ON true
+LEFT JOIN haulier.error_group ON error_group.id = page.error_id
+ORDER BY place;
 
 -- name: get_error
 SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
@@ -76,6 +143,28 @@ WITH span AS (
 SELECT span_from, at, failed, retried
 FROM span
 LEFT JOIN counted ON true;
+
+-- name: mended_errors
+-- Those of some groups of which no job is left that has failed for good or is to be tried again. In the order of the
+-- index: else a partition might be read whole where most of its failures are expected to be of one group.
+SELECT asked.error_id
+FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id)
+WHERE (
+        SELECT id
+        FROM haulier.job
+        WHERE job.error_id = asked.error_id AND status = 'retrying'
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+        ORDER BY job.error_id, created_at, id
+        LIMIT 1
+    ) IS NULL
+    AND (
+        SELECT id
+        FROM haulier.finished_job
+        WHERE finished_job.error_id = asked.error_id AND status = 'failed_permanent'
+            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+        ORDER BY finished_job.error_id, created_at, id
+        LIMIT 1
+    ) IS NULL;
 
 -- name: queues_of_error
 -- In which queues it was seen in the span, those with the most failures first; of each also by the step.

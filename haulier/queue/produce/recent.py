@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from haulier.domain.histogram import unpacked
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 from haulier.queue.produce.stats import Figures, Live, percentiles
@@ -53,8 +54,8 @@ def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit
             Live(row["waiting"], row["due"], row["running"], row["oldest_due_seconds"]),
             Figures(
                 **{name: row[name] for name in ("arrived", "succeeded", "failed", "cancelled", "attempts")},
-                wait_seconds=percentiles(int(row["waited"])),
-                run_seconds=percentiles(int(row["ran"])),
+                wait_seconds=percentiles(unpacked(row["waited"])),
+                run_seconds=percentiles(unpacked(row["ran"])),
             ),
         )
         for row in rows(conn, "recent_kinds", queues=shown, span_seconds=HOUR_SECONDS, limit=limit)

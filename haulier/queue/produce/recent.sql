@@ -5,25 +5,19 @@
 step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600]) AND at >= (SELECT through FROM haulier.counting) - make_interval(secs => %(span_seconds)s)
 
 -- name: recent_minutes
-WITH minute AS MATERIALIZED (
-    SELECT queue, kind, date_bin(interval '1 minute', at, 'epoch'::timestamptz) AS minute, at, succeeded, failed, due
+-- All live jobs are counted at once: of the times in a minute the last at which those of a queue were is that of each of
+-- its kinds, and nothing has to be sorted by queue and kind. The minutes of a queue come in order, the queues in none.
+SELECT queue, minute, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
+    (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due
+FROM (
+    SELECT queue, date_bin(interval '1 minute', at, 'epoch'::timestamptz) AS minute, at, sum(succeeded) AS succeeded,
+        sum(failed) AS failed, sum(due)::bigint AS due
     FROM haulier.rollup
     WHERE <<lately>> AND step <= 60 AND queue = ANY(%(names)s::text[])
-), gauge AS (
-    SELECT queue, minute, sum(due)::bigint AS due
-    FROM (
-        SELECT DISTINCT ON (minute, queue, kind) queue, minute, due
-        FROM minute
-        WHERE due IS NOT NULL
-        ORDER BY minute, queue, kind, at DESC
-    ) AS last
-    GROUP BY queue, minute
-)
-SELECT queue, minute, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed, min(gauge.due) AS due
-FROM minute
-LEFT JOIN gauge USING (queue, minute)
+    GROUP BY queue, at
+) AS counted
 GROUP BY queue, minute
-ORDER BY queue, minute;
+ORDER BY minute;
 
 -- name: recent_kinds
 -- '*' is the sum of many, and no kind.
@@ -41,7 +35,7 @@ WITH counted AS (
 )
 SELECT kind, live.waiting, live.due, live.running, live.oldest_due_seconds, coalesce(arrived, 0) AS arrived,
     coalesce(succeeded, 0) AS succeeded, coalesce(failed, 0) AS failed, coalesce(cancelled, 0) AS cancelled,
-    coalesce(attempts, 0) AS attempts, coalesce(waited, 0) AS waited, coalesce(ran, 0) AS ran
+    coalesce(attempts, 0) AS attempts, coalesce(waited, 0)::text AS waited, coalesce(ran, 0)::text AS ran
 FROM counted
 FULL JOIN live USING (kind)
 ORDER BY kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -76,3 +77,35 @@ def failures(conn: Connection, after: str | None = None) -> Failures:
     found = rows(conn, "failures_in_a_row", after_name=after, limit=LOOKED_AT, count=COUNTED, most=LOOKED_BACK)
     in_a_row = {row["name"]: row["failures"] for row in found}
     return Failures(in_a_row, found[-1]["name"] if len(found) == LOOKED_AT else None)
+
+
+class FailureRounds:
+    """The schedules whose last jobs failed one after the other. All are looked at in rounds, some at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # What the last whole round found, None before that, and what this one has so far.
+        self._before: dict[str, int] | None = None
+        self._round: dict[str, int] = {}
+        self._after: str | None = None
+
+    def look(self, conn: Connection, looks: int = 1) -> None:
+        """Look at the next LOOKED_AT ones so many times, or up to the last by name. Raises: DatabaseUnavailable."""
+        with self._lock:
+            for _ in range(looks):
+                found = failures(conn, self._after)
+                self._round = {**self._round, **found.in_a_row}
+                self._after = found.last
+                if found.last is None:
+                    self._before, self._round = self._round, {}
+                    return
+
+    @property
+    def known(self) -> dict[str, int]:
+        """Return how many of the last jobs of each schedule failed, as far as it was looked at."""
+        return {**(self._before or {}), **self._round}
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether each schedule was looked at since this began."""
+        return self._before is not None

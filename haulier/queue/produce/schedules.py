@@ -159,7 +159,7 @@ def _decided(conn: Connection, old: Schedule, now: datetime, retention_days: int
     except InvalidSchedule:
         # Its zone is known no more. No worker can decide it either, and to change it is the way out.
         return True
-    write(conn, {old.name: decision})
+    write(conn, old.name, decision)
     return not decision.has_more
 
 

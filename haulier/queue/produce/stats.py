@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from haulier.domain.errors import QueueNotFound
-from haulier.domain.histogram import percentile, unpacked
+from haulier.domain.histogram import percentiles as percentiles_of
+from haulier.domain.histogram import unpacked
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
@@ -120,7 +122,10 @@ def stats(conn: Connection, span: str, shown: Shown) -> Stats:
         "span_from": reached["span_to"] - timedelta(seconds=seconds),
         "span_to": reached["span_to"],
     }
-    figures = {row["series_at"]: row for row in rows(conn, "stats_figures", **times, **shown.parameters())}
+    figures = {
+        row["series_at"]: {**row, **{name: unpacked(row[name]) for name in HISTOGRAMS}}
+        for row in rows(conn, "stats_figures", **times, **shown.parameters())
+    }
     series = [_step(at, figures.get(at, {})) for at in _times(times["span_from"], times["span_to"], step)]
     return Stats(
         span,
@@ -141,20 +146,20 @@ def _times(begin: datetime, end: datetime, step: int) -> list[datetime]:
     return [begin + timedelta(seconds=step * number) for number in range(round((end - begin).total_seconds() / step))]
 
 
-def percentiles(histogram: int) -> Percentiles:
-    """Return the percentiles of a histogram as `rollup` has it."""
-    buckets = unpacked(histogram)
-    return Percentiles(*(percentile(buckets, share) for share in (0.5, 0.95, 0.99)))
+def percentiles(buckets: Mapping[int, int]) -> Percentiles:
+    """Return the percentiles of a histogram."""
+    return Percentiles(*percentiles_of(buckets, (0.5, 0.95, 0.99)))
 
 
 COUNTS = ("arrived", "succeeded", "failed", "cancelled", "attempts")
+HISTOGRAMS = ("waited", "ran")
 
 
 def _step(at: datetime, row: Row) -> Step:
     return Step(
         **{name: row.get(name, 0) for name in COUNTS},
-        wait_seconds=percentiles(int(row.get("waited", 0))),
-        run_seconds=percentiles(int(row.get("ran", 0))),
+        wait_seconds=percentiles(row.get("waited", {})),
+        run_seconds=percentiles(row.get("ran", {})),
         at=utc(at),
         due=row.get("due"),
         running=row.get("running"),
@@ -163,11 +168,14 @@ def _step(at: datetime, row: Row) -> Step:
 
 
 def _totals(found: Sequence[Row]) -> Figures:
-    # As integers: sums of decimals are rounded to 28 digits.
+    waited, ran = Counter[int](), Counter[int]()
+    for row in found:
+        waited.update(row["waited"])
+        ran.update(row["ran"])
     return Figures(
         **{name: sum(row[name] for row in found) for name in COUNTS},
-        wait_seconds=percentiles(sum(int(row["waited"]) for row in found)),
-        run_seconds=percentiles(sum(int(row["ran"]) for row in found)),
+        wait_seconds=percentiles(waited),
+        run_seconds=percentiles(ran),
     )
 
 

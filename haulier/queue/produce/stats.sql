@@ -1,15 +1,5 @@
 -- What has been counted (haulier/queue/upkeep/numbers.sql): of a span of time, and of each queue.
 
--- part: span
--- The rows of the span, of these queues and this kind, each with the step of the series that it belongs to. The steps
--- are listed so that the index is used in each.
-SELECT date_bin(make_interval(secs => %(series_seconds)s), at, 'epoch'::timestamptz) AS series_at, rollup.*
-FROM haulier.rollup
-WHERE step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600]) AND at >= %(span_from)s AND at < %(span_to)s
-    AND (%(queue)s::text IS NULL OR queue = %(queue)s)
-    AND (%(kind)s::text IS NULL OR kind = %(kind)s)
-    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-
 -- part: live_of_them
 -- What of some rows of haulier.depth is shown.
 coalesce(sum(jobs) FILTER (WHERE status <> 'running'), 0)::bigint AS waiting,
@@ -31,23 +21,27 @@ CROSS JOIN LATERAL (
 ) AS live;
 
 -- name: stats_figures
-WITH span AS MATERIALIZED (
-    <<span>>
-), gauge AS (
-    SELECT series_at, sum(due)::bigint AS due, sum(running)::bigint AS running, max(oldest)::double precision AS oldest
-    FROM (
-        SELECT DISTINCT ON (series_at, queue, kind) series_at, due, running, oldest
-        FROM span
-        WHERE due IS NOT NULL
-        ORDER BY series_at, queue, kind, at DESC
-    ) AS last
-    GROUP BY series_at
-)
+-- The rows of the span, of these queues and this kind, by the steps of the series. All live jobs are counted at once: of
+-- the times in a step the last at which they were is that of each queue and kind. So the rows are summed by their times
+-- first, and nothing is sorted by queue and kind, nor kept. The steps are listed so that the index is used in each.
 SELECT series_at, sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
-    sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited) AS waited, sum(ran) AS ran,
-    min(gauge.due) AS due, min(gauge.running) AS running, min(gauge.oldest) AS oldest
-FROM span
-LEFT JOIN gauge USING (series_at)
+    sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited)::text AS waited,
+    sum(ran)::text AS ran,
+    (array_agg(due ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS due,
+    (array_agg(running ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS running,
+    (array_agg(oldest ORDER BY at DESC) FILTER (WHERE due IS NOT NULL))[1] AS oldest
+FROM (
+    SELECT date_bin(make_interval(secs => %(series_seconds)s), at, 'epoch'::timestamptz) AS series_at, at,
+        sum(arrived) AS arrived, sum(succeeded) AS succeeded, sum(failed) AS failed, sum(cancelled) AS cancelled,
+        sum(attempts) AS attempts, sum(waited) AS waited, sum(ran) AS ran, sum(due)::bigint AS due,
+        sum(running)::bigint AS running, max(oldest)::double precision AS oldest
+    FROM haulier.rollup
+    WHERE step = ANY (ARRAY[10, 60, 300, 900, 3600, 21600]) AND at >= %(span_from)s AND at < %(span_to)s
+        AND (%(queue)s::text IS NULL OR queue = %(queue)s)
+        AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+        AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    GROUP BY at
+) AS counted
 GROUP BY series_at;
 
 -- part: of_the_page

@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
     updated_at            timestamptz NOT NULL DEFAULT now(),   -- when somebody last changed what it does
 
     CONSTRAINT schedule_pkey PRIMARY KEY (name),
-    CONSTRAINT name_is_a_schedules CHECK (name ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT name_is_a_schedules CHECK (length(name) <= 64 AND name ~ '^[a-z][a-z0-9_.-]*$'),
     CONSTRAINT cron_or_every_seconds CHECK (num_nonnulls(cron, every_seconds) = 1),
     CONSTRAINT every_from_1_to_31536000_seconds CHECK (every_seconds BETWEEN 1 AND 31536000),
     CONSTRAINT job_is_an_object CHECK (jsonb_typeof(job) = 'object' AND job ?& ARRAY['kind', 'payload']),
