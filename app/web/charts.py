@@ -141,11 +141,19 @@ def table(chart: Chart, said: Say) -> Markup:
     )
 
 
-def spark(values: Sequence[float], state: str, summary: str) -> Markup:
-    """Return a small chart without axes: columns side by side, of at most MOST_COLUMNS sums of some values each."""
+def summed(values: Sequence[float]) -> list[float]:
+    """Return at most MOST_COLUMNS sums of some values each, as a small chart has them."""
     each = max(1, ceil(len(values) / MOST_COLUMNS))
-    sums = [sum(values[at : at + each]) for at in range(0, len(values), each)]
-    top = max([*sums, 1])
+    return [sum(values[at : at + each]) for at in range(0, len(values), each)]
+
+
+def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1) -> Markup:
+    """Return a small chart without axes: columns side by side, one for each of the sums.
+
+    Shape: what is below `least` looks low, however high the rest is: so several have one scale.
+    """
+    sums = summed(values)
+    top = max([*sums, least])
     # One outline of whole numbers, since a list has many of them: a shape for each column takes four times the bytes.
     highs = [max(1, round(HIGH * value / top)) if value else 0 for value in sums]
     path = "".join(f"V{HIGH - high}h{len(list(alike))}" for high, alike in groupby(highs))

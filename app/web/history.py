@@ -41,6 +41,16 @@ def lines(steps: Sequence[Step]) -> list[Line]:
     return [_TOLD.get(step.what, _act)(step) for step in steps]
 
 
+def summary(steps: Sequence[Step], seconds: float) -> str:
+    """Return for how long the job waited and ran, of all the time that it took; "" where that is not wholly known."""
+    waits = [step for step in steps if step.what == What.WAITED]
+    waited = sum(step.seconds or 0.0 for step in waits)
+    ran = sum(step.seconds or 0.0 for step in steps if step.what != What.WAITED)
+    # Runs that were snoozed or given back are not kept, and lie in waits; before a retry by hand it did neither.
+    is_whole = all(step.why in (Why.TURN, Why.BACK_OFF) for step in waits) and abs(waited + ran - seconds) < 0.1
+    return f"{duration(seconds)}: waited {duration(waited)}, ran {duration(ran)}" if is_whole else ""
+
+
 def _by(step: Step) -> str:
     return f"by {step.by}" if step.by else ""
 

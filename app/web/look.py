@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,9 @@ LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50
 MOST_VALUES = 20
 PAYLOAD = "payload."
+# The orders but the usual one, newest first: as workers take the jobs of a queue, and those that run longest first.
+DUE, STARTED = "due", "started"
+WAITING = {JobStatus.QUEUED, JobStatus.RETRYING}
 # What may be typed in the place of a status's own name.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 # The filters, in the order in which they are shown; more than one value of the first four means any of them.
@@ -38,11 +41,15 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is looked for. Shape: pairs are the filters as the URL has them; odd are those that are none."""
+    """What is looked for.
+
+    Shape: pairs are the filters as the URL has them; odd are those that are none. sort is an order; "" is newest first.
+    """
 
     pairs: tuple[Pair, ...] = ()
     odd: tuple[Odd, ...] = ()
     limit: int = DEFAULT_LIMIT
+    sort: str = ""
 
     def values(self, name: str) -> list[str]:
         """Return the values of a filter."""
@@ -52,19 +59,44 @@ class Look:
         """Return the value of a filter, or ""."""
         return next(iter(self.values(name)), "")
 
-    def without(self, name: str, text: str) -> list[Pair]:
-        """Return the query of the same page without one filter, understood or not."""
-        return [pair for pair in self.query() if pair != (name, text)]
+    @property
+    def statuses(self) -> set[JobStatus]:
+        """Return the statuses that are asked for; none for any."""
+        return {JobStatus(text) for text in self.values("status")}
 
-    def query(self) -> list[Pair]:
-        """Return the query of this page, without its place in the list."""
+    def without(self, name: str, text: str) -> list[Pair]:
+        """Return the query of the same page without one filter, understood or not, newest first."""
+        return [pair for pair in self.query(sort="") if pair != (name, text)]
+
+    def query(self, sort: str | None = None) -> list[Pair]:
+        """Return the query of this page, without its place in the list; in another order if that is given."""
         limit = [] if self.limit == DEFAULT_LIMIT else [("limit", str(self.limit))]
-        return [*self.pairs, *((each.name, each.text) for each in self.odd), *limit]
+        order = self.sort if sort is None else sort
+        return [
+            *self.pairs,
+            *((each.name, each.text) for each in self.odd if sort is None or each.name != "sort"),
+            *limit,
+            *([("sort", order)] if order else []),
+        ]
 
     def with_status(self, status: str | None) -> list[Pair]:
-        """Return the query of the same page with this status, or with any."""
-        kept = [pair for pair in self.query() if pair[0] != "status"]
+        """Return the query of the same page with this status, or with any, newest first."""
+        kept = [pair for pair in self.query(sort="") if pair[0] != "status"]
         return kept if status is None else [("status", status), *kept]
+
+    def in_order(self, sort: str) -> list[Pair] | None:
+        """Return the query of this page in another order; None where its filters do not fit that.
+
+        Shape: what is next of a queue may be queued or to be retried, so that both are then asked for.
+        """
+        names, statuses = {name for name, _ in self.pairs}, self.statuses
+        if sort == STARTED:
+            fits = statuses == {JobStatus.RUNNING} and names <= {"status", "kind", "queue", "worker"}
+            return self.query(sort) if fits else None
+        queues = _of(self.pairs, "queue")
+        if len(queues) != 1 or names != {"status", "queue"} or not statuses <= WAITING:
+            return None
+        return Look((*(("status", str(each)) for each in sorted(WAITING)), *queues), (), self.limit).query(sort)
 
     def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
         """Return the filter as functions that list jobs take it."""
@@ -82,6 +114,10 @@ class Look:
     def payload(self) -> list[tuple[str, list[str]]]:
         """Return what is looked for in payloads."""
         return [(name, [text]) for name, text in self.pairs if name.startswith(PAYLOAD)]
+
+
+def _of(pairs: Iterable[Pair], name: str) -> list[Pair]:
+    return [pair for pair in pairs if pair[0] == name]
 
 
 def _instant(text: str, zone: tzinfo, now: datetime) -> datetime | None:
@@ -114,18 +150,31 @@ def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
     """Return what the parameters of a URL ask for. Shape: names that are no filters are left out."""
     pairs: list[Pair] = []
     odd: list[Odd] = []
-    limit = DEFAULT_LIMIT
+    limit, sort = DEFAULT_LIMIT, ""
     for name, texts in given:
         if name == "limit" and texts[0] in map(str, LIMITS):
             limit = int(texts[0])
+        if name == "sort":
+            sort = texts[0].strip()
         for text in dict.fromkeys(each.strip() for each in texts if each.strip()):
-            if why := _fault(name, text, [pair for pair in pairs if pair[0] == name]):
+            if why := _fault(name, text, _of(pairs, name)):
                 odd.append(Odd(name, text[:200], why))
             elif name in NAMES or name.startswith(PAYLOAD):
                 pairs.append((name, ALIASES.get(text, text) if name == "status" else text))
     order = {name: place for place, name in enumerate(NAMES)}
     pairs.sort(key=lambda pair: order.get(pair[0], len(order)))
-    return Look(tuple(pairs), tuple(odd[:MOST_VALUES]), limit)
+    return _ordered(Look(tuple(pairs), tuple(odd[:MOST_VALUES]), limit), sort)
+
+
+def _ordered(look: Look, sort: str) -> Look:
+    """Return what is looked for in this order, where there is an index for it."""
+    if not sort:
+        return look
+    fitting = look.in_order(sort) if sort in (DUE, STARTED) else None
+    if fitting is not None and set(look.pairs) == {pair for pair in fitting if pair[0] in NAMES}:
+        return replace(look, sort=sort)
+    why = {DUE: "an order of the jobs of one queue that wait", STARTED: "an order of running jobs"}
+    return replace(look, odd=(*look.odd, Odd("sort", sort[:200], why.get(sort, "no such order"))))
 
 
 def _fault(name: str, text: str, before: list[Pair]) -> str:

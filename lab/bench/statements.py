@@ -27,6 +27,7 @@ from haulier.queue.firing import live_jobs
 from haulier.queue.produce import errors, workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
+from haulier.queue.produce.id_prefix import jobs_by_prefix
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.running import list_running
 from haulier.queue.produce.schedule_health import unfired
@@ -259,12 +260,8 @@ CALLS = {
         lambda fixture, worker_id: consume.deregister(fixture.conn, worker_id),
         lambda fixture: fixture.leaving(),
     ),
-    "fall_asleep": Call(
-        "fall asleep", "fall_asleep", lambda fixture, _: wakeups.fall_asleep(fixture.conn, fixture.worker_id)
-    ),
-    "wake_another": Call(
-        "wake another", "wake_another", lambda fixture, _: wakeups.wake_another(fixture.conn, fixture.worker_id)
-    ),
+    "fall_asleep": Call("fall asleep", "fall_asleep", lambda it, _: wakeups.fall_asleep(it.conn, it.worker_id)),
+    "wake_another": Call("wake another", "wake_another", lambda it, _: wakeups.wake_another(it.conn, it.worker_id)),
     "pass_on": Call("pass on", "pass_on get_up", lambda fixture, _: wakeups.pass_on(fixture.conn, fixture.worker_id)),
     "purge_idempotency": Call(
         "forget keys",
@@ -319,12 +316,15 @@ CALLS = {
         "count_jobs count_tagged",
         lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter(tags=["a"])),
     ),
+    "jobs_in_id_range": Call(
+        "jobs whose ids begin alike",
+        "jobs_in_id_range",
+        lambda it, ids: jobs_by_prefix(it.conn, (UUID(int=ids[0].int >> 96 << 96), ids[0]), limit=50),
+        lambda it: it.queued(),
+    ),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
-        "cancel a waiting job",
-        "cancel",
-        lambda fixture, ids: produce.cancel(fixture.conn, ids[0]),
-        lambda fixture: fixture.queued(),
+        "cancel a waiting job", "cancel", lambda it, ids: produce.cancel(it.conn, ids[0]), lambda it: it.queued()
     ),
     "cancel_running": Call(
         "cancel a running job",
@@ -384,9 +384,7 @@ CALLS = {
         "bloat unheard_sleepers age_of_statistics age_of_numbers",
         lambda fixture, _: check_database(fixture.conn, retention_days=30),
     ),
-    "has_unserved": Call(
-        "due jobs without a worker", "has_unserved", lambda fixture, _: produce.has_unserved(fixture.conn)
-    ),
+    "has_unserved": Call("due jobs without a worker", "has_unserved", lambda it, _: produce.has_unserved(it.conn)),
     "overview_counted": Call(
         "depths as counted, workers and schedules",
         "counted_depths worker_health overdue_schedules",

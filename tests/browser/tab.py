@@ -32,6 +32,11 @@ TOO_WIDE = """() => {
     return [`${document.documentElement.scrollWidth} of ${wide} px`, ...found.slice(-4)];
 }"""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+# What a finger cannot press, but for links within words.
+TOO_SMALL = """() => [...document.querySelectorAll(
+        "main button, main .button, main a.chip, main .tabs a, main select, main .box, main summary, .head button")]
+    .filter((each) => each.checkVisibility() && each.getBoundingClientRect().height < 40)
+    .map((each) => `${each.getBoundingClientRect().height} px high: ${each.outerHTML.slice(0, 140)}`).slice(0, 3)"""
 SERIOUS = ("serious", "critical")
 # A machine that does much else takes its time.
 PATIENCE_MS = 60_000
@@ -86,6 +91,10 @@ class Tab:
     def too_wide(self) -> list[str]:
         """Return what makes the page scroll sideways."""
         return list(self.page.evaluate(TOO_WIDE))
+
+    def too_small(self) -> list[str]:
+        """Return what a finger cannot press."""
+        return list(self.page.evaluate(TOO_SMALL))
 
     def faults(self) -> list[str]:
         """Return what the policy has refused, what has run that others wrote, and what does not fit."""

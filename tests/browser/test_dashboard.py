@@ -10,7 +10,9 @@ from playwright.sync_api import Page, expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
+from haulier.queue import produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import MakeTab
@@ -103,6 +105,26 @@ def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connect
 
     assert unseen == []
     assert tab.said == []
+
+
+def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    page, keys = tab.page, tab.page.keyboard
+    jobs = in_all_states(conn)
+    sign_in(page, server.url, conn)
+
+    keys.type("gj")
+    at(page, "/ui/jobs")
+    keys.type("/status:failed")
+    keys.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    keys.type("jx")
+    expect(page.locator("[data-ticked]")).to_have_text("1 ticked:")
+    unseen = tab_to(page, "Retry")
+    keys.press("Enter")
+
+    expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
+    assert produce.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
+    assert (unseen, tab.said) == ([], [])
 
 
 def tab_to(page: Page, name: str) -> list[str]:

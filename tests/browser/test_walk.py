@@ -23,6 +23,8 @@ LOOKS = {
 }
 # A window of 1280 px at 200 % has half as many.
 NARROW = {
+    # As narrow as the menu stands beside the page.
+    "880 px": {"viewport": {"width": 880, "height": 800}},
     "320 px": {"viewport": {"width": 320, "height": 800}},
     "200 %": {"viewport": {"width": 640, "height": 450}, "device_scale_factor": 2},
 }
@@ -48,8 +50,9 @@ def walk(site: Site, tab: Tab, pages: list[str], check: Check) -> dict[str, list
 
 
 def in_all(tab: Tab) -> list[str]:
-    """Return what is wrong, and what axe finds."""
-    return [*tab.faults(), *tab.faults_of_access()]
+    """Return what is wrong, and what axe finds; on a phone also what is too small for a finger."""
+    small = tab.too_small() if tab.page.viewport_size == PHONE else []
+    return [*tab.faults(), *tab.faults_of_access(), *small]
 
 
 def test_finds_every_page_and_no_link_that_leads_nowhere(filled: Site) -> None:

@@ -50,7 +50,9 @@ def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
         },
         "get_error": {"queue": None, "queues": None, "series_seconds": 60, "span_seconds": 3600, "error_id": 7},
         "failed_attempts": {"queue": None, "queues": None, "series_seconds": 60, "span_seconds": 3600},
-        "queues_of_error": {"queue": None, "queues": None, "span_from": hour_ago, "error_id": 7, "limit": 10},
+        "queues_of_error": {
+            "queue": None, "queues": None, "series_seconds": 60, "span_from": hour_ago, "error_id": 7, "limit": 10,
+        },
         "series_of_errors": {
             "queue": None, "queues": None, "series_seconds": 60, "span_from": hour_ago, "failed_ids": [7, 8, 9],
         },

@@ -12,9 +12,13 @@ from psycopg2.extensions import connection as Connection
 from app.web.pages.database import TITLES, checked, fix_of
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
+from haulier.queue import produce
 from haulier.queue.produce.checks import THRESHOLDS, Checkup
+from haulier.queue.produce.tables import Table, list_tables
+from tests.conftest import Sql, eventually
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
+from tests.web.jobs import enqueue
 
 
 def test_shows_each_check_with_its_state(browser: Browser) -> None:
@@ -44,6 +48,61 @@ def test_names_who_holds_the_oldest_snapshot_and_the_command_that_ends_it(
     [command] = check.all("pre")
     assert command.text.startswith("SELECT pg_terminate_backend(")
     assert check.all("button")[0].given["data-copy"] == command.text
+
+
+def test_shows_the_tables_with_their_sizes_and_the_partitions_together(
+    browser: Browser, conn: Connection, sql: Sql
+) -> None:
+    for _ in range(3):
+        produce.cancel(conn, enqueue(conn))
+    job = enqueue(conn)
+    sql("VACUUM ANALYZE haulier.job, haulier.finished_job")
+    sql("DELETE FROM haulier.job WHERE id = %s RETURNING 1", str(job))
+
+    def counted() -> dict[str, Table] | None:
+        found = {each.name: each for each in list_tables(conn)}
+        return found if found["job"].dead else None
+
+    # The server's own figures come some time after what they count.
+    found = eventually(counted)
+    page = browser.page("/ui/database")
+
+    assert (found["finished_job"].partitions > 1, found["job"].partitions) == (True, 0)
+    assert found["finished_job"].rows >= 3
+    assert [found[name].vacuumed_at is not None for name in ("job", "finished_job")] == [True, True]
+    assert [found[name].analyzed_at is not None for name in ("job", "finished_job")] == [True, True]
+    rows = {row.all("th")[0].text: row for row in page.all("tbody")[0].all("tr")}
+    assert {name.split()[0] for name in rows} == set(found)
+    [job_row] = [row for name, row in rows.items() if name == "job"]
+    cells = {each.given["data-name"]: each.text for each in job_row.all("td")}
+    assert (cells["dead"] == "0", cells["bloat"]) == (False, "–")
+    assert cells["size"].endswith((" kB", " bytes"))
+
+
+def test_tells_how_often_over_the_rows_of_a_table_would_fit(conn: Connection, sql: Sql) -> None:
+    sql(
+        "INSERT INTO haulier.job (kind, payload) SELECT 'mail', jsonb_build_object('n', repeat(md5(n::text), 20))"
+        " FROM generate_series(1, 30000) AS n RETURNING 1"
+    )
+    sql("DELETE FROM haulier.job WHERE mod(hashtext(id::text), 4) <> 0 RETURNING 1")
+    sql("VACUUM ANALYZE haulier.job")
+
+    [found] = [each for each in list_tables(conn) if each.name == "job"]
+
+    assert found.bloat is not None
+    assert 2 < found.bloat < 10
+
+
+def test_shows_the_checks_where_the_tables_are_late(browser: Browser, conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE haulier.tick IN ACCESS EXCLUSIVE MODE")
+        try:
+            page = browser.page("/ui/database")
+        finally:
+            cursor.execute("ROLLBACK")
+
+    assert "Not available just now: somebody has locked what is read here" in page.text
+    assert len(page.all("ul", class_="checks")) == 1
 
 
 def test_puts_the_worst_first_and_says_what_to_do() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -163,8 +164,21 @@ def table_of(page: Element) -> Element:
 
 
 def where(page: Element) -> dict[str, list[str]]:
-    rows = table_of(page).all("tr")[1:]
-    return {each.all("th")[0].text: [cell.text for cell in each.all("td")] for each in rows}
+    rows = {each.all("th")[0].text: each.all("td") for each in table_of(page).all("tr")[1:]}
+    return {name: [each.text for each in cells if "data-name" in each.given] for name, cells in rows.items()}
+
+
+def test_draws_each_queue_by_time_on_one_scale(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x", queue="mail", times=4)
+    fail(conn, "Timeout: x", queue="salmon", delay=60.0)
+
+    page = browser.page(f"/ui/failures/{group}?span=1h")
+
+    drawn = table_of(page).all("svg", class_="spark")
+    assert [each.given["aria-label"] for each in drawn] == ["4 failed attempts in mail", "1 failed attempt in salmon"]
+    steps = [re.findall(r"V(\d+)h(\d+)", each.all("path")[0].given["d"]) for each in drawn]
+    heights = [sum((100 - int(high)) * int(wide) for high, wide in each) for each in steps]
+    assert heights[0] == pytest.approx(4 * heights[1], rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])

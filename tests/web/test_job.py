@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from app.web.history import summary
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
+from haulier.domain.timeline import Step, What, Why
 from haulier.queue import produce
+from tests.conftest import Sql
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue, fail
@@ -62,4 +68,50 @@ def test_leads_to_the_error_while_the_job_is_in_its_group(browser: Browser, conn
     assert after.all("a", href=f"/ui/failures/{group}") == []
     assert [each.given["href"] for each in after.all("a") if each.text == "of this kind, queued"] == [
         "/ui/jobs?kind=send_email&status=queued"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "said"),
+    [
+        ([(What.WAITED, Why.TURN, 2.0), (What.FAILED, None, 1.0), (What.WAITED, Why.BACK_OFF, 60.0),
+          (What.BEGAN, None, None), (What.SUCCEEDED, None, 3.0)], 66.0, "1 min 6 s: waited 1 min 2 s, ran 4.0 s"),
+        ([(What.WAITED, Why.TURN, 2.0), (What.CANCELLED, None, None)], 2.0, "2.0 s: waited 2.0 s, ran 0 ms"),
+        # It was retried by hand a minute after it had failed.
+        ([(What.WAITED, Why.TURN, 2.0), (What.FAILED, None, 1.0), (What.RETRIED, None, None)], 63.0, ""),
+        ([(What.WAITED, Why.SNOOZED, 2.0), (What.SUCCEEDED, None, 1.0)], 3.0, ""),
+        ([(What.WAITED, Why.NOT_KNOWN, 2.0), (What.SUCCEEDED, None, 1.0)], 3.0, ""),
+    ],
+)  # fmt: skip
+def test_says_how_long_a_job_waited_and_ran_where_that_is_known(
+    steps: list[tuple[What, Why | None, float | None]], seconds: float, said: str
+) -> None:
+    at = datetime(2026, 11, 26, tzinfo=UTC)
+
+    assert summary([Step(at, what, why=why, seconds=took) for what, why, took in steps], seconds) == said
+
+
+def test_says_it_on_the_page_of_a_job_that_has_ended(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn)
+    live = browser.page(f"/ui/jobs/{job}").text
+    _, [fence] = claim(conn)
+    end(conn, fence, Outcome.complete())
+
+    ended = browser.page(f"/ui/jobs/{job}").text
+
+    told = re.compile(r"What happened [0-9.]+ m?s: waited [0-9.]+ m?s, ran [0-9.]+ m?s ")
+    assert [bool(told.search(text)) for text in (live, ended)] == [False, True]
+
+
+def test_draws_how_much_of_its_timeout_a_running_job_has_used_up(browser: Browser, conn: Connection, sql: Sql) -> None:
+    timed, endless = enqueue(conn, timeout_seconds=90), enqueue(conn, kind="unknown")
+    for _ in range(2):
+        claim(conn)
+    sql("UPDATE haulier.job SET started_at = now() - interval '81 seconds'")
+
+    pages = [browser.page(f"/ui/jobs/{job}") for job in (timed, endless)]
+
+    assert [[each.given["aria-label"] for each in page.all("svg", class_="bar")] for page in pages] == [
+        ["90 % of its timeout"],
+        [],
     ]

@@ -12,12 +12,13 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.pages.audit import _cell, lines_of
 from haulier.domain.api_key import TOKEN, Scope
-from haulier.queue import produce
+from haulier.queue import consume, produce
 from haulier.queue.produce.change import Changes
+from haulier.queue.produce.pauses import pause, resume
 from tests.http.callers import MakeKey, make_key  # noqa: F401  # fixture
 from tests.web.browsing import Browser, faults, read
 from tests.web.conftest import MakeSite, SignedIn, new_key
-from tests.web.jobs import enqueue, in_all_states
+from tests.web.jobs import claim, enqueue, in_all_states
 
 LIST, NEW, AUDIT = "/ui/keys", "/ui/keys/new", "/ui/audit"
 
@@ -180,6 +181,19 @@ def test_heeds_no_filter_that_is_none_and_says_so(browser: Browser, query: str) 
     assert [row for row in page.all("tr") if "id" in row.given]
 
 
+def test_leads_from_a_queue_to_its_earlier_pauses(browser: Browser, conn: Connection) -> None:
+    for name in ("mail", "other"):
+        pause(conn, name, actor="ops-anna")
+    resume(conn, "mail", actor="ops-bert")
+
+    [place] = [each.given["href"] for each in browser.page("/ui/queues/mail").all("a") if each.text == "Earlier pauses"]
+    page = browser.page(place)
+
+    rows = [[cell.text for cell in row.all("td")][1:4] for row in page.all("tr") if "id" in row.given]
+    assert rows == [["ops-bert", "resume", "mail"], ["ops-anna", "pause", "mail"]]
+    assert page.all("input", id="f-target")[0].given["value"] == "mail"
+
+
 def test_goes_through_the_record_each_entry_once(browser: Browser, conn: Connection, sql: Any) -> None:
     for _ in range(70):
         produce.cancel(conn, enqueue(conn), actor="ops-anna")
@@ -253,6 +267,55 @@ def test_leads_from_the_search_box_to_what_was_typed(
     answer = search(browser, typed)
 
     assert (answer.status_code, answer.headers.get("Location")) == (303, leads_to)
+
+
+def test_finds_a_job_by_the_beginning_of_its_id(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    jobs = in_all_states(conn)
+    own = signed_in(Scope.READ, queues=["cancelled", "nowhere"])
+
+    found = [search(browser, str(job)[:length]) for job in jobs.values() for length in (35, 36)]
+    many = read(search(browser, str(jobs["queued"])[:8].upper()).text)
+    few, none = (search(own, str(jobs[status])[:35]) for status in ("cancelled", "queued"))
+    by_the_list = browser.client.get("/ui/jobs", query_string={"q": str(jobs["queued"])[:35]})
+
+    places = [f"/ui/jobs/{job}" for job in jobs.values()]
+    assert [answer.headers.get("Location") for answer in found] == [place for place in places for _ in range(2)]
+    leads = [each.given["href"] for each in many.all("main")[0].all("a")]
+    # Ids of the same minute begin alike.
+    alike = f"/ui/jobs/{str(jobs['queued'])[:8]}"
+    assert leads == sorted(place for place in places if place.startswith(alike))
+    assert few.headers.get("Location") == f"/ui/jobs/{jobs['cancelled']}"
+    assert "Nothing is called" in none.text
+    assert by_the_list.headers["Location"] == f"/ui/search?q={str(jobs['queued'])[:35]}"
+
+
+def test_finds_workers_by_their_host_and_name(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    workers = [claim(conn, queue, host)[0] for queue, host in (("mail", "dock"), ("mail", "pier"), ("salmon", "pier"))]
+    consume.deregister(conn, workers[0])
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    typed = ("dock", "dock:7", "worker:dock:7 status:failed")
+    places = [search(browser, each).headers.get("Location") for each in typed]
+    two = [read(search(browser, each).text).all("main")[0].all("a") for each in ("pier", "worker:pier")]
+    one, none = search(own, "pier"), search(browser, "dock:8")
+
+    assert places == [f"/ui/workers/{workers[0]}"] * 2 + [f"/ui/jobs?status=failed&worker={workers[0]}"]
+    assert [{each.given["href"] for each in links} for links in two] == [
+        {f"/ui/workers/{each}" for each in workers[1:]},
+        {f"/ui/jobs?worker={each}" for each in workers[1:]},
+    ]
+    assert one.headers.get("Location") == f"/ui/workers/{workers[1]}"
+    assert "Nothing is called" in none.text
+
+
+def test_says_that_more_ids_begin_so(browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.web.pages.search.MOST_JOBS", 2)
+    jobs = sorted(str(enqueue(conn)) for _ in range(3))
+
+    page = read(search(browser, jobs[0][:8]).text)
+
+    assert [each.given["href"] for each in page.all("main")[0].all("a")] == [f"/ui/jobs/{job}" for job in jobs[:2]]
+    assert "Type more" in page.text
 
 
 def test_finds_errors_by_a_part_of_their_text(browser: Browser, conn: Connection) -> None:

@@ -13,6 +13,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.queue import consume
 from haulier.queue.consume import workers
+from haulier.queue.produce.pauses import pause
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Figures, Live, Queue
 from haulier.queue.produce.workers import Worker
@@ -155,6 +156,16 @@ def test_pauses_for_a_while_and_resumes(
     ]
 
 
+def test_says_since_when_and_by_whom_a_queue_is_paused(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    pause(conn, "mail", actor="ops-anna")
+    readers = [signed_in(Scope.READ), signed_in(Scope.READ, Scope.OPERATE, queues=["mail"])]
+
+    told = [each.page("/ui/queues/mail").text for each in (browser, *readers)]
+
+    assert ["by ops-anna, until it is resumed" in text for text in told] == [True, False, True]
+    assert ["since" in text for text in told] == [True] * 3
+
+
 @pytest.mark.parametrize(
     ("sent", "why"),
     [
@@ -201,6 +212,28 @@ def test_shows_a_key_of_one_queue_nothing_of_another(signed_in: SignedIn, conn: 
     assert [text for text in pages if "salmon" in text or "swim" in text] == []
     assert refused == [404] * 4
     assert sql("SELECT count(*) FROM haulier.pause") == [(0,)]
+
+
+def test_shows_the_kinds_of_one_queue_the_most_due_first(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    kinds = {"mail": ["swim", "swim", "send_email"], "salmon": ["run", "run", "run", "swim"]}
+    for name, found in kinds.items():
+        for kind in found:
+            enqueue(conn, kind=kind, queue=name)
+    counted(conn)
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    [place] = [each.given["href"] for each in browser.page("/ui/queues/mail").all("a") if each.text == "Its kinds"]
+    pages = [each.page(place) for each in (browser, own)]
+
+    for page in pages:
+        rows = [row for row in page.all("tr") if row.all("th", scope="row")]
+        due = {row.all("th")[0].text: row.all("td")[1].text for row in rows}
+        assert list(due.items()) == [("swim", "2"), ("send_email", "1")]
+        assert [each.given["href"] for each in page.all("a", class_="chip")] == ["/ui/kinds"]
+    assert [own.get(f"/ui/kinds?queue={name}").status_code for name in ("salmon", "No", "mail")] == [404, 404, 200]
+    assert "No job of this queue was counted lately" in browser.page("/ui/kinds?queue=nowhere").text
 
 
 def test_marks_a_kind_that_no_live_worker_knows(browser: Browser, conn: Connection) -> None:

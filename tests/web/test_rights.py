@@ -36,8 +36,9 @@ def test_serves_every_page_and_ends_sessions_under_the_role_of_the_api(site: Fla
     browser = Browser(site)
 
     browser.sign_in(SECRET)
-    for path in ("/ui", "/ui/jobs", "/ui/settings", "/ui/help"):
+    for path in ("/ui", "/ui/jobs", "/ui/jobs?status=running&sort=started", "/ui/database", "/ui/settings", "/ui/help"):
         assert "Not available" not in browser.page(path).text
+    assert "Not looked for" not in browser.page("/ui/search?q=01a2108e").text
     out = browser.send(browser.page("/ui/help"), "/ui/sign-out")
 
     assert out.status_code == 303

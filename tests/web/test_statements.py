@@ -16,17 +16,22 @@ from tests.web.jobs import counted, fail, in_all_states
 
 # Beside the one that finds the session.
 MOST = 6
-# The overview reads what changes slowly at most every 30 s; the checks of the database are one statement each or more.
-MOST_OF_OVERVIEW, MOST_OF_CHECKS = 7, len(THRESHOLDS) + 3
+# The overview reads what changes slowly at most every 30 s; the checks of the database are one statement each or more,
+# beside one of its tables.
+MOST_OF_OVERVIEW, MOST_OF_CHECKS = 7, len(THRESHOLDS) + 4
 BEGIN_AND_END = {"begin", "commit", "rollback"}
 PAGES = [
     "/ui/jobs",
     "/ui/jobs?status=failed&limit=25",
+    "/ui/jobs?status=running",
+    "/ui/jobs?status=running&sort=started",
+    "/ui/jobs?status=queued&status=retrying&queue=mail&sort=due",
     "/ui/running",
     "/ui/failures",
     "/ui/queues",
     "/ui/queues/mail",
     "/ui/kinds",
+    "/ui/kinds?queue=mail",
     "/ui/kinds/send_email",
     "/ui/schedules",
     "/ui/schedules/nightly",

@@ -36,7 +36,7 @@ LIMIT, MOST_CSV, CSV_PAGE = 50, 10_000, 200
 MOST_CHARACTERS = 16_000_000
 MOST_VALUE, MOST_CHANGES = 120, 12
 SECONDS = 1.0
-FIELDS = ("actor", "action", "job", "after", "before")
+FIELDS = ("actor", "action", "job", "target", "after", "before")
 
 section = Section("audit", __name__, Rail("Access", 20, "Audit", "audit"))
 
@@ -54,6 +54,7 @@ class Asked:
         """Return the filter."""
         return ActionFilter(
             job_id=UUID(self.values["job"]) if self.values.get("job") else None,
+            target=self.values.get("target") or None,
             actor=self.values.get("actor") or None,
             actions=list(self.actions) or None,
             at_after=_instant(self.values.get("after", "")),

@@ -1,4 +1,4 @@
-"""The database: each check with its state, what such trouble does to jobs, and the fix to paste."""
+"""The database: each check with its state, what such trouble does to jobs, and the fix to paste; and the tables."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from datetime import datetime
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.queue.produce.checks import Checkup, check_database
+from haulier.queue.produce.tables import Table, list_tables
 
 from ...http.service import service
 from ..answering import Shown
 from ..rail import Rail
-from ..reading import Part, kept, searched
+from ..reading import Part, kept, part, searched
 from ..section import Section
 from ..shown import duration, number, size
 
-KEPT_SECONDS = 30.0
+KEPT_SECONDS, TABLES_SECONDS = 30.0, 2.0
 WHY = "the database is that of every queue"
 # Where in a fix what can be pasted begins.
 _COMMAND = re.compile(
@@ -86,15 +87,22 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The page."""
+    """The page. Shape: tables are the largest first."""
 
     found: Part[Checked]
+    tables: Part[Sequence[Table]]
 
 
 @section.page("/database", Scope.OPERATE, every=30, every_queue=WHY)
 def show() -> Shown:
-    """Return the checks, at most 30 s old."""
-    return Shown("database.html", Database(kept("database", (), _checked, seconds=KEPT_SECONDS)), "Database")
+    """Return the checks and the tables, at most 30 s old."""
+    tables = kept("tables", (), _tables, seconds=KEPT_SECONDS)
+    page = Database(kept("database", (), _checked, seconds=KEPT_SECONDS), tables)
+    return Shown("database.html", page, "Database")
+
+
+def _tables() -> Part[Sequence[Table]]:
+    return part(list_tables, seconds=TABLES_SECONDS)
 
 
 def _checked() -> Part[Checked]:

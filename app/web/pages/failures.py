@@ -142,6 +142,16 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class InQueue:
+    """How often a group failed in a queue. Shape: the sparks of all its queues have one scale."""
+
+    queue: str
+    failed: int
+    retried: int
+    spark: Markup
+
+
+@dataclass(frozen=True, slots=True)
 class OneGroup:
     """The page of a group.
 
@@ -150,6 +160,7 @@ class OneGroup:
     """
 
     group: ErrorGroup
+    queues: Sequence[InQueue]
     span: str
     is_new: bool
     tabs: Sequence[tuple[str, str, bool]]
@@ -259,6 +270,7 @@ def one(error_id: str) -> Shown:
     jobs = kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_)))
     page = OneGroup(
         group,
+        _in_queues(group),
         span,
         _is_new(group, span, now),
         [
@@ -317,6 +329,17 @@ def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None
     if chart.is_empty:
         return None
     return charts.legend(chart, number), charts.plot(chart, number), charts.table(chart, number)
+
+
+def _in_queues(group: ErrorGroup) -> list[InQueue]:
+    found = [(each, [step.failed + step.retried for step in each.series]) for each in group.queues or ()]
+    most = max((value for _, course in found for value in charts.summed(course)), default=1)
+    return [InQueue(each.queue, each.failed, each.retried, _course(each.queue, course, most)) for each, course in found]
+
+
+def _course(queue: str, course: Sequence[int], most: float) -> Markup:
+    told = f"{count(sum(course), 'failed attempt')} in {queue}"
+    return charts.spark(course, "failed", told, least=most)
 
 
 @section.act("/failures/<error_id>/mute", Scope.OPERATE, every_queue=WHOLE)

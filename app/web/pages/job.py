@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from flask import request, url_for
+from markupsafe import Markup
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
@@ -32,12 +33,13 @@ from ...http.service import connection, service
 from ..answering import Shown
 from ..asking import Form
 from ..changing import form_of, read_form
-from ..history import Line, lines
+from ..history import Line, lines, summary
 from ..printed import Printed, printed
 from ..reading import Part, part, read
 from ..saying import done
 from ..section import Section
 from ..shown import exact
+from ..timeouts import used
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
@@ -49,10 +51,11 @@ section = Section("job", __name__, within="jobs")
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why a job waits, or who runs it."""
+    """Why a job waits, or who runs it. Shape: bar is how much of its timeout that has used up."""
 
     reasons: Sequence[Reason] = ()
     run: Run | None = None
+    bar: Markup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ class Unless:
 class JobPage:
     """The page.
 
-    Shape: head is the job without what is printed; error is the id of its group of errors; fault says why an act was
-           refused.
+    Shape: head is the job without what is printed; summary says how long it waited and ran; error is the id of its
+           group of errors; fault says why an act was refused.
     """
 
     id: UUID
@@ -80,6 +83,7 @@ class JobPage:
     error: str | None
     is_waiting: bool
     history: Sequence[Line]
+    summary: str
     explained: Part[Explained] | None
     payload: Printed
     result: Printed | None
@@ -104,6 +108,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         raise NotFound(_gone(job_id)) from error
     job = as_shown(found.job)
     is_live = not job.status.is_final
+    steps = timeline(found._replace(job=job).facts)
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
 
@@ -118,7 +123,8 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
         is_waiting=job.status in WAITING,
-        history=lines([_seen(step) for step in timeline(found._replace(job=job).facts)]),
+        history=lines([_seen(step) for step in steps]),
+        summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
@@ -167,7 +173,13 @@ def _explained(conn: Connection, job_id: UUID) -> Explained:
         # Deleted a moment ago; the next look at the page says so.
         return Explained()
     reasons = found.waiting.reasons(whole=caller().queues is None) if found.waiting else []
-    return Explained(tuple(reasons), found.run)
+    return Explained(tuple(reasons), found.run, None if found.run is None else _bar(found.run))
+
+
+def _bar(run: Run) -> Markup | None:
+    if run.deadline is None or run.deadline <= run.since:
+        return None
+    return used(run.since, (run.deadline - run.since).total_seconds(), viewer().now)[1]
 
 
 def _unless(job: StoredJob) -> Unless:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
-from uuid import UUID
 
 from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobStatus
+from haulier.queue.produce.id_prefix import id_range
 from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import Page, list_jobs
-from haulier.queue.rows import StoredJob
 
 from ...http.cursor import read_cursor, write_cursor
 from ...http.errors import Invalid
@@ -24,36 +23,19 @@ from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..answering import Shown
 from ..bulk import Verb, fitting
-from ..look import Look, Pair, read_look, read_search
+from ..look import DUE, PAYLOAD, STARTED, Look, Odd, Pair, read_look, read_search
 from ..rail import Rail
-from ..reading import Part, kept, searched
+from ..reading import Part, kept, part, searched
+from ..rows import Row, columns_of, in_order, row_of, worker_names
 from ..section import Section
 from ..totals import Counted, live, total
 from ..viewer import viewer
 
 # So many pages can be gone back, one by one.
-MOST_BACK = 30
-MOST_ERROR = 300
+MOST_BACK, MOST_TYPED = 30, 300
+ORDERS = {"": "Newest first", DUE: "Next to run first", STARTED: "Longest first"}
 
 section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job as the list shows it. Shape: error is the first line of the last one."""
-
-    id: UUID
-    kind: str
-    status: JobStatus
-    queue: str
-    attempts: int
-    max_attempts: int
-    created_at: datetime
-    run_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    error: str
-    tags: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +64,8 @@ class Jobs:
     Shape: statuses are each with the page that shows it alone; newer and older lead to other pages; is_secret tells
            that an API key was searched for; verbs are what can be done to such jobs. live is how many live jobs of
            these kinds and queues have each status, total how many the list has: both as far as that costs little.
+           orders are those that these filters can have; columns are as `columns_of` says; workers are the names of
+           those that run jobs.
     """
 
     found: Part[Listed]
@@ -94,6 +78,9 @@ class Jobs:
     verbs: Sequence[Verb] = ()
     live: Mapping[JobStatus, int] = field(default_factory=dict)
     total: Counted | None = None
+    orders: Sequence[tuple[str, str, bool]] = ()
+    columns: str = "any"
+    workers: Mapping[str, str] = field(default_factory=dict)
 
 
 @section.page("/jobs", Scope.READ, every=5)
@@ -101,8 +88,8 @@ def show() -> Shown | Response:
     """Return a page of the jobs that the query asks for; a search leads to one."""
     if "q" in request.args:
         return _search(request.args["q"])
-    look = read_look(request.args.lists())
-    after = _position(request.args.get("older", ""))
+    look = _asked()
+    after = None if look.sort else _position(request.args.get("older", ""))
     found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
     newer, older = _around(look, found.value.after if found.value else None)
     page = Jobs(
@@ -115,8 +102,20 @@ def show() -> Shown | Response:
         request.args.get("unread") == "key",
         fitting(look),
         *_counts(look, found.value, is_first=after is None),
+        orders=_orders(look),
+        columns=columns_of(look),
+        workers=_workers(found.value),
     )
     return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload)
+
+
+def _asked() -> Look:
+    """Return what the query asks for. Shape: the form sends a place in the payload apart from what is there."""
+    path, value = (request.args.get(name, "").strip()[:MOST_TYPED] for name in ("path", "value"))
+    look = read_look([*request.args.lists(), *([(f"{PAYLOAD}{path}", [value])] if path and value else [])])
+    if bool(path) == bool(value):
+        return look
+    return replace(look, odd=(*look.odd, Odd("payload", path or value, "needs a place and what is there")))
 
 
 def _search(text: str) -> Response:
@@ -126,6 +125,8 @@ def _search(text: str) -> Response:
         return redirect(_at((), unread="key"), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
+    if id_range(text.strip()):
+        return redirect(url_for("ui.search.show", q=text.strip()), 303)
     return redirect(_at(found.pairs), 303)
 
 
@@ -136,6 +137,8 @@ def _wanted(look: Look, after: Position | None = None) -> JobFilter:
 
 
 def _list(look: Look, after: Position | None) -> Part[Listed]:
+    if look.sort:
+        return part(lambda conn: Listed(in_order(conn, look), None, None))
     try:
         wanted = _wanted(look, after)
     except Invalid as error:
@@ -151,7 +154,8 @@ def _counts(look: Look, found: Listed | None, *, is_first: bool) -> tuple[Mappin
     wanted = _wanted(look)
     is_plain = {name for name, _ in look.pairs} <= {"status", "kind", "queue"}
     by_status = live(wanted) if is_plain else {}
-    if is_first and found.after is None:
+    # In another order than the usual one the list has the first jobs, and does not go on.
+    if is_first and found.after is None and not look.sort:
         return by_status, Counted(len(found.rows), True)
     # A page before this one was full, unless its jobs are very large.
     before = 0 if is_first else look.limit
@@ -167,25 +171,7 @@ def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | N
 
 def _shown(page: Page) -> Listed:
     after = None if page.after is None else write_cursor(*page.after)
-    return Listed([_row(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
-
-
-def _row(job: StoredJob) -> Row:
-    error = (job.last_error or "").strip().partition("\n")[0][:MOST_ERROR]
-    return Row(
-        job.id,
-        job.kind,
-        job.status,
-        job.queue,
-        job.attempts,
-        job.max_attempts,
-        job.created_at,
-        job.run_at,
-        job.started_at,
-        job.finished_at,
-        error,
-        tuple(job.tags),
-    )
+    return Listed([row_of(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
 
 
 def _position(cursor: str) -> Position | None:
@@ -207,6 +193,18 @@ def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:
     trail = ".".join([*back, here][-MOST_BACK:]) if here else ""
     older = _at(look.query(), older=after, back=trail) if after else None
     return newer, older
+
+
+def _orders(look: Look) -> list[tuple[str, str, bool]]:
+    """Return the page in each order that its filters can have, if there is any but the usual one."""
+    others = [(sort, query) for sort in (DUE, STARTED) if (query := look.in_order(sort)) is not None]
+    queries = [("", look.query(sort="")), *others] if others else []
+    return [(_at(query), ORDERS[sort], sort == look.sort) for sort, query in queries]
+
+
+def _workers(found: Listed | None) -> Mapping[str, str]:
+    runs = found is not None and any(row.status is JobStatus.RUNNING for row in found.rows)
+    return worker_names() if runs else {}
 
 
 def _statuses(look: Look) -> list[tuple[str | None, str, bool]]:

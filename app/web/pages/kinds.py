@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from flask import request
 from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
@@ -16,6 +17,7 @@ from haulier.queue.produce.stats import Figures, Live, Stats, stats
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import list_workers
 
+from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.requests import requests
@@ -46,9 +48,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Kinds:
-    """The page."""
+    """The page. Shape: queue is the one whose jobs alone are counted, the most due first; "": every queue."""
 
     rows: Part[Sequence[Row]]
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +80,23 @@ class KindPage:
 
 @section.page("/kinds", Scope.READ, every=15)
 def show() -> Shown:
-    """Return the kinds, by name: those that are known here, and those that have jobs."""
-    return Shown("kinds.html", Kinds(kept("kinds", (), _rows)), "Kinds")
+    """Return the kinds, by name: those that are known here, and those that have jobs; or those of a queue."""
+    queue = request.args.get("queue", "").strip()
+    if queue:
+        check_queue_name(queue)
+    return Shown("kinds.html", Kinds(kept("kinds", (queue,), partial(_rows, queue)), queue), "Kinds")
 
 
-def _rows() -> Part[Sequence[Row]]:
+def _rows(queue: str = "") -> Part[Sequence[Row]]:
+    queues = [queue] if queue else caller().queues
+
     def read_rows(conn: Connection) -> list[Row]:
-        counted = {each.kind: each for each in recent_kinds(conn, queues=caller().queues, limit=MOST_KINDS)}
+        counted = {each.kind: each for each in recent_kinds(conn, queues=queues, limit=MOST_KINDS)}
         run = _run_kinds(conn)
         known = service().kinds
         names = sorted({*known, *counted})[:MOST_KINDS]
+        if queue:
+            names = sorted(counted, key=lambda name: (-(counted[name].live.due or 0), name))
         return [
             Row(
                 counted.get(name) or KindFigures(name, Live(0, 0, 0), Figures()),
@@ -111,7 +121,7 @@ def _run_kinds(conn: Connection) -> set[str] | None:
 @section.page("/kinds/<name>", Scope.READ, every=15)
 def one(name: str) -> Shown:
     """Return the page of a kind."""
-    rows = kept("kinds", (), _rows).value or []
+    rows = kept("kinds", ("",), _rows).value or []
     row = next((each for each in rows if each.figures.kind == name), None)
     facts = _facts(name)
     if row is None and facts is None:

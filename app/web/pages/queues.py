@@ -50,10 +50,11 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class QueuePage:
-    """The page of one queue. Shape: is_used tells that there is such a queue."""
+    """The page of one queue. Shape: is_used tells that there is such a queue; paused_by is "" where that is hidden."""
 
     row: QueueRow
     is_used: bool
+    paused_by: str
     stats: Part[Stats]
     tabs: Sequence[tuple[str, str, bool]]
     charts: Sequence[Drawn]
@@ -109,6 +110,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     page = QueuePage(
         row=row_of(queue, workers, minutes),
         is_used=is_used,
+        paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
         stats=figures,
         tabs=tabs("ui.queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),

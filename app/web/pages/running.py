@@ -23,20 +23,17 @@ from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.workers import list_workers
 
 from ...http.door import caller
-from ...http.service import connection, service
-from .. import charts
+from ...http.service import connection
 from ..answering import Shown
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..saying import done
 from ..section import Section
+from ..timeouts import timeout_of, used
 from ..viewer import viewer
 
 MOST, MOST_WORKERS = 200, 200
-# From this part of its timeout on a job is marked.
-NEARLY = 0.8
-STEPS = 20
 
 section = Section("running", __name__, Rail("Work", 30, "Running", "running", "r"))
 
@@ -153,17 +150,9 @@ def _threads(conn: Connection) -> Threads:
 
 
 def _row(job: RunningJob, now: datetime) -> Row:
-    kind = service().kinds.get(job.kind)
-    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
-    worker = f"{job.host}:{job.pid}"
-    if not timeout:
-        return Row(job, worker, None, "", None)
-    used = (now - job.started_at).total_seconds() / timeout
-    mark = "" if used < NEARLY else "near" if used < 1 else "past"
-    # In steps, since each is a change of the page.
-    step = min(1.0, round(used * STEPS) / STEPS)
-    bar = charts.bar(step, "retrying" if mark else "running", f"{100 * step:.0f} % of its timeout")
-    return Row(job, worker, timeout, mark, bar)
+    timeout = timeout_of(job.kind, job.timeout_seconds)
+    mark, bar = used(job.started_at, timeout, now) if timeout else ("", None)
+    return Row(job, f"{job.host}:{job.pid}", timeout, mark, bar)
 
 
 @section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)

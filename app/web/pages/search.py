@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
+from uuid import UUID
 
 from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -16,10 +17,12 @@ from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.job import MAX_TAG, NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
+from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
 from haulier.queue.produce.look import list_jobs
 from haulier.queue.produce.recent import recent_kinds
 from haulier.queue.produce.schedules import get_schedule
 from haulier.queue.produce.stats import get_queue
+from haulier.queue.produce.workers import EndedWorker, Worker, list_ended, list_workers
 
 from ...http.door import caller
 from ...http.filtering import filter_within
@@ -29,10 +32,12 @@ from ..answering import Shown
 from ..look import NAMES, PAYLOAD, Found, Pair, read_search
 from ..reading import part, searched
 from ..section import Section
+from ..shown import word
 
-MOST_TYPED, MOST_ERRORS = 1000, 50
+MOST_TYPED, MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 1000, 50, 50, 200
 # An idempotency key as clients may send one.
 KEY = re.compile(r"[!-~]{1,255}")
+JOB = "The job"
 SPAN, SECONDS = "30d", 1.0
 
 section = Section("search", __name__, within="jobs")
@@ -50,11 +55,15 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The page. Shape: late are the parts that were not looked at, with why."""
+    """The page.
+
+    Shape: late are the parts that were not looked at, with why; has_more tells that more ids of jobs may begin so.
+    """
 
     typed: str
     hits: Sequence[Hit]
     late: Sequence[str]
+    has_more: bool
 
 
 @section.page("/search", Scope.READ)
@@ -78,19 +87,41 @@ def _has_filters(typed: str) -> bool:
 
 
 def _of_filters(typed: str, found: Found) -> Shown | Response:
-    """Lead to the jobs that these filters fit; the text of an error stands for the groups that have it."""
-    texts = [text for name, text in found.pairs if name == "error" and not re.fullmatch(ID_PATTERN, text)]
-    rest = [pair for pair in found.pairs if pair[1] not in texts or pair[0] != "error"]
-    if not texts:
-        return redirect(_jobs(rest), 303)
+    """Lead to the jobs that these filters fit.
+
+    The text of an error stands for the groups that have it, the name of a worker for those that are called so.
+    """
     late: list[str] = []
-    hits = list(_errors(texts[0], rest, late))
-    return _answer(typed, hits, late)
+    for name, is_id, hits in (("error", _is_error, _errors), ("worker", _is_worker, _jobs_of_workers)):
+        texts = [text for each, text in found.pairs if each == name and not is_id(text)]
+        if texts:
+            rest = [pair for pair in found.pairs if pair[0] != name or pair[1] not in texts]
+            return _answer(typed, list(hits(texts[0], rest, late)), late)
+    return redirect(_jobs(found.pairs), 303)
+
+
+def _is_error(text: str) -> bool:
+    return re.fullmatch(ID_PATTERN, text) is not None
+
+
+def _is_worker(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _of_words(typed: str) -> Shown | Response:
     late: list[str] = []
-    looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (_kinds, _queues, _schedules, _keys, _tags)
+    looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (
+        _ids,
+        _kinds,
+        _queues,
+        _schedules,
+        _workers,
+        _keys,
+        _tags,
+    )
     hits = [hit for look in looks for hit in look(typed, late)]
     return _answer(typed, [*hits, *_errors(typed, [], late)], late)
 
@@ -98,11 +129,25 @@ def _of_words(typed: str) -> Shown | Response:
 def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str]) -> Shown | Response:
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
-    return Shown("search.html", Search(typed, hits, late), "Search")
+    has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
+    return Shown("search.html", Search(typed, hits, late, has_more), "Search")
 
 
 def _jobs(pairs: Sequence[Pair]) -> str:
     return f"{url_for('ui.jobs.show')}?{urlencode(pairs)}" if pairs else url_for("ui.jobs.show")
+
+
+def _ids(typed: str, late: list[str]) -> Iterator[Hit]:
+    prefix = id_range(typed)
+    if prefix is None:
+        return
+    found = part(lambda conn: jobs_by_prefix(conn, prefix, queues=caller().queues, limit=MOST_JOBS), seconds=SECONDS)
+    if found.value is None:
+        late.append(f"Ids of jobs: {found.late}")
+        return
+    for job in found.value:
+        place = url_for("ui.job.show", job_id=job.id)
+        yield Hit(JOB, str(job.id), place, f"{job.kind}, {word(job.status).lower()}, in {job.queue}")
 
 
 def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
@@ -131,6 +176,33 @@ def _schedules(typed: str, late: list[str]) -> Iterator[Hit]:
         return
     if _is_there("Schedules", lambda conn: get_schedule(conn, typed, queues=caller().queues), late):
         yield Hit("The schedule", typed, url_for("ui.schedules.one", name=typed))
+
+
+def _workers(typed: str, late: list[str]) -> Iterator[Hit]:
+    for worker_id, name in _called(typed, late):
+        yield Hit("The worker", name, url_for("ui.workers.one", worker_id=worker_id))
+
+
+def _jobs_of_workers(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
+    for worker_id, name in _called(text, late):
+        yield Hit("Jobs of the worker", name, _jobs([*rest, ("worker", str(worker_id))]))
+
+
+def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
+    """Yield the workers on this host, or with this name: those that live, and those that ended last."""
+
+    def look(conn: Connection) -> list[tuple[UUID, str, str]]:
+        live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+        ended = list_ended(conn, limit=MOST_WORKERS, queues=caller().queues)
+        found: Sequence[Worker | EndedWorker] = [*live, *ended]
+        return [(each.id, each.host, f"{each.host}:{each.pid}") for each in found]
+
+    found = part(look, seconds=SECONDS)
+    if found.late:
+        late.append(f"Workers: {found.late}")
+    for worker_id, host, name in found.value or ():
+        if typed in (host, name):
+            yield worker_id, name
 
 
 def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -> bool:

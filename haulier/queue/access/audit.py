@@ -15,7 +15,7 @@ from haulier.postgres.values import array, utc
 # When something was done, and the id of its entry: the order of the list.
 Position = tuple[datetime, int]
 
-# So many entries are looked at for those of an actor or an action, which no index leads to.
+# So many entries are looked at for those of an actor, an action or a target, which no index leads to.
 LOOK_ROWS = 10_000
 
 
@@ -44,9 +44,14 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class ActionFilter:
-    """Which entries are meant. Shape: after is the position of the last one already seen."""
+    """Which entries are meant.
+
+    Shape: target is what was acted on where that is no job, such as an API key's id or the name of a queue.
+           after is the position of the last entry already seen.
+    """
 
     job_id: UUID | None = None
+    target: str | None = None
     actor: str | None = None
     actions: Sequence[str] | None = None
     at_after: datetime | None = None
@@ -84,6 +89,7 @@ def find_actions(conn: Connection, wanted: ActionFilter) -> Page:
         "list_audit",
         json_as_text=True,
         job=wanted.job_id,
+        target=wanted.target,
         actor=wanted.actor,
         acts=None if wanted.actions is None else array(wanted.actions),
         at_after=wanted.at_after,

@@ -8,7 +8,8 @@ FROM (
     SELECT *,
         row_number() OVER (ORDER BY at DESC, id DESC) AS place,
         (%(actor)s::text IS NULL OR coalesce(actor = %(actor)s, false))
-            AND (%(acts)s::text[] IS NULL OR action = ANY(%(acts)s::text[])) AS is_wanted
+            AND (%(acts)s::text[] IS NULL OR action = ANY(%(acts)s::text[]))
+            AND (%(target)s::text IS NULL OR coalesce(target, key_id, '') = %(target)s) AS is_wanted
     FROM (
         SELECT *
         FROM haulier.audit

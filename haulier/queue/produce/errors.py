@@ -30,11 +30,12 @@ class ErrorStep:
 
 @dataclass(frozen=True, slots=True)
 class ErrorsOfQueue:
-    """How many attempts of a group failed in one queue."""
+    """How many attempts of a group failed in one queue. Shape: the series has the steps of the group's own."""
 
     queue: str
     failed: int
     retried: int
+    series: Sequence[ErrorStep] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +171,24 @@ def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGrou
     if not found:
         raise ErrorGroupNotFound(id_text(error_id))
     [group] = _groups(conn, wanted, found)
-    began_at = group.series[0].at
+    times = [step.at for step in group.series]
     of_queues = rows(
-        conn, "queues_of_error", **_seen_in(wanted), error_id=error_id, span_from=began_at, limit=MOST_QUEUES
-    )  # fmt: skip
-    return replace(group, queues=[ErrorsOfQueue(**row) for row in of_queues])
+        conn,
+        "queues_of_error",
+        **_seen_in(wanted),
+        error_id=error_id,
+        series_seconds=SPANS[wanted.span][1],
+        span_from=times[0],
+        limit=MOST_QUEUES,
+    )
+    return replace(group, queues=[_of_queue(row, times) for row in of_queues])
+
+
+def _of_queue(row: Row, times: Sequence[datetime]) -> ErrorsOfQueue:
+    steps = zip(row["ats"], row["failed_at"], row["retried_at"], strict=True)
+    counted = {utc(at): (failed, retried) for at, failed, retried in steps}
+    series = [ErrorStep(at, *counted.get(at, (0, 0))) for at in times]
+    return ErrorsOfQueue(row["queue"], row["failed"], row["retried"], series)
 
 
 def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:

@@ -167,10 +167,17 @@ WHERE (
     ) IS NULL;
 
 -- name: queues_of_error
--- In which queues it was seen in the span, those with the most failures first.
-SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-FROM haulier.error_count
-WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>
+-- In which queues it was seen in the span, those with the most failures first; of each also by the step.
+WITH counted AS (
+    SELECT queue, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+        sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    FROM haulier.error_count
+    WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>
+    GROUP BY 1, 2
+)
+SELECT queue, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried, array_agg(at ORDER BY at) AS ats,
+    array_agg(failed ORDER BY at) AS failed_at, array_agg(retried ORDER BY at) AS retried_at
+FROM counted
 GROUP BY queue
 ORDER BY sum(failed + retried) DESC, queue
 LIMIT %(limit)s;

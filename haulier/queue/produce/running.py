@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 
 
@@ -29,6 +29,8 @@ class RunningJob:
     worker_id: UUID
     host: str | None
     pid: int | None
+    priority: int
+    created_at: datetime
 
 
 def list_running(
@@ -52,8 +54,9 @@ def list_running(
         limit=limit + 1,
     )
     names = RunningJob.__dataclass_fields__
-    jobs = [
-        RunningJob(**{name: row[name] for name in names} | {"started_at": utc(row["started_at"])})
-        for row in found[:limit]
-    ]
+    jobs = [RunningJob(**{name: row[name] for name in names} | _times(row)) for row in found[:limit]]
     return jobs, len(found) > limit
+
+
+def _times(row: Row) -> dict[str, datetime]:
+    return {name: utc(row[name]) for name in ("started_at", "created_at")}

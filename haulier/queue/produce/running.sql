@@ -11,7 +11,8 @@ FROM (
         AND (%(worker)s::uuid IS NULL OR worker_id = %(worker)s::uuid)
 ) AS running
 CROSS JOIN LATERAL (
-    SELECT id, kind, queue, attempts, max_attempts, timeout_seconds, started_at, cancel_requested, worker_id
+    SELECT id, kind, queue, priority, attempts, max_attempts, timeout_seconds, created_at, started_at, cancel_requested,
+        worker_id
     FROM haulier.job
     WHERE id = running.id AND worker_id IS NOT NULL
     LIMIT 1

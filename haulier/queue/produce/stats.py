@@ -83,7 +83,8 @@ class Stats:
 class Queue:
     """A queue: its live jobs, and what came and ended in the last minute that has been counted.
 
-    Shape: paused_until is None also where the pause has no end.
+    Shape: paused_until is None also where the pause has no end. paused_by is who set that end last, as `actor` of the
+           audit; not every caller may see it.
     """
 
     name: str
@@ -92,6 +93,8 @@ class Queue:
     counted_at: datetime | None
     paused: bool = False
     paused_until: datetime | None = None
+    paused_since: datetime | None = None
+    paused_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,8 @@ def _queues(conn: Connection, shown: Shown, after: str, limit: int) -> list[Queu
             _utc(row["depth_at"]),
             row["paused"],
             _utc(row["paused_until"]),
+            _utc(row["paused_since"]),
+            row["paused_by"],
         )
         for row in rows(conn, "list_queues", after_queue=after, limit=limit, **parameters)
     ]

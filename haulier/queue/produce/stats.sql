@@ -100,7 +100,8 @@ WITH page AS MATERIALIZED (
         AND queue IN (SELECT name FROM page)
     GROUP BY queue
 )
-SELECT page.name, pause.queue IS NOT NULL AS paused, pause.until AS paused_until, live.waiting, live.due, live.running, live.oldest_due_seconds,
+SELECT page.name, pause.queue IS NOT NULL AS paused, pause.until AS paused_until, pause.since AS paused_since,
+    pause.paused_by, live.waiting, live.due, live.running, live.oldest_due_seconds,
     coalesce(minute.arrived, 0) AS arrived, coalesce(minute.succeeded, 0) AS succeeded,
     coalesce(minute.failed, 0) AS failed, coalesce(minute.cancelled, 0) AS cancelled,
     (SELECT through FROM haulier.counting) AS through, (SELECT depth_at FROM haulier.counting) AS depth_at

@@ -26,6 +26,7 @@ class NextJob:
     run_at: datetime
     attempts: int
     max_attempts: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,4 +60,5 @@ def _job(row: Row) -> NextJob:
         utc(row["run_at"]),
         row["attempts"],
         row["max_attempts"],
+        utc(row["created_at"]),
     )

@@ -19,7 +19,7 @@ WITH RECURSIVE lane AS (
     SELECT job.*, row_number() OVER (PARTITION BY job.priority ORDER BY job.run_at, job.id) AS place
     FROM found
     CROSS JOIN LATERAL (
-        SELECT id, kind, status, priority, run_at, attempts, max_attempts
+        SELECT id, kind, status, priority, run_at, attempts, max_attempts, created_at
         FROM haulier.job
         WHERE status IN ('queued', 'retrying') AND suspect = %(suspect)s AND queue = found.queue
             AND priority = found.priority

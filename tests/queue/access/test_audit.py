@@ -24,8 +24,8 @@ MAKE = """
     RETURNING 1
 """
 NO_FILTER = {
-    "job": None, "actor": None, "acts": None, "at_after": None, "at_before": None, "after_at": None,
-    "after_entry": None, "most_rows": LOOK_ROWS, "limit": 51,
+    "job": None, "target": None, "actor": None, "acts": None, "at_after": None, "at_before": None,
+    "after_at": None, "after_entry": None, "most_rows": LOOK_ROWS, "limit": 51,
 }  # fmt: skip
 
 
@@ -104,3 +104,12 @@ def test_the_last_entry_that_was_looked_at_is_on_the_page_where_it_matches(conn,
     assert [len(page.actions) for page in (first, second, full)] == [2, 0, 1]
     assert first.after == (first.actions[-1].at, first.actions[-1].id)
     assert second.after is None
+
+
+def test_finds_what_was_done_to_a_queue_or_a_key(conn, sql):
+    for column, value in (("target", "mail"), ("target", "mailing"), ("key_id", "mail"), ("job_id", str(JOB))):
+        sql(f"INSERT INTO haulier.audit (actor, action, {column}) VALUES ('a', 'mute', %s) RETURNING 1", value)
+
+    found = find_actions(conn, ActionFilter(target="mail")).actions
+
+    assert [(each.target, each.key_id) for each in found] == [(None, "mail"), ("mail", None)]
