@@ -4,7 +4,7 @@ Rows that were claimed and settled stay in the index until no transaction anywhe
 them; while one is held open there can be hundreds of thousands. So a claim begins where this process last claimed in
 the lane. Jobs that appear before that mark (an earlier run_at, a transaction that committed late, a job given back) are
 found by a scan of all lanes: at once after a claim that comes back empty, and otherwise now and then, for at most a
-twentieth of the time, and for a hundredth while claims come back full, if that is once a second at least.
+twentieth of the time.
 
 Lanes of the same priority take turns: one that has filled a claim goes behind those that have taken less, counted in
 bytes. So a queue with a few jobs waits for one claim of a queue with a million, and not for the million; and a queue of
@@ -32,9 +32,6 @@ from haulier.worker.shared.turns import Turns
 # then hold up threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
-# The share while claims come back full, where scans of a hundred lanes took 3 % of a drain; and how long jobs in a lane
-# that is new, of a higher priority, may so wait to be found.
-FULL_SCANS_SHARE, MOST_FULL_SCAN_SECONDS = 1 / 100, 1.0
 # Up to this many lanes are kept and read by each claim, even those that are empty just now: each costs a few pages.
 MOST_LANES = 64
 # Where there are more lanes, only those with a due job are kept, and a claim reads this many of them, best first.
@@ -231,15 +228,10 @@ class Marks:
         if jobs and self._is_idle and is_short:
             self._scan_after = float("inf")
         elif jobs or not is_short:
-            self._scan_after = SCAN_SECONDS if is_short else self._between_full_claims()
+            self._scan_after = SCAN_SECONDS if is_short else FULL_SCAN_SECONDS
         else:
             self._scan_after = 0.0
         self._is_idle = not jobs
-
-    def _between_full_claims(self) -> float:
-        # A scan that goes round has other lanes to find, of which claims may soon have need.
-        share = 0.0 if self.is_going_round else self._cost / FULL_SCANS_SHARE
-        return max(FULL_SCAN_SECONDS, min(MOST_FULL_SCAN_SECONDS, share))
 
     def _note_busy(self, lane: LaneName) -> None:
         self.busy.pop(lane, None)

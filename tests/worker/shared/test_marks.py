@@ -145,28 +145,6 @@ def test_scans_again_at_once_after_an_empty_claim_and_now_and_then_after_others(
     assert lanes.is_scan_due()
 
 
-@pytest.mark.parametrize(("cost", "pause"), [(0.001, FULL_SCAN_SECONDS), (0.006, 0.6), (0.03, 1.0), (0.1, 2.0)])
-def test_scans_for_a_hundredth_of_the_time_while_claims_come_back_full(lanes, clock, cost, pause):
-    began_at = clock.now
-    clock.now += cost
-    lanes.scanned([lane(0)], began_at=began_at)
-
-    lanes.claimed([at(1)], is_short=False)
-
-    assert lanes.seconds_until_scan() == pytest.approx(pause)
-
-
-def test_goes_round_as_often_while_claims_come_back_full(lanes, clock):
-    began_at = clock.now
-    clock.now += 0.01
-    lanes.scanned([lane(0)], began_at=began_at, end=("default", 0))
-    lanes.scanned([lane(1)], began_at=began_at)
-
-    lanes.claimed([at(1)], is_short=False)
-
-    assert lanes.seconds_until_scan() == pytest.approx(FULL_SCAN_SECONDS)
-
-
 def test_lets_the_first_job_after_an_idle_while_start_before_it_scans(lanes, clock):
     lanes.scanned([lane(0)], began_at=clock.now)
     lanes.claimed([], is_short=True)
