@@ -14,7 +14,6 @@ from werkzeug.wrappers import Response
 
 from . import cookies, pace
 from .rail import WITHIN
-from .reading import shelf
 from .saying import said
 from .shown import duration
 from .templates import rendered
@@ -35,7 +34,8 @@ class Shown:
     """A page as a view returns it.
 
     Shape: page is a frozen dataclass, and all that the template reads, as `page`: if that is equal, so is what is seen.
-           is_live: False where nothing of it can change any more. is_kept: page is kept, and shown to others too.
+           is_live: False where nothing of it can change any more. text is the page as `written` returns it,
+           where that is kept with it.
     """
 
     template: str
@@ -43,7 +43,7 @@ class Shown:
     title: str
     status: int = 200
     is_live: bool = True
-    is_kept: bool = False
+    text: str | None = None
 
 
 def answer(found: Shown | Response, every: float | None) -> Response:
@@ -72,19 +72,12 @@ def _digest(found: Shown) -> str:
     """Return what is another one whenever the page looks different, but for how long ago things were."""
     by = viewer()
     told = [found.template, found.title, found.status, by.sight, by.prefers, by.is_in]
-    return hashlib.sha256(f"{_written(told)}{_page_of(found)}".encode()).hexdigest()[:12]
+    text = written(found.page) if found.text is None else found.text
+    return hashlib.sha256(f"{written(told)}{text}".encode()).hexdigest()[:12]
 
 
-def _page_of(found: Shown) -> str:
-    """Return all of the page as text, which for one that is kept is made once."""
-    if not found.is_kept:
-        return _written(found.page)
-    # With the text the page itself is kept, so that no other has this id meanwhile.
-    _, text = shelf().get(("text", id(found.page)), lambda: (found.page, _written(found.page)))
-    return text
-
-
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """Return a page as text, which is another one whenever the page looks different."""
     return json.dumps(value, default=_plain, sort_keys=True)
 
 

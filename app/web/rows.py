@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -59,23 +59,21 @@ def columns_of(look: Look) -> str:
 
 def row_of(job: StoredJob) -> Row:
     """Return the row of a job."""
-    return Row(
-        job.id,
-        job.kind,
-        job.status,
-        job.queue,
-        job.priority,
-        job.attempts,
-        job.max_attempts,
-        job.created_at,
-        job.run_at,
-        job.started_at,
-        job.finished_at,
-        _first_line(job.last_error),
-        job.worker_id,
-        _deadline(job) if job.status is JobStatus.RUNNING else None,
-        _took_seconds(job),
+    return replace(
+        _plain(job, job.queue, job.status),
+        run_at=job.run_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        error=_first_line(job.last_error),
+        worker_id=job.worker_id,
+        deadline=_deadline(job) if job.status is JobStatus.RUNNING else None,
+        took_seconds=_took_seconds(job),
     )
+
+
+def _plain(job: StoredJob | RunningJob | NextJob, queue: str, status: JobStatus) -> Row:
+    """Return the row of a job without what only jobs of its status have."""
+    return Row(job.id, job.kind, status, queue, job.priority, job.attempts, job.max_attempts, job.created_at)
 
 
 def _first_line(error: str | None) -> str:
@@ -110,29 +108,12 @@ def in_order(conn: Connection, look: Look) -> Sequence[Row]:
 
 def _next(job: NextJob, queue: str) -> Row:
     # Without its last error: that may quote what the payload hides, and payloads are not read for this.
-    return Row(
-        job.id,
-        job.kind,
-        job.status,
-        queue,
-        job.priority,
-        job.attempts,
-        job.max_attempts,
-        job.created_at,
-        job.run_at,
-    )
+    return replace(_plain(job, queue, job.status), run_at=job.run_at)
 
 
 def _running(job: RunningJob) -> Row:
-    return Row(
-        job.id,
-        job.kind,
-        JobStatus.RUNNING,
-        job.queue,
-        job.priority,
-        job.attempts,
-        job.max_attempts,
-        job.created_at,
+    return replace(
+        _plain(job, job.queue, JobStatus.RUNNING),
         started_at=job.started_at,
         worker_id=job.worker_id,
         deadline=_deadline(job),

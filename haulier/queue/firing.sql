@@ -63,8 +63,8 @@ unnest(%(names)s::text[], %(decisions)s::integer[]) AS asked (name, decision)
 
 -- name: move_and_fire
 -- In one statement, which locks `schedule` before the function locks `tick` and `job`: the order of schema.sql, which may
--- just be applied again; the other way round each would wait for the other. Each
--- decision is sent once, by a number, with its ticks and the names of all schedules that it is for.
+-- just be applied again; the other way round each would wait for the other. Each decision is sent once, by a number, with
+-- its ticks and the names of all schedules that it is for.
 WITH moved AS (
     UPDATE haulier.schedule
     SET decided_to = new.decided_to,

@@ -22,6 +22,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.access.audit import Action, ActionFilter, Page, Position, find_actions
 
 from ...http.cursor import entry_cursor, read_entry_cursor
+from ...http.faults import cut
 from ...http.masking import details_as_shown
 from ..answering import Shown
 from ..rail import Rail
@@ -184,7 +185,7 @@ def _change(name: str, change: Any) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= MOST_VALUE else f"{text[:MOST_VALUE]}…"
+    return cut(text, MOST_VALUE)
 
 
 @section.page("/audit.csv", Scope.OPERATE, every_queue=WHY)

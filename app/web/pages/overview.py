@@ -23,7 +23,7 @@ from ...http.door import caller
 from ...http.masking import errors_as_shown
 from ...http.service import service
 from .. import charts, facts
-from ..answering import Shown
+from ..answering import Shown, written
 from ..attention import Facts, Notice, notices
 from ..charts import Chart, Series
 from ..queue_states import WORST_FIRST, QueueRow, row_of
@@ -109,7 +109,13 @@ def show() -> Shown:
     span = asked_span()
     # To make the page, and to tell whether it has changed, takes longer than a poll may: tabs share that as well.
     asked = (span, viewer().prefers.zone, facts.may_see_checks())
-    return Shown("overview.html", kept("overview", asked, partial(_page, span)), "Overview", is_kept=True)
+    page, text = kept("overview", asked, partial(_page_and_text, span))
+    return Shown("overview.html", page, "Overview", text=text)
+
+
+def _page_and_text(span: str) -> tuple[Overview, str]:
+    page = _page(span)
+    return page, written(page)
 
 
 def _page(span: str) -> Overview:

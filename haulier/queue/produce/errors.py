@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -107,9 +107,7 @@ def list_errors(conn: Connection, wanted: ErrorFilter) -> tuple[list[ErrorGroup]
     found = rows(
         conn,
         "list_errors",
-        **_span(wanted),
-        kind=wanted.kind,
-        text=wanted.text,
+        **_matching(wanted),
         after_at=after_at,
         after_error=after_error,
         limit=wanted.limit + 1,
@@ -130,16 +128,7 @@ def frequent_errors(
     Shape: `after` of the filter does not matter; offset groups are passed over. is_muted: those that are muted, or
            those that are not; None: both.
     """
-    found = rows(
-        conn,
-        "frequent_errors",
-        **_span(wanted),
-        kind=wanted.kind,
-        text=wanted.text,
-        is_muted=is_muted,
-        limit=wanted.limit,
-        offset=offset,
-    )
+    found = rows(conn, "frequent_errors", **_matching(wanted), is_muted=is_muted, limit=wanted.limit, offset=offset)
     page = [{name: row[name] for name in row if name not in _OF_ALL} for row in found if row["id"] is not None]
     return Frequent(_groups(conn, wanted, page), *(found[0][name] for name in _OF_ALL))
 
@@ -151,18 +140,17 @@ def errors_at_once(conn: Connection, wanted: ErrorFilter, *, drawn: int) -> tupl
     """
     found = rows(conn, "errors_at_once", **_span(wanted), limit=wanted.limit, drawn=drawn)
     times = _times(wanted, utc(found[0]["span_from"]))
-    of_all = _steps(found[0]["series_of_all"], times)
+    of_all = _series(_read(found[0]["series_of_all"]), times)
     groups = []
     for row in found:
         series, _ = row.pop("series"), row.pop("series_of_all")
         if row["id"] is not None:
-            groups.append(_group(row, _steps(series, times) if series else []))
+            groups.append(_group(row, _series(_read(series), times) if series else []))
     return groups, of_all
 
 
-def _steps(told: Sequence[tuple[float, int, int]] | None, times: Sequence[datetime]) -> list[ErrorStep]:
-    counted = {at: (failed, retried) for at, failed, retried in told or ()}
-    return [ErrorStep(at, *counted.get(at.timestamp(), ())) for at in times]
+def _read(told: Sequence[tuple[float, int, int]] | None) -> Iterator[ErrorStep]:
+    return (ErrorStep(datetime.fromtimestamp(at, UTC), failed, retried) for at, failed, retried in told or ())
 
 
 def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGroup:
@@ -185,17 +173,15 @@ def get_error(conn: Connection, error_id: int, wanted: ErrorFilter) -> ErrorGrou
 
 
 def _of_queue(row: Row, times: Sequence[datetime]) -> ErrorsOfQueue:
-    steps = zip(row["ats"], row["failed_at"], row["retried_at"], strict=True)
-    counted = {utc(at): (failed, retried) for at, failed, retried in steps}
-    series = [ErrorStep(at, *counted.get(at, (0, 0))) for at in times]
+    steps = zip(map(utc, row["ats"]), row["failed_at"], row["retried_at"], strict=True)
+    series = _series((ErrorStep(*step) for step in steps), times)
     return ErrorsOfQueue(row["queue"], row["failed"], row["retried"], series)
 
 
 def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
     """Return how many attempts failed in each step of the span, in all groups. Shape: of the filter queues matter."""
     found = rows(conn, "failed_attempts", **_span(wanted))
-    counted = {utc(row["at"]): ErrorStep(utc(row["at"]), row["failed"], row["retried"]) for row in found if row["at"]}
-    return [counted.get(at) or ErrorStep(at) for at in _times(wanted, utc(found[0]["span_from"]))]
+    return _series((_step(row) for row in found if row["at"]), _times(wanted, utc(found[0]["span_from"])))
 
 
 def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] | None = None) -> set[int]:
@@ -214,6 +200,10 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
         raise ErrorGroupNotFound(id_text(error_id))
 
 
+def _matching(wanted: ErrorFilter) -> dict[str, Any]:
+    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text}
+
+
 def _span(wanted: ErrorFilter) -> dict[str, Any]:
     seconds, step = SPANS[wanted.span]
     return {"series_seconds": step, "span_seconds": seconds, **_seen_in(wanted)}
@@ -228,19 +218,28 @@ def _groups(conn: Connection, wanted: ErrorFilter, found: Sequence[Row]) -> list
     if not found:
         return []
     begins_at = utc(found[0]["span_from"])
-    counted = {
-        (row["error_id"], utc(row["at"])): ErrorStep(utc(row["at"]), row["failed"], row["retried"])
-        for row in rows(
-            conn,
-            "series_of_errors",
-            **_seen_in(wanted),
-            series_seconds=SPANS[wanted.span][1],
-            span_from=begins_at,
-            failed_ids=array([row["id"] for row in found]),
-        )
-    }
+    counted: dict[int, list[ErrorStep]] = {row["id"]: [] for row in found}
+    for row in rows(
+        conn,
+        "series_of_errors",
+        **_seen_in(wanted),
+        series_seconds=SPANS[wanted.span][1],
+        span_from=begins_at,
+        failed_ids=array(counted),
+    ):
+        counted[row["error_id"]].append(_step(row))
     times = _times(wanted, begins_at)
-    return [_group(row, [counted.get((row["id"], at)) or ErrorStep(at) for at in times]) for row in found]
+    return [_group(row, _series(counted[row["id"]], times)) for row in found]
+
+
+def _step(row: Row) -> ErrorStep:
+    return ErrorStep(utc(row["at"]), row["failed"], row["retried"])
+
+
+def _series(counted: Iterable[ErrorStep], times: Sequence[datetime]) -> list[ErrorStep]:
+    """Return a step for each of these times: the one that was counted, or an empty one."""
+    steps = {step.at: step for step in counted}
+    return [steps.get(at) or ErrorStep(at) for at in times]
 
 
 def _times(wanted: ErrorFilter, begins_at: datetime) -> list[datetime]:
