@@ -1,4 +1,4 @@
-"""The templates: compiled once, everything escaped, and a name that is not there is an error."""
+"""The templates: each compiled once, everything escaped, and a name that is not there is an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ FOLDER = Path(__file__).parent / "templates"
 
 @cache
 def environment() -> Environment:
-    """Return the templates, all of them compiled: a fault in one shows at the start."""
+    """Return the templates.
+
+    Each is compiled when it is first asked for: all of them take half a second, in which the calls of the API would
+    wait for this thread, or the process would not yet serve.
+    """
     made = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -48,8 +52,6 @@ def environment() -> Environment:
         is_read_only=lambda: permissions().is_read_only,
         version=__version__,
     )
-    for name in made.list_templates():
-        made.get_template(name)
     return made
 
 

@@ -23,7 +23,7 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     server.forget_templates()
 
 
-@pytest.mark.parametrize("entry", often(dashboard.entries(), "ui.jobs.show", "poll-same", "post-tabs"))
+@pytest.mark.parametrize("entry", often(dashboard.entries(), "ui.jobs.show", "poll-same", "post"))
 def test_times_pages_polls_and_what_runs_beside_open_tabs(bench, entry):
     figures = entry.once(bench)
 
@@ -36,6 +36,7 @@ def test_says_which_budgets_are_met_and_that_a_page_has_no_figures():
     rows = [
         Row("ui.overview.show", "GET /ui", repetitions=[figures]),
         Row("ui.jobs.show", "GET /ui/jobs", repetitions=[{**figures, "p95_ms": 151.0}]),
+        Row(dashboard.SLOWER[0], "GET", repetitions=[{**figures, "p50_ms": 31.0}]),
         Row("ui.kinds.one", "GET /ui/kinds/<name>", failed="RuntimeError: 500"),
         Row("poll-same", "poll", repetitions=[{"p50_ms": 1.0, "p95_ms": 5.0}]),
     ]
@@ -46,7 +47,7 @@ def test_says_which_budgets_are_met_and_that_a_page_has_no_figures():
     lines = {line.partition(" ≤ ")[0]: line.split("|")[-2].strip() for line in told.splitlines() if " ≤ " in line}
     assert lines["| pages without figures"] == "**missed**"
     assert lines["| p95 ms of the slowest page"] == "**missed**"
-    assert lines["| p50 ms of the slowest page"] == "met"
+    assert lines["| p50 ms of the slowest page, as first links lead there"] == "met"
     assert lines["| kB of the largest page, without charts"] == "met"
     assert lines["| p95 ms of a poll with nothing new"] == "met"
     assert lines["| p95 ms of a poll with news"] == "not measured"

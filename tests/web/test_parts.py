@@ -301,6 +301,14 @@ def test_is_small_enough() -> None:
     assert sum(len(file.content) for name, file in files().items() if name.endswith(".js")) <= 24_576
 
 
+def test_compiles_each_template() -> None:
+    names = environment().list_templates()
+
+    assert len(names) == len(list(FOLDER.parent.rglob("*.html")))
+    for name in names:
+        environment().get_template(name)
+
+
 def test_escapes_everything_but_what_draws() -> None:
     sources = {path.name: path.read_text() for path in FOLDER.parent.rglob("*.html")}
     code = {path.name: path.read_text() for path in FOLDER.parent.rglob("*.py")}

@@ -57,7 +57,8 @@ FILL_LIVE = """
         now() - %(over)s * interval '1 s' * (1 - n / %(jobs)s::double precision)
     FROM generate_series(1, %(jobs)s) AS n
 """
-# As many failed attempts as there are live jobs, each at random in one of the groups and queues.
+# As many failed attempts as there are live jobs, each at random in one of the groups and queues; in the order of time,
+# as workers write them.
 FILL_ERRORS = """
     INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)
     SELECT n, 'kind-' || n %% 5, 'ValueError: no such order …', 'ValueError: no such order 4711', gen_random_uuid(),
@@ -71,6 +72,7 @@ FILL_ERRORS = """
         FROM generate_series(1, %(jobs)s)
     ) AS failure
     GROUP BY error_id, minute, queue
+    ORDER BY minute
 """
 # As many entries of the record, of which seven are of a rare action and actor.
 FILL_AUDIT = """
