@@ -6,7 +6,7 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,9 +40,9 @@ TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
 READS, POLLS = 40, 200
 TABS, TAB_SECONDS = 20, 5.0
 # Ten times as many as other drains have, so that there are several spells without tabs, and beside them, by turns.
-DRAINED, SPELL_SECONDS = 1_000_000, 3.0
-# So many of each while jobs are sent.
-SPELLS = 6
+DRAINED, SPELL_SECONDS = 1_000_000, 1.5
+# So many times four turns while jobs are sent.
+FOURS = 6
 NEXT = """
     SELECT (payload ->> 'n')::bigint FROM haulier.job
     WHERE status IN ('queued', 'retrying') AND NOT suspect AND queue = 'default'
@@ -207,12 +207,12 @@ def _summary(taken: list[float]) -> Figures:
 
 
 # Of two servers, or two times, one is as much slower than the other as any tabs could make it: so both measures go by
-# turns on one server. The first and the last turn are of the same kind, so that what grows meanwhile weighs on both.
+# turns on one server: without, beside, beside, without, so that what grows meanwhile weighs on both.
 def drain(bench: Bench) -> Figures:
     """Drain a database, by turns while nobody asks for news and beside open tabs."""
     jobs = bench.jobs(DRAINED, least=30_000)
     worker = Haulier(processes=2)
-    found: dict[bool, list[float]] = {False: [], True: []}
+    found: list[float] = []
     with worker.home(bench.server) as url, closing(connect(url)) as conn:
         worker.fill(url, jobs)
         bench.server.settle(url)
@@ -223,11 +223,15 @@ def drain(bench: Bench) -> Figures:
             # The first spell warms up.
             _taken_a_second(conn, seconds)
             while (taken := _taken_a_second(conn, seconds)) is not None:
-                is_watched = tabs.is_set()
-                found[is_watched].append(taken)
-                (tabs.set if (len(found[False]) + len(found[True])) % 4 in (1, 2) else tabs.clear)()
+                found.append(taken)
+                _let_ask(tabs, len(found))
             tabs.set()
     return {"jobs": jobs, **_compared("jobs_per_second", found)}
+
+
+def _let_ask(tabs: threading.Event, turn: int) -> None:
+    """Have tabs ask for news in every second and third of four turns, and in no other."""
+    (tabs.set if turn % 4 in (1, 2) else tabs.clear)()
 
 
 def _next(conn: Connection) -> int:
@@ -244,24 +248,26 @@ def _taken_a_second(conn: Connection, seconds: float) -> float | None:
     return (last - first) / took if last else None
 
 
-def _compared(name: str, found: Mapping[bool, Sequence[float]]) -> Figures:
-    """Return the means without and beside tabs, and their ratio."""
-    alone, beside = (statistics.mean(found[is_watched]) for is_watched in (False, True))
-    return {name: round(beside, 1), f"{name}_alone": round(alone, 1), "of_alone": round(beside / alone, 4)}
+def _compared(name: str, found: Sequence[float]) -> Figures:
+    """Return the means without and beside tabs, and the median of the ratios of all turns by four."""
+    fours = [found[at : at + 4] for at in range(0, len(found) - 3, 4)]
+    alone, beside = ([(four[a] + four[b]) / 2 for four in fours] for a, b in ((0, 3), (1, 2)))
+    ratio = statistics.median(with_tabs / without for with_tabs, without in zip(beside, alone, strict=True))
+    means = {name: statistics.mean(beside), f"{name}_alone": statistics.mean(alone)}
+    return {**{each: round(value, 1) for each, value in means.items()}, "of_alone": round(ratio, 4)}
 
 
 def post(bench: Bench) -> Figures:
     """POST jobs on several connections, by turns while nobody asks for news and beside open tabs."""
-    found: dict[bool, list[float]] = {False: [], True: []}
+    found: list[float] = []
     with Haulier().home(bench.server) as url:
         bench.server.settle(url)
         with serving(url) as port, watched(port, TABS) as tabs:
             send = partial(load.post, port, "/jobs", BODY, connections=CONNECTIONS)
             send(seconds=WARM_UP_SECONDS)
-            for number in range(2 * SPELLS):
-                is_watched = number % 4 in (1, 2)
-                (tabs.set if is_watched else tabs.clear)()
-                found[is_watched].append(send(seconds=max(1, SECONDS * bench.scale))["per_second"])
+            while len(found) < 4 * max(1, int(FOURS * min(1.0, bench.scale * 10))):
+                _let_ask(tabs, len(found))
+                found.append(send(seconds=max(1, SECONDS * bench.scale / 2))["per_second"])
             tabs.set()
     return _compared("per_second", found)
 
