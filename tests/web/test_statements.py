@@ -86,8 +86,9 @@ def test_sends_few_however_it_is_filled(browser: Browser, conn: Connection, sql:
         fail(conn, f"{word}: x", times=10)
     counted(conn)
     browser.page("/ui")
+    others = [*jobs, f"/ui/failures/{group}", f"/ui/keys/{browser.key.id}"]
 
-    found = {path: (sent.of(browser, path), list(sent)) for path in [*PAGES, *jobs, f"/ui/failures/{group}"]}
+    found = {path: (sent.of(browser, path), list(sent)) for path in [*PAGES, *others]}
 
     assert {path: names for path, (count, names) in found.items() if count > MOST} == {}
     assert sent.of(browser, "/ui") <= MOST_OF_OVERVIEW, list(sent)
