@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TypeVar, cast
 
@@ -13,9 +15,11 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce import errors
 from haulier.queue.produce.checks import THRESHOLDS, check_database
 from haulier.queue.produce.errors import ErrorGroup
+from haulier.queue.produce.recent import Ends, recent_ends
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.schedule_health import LOOKED_AT, FailureRounds, Overdue
 from haulier.queue.produce.schedule_health import overdue as overdue_schedules
+from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.workers import EndedWorker, list_ended
 from haulier.queue.upkeep.partitions import days_ahead as days_ahead_of
 
@@ -29,6 +33,8 @@ from .viewer import viewer
 T = TypeVar("T")
 
 SECONDS, STUCK_SECONDS, MENDED_SECONDS = 30.0, 10.0, 10.0
+# What is usual is read of seven days, which minutes hardly change.
+USUAL_SECONDS = 300.0
 MOST_ENDED, MOST_RUNNING = 20, 200
 # Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
 MOST_LOOKS = 4
@@ -39,14 +45,26 @@ CHECKS = {
 }
 
 
-def stuck() -> Sequence[RunningJob]:
-    """Return the jobs that should have been stopped by now, of those that have run longest."""
-    return _of(kept("stuck", (), lambda: part(_stuck), seconds=STUCK_SECONDS)) or ()
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is known of the jobs that run.
+
+    Shape: longest_since is when the oldest claim of them was made; None: none runs, or that is not known. stuck are
+           those that should have been stopped by now, of those that have run longest.
+    """
+
+    longest_since: datetime | None = None
+    stuck: Sequence[RunningJob] = ()
 
 
-def _stuck(conn: Connection) -> list[RunningJob]:
+def running() -> Running:
+    """Return what is known of the jobs that run."""
+    return _of(kept("longest running", (), lambda: part(_running), seconds=STUCK_SECONDS)) or Running()
+
+
+def _running(conn: Connection) -> Running:
     found, _ = list_running(conn, queues=caller().queues, limit=MOST_RUNNING)
-    return [job for job in found if _is_stuck(job)]
+    return Running(found[0].started_at if found else None, [job for job in found if _is_stuck(job)])
 
 
 def _is_stuck(job: RunningJob) -> bool:
@@ -54,6 +72,13 @@ def _is_stuck(job: RunningJob) -> bool:
     timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
     ran = (viewer().now - job.started_at).total_seconds()
     return bool(timeout) and ran > float(timeout or 0) + service().config.stuck_seconds
+
+
+def usual() -> Ends | None:
+    """Return how jobs ended in the last seven days; None where that is not known just now."""
+    look = partial(part, lambda conn: recent_ends(conn, Of(queues=caller().queues)))
+    found: Part[Ends] = kept("usual", (), look, seconds=USUAL_SECONDS)
+    return found.value
 
 
 def ended() -> Sequence[EndedWorker]:

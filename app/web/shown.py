@@ -116,6 +116,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "share": share,
     "size": size,
     "told": told,
+    "ago": ago,
     "exact": exact,
     "clock": clock,
     "count": count,

@@ -39,6 +39,7 @@ from lab.bench.operations import CANCELLED as CANCELLED_JOBS
 from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
 from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, SCHEDULE, WORKER
 from lab.bench.settlements import done, failed
+from lab.bench.ticks import fired, read_states
 from lab.servers import ask
 
 QUEUE = "default"
@@ -351,6 +352,7 @@ CALLS = {
         lambda fixture, _: unfired(fixture.conn, "nightly", retention_days=30),
         lambda fixture: fixture.run(SCHEDULE),
     ),
+    "states_of_fired": Call("jobs of 40 ticks", "states_of_fired", read_states, fired),
     "timeline": Call("a job's past", "read_timeline", lambda it, ids: trace(it.conn, ids[0]), lambda it: it.queued()),
     "preview": Call("preview of an operation", "count_by_kind", previewed(CANCELLED_JOBS)),
     "preview_tagged": Call("the same by tags", "count_tagged_by_kind", previewed(TAGGED)),

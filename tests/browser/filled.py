@@ -115,6 +115,26 @@ HOSTILE = Words(
 )
 
 
+# The last job of the first schedule has succeeded, that of the second failed, that of the third is gone. Since then a
+# tick of the first has passed.
+FIRED = """
+    INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, decided_at, job_id)
+    SELECT name, now() - interval '2 hours', 'fired', now() - interval '2 hours', now() - interval '9 days',
+        coalesce(job.id, haulier.uuidv7())
+    FROM (SELECT name, row_number() OVER (ORDER BY name) AS place FROM haulier.schedule) AS known
+    LEFT JOIN LATERAL (
+        SELECT id
+        FROM haulier.finished_job
+        WHERE status = (ARRAY['succeeded', 'failed_permanent'])[place]
+        ORDER BY id
+        LIMIT 1
+    ) AS job ON true;
+    INSERT INTO haulier.tick (schedule, scheduled_at, outcome)
+    SELECT min(name), now() - interval '1 hour', 'skipped_paused'
+    FROM haulier.schedule
+"""
+
+
 def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
     """Fill the database with so many jobs, and return the id of one in each state."""
     with closing(connect(dsn)) as conn, conn.cursor() as cursor:
@@ -126,6 +146,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
             produce.enqueue(conn, new[place : place + 1000])
         _work(conn, worker, jobs, words)
         _around(conn, words)
+        cursor.execute(FIRED)
         cursor.execute(SPREAD)
         _count(conn)
         cursor.execute("ANALYZE")

@@ -53,6 +53,8 @@ def test_does_whatever_a_page_offers(site: Site, make_tab: MakeTab, has_scripts:
             acts(hand, site)
         of_operations(hand, sql_on(conn))
         hand.push(tab.page.get_by_role("button", name="Sign out"), "/sign-out")
+        sign_in(tab.page, site.url, conn)
+        of_ones_own_key(hand)
 
     assert hand.found == {}
     assert tab.said == []
@@ -157,6 +159,13 @@ def of_keys(hand: Hand, site: Site) -> None:
         hand.see("/keys")
         hand.push(hand.tab.page.get_by_role("link", name="made-here"), "a key")
         hand.press(f"/{act}", **fields)
+
+
+def of_ones_own_key(hand: Hand) -> None:
+    """End its sessions: that of the hand too."""
+    hand.see("/keys")
+    hand.push(hand.tab.page.get_by_role("link", name="ops-anna").first, "one's own key")
+    hand.press("/sign-out")
 
 
 def of_settings(hand: Hand, site: Site) -> None:

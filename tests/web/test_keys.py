@@ -21,6 +21,7 @@ from tests.web.conftest import MakeSite, SignedIn, new_key
 from tests.web.jobs import claim, enqueue, in_all_states
 
 LIST, NEW, AUDIT = "/ui/keys", "/ui/keys/new", "/ui/audit"
+ACTS = ("rotate", "revoke", "sign-out")
 
 
 def shown(text: str) -> str:
@@ -102,9 +103,9 @@ def test_is_for_those_who_may_make_keys_for_every_queue(
     own, token = f"{LIST}/{browser.key.id}", token_of(browser)
 
     read_ = [browser.get(path).status_code for path in (LIST, NEW, own)]
-    acts = [browser.post(path, csrf=token).status_code for path in (NEW, f"{own}/rotate", f"{own}/revoke")]
+    acts = [browser.post(path, csrf=token).status_code for path in (NEW, *(f"{own}/{act}" for act in ACTS))]
 
-    assert (read_, acts) == ([403] * 3, [403] * 3)
+    assert (read_, acts) == ([403] * 3, [403] * 4)
     assert browser.page("/ui/help").all("a", href=LIST) == []
     assert sql("SELECT count(*) FROM haulier.api_key WHERE revoked_at IS NOT NULL") == [(0,)]
 

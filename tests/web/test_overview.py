@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -146,3 +148,74 @@ def test_tells_of_every_schedule_whose_jobs_fail_some_at_a_time(
         browser.client.application.extensions["haulier_shelf"].clear()
 
     assert seen == [(False, True), (True, False), (True, False)]
+
+
+def figure(page: Element, name: str) -> str:
+    """Return what is told beneath this name."""
+    [found] = [each.all("dd") for each in page.all("div") if each.all("dt") and each.all("dt")[0].text == name]
+    return " ".join(each.text for each in found)
+
+
+ENDED = """
+    INSERT INTO haulier.rollup (step, at, queue, kind, succeeded, failed)
+    SELECT 3600, date_bin('1 hour', through, 'epoch') - make_interval(days => %s), %s, 'send_email', %s, %s
+    FROM haulier.counting
+"""
+
+
+def test_says_which_share_usually_fails_of_the_queues_that_one_sees(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Any
+) -> None:
+    counted(conn)
+    none = figure(browser.page("/ui"), "Failed for good")
+    for days, queue, succeeded, failed in ((3, "mail", 991, 9), (3, "salmon", 0, 1000), (8, "mail", 0, 5000)):
+        sql(ENDED, days, queue, succeeded, failed)
+    browser.client.application.extensions["haulier_shelf"].clear()
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    found = [figure(each.page("/ui?span=24h"), "Failed for good") for each in (browser, own)]
+
+    assert none == "0 – 0 cancelled"
+    assert found == ["0 – usually 50 % , 0 cancelled", "0 – usually 0.9 % , 0 cancelled"]
+    # There it is the share of the span itself.
+    assert figure(own.page("/ui?span=7d"), "Failed for good") == "9 0.9 % 0 cancelled"
+
+
+def test_says_for_how_long_the_longest_has_run_of_the_queues_that_one_sees(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Any
+) -> None:
+    idle = figure(browser.page("/ui"), "Running")
+    for queue, seconds in (("salmon", 250), ("mail", 40), ("mail", 30)):
+        enqueue(conn, queue=queue)
+        _, [fence] = claim(conn, queue)
+        ago = "UPDATE haulier.job SET started_at = now() - make_interval(secs => %s) WHERE id = %s"
+        sql(ago, seconds, str(fence.id))
+    counted(conn)
+    browser.client.application.extensions["haulier_shelf"].clear()
+    own = signed_in(Scope.READ, queues=["mail"])
+
+    found = [figure(each.page("/ui"), "Running") for each in (browser, own)]
+
+    assert idle == "– 0 workers"
+    assert found[0] == "3 of 12 threads 3 workers, longest 4 min"
+    assert re.fullmatch(r"2 of 8 threads 2 workers, longest 4\d s", found[1])
+
+
+def test_is_the_same_page_while_nothing_but_time_goes_by(
+    browser: Browser, conn: Connection, eventually: Callable[..., object]
+) -> None:
+    enqueue(conn)
+    claim(conn)
+    counted(conn)
+
+    def page() -> Element:
+        browser.client.application.extensions.pop("haulier_shelf", None)
+        return browser.page("/ui")
+
+    before = page()
+    told_before, seen = figure(before, "Running"), before.all("main")[0].given["data-seen"]
+    eventually(lambda: figure(page(), "Running") != told_before)
+    browser.client.application.extensions.pop("haulier_shelf")
+
+    assert "longest" in told_before
+    assert browser.get("/ui", Haulier_Live=seen).status_code == 204

@@ -11,9 +11,11 @@ from psycopg2.errors import InsufficientPrivilege
 
 from app.site import build
 from haulier.config import Config
+from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.postgres.statements import transaction
-from haulier.queue.access import sessions
+from haulier.queue.access import api_keys, sessions
+from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.purge import purge_sessions
 from haulier.queue.upkeep.steps import MIGRATIONS
 from tests.conftest import sql_on
@@ -42,6 +44,20 @@ def test_serves_every_page_and_ends_sessions_under_the_role_of_the_api(site: Fla
     out = browser.send(browser.page("/ui/help"), "/ui/sign-out")
 
     assert out.status_code == 303
+
+
+def test_lists_and_ends_the_sessions_of_a_key_under_the_role_of_the_api(roles: Roles, site: Flask) -> None:
+    with closing(connect(roles.owner)) as owner:
+        key, token = api_keys.create(owner, NewKey("tests", [Scope.ADMIN]), actor="test")
+    browser = Browser(site)
+    browser.sign_in(token)
+    path = f"/ui/keys/{key.id}"
+
+    page = browser.page(path)
+    out = browser.send(page, f"{path}/sign-out")
+
+    assert "Not available" not in page.text
+    assert (out.status_code, browser.get(path).status_code) == (303, 303)
 
 
 def test_lets_a_worker_forget_sessions_and_learn_no_more_of_them(roles: Roles) -> None:

@@ -53,7 +53,7 @@ class Sent(list[str]):
     def of(self, browser: Browser, path: str) -> int:
         """Return how many the page sends beside the one that finds the session, with nothing kept of it."""
         shelf = browser.client.application.extensions["haulier_shelf"]
-        for asked in [each for each in shelf._kept if each[0] not in ("stuck", "checks", *SLOW)]:
+        for asked in [each for each in shelf._kept if each[0] not in ("longest running", "checks", *SLOW)]:
             del shelf._kept[asked]
         self.clear()
         browser.page(path)
@@ -61,7 +61,7 @@ class Sent(list[str]):
 
 
 # As facts.py keeps them.
-SLOW = ("lately ended", "days", "overdue", "failing schedules")
+SLOW = ("usual", "lately ended", "days", "overdue", "failing schedules")
 
 
 @pytest.fixture
@@ -86,8 +86,9 @@ def test_sends_few_however_it_is_filled(browser: Browser, conn: Connection, sql:
         fail(conn, f"{word}: x", times=10)
     counted(conn)
     browser.page("/ui")
+    others = [*jobs, f"/ui/failures/{group}", f"/ui/keys/{browser.key.id}"]
 
-    found = {path: (sent.of(browser, path), list(sent)) for path in [*PAGES, *jobs, f"/ui/failures/{group}"]}
+    found = {path: (sent.of(browser, path), list(sent)) for path in [*PAGES, *others]}
 
     assert {path: names for path, (count, names) in found.items() if count > MOST} == {}
     assert sent.of(browser, "/ui") <= MOST_OF_OVERVIEW, list(sent)

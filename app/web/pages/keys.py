@@ -13,7 +13,8 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.domain.errors import KeyNotFound, KeysNotAllowed
 from haulier.domain.job import Json
-from haulier.queue.access import api_keys
+from haulier.queue.access import api_keys, sessions
+from haulier.queue.access.sessions import Opened
 
 from ...http.door import caller
 from ...http.errors import Invalid
@@ -26,9 +27,10 @@ from ..reading import Part, part, read, shelf
 from ..saying import done
 from ..section import Section
 from ..viewer import viewer
+from .sign_in import signed_out
 
 WHY = "an API key may be good for every queue"
-MOST = 50
+MOST, MOST_SESSIONS = 50, 20
 # Rows of other lengths than programs make may have been inserted.
 ID = re.compile(r"[a-z0-9]{1,32}")
 NAMES = ("name", "scopes", "queues", "rate_limit", "days")
@@ -38,6 +40,10 @@ SCOPES: Mapping[str, str] = {
     "operate": "change, cancel, retry and pause; see the record and the database",
     "admin": "all of it, and make keys",
 }
+NOT_OWN = (
+    "To sign these out, rotate the key, with the present secret good for “not at all”: they end within 5 s."
+    " A sign-out of another key would be on record as if that had done it."
+)
 OVERLAPS: Mapping[str, str] = {"0": "not at all", "1": "1 hour", "24": "24 hours", "168": "7 days"}
 
 section = Section("keys", __name__, Rail("Access", 10, "API keys", "keys"))
@@ -90,10 +96,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Sessions:
+    """The sessions of a key that were used last, and how many there are in all."""
+
+    rows: Sequence[Opened]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyPage:
-    """The page of one key that is good."""
+    """The page of one key that is good. Shape: not_own is why its sessions cannot all be ended; None where they can."""
 
     row: Row
+    sessions: Part[Sessions]
+    not_own: str | None
     overlaps: Sequence[tuple[str, str]]
     fault: str
 
@@ -178,7 +194,10 @@ def one(key_id: str) -> Shown:
 
 def _page(key_id: str, fault: str = "", status: int = 200) -> Shown:
     key = _good(key_id)
-    return Shown("key.html", KeyPage(_row(key), tuple(OVERLAPS.items()), fault), f"API key {key.name}", status=status)
+    row = _row(key)
+    found = part(lambda conn: Sessions(*sessions.list_sessions(conn, key_id, limit=MOST_SESSIONS)))
+    page = KeyPage(row, found, None if row.is_own else NOT_OWN, tuple(OVERLAPS.items()), fault)
+    return Shown("key.html", page, f"API key {key.name}", status=status)
 
 
 def _good(key_id: str) -> ApiKey:
@@ -216,3 +235,15 @@ def revoke(key_id: str) -> Shown | Response:
     except KeysNotAllowed as error:
         return _page(key_id, str(error), 403)
     return done(f"Revoked {key.name}. Web processes stop taking it within 5 s.", url_for("ui.keys.show"))
+
+
+@section.act("/keys/<key_id>/sign-out", Scope.ADMIN, every_queue=WHY)
+def sign_out(key_id: str) -> Shown | Response:
+    """End every session of the key with which the viewer has signed in, this one too."""
+    key = _good(key_id)
+    # The function that ends a session records that its own key has done it.
+    if caller().id != key.id:
+        return _page(key_id, NOT_OWN, 409)
+    with connection() as conn:
+        sessions.sign_out_all(conn, key.id)
+    return signed_out()

@@ -30,13 +30,13 @@ from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from ..shown import clock, count, duration, number
+from ..shown import clock, count, duration, number, share
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 # So many queues and workers are looked at; of queues and errors so many are shown, the worst first.
 MOST_QUEUES, MOST_WORKERS = 200, 200
-ERRORS_SPAN = "1h"
+ERRORS_SPAN, USUAL_SPAN = "1h", "7d"
 QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
 # So many errors are thought of in what needs attention: an example of each is read by one statement.
 ERRORS_MINDED = 25
@@ -86,7 +86,8 @@ class Overview:
     """The page.
 
     Shape: more_notices and more_queues are not shown. per_minute is what ended in the last minute; oldest_in is the
-           queue whose job has been due for longest.
+           queue whose job has been due for longest. usual is which share fails for good, as it is shown; "" where that
+           is not known, or is the share of the span itself. longest_since is when what runs longest was claimed.
     """
 
     tabs: Sequence[tuple[str, str, bool]]
@@ -95,6 +96,8 @@ class Overview:
     more_queues: bool
     per_minute: int
     oldest_in: str
+    usual: str
+    longest_since: datetime | None
     errors: Part[Sequence[Failing]]
     workers: int | None
     threads: int
@@ -122,6 +125,7 @@ def _page(span: str) -> Overview:
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value.groups if errors.value else []
+    running = facts.running()
     needs = notices(
         Facts(
             now=viewer().now,
@@ -133,7 +137,7 @@ def _page(span: str) -> Overview:
             stats=found.value,
             is_counting=service().config.counting == "on",
             days_ahead=facts.days_ahead(),
-            stuck=facts.stuck(),
+            stuck=running.stuck,
             ended=facts.ended(),
             overdue=facts.overdue(),
             failing_schedules=facts.failing_schedules(),
@@ -149,6 +153,8 @@ def _page(span: str) -> Overview:
         len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
         sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
         _oldest_in(rows or ()),
+        _usual(span),
+        running.longest_since,
         Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
         None if workers.value is None else len(workers.value),
         sum(each.threads for each in workers.value or ()),
@@ -187,6 +193,11 @@ def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueR
 def _oldest_in(rows: Sequence[QueueRow]) -> str:
     due = [(row.queue.live.oldest_due_seconds or 0.0, row.queue.name) for row in rows if row.queue.live.due]
     return max(due)[1] if due else ""
+
+
+def _usual(span: str) -> str:
+    found = None if span == USUAL_SPAN else facts.usual()
+    return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
 
 def _failing(group: ErrorGroup) -> Failing:

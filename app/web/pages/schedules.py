@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
+from uuid import UUID
 
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleBusy, ScheduleNotFound, ScheduleOfFile
-from haulier.domain.job import NAME_PATTERN
+from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.preview import Preview, preview
 from haulier.domain.schedule import InvalidSchedule, Rule
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.schedules import Shown as Found
 from haulier.queue.produce.schedules import (
+    Last,
     Tick,
     delete_schedule,
     get_schedule,
@@ -29,7 +30,9 @@ from haulier.queue.produce.schedules import (
     pause_schedule,
     resume_schedule,
     run_schedule,
+    states_of_fired,
 )
+from haulier.queue.produce.schedules import Shown as Found
 
 from ...http.door import caller
 from ...http.json_text import as_json
@@ -54,7 +57,11 @@ section = Section("schedules", __name__, Rail("Work", 55, "Schedules", "schedule
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A schedule as the list shows it. Shape: paused_until is None also where the pause has no end."""
+    """A schedule as the list shows it.
+
+    Shape: job is how the job of the last tick that fired is; None where it is gone. paused_until is None also where the
+           pause has no end.
+    """
 
     name: str
     kind: str
@@ -62,7 +69,8 @@ class Row:
     when: str
     zone: str
     words: str
-    last: Tick | None
+    last: Last | None
+    job: JobStatus | None
     next_at: datetime | None
     is_paused: bool
     paused_until: datetime | None
@@ -81,9 +89,12 @@ class Schedules:
 
 @dataclass(frozen=True, slots=True)
 class Ticks:
-    """Some ticks of a schedule, newest first, and the page of those before."""
+    """Some ticks of a schedule, newest first, each with how its job is, and the page of those before.
 
-    rows: Sequence[Tick]
+    Shape: of a tick that has not fired, or whose job is gone, None.
+    """
+
+    rows: Sequence[tuple[Tick, JobStatus | None]]
     older: str | None
     newest: str | None
 
@@ -121,12 +132,15 @@ def _rows(after: str) -> Part[tuple[list[Row], bool]]:
     def read_rows(conn: Connection) -> tuple[list[Row], bool]:
         found, has_more = list_schedules(conn, after=after or None, limit=MOST, queues=caller().queues)
         last = last_ticks(conn, [each.schedule.name for each in found])
-        return [_row(each, last.get(each.schedule.name)) for each in found], has_more
+        fired = {name: each.fired for name, each in last.items() if each.fired}
+        states = states_of_fired(conn, fired.values(), queues=caller().queues)
+        jobs = {name: _state(tick, states) for name, tick in fired.items()}
+        return [_row(each, last.get(each.schedule.name), jobs.get(each.schedule.name)) for each in found], has_more
 
     return part(read_rows)
 
 
-def _row(found: Found, last: Tick | None = None) -> Row:
+def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -> Row:
     schedule = found.schedule
     rule, is_paused = schedule.rule, schedule.is_paused(found.now)
     return Row(
@@ -137,6 +151,7 @@ def _row(found: Found, last: Tick | None = None) -> Row:
         rule.time_zone if rule.cron else "",
         words_of(rule.cron, rule.every_seconds),
         last,
+        job,
         found.next_at,
         is_paused,
         schedule.paused_until if is_paused else None,
@@ -198,9 +213,14 @@ def _ticks(name: str) -> Part[Ticks]:
     def read_ticks(conn: Connection) -> Ticks:
         found, has_more = list_ticks(conn, name, before=before, limit=MOST_TICKS)
         older = f"{here}?{urlencode({'older': found[-1].scheduled_at.isoformat()})}" if has_more else None
-        return Ticks(found, older, here if before else None)
+        states = states_of_fired(conn, found, queues=caller().queues)
+        return Ticks([(tick, _state(tick, states)) for tick in found], older, here if before else None)
 
     return part(read_ticks)
+
+
+def _state(tick: Tick, states: Mapping[UUID, JobStatus]) -> JobStatus | None:
+    return None if tick.job_id is None else states.get(tick.job_id)
 
 
 def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Shown:

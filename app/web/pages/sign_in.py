@@ -79,6 +79,11 @@ def sign_out() -> Response:
     if token := cookies.read(cookies.SESSION):
         with connection() as conn:
             sessions.sign_out(conn, token)
+    return signed_out()
+
+
+def signed_out() -> Response:
+    """Lead to the page to sign in, and have the browser forget its session."""
     response = redirect(url_for(SIGN_IN), 303)
     cookies.drop(response, cookies.SESSION)
     return response

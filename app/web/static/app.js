@@ -114,7 +114,8 @@ function ago(seconds) {
 function tellTimes() {
   for (const time of $$("time[data-ago]")) {
     const exact = document.documentElement.hasAttribute("data-exact");
-    const said = exact ? time.title || time.dateTime : ago((Date.now() + offset - Date.parse(time.dateTime)) / 1000);
+    // What lasts is told without the word that the attribute holds.
+    const said = exact ? time.title || time.dateTime : ago((Date.now() + offset - Date.parse(time.dateTime)) / 1000).replace(time.dataset.ago, "");
     if (time.textContent !== said) time.textContent = said;
   }
 }

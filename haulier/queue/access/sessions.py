@@ -30,6 +30,15 @@ class Session:
     is_stale: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session as others see it. Shape: seen_at is its last use, to the minute."""
+
+    created_at: datetime
+    seen_at: datetime
+    ends_at: datetime
+
+
 def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds: float) -> str:
     """Return the token of a new session of this API key, which is kept nowhere; the audit says that somebody signed in.
 
@@ -70,6 +79,18 @@ def close_session(conn: Connection, token: str) -> None:
 def sign_out(conn: Connection, token: str) -> None:
     """End the session, if there is one, and note that in the audit."""
     rows(conn, "sign_out", hash=hash_of(token))
+
+
+def sign_out_all(conn: Connection, key_id: str) -> None:
+    """End every session of this API key, and note in the audit that it has signed out."""
+    rows(conn, "sign_out_all", key_id=key_id)
+
+
+def list_sessions(conn: Connection, key_id: str, *, limit: int) -> tuple[list[Opened], int]:
+    """Return the sessions of this API key that are good, the last used first, and how many there are in all."""
+    found = rows(conn, "list_sessions", key_id=key_id, limit=limit)
+    page = [Opened(**{name: utc(row[name]) for name in ("created_at", "seen_at", "ends_at")}) for row in found]
+    return page, found[0]["found"] if found else 0
 
 
 def clock(conn: Connection) -> datetime:

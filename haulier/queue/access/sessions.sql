@@ -22,5 +22,26 @@ WHERE hash = %(hash)s;
 -- name: sign_out
 SELECT haulier.sign_out(%(hash)s);
 
+-- name: sign_out_all
+-- In the order of their hashes, as all lock sessions that lock several.
+SELECT haulier.sign_out(hash)
+FROM (
+    SELECT hash
+    FROM haulier.session
+    WHERE key_id = %(key_id)s
+    ORDER BY hash
+) AS held;
+
+-- name: list_sessions
+-- Those of a key that are good, the last used first. One of the secret before a rotation ends with that secret.
+SELECT session.created_at, seen_at, count(*) OVER () AS found,
+    least(session.expires_at, CASE WHEN key_hash = api_key.hash THEN api_key.expires_at ELSE previous_until END) AS ends_at
+FROM haulier.session
+JOIN haulier.api_key ON api_key.id = session.key_id
+WHERE session.key_id = %(key_id)s AND session.expires_at > now()
+    AND (key_hash = api_key.hash OR (key_hash = previous_hash AND previous_until > now()))
+ORDER BY seen_at DESC, session.hash
+LIMIT %(limit)s;
+
 -- name: clock
 SELECT now() AS now;

@@ -1,4 +1,4 @@
-"""What a worker has counted lately: of some queues by the minute, and of each kind in the last hour."""
+"""What a worker has counted lately: of some queues by the minute, of each kind in an hour, and what ended in a week."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from datetime import datetime
 from haulier.domain.histogram import unpacked
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
-from haulier.queue.produce.stats import Figures, Live, percentiles
+from haulier.queue.produce.stats import Figures, Live, Shown, percentiles
 
-MINUTES_SECONDS, HOUR_SECONDS = 600, 3600
+MINUTES_SECONDS, HOUR_SECONDS, WEEK_SECONDS = 600, 3600, 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,14 @@ class KindFigures:
     kind: str
     live: Live
     last_hour: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How many jobs succeeded, and how many failed for good."""
+
+    succeeded: int
+    failed: int
 
 
 def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequence[Minute]]:
@@ -60,3 +68,9 @@ def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit
         )
         for row in rows(conn, "recent_kinds", queues=shown, span_seconds=HOUR_SECONDS, limit=limit)
     ]
+
+
+def recent_ends(conn: Connection, shown: Shown) -> Ends:
+    """Return how the jobs ended in the last seven days that have been counted."""
+    [row] = rows(conn, "recent_ends", span_seconds=WEEK_SECONDS, **shown.parameters())
+    return Ends(row["succeeded"], row["failed"])

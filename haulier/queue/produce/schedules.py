@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from haulier.domain.errors import (
     ScheduleNotFound,
     ScheduleOfFile,
 )
+from haulier.domain.job import JobStatus
 from haulier.domain.schedule import InvalidSchedule, Overlap, Rule, Schedule, counts_from_after, decide
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
@@ -24,6 +25,8 @@ from haulier.queue.produce.look import PAGE_BYTES
 
 # A schedule whose ticks could not be decided for long has this many batches decided before it is changed.
 MOST_BATCHES = 20
+# The last tick that fired is looked for among so many: while a schedule is paused, none does.
+LOOKED_BACK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,14 @@ class Tick:
     fired_at: datetime | None
     decided_at: datetime
     job_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last tick of a schedule, and the last that fired; None where that is not among its newest LOOKED_BACK."""
+
+    tick: Tick
+    fired: Tick | None
 
 
 def list_schedules(
@@ -230,15 +241,32 @@ def list_ticks(
     return [_tick(row) for row in found[:limit]], len(found) > limit
 
 
-def last_ticks(conn: Connection, names: Sequence[str]) -> dict[str, Tick]:
+def last_ticks(conn: Connection, names: Sequence[str]) -> dict[str, Last]:
     """Return what became of the last tick of each of these schedules, by its name; none where it has had none."""
-    found = rows(conn, "last_ticks", names=list(names))
-    return {row.pop("schedule"): _tick(row) for row in map(dict, found)}
+    found: dict[str, list[Tick]] = {}
+    for row in rows(conn, "last_ticks", names=list(names), most=LOOKED_BACK):
+        found.setdefault(row["schedule"], []).append(_tick(row))
+    return {name: Last(newest[0], newest[-1] if newest[-1].job_id else None) for name, newest in found.items()}
+
+
+def states_of_fired(
+    conn: Connection, ticks: Iterable[Tick], *, queues: Sequence[str] | None = None
+) -> dict[UUID, JobStatus]:
+    """Return how the jobs of these ticks are, by their ids; none of those that are gone.
+
+    Shape: queues are those that the caller may see, None: every queue. A job that was moved out of them counts as gone.
+    """
+    fired = [tick for tick in ticks if tick.job_id is not None]
+    if not fired:
+        return {}
+    ids, ats = array(tick.job_id for tick in fired), array(tick.decided_at for tick in fired)
+    found = rows(conn, "states_of_fired", ids=ids, ats=ats, queues=_array(queues))
+    return {row["id"]: JobStatus(row["status"]) for row in found}
 
 
 def _tick(row: Row) -> Tick:
     times = {name: row[name] and utc(row[name]) for name in ("scheduled_at", "fired_at", "decided_at")}
-    return Tick(**{**row, **times})
+    return Tick(outcome=row["outcome"], job_id=row["job_id"], **times)
 
 
 def _locked(conn: Connection, name: str, queues: Sequence[str] | None) -> Shown:

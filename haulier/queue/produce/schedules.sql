@@ -58,20 +58,59 @@ SELECT haulier.resume_schedule(%(name)s, %(actor)s) AS is_there;
 -- name: run_schedule
 SELECT haulier.run_schedule(%(name)s, %(actor)s) AS job_id;
 
+-- part: tick_columns
+schedule, scheduled_at, outcome, fired_at, decided_at, job_id
+
 -- name: list_ticks
-SELECT scheduled_at, outcome, fired_at, decided_at, job_id
+SELECT <<tick_columns>>
 FROM haulier.tick
 WHERE schedule = %(name)s AND (%(before)s::timestamptz IS NULL OR scheduled_at < %(before)s)
 ORDER BY scheduled_at DESC
 LIMIT %(limit)s;
 
 -- name: last_ticks
+-- The last tick of each of these schedules, and the last that has fired: of a paused one that may be far behind, and only
+-- so many of its newest are read.
 SELECT last.*
 FROM unnest(%(names)s::text[]) AS named (name)
 CROSS JOIN LATERAL (
-    SELECT schedule, scheduled_at, outcome, fired_at, decided_at, job_id
-    FROM haulier.tick
-    WHERE schedule = named.name
-    ORDER BY scheduled_at DESC
+    (
+        SELECT <<tick_columns>>
+        FROM haulier.tick
+        WHERE schedule = named.name
+        ORDER BY scheduled_at DESC
+        LIMIT 1
+    )
+    UNION
+    (
+        SELECT <<tick_columns>>
+        FROM (
+            SELECT <<tick_columns>>
+            FROM haulier.tick
+            WHERE schedule = named.name
+            ORDER BY scheduled_at DESC
+            LIMIT %(most)s
+        ) AS newest
+        WHERE outcome = 'fired'
+        ORDER BY scheduled_at DESC
+        LIMIT 1
+    )
+) AS last
+ORDER BY schedule, scheduled_at DESC;
+
+-- name: states_of_fired
+-- How the jobs are that ticks have enqueued, of those that are there and may be seen. Each is looked up by its id. It ends
+-- after its tick was decided: only partitions since then are looked at, and a day more, since a clock may have gone back.
+SELECT asked.id, job.status
+FROM unnest(%(ids)s::uuid[], %(ats)s::timestamptz[]) AS asked (id, decided_at)
+CROSS JOIN LATERAL (
+    SELECT status, queue
+    FROM haulier.job
+    WHERE id = asked.id
+    UNION ALL
+    SELECT status, queue
+    FROM haulier.finished_job
+    WHERE id = asked.id AND finished_at >= asked.decided_at - interval '1 day'
     LIMIT 1
-) AS last;
+) AS job
+WHERE %(queues)s::text[] IS NULL OR job.queue = ANY(%(queues)s::text[]);
