@@ -27,6 +27,7 @@ from ..look import DUE, PAYLOAD, STARTED, Look, Odd, Pair, read_look, read_searc
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..rows import Row, columns_of, in_order, row_of, worker_names
+from ..search_box import queues_read
 from ..section import Section
 from ..totals import Counted, live, total
 from ..viewer import viewer
@@ -171,6 +172,7 @@ def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | N
 
 def _shown(page: Page) -> Listed:
     after = None if page.after is None else write_cursor(*page.after)
+    queues_read().note(dict.fromkeys(job.queue for job in page.jobs))
     return Listed([row_of(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
 
 

@@ -29,6 +29,7 @@ from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import done
+from ..search_box import queues_read
 from ..section import Section
 from ..viewer import viewer
 from .overview import Drawn, asked_span, drawn, tabs
@@ -79,7 +80,9 @@ def show() -> Shown:
 def _rows(after: str) -> Part[tuple[list[QueueRow], bool]]:
     def read_rows(conn: Connection) -> tuple[list[QueueRow], bool]:
         queues, has_more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
-        minutes = recent_minutes(conn, [each.name for each in queues])
+        names = [each.name for each in queues]
+        queues_read().note(names)
+        minutes = recent_minutes(conn, names)
         workers = _workers(conn)
         return [row_of(each, workers, minutes.get(each.name, ())) for each in queues], has_more
 
