@@ -1,10 +1,11 @@
-"""The search box of each page: what it suggests."""
+"""The search box of each page: what stands in it, and what it suggests."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from flask import current_app
@@ -12,13 +13,43 @@ from flask import current_app
 from haulier.domain.job import JobStatus
 
 from ..http.service import service
-from .look import ALIASES, NAMES, PAYLOAD
+from .look import ALIASES, NAMES, PAYLOAD, Odd, Pair
 from .viewer import viewer
 
 # As many as a person reads through, some kilobytes of a page; half of what follows the filters are kinds at most.
 MOST = 50
 # So long after a page has read the name of a queue it is suggested.
 KNOWN_SECONDS, MOST_KNOWN = 600.0, 200
+# Of so many words it is said what is wrong with them, and of each so much is repeated: all of them stay in the box.
+MOST_TOLD, MOST_WORD = 3, 40
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """What stands in the box.
+
+    Shape: fault says what of it is not understood, and marks it; without leads to the page without that. held are
+           filters that hold beside what is typed there.
+    """
+
+    text: str = ""
+    fault: str = ""
+    held: Sequence[Pair] = ()
+    without: str = ""
+
+
+EMPTY = Box()
+
+
+def fault_of(unread: Sequence[Odd]) -> str:
+    """Return one line that says why these words are not understood; "" where there is none."""
+    told = [f"“{_cut(each.text)}”: {each.why}" for each in unread[:MOST_TOLD]]
+    more = len(unread) - len(told)
+    return "; ".join([*told, *([f"{more} more"] if more > 0 else [])])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_WORD else f"{text[: MOST_WORD - 1]}…"
 
 
 class QueuesRead:
