@@ -51,8 +51,8 @@ def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Co
     path = f"/ui/jobs/{jobs['queued']}"
     page.goto(f"{server.url}{path}")
     page.locator(f"form[action='{path}/cancel'] button").click()
-    expect(said).to_have_text("Cancelled.")
-    page.locator(f"form[action='{path}/retry'] button").click()
+    expect(said).to_have_text("Cancelled. Queue it again")
+    said.get_by_role("button", name="Queue it again").click()
     expect(said).to_contain_text("Queued again")
     page.locator("details", has_text="Change it…").locator("summary").click()
     page.locator("#f-priority").fill("42")

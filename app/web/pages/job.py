@@ -36,7 +36,7 @@ from ..changing import form_of, read_form
 from ..history import Line, lines, summary
 from ..printed import Printed, printed
 from ..reading import Part, part, read
-from ..saying import done
+from ..saying import Undo, done
 from ..section import Section
 from ..shown import exact
 from ..timeouts import used
@@ -207,8 +207,15 @@ def _acted(job_id: UUID, act: Callable[[], Response | Shown]) -> Response | Show
         return _page(job_id, fault=str(error), status=422)
 
 
-def _back(job_id: UUID, sentence: str) -> Response:
-    return done(sentence, url_for("ui.job.show", job_id=job_id))
+def _back(job_id: UUID, sentence: str, undo: Undo | None = None) -> Response:
+    return done(sentence, url_for("ui.job.show", job_id=job_id), undo)
+
+
+def cancelled(job_id: UUID, *, is_over: bool) -> tuple[str, Undo | None]:
+    """Return what is said of a job that was cancelled, and what takes that back: nothing where it runs on."""
+    if not is_over:
+        return "The job runs, and was asked to stop.", None
+    return "Cancelled.", Undo("Queue it again", "job.retry", {"job_id": f"{job_id}"})
 
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
@@ -218,7 +225,7 @@ def cancel(job_id: UUID) -> Response | Shown:
     def act() -> Response:
         with connection() as conn:
             is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
-        return _back(job_id, "Cancelled." if is_over else "The job runs, and was asked to stop.")
+        return _back(job_id, *cancelled(job_id, is_over=is_over))
 
     return _acted(job_id, act)
 

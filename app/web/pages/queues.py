@@ -28,7 +28,7 @@ from ..pausing import NoTime, PauseForm
 from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import Undo, done
 from ..search_box import queues_read
 from ..section import Section
 from ..viewer import viewer
@@ -152,7 +152,8 @@ def pause(name: str) -> Response | Shown:
         return _page(name, form.with_fault(error), status=422)
     except TooManyPauses as error:
         return _page(name, form, fault=str(error), status=409)
-    return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name))
+    undo = Undo("Resume it", "queues.resume", {"name": name})
+    return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name), undo)
 
 
 @section.act("/queues/<name>/resume", Scope.OPERATE)
