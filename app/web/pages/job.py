@@ -30,10 +30,11 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
+from .. import charts
 from ..answering import Shown
 from ..asking import Form
 from ..changing import form_of, read_form
-from ..history import Line, lines, summary
+from ..history import LOOKS, Line, lines, stretches, summary, told
 from ..printed import Printed, printed
 from ..reading import Part, part, read
 from ..saying import Undo, done
@@ -74,7 +75,8 @@ class JobPage:
     """The page.
 
     Shape: head is the job without what is printed; summary says how long it waited and ran; error is the id of its
-           group of errors; fault says why an act was refused.
+           group of errors; fault says why an act was refused. strip draws what is over of its time, in looks, each
+           with its word: as long as nothing happens it stays the same, so that time going by is no news.
     """
 
     id: UUID
@@ -84,6 +86,8 @@ class JobPage:
     is_waiting: bool
     history: Sequence[Line]
     summary: str
+    strip: Markup
+    looks: Sequence[tuple[str, str]]
     explained: Part[Explained] | None
     payload: Printed
     result: Printed | None
@@ -109,6 +113,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
     job = as_shown(found.job)
     is_live = not job.status.is_final
     steps = timeline(found._replace(job=job).facts)
+    over = stretches(steps)
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
 
@@ -125,6 +130,8 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         is_waiting=job.status in WAITING,
         history=lines([_seen(step) for step in steps]),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
+        strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),
+        looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
