@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response
 from . import cookies, pace
 from .rail import WITHIN
 from .saying import said
+from .search_box import EMPTY, Box
 from .shown import duration
 from .templates import rendered
 from .viewer import viewer
@@ -35,7 +36,7 @@ class Shown:
 
     Shape: page is a frozen dataclass, and all that the template reads, as `page`: if that is equal, so is what is seen.
            is_live: False where nothing of it can change any more. text is the page as `written` returns it,
-           where that is kept with it.
+           where that is kept with it. box is what stands in the search box, which is no part of what polls compare.
     """
 
     template: str
@@ -44,6 +45,7 @@ class Shown:
     status: int = 200
     is_live: bool = True
     text: str | None = None
+    box: Box = EMPTY
 
 
 def answer(found: Shown | Response, every: float | None) -> Response:
@@ -64,7 +66,8 @@ def page(layout: str, found: Shown, **more: Any) -> Response:
     """Return the page in this layout."""
     section = (request.blueprint or "").rpartition(".")[2]
     here = WITHIN.get(section, section)
-    text = rendered(found.template, layout=layout, page=found.page, title=found.title, here=here, **more)
+    given = {"page": found.page, "title": found.title, "box": found.box, **more}
+    text = rendered(found.template, layout=layout, here=here, **given)
     return Response(text, found.status, content_type=HTML)
 
 

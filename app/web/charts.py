@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
@@ -14,6 +14,8 @@ STEP, HIGH = 10, 100
 # A small chart has 88 pixels.
 MOST_COLUMNS = 60
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+# A strip is so wide, and what takes hardly any of its time still so much: three of 750 pixels.
+STRIP, LEAST = 1000, 4.0
 
 Say = Callable[[float], str]
 
@@ -168,6 +170,36 @@ def bar(part: float, state: str, summary: str) -> Markup:
     return Markup(
         f'<svg class="bar" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{escape(summary)}">'
         f'<rect class="f-{state}" width="{_number(100 * max(0.0, min(1.0, part)))}" height="6"/></svg>'
+    )
+
+
+def widths(parts: Sequence[float]) -> list[int]:
+    """Return how wide each part of a strip is, STRIP in all. Shape: none is negative; [] where all are 0."""
+    whole = sum(parts)
+    if whole <= 0:
+        return []
+    least = min(LEAST, STRIP / len(parts) / 2)
+    shares = [least + (STRIP - least * len(parts)) * part / whole for part in parts]
+    # The edges are rounded, not the widths, so that these lie side by side and are the whole.
+    edges = [0, *(round(edge) for edge in accumulate(shares))]
+    return [after - before for before, after in pairwise(edges)]
+
+
+def strip(parts: Sequence[tuple[str, float]], summary: str) -> Markup:
+    """Return how some time was divided: (state, seconds) each, in their order.
+
+    Shape: "queued" is low, so that colour alone tells nothing; "" is left empty.
+    """
+    drawn: dict[str, str] = {}
+    at = 0
+    for (state, _), width in zip(parts, widths([seconds for _, seconds in parts]), strict=False):
+        top, high = (4, 4) if state == "queued" else (0, 12)
+        drawn[state] = f"{drawn.get(state, '')}M{at} {top}h{width}v{high}h-{width}z"
+        at += width
+    paths = "".join(f'<path class="f-{state}" d="{path}"/>' for state, path in drawn.items() if state)
+    return Markup(
+        f'<svg class="bar strip" viewBox="0 0 {STRIP} 12" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(summary)}">{paths}</svg>'
     )
 
 

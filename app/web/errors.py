@@ -16,6 +16,7 @@ from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
 from .answering import LIVE, Shown, page
 from .refusals import TooBusy, TooOld
+from .saying import NOTHING
 
 log = logging.getLogger(__name__)
 
@@ -91,4 +92,4 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, is_old:
     repeats = again if request.method in ("GET", "HEAD") else None
     sentence = text if text.endswith((".", "?")) else f"{text}."
     told = Failure(heading, sentence, repeats, is_old, str(request.environ.get(REQUEST_ID, "")))
-    return page("base.html", Shown("failure.html", told, heading, status=status), seen="", every=None, said="")
+    return page("base.html", Shown("failure.html", told, heading, status=status), seen="", every=None, said=NOTHING)

@@ -1,10 +1,10 @@
-"""What happened to a job, in words: from the steps of its timeline to lines of a page."""
+"""What happened to a job: from the steps of its timeline to the lines of a page, and the strip above them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from haulier.domain.timeline import Step, What, Why
 
@@ -33,6 +33,28 @@ WHY: Mapping[str, str] = {
     Why.GIVEN_BACK: "for a worker, after it was given back",
     Why.NOT_KNOWN: "why is not known",
 }
+# How a stretch of time looks, and its word: "" is of one in which the job neither waited nor ran, or nobody knows.
+WAITED, RAN, NEITHER = "queued", "running", ""
+LOOKS: Mapping[str, str] = {
+    WAITED: "waited",
+    "failed": "ran and failed",
+    "retrying": "ran and was put back",
+    "cancelled": "ran until it was cancelled",
+    "succeeded": "ran and succeeded",
+    RAN: "ran",
+    NEITHER: "empty: neither, or not known",
+}
+_ENDS: Mapping[str, str] = {
+    What.FAILED: "failed",
+    What.FAILED_PERMANENT: "failed",
+    What.SNOOZED: "retrying",
+    What.GIVEN_BACK: "retrying",
+    What.PUT_BACK: "retrying",
+    What.CANCELLED: "cancelled",
+    What.SUCCEEDED: "succeeded",
+}
+# More are summed up: nobody listens to a list of that length, and the lines below have them all.
+MOST_STRETCHES = 9
 ACTS: Mapping[str, str] = {"change": "Changed", "copy": "Copied", "operate": "Acted on by an operation"}
 
 
@@ -49,6 +71,59 @@ def summary(steps: Sequence[Step], seconds: float) -> str:
     # Runs that were snoozed or given back are not kept, and lie in waits; before a retry by hand it did neither.
     is_whole = all(step.why in (Why.TURN, Why.BACK_OFF) for step in waits) and abs(waited + ran - seconds) < 0.1
     return f"{duration(seconds)}: waited {duration(waited)}, ran {duration(ran)}" if is_whole else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some time of a job. Shape: look is a key of LOOKS."""
+
+    look: str
+    seconds: float
+
+
+def stretches(steps: Sequence[Step]) -> list[Stretch]:
+    """Return how a job's time was divided, from its first step on, as far as that is over: what goes on is left out.
+
+    Shape: none is of 0 s. By the clocks of several transactions steps can overlap: then the earlier one counts.
+    """
+    spans = sorted(((begin, end, look) for begin, end, look in map(_span, steps) if end > begin), key=lambda it: it[:2])
+    found: list[Stretch] = []
+    at = steps[0].at if steps else None
+    for begin, end, look in spans:
+        assert at is not None
+        if begin > at:
+            found.append(Stretch(NEITHER, (begin - at).total_seconds()))
+        if end > (start := max(at, begin)):
+            found.append(Stretch(look, (end - start).total_seconds()))
+            at = end
+    return found
+
+
+def _span(step: Step) -> tuple[datetime, datetime, str]:
+    """Return when the step began and ended, and how that looks. Shape: without a length it ends as it begins."""
+    took = timedelta(seconds=max(0.0, step.seconds or 0.0))
+    if step.what == What.WAITED:
+        return step.at, step.at + took, NEITHER if step.why == Why.NOT_KNOWN else WAITED
+    return step.at - took, step.at, _ENDS.get(step.what, RAN)
+
+
+def told(found: Sequence[Stretch]) -> str:
+    """Return the stretches in words."""
+    if not found:
+        return "Nothing of it is over yet"
+    parts = [(_verb(each.look), each.seconds) for each in found]
+    if len(parts) > MOST_STRETCHES:
+        sums = [(verb, sum(seconds for each, seconds in parts if each == verb)) for verb in dict(parts)]
+        return f"{_sentence(sums)}, in {count(len(parts), 'stretch', 'stretches')}"
+    return _sentence(parts)
+
+
+def _verb(look: str) -> str:
+    return {WAITED: "waited", NEITHER: "neither"}.get(look, "ran")
+
+
+def _sentence(parts: Sequence[tuple[str, float]]) -> str:
+    return ", ".join(f"{verb} {duration(seconds)}" for verb, seconds in parts).capitalize()
 
 
 def _by(step: Step) -> str:

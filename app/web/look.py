@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -26,6 +26,11 @@ ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 # The filters, in the order in which they are shown; more than one value of the first four means any of them.
 SEVERAL = ("status", "kind", "queue", "tag")
 NAMES = (*SEVERAL, "error", "worker", "key", "after", "before")
+# What the search box takes by a part of a text, or by a name, and then looks up.
+LOOKED_UP = ("error", "worker")
+# What was typed into the search box and is not understood, as the URL of a list keeps it.
+UNREAD, MOST_TYPED, MOST_UNREAD = "unread", 1000, 300
+TOO_OFTEN = "given more often than can be looked for"
 
 Pair = tuple[str, str]
 
@@ -150,19 +155,24 @@ def read_look(given: Iterable[tuple[str, list[str]]]) -> Look:
     """Return what the parameters of a URL ask for. Shape: names that are no filters are left out."""
     pairs: list[Pair] = []
     odd: list[Odd] = []
+    unread: list[str] = []
     limit, sort = DEFAULT_LIMIT, ""
     for name, texts in given:
         if name == "limit" and texts[0] in map(str, LIMITS):
             limit = int(texts[0])
         if name == "sort":
             sort = texts[0].strip()
+        if name == UNREAD:
+            unread += texts
         for text in dict.fromkeys(each.strip() for each in texts if each.strip()):
             if why := _fault(name, text, _of(pairs, name)):
                 odd.append(Odd(name, text[:200], why))
             elif name in NAMES or name.startswith(PAYLOAD):
                 pairs.append((name, ALIASES.get(text, text) if name == "status" else text))
+    odd += _taken(" ".join(unread)[: 2 * MOST_TYPED], pairs)[1]
     order = {name: place for place, name in enumerate(NAMES)}
-    pairs.sort(key=lambda pair: order.get(pair[0], len(order)))
+    # A status may be there under both of its names.
+    pairs = sorted(dict.fromkeys(pairs), key=lambda pair: order.get(pair[0], len(order)))
     return _ordered(Look(tuple(pairs), tuple(odd[:MOST_VALUES]), limit), sort)
 
 
@@ -181,38 +191,83 @@ def _fault(name: str, text: str, before: list[Pair]) -> str:
     if name not in _CHECKS:
         return ""
     check, why = _CHECKS[name]
-    if not check(text):
-        return why
-    if before and (name not in SEVERAL or len(before) >= MOST_VALUES):
-        return "given more often than can be looked for"
-    return ""
+    return _too_often(name, before) if check(text) else why
+
+
+def _too_often(name: str, before: list[Pair]) -> str:
+    return TOO_OFTEN if before and (name not in SEVERAL or len(before) >= MOST_VALUES) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the search box was given. Shape: job leads to that job; else pairs are the query of a list."""
+    """What the search box was given.
+
+    Shape: job leads to that job; else pairs are the query of a list, and unread is what was not understood.
+    """
 
     job: UUID | None = None
     pairs: tuple[Pair, ...] = ()
     is_secret: bool = False
+    unread: tuple[Odd, ...] = ()
+
+    @property
+    def query(self) -> list[Pair]:
+        """Return the query of the list, with what was not understood."""
+        return [*self.pairs, *((each.name, each.text) for each in self.unread)]
 
 
 _WORDS = re.compile(r'(?P<name>[a-z][\w.]*)[:=](?P<text>"[^"]*"|\S+)|(?P<word>\S+)')
 
 
-def read_search(text: str) -> Found:
-    """Return what the text means. Shape: a word of its own is a kind, or nothing that is known."""
-    text = text.strip()[:1000]
-    if "hlr_" in text:
+def read_search(text: str, held: Iterable[Pair] = ()) -> Found:
+    """Return what the text means, beside the filters that hold already.
+
+    Shape: a word of its own is a kind. Of a filter that can have one value the new one counts.
+    """
+    text = text.strip()[:MOST_TYPED]
+    if _is_secret(text):
         return Found(is_secret=True)
     if _is_uuid(text):
         return Found(UUID(text))
-    pairs: list[Pair] = []
+    named = {name for _, (name, _) in _words(text)}
+    pairs, unread = _taken(text, [pair for pair in held if pair[0] in SEVERAL or pair[0] not in named])
+    return Found(pairs=tuple(pairs), unread=tuple(unread[:MOST_VALUES]))
+
+
+def _is_secret(text: str) -> bool:
+    return "hlr_" in text
+
+
+def _words(text: str) -> Iterator[tuple[str, Pair]]:
+    """Yield each filter that was typed: as it was, and as it is meant."""
     for found in _WORDS.finditer(text):
         name, value = found["name"] or "kind", (found["text"] or found["word"]).strip('"')
-        is_known = name in NAMES or name.startswith(PAYLOAD)
-        if not is_known:
-            name, value = "kind", found[0]
-        values = value.split(",") if name in SEVERAL else [value]
-        pairs += [(name, each) for each in values if each]
-    return Found(pairs=tuple(pairs))
+        for each in value.split(",") if name in SEVERAL else [value]:
+            if each:
+                again = f'{name}:"{each}"' if re.search(r"\s", each) else f"{name}:{each}"
+                yield found[0] if each == value else again, (name, each)
+
+
+def _taken(text: str, before: Iterable[Pair]) -> tuple[list[Pair], list[Odd]]:
+    """Return the filters that hold once this was typed, and what of it is not understood: nothing of an API key."""
+    pairs, odd = list(before), list[Odd]()
+    if _is_secret(text):
+        return pairs, odd
+    for typed, pair in _words(text):
+        why = "" if pair in pairs else _typed_fault(typed, pair, _of(pairs, pair[0]))
+        if why:
+            odd.append(Odd(UNREAD, typed[:MOST_UNREAD], why))
+        elif pair not in pairs:
+            pairs.append(pair)
+    return pairs, odd
+
+
+def _typed_fault(typed: str, pair: Pair, before: list[Pair]) -> str:
+    name, text = pair
+    if typed == text and typed.endswith((":", "=")):
+        return "what is looked for has to follow"
+    if name.startswith(PAYLOAD):
+        return _too_often(name, before) if all(name.split(".")) else "needs a place in the payload"
+    if name not in NAMES:
+        return f"there is no filter {name[:40]}"
+    return _too_often(name, before) if name in LOOKED_UP else _fault(name, text, before)

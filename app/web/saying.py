@@ -1,11 +1,13 @@
-"""What was just done, told once on the page that the browser is led to."""
+"""What was just done, told once on the page that the browser is led to, perhaps with what takes it back."""
 
 from __future__ import annotations
 
 import base64
-import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 
-from flask import g, redirect
+from flask import current_app, g, redirect
 from werkzeug.wrappers import Response
 
 from . import cookies
@@ -16,28 +18,60 @@ from .viewer import viewer
 MOST_CHARACTERS = 300
 
 
-def done(sentence: str, place: str) -> Response:
-    """Lead to this place of the dashboard, and tell there what was done."""
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """The act that takes back what was done.
+
+    Shape: word is its button's; act its endpoint, such as `job.retry`; given are the arguments of its path.
+    """
+
+    word: str
+    act: str
+    given: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What was done, or "". Shape: whether the viewer may take it back is for the page to ask."""
+
+    text: str = ""
+    undo: Undo | None = None
+
+
+NOTHING = Said()
+
+
+def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
+    """Lead to this place of the dashboard, and tell there what was done, and what takes it back."""
     shelf().clear()
     response = redirect(checked(place), 303)
     if not sentence:
         return response
-    text = base64.urlsafe_b64encode(sentence[:MOST_CHARACTERS].encode()).decode()
+    # In parts: a process of the release before takes the text alone, and of this what it cannot check for nothing.
+    parts = [sentence[:MOST_CHARACTERS], *([json.dumps(astuple(undo))] if undo else [])]
+    text = ".".join(base64.urlsafe_b64encode(each.encode()).decode() for each in parts)
     cookies.put(response, cookies.SAID, f"{text}.{cookies.signed(viewer().secret, text)}", seconds=60)
     return response
 
 
-def said() -> str:
-    """Return what was just done, or "", and have the browser forget it."""
+def said() -> Said:
+    """Return what was just done, and have the browser forget it."""
     given = cookies.read(cookies.SAID)
-    text, _, signature = given.partition(".")
+    text, _, signature = given.rpartition(".")
     if not given:
-        return ""
+        return NOTHING
     g.drops = (*g.get("drops", ()), cookies.SAID)
     # Only what this service has signed for this session: nobody else has words to put on its pages.
     if not cookies.is_signed(viewer().secret, text, signature):
-        return ""
+        return NOTHING
     try:
-        return base64.urlsafe_b64decode(text).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+        sentence, *more = (base64.urlsafe_b64decode(each).decode() for each in text.split("."))
+        return Said(sentence, _undo(more[0]) if more else None)
+    except (TypeError, ValueError):
+        return NOTHING
+
+
+def _undo(text: str) -> Undo | None:
+    """Return the act; None where a process of another release has written it, and it is none here."""
+    found = Undo(*json.loads(text))
+    return found if f"ui.{found.act}" in current_app.view_functions else None

@@ -18,6 +18,7 @@ from . import shown
 from .permissions import permissions
 from .places import back_to
 from .rail import Link, links
+from .search_box import suggestions
 from .static_files import address
 from .viewer import viewer
 
@@ -48,6 +49,7 @@ def environment() -> Environment:
         may=lambda endpoint: why_not(endpoint) is None,
         menu=menu,
         installation=installation,
+        suggestions=suggestions,
         back_to=back_to,
         is_read_only=lambda: permissions().is_read_only,
         version=__version__,

@@ -17,7 +17,7 @@ from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import MakeTab
 from tests.browser.hand import at, sign_in
-from tests.browser.tab import Tab
+from tests.browser.tab import PHONE, WIDE, Tab
 from tests.web import Server
 from tests.web.jobs import claim, end, enqueue, in_all_states
 
@@ -51,8 +51,8 @@ def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Co
     path = f"/ui/jobs/{jobs['queued']}"
     page.goto(f"{server.url}{path}")
     page.locator(f"form[action='{path}/cancel'] button").click()
-    expect(said).to_have_text("Cancelled.")
-    page.locator(f"form[action='{path}/retry'] button").click()
+    expect(said).to_have_text("Cancelled. Queue it again")
+    said.get_by_role("button", name="Queue it again").click()
     expect(said).to_contain_text("Queued again")
     page.locator("details", has_text="Change it…").locator("summary").click()
     page.locator("#f-priority").fill("42")
@@ -137,6 +137,32 @@ def tab_to(page: Page, name: str) -> list[str]:
         if focused["name"] == name:
             return unseen
     pytest.fail(f"Tab never comes to {name}")
+
+
+@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
+def test_marks_what_it_does_not_understand_until_that_is_put_right(
+    server: Server, make_tab: MakeTab, conn: Connection, has_scripts: bool
+) -> None:
+    tab = make_tab(java_script_enabled=has_scripts, viewport=WIDE if has_scripts else PHONE)
+    page, box = tab.page, tab.page.locator("#q")
+    in_all_states(conn)
+    sign_in(page, server.url, conn)
+
+    box.fill("status:cancelled quue:cancelled")
+    box.press("Enter")
+    expect(box).to_have_value("quue:cancelled")
+    expect(box).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#q-says")).to_contain_text("there is no filter quue")
+    wrong = [*tab.faults(), *(tab.faults_of_access() if has_scripts else tab.too_small())]
+    suggested = page.locator("#q-list option").evaluate_all("(all) => all.map((each) => each.value)")
+    box.fill("queue:cancelled")
+    box.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    expect(box).to_have_value("")
+
+    assert urlsplit(page.url).query == "status=cancelled&queue=cancelled"
+    assert {"queue:", "queue:cancelled", "kind:send_email"} <= set(suggested)
+    assert (wrong, tab.said) == ([], [])
 
 
 def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, tab: Tab, conn: Connection) -> None:

@@ -120,7 +120,7 @@ def test_says_once_what_was_done_and_only_what_this_service_has_signed(browser: 
     forged = browser.page(f"/ui/jobs/{job}")
 
     said = [[each.text for each in page.all("p", id="said")] for page in (told, after, forged)]
-    assert said == [["Cancelled."], [""], [""]]
+    assert said == [["Cancelled. Queue it again"], [""], [""]]
 
 
 def test_refuses_a_text_that_the_database_takes_nowhere(browser: Browser, job: str) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from psycopg2.extensions import connection as Connection
 
-from app.web.history import summary
+from app.web.history import LOOKS, stretches, summary, told
 from haulier.domain.api_key import Scope
 from haulier.domain.outcome import Outcome
 from haulier.domain.timeline import Step, What, Why
 from haulier.queue import produce
+from haulier.queue.access import sessions
 from tests.conftest import Sql
 from tests.web.browsing import Browser
 from tests.web.conftest import SignedIn
@@ -115,3 +120,104 @@ def test_draws_how_much_of_its_timeout_a_running_job_has_used_up(browser: Browse
         ["90 % of its timeout"],
         [],
     ]
+
+
+# The strip above the steps
+
+AT = datetime(2026, 11, 26, tzinfo=UTC)
+
+
+def steps(*given: tuple[What, float, float | None], why: Why = Why.TURN) -> list[Step]:
+    """Return steps: what, at which second, and how long."""
+    made = [Step(AT + timedelta(seconds=at), what, why=why, seconds=took) for what, at, took in given]
+    return [Step(AT, What.ENQUEUED), *made]
+
+
+@pytest.mark.parametrize(
+    ("found", "drawn", "said"),
+    [
+        (steps(), [], "Nothing of it is over yet"),
+        # What waits or runs goes on: the same at each look.
+        (steps((What.WAITED, 0, None)), [], "Nothing of it is over yet"),
+        (steps((What.WAITED, 0, 2), (What.BEGAN, 2, None)), [("queued", 2)], "Waited 2.0 s"),
+        (
+            steps((What.WAITED, 0, 2), (What.BEGAN, 2, None), (What.FAILED, 12, 10), (What.WAITED, 12, 8),
+                  (What.BEGAN, 20, None), (What.SUCCEEDED, 25, 5)),
+            [("queued", 2), ("failed", 10), ("queued", 8), ("succeeded", 5)],
+            "Waited 2.0 s, ran 10 s, waited 8.0 s, ran 5.0 s",
+        ),
+        # It was retried by hand a minute after it had failed.
+        (
+            steps((What.WAITED, 0, 1), (What.FAILED, 3, 2), (What.FAILED_PERMANENT, 3, None), (What.RETRIED, 63, None),
+                  (What.WAITED, 63, 1), (What.CANCELLED, 65, 1)),
+            [("queued", 1), ("failed", 2), ("", 60), ("queued", 1), ("cancelled", 1)],
+            "Waited 1.0 s, ran 2.0 s, neither 1 min, waited 1.0 s, ran 1.0 s",
+        ),
+        (
+            steps((What.WAITED, 0, 4), (What.SNOOZED, 6, 2), why=Why.NOT_KNOWN),
+            [("", 4), ("retrying", 2)],
+            "Neither 4.0 s, ran 2.0 s",
+        ),
+        # By their clocks the second attempt began before the first had ended, and the third ran for no time.
+        (
+            steps((What.FAILED, 5, 5), (What.FAILED, 9, 6), (What.FAILED, 9, 0), (What.FAILED, 4, 2)),
+            [("failed", 5), ("failed", 4)],
+            "Ran 5.0 s, ran 4.0 s",
+        ),
+        (
+            steps(*[(what, 3 * turn + at, took) for turn in range(6)
+                    for what, at, took in ((What.WAITED, 0, 1), (What.FAILED, 3, 2))]),
+            [("queued", 1), ("failed", 2)] * 6,
+            "Waited 6.0 s, ran 12 s, in 12 stretches",
+        ),
+    ],
+)  # fmt: skip
+def test_divides_what_is_over_into_stretches(found: list[Step], drawn: list[tuple[str, float]], said: str) -> None:
+    over = stretches(found)
+
+    assert [(each.look, each.seconds) for each in over] == drawn
+    assert told(over) == said
+
+
+TIMED = some.tuples(some.sampled_from(What), some.floats(0, 1e6), some.none() | some.floats(0, 1e6))
+
+
+@given(some.lists(TIMED, max_size=30))
+def test_draws_no_stretch_of_less_than_no_time(given: list[tuple[What, float, float | None]]) -> None:
+    over = stretches(steps(*given))
+
+    assert [each for each in over if each.seconds <= 0 or each.look not in LOOKS] == []
+    assert sum(each.seconds for each in over) <= 2e6 + 1
+    assert told(over)
+
+
+def strip(browser: Browser, job: object) -> str:
+    [found] = browser.page(f"/ui/jobs/{job}").all("svg", class_="bar strip")
+    return found.given["aria-label"]
+
+
+def test_draws_how_the_time_of_a_job_was_divided_and_again_only_when_something_happens(
+    browser: Browser, conn: Connection, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, find = enqueue(conn, kind="unknown"), sessions.find_session
+    waits = strip(browser, job)
+    sql("UPDATE haulier.job SET created_at = now() - interval '10 seconds', run_at = now() - interval '10 seconds'")
+    _, [fence] = claim(conn)
+    runs = strip(browser, job)
+    seen = browser.page(f"/ui/jobs/{job}").all("main")[0].given["data-seen"]
+
+    def later(*args: Any) -> Any:
+        found = find(*args)
+        return found and replace(found, now=found.now + timedelta(minutes=1))
+
+    monkeypatch.setattr(sessions, "find_session", later)
+    poll = browser.get(f"/ui/jobs/{job}", Haulier_Live=seen)
+    end(conn, fence, Outcome.complete())
+    page = browser.page(f"/ui/jobs/{job}")
+
+    assert waits == "Nothing of it is over yet"
+    assert re.fullmatch(r"Waited 1\d s", runs)
+    assert poll.status_code == 204
+    assert re.fullmatch(r"Waited 1\d s, ran [0-9.]+ m?s", strip(browser, job))
+    [legend] = page.all("ul", class_="legend")
+    assert [each.text for each in legend.all("li")] == ["waited", "ran and succeeded"]

@@ -140,6 +140,52 @@ def test_draws_any_numbers_within_its_box(values: list[float | None]) -> None:
         assert "inf" not in drawn
 
 
+SECONDS = some.lists(some.floats(min_value=0, max_value=1e9), max_size=400)
+
+
+@given(SECONDS)
+def test_divides_a_strip_into_widths_that_are_the_whole(seconds: list[float]) -> None:
+    found = charts.widths(seconds)
+
+    assert found == [] if sum(seconds) == 0 else sum(found) == charts.STRIP
+    assert [width for width in found if width < 0] == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "widths"),
+    [
+        ([], []),
+        ([0.0, 0.0], []),
+        ([7.0], [1000]),
+        ([1.0, 3.0], [252, 748]),
+        # Of a day and a moment the moment can still be seen.
+        ([86_400.0, 0.001, 86_400.0], [498, 4, 498]),
+    ],
+)
+def test_divides_a_strip_by_time(seconds: list[float], widths: list[int]) -> None:
+    assert charts.widths(seconds) == widths
+
+
+def test_leaves_a_width_to_the_longest_beside_ever_so_many_moments() -> None:
+    found = charts.widths([*[0.001] * 300, 1e6])
+
+    assert (sum(found), min(found) >= 0) == (charts.STRIP, True)
+    assert found[-1] > charts.STRIP / 2 - 2
+
+
+def test_draws_a_strip_in_order_and_waits_low() -> None:
+    drawn = charts.strip([("queued", 1.0), ("failed", 2.0), ("", 4.0), ("queued", 1.0)], "Waited <b>")
+
+    page = read(drawn)
+    assert [(each.given["class"], each.given["d"]) for each in page.all("path")] == [
+        ("f-queued", "M0 4h127v4h-127zM873 4h127v4h-127z"),
+        ("f-failed", "M127 0h250v12h-250z"),
+    ]
+    assert page.all("svg")[0].given["aria-label"] == "Waited <b>"
+    assert [each for each in page.below() if "style" in each.given] == []
+    assert read(charts.strip([], "Nothing")).all("path") == []
+
+
 # The list's URL
 
 

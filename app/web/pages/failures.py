@@ -40,7 +40,7 @@ from ..charts import Chart, Series
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part, read, searched
-from ..saying import done
+from ..saying import Undo, done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, count, exact, number
 from ..times import read_duration
@@ -350,7 +350,8 @@ def silence(error_id: str) -> Response:
     if duration is None:
         return _back("Not muted: it was not said for how long.", error_id)
     _mute(error_id, viewer().now + duration)
-    return _back(f"Muted for {MUTES[text]}: what needs attention leaves it out.", error_id)
+    undo = Undo("Mute it no longer", "failures.unmute", {"error_id": error_id})
+    return _back(f"Muted for {MUTES[text]}: what needs attention leaves it out.", error_id, undo)
 
 
 @section.act("/failures/<error_id>/unmute", Scope.OPERATE, every_queue=WHOLE)
@@ -364,6 +365,6 @@ def _mute(error_id: str, until: Any) -> None:
     read(lambda conn: mute(conn, id_in(error_id), until, actor=caller().id))
 
 
-def _back(sentence: str, error_id: str) -> Response:
+def _back(sentence: str, error_id: str, undo: Undo | None = None) -> Response:
     place = asked_place() if "next" in request.form else url_for("ui.failures.one", error_id=error_id)
-    return done(sentence, place)
+    return done(sentence, place, undo)

@@ -30,13 +30,14 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
+from .. import charts
 from ..answering import Shown
 from ..asking import Form
 from ..changing import form_of, read_form
-from ..history import Line, lines, summary
+from ..history import LOOKS, Line, lines, stretches, summary, told
 from ..printed import Printed, printed
 from ..reading import Part, part, read
-from ..saying import done
+from ..saying import Undo, done
 from ..section import Section
 from ..shown import exact
 from ..timeouts import used
@@ -74,7 +75,8 @@ class JobPage:
     """The page.
 
     Shape: head is the job without what is printed; summary says how long it waited and ran; error is the id of its
-           group of errors; fault says why an act was refused.
+           group of errors; fault says why an act was refused. strip draws what is over of its time, in looks, each
+           with its word: as long as nothing happens it stays the same, so that time going by is no news.
     """
 
     id: UUID
@@ -84,6 +86,8 @@ class JobPage:
     is_waiting: bool
     history: Sequence[Line]
     summary: str
+    strip: Markup
+    looks: Sequence[tuple[str, str]]
     explained: Part[Explained] | None
     payload: Printed
     result: Printed | None
@@ -109,6 +113,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
     job = as_shown(found.job)
     is_live = not job.status.is_final
     steps = timeline(found._replace(job=job).facts)
+    over = stretches(steps)
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
 
@@ -125,6 +130,8 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         is_waiting=job.status in WAITING,
         history=lines([_seen(step) for step in steps]),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
+        strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),
+        looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
@@ -207,8 +214,15 @@ def _acted(job_id: UUID, act: Callable[[], Response | Shown]) -> Response | Show
         return _page(job_id, fault=str(error), status=422)
 
 
-def _back(job_id: UUID, sentence: str) -> Response:
-    return done(sentence, url_for("ui.job.show", job_id=job_id))
+def _back(job_id: UUID, sentence: str, undo: Undo | None = None) -> Response:
+    return done(sentence, url_for("ui.job.show", job_id=job_id), undo)
+
+
+def cancelled(job_id: UUID, *, is_over: bool) -> tuple[str, Undo | None]:
+    """Return what is said of a job that was cancelled, and what takes that back: nothing where it runs on."""
+    if not is_over:
+        return "The job runs, and was asked to stop.", None
+    return "Cancelled.", Undo("Queue it again", "job.retry", {"job_id": f"{job_id}"})
 
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
@@ -218,7 +232,7 @@ def cancel(job_id: UUID) -> Response | Shown:
     def act() -> Response:
         with connection() as conn:
             is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
-        return _back(job_id, "Cancelled." if is_over else "The job runs, and was asked to stop.")
+        return _back(job_id, *cancelled(job_id, is_over=is_over))
 
     return _acted(job_id, act)
 

@@ -23,10 +23,11 @@ from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..answering import Shown
 from ..bulk import Verb, fitting
-from ..look import DUE, PAYLOAD, STARTED, Look, Odd, Pair, read_look, read_search
+from ..look import DUE, LOOKED_UP, PAYLOAD, STARTED, UNREAD, Look, Odd, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..rows import Row, columns_of, in_order, row_of, worker_names
+from ..search_box import Box, fault_of, queues_read
 from ..section import Section
 from ..totals import Counted, live, total
 from ..viewer import viewer
@@ -99,14 +100,14 @@ def show() -> Shown | Response:
         _chips(look),
         newer,
         older,
-        request.args.get("unread") == "key",
+        request.args.get(UNREAD) == "key",
         fitting(look),
         *_counts(look, found.value, is_first=after is None),
         orders=_orders(look),
         columns=columns_of(look),
         workers=_workers(found.value),
     )
-    return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload)
+    return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload, box=_box(look))
 
 
 def _asked() -> Look:
@@ -125,9 +126,17 @@ def _search(text: str) -> Response:
         return redirect(_at((), unread="key"), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
-    if id_range(text.strip()):
+    if id_range(text.strip()) or any(name in LOOKED_UP for name, _ in found.pairs):
         return redirect(url_for("ui.search.show", q=text.strip()), 303)
-    return redirect(_at(found.pairs), 303)
+    return redirect(_at(found.query), 303)
+
+
+def _box(look: Look) -> Box:
+    """Return the search box, in which stays what was typed there and is not understood."""
+    unread = [each for each in look.odd if each.name == UNREAD]
+    without = _at([pair for pair in look.query() if pair[0] != UNREAD]) if unread else ""
+    held = look.pairs if unread else ()
+    return Box(" ".join(each.text for each in unread), fault_of(unread), held, without)
 
 
 def _wanted(look: Look, after: Position | None = None) -> JobFilter:
@@ -171,6 +180,7 @@ def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | N
 
 def _shown(page: Page) -> Listed:
     after = None if page.after is None else write_cursor(*page.after)
+    queues_read().note(dict.fromkeys(job.queue for job in page.jobs))
     return Listed([row_of(as_shown(job)) for job in page.jobs], after, page.looked_back_to)
 
 
@@ -217,5 +227,9 @@ def _chips(look: Look) -> list[Chip]:
     held = [Chip(name, text, _at(look.without(name, text))) for name, text in look.pairs if name != "status"]
     return [
         *held,
-        *(Chip(each.name, each.text, _at(look.without(each.name, each.text)), each.why) for each in look.odd),
+        *(
+            Chip(each.name, each.text, _at(look.without(each.name, each.text)), each.why)
+            for each in look.odd
+            if each.name != UNREAD
+        ),
     ]

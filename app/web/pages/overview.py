@@ -29,6 +29,7 @@ from ..charts import Chart, Series
 from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
+from ..search_box import queues_read
 from ..section import Section
 from ..shown import clock, count, duration, number, share
 from ..viewer import viewer
@@ -213,7 +214,9 @@ def _stats(span: str) -> Part[Stats]:
 def _queues() -> Part[Queues]:
     def look(conn: Connection) -> Queues:
         found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
-        return Queues(found, recent_minutes(conn, [each.name for each in found]), more)
+        names = [each.name for each in found]
+        queues_read().note(names)
+        return Queues(found, recent_minutes(conn, names), more)
 
     return part(look)
 

@@ -28,7 +28,8 @@ from ..pausing import NoTime, PauseForm
 from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import Undo, done
+from ..search_box import queues_read
 from ..section import Section
 from ..viewer import viewer
 from .overview import Drawn, asked_span, drawn, tabs
@@ -79,7 +80,9 @@ def show() -> Shown:
 def _rows(after: str) -> Part[tuple[list[QueueRow], bool]]:
     def read_rows(conn: Connection) -> tuple[list[QueueRow], bool]:
         queues, has_more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
-        minutes = recent_minutes(conn, [each.name for each in queues])
+        names = [each.name for each in queues]
+        queues_read().note(names)
+        minutes = recent_minutes(conn, names)
         workers = _workers(conn)
         return [row_of(each, workers, minutes.get(each.name, ())) for each in queues], has_more
 
@@ -149,7 +152,8 @@ def pause(name: str) -> Response | Shown:
         return _page(name, form.with_fault(error), status=422)
     except TooManyPauses as error:
         return _page(name, form, fault=str(error), status=409)
-    return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name))
+    undo = Undo("Resume it", "queues.resume", {"name": name})
+    return done(f"Paused {name}. Jobs that run go on; new ones wait.", _place(name), undo)
 
 
 @section.act("/queues/<name>/resume", Scope.OPERATE)

@@ -32,6 +32,7 @@ from ..saying import done
 from ..section import Section
 from ..timeouts import timeout_of, used
 from ..viewer import viewer
+from .job import cancelled
 
 MOST, MOST_WORKERS = 200, 200
 
@@ -163,4 +164,5 @@ def stop(job_id: UUID) -> Response:
             is_over = produce.cancel(conn, job_id, actor=caller().id, queues=caller().queues)
     except InvalidTransition:
         return done("It had ended already.", asked_place())
-    return done("Cancelled." if is_over else "The job runs, and was asked to stop.", asked_place())
+    sentence, undo = cancelled(job_id, is_over=is_over)
+    return done(sentence, asked_place(), undo)

@@ -43,7 +43,7 @@ from ..pausing import NoTime, PauseForm
 from ..printed import Printed, printed
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import Undo, done
 from ..schedule_words import words_of
 from ..section import Section
 from ..times import read_time
@@ -251,7 +251,8 @@ def pause(name: str) -> Response | Shown:
 
     def act(conn: Connection) -> Response:
         pause_schedule(conn, name, until=form.end(viewer()), actor=caller().id)
-        return done(f"Paused {name}. Its ticks pass, and none of them fires later.", _place(name))
+        undo = Undo("Resume it", "schedules.resume", {"name": name})
+        return done(f"Paused {name}. Its ticks pass, and none of them fires later.", _place(name), undo)
 
     try:
         return _acted(name, act)

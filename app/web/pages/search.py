@@ -29,12 +29,13 @@ from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown
 from ...http.service import service
 from ..answering import Shown
-from ..look import NAMES, PAYLOAD, Found, Pair, read_search
+from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, read_look, read_search
 from ..reading import part, searched
+from ..search_box import Box, fault_of
 from ..section import Section
 from ..shown import word
 
-MOST_TYPED, MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 1000, 50, 50, 200
+MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 50, 50, 200
 # An idempotency key as clients may send one.
 KEY = re.compile(r"[!-~]{1,255}")
 JOB = "The job"
@@ -70,15 +71,17 @@ class Search:
 def show() -> Shown | Response:
     """Lead to what was typed; where it may mean several things, or none, say so."""
     typed = request.args.get("q", "").strip()[:MOST_TYPED]
-    found = read_search(typed)
+    # Sent along where something was not understood: what is then put right holds beside the rest of it.
+    held = read_look((name, texts) for name, texts in request.args.lists() if name not in ("q", UNREAD)).pairs
+    found = read_search(typed, held)
     if found.is_secret:
         # Led away at once: no page, no form of it and no history of the browser is to hold it.
-        return redirect(url_for("ui.jobs.show", unread="key"), 303)
+        return redirect(_jobs([(UNREAD, "key")]), 303)
     if found.job:
         return redirect(url_for("ui.job.show", job_id=found.job), 303)
     if not typed:
-        return redirect(url_for("ui.jobs.show"), 303)
-    return _of_filters(typed, found) if _has_filters(typed) else _of_words(typed)
+        return redirect(_jobs(held), 303)
+    return _of_filters(typed, found) if _has_filters(typed) else _of_words(typed, found)
 
 
 def _has_filters(typed: str) -> bool:
@@ -95,9 +98,9 @@ def _of_filters(typed: str, found: Found) -> Shown | Response:
     for name, is_id, hits in (("error", _is_error, _errors), ("worker", _is_worker, _jobs_of_workers)):
         texts = [text for each, text in found.pairs if each == name and not is_id(text)]
         if texts:
-            rest = [pair for pair in found.pairs if pair[0] != name or pair[1] not in texts]
-            return _answer(typed, list(hits(texts[0], rest, late)), late)
-    return redirect(_jobs(found.pairs), 303)
+            rest = [pair for pair in found.query if pair[0] != name or pair[1] not in texts]
+            return _answer(typed, list(hits(texts[0], rest, late)), late, found)
+    return redirect(_jobs(found.query), 303)
 
 
 def _is_error(text: str) -> bool:
@@ -111,7 +114,7 @@ def _is_worker(text: str) -> bool:
         return False
 
 
-def _of_words(typed: str) -> Shown | Response:
+def _of_words(typed: str, found: Found) -> Shown | Response:
     late: list[str] = []
     looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (
         _ids,
@@ -123,14 +126,16 @@ def _of_words(typed: str) -> Shown | Response:
         _tags,
     )
     hits = [hit for look in looks for hit in look(typed, late)]
-    return _answer(typed, [*hits, *_errors(typed, [], late)], late)
+    return _answer(typed, [*hits, *_errors(typed, [], late)], late, found)
 
 
-def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str]) -> Shown | Response:
+def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) -> Shown | Response:
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
     has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
-    return Shown("search.html", Search(typed, hits, late, has_more), "Search")
+    # A word may be a name or a part of an error, whatever it looks like: what it is not is said where it is none.
+    unread = [each for each in found.unread if not hits and ":" in each.text]
+    return Shown("search.html", Search(typed, hits, late, has_more), "Search", box=Box(typed, fault_of(unread)))
 
 
 def _jobs(pairs: Sequence[Pair]) -> str:

@@ -20,7 +20,7 @@ from ..answering import Shown
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import Undo, done
 from ..section import Section
 
 MOST, MOST_ENDED, MOST_OTHERS = 50, 5, 200
@@ -106,11 +106,13 @@ def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
 def silence(worker_id: UUID) -> Response:
     """Have it claim no more."""
     read(lambda conn: quiet(conn, worker_id, True, actor=caller().id))
-    return done("It claims no more. What it holds goes on.", asked_place())
+    undo = Undo("Wake it", "workers.wake", {"worker_id": f"{worker_id}"})
+    return done("It claims no more. What it holds goes on.", asked_place(), undo)
 
 
 @section.act("/workers/<uuid:worker_id>/wake", Scope.OPERATE, every_queue=WHOLE)
 def wake(worker_id: UUID) -> Response:
     """Have it claim again."""
     read(lambda conn: quiet(conn, worker_id, False, actor=caller().id))
-    return done("It claims again.", asked_place())
+    undo = Undo("Quiet it", "workers.silence", {"worker_id": f"{worker_id}"})
+    return done("It claims again.", asked_place(), undo)
