@@ -127,4 +127,4 @@ def worker_names() -> Mapping[str, str]:
 
 def _names(conn: Connection) -> dict[str, str]:
     found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    return {str(each.id): f"{each.host}:{each.pid}" for each in found}
+    return {str(each.id): each.name for each in found}

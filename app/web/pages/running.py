@@ -75,7 +75,6 @@ class Row:
     """A job that runs. Units: timeout is seconds; None: it may run for ever. Shape: mark is near, past or ""."""
 
     job: RunningJob
-    worker: str
     timeout: float | None
     mark: str
     bar: Markup | None
@@ -100,7 +99,8 @@ def show() -> Shown:
     found = kept("running", (asked.queue, asked.kind, asked.worker), lambda: part(partial(_jobs, asked)))
     rows = [_row(job, viewer().now) for job in (found.value.jobs if found.value else ())]
     if asked.by == "worker":
-        rows.sort(key=lambda row: row.worker)
+        # Those of dead workers last.
+        rows.sort(key=lambda row: (row.job.worker is None, row.job.worker or ""))
     places = (("", "Longest first"), ("worker", "By worker"))
     tabs = [(_at(asked.query(by=by)), text, by == asked.by) for by, text in places]
     page = Running(asked, odd, found, kept("threads", (), lambda: part(_threads)), rows, tabs)
@@ -152,7 +152,7 @@ def _threads(conn: Connection) -> Threads:
 def _row(job: RunningJob, now: datetime) -> Row:
     timeout = timeout_of(job.kind, job.timeout_seconds)
     mark, bar = used(job.started_at, timeout, now) if timeout else ("", None)
-    return Row(job, f"{job.host}:{job.pid}", timeout, mark, bar)
+    return Row(job, timeout, mark, bar)
 
 
 @section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)

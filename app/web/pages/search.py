@@ -195,7 +195,7 @@ def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
         live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
         ended = list_ended(conn, limit=MOST_WORKERS, queues=caller().queues)
         found: Sequence[Worker | EndedWorker] = [*live, *ended]
-        return [(each.id, each.host, f"{each.host}:{each.pid}") for each in found]
+        return [(each.id, each.host, each.name) for each in found]
 
     found = part(look, seconds=SECONDS)
     if found.late:

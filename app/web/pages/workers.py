@@ -92,7 +92,7 @@ def one(worker_id: UUID) -> Shown:
     found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
     lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
     is_live = found.state is not WorkerState.GONE or bool(found.jobs)
-    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.host}:{found.pid}"[:100], is_live=is_live)
+    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.name}"[:100], is_live=is_live)
 
 
 def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
