@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from haulier.domain.text import cut
+
 # Up to here a double, which is what most clients read numbers as, holds every integer.
 MOST = 2**53
 NOTE_CHARACTERS = 200
@@ -33,4 +35,4 @@ def cut_note(note: object) -> str:
     """Return the note, cut to the characters that are kept. Raises: TypeError."""
     if not isinstance(note, str):
         raise TypeError(f"progress: note must be a string, not {type(note).__name__}")
-    return note if len(note) <= NOTE_CHARACTERS else note[: NOTE_CHARACTERS - 1] + "…"
+    return cut(note, NOTE_CHARACTERS)

@@ -18,11 +18,11 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
+from haulier.domain.text import cut
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit import Action, ActionFilter, Page, Position, find_actions
 
 from ...http.cursor import entry_cursor, read_entry_cursor
-from ...http.faults import cut
 from ...http.masking import details_as_shown
 from ..answering import Shown
 from ..rail import Rail
