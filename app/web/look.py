@@ -12,6 +12,7 @@ from uuid import UUID
 from haulier.domain.fingerprint import ID_PATTERN, read_id
 from haulier.domain.job import MAX_TAG, NAME_PATTERN, JobStatus
 
+from ..http.ids import read_uuid
 from .times import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)
@@ -104,7 +105,7 @@ class Look:
             "status": [JobStatus(text) for text in self.values("status")] or None,
             **{name: self.values(name) or None for name in ("kind", "queue", "tag")},
             "error": read_id(self.value("error")) if self.value("error") else None,
-            "worker": UUID(self.value("worker")) if self.value("worker") else None,
+            "worker": read_uuid(self.value("worker")),
             "key": self.value("key") or None,
             "created_after": _instant(self.value("after"), zone, now),
             "created_before": _instant(self.value("before"), zone, now),
@@ -125,10 +126,6 @@ def _instant(text: str, zone: tzinfo, now: datetime) -> datetime | None:
     return now - duration if duration is not None else read_time(text, zone)
 
 
-def _is_uuid(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower()) is not None
-
-
 def _is_time(text: str) -> bool:
     return read_duration(text) is not None or read_time(text, UTC) is not None
 
@@ -139,7 +136,7 @@ _CHECKS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "queue": (lambda text: re.fullmatch(NAME_PATTERN, text), "no queue can have this name"),
     "tag": (lambda text: 1 <= len(text) <= MAX_TAG, "no tag can be this"),
     "error": (lambda text: re.fullmatch(ID_PATTERN, text), "not the id of an error"),
-    "worker": (_is_uuid, "not the id of a worker"),
+    "worker": (read_uuid, "not the id of a worker"),
     "key": (lambda text: re.fullmatch(r"[!-~]{1,255}", text), "no idempotency key can be this"),
     "after": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
     "before": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
@@ -177,6 +174,11 @@ def _ordered(look: Look, sort: str) -> Look:
     return replace(look, odd=(*look.odd, Odd("sort", sort[:200], why.get(sort, "no such order"))))
 
 
+def fits(name: str, text: str) -> bool:
+    """Tell whether the filter may have this value."""
+    return not _fault(name, text, [])
+
+
 def _fault(name: str, text: str, before: list[Pair]) -> str:
     if name not in _CHECKS:
         return ""
@@ -205,8 +207,8 @@ def read_search(text: str) -> Found:
     text = text.strip()[:1000]
     if "hlr_" in text:
         return Found(is_secret=True)
-    if _is_uuid(text):
-        return Found(UUID(text))
+    if job := read_uuid(text):
+        return Found(job)
     pairs: list[Pair] = []
     for found in _WORDS.finditer(text):
         name, value = found["name"] or "kind", (found["text"] or found["word"]).strip('"')

@@ -15,6 +15,7 @@ from haulier.queue.produce.workers import list_workers
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
+from ..http.ids import read_uuid
 from .look import DUE, WAITING, Look
 from .reading import kept, part
 from .timeouts import timeout_of
@@ -101,7 +102,7 @@ def in_order(conn: Connection, look: Look) -> Sequence[Row]:
         queues = [queue for queue in queues if queue in own]
     if look.sort == DUE:
         return [_next(job, queue) for queue in queues or () for job in upcoming(conn, queue, limit=look.limit).jobs]
-    worker = UUID(look.value("worker")) if look.value("worker") else None
+    worker = read_uuid(look.value("worker"))
     found, _ = list_running(conn, queues=queues, kinds=look.values("kind") or None, worker=worker, limit=look.limit)
     return [_running(job) for job in found]
 

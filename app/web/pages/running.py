@@ -23,6 +23,7 @@ from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.workers import list_workers
 
 from ...http.door import caller
+from ...http.ids import read_uuid
 from ...http.service import connection
 from ..answering import Shown
 from ..places import asked as asked_place
@@ -116,7 +117,7 @@ def _asked() -> tuple[Asked, str]:
     fits: Mapping[str, bool] = {
         "queue": _is_name(given["queue"]),
         "kind": _is_name(given["kind"]),
-        "worker": _uuid(given["worker"]) is not None,
+        "worker": read_uuid(given["worker"]) is not None,
     }
     odd = ", ".join(f"{name} {given[name]}" for name, is_so in fits.items() if given[name] and not is_so)
     kept_ = {name: given[name] if is_so else "" for name, is_so in fits.items()}
@@ -127,19 +128,12 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(NAME_PATTERN, text) is not None
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _jobs(asked: Asked, conn: Connection) -> Jobs:
     queues = caller().queues
     if asked.queue:
         queues = [asked.queue] if queues is None or asked.queue in queues else []
     kinds = [asked.kind] if asked.kind else None
-    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=_uuid(asked.worker), limit=MOST))
+    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=read_uuid(asked.worker), limit=MOST))
 
 
 def _threads(conn: Connection) -> Threads:

@@ -13,8 +13,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import QueueNotFound, ScheduleNotFound
-from haulier.domain.fingerprint import ID_PATTERN
-from haulier.domain.job import MAX_TAG, NAME_PATTERN
+from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
 from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
@@ -29,14 +28,12 @@ from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown
 from ...http.service import service
 from ..answering import Shown
-from ..look import NAMES, PAYLOAD, Found, Pair, read_search
+from ..look import NAMES, PAYLOAD, Found, Pair, fits, read_search
 from ..reading import part, searched
 from ..section import Section
 from ..shown import word
 
 MOST_TYPED, MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 1000, 50, 50, 200
-# An idempotency key as clients may send one.
-KEY = re.compile(r"[!-~]{1,255}")
 JOB = "The job"
 SPAN, SECONDS = "30d", 1.0
 
@@ -92,23 +89,12 @@ def _of_filters(typed: str, found: Found) -> Shown | Response:
     The text of an error stands for the groups that have it, the name of a worker for those that are called so.
     """
     late: list[str] = []
-    for name, is_id, hits in (("error", _is_error, _errors), ("worker", _is_worker, _jobs_of_workers)):
-        texts = [text for each, text in found.pairs if each == name and not is_id(text)]
+    for name, hits in (("error", _errors), ("worker", _jobs_of_workers)):
+        texts = [text for each, text in found.pairs if each == name and not fits(name, text)]
         if texts:
             rest = [pair for pair in found.pairs if pair[0] != name or pair[1] not in texts]
             return _answer(typed, list(hits(texts[0], rest, late)), late)
     return redirect(_jobs(found.pairs), 303)
-
-
-def _is_error(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
-
-
-def _is_worker(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
 
 
 def _of_words(typed: str) -> Shown | Response:
@@ -151,7 +137,7 @@ def _ids(typed: str, late: list[str]) -> Iterator[Hit]:
 
 
 def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
-    if not re.fullmatch(NAME_PATTERN, typed):
+    if not fits("kind", typed):
         return
     place = _jobs([("kind", typed)])
     if typed in service().kinds:
@@ -165,7 +151,7 @@ def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
 
 
 def _queues(typed: str, late: list[str]) -> Iterator[Hit]:
-    if not re.fullmatch(NAME_PATTERN, typed) or not caller().may_use(typed):
+    if not fits("queue", typed) or not caller().may_use(typed):
         return
     if _is_there("Queues", lambda conn: get_queue(conn, typed), late):
         yield Hit("The queue", typed, url_for("ui.queues.one", name=typed))
@@ -221,12 +207,12 @@ def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -
 
 
 def _keys(typed: str, late: list[str]) -> Iterator[Hit]:
-    if KEY.fullmatch(typed):
+    if fits("key", typed):
         yield from _if_any("Jobs with the idempotency key", "key", typed, late)
 
 
 def _tags(typed: str, late: list[str]) -> Iterator[Hit]:
-    if len(typed) <= MAX_TAG:
+    if fits("tag", typed):
         yield from _if_any("Jobs with the tag", "tag", typed, late)
 
 

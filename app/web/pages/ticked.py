@@ -18,6 +18,7 @@ from haulier.queue.produce.change import Changes
 from ...http.acting import done as act_on
 from ...http.door import caller
 from ...http.errors import Invalid
+from ...http.ids import read_uuid
 from ...http.service import connection
 from ..answering import Shown
 from ..look import LIMITS
@@ -44,10 +45,10 @@ class Ticked:
 
 def _ids() -> list[UUID]:
     """Return the jobs that were ticked, each once. Raises: Invalid."""
-    try:
-        found = list(dict.fromkeys(UUID(text) for text in request.form.getlist("id")))
-    except ValueError:
-        raise Invalid({"id": ["Must be the id of a job."]}) from None
+    read = [read_uuid(text) for text in request.form.getlist("id")]
+    found = list(dict.fromkeys(each for each in read if each is not None))
+    if None in read:
+        raise Invalid({"id": ["Must be the id of a job."]})
     if len(found) > MOST:
         raise Invalid({"id": [f"At most {MOST} jobs at once."]})
     return found
