@@ -139,6 +139,7 @@ def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
     assert [row[1:3] for row in listed.rows] == [["–", "mute"], ["–", "cancel"]]
     assert listed.rows[1][3] == job
     assert [each["job_id"] for each in cancels.lines] == [job]
+    assert [each["action"] for each in run("audit", "--target", listed.rows[0][3], "--json").lines] == ["mute"]
     assert run("audit", "--actor", "cli", "--json").lines == []
 
 

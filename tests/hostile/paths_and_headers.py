@@ -84,7 +84,7 @@ OTHER_QUERIES = {
     "/errors": ["span", "queue", "kind", "limit", "unknown"],
     "/keys": ["limit", "cursor", "unknown"],
     "/operations": ["status", "limit", "cursor", "unknown"],
-    "/audit": ["job", "actor", "action", "after", "before", "limit", "cursor", "unknown"],
+    "/audit": ["job", "actor", "action", "target", "after", "before", "limit", "cursor", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
@@ -129,6 +129,7 @@ QUERIES = {
     "payload." + "x" * 201: ["1"],
     "job": ["", "x", "0", "{" + SOME_ID[:-1] + "}", SOME_ID + "0", "' OR 1=1 --", "null", "9" * 3000],
     "actor": ["", "a\x00", "\x00", "x" * 201],
+    "target": ["", "a\x00", "\x00", "x" * 201],
     "action": ["", "x", "CANCEL", "cancel'", "cancel,retry", "cancel\x00", "' OR 1=1 --", "create-key", "null"],
     "after": ["", "now()", "2026-01-01", "infinity", "9999-12-31T23:59:59-12:00", "' OR 1=1 --"],
     "before": ["", "0000-00-00T00:00:00Z", "-infinity", "2026-01-01T00:00:00+99:99"],
@@ -253,8 +254,8 @@ def queries() -> Iterator[Hostile]:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
     for path, names in OTHER_QUERIES.items():
         for name in names:
-            # Any text may be a tag, or an actor.
-            for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor") else SPANS)]:
+            # Any text may be a tag, an actor or a target.
+            for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor", "target") else SPANS)]:
                 # Well-formed names and ids, after which queues and keys may be listed.
                 pattern = {"/queues": NAME_PATTERN, "/keys": r"[a-z0-9]{1,32}"}.get(path) if name == "cursor" else None
                 is_name = pattern is not None and re.fullmatch(pattern, value) is not None

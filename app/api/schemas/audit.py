@@ -14,7 +14,7 @@ from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
-MAX_ACTOR = 200
+MAX_ACTOR = MAX_TARGET = 200
 
 
 class ListAudit(Schema):
@@ -26,6 +26,11 @@ class ListAudit(Schema):
         fields.String(validate=validate.OneOf([str(act) for act in Act])),
         len(Act),
         metadata=about("Only such acts; given more than once: any of these."),
+    )
+    target = searched(
+        MAX_TARGET,
+        "Only what was done to this: an API key, a group of errors, a worker or an operation by its id, a queue or a"
+        " schedule by its name.",
     )
     after = bound("Only what was done later than this.")
     before = bound("Only what was done before this.")
@@ -55,7 +60,10 @@ class ActionResponse(ResponseSchema):
     target = fields.String(
         required=True,
         allow_none=True,
-        metadata=about("The group of errors, the worker or the operation that it was done to, by its id."),
+        metadata=about(
+            "What else it was done to: a group of errors, a worker or an operation by its id, a queue or a schedule by"
+            " its name."
+        ),
     )
     details = fields.Raw(
         required=True,
