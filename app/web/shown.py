@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from haulier.domain.text import size
+
 # A number from here on is shortened; the whole one stands in its title.
 MILLIONS = 10_000_000
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -42,15 +44,6 @@ def duration(seconds: float | None) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} days"
-
-
-def size(byte_count: float) -> str:
-    """Return how large something is, as Postgres says it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if byte_count < 10_240:
-            return f"{byte_count:.0f} {unit}"
-        byte_count /= 1024
-    return f"{byte_count:.0f} TB"
 
 
 def ago(at: datetime, now: datetime) -> str:

@@ -123,10 +123,14 @@ def test_says_that_nothing_has_been_counted(run: Run) -> None:
 def test_shows_how_the_database_is(run: Run) -> None:
     shown = run("db")
 
-    names = [check["name"] for check in run("db", "--json").json["checks"]]
+    told = run("db", "--json").json
+    names, tables = [check["name"] for check in told["checks"]], {table["name"] for table in told["tables"]}
+    lines = shown.out.splitlines()
     assert shown.code == 0
     assert shown.out.startswith("PostgreSQL ")
-    assert [line.split()[0] for line in shown.out.splitlines()[2:][: len(names)]] == names
+    assert [line.split()[0] for line in lines[2:][: len(names)]] == names
+    assert {line.split()[0] for line in lines[-len(tables) :]} == tables
+    assert "job" in tables
 
 
 def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
