@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.fingerprint import ID_PATTERN, read_id
-from haulier.domain.job import MAX_TAG, NAME_PATTERN, JobStatus
+from haulier.domain.job import MAX_TAG, NAME_PATTERN, WAITING_STATUSES, JobOrder, JobStatus
 
 from ..http.ids import read_uuid
 from .times import read_duration, read_time
@@ -19,9 +19,6 @@ LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50
 MOST_VALUES = 20
 PAYLOAD = "payload."
-# The orders but the usual one, newest first: as workers take the jobs of a queue, and those that run longest first.
-DUE, STARTED = "due", "started"
-WAITING = {JobStatus.QUEUED, JobStatus.RETRYING}
 # What may be typed in the place of a status's own name.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 # The filters, in the order in which they are shown; more than one value of the first four means any of them.
@@ -90,14 +87,12 @@ class Look:
 
         Shape: what is next of a queue may be queued or to be retried, so that both are then asked for.
         """
-        names, statuses = {name for name, _ in self.pairs}, self.statuses
-        if sort == STARTED:
-            fits = statuses == {JobStatus.RUNNING} and names <= {"status", "kind", "queue", "worker"}
-            return self.query(sort) if fits else None
-        queues = _of(self.pairs, "queue")
-        if len(queues) != 1 or names != {"status", "queue"} or not statuses <= WAITING:
-            return None
-        return Look((*(("status", str(each)) for each in sorted(WAITING)), *queues), (), self.limit).query(sort)
+        look, order = self, JobOrder(sort)
+        if order is JobOrder.DUE and self.statuses and self.statuses <= set(WAITING_STATUSES):
+            both = [("status", str(each)) for each in WAITING_STATUSES]
+            look = Look((*both, *(pair for pair in self.pairs if pair[0] != "status")), (), self.limit)
+        names = {name for name, _ in look.pairs}
+        return look.query(sort) if order.fits(names, look.statuses, look.values("queue")) else None
 
     def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
         """Return the filter as functions that list jobs take it."""
@@ -167,10 +162,13 @@ def _ordered(look: Look, sort: str) -> Look:
     """Return what is looked for in this order, where there is an index for it."""
     if not sort:
         return look
-    fitting = look.in_order(sort) if sort in (DUE, STARTED) else None
+    fitting = look.in_order(sort) if sort in set(JobOrder) else None
     if fitting is not None and set(look.pairs) == {pair for pair in fitting if pair[0] in NAMES}:
         return replace(look, sort=sort)
-    why = {DUE: "an order of the jobs of one queue that wait", STARTED: "an order of running jobs"}
+    why: Mapping[str, str] = {
+        JobOrder.DUE: "an order of the jobs of one queue that wait",
+        JobOrder.STARTED: "an order of running jobs",
+    }
     return replace(look, odd=(*look.odd, Odd("sort", sort[:200], why.get(sort, "no such order"))))
 
 

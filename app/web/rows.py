@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from haulier.domain.job import FINAL_STATUSES, JobStatus
+from haulier.domain.job import FINAL_STATUSES, WAITING_STATUSES, JobOrder, JobStatus
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.upcoming import NextJob, upcoming
@@ -16,7 +16,7 @@ from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
 from ..http.ids import read_uuid
-from .look import DUE, WAITING, Look
+from .look import Look
 from .reading import kept, part
 from .timeouts import timeout_of
 
@@ -51,10 +51,10 @@ class Row:
 
 def columns_of(look: Look) -> str:
     """Return for which jobs the list has columns: next, waiting, running, ended, or any."""
-    if look.sort == DUE:
+    if look.sort == JobOrder.DUE:
         return "next"
     statuses = look.statuses
-    fitting = {"waiting": WAITING, "running": {JobStatus.RUNNING}, "ended": set(FINAL_STATUSES)}
+    fitting = {"waiting": set(WAITING_STATUSES), "running": {JobStatus.RUNNING}, "ended": set(FINAL_STATUSES)}
     return next((name for name, those in fitting.items() if statuses and statuses <= those), "any")
 
 
@@ -100,7 +100,7 @@ def in_order(conn: Connection, look: Look) -> Sequence[Row]:
     queues = look.values("queue") or own
     if own is not None and queues is not None:
         queues = [queue for queue in queues if queue in own]
-    if look.sort == DUE:
+    if look.sort == JobOrder.DUE:
         return [_next(job, queue) for queue in queues or () for job in upcoming(conn, queue, limit=look.limit).jobs]
     worker = read_uuid(look.value("worker"))
     found, _ = list_running(conn, queues=queues, kinds=look.values("kind") or None, worker=worker, limit=look.limit)

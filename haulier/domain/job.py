@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -55,6 +55,20 @@ class JobStatus(StrEnum):
 
 LIVE_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING)
 FINAL_STATUSES = (JobStatus.SUCCEEDED, JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
+WAITING_STATUSES = (JobStatus.QUEUED, JobStatus.RETRYING)
+
+
+class JobOrder(StrEnum):
+    """An order of a list but the usual one, newest first: as workers take a queue's jobs, or longest running first."""
+
+    DUE = "due"
+    STARTED = "started"
+
+    def fits(self, names: Collection[str], statuses: Collection[JobStatus], queues: Collection[str]) -> bool:
+        """Tell whether there is a quick way to the first jobs of a filter that asks for these fields and values."""
+        if self is JobOrder.STARTED:
+            return set(statuses) == {JobStatus.RUNNING} and set(names) <= {"status", "kind", "queue", "worker"}
+        return set(names) == {"status", "queue"} and set(statuses) == set(WAITING_STATUSES) and len(queues) == 1
 
 
 @dataclass(frozen=True, slots=True)

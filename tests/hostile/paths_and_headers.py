@@ -91,6 +91,7 @@ QUERIES = {
     "status": ["", "x", "QUEUED", "queued'", "queued%00", "queued,running", "' OR 1=1 --", "\ufeffqueued", "null"],
     "kind": ["", "X", "a b", "a" * 65, "'; DROP TABLE haulier.job; --", "{{7*7}}", "%00", "a\r\nb", "ünder", "[]"],
     "queue": ["", "Q", "a/b", "../x", "' UNION SELECT 1 --", "a\x00", "q" * 3000, "*"],
+    "sort": ["", "x", "DUE", "due'", "due%00", "due,started", "-created_at", "id; DROP TABLE haulier.job", "due"],
     "limit": ["", "x", "1.5", "1e3", "+5", " 5", "0x10", "٣", "NaN", "null", "true", "1,000", "--1", "5;DROP"],
     "offset": ["", "x", "-1", "10001", "2147483647", "2147483648", "9" * 3000, "1.0", "-0x1", "²"],
     "created_after": ["", "now()", "2026-01-01", "2026-01-01T00:00:00", "infinity", "9999-12-31T23:59:59-12:00"],
@@ -161,6 +162,10 @@ HARMLESS_QUERIES += [
     "payload.a=",
     "&".join(f"queue=q{n}" for n in range(20)),
 ]
+HARMLESS_QUERIES += [
+    "sort=due&queue=drop.table&status=queued&status=retrying",
+    "sort=started&status=running&kind=drop.table&worker=" + SOME_ID,
+]
 HARMLESS_QUERIES += ["kind=drop.table", "queue=select-1", "limit=0&offset=0", "&&&", "?", "limit=1#x"]
 ODD_QUERIES = [
     "key=a&key=b",
@@ -169,6 +174,11 @@ ODD_QUERIES = [
     "&".join(f"kind=k{n}" for n in range(21)),
     "&".join(f"tag=t{n}" for n in range(21)),
     "limit=1&limit=2",
+    "sort=started",
+    "sort=due&queue=mail&status=queued",
+    "sort=started&status=running&payload.a=1",
+    "sort=started&status=running&sort=started",
+    "sort=started&status=running&offset=0",
     "offset=1&cursor=" + "A" * 32,
     "=x",
     "=",
