@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from haulier.domain.checks import Check, CheckState
+from haulier.domain.text import duration, number, share
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.recent import Minute
@@ -17,7 +18,7 @@ from haulier.queue.produce.stats import Queue, Stats
 from haulier.queue.produce.workers import EndedWorker, Worker
 
 from .queue_states import is_failing, is_growing, rise
-from .shown import count, duration, number, share
+from .shown import count
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0

@@ -24,6 +24,7 @@ from ..http.service import service
 from .attention import is_frequent
 from .permissions import permissions
 from .reading import PART_SECONDS, Part, kept, part, searched
+from .timeouts import timeout_of
 from .viewer import viewer
 
 T = TypeVar("T")
@@ -50,10 +51,9 @@ def _stuck(conn: Connection) -> list[RunningJob]:
 
 
 def _is_stuck(job: RunningJob) -> bool:
-    kind = service().kinds.get(job.kind)
-    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
+    timeout = timeout_of(job.kind, job.timeout_seconds)
     ran = (viewer().now - job.started_at).total_seconds()
-    return bool(timeout) and ran > float(timeout or 0) + service().config.stuck_seconds
+    return timeout is not None and ran > timeout + service().config.stuck_seconds
 
 
 def ended() -> Sequence[EndedWorker]:

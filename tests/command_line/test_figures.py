@@ -183,27 +183,6 @@ def test_says_the_median_and_the_nineteenth_of_twenty() -> None:
     assert ping.at([3.0], 0.95) == 3
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (None, "–"), (0, "0 ms"), (0.34, "340 ms"), (0.9996, "1.0 s"), (4.2, "4.2 s"), (9.96, "10 s"), (59.4, "59 s"),
-        (60, "1 min"), (372, "6 min 12 s"), (3599.6, "1 h"), (12_000, "3 h 20 min"), (86_400, "1 day"), (4e5, "4 days"),
-    ],
-)  # fmt: skip
-def test_says_how_long_something_takes(seconds: float | None, said: str) -> None:
-    assert words.duration(seconds) == said
-
-
-def test_says_numbers_and_shares_as_people_do() -> None:
-    assert [words.number(each) for each in (None, 0, 1284, 9_999_999, 10_100_000)] == [
-        "–",
-        "0",
-        "1,284",
-        "9,999,999",
-        "10.1 M",
-    ]
-    assert [words.share(*each) for each in ((0, 0), (0, 9), (1, 2000), (3, 1000), (91, 100))] == [
-        "–", "0.0 %", "< 0.1 %", "0.3 %", "91 %",
-    ]  # fmt: skip
+def test_draws_figures_as_a_line() -> None:
     assert words.spark([0, 1, None, 8]) == "▁▂ █"
     assert words.spark([]) == ""

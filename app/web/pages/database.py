@@ -9,7 +9,7 @@ from datetime import datetime
 
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
-from haulier.domain.text import size
+from haulier.domain.text import duration, number, size
 from haulier.queue.produce.checks import Checkup, check_database
 from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
 
@@ -18,7 +18,6 @@ from ..answering import Shown
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..section import Section
-from ..shown import duration, number
 
 KEPT_SECONDS = 30.0
 WHY = "the database is that of every queue"

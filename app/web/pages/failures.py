@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
-from haulier.domain.text import cut
+from haulier.domain.text import cut, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
@@ -43,7 +43,7 @@ from ..rail import Rail
 from ..reading import Part, kept, part, read, searched
 from ..saying import done
 from ..section import Section
-from ..shown import DAY_SECONDS, clock, count, exact, number
+from ..shown import DAY_SECONDS, clock, count, exact
 from ..times import read_duration
 from ..totals import Counted, counted
 from ..viewer import viewer

@@ -12,6 +12,7 @@ from flask import request, url_for
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
+from haulier.domain.text import duration, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
 from haulier.queue.produce.recent import Minute, recent_minutes
@@ -30,7 +31,7 @@ from ..queue_states import WORST_FIRST, QueueRow, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from ..shown import clock, count, duration, number
+from ..shown import clock, count
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts
+from haulier.domain.text import number
 from haulier.queue import produce
 from haulier.queue.produce.change import Changes
 
@@ -25,7 +26,7 @@ from ..look import LIMITS
 from ..places import asked as asked_place
 from ..saying import done
 from ..section import Section
-from ..shown import count, number
+from ..shown import count
 
 # As many as a list shows. What is not reached within the time is told, and left alone.
 MOST, MOST_SECONDS = LIMITS[-1], 10.0

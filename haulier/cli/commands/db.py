@@ -7,7 +7,6 @@ from typing import Any
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
-from haulier.domain.text import size
 
 COLUMNS = [Column("CHECK"), Column("STATE"), Column("FOUND", is_long=True)]
 TABLES = [
@@ -63,8 +62,8 @@ def _row(terminal: Terminal, table: dict[str, Any]) -> list[Cell]:
         table["name"],
         words.number(table["rows"]),
         words.number(table["dead_rows"]),
-        size(table["table_bytes"]),
-        size(table["index_bytes"]),
+        words.size(table["table_bytes"]),
+        words.size(table["index_bytes"]),
         words.NOTHING if table["bloat"] is None else f"{table['bloat']:.1f} ×",
         terminal.when(table["vacuumed_at"]),
         terminal.when(table["analyzed_at"]),
