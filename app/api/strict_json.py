@@ -15,14 +15,11 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, NoReturn
 
-from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
+from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MOST_EXACT, MOST_INTEGER, Json
 from haulier.domain.text import cut
 
 from ..http.errors import Malformed, TooLarge
 
-MAX_DEPTH = 64
-# Up to this number a double can hold every integer.
-MOST_EXACT = 2**53
 # Of a name in a message.
 MOST_SHOWN = 80
 

@@ -25,7 +25,11 @@ Json = Any
 # The integers that a client may send and gets back unchanged. Beyond them a number becomes a double.
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
+# Up to this number a double, which is what most clients read numbers as, holds every integer.
+MOST_EXACT = 2**53
+
 NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
 DEFAULT_QUEUE = "default"
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_MAX_ATTEMPTS = 1000
@@ -35,7 +39,11 @@ MAX_DELAY_SECONDS = 31_536_000
 MAX_SNOOZES = 100
 KEPT_ERRORS = 20
 MAX_TAGS, MAX_TAG = 10, 64
+TAG_PATTERN = rf"^[^\x00]{{1,{MAX_TAG}}}$"
+BAD_TAG = f"Must be 1 to {MAX_TAG} characters, without NUL."
 MAX_PAYLOAD_BYTES = 256 * 1024
+# So deep a request may be nested.
+MAX_DEPTH = 64
 
 
 class JobStatus(StrEnum):

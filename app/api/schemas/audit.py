@@ -10,7 +10,7 @@ from haulier.domain.act import Act
 
 from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched, time_text
+from .fields import ANY_FIELDS, Cursor, Several, about, instant, moment, searched, time_text
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -32,8 +32,8 @@ class ListAudit(Schema):
         "Only what was done to this: an API key, a group of errors, a worker or an operation by its id, a queue or a"
         " schedule by its name.",
     )
-    after = bound("Only what was done later than this.")
-    before = bound("Only what was done before this.")
+    after = moment("Only what was done later than this.")
+    before = moment("Only what was done before this.")
     limit = page_limit()
     cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
 

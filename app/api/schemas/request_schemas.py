@@ -23,7 +23,7 @@ from .fields import (
     QueryInteger,
     Several,
     about,
-    bound,
+    moment,
     name,
     tag,
 )
@@ -102,10 +102,10 @@ class JobConditions(Schema):
             "Only jobs of which so many attempts were charged.", type="integer", minimum=0, maximum=MAX_MAX_ATTEMPTS
         ),
     )
-    finished_after = bound("Only jobs that ended later than this.")
-    finished_before = bound("Only jobs that ended before this.")
-    created_after = bound("Only jobs created later than this.")
-    created_before = bound("Only jobs created before this.")
+    finished_after = moment("Only jobs that ended later than this.")
+    finished_before = moment("Only jobs that ended before this.")
+    created_after = moment("Only jobs created later than this.")
+    created_before = moment("Only jobs created before this.")
 
 
 def page_limit() -> QueryInteger:
