@@ -15,18 +15,22 @@ from marshmallow import RAISE, ValidationError, fields, validate
 from haulier.domain.cron import MAX_CRON
 from haulier.domain.errors import ConfigError, HaulierError
 from haulier.domain.job import (
+    BAD_NAME,
+    BAD_TAG,
     DEFAULT_MAX_ATTEMPTS,
     DEFAULT_QUEUE,
     LEAST_INTEGER,
+    MAX_DEPTH,
     MAX_MAX_ATTEMPTS,
     MAX_PAYLOAD_BYTES,
     MAX_PRIORITY,
-    MAX_TAG,
     MAX_TAGS,
     MAX_TIMEOUT_SECONDS,
     MIN_PRIORITY,
+    MOST_EXACT,
     MOST_INTEGER,
     NAME_PATTERN,
+    TAG_PATTERN,
     Json,
 )
 from haulier.domain.schedule import (
@@ -37,6 +41,7 @@ from haulier.domain.schedule import (
     MAX_MISSED,
     MAX_MISSED_WITHIN_SECONDS,
     MAX_ZONE,
+    NOT_OF_A_SCHEDULE,
     TAKEN_NAMES,
     InvalidSchedule,
     Missed,
@@ -50,12 +55,6 @@ from haulier.kinds.sdk.payload import Pattern, faults
 from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without_in
 
 MOST_BYTES = 16 * 1024 * 1024
-# As deep as a body of the API may be.
-MOST_LEVELS = 64
-# Up to this number a double can hold every integer.
-MOST_EXACT = 2**53
-BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
-BAD_TAG = f"Must be 1 to {MAX_TAG} characters, without NUL."
 OF_A_TICK = "A schedule's job cannot have it."
 # What the API takes beside these, and why the file does not.
 ELSEWHERE = {
@@ -148,7 +147,7 @@ class _Job(PayloadSchema):
     max_attempts = _number(1, MAX_MAX_ATTEMPTS, load_default=DEFAULT_MAX_ATTEMPTS)
     timeout_seconds = _number(1, MAX_TIMEOUT_SECONDS)
     tags = fields.List(
-        fields.String(validate=Pattern(rf"^[^\x00]{{1,{MAX_TAG}}}$", BAD_TAG)),
+        fields.String(validate=Pattern(TAG_PATTERN, BAD_TAG)),
         validate=[validate.Length(max=MAX_TAGS), _each_once],
     )
 
@@ -173,7 +172,6 @@ class _Schedule(PayloadSchema):
 _SCHEDULE = _Schedule()
 _TIMETABLE = ("cron", "every_seconds", "time_zone")
 _OF_ALL = {"missed_max": DEFAULT_MISSED_MAX, "missed_within_seconds": DEFAULT_MISSED_WITHIN_SECONDS}
-_NOT_OF_A_JOB = ("run_at", "delay_seconds", "idempotency_key")
 
 
 def _rule(name: str, table: Json, kinds: Mapping[str, Kind] | None) -> Rule:
@@ -230,7 +228,7 @@ def _faults_of_timetable(asked: dict[str, Any]) -> dict[str, Any]:
 def _faults_of_job(job: Json, kinds: Mapping[str, Kind] | None) -> dict[str, Any]:
     if not isinstance(job, dict):
         return {}
-    found: dict[str, Any] = {name: [OF_A_TICK] for name in _NOT_OF_A_JOB if name in job}
+    found: dict[str, Any] = {name: [OF_A_TICK] for name in NOT_OF_A_SCHEDULE if name in job}
     kind, payload = job.get("kind"), job.get("payload")
     if kinds is not None and isinstance(kind, str) and kind not in kinds:
         # Only a well-formed name is quoted.
@@ -284,7 +282,7 @@ def _as_json(table: dict[str, Json]) -> dict[str, Json]:
     def refuse(path: str, why: str) -> None:
         wrong[path] = [why]
 
-    made: dict[str, Json] = _value(table, "", refuse, MOST_LEVELS)
+    made: dict[str, Json] = _value(table, "", refuse, MAX_DEPTH)
     if wrong:
         raise ValidationError(wrong)
     return made
@@ -293,7 +291,7 @@ def _as_json(table: dict[str, Json]) -> dict[str, Json]:
 def _value(value: Json, path: str, refuse: Callable[[str, str], None], levels: int) -> Json:
     if isinstance(value, dict | list):
         if not levels:
-            refuse(path, f"Is nested more than {MOST_LEVELS} levels deep.")
+            refuse(path, f"Is nested more than {MAX_DEPTH} levels deep.")
             return None
         if isinstance(value, list):
             return [_value(each, f"{path}[{place}]", refuse, levels - 1) for place, each in enumerate(value)]

@@ -40,11 +40,12 @@ class Audit(MethodView):
         """List what operators did, newest first.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`. Both are
-        absent on the last page. A look for a rare actor or action ends after 10,000 entries: `Looked-Back-To` says
-        where, the page may then be short or empty, and the next page goes on from there.
+        absent on the last page. A look for a rare actor, action or target ends after 10,000 entries: `Looked-Back-To`
+        says where, the page may then be short or empty, and the next page goes on from there.
         """
         wanted = ActionFilter(
             job_id=asked.get("job"),
+            target=asked.get("target"),
             actor=asked.get("actor"),
             actions=asked.get("action"),
             at_after=asked.get("after"),

@@ -15,12 +15,13 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import HaulierError
 from haulier.domain.job import Json
+from haulier.domain.text import cut
 from haulier.kinds.sdk.payload import explain, unexplained
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Receipt, Stored
 
 from ..http.errors import MAX_MESSAGE, Forbidden, Invalid, Malformed, TooLarge
-from ..http.faults import MAX_ITEM_FAULTS, cut
+from ..http.faults import MAX_ITEM_FAULTS
 from ..http.in_hand import Room
 from ..http.routes import BODY_BYTES, needs
 from ..http.service import connection

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.queue.produce.checks import Checkup, check_database
+from haulier.domain.errors import Refusal, reason
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection, transaction
+from haulier.queue.produce.checks import check_database
+from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
 
 from ..http.routes import needs
 from ..http.service import connection, service
@@ -15,6 +22,9 @@ from .schemas.database import DatabaseResponse
 
 blp = Blueprint("database", __name__)
 
+# What the look at the tables waits for a lock.
+LOCK_SECONDS = 0.2
+
 
 @blp.route("/database", tags=["ops"])
 class DatabaseView(MethodView):
@@ -23,12 +33,25 @@ class DatabaseView(MethodView):
     @needs(Scope.OPERATE, every_queue="the database is that of every queue")
     @fails(blp, 503)
     @blp.doc(operationId="check_database")
-    @blp.response(200, DatabaseResponse(), description="All checks.")
-    def get(self) -> Checkup:
+    @blp.response(200, DatabaseResponse(), description="All checks, and the tables.")
+    def get(self) -> dict[str, Any]:
         """Check the health of the database.
 
         Each check has its state and number, what such trouble does to jobs, and the fix. What the role of the API may
-        not see is `unknown`, and the message says so.
+        not see is `unknown`, and the message says so. The tables are the largest first; where they could not be
+        looked at, `tables` is null and `tables_message` says why.
         """
         with connection() as conn:
-            return check_database(conn, retention_days=service().config.retention_days)
+            found = check_database(conn, retention_days=service().config.retention_days)
+            tables, message = _tables(conn)
+        checked = {"at": found.at, "version": found.version, "checks": found.checks}
+        return {**checked, "tables": tables, "tables_message": message}
+
+
+def _tables(conn: Connection) -> tuple[Sequence[Table] | None, str | None]:
+    """Return the tables; or None, and why."""
+    try:
+        with translated(), transaction(conn, seconds=LOOK_SECONDS, lock_seconds=LOCK_SECONDS):
+            return list_tables(conn), None
+    except Refusal as error:
+        return None, f"could not be read: {reason(error)}"

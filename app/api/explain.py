@@ -51,7 +51,7 @@ def _shown(found: Explanation) -> dict[str, Any]:
 def _shown_run(run: Run) -> dict[str, Any]:
     return {
         "worker_id": run.worker_id,
-        "worker": None if run.host is None else f"{run.host}:{run.pid}",
+        "worker": run.worker,
         "lease_ends": run.lease_ends,
         "since": run.since,
         "deadline": run.deadline,

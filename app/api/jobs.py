@@ -9,14 +9,18 @@ from flask import request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import JobOrder
 from haulier.queue import produce
 from haulier.queue.produce.change import visible
 from haulier.queue.produce.draft import Enqueued, Receipt
+from haulier.queue.produce.in_order import list_in_order
+from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
 from haulier.queue.rows import StoredJob
 
 from ..http.cursor import write_cursor
 from ..http.door import caller
+from ..http.errors import Invalid
 from ..http.filtering import job_filter
 from ..http.in_hand import Room
 from ..http.masking import as_shown
@@ -37,7 +41,7 @@ from .openapi import (
 )
 from .reading import Blueprint, json_body, looked_back_to, next_page
 from .schemas.job import JobResponse
-from .schemas.request_schemas import IdempotencyHeader, JobConditions, ListJobs, load
+from .schemas.request_schemas import BESIDE, IdempotencyHeader, JobConditions, ListJobs, load
 from .schemas.response_schemas import CancelResponse, CountResponse
 from .strict_json import parse
 
@@ -104,11 +108,21 @@ class Jobs(MethodView):
         absent on the last page. A page of large jobs is shorter than `limit`: it ends after some 8 MB. So is one of a
         filter that few jobs match: a look that takes long ends, `Looked-Back-To` says where, and the next page goes on
         from there. `payload.<path>=<value>`, up to five times, finds jobs with this text at that place of the payload.
+        With `sort` it is the first jobs in that order, and no page follows.
         """
         wanted = job_filter(asked, after=asked.get("cursor"), limit=asked["limit"], offset=asked.get("offset", 0))
+        if "sort" in asked:
+            return _in_order(wanted, JobOrder(asked["sort"])), 200, {}
         with connection() as conn:
             page = produce.list_jobs(conn, wanted)
         return [as_shown(job) for job in page.jobs], 200, _next_page(page)
+
+
+def _in_order(wanted: JobFilter, order: JobOrder) -> list[StoredJob]:
+    if wanted.payload:
+        raise Invalid({"sort": [BESIDE[order]]})
+    with connection() as conn:
+        return [as_shown(job) for job in list_in_order(conn, wanted, order)]
 
 
 def _idempotency_key() -> str | None:

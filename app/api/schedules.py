@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleNotFound
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import TAKEN_NAMES, InvalidSchedule, Timetable, next_ticks
+from haulier.domain.schedule import NOT_OF_A_SCHEDULE, TAKEN_NAMES, InvalidSchedule, Timetable, next_ticks
 from haulier.queue.produce.draft import Draft
 from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.schedules import (
@@ -43,7 +43,6 @@ from .schemas.explain import ScheduleExplainResponse
 from .schemas.fields import time_text
 from .schemas.request_schemas import load
 from .schemas.schedules import (
-    NOT_OF_A_SCHEDULE,
     SHOWN_TICKS,
     ListSchedules,
     ListTicks,

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any, NoReturn
 
-from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, Json
+from haulier.domain.job import LEAST_INTEGER, MAX_DEPTH, MOST_EXACT, MOST_INTEGER, Json
+from haulier.domain.text import cut
 
 from ..http.errors import Malformed, TooLarge
 
-MAX_DEPTH = 64
-# Up to this number a double can hold every integer.
-MOST_EXACT = 2**53
+# Of a name in a message.
+MOST_SHOWN = 80
 
 _SPACE, _SPACES = re.compile(r"[ \t\n\r]*"), (" ", "\t", "\n", "\r")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -287,4 +287,4 @@ def _quoted(key: str) -> str:
 
 def _clean(key: str) -> str:
     shown = key.encode("unicode_escape").decode("ascii") if _UNSTORABLE.search(key) else key
-    return shown if len(shown) <= 80 else shown[:80] + "…"
+    return cut(shown, MOST_SHOWN)

@@ -30,9 +30,10 @@ from haulier.domain.errors import (
     WorkerNotFound,
 )
 from haulier.domain.job import Json
+from haulier.domain.text import cut
 from haulier.kinds.sdk.payload import explain
 
-from .faults import MAX_FAULTS, cut, shown
+from .faults import MAX_FAULTS, shown
 
 MAX_MESSAGE = 1000
 

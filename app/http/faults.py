@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from haulier.domain.job import Json
+from haulier.domain.text import cut
 
 # How many faults are shown of one request, and of each job of a batch.
 MAX_FAULTS, MAX_ITEM_FAULTS = 100, 10
@@ -56,8 +57,3 @@ def _count(value: Json) -> int:
     if isinstance(value, Mapping):
         return sum(map(_count, value.values()))
     return sum(map(_count, value)) if isinstance(value, list) else 1
-
-
-def cut(text: str, most: int) -> str:
-    """Return the text, cut off after `most` characters."""
-    return text if len(text) <= most else text[:most] + "…"

@@ -12,11 +12,12 @@ from flask import Blueprint, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
 
+from haulier.domain.text import duration
+
 from . import cookies, pace
 from .rail import WITHIN
 from .saying import said
 from .search_box import EMPTY, Box
-from .shown import duration
 from .templates import rendered
 from .viewer import viewer
 

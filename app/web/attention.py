@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from haulier.domain.checks import Check, CheckState
+from haulier.domain.text import duration, number, share
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.recent import Minute
@@ -17,7 +18,7 @@ from haulier.queue.produce.stats import Queue, Stats
 from haulier.queue.produce.workers import EndedWorker, Worker
 
 from .queue_states import is_failing, is_growing, rise
-from .shown import count, duration, number, share
+from .shown import count
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0
@@ -200,7 +201,7 @@ def lost_workers(facts: Facts) -> Iterator[Notice]:
     """A worker let its lease run out."""
     lost = [each for each in facts.ended if each.ended_how == "buried" and facts.now - each.ended_at < LOST_WORKER]
     if lost:
-        named = _named([f"{each.host}:{each.pid}" for each in lost])
+        named = _named([each.name for each in lost])
         what = f"{count(len(lost), 'worker')} let the lease run out in the last hour: {named}"
         more = "Killed, out of memory, or cut off from the database. Others have taken over the jobs."
         yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
@@ -252,7 +253,7 @@ def silent_workers(facts: Facts) -> Iterator[Notice]:
     """A worker has not beaten for most of its lease."""
     for worker in facts.workers or ():
         if worker.state is WorkerState.SILENT:
-            what = f"The worker {worker.host}:{worker.pid} is silent"
+            what = f"The worker {worker.name} is silent"
             yield Notice(Level.WARN, what, "Once its lease has run out, others take over its jobs.")
 
 

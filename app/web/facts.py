@@ -28,6 +28,7 @@ from ..http.service import service
 from .attention import is_frequent
 from .permissions import permissions
 from .reading import PART_SECONDS, Part, kept, part, searched
+from .timeouts import timeout_of
 from .viewer import viewer
 
 T = TypeVar("T")
@@ -68,10 +69,9 @@ def _running(conn: Connection) -> Running:
 
 
 def _is_stuck(job: RunningJob) -> bool:
-    kind = service().kinds.get(job.kind)
-    timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
+    timeout = timeout_of(job.kind, job.timeout_seconds)
     ran = (viewer().now - job.started_at).total_seconds()
-    return bool(timeout) and ran > float(timeout or 0) + service().config.stuck_seconds
+    return timeout is not None and ran > timeout + service().config.stuck_seconds
 
 
 def usual() -> Ends | None:

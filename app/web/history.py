@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from haulier.domain.text import duration
 from haulier.domain.timeline import Step, What, Why
 
-from .shown import count, duration
+from .shown import count
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from haulier.domain.fingerprint import ID_PATTERN, read_id
-from haulier.domain.job import MAX_TAG, NAME_PATTERN, JobStatus
+from haulier.domain.job import MAX_TAG, NAME_PATTERN, WAITING_STATUSES, JobOrder, JobStatus
 
+from ..http.ids import read_uuid
 from .times import read_duration, read_time
 
 LIMITS = (25, 50, 100, 200)
 DEFAULT_LIMIT = 50
 MOST_VALUES = 20
 PAYLOAD = "payload."
-# The orders but the usual one, newest first: as workers take the jobs of a queue, and those that run longest first.
-DUE, STARTED = "due", "started"
-WAITING = {JobStatus.QUEUED, JobStatus.RETRYING}
 # What may be typed in the place of a status's own name.
 ALIASES = {"failed": str(JobStatus.FAILED_PERMANENT)}
 # The filters, in the order in which they are shown; more than one value of the first four means any of them.
@@ -94,14 +92,12 @@ class Look:
 
         Shape: what is next of a queue may be queued or to be retried, so that both are then asked for.
         """
-        names, statuses = {name for name, _ in self.pairs}, self.statuses
-        if sort == STARTED:
-            fits = statuses == {JobStatus.RUNNING} and names <= {"status", "kind", "queue", "worker"}
-            return self.query(sort) if fits else None
-        queues = _of(self.pairs, "queue")
-        if len(queues) != 1 or names != {"status", "queue"} or not statuses <= WAITING:
-            return None
-        return Look((*(("status", str(each)) for each in sorted(WAITING)), *queues), (), self.limit).query(sort)
+        look, order = self, JobOrder(sort)
+        if order is JobOrder.DUE and self.statuses and self.statuses <= set(WAITING_STATUSES):
+            both = [("status", str(each)) for each in WAITING_STATUSES]
+            look = Look((*both, *(pair for pair in self.pairs if pair[0] != "status")), (), self.limit)
+        names = {name for name, _ in look.pairs}
+        return look.query(sort) if order.fits(names, look.statuses, look.values("queue")) else None
 
     def asked(self, zone: tzinfo, now: datetime) -> dict[str, Any]:
         """Return the filter as functions that list jobs take it."""
@@ -109,7 +105,7 @@ class Look:
             "status": [JobStatus(text) for text in self.values("status")] or None,
             **{name: self.values(name) or None for name in ("kind", "queue", "tag")},
             "error": read_id(self.value("error")) if self.value("error") else None,
-            "worker": UUID(self.value("worker")) if self.value("worker") else None,
+            "worker": read_uuid(self.value("worker")),
             "key": self.value("key") or None,
             "created_after": _instant(self.value("after"), zone, now),
             "created_before": _instant(self.value("before"), zone, now),
@@ -130,10 +126,6 @@ def _instant(text: str, zone: tzinfo, now: datetime) -> datetime | None:
     return now - duration if duration is not None else read_time(text, zone)
 
 
-def _is_uuid(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower()) is not None
-
-
 def _is_time(text: str) -> bool:
     return read_duration(text) is not None or read_time(text, UTC) is not None
 
@@ -144,7 +136,7 @@ _CHECKS: Mapping[str, tuple[Callable[[str], object], str]] = {
     "queue": (lambda text: re.fullmatch(NAME_PATTERN, text), "no queue can have this name"),
     "tag": (lambda text: 1 <= len(text) <= MAX_TAG, "no tag can be this"),
     "error": (lambda text: re.fullmatch(ID_PATTERN, text), "not the id of an error"),
-    "worker": (_is_uuid, "not the id of a worker"),
+    "worker": (read_uuid, "not the id of a worker"),
     "key": (lambda text: re.fullmatch(r"[!-~]{1,255}", text), "no idempotency key can be this"),
     "after": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
     "before": (_is_time, "not a time, such as 2h or 2026-11-26T12:00"),
@@ -180,11 +172,19 @@ def _ordered(look: Look, sort: str) -> Look:
     """Return what is looked for in this order, where there is an index for it."""
     if not sort:
         return look
-    fitting = look.in_order(sort) if sort in (DUE, STARTED) else None
+    fitting = look.in_order(sort) if sort in set(JobOrder) else None
     if fitting is not None and set(look.pairs) == {pair for pair in fitting if pair[0] in NAMES}:
         return replace(look, sort=sort)
-    why = {DUE: "an order of the jobs of one queue that wait", STARTED: "an order of running jobs"}
+    why: Mapping[str, str] = {
+        JobOrder.DUE: "an order of the jobs of one queue that wait",
+        JobOrder.STARTED: "an order of running jobs",
+    }
     return replace(look, odd=(*look.odd, Odd("sort", sort[:200], why.get(sort, "no such order"))))
+
+
+def fits(name: str, text: str) -> bool:
+    """Tell whether the filter may have this value."""
+    return not _fault(name, text, [])
 
 
 def _fault(name: str, text: str, before: list[Pair]) -> str:
@@ -227,8 +227,8 @@ def read_search(text: str, held: Iterable[Pair] = ()) -> Found:
     text = text.strip()[:MOST_TYPED]
     if _is_secret(text):
         return Found(is_secret=True)
-    if _is_uuid(text):
-        return Found(UUID(text))
+    if job := read_uuid(text):
+        return Found(job)
     named = {name for _, (name, _) in _words(text)}
     pairs, unread = _taken(text, [pair for pair in held if pair[0] in SEVERAL or pair[0] not in named])
     return Found(pairs=tuple(pairs), unread=tuple(unread[:MOST_VALUES]))

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
+from haulier.domain.text import duration, number
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Queue
 from haulier.queue.produce.workers import Worker
-
-from .shown import duration, number
 
 # Failing: so many of what ended in ten minutes failed for good, and that many of a hundred.
 LEAST_FAILED, FAILED_SHARE = 20, 0.1

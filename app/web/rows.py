@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from haulier.domain.job import FINAL_STATUSES, JobStatus
+from haulier.domain.job import FINAL_STATUSES, WAITING_STATUSES, JobOrder, JobStatus
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.upcoming import NextJob, upcoming
@@ -15,7 +15,8 @@ from haulier.queue.produce.workers import list_workers
 from haulier.queue.rows import StoredJob
 
 from ..http.door import caller
-from .look import DUE, WAITING, Look
+from ..http.ids import read_uuid
+from .look import Look
 from .reading import kept, part
 from .timeouts import timeout_of
 
@@ -50,10 +51,10 @@ class Row:
 
 def columns_of(look: Look) -> str:
     """Return for which jobs the list has columns: next, waiting, running, ended, or any."""
-    if look.sort == DUE:
+    if look.sort == JobOrder.DUE:
         return "next"
     statuses = look.statuses
-    fitting = {"waiting": WAITING, "running": {JobStatus.RUNNING}, "ended": set(FINAL_STATUSES)}
+    fitting = {"waiting": set(WAITING_STATUSES), "running": {JobStatus.RUNNING}, "ended": set(FINAL_STATUSES)}
     return next((name for name, those in fitting.items() if statuses and statuses <= those), "any")
 
 
@@ -99,9 +100,9 @@ def in_order(conn: Connection, look: Look) -> Sequence[Row]:
     queues = look.values("queue") or own
     if own is not None and queues is not None:
         queues = [queue for queue in queues if queue in own]
-    if look.sort == DUE:
+    if look.sort == JobOrder.DUE:
         return [_next(job, queue) for queue in queues or () for job in upcoming(conn, queue, limit=look.limit).jobs]
-    worker = UUID(look.value("worker")) if look.value("worker") else None
+    worker = read_uuid(look.value("worker"))
     found, _ = list_running(conn, queues=queues, kinds=look.values("kind") or None, worker=worker, limit=look.limit)
     return [_running(job) for job in found]
 
@@ -127,4 +128,4 @@ def worker_names() -> Mapping[str, str]:
 
 def _names(conn: Connection) -> dict[str, str]:
     found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    return {str(each.id): f"{each.host}:{each.pid}" for each in found}
+    return {str(each.id): each.name for each in found}

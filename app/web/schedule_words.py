@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 
 from haulier.domain.cron import NAMED
-
-from .shown import duration
+from haulier.domain.text import duration
 
 DAYS: Mapping[str, str] = {
     "0": "Sunday",

@@ -1,4 +1,4 @@
-"""Numbers, durations, sizes and times as people read them."""
+"""Times, counts and states as people read them; and by which names templates ask for these and for numbers."""
 
 from __future__ import annotations
 
@@ -6,51 +6,10 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-# A number from here on is shortened; the whole one stands in its title.
-MILLIONS = 10_000_000
+from haulier.domain.text import duration, number, share, size
+
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 DAY_SECONDS = 86_400
-
-
-def number(value: float | None) -> str:
-    """Return a count; `–` for what is not known."""
-    if value is None:
-        return "–"
-    return f"{value / 1_000_000:,.1f} M" if value >= MILLIONS else f"{value:,.0f}"
-
-
-def share(part: float, of: float) -> str:
-    """Return how much of something a part is."""
-    if not of:
-        return "–"
-    percent = 100 * part / of
-    return "< 0.1 %" if 0 < percent < 0.1 else f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
-
-
-def duration(seconds: float | None) -> str:
-    """Return how long something takes, in at most two units."""
-    if seconds is None:
-        return "–"
-    if seconds < 1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} days"
-
-
-def size(byte_count: float) -> str:
-    """Return how large something is, as Postgres says it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if byte_count < 10_240:
-            return f"{byte_count:.0f} {unit}"
-        byte_count /= 1024
-    return f"{byte_count:.0f} TB"
 
 
 def ago(at: datetime, now: datetime) -> str:

@@ -28,6 +28,9 @@ _PAST = Instant(-1)
 @click.option(
     "--action", type=click.Choice([str(act) for act in Act]), metavar="ACT", multiple=True, help="Such acts alone."
 )
+@click.option(
+    "--target", metavar="NAME", help="What was done to this queue or schedule; or to a key, worker, … of this id."
+)
 @click.option("--after", type=_PAST, metavar="T", help="After this time, or within this duration.")
 @click.option("--before", type=_PAST, metavar="T", help="Before this time, or longer ago than this.")
 @pass_invocation

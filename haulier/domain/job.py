@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,7 +25,11 @@ Json = Any
 # The integers that a client may send and gets back unchanged. Beyond them a number becomes a double.
 LEAST_INTEGER, MOST_INTEGER = -(2**63), 2**64 - 1
 
+# Up to this number a double, which is what most clients read numbers as, holds every integer.
+MOST_EXACT = 2**53
+
 NAME_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
 DEFAULT_QUEUE = "default"
 DEFAULT_MAX_ATTEMPTS = 3
 MAX_MAX_ATTEMPTS = 1000
@@ -35,7 +39,11 @@ MAX_DELAY_SECONDS = 31_536_000
 MAX_SNOOZES = 100
 KEPT_ERRORS = 20
 MAX_TAGS, MAX_TAG = 10, 64
+TAG_PATTERN = rf"^[^\x00]{{1,{MAX_TAG}}}$"
+BAD_TAG = f"Must be 1 to {MAX_TAG} characters, without NUL."
 MAX_PAYLOAD_BYTES = 256 * 1024
+# So deep a request may be nested.
+MAX_DEPTH = 64
 
 
 class JobStatus(StrEnum):
@@ -55,6 +63,20 @@ class JobStatus(StrEnum):
 
 LIVE_STATUSES = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING)
 FINAL_STATUSES = (JobStatus.SUCCEEDED, JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
+WAITING_STATUSES = (JobStatus.QUEUED, JobStatus.RETRYING)
+
+
+class JobOrder(StrEnum):
+    """An order of a list but the usual one, newest first: as workers take a queue's jobs, or longest running first."""
+
+    DUE = "due"
+    STARTED = "started"
+
+    def fits(self, names: Collection[str], statuses: Collection[JobStatus], queues: Collection[str]) -> bool:
+        """Tell whether there is a quick way to the first jobs of a filter that asks for these fields and values."""
+        if self is JobOrder.STARTED:
+            return set(statuses) == {JobStatus.RUNNING} and set(names) <= {"status", "kind", "queue", "worker"}
+        return set(names) == {"status", "queue"} and set(statuses) == set(WAITING_STATUSES) and len(queues) == 1
 
 
 @dataclass(frozen=True, slots=True)

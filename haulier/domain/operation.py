@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, JobStatus
+from haulier.domain.job import FINAL_STATUSES, LIVE_STATUSES, WAITING_STATUSES, JobStatus
 
 
 class OperationAction(StrEnum):
@@ -40,5 +40,5 @@ ACTS_ON: Mapping[OperationAction, frozenset[JobStatus]] = {
     OperationAction.CANCEL: frozenset(LIVE_STATUSES),
     OperationAction.RETRY: frozenset([JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED]),
     OperationAction.DELETE: frozenset(FINAL_STATUSES),
-    OperationAction.CHANGE: frozenset([JobStatus.QUEUED, JobStatus.RETRYING]),
+    OperationAction.CHANGE: frozenset(WAITING_STATUSES),
 }

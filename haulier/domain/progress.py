@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# Up to here a double, which is what most clients read numbers as, holds every integer.
-MOST = 2**53
+from haulier.domain.job import MOST_EXACT
+from haulier.domain.text import cut
+
 NOTE_CHARACTERS = 200
 
 
@@ -23,7 +24,7 @@ def plain_number(name: str, number: object) -> float:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise TypeError(f"progress: {name} must be a number, not {type(number).__name__}")
     # NaN is in no range.
-    if not 0 <= number <= MOST:
+    if not 0 <= number <= MOST_EXACT:
         raise ValueError(f"progress: {name} must be from 0 to 2**53, and is not")
     # A member of an Enum writes itself as its name, which would have the words of all jobs refused.
     return float(number)
@@ -33,4 +34,4 @@ def cut_note(note: object) -> str:
     """Return the note, cut to the characters that are kept. Raises: TypeError."""
     if not isinstance(note, str):
         raise TypeError(f"progress: note must be a string, not {type(note).__name__}")
-    return note if len(note) <= NOTE_CHARACTERS else note[: NOTE_CHARACTERS - 1] + "…"
+    return cut(note, NOTE_CHARACTERS)

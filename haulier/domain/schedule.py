@@ -24,6 +24,8 @@ DEFAULT_MISSED_MAX, DEFAULT_MISSED_WITHIN_SECONDS = 100, 86_400
 MAX_ZONE = 64
 # No schedule has these names: they are the paths of another call of the API, and of a page.
 TAKEN_NAMES = ("preview", "new")
+# Of its job: a tick decides when it runs, and has no need of a key.
+NOT_OF_A_SCHEDULE = ("run_at", "delay_seconds", "idempotency_key")
 # A tick that is no later than this fires, whatever the schedule says of missed ones.
 LATE = timedelta(seconds=60)
 # So many ticks are decided in one transaction.

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import Enum, StrEnum, auto
 
 from haulier.domain.act import Act
-from haulier.domain.job import KEPT_ERRORS, JobStatus
+from haulier.domain.job import KEPT_ERRORS, WAITING_STATUSES, JobStatus
 
 
 class What(StrEnum):
@@ -96,7 +96,7 @@ class Facts:
     @property
     def waits(self) -> bool:
         """Tell whether the job waits now."""
-        return self.status in (JobStatus.QUEUED, JobStatus.RETRYING)
+        return self.status in WAITING_STATUSES
 
     def done_since(self, at: datetime) -> Sequence[Done]:
         """Return what operators did to it from this time on."""

@@ -16,3 +16,8 @@ class WorkerState(StrEnum):
     STOPPING = "stopping"
     SILENT = "silent"
     GONE = "gone"
+
+
+def worker_name(host: str, pid: int) -> str:
+    """Return what a worker process is called: its host, and its id there."""
+    return f"{host}:{pid}"

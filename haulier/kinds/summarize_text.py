@@ -12,6 +12,7 @@ from collections import Counter
 from marshmallow import fields, validate
 
 from haulier.domain.job import Json
+from haulier.domain.text import cut
 from haulier.kinds.sdk.context import JobContext
 from haulier.kinds.sdk.payload import PayloadSchema, Whole, free_text
 from haulier.kinds.sdk.registry import kind
@@ -91,7 +92,7 @@ def summarize_text(context: JobContext, payload: dict[str, Json]) -> Json:
     context.raise_if_cancelled()
     scores = [_score(of_one, significant) for of_one in words]
     best = sorted(range(len(sentences)), key=lambda at: (-scores[at], at))[: payload["sentences"]]
-    chosen = [_shorten(sentences[at]) for at in sorted(best)]
+    chosen = [cut(sentences[at], MAX_SENTENCE) for at in sorted(best)]
     while len(" ".join(chosen)) > MAX_SUMMARY:
         chosen.pop()
     return {"summary": " ".join(chosen), "sentences": len(chosen)}
@@ -122,7 +123,3 @@ def _score(words: list[str], significant: frozenset[str]) -> float:
         last = at
         best = max(best, count * count / (at - start + 1))
     return best
-
-
-def _shorten(sentence: str) -> str:
-    return sentence if len(sentence) <= MAX_SENTENCE else sentence[: MAX_SENTENCE - 1].rstrip() + "…"

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from haulier.domain.claim import Fence
 from haulier.domain.job import Job, JobStatus, Json
+from haulier.domain.worker import worker_name
 from haulier.postgres.sql_files import columns_of
 from haulier.postgres.statements import Row
 from haulier.postgres.stored_json import as_sent, read_json
@@ -100,6 +101,11 @@ def job_of(row: Row) -> StoredJob:
             values[name] = utc(values[name])
     values["status"] = JobStatus(values["status"])
     return StoredJob(**values)
+
+
+def worker_of(row: Row) -> str | None:
+    """Return the name of the worker whose `host` and `pid` a row has; None where they are null."""
+    return None if row["host"] is None else worker_name(row["host"], row["pid"])
 
 
 def fence_of(row: Row) -> Fence:

@@ -103,7 +103,7 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
         raise ValueError(f"attempt {attempt} of {max_attempts}: give max_attempts as well")
     config = config_of(settings)
     found = find_kind(kind, load_kinds(config))
-    job = _first_run(found.name, as_stored(found, payload))._replace(
+    job = first_run(found.name, as_stored(found, payload))._replace(
         attempts=attempt,
         max_attempts=max_attempts,
         snoozes=snoozes,
@@ -121,7 +121,8 @@ def perform(  # noqa: PLR0913  # each is one thing that a handler may depend on
     return _run(found, FakeContext(job, _seen_by(found, config), stops))
 
 
-def _first_run(kind: str, payload: dict[str, Json]) -> Job:
+def first_run(kind: str, payload: dict[str, Json]) -> Job:
+    """Return a job as a worker has claimed it for its first attempt."""
     now = datetime.now(UTC)
     return Job(
         id=uuid4(),

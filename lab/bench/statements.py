@@ -17,7 +17,7 @@ from psycopg2.errors import QueryCanceled
 from haulier.domain.claim import ClaimRequest, Fence, Mark
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.fingerprint import fingerprint
-from haulier.domain.job import JobStatus
+from haulier.domain.job import JobOrder, JobStatus
 from haulier.domain.progress import Progress
 from haulier.postgres.statements import Connection
 from haulier.queue import consume, produce
@@ -28,21 +28,22 @@ from haulier.queue.produce import errors, workers
 from haulier.queue.produce.checks import check_database
 from haulier.queue.produce.explain import explain
 from haulier.queue.produce.id_prefix import jobs_by_prefix
+from haulier.queue.produce.in_order import list_in_order
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.running import list_running
-from haulier.queue.produce.schedule_health import unfired
 from haulier.queue.produce.timeline import trace
 from haulier.queue.produce.upcoming import upcoming
 from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.operations import CANCELLED as CANCELLED_JOBS
 from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
-from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, SCHEDULE, WORKER
+from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, WORKER
 from lab.bench.settlements import done, failed
-from lab.bench.ticks import fired, read_states
+from lab.bench.ticks import fired, read_states, read_unfired, scheduled
 from lab.servers import ask
 
 QUEUE = "default"
+RUNS = JobFilter(statuses=[JobStatus.RUNNING])
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,7 @@ CALLS = {
         lambda fixture: fixture.running(),
     ),
     "lanes": Call("lanes", "lanes", lambda fixture, _: consume.lanes(fixture.conn, queues=[])),
-    "lanes_of_queues": Call(
-        "lanes of two queues", "lanes_of", lambda fixture, _: consume.lanes(fixture.conn, queues=[QUEUE, "other"])
-    ),
+    "lanes_of": Call("lanes of two queues", "lanes_of", lambda it, _: consume.lanes(it.conn, queues=[QUEUE, "other"])),
     "fresh_lanes": Call(
         "lanes of what came lately",
         "fresh_lanes",
@@ -226,9 +225,7 @@ CALLS = {
         lambda fixture, _: consume.strays(fixture.conn, fixture.worker_id, fixture.known),
     ),
     "beat": Call("beat", "beat", lambda fixture, _: consume.beat(fixture.conn, fixture.worker_id)),
-    "has_turn": Call(
-        "has_turn", "has_turn", lambda fixture, _: consume.has_turn(fixture.conn, fixture.worker_id, slot_seconds=5)
-    ),
+    "has_turn": Call("has_turn", "has_turn", lambda it, _: consume.has_turn(it.conn, it.worker_id, slot_seconds=5)),
     "bury": Call("bury: nobody died", "lapsed bury", lambda fixture, _: consume.bury(fixture.conn)),
     "orphans": Call("orphans of anybody", "orphans", lambda fixture, _: list(consume.take_orphans(fixture.conn))),
     "rescue": Call(
@@ -323,6 +320,9 @@ CALLS = {
         lambda it, ids: jobs_by_prefix(it.conn, (UUID(int=ids[0].int >> 96 << 96), ids[0]), limit=50),
         lambda it: it.queued(),
     ),
+    "list_started": Call(
+        "longest first", "list_in_order", lambda it, _: list_in_order(it.conn, RUNS, JobOrder.STARTED)
+    ),
     "list_many": listed("list, 200 of them", limit=200),
     "cancel": Call(
         "cancel a waiting job", "cancel", lambda it, ids: produce.cancel(it.conn, ids[0]), lambda it: it.queued()
@@ -346,12 +346,7 @@ CALLS = {
         lambda fixture, ids: explain(fixture.conn, ids[0], timeouts={}),
         lambda fixture: fixture.queued(),
     ),
-    "explain_schedule": Call(
-        "why a schedule does not fire",
-        "explain_schedule",
-        lambda fixture, _: unfired(fixture.conn, "nightly", retention_days=30),
-        lambda fixture: fixture.run(SCHEDULE),
-    ),
+    "explain_schedule": Call("why a schedule does not fire", "explain_schedule", read_unfired, scheduled),
     "states_of_fired": Call("jobs of 40 ticks", "states_of_fired", read_states, fired),
     "timeline": Call("a job's past", "read_timeline", lambda it, ids: trace(it.conn, ids[0]), lambda it: it.queued()),
     "preview": Call("preview of an operation", "count_by_kind", previewed(CANCELLED_JOBS)),
@@ -365,7 +360,7 @@ CALLS = {
         lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
     ),
     "list_ended_workers": Call(
-        "workers that have ended", "list_ended_workers", lambda fixture, _: workers.list_ended(fixture.conn, limit=5)
+        "workers that have ended", "list_ended_workers", lambda it, _: workers.list_ended(it.conn, limit=5)
     ),
     "running_jobs": Call("jobs that run", "list_running", lambda fixture, _: list_running(fixture.conn)),
     "next_jobs": Call("jobs that run next", "next_jobs", lambda fixture, _: upcoming(fixture.conn, QUEUE)),

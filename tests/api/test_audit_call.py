@@ -118,6 +118,22 @@ def test_filters_combine(client: FlaskClient, note: Note) -> None:
     assert ids(client, f"?job={other}&actor=ann") == ids(client, "?actor=nobody") == []
 
 
+def test_finds_what_was_done_to_a_queue_or_a_key(client: FlaskClient, note: Note, sql: Sql) -> None:
+    note()
+    made = {}
+    for column, value in (("target", "mail"), ("target", "mailing"), ("target", "mail"), ("key_id", "abcdefabcdef")):
+        [[entry]] = sql(
+            f"INSERT INTO haulier.audit (actor, action, {column}) VALUES ('ann', 'pause', %s) RETURNING id", value
+        )
+        made.setdefault(value, []).insert(0, str(entry))
+    sql("UPDATE haulier.audit SET action = 'resume' WHERE id = %s RETURNING 1", made["mail"][0])
+
+    assert ids(client, "?target=mail") == made["mail"]
+    assert ids(client, "?target=abcdefabcdef") == made["abcdefabcdef"]
+    assert ids(client, "?target=mail&action=pause") == made["mail"][1:]
+    assert ids(client, f"?target=mail&job={JOB}") == ids(client, "?target=mai") == []
+
+
 @pytest.mark.parametrize("query", ["", f"&job={JOB}", "&actor=ann&action=cancel"])
 def test_pages_are_whole_and_without_repeats_while_new_entries_come(
     client: FlaskClient, note: Note, sql: Sql, query: str
@@ -173,6 +189,10 @@ def test_is_for_a_key_of_every_queue(closed: FlaskClient, make_key: MakeKey) -> 
         ("actor=", "actor"),
         ("actor=a%00b", "actor"),
         (f"actor={'x' * 201}", "actor"),
+        ("target=", "target"),
+        ("target=a%00b", "target"),
+        (f"target={'x' * 201}", "target"),
+        ("target=mail&target=mail", "target"),
         ("action=create", "action"),
         ("action=cancel&action=CANCEL", "action"),
         ("&".join(["action=cancel"] * (len(Act) + 1)), "action"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from tests.conftest import eventually
+from tests.often import often
 from tests.web import Server, answers, gunicorn
 
 NDJSON, JSON = "application/x-ndjson", "application/json"
@@ -91,12 +91,6 @@ OFTEN = {
     "lines of unknown fields",
 }
 OFTEN_BY_ITEM = {"an array of tiny containers"}
-
-
-def often(bodies: Sequence[tuple[Any, ...]], names: set[str]) -> list[Any]:
-    """Return a parameter for each body: these names for `make test`, the others for `make test-slow`."""
-    assert names <= {name for name, *_ in bodies}
-    return [pytest.param(*body, id=name, marks=() if name in names else (pytest.mark.slow,)) for name, *body in bodies]
 
 
 @pytest.fixture(scope="module")

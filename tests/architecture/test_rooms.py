@@ -61,7 +61,7 @@ MAY_IMPORT = {
     },
     # Of an installed client, which has nothing of the server.
     "cli.client": {"domain"},
-    "cli.terminal": set(),
+    "cli.terminal": {"domain"},
     "cli.commands": {"domain", "cli.client", "cli.terminal"},
     "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.

@@ -123,10 +123,14 @@ def test_says_that_nothing_has_been_counted(run: Run) -> None:
 def test_shows_how_the_database_is(run: Run) -> None:
     shown = run("db")
 
-    names = [check["name"] for check in run("db", "--json").json["checks"]]
+    told = run("db", "--json").json
+    names, tables = [check["name"] for check in told["checks"]], {table["name"] for table in told["tables"]}
+    lines = shown.out.splitlines()
     assert shown.code == 0
     assert shown.out.startswith("PostgreSQL ")
-    assert [line.split()[0] for line in shown.out.splitlines()[2:][: len(names)]] == names
+    assert [line.split()[0] for line in lines[2:][: len(names)]] == names
+    assert {line.split()[0] for line in lines[-len(tables) :]} == tables
+    assert "job" in tables
 
 
 def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
@@ -139,6 +143,7 @@ def test_shows_the_record_over_http(run: Run, job: str, fail: Fail) -> None:
     assert [row[1:3] for row in listed.rows] == [["–", "mute"], ["–", "cancel"]]
     assert listed.rows[1][3] == job
     assert [each["job_id"] for each in cancels.lines] == [job]
+    assert [each["action"] for each in run("audit", "--target", listed.rows[0][3], "--json").lines] == ["mute"]
     assert run("audit", "--actor", "cli", "--json").lines == []
 
 
@@ -178,27 +183,6 @@ def test_says_the_median_and_the_nineteenth_of_twenty() -> None:
     assert ping.at([3.0], 0.95) == 3
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (None, "–"), (0, "0 ms"), (0.34, "340 ms"), (0.9996, "1.0 s"), (4.2, "4.2 s"), (9.96, "10 s"), (59.4, "59 s"),
-        (60, "1 min"), (372, "6 min 12 s"), (3599.6, "1 h"), (12_000, "3 h 20 min"), (86_400, "1 day"), (4e5, "4 days"),
-    ],
-)  # fmt: skip
-def test_says_how_long_something_takes(seconds: float | None, said: str) -> None:
-    assert words.duration(seconds) == said
-
-
-def test_says_numbers_and_shares_as_people_do() -> None:
-    assert [words.number(each) for each in (None, 0, 1284, 9_999_999, 10_100_000)] == [
-        "–",
-        "0",
-        "1,284",
-        "9,999,999",
-        "10.1 M",
-    ]
-    assert [words.share(*each) for each in ((0, 0), (0, 9), (1, 2000), (3, 1000), (91, 100))] == [
-        "–", "0.0 %", "< 0.1 %", "0.3 %", "91 %",
-    ]  # fmt: skip
+def test_draws_figures_as_a_line() -> None:
     assert words.spark([0, 1, None, 8]) == "▁▂ █"
     assert words.spark([]) == ""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from uuid import uuid4
 
+from psycopg2.extensions import connection as Connection
+
+from haulier.queue import consume
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.conftest import Sql
@@ -62,6 +66,25 @@ def test_filters_by_all_that_the_api_knows(run: Run, fail: Fail, sql: Sql) -> No
     assert found("--before", "1h") == found("--after", "2099-01-01") == []
     assert found("--finished-after", "1h") == [failed]
     assert found("--finished-before", "2026-01-01T00:00:00Z") == found("--worker", ABSENT) == []
+
+
+def test_lists_what_of_a_queue_runs_next_and_what_has_run_longest(run: Run, conn: Connection) -> None:
+    made = [run("enqueue", "summarize_text", SUMMARY, "--priority", str(each)).out.strip() for each in (0, 5, 2, 0)]
+    worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
+    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
+
+    next_ = run("jobs", "list", "--json", "--sort", "due", "--queue", "default")
+    longest = run("jobs", "list", "--json", "--sort", "started")
+    refused = [
+        run("jobs", "list", "--sort", *each)
+        for each in (("due",), ("started", "--status", "queued"), ("started", "--limit", "201"))
+    ]
+
+    assert [str(job.id) for job in claimed] == [made[1]] == [job["id"] for job in longest.lines]
+    assert [job["id"] for job in next_.lines] == [made[2], made[0], made[3]]
+    assert [each.code for each in refused] == [1, 1, 2]
+    assert "one queue" in refused[0].err
+    assert "200 at most" in refused[2].err
 
 
 def test_says_which_groups_of_errors_it_could_mean(run: Run, fail: Fail) -> None:

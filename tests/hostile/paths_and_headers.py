@@ -84,13 +84,14 @@ OTHER_QUERIES = {
     "/errors": ["span", "queue", "kind", "limit", "unknown"],
     "/keys": ["limit", "cursor", "unknown"],
     "/operations": ["status", "limit", "cursor", "unknown"],
-    "/audit": ["job", "actor", "action", "after", "before", "limit", "cursor", "unknown"],
+    "/audit": ["job", "actor", "action", "target", "after", "before", "limit", "cursor", "unknown"],
 }
 SPANS = ["", "0h", "2H", "1h;", "-1h", "9999999999d", "1 hour", "{{7*7}}", "' OR 1=1 --", "%00", "a" * 3000]
 QUERIES = {
     "status": ["", "x", "QUEUED", "queued'", "queued%00", "queued,running", "' OR 1=1 --", "\ufeffqueued", "null"],
     "kind": ["", "X", "a b", "a" * 65, "'; DROP TABLE haulier.job; --", "{{7*7}}", "%00", "a\r\nb", "ünder", "[]"],
     "queue": ["", "Q", "a/b", "../x", "' UNION SELECT 1 --", "a\x00", "q" * 3000, "*"],
+    "sort": ["", "x", "DUE", "due'", "due%00", "due,started", "-created_at", "id; DROP TABLE haulier.job", "due"],
     "limit": ["", "x", "1.5", "1e3", "+5", " 5", "0x10", "٣", "NaN", "null", "true", "1,000", "--1", "5;DROP"],
     "offset": ["", "x", "-1", "10001", "2147483647", "2147483648", "9" * 3000, "1.0", "-0x1", "²"],
     "created_after": ["", "now()", "2026-01-01", "2026-01-01T00:00:00", "infinity", "9999-12-31T23:59:59-12:00"],
@@ -129,6 +130,7 @@ QUERIES = {
     "payload." + "x" * 201: ["1"],
     "job": ["", "x", "0", "{" + SOME_ID[:-1] + "}", SOME_ID + "0", "' OR 1=1 --", "null", "9" * 3000],
     "actor": ["", "a\x00", "\x00", "x" * 201],
+    "target": ["", "a\x00", "\x00", "x" * 201],
     "action": ["", "x", "CANCEL", "cancel'", "cancel,retry", "cancel\x00", "' OR 1=1 --", "create-key", "null"],
     "after": ["", "now()", "2026-01-01", "infinity", "9999-12-31T23:59:59-12:00", "' OR 1=1 --"],
     "before": ["", "0000-00-00T00:00:00Z", "-infinity", "2026-01-01T00:00:00+99:99"],
@@ -160,6 +162,10 @@ HARMLESS_QUERIES += [
     "payload.a=",
     "&".join(f"queue=q{n}" for n in range(20)),
 ]
+HARMLESS_QUERIES += [
+    "sort=due&queue=drop.table&status=queued&status=retrying",
+    "sort=started&status=running&kind=drop.table&worker=" + SOME_ID,
+]
 HARMLESS_QUERIES += ["kind=drop.table", "queue=select-1", "limit=0&offset=0", "&&&", "?", "limit=1#x"]
 ODD_QUERIES = [
     "key=a&key=b",
@@ -168,6 +174,11 @@ ODD_QUERIES = [
     "&".join(f"kind=k{n}" for n in range(21)),
     "&".join(f"tag=t{n}" for n in range(21)),
     "limit=1&limit=2",
+    "sort=started",
+    "sort=due&queue=mail&status=queued",
+    "sort=started&status=running&payload.a=1",
+    "sort=started&status=running&sort=started",
+    "sort=started&status=running&offset=0",
     "offset=1&cursor=" + "A" * 32,
     "=x",
     "=",
@@ -253,8 +264,8 @@ def queries() -> Iterator[Hostile]:
             yield Hostile(f"?{name}={value!r:.60}", request("GET", f"/jobs?{name}={quoted(value)}"))
     for path, names in OTHER_QUERIES.items():
         for name in names:
-            # Any text may be a tag, or an actor.
-            for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor") else SPANS)]:
+            # Any text may be a tag, an actor or a target.
+            for value in [*QUERIES.get(name, []), *(() if name in ("tag", "actor", "target") else SPANS)]:
                 # Well-formed names and ids, after which queues and keys may be listed.
                 pattern = {"/queues": NAME_PATTERN, "/keys": r"[a-z0-9]{1,32}"}.get(path) if name == "cursor" else None
                 is_name = pattern is not None and re.fullmatch(pattern, value) is not None

@@ -62,7 +62,7 @@ def test_a_name_or_a_sentence_of_the_callers_is_cut(client: FlaskClient) -> None
     answer = client.post("/jobs", json={**EMAIL, "x" * 500_000: 1})
 
     [name] = answer.json["details"]
-    assert name == "x" * MAX_NAME + "…"
+    assert name == "x" * (MAX_NAME - 1) + "…"
     assert len(answer.data) < 2_000
 
 
@@ -78,7 +78,7 @@ def test_a_schemas_own_messages_are_picked_and_counted() -> None:
 
     assert details["a"] == ["1", "2"]
     assert details["b"] == {str(n): {"value": ["3"]} for n in range(3)}
-    assert details["_schema"] == ["y" * MAX_SENTENCE + "…"]
+    assert details["_schema"] == ["y" * (MAX_SENTENCE - 1) + "…"]
     assert left_out == 497 + 1
     assert shown(wrong)[0]["a"] == ["1", "2"]
     assert sentences(shown(wrong)[0]) == MAX_FAULTS + 1

@@ -5,11 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from haulier.config import Config
-from haulier.domain.job import Job, JobStatus
+from haulier.domain.job import Job
 from haulier.kinds import JobContext, StopReason, load_kinds
+from haulier.testing.performed import first_run
 
 HERE = Path(__file__).parent
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -41,34 +40,7 @@ def settings(**given: Any) -> Config:
 
 def a_job(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> Job:
     """Give a job in its first run."""
-    now = datetime.now(UTC)
-    return Job(
-        **{
-            "id": uuid.uuid4(),
-            "status": JobStatus.RUNNING,
-            "kind": kind,
-            "queue": "default",
-            "priority": 0,
-            "run_at": now,
-            "attempts": 1,
-            "max_attempts": 3,
-            "timeout_seconds": None,
-            "cancel_requested": False,
-            "payload": payload or {},
-            "idempotency_key": None,
-            "last_error": None,
-            "created_at": now,
-            "updated_at": now,
-            "started_at": now,
-            "attempt": 1,
-            "claim": uuid.uuid4(),
-            "worker_id": uuid.uuid4(),
-            "crashes": 0,
-            "snoozes": 0,
-            "backoff": None,
-            **given,
-        }
-    )
+    return first_run(kind, payload or {})._replace(**given)
 
 
 def a_context(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> JobContext:

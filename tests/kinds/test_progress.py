@@ -9,7 +9,7 @@ import pytest
 
 from haulier.config import Config
 from haulier.kinds import JobContext
-from tests.worker.shared.test_claim_size import a_job
+from tests.kinds.kinds_tools import a_job
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,6 +41,8 @@ from lab.bench.statements import CALLS
 from lab.page import NoMarkers, insert
 from lab.servers import Postgres, ask, connect
 from lab.waiting import until
+from tests.lab.entries import named
+from tests.often import often
 
 # Of the numbers what is counted, and all that reads: they share a filled database.
 NUMBERS = [entry.name for entry in numbers.entries() if entry.name not in ("drain-off", "insert-off")]
@@ -51,13 +52,6 @@ def result(**figures: list[float]) -> Result:
     """Return a result with a row for each name, whose repetitions have these jobs per second."""
     rows = [Row(name, name, repetitions=[{"rate": each} for each in values]) for name, values in figures.items()]
     return Result("drain", "Drain", "2030-01-01 10:00", {"cores": 2}, {"version": "18"}, {"repetitions": 3}, rows)
-
-
-def often(entries: Sequence[Entry], *names: str) -> list[Any]:
-    """Return a parameter for each entry: these names for `make test`, the others for `make test-slow`."""
-    assert set(names) < {entry.name for entry in entries}
-    marks = {entry.name: () if entry.name in names else (pytest.mark.slow,) for entry in entries}
-    return [pytest.param(entry, id=entry.name, marks=marks[entry.name]) for entry in entries]
 
 
 @pytest.fixture(scope="module")
@@ -263,7 +257,7 @@ def test_a_drain_of_200_queues_ends(bench):
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
 
 
-@pytest.mark.parametrize("entry", often(paused.entries(), "paused"))
+@pytest.mark.parametrize("entry", often(named(paused.entries()), ["paused"]))
 def test_a_drain_beside_paused_queues_ends(bench, entry):
     figures = entry.once(bench)
 
@@ -271,7 +265,7 @@ def test_a_drain_beside_paused_queues_ends(bench, entry):
     assert 200 in (figures["settled_alone"], figures["settled_beside"])
 
 
-@pytest.mark.parametrize("entry", often(schedules.entries(), "calm"))
+@pytest.mark.parametrize("entry", often(named(schedules.entries()), ["calm"]))
 def test_schedules_fire_each_tick_once(bench, entry):
     figures = entry.once(bench)
 
@@ -293,7 +287,7 @@ def test_isolated_jobs_are_timed_beside_plain_ones(bench, kind, monkeypatch):
     assert kind == "noop" or figures["first_ms"] > figures["each_us"] / 1000
 
 
-@pytest.mark.parametrize("entry", often(progress.entries(), "telling"))
+@pytest.mark.parametrize("entry", often(named(progress.entries()), ["telling"]))
 def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench, entry):
     figures = entry.once(bench)
 
@@ -301,7 +295,7 @@ def test_jobs_that_say_how_far_they_have_come_are_timed_beside_silent_ones(bench
     assert 0 < figures["jobs_per_second"] < 1_000_000
 
 
-@pytest.mark.parametrize("entry", often(numbers.entries(), *NUMBERS))
+@pytest.mark.parametrize("entry", often(named(numbers.entries()), NUMBERS))
 def test_counting_is_timed_beside_none_and_so_is_reading_what_was_counted(bench, entry):
     if entry.missing:
         pytest.skip(entry.missing)

@@ -11,7 +11,8 @@ from lab.bench.harness import Bench
 from lab.bench.measures import dashboard
 from lab.bench.results import Result, Row
 from lab.servers import Postgres
-from tests.lab.test_bench import often
+from tests.lab.entries import named
+from tests.often import often
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     server.forget_templates()
 
 
-@pytest.mark.parametrize("entry", often(dashboard.entries(), "ui.jobs.show", "poll-same", "post", "drain"))
+@pytest.mark.parametrize("entry", often(named(dashboard.entries()), ["ui.jobs.show", "poll-same", "post", "drain"]))
 def test_times_pages_polls_and_what_runs_beside_open_tabs(bench, entry):
     figures = entry.once(bench)
 

@@ -148,7 +148,7 @@ def test_says_that_something_could_not_be_looked_at() -> None:
 
 
 def test_says_that_jobs_run_past_their_timeout() -> None:
-    job = RunningJob(uuid4(), "resize_image", "images", 1, 3, 5, NOW, False, uuid4(), "dock", 7, 0, NOW)
+    job = RunningJob(uuid4(), "resize_image", "images", 1, 3, 5, NOW, False, uuid4(), "dock:7", 0, NOW)
 
     assert said(stuck=[job, job]) == ["2 jobs run past the timeout: resize_image"]
 

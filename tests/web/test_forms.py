@@ -109,6 +109,7 @@ def test_every_act_says_who_may(site: Flask) -> None:
         "/ui/keys/new",
         "/ui/keys/<key_id>/rotate",
         "/ui/keys/<key_id>/revoke",
+        "/ui/keys/<key_id>/sign-out",
     }
 
 

@@ -27,42 +27,11 @@ from app.web.times import read_duration, read_time
 from haulier.config import SECRET_NAMES
 from haulier.domain.act import Act
 from haulier.domain.job import JobStatus
+from haulier.domain.text import number
 from haulier.domain.timeline import Step, What, Why
 from tests.web.browsing import SAME, read
 
 NOW = datetime(2026, 11, 26, 14, 3, 5, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "–"), (0, "0"), (1284, "1,284"), (9_999_999, "9,999,999"), (10_100_000, "10.1 M")],
-)
-def test_writes_a_number(value: float | None, text: str) -> None:
-    assert shown.number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.34, "340 ms"),
-        (4.2, "4.2 s"),
-        (41, "41 s"),
-        (60, "1 min"),
-        (372, "6 min 12 s"),
-        (12_000, "3 h 20 min"),
-        (345_600, "4 days"),
-        (59.99, "60 s"),
-    ],
-)
-def test_writes_a_duration(seconds: float, text: str) -> None:
-    assert shown.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-    ("part", "of", "text"), [(1, 0, "–"), (0, 9, "0.0 %"), (1, 5000, "< 0.1 %"), (3, 1000, "0.3 %"), (91, 100, "91 %")]
-)
-def test_writes_a_share(part: float, of: float, text: str) -> None:
-    assert shown.share(part, of) == text
 
 
 @pytest.mark.parametrize(
@@ -106,17 +75,15 @@ def test_draws_columns_on_top_of_each_other_and_lines_with_gaps() -> None:
     found = chart(Series("Good", "succeeded", [1, 2, 0], "columns"), Series("Bad", "failed", [1, 0, 0], "columns"))
     gaps = chart(Series("Time", "running", [1.0, None, 3.0], "line", "dash"))
 
-    assert 'd="M1 100h8v-50h-8zM11 100h8v-100h-8z"' in charts.plot(found, shown.number)
-    assert 'd="M1 50h8v-50h-8z"' in charts.plot(found, shown.number)
-    assert 'class="l s-running dash" d="M5 66.67M25 0"' in charts.plot(gaps, shown.number)
+    assert 'd="M1 100h8v-50h-8zM11 100h8v-100h-8z"' in charts.plot(found, number)
+    assert 'd="M1 50h8v-50h-8z"' in charts.plot(found, number)
+    assert 'class="l s-running dash" d="M5 66.67M25 0"' in charts.plot(gaps, number)
 
 
 def test_has_all_its_numbers_as_a_table_and_no_style() -> None:
     found = chart(Series("A", "queued", [1, None, 10_000], "area"))
 
-    page = read(
-        charts.plot(found, shown.number) + charts.legend(found, shown.number) + charts.table(found, shown.number)
-    )
+    page = read(charts.plot(found, number) + charts.legend(found, number) + charts.table(found, number))
 
     rows = [[cell.text for cell in row.below() if cell.tag in ("th", "td")] for row in page.all("tr")]
     assert rows == [["Time", "A"], ["12:00", "1"], ["12:01", "–"], ["12:02", "10,000"]]
@@ -134,7 +101,7 @@ def test_ends_at_a_round_number_that_nothing_exceeds(most: float) -> None:
 @given(some.lists(some.one_of(some.none(), some.floats(0, 1e9)), min_size=3, max_size=3))
 def test_draws_any_numbers_within_its_box(values: list[float | None]) -> None:
     for look in ("line", "area", "columns"):
-        drawn = charts.plot(chart(Series("A", "queued", values, look)), shown.number)
+        drawn = charts.plot(chart(Series("A", "queued", values, look)), number)
         assert isinstance(drawn, Markup)
         assert "nan" not in drawn
         assert "inf" not in drawn

@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,9 @@ import pytest
 from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import Job, NewJob
+from haulier.postgres.connection import connect
 from haulier.queue import produce
+from haulier.queue.consume.wakeups import Knock, knocks, listen
 from tests.conftest import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -244,3 +247,34 @@ def latency(enqueue, ledger) -> Callable[[], float]:
         return start.at - began
 
     return latency
+
+
+@pytest.fixture
+def fall_asleep(conn) -> Callable[[int], None]:
+    """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
+
+    def sleepers() -> int:
+        with conn.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'")
+            return cursor.fetchone()[0]
+
+    def fall_asleep(workers: int = 1) -> None:
+        eventually(lambda: sleepers() == workers, within=15)
+
+    return fall_asleep
+
+
+@pytest.fixture
+def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
+    """Give a function that returns the knocks that have come since it was last called."""
+    with closing(connect(direct(database))) as conn:
+        listen(conn)
+        ear = knocks(conn, wait=0.05, probe=10)
+
+        def heard() -> list[Knock]:
+            found = []
+            while (knock := next(ear)) is not None:
+                found.append(knock)
+            return found
+
+        yield heard

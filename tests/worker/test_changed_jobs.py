@@ -12,7 +12,6 @@ from haulier.queue import produce
 from haulier.queue.produce import Changes
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY
-from tests.worker.test_wake_ups import fall_asleep, heard  # noqa: F401  # fixtures
 
 
 @pytest.mark.parametrize(
@@ -26,8 +25,8 @@ from tests.worker.test_wake_ups import fall_asleep, heard  # noqa: F401  # fixtu
 )
 def test_an_idle_worker_starts_a_changed_job_within_a_second(
     spawn_worker,
-    fall_asleep,  # noqa: F811
-    heard,  # noqa: F811
+    fall_asleep,
+    heard,
     enqueue,
     ledger,
     latency,
@@ -53,8 +52,8 @@ def test_an_idle_worker_starts_a_changed_job_within_a_second(
 
 def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     spawn_worker,
-    fall_asleep,  # noqa: F811
-    heard,  # noqa: F811
+    fall_asleep,
+    heard,
     enqueue,
     ledger,
     conn,

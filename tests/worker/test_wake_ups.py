@@ -4,49 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import timedelta
 
-import pytest
-
 from haulier.domain.job import JobStatus, NewJob
-from haulier.postgres.connection import connect
 from haulier.queue import produce
-from haulier.queue.consume.wakeups import Knock, knocks, listen
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY
-
-
-@pytest.fixture
-def fall_asleep(conn) -> Callable[[int], None]:
-    """Give a function that returns when so many workers sleep, and have looked for the last time before they poll."""
-
-    def sleepers() -> int:
-        with conn.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM haulier.sleeper WHERE since < now() - interval '0.5 s'")
-            return cursor.fetchone()[0]
-
-    def fall_asleep(workers: int = 1) -> None:
-        eventually(lambda: sleepers() == workers, within=15)
-
-    return fall_asleep
-
-
-@pytest.fixture
-def heard(database, direct) -> Iterator[Callable[[], list[Knock]]]:
-    """Give a function that returns the knocks that have come since it was last called."""
-    with closing(connect(direct(database))) as conn:
-        listen(conn)
-        ear = knocks(conn, wait=0.05, probe=10)
-
-        def heard() -> list[Knock]:
-            found = []
-            while (knock := next(ear)) is not None:
-                found.append(knock)
-            return found
-
-        yield heard
 
 
 def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, fall_asleep, latency):

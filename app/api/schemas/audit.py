@@ -10,11 +10,11 @@ from haulier.domain.act import Act
 
 from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, Cursor, Several, about, bound, instant, searched, time_text
+from .fields import ANY_FIELDS, Cursor, Several, about, instant, moment, searched, time_text
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
-MAX_ACTOR = 200
+MAX_ACTOR = MAX_TARGET = 200
 
 
 class ListAudit(Schema):
@@ -27,8 +27,13 @@ class ListAudit(Schema):
         len(Act),
         metadata=about("Only such acts; given more than once: any of these."),
     )
-    after = bound("Only what was done later than this.")
-    before = bound("Only what was done before this.")
+    target = searched(
+        MAX_TARGET,
+        "Only what was done to this: an API key, a group of errors, a worker or an operation by its id, a queue or a"
+        " schedule by its name.",
+    )
+    after = moment("Only what was done later than this.")
+    before = moment("Only what was done before this.")
     limit = page_limit()
     cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
 
@@ -55,7 +60,10 @@ class ActionResponse(ResponseSchema):
     target = fields.String(
         required=True,
         allow_none=True,
-        metadata=about("The group of errors, the worker or the operation that it was done to, by its id."),
+        metadata=about(
+            "What else it was done to: a group of errors, a worker or an operation by its id, a queue or a schedule by"
+            " its name."
+        ),
     )
     details = fields.Raw(
         required=True,

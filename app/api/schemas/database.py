@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import fields
 
 from haulier.domain.checks import CheckState
@@ -40,9 +42,36 @@ class DatabaseCheck(ResponseSchema):
     fix = fields.String(required=True, allow_none=True, metadata=about("What to do; null: nothing."))
 
 
+def _whole(description: str, **options: Any) -> fields.Integer:
+    return fields.Integer(required=True, metadata=about(description, minimum=0), **options)
+
+
+class DatabaseTable(ResponseSchema):
+    """A table; of one with partitions, all of them together."""
+
+    name = fields.String(required=True)
+    partitions = _whole("How many it has; 0: it is not partitioned.")
+    rows = _whole("As the server estimates them.")
+    dead_rows = _whole("Deleted or replaced rows that vacuum has not removed, by the same estimate.", attribute="dead")
+    table_bytes = _whole("Without its indexes.")
+    index_bytes = _whole("All its indexes.")
+    bloat = _number("How often over its rows would fit, by estimate; null: it is below 10 MB, or that is not known.")
+    vacuumed_at = instant("When vacuum last came to any of its partitions; null: never.", nullable=True)
+    analyzed_at = instant("When the table as a whole was last analysed; null: never.", nullable=True)
+
+
 class DatabaseResponse(ResponseSchema):
     """The health of the database."""
 
     at = instant("By the database's clock.")
     version = fields.String(required=True, metadata=about("Of the server."))
     checks = fields.List(fields.Nested(DatabaseCheck), required=True)
+    tables = fields.List(
+        fields.Nested(DatabaseTable),
+        required=True,
+        allow_none=True,
+        metadata=about("Haulier's tables, the largest first; null: they could not be read."),
+    )
+    tables_message = fields.String(
+        required=True, allow_none=True, metadata=about("Why the tables could not be read; null where they could.")
+    )

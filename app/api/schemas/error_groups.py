@@ -8,7 +8,7 @@ from haulier.domain.fingerprint import ID_PATTERN
 from haulier.domain.span import DEFAULT_SPAN, SPANS
 
 from ...http.cursor import CURSOR_PATTERN
-from .fields import TIME_PATTERN, Cursor, Time, about, instant, name, searched
+from .fields import Cursor, about, instant, moment, name, searched
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -41,11 +41,7 @@ class MuteErrors(Schema):
     class Meta:
         unknown = RAISE
 
-    muted_until = Time(
-        required=True,
-        allow_none=True,
-        metadata=about("Null: no longer.", type="string", format="date-time", pattern=TIME_PATTERN),
-    )
+    muted_until = moment("Null: no longer.", required=True, allow_none=True)
 
 
 def _count(description: str) -> fields.Integer:

@@ -10,13 +10,12 @@ from uuid import UUID
 from marshmallow import ValidationError, fields, validate
 
 from haulier.domain.fingerprint import read_id
-from haulier.domain.job import MAX_TAG, MAX_TAGS, NAME_PATTERN, Json
+from haulier.domain.job import BAD_NAME, BAD_TAG, MAX_TAGS, NAME_PATTERN, TAG_PATTERN, Json
 from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from ...http.cursor import read_cursor
 
 IDEMPOTENCY_KEY_PATTERN = r"^[!-~]{1,255}$"
-TAG_PATTERN = rf"^[^\x00]{{1,{MAX_TAG}}}$"
 # The year 9999 is refused: with an offset the time could lie beyond the last that Python can hold.
 TIME_PATTERN = (
     r"^(?!9999)[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}"
@@ -27,8 +26,6 @@ TIME_PATTERN = (
 ANY_FIELDS: dict[str, Json] = {"type": "object", "additionalProperties": True}
 
 BAD_IDEMPOTENCY_KEY = "Must be 1 to 255 visible ASCII characters."
-BAD_NAME = "Must begin with a letter a-z, then up to 63 of a-z, 0-9, '_', '.', '-'."
-BAD_TAG = f"Must be 1 to {MAX_TAG} characters, without NUL."
 
 
 class Time(fields.Field[datetime]):
@@ -178,9 +175,10 @@ def searched(most: int, description: str) -> fields.String:
     return fields.String(validate=[validate.Length(min=1, max=most), fits], metadata=about(description))
 
 
-def bound(description: str) -> Time:
-    """Return a field of a filter for a time."""
-    return Time(metadata=about(description, type="string", format="date-time", pattern=TIME_PATTERN))
+def moment(description: str, **options: Any) -> Time:
+    """Return a field of a request for a time."""
+    told = about(description, type="string", format="date-time", pattern=TIME_PATTERN)
+    return Time(metadata=told, **options)
 
 
 def instant(description: str, *, nullable: bool = False) -> Time:

@@ -33,12 +33,11 @@ from .fields import (
     ANY_FIELDS,
     BAD_IDEMPOTENCY_KEY,
     IDEMPOTENCY_KEY_PATTERN,
-    TIME_PATTERN,
     Number,
     Tags,
-    Time,
     about,
     instant,
+    moment,
     name,
     time_text,
 )
@@ -71,14 +70,7 @@ class JobSettings(PayloadSchema):
         # Each application makes a class for each kind; marshmallow's registry would keep them all.
         register = False
 
-    run_at = Time(
-        metadata=about(
-            "Not before this time; one that has passed counts as now. Not beside `delay_seconds`.",
-            type="string",
-            format="date-time",
-            pattern=TIME_PATTERN,
-        )
-    )
+    run_at = moment("Not before this time; one that has passed counts as now. Not beside `delay_seconds`.")
     delay_seconds = Number(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
         metadata=about("Not before so many seconds from now. Not beside `run_at`."),

@@ -12,7 +12,7 @@ from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
 
 from ...http.cursor import CURSOR_PATTERN
 from ...http.json_text import as_json
-from .fields import ANY_FIELDS, TIME_PATTERN, Cursor, Flag, Number, Several, Time, about, instant, name, time_text
+from .fields import ANY_FIELDS, Cursor, Flag, Number, Several, about, instant, moment, name, time_text
 from .job import JobResponse
 from .request_schemas import JobConditions, page_limit
 from .response_schemas import ResponseSchema
@@ -60,14 +60,7 @@ class OperationChanges(Schema):
     priority = fields.Integer(
         strict=True, validate=validate.Range(MIN_PRIORITY, MAX_PRIORITY), metadata=about("Higher runs first.")
     )
-    run_at = Time(
-        metadata=about(
-            "They become due then; a time that has passed counts as now. Not beside `delay_seconds`.",
-            type="string",
-            format="date-time",
-            pattern=TIME_PATTERN,
-        )
-    )
+    run_at = moment("They become due then; a time that has passed counts as now. Not beside `delay_seconds`.")
     delay_seconds = Number(
         validate=validate.Range(0, MAX_DELAY_SECONDS),
         metadata=about("They become due so many seconds after their turn has come; 0: now. Not beside `run_at`."),
@@ -82,13 +75,8 @@ class StartOperation(Schema):
 
     action = fields.Enum(OperationAction, by_value=True, required=True)
     filter = fields.Nested(OperationFilter, required=True)
-    as_of = Time(
-        metadata=about(
-            "That of a preview of this action and filter: only jobs that it counted, and that are as they were then.",
-            type="string",
-            format="date-time",
-            pattern=TIME_PATTERN,
-        )
+    as_of = moment(
+        "That of a preview of this action and filter: only jobs that it counted, and that are as they were then."
     )
     dry_run = Flag(load_default=False, metadata=about("Only say which jobs those are."))
     changes = fields.Nested(OperationChanges, metadata=about("For `change` alone, which needs them."))

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from haulier.domain.fingerprint import ID_PATTERN
-from haulier.domain.job import MAX_MAX_ATTEMPTS, JobStatus, Json
+from haulier.domain.job import MAX_MAX_ATTEMPTS, JobOrder, JobStatus, Json
 from haulier.kinds.sdk.payload import Pattern
 
 from ...http.cursor import CURSOR_PATTERN
@@ -23,7 +23,7 @@ from .fields import (
     QueryInteger,
     Several,
     about,
-    bound,
+    moment,
     name,
     tag,
 )
@@ -33,6 +33,11 @@ DEFAULT_LIMIT, MAX_LIMIT = 50, 200
 MAX_NAMES = 20
 # The database reads the jobs that are skipped. Beyond this, clients use `cursor`, which skips without reading.
 MAX_OFFSET = 10_000
+# What an order of a list needs, and takes, beside it.
+BESIDE = {
+    JobOrder.DUE: "Is an order of one queue's waiting jobs: give one queue, status=queued and status=retrying alone.",
+    JobOrder.STARTED: "Is an order of running jobs: give status=running, and at most kind, queue and worker.",
+}
 
 
 def load(schema: Schema, data: Json, clean: Callable[[Json], Json] | None = None) -> dict[str, Any]:
@@ -97,10 +102,10 @@ class JobConditions(Schema):
             "Only jobs of which so many attempts were charged.", type="integer", minimum=0, maximum=MAX_MAX_ATTEMPTS
         ),
     )
-    finished_after = bound("Only jobs that ended later than this.")
-    finished_before = bound("Only jobs that ended before this.")
-    created_after = bound("Only jobs created later than this.")
-    created_before = bound("Only jobs created before this.")
+    finished_after = moment("Only jobs that ended later than this.")
+    finished_before = moment("Only jobs that ended before this.")
+    created_after = moment("Only jobs created later than this.")
+    created_before = moment("Only jobs created before this.")
 
 
 def page_limit() -> QueryInteger:
@@ -137,10 +142,27 @@ class ListJobs(JobConditions):
         )
     )
 
+    sort = fields.String(
+        validate=validate.OneOf([str(order) for order in JobOrder]),
+        metadata=about(
+            "The first jobs in another order than newest first; no page follows. `due`: as workers take them, beside"
+            " one `queue` and both `status=queued` and `status=retrying`, and nothing else. `started`: what has run"
+            " longest first, beside `status=running`, and perhaps `kind`, `queue` and `worker`.",
+        ),
+    )
+
     @validates_schema
     def _one_way(self, data: Mapping[str, Any], **_: object) -> None:
         if "offset" in data and "cursor" in data:
             raise ValidationError("Give offset or cursor, not both.", "cursor")
+
+    @validates_schema
+    def _in_order(self, data: Mapping[str, Any], **_: object) -> None:
+        if "sort" not in data:
+            return
+        order, names = JobOrder(data["sort"]), data.keys() - {"sort", "limit"}
+        if not order.fits(names, data.get("status", ()), data.get("queue", ())):
+            raise ValidationError(BESIDE[order], "sort")
 
 
 class BatchOptions(Schema):

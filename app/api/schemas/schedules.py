@@ -29,24 +29,17 @@ from haulier.kinds import PayloadSchema
 from haulier.kinds.sdk.payload import TEXT, Pattern
 
 from ...http.errors import Invalid
-from .fields import ANY_FIELDS, TIME_PATTERN, Flag, Time, about, instant
+from .fields import ANY_FIELDS, Flag, Time, about, instant, moment
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
 MAX_PREVIEWED = 100
-# Of a schedule's job: a tick decides when it runs, and has no need of a key.
-NOT_OF_A_SCHEDULE = ("run_at", "delay_seconds", "idempotency_key")
 # So many ticks to come, and so many past ones, the answer about one schedule has.
 SHOWN_TICKS = 10
 
 
 def _number(least: int, most: int, description: str, **options: Any) -> fields.Integer:
     return fields.Integer(strict=True, validate=validate.Range(least, most), metadata=about(description), **options)
-
-
-def _time(description: str, **options: Any) -> Time:
-    told = about(description, type="string", format="date-time", pattern=TIME_PATTERN)
-    return Time(metadata=told, **options)
 
 
 class TimetableRequest(PayloadSchema):
@@ -103,13 +96,13 @@ class PutSchedule(TimetableRequest):
         0, MAX_JITTER_SECONDS, "Fire up to so much later, each tick by a time of its own.", load_default=0
     )
     paused = Flag(metadata=about("Whether it is paused; absent: as it is."))
-    paused_until = _time("When it fires again; with `paused` alone.")
+    paused_until = moment("When it fires again; with `paused` alone.")
 
 
 class PreviewSchedule(TimetableRequest):
     """Which ticks to show; null counts as absent."""
 
-    after = _time("Only ticks later than this; absent: than now.", data_key="from")
+    after = moment("Only ticks later than this; absent: than now.", data_key="from")
     count = _number(1, MAX_PREVIEWED, "So many at most.", load_default=10)
 
 
@@ -119,7 +112,7 @@ class PauseSchedule(PayloadSchema):
     class Meta:
         unknown = RAISE
 
-    until = _time("Null: until it is resumed.")
+    until = moment("Null: until it is resumed.")
 
 
 class ListSchedules(Schema):
@@ -136,7 +129,7 @@ class ListTicks(Schema):
     """Which ticks to list."""
 
     limit = page_limit()
-    cursor = _time("The header Next-Cursor of the page before.")
+    cursor = moment("The header Next-Cursor of the page before.")
 
 
 class TickResponse(ResponseSchema):

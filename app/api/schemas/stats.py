@@ -10,7 +10,7 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
 from haulier.kinds.sdk.payload import Pattern
 
-from .fields import TIME_PATTERN, Time, about, instant, name
+from .fields import about, instant, moment, name
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -43,11 +43,7 @@ class PauseQueue(Schema):
     class Meta:
         unknown = RAISE
 
-    until = Time(
-        load_default=None,
-        allow_none=True,
-        metadata=about("Null: until it is resumed.", type="string", format="date-time", pattern=TIME_PATTERN),
-    )
+    until = moment("Null: until it is resumed.", load_default=None, allow_none=True)
 
 
 def _count(description: str = "", **options: Any) -> fields.Integer:

@@ -7,11 +7,10 @@ from marshmallow import RAISE, Schema, fields
 from haulier.domain.worker import WorkerState
 from haulier.kinds.sdk.payload import Pattern
 
+from ...http.ids import UUID_PATTERN
 from .fields import Flag, about, instant
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
-
-ID_PATTERN = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 
 
 class ListWorkers(Schema):
@@ -20,7 +19,7 @@ class ListWorkers(Schema):
     limit = page_limit()
     # Not fields.UUID, which takes other forms of an id as well.
     cursor = fields.String(
-        validate=Pattern(ID_PATTERN, "Must be what Next-Cursor said, unchanged."),
+        validate=Pattern(UUID_PATTERN, "Must be what Next-Cursor said, unchanged."),
         metadata=about("The header Next-Cursor of the page before."),
     )
 

@@ -18,11 +18,12 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
+from haulier.domain.text import cut
 from haulier.postgres.statements import Connection
 from haulier.queue.access.audit import Action, ActionFilter, Page, Position, find_actions
 
 from ...http.cursor import entry_cursor, read_entry_cursor
-from ...http.faults import cut
+from ...http.ids import read_uuid
 from ...http.masking import details_as_shown
 from ..answering import Shown
 from ..rail import Rail
@@ -54,7 +55,7 @@ class Asked:
     def filter(self, *, limit: int, after: Position | None) -> ActionFilter:
         """Return the filter."""
         return ActionFilter(
-            job_id=UUID(self.values["job"]) if self.values.get("job") else None,
+            job_id=read_uuid(self.values.get("job", "")),
             target=self.values.get("target") or None,
             actor=self.values.get("actor") or None,
             actions=list(self.actions) or None,
@@ -122,17 +123,10 @@ def _asked() -> Asked:
     given = {name: request.args.get(name, "").strip()[:200] for name in FIELDS}
     actions = [each for each in request.args.getlist("action") if each in set(Act)]
     odd = [name for name in ("after", "before") if given[name] and _instant(given[name]) is None]
-    if given["job"] and _uuid(given["job"]) is None:
+    if given["job"] and read_uuid(given["job"]) is None:
         odd.append("job")
     odd += ["action"] if set(request.args.getlist("action")) - {"", *Act} else []
     return Asked({name: "" if name in odd else text for name, text in given.items()}, actions, odd, _position())
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def _instant(text: str) -> datetime | None:

@@ -9,17 +9,17 @@ from datetime import datetime
 
 from haulier.domain.api_key import Scope
 from haulier.domain.checks import Check, CheckState, Threshold
+from haulier.domain.text import duration, number, size
 from haulier.queue.produce.checks import Checkup, check_database
-from haulier.queue.produce.tables import Table, list_tables
+from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
 
 from ...http.service import service
 from ..answering import Shown
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..section import Section
-from ..shown import duration, number, size
 
-KEPT_SECONDS, TABLES_SECONDS = 30.0, 2.0
+KEPT_SECONDS = 30.0
 WHY = "the database is that of every queue"
 # Where in a fix what can be pasted begins.
 _COMMAND = re.compile(
@@ -102,7 +102,7 @@ def show() -> Shown:
 
 
 def _tables() -> Part[Sequence[Table]]:
-    return part(list_tables, seconds=TABLES_SECONDS)
+    return part(list_tables, seconds=LOOK_SECONDS)
 
 
 def _checked() -> Part[Checked]:

@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
+from haulier.domain.text import cut, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
@@ -42,7 +43,7 @@ from ..rail import Rail
 from ..reading import Part, kept, part, read, searched
 from ..saying import Undo, done
 from ..section import Section
-from ..shown import DAY_SECONDS, clock, count, exact, number
+from ..shown import DAY_SECONDS, clock, count, exact
 from ..times import read_duration
 from ..totals import Counted, counted
 from ..viewer import viewer
@@ -237,7 +238,7 @@ def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
     return Group(
         group.name,
         group.kind,
-        shortened(group.text),
+        cut(group.text, MOST_SHOWN),
         group.failed,
         group.retried,
         group.first_seen,
@@ -246,11 +247,6 @@ def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
         group.muted_until if group.muted_until and group.muted_until > now else None,
         charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in this time"),
     )
-
-
-def shortened(text: str) -> str:
-    """Return the beginning of an error, as lists show it."""
-    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 1]}…"
 
 
 def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
 from haulier.domain.fingerprint import id_text
-from haulier.domain.job import JobStatus
+from haulier.domain.job import WAITING_STATUSES, JobStatus
 from haulier.domain.timeline import Step, timeline
 from haulier.domain.waiting import Reason
 from haulier.postgres.statements import Connection
@@ -44,7 +44,6 @@ from ..timeouts import used
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
-WAITING = (JobStatus.QUEUED, JobStatus.RETRYING)
 ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 
 section = Section("job", __name__, within="jobs")
@@ -127,7 +126,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         head=_head(job),
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
-        is_waiting=job.status in WAITING,
+        is_waiting=job.status in WAITING_STATUSES,
         history=lines([_seen(step) for step in steps]),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),

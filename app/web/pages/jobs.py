@@ -12,7 +12,7 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.job import JobStatus
+from haulier.domain.job import JobOrder, JobStatus
 from haulier.queue.produce.id_prefix import id_range
 from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import Page, list_jobs
@@ -23,7 +23,7 @@ from ...http.filtering import filter_within
 from ...http.masking import as_shown
 from ..answering import Shown
 from ..bulk import Verb, fitting
-from ..look import DUE, LOOKED_UP, PAYLOAD, STARTED, UNREAD, Look, Odd, Pair, read_look, read_search
+from ..look import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..rows import Row, columns_of, in_order, row_of, worker_names
@@ -34,7 +34,7 @@ from ..viewer import viewer
 
 # So many pages can be gone back, one by one.
 MOST_BACK, MOST_TYPED = 30, 300
-ORDERS = {"": "Newest first", DUE: "Next to run first", STARTED: "Longest first"}
+ORDERS: Mapping[str, str] = {"": "Newest first", JobOrder.DUE: "Next to run first", JobOrder.STARTED: "Longest first"}
 
 section = Section("jobs", __name__, Rail("Work", 20, "Jobs", "jobs", "j"))
 
@@ -207,7 +207,7 @@ def _around(look: Look, after: str | None) -> tuple[str | None, str | None]:
 
 def _orders(look: Look) -> list[tuple[str, str, bool]]:
     """Return the page in each order that its filters can have, if there is any but the usual one."""
-    others = [(sort, query) for sort in (DUE, STARTED) if (query := look.in_order(sort)) is not None]
+    others = [(sort, query) for sort in JobOrder if (query := look.in_order(sort)) is not None]
     queries = [("", look.query(sort="")), *others] if others else []
     return [(_at(query), ORDERS[sort], sort == look.sort) for sort, query in queries]
 

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from flask import request, url_for
 from werkzeug.wrappers import Response
@@ -23,6 +22,7 @@ from haulier.queue.rows import StoredJob
 
 from ...http.door import caller
 from ...http.errors import Forbidden, Invalid, TooLarge
+from ...http.ids import read_uuid
 from ...http.masking import as_shown
 from ...http.requests import requests
 from ...http.service import connection, service
@@ -79,9 +79,8 @@ def _queue() -> str:
 
 
 def _like(like: str, is_json: bool) -> Shown:
-    try:
-        job_id = UUID(like)
-    except ValueError:
+    job_id = read_uuid(like)
+    if job_id is None:
         return _page(_Given(Form({"payload": "{}"}, {"": "There is no job of this id."}), ""), 404)
     caller().check_scope(Scope.READ)
     job = read(lambda conn: visible(conn, job_id)).job

@@ -12,6 +12,7 @@ from flask import request, url_for
 from markupsafe import Markup
 
 from haulier.domain.api_key import Scope
+from haulier.domain.text import duration, number, share
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
 from haulier.queue.produce.recent import Minute, recent_minutes
@@ -31,7 +32,7 @@ from ..rail import Rail
 from ..reading import Part, kept, part
 from ..search_box import queues_read
 from ..section import Section
-from ..shown import clock, count, duration, number, share
+from ..shown import clock, count
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
@@ -123,10 +124,9 @@ def _page_and_text(span: str) -> tuple[Overview, str]:
 
 
 def _page(span: str) -> Overview:
-    found = kept("figures", (span,), partial(_stats, span))
+    found, running = kept("figures", (span,), partial(_stats, span)), facts.running()
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value.groups if errors.value else []
-    running = facts.running()
     needs = notices(
         Facts(
             now=viewer().now,

@@ -23,6 +23,7 @@ from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.workers import list_workers
 
 from ...http.door import caller
+from ...http.ids import read_uuid
 from ...http.service import connection
 from ..answering import Shown
 from ..places import asked as asked_place
@@ -76,7 +77,6 @@ class Row:
     """A job that runs. Units: timeout is seconds; None: it may run for ever. Shape: mark is near, past or ""."""
 
     job: RunningJob
-    worker: str
     timeout: float | None
     mark: str
     bar: Markup | None
@@ -101,7 +101,8 @@ def show() -> Shown:
     found = kept("running", (asked.queue, asked.kind, asked.worker), lambda: part(partial(_jobs, asked)))
     rows = [_row(job, viewer().now) for job in (found.value.jobs if found.value else ())]
     if asked.by == "worker":
-        rows.sort(key=lambda row: row.worker)
+        # Those of dead workers last.
+        rows.sort(key=lambda row: (row.job.worker is None, row.job.worker or ""))
     places = (("", "Longest first"), ("worker", "By worker"))
     tabs = [(_at(asked.query(by=by)), text, by == asked.by) for by, text in places]
     page = Running(asked, odd, found, kept("threads", (), lambda: part(_threads)), rows, tabs)
@@ -117,7 +118,7 @@ def _asked() -> tuple[Asked, str]:
     fits: Mapping[str, bool] = {
         "queue": _is_name(given["queue"]),
         "kind": _is_name(given["kind"]),
-        "worker": _uuid(given["worker"]) is not None,
+        "worker": read_uuid(given["worker"]) is not None,
     }
     odd = ", ".join(f"{name} {given[name]}" for name, is_so in fits.items() if given[name] and not is_so)
     kept_ = {name: given[name] if is_so else "" for name, is_so in fits.items()}
@@ -128,19 +129,12 @@ def _is_name(text: str) -> bool:
     return re.fullmatch(NAME_PATTERN, text) is not None
 
 
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
 def _jobs(asked: Asked, conn: Connection) -> Jobs:
     queues = caller().queues
     if asked.queue:
         queues = [asked.queue] if queues is None or asked.queue in queues else []
     kinds = [asked.kind] if asked.kind else None
-    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=_uuid(asked.worker), limit=MOST))
+    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=read_uuid(asked.worker), limit=MOST))
 
 
 def _threads(conn: Connection) -> Threads:
@@ -153,7 +147,7 @@ def _threads(conn: Connection) -> Threads:
 def _row(job: RunningJob, now: datetime) -> Row:
     timeout = timeout_of(job.kind, job.timeout_seconds)
     mark, bar = used(job.started_at, timeout, now) if timeout else ("", None)
-    return Row(job, f"{job.host}:{job.pid}", timeout, mark, bar)
+    return Row(job, timeout, mark, bar)
 
 
 @section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)

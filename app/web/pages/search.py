@@ -13,8 +13,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import QueueNotFound, ScheduleNotFound
-from haulier.domain.fingerprint import ID_PATTERN
-from haulier.domain.job import MAX_TAG, NAME_PATTERN
+from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
 from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
@@ -29,15 +28,13 @@ from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown
 from ...http.service import service
 from ..answering import Shown
-from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, read_look, read_search
+from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
 from ..reading import part, searched
 from ..search_box import Box, fault_of
 from ..section import Section
 from ..shown import word
 
 MOST_ERRORS, MOST_JOBS, MOST_WORKERS = 50, 50, 200
-# An idempotency key as clients may send one.
-KEY = re.compile(r"[!-~]{1,255}")
 JOB = "The job"
 SPAN, SECONDS = "30d", 1.0
 
@@ -95,23 +92,12 @@ def _of_filters(typed: str, found: Found) -> Shown | Response:
     The text of an error stands for the groups that have it, the name of a worker for those that are called so.
     """
     late: list[str] = []
-    for name, is_id, hits in (("error", _is_error, _errors), ("worker", _is_worker, _jobs_of_workers)):
-        texts = [text for each, text in found.pairs if each == name and not is_id(text)]
+    for name, hits in (("error", _errors), ("worker", _jobs_of_workers)):
+        texts = [text for each, text in found.pairs if each == name and not fits(name, text)]
         if texts:
             rest = [pair for pair in found.query if pair[0] != name or pair[1] not in texts]
             return _answer(typed, list(hits(texts[0], rest, late)), late, found)
     return redirect(_jobs(found.query), 303)
-
-
-def _is_error(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
-
-
-def _is_worker(text: str) -> bool:
-    try:
-        return bool(UUID(text))
-    except ValueError:
-        return False
 
 
 def _of_words(typed: str, found: Found) -> Shown | Response:
@@ -156,7 +142,7 @@ def _ids(typed: str, late: list[str]) -> Iterator[Hit]:
 
 
 def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
-    if not re.fullmatch(NAME_PATTERN, typed):
+    if not fits("kind", typed):
         return
     place = _jobs([("kind", typed)])
     if typed in service().kinds:
@@ -170,7 +156,7 @@ def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
 
 
 def _queues(typed: str, late: list[str]) -> Iterator[Hit]:
-    if not re.fullmatch(NAME_PATTERN, typed) or not caller().may_use(typed):
+    if not fits("queue", typed) or not caller().may_use(typed):
         return
     if _is_there("Queues", lambda conn: get_queue(conn, typed), late):
         yield Hit("The queue", typed, url_for("ui.queues.one", name=typed))
@@ -200,7 +186,7 @@ def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
         live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
         ended = list_ended(conn, limit=MOST_WORKERS, queues=caller().queues)
         found: Sequence[Worker | EndedWorker] = [*live, *ended]
-        return [(each.id, each.host, f"{each.host}:{each.pid}") for each in found]
+        return [(each.id, each.host, each.name) for each in found]
 
     found = part(look, seconds=SECONDS)
     if found.late:
@@ -226,12 +212,12 @@ def _is_there(name: str, get: Callable[[Connection], object], late: list[str]) -
 
 
 def _keys(typed: str, late: list[str]) -> Iterator[Hit]:
-    if KEY.fullmatch(typed):
+    if fits("key", typed):
         yield from _if_any("Jobs with the idempotency key", "key", typed, late)
 
 
 def _tags(typed: str, late: list[str]) -> Iterator[Hit]:
-    if len(typed) <= MAX_TAG:
+    if fits("tag", typed):
         yield from _if_any("Jobs with the tag", "tag", typed, late)
 
 

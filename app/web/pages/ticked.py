@@ -12,19 +12,21 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts
+from haulier.domain.text import number
 from haulier.queue import produce
 from haulier.queue.produce.change import Changes
 
 from ...http.acting import done as act_on
 from ...http.door import caller
 from ...http.errors import Invalid
+from ...http.ids import read_uuid
 from ...http.service import connection
 from ..answering import Shown
 from ..look import LIMITS
 from ..places import asked as asked_place
 from ..saying import done
 from ..section import Section
-from ..shown import count, number
+from ..shown import count
 
 # As many as a list shows. What is not reached within the time is told, and left alone.
 MOST, MOST_SECONDS = LIMITS[-1], 10.0
@@ -44,10 +46,10 @@ class Ticked:
 
 def _ids() -> list[UUID]:
     """Return the jobs that were ticked, each once. Raises: Invalid."""
-    try:
-        found = list(dict.fromkeys(UUID(text) for text in request.form.getlist("id")))
-    except ValueError:
-        raise Invalid({"id": ["Must be the id of a job."]}) from None
+    read = [read_uuid(text) for text in request.form.getlist("id")]
+    found = list(dict.fromkeys(each for each in read if each is not None))
+    if None in read:
+        raise Invalid({"id": ["Must be the id of a job."]})
     if len(found) > MOST:
         raise Invalid({"id": [f"At most {MOST} jobs at once."]})
     return found

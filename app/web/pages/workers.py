@@ -16,6 +16,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_ended, list_workers, quiet
 
 from ...http.door import caller
+from ...http.ids import read_uuid
 from ..answering import Shown
 from ..places import asked as asked_place
 from ..rail import Rail
@@ -58,7 +59,7 @@ class OneWorker:
 @section.page("/workers", Scope.READ, every=5)
 def show() -> Shown:
     """Return the workers, newest first."""
-    before = _before(request.args.get("older", ""))
+    before = read_uuid(request.args.get("older", ""))
     found = kept("a page of workers", (before,), lambda: part(partial(_list, before)))
     older = found.value.older if found.value else None
     page = Workers(
@@ -68,13 +69,6 @@ def show() -> Shown:
         url_for("ui.workers.show", older=older) if older else None,
     )
     return Shown("workers.html", page, "Workers", is_live=before is None)
-
-
-def _before(cursor: str) -> UUID | None:
-    try:
-        return UUID(cursor) if cursor else None
-    except ValueError:
-        return None
 
 
 def _list(before: UUID | None, conn: Connection) -> Listed:
@@ -92,7 +86,7 @@ def one(worker_id: UUID) -> Shown:
     found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
     lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
     is_live = found.state is not WorkerState.GONE or bool(found.jobs)
-    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.host}:{found.pid}"[:100], is_live=is_live)
+    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.name}"[:100], is_live=is_live)
 
 
 def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:

@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
-from haulier.cli.terminal.output import Column, Terminal
+from haulier.cli.terminal import words
+from haulier.cli.terminal.output import Cell, Column, Terminal
 
 COLUMNS = [Column("CHECK"), Column("STATE"), Column("FOUND", is_long=True)]
+TABLES = [
+    Column("TABLE"),
+    Column("ROWS", is_number=True),
+    Column("DEAD", is_number=True),
+    Column("SIZE", is_number=True),
+    Column("INDEXES", is_number=True),
+    Column("BLOAT", is_number=True),
+    Column("VACUUM"),
+    Column("ANALYZE"),
+]
 
 
 @command("db", example="haulier db")
 @pass_invocation
 def db(invocation: Invocation) -> None:
-    """Show how the database is; where it is not well, what that does to jobs and what to do."""
+    """Show how the database is; where it is not well, what that does to jobs and what to do.
+
+    Then its tables, the largest first: rows and dead rows as the server estimates them, sizes, how often over the rows
+    would fit, and when vacuum and ANALYZE last came.
+    """
     found = invocation.api.get("/database").body
     invocation.terminal.show(found, lambda found: _people(invocation.terminal, found))
 
@@ -29,3 +44,27 @@ def _people(terminal: Terminal, found: dict[str, Any]) -> None:
             terminal.line(f"    {each['effect']}")
             if each["fix"]:
                 terminal.block("    do", each["fix"])
+    _tables(terminal, found)
+
+
+def _tables(terminal: Terminal, found: dict[str, Any]) -> None:
+    # A service of a release before this one tells of none.
+    tables = found.get("tables")
+    if tables is not None:
+        terminal.line()
+        terminal.table(TABLES, [_row(terminal, each) for each in tables])
+    elif found.get("tables_message"):
+        terminal.warn(f"the tables {found['tables_message']}")
+
+
+def _row(terminal: Terminal, table: dict[str, Any]) -> list[Cell]:
+    return [
+        table["name"],
+        words.number(table["rows"]),
+        words.number(table["dead_rows"]),
+        words.size(table["table_bytes"]),
+        words.size(table["index_bytes"]),
+        words.NOTHING if table["bloat"] is None else f"{table['bloat']:.1f} ×",
+        terminal.when(table["vacuumed_at"]),
+        terminal.when(table["analyzed_at"]),
+    ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from haulier.cli.client.pages import Listing
+from haulier.cli.client.pages import MOST_A_PAGE, Listing
 from haulier.cli.commands.acting import ACTS
 from haulier.cli.commands.changing import change, copy
 from haulier.cli.commands.following import tail, watch
@@ -14,6 +15,13 @@ from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pa
 from haulier.cli.commands.job_view import JOB_COLUMNS, Job, job_row, show_job
 from haulier.cli.commands.options import Ids, filtered, flat, with_error_found
 from haulier.cli.terminal import words
+from haulier.domain.job import WAITING_STATUSES, JobOrder, JobStatus
+
+# What an order of the list is of.
+STATUSES_OF: Mapping[JobOrder, Sequence[JobStatus]] = {
+    JobOrder.DUE: WAITING_STATUSES,
+    JobOrder.STARTED: [JobStatus.RUNNING],
+}
 
 
 @click.group("jobs", cls=ClientGroup)
@@ -23,18 +31,33 @@ def jobs() -> None:
 
 @command("list", example="haulier jobs list --status failed --kind send_email --after 1h")
 @filtered
+@click.option(
+    "--sort",
+    type=click.Choice([str(each) for each in JobOrder]),
+    metavar="ORDER",
+    help="due: what of a --queue runs next; started: what has run longest. 200 at most.",
+)
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
 @pass_invocation
-def list_jobs(invocation: Invocation, query: list[tuple[str, str]], limit: int) -> None:
+def list_jobs(invocation: Invocation, query: list[tuple[str, str]], sort: str | None, limit: int) -> None:
     """List jobs, newest first.
 
     Options that are marked * may be given more than once: any of them will do.
     """
     terminal, api = invocation.terminal, invocation.api
-    found = Listing(api, "/jobs", with_error_found(api, query), limit=limit)
+    wanted = with_error_found(api, query if sort is None else [*query, *_in_order(sort, query, limit)])
+    found = Listing(api, "/jobs", wanted, limit=limit)
     terminal.show_each(found, lambda jobs: terminal.table(JOB_COLUMNS, [job_row(terminal, job) for job in jobs]))
     if found.looked_back_to:
         terminal.warn(f"looked back to {found.looked_back_to}; older jobs may match: --before {found.looked_back_to}")
+
+
+def _in_order(sort: str, query: list[tuple[str, str]], limit: int) -> list[tuple[str, str]]:
+    """Return the order, and the statuses that go with it where none is asked for. Raises: click.UsageError."""
+    if limit > MOST_A_PAGE:
+        raise click.UsageError(f"--sort: lists {MOST_A_PAGE} at most, and no page follows")
+    of_order = [] if any(name == "status" for name, _ in query) else STATUSES_OF[JobOrder(sort)]
+    return [("sort", sort), *(("status", str(each)) for each in of_order)]
 
 
 @command("show", example="haulier jobs show 01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71")

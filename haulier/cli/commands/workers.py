@@ -13,6 +13,7 @@ from haulier.cli.commands.invocation import ClientGroup, Invocation, command, pa
 from haulier.cli.commands.options import Ids, flat
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.domain.worker import worker_name
 
 COLUMNS = [
     Column("ID"),
@@ -48,7 +49,7 @@ def worker_row(terminal: Terminal, worker: dict[str, Any]) -> list[Cell]:
     return [
         worker["id"],
         terminal.state(worker["state"]),
-        f"{worker['host']}:{worker['pid']}",
+        worker_name(worker["host"], worker["pid"]),
         worker["version"] or words.NOTHING,
         str(worker["threads"]),
         str(worker["running"]),

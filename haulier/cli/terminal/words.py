@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-MANY = 10_000_000
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-NOTHING = "–"
+# Under their own names: commands find all that they say here.
+from haulier.domain.text import NOTHING as NOTHING
+from haulier.domain.text import duration as duration
+from haulier.domain.text import number as number
+from haulier.domain.text import share as share
+from haulier.domain.text import size as size
+
 # A shape and a colour for each state, so that neither alone says it.
 STATES = {
     "queued": ("○ queued", "default"),
@@ -40,45 +44,6 @@ STATES = {
     "skipped_missed": ("⊘ skipped: missed", "yellow"),
     "skipped_paused": ("⊘ skipped: paused", "dim"),
 }
-
-
-def number(value: float | None) -> str:
-    """Return a whole number with commas, or in millions."""
-    if value is None:
-        return NOTHING
-    return f"{value / 1e6:,.1f} M" if abs(value) >= MANY else f"{value:,.0f}"
-
-
-def share(part: float, whole: float) -> str:
-    """Return a part of the whole in percent."""
-    if not whole:
-        return NOTHING
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
-
-
-def duration(seconds: float | None) -> str:
-    """Return how long that is, in one unit or two."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 60:
-        return _short(seconds)
-    whole = round(seconds)
-    if whole < HOUR:
-        return f"{whole // MINUTE} min {whole % MINUTE} s" if whole % MINUTE else f"{whole // MINUTE} min"
-    if whole < DAY:
-        minutes = whole % HOUR // MINUTE
-        return f"{whole // HOUR} h {minutes} min" if minutes else f"{whole // HOUR} h"
-    days = whole // DAY
-    return "1 day" if days == 1 else f"{days} days"
-
-
-def _short(seconds: float) -> str:
-    if seconds < 0.9995:
-        return f"{max(0.0, seconds) * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
 
 
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 
 from haulier.config import Config
-from haulier.domain.job import Job
-from haulier.domain.progress import MOST, Progress, cut_note, plain_number
+from haulier.domain.job import MOST_EXACT, Job
+from haulier.domain.progress import Progress, cut_note, plain_number
 from haulier.kinds.sdk.endings import JobCancelled, StopReason
 
 # One lock for all contexts, held only while an Event is made or set.
@@ -70,9 +70,9 @@ class JobContext:
         Raises: TypeError, ValueError.
         """
         # Handlers call it in their innermost loops: what is as it mostly is costs 0.4 us.
-        if type(done) is not int or not 0 <= done <= MOST:
+        if type(done) is not int or not 0 <= done <= MOST_EXACT:
             done = plain_number("done", done)
-        if total is not None and (type(total) is not int or not 0 <= total <= MOST):
+        if total is not None and (type(total) is not int or not 0 <= total <= MOST_EXACT):
             total = plain_number("total", total)
         if note is not None:
             note = cut_note(note)

@@ -14,6 +14,7 @@ from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
+from haulier.domain.worker import worker_name
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
@@ -32,7 +33,7 @@ class Dead(NamedTuple):
     pid: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.pid}"
+        return worker_name(self.host, self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +123,9 @@ def take_orphans(
         limit=ORPHANS_AT_ONCE,
     )
     orphans = [_Orphan(_crash_of(row, buried), row["bytes"], names.get(row["worker_id"])) for row in found]
-    for worker_name, batch in _batches(orphans, most or RESCUED_AT_ONCE):
+    for named, batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
-            settled = settle_each(conn, batch, worker_name=worker_name)
+            settled = settle_each(conn, batch, worker_name=named)
             became = dict(zip((each.fence.id for each in batch), settled, strict=True))
         except RefusedForNow as error:
             # One job waits for a lock, or is too large to be moved in time: the other batches must not wait for it.

@@ -13,6 +13,7 @@ from haulier.domain.waiting import GIVEN_BACK, Waiting, Workers
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array, utc
 from haulier.queue.lane_scan import scan
+from haulier.queue.rows import worker_of
 
 # How long the lanes are read, and how many jobs are counted that may start before this one.
 LOOK_SECONDS, MOST_AHEAD = 0.1, 1001
@@ -24,14 +25,13 @@ TIMES = 5
 class Run:
     """Who runs a job.
 
-    Shape: host and pid are None where the worker was declared dead, and others will take the job over; lease_ends is
-           when it is declared dead unless it beats. deadline is the earliest at which the run times out: it counts from
+    Shape: worker is its name; None where it was declared dead, and others will take the job over. lease_ends is when
+           it is declared dead unless it beats. deadline is the earliest at which the run times out: it counts from
            when the handler begins, which can be later than `since`; None: never, or not known here.
     """
 
     worker_id: UUID
-    host: str | None
-    pid: int | None
+    worker: str | None
     lease_ends: datetime | None
     since: datetime
     deadline: datetime | None
@@ -91,8 +91,7 @@ def _run(job: Row, timeouts: Mapping[str, float | None]) -> Run:
     since = utc(job["started_at"])
     return Run(
         job["worker_id"],
-        job["host"],
-        job["pid"],
+        worker_of(job),
         job["lease_ends"] and utc(job["lease_ends"]),
         since,
         since + timedelta(seconds=timeout) if timeout else None,

@@ -9,13 +9,14 @@ from uuid import UUID
 
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
+from haulier.queue.rows import worker_of
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
     """A job that a worker has claimed, and perhaps not begun.
 
-    Shape: host and pid are None where its worker was declared dead: others are about to take it over.
+    Shape: worker is its name; None where it was declared dead: others are about to take the job over.
     """
 
     id: UUID
@@ -27,8 +28,7 @@ class RunningJob:
     started_at: datetime
     cancel_requested: bool
     worker_id: UUID
-    host: str | None
-    pid: int | None
+    worker: str | None
     priority: int
     created_at: datetime
 
@@ -53,10 +53,10 @@ def list_running(
         worker=worker,
         limit=limit + 1,
     )
-    names = RunningJob.__dataclass_fields__
-    jobs = [RunningJob(**{name: row[name] for name in names} | _times(row)) for row in found[:limit]]
-    return jobs, len(found) > limit
+    return [_job(row) for row in found[:limit]], len(found) > limit
 
 
-def _times(row: Row) -> dict[str, datetime]:
-    return {name: utc(row[name]) for name in ("started_at", "created_at")}
+def _job(row: Row) -> RunningJob:
+    told = {name: row[name] for name in row.keys() & RunningJob.__dataclass_fields__.keys()}
+    times = {name: utc(row[name]) for name in ("started_at", "created_at")}
+    return RunningJob(**told | times, worker=worker_of(row))

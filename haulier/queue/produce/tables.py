@@ -8,6 +8,9 @@ from datetime import datetime
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 
+# What the look may take.
+LOOK_SECONDS = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Table:

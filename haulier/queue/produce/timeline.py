@@ -11,7 +11,7 @@ from haulier.domain.job import JobStatus, Json
 from haulier.domain.timeline import Done, Facts, FailedRun
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
-from haulier.queue.rows import StoredJob, job_of
+from haulier.queue.rows import StoredJob, job_of, worker_of
 
 # So many of the newest acts of operators are read.
 MOST_DONE = 200
@@ -69,7 +69,7 @@ def trace(conn: Connection, job_id: UUID) -> Trace:
     job = job_of(row)
     return Trace(
         job,
-        None if row["host"] is None else f"{row['host']}:{row['pid']}",
+        worker_of(row),
         row["enqueued_by"],
         done[-MOST_DONE:],
         len(done) > MOST_DONE,

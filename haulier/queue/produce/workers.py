@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from haulier.domain.errors import WorkerNotFound
-from haulier.domain.worker import WorkerState
+from haulier.domain.worker import WorkerState, worker_name
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import utc
 
@@ -53,6 +53,11 @@ class Worker:
     ended_at: datetime | None = None
     ended_how: str | None = None
 
+    @property
+    def name(self) -> str:
+        """Return what it is called."""
+        return worker_name(self.host, self.pid)
+
 
 @dataclass(frozen=True, slots=True)
 class EndedWorker:
@@ -63,6 +68,11 @@ class EndedWorker:
     pid: int
     ended_at: datetime
     ended_how: str
+
+    @property
+    def name(self) -> str:
+        """Return what it is called."""
+        return worker_name(self.host, self.pid)
 
 
 def list_workers(

@@ -14,6 +14,7 @@ from haulier.domain.errors import Refusal, reason
 from haulier.domain.fingerprint import Fingerprint, fingerprint, other_errors
 from haulier.domain.job import MAX_SNOOZES, Job
 from haulier.domain.outcome import Outcome, Verb
+from haulier.domain.worker import worker_name
 from haulier.worker.shared.buffer import Ended
 
 # So many new groups a kind and hour are told apart: a message that differs each time must not fill the table, and not
@@ -34,7 +35,7 @@ class Failures:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         # What they are noted with in their jobs.
-        self.worker_name = f"{socket.gethostname()}:{os.getpid()}"
+        self.worker_name = worker_name(socket.gethostname(), os.getpid())
         self._clock = clock
         self._lock = threading.Lock()
         # The ids that each kind was given in this hour, those of them that are new, and those of the hour before.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from haulier.domain.job import JobStatus
+from haulier.domain.job import WAITING_STATUSES, JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.worker.metrics import counts
 from haulier.worker.shared.buffer import Ended
@@ -66,6 +66,6 @@ def _log(ended: Ended, status: JobStatus | None, label: str, success_level: int)
 def _label(outcome: Outcome, status: JobStatus | None) -> str:
     if status is None:
         return "lost"
-    if status in (JobStatus.QUEUED, JobStatus.RETRYING) and outcome.verb is not Verb.FAIL:
+    if status in WAITING_STATUSES and outcome.verb is not Verb.FAIL:
         return {Verb.SNOOZE: "snoozed", Verb.RELEASE: "released"}.get(outcome.verb, str(status))
     return str(status)

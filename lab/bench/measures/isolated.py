@@ -7,13 +7,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
-from uuid import uuid4
 
 from haulier.config import Config
-from haulier.domain.job import Job, JobStatus
 from haulier.kinds import JobContext, load_kinds
+from haulier.testing.performed import first_run
 from haulier.worker.isolation.children import Children
 from haulier.worker.steps.execute import run_one
 from lab.bench.contenders.haulier import Haulier, fill
@@ -58,7 +56,7 @@ def _by_itself(name: str) -> Figures:
         def run() -> None:
             if kind.isolated:
                 children.take_place()
-            outcome = run_one(kind, JobContext(_job(name), SETTINGS), children.run)
+            outcome = run_one(kind, JobContext(first_run(name, {"n": 1}), SETTINGS), children.run)
             if outcome.error is not None:
                 raise RuntimeError(outcome.error)
 
@@ -82,34 +80,6 @@ def _memory(pid: int) -> float:
     """Return the resident memory of a process. Units: megabytes of 2**20 bytes."""
     listed = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
     return round(int(listed) / 1024, 1)
-
-
-def _job(kind: str) -> Job:
-    now = datetime.now(UTC)
-    return Job(
-        id=uuid4(),
-        status=JobStatus.RUNNING,
-        kind=kind,
-        queue="default",
-        priority=0,
-        run_at=now,
-        attempts=1,
-        max_attempts=3,
-        timeout_seconds=None,
-        cancel_requested=False,
-        payload={"n": 1},
-        idempotency_key=None,
-        last_error=None,
-        created_at=now,
-        updated_at=now,
-        started_at=now,
-        attempt=1,
-        claim=uuid4(),
-        worker_id=uuid4(),
-        crashes=0,
-        snoozes=0,
-        backoff=None,
-    )
 
 
 def report(result: Result) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import requests
 from psycopg2.extensions import connection as Connection
 
 from haulier.queue import produce
+from tests.often import often
 from tests.web import Server
 
 MOST_MB = 512
@@ -45,14 +46,6 @@ def own_server(database: str, run_gunicorn: Callable[..., Any]) -> Iterator[Serv
         before = memory(server, "VmRSS")
         yield server
         print(f"MB before {before}, at most {memory(server, 'VmHWM')}, after {memory(server, 'VmRSS')}")
-
-
-def often(named: Mapping[str, object], names: set[str]) -> list[Any]:
-    """Return a parameter for each: these names for `make test`, the others for `make test-slow`."""
-    assert names <= named.keys()
-    return [
-        pytest.param(each, id=name, marks=() if name in names else (pytest.mark.slow,)) for name, each in named.items()
-    ]
 
 
 def filled(item: str, payload: str = '{"a":[%s]}', most: int = PAYLOAD_BYTES) -> str:
@@ -98,7 +91,7 @@ def store(conn: Connection) -> Callable[..., None]:
     return store
 
 
-@pytest.mark.parametrize("payload", often(STORED, OFTEN))
+@pytest.mark.parametrize("payload", often(STORED.items(), OFTEN))
 def test_a_list_of_the_largest_jobs_in_each_thread_at_once(
     own_server: Server, store: Callable[..., None], payload: str
 ) -> None:
@@ -157,7 +150,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("body", often(WRONG, {"headers that are none"}))
+@pytest.mark.parametrize("body", often(WRONG.items(), {"headers that are none"}))
 def test_four_wrong_jobs_of_a_mebibyte_and_two_batches_of_them_at_once(own_server: Server, body: bytes) -> None:
     assert MEBIBYTE * 0.8 < len(body) <= MEBIBYTE
     lines = b"\n".join([body] * (16 * MEBIBYTE // (len(body) + 1)))

@@ -297,7 +297,7 @@ def test_says_who_runs_a_job_and_when_it_times_out_at_the_earliest(yard: Yard) -
 
     assert (explained.status, explained.waiting) == (JobStatus.RUNNING, None)
     run = explained.run
-    assert (run.worker_id, run.host, run.pid) == (party.id, "dock", 7)
+    assert (run.worker_id, run.worker) == (party.id, "dock:7")
     assert run.deadline - run.since == timedelta(seconds=30)
     assert explain(yard.conn, job.id, timeouts={}).run.deadline is None
 
@@ -309,7 +309,7 @@ def test_says_that_the_worker_of_a_running_job_is_gone(yard: Yard) -> None:
 
     run = explain(yard.conn, job.id, timeouts={}).run
 
-    assert (run.worker_id, run.host, run.lease_ends) == (party.id, None, None)
+    assert (run.worker_id, run.worker, run.lease_ends) == (party.id, None, None)
 
 
 def test_gives_nothing_for_a_job_that_has_ended_and_refuses_one_that_is_not_there(yard: Yard) -> None:

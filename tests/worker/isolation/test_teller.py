@@ -12,7 +12,7 @@ import pytest
 from haulier.config import Config
 from haulier.worker.isolation.child import LENGTH
 from haulier.worker.isolation.run import _Context, _Teller
-from tests.worker.shared.test_claim_size import a_job
+from tests.worker.jobs import a_job
 
 
 @pytest.fixture
