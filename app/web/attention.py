@@ -14,9 +14,10 @@ from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.running import RunningJob
 from haulier.queue.produce.schedule_health import Overdue
 from haulier.queue.produce.stats import Queue, Stats
-from haulier.queue.produce.workers import EndedWorker, Worker
+from haulier.queue.produce.workers import EndedWorker
 
-from .queue_states import is_failing, is_growing, rise
+from .fleet import Fleet
+from .queue_states import Known, is_failing, is_fresh, is_growing, is_unserved, rise
 from .shown import count, duration, number, share
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
@@ -30,6 +31,8 @@ OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
 HOLDERS = ("transactions", "prepared_transactions", "slots")
 # So many workers or schedules are named; of more only the number is told.
 MOST_NAMED = 3
+# Of more queues a link to their jobs has only the first.
+MOST_LED_TO = 20
 
 
 class Level(IntEnum):
@@ -49,7 +52,7 @@ class Action:
 
     label: str
     endpoint: str
-    given: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
     act: str = ""
 
 
@@ -70,13 +73,14 @@ class Facts:
     Shape: a part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are
            the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
            groups of errors of which no job is left: each has been tried again since, or was deleted.
+           unserved are the queues of which a look at the jobs has found that nobody takes them.
            failing_schedules are those whose last jobs failed, with how many in a row. unread are the reasons why some
            of it was not to be had just now.
     """
 
     now: datetime
     queues: Sequence[Queue] | None = None
-    workers: Sequence[Worker] | None = None
+    fleet: Fleet | None = None
     errors: Sequence[ErrorGroup] | None = None
     stats: Stats | None = None
     days_ahead: float | None = None
@@ -89,6 +93,12 @@ class Facts:
     failing_schedules: Mapping[str, int] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     unread: Sequence[str] = ()
+    unserved: Collection[str] = ()
+
+    @property
+    def known(self) -> Known:
+        """Return what is known of queues beside what was counted of each."""
+        return Known(self.now, self.fleet, self.minutes, self.unserved)
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -96,26 +106,32 @@ def notices(facts: Facts) -> list[Notice]:
     return sorted((notice for rule in RULES for notice in rule(facts)), key=lambda notice: notice.level)
 
 
-def _jobs_of(queue: str) -> Action:
-    return Action("Look", "jobs.show", (("queue", queue), ("status", "queued")))
+def _jobs_of(*queues: str) -> Action:
+    # What is due may wait to be tried again.
+    return Action("Look", "jobs.show", (("queue", queues[:MOST_LED_TO]), ("status", ("queued", "retrying"))))
 
 
 def unserved(facts: Facts) -> Iterator[Notice]:
     """Jobs are due and no worker lives, or none serves their queue."""
-    if facts.workers is None or facts.queues is None:
+    found = [queue for queue in facts.queues or () if is_unserved(queue, facts.known)]
+    due = {queue.name: queue.live.due or 0 for queue in found if is_fresh(queue, facts.now)}
+    names = sorted({*(queue.name for queue in found), *facts.unserved})
+    if not names:
         return
-    taking = [each for each in facts.workers if each.state is not WorkerState.GONE]
-    due = [queue for queue in facts.queues if queue.live.due and not queue.paused]
-    if due and not taking:
-        jobs = sum(queue.live.due or 0 for queue in due)
+    # Of what was found among the jobs nobody has counted how many there are.
+    jobs = count(sum(due.values()), "job is", "jobs are") if all(due.get(each) for each in names) else "Jobs are"
+    if facts.fleet is not None and facts.fleet.is_dead:
         more = "Nothing is lost: they start once a worker does. `haulier worker` starts one."
-        yield Notice(Level.BAD, f"{count(jobs, 'job is', 'jobs are')} due, and no worker lives", more)
-        return
-    for queue in due:
-        if not any(each.queues is None or queue.name in each.queues for each in taking):
-            due_there = count(queue.live.due or 0, "job is", "jobs are")
-            what = f"No live worker serves the queue {queue.name}, where {due_there} due"
-            yield Notice(Level.BAD, what, "WORKER_QUEUES of the workers says what they serve.", (_jobs_of(queue.name),))
+        yield Notice(Level.BAD, f"{jobs} due, and no worker lives", more, (_jobs_of(*names),))
+    elif facts.fleet is not None and facts.fleet.is_idle:
+        more = "Those that live are quiet or stopping. One that is quiet can be woken."
+        yield Notice(Level.BAD, f"{jobs} due, and no worker takes any", more, (Action("The workers", "workers.show"),))
+    else:
+        where = (
+            f"the {'queue' if len(names) == 1 else 'queues'} {_named(names)}, where {jobs[:1].lower()}{jobs[1:]} due"
+        )
+        more = "WORKER_QUEUES of the workers says what they serve."
+        yield Notice(Level.BAD, f"No live worker serves {where}", more, (_jobs_of(*names),))
 
 
 def partitions(facts: Facts) -> Iterator[Notice]:
@@ -249,11 +265,15 @@ def unread(facts: Facts) -> Iterator[Notice]:
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:
-    """A worker has not beaten for most of its lease."""
-    for worker in facts.workers or ():
-        if worker.state is WorkerState.SILENT:
-            what = f"The worker {worker.host}:{worker.pid} is silent"
-            yield Notice(Level.WARN, what, "Once its lease has run out, others take over its jobs.")
+    """Workers have not beaten for most of their lease."""
+    silent = [each for each in (facts.fleet.workers if facts.fleet else ()) if each.state is WorkerState.SILENT]
+    if silent:
+        names = _named([f"{each.host}:{each.pid}" for each in silent])
+        what = f"The worker {names} is silent" if len(silent) == 1 else f"{len(silent)} workers are silent: {names}"
+        more = "Once the lease of one has run out, others take over its jobs."
+        if not any(each.lives for each in silent):
+            more = "The lease has run out: another worker takes over the jobs as soon as one lives."
+        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
 
 
 def old_numbers(facts: Facts) -> Iterator[Notice]:

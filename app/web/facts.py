@@ -13,6 +13,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce import errors
 from haulier.queue.produce.checks import THRESHOLDS, check_database
 from haulier.queue.produce.errors import ErrorGroup
+from haulier.queue.produce.overview import Unserved, unserved_queues
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.schedule_health import LOOKED_AT, FailureRounds, Overdue
 from haulier.queue.produce.schedule_health import overdue as overdue_schedules
@@ -28,7 +29,7 @@ from .viewer import viewer
 
 T = TypeVar("T")
 
-SECONDS, STUCK_SECONDS, MENDED_SECONDS = 30.0, 10.0, 10.0
+SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
 # Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
 MOST_LOOKS = 4
@@ -54,6 +55,15 @@ def _is_stuck(job: RunningJob) -> bool:
     timeout = job.timeout_seconds if job.timeout_seconds is not None else kind and kind.timeout
     ran = (viewer().now - job.started_at).total_seconds()
     return bool(timeout) and ran > float(timeout or 0) + service().config.stuck_seconds
+
+
+def unserved() -> Collection[str]:
+    """Return the queues in which jobs have been due for a while, and that no live worker takes jobs of."""
+    look = partial(part, lambda conn: unserved_queues(conn, queues=caller().queues))
+    found: Unserved | None = _of(kept("unserved", (), look, seconds=UNSERVED_SECONDS))
+    if found and not found.is_whole:
+        unread().append("of very many queues some were not looked at for jobs that nobody takes")
+    return found.queues if found else ()
 
 
 def ended() -> Sequence[EndedWorker]:

@@ -10,12 +10,10 @@ from flask import request
 from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
-from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.recent import KindFigures, recent_kinds
 from haulier.queue.produce.stats import Figures, Live, Stats, stats
 from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.workers import list_workers
 
 from ...http.acting import check_queue_name
 from ...http.door import caller
@@ -23,13 +21,14 @@ from ...http.json_text import as_json
 from ...http.requests import requests
 from ...http.service import service
 from ..answering import Shown
+from ..fleet import fleet
 from ..printed import Printed, printed
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
 from .overview import Drawn, asked_span, drawn, tabs
 
-MOST_KINDS, MOST_WORKERS = 200, 200
+MOST_KINDS = 200
 
 section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
 
@@ -111,9 +110,9 @@ def _rows(queue: str = "") -> Part[Sequence[Row]]:
 
 def _run_kinds(conn: Connection) -> set[str] | None:
     """Return the kinds that live workers run; None where that is not known of each of them."""
-    workers, has_more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    alive = [each.kinds for each in workers if each.state is not WorkerState.GONE]
-    if has_more or any(each is None for each in alive):
+    found = fleet(conn)
+    alive = [each.kinds for each in found.living]
+    if found.more or any(each is None for each in alive):
         return None
     return {name for kinds in alive for name in kinds or ()}
 

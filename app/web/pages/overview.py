@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, err
 from haulier.queue.produce.recent import Minute, recent_minutes
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
 from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.workers import Worker, list_workers
 
 from ...http.door import caller
 from ...http.masking import errors_as_shown
@@ -26,7 +25,8 @@ from .. import charts, facts
 from ..answering import Shown, written
 from ..attention import Facts, Notice, notices
 from ..charts import Chart, Series
-from ..queue_states import WORST_FIRST, QueueRow, row_of
+from ..fleet import Fleet, fleet
+from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
@@ -34,8 +34,8 @@ from ..shown import clock, count, duration, number
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-# So many queues and workers are looked at; of queues and errors so many are shown, the worst first.
-MOST_QUEUES, MOST_WORKERS = 200, 200
+# So many queues are looked at; of queues and errors so many are shown, the worst first.
+MOST_QUEUES = 200
 ERRORS_SPAN = "1h"
 QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
 # So many errors are thought of in what needs attention: an example of each is read by one statement.
@@ -122,26 +122,26 @@ def _page(span: str) -> Overview:
     found = kept("figures", (span,), partial(_stats, span))
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value.groups if errors.value else []
-    needs = notices(
-        Facts(
-            now=viewer().now,
-            queues=queues.value.queues if queues.value else None,
-            minutes=queues.value.minutes if queues.value else {},
-            workers=workers.value,
-            errors=groups,
-            mended=facts.mended(groups),
-            stats=found.value,
-            is_counting=service().config.counting == "on",
-            days_ahead=facts.days_ahead(),
-            stuck=facts.stuck(),
-            ended=facts.ended(),
-            overdue=facts.overdue(),
-            failing_schedules=facts.failing_schedules(),
-            checks=facts.checks(),
-            unread=[*facts.unread(), *(each.late for each in (found, queues, errors, workers) if each.late)],
-        )
+    known = Facts(
+        now=viewer().now,
+        queues=queues.value.queues if queues.value else None,
+        minutes=queues.value.minutes if queues.value else {},
+        fleet=workers.value,
+        unserved=_unserved(queues.value, workers.value),
+        errors=groups,
+        mended=facts.mended(groups),
+        stats=found.value,
+        is_counting=service().config.counting == "on",
+        days_ahead=facts.days_ahead(),
+        stuck=facts.stuck(),
+        ended=facts.ended(),
+        overdue=facts.overdue(),
+        failing_schedules=facts.failing_schedules(),
+        checks=facts.checks(),
+        unread=[*facts.unread(), *(each.late for each in (found, queues, errors, workers) if each.late)],
     )
-    rows = _rows(queues.value, workers.value)
+    needs = notices(known)
+    rows = _rows(queues.value, known.known)
     return Overview(
         tabs("ui.overview.show"),
         _without_series(found),
@@ -150,8 +150,8 @@ def _page(span: str) -> Overview:
         sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
         _oldest_in(rows or ()),
         Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
-        None if workers.value is None else len(workers.value),
-        sum(each.threads for each in workers.value or ()),
+        None if workers.value is None else len(workers.value.living),
+        workers.value.threads if workers.value else 0,
         needs[:MOST_NOTICES],
         len(needs) - len(needs[:MOST_NOTICES]),
         _charts_of(span, found.value, errors.value),
@@ -174,13 +174,16 @@ def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
     return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
 
 
-def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueRow] | None:
+def _unserved(queues: Queues | None, workers: Fleet | None) -> Collection[str]:
+    is_known = queues and workers and not queues.more and not needs_look(queues.queues, workers, viewer().now)
+    return () if is_known else facts.unserved()
+
+
+def _rows(found: Queues | None, known: Known) -> list[QueueRow] | None:
     """Return the queues, the worst first."""
     if found is None:
         return None
-    # Where there may be more workers than were read, it is not known that none serves a queue.
-    known = None if workers is None or len(workers) == MOST_WORKERS else workers
-    rows = [row_of(each, known, found.minutes.get(each.name, ())) for each in found.queues]
+    rows = [row_of(each, known) for each in found.queues]
     return sorted(rows, key=lambda row: WORST_FIRST.index(row.word.text))
 
 
@@ -216,8 +219,8 @@ def _errors() -> Part[Errors]:
     return part(look)
 
 
-def _workers() -> Part[list[Worker]]:
-    return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
+def _workers() -> Part[Fleet]:
+    return part(fleet)
 
 
 def _charts_of(span: str, found: Stats | None, errors: Errors | None) -> list[Drawn]:
