@@ -260,7 +260,7 @@ def unread(facts: Facts) -> Iterator[Notice]:
     """Some of what attention goes by could not be read."""
     if facts.unread:
         what = "Not all could be looked at: something may need you that is not told here"
-        why = facts.unread[0]
+        why = "; ".join(dict.fromkeys(facts.unread[:MOST_NAMED]))
         yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.")
 
 
@@ -277,10 +277,13 @@ def silent_workers(facts: Facts) -> Iterator[Notice]:
 
 
 def old_numbers(facts: Facts) -> Iterator[Notice]:
-    """What is shown was counted a while ago."""
-    if facts.stats is None or not facts.is_counting:
+    """What is shown was counted a while ago, or nobody counts."""
+    if not facts.is_counting:
+        more = "With COUNTING=off no figure is known, nor which queues grow or fail."
+        yield Notice(Level.NOTE, "Counting is off", more)
+    elif facts.stats is None:
         return
-    if facts.stats.as_of is None:
+    elif facts.stats.as_of is None:
         yield Notice(Level.NOTE, "Nothing has been counted yet", "A worker with COUNTING=on counts.")
     elif facts.now - facts.stats.as_of > OLD_NUMBERS:
         old = duration((facts.now - facts.stats.as_of).total_seconds())

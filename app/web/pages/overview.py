@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -14,18 +14,17 @@ from markupsafe import Markup
 from haulier.domain.api_key import Scope
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
-from haulier.queue.produce.recent import Minute, recent_minutes
-from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.stats import Queue, Stats, Step, list_queues
 from haulier.queue.produce.stats import Shown as Of
 
 from ...http.door import caller
 from ...http.masking import errors_as_shown
-from ...http.service import service
-from .. import charts, facts
+from .. import charts, counting, facts
 from ..answering import Shown, written
 from ..attention import Facts, Notice, notices
 from ..charts import Chart, Series
-from ..fleet import Fleet, fleet
+from ..fleet import MOST_WORKERS, Fleet, fleet
 from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
@@ -85,19 +84,22 @@ class Failing:
 class Overview:
     """The page.
 
-    Shape: more_notices and more_queues are not shown. per_minute is what ended in the last minute; oldest_in is the
-           queue whose job has been due for longest.
+    Shape: more_notices and more_queues are not shown; all_queues is how many there are, unless attention says that not
+           all were looked at. per_minute is what ended in the last minute; oldest_in is the queue whose job has been
+           due for longest. more_workers tells that there are more workers and threads than these.
     """
 
     tabs: Sequence[tuple[str, str, bool]]
     stats: Part[Stats]
     queues: Part[Sequence[QueueRow]]
     more_queues: bool
+    all_queues: int
     per_minute: int
     oldest_in: str
     errors: Part[Sequence[Failing]]
     workers: int | None
     threads: int
+    more_workers: bool
     notices: Sequence[Notice]
     more_notices: int
     charts: Sequence[Drawn]
@@ -131,14 +133,18 @@ def _page(span: str) -> Overview:
         errors=groups,
         mended=facts.mended(groups),
         stats=found.value,
-        is_counting=service().config.counting == "on",
+        is_counting=counting.is_on(),
         days_ahead=facts.days_ahead(),
         stuck=facts.stuck(),
         ended=facts.ended(),
         overdue=facts.overdue(),
         failing_schedules=facts.failing_schedules(),
         checks=facts.checks(),
-        unread=[*facts.unread(), *(each.late for each in (found, queues, errors, workers) if each.late)],
+        unread=[
+            *facts.unread(),
+            *(each.late for each in (found, queues, errors, workers) if each.late),
+            *_left_out(queues.value, workers.value),
+        ],
     )
     needs = notices(known)
     rows = _rows(queues.value, known.known)
@@ -147,11 +153,13 @@ def _page(span: str) -> Overview:
         _without_series(found),
         Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
         len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+        len(rows or ()),
         sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
         _oldest_in(rows or ()),
         Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
         None if workers.value is None else len(workers.value.living),
         workers.value.threads if workers.value else 0,
+        bool(workers.value and workers.value.more),
         needs[:MOST_NOTICES],
         len(needs) - len(needs[:MOST_NOTICES]),
         _charts_of(span, found.value, errors.value),
@@ -172,6 +180,13 @@ def asked_span() -> str:
 def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
     """Return the spans as tabs of this page: where each leads, its name, and whether it is the one that is shown."""
     return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
+
+
+def _left_out(queues: Queues | None, workers: Fleet | None) -> Iterator[str]:
+    if queues and queues.more:
+        yield f"of more than {MOST_QUEUES} queues only the first by name were looked at"
+    if workers and workers.more:
+        yield f"of more than {MOST_WORKERS} workers only the newest were looked at"
 
 
 def _unserved(queues: Queues | None, workers: Fleet | None) -> Collection[str]:
@@ -199,13 +214,13 @@ def _failing(group: ErrorGroup) -> Failing:
 
 
 def _stats(span: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, span, Of(queues=caller().queues)))
+    return part(lambda conn: counting.figures(conn, span, Of(queues=caller().queues)))
 
 
 def _queues() -> Part[Queues]:
     def look(conn: Connection) -> Queues:
         found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
-        return Queues(found, recent_minutes(conn, [each.name for each in found]), more)
+        return Queues([counting.as_known(each) for each in found], counting.minutes_of(conn, found), more)
 
     return part(look)
 

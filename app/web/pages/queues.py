@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from flask import request, url_for
@@ -14,8 +14,8 @@ from haulier.domain.errors import PauseInThePast, QueueNotFound, TooManyPauses
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.pauses import pause as pause_queue
 from haulier.queue.produce.pauses import resume as resume_queue
-from haulier.queue.produce.recent import Minute, recent_minutes
-from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues, stats
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.upcoming import Upcoming, upcoming
 from haulier.queue.produce.workers import Worker
@@ -23,7 +23,7 @@ from haulier.queue.produce.workers import Worker
 from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
-from .. import facts
+from .. import counting, facts
 from ..answering import LIVE, Shown
 from ..fleet import Fleet, fleet
 from ..pausing import NoTime, PauseForm
@@ -91,7 +91,7 @@ def show() -> Shown:
 
 def _list(after: str, conn: Connection) -> Listed:
     queues, more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
-    return Listed(queues, recent_minutes(conn, [each.name for each in queues]), fleet(conn), more)
+    return Listed([counting.as_known(each) for each in queues], counting.minutes_of(conn, queues), fleet(conn), more)
 
 
 def _rows(found: Listed) -> list[QueueRow]:
@@ -114,7 +114,10 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     queue, is_used = kept("one queue", (name,), find) if LIVE in request.headers else find()
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
-    found = kept("queue minutes", (name,), partial(_fleet_and_minutes, name))
+    if not is_used and figures.value:
+        # That it has no job is as well known as what else was counted.
+        queue = replace(queue, counted_at=figures.value.as_of)
+    found = kept("queue minutes", (name,), partial(_fleet_and_minutes, queue))
     workers, minutes = found.value or (None, ())
     coming = kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name)))
     page = QueuePage(
@@ -134,17 +137,17 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
 
 def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
     try:
-        return get_queue(conn, name), True
+        return counting.as_known(get_queue(conn, name)), True
     except QueueNotFound:
-        return find_or_empty(conn, name), False
+        return counting.as_known(find_or_empty(conn, name)), False
 
 
 def _stats(name: str, span: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, span, Of(queue=name, queues=caller().queues)))
+    return part(lambda conn: counting.figures(conn, span, Of(queue=name, queues=caller().queues)))
 
 
-def _fleet_and_minutes(name: str) -> Part[tuple[Fleet, Sequence[Minute]]]:
-    return part(lambda conn: (fleet(conn), recent_minutes(conn, [name]).get(name, ())))
+def _fleet_and_minutes(queue: Queue) -> Part[tuple[Fleet, Sequence[Minute]]]:
+    return part(lambda conn: (fleet(conn), counting.minutes_of(conn, [queue]).get(queue.name, ())))
 
 
 def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Sequence[Worker]]:

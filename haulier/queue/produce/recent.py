@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from haulier.domain.histogram import unpacked
 from haulier.postgres.statements import Connection, rows
@@ -42,12 +43,28 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
     return found
 
 
-def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit: int = 200) -> list[KindFigures]:
-    """Return the kinds that have live jobs, or jobs of the last hour, by name.
+def recent_kinds(
+    conn: Connection, *, queues: Sequence[str] | None = None, after: str = "", limit: int = 200
+) -> tuple[list[KindFigures], bool]:
+    """Return the kinds after this name that have live jobs, or jobs of the last hour, by name; and whether more follow.
 
     Shape: queues are those that the caller may see; None: every queue.
     """
+    found = _kinds(conn, queues, None, after, limit + 1)
+    return found[:limit], len(found) > limit
+
+
+def recent_kind(conn: Connection, kind: str, *, queues: Sequence[str] | None = None) -> KindFigures | None:
+    """Return the kind; None where it has neither live jobs nor jobs of the last hour. Shape: queues as above."""
+    found = _kinds(conn, queues, kind, "", 1)
+    return found[0] if found else None
+
+
+def _kinds(
+    conn: Connection, queues: Sequence[str] | None, kind: str | None, after: str, limit: int
+) -> list[KindFigures]:
     shown = None if queues is None else list(queues)
+    given: dict[str, Any] = {"queues": shown, "kind": kind, "after_kind": after, "limit": limit}
     return [
         KindFigures(
             row["kind"],
@@ -58,5 +75,5 @@ def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit
                 run_seconds=percentiles(unpacked(row["ran"])),
             ),
         )
-        for row in rows(conn, "recent_kinds", queues=shown, span_seconds=HOUR_SECONDS, limit=limit)
+        for row in rows(conn, "recent_kinds", span_seconds=HOUR_SECONDS, **given)
     ]
