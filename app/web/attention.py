@@ -17,7 +17,7 @@ from haulier.queue.produce.stats import Queue, Stats
 from haulier.queue.produce.workers import EndedWorker
 
 from .fleet import Fleet
-from .queue_states import Known, is_failing, is_fresh, is_growing, is_unserved, rise
+from .queue_states import Known, is_fresh, is_growing, is_unserved, rise
 from .shown import count, duration, number, share
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
@@ -29,6 +29,8 @@ LOST_WORKER = timedelta(hours=1)
 OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
 # What keeps vacuum from its work is told once that leaves too many dead rows behind, or has lasted for very long.
 HOLDERS = ("transactions", "prepared_transactions", "slots")
+# Somebody who has paused a queue knows that for so long.
+LONG_PAUSE = timedelta(hours=1)
 # So many workers or schedules are named; of more only the number is told.
 MOST_NAMED = 3
 # Of more queues a link to their jobs has only the first.
@@ -73,9 +75,9 @@ class Facts:
     Shape: a part that was not to be had, or that the viewer may not see, is None or empty; no rule guesses. minutes are
            the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
            groups of errors of which no job is left: each has been tried again since, or was deleted.
-           unserved are the queues of which a look at the jobs has found that nobody takes them.
            failing_schedules are those whose last jobs failed, with how many in a row. unread are the reasons why some
-           of it was not to be had just now.
+           of it was not to be had just now. unserved are the queues of which a look at the jobs has found that nobody
+           takes them. usual is which share of the jobs of a queue fails for good.
     """
 
     now: datetime
@@ -94,11 +96,12 @@ class Facts:
     checks: Sequence[Check] = ()
     unread: Sequence[str] = ()
     unserved: Collection[str] = ()
+    usual: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def known(self) -> Known:
         """Return what is known of queues beside what was counted of each."""
-        return Known(self.now, self.fleet, self.minutes, self.unserved)
+        return Known(self.now, self.fleet, self.minutes, self.unserved, self.usual)
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -157,7 +160,7 @@ def failing(facts: Facts) -> Iterator[Notice]:
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
     seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]
-    bad = [queue for queue in facts.queues or () if is_failing(facts.minutes.get(queue.name, ()))]
+    bad = [queue for queue in facts.queues or () if facts.known.fails(queue)]
     lately = [each for queue in bad for each in facts.minutes[queue.name]]
     failed = sum(each.failed for each in lately)
     if not bad or (len(seen_to) == len(frequent) and failed <= sum(group.failed for group in seen_to)):
@@ -291,13 +294,13 @@ def old_numbers(facts: Facts) -> Iterator[Notice]:
 
 
 def paused(facts: Facts) -> Iterator[Notice]:
-    """A queue is paused while jobs of it are due."""
+    """A queue has been paused for a while, and jobs of it are due."""
     for queue in facts.queues or ():
-        if queue.paused and queue.live.due:
-            what = (
-                f"The queue {queue.name} is paused, and {count(queue.live.due, 'job of it is', 'jobs of it are')} due"
-            )
-            yield Notice(Level.NOTE, what, actions=(_jobs_of(queue.name),))
+        paused_for = facts.now - queue.paused_since if queue.paused and queue.paused_since else timedelta()
+        if queue.live.due and paused_for > LONG_PAUSE:
+            due = count(queue.live.due, "job of it is", "jobs of it are")
+            what = f"The queue {queue.name} has been paused for {duration(paused_for.total_seconds())}, and {due} due"
+            yield Notice(Level.NOTE, what, actions=(_page_of(queue.name), _jobs_of(queue.name)))
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

@@ -14,6 +14,7 @@ from haulier.queue.produce import errors
 from haulier.queue.produce.checks import THRESHOLDS, check_database
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.overview import Unserved, unserved_queues
+from haulier.queue.produce.recent import Minute, usual_shares
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.schedule_health import LOOKED_AT, FailureRounds, Overdue
 from haulier.queue.produce.schedule_health import overdue as overdue_schedules
@@ -24,6 +25,7 @@ from ..http.door import caller
 from ..http.service import service
 from .attention import is_frequent
 from .permissions import permissions
+from .queue_states import is_failing
 from .reading import PART_SECONDS, Part, kept, part, searched
 from .viewer import viewer
 
@@ -31,6 +33,8 @@ T = TypeVar("T")
 
 SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
+# What is usual hardly changes in minutes.
+USUAL_SECONDS = 300.0
 # Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
 MOST_LOOKS = 4
 # Of the page of the database what stops jobs, or soon will. The others can wait until somebody looks there.
@@ -64,6 +68,15 @@ def unserved() -> Collection[str]:
     if found and not found.is_whole:
         unread().append("of very many queues some were not looked at for jobs that nobody takes")
     return found.queues if found else ()
+
+
+def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
+    """Return which share of jobs usually fails for good, of those queues alone in which many have failed of late."""
+    names = sorted(name for name, lately in minutes.items() if is_failing(lately))
+    if not names:
+        return {}
+    look = partial(part, lambda conn: usual_shares(conn, names))
+    return _of(kept("usual shares", tuple(names), look, seconds=USUAL_SECONDS)) or {}
 
 
 def ended() -> Sequence[EndedWorker]:

@@ -22,6 +22,8 @@ DUE_FOR = timedelta(seconds=UNSERVED_SECONDS)
 
 # Failing: so many of what ended in ten minutes failed for good, and that many of a hundred.
 LEAST_FAILED, FAILED_SHARE = 20, 0.1
+# It is also so many times what is usual there, or halfway from that to all.
+TIMES_USUAL = 5
 # Growing: what is due rose in so many minutes on end, and the oldest has been due for so long.
 RISING_MINUTES, LATE_SECONDS = 3, 60.0
 # Fewer that are due are gone before anybody has looked; the fall is that of so many minutes.
@@ -53,13 +55,19 @@ class Known:
     """What is known of queues beside what was counted of each.
 
     Shape: fleet None: not known. minutes are the last ones of each queue, the last of which is not over. unserved are
-           those of which a look at the jobs has found that nobody takes them.
+           those of which a look at the jobs has found that nobody takes them. usual is which share of jobs fails for
+           good, where that is known.
     """
 
     now: datetime
     fleet: Fleet | None = None
     minutes: Mapping[str, Sequence[Minute]] = field(default_factory=dict)
     unserved: Collection[str] = ()
+    usual: Mapping[str, float] = field(default_factory=dict)
+
+    def fails(self, queue: Queue) -> bool:
+        """Tell whether more of what ended in the queue of late failed for good than is usual there."""
+        return is_failing(self.minutes.get(queue.name, ()), self.usual.get(queue.name, 0.0))
 
 
 def row_of(queue: Queue, known: Known) -> QueueRow:
@@ -80,7 +88,7 @@ def word_of(queue: Queue, known: Known) -> Word:
         return UNSERVED
     if queue.counted_at is None:
         return Word("Not known", why="Nothing has been counted.")
-    if is_failing(minutes):
+    if known.fails(queue):
         return Word("Failing", "failed_permanent", "Over a tenth of what ended in ten minutes failed for good.")
     if is_growing(queue, minutes):
         return Word("Growing", "retrying", "What is due rose in each of the last three minutes.")
@@ -107,11 +115,13 @@ def needs_look(queues: Sequence[Queue], fleet: Fleet, now: datetime) -> bool:
     return fleet.more or fleet.is_idle or not queues or not all(is_fresh(each, now) for each in queues)
 
 
-def is_failing(minutes: Sequence[Minute]) -> bool:
-    """Tell whether much of what ended in these minutes failed for good."""
+def is_failing(minutes: Sequence[Minute], usual: float = 0.0) -> bool:
+    """Tell whether much of what ended in these minutes failed for good, and far more than the share that is usual."""
     failed = sum(each.failed for each in minutes)
     ended = failed + sum(each.succeeded for each in minutes)
-    return failed >= LEAST_FAILED and failed > FAILED_SHARE * ended
+    # Five times a quarter is more than all.
+    most = max(FAILED_SHARE, min(TIMES_USUAL * usual, (1 + usual) / 2))
+    return failed >= LEAST_FAILED and failed > most * ended
 
 
 def _whole(minutes: Sequence[Minute]) -> list[int]:

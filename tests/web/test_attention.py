@@ -292,14 +292,18 @@ def test_says_that_nothing_was_counted() -> None:
     assert said(stats=Stats("1h", 60)) == ["Nothing has been counted yet"]
 
 
-def test_says_that_a_queue_is_paused_with_jobs_due() -> None:
-    assert said(queues=[queue(paused=True), queue("bulk", 0, paused=True)], fleet=Fleet([worker()])) == [
-        "The queue mail is paused, and 3 jobs of it are due"
-    ]
+@pytest.mark.parametrize(("since", "is_said"), [(timedelta(hours=1), False), (timedelta(hours=1, minutes=1), True)])
+def test_says_that_a_queue_has_long_been_paused_with_jobs_due(since: timedelta, is_said: bool) -> None:
+    queues = [queue(paused=True), queue("bulk", 0, paused=True), queue("well")]
+    paused = [replace(each, paused_since=NOW - since) for each in queues]
+
+    told = said(queues=paused, fleet=Fleet([worker()]))
+
+    assert told == ["The queue mail has been paused for 1 h 1 min, and 3 jobs of it are due"] * is_said
 
 
 def test_says_the_worst_first() -> None:
-    found = notices(Facts(NOW, [queue(paused=True), queue("bulk")], Fleet([]), [group()], counted(age=90), 1.0))
+    found = notices(Facts(NOW, [queue("bulk")], Fleet([]), [group()], counted(age=90), 1.0))
 
     assert [notice.level for notice in found] == sorted(notice.level for notice in found)
     assert found[0].level is Level.BAD

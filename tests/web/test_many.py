@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from psycopg2.extensions import connection as Connection
 from app.web.pages import kinds, overview
 from haulier.queue import consume
 from tests.web.browsing import Browser
-from tests.web.jobs import counted, enqueue
+from tests.web.jobs import counted, enqueue, fail
 from tests.web.test_unserved import told, word
 
 LEFT_OUT = "Not all could be looked at: something may need you that is not told here"
@@ -18,6 +19,12 @@ LEFT_OUT = "Not all could be looked at: something may need you that is not told 
 
 def register(conn: Connection, *queues: str) -> None:
     consume.register(conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=600)
+
+
+PLANTED = """
+    INSERT INTO haulier.rollup (queue, at, step, kind, succeeded, failed)
+    SELECT %s, date_bin('1 hour', now() - %s::interval, 'epoch'::timestamptz), %s, 'send_email', %s, %s
+"""
 
 
 def fresh(sql: Any) -> None:
@@ -113,3 +120,41 @@ def test_does_not_say_that_there_is_no_such_kind_where_it_could_not_look(browser
             cursor.execute("ROLLBACK")
 
     assert "Not all of this kind is known just now" in told(page)
+
+
+def test_has_what_is_beyond_the_first_notices_behind_a_summary(
+    browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "MOST_NOTICES", 1)
+    for error in ("Refused: x", "Broken: x", "Absent: x", "Timeout: x"):
+        fail(conn, error, times=10)
+
+    all_there = [browser.page("/ui")]
+    monkeypatch.setattr(overview, "MOST_LISTED", 3)
+    browser.client.application.extensions["haulier_shelf"].clear()
+    all_there.append(browser.page("/ui"))
+
+    found = [page.all("details", id="more-notices")[0] for page in all_there]
+    assert [len(told(page)) for page in all_there] == [5, 3]
+    assert [each.all("summary")[0].text for each in found] == ["and 4 more"] * 2
+    assert [len(told(each)) for each in found] == [4, 2]
+    assert [len(each.all("a", class_="button slim")) for each in found] == [3, 2]
+    assert ["2 of them are not shown: see the queues" in each.text for each in found] == [False, True]
+
+
+@pytest.mark.parametrize("path", ["/ui", "/ui/queues/mail", "/ui/kinds/send_email"])
+def test_says_on_which_days_things_were_in_a_chart_of_several(
+    browser: Browser, conn: Connection, sql: Any, path: str
+) -> None:
+    counted(conn)
+    fresh(sql)
+    sql(PLANTED, "mail", "3 hours", 900, 5, 0)
+
+    week, day = (browser.page(f"{path}?span={span}").all("div", class_="chart")[0] for span in ("7d", "24h"))
+
+    axis = [[each.text for each in chart.all("div", class_="x")[0].all("span")] for chart in (week, day)]
+    rows = [chart.all("th", scope="row")[0].text for chart in (week, day)]
+    assert [len(each) for each in axis] == [5, 5]
+    assert all(re.fullmatch(r"\d\d? [A-Z][a-z]{2}( \d{4})?", text) for text in axis[0])
+    assert re.fullmatch(r"\d\d? [A-Z][a-z]{2}( \d{4})? \d\d:\d\d", rows[0])
+    assert [text for text in (*axis[1], rows[1]) if not re.fullmatch(r"\d\d:\d\d", text)] == []

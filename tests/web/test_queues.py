@@ -66,6 +66,27 @@ def test_says_in_a_word_how_a_queue_is(it: Queue, known: Any, lately: list[Minut
 
 
 @pytest.mark.parametrize(
+    ("usual", "failed", "word"),
+    [
+        (0.0, 101, "Failing"),
+        (0.02, 101, "Failing"),
+        (0.03, 150, "Well"),
+        (0.03, 151, "Failing"),
+        (0.12, 121, "Well"),
+        (0.12, 561, "Failing"),
+        # Five times as much is more than all.
+        (0.5, 750, "Well"),
+        (0.5, 751, "Failing"),
+        (1.0, 1000, "Well"),
+    ],
+)
+def test_calls_a_queue_failing_by_what_is_usual_there(usual: float, failed: int, word: str) -> None:
+    lately = {"mail": minutes(1, failed=failed, succeeded=1000 - failed)}
+
+    assert word_of(queue(9), Known(NOW, Fleet([worker()]), lately, usual={"mail": usual})).text == word
+
+
+@pytest.mark.parametrize(
     ("fleet", "unserved", "said"),
     [
         (Fleet([worker("mail")]), [], ("Well", "at once")),

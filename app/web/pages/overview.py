@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -29,14 +29,16 @@ from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from ..shown import clock, count, duration, number
+from ..shown import clock, count, duration, exact, number
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 # So many queues are looked at; of queues and errors so many are shown, the worst first.
 MOST_QUEUES = 200
-ERRORS_SPAN = "1h"
-QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
+ERRORS_SPAN, DAY = "1h", timedelta(days=1)
+QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
+# So many notices are seen at once, and so many in all: hundreds of queues may grow.
+MOST_NOTICES, MOST_LISTED = 5, 50
 # So many errors are thought of in what needs attention: an example of each is read by one statement.
 ERRORS_MINDED = 25
 
@@ -84,9 +86,10 @@ class Failing:
 class Overview:
     """The page.
 
-    Shape: more_notices and more_queues are not shown; all_queues is how many there are, unless attention says that not
-           all were looked at. per_minute is what ended in the last minute; oldest_in is the queue whose job has been
-           due for longest. more_workers tells that there are more workers and threads than these.
+    Shape: more_notices are shown once one asks for them; left_notices and more_queues are not. all_queues is how many
+           there are, unless attention says that not all were looked at. per_minute is what ended in the last minute;
+           oldest_in is the queue whose job has been due for longest. more_workers tells that there are more workers and
+           threads than these.
     """
 
     tabs: Sequence[tuple[str, str, bool]]
@@ -101,7 +104,8 @@ class Overview:
     threads: int
     more_workers: bool
     notices: Sequence[Notice]
-    more_notices: int
+    more_notices: Sequence[Notice]
+    left_notices: int
     charts: Sequence[Drawn]
 
 
@@ -129,6 +133,7 @@ def _page(span: str) -> Overview:
         queues=queues.value.queues if queues.value else None,
         minutes=queues.value.minutes if queues.value else {},
         fleet=workers.value,
+        usual=facts.usual(queues.value.minutes if queues.value else {}),
         unserved=_unserved(queues.value, workers.value),
         errors=groups,
         mended=facts.mended(groups),
@@ -161,7 +166,8 @@ def _page(span: str) -> Overview:
         workers.value.threads if workers.value else 0,
         bool(workers.value and workers.value.more),
         needs[:MOST_NOTICES],
-        len(needs) - len(needs[:MOST_NOTICES]),
+        needs[MOST_NOTICES:MOST_LISTED],
+        len(needs[MOST_LISTED:]),
         _charts_of(span, found.value, errors.value),
     )
 
@@ -262,9 +268,7 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
         Series("For good", "failed", failed, "columns"),
         Series("To be retried", "retrying", retried, "columns"),
     ]
-    chart = Chart(
-        "Failed attempts", "by whether they are tried again", series, [_time(step.at) for step in steps], told
-    )
+    chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), told)
     return _chart(chart, number)
 
 
@@ -274,13 +278,16 @@ def drawn(found: Stats) -> list[Drawn]:
     steps = found.series[:-1]
     if not steps:
         return []
-    times = [_time(step.at) for step in steps]
-    return [_chart(chart, said) for chart, said in _charts(found, steps, times)]
+    return [_chart(chart, said) for chart, said in _charts(found, steps, _times(steps))]
 
 
-def _time(at: datetime | None) -> str:
-    assert at is not None
-    return clock(at, viewer().prefers.time_zone)[:5]
+def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
+    """Return when the steps began, with the day where the clock alone would not say it."""
+    zone, now = viewer().prefers.time_zone, viewer().now
+    times = [step.at for step in steps if step.at is not None]
+    if times and times[-1] - times[0] > DAY:
+        return [exact(at, zone, now)[:-3] for at in times]
+    return [clock(at, zone)[:-3] for at in times]
 
 
 def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:

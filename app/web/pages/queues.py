@@ -97,7 +97,7 @@ def _list(after: str, conn: Connection) -> Listed:
 def _rows(found: Listed) -> list[QueueRow]:
     now = viewer().now
     unserved = facts.unserved() if needs_look(found.queues, found.fleet, now) else ()
-    known = Known(now, found.fleet, found.minutes, unserved)
+    known = Known(now, found.fleet, found.minutes, unserved, facts.usual(found.minutes))
     return [row_of(each, known) for each in found.queues]
 
 
@@ -120,8 +120,10 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     found = kept("queue minutes", (name,), partial(_fleet_and_minutes, queue))
     workers, minutes = found.value or (None, ())
     coming = kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name)))
+    unserved = _unserved(name, coming.value, workers)
+    known = Known(viewer().now, workers, {name: minutes}, unserved, facts.usual({name: minutes}))
     page = QueuePage(
-        row=row_of(queue, Known(viewer().now, workers, {name: minutes}, _unserved(name, coming.value, workers))),
+        row=row_of(queue, known),
         is_used=is_used,
         paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
         stats=figures,

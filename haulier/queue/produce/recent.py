@@ -12,7 +12,9 @@ from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 from haulier.queue.produce.stats import Figures, Live, percentiles
 
-MINUTES_SECONDS, HOUR_SECONDS = 600, 3600
+MINUTES_SECONDS, HOUR_SECONDS, WEEK_SECONDS = 600, 3600, 604_800
+# Of fewer jobs no share is usual.
+LEAST_ENDED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
         due = None if row["due"] is None else int(row["due"])
         found.setdefault(row["queue"], []).append(Minute(utc(row["minute"]), row["succeeded"], row["failed"], due))
     return found
+
+
+def usual_shares(conn: Connection, queues: Sequence[str]) -> Mapping[str, float]:
+    """Return which share of the jobs of these queues failed for good in the last week, but for the last day.
+
+    Shape: 0 to 1; a queue in which fewer than LEAST_ENDED ended is absent.
+    """
+    found = rows(conn, "usual_ends", names=list(queues), span_seconds=WEEK_SECONDS)
+    ends = {row["queue"]: (row["failed"], row["failed"] + row["succeeded"]) for row in found}
+    return {queue: failed / ended for queue, (failed, ended) in ends.items() if ended >= LEAST_ENDED}
 
 
 def recent_kinds(

@@ -1,4 +1,4 @@
--- What has been counted lately: of some queues by the minute, and of each kind in the last hour.
+-- What has been counted lately: of some queues by the minute and in a week, and of each kind in the last hour.
 
 -- part: lately
 -- The rows of some time that ends where counting has come to. The steps are listed so that the index is used in each.
@@ -18,6 +18,13 @@ FROM (
 ) AS counted
 GROUP BY queue, minute
 ORDER BY minute;
+
+-- name: usual_ends
+-- How the jobs of some queues ended in the week that is over, but for its last day: what fails now is not what is usual.
+SELECT queue, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed
+FROM haulier.rollup
+WHERE <<lately>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND queue = ANY(%(names)s::text[])
+GROUP BY queue;
 
 -- part: of_these_kinds
 -- The kinds after one name, or one kind, in the queues that may be seen. '*' is the sum of many, and no kind. Names are in
