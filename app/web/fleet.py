@@ -15,10 +15,15 @@ MOST_WORKERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The newest workers. Shape: more tells that there are others, which were not looked at."""
+    """The newest workers.
+
+    Shape: more tells that there are others, which were not looked at; is_part that the viewer may see those alone that
+           serve some queues.
+    """
 
     workers: Sequence[Worker]
     more: bool = False
+    is_part: bool = False
 
     @property
     def living(self) -> Sequence[Worker]:
@@ -32,13 +37,18 @@ class Fleet:
 
     @property
     def is_dead(self) -> bool:
-        """Tell whether none lives."""
-        return not self.more and not self.living
+        """Tell whether none lives at all."""
+        return not self.more and not self.is_part and not self.living
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether none takes a job."""
-        return not self.more and not any(each.takes for each in self.workers)
+        """Tell whether none takes a job at all."""
+        return not self.more and not self.is_part and not self.takes
+
+    @property
+    def takes(self) -> bool:
+        """Tell whether one of these takes jobs."""
+        return any(each.takes for each in self.workers)
 
     def serving(self, queue: str) -> Sequence[Worker]:
         """Return those that take jobs of the queue."""
@@ -51,4 +61,5 @@ class Fleet:
 
 def fleet(conn: Connection) -> Fleet:
     """Return the workers that the viewer may see."""
-    return Fleet(*list_workers(conn, limit=MOST_WORKERS, queues=caller().queues))
+    found, more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+    return Fleet(found, more, is_part=caller().queues is not None)

@@ -112,7 +112,7 @@ def is_fresh(queue: Queue, now: datetime) -> bool:
 
 def needs_look(queues: Sequence[Queue], fleet: Fleet, now: datetime) -> bool:
     """Tell whether only a look at the jobs can say which queues are unserved."""
-    return fleet.more or fleet.is_idle or not queues or not all(is_fresh(each, now) for each in queues)
+    return fleet.more or not fleet.takes or not queues or not all(is_fresh(each, now) for each in queues)
 
 
 def is_failing(minutes: Sequence[Minute], usual: float = 0.0) -> bool:

@@ -107,6 +107,7 @@ def test_pages_through_kinds_and_knows_each(
     assert "Jobs of this kind" in browser.page("/ui/kinds/z").text
     assert browser.get("/ui/search?q=z").headers["Location"] == "/ui/jobs?kind=z"
     browser.page("/ui/kinds/zz", 404)
+    assert "No more kinds." in browser.page("/ui/kinds?after=zzz").text
 
 
 def test_does_not_say_that_there_is_no_such_kind_where_it_could_not_look(browser: Browser, conn: Connection) -> None:
