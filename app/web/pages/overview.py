@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,14 +11,17 @@ from typing import Any
 
 from flask import request, url_for
 from markupsafe import Markup
+from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
 from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.stats import Queue, Stats, Step, list_queues
 from haulier.queue.produce.stats import Shown as Of
 
+from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.masking import errors_as_shown
 from .. import charts, counting, facts
@@ -89,10 +93,12 @@ class Overview:
     Shape: more_notices are shown once one asks for them; left_notices and more_queues are not. all_queues is how many
            there are, unless attention says that not all were looked at. per_minute is what ended in the last minute;
            oldest_in is the queue whose job has been due for longest. more_workers tells that there are more workers and
-           threads than these.
+           threads than these. filters are what figures and charts are narrowed to, each with the page without it; then
+           nothing is said beside them of other jobs.
     """
 
     tabs: Sequence[tuple[str, str, bool]]
+    filters: Sequence[tuple[str, str, str]]
     stats: Part[Stats]
     queues: Part[Sequence[QueueRow]]
     more_queues: bool
@@ -112,20 +118,39 @@ class Overview:
 @section.page("", Scope.READ, every=5)
 def show() -> Shown:
     """Return the overview of the span that is asked for."""
-    span = asked_span()
+    span, of = asked_span(), _asked_jobs()
     # To make the page, and to tell whether it has changed, takes longer than a poll may: tabs share that as well.
-    asked = (span, viewer().prefers.zone, facts.may_see_checks())
-    page, text = kept("overview", asked, partial(_page_and_text, span))
+    asked = (span, of.queue, of.kind, viewer().prefers.zone, facts.may_see_checks())
+    page, text = kept("overview", asked, partial(_page_and_text, span, of))
     return Shown("overview.html", page, "Overview", text=text)
 
 
-def _page_and_text(span: str) -> tuple[Overview, str]:
-    page = _page(span)
+def _asked_jobs() -> Of:
+    """Return of which jobs the URL wants the figures and charts. Raises: QueueNotFound; NotFound."""
+    queue, kind = (request.args.get(name, "").strip() for name in ("queue", "kind"))
+    if queue:
+        check_queue_name(queue)
+    if kind and not re.fullmatch(NAME_PATTERN, kind):
+        raise NotFound("No kind can have this name.")
+    return Of(queue or None, kind or None, caller().queues)
+
+
+def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
+    """Return what the figures are narrowed to: the name, the value, and the page without it."""
+    given: dict[str, Any] = {name: text for name, text in (("queue", of.queue), ("kind", of.kind)) if text}
+    return [
+        (name, text, url_for("ui.overview.show", span=span, **{**given, name: None})) for name, text in given.items()
+    ]
+
+
+def _page_and_text(span: str, of: Of) -> tuple[Overview, str]:
+    page = _page(span, of)
     return page, written(page)
 
 
-def _page(span: str) -> Overview:
-    found = kept("figures", (span,), partial(_stats, span))
+def _page(span: str, of: Of) -> Overview:
+    found = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of))
+    filters = _filters(span, of)
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value.groups if errors.value else []
     known = Facts(
@@ -154,21 +179,22 @@ def _page(span: str) -> Overview:
     needs = notices(known)
     rows = _rows(queues.value, known.known)
     return Overview(
-        tabs("ui.overview.show"),
+        tabs("ui.overview.show", queue=of.queue, kind=of.kind),
+        filters,
         _without_series(found),
         Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
         len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
         len(rows or ()),
         sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
-        _oldest_in(rows or ()),
+        "" if filters else _oldest_in(rows or ()),
         Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
-        None if workers.value is None else len(workers.value.living),
-        workers.value.threads if workers.value else 0,
+        None if workers.value is None or filters else len(workers.value.living),
+        0 if workers.value is None or filters else workers.value.threads,
         bool(workers.value and workers.value.more),
         needs[:MOST_NOTICES],
         needs[MOST_NOTICES:MOST_LISTED],
         len(needs[MOST_LISTED:]),
-        _charts_of(span, found.value, errors.value),
+        _charts_of(span, of, found.value, errors.value),
     )
 
 
@@ -219,8 +245,8 @@ def _failing(group: ErrorGroup) -> Failing:
     return Failing(group, charts.spark(values, "failed", told))
 
 
-def _stats(span: str) -> Part[Stats]:
-    return part(lambda conn: counting.figures(conn, span, Of(queues=caller().queues)))
+def _stats(span: str, of: Of) -> Part[Stats]:
+    return part(lambda conn: counting.figures(conn, span, of))
 
 
 def _queues() -> Part[Queues]:
@@ -244,19 +270,22 @@ def _workers() -> Part[Fleet]:
     return part(fleet)
 
 
-def _charts_of(span: str, found: Stats | None, errors: Errors | None) -> list[Drawn]:
+def _charts_of(span: str, of: Of, found: Stats | None, errors: Errors | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
-    if span == ERRORS_SPAN:
+    if of.kind:
+        # Attempts are counted by error and queue.
+        return charts_
+    if span == ERRORS_SPAN and not of.queue:
         attempts = errors.attempts if errors else None
     else:
         # Only steps that are over are drawn, and of seven days there may be many counts to sum.
-        attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
+        attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
     # Beside the throughput, which has those alone that failed for good.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 
 
-def _attempts(span: str) -> Part[list[ErrorStep]]:
-    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queues=caller().queues)))
+def _attempts(span: str, of: Of) -> Part[list[ErrorStep]]:
+    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queue=of.queue, queues=of.queues)))
 
 
 def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
