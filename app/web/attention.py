@@ -15,9 +15,10 @@ from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.running import RunningJob
 from haulier.queue.produce.schedule_health import Overdue
 from haulier.queue.produce.stats import Queue, Stats
-from haulier.queue.produce.workers import EndedWorker, Worker
+from haulier.queue.produce.workers import EndedWorker
 
-from .queue_states import is_failing, is_growing, rise
+from .fleet import Fleet
+from .queue_states import Known, is_fresh, is_growing, is_unserved, rise
 from .shown import count
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
@@ -29,8 +30,12 @@ LOST_WORKER = timedelta(hours=1)
 OVERDUE_SECONDS, FAILURES_IN_A_ROW = 60.0, 3
 # What keeps vacuum from its work is told once that leaves too many dead rows behind, or has lasted for very long.
 HOLDERS = ("transactions", "prepared_transactions", "slots")
+# Somebody who has paused a queue knows that for so long.
+LONG_PAUSE = timedelta(hours=1)
 # So many workers or schedules are named; of more only the number is told.
 MOST_NAMED = 3
+# Of more queues a link to their jobs has only the first.
+MOST_LED_TO = 20
 
 
 class Level(IntEnum):
@@ -50,7 +55,7 @@ class Action:
 
     label: str
     endpoint: str
-    given: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, str | tuple[str, ...]], ...] = ()
     act: str = ""
 
 
@@ -72,12 +77,13 @@ class Facts:
            the last ones of each queue. stuck are jobs that should have been stopped by now. mended are the ids of
            groups of errors of which no job is left: each has been tried again since, or was deleted.
            failing_schedules are those whose last jobs failed, with how many in a row. unread are the reasons why some
-           of it was not to be had just now.
+           of it was not to be had just now. unserved are the queues of which a look at the jobs has found that nobody
+           takes them. usual is which share of the jobs of a queue fails for good.
     """
 
     now: datetime
     queues: Sequence[Queue] | None = None
-    workers: Sequence[Worker] | None = None
+    fleet: Fleet | None = None
     errors: Sequence[ErrorGroup] | None = None
     stats: Stats | None = None
     days_ahead: float | None = None
@@ -90,6 +96,13 @@ class Facts:
     failing_schedules: Mapping[str, int] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     unread: Sequence[str] = ()
+    unserved: Collection[str] = ()
+    usual: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Known:
+        """Return what is known of queues beside what was counted of each."""
+        return Known(self.now, self.fleet, self.minutes, self.unserved, self.usual)
 
 
 def notices(facts: Facts) -> list[Notice]:
@@ -97,26 +110,32 @@ def notices(facts: Facts) -> list[Notice]:
     return sorted((notice for rule in RULES for notice in rule(facts)), key=lambda notice: notice.level)
 
 
-def _jobs_of(queue: str) -> Action:
-    return Action("Look", "jobs.show", (("queue", queue), ("status", "queued")))
+def _jobs_of(*queues: str) -> Action:
+    # What is due may wait to be tried again.
+    return Action("Look", "jobs.show", (("queue", queues[:MOST_LED_TO]), ("status", ("queued", "retrying"))))
 
 
 def unserved(facts: Facts) -> Iterator[Notice]:
     """Jobs are due and no worker lives, or none serves their queue."""
-    if facts.workers is None or facts.queues is None:
+    found = [queue for queue in facts.queues or () if is_unserved(queue, facts.known)]
+    due = {queue.name: queue.live.due or 0 for queue in found if is_fresh(queue, facts.now)}
+    names = sorted({*(queue.name for queue in found), *facts.unserved})
+    if not names:
         return
-    taking = [each for each in facts.workers if each.state is not WorkerState.GONE]
-    due = [queue for queue in facts.queues if queue.live.due and not queue.paused]
-    if due and not taking:
-        jobs = sum(queue.live.due or 0 for queue in due)
+    # Of what was found among the jobs nobody has counted how many there are.
+    jobs = count(sum(due.values()), "job is", "jobs are") if all(due.get(each) for each in names) else "Jobs are"
+    if facts.fleet is not None and facts.fleet.is_dead:
         more = "Nothing is lost: they start once a worker does. `haulier worker` starts one."
-        yield Notice(Level.BAD, f"{count(jobs, 'job is', 'jobs are')} due, and no worker lives", more)
-        return
-    for queue in due:
-        if not any(each.queues is None or queue.name in each.queues for each in taking):
-            due_there = count(queue.live.due or 0, "job is", "jobs are")
-            what = f"No live worker serves the queue {queue.name}, where {due_there} due"
-            yield Notice(Level.BAD, what, "WORKER_QUEUES of the workers says what they serve.", (_jobs_of(queue.name),))
+        yield Notice(Level.BAD, f"{jobs} due, and no worker lives", more, (_jobs_of(*names),))
+    elif facts.fleet is not None and facts.fleet.is_idle:
+        more = "Those that live are quiet or stopping. One that is quiet can be woken."
+        yield Notice(Level.BAD, f"{jobs} due, and no worker takes any", more, (Action("The workers", "workers.show"),))
+    else:
+        where = (
+            f"the {'queue' if len(names) == 1 else 'queues'} {_named(names)}, where {jobs[:1].lower()}{jobs[1:]} due"
+        )
+        more = "WORKER_QUEUES of the workers says what they serve."
+        yield Notice(Level.BAD, f"No live worker serves {where}", more, (_jobs_of(*names),))
 
 
 def partitions(facts: Facts) -> Iterator[Notice]:
@@ -142,7 +161,7 @@ def failing(facts: Facts) -> Iterator[Notice]:
     frequent = [group for group in facts.errors or () if group.failed + group.retried >= MANY_FAILURES]
     # What failed counts for ten minutes; once all of it was tried again, or muted, nobody needs to hear of it.
     seen_to = [group for group in frequent if not is_frequent(group, facts.now) or group.id in facts.mended]
-    bad = [queue for queue in facts.queues or () if is_failing(facts.minutes.get(queue.name, ()))]
+    bad = [queue for queue in facts.queues or () if facts.known.fails(queue)]
     lately = [each for queue in bad for each in facts.minutes[queue.name]]
     failed = sum(each.failed for each in lately)
     if not bad or (len(seen_to) == len(frequent) and failed <= sum(group.failed for group in seen_to)):
@@ -245,23 +264,30 @@ def unread(facts: Facts) -> Iterator[Notice]:
     """Some of what attention goes by could not be read."""
     if facts.unread:
         what = "Not all could be looked at: something may need you that is not told here"
-        why = facts.unread[0]
+        why = "; ".join(dict.fromkeys(facts.unread[:MOST_NAMED]))
         yield Notice(Level.NOTE, what, f"{why[:1].upper()}{why[1:]}.")
 
 
 def silent_workers(facts: Facts) -> Iterator[Notice]:
-    """A worker has not beaten for most of its lease."""
-    for worker in facts.workers or ():
-        if worker.state is WorkerState.SILENT:
-            what = f"The worker {worker.name} is silent"
-            yield Notice(Level.WARN, what, "Once its lease has run out, others take over its jobs.")
+    """Workers have not beaten for most of their lease."""
+    silent = [each for each in (facts.fleet.workers if facts.fleet else ()) if each.state is WorkerState.SILENT]
+    if silent:
+        names = _named([each.name for each in silent])
+        what = f"The worker {names} is silent" if len(silent) == 1 else f"{len(silent)} workers are silent: {names}"
+        more = "Once the lease of one has run out, others take over its jobs."
+        if not any(each.lives for each in silent):
+            more = "The lease has run out: another worker takes over the jobs as soon as one lives."
+        yield Notice(Level.WARN, what, more, (Action("Look", "workers.show"),))
 
 
 def old_numbers(facts: Facts) -> Iterator[Notice]:
-    """What is shown was counted a while ago."""
-    if facts.stats is None or not facts.is_counting:
+    """What is shown was counted a while ago, or nobody counts."""
+    if not facts.is_counting:
+        more = "With COUNTING=off no figure is known, nor which queues grow or fail."
+        yield Notice(Level.NOTE, "Counting is off", more)
+    elif facts.stats is None:
         return
-    if facts.stats.as_of is None:
+    elif facts.stats.as_of is None:
         yield Notice(Level.NOTE, "Nothing has been counted yet", "A worker with COUNTING=on counts.")
     elif facts.now - facts.stats.as_of > OLD_NUMBERS:
         old = duration((facts.now - facts.stats.as_of).total_seconds())
@@ -269,13 +295,13 @@ def old_numbers(facts: Facts) -> Iterator[Notice]:
 
 
 def paused(facts: Facts) -> Iterator[Notice]:
-    """A queue is paused while jobs of it are due."""
+    """A queue has been paused for a while, and jobs of it are due."""
     for queue in facts.queues or ():
-        if queue.paused and queue.live.due:
-            what = (
-                f"The queue {queue.name} is paused, and {count(queue.live.due, 'job of it is', 'jobs of it are')} due"
-            )
-            yield Notice(Level.NOTE, what, actions=(_jobs_of(queue.name),))
+        paused_for = facts.now - queue.paused_since if queue.paused and queue.paused_since else timedelta()
+        if queue.live.due and paused_for > LONG_PAUSE:
+            due = count(queue.live.due, "job of it is", "jobs of it are")
+            what = f"The queue {queue.name} has been paused for {duration(paused_for.total_seconds())}, and {due} due"
+            yield Notice(Level.NOTE, what, actions=(_page_of(queue.name), _jobs_of(queue.name)))
 
 
 RULES: tuple[Callable[[Facts], Iterator[Notice]], ...] = (

@@ -67,13 +67,20 @@ def plot(chart: Chart, said: Say) -> Markup:
     width = len(chart.times) * STEP
     drawn = _columns(stack, top) + "".join(_line(one, top) for one in lines)
     labels = "".join(f"<span>{escape(said(value))}</span>" for value in (top, top / 2, 0))
-    few = "".join(f"<span>{escape(chart.times[round(part * (len(chart.times) - 1) / 4)])}</span>" for part in range(5))
+    few = "".join(f"<span>{escape(time)}</span>" for time in _ticks(chart.times))
     return Markup(
         f'<div class="plot"><div class="y" aria-hidden="true">{labels}</div><div class="area" data-plot tabindex="0"'
         f' role="img" aria-label="{escape(chart.summary)}"><svg viewBox="0 0 {width} {HIGH}"'
         f' preserveAspectRatio="none" aria-hidden="true"><path class="grid" d="M0 0H{width}M0 50H{width}"/>{drawn}'
         f'<path class="zero" d="M0 {HIGH}H{width}"/></svg></div><div class="x" aria-hidden="true">{few}</div></div>'
     )
+
+
+def _ticks(times: Sequence[str]) -> Sequence[str]:
+    """Return five of the times; only their days where these differ: on a phone no more has room."""
+    some = [times[round(part * (len(times) - 1) / 4)] for part in range(5)]
+    days = [time.rpartition(" ")[0] for time in some]
+    return days if len(set(days)) == len(days) else some
 
 
 def _most(stack: Sequence[Series], lines: Sequence[Series]) -> float:

@@ -15,7 +15,8 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce import errors
 from haulier.queue.produce.checks import THRESHOLDS, check_database
 from haulier.queue.produce.errors import ErrorGroup
-from haulier.queue.produce.recent import Ends, recent_ends
+from haulier.queue.produce.overview import Unserved, unserved_queues
+from haulier.queue.produce.recent import Ends, Minute, recent_ends, usual_shares
 from haulier.queue.produce.running import RunningJob, list_running
 from haulier.queue.produce.schedule_health import LOOKED_AT, FailureRounds, Overdue
 from haulier.queue.produce.schedule_health import overdue as overdue_schedules
@@ -27,16 +28,17 @@ from ..http.door import caller
 from ..http.service import service
 from .attention import is_frequent
 from .permissions import permissions
+from .queue_states import is_failing
 from .reading import PART_SECONDS, Part, kept, part, searched
 from .timeouts import timeout_of
 from .viewer import viewer
 
 T = TypeVar("T")
 
-SECONDS, STUCK_SECONDS, MENDED_SECONDS = 30.0, 10.0, 10.0
-# What is usual is read of seven days, which minutes hardly change.
-USUAL_SECONDS = 300.0
+SECONDS, STUCK_SECONDS, MENDED_SECONDS, UNSERVED_SECONDS = 30.0, 10.0, 10.0, 10.0
 MOST_ENDED, MOST_RUNNING = 20, 200
+# What is usual hardly changes in minutes.
+USUAL_SECONDS = 300.0
 # Of schedules a look tells of fifty: so many looks, which go on by name where the last ones ended.
 MOST_LOOKS = 4
 # Of the page of the database what stops jobs, or soon will. The others can wait until somebody looks there.
@@ -74,11 +76,29 @@ def _is_stuck(job: RunningJob) -> bool:
     return timeout is not None and ran > timeout + service().config.stuck_seconds
 
 
-def usual() -> Ends | None:
-    """Return how jobs ended in the last seven days; None where that is not known just now."""
-    look = partial(part, lambda conn: recent_ends(conn, Of(queues=caller().queues)))
-    found: Part[Ends] = kept("usual", (), look, seconds=USUAL_SECONDS)
+def usual_ends(of: Of) -> Ends | None:
+    """Return how such jobs ended in the last seven days; None where that is not known just now."""
+    look = partial(part, lambda conn: recent_ends(conn, of))
+    found: Part[Ends] = kept("usual ends", (of.queue, of.kind), look, seconds=USUAL_SECONDS)
     return found.value
+
+
+def unserved() -> Collection[str]:
+    """Return the queues in which jobs have been due for a while, and that no live worker takes jobs of."""
+    look = partial(part, lambda conn: unserved_queues(conn, queues=caller().queues))
+    found: Unserved | None = _of(kept("unserved", (), look, seconds=UNSERVED_SECONDS))
+    if found and not found.is_whole:
+        unread().append("of very many queues some were not looked at for jobs that nobody takes")
+    return found.queues if found else ()
+
+
+def usual(minutes: Mapping[str, Sequence[Minute]]) -> Mapping[str, float]:
+    """Return which share of jobs usually fails for good, of those queues alone in which many have failed of late."""
+    names = sorted(name for name, lately in minutes.items() if is_failing(lately))
+    if not names:
+        return {}
+    look = partial(part, lambda conn: usual_shares(conn, names))
+    return _of(kept("usual shares", tuple(names), look, seconds=USUAL_SECONDS)) or {}
 
 
 def ended() -> Sequence[EndedWorker]:

@@ -30,6 +30,7 @@ from haulier.queue.produce.explain import explain
 from haulier.queue.produce.id_prefix import jobs_by_prefix
 from haulier.queue.produce.in_order import list_in_order
 from haulier.queue.produce.job_filter import JobFilter
+from haulier.queue.produce.overview import unserved_queues
 from haulier.queue.produce.running import list_running
 from haulier.queue.produce.timeline import trace
 from haulier.queue.produce.upcoming import upcoming
@@ -382,6 +383,7 @@ CALLS = {
         lambda fixture, _: check_database(fixture.conn, retention_days=30),
     ),
     "has_unserved": Call("due jobs without a worker", "has_unserved", lambda it, _: produce.has_unserved(it.conn)),
+    "unserved_queues": Call("queues without one", "unserved_queues", lambda it, _: unserved_queues(it.conn)),
     "overview_counted": Call(
         "depths as counted, workers and schedules",
         "counted_depths worker_health overdue_schedules",

@@ -133,6 +133,7 @@ PARAMETERS: dict[str, Any] = {
     "most_pages": 16_384,
     "scans_fail": False,
     "after_queue": "",
+    "after_kind": "",
     "after_priority": 0,
     "look": 0.2,
     "lately": 10.0,

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from app.web.attention import Facts, Level, notices
+from app.web.fleet import Fleet
 from haulier.domain.checks import Check, CheckState, Threshold
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
@@ -34,8 +35,10 @@ def minutes(*dues: int | None, failed: int = 0, succeeded: int = 0) -> list[Minu
     return [Minute(NOW + timedelta(minutes=place), succeeded, failed, due) for place, due in enumerate(dues)]
 
 
-def worker(*queues: str, state: WorkerState = WorkerState.WORKING) -> Worker:
-    return Worker(uuid4(), "dock", 7, "1", 4, queues or None, (), state, NOW, NOW, NOW, False, 0)
+def worker(*queues: str, state: WorkerState = WorkerState.WORKING, lives: bool = True, takes: bool = True) -> Worker:
+    return Worker(
+        uuid4(), "dock", 7, "1", 4, queues or None, (), state, NOW, NOW, NOW, False, 0, lives, lives and takes
+    )
 
 
 def counted(age: float = 10.0) -> Stats:
@@ -55,7 +58,18 @@ def test_says_nothing_of_what_is_not_known() -> None:
     ("queues", "workers", "what"),
     [
         ([queue()], [], ["3 jobs are due, and no worker lives"]),
-        ([queue(due=1)], [worker(state=WorkerState.GONE)], ["1 job is due, and no worker lives"]),
+        ([queue(due=1)], [worker(state=WorkerState.SILENT, lives=False)], ["1 job is due, and no worker lives"]),
+        ([queue(due=1)], [worker(takes=False)], ["1 job is due, and no worker takes any"]),
+        (
+            [queue()],
+            [worker("bulk"), worker(takes=False)],
+            ["No live worker serves the queue mail, where 3 jobs are due"],
+        ),
+        (
+            [queue(name) for name in ("a", "b", "c", "d", "mail")],
+            [worker("mail")],
+            ["No live worker serves the queues a, b, c and 1 more, where 12 jobs are due"],
+        ),
         ([queue(due=0)], [], []),
         ([queue(due=None)], [], []),
         ([queue()], [worker()], []),
@@ -65,7 +79,37 @@ def test_says_nothing_of_what_is_not_known() -> None:
     ],
 )
 def test_says_that_nobody_serves_what_is_due(queues: Any, workers: Any, what: list[str]) -> None:
-    assert said(queues=queues, workers=workers) == what
+    fleet = None if workers is None else Fleet(workers)
+    told = said(queues=queues, fleet=fleet)
+
+    assert [each for each in told if "silent" not in each] == what
+
+
+@pytest.mark.parametrize(
+    ("counted", "fleet", "unserved", "what"),
+    [
+        # Beyond those that were looked at there may be one that serves it.
+        (NOW, Fleet([worker("bulk")], more=True), [], []),
+        (
+            NOW,
+            Fleet([worker("bulk")], more=True),
+            ["mail"],
+            ["No live worker serves the queue mail, where 3 jobs are due"],
+        ),
+        # What was counted long ago says nothing of now, and a look among the jobs says all.
+        (NOW - timedelta(seconds=31), Fleet([]), [], []),
+        (NOW - timedelta(seconds=31), Fleet([]), ["mail"], ["Jobs are due, and no worker lives"]),
+        (NOW - timedelta(seconds=30), Fleet([]), [], ["3 jobs are due, and no worker lives"]),
+        (None, Fleet([worker("bulk")]), ["mail"], ["No live worker serves the queue mail, where jobs are due"]),
+        (NOW, Fleet([worker("bulk")]), ["mail", "z"], ["No live worker serves the queues mail, z, where jobs are due"]),
+    ],
+)
+def test_goes_by_a_look_at_the_jobs_where_what_was_counted_cannot_say_it(
+    counted: datetime | None, fleet: Fleet, unserved: list[str], what: list[str]
+) -> None:
+    it = replace(queue(), counted_at=counted)
+
+    assert said(queues=[it], fleet=fleet, unserved=unserved) == what
 
 
 @pytest.mark.parametrize(("days", "is_said"), [(2.9, True), (3.0, False), (-1.0, True)])
@@ -225,27 +269,41 @@ def test_says_no_more_of_an_error_once_none_of_its_jobs_is_left() -> None:
 
 
 def test_says_that_a_worker_is_silent() -> None:
-    assert said(workers=[worker(), worker(state=WorkerState.SILENT)]) == ["The worker dock:7 is silent"]
+    silent = worker(state=WorkerState.SILENT)
+
+    assert said(fleet=Fleet([worker(), silent])) == ["The worker dock:7 is silent"]
+    assert said(fleet=Fleet([silent] * 5)) == ["5 workers are silent: dock:7, dock:7, dock:7 and 2 more"]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_says_of_silent_workers_whether_others_can_take_over_yet(lives: bool) -> None:
+    [notice] = notices(Facts(NOW, fleet=Fleet([worker(state=WorkerState.SILENT, lives=lives)])))
+
+    assert ("has run out: another" in notice.more) is not lives
 
 
 @pytest.mark.parametrize(("age", "is_said"), [(60.0, False), (61.0, True)])
 def test_says_that_the_numbers_are_old(age: float, is_said: bool) -> None:
     assert bool(said(stats=counted(age))) is is_said
-    assert said(stats=counted(age), is_counting=False) == []
+    assert said(stats=counted(age), is_counting=False) == ["Counting is off"]
 
 
 def test_says_that_nothing_was_counted() -> None:
     assert said(stats=Stats("1h", 60)) == ["Nothing has been counted yet"]
 
 
-def test_says_that_a_queue_is_paused_with_jobs_due() -> None:
-    assert said(queues=[queue(paused=True), queue("bulk", 0, paused=True)], workers=[worker()]) == [
-        "The queue mail is paused, and 3 jobs of it are due"
-    ]
+@pytest.mark.parametrize(("since", "is_said"), [(timedelta(hours=1), False), (timedelta(hours=1, minutes=1), True)])
+def test_says_that_a_queue_has_long_been_paused_with_jobs_due(since: timedelta, is_said: bool) -> None:
+    queues = [queue(paused=True), queue("bulk", 0, paused=True), queue("well")]
+    paused = [replace(each, paused_since=NOW - since) for each in queues]
+
+    told = said(queues=paused, fleet=Fleet([worker()]))
+
+    assert told == ["The queue mail has been paused for 1 h 1 min, and 3 jobs of it are due"] * is_said
 
 
 def test_says_the_worst_first() -> None:
-    found = notices(Facts(NOW, [queue(paused=True), queue("bulk")], [], [group()], counted(age=90), 1.0))
+    found = notices(Facts(NOW, [queue("bulk")], Fleet([]), [group()], counted(age=90), 1.0))
 
     assert [notice.level for notice in found] == sorted(notice.level for notice in found)
     assert found[0].level is Level.BAD

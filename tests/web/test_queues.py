@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from app.web.queue_states import empty_in, word_of
+from app.web.fleet import Fleet
+from app.web.queue_states import Known, empty_in, row_of, word_of
 from haulier.domain.api_key import Scope
 from haulier.domain.worker import WorkerState
 from haulier.queue import consume
@@ -32,8 +34,9 @@ def queue(due: int = 0, *, oldest: float = 61.0, running: int = 0, **more: Any) 
     return Queue("mail", Live(due, due, running, oldest), Figures(), NOW, **more)
 
 
-def worker(*queues: str, state: WorkerState = WorkerState.WORKING) -> Worker:
-    return Worker(None, "dock", 7, None, 4, list(queues) or None, None, state, NOW, NOW, NOW, False, 0)  # type: ignore[arg-type]
+def worker(*queues: str, takes: bool = True) -> Worker:
+    state = WorkerState.WORKING
+    return Worker(uuid4(), "dock", 7, None, 4, list(queues) or None, None, state, NOW, NOW, NOW, False, 0, True, takes)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def worker(*queues: str, state: WorkerState = WorkerState.WORKING) -> Worker:
         (queue(9, paused=True), [], [], "Paused"),
         (queue(9), [], [], "Unserved"),
         (queue(9), [worker("other")], [], "Unserved"),
-        (queue(9), [worker("mail", state=WorkerState.GONE)], [], "Unserved"),
+        (queue(9), [worker("mail", takes=False)], [], "Unserved"),
         (queue(9), [worker("mail")], [], "Well"),
         (queue(9), None, [], "Well"),
         (queue(0), [], [], "Idle"),
@@ -57,13 +60,59 @@ def worker(*queues: str, state: WorkerState = WorkerState.WORKING) -> Worker:
     ],
 )
 def test_says_in_a_word_how_a_queue_is(it: Queue, known: Any, lately: list[Minute], word: str) -> None:
-    assert word_of(it, known, lately).text == word
+    fleet = None if known is None else Fleet(known)
+
+    assert word_of(it, Known(NOW, fleet, {"mail": lately})).text == word
+
+
+@pytest.mark.parametrize(
+    ("usual", "failed", "word"),
+    [
+        (0.0, 101, "Failing"),
+        (0.02, 101, "Failing"),
+        (0.03, 150, "Well"),
+        (0.03, 151, "Failing"),
+        (0.12, 121, "Well"),
+        (0.12, 561, "Failing"),
+        # Five times as much is more than all.
+        (0.5, 750, "Well"),
+        (0.5, 751, "Failing"),
+        (1.0, 1000, "Well"),
+    ],
+)
+def test_calls_a_queue_failing_by_what_is_usual_there(usual: float, failed: int, word: str) -> None:
+    lately = {"mail": minutes(1, failed=failed, succeeded=1000 - failed)}
+
+    assert word_of(queue(9), Known(NOW, Fleet([worker()]), lately, usual={"mail": usual})).text == word
+
+
+@pytest.mark.parametrize(
+    ("fleet", "unserved", "said"),
+    [
+        (Fleet([worker("mail")]), [], ("Well", "at once")),
+        (Fleet([worker("bulk")]), [], ("Unserved", "–")),
+        (Fleet([worker("bulk")], more=True), [], ("Well", "at once")),
+        (Fleet([worker("bulk")], more=True), ["mail"], ("Unserved", "–")),
+    ],
+)
+def test_calls_a_queue_unserved_only_where_that_is_known(
+    fleet: Fleet, unserved: list[str], said: tuple[str, str]
+) -> None:
+    row = row_of(queue(9, oldest=1.0), Known(NOW, fleet, unserved=unserved))
+
+    assert (row.word.text, row.empty_in) == said
 
 
 @pytest.mark.parametrize(
     ("it", "lately", "text"),
     [
-        (queue(99), [], "at once"),
+        (queue(99, oldest=60.0), [], "at once"),
+        (queue(0, oldest=0.0), [], "at once"),
+        # What has been due for a while, and does not become less, is not gone at once, however little it is.
+        (queue(9), minutes(9, 9, 9, 0), "–"),
+        (queue(9), minutes(8, 9, 0), "–"),
+        (queue(9), minutes(11, 10, 9, 0), "at once"),
+        (queue(9), minutes(9), "not known"),
         (queue(400), minutes(800, 700, 600, 500, 400, 0), "4 min"),
         (queue(400), minutes(100, 440, 780, 0), "never: +340/min"),
         (queue(400), minutes(400, 400, 0), "never: it stays"),

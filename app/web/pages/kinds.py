@@ -6,30 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from flask import request
+from flask import request, url_for
 from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
-from haulier.domain.worker import WorkerState
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.recent import KindFigures, recent_kinds
-from haulier.queue.produce.stats import Figures, Live, Stats, stats
+from haulier.queue.produce.recent import KindFigures, recent_kind, recent_kinds
+from haulier.queue.produce.stats import Figures, Live, Stats
 from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.workers import list_workers
 
 from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.requests import requests
 from ...http.service import service
+from .. import counting
 from ..answering import Shown
+from ..fleet import fleet
 from ..printed import Printed, printed
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
 from .overview import Drawn, asked_span, drawn, tabs
 
-MOST_KINDS, MOST_WORKERS = 200, 200
+MOST_KINDS = 200
 
 section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
 
@@ -47,11 +47,25 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """Some kinds, by name. Shape: last is the last of them, where others follow."""
+
+    rows: Sequence[Row]
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Kinds:
-    """The page. Shape: queue is the one whose jobs alone are counted, the most due first; "": every queue."""
+    """The page.
+
+    Shape: queue is the one whose jobs alone are counted, the most due first; "": every queue. more is the page of those
+           that follow by name.
+    """
 
     rows: Part[Sequence[Row]]
     queue: str
+    more: str | None
+    is_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +82,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class KindPage:
-    """The page of one kind. Shape: facts are None where this process does not know it."""
+    """The page of one kind.
+
+    Shape: row is None where nobody has used it of late, facts where this process does not know it.
+    """
 
     name: str
-    row: Row | None
+    row: Part[Row | None]
     facts: Facts | None
     stats: Part[Stats]
     tabs: Sequence[tuple[str, str, bool]]
@@ -81,39 +98,49 @@ class KindPage:
 @section.page("/kinds", Scope.READ, every=15)
 def show() -> Shown:
     """Return the kinds, by name: those that are known here, and those that have jobs; or those of a queue."""
-    queue = request.args.get("queue", "").strip()
+    queue, after = request.args.get("queue", "").strip(), request.args.get("after", "")[:64]
     if queue:
         check_queue_name(queue)
-    return Shown("kinds.html", Kinds(kept("kinds", (queue,), partial(_rows, queue)), queue), "Kinds")
+    found = kept("kinds", (queue, after), partial(_rows, queue, after))
+    listed = found.value or Listed((), None)
+    rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(_in_order(listed.rows, queue))
+    more = url_for("ui.kinds.show", after=listed.last, queue=queue or None) if listed.last else None
+    return Shown("kinds.html", Kinds(rows, queue, more, not after), "Kinds")
 
 
-def _rows(queue: str = "") -> Part[Sequence[Row]]:
+def _rows(queue: str, after: str) -> Part[Listed]:
     queues = [queue] if queue else caller().queues
 
-    def read_rows(conn: Connection) -> list[Row]:
-        counted = {each.kind: each for each in recent_kinds(conn, queues=queues, limit=MOST_KINDS)}
+    def read_rows(conn: Connection) -> Listed:
+        found, has_more = recent_kinds(conn, queues=queues, after=after, limit=MOST_KINDS)
+        counted = {each.kind: each for each in found}
+        known = () if queue else [name for name in service().kinds if name > after]
+        names = sorted({*known, *counted})
         run = _run_kinds(conn)
-        known = service().kinds
-        names = sorted({*known, *counted})[:MOST_KINDS]
-        if queue:
-            names = sorted(counted, key=lambda name: (-(counted[name].live.due or 0), name))
-        return [
-            Row(
-                counted.get(name) or KindFigures(name, Live(0, 0, 0), Figures()),
-                name in known,
-                None if run is None else name in run,
-            )
-            for name in names
-        ]
+        shown = [_row(name, counted.get(name), run) for name in names[:MOST_KINDS]]
+        has_more = has_more or len(names) > MOST_KINDS
+        return Listed(shown, names[:MOST_KINDS][-1] if has_more else None)
 
     return part(read_rows)
 
 
+def _in_order(rows: Sequence[Row], queue: str) -> Sequence[Row]:
+    """Return the kinds of a queue with the most due first."""
+    return sorted(rows, key=lambda row: -(row.figures.live.due or 0)) if queue else rows
+
+
+def _row(name: str, counted: KindFigures | None, run: set[str] | None) -> Row:
+    figures = counted or KindFigures(name, Live(0, 0, 0), Figures())
+    if not counting.is_on():
+        figures = KindFigures(name, Live(), Figures())
+    return Row(figures, name in service().kinds, None if run is None else name in run)
+
+
 def _run_kinds(conn: Connection) -> set[str] | None:
     """Return the kinds that live workers run; None where that is not known of each of them."""
-    workers, has_more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    alive = [each.kinds for each in workers if each.state is not WorkerState.GONE]
-    if has_more or any(each is None for each in alive):
+    found = fleet(conn)
+    alive = [each.kinds for each in found.living]
+    if found.more or any(each is None for each in alive):
         return None
     return {name for kinds in alive for name in kinds or ()}
 
@@ -121,20 +148,27 @@ def _run_kinds(conn: Connection) -> set[str] | None:
 @section.page("/kinds/<name>", Scope.READ, every=15)
 def one(name: str) -> Shown:
     """Return the page of a kind."""
-    rows = kept("kinds", ("",), _rows).value or []
-    row = next((each for each in rows if each.figures.kind == name), None)
+    found = kept("one kind", (name,), partial(_find, name))
     facts = _facts(name)
-    if row is None and facts is None:
+    if found.value is None and facts is None and not found.late:
         raise NotFound("Nothing here knows a kind of this name, and it has had no job of late.")
     span = asked_span()
     figures = kept("kind figures", (name, span), partial(_stats, name, span))
     charts = [] if figures.value is None else drawn(figures.value)
-    page = KindPage(name, row, facts, figures, tabs("ui.kinds.one", name=name), charts)
+    page = KindPage(name, found, facts, figures, tabs("ui.kinds.one", name=name), charts)
     return Shown("kind.html", page, f"Kind {name}")
 
 
+def _find(name: str) -> Part[Row | None]:
+    def read_row(conn: Connection) -> Row | None:
+        counted = recent_kind(conn, name, queues=caller().queues)
+        return _row(name, counted, _run_kinds(conn)) if counted or name in service().kinds else None
+
+    return part(read_row)
+
+
 def _stats(name: str, span: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, span, Of(kind=name, queues=caller().queues)))
+    return part(lambda conn: counting.figures(conn, span, Of(kind=name, queues=caller().queues)))
 
 
 def _facts(name: str) -> Facts | None:

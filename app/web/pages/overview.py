@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from flask import request, url_for
 from markupsafe import Markup
+from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import NAME_PATTERN
 from haulier.domain.text import duration, number, share
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
-from haulier.queue.produce.recent import Minute, recent_minutes
-from haulier.queue.produce.stats import Queue, Stats, Step, list_queues, stats
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.running import RunningJob
+from haulier.queue.produce.stats import Queue, Stats, Step, list_queues
 from haulier.queue.produce.stats import Shown as Of
-from haulier.queue.produce.workers import Worker, list_workers
 
+from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.masking import errors_as_shown
-from ...http.service import service
-from .. import charts, facts
+from .. import charts, counting, facts
 from ..answering import Shown, written
 from ..attention import Facts, Notice, notices
 from ..charts import Chart, Series
-from ..queue_states import WORST_FIRST, QueueRow, row_of
+from ..fleet import MOST_WORKERS, Fleet, fleet
+from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..search_box import queues_read
 from ..section import Section
-from ..shown import clock, count
+from ..shown import clock, count, exact
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-# So many queues and workers are looked at; of queues and errors so many are shown, the worst first.
-MOST_QUEUES, MOST_WORKERS = 200, 200
-ERRORS_SPAN, USUAL_SPAN = "1h", "7d"
-QUEUES_SHOWN, ERRORS_SHOWN, MOST_NOTICES = 20, 5, 5
+# So many queues are looked at; of queues and errors so many are shown, the worst first.
+MOST_QUEUES = 200
+ERRORS_SPAN, USUAL_SPAN, DAY = "1h", "7d", timedelta(days=1)
+QUEUES_SHOWN, ERRORS_SHOWN = 20, 5
+# So many notices are seen at once, and so many in all: hundreds of queues may grow.
+MOST_NOTICES, MOST_LISTED = 5, 50
 # So many errors are thought of in what needs attention: an example of each is read by one statement.
 ERRORS_MINDED = 25
 
@@ -87,15 +93,21 @@ class Failing:
 class Overview:
     """The page.
 
-    Shape: more_notices and more_queues are not shown. per_minute is what ended in the last minute; oldest_in is the
-           queue whose job has been due for longest. usual is which share fails for good, as it is shown; "" where that
-           is not known, or is the share of the span itself. longest_since is when what runs longest was claimed.
+    Shape: more_notices are shown once one asks for them; left_notices and more_queues are not. all_queues is how many
+           there are, unless attention says that not all were looked at. per_minute is what ended in the last minute;
+           oldest_in is the queue whose job has been due for longest. usual is which share fails for good, as it is
+           shown; "" where that is not known, or is the share of the span itself. longest_since is when what runs
+           longest was claimed. more_workers tells that there are more workers and threads than these. filters are what
+           figures and charts are narrowed to, each with the page without it; then nothing is said beside them of other
+           jobs.
     """
 
     tabs: Sequence[tuple[str, str, bool]]
+    filters: Sequence[tuple[str, str, str]]
     stats: Part[Stats]
     queues: Part[Sequence[QueueRow]]
     more_queues: bool
+    all_queues: int
     per_minute: int
     oldest_in: str
     usual: str
@@ -103,65 +115,103 @@ class Overview:
     errors: Part[Sequence[Failing]]
     workers: int | None
     threads: int
+    more_workers: bool
     notices: Sequence[Notice]
-    more_notices: int
+    more_notices: Sequence[Notice]
+    left_notices: int
     charts: Sequence[Drawn]
 
 
 @section.page("", Scope.READ, every=5)
 def show() -> Shown:
     """Return the overview of the span that is asked for."""
-    span = asked_span()
+    span, of = asked_span(), _asked_jobs()
     # To make the page, and to tell whether it has changed, takes longer than a poll may: tabs share that as well.
-    asked = (span, viewer().prefers.zone, facts.may_see_checks())
-    page, text = kept("overview", asked, partial(_page_and_text, span))
+    asked = (span, of.queue, of.kind, viewer().prefers.zone, facts.may_see_checks())
+    page, text = kept("overview", asked, partial(_page_and_text, span, of))
     return Shown("overview.html", page, "Overview", text=text)
 
 
-def _page_and_text(span: str) -> tuple[Overview, str]:
-    page = _page(span)
+def _asked_jobs() -> Of:
+    """Return of which jobs the URL wants the figures and charts. Raises: QueueNotFound; NotFound."""
+    queue, kind = (request.args.get(name, "").strip() for name in ("queue", "kind"))
+    if queue:
+        check_queue_name(queue)
+    if kind and not re.fullmatch(NAME_PATTERN, kind):
+        raise NotFound("No kind can have this name.")
+    return Of(queue or None, kind or None, caller().queues)
+
+
+def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
+    """Return what the figures are narrowed to: the name, the value, and the page without it."""
+    given: dict[str, Any] = {name: text for name, text in (("queue", of.queue), ("kind", of.kind)) if text}
+    return [
+        (name, text, url_for("ui.overview.show", span=span, **{**given, name: None})) for name, text in given.items()
+    ]
+
+
+def _page_and_text(span: str, of: Of) -> tuple[Overview, str]:
+    page = _page(span, of)
     return page, written(page)
 
 
-def _page(span: str) -> Overview:
-    found, running = kept("figures", (span,), partial(_stats, span)), facts.running()
+def _page(span: str, of: Of) -> Overview:
+    found, running = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of)), facts.running()
+    filters = _filters(span, of)
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
     groups = errors.value.groups if errors.value else []
-    needs = notices(
-        Facts(
-            now=viewer().now,
-            queues=queues.value.queues if queues.value else None,
-            minutes=queues.value.minutes if queues.value else {},
-            workers=workers.value,
-            errors=groups,
-            mended=facts.mended(groups),
-            stats=found.value,
-            is_counting=service().config.counting == "on",
-            days_ahead=facts.days_ahead(),
-            stuck=running.stuck,
-            ended=facts.ended(),
-            overdue=facts.overdue(),
-            failing_schedules=facts.failing_schedules(),
-            checks=facts.checks(),
-            unread=[*facts.unread(), *(each.late for each in (found, queues, errors, workers) if each.late)],
-        )
-    )
-    rows = _rows(queues.value, workers.value)
+    known = _known(found, queues, errors, workers, running.stuck)
+    needs = notices(known)
+    rows = _rows(queues.value, known.known)
     return Overview(
-        tabs("ui.overview.show"),
+        tabs("ui.overview.show", queue=of.queue, kind=of.kind),
+        filters,
         _without_series(found),
         Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
         len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+        len(rows or ()),
         sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
-        _oldest_in(rows or ()),
-        _usual(span),
-        running.longest_since,
+        "" if filters else _oldest_in(rows or ()),
+        _usual(span, of),
+        None if filters else running.longest_since,
         Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
-        None if workers.value is None else len(workers.value),
-        sum(each.threads for each in workers.value or ()),
+        None if workers.value is None or filters else len(workers.value.living),
+        0 if workers.value is None or filters else workers.value.threads,
+        bool(workers.value and workers.value.more),
         needs[:MOST_NOTICES],
-        len(needs) - len(needs[:MOST_NOTICES]),
-        _charts_of(span, found.value, errors.value),
+        needs[MOST_NOTICES:MOST_LISTED],
+        len(needs[MOST_LISTED:]),
+        _charts_of(span, of, found.value, errors.value),
+    )
+
+
+def _known(
+    found: Part[Stats], queues: Part[Queues], errors: Part[Errors], workers: Part[Fleet], stuck: Sequence[RunningJob]
+) -> Facts:
+    """Return what attention goes by."""
+    groups = errors.value.groups if errors.value else []
+    return Facts(
+        now=viewer().now,
+        queues=queues.value.queues if queues.value else None,
+        minutes=queues.value.minutes if queues.value else {},
+        fleet=workers.value,
+        usual=facts.usual(queues.value.minutes if queues.value else {}),
+        unserved=_unserved(queues.value, workers.value),
+        errors=groups,
+        mended=facts.mended(groups),
+        stats=found.value,
+        is_counting=counting.is_on(),
+        days_ahead=facts.days_ahead(),
+        stuck=stuck,
+        ended=facts.ended(),
+        overdue=facts.overdue(),
+        failing_schedules=facts.failing_schedules(),
+        checks=facts.checks(),
+        unread=[
+            *facts.unread(),
+            *(each.late for each in (found, queues, errors, workers) if each.late),
+            *_left_out(queues.value, workers.value),
+        ],
     )
 
 
@@ -181,13 +231,23 @@ def tabs(endpoint: str, **given: Any) -> list[tuple[str, str, bool]]:
     return [(url_for(endpoint, span=span, **given), text, span == asked_span()) for span, text in SPANS.items()]
 
 
-def _rows(found: Queues | None, workers: Sequence[Worker] | None) -> list[QueueRow] | None:
+def _left_out(queues: Queues | None, workers: Fleet | None) -> Iterator[str]:
+    if queues and queues.more:
+        yield f"of more than {MOST_QUEUES} queues only the first by name were looked at"
+    if workers and workers.more:
+        yield f"of more than {MOST_WORKERS} workers only the newest were looked at"
+
+
+def _unserved(queues: Queues | None, workers: Fleet | None) -> Collection[str]:
+    is_known = queues and workers and not queues.more and not needs_look(queues.queues, workers, viewer().now)
+    return () if is_known else facts.unserved()
+
+
+def _rows(found: Queues | None, known: Known) -> list[QueueRow] | None:
     """Return the queues, the worst first."""
     if found is None:
         return None
-    # Where there may be more workers than were read, it is not known that none serves a queue.
-    known = None if workers is None or len(workers) == MOST_WORKERS else workers
-    rows = [row_of(each, known, found.minutes.get(each.name, ())) for each in found.queues]
+    rows = [row_of(each, known) for each in found.queues]
     return sorted(rows, key=lambda row: WORST_FIRST.index(row.word.text))
 
 
@@ -196,8 +256,8 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
     return max(due)[1] if due else ""
 
 
-def _usual(span: str) -> str:
-    found = None if span == USUAL_SPAN else facts.usual()
+def _usual(span: str, of: Of) -> str:
+    found = None if span == USUAL_SPAN else facts.usual_ends(of)
     return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
 
@@ -207,16 +267,15 @@ def _failing(group: ErrorGroup) -> Failing:
     return Failing(group, charts.spark(values, "failed", told))
 
 
-def _stats(span: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, span, Of(queues=caller().queues)))
+def _stats(span: str, of: Of) -> Part[Stats]:
+    return part(lambda conn: counting.figures(conn, span, of))
 
 
 def _queues() -> Part[Queues]:
     def look(conn: Connection) -> Queues:
         found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
-        names = [each.name for each in found]
-        queues_read().note(names)
-        return Queues(found, recent_minutes(conn, names), more)
+        queues_read().note(each.name for each in found)
+        return Queues([counting.as_known(each) for each in found], counting.minutes_of(conn, found), more)
 
     return part(look)
 
@@ -230,23 +289,26 @@ def _errors() -> Part[Errors]:
     return part(look)
 
 
-def _workers() -> Part[list[Worker]]:
-    return part(lambda conn: list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)[0])
+def _workers() -> Part[Fleet]:
+    return part(fleet)
 
 
-def _charts_of(span: str, found: Stats | None, errors: Errors | None) -> list[Drawn]:
+def _charts_of(span: str, of: Of, found: Stats | None, errors: Errors | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
-    if span == ERRORS_SPAN:
+    if of.kind:
+        # Attempts are counted by error and queue.
+        return charts_
+    if span == ERRORS_SPAN and not of.queue:
         attempts = errors.attempts if errors else None
     else:
         # Only steps that are over are drawn, and of seven days there may be many counts to sum.
-        attempts = kept("failed attempts", (span,), partial(_attempts, span), seconds=facts.SECONDS).value
+        attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
     # Beside the throughput, which has those alone that failed for good.
     return [*charts_[:2], *([_attempts_drawn(attempts)] if attempts and charts_ else ()), *charts_[2:]]
 
 
-def _attempts(span: str) -> Part[list[ErrorStep]]:
-    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queues=caller().queues)))
+def _attempts(span: str, of: Of) -> Part[list[ErrorStep]]:
+    return part(lambda conn: failed_attempts(conn, ErrorFilter(span, queue=of.queue, queues=of.queues)))
 
 
 def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
@@ -258,9 +320,7 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
         Series("For good", "failed", failed, "columns"),
         Series("To be retried", "retrying", retried, "columns"),
     ]
-    chart = Chart(
-        "Failed attempts", "by whether they are tried again", series, [_time(step.at) for step in steps], told
-    )
+    chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), told)
     return _chart(chart, number)
 
 
@@ -270,13 +330,16 @@ def drawn(found: Stats) -> list[Drawn]:
     steps = found.series[:-1]
     if not steps:
         return []
-    times = [_time(step.at) for step in steps]
-    return [_chart(chart, said) for chart, said in _charts(found, steps, times)]
+    return [_chart(chart, said) for chart, said in _charts(found, steps, _times(steps))]
 
 
-def _time(at: datetime | None) -> str:
-    assert at is not None
-    return clock(at, viewer().prefers.time_zone)[:5]
+def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
+    """Return when the steps began, with the day where the clock alone would not say it."""
+    zone, now = viewer().prefers.time_zone, viewer().now
+    times = [step.at for step in steps if step.at is not None]
+    if times and times[-1] - times[0] > DAY:
+        return [exact(at, zone, now)[:-3] for at in times]
+    return [clock(at, zone)[:-3] for at in times]
 
 
 def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple[Chart, charts.Say]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from flask import request, url_for
@@ -14,18 +14,20 @@ from haulier.domain.errors import PauseInThePast, QueueNotFound, TooManyPauses
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.pauses import pause as pause_queue
 from haulier.queue.produce.pauses import resume as resume_queue
-from haulier.queue.produce.recent import Minute, recent_minutes
-from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues, stats
+from haulier.queue.produce.recent import Minute
+from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.upcoming import Upcoming, upcoming
-from haulier.queue.produce.workers import Worker, list_workers
+from haulier.queue.produce.workers import Worker
 
 from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
+from .. import counting, facts
 from ..answering import LIVE, Shown
+from ..fleet import Fleet, fleet
 from ..pausing import NoTime, PauseForm
-from ..queue_states import QueueRow, row_of, serving
+from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import Undo, done
@@ -34,9 +36,19 @@ from ..section import Section
 from ..viewer import viewer
 from .overview import Drawn, asked_span, drawn, tabs
 
-MOST_QUEUES, MOST_WORKERS = 50, 200
+MOST_QUEUES = 50
 
 section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Queues by name, and what is known beside what was counted of each. Shape: more tells that others follow."""
+
+    queues: Sequence[Queue]
+    minutes: Mapping[str, Sequence[Minute]]
+    fleet: Fleet
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +81,26 @@ class QueuePage:
 def show() -> Shown:
     """Return the queues, by name."""
     after = request.args.get("after", "")[:64]
-    found = kept("queue rows", (after,), partial(_rows, after))
-    rows, has_more = found.value or ([], False)
-    more = url_for("ui.queues.show", after=rows[-1].queue.name) if has_more else None
+    found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
+    if found.value is None:
+        return Shown("queues.html", Queues(Part(None, found.late), None, not after, 0), "Queues")
+    rows = _rows(found.value)
+    more = url_for("ui.queues.show", after=rows[-1].queue.name) if found.value.more else None
     paused = sum(each.queue.paused for each in rows)
-    shown: Part[Sequence[QueueRow]] = Part(None, found.late) if found.value is None else Part(rows)
-    return Shown("queues.html", Queues(shown, more, not after, paused), "Queues")
+    return Shown("queues.html", Queues(Part(rows), more, not after, paused), "Queues")
 
 
-def _rows(after: str) -> Part[tuple[list[QueueRow], bool]]:
-    def read_rows(conn: Connection) -> tuple[list[QueueRow], bool]:
-        queues, has_more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
-        names = [each.name for each in queues]
-        queues_read().note(names)
-        minutes = recent_minutes(conn, names)
-        workers = _workers(conn)
-        return [row_of(each, workers, minutes.get(each.name, ())) for each in queues], has_more
-
-    return part(read_rows)
+def _list(after: str, conn: Connection) -> Listed:
+    queues, more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
+    queues_read().note(each.name for each in queues)
+    return Listed([counting.as_known(each) for each in queues], counting.minutes_of(conn, queues), fleet(conn), more)
 
 
-def _workers(conn: Connection) -> list[Worker] | None:
-    """Return all live workers; None where there are more than are looked at."""
-    found, has_more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    return None if has_more else found
+def _rows(found: Listed) -> list[QueueRow]:
+    now = viewer().now
+    unserved = facts.unserved() if needs_look(found.queues, found.fleet, now) else ()
+    known = Known(now, found.fleet, found.minutes, unserved, facts.usual(found.minutes))
+    return [row_of(each, known) for each in found.queues]
 
 
 @section.page("/queues/<name>", Scope.READ, every=5)
@@ -108,17 +116,23 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     queue, is_used = kept("one queue", (name,), find) if LIVE in request.headers else find()
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
-    found = kept("queue minutes", (name,), partial(_serving_and_minutes, name))
+    if not is_used and figures.value:
+        # That it has no job is as well known as what else was counted.
+        queue = replace(queue, counted_at=figures.value.as_of)
+    found = kept("queue minutes", (name,), partial(_fleet_and_minutes, queue))
     workers, minutes = found.value or (None, ())
+    coming = kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name)))
+    unserved = _unserved(name, coming.value, workers)
+    known = Known(viewer().now, workers, {name: minutes}, unserved, facts.usual({name: minutes}))
     page = QueuePage(
-        row=row_of(queue, workers, minutes),
+        row=row_of(queue, known),
         is_used=is_used,
         paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
         stats=figures,
         tabs=tabs("ui.queues.one", name=name),
         charts=[] if figures.value is None else drawn(figures.value),
-        workers=Part(None, found.late) if workers is None else Part(serving(name, workers)),
-        next=kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name))),
+        workers=_serving(name, found),
+        next=coming,
         form=form or PauseForm(),
         fault=fault,
     )
@@ -127,17 +141,31 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
 
 def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
     try:
-        return get_queue(conn, name), True
+        return counting.as_known(get_queue(conn, name)), True
     except QueueNotFound:
-        return find_or_empty(conn, name), False
+        return counting.as_known(find_or_empty(conn, name)), False
 
 
 def _stats(name: str, span: str) -> Part[Stats]:
-    return part(lambda conn: stats(conn, span, Of(queue=name, queues=caller().queues)))
+    return part(lambda conn: counting.figures(conn, span, Of(queue=name, queues=caller().queues)))
 
 
-def _serving_and_minutes(name: str) -> Part[tuple[list[Worker] | None, Sequence[Minute]]]:
-    return part(lambda conn: (_workers(conn), recent_minutes(conn, [name]).get(name, ())))
+def _fleet_and_minutes(queue: Queue) -> Part[tuple[Fleet, Sequence[Minute]]]:
+    return part(lambda conn: (fleet(conn), counting.minutes_of(conn, [queue]).get(queue.name, ())))
+
+
+def _serving(name: str, found: Part[tuple[Fleet, Sequence[Minute]]]) -> Part[Sequence[Worker]]:
+    """Return the workers that take its jobs; neither them nor a reason where not all were looked at."""
+    if found.value is None:
+        return Part(None, found.late)
+    workers = found.value[0]
+    return Part(None) if workers.more else Part(workers.serving(name))
+
+
+def _unserved(name: str, coming: Upcoming | None, workers: Fleet | None) -> Collection[str]:
+    """Return the queue where its next job has been due for a while, and nobody takes it: that was not counted."""
+    is_due = coming is not None and any(viewer().now - job.run_at > DUE_FOR for job in coming.jobs)
+    return (name,) if is_due and workers is not None and workers.leaves(name) else ()
 
 
 @section.act("/queues/<name>/pause", Scope.OPERATE)

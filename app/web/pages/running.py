@@ -20,12 +20,12 @@ from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.running import RunningJob, list_running
-from haulier.queue.produce.workers import list_workers
 
 from ...http.door import caller
 from ...http.ids import read_uuid
 from ...http.service import connection
 from ..answering import Shown
+from ..fleet import fleet
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part
@@ -35,7 +35,7 @@ from ..timeouts import timeout_of, used
 from ..viewer import viewer
 from .job import cancelled
 
-MOST, MOST_WORKERS = 200, 200
+MOST = 200
 
 section = Section("running", __name__, Rail("Work", 30, "Running", "running", "r"))
 
@@ -65,11 +65,15 @@ class Jobs:
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Of all workers together: threads, jobs that are claimed, and of those how many no thread can have begun."""
+    """Of all that live together: threads, jobs that are claimed, and of those how many no thread can have begun.
+
+    Shape: more tells that there are further workers, so that all of these are lower bounds.
+    """
 
     threads: int
     claimed: int
     ahead: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +142,10 @@ def _jobs(asked: Asked, conn: Connection) -> Jobs:
 
 
 def _threads(conn: Connection) -> Threads:
-    found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
-    claimed = sum(each.running for each in found)
-    ahead = sum(max(0, each.running - each.threads) for each in found)
-    return Threads(sum(each.threads for each in found), claimed, ahead)
+    found = fleet(conn)
+    claimed = sum(each.running for each in found.living)
+    ahead = sum(max(0, each.running - each.threads) for each in found.living)
+    return Threads(found.threads, claimed, ahead, found.more)
 
 
 def _row(job: RunningJob, now: datetime) -> Row:

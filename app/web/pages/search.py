@@ -18,7 +18,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, list_errors
 from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
 from haulier.queue.produce.look import list_jobs
-from haulier.queue.produce.recent import recent_kinds
+from haulier.queue.produce.recent import recent_kind
 from haulier.queue.produce.schedules import get_schedule
 from haulier.queue.produce.stats import get_queue
 from haulier.queue.produce.workers import EndedWorker, Worker, list_ended, list_workers
@@ -148,10 +148,10 @@ def _kinds(typed: str, late: list[str]) -> Iterator[Hit]:
     if typed in service().kinds:
         yield Hit("Jobs of the kind", typed, place)
         return
-    found = part(lambda conn: recent_kinds(conn, queues=caller().queues))
-    if found.value is None:
+    found = part(lambda conn: recent_kind(conn, typed, queues=caller().queues))
+    if found.late:
         late.append(f"Kinds: {found.late}")
-    elif any(each.kind == typed for each in found.value):
+    elif found.value:
         yield Hit("Jobs of the kind", typed, place)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from haulier.domain.errors import ReadOnly
@@ -52,6 +53,14 @@ class WorkerHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Unserved:
+    """Queues with due jobs that no live worker takes. Shape: is_whole: no others were left out for want of time."""
+
+    queues: Sequence[str]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """What /metrics says of the whole system."""
 
@@ -98,6 +107,22 @@ def worker_health(conn: Connection) -> WorkerHealth:
         row["serve_every_queue"],
         row["oldest_beat_seconds"],
     )
+
+
+def unserved_queues(conn: Connection, *, queues: Sequence[str] | None = None) -> Unserved:
+    """Return the queues for which `has_unserved` is true, the first MOST_QUEUES by name.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    [row] = rows(
+        conn,
+        "unserved_queues",
+        due_for=UNSERVED_SECONDS,
+        queues=None if queues is None else list(queues),
+        most=MOST_QUEUES,
+        **scan(suspect=False, seconds=LOOK_SECONDS),
+    )
+    return Unserved(row["names"] or (), row["is_whole"])
 
 
 def has_unserved(conn: Connection) -> bool:

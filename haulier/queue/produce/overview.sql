@@ -100,6 +100,23 @@ SELECT EXISTS (
         AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
 ) AS has_unserved;
 
+-- name: unserved_queues
+-- The queues in which has_unserved finds such jobs, of those that may be seen, some of the first by name; and whether the
+-- look came to its end. A worker that stops claims nothing either; who runs a deployment need not be warned of that.
+WITH RECURSIVE served AS MATERIALIZED (
+    <<served_by_the_living>> AND NOT stopping
+), <<lane_by_lane>>, unserved AS MATERIALIZED (
+    SELECT DISTINCT lane.queue
+    FROM lane
+    CROSS JOIN served
+    WHERE lane.run_at < now() - make_interval(secs => %(due_for)s)
+        AND NOT served.every AND lane.queue <> ALL(served.names) AND lane.queue <> ALL (<<paused_queues>>)
+        AND (%(queues)s::text[] IS NULL OR lane.queue = ANY(%(queues)s))
+)
+SELECT (array_agg(queue ORDER BY queue))[1:%(most)s] AS names,
+    clock_timestamp() < now() + make_interval(secs => %(look)s) AS is_whole
+FROM unserved;
+
 -- name: ping
 -- The setting is on also at a standby, and where a role or a database has default_transaction_read_only.
 SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;

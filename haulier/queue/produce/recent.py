@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from haulier.domain.histogram import unpacked
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 from haulier.queue.produce.stats import Figures, Live, Shown, percentiles
 
-MINUTES_SECONDS, HOUR_SECONDS, WEEK_SECONDS = 600, 3600, 7 * 86_400
+MINUTES_SECONDS, HOUR_SECONDS, WEEK_SECONDS = 600, 3600, 604_800
+# Of fewer jobs no share is usual.
+LEAST_ENDED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,38 @@ def recent_minutes(conn: Connection, queues: Sequence[str]) -> Mapping[str, Sequ
     return found
 
 
-def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit: int = 200) -> list[KindFigures]:
-    """Return the kinds that have live jobs, or jobs of the last hour, by name.
+def usual_shares(conn: Connection, queues: Sequence[str]) -> Mapping[str, float]:
+    """Return which share of the jobs of these queues failed for good in the last week, but for the last day.
+
+    Shape: 0 to 1; a queue in which fewer than LEAST_ENDED ended is absent.
+    """
+    found = rows(conn, "usual_ends", names=list(queues), span_seconds=WEEK_SECONDS)
+    ends = {row["queue"]: (row["failed"], row["failed"] + row["succeeded"]) for row in found}
+    return {queue: failed / ended for queue, (failed, ended) in ends.items() if ended >= LEAST_ENDED}
+
+
+def recent_kinds(
+    conn: Connection, *, queues: Sequence[str] | None = None, after: str = "", limit: int = 200
+) -> tuple[list[KindFigures], bool]:
+    """Return the kinds after this name that have live jobs, or jobs of the last hour, by name; and whether more follow.
 
     Shape: queues are those that the caller may see; None: every queue.
     """
+    found = _kinds(conn, queues, None, after, limit + 1)
+    return found[:limit], len(found) > limit
+
+
+def recent_kind(conn: Connection, kind: str, *, queues: Sequence[str] | None = None) -> KindFigures | None:
+    """Return the kind; None where it has neither live jobs nor jobs of the last hour. Shape: queues as above."""
+    found = _kinds(conn, queues, kind, "", 1)
+    return found[0] if found else None
+
+
+def _kinds(
+    conn: Connection, queues: Sequence[str] | None, kind: str | None, after: str, limit: int
+) -> list[KindFigures]:
     shown = None if queues is None else list(queues)
+    given: dict[str, Any] = {"queues": shown, "kind": kind, "after_kind": after, "limit": limit}
     return [
         KindFigures(
             row["kind"],
@@ -66,7 +95,7 @@ def recent_kinds(conn: Connection, *, queues: Sequence[str] | None = None, limit
                 run_seconds=percentiles(unpacked(row["ran"])),
             ),
         )
-        for row in rows(conn, "recent_kinds", queues=shown, span_seconds=HOUR_SECONDS, limit=limit)
+        for row in rows(conn, "recent_kinds", span_seconds=HOUR_SECONDS, **given)
     ]
 
 

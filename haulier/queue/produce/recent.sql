@@ -1,4 +1,5 @@
--- What has been counted lately: of some queues by the minute, of each kind in the last hour, and what ended in a week.
+-- What has been counted lately: of some queues by the minute and in a week, of each kind in the last hour, and what ended
+-- in a week.
 
 -- part: lately
 -- The rows of some time that ends where counting has come to. The steps are listed so that the index is used in each.
@@ -19,18 +20,30 @@ FROM (
 GROUP BY queue, minute
 ORDER BY minute;
 
+-- name: usual_ends
+-- How the jobs of some queues ended in the week that is over, but for its last day: what fails now is not what is usual.
+SELECT queue, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed
+FROM haulier.rollup
+WHERE <<lately>> AND at < (SELECT through FROM haulier.counting) - interval '1 day' AND queue = ANY(%(names)s::text[])
+GROUP BY queue;
+
+-- part: of_these_kinds
+-- The kinds after one name, or one kind, in the queues that may be seen. '*' is the sum of many, and no kind. Names are in
+-- the order of their bytes, in which Python has those that no job has used.
+kind > %(after_kind)s COLLATE "C" AND kind <> '*' AND (%(kind)s::text IS NULL OR kind = %(kind)s)
+AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+
 -- name: recent_kinds
--- '*' is the sum of many, and no kind.
 WITH counted AS (
     SELECT kind, sum(arrived)::bigint AS arrived, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
         sum(cancelled)::bigint AS cancelled, sum(attempts)::bigint AS attempts, sum(waited) AS waited, sum(ran) AS ran
     FROM haulier.rollup
-    WHERE <<lately>> AND kind <> '*' AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    WHERE <<lately>> AND <<of_these_kinds>>
     GROUP BY kind
 ), live AS (
     SELECT kind, <<live_of_them>>
     FROM haulier.depth
-    WHERE kind <> '*' AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    WHERE <<of_these_kinds>>
     GROUP BY kind
 )
 SELECT kind, live.waiting, live.due, live.running, live.oldest_due_seconds, coalesce(arrived, 0) AS arrived,
@@ -38,7 +51,7 @@ SELECT kind, live.waiting, live.due, live.running, live.oldest_due_seconds, coal
     coalesce(attempts, 0) AS attempts, coalesce(waited, 0)::text AS waited, coalesce(ran, 0)::text AS ran
 FROM counted
 FULL JOIN live USING (kind)
-ORDER BY kind
+ORDER BY kind COLLATE "C"
 LIMIT %(limit)s;
 
 -- name: recent_ends

@@ -32,8 +32,10 @@ class Worker:
 
     Shape: queues None: every queue. version and kinds None: its program is too old to tell. running is how many jobs it
            has claimed; jobs are the first MOST_JOBS of them, and empty in a list of workers. lease_ends is when it is
-           declared dead unless it beats. ended_at is None while it lives; ended_how is `stopped` or, where its lease
-           had run out, `buried`. Of one that has ended, kinds are not kept.
+           declared dead unless it beats. lives tells that its lease has not run out: its row stays until another worker
+           finds that out. takes tells that it claims jobs besides: it is neither quiet nor stopping. ended_at is None
+           while it lives; ended_how is `stopped` or, where its lease had run out, `buried`. Of one that has ended,
+           kinds are not kept.
     """
 
     id: UUID
@@ -49,6 +51,8 @@ class Worker:
     lease_ends: datetime
     scans_fail: bool
     running: int
+    lives: bool
+    takes: bool
     jobs: Sequence[HeldBy] = ()
     ended_at: datetime | None = None
     ended_how: str | None = None

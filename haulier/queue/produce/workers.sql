@@ -20,6 +20,8 @@ SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + le
         WHEN quiet THEN 'quiet'
         ELSE 'working'
     END AS state,
+    beat_at >= now() - lease AS lives,
+    beat_at >= now() - lease AND NOT stopping AND <<may_claim>> AS takes,
     coalesce(held.jobs, 0) AS running
 FROM haulier.worker
 LEFT JOIN held ON worker_id = worker.id
@@ -37,7 +39,7 @@ SELECT id, host, pid, version, threads, NULL::text[] AS kinds, started_at, beat_
         WHEN queues IS NULL OR %(queues)s::text[] IS NULL THEN queues
         ELSE ARRAY(SELECT queue FROM unnest(queues) AS queue WHERE queue = ANY(%(queues)s))
     END AS queues,
-    'gone' AS state, ended_at, ended_how,
+    'gone' AS state, false AS lives, false AS takes, ended_at, ended_how,
     (
         SELECT count(*)
         FROM haulier.running()

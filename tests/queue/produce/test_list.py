@@ -14,7 +14,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.overview import QueueDepth
+from haulier.queue.produce.overview import QueueDepth, unserved_queues
 
 
 @pytest.fixture
@@ -210,9 +210,12 @@ def test_overview_counts_the_due_jobs_of_queues_that_no_live_worker_serves(
         register(queues=queues)
 
     overview, found = produce.overview(conn), produce.has_unserved(conn)
+    named, own = unserved_queues(conn), unserved_queues(conn, queues=["mail", "salmon"])
 
     assert {depth.queue: depth.unserved for depth in overview.depths if depth.unserved} == unserved
     assert found is bool(unserved)
+    assert (sorted(named.queues), named.is_whole) == (sorted(unserved), True)
+    assert list(own.queues) == [name for name in unserved if name == "mail"]
     assert overview.health.serve_every_queue is (() in served)
 
 

@@ -1,0 +1,33 @@
+"""Whether workers count at all: where they do not, a figure is not known, and what was counted once is no figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from haulier.domain.span import SPANS
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.recent import Minute, recent_minutes
+from haulier.queue.produce.stats import Figures, Live, Queue, Shown, Stats, stats
+
+from ..http.service import service
+
+
+def is_on() -> bool:
+    """Tell whether workers count, as far as this process is told."""
+    return service().config.counting == "on"
+
+
+def figures(conn: Connection, span: str, of: Shown) -> Stats:
+    """Return the figures of a span; where nobody counts, those of one of which nothing is known."""
+    return stats(conn, span, of) if is_on() else Stats(span, SPANS[span][1])
+
+
+def as_known(queue: Queue) -> Queue:
+    """Return the queue; where nobody counts, without what was counted of it."""
+    return queue if is_on() else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
+
+
+def minutes_of(conn: Connection, queues: Sequence[Queue]) -> Mapping[str, Sequence[Minute]]:
+    """Return the last minutes of the queues; none where nobody counts."""
+    return recent_minutes(conn, [each.name for each in queues]) if is_on() else {}

@@ -1,0 +1,65 @@
+"""The workers that live, as pages count them: of very many only some are looked at, and then nothing is said of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.workers import Worker, list_workers
+
+from ..http.door import caller
+
+MOST_WORKERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The newest workers.
+
+    Shape: more tells that there are others, which were not looked at; is_part that the viewer may see those alone that
+           serve some queues.
+    """
+
+    workers: Sequence[Worker]
+    more: bool = False
+    is_part: bool = False
+
+    @property
+    def living(self) -> Sequence[Worker]:
+        """Return those whose lease has not run out."""
+        return [each for each in self.workers if each.lives]
+
+    @property
+    def threads(self) -> int:
+        """Return how many jobs those run at once."""
+        return sum(each.threads for each in self.living)
+
+    @property
+    def is_dead(self) -> bool:
+        """Tell whether none lives at all."""
+        return not self.more and not self.is_part and not self.living
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether none takes a job at all."""
+        return not self.more and not self.is_part and not self.takes
+
+    @property
+    def takes(self) -> bool:
+        """Tell whether one of these takes jobs."""
+        return any(each.takes for each in self.workers)
+
+    def serving(self, queue: str) -> Sequence[Worker]:
+        """Return those that take jobs of the queue."""
+        return [each for each in self.workers if each.takes and (each.queues is None or queue in each.queues)]
+
+    def leaves(self, queue: str) -> bool:
+        """Tell whether none takes jobs of the queue."""
+        return not self.more and not self.serving(queue)
+
+
+def fleet(conn: Connection) -> Fleet:
+    """Return the workers that the viewer may see."""
+    found, more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+    return Fleet(found, more, is_part=caller().queues is not None)
