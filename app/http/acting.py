@@ -10,7 +10,8 @@ from uuid import UUID
 from haulier.domain.errors import QueueNotFound, TooFewAttempts
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
-from haulier.queue.produce.change import NONE, Changes
+from haulier.queue.produce.change import NONE, Changes, copy
+from haulier.queue.produce.once import Made, made_once
 from haulier.queue.rows import StoredJob
 
 from .door import caller
@@ -36,12 +37,27 @@ def done(act: Act, job_id: UUID, changes: Changes = NONE, *, queue: str | None =
     by = caller()
     with connection() as conn:
         if queue is not None:
-            by.check_queue(queue)
-            service().queue_names.check_name(conn, queue, key_id=by.id)
+            _check_queue(conn, queue)
         try:
             return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
         except TooFewAttempts as error:
             raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+
+
+def copied_once(job_id: UUID, key: str, *, queue: str) -> Made:
+    """Have a copy of the job made in its queue, or return the one that was made under this key before.
+
+    Raises: Invalid; Forbidden; JobNotFound; JobChanged; NotRetryable.
+    """
+    by = caller()
+    with connection() as conn:
+        _check_queue(conn, queue)
+        return made_once(conn, by.scoped(key), lambda: copy(conn, job_id, actor=by.id, queues=by.queues).id)
+
+
+def _check_queue(conn: Connection, queue: str) -> None:
+    caller().check_queue(queue)
+    service().queue_names.check_name(conn, queue, key_id=caller().id)
 
 
 def check_queue_name(name: str) -> None:

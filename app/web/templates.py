@@ -15,6 +15,7 @@ from haulier import __version__
 
 from ..http.service import service
 from . import shown
+from .asking import new_once
 from .permissions import permissions
 from .places import back_to
 from .rail import Link, links
@@ -43,6 +44,7 @@ def environment() -> Environment:
         why_not=why_not,
         may=lambda endpoint: why_not(endpoint) is None,
         menu=menu,
+        new_once=new_once,
         installation=installation,
         back_to=back_to,
         is_read_only=lambda: permissions().is_read_only,

@@ -25,13 +25,14 @@ from haulier.queue.produce.explain import Run, explain
 from haulier.queue.produce.timeline import Trace, trace
 from haulier.queue.rows import StoredJob
 
+from ...http.acting import copied_once
 from ...http.acting import done as act_on
 from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
 from ..answering import Shown
-from ..asking import Form
+from ..asking import Form, once_of
 from ..changing import form_of, read_form
 from ..history import Line, lines, summary
 from ..printed import Printed, printed
@@ -262,12 +263,12 @@ def change(job_id: UUID) -> Response | Shown:
 
 @section.act("/jobs/<uuid:job_id>/copy", Scope.OPERATE, also=Scope.ENQUEUE)
 def copy(job_id: UUID) -> Response | Shown:
-    """Enqueue another job like it."""
+    """Enqueue another job like it, once, however often the form is sent."""
 
     def act() -> Response:
         queue = read(lambda conn: visible(conn, job_id)).job.queue
-        made = act_on(produce.copy, job_id, queue=queue)
-        return _back(made.id, "Enqueued. This is the copy.")
+        made = copied_once(job_id, f"copy-{job_id}-{once_of(request.form)}", queue=queue)
+        return _back(made.job_id, "Enqueued. This is the copy." if made.is_new else "It was enqueued before.")
 
     return _acted(job_id, act)
 

@@ -41,6 +41,7 @@ MOST, MOST_KINDS = 50, 10
 PER_SECOND = 4_000
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
 AS_IT_IS = Choices()
+OTHERWISE = "From that preview an operation was started before, with other values. This is a new preview."
 RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 
 section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
@@ -229,7 +230,7 @@ def _seen(found: Preview) -> Seen:
 
 @section.act("/operations", Scope.OPERATE)
 def start() -> Response | Shown:
-    """Have it done, after ten seconds to think again."""
+    """Have it done, after ten seconds to think again; once for a preview, however often the form is sent."""
     bulk = _asked()
     if isinstance(bulk, Shown):
         return bulk
@@ -240,10 +241,12 @@ def start() -> Response | Shown:
         return _previewed(bulk, choices, fault)
     try:
         order = order_of(bulk, choices, caller().queues)
-        made = read(lambda conn: ordering.start(conn, order, as_of=as_of))
+        made, is_new = read(lambda conn: ordering.start_once(conn, order, as_of=as_of))
     except (PreviewNotKept, TooManyOperations, Invalid) as error:
         return _previewed(bulk, choices, f"{error}")
-    return done("", url_for("ui.operations.one", operation_id=made.id))
+    if not is_new and (made.changes, made.spread_seconds) != (order.changes, order.spread_seconds):
+        return _previewed(bulk, choices, OTHERWISE)
+    return done("" if is_new else "It was started before.", url_for("ui.operations.one", operation_id=made.id))
 
 
 def _not_meant(bulk: Bulk) -> str:

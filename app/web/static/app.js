@@ -98,8 +98,18 @@ live.button?.addEventListener("click", () => {
   schedule(0);
 });
 document.addEventListener("visibilitychange", () => !document.hidden && schedule(0));
-// A form that is being sent must not be overtaken by a page from before.
-document.addEventListener("submit", () => { live.asking?.abort(); clearTimeout(live.timer); });
+// A form that is being sent must not be overtaken by a page from before, and a double click sends it once. It can be sent
+// again after a while, since the person may have stopped it, and once the page is shown anew: they came back to it.
+let sent = null, sentAt = 0;
+document.addEventListener("submit", (event) => {
+  live.asking?.abort();
+  clearTimeout(live.timer);
+  if (event.target.method !== "post") return;
+  if (sent === event.target && Date.now() - sentAt < 5000) return event.preventDefault();
+  sent = event.target;
+  sentAt = Date.now();
+});
+window.addEventListener("pageshow", (event) => { sent = null; if (event.persisted) schedule(0); });
 
 // Times: "3 min ago" grows older by itself --------------------------------------------------------------------------
 // The clock is the database's, as of when the page was made.
