@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -15,7 +16,7 @@ from ..http.routes import UNSAID, Route, routes_of
 
 T = TypeVar("T")
 
-_FOR_ACTING = "haulier_for_acting"
+_FOR_ACTING, _UNLESS = "haulier_for_acting", "haulier_unless"
 READ_ONLY = "this dashboard is for reading alone (DASHBOARD=read): use the API or the command line"
 
 
@@ -23,6 +24,16 @@ def for_acting(view: T) -> T:
     """State of a page that it is for acting, and for nothing else."""
     setattr(view, _FOR_ACTING, True)
     return view
+
+
+def unless(why: Callable[[], str | None]) -> Callable[[T], T]:
+    """State of a view that it is refused while there is a reason, whoever asks for it: `why` returns that or None."""
+
+    def decorate(view: T) -> T:
+        setattr(view, _UNLESS, why)
+        return view
+
+    return decorate
 
 
 class Permissions:
@@ -44,11 +55,16 @@ class Permissions:
 
     def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | None:
         """Return why the caller may not make this call; None where it may."""
-        acts = method == "POST" or hasattr(self._app.view_functions.get(endpoint or ""), _FOR_ACTING)
+        view = self._app.view_functions.get(endpoint or "")
+        acts = method == "POST" or hasattr(view, _FOR_ACTING)
         if self.is_read_only and acts and isinstance(route.needs, Scope):
             return Forbidden(READ_ONLY)
         key = caller().key
-        return None if key is None else refusal(key, route)
+        if key is not None and (why := refusal(key, route)):
+            return why
+        # Last: it may ask the database.
+        told: str | None = getattr(view, _UNLESS, _never)()
+        return None if told is None else Forbidden(told)
 
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None where nothing forbids it."""
@@ -57,6 +73,10 @@ class Permissions:
         method, route = self._routes.get(endpoint, ("GET", UNSAID))
         why = self.refused(method, route, endpoint)
         return None if why is None else _told(why)
+
+
+def _never() -> None:
+    return None
 
 
 def _told(why: Forbidden) -> str:

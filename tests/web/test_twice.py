@@ -6,11 +6,14 @@ from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
+from haulier.domain.api_key import TOKEN, Scope
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
 from tests.queue.schedules import plant
-from tests.web.browsing import SAME, Browser, Element, form, read
+from tests.web.browsing import SAME, Browser, Element, faults, form, read
 from tests.web.jobs import EMAIL, enqueue
 
-LIST = "/ui/schedules"
+LIST, NEW_KEY = "/ui/schedules", "/ui/keys/new"
 
 
 def previewed(browser: Browser, verb: str) -> Element:
@@ -91,3 +94,36 @@ def test_has_another_field_in_each_page_and_is_the_same_page(browser: Browser, c
 
     assert sent[0] != sent[1]
     assert one.all("main")[0].given["data-seen"] == two.all("main")[0].given["data-seen"]
+
+
+def test_makes_one_key_and_says_which(browser: Browser, sql) -> None:
+    page = browser.page(NEW_KEY)
+
+    made, again = (browser.send(page, NEW_KEY, name="shop", scopes="read") for _ in range(2))
+    other = browser.send(read(again.text), NEW_KEY, name="shop", scopes="read")
+
+    keys = sql("SELECT id FROM haulier.api_key WHERE name = 'shop' ORDER BY created_at")
+    assert (made.status_code, again.status_code, other.status_code) == (201, 409, 201)
+    assert len(keys) == 2
+    assert f"By this form the API key {keys[0][0]} was made before" in again.text
+    assert TOKEN.search(again.text) is None
+    assert faults(read(again.text)) == []
+
+
+def test_gives_a_key_one_new_secret_and_keeps_the_old_one_for_as_long_as_was_chosen(
+    browser: Browser, conn: Connection, sql
+) -> None:
+    key, old = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="test")
+    path = f"/ui/keys/{key.id}"
+    page = browser.page(path)
+
+    rotated, again = (browser.send(page, f"{path}/rotate", hours="24") for _ in range(2))
+    at_once = browser.send(page, f"{path}/rotate", hours="0")
+    found = api_keys.find(conn, key.id)
+
+    token = TOKEN.search(rotated.text)
+    assert (rotated.status_code, again.status_code, at_once.status_code) == (200, 409, 409)
+    assert "another secret meanwhile" in again.text
+    assert [found.key.is_opened_by(each) for each in (old, token[0])] == [True, True]
+    assert browser.send(read(again.text), f"{path}/rotate", hours="24").status_code == 200
+    assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'rotate_key'") == [(2,)]
