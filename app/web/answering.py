@@ -14,12 +14,12 @@ from werkzeug.wrappers import Response
 
 from . import cookies, pace
 from .rail import WITHIN
+from .reading import LIVE
 from .saying import said
 from .shown import duration
 from .templates import rendered
 from .viewer import viewer
 
-LIVE = "Haulier-Live"
 HTML = "text/html; charset=utf-8"
 # No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
 POLICY = (

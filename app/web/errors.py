@@ -14,7 +14,8 @@ from haulier.domain.errors import DatabaseUnavailable
 
 from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
-from .answering import LIVE, Shown, page
+from .answering import Shown, page
+from .reading import LIVE
 from .refusals import TooBusy, TooOld
 
 log = logging.getLogger(__name__)

@@ -24,10 +24,11 @@ from ..http.errors import Forbidden
 from ..http.routes import BODY_BYTES, Entry, Route
 from ..http.service import connection
 from . import cookies, pace
-from .answering import LIVE
 from .permissions import permissions
 from .places import back_to
+from .reading import LIVE
 from .refusals import TooBusy, TooOld
+from .saying import heed_acts
 from .static_files import ENDPOINT as STATIC
 from .turns import Turns
 from .viewer import Viewer, preferences
@@ -61,6 +62,7 @@ class Gate:
         g.has_turn = True
         _check_text()
         g.viewer = self._viewer(door)
+        heed_acts()
         if request.method == "POST":
             _check_form()
         if route.needs is Entry.ANYONE:

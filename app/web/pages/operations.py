@@ -32,7 +32,7 @@ from ..places import asked as asked_place
 from ..places import checked
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import done, went_on
 from ..section import Section
 from ..viewer import viewer
 
@@ -302,12 +302,13 @@ def _is_alone() -> bool:
     return found.value == 0
 
 
-def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str) -> Response | Shown:
+def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str | None) -> Response | Shown:
     try:
         read(lambda conn: act(conn, operation_id))
     except OperationConflict as error:
         return _page(operation_id, fault=str(error), status=409)
-    return done(sentence, url_for("ui.operations.one", operation_id=operation_id))
+    place = url_for("ui.operations.one", operation_id=operation_id)
+    return went_on(place) if sentence is None else done(sentence, place)
 
 
 @section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
@@ -325,4 +326,4 @@ def resume(operation_id: UUID) -> Response | Shown:
 @section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE)
 def advance(operation_id: UUID) -> Response | Shown:
     """Do some more of it, where no worker lives."""
-    return _acted(operation_id, ordering.advance, "")
+    return _acted(operation_id, ordering.advance, None)

@@ -23,7 +23,7 @@ from haulier.queue.produce.workers import Worker, list_workers
 from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
-from ..answering import LIVE, Shown
+from ..answering import Shown
 from ..pausing import NoTime, PauseForm
 from ..queue_states import QueueRow, row_of, serving
 from ..rail import Rail
@@ -100,9 +100,7 @@ def one(name: str) -> Shown:
 
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
-    # Another process may have kept it as it was before the viewer has paused it.
-    find = partial(read, partial(_find, name=name))
-    queue, is_used = kept("one queue", (name,), find) if LIVE in request.headers else find()
+    queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
     found = kept("queue minutes", (name,), partial(_serving_and_minutes, name))
