@@ -13,6 +13,8 @@ from haulier.domain.api_key import Scope
 from ..http.door import caller, refusal
 from ..http.errors import Forbidden
 from ..http.routes import UNSAID, Route, routes_of
+from .rail import Link, links
+from .refusals import NotHere
 
 T = TypeVar("T")
 
@@ -53,18 +55,18 @@ class Permissions:
             if method in (rule.methods or ())
         }
 
-    def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | None:
+    def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | NotHere | None:
         """Return why the caller may not make this call; None where it may."""
         view = self._app.view_functions.get(endpoint or "")
         acts = method == "POST" or hasattr(view, _FOR_ACTING)
         if self.is_read_only and acts and isinstance(route.needs, Scope):
-            return Forbidden(READ_ONLY)
+            return NotHere(READ_ONLY)
         key = caller().key
         if key is not None and (why := refusal(key, route)):
             return why
         # Last: it may ask the database.
         told: str | None = getattr(view, _UNLESS, _never)()
-        return None if told is None else Forbidden(told)
+        return None if told is None else NotHere(told)
 
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None where nothing forbids it."""
@@ -75,11 +77,17 @@ class Permissions:
         return None if why is None else _told(why)
 
 
+def first_page() -> Link | None:
+    """Return the first page of the menu that the viewer may open, if there is one."""
+    found = (link for _, group in links() for link in group)
+    return next((link for link in found if permissions().why_not(link.endpoint) is None), None)
+
+
 def _never() -> None:
     return None
 
 
-def _told(why: Forbidden) -> str:
+def _told(why: Forbidden | NotHere) -> str:
     text = str(why)
     return f"{text[:1].upper()}{text[1:]}."
 

@@ -16,7 +16,7 @@ from haulier import __version__
 from ..http.service import service
 from . import shown
 from .asking import new_once
-from .permissions import permissions
+from .permissions import first_page, permissions
 from .places import back_to
 from .rail import Link, links
 from .static_files import address
@@ -43,6 +43,7 @@ def environment() -> Environment:
         viewer=viewer,
         why_not=why_not,
         may=lambda endpoint: why_not(endpoint) is None,
+        first_page=first_page,
         menu=menu,
         new_once=new_once,
         installation=installation,

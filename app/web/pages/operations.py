@@ -28,6 +28,7 @@ from ...http.errors import Invalid
 from ..answering import Shown
 from ..bulk import VERBS, Bulk, Choices, Verb, order_of, read_bulk, read_choices, told_of
 from ..look import Look, Pair, read_look
+from ..permissions import permissions
 from ..places import asked as asked_place
 from ..places import checked
 from ..rail import Rail
@@ -181,7 +182,9 @@ def _new(
     status: int = 200,
 ) -> Shown:
     verbs = [verb for verb in VERBS.values() if verb.name != "delete" or _may_delete()]
-    back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}"
+    # Who may operate need not be one who may look at jobs.
+    may_list = permissions().why_not("ui.jobs.show") is None
+    back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}" if may_list else url_for("ui.operations.show")
     asked = request.values.get("action", "")
     chosen = asked if asked in {verb.name for verb in verbs} else verbs[0].name
     page = New(

@@ -206,7 +206,7 @@ document.addEventListener("keydown", (event) => {
     row?.classList.remove("at"); next?.classList.add("at"); $("a", next)?.focus(); next?.scrollIntoView({ block: "nearest" });
   };
   const keys = {
-    g: () => (afterG = Date.now()), "/": () => $("#q").focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
+    g: () => (afterG = Date.now()), "/": () => $("#q")?.focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
     j: () => go(1), k: () => go(-1), x: () => row && $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
     Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
     "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => row && $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),
