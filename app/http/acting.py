@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
 
-from haulier.domain.errors import QueueNotFound, TooFewAttempts
+from haulier.domain.errors import JobChanged, QueueNotFound, TooFewAttempts
 from haulier.domain.job import NAME_PATTERN
-from haulier.postgres.statements import Connection
-from haulier.queue.produce.change import NONE, Changes
+from haulier.postgres.statements import Connection, transaction
+from haulier.queue.produce.change import NONE, Changes, change, copy, visible
+from haulier.queue.produce.once import Made, made_once
 from haulier.queue.rows import StoredJob
 
 from .door import caller
@@ -36,12 +38,52 @@ def done(act: Act, job_id: UUID, changes: Changes = NONE, *, queue: str | None =
     by = caller()
     with connection() as conn:
         if queue is not None:
-            by.check_queue(queue)
-            service().queue_names.check_name(conn, queue, key_id=by.id)
-        try:
+            _check_queue(conn, queue)
+        with _few_attempts_are_invalid():
             return as_shown(act(conn, job_id, changes, actor=by.id, queues=by.queues))
-        except TooFewAttempts as error:
-            raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+
+
+def changed_as_it_is(job_id: UUID, asked: Callable[[StoredJob], tuple[Changes, str | None]]) -> None:
+    """Change a job that waits by what is asked of it as it is then, and into that queue, if any.
+
+    Raises: what `asked` raises, and then nothing was done; and as `done` with `change`.
+    """
+    by = caller()
+    with connection() as conn:
+        _, queue = asked(as_shown(visible(conn, job_id, by.queues)))
+        if queue is not None:
+            # Not within the transaction: what this process learns of names of queues outlasts a rollback.
+            _check_queue(conn, queue)
+        with transaction(conn), _few_attempts_are_invalid():
+            # Changes nothing and locks the job: nobody changes it between the look at it and the change.
+            changes, into = asked(as_shown(change(conn, job_id, NONE, actor=by.id, queues=by.queues)))
+            if into not in (None, queue):
+                raise JobChanged(job_id)
+            change(conn, job_id, changes, actor=by.id, queues=by.queues)
+
+
+@contextmanager
+def _few_attempts_are_invalid() -> Iterator[None]:
+    try:
+        yield
+    except TooFewAttempts as error:
+        raise Invalid({"max_attempts": ["Must be more than the attempts that the job has used."]}) from error
+
+
+def copied_once(job_id: UUID, key: str, *, queue: str) -> Made:
+    """Have a copy of the job made in its queue, or return the one that was made under this key before.
+
+    Raises: Invalid; Forbidden; JobNotFound; JobChanged; NotRetryable.
+    """
+    by = caller()
+    with connection() as conn:
+        _check_queue(conn, queue)
+        return made_once(conn, by.scoped(key), lambda: copy(conn, job_id, actor=by.id, queues=by.queues).id)
+
+
+def _check_queue(conn: Connection, queue: str) -> None:
+    caller().check_queue(queue)
+    service().queue_names.check_name(conn, queue, key_id=caller().id)
 
 
 def check_queue_name(name: str) -> None:

@@ -53,6 +53,10 @@ class Caller:
         """Return the queues that the caller may use; None for all."""
         return None if self.key is None or self.key.queues is None else sorted(self.key.queues)
 
+    def scoped(self, idempotency_key: str) -> str:
+        """Return the idempotency key as it is stored: each API key has a space of its own."""
+        return idempotency_key if self.id is None else f"{self.id} {idempotency_key}"
+
     @property
     def may_see_secrets(self) -> bool:
         """Tell whether the caller gets what kinds mark as secret."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import Json
 from haulier.domain.operation import OperationAction
 from haulier.postgres.statements import Connection
 from haulier.queue.produce import operations as ops
@@ -47,13 +48,28 @@ def start(conn: Connection, order: Order, *, as_of: datetime | None) -> Operatio
     Raises: Forbidden and Invalid where jobs would come to a queue that the caller may not use; PreviewNotKept;
             TooManyOperations.
     """
+    shown = _checked(conn, order)
+    return operation_as_shown(ops.start(conn, order, as_of=as_of, actor=caller().id, shown=shown))
+
+
+def start_once(conn: Connection, order: Order, *, as_of: datetime) -> tuple[Operation, bool]:
+    """Have the order carried out, and tell that it is new; or return what was started from this preview before.
+
+    Raises: as `start`.
+    """
+    shown = _checked(conn, order)
+    started, is_new = ops.start_once(conn, order, as_of=as_of, actor=caller().id, shown=shown)
+    return operation_as_shown(started), is_new
+
+
+def _checked(conn: Connection, order: Order) -> dict[str, Json]:
+    """Return the filter as the audit is to keep it, if the caller may have the order carried out."""
     queue = order.changes.get("queue")
     if isinstance(queue, str):
         caller().check_queue(queue)
         # A name that is new counts as one that a job is enqueued with.
         service().queue_names.check_name(conn, queue, key_id=caller().id)
-    shown = filter_as_shown(as_stored(order.filter), may_see_secrets=False)
-    return operation_as_shown(ops.start(conn, order, as_of=as_of, actor=caller().id, shown=shown))
+    return dict(filter_as_shown(as_stored(order.filter), may_see_secrets=False))
 
 
 def find(conn: Connection, operation_id: UUID) -> Operation:

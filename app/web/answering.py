@@ -16,12 +16,12 @@ from haulier.domain.text import duration
 
 from . import cookies, pace
 from .rail import WITHIN
+from .reading import LIVE
 from .saying import said
 from .search_box import EMPTY, Box
 from .templates import rendered
 from .viewer import viewer
 
-LIVE = "Haulier-Live"
 HTML = "text/html; charset=utf-8"
 # No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
 POLICY = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,8 @@ from ..http.requests import requests
 NUMBERS = ("priority", "max_attempts", "timeout_seconds")
 JOB = ("kind", "payload", "queue", *NUMBERS, "tags")
 MOST_CHARACTERS = 400_000
+# What a form is sent with, so that sending it twice does it once.
+ONCE = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,17 @@ class Form:
     def value(self, name: str) -> str:
         """Return what stands in a field."""
         return self.values.get(name, "")
+
+
+def new_once() -> str:
+    """Return what no other form is sent with."""
+    return secrets.token_hex(16)
+
+
+def once_of(given: Mapping[str, str]) -> str:
+    """Return what the form was sent with; of a form without that, what no other has."""
+    once = given.get("once", "")
+    return once if ONCE.fullmatch(once) else new_once()
 
 
 def values_of(given: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

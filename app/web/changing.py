@@ -28,6 +28,7 @@ NUMBERS: Mapping[str, tuple[int, int]] = {
     "timeout_seconds": (1, MAX_TIMEOUT_SECONDS),
 }
 NAMES = ("queue", *NUMBERS, "due")
+CHANGED = "Somebody has changed this meanwhile: so it is now."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,45 @@ class Changed:
     queue: str | None
 
 
+class Unread(Exception):
+    """What was typed cannot be done. Shape: form is to be shown again, with the faults."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.form = form
+
+
+class Clash(Unread):
+    """Somebody else has changed the same meanwhile. Shape: form has what the job is now."""
+
+
 def form_of(job: Job) -> Form:
-    """Return the form for a job: with its values, and no new time."""
+    """Return the form for a job: with its values, and no new time.
+
+    Shape: `was_` and the name of a field is what that shows.
+    """
     timeout = "" if job.timeout_seconds is None else str(job.timeout_seconds)
     numbers = {"priority": str(job.priority), "max_attempts": str(job.max_attempts), "timeout_seconds": timeout}
-    return Form({"queue": job.queue, **numbers, "due": ""})
+    values = {"queue": job.queue, **numbers}
+    shown = {f"was_{name}": text for name, text in values.items()}
+    return Form({**values, "due": "", **shown, "was_due": job.run_at.isoformat()})
 
 
-def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed | Form:
-    """Return what is to change; or the form again, with the faults. What is empty, or as it was, stays."""
+def read_form(given: Mapping[str, str], job: Job, zone: tzinfo) -> Changed:
+    """Return what is to change in the job as it is now: what is empty, or as the form has shown it, stays.
+
+    Raises: Unread; Clash where what is to change is no longer as the form has shown it, nor as it is to be.
+    """
+    now = form_of(job)
     values = {name: given.get(name, "").strip()[:200] for name in NAMES}
-    before = form_of(job).values
-    changed, faults = read_changes({name: text for name, text in values.items() if text != before[name]}, zone)
+    was = {name: given.get(f"was_{name}", now.value(f"was_{name}"))[:200] for name in NAMES}
+    asked = {name: text for name, text in values.items() if text and text != was[name]}
+    changed, faults = read_changes(asked, zone)
     if faults:
-        return Form(values, faults)
+        raise Unread(Form({**values, **{f"was_{name}": text for name, text in was.items()}}, faults))
+    clashes = [name for name in asked if now.value(f"was_{name}") not in (was[name], asked[name])]
+    if clashes:
+        raise Clash(Form(now.values, {name: CHANGED for name in clashes}))
     return Changed(Changes.of(**changed), changed.get("queue"))
 
 

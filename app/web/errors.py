@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -14,8 +15,10 @@ from haulier.domain.errors import DatabaseUnavailable
 
 from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
-from .answering import LIVE, Shown, page
-from .refusals import TooBusy, TooOld
+from .answering import Shown, page
+from .permissions import permissions
+from .reading import LIVE
+from .refusals import NotHere, NotOurs, TooBusy, TooOld
 from .saying import NOTHING
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,14 @@ OWN = {
     **ANSWERS,
     TooBusy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     TooOld: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+    NotOurs: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+    NotHere: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
+}
+# Of errors whose status says less than they do.
+OF_ERRORS: Mapping[type[Exception], str] = {
+    TooOld: "This page is too old",
+    NotOurs: "This came from another page",
+    NotHere: "Not in this dashboard",
 }
 HEADINGS = {
     400: "This cannot be read",
@@ -41,13 +52,19 @@ HEADINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a page of an error says. Units: the browser comes again after so many seconds, if any."""
+    """What a page of an error says.
+
+    Shape: kept are the fields of a form that was too old, which can be sent there once more.
+    Units: the browser comes again after so many seconds, if any.
+    """
 
     heading: str
     message: str
     again: int | None
     is_old: bool
     request_id: str
+    action: str = ""
+    kept: Sequence[tuple[str, str]] = ()
 
 
 def register(ui: Blueprint) -> None:
@@ -74,7 +91,7 @@ def _answer(error: Exception) -> Response:
         return _page(found.status, "Something went wrong here. The log has it, under this request's id.")
     if found.status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, DatabaseUnavailable):
         log.warning("unavailable: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
-    response = _page(found.status, str(error), again=found.retry_after, is_old=isinstance(error, TooOld))
+    response = _page(found.status, str(error), again=found.retry_after, error=error)
     if found.retry_after is not None:
         response.headers["Retry-After"] = str(found.retry_after)
     if isinstance(error, Refusal):
@@ -82,14 +99,24 @@ def _answer(error: Exception) -> Response:
     return response
 
 
-def _page(status: HTTPStatus, message: str, *, again: int | None = None, is_old: bool = False) -> Response:
+def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: Exception | None = None) -> Response:
     if LIVE in request.headers:
         # The script keeps the page that it has, and tries again.
         return Response(status=status)
-    heading = HEADINGS.get(status, "Something went wrong")
+    usual = HEADINGS.get(status, "Something went wrong")
+    heading = usual if error is None else OF_ERRORS.get(type(error), usual)
     text = f"{message[:1].upper()}{message[1:]}"
     # After a form that was sent nobody sends it again but the person.
     repeats = again if request.method in ("GET", "HEAD") else None
     sentence = text if text.endswith((".", "?")) else f"{text}."
-    told = Failure(heading, sentence, repeats, is_old, str(request.environ.get(REQUEST_ID, "")))
+    is_old = isinstance(error, TooOld)
+    request_id = str(request.environ.get(REQUEST_ID, ""))
+    told = Failure(heading, sentence, repeats, is_old, request_id, request.path, _kept() if is_old else ())
     return page("base.html", Shown("failure.html", told, heading, status=status), seen="", every=None, said=NOTHING)
+
+
+def _kept() -> list[tuple[str, str]]:
+    """Return the fields that the viewer may send once more; none of a form with a secret, which is not to be kept."""
+    if "key" in request.form or permissions().why_not(request.endpoint or "") is not None:
+        return []
+    return [(name, text) for name, text in request.form.items(multi=True) if name != "csrf"]

@@ -24,15 +24,16 @@ from ..http.errors import Forbidden
 from ..http.routes import BODY_BYTES, Entry, Route
 from ..http.service import connection
 from . import cookies, pace
-from .answering import LIVE
-from .permissions import permissions
+from .permissions import first_page, permissions
 from .places import back_to
-from .refusals import TooBusy, TooOld
+from .reading import LIVE
+from .refusals import NotHere, NotOurs, TooBusy, TooOld
+from .saying import heed_acts
 from .static_files import ENDPOINT as STATIC
 from .turns import Turns
 from .viewer import Viewer, preferences
 
-SIGN_IN = "ui.sign_in.show"
+SIGN_IN, OVERVIEW = "ui.sign_in.show", "ui.overview.show"
 # The page that a link on another site's page leads to: it asks once more, from here, so that the cookie comes along.
 AGAIN = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0"><title>Haulier</title><p>One moment.</p>'
 
@@ -48,7 +49,7 @@ class Gate:
     def admit(self, door: Door, route: Route) -> Response | None:
         """Return None where the request may be answered, or its answer.
 
-        Raises: Forbidden; Unauthorized; TooBusy; TooOld; BadRequest; DatabaseUnavailable.
+        Raises: Forbidden; NotHere; NotOurs; Unauthorized; TooBusy; TooOld; BadRequest; DatabaseUnavailable.
         """
         pace.begin()
         g.door, g.gate = door, self
@@ -61,15 +62,15 @@ class Gate:
         g.has_turn = True
         _check_text()
         g.viewer = self._viewer(door)
+        heed_acts()
         if request.method == "POST":
             _check_form()
         if route.needs is Entry.ANYONE:
             return None
         if not g.viewer.is_in:
             return _to_sign_in()
-        if why := permissions().refused(request.method, route, request.endpoint):
-            raise why
-        return None
+        why = permissions().refused(request.method, route, request.endpoint)
+        return None if why is None else _refused(why)
 
     def leave(self, _error: BaseException | None = None) -> None:
         """Let the next request have its turn."""
@@ -149,13 +150,21 @@ def _check_text() -> None:
 
 
 def _check_form() -> None:
-    """Return if a page of ours has sent this form, and to this viewer. Raises: Forbidden; TooOld."""
+    """Return if a page of ours has sent this form, and to this viewer. Raises: NotOurs; TooOld."""
     site = request.headers.get("Sec-Fetch-Site")
     is_ours = site == "same-origin" if site is not None else _is_own(request.headers.get("Origin", ""))
     if not is_ours:
-        raise Forbidden("this form was not sent by a page of this dashboard")
+        raise NotOurs
     if not cookies.is_signed(g.viewer.secret, "csrf", request.form.get("csrf", "")):
         raise TooOld
+
+
+def _refused(why: Forbidden | NotHere) -> Response:
+    """Lead from the overview, to which all signs lead, to the first page that the viewer may open; refuse all else."""
+    first = first_page() if request.endpoint == OVERVIEW and LIVE not in request.headers else None
+    if first is None:
+        raise why
+    return redirect(url_for(first.endpoint), 303)
 
 
 def _is_own(origin: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar, cast
 
@@ -12,10 +13,12 @@ from haulier.domain.api_key import Scope
 from ..http.door import caller, refusal
 from ..http.errors import Forbidden
 from ..http.routes import UNSAID, Route, routes_of
+from .rail import Link, links
+from .refusals import NotHere
 
 T = TypeVar("T")
 
-_FOR_ACTING = "haulier_for_acting"
+_FOR_ACTING, _UNLESS = "haulier_for_acting", "haulier_unless"
 READ_ONLY = "this dashboard is for reading alone (DASHBOARD=read): use the API or the command line"
 
 
@@ -23,6 +26,16 @@ def for_acting(view: T) -> T:
     """State of a page that it is for acting, and for nothing else."""
     setattr(view, _FOR_ACTING, True)
     return view
+
+
+def unless(why: Callable[[], str | None]) -> Callable[[T], T]:
+    """State of a view that it is refused while there is a reason, whoever asks for it: `why` returns that or None."""
+
+    def decorate(view: T) -> T:
+        setattr(view, _UNLESS, why)
+        return view
+
+    return decorate
 
 
 class Permissions:
@@ -42,13 +55,18 @@ class Permissions:
             if method in (rule.methods or ())
         }
 
-    def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | None:
+    def refused(self, method: str, route: Route, endpoint: str | None) -> Forbidden | NotHere | None:
         """Return why the caller may not make this call; None where it may."""
-        acts = method == "POST" or hasattr(self._app.view_functions.get(endpoint or ""), _FOR_ACTING)
+        view = self._app.view_functions.get(endpoint or "")
+        acts = method == "POST" or hasattr(view, _FOR_ACTING)
         if self.is_read_only and acts and isinstance(route.needs, Scope):
-            return Forbidden(READ_ONLY)
+            return NotHere(READ_ONLY)
         key = caller().key
-        return None if key is None else refusal(key, route)
+        if key is not None and (why := refusal(key, route)):
+            return why
+        # Last: it may ask the database.
+        told: str | None = getattr(view, _UNLESS, _never)()
+        return None if told is None else NotHere(told)
 
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None where nothing forbids it."""
@@ -59,7 +77,17 @@ class Permissions:
         return None if why is None else _told(why)
 
 
-def _told(why: Forbidden) -> str:
+def first_page() -> Link | None:
+    """Return the first page of the menu that the viewer may open, if there is one."""
+    found = (link for _, group in links() for link in group)
+    return next((link for link in found if permissions().why_not(link.endpoint) is None), None)
+
+
+def _never() -> None:
+    return None
+
+
+def _told(why: Forbidden | NotHere) -> str:
     text = str(why)
     return f"{text[:1].upper()}{text[1:]}."
 

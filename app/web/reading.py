@@ -17,6 +17,9 @@ from ..http.service import connection
 from . import pace
 from .viewer import viewer
 
+# The header by which a page that is open asks whether it has changed.
+LIVE = "Haulier-Live"
+
 T = TypeVar("T")
 Task = Callable[[Connection], T]
 
@@ -83,7 +86,7 @@ class Shelf:
         self._kept: dict[tuple[object, ...], _Kept] = {}
         self._lock = threading.Lock()
 
-    def get(self, asked: tuple[object, ...], make: Callable[[], T], seconds: float = KEPT_SECONDS) -> T:
+    def get(self, asked: tuple[object, ...], make: Callable[[], T], seconds: float) -> T:
         """Return what is kept under these words, or what `make` returns, which is then kept for so many seconds."""
         with self._lock:
             if len(self._kept) >= MOST_KEPT and asked not in self._kept:
@@ -103,12 +106,12 @@ class Shelf:
             self._kept.clear()
 
 
-def kept(name: str, asked: tuple[object, ...], make: Callable[[], T], *, seconds: float = KEPT_SECONDS) -> T:
-    """Return what `make` returns, kept for so many seconds for all who may see the same.
+def kept(name: str, asked: tuple[object, ...], make: Callable[[], T], *, seconds: float | None = None) -> T:
+    """Return what `make` returns, kept for so many seconds, 2 unless told, for all who may see the same.
 
     Shape: asked is all on which it depends, beside the viewer's rights.
     """
-    return shelf().get((name, asked, viewer().sight), make, seconds)
+    return shelf().get((name, asked, viewer().sight), make, KEPT_SECONDS if seconds is None else seconds)
 
 
 def shelf() -> Shelf:

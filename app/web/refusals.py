@@ -11,3 +11,11 @@ class TooBusy(HaulierError):
 
 class TooOld(HaulierError):
     """This page is too old: it was made for another session."""
+
+
+class NotOurs(HaulierError):
+    """This form was not sent by a page of this dashboard."""
+
+
+class NotHere(HaulierError):
+    """This cannot be done here, whoever asks for it."""

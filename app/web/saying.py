@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
-from flask import current_app, g, redirect
+from flask import current_app, g, redirect, request
 from werkzeug.wrappers import Response
 
 from . import cookies
 from .places import checked
-from .reading import shelf
+from .reading import LIVE, shelf
 from .viewer import viewer
 
 MOST_CHARACTERS = 300
@@ -42,11 +42,12 @@ NOTHING = Said()
 
 
 def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
-    """Lead to this place of the dashboard, and tell there what was done, and what takes it back."""
+    """Lead to this place of the dashboard, and tell there what was done, and what takes it back.
+
+    Shape: sentence is "" where the place says that by itself.
+    """
     shelf().clear()
     response = redirect(checked(place), 303)
-    if not sentence:
-        return response
     # In parts: a process of the release before takes the text alone, and of this what it cannot check for nothing.
     parts = [sentence[:MOST_CHARACTERS], *([json.dumps(astuple(undo))] if undo else [])]
     text = ".".join(base64.urlsafe_b64encode(each.encode()).decode() for each in parts)
@@ -54,15 +55,19 @@ def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
     return response
 
 
+def went_on(place: str) -> Response:
+    """Lead to this place after an act of which there is nothing to tell, and which may come every second."""
+    shelf().clear()
+    return redirect(checked(place), 303)
+
+
 def said() -> Said:
     """Return what was just done, and have the browser forget it."""
-    given = cookies.read(cookies.SAID)
-    text, _, signature = given.rpartition(".")
-    if not given:
+    if not cookies.read(cookies.SAID):
         return NOTHING
     g.drops = (*g.get("drops", ()), cookies.SAID)
-    # Only what this service has signed for this session: nobody else has words to put on its pages.
-    if not cookies.is_signed(viewer().secret, text, signature):
+    text = _handed_on()
+    if text is None:
         return NOTHING
     try:
         sentence, *more = (base64.urlsafe_b64decode(each).decode() for each in text.split("."))
@@ -75,3 +80,18 @@ def _undo(text: str) -> Undo | None:
     """Return the act; None where a process of another release has written it, and it is none here."""
     found = Undo(*json.loads(text))
     return found if f"ui.{found.act}" in current_app.view_functions else None
+
+
+def heed_acts() -> None:
+    """Forget what this process keeps, where the browser was just led here by an act: another one may have done it.
+
+    A poll heeds none: what it hands on stays until a whole page tells it, and each poll would have all read anew.
+    """
+    if request.method == "GET" and LIVE not in request.headers and _handed_on() is not None:
+        shelf().clear()
+
+
+def _handed_on() -> str | None:
+    text, _, signature = cookies.read(cookies.SAID).rpartition(".")
+    # Only what this service has signed for this session: nobody else has words to put on its pages.
+    return text if signature and cookies.is_signed(viewer().secret, text, signature) else None

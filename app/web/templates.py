@@ -15,7 +15,8 @@ from haulier import __version__
 
 from ..http.service import service
 from . import shown
-from .permissions import permissions
+from .asking import new_once
+from .permissions import first_page, permissions
 from .places import back_to
 from .rail import Link, links
 from .search_box import suggestions
@@ -47,7 +48,9 @@ def environment() -> Environment:
         viewer=viewer,
         why_not=why_not,
         may=lambda endpoint: why_not(endpoint) is None,
+        first_page=first_page,
         menu=menu,
+        new_once=new_once,
         installation=installation,
         suggestions=suggestions,
         back_to=back_to,

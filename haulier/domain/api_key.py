@@ -53,6 +53,11 @@ class ApiKey:
     revoked_at: datetime | None = None
     rotated_until: datetime | None = None
 
+    @property
+    def secret_mark(self) -> str:
+        """Return what is another once the key has another secret, and tells nothing of it."""
+        return hashlib.sha256(self.hashes[0]).hexdigest()[:16]
+
     def is_opened_by(self, token: str) -> bool:
         """Tell whether this is the key's token, in a time that does not depend on how much of it is right."""
         return self.has_hash(hash_of(token))
@@ -79,6 +84,12 @@ def hash_of(token: str) -> bytes:
 def new_id() -> str:
     """Return a random id for a key."""
     return "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+
+
+def id_of(text: str) -> str:
+    """Return the id for the one key that is made for this text."""
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    return "".join(_ID_LETTERS[number // 36**place % 36] for place in range(_ID_LENGTH))
 
 
 def new_token(key_id: str) -> str:

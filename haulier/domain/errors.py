@@ -151,6 +151,23 @@ class KeyNotFound(HaulierError):
         super().__init__(f"there is no API key {key_id} that is good")
 
 
+class KeyExists(HaulierError):
+    """There is an API key of this id."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} was made before; its secret was shown then, and is kept nowhere")
+
+
+class KeyRotated(HaulierError):
+    """The API key has another secret than whoever wants to rotate it has seen."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(
+            f"the API key {key_id} has been given another secret meanwhile, which was shown then: to rotate it once"
+            " more ends the secret before that one"
+        )
+
+
 class TooFewAttempts(HaulierError):
     """The job has used as many attempts already, or more."""
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
@@ -125,6 +125,33 @@ def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, con
     expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
     assert produce.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
     assert (unseen, tab.said) == ([], [])
+
+
+def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
+    server: Server, tab: Tab, conn: Connection
+) -> None:
+    page, path = tab.page, f"/ui/jobs/{enqueue(conn)}"
+    button, said = page.locator(f"form[action='{path}/copy'] button"), page.locator("#said")
+    sign_in(page, server.url, conn)
+    page.goto(f"{server.url}{path}")
+    before = len(tab.sent)
+
+    # The second click comes when the first one's form is on its way: of two at once Chromium sends one by itself.
+    held: list[Route] = []
+    page.route("**/copy", lambda route: held.append(route))
+    button.evaluate("button => { button.click(); setTimeout(() => button.click(), 300); }")
+    page.wait_for_timeout(1000)
+    by_two_clicks = len(tab.sent) - before
+    held[-1].continue_()
+    page.unroute("**/copy")
+    expect(said).to_have_text("Enqueued. This is the copy.")
+    page.go_back()
+    button.click()
+    expect(said).to_contain_text("nqueued")
+
+    assert by_two_clicks == 1
+    assert len(tab.sent) - before == 2
+    assert tab.said == []
 
 
 def tab_to(page: Page, name: str) -> list[str]:

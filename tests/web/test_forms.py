@@ -12,8 +12,8 @@ from app.http.routes import Entry, routes_of
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
 from haulier.queue import produce
-from tests.web.browsing import SAME, Browser, form
-from tests.web.conftest import SignedIn
+from tests.web.browsing import SAME, Browser, faults, form, read
+from tests.web.conftest import MakeSite, SignedIn
 
 
 def acts_of(app: Flask, job: str) -> list[str]:
@@ -55,6 +55,47 @@ def test_refuses_the_field_of_another_session(browser: Browser, signed_in: Signe
 
     assert {answer.status_code for answer in answers} == {403}
     assert untouched(sql)
+
+
+def test_says_that_a_page_is_too_old_and_keeps_what_was_filled_in(browser: Browser, job: str, sql) -> None:
+    path = f"/ui/jobs/{job}/change"
+    sent = {**form(browser.page(f"/ui/jobs/{job}"), path), "priority": "7", "csrf": "of another session"}
+
+    old = browser.post(path, **sent)
+    again = browser.send(read(old.text), path)
+
+    page = read(old.text)
+    assert (old.status_code, faults(page), page.all("h1")[0].text) == (403, [], "This page is too old")
+    assert again.status_code == 303
+    assert sql("SELECT priority FROM haulier.job") == [(7,)]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [("/ui/sign-in", {"key": "swordfish"}), ("/ui/keys/new", {"name": "shop", "scopes": "admin"})],
+)
+def test_keeps_no_secret_and_nothing_that_the_viewer_may_not_do(
+    signed_in: SignedIn, path: str, fields: dict[str, str]
+) -> None:
+    old = signed_in(Scope.READ).post(path, **fields)
+
+    assert (old.status_code, read(old.text).all("form", action=path)) == (403, [])
+    assert "swordfish" not in old.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "heading"),
+    [({"Sec-Fetch-Site": "cross-site"}, "This came from another page"), (SAME, "Not in this dashboard")],
+)
+def test_heads_a_refusal_by_its_reason(
+    make_site: MakeSite, signed_in: SignedIn, job: str, sent: dict[str, str], heading: str
+) -> None:
+    browser = signed_in(Scope.ADMIN, app=make_site(dashboard="read"))
+    csrf = form(browser.page("/ui/settings"), "/ui/settings")["csrf"]
+
+    refused = browser.post(f"/ui/jobs/{job}/cancel", sent, csrf=csrf)
+
+    assert (refused.status_code, read(refused.text).all("h1")[0].text) == (403, heading)
 
 
 @pytest.mark.parametrize(

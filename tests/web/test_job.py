@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask import Flask, g
 from hypothesis import given
 from hypothesis import strategies as some
+from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
+from app.http.acting import changed_as_it_is
+from app.http.door import NOBODY
 from app.web.history import LOOKS, stretches, summary, told
 from haulier.domain.api_key import Scope
+from haulier.domain.job import Json
 from haulier.domain.outcome import Outcome
 from haulier.domain.timeline import Step, What, Why
+from haulier.postgres.connection import connect
+from haulier.postgres.statements import transaction
 from haulier.queue import produce
 from haulier.queue.access import sessions
+from haulier.queue.produce.change import Changes
+from haulier.queue.rows import StoredJob
 from tests.conftest import Sql
-from tests.web.browsing import Browser
+from tests.web.browsing import Browser, Element, faults, form, read
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue, fail
 
@@ -221,3 +231,92 @@ def test_draws_how_the_time_of_a_job_was_divided_and_again_only_when_something_h
     assert re.fullmatch(r"Waited 1\d s, ran [0-9.]+ m?s", strip(browser, job))
     [legend] = page.all("ul", class_="legend")
     assert [each.text for each in legend.all("li")] == ["waited", "ran and succeeded"]
+
+
+def change_of(page: Element, path: str, **typed: str) -> dict[str, str]:
+    return {**form(page, f"{path}/change"), **typed}
+
+
+def test_changes_what_was_changed_in_the_form_and_nothing_that_others_have_changed(
+    browser: Browser, conn: Connection, sql: Sql
+) -> None:
+    job = enqueue(conn, queue="mail")
+    path = f"/ui/jobs/{job}"
+    page = browser.page(path)
+    produce.change(conn, job, Changes.of(priority=5, queue="post", delay_seconds=3600), actor="ops-bert")
+
+    changed = browser.post(f"{path}/change", **change_of(page, path, max_attempts="9"))
+
+    assert changed.status_code == 303
+    assert sql("SELECT priority, queue, max_attempts, run_at > now() FROM haulier.job") == [(5, "post", 9, True)]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "typed", "now"),
+    [
+        ({"priority": 5}, {"priority": "7"}, {"priority": "5"}),
+        ({"queue": "post"}, {"queue": "bulk", "priority": "7"}, {"queue": "post", "priority": "0"}),
+        ({"delay_seconds": 3600}, {"due": "2h"}, {"due": ""}),
+    ],
+)
+def test_says_what_it_is_now_where_somebody_else_has_changed_the_same(
+    browser: Browser, conn: Connection, sql: Sql, theirs: dict[str, Json], typed: dict[str, str], now: dict[str, str]
+) -> None:
+    job = enqueue(conn, queue="mail")
+    path = f"/ui/jobs/{job}"
+    page = browser.page(path)
+    produce.change(conn, job, Changes.of(**theirs), actor="ops-bert")
+
+    clash = browser.post(f"{path}/change", **change_of(page, path, **typed))
+    shown = read(clash.text)
+    again = browser.post(f"{path}/change", **change_of(shown, path, **typed))
+
+    assert (clash.status_code, faults(shown)) == (409, [])
+    assert "Somebody has changed this meanwhile" in shown.text
+    assert {name: form(shown, f"{path}/change")[name] for name in now} == now
+    assert again.status_code == 303
+    assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'change'") == [(2,)]
+
+
+def test_takes_a_change_that_somebody_else_has_made_too(browser: Browser, conn: Connection) -> None:
+    path = f"/ui/jobs/{enqueue(conn)}"
+    page = browser.page(path)
+
+    answers = [browser.post(f"{path}/change", **change_of(page, path, priority="7")) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [303, 303]
+
+
+def test_keeps_what_the_form_has_shown_where_a_field_is_wrong(browser: Browser, conn: Connection) -> None:
+    job = enqueue(conn)
+    path = f"/ui/jobs/{job}"
+
+    refused = browser.post(f"{path}/change", **change_of(browser.page(path), path, priority="many"))
+    produce.change(conn, job, Changes.of(priority=5))
+    clash = browser.post(f"{path}/change", **change_of(read(refused.text), path, priority="7"))
+
+    assert (refused.status_code, clash.status_code) == (422, 409)
+
+
+def test_lets_nobody_change_a_job_between_the_look_at_it_and_the_change(
+    site: Flask, conn: Connection, database: str, sql: Sql
+) -> None:
+    job, seen = enqueue(conn), []
+
+    def asked(found: StoredJob) -> tuple[Changes, None]:
+        seen.append(found.priority)
+        if len(seen) == 2:
+            with (
+                closing(connect(database)) as other,
+                pytest.raises(errors.LockNotAvailable),
+                transaction(other, lock_seconds=0.1),
+            ):
+                produce.change(other, job, Changes.of(priority=5))
+        return Changes.of(priority=7), None
+
+    with site.test_request_context():
+        g.caller = NOBODY
+        changed_as_it_is(job, asked)
+
+    assert seen == [0, 0]
+    assert sql("SELECT priority FROM haulier.job") == [(7,)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -172,6 +173,17 @@ def test_shows_what_a_filter_says(browser: Browser, conn: Connection, query: dic
     listed = [row.all("td")[1].text for row in page.all("tr") if "id" in row.given]
     assert sorted(listed) == actors
     assert sorted(row["actor"] for row in csv.DictReader(answer.text.splitlines())) == actors
+
+
+def test_reads_times_of_a_filter_in_the_zone_of_each_viewer(browser: Browser) -> None:
+    began = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")
+
+    found = []
+    for zone in ("UTC", "Etc/GMT+12"):
+        browser.client.set_cookie("haulier-zone", zone)
+        found.append(bool([row for row in browser.page(f"{AUDIT}?after={began}").all("tr") if "id" in row.given]))
+
+    assert found == [True, False]
 
 
 @pytest.mark.parametrize("query", ["job=x", "after=soon", "before=soon", "action=dance", "older=x"])

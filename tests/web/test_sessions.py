@@ -326,3 +326,18 @@ def test_needs_no_key_on_a_machine_without_any(make_site: MakeSite, signed_in: S
 
 def test_needs_no_key_with_auth_off(make_site: MakeSite) -> None:
     assert Browser(make_site(auth="off")).get("/ui").status_code == 200
+
+
+def test_leads_who_may_operate_alone_to_the_first_page_that_is_open_to_them(site: Flask, make_key: MakeKey) -> None:
+    browser = Browser(site)
+
+    entered = browser.sign_in(new_key(make_key, Scope.OPERATE)[1])
+    led = browser.get(entered.headers["Location"])
+    page = browser.page(led.headers["Location"])
+    closed = browser.page("/ui/jobs", 403)
+
+    assert (led.status_code, led.headers["Location"]) == (303, "/ui/operations")
+    assert browser.get("/ui", Haulier_Live="x").status_code == 403
+    assert page.all("form", role="search") == []
+    assert {each.given["href"] for each in page.all("a", class_="brand")} == {"/ui/operations"}
+    assert [each.text for each in closed.all("main")[0].all("a")] == ["To the operations"]

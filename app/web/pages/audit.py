@@ -108,7 +108,7 @@ class Audit:
 def show() -> Shown:
     """Return a page of the record."""
     asked = _asked()
-    found = kept("audit", (tuple(asked.query()), asked.after), partial(_found, asked))
+    found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_found, asked))
     here = _at("ui.audit.show", asked.query())
     as_csv = _at("ui.audit.as_csv", asked.query())
     page = Audit(found, asked, [str(act) for act in Act], here if asked.after else None, as_csv)

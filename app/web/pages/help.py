@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ...http.routes import Entry
 from ..answering import Shown
-from ..rail import Link, links
+from ..rail import Link
 from ..section import Section
+from ..templates import menu
 
 section = Section("help", __name__)
 
@@ -13,5 +14,5 @@ section = Section("help", __name__)
 @section.page("/help", Entry.ANY_KEY)
 def show() -> Shown:
     """Return the page."""
-    found: list[Link] = [link for _, group in links() for link in group if link.rail.key]
+    found: list[Link] = [link for _, group in menu() for link in group if link.rail.key]
     return Shown("help.html", tuple((link.rail.key, link.rail.title) for link in found), "Help")

@@ -25,6 +25,7 @@ from haulier.queue.produce.explain import Run, explain
 from haulier.queue.produce.timeline import Trace, trace
 from haulier.queue.rows import StoredJob
 
+from ...http.acting import changed_as_it_is, copied_once
 from ...http.acting import done as act_on
 from ...http.door import caller
 from ...http.errors import Invalid
@@ -32,8 +33,8 @@ from ...http.masking import as_shown
 from ...http.service import connection, service
 from .. import charts
 from ..answering import Shown
-from ..asking import Form
-from ..changing import form_of, read_form
+from ..asking import Form, once_of
+from ..changing import Clash, Unread, form_of, read_form
 from ..history import LOOKS, Line, lines, stretches, summary, told
 from ..printed import Printed, printed
 from ..reading import Part, part, read
@@ -44,6 +45,7 @@ from ..timeouts import used
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
+CHANGED_BOTH = "Somebody else has changed the same since the page was made. The form below has what it is now."
 ENDED_BADLY = (JobStatus.FAILED_PERMANENT, JobStatus.CANCELLED)
 
 section = Section("job", __name__, within="jobs")
@@ -262,25 +264,30 @@ def run_now(job_id: UUID) -> Response | Shown:
 def change(job_id: UUID) -> Response | Shown:
     """Change what the form says of a job that waits."""
 
-    def act() -> Response | Shown:
-        job = read(lambda conn: visible(conn, job_id)).job
+    def asked(job: StoredJob) -> tuple[Changes, str | None]:
         found = read_form(request.form, job, viewer().prefers.time_zone)
-        if isinstance(found, Form):
-            return _page(job_id, form=found, status=422)
-        act_on(produce.change, job_id, found.changes, queue=found.queue)
+        return found.changes, found.queue
+
+    def act() -> Response:
+        changed_as_it_is(job_id, asked)
         return _back(job_id, "Changed.")
 
-    return _acted(job_id, act)
+    try:
+        return _acted(job_id, act)
+    except Clash as error:
+        return _page(job_id, CHANGED_BOTH, error.form, 409)
+    except Unread as error:
+        return _page(job_id, form=error.form, status=422)
 
 
 @section.act("/jobs/<uuid:job_id>/copy", Scope.OPERATE, also=Scope.ENQUEUE)
 def copy(job_id: UUID) -> Response | Shown:
-    """Enqueue another job like it."""
+    """Enqueue another job like it, once, however often the form is sent."""
 
     def act() -> Response:
         queue = read(lambda conn: visible(conn, job_id)).job.queue
-        made = act_on(produce.copy, job_id, queue=queue)
-        return _back(made.id, "Enqueued. This is the copy.")
+        made = copied_once(job_id, f"copy-{job_id}-{once_of(request.form)}", queue=queue)
+        return _back(made.job_id, "Enqueued. This is the copy." if made.is_new else "It was enqueued before.")
 
     return _acted(job_id, act)
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from flask import request, url_for
 from werkzeug.wrappers import Response
 
-from haulier.domain.api_key import ApiKey, Scope
-from haulier.domain.errors import KeyNotFound, KeysNotAllowed
+from haulier.domain.api_key import ApiKey, Scope, id_of
+from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.domain.job import Json
 from haulier.queue.access import api_keys, sessions
 from haulier.queue.access.sessions import Opened
@@ -21,7 +21,8 @@ from ...http.errors import Invalid
 from ...http.requests import requests
 from ...http.service import connection
 from ..answering import Shown
-from ..asking import Form, faults_of, tags_of, values_of
+from ..asking import Form, faults_of, once_of, tags_of, values_of
+from ..permissions import unless
 from ..rail import Rail
 from ..reading import Part, part, read, shelf
 from ..saying import done
@@ -31,6 +32,8 @@ from .sign_in import signed_out
 
 WHY = "an API key may be good for every queue"
 MOST, MOST_SESSIONS = 50, 20
+# For so long a process goes by what it may do with keys.
+RIGHTS_SECONDS = 30.0
 # Rows of other lengths than programs make may have been inserted.
 ID = re.compile(r"[a-z0-9]{1,32}")
 NAMES = ("name", "scopes", "queues", "rate_limit", "days")
@@ -105,13 +108,24 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage:
-    """The page of one key that is good. Shape: not_own is why its sessions cannot all be ended; None where they can."""
+    """The page of one key that is good.
+
+    Shape: not_own is why its sessions cannot all be ended; None where they can. mark is another one once the key has
+           another secret.
+    """
 
     row: Row
     sessions: Part[Sessions]
     not_own: str | None
     overlaps: Sequence[tuple[str, str]]
+    mark: str
     fault: str
+
+
+def _for_reading() -> str | None:
+    """Return why keys can be looked at alone; None where the role of this process may write them."""
+    found = shelf().get(("may write keys",), lambda: part(api_keys.may_write), RIGHTS_SECONDS)
+    return str(KeysNotAllowed("create")) if found.value is False else None
 
 
 @section.page("/keys", Scope.ADMIN, every_queue=WHY)
@@ -148,6 +162,7 @@ def _row(key: ApiKey) -> Row:
 
 
 @section.page("/keys/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
+@unless(_for_reading)
 def new() -> Shown:
     """Return the form for a new key."""
     return _form(Form({}), [])
@@ -158,16 +173,19 @@ def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Shown:
 
 
 @section.act("/keys/new", Scope.ADMIN, every_queue=WHY)
+@unless(_for_reading)
 def create() -> Shown:
-    """Make a key, and show it this once: not after a redirect, since nothing keeps it."""
+    """Make a key, once for a form, and show it this once: not after a redirect, since nothing keeps it."""
     values = values_of(request.form, NAMES)
     ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
     try:
         asked = requests().key(_asked(values, ticked))
         with connection() as conn:
-            key, token = api_keys.create(conn, asked, actor=caller().id)
+            key, token = api_keys.create(conn, asked, actor=caller().id, key_id=id_of(once_of(request.form)))
     except Invalid as error:
         return _form(Form(values, faults_of(error, NAMES)), ticked, 422)
+    except KeyExists as error:
+        return _form(Form(values, {"": f"By this form {error}. To send it now makes another one."}), ticked, 409)
     except KeysNotAllowed as error:
         return _form(Form(values, {"": str(error)}), ticked, 403)
     shelf().clear()
@@ -196,7 +214,7 @@ def _page(key_id: str, fault: str = "", status: int = 200) -> Shown:
     key = _good(key_id)
     row = _row(key)
     found = part(lambda conn: Sessions(*sessions.list_sessions(conn, key_id, limit=MOST_SESSIONS)))
-    page = KeyPage(row, found, None if row.is_own else NOT_OWN, tuple(OVERLAPS.items()), fault)
+    page = KeyPage(row, found, None if row.is_own else NOT_OWN, tuple(OVERLAPS.items()), key.secret_mark, fault)
     return Shown("key.html", page, f"API key {key.name}", status=status)
 
 
@@ -209,21 +227,27 @@ def _good(key_id: str) -> ApiKey:
 
 
 @section.act("/keys/<key_id>/rotate", Scope.ADMIN, every_queue=WHY)
+@unless(_for_reading)
 def rotate(key_id: str) -> Shown:
-    """Give the key a new secret, and show it this once."""
+    """Give the key a new secret, once for a form, and show it this once."""
     _good(key_id)
-    hours = request.form.get("hours", "24")
+    hours, seen = request.form.get("hours", "24"), request.form.get("seen", "")
     try:
         overlap = requests().overlap({"hours": _decimal(hours)})
         with connection() as conn:
-            key, token = api_keys.rotated(conn, key_id, overlap=overlap, actor=caller().id)
-    except (Invalid, KeysNotAllowed) as error:
-        return _page(key_id, str(error), 422 if isinstance(error, Invalid) else 403)
+            key, token = api_keys.rotated(conn, key_id, overlap=overlap, actor=caller().id, seen=seen)
+    except Invalid as error:
+        return _page(key_id, str(error), 422)
+    except KeyRotated as error:
+        return _page(key_id, str(error), 409)
+    except KeysNotAllowed as error:
+        return _page(key_id, str(error), 403)
     shelf().clear()
     return Shown("key_shown.html", Token(_row(key), token, False, hours), "The new secret")
 
 
 @section.act("/keys/<key_id>/revoke", Scope.ADMIN, every_queue=WHY)
+@unless(_for_reading)
 def revoke(key_id: str) -> Shown | Response:
     """End the key, where its name was typed."""
     key = _good(key_id)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +25,7 @@ from ...http.masking import as_shown
 from ...http.requests import requests
 from ...http.service import connection, service
 from ..answering import Shown
-from ..asking import JOB, Form, faults_of, job_of, values_of
+from ..asking import JOB, Form, faults_of, job_of, new_once, once_of, values_of
 from ..payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
 from ..reading import read
 from ..saying import done
@@ -37,8 +35,6 @@ from ..viewer import viewer
 from .job import visible
 
 NAMES = (*JOB, "due", "idempotency_key")
-# What a form is sent with, so that sending it twice makes one job.
-ONCE = re.compile(r"[0-9a-f]{32}")
 
 section = Section("new_job", __name__, within="jobs")
 
@@ -137,7 +133,7 @@ def _page(given: _Given, status: int = 200) -> Shown:
         given.kind,
         fields,
         given.is_json or not fields,
-        given.once or secrets.token_hex(16),
+        given.once or new_once(),
         given.like,
         given.lacks,
     )
@@ -148,8 +144,7 @@ def _page(given: _Given, status: int = 200) -> Shown:
 def enqueue() -> Shown | Response:
     """Enqueue the job, once, however often the form is sent."""
     values = {**values_of(request.form, NAMES), **_texts()}
-    once = request.form.get("once", "")
-    once = once if ONCE.fullmatch(once) else secrets.token_hex(16)
+    once = once_of(request.form)
     is_json = request.form.get("as") == "json"
     try:
         draft = _draft(values, once, is_json=is_json)

@@ -28,11 +28,12 @@ from ...http.errors import Invalid
 from ..answering import Shown
 from ..bulk import VERBS, Bulk, Choices, Verb, order_of, read_bulk, read_choices, told_of
 from ..look import Look, Pair, read_look
+from ..permissions import permissions
 from ..places import asked as asked_place
 from ..places import checked
 from ..rail import Rail
 from ..reading import Part, kept, part, read
-from ..saying import done
+from ..saying import done, went_on
 from ..section import Section
 from ..viewer import viewer
 
@@ -41,6 +42,7 @@ MOST, MOST_KINDS = 50, 10
 PER_SECOND = 4_000
 OVER = (OperationStatus.DONE, OperationStatus.CANCELLED, OperationStatus.FAILED)
 AS_IT_IS = Choices()
+OTHERWISE = "From that preview an operation was started before, with other values. This is a new preview."
 RESUMABLE = (OperationStatus.CANCELLED, OperationStatus.FAILED)
 
 section = Section("operations", __name__, Rail("Work", 70, "Operations", "operations"))
@@ -180,7 +182,9 @@ def _new(
     status: int = 200,
 ) -> Shown:
     verbs = [verb for verb in VERBS.values() if verb.name != "delete" or _may_delete()]
-    back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}"
+    # Who may operate need not be one who may look at jobs.
+    may_list = permissions().why_not("ui.jobs.show") is None
+    back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}" if may_list else url_for("ui.operations.show")
     asked = request.values.get("action", "")
     chosen = asked if asked in {verb.name for verb in verbs} else verbs[0].name
     page = New(
@@ -229,7 +233,7 @@ def _seen(found: Preview) -> Seen:
 
 @section.act("/operations", Scope.OPERATE)
 def start() -> Response | Shown:
-    """Have it done, after ten seconds to think again."""
+    """Have it done, after ten seconds to think again; once for a preview, however often the form is sent."""
     bulk = _asked()
     if isinstance(bulk, Shown):
         return bulk
@@ -240,10 +244,12 @@ def start() -> Response | Shown:
         return _previewed(bulk, choices, fault)
     try:
         order = order_of(bulk, choices, caller().queues)
-        made = read(lambda conn: ordering.start(conn, order, as_of=as_of))
+        made, is_new = read(lambda conn: ordering.start_once(conn, order, as_of=as_of))
     except (PreviewNotKept, TooManyOperations, Invalid) as error:
         return _previewed(bulk, choices, f"{error}")
-    return done("", url_for("ui.operations.one", operation_id=made.id))
+    if not is_new and (made.changes, made.spread_seconds) != (order.changes, order.spread_seconds):
+        return _previewed(bulk, choices, OTHERWISE)
+    return done("" if is_new else "It was started before.", url_for("ui.operations.one", operation_id=made.id))
 
 
 def _not_meant(bulk: Bulk) -> str:
@@ -299,12 +305,13 @@ def _is_alone() -> bool:
     return found.value == 0
 
 
-def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str) -> Response | Shown:
+def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str | None) -> Response | Shown:
     try:
         read(lambda conn: act(conn, operation_id))
     except OperationConflict as error:
         return _page(operation_id, fault=str(error), status=409)
-    return done(sentence, url_for("ui.operations.one", operation_id=operation_id))
+    place = url_for("ui.operations.one", operation_id=operation_id)
+    return went_on(place) if sentence is None else done(sentence, place)
 
 
 @section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
@@ -322,4 +329,4 @@ def resume(operation_id: UUID) -> Response | Shown:
 @section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE)
 def advance(operation_id: UUID) -> Response | Shown:
     """Do some more of it, where no worker lives."""
-    return _acted(operation_id, ordering.advance, "")
+    return _acted(operation_id, ordering.advance, None)

@@ -24,7 +24,7 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
 from .. import counting, facts
-from ..answering import LIVE, Shown
+from ..answering import Shown
 from ..fleet import Fleet, fleet
 from ..pausing import NoTime, PauseForm
 from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
@@ -111,9 +111,7 @@ def one(name: str) -> Shown:
 
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
-    # Another process may have kept it as it was before the viewer has paused it.
-    find = partial(read, partial(_find, name=name))
-    queue, is_used = kept("one queue", (name,), find) if LIVE in request.headers else find()
+    queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
     if not is_used and figures.value:

@@ -29,7 +29,7 @@ from haulier.queue.produce.schedules import (
     list_ticks,
     pause_schedule,
     resume_schedule,
-    run_schedule,
+    run_schedule_once,
     states_of_fired,
 )
 from haulier.queue.produce.schedules import Shown as Found
@@ -39,6 +39,7 @@ from ...http.json_text import as_json
 from ...http.masking import payload_as_shown
 from ...http.service import connection, service
 from ..answering import Shown
+from ..asking import once_of
 from ..pausing import NoTime, PauseForm
 from ..printed import Printed, printed
 from ..rail import Rail
@@ -235,11 +236,14 @@ def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Shown
 
 @section.act("/schedules/<name>/run", Scope.OPERATE)
 def run(name: str) -> Response | Shown:
-    """Enqueue its job now."""
+    """Enqueue its job now, once, however often the form is sent."""
+    by = caller()
+    key = by.scoped(f"run-{name}-{once_of(request.form)}")
 
     def act(conn: Connection) -> Response:
-        job_id = run_schedule(conn, name, queues=caller().queues, actor=caller().id)
-        return done(f"Enqueued by {name}. This is the job.", url_for("ui.job.show", job_id=job_id))
+        made = run_schedule_once(conn, name, key, queues=by.queues, actor=by.id)
+        sentence = f"Enqueued by {name}. This is the job." if made.is_new else f"It was enqueued by {name} before."
+        return done(sentence, url_for("ui.job.show", job_id=made.job_id))
 
     return _acted(name, act)
 

@@ -98,8 +98,18 @@ live.button?.addEventListener("click", () => {
   schedule(0);
 });
 document.addEventListener("visibilitychange", () => !document.hidden && schedule(0));
-// A form that is being sent must not be overtaken by a page from before.
-document.addEventListener("submit", () => { live.asking?.abort(); clearTimeout(live.timer); });
+// A form that is being sent must not be overtaken by a page from before, and a double click sends it once. It can be sent
+// again after a while, since the person may have stopped it, and once the page is shown anew: they came back to it.
+let sent = null, sentAt = 0;
+document.addEventListener("submit", (event) => {
+  live.asking?.abort();
+  clearTimeout(live.timer);
+  if (event.target.method !== "post") return;
+  if (sent === event.target && Date.now() - sentAt < 5000) return event.preventDefault();
+  sent = event.target;
+  sentAt = Date.now();
+});
+window.addEventListener("pageshow", (event) => { sent = null; if (event.persisted) schedule(0); });
 
 // Times: "3 min ago" grows older by itself --------------------------------------------------------------------------
 // The clock is the database's, as of when the page was made.
@@ -197,7 +207,7 @@ document.addEventListener("keydown", (event) => {
     row?.classList.remove("at"); next?.classList.add("at"); $("a", next)?.focus(); next?.scrollIntoView({ block: "nearest" });
   };
   const keys = {
-    g: () => (afterG = Date.now()), "/": () => $("#q").focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
+    g: () => (afterG = Date.now()), "/": () => $("#q")?.focus(), l: () => live.button?.click(), t: () => $("[data-theme-toggle]")?.click(),
     j: () => go(1), k: () => go(-1), x: () => row && $("input[type=checkbox]", row)?.click(), a: () => $("thead input[type=checkbox]")?.click(),
     Escape: () => leaveAll(), "?": () => $("a[data-help]")?.click(), y: () => $("[data-copy-id]")?.click(),
     "[": () => $("a[rel=prev]")?.click(), "]": () => $("a[rel=next]")?.click(), X: () => row && $("input[type=checkbox]", row)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true })),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from haulier.domain.api_key import ApiKey, Scope, hash_of, new_id, new_token
-from haulier.domain.errors import KeyNotFound, KeysNotAllowed
+from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.postgres.errors import sqlstate
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import utc
 
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
@@ -46,27 +46,36 @@ class Loan:
     wait: float
 
 
-def create(conn: Connection, asked: NewKey, *, actor: str | None) -> tuple[ApiKey, str]:
-    """Make a key and return it with its token, which is kept nowhere and cannot be shown again.
+def create(conn: Connection, asked: NewKey, *, actor: str | None, key_id: str | None = None) -> tuple[ApiKey, str]:
+    """Make a key, of this id if one is given, and return it with its token, which is kept nowhere: it is shown once.
 
-    Raises: KeysNotAllowed.
+    Raises: KeysNotAllowed; KeyExists.
     """
-    key_id = new_id()
+    key_id = key_id or new_id()
     token = new_token(key_id)
-    with _allowed("create"):
-        [row] = rows(
-            conn,
-            "create_key",
-            key_id=key_id,
-            name=asked.name,
-            hash=hash_of(token),
-            scopes=sorted(asked.scopes),
-            queues=None if asked.queues is None else sorted(asked.queues),
-            rate_limit=asked.rate_limit,
-            lifetime=asked.lifetime,
-            actor=actor,
-        )
+    try:
+        with _allowed("create"):
+            [row] = rows(
+                conn,
+                "create_key",
+                key_id=key_id,
+                name=asked.name,
+                hash=hash_of(token),
+                scopes=sorted(asked.scopes),
+                queues=None if asked.queues is None else sorted(asked.queues),
+                rate_limit=asked.rate_limit,
+                lifetime=asked.lifetime,
+                actor=actor,
+            )
+    except sqlstate.UniqueViolation as error:
+        raise KeyExists(key_id) from error
     return _key_of(row), token
+
+
+def may_write(conn: Connection) -> bool:
+    """Tell whether the role of this connection may make, rotate and revoke keys."""
+    [row] = rows(conn, "may_write_keys")
+    return bool(row["is_allowed"])
 
 
 @contextmanager
@@ -102,10 +111,19 @@ def rotate(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | No
     return rotated(conn, key_id, overlap=overlap, actor=actor)[1]
 
 
-def rotated(conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None) -> tuple[ApiKey, str]:
-    """Return the key with its new token, as `rotate` does."""
+def rotated(
+    conn: Connection, key_id: str, *, overlap: timedelta, actor: str | None, seen: str | None = None
+) -> tuple[ApiKey, str]:
+    """Return the key with its new token, as `rotate` does; with `seen` only where its secret has that mark.
+
+    Raises: KeyRotated where it has not; and as `rotate`.
+    """
     token = new_token(key_id)
-    with _allowed(f"rotate {key_id}"):
+    with _allowed(f"rotate {key_id}"), transaction(conn):
+        # Locked: of two who come at once the second finds the secret of the first.
+        held = [] if seen is None else rows(conn, "lock_key", key_id=key_id)
+        if any(_key_of(row).secret_mark != seen for row in held):
+            raise KeyRotated(key_id)
         found = rows(conn, "rotate_key", key_id=key_id, hash=hash_of(token), overlap=overlap, actor=actor)
     if not found:
         raise KeyNotFound(key_id)

@@ -38,6 +38,19 @@ WHERE %(before_key)s::text IS NULL
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s;
 
+-- name: lock_key
+SELECT <<key>>
+FROM haulier.api_key
+WHERE id = %(key_id)s
+FOR NO KEY UPDATE;
+
+-- name: may_write_keys
+-- The functions by themselves: who may call them needs no right to the table.
+SELECT bool_and(coalesce(has_function_privilege(to_regprocedure(signature), 'EXECUTE'), false)) AS is_allowed
+FROM unnest(ARRAY[
+    'haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text)',
+    'haulier.rotate_key(text, bytea, interval, text)', 'haulier.revoke_key(text, text)']) AS signature;
+
 -- name: rotate_key
 SELECT * FROM haulier.rotate_key(%(key_id)s, %(hash)s, %(overlap)s, %(actor)s);
 

@@ -1,5 +1,9 @@
 -- Take idempotency keys, and find who holds them.
 
+-- name: lock_idempotency
+-- Until the end of the transaction nobody else who asks for this has the key.
+SELECT pg_advisory_xact_lock(hashtextextended(%(scoped_key)s, 0));
+
 -- name: take_idempotency
 -- Take the idempotency keys that are free, for these jobs. In sorted order, so that two batches never wait for each
 -- other in a circle.

@@ -15,7 +15,7 @@ from uuid import UUID
 from haulier.domain.errors import OperationConflict, OperationNotFound, PreviewNotKept, TooManyOperations
 from haulier.domain.job import Json
 from haulier.domain.operation import MatchedIs, OperationAction, OperationStatus
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import utc
 from haulier.queue.produce.job_filter import JobFilter, Position
 from haulier.queue.produce.look import count_by_depths, list_jobs
@@ -131,6 +131,23 @@ def start(
     if not made:
         raise TooManyOperations
     return operation_of(made[0])
+
+
+def start_once(
+    conn: Connection, order: Order, *, as_of: datetime, actor: str | None, shown: Mapping[str, Json] | None = None
+) -> tuple[Operation, bool]:
+    """Have the order carried out as `start` does, and tell that it is new; or return what was started from the preview.
+
+    Shape: what was started before may have other changes, and may be over.
+    Raises: PreviewNotKept; TooManyOperations.
+    """
+    with transaction(conn):
+        # Of two who come at once the second waits here, and finds the operation of the first.
+        if not rows(conn, "lock_preview", id=_find_preview(conn, order, as_of)):
+            raise PreviewNotKept
+        for found in rows(conn, "find_started", as_of=as_of, **_sent(order)):
+            return operation_of(found), False
+        return start(conn, order, as_of=as_of, actor=actor, shown=shown), True
 
 
 def _find_preview(conn: Connection, order: Order, as_of: datetime) -> UUID:

@@ -21,6 +21,21 @@ WHERE as_of = %(as_of)s AND action = %(action)s AND filter = %(filter)s::jsonb
 ORDER BY id
 LIMIT 1;
 
+-- name: lock_preview
+SELECT id
+FROM haulier.preview
+WHERE id = %(id)s
+FOR UPDATE;
+
+-- name: find_started
+-- The operation that was started from a preview. Previews of the same instant are of different filters or callers.
+SELECT <<shown_of_operation>>
+FROM haulier.operation
+WHERE as_of = %(as_of)s AND action = %(action)s AND filter = %(filter)s::jsonb
+    AND queues IS NOT DISTINCT FROM %(queues)s::text[]
+ORDER BY id
+LIMIT 1;
+
 -- name: start_operation
 SELECT <<shown_of_operation>>
 FROM haulier.start_operation(

@@ -22,6 +22,7 @@ from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.firing import Room, live_jobs, schedule_of, write
 from haulier.queue.produce.look import PAGE_BYTES
+from haulier.queue.produce.once import Made, made_once
 
 # A schedule whose ticks could not be decided for long has this many batches decided before it is changed.
 MOST_BATCHES = 20
@@ -231,6 +232,13 @@ def run_schedule(conn: Connection, name: str, *, queues: Sequence[str] | None = 
         [row] = rows(conn, "run_schedule", name=name, actor=actor)
         job_id: UUID = row["job_id"]
         return job_id
+
+
+def run_schedule_once(
+    conn: Connection, name: str, key: str, *, queues: Sequence[str] | None = None, actor: str | None = None
+) -> Made:
+    """Enqueue the schedule's job as `run_schedule` does, or return the one that was enqueued under this key before."""
+    return made_once(conn, key, lambda: run_schedule(conn, name, queues=queues, actor=actor))
 
 
 def list_ticks(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hmac
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 
 from haulier.domain import api_key
-from haulier.domain.api_key import TOKEN, ApiKey, Scope, hash_of, id_in, new_id, new_token
-from haulier.domain.errors import KeyNotFound
+from haulier.domain.api_key import ID_PATTERN, TOKEN, ApiKey, Scope, hash_of, id_in, id_of, new_id, new_token
+from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated
+from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys, audit
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.purge import purge_audit
@@ -269,3 +273,35 @@ def test_forgets_what_was_done_longer_ago_than_the_history_reaches(make, conn, s
 
     assert purged == old > 0
     assert len(audit.list_actions(conn, limit=10)) == 5 - old
+
+
+def test_makes_one_key_of_an_id(conn, sql):
+    asked = NewKey("Ann's shop", [Scope.READ])
+    key, _ = api_keys.create(conn, asked, actor="cli", key_id=id_of("a form"))
+
+    with pytest.raises(KeyExists, match=key.id):
+        api_keys.create(conn, asked, actor="cli", key_id=id_of("a form"))
+
+    assert len({id_of(str(n)) for n in range(1000)}) == 1000
+    assert all(re.fullmatch(ID_PATTERN, id_of(str(n))) for n in range(1000))
+    assert sql("SELECT count(*) FROM haulier.audit") == [(1,)]
+
+
+def test_rotates_once_what_many_have_seen_alike(make, conn, sql, database):
+    key, old = make()
+
+    def rotate(_: int) -> object:
+        with closing(connect(database)) as mine:
+            try:
+                return api_keys.rotated(mine, key.id, overlap=DAY, actor="cli", seen=key.secret_mark)
+            except KeyRotated as error:
+                return error
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(rotate, range(4)))
+
+    [(rotated, token)] = [each for each in found if isinstance(each, tuple)]
+    assert api_keys.find(conn, key.id).key.is_opened_by(token)
+    assert api_keys.find(conn, key.id).key.is_opened_by(old)
+    assert rotated.secret_mark != key.secret_mark
+    assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'rotate_key'") == [(1,)]
