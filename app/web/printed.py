@@ -10,6 +10,7 @@ from typing import Any
 from haulier.domain.job import Json
 
 from .hidden import is_hidden
+from .shown import count
 
 MOST_CHARACTERS = 64 * 1024
 
@@ -89,7 +90,7 @@ class _Setter:
             yield "", ": "
             if each not in (None, "") and is_hidden(name, self._hides):
                 self.hidden += 1
-                yield "masked", f"hidden, {len(_plain(each))} characters"
+                yield "masked", f"hidden, {count(len(_plain(each)), 'character')}"
             else:
                 yield from self.pieces(each, f"{indent}  ")
         yield "", f"{indent}}}"

@@ -133,7 +133,7 @@ def _row(found: Found, last: Tick | None = None) -> Row:
         schedule.name,
         str(rule.job.get("kind", "")),
         str(rule.job.get("queue", "")),
-        rule.cron or f"every {rule.every_seconds} s",
+        rule.cron or f"every {rule.every_seconds:,} s",
         rule.time_zone if rule.cron else "",
         words_of(rule.cron, rule.every_seconds),
         last,

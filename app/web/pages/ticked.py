@@ -60,7 +60,8 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
     until, told, left = time.monotonic() + MOST_SECONDS, dict[str, int](), 0
     for place, job_id in enumerate(ids):
         if time.monotonic() > until:
-            return done(f"{_told(told, left)} {number(len(ids) - place)} were not reached in time.", asked_place())
+            rest = count(len(ids) - place, "job was", "jobs were")
+            return done(f"{_told(told, left)} {rest} not reached in time.", asked_place())
         try:
             what = act(job_id)
             told[what] = told.get(what, 0) + 1
@@ -72,7 +73,12 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
 def _told(told: dict[str, int], left: int) -> str:
     sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
     if left:
-        sentences.append(f"{number(left)} had changed meanwhile, or are in another state, and were left alone.")
+        had = (
+            "1 had changed meanwhile, or is in another state, and was"
+            if left == 1
+            else (f"{number(left)} had changed meanwhile, or are in another state, and were")
+        )
+        sentences.append(f"{had} left alone.")
     return " ".join(sentences)
 
 
