@@ -37,7 +37,7 @@ from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.operations import CANCELLED as CANCELLED_JOBS
 from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
-from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, SCHEDULE, WORKER
+from lab.bench.planted import CANCELLED, COUNTED, ERROR, QUEUED, RUNNING, SCHEDULE, WORKER
 from lab.bench.settlements import done, failed
 from lab.servers import ask
 
@@ -147,6 +147,7 @@ def listed(label: str, covers: str = "list_jobs", **wanted: Any) -> Call:
 
 FIRST = produce.Changes.of(priority=1)
 CLAIMED = "claim_by_index claim"
+A_DAY = errors.ErrorFilter("24h")
 
 
 def due_to_count(fixture: Fixture) -> UUID:
@@ -312,9 +313,7 @@ CALLS = {
     "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
     "list_tagged": listed("list, of a tag", "list_jobs list_tagged", tags=["a"]),
     "count_tagged": Call(
-        "count, of a tag",
-        "count_jobs count_tagged",
-        lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter(tags=["a"])),
+        "count, of a tag", "count_jobs count_tagged", lambda it, _: produce.count_jobs(it.conn, JobFilter(tags=["a"]))
     ),
     "jobs_in_id_range": Call(
         "jobs whose ids begin alike",
@@ -338,6 +337,7 @@ CALLS = {
     "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
     "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "error": Call("an error", "get_error", lambda it, _: errors.get_error(it.conn, 7, A_DAY), lambda it: it.run(ERROR)),
     "mended": Call("errors without a job", "mended_errors", lambda it, _: errors.mended(it.conn, [7])),
     "explain": Call(
         "why a job waits",
@@ -358,9 +358,7 @@ CALLS = {
     "work_off_tagged": Call("the same by tags", "find_tagged", worked_off, started(TAGGED)),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
     "get_worker": Call(
-        "a worker and its jobs",
-        "list_workers jobs_of_worker",
-        lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+        "a worker and its jobs", "list_workers jobs_of_worker", lambda it, _: workers.get_worker(it.conn, it.worker_id)
     ),
     "list_ended_workers": Call(
         "workers that have ended", "list_ended_workers", lambda fixture, _: workers.list_ended(fixture.conn, limit=5)

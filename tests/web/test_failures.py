@@ -181,6 +181,22 @@ def test_draws_each_queue_by_time_on_one_scale(browser: Browser, conn: Connectio
     assert heights[0] == pytest.approx(4 * heights[1], rel=0.05)
 
 
+def test_leads_to_the_job_of_the_first_one_while_it_is_kept(browser: Browser, conn: Connection, sql: Any) -> None:
+    group = fail(conn, "Timeout: x")
+    browser.page("/ui")
+    pages = [browser.page(f"/ui/failures/{group}")]
+    [link] = [each.given["href"] for each in pages[0].all("a") if each.text == "Its job"]
+    status = browser.get(link).status_code
+    sql("DELETE FROM haulier.finished_job")
+    browser.client.application.extensions["haulier_shelf"].clear()
+
+    pages.append(browser.page(f"/ui/failures/{group}"))
+
+    assert status == 200
+    assert [each.text for each in pages[1].all("a") if each.text == "Its job"] == []
+    assert "its job is gone" in pages[1].text
+
+
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])
 def test_knows_no_other_group(browser: Browser, name: str) -> None:
     browser.page(f"/ui/failures/{name}", 404)

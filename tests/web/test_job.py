@@ -115,3 +115,11 @@ def test_draws_how_much_of_its_timeout_a_running_job_has_used_up(browser: Browse
         ["90 % of its timeout"],
         [],
     ]
+
+
+def test_leads_to_its_kind_though_that_was_retired(browser: Browser, conn: Connection) -> None:
+    page = browser.page(f"/ui/jobs/{enqueue(conn, kind='retired')}")
+
+    [link] = [each.given["href"] for each in page.all("a") if each.text == "the kind"]
+
+    assert "Nothing here knows a kind of this name" in browser.page(link).text

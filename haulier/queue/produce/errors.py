@@ -42,9 +42,9 @@ class ErrorsOfQueue:
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
-    Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
-           and in the course of a day less exact, up to an hour. queues are those in which most failed in the span,
-           MOST_QUEUES at most; None in a list.
+    Shape: example and example_job are None where the caller may not see that job's queue; is_example_kept tells, of one
+           group alone, whether the job is still there. last_seen is to the minute, and in the course of a day less
+           exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES at most; None in a list.
     """
 
     id: int
@@ -59,6 +59,7 @@ class ErrorGroup:
     muted_until: datetime | None
     series: Sequence[ErrorStep] = ()
     queues: Sequence[ErrorsOfQueue] | None = None
+    is_example_kept: bool = True
 
     @property
     def name(self) -> str:

@@ -111,7 +111,8 @@ LEFT JOIN haulier.error_group ON error_group.id = page.error_id
 ORDER BY place;
 
 -- name: get_error
-SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
+SELECT <<shown_of_group>>, EXISTS (SELECT FROM haulier.jobs WHERE jobs.id = example_job) AS is_example_kept,
+    coalesce(seen.last_seen, first_seen) AS last_seen,
     coalesce(seen.failed, 0)::bigint AS failed, coalesce(seen.retried, 0)::bigint AS retried, <<span_began>> AS span_from
 FROM haulier.error_group
 CROSS JOIN LATERAL (
