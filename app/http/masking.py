@@ -83,6 +83,11 @@ def _secrets_of(job: StoredJob, tree: Tree) -> tuple[str, ...] | None:
         return None
 
 
+def masked_kinds() -> list[str]:
+    """Return the kinds, of those known here, of whose jobs the caller sees some masked."""
+    return [name for name in service().kinds if _hidden_of(name) is not None]
+
+
 def details_as_shown(action: Action) -> Action:
     """Return an entry of the record as the caller may see it.
 

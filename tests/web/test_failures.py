@@ -10,7 +10,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
 from haulier.queue.produce.errors import id_in
-from tests.web.browsing import Browser, Element
+from tests.web.browsing import Browser, Element, read
 from tests.web.conftest import SignedIn
 from tests.web.jobs import fail
 
@@ -136,7 +136,7 @@ def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> No
 
     assert [each.text for each in page.all("pre", class_="error")] == ["Timeout: job 4711 at line 3"]
     assert "in this time; 2 kept" in page.text
-    assert "in this time; 1 wait" in page.text
+    assert "in this time; 1 waits" in page.text
     assert len([each for each in page.all("tr") if each.all("td", class_="state-cell")]) == 3
     assert page.all("div", class_="chart")
 
@@ -195,6 +195,47 @@ def test_leads_to_the_job_of_the_first_one_while_it_is_kept(browser: Browser, co
     assert status == 200
     assert [each.text for each in pages[1].all("a") if each.text == "Its job"] == []
     assert "its job is gone" in pages[1].text
+
+
+def test_finds_a_group_by_what_its_example_alone_has_as_far_as_the_key_may_see_it(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    group = fail(conn, "Timeout: job 4711", queue="mail")
+    fail(conn, "Timeout: job 4712", queue="salmon")
+    of_other = signed_in(Scope.READ, queues=["salmon"])
+
+    found = [each.page("/ui/failures?text=JOB%204711") for each in (browser, of_other)]
+    search = [each.get("/ui/search?q=error:4711") for each in (browser, of_other)]
+
+    assert [bool(page.all("tr", id=f"error-{group}")) for page in found] == [True, False]
+    assert search[0].headers["Location"] == f"/ui/jobs?error={group}"
+    assert (search[1].status_code, "Location" in search[1].headers) == (200, False)
+
+
+def test_shows_the_newest_fifty_jobs_of_a_group_within_the_bytes_of_a_page(
+    browser: Browser, conn: Connection, sql: Any
+) -> None:
+    group = fail(conn, f"Timeout: {'x' * 2000}", queue="q" * 64, worker=f"{'host-' * 10}:4121")
+    like_it = "jsonb_populate_record(job, jsonb_build_object('id', haulier.uuidv7()))"
+    sql(f"INSERT INTO haulier.finished_job SELECT ({like_it}).* FROM haulier.finished_job job, generate_series(1, 59)")
+
+    answer = browser.get(f"/ui/failures/{group}")
+
+    assert len([each for each in read(answer.text).all("tr") if each.all("td", class_="state-cell")]) == 50
+    # The budget is that without charts and their tables.
+    plain = re.sub(r'<section class="card" aria-labelledby="by-time">.*?</section>', "", answer.text, flags=re.DOTALL)
+    assert len(plain.encode()) <= 60_000
+
+
+def test_leads_from_each_group_to_where_it_is_muted(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    group, muted = fail(conn, "Timeout: x"), fail(conn, "Refused: x")
+    browser.send(browser.page(f"/ui/failures/{muted}"), f"/ui/failures/{muted}/mute", **{"for": "1h"})
+    place = f"/ui/failures/{group}#mute"
+
+    pages = [each.page("/ui/failures") for each in (browser, signed_in(Scope.READ))]
+
+    assert [[each.given["href"] for each in page.all("a") if each.text == "Mute…"] for page in pages] == [[place], []]
+    assert browser.page(place).all("form", id="mute")
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])

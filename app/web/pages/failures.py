@@ -33,7 +33,7 @@ from haulier.queue.produce.look import list_jobs
 from haulier.queue.rows import StoredJob
 
 from ...http.door import caller
-from ...http.masking import error_as_shown, errors_as_shown
+from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
 from ..answering import Shown
 from ..charts import Chart, Series
@@ -48,7 +48,7 @@ from ..totals import Counted, counted
 from ..viewer import viewer
 
 # As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
-MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 20, 200, 200
+MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
 # Nobody looks through more groups than this.
 MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -223,7 +223,13 @@ def _groups(asked: Asked, offset: int) -> Part[Groups]:
 
     def look(conn: Connection) -> Groups:
         wanted = ErrorFilter(
-            asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, limit=MOST_GROUPS
+            asked.span,
+            asked.kind or None,
+            asked.queue or None,
+            asked.text or None,
+            queues,
+            limit=MOST_GROUPS,
+            masked_kinds=masked_kinds(),
         )
         found = frequent_errors(conn, wanted, is_muted=is_muted, offset=offset)
         shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found.groups)]

@@ -71,8 +71,9 @@ class ErrorGroup:
 class ErrorFilter:
     """Which groups are meant: those seen in a span of SPANS, last seen first.
 
-    Shape: text is a part of their text, in any case. queues are those that the caller may see; None: every queue. after
-           is when the last group already seen was seen, and its id.
+    Shape: text is a part of their text, or of their example, in any case; of masked_kinds, whose examples the caller
+           sees masked, it is looked for in the text alone. queues are those that the caller may see; None: every queue.
+           after is when the last group already seen was seen, and its id.
     """
 
     span: str = DEFAULT_SPAN
@@ -82,6 +83,7 @@ class ErrorFilter:
     queues: Sequence[str] | None = None
     after: Seen | None = None
     limit: int = 50
+    masked_kinds: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
 
 
 def _matching(wanted: ErrorFilter) -> dict[str, Any]:
-    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text}
+    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text, "masked_kinds": array(wanted.masked_kinds)}
 
 
 def _span(wanted: ErrorFilter) -> dict[str, Any]:

@@ -28,8 +28,15 @@ WHERE minute >= <<span_began>> AND <<may_be_seen>>
 GROUP BY error_id
 
 -- part: is_wanted
+-- Its text has it, or its example, as far as the caller may see that: who finds what is masked knows it.
 (%(kind)s::text IS NULL OR kind = %(kind)s)
-AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+AND (
+    %(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0
+    OR (
+        strpos(lower(example), lower(%(text)s)) > 0 AND kind <> ALL (%(masked_kinds)s::text[])
+        AND (%(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]))
+    )
+)
 
 -- name: list_errors
 -- The groups that were seen in the span, last seen first.
