@@ -34,8 +34,3 @@ SCHEDULE = """
     VALUES ('nightly', 86400, 'UTC', '{"kind": "noop", "payload": {}}', 'skip', 'last', now(), now(), 'infinity')
     ON CONFLICT (name) DO NOTHING
 """
-ERROR = """
-    INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue)
-    VALUES (7, 'noop', 'no luck', 'no luck', haulier.uuidv7(), 'default')
-    ON CONFLICT (id) DO NOTHING
-"""

@@ -37,7 +37,7 @@ from haulier.queue.upkeep import numbers, purge
 from lab.bench.drafts import draft, some_keyed
 from lab.bench.operations import CANCELLED as CANCELLED_JOBS
 from lab.bench.operations import TAGGED, previewed, started, suspects_of, worked_off
-from lab.bench.planted import CANCELLED, COUNTED, ERROR, QUEUED, RUNNING, SCHEDULE, WORKER
+from lab.bench.planted import CANCELLED, COUNTED, QUEUED, RUNNING, SCHEDULE, WORKER
 from lab.bench.settlements import done, failed
 from lab.servers import ask
 
@@ -147,7 +147,6 @@ def listed(label: str, covers: str = "list_jobs", **wanted: Any) -> Call:
 
 FIRST = produce.Changes.of(priority=1)
 CLAIMED = "claim_by_index claim"
-A_DAY = errors.ErrorFilter("24h")
 
 
 def due_to_count(fixture: Fixture) -> UUID:
@@ -337,7 +336,7 @@ CALLS = {
     "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
     "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
-    "error": Call("an error", "get_error", lambda it, _: errors.get_error(it.conn, 7, A_DAY), lambda it: it.run(ERROR)),
+    "error": Call("jobs of an error", "jobs_of_error", lambda it, _: errors.jobs_of_error(it.conn, 7)),
     "mended": Call("errors without a job", "mended_errors", lambda it, _: errors.mended(it.conn, [7])),
     "explain": Call(
         "why a job waits",

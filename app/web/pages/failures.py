@@ -21,11 +21,13 @@ from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
+    MOST_COUNTED,
     ErrorFilter,
     ErrorGroup,
     frequent_errors,
     get_error,
     id_in,
+    jobs_of_error,
     mute,
 )
 from haulier.queue.produce.job_filter import JobFilter
@@ -44,11 +46,13 @@ from ..saying import done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, count, exact, number
 from ..times import read_duration
-from ..totals import Counted, counted
+from ..totals import Counted
 from ..viewer import viewer
 
 # As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
+# So many jobs of a group are counted, and how long that is good enough.
+MOST, COUNTED_SECONDS = MOST_COUNTED - 1, 5.0
 # Nobody looks through more groups than this.
 MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -152,11 +156,19 @@ class InQueue:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """The jobs of a group: those that have failed for good, those to be retried, and whether the first is kept."""
+
+    ended: Counted
+    waiting: Counted
+    is_first_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OneGroup:
     """The page of a group.
 
-    Shape: ended are those that have failed for good, waiting those to be retried; workers are those of its jobs that
-           are shown, with how many each ran.
+    Shape: workers are those of its jobs that are shown, with how many each ran.
     """
 
     group: ErrorGroup
@@ -167,8 +179,7 @@ class OneGroup:
     chart: tuple[Markup, Markup, Markup] | None
     jobs: Part[Sequence[Row]]
     workers: Sequence[tuple[str, int]]
-    ended: Part[Counted]
-    waiting: Part[Counted]
+    counts: Part[Counts]
     mutes: Sequence[tuple[str, str]]
     is_muted: bool
 
@@ -273,6 +284,7 @@ def one(error_id: str) -> Shown:
 
     group = kept("failure", (number_, span), partial(read, look))
     now = viewer().now
+    counts = kept("counts of failure", (number_,), lambda: part(partial(_counts, number_)), seconds=COUNTED_SECONDS)
     jobs = kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_)))
     page = OneGroup(
         group,
@@ -286,8 +298,7 @@ def one(error_id: str) -> Shown:
         _drawn(group, span),
         jobs,
         Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
-        _counted(number_, JobStatus.FAILED_PERMANENT),
-        _counted(number_, JobStatus.RETRYING),
+        counts,
         tuple(MUTES.items()),
         group.muted_until is not None and group.muted_until > now,
     )
@@ -312,8 +323,10 @@ def _row(job: StoredJob) -> Row:
     )
 
 
-def _counted(error_id: int, status: JobStatus) -> Part[Counted]:
-    return counted(JobFilter(statuses=[status], error_id=error_id, queues=_own()), (error_id, status))
+def _counts(error_id: int, conn: Connection) -> Counts:
+    found = jobs_of_error(conn, error_id, queues=_own())
+    failed, retrying = (Counted(min(each, MOST), each <= MOST) for each in (found.failed, found.retrying))
+    return Counts(failed, retrying, found.is_first_kept)
 
 
 def _own() -> list[str] | None:

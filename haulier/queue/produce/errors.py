@@ -16,7 +16,7 @@ from haulier.postgres.values import array, utc
 
 Seen = tuple[datetime, int]
 
-MOST_QUEUES = 20
+MOST_QUEUES, MOST_COUNTED = 20, 50_001
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class ErrorsOfQueue:
 class ErrorGroup:
     """A group of failed attempts, and how many there were in a span.
 
-    Shape: example and example_job are None where the caller may not see that job's queue; is_example_kept tells, of one
-           group alone, whether the job is still there. last_seen is to the minute, and in the course of a day less
-           exact, up to an hour. queues are those in which most failed in the span, MOST_QUEUES at most; None in a list.
+    Shape: example and example_job are None where the caller may not see that job's queue. last_seen is to the minute,
+           and in the course of a day less exact, up to an hour. queues are those in which most failed in the span,
+           MOST_QUEUES at most; None in a list.
     """
 
     id: int
@@ -59,7 +59,6 @@ class ErrorGroup:
     muted_until: datetime | None
     series: Sequence[ErrorStep] = ()
     queues: Sequence[ErrorsOfQueue] | None = None
-    is_example_kept: bool = True
 
     @property
     def name(self) -> str:
@@ -179,6 +178,25 @@ def _of_queue(row: Row, times: Sequence[datetime]) -> ErrorsOfQueue:
     steps = zip(map(utc, row["ats"]), row["failed_at"], row["retried_at"], strict=True)
     series = _series((ErrorStep(*step) for step in steps), times)
     return ErrorsOfQueue(row["queue"], row["failed"], row["retried"], series)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorJobs:
+    """The jobs of a group: MOST_COUNTED are that many or more. Shape: is_first_kept: that of the example is there."""
+
+    failed: int
+    retrying: int
+    is_first_kept: bool
+
+
+def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | None = None) -> ErrorJobs:
+    """Return how many jobs have failed for good with it, and how many are to be tried again.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    [row] = rows(conn, "jobs_of_error", error_id=error_id, queues=shown, most=MOST_COUNTED)
+    return ErrorJobs(**row)
 
 
 def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:

@@ -118,8 +118,7 @@ LEFT JOIN haulier.error_group ON error_group.id = page.error_id
 ORDER BY place;
 
 -- name: get_error
-SELECT <<shown_of_group>>, EXISTS (SELECT FROM haulier.jobs WHERE jobs.id = example_job) AS is_example_kept,
-    coalesce(seen.last_seen, first_seen) AS last_seen,
+SELECT <<shown_of_group>>, coalesce(seen.last_seen, first_seen) AS last_seen,
     coalesce(seen.failed, 0)::bigint AS failed, coalesce(seen.retried, 0)::bigint AS retried, <<span_began>> AS span_from
 FROM haulier.error_group
 CROSS JOIN LATERAL (
@@ -189,6 +188,35 @@ FROM counted
 GROUP BY queue
 ORDER BY sum(failed + retried) DESC, queue
 LIMIT %(limit)s;
+
+-- name: jobs_of_error
+-- How many of its jobs have failed for good, and how many are to be tried again, up to a bound; and whether the first one
+-- is still kept. In the order of the index: see `mended_errors`.
+SELECT (
+        SELECT count(*)
+        FROM (
+            SELECT id
+            FROM haulier.finished_job
+            WHERE finished_job.error_id = %(error_id)s AND status = 'failed_permanent'
+                AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+            ORDER BY finished_job.error_id, created_at, id
+            LIMIT %(most)s
+        ) AS found
+    ) AS failed,
+    (
+        SELECT count(*)
+        FROM (
+            SELECT id
+            FROM haulier.job
+            WHERE job.error_id = %(error_id)s AND status = 'retrying'
+                AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+            ORDER BY job.error_id, created_at, id
+            LIMIT %(most)s
+        ) AS found
+    ) AS retrying,
+    EXISTS (
+        SELECT FROM haulier.jobs WHERE id = (SELECT example_job FROM haulier.error_group WHERE id = %(error_id)s)
+    ) AS is_first_kept;
 
 -- name: mute_errors
 SELECT haulier.mute_errors(%(error_id)s, %(until)s, %(actor)s) AS is_there;
