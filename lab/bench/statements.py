@@ -336,6 +336,7 @@ CALLS = {
     "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
     "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "errors": Call("jobs of errors", "failed_of_errors", lambda it, _: errors.failed_of(it.conn, [7], most=9)),
     "error": Call("jobs of an error", "jobs_of_error", lambda it, _: errors.jobs_of_error(it.conn, 7)),
     "mended": Call("errors without a job", "mended_errors", lambda it, _: errors.mended(it.conn, [7])),
     "explain": Call(

@@ -9,6 +9,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.queue import produce
 from haulier.queue.produce.errors import id_in
 from tests.web.browsing import Browser, Element, read
 from tests.web.conftest import SignedIn
@@ -111,11 +112,32 @@ def test_leads_from_each_group_to_a_preview_of_its_retry(
 
     [form] = [each for each in page.all("form") if each.given.get("id") == "retry-error"]
     buttons = page.all("button", form="retry-error", name="error")
-    assert [each.given["value"] for each in buttons] == groups
+    assert [(each.given["value"], each.text) for each in buttons] == list(
+        zip(groups, ["Retry 2…", "Retry 1…"], strict=True)
+    )
     preview = browser.send(page, form.given["action"], error=groups[0])
     assert (preview.status_code, "2 jobs" in preview.text) == (200, True)
     assert reader.all("button", form="retry-error") == []
-    assert len([each for each in reader.all("button") if each.text == "Retry…" and "disabled" in each.given]) == 2
+    assert (
+        len([each for each in reader.all("button") if each.text.startswith("Retry") and "disabled" in each.given]) == 2
+    )
+
+
+def test_says_on_the_button_how_many_jobs_there_are_to_retry(
+    browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.error_jobs.MOST_OF_EACH", 2)
+    many, few = fail(conn, "Refused: x", times=3), fail(conn, "Timeout: x", times=2)
+    gone = fail(conn, "Absent: x")
+    for job in produce.list_jobs(conn, produce.JobFilter(error_id=id_in(gone))).jobs:
+        produce.retry(conn, job.id)
+    [again] = produce.list_jobs(conn, produce.JobFilter(error_id=id_in(few), limit=1)).jobs
+    produce.retry(conn, again.id)
+
+    buttons = browser.page("/ui/failures").all("button", form="retry-error", name="error")
+
+    # Of the attempts that failed two were of the second error, and one of the third.
+    assert {each.given["value"]: each.text for each in buttons} == {many: "Retry more than 2…", few: "Retry 1…"}
 
 
 def test_shows_the_beginning_of_a_long_error_and_all_of_it_on_its_page(browser: Browser, conn: Connection) -> None:

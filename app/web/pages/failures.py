@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,13 +21,11 @@ from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
-    MOST_COUNTED,
     ErrorFilter,
     ErrorGroup,
     frequent_errors,
     get_error,
     id_in,
-    jobs_of_error,
     mute,
 )
 from haulier.queue.produce.job_filter import JobFilter
@@ -39,6 +37,7 @@ from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
 from ..answering import Shown
 from ..charts import Chart, Series
+from ..error_jobs import Counts, counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part, read, searched
@@ -46,13 +45,10 @@ from ..saying import done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, count, exact, number
 from ..times import read_duration
-from ..totals import Counted
 from ..viewer import viewer
 
 # As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
-# So many jobs of a group are counted, and how long that is good enough.
-MOST, COUNTED_SECONDS = MOST_COUNTED - 1, 5.0
 # Nobody looks through more groups than this.
 MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -91,6 +87,7 @@ class Group:
     Shape: text is the beginning; spark is of all failed attempts; is_new: first seen within the span.
     """
 
+    id: int
     name: str
     kind: str
     text: str
@@ -117,13 +114,15 @@ class Groups:
 class Failures:
     """The page.
 
-    Shape: odd says what of the URL was not understood; offset groups stand on the pages before; before and after lead
+    Shape: retry is what stands on the button of each group of which jobs can be retried. odd says what of the URL was
+           not understood; offset groups stand on the pages before; before and after lead
            to the pages around this one.
     """
 
     asked: Asked
     odd: str
     found: Part[Groups]
+    retry: Mapping[int, str]
     tabs: Sequence[tuple[str, str, bool]]
     mutings: Sequence[tuple[str, str, bool]]
     offset: int
@@ -153,15 +152,6 @@ class InQueue:
     failed: int
     retried: int
     spark: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """The jobs of a group: those that have failed for good, those to be retried, and whether the first is kept."""
-
-    ended: Counted
-    waiting: Counted
-    is_first_kept: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +185,7 @@ def show() -> Shown:
         asked,
         odd,
         found,
+        retry_labels({each.id: each.failed for each in found.value.groups} if found.value else {}),
         [(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
         [(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
         offset,
@@ -252,6 +243,7 @@ def _groups(asked: Asked, offset: int) -> Part[Groups]:
 def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
     values = [step.failed + step.retried for step in group.series]
     return Group(
+        group.id,
         group.name,
         group.kind,
         shortened(group.text),
@@ -284,7 +276,6 @@ def one(error_id: str) -> Shown:
 
     group = kept("failure", (number_, span), partial(read, look))
     now = viewer().now
-    counts = kept("counts of failure", (number_,), lambda: part(partial(_counts, number_)), seconds=COUNTED_SECONDS)
     jobs = kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_)))
     page = OneGroup(
         group,
@@ -298,7 +289,7 @@ def one(error_id: str) -> Shown:
         _drawn(group, span),
         jobs,
         Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
-        counts,
+        counts_of(number_),
         tuple(MUTES.items()),
         group.muted_until is not None and group.muted_until > now,
     )
@@ -321,12 +312,6 @@ def _row(job: StoredJob) -> Row:
         job.finished_at,
         str(worker or ""),
     )
-
-
-def _counts(error_id: int, conn: Connection) -> Counts:
-    found = jobs_of_error(conn, error_id, queues=_own())
-    failed, retrying = (Counted(min(each, MOST), each <= MOST) for each in (found.failed, found.retrying))
-    return Counts(failed, retrying, found.is_first_kept)
 
 
 def _own() -> list[str] | None:

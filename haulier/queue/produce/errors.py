@@ -214,6 +214,18 @@ def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] 
     return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown)}
 
 
+def failed_of(
+    conn: Connection, error_ids: Iterable[int], *, most: int, queues: Sequence[str] | None = None
+) -> dict[int, int]:
+    """Return how many jobs of each of these groups have failed for good; so many, or more, count as `most`.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    found = rows(conn, "failed_of_errors", failed_ids=array(error_ids), queues=shown, most=most)
+    return {row["error_id"]: row["failed"] for row in found}
+
+
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
     """Mute the group until then, or no longer; `actor` goes into the audit. Raises: ErrorGroupNotFound."""
     [muted] = rows(conn, "mute_errors", error_id=error_id, until=until, actor=actor)
