@@ -13,7 +13,7 @@ from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, get_error, id_
 
 from ..http.cursor import cursor_after, read_after
 from ..http.door import caller
-from ..http.masking import error_as_shown, errors_as_shown
+from ..http.masking import error_as_shown, errors_as_shown, masked_kinds
 from ..http.routes import needs
 from ..http.service import connection
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
@@ -56,7 +56,8 @@ class Errors(MethodView):
         """
         after = read_after(asked.pop("cursor")) if "cursor" in asked else None
         with connection() as conn:
-            found, more = list_errors(conn, ErrorFilter(**asked, queues=caller().queues, after=after))
+            wanted = ErrorFilter(**asked, queues=caller().queues, after=after, masked_kinds=masked_kinds())
+            found, more = list_errors(conn, wanted)
             shown = errors_as_shown(conn, found)
         return shown, 200, next_page(cursor_after(*more)) if more else {}
 

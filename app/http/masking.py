@@ -33,7 +33,13 @@ def as_shown(job: StoredJob) -> StoredJob:
     Shape: the texts of a job that may quote its payload (errors, result, progress) are masked as well.
     """
     tree = _hidden_of(job.kind)
-    return job if tree is None else _masked(job, tree)
+    if tree is None:
+        return job
+    try:
+        return _masked(job, tree)
+    except RecursionError:
+        # Somebody has inserted it by SQL: no request may be nested so deep. Nobody can tell what of it is secret.
+        return _all_masked(job)
 
 
 def error_as_shown(conn: Connection, group: ErrorGroup) -> ErrorGroup:
@@ -61,12 +67,25 @@ def _error_as_shown(group: ErrorGroup, jobs: Mapping[UUID, StoredJob]) -> ErrorG
     if tree is None:
         return group
     job = jobs.get(group.example_job) if group.example_job else None
-    if job is None:
+    secrets = None if job is None else _secrets_of(job, tree)
+    if secrets is None:
         head, colon, _ = group.text.partition(":")
         return replace(group, example=None, text=f"{head}: {LEFT_OUT}" if colon else LEFT_OUT)
-    example = without(group.example or "", secret_texts(job.payload, tree))
+    example = without(group.example or "", secrets)
     # The group's text may have a part of a secret, of which numbers are left out.
     return group if example == group.example else replace(group, example=example, text=normalised(example))
+
+
+def _secrets_of(job: StoredJob, tree: Tree) -> tuple[str, ...] | None:
+    try:
+        return secret_texts(job.payload, tree)
+    except RecursionError:
+        return None
+
+
+def masked_kinds() -> list[str]:
+    """Return the kinds, of those known here, of whose jobs the caller sees some masked."""
+    return [name for name in service().kinds if _hidden_of(name) is not None]
 
 
 def details_as_shown(action: Action) -> Action:
@@ -77,7 +96,13 @@ def details_as_shown(action: Action) -> Action:
     """
     if action.details is None or b'"payload' not in action.details or caller().may_see_secrets:
         return action
-    details = json.loads(action.details)
+    try:
+        return _masked_details(action, json.loads(action.details))
+    except RecursionError:
+        return replace(action, details=_written(MASK))
+
+
+def _masked_details(action: Action, details: dict[str, Json]) -> Action:
     if isinstance(details.get("filter"), dict):
         shown = filter_as_shown(details["filter"], may_see_secrets=False)
         return replace(action, details=_written({**details, "filter": shown}))
@@ -127,6 +152,19 @@ def _masked(job: StoredJob, tree: Tree) -> StoredJob:
         "errors": plain(job.errors_text, "error"),
         "result": plain(job.result_text),
         "progress": plain(job.progress_text, "note"),
+    }
+    return job._replace(**changes)
+
+
+def _all_masked(job: StoredJob) -> StoredJob:
+    errors = [{**each, "error": MASK} for each in job.errors]
+    changes: dict[str, Any] = {
+        # An object, as every payload is.
+        "payload": _written({"unreadable": MASK}),
+        "last_error": job.last_error and MASK,
+        "errors": _written(errors),
+        "result": None if job.result_text == b"null" else _written(MASK),
+        "progress": None,
     }
     return job._replace(**changes)
 

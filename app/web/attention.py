@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from haulier.domain.checks import Check, CheckState
-from haulier.domain.text import duration, number, share
+from haulier.domain.text import count, duration, number, share
 from haulier.domain.worker import WorkerState
 from haulier.queue.produce.errors import ErrorGroup
 from haulier.queue.produce.recent import Minute
@@ -19,7 +19,6 @@ from haulier.queue.produce.workers import EndedWorker
 
 from .fleet import Fleet
 from .queue_states import Known, is_fresh, is_growing, is_unserved, rise
-from .shown import count
 
 NEW_ERROR, MANY_FAILURES = timedelta(hours=1), 10
 LEAST_DAYS_AHEAD = 3.0

@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from haulier.domain.text import duration
+from haulier.domain.text import count, duration
 from haulier.domain.timeline import Step, What, Why
-
-from .shown import count
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from haulier.domain.job import Json
+from haulier.domain.text import count
 
 from .hidden import is_hidden
 
@@ -89,7 +90,7 @@ class _Setter:
             yield "", ": "
             if each not in (None, "") and is_hidden(name, self._hides):
                 self.hidden += 1
-                yield "masked", f"hidden, {len(_plain(each))} characters"
+                yield "masked", f"hidden, {count(len(_plain(each)), 'character')}"
             else:
                 yield from self.pieces(each, f"{indent}  ")
         yield "", f"{indent}}}"

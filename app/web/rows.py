@@ -29,7 +29,8 @@ class Row:
     """A job as the list shows it.
 
     Shape: error is the first line of the last one. deadline is when a running job has used up its timeout, if it began
-           when it was claimed; took_seconds is what the last attempt of one that has ended took.
+           when it was claimed; took_seconds is what the last attempt of one that has ended took. is_to_stop tells
+           of a running one that it was asked to stop.
     """
 
     id: UUID
@@ -47,6 +48,7 @@ class Row:
     worker_id: UUID | None = None
     deadline: datetime | None = None
     took_seconds: float | None = None
+    is_to_stop: bool = False
 
 
 def columns_of(look: Look) -> str:
@@ -69,6 +71,7 @@ def row_of(job: StoredJob) -> Row:
         worker_id=job.worker_id,
         deadline=_deadline(job) if job.status is JobStatus.RUNNING else None,
         took_seconds=_took_seconds(job),
+        is_to_stop=job.status is JobStatus.RUNNING and job.cancel_requested,
     )
 
 
@@ -118,6 +121,7 @@ def _running(job: RunningJob) -> Row:
         started_at=job.started_at,
         worker_id=job.worker_id,
         deadline=_deadline(job),
+        is_to_stop=job.cancel_requested,
     )
 
 

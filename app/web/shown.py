@@ -1,4 +1,4 @@
-"""Times, counts and states as people read them; and by which names templates ask for these and for numbers."""
+"""Times and states as people read them; and by which names templates ask for these and for numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
-from haulier.domain.text import duration, number, share, size
+from haulier.domain.text import count, duration, number, share, size
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 DAY_SECONDS = 86_400
@@ -42,11 +42,6 @@ def told(at: datetime, zone: tzinfo, now: datetime) -> str:
     """Return the time as pages show it: how long ago within a day, else exactly."""
     is_near = abs(now - at) < timedelta(days=1)
     return ago(at, now) if is_near else exact(at, zone, now)
-
-
-def count(amount: float, one: str, many: str | None = None) -> str:
-    """Return the number of things with their name."""
-    return f"{number(amount)} {one if amount == 1 else many or f'{one}s'}"
 
 
 STATES: Mapping[str, tuple[str, str]] = {

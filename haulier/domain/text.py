@@ -1,4 +1,4 @@
-"""What is shown to people: numbers, durations and sizes, and texts of any length."""
+"""What is shown to people: numbers, durations and sizes, how many there are of something, and texts of any length."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def duration(seconds: float | None) -> str:
 def cut(text: str, most: int) -> str:
     """Return the text, or of a longer one at most so many characters, of which the last tells that there is more."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def count(amount: float, one: str, many: str | None = None) -> str:
+    """Return the number of things with their name."""
+    return f"{number(amount)} {one if amount == 1 else many or f'{one}s'}"
 
 
 def size(byte_count: float) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from haulier.domain.text import count, number
+
 # A job that is due is claimed within a second where a thread is free. One that is not after this long waits for
 # something that the database does not know. Units: seconds.
 STUCK_SECONDS = 10.0
@@ -158,16 +160,18 @@ class Waiting:
 
     def _behind(self, whole: bool) -> str:
         ahead = self.ahead if whole else self.ahead_here
-        number = f"more than {self.most - 1}" if ahead >= self.most else str(ahead)
+        is_more = ahead >= self.most
+        jobs = f"more than {number(self.most - 1)} due jobs" if is_more else count(ahead, "due job")
         is_busy = not self.is_suspect and not self.workers.free
         threads = "every thread of the workers that serve its queue is busy; " if is_busy else ""
-        rate = "" if self.per_minute is None else f"; {self.per_minute} of its queue ended in the last minute"
-        return f"{threads}{number} due jobs{'' if whole else ' of its queue'} may start before it{rate}"
+        rate = "" if self.per_minute is None else f"; {number(self.per_minute)} of its queue ended in the last minute"
+        return f"{threads}{jobs}{'' if whole else ' of its queue'} may start before it{rate}"
 
     def _unknown(self) -> Iterator[Reason]:
         if self.due_seconds < STUCK_SECONDS:
             return
         failing = self.workers.without_scans
-        scans = f", and of {failing} workers that their looks for new jobs fail" if failing else ""
+        whose = count(failing, "worker that its", "workers that their")
+        scans = f", and of {whose} looks for new jobs fail" if failing else ""
         message = f"it is due, a thread is free, and the database knows of nothing that keeps it{scans}"
         yield Reason(Code.UNKNOWN, f"{message}: see the workers' logs", since=self.run_at, link="/workers")

@@ -311,9 +311,7 @@ CALLS = {
     "list_error": listed("list, of a group of errors", error_id=fingerprint("noop", "no luck").id),
     "list_tagged": listed("list, of a tag", "list_jobs list_tagged", tags=["a"]),
     "count_tagged": Call(
-        "count, of a tag",
-        "count_jobs count_tagged",
-        lambda fixture, _: produce.count_jobs(fixture.conn, JobFilter(tags=["a"])),
+        "count, of a tag", "count_jobs count_tagged", lambda it, _: produce.count_jobs(it.conn, JobFilter(tags=["a"]))
     ),
     "jobs_in_id_range": Call(
         "jobs whose ids begin alike",
@@ -340,6 +338,8 @@ CALLS = {
     "delete": Call("delete", "delete", lambda it, job: produce.delete(it.conn, job), lambda it: it.cancelled()),
     "count": Call("what came and ended", "count_span", lambda it, of: numbers.count(it.conn, counter=of), due_to_count),
     "count_live": Call("count what lives", "count_live", lambda fixture, _: numbers.count_live(fixture.conn)),
+    "errors": Call("jobs of errors", "failed_of_errors", lambda it, _: errors.failed_of(it.conn, [7], most=9)),
+    "error": Call("jobs of an error", "jobs_of_error", lambda it, _: errors.jobs_of_error(it.conn, 7)),
     "mended": Call("errors without a job", "mended_errors", lambda it, _: errors.mended(it.conn, [7])),
     "explain": Call(
         "why a job waits",
@@ -356,9 +356,7 @@ CALLS = {
     "work_off_tagged": Call("the same by tags", "find_tagged", worked_off, started(TAGGED)),
     "list_workers": Call("workers", "list_workers", lambda fixture, _: workers.list_workers(fixture.conn)),
     "get_worker": Call(
-        "a worker and its jobs",
-        "list_workers jobs_of_worker",
-        lambda fixture, _: workers.get_worker(fixture.conn, fixture.worker_id),
+        "a worker and its jobs", "list_workers jobs_of_worker", lambda it, _: workers.get_worker(it.conn, it.worker_id)
     ),
     "list_ended_workers": Call(
         "workers that have ended", "list_ended_workers", lambda it, _: workers.list_ended(it.conn, limit=5)

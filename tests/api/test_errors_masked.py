@@ -53,6 +53,20 @@ def test_show_little_where_the_job_is_gone_that_tells_the_secrets(ask: Ask, sql:
     assert (group["text"], group["example"]) == ("Denied: …", None)
 
 
+def test_are_not_found_by_a_secret_that_their_example_quotes(
+    secretive: FlaskClient,
+    make_key: MakeKey,  # noqa: F811
+    fail: Fail,
+) -> None:
+    fail("Denied: 47114711", kind="secretive", payload={"how": "raise", "token": "47114711"})
+
+    found = [
+        secretive.get("/errors?text=47114711", headers=make_key(each)[1]).json for each in (Scope.READ, Scope.ADMIN)
+    ]
+
+    assert [len(groups) for groups in found] == [0, 1]
+
+
 def test_are_masked_each_by_its_own_job_however_many_are_read_at_once(
     secretive: FlaskClient,
     make_key: MakeKey,  # noqa: F811

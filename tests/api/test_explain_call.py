@@ -86,7 +86,7 @@ def test_tells_a_key_of_one_queue_nothing_of_other_queues(
 
     told = [closed.get(f"{own}/explain", headers=who).json["reasons"][0]["message"] for who in (anyone, limited)]
 
-    assert told == ["3 due jobs may start before it", "1 due jobs of its queue may start before it"]
+    assert told == ["3 due jobs may start before it", "1 due job of its queue may start before it"]
 
 
 def test_the_role_of_the_api_may_ask_all_of_it(roles: Roles) -> None:

@@ -177,6 +177,7 @@ PARAMETERS: dict[str, Any] = {
     "error_ids": [-7, None],
     "error_id": -7,
     "text": "luck",
+    "masked_kinds": ["secretive"],
     "after_error": -7,
     "source": -300,
     "longer": 900,

@@ -35,7 +35,15 @@ def million(sql):
 
 
 def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
-    wanted = {"queue": None, "queues": None, "kind": None, "text": None, "after_at": None, "after_error": None}
+    wanted = {
+        "queue": None,
+        "queues": None,
+        "kind": None,
+        "text": None,
+        "after_at": None,
+        "after_error": None,
+        "masked_kinds": [],
+    }
     with conn.cursor() as cursor:
         cursor.execute("SELECT now() - interval '1 hour'")
         [(hour_ago,)] = cursor.fetchall()

@@ -9,8 +9,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.api_key import Scope
+from haulier.queue import produce
 from haulier.queue.produce.errors import id_in
-from tests.web.browsing import Browser, Element
+from tests.web.browsing import Browser, Element, read
 from tests.web.conftest import SignedIn
 from tests.web.jobs import fail
 
@@ -111,11 +112,32 @@ def test_leads_from_each_group_to_a_preview_of_its_retry(
 
     [form] = [each for each in page.all("form") if each.given.get("id") == "retry-error"]
     buttons = page.all("button", form="retry-error", name="error")
-    assert [each.given["value"] for each in buttons] == groups
+    assert [(each.given["value"], each.text) for each in buttons] == list(
+        zip(groups, ["Retry 2…", "Retry 1…"], strict=True)
+    )
     preview = browser.send(page, form.given["action"], error=groups[0])
     assert (preview.status_code, "2 jobs" in preview.text) == (200, True)
     assert reader.all("button", form="retry-error") == []
-    assert len([each for each in reader.all("button") if each.text == "Retry…" and "disabled" in each.given]) == 2
+    assert (
+        len([each for each in reader.all("button") if each.text.startswith("Retry") and "disabled" in each.given]) == 2
+    )
+
+
+def test_says_on_the_button_how_many_jobs_there_are_to_retry(
+    browser: Browser, conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.error_jobs.MOST_OF_EACH", 2)
+    many, few = fail(conn, "Refused: x", times=3), fail(conn, "Timeout: x", times=2)
+    gone = fail(conn, "Absent: x")
+    for job in produce.list_jobs(conn, produce.JobFilter(error_id=id_in(gone))).jobs:
+        produce.retry(conn, job.id)
+    [again] = produce.list_jobs(conn, produce.JobFilter(error_id=id_in(few), limit=1)).jobs
+    produce.retry(conn, again.id)
+
+    buttons = browser.page("/ui/failures").all("button", form="retry-error", name="error")
+
+    # Of the attempts that failed two were of the second error, and one of the third.
+    assert {each.given["value"]: each.text for each in buttons} == {many: "Retry more than 2…", few: "Retry 1…"}
 
 
 def test_shows_the_beginning_of_a_long_error_and_all_of_it_on_its_page(browser: Browser, conn: Connection) -> None:
@@ -136,7 +158,7 @@ def test_shows_one_group_with_its_jobs(browser: Browser, conn: Connection) -> No
 
     assert [each.text for each in page.all("pre", class_="error")] == ["Timeout: job 4711 at line 3"]
     assert "in this time; 2 kept" in page.text
-    assert "in this time; 1 wait" in page.text
+    assert "in this time; 1 waits" in page.text
     assert len([each for each in page.all("tr") if each.all("td", class_="state-cell")]) == 3
     assert page.all("div", class_="chart")
 
@@ -179,6 +201,63 @@ def test_draws_each_queue_by_time_on_one_scale(browser: Browser, conn: Connectio
     steps = [re.findall(r"V(\d+)h(\d+)", each.all("path")[0].given["d"]) for each in drawn]
     heights = [sum((100 - int(high)) * int(wide) for high, wide in each) for each in steps]
     assert heights[0] == pytest.approx(4 * heights[1], rel=0.05)
+
+
+def test_leads_to_the_job_of_the_first_one_while_it_is_kept(browser: Browser, conn: Connection, sql: Any) -> None:
+    group = fail(conn, "Timeout: x")
+    browser.page("/ui")
+    pages = [browser.page(f"/ui/failures/{group}")]
+    [link] = [each.given["href"] for each in pages[0].all("a") if each.text == "Its job"]
+    status = browser.get(link).status_code
+    sql("DELETE FROM haulier.finished_job")
+    browser.client.application.extensions["haulier_shelf"].clear()
+
+    pages.append(browser.page(f"/ui/failures/{group}"))
+
+    assert status == 200
+    assert [each.text for each in pages[1].all("a") if each.text == "Its job"] == []
+    assert "its job is gone" in pages[1].text
+
+
+def test_finds_a_group_by_what_its_example_alone_has_as_far_as_the_key_may_see_it(
+    browser: Browser, signed_in: SignedIn, conn: Connection
+) -> None:
+    group = fail(conn, "Timeout: job 4711", queue="mail")
+    fail(conn, "Timeout: job 4712", queue="salmon")
+    of_other = signed_in(Scope.READ, queues=["salmon"])
+
+    found = [each.page("/ui/failures?text=JOB%204711") for each in (browser, of_other)]
+    search = [each.get("/ui/search?q=error:4711") for each in (browser, of_other)]
+
+    assert [bool(page.all("tr", id=f"error-{group}")) for page in found] == [True, False]
+    assert search[0].headers["Location"] == f"/ui/jobs?error={group}"
+    assert (search[1].status_code, "Location" in search[1].headers) == (200, False)
+
+
+def test_shows_the_newest_fifty_jobs_of_a_group_within_the_bytes_of_a_page(
+    browser: Browser, conn: Connection, sql: Any
+) -> None:
+    group = fail(conn, f"Timeout: {'x' * 2000}", queue="q" * 64, worker=f"{'host-' * 10}:4121")
+    like_it = "jsonb_populate_record(job, jsonb_build_object('id', haulier.uuidv7()))"
+    sql(f"INSERT INTO haulier.finished_job SELECT ({like_it}).* FROM haulier.finished_job job, generate_series(1, 59)")
+
+    answer = browser.get(f"/ui/failures/{group}")
+
+    assert len([each for each in read(answer.text).all("tr") if each.all("td", class_="state-cell")]) == 50
+    # The budget is that without charts and their tables.
+    plain = re.sub(r'<section class="card" aria-labelledby="by-time">.*?</section>', "", answer.text, flags=re.DOTALL)
+    assert len(plain.encode()) <= 60_000
+
+
+def test_leads_from_each_group_to_where_it_is_muted(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    group, muted = fail(conn, "Timeout: x"), fail(conn, "Refused: x")
+    browser.send(browser.page(f"/ui/failures/{muted}"), f"/ui/failures/{muted}/mute", **{"for": "1h"})
+    place = f"/ui/failures/{group}#mute"
+
+    pages = [each.page("/ui/failures") for each in (browser, signed_in(Scope.READ))]
+
+    assert [[each.given["href"] for each in page.all("a") if each.text == "Mute…"] for page in pages] == [[place], []]
+    assert browser.page(place).all("form", id="mute")
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "nonsense", "0" * 300])

@@ -9,10 +9,12 @@ from urllib.parse import urlencode
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from app.web.static_files import FOLDER
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.outcome import Outcome
+from haulier.queue.produce.change import Changes, change
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, end, enqueue
@@ -135,6 +137,24 @@ def test_shows_a_payload_that_is_too_deep_or_too_long_as_far_as_it_goes(
     assert len(texts_of(browser.page(f"/ui/jobs/{job}?whole=1"))) > 200_000
 
 
+def test_shows_the_record_of_a_change_of_a_payload_that_is_too_deep(
+    browser: Browser, signed_in: SignedIn, conn: Connection, sql: Any
+) -> None:
+    # Of details 32 KiB are kept.
+    deep = f'{{"a": {"[" * 12_000}{"]" * 12_000}}}'
+    [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", deep)
+    change(conn, job, Changes.of(payload={"b": 1}), actor="anna")
+    sql("UPDATE haulier.audit SET details = jsonb_build_object('kind', 'odd', 'changes', jsonb_build_object('payload',"
+        " jsonb_build_object('old', %s::jsonb)))", deep)  # fmt: skip
+
+    page = browser.page(f"/ui/audit?job={job}")
+    reader = signed_in(Scope.READ, Scope.OPERATE)
+
+    assert [each.text[:5] for each in page.all("td", class_="full wraps small")] == ['{"kin']
+    assert "•••" in reader.page("/ui/audit").text
+    assert reader.get("/ui/audit.csv").status_code == 200
+
+
 def test_keeps_each_digit_of_a_number(browser: Browser, conn: Connection, sql) -> None:
     numbers = '{"a": 12345678901234567890, "b": 0.1000, "c": -0.5}'
     [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('odd', %s) RETURNING id", numbers)
@@ -142,3 +162,70 @@ def test_keeps_each_digit_of_a_number(browser: Browser, conn: Connection, sql) -
     text = browser.page(f"/ui/jobs/{job}").text
 
     assert [each for each in ("12345678901234567890", "0.1000", "-0.5") if each not in text] == []
+
+
+# Of blocks each is a paragraph of its own, at whose end every change of direction ends.
+ISOLATED = {"a", "b", "bdi", "code", "small", "span", "strong", "title", "option"}
+TURNED = "\u202egnp.exe"
+
+
+def turning(page: Element, text: str = TURNED) -> list[str]:
+    """Return what of the page stands behind the text in the same paragraph, and so is turned by it."""
+    css = (FOLDER / "app.css").read_text()
+    assert "a, b, bdi, code, small, span, strong, .mono { unicode-bidi: isolate; }" in css
+    found = []
+    for element in page.below():
+        is_isolated = element.tag in ISOLATED or "mono" in element.given.get("class", "").split()
+        for place, each in enumerate(element.children):
+            if isinstance(each, str) and text in each and not is_isolated:
+                # A worker's name ends with its process.
+                rest = each.rpartition(text)[2].strip().removeprefix(":7")
+                after = [it for it in element.children[place + 1 :] if text_of(it)]
+                found += [f"<{element.tag}> {each.strip()[:80]}"] if rest or after else []
+    return found
+
+
+def text_of(each: Element | str) -> str:
+    return each.strip() if isinstance(each, str) else each.text
+
+
+def test_turns_the_direction_of_nothing_beyond_it(browser: Browser, conn: Connection, sql: Any) -> None:
+    sql("UPDATE haulier.api_key SET name = %s", TURNED)
+    job = ended(conn, TURNED)
+    running = enqueue(conn, queue="other")
+    worker, _ = claim(conn, "other", host=TURNED)
+    sql("UPDATE haulier.finished_job SET tags = %s", [TURNED])
+    sql(
+        "INSERT INTO haulier.operation (action, filter, matched, matched_is, as_of, starts_at, next_at, actor,"
+        " unseen, doubted, cluster)"
+        " VALUES ('cancel', %s, 1, 'exact', now(), now() + '1 h', now() + '1 h', 'anna', '{}', 'empty', 0)",
+        json.dumps({"tag": [TURNED], "kind": ["x"]}),
+    )
+    group = id_text(fingerprint("send_email", TURNED).id)
+    asked = urlencode({"tag": TURNED, "payload.a": TURNED, "queue": "mail"})
+    paths = [
+        "",
+        "/jobs",
+        f"/jobs?{asked}",
+        f"/jobs/{job}",
+        f"/jobs/{running}",
+        f"/jobs/new?like={job}",
+        "/running",
+        "/running?by=worker",
+        "/workers",
+        f"/workers/{worker}",
+        "/failures",
+        f"/failures?{urlencode({'text': TURNED})}",
+        f"/failures/{group}",
+        "/keys",
+        f"/search?{urlencode({'q': TURNED})}",
+        f"/search?{urlencode({'q': TURNED + '!'})}",
+        "/operations",
+        f"/operations/new?{asked}",
+        "/queues/other",
+        "/audit",
+    ]
+
+    found = {path: turning(browser.page(f"/ui{path}")) for path in paths}
+
+    assert {path: each for path, each in found.items() if each} == {}

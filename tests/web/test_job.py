@@ -31,7 +31,7 @@ from haulier.queue.rows import StoredJob
 from tests.conftest import Sql
 from tests.web.browsing import Browser, Element, faults, form, read
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue, fail
+from tests.web.jobs import claim, end, enqueue, fail, in_all_states
 
 KEPT = "No job has this id. Jobs that have ended are kept for 30 days"
 
@@ -320,3 +320,79 @@ def test_lets_nobody_change_a_job_between_the_look_at_it_and_the_change(
 
     assert seen == [0, 0]
     assert sql("SELECT priority FROM haulier.job") == [(7,)]
+
+
+def test_leads_to_its_kind_though_that_was_retired(browser: Browser, conn: Connection) -> None:
+    page = browser.page(f"/ui/jobs/{enqueue(conn, kind='retired')}")
+
+    [link] = [each.given["href"] for each in page.all("a") if each.text == "the kind"]
+
+    assert "Nothing here knows a kind of this name" in browser.page(link).text
+
+
+ACTS = ("Run now", "Change it…", "Cancel", "Ask it to stop", "Retry", "Delete it…")
+
+
+@pytest.mark.parametrize(
+    ("status", "forbidden"),
+    [
+        ("queued", {"Run now": "Its time has come already.",
+          "Retry": "Only a job that has failed or was cancelled can be queued again.",
+          "Delete it…": "It is live: cancel it first."}),
+        ("running", {"Run now": "It runs: ask it to stop first.", "Change it…": "It runs: ask it to stop first.",
+          "Retry": "Only a job that has failed or was cancelled can be queued again.",
+          "Delete it…": "It is live: cancel it first."}),
+        ("failed_permanent", {"Run now": "It has ended.", "Change it…": "It has ended.", "Cancel": "It has ended."}),
+    ],
+)  # fmt: skip
+def test_shows_what_the_state_forbids_with_the_reason(
+    browser: Browser, signed_in: SignedIn, conn: Connection, status: str, forbidden: dict[str, str]
+) -> None:
+    job = in_all_states(conn)[status]
+
+    page, reader = browser.page(f"/ui/jobs/{job}"), signed_in(Scope.READ).page(f"/ui/jobs/{job}")
+
+    assert disabled(page) == forbidden
+    assert disabled(reader).keys() >= {"Change it…", "Delete it…", "Retry", "Run now"}
+    assert disabled(reader)["Delete it…"].startswith("This API key lacks")
+
+
+def disabled(page: Element) -> dict[str, str]:
+    """Return the acts that cannot be done, with what is said of each to those who hear the page."""
+    buttons = [each for each in page.all("button") if "disabled" in each.given and each.text in ACTS]
+    told = {each.given.get("id"): each.text for each in page.below()}
+    return {each.text: told[each.given["aria-describedby"]] for each in buttons}
+
+
+def test_says_the_timeout_also_where_it_is_that_of_the_kind(browser: Browser, conn: Connection) -> None:
+    own, of_kind, strange = enqueue(conn, timeout_seconds=90), enqueue(conn), enqueue(conn, kind="strange")
+
+    told = [fact(browser.page(f"/ui/jobs/{job}"), "Timeout") for job in (own, of_kind, strange)]
+
+    assert told == ["1 min 30 s", "2 min, the kind’s own", "the kind’s own, which is not known here"]
+
+
+def fact(page: Element, name: str) -> str:
+    [facts] = page.all("dl", class_="facts")
+    told = [each.text for each in facts.below() if each.tag in ("dt", "dd")]
+    return told[told.index(name) + 1]
+
+
+def test_says_of_a_running_job_who_asked_it_to_stop(browser: Browser, signed_in: SignedIn, conn: Connection) -> None:
+    job, other = enqueue(conn), enqueue(conn)
+    for _ in range(2):
+        claim(conn)
+    produce.cancel(conn, job, actor="ops-anna")
+
+    pages = [each.page(f"/ui/jobs/{job}").text for each in (browser, signed_in(Scope.READ))]
+    listed = {each.given["id"]: each.text for each in browser.page("/ui/jobs?status=running").all("tr") if each.given}
+    longest = browser.page("/ui/jobs?status=running&sort=started").text
+
+    assert re.search(r"It was asked to stop by ops-anna\. \d+ (s|min) ago|by ops-anna\. now", pages[0])
+    assert "It was asked to stop." in pages[1]
+    assert "ops-anna" not in pages[1]
+    assert {name: "asked to stop" in text for name, text in listed.items()} == {
+        f"job-{job}": True,
+        f"job-{other}": False,
+    }
+    assert longest.count("asked to stop") == 1

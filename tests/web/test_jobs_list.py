@@ -12,12 +12,14 @@ from psycopg2.extensions import connection as Connection
 
 from app.web.look import read_look
 from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.queue import produce
+from haulier.queue.produce.pauses import pause
 from tests.conftest import Sql
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
-from tests.web.jobs import claim, end, enqueue, in_all_states
+from tests.web.jobs import claim, end, enqueue, fail, in_all_states
 
 WAITING = "status=queued&status=retrying"
 LONG = "deliver_hooks.eu-central"
@@ -181,7 +183,7 @@ def test_shows_no_order_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn,
 def test_marks_an_order_that_its_filters_do_not_fit(browser: Browser, query: str, why: str) -> None:
     page = browser.page(f"/ui/jobs?{query}")
 
-    [odd] = [each for each in page.all("a", class_="chip") if each.all("span", class_="failed")]
+    [odd] = [each for each in page.all("a", class_="chip") if each.text.startswith("sort")]
     assert why in odd.text
     assert "sort" not in odd.given["href"]
 
@@ -223,3 +225,58 @@ def test_takes_a_place_of_the_payload_and_what_is_there(browser: Browser, conn: 
     assert chip.given["href"] == "/ui/jobs?kind=send_email"
     assert "needs a place and what is there" in half.text
     assert half.all("form", action="/ui/operations/new") == []
+
+
+def test_asks_in_its_form_for_statuses_and_an_error(browser: Browser, conn: Connection) -> None:
+    group = fail(conn, "Timeout: x")
+
+    page = browser.page(f"/ui/jobs?status=queued&status=failed&error={group}&worker={UUID(int=7)}")
+
+    [form] = page.all("form", class_="filters")
+    [statuses] = form.all("select", name="status")
+    hidden = [(each.given["name"], each.given["value"]) for each in form.all("input", type="hidden")]
+    assert [each.given["value"] for each in statuses.all("option")] == ["", *JobStatus]
+    assert [each.given["value"] for each in statuses.all("option") if "selected" in each.given] == ["queued"]
+    assert [each.given["value"] for each in form.all("input", name="error")] == [group]
+    assert hidden == [("worker", str(UUID(int=7))), ("status", "failed_permanent")]
+
+
+# Names that nobody uses
+
+
+@pytest.mark.parametrize(
+    ("query", "marked"),
+    [
+        ("queue=absent", ["no such queue"]),
+        ("kind=absent", ["no such kind"]),
+        ("queue=absent&kind=absent&status=failed", ["no such kind", "no such queue"]),
+        ("queue=mail&status=failed", []),
+        ("queue=idle", []),
+        ("queue=past&status=queued", []),
+        ("kind=send_email&status=failed&queue=mail", []),
+        ("kind=strange&status=failed", []),
+        ("queue=mail&queue=absent", []),
+    ],
+)
+def test_marks_a_name_that_nobody_uses(
+    browser: Browser, conn: Connection, sql: Sql, query: str, marked: list[str]
+) -> None:
+    enqueue(conn, queue="mail")
+    enqueue(conn, queue="mail", kind="strange")
+    produce.cancel(conn, enqueue(conn, queue="past"))
+    sql("DELETE FROM haulier.queue")
+    pause(conn, "idle", until=None, actor=None)
+
+    page = browser.page(f"/ui/jobs?{query}")
+
+    chips = [each for each in page.all("a", class_="chip") if "remove this filter" in each.text]
+    assert [each.text for chip in chips for each in chip.all("span", class_="failed")] == marked
+
+
+def test_says_the_same_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
+    enqueue(conn, queue="salmon")
+    browser = signed_in(Scope.READ, queues=["mail"])
+
+    pages = [browser.page(f"/ui/jobs?queue={name}").text for name in ("salmon", "absent")]
+
+    assert ["no such queue" in text for text in pages] == [True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -11,9 +12,12 @@ from psycopg2.extensions import connection as Connection
 from app.web.pages.new_job import without_masks
 from app.web.payload_form import fields_of, payload_of, values_of_payload
 from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure
+from haulier.domain.fingerprint import fingerprint
+from haulier.domain.outcome import Outcome
 from tests.web.browsing import Browser, Element, faults, read
 from tests.web.conftest import MakeSite, SignedIn
-from tests.web.jobs import EMAIL, enqueue
+from tests.web.jobs import EMAIL, claim, end, enqueue
 
 NEW = "/ui/jobs/new"
 OF_EMAIL = f"{NEW}?kind=send_email"
@@ -206,3 +210,45 @@ def test_makes_fields_of_a_schema_and_a_payload_of_what_was_typed() -> None:
     del payload["more"], values["p.more"]
     assert payload_of(fields, values, SCHEMA) == {**payload, "n": 7}
     assert payload_of(fields, {}, SCHEMA) == {"short": ""}
+
+
+DEEP = '{"a": ' * 3000 + "1" + "}" * 3000
+
+
+def test_says_of_a_payload_that_no_form_can_show_how_to_enqueue_it(browser: Browser, sql: Any) -> None:
+    [[job]] = sql("INSERT INTO haulier.job (kind, payload) VALUES ('send_email', %s) RETURNING id", DEEP)
+
+    pages = [browser.page(f"{NEW}?like={job}{how}") for how in ("", "&as=json")]
+    page = browser.page(f"/ui/jobs/{job}")
+    copied = browser.send(page, f"/ui/jobs/{job}/copy")
+
+    assert ["nested deeper than a form can show" in each.text for each in pages] == [True, True]
+    assert by_id(pages[1], "payload").text == "{}"
+    assert copied.status_code == 303
+    assert sql("SELECT count(DISTINCT payload), count(*) FROM haulier.job") == [(1, 2)]
+
+
+def test_masks_all_of_what_is_too_deep_to_be_told_from_its_secrets(
+    make_site: MakeSite, signed_in: SignedIn, conn: Connection, sql: Any, own_kinds: None, monkeypatch: Any
+) -> None:
+    monkeypatch.delitem(sys.modules, "tests.hostile.secretive", raising=False)
+    site = make_site(kinds=("tests.hostile.secretive",))
+    reader = signed_in(Scope.READ, Scope.ENQUEUE, app=site)
+    payload = f'{{"token": "swordfish", "login": {"[" * 3000}{"]" * 3000}}}'
+    fail_with(conn, sql, payload)
+
+    [[job]] = sql("SELECT id FROM haulier.finished_job")
+    [[group]] = sql("SELECT lpad(to_hex(id), 16, '0') FROM haulier.error_group")
+    paths = ("/jobs", f"/jobs/{job}", f"/jobs/new?like={job}", "/failures", f"/failures/{group}", "/audit")
+    pages = {path: (answer := reader.get(f"/ui{path}")) and (answer.status_code, answer.text) for path in paths}
+
+    assert {path: status for path, (status, _) in pages.items()} == {path: 200 for path in paths} | {"/audit": 403}
+    assert [path for path, (_, text) in pages.items() if "swordfish" in text] == []
+
+
+def fail_with(conn: Connection, sql: Any, payload: str) -> None:
+    """Have a job of this payload fail with what it hides, as a worker stored it that did not know that it is secret."""
+    sql("INSERT INTO haulier.job (kind, payload) VALUES ('secretive', %s) RETURNING id", payload)
+    _, [fence] = claim(conn)
+    error = "Denied: swordfish"
+    end(conn, fence, Outcome.fail_for_good(error), Failure(fingerprint("secretive", error), "default", error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -164,7 +165,8 @@ def test_draws_the_span_that_is_asked_for(
 
 
 def test_knows_no_kind_that_nobody_knows(browser: Browser) -> None:
-    assert browser.get("/ui/kinds/nothing").status_code == 404
+    assert "Nothing here knows a kind of this name" in browser.page("/ui/kinds/nothing").text
+    assert browser.get("/ui/kinds/No").status_code == 404
     assert browser.get("/ui/queues/No").status_code == 404
 
 
@@ -255,11 +257,14 @@ def test_shows_a_key_of_one_queue_nothing_of_another(signed_in: SignedIn, conn: 
 
     pages = [browser.page(path).text for path in ("/ui/queues", "/ui/queues/mail", "/ui/kinds", "/ui/kinds/send_email")]
     token = browser.page("/ui/settings").all("input", name="csrf")[0].given["value"]
-    refused = [browser.get("/ui/queues/salmon").status_code, browser.get("/ui/kinds/swim").status_code]
+    kinds = [re.sub("swim|float|data-seen=.*", "", browser.get(f"/ui/kinds/{name}").text) for name in ("swim", "float")]
+    refused = [browser.get("/ui/queues/salmon").status_code]
     refused += [browser.post(f"/ui/queues/salmon/{verb}", csrf=token).status_code for verb in ("pause", "resume")]
 
     assert [text for text in pages if "salmon" in text or "swim" in text] == []
-    assert refused == [404] * 4
+    # Of a kind that others use it says what it says of one that nobody does.
+    assert kinds[0] == kinds[1]
+    assert refused == [404] * 3
     assert sql("SELECT count(*) FROM haulier.pause") == [(0,)]
 
 

@@ -23,6 +23,7 @@ BEGIN_AND_END = {"begin", "commit", "rollback"}
 PAGES = [
     "/ui/jobs",
     "/ui/jobs?status=failed&limit=25",
+    "/ui/jobs?queue=absent&kind=absent&status=queued",
     "/ui/jobs?status=running",
     "/ui/jobs?status=running&sort=started",
     "/ui/jobs?status=queued&status=retrying&queue=mail&sort=due",

@@ -123,5 +123,5 @@ def test_tells_what_it_did_not_reach_in_time(browser: Browser, conn: Connection,
 
     sent(browser, "cancel", jobs.values())
 
-    assert "6 were not reached in time" in browser.page("/ui/jobs").all("p", id="said")[0].text
+    assert "6 jobs were not reached in time" in browser.page("/ui/jobs").all("p", id="said")[0].text
     assert statuses(conn, jobs) == {name: name for name in jobs}

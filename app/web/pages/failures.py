@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from werkzeug.wrappers import Response
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.span import SPANS
-from haulier.domain.text import cut, number
+from haulier.domain.text import count, cut, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
@@ -34,22 +34,22 @@ from haulier.queue.produce.look import list_jobs
 from haulier.queue.rows import StoredJob
 
 from ...http.door import caller
-from ...http.masking import error_as_shown, errors_as_shown
+from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
 from ..answering import Shown
 from ..charts import Chart, Series
+from ..error_jobs import Counts, counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import Part, kept, part, read, searched
 from ..saying import Undo, done
 from ..section import Section
-from ..shown import DAY_SECONDS, clock, count, exact
+from ..shown import DAY_SECONDS, clock, exact
 from ..times import read_duration
-from ..totals import Counted, counted
 from ..viewer import viewer
 
 # As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
-MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 20, 200, 200
+MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
 # Nobody looks through more groups than this.
 MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -88,6 +88,7 @@ class Group:
     Shape: text is the beginning; spark is of all failed attempts; is_new: first seen within the span.
     """
 
+    id: int
     name: str
     kind: str
     text: str
@@ -114,13 +115,15 @@ class Groups:
 class Failures:
     """The page.
 
-    Shape: odd says what of the URL was not understood; offset groups stand on the pages before; before and after lead
+    Shape: retry is what stands on the button of each group of which jobs can be retried. odd says what of the URL was
+           not understood; offset groups stand on the pages before; before and after lead
            to the pages around this one.
     """
 
     asked: Asked
     odd: str
     found: Part[Groups]
+    retry: Mapping[int, str]
     tabs: Sequence[tuple[str, str, bool]]
     mutings: Sequence[tuple[str, str, bool]]
     offset: int
@@ -156,8 +159,7 @@ class InQueue:
 class OneGroup:
     """The page of a group.
 
-    Shape: ended are those that have failed for good, waiting those to be retried; workers are those of its jobs that
-           are shown, with how many each ran.
+    Shape: workers are those of its jobs that are shown, with how many each ran.
     """
 
     group: ErrorGroup
@@ -168,8 +170,7 @@ class OneGroup:
     chart: tuple[Markup, Markup, Markup] | None
     jobs: Part[Sequence[Row]]
     workers: Sequence[tuple[str, int]]
-    ended: Part[Counted]
-    waiting: Part[Counted]
+    counts: Part[Counts]
     mutes: Sequence[tuple[str, str]]
     is_muted: bool
 
@@ -185,6 +186,7 @@ def show() -> Shown:
         asked,
         odd,
         found,
+        retry_labels({each.id: each.failed for each in found.value.groups} if found.value else {}),
         [(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
         [(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
         offset,
@@ -224,7 +226,13 @@ def _groups(asked: Asked, offset: int) -> Part[Groups]:
 
     def look(conn: Connection) -> Groups:
         wanted = ErrorFilter(
-            asked.span, asked.kind or None, asked.queue or None, asked.text or None, queues, limit=MOST_GROUPS
+            asked.span,
+            asked.kind or None,
+            asked.queue or None,
+            asked.text or None,
+            queues,
+            limit=MOST_GROUPS,
+            masked_kinds=masked_kinds(),
         )
         found = frequent_errors(conn, wanted, is_muted=is_muted, offset=offset)
         shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found.groups)]
@@ -236,6 +244,7 @@ def _groups(asked: Asked, offset: int) -> Part[Groups]:
 def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
     values = [step.failed + step.retried for step in group.series]
     return Group(
+        group.id,
         group.name,
         group.kind,
         cut(group.text, MOST_SHOWN),
@@ -276,8 +285,7 @@ def one(error_id: str) -> Shown:
         _drawn(group, span),
         jobs,
         Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
-        _counted(number_, JobStatus.FAILED_PERMANENT),
-        _counted(number_, JobStatus.RETRYING),
+        counts_of(number_),
         tuple(MUTES.items()),
         group.muted_until is not None and group.muted_until > now,
     )
@@ -300,10 +308,6 @@ def _row(job: StoredJob) -> Row:
         job.finished_at,
         str(worker or ""),
     )
-
-
-def _counted(error_id: int, status: JobStatus) -> Part[Counted]:
-    return counted(JobFilter(statuses=[status], error_id=error_id, queues=_own()), (error_id, status))
 
 
 def _own() -> list[str] | None:

@@ -16,7 +16,8 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
 from haulier.domain.fingerprint import id_text
 from haulier.domain.job import WAITING_STATUSES, JobStatus
-from haulier.domain.timeline import Step, timeline
+from haulier.domain.text import duration
+from haulier.domain.timeline import Step, What, timeline
 from haulier.domain.waiting import Reason
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
@@ -41,7 +42,7 @@ from ..reading import Part, part, read
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import exact
-from ..timeouts import used
+from ..timeouts import timeout_of, used
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
@@ -72,12 +73,21 @@ class Unless:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """That a job that runs was asked to stop. Shape: by is "", and at None, where that is not known or not shown."""
+
+    by: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """The page.
 
     Shape: head is the job without what is printed; summary says how long it waited and ran; error is the id of its
-           group of errors; fault says why an act was refused. strip draws what is over of its time, in looks, each
-           with its word: as long as nothing happens it stays the same, so that time going by is no news.
+           group of errors; timeout says after how long a run is stopped; fault says why an act was refused. strip draws
+           what is over of its time, in looks, each with its word: as long as nothing happens it stays the same, so that
+           time going by is no news.
     """
 
     id: UUID
@@ -90,6 +100,8 @@ class JobPage:
     strip: Markup
     looks: Sequence[tuple[str, str]]
     explained: Part[Explained] | None
+    stop: Stop | None
+    timeout: str
     payload: Printed
     result: Printed | None
     progress: Printed | None
@@ -113,7 +125,7 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         raise NotFound(_gone(job_id)) from error
     job = as_shown(found.job)
     is_live = not job.status.is_final
-    steps = timeline(found._replace(job=job).facts)
+    steps = [_seen(step) for step in timeline(found._replace(job=job).facts)]
     over = stretches(steps)
     shows_hidden = request.args.get("show") == "hidden"
     is_whole = request.args.get("whole") == "1"
@@ -129,11 +141,13 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
         error=None if found.error_id is None else id_text(found.error_id),
         is_waiting=job.status in WAITING_STATUSES,
-        history=lines([_seen(step) for step in steps]),
+        history=lines(steps),
         summary=summary(steps, (job.finished_at - job.created_at).total_seconds()) if job.finished_at else "",
         strip=charts.strip([(each.look, each.seconds) for each in over], told(over)),
         looks=[(look, word) for look, word in LOOKS.items() if any(each.look == look for each in over)],
         explained=part(lambda conn: _explained(conn, job_id), seconds=EXPLAIN_SECONDS) if is_live else None,
+        stop=_stop(job, steps),
+        timeout=_timeout(job),
         payload=set_out(job.payload_text),
         result=set_out(job.result_text) if job.result_text != b"null" else None,
         progress=set_out(job.progress_text) if job.progress_text != b"null" else None,
@@ -171,6 +185,22 @@ def _seen(step: Step) -> Step:
 def _head(job: StoredJob) -> dict[str, object]:
     left_out = {"payload", "errors", "result", "progress", "last_error", "claim"}
     return {**{name: value for name, value in job._asdict().items() if name not in left_out}, "tags": tuple(job.tags)}
+
+
+def _stop(job: StoredJob, steps: Sequence[Step]) -> Stop | None:
+    if job.status is not JobStatus.RUNNING or not job.cancel_requested:
+        return None
+    asked = [step for step in steps if step.what == What.CANCEL_REQUESTED]
+    return Stop(asked[-1].by or "", asked[-1].at) if asked else Stop()
+
+
+def _timeout(job: StoredJob) -> str:
+    if job.timeout_seconds is not None:
+        return duration(job.timeout_seconds)
+    if job.kind not in service().kinds:
+        return "the kind’s own, which is not known here"
+    of_kind = timeout_of(job.kind, None)
+    return f"{duration(of_kind)}, the kind’s own" if of_kind else "none, as its kind has none"
 
 
 def _explained(conn: Connection, job_id: UUID) -> Explained:

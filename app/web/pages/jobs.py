@@ -30,6 +30,7 @@ from ..rows import Row, columns_of, in_order, row_of, worker_names
 from ..search_box import Box, fault_of, queues_read
 from ..section import Section
 from ..totals import Counted, live, total
+from ..unused import unused
 from ..viewer import viewer
 
 # So many pages can be gone back, one by one.
@@ -50,7 +51,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """A filter that holds, and the page without it. Shape: odd says why it is not heeded."""
+    """A filter, and the page without it. Shape: odd says why it is not heeded, or that it fits no job at all."""
 
     name: str
     text: str
@@ -97,7 +98,7 @@ def show() -> Shown | Response:
         found,
         look,
         _statuses(look),
-        _chips(look),
+        _chips(look, unused(look) if after is None and _is_empty(found.value) else {}),
         newer,
         older,
         request.args.get(UNREAD) == "key",
@@ -223,8 +224,14 @@ def _statuses(look: Look) -> list[tuple[str | None, str, bool]]:
     return [(each, _at(look.with_status(each)), now == ([] if each is None else [each])) for each in chosen]
 
 
-def _chips(look: Look) -> list[Chip]:
-    held = [Chip(name, text, _at(look.without(name, text))) for name, text in look.pairs if name != "status"]
+def _is_empty(found: Listed | None) -> bool:
+    """Tell whether no job matches, however far back."""
+    return found is not None and not found.rows and found.looked_back_to is None
+
+
+def _chips(look: Look, unused_: Mapping[Pair, str]) -> list[Chip]:
+    pairs = [pair for pair in look.pairs if pair[0] != "status"]
+    held = [Chip(*pair, _at(look.without(*pair)), unused_.get(pair, "")) for pair in pairs]
     return [
         *held,
         *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from flask import request, url_for
 from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
+from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.recent import KindFigures, recent_kind, recent_kinds
 from haulier.queue.produce.stats import Figures, Live, Stats
@@ -147,11 +149,12 @@ def _run_kinds(conn: Connection) -> set[str] | None:
 
 @section.page("/kinds/<name>", Scope.READ, every=15)
 def one(name: str) -> Shown:
-    """Return the page of a kind."""
+    """Return the page of a kind, also of one that is retired: its jobs lead here for as long as they are kept."""
+    # A name that is none cannot be sent to the database: it may hold a NUL.
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise NotFound("No kind can have this name.")
     found = kept("one kind", (name,), partial(_find, name))
     facts = _facts(name)
-    if found.value is None and facts is None and not found.late:
-        raise NotFound("Nothing here knows a kind of this name, and it has had no job of late.")
     span = asked_span()
     figures = kept("kind figures", (name, span), partial(_stats, name, span))
     charts = [] if figures.value is None else drawn(figures.value)

@@ -44,7 +44,7 @@ class NewJob:
     """The page.
 
     Shape: fields are those of the kind's payload; with is_json it is one text. once is sent with the form. lacks tells
-           that the job that this is like has secrets which are not here.
+           that the job that this is like has secrets which are not here, is_deep that its payload cannot be read here.
     """
 
     form: Form
@@ -55,6 +55,7 @@ class NewJob:
     once: str
     like: str
     lacks: bool
+    is_deep: bool
 
 
 @section.page("/jobs/new", Scope.ENQUEUE, for_acting=True)
@@ -80,13 +81,21 @@ def _like(like: str, is_json: bool) -> Shown:
         return _page(_Given(Form({"payload": "{}"}, {"": "There is no job of this id."}), ""), 404)
     caller().check_scope(Scope.READ)
     job = read(lambda conn: visible(conn, job_id)).job
+    try:
+        return _page(_given_like(job, like, is_json))
+    except RecursionError:
+        # Somebody has inserted it by SQL: no request may be nested so deep.
+        return _page(_Given(Form({**_values(job), "payload": "{}"}), job.kind, is_json, like=like, is_deep=True))
+
+
+def _given_like(job: StoredJob, like: str, is_json: bool) -> _Given:
     payload, lacks = without_masks(as_shown(job).payload, job.payload)
     values = {**_values(job), "payload": json.dumps(payload, ensure_ascii=False, indent=2)}
     fields, _ = _fields(job.kind)
     is_whole = isinstance(payload, dict) and fits(fields, payload)
     if is_whole:
         values.update(values_of_payload(fields, payload))
-    return _page(_Given(Form(values), job.kind, is_json or not is_whole, like=like, lacks=lacks))
+    return _Given(Form(values), job.kind, is_json or not is_whole, like=like, lacks=lacks)
 
 
 def _values(job: StoredJob) -> dict[str, str]:
@@ -100,8 +109,9 @@ def without_masks(shown: Json, real: Json) -> tuple[Json, bool]:
     if shown == MASK and real != MASK:
         return None, True
     if isinstance(shown, dict):
-        found = {name: without_masks(each, real[name]) for name, each in shown.items()}
-        kept = {name: each for name, (each, _) in found.items() if not (shown[name] == MASK and real[name] != MASK)}
+        # All of it is masked where nobody can tell what is secret: then the names are others.
+        found = {name: without_masks(each, real.get(name)) for name, each in shown.items()}
+        kept = {name: each for name, (each, _) in found.items() if not (shown[name] == MASK and real.get(name) != MASK)}
         return kept, any(lacks for _, lacks in found.values())
     if isinstance(shown, list):
         parts = [without_masks(each, other) for each, other in zip(shown, real, strict=True)]
@@ -123,6 +133,7 @@ class _Given:
     once: str = ""
     like: str = ""
     lacks: bool = False
+    is_deep: bool = False
 
 
 def _page(given: _Given, status: int = 200) -> Shown:
@@ -136,6 +147,7 @@ def _page(given: _Given, status: int = 200) -> Shown:
         given.once or new_once(),
         given.like,
         given.lacks,
+        given.is_deep,
     )
     return Shown("new_job.html", page, "Enqueue a job", status=status)
 

@@ -15,7 +15,7 @@ from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN
-from haulier.domain.text import duration, number, share
+from haulier.domain.text import count, duration, number, share
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
 from haulier.queue.produce.recent import Minute
@@ -36,7 +36,7 @@ from ..rail import Rail
 from ..reading import Part, kept, part
 from ..search_box import queues_read
 from ..section import Section
-from ..shown import clock, count, exact
+from ..shown import clock, exact
 from ..viewer import viewer
 
 SPANS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable, PauseInThePast, Refusal, ScheduleNotFound, reason
-from haulier.domain.text import number
+from haulier.domain.text import count, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import Shown as Found
 from haulier.queue.produce.schedules import list_schedules, pause_schedule, resume_schedule
@@ -25,7 +25,6 @@ from ..pausing import NoTime, PauseForm
 from ..reading import Part, part
 from ..saying import done
 from ..section import Section
-from ..shown import count
 from ..viewer import viewer
 from .schedules import visible
 

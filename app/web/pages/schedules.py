@@ -148,7 +148,7 @@ def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -
         schedule.name,
         str(rule.job.get("kind", "")),
         str(rule.job.get("queue", "")),
-        rule.cron or f"every {rule.every_seconds} s",
+        rule.cron or f"every {rule.every_seconds:,} s",
         rule.time_zone if rule.cron else "",
         words_of(rule.cron, rule.every_seconds),
         last,

@@ -25,7 +25,7 @@ from haulier.queue.produce.workers import EndedWorker, Worker, list_ended, list_
 
 from ...http.door import caller
 from ...http.filtering import filter_within
-from ...http.masking import errors_as_shown
+from ...http.masking import errors_as_shown, masked_kinds
 from ...http.service import service
 from ..answering import Shown
 from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
@@ -233,7 +233,7 @@ def _if_any(what: str, name: str, typed: str, late: list[str]) -> Iterator[Hit]:
 
 def _errors(text: str, rest: Sequence[Pair], late: list[str]) -> Iterator[Hit]:
     def read_groups(conn: Connection) -> list[ErrorGroup]:
-        wanted = ErrorFilter(SPAN, text=text, queues=caller().queues, limit=MOST_ERRORS)
+        wanted = ErrorFilter(SPAN, text=text, queues=caller().queues, limit=MOST_ERRORS, masked_kinds=masked_kinds())
         return errors_as_shown(conn, list_errors(conn, wanted)[0])
 
     found = part(read_groups, seconds=SECONDS)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
 from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts
-from haulier.domain.text import number
+from haulier.domain.text import count, number
 from haulier.queue import produce
 from haulier.queue.produce.change import Changes
 
@@ -26,7 +26,6 @@ from ..look import LIMITS
 from ..places import asked as asked_place
 from ..saying import done
 from ..section import Section
-from ..shown import count
 
 # As many as a list shows. What is not reached within the time is told, and left alone.
 MOST, MOST_SECONDS = LIMITS[-1], 10.0
@@ -62,7 +61,8 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
     until, told, left = time.monotonic() + MOST_SECONDS, dict[str, int](), 0
     for place, job_id in enumerate(ids):
         if time.monotonic() > until:
-            return done(f"{_told(told, left)} {number(len(ids) - place)} were not reached in time.", asked_place())
+            rest = count(len(ids) - place, "job was", "jobs were")
+            return done(f"{_told(told, left)} {rest} not reached in time.", asked_place())
         try:
             what = act(job_id)
             told[what] = told.get(what, 0) + 1
@@ -74,7 +74,12 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
 def _told(told: dict[str, int], left: int) -> str:
     sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
     if left:
-        sentences.append(f"{number(left)} had changed meanwhile, or are in another state, and were left alone.")
+        had = (
+            "1 had changed meanwhile, or is in another state, and was"
+            if left == 1
+            else (f"{number(left)} had changed meanwhile, or are in another state, and were")
+        )
+        sentences.append(f"{had} left alone.")
     return " ".join(sentences)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from haulier.domain.checks import Check, Found, Threshold, judged
 from haulier.domain.errors import Refusal, RefusedForNow, reason
+from haulier.domain.text import count, number, size
 from haulier.postgres.errors import translated
 from haulier.postgres.limits import limits
 from haulier.postgres.statements import Connection, Row, rows, transaction
@@ -133,12 +134,16 @@ def _ask(conn: Connection, name: str, **parameters: Any) -> Row | None:
 
 def _transactions(conn: Connection) -> Found:
     row = _ask(conn, "open_transactions") or {"seconds": None, "hidden": 0}
-    hidden = f"{row['hidden']} sessions of other roles do not show theirs to this role" if row["hidden"] else None
+    hidden = _hidden(row, "session of another role does", "sessions of other roles do")
     if row["seconds"] is None:
         return Found(0.0, "no transaction is open", "", hidden)
     what = f"process {row['pid']} of the server ({row['application_name'] or 'without a name'}, {row['state']})"
     message = f"a transaction has been open for {_time(row['seconds'])}: {what}"
     return Found(row["seconds"], message, f"Commit or end it: {row['remedy']}", hidden)
+
+
+def _hidden(row: Row, one: str, many: str) -> str | None:
+    return f"{count(row['hidden'], one, many)} not show theirs to this role" if row["hidden"] else None
 
 
 def _prepared(conn: Connection) -> Found:
@@ -156,19 +161,18 @@ def _slots(conn: Connection) -> Found:
     # Before version 17 nobody knows since when: then it counts as long.
     seconds = THRESHOLDS["slots"].warn if row["seconds"] is None else row["seconds"]
     since = "" if row["seconds"] is None else f" for {_time(row['seconds'])}"
-    kept = "" if row["bytes"] is None else f", and {row['bytes']} bytes of the log are kept for it"
+    kept = "" if row["bytes"] is None else f", and {size(row['bytes'])} of the log are kept for it"
     fix = f"Start the standby or the consumer that used it, or drop it: {row['remedy']}"
     return Found(seconds, f"nobody has used the slot {row['slot_name']}{since}{kept}", fix)
 
 
 def _standbys(conn: Connection) -> Found:
     row = _ask(conn, "standby_snapshots") or {"name": None, "hidden": 0}
-    hidden = f"{row['hidden']} standbys do not show theirs to this role" if row["hidden"] else None
+    hidden = _hidden(row, "standby does", "standbys do")
     if row["name"] is None:
         return Found(0.0, "no standby holds a snapshot", "", hidden)
-    message = (
-        f"{row['name'] or 'a standby without a name'} holds a snapshot that is {row['transactions']} transactions old"
-    )
+    old = count(row["transactions"], "transaction")
+    message = f"{row['name'] or 'a standby without a name'} holds a snapshot that is {old} old"
     fix = f"End the oldest query there, or set hot_standby_feedback = off. To find it: {row['remedy']}"
     return Found(row["transactions"], message, fix, hidden)
 
@@ -184,7 +188,8 @@ def _vacuum(conn: Connection) -> Found:
         return Found(bad, f"autovacuum is off for haulier.{row['name']}", f"Turn it on: {row['remedy_here']}")
     dead = row["dead"] if row["dead"] > row["live"] else 0
     fix = f"End the oldest transaction, if there is one (see transactions); then {row['remedy']}"
-    return Found(dead, f"haulier.{row['name']} has {row['dead']} dead rows beside {row['live']} live ones", fix)
+    beside = count(row["live"], "live one")
+    return Found(dead, f"haulier.{row['name']} has {count(row['dead'], 'dead row')} beside {beside}", fix)
 
 
 def _bloat(conn: Connection) -> Found:
@@ -216,7 +221,8 @@ def _partitions_behind(conn: Connection, *, retention_days: int) -> Found:
 
 def _size(conn: Connection) -> Found:
     row = _ask(conn, "sizes") or {"bytes": 0, "history": 0}
-    return Found(row["bytes"], f"the tables have {row['bytes']} bytes, of which {row['history'] or 0} are history", "")
+    message = f"the tables have {size(row['bytes'])}, of which {size(row['history'] or 0)} are history"
+    return Found(row["bytes"], message, "")
 
 
 def _connections(conn: Connection) -> Found:
@@ -226,13 +232,15 @@ def _connections(conn: Connection) -> Found:
     worst = max(found, key=lambda limit: (limit.open + 1) / max(limit.most, 1))
     percent = 100 * (worst.open + 1) / max(worst.most, 1)
     fix = "Lower DB_CONNECTION_LIMIT, WEB_CONCURRENCY or WORKER_PROCESSES, or put a pool in between."
-    return Found(percent, f"{worst.open + 1} of the {worst.most} connections of {worst.whose} are used", fix)
+    return Found(
+        percent, f"{number(worst.open + 1)} of the {number(worst.most)} connections of {worst.whose} are used", fix
+    )
 
 
 def _wraparound(conn: Connection) -> Found:
     row = _ask(conn, "wraparound") or {"age": None, "oldest": []}
     fix = f"VACUUM (FREEZE) the oldest tables: {', '.join(row['oldest'])}"
-    return Found(row["age"], f"the oldest row is {row['age'] or 0:.0f} transactions old", fix)
+    return Found(row["age"], f"the oldest row is {count(row['age'] or 0, 'transaction')} old", fix)
 
 
 def _locks(conn: Connection) -> Found:
@@ -249,7 +257,11 @@ def _wake_ups(conn: Connection) -> Found:
     waits = {"asleep": ASLEEP_SECONDS, "due_for": DUE_SECONDS}
     row = _ask(conn, "unheard_sleepers", **waits, **scan(suspect=False, seconds=LOOK_SECONDS)) or {"workers": 0}
     fix = "Set DATABASE_DIRECT_URL, past a pool in transaction mode; else see the workers' logs."
-    return Found(row["workers"], f"{row['workers']} workers sleep while jobs of their queues are due", fix)
+    if not row["workers"]:
+        return Found(0.0, "no worker sleeps while jobs of its queues are due", fix)
+    asleep = count(row["workers"], "worker sleeps", "workers sleep")
+    whose = "its" if row["workers"] == 1 else "their"
+    return Found(row["workers"], f"{asleep} while jobs of {whose} queues are due", fix)
 
 
 def _statistics(conn: Connection) -> Found:
@@ -274,8 +286,9 @@ def _schedules(conn: Connection) -> Found:
     found = overdue(conn)
     if not found.schedules:
         return Found(found.oldest_seconds, "no tick of a schedule is overdue", "")
-    number = f"{MOST_OVERDUE} or more" if found.schedules >= MOST_OVERDUE else str(found.schedules)
-    message = f"{number} schedules have overdue ticks, the oldest for {_time(found.oldest_seconds)}"
+    many = f"{number(MOST_OVERDUE)} or more schedules have"
+    have = many if found.schedules >= MOST_OVERDUE else count(found.schedules, "schedule has", "schedules have")
+    message = f"{have} overdue ticks, the oldest for {_time(found.oldest_seconds)}"
     if not found.workers:
         return Found(found.oldest_seconds, message, "Start a worker: none that fires schedules lives.")
     fix = "See the workers' logs, which name the schedules; GET /schedules/{name}/explain says why one does not fire."

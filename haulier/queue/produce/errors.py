@@ -16,7 +16,7 @@ from haulier.postgres.values import array, utc
 
 Seen = tuple[datetime, int]
 
-MOST_QUEUES = 20
+MOST_QUEUES, MOST_COUNTED = 20, 50_001
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,9 @@ class ErrorGroup:
 class ErrorFilter:
     """Which groups are meant: those seen in a span of SPANS, last seen first.
 
-    Shape: text is a part of their text, in any case. queues are those that the caller may see; None: every queue. after
-           is when the last group already seen was seen, and its id.
+    Shape: text is a part of their text, or of their example, in any case; of masked_kinds, whose examples the caller
+           sees masked, it is looked for in the text alone. queues are those that the caller may see; None: every queue.
+           after is when the last group already seen was seen, and its id.
     """
 
     span: str = DEFAULT_SPAN
@@ -81,6 +82,7 @@ class ErrorFilter:
     queues: Sequence[str] | None = None
     after: Seen | None = None
     limit: int = 50
+    masked_kinds: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,25 @@ def _of_queue(row: Row, times: Sequence[datetime]) -> ErrorsOfQueue:
     return ErrorsOfQueue(row["queue"], row["failed"], row["retried"], series)
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorJobs:
+    """The jobs of a group: MOST_COUNTED are that many or more. Shape: is_first_kept: that of the example is there."""
+
+    failed: int
+    retrying: int
+    is_first_kept: bool
+
+
+def jobs_of_error(conn: Connection, error_id: int, *, queues: Sequence[str] | None = None) -> ErrorJobs:
+    """Return how many jobs have failed for good with it, and how many are to be tried again.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    [row] = rows(conn, "jobs_of_error", error_id=error_id, queues=shown, most=MOST_COUNTED)
+    return ErrorJobs(**row)
+
+
 def failed_attempts(conn: Connection, wanted: ErrorFilter) -> list[ErrorStep]:
     """Return how many attempts failed in each step of the span, in all groups. Shape: of the filter queues matter."""
     found = rows(conn, "failed_attempts", **_span(wanted))
@@ -193,6 +214,18 @@ def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] 
     return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown)}
 
 
+def failed_of(
+    conn: Connection, error_ids: Iterable[int], *, most: int, queues: Sequence[str] | None = None
+) -> dict[int, int]:
+    """Return how many jobs of each of these groups have failed for good; so many, or more, count as `most`.
+
+    Shape: queues are those that the caller may see; None: every queue.
+    """
+    shown = None if queues is None else list(queues)
+    found = rows(conn, "failed_of_errors", failed_ids=array(error_ids), queues=shown, most=most)
+    return {row["error_id"]: row["failed"] for row in found}
+
+
 def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str | None = None) -> None:
     """Mute the group until then, or no longer; `actor` goes into the audit. Raises: ErrorGroupNotFound."""
     [muted] = rows(conn, "mute_errors", error_id=error_id, until=until, actor=actor)
@@ -201,7 +234,7 @@ def mute(conn: Connection, error_id: int, until: datetime | None, *, actor: str 
 
 
 def _matching(wanted: ErrorFilter) -> dict[str, Any]:
-    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text}
+    return {**_span(wanted), "kind": wanted.kind, "text": wanted.text, "masked_kinds": array(wanted.masked_kinds)}
 
 
 def _span(wanted: ErrorFilter) -> dict[str, Any]:

@@ -28,8 +28,15 @@ WHERE minute >= <<span_began>> AND <<may_be_seen>>
 GROUP BY error_id
 
 -- part: is_wanted
+-- Its text has it, or its example, as far as the caller may see that: who finds what is masked knows it.
 (%(kind)s::text IS NULL OR kind = %(kind)s)
-AND (%(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0)
+AND (
+    %(text)s::text IS NULL OR strpos(lower(text), lower(%(text)s)) > 0
+    OR (
+        strpos(lower(example), lower(%(text)s)) > 0 AND kind <> ALL (%(masked_kinds)s::text[])
+        AND (%(queues)s::text[] IS NULL OR example_queue = ANY(%(queues)s::text[]))
+    )
+)
 
 -- name: list_errors
 -- The groups that were seen in the span, last seen first.
@@ -144,6 +151,29 @@ SELECT span_from, at, failed, retried
 FROM span
 LEFT JOIN counted ON true;
 
+-- part: first_failed
+-- As many of a group's jobs as a bound allows. In the order of the index: else a partition might be read whole where most
+-- of its failures are expected to be of one group.
+SELECT id
+FROM haulier.finished_job
+WHERE finished_job.error_id = asked.error_id AND status = 'failed_permanent'
+    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+ORDER BY finished_job.error_id, created_at, id
+LIMIT %(most)s
+
+-- part: first_retrying
+SELECT id
+FROM haulier.job
+WHERE job.error_id = asked.error_id AND status = 'retrying'
+    AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
+ORDER BY job.error_id, created_at, id
+LIMIT %(most)s
+
+-- name: failed_of_errors
+-- How many jobs of each of some groups have failed for good, up to a bound.
+SELECT asked.error_id, (SELECT count(*) FROM (<<first_failed>>) AS found) AS failed
+FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id);
+
 -- name: mended_errors
 -- Those of some groups of which no job is left that has failed for good or is to be tried again. In the order of the
 -- index: else a partition might be read whole where most of its failures are expected to be of one group.
@@ -181,6 +211,16 @@ FROM counted
 GROUP BY queue
 ORDER BY sum(failed + retried) DESC, queue
 LIMIT %(limit)s;
+
+-- name: jobs_of_error
+-- How many of its jobs have failed for good, and how many are to be tried again, up to a bound; and whether the first one
+-- is still kept.
+SELECT (SELECT count(*) FROM (<<first_failed>>) AS found) AS failed,
+    (SELECT count(*) FROM (<<first_retrying>>) AS found) AS retrying,
+    EXISTS (
+        SELECT FROM haulier.jobs WHERE id = (SELECT example_job FROM haulier.error_group WHERE id = asked.error_id)
+    ) AS is_first_kept
+FROM (SELECT %(error_id)s::bigint AS error_id) AS asked;
 
 -- name: mute_errors
 SELECT haulier.mute_errors(%(error_id)s, %(until)s, %(actor)s) AS is_there;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import threading
@@ -94,6 +95,10 @@ def test_finds_nothing_in_a_healthy_database(checked: Connection) -> None:
         (name, CheckState.OK, None) for name in THRESHOLDS
     ]
     assert all(check.message and check.effect == EFFECTS[check.name] for check in found.checks)
+    # Numbers as people read them, however large: sizes with their units, and thousands apart.
+    told = {check.name: check.message for check in found.checks}
+    assert re.fullmatch(r"the tables have \d+ [kM]B, of which \d+ (bytes|[kM]B) are history", told["size"])
+    assert [text for text in told.values() if re.search(r"\d{5}", text)] == []
 
 
 def test_finds_nothing_while_workers_work(checked: Connection, run: Sql) -> None:
@@ -244,7 +249,8 @@ def test_says_that_workers_sleep_while_jobs_are_due(checked: Connection, run: Sq
     check = only(checked, "wake_ups")
 
     run("TRUNCATE haulier.job, haulier.worker CASCADE")
-    assert (another.state, check.state, check.number) == (CheckState.OK, CheckState.WARN, 1)
+    assert (another.state, another.message) == (CheckState.OK, "no worker sleeps while jobs of its queues are due")
+    assert (check.state, check.message) == (CheckState.WARN, "1 worker sleeps while jobs of its queues are due")
 
 
 def test_says_that_the_numbers_are_old(checked: Connection, run: Sql) -> None:
@@ -270,7 +276,7 @@ def test_says_that_ticks_are_overdue_and_whether_anybody_is_there_to_fire_them(
     check = only(checked, "schedules")
 
     run("TRUNCATE haulier.schedule, haulier.worker CASCADE")
-    assert (check.state, check.message) == (CheckState.BAD, "1 schedules have overdue ticks, the oldest for 7 min")
+    assert (check.state, check.message) == (CheckState.BAD, "1 schedule has overdue ticks, the oldest for 7 min")
     assert check.fix.startswith("See the workers' logs" if has_worker else "Start a worker: none that fires")
 
 
@@ -288,7 +294,7 @@ def test_counts_dead_rows_where_they_outnumber_the_live(checked: Connection, run
     run("SELECT pg_reload_conf()")
     run(
         "INSERT INTO haulier.idempotency (key, fingerprint, job_id)"
-        " SELECT n::text, '', gen_random_uuid() FROM generate_series(1, 50) AS n"
+        " SELECT n::text, '', gen_random_uuid() FROM generate_series(1, 1200) AS n"
     )
     run("DELETE FROM haulier.idempotency")
     few = {"vacuum": Threshold("dead rows", 20, 40)}
@@ -298,7 +304,7 @@ def test_counts_dead_rows_where_they_outnumber_the_live(checked: Connection, run
     run("VACUUM haulier.idempotency")
     run("ALTER SYSTEM RESET autovacuum_naptime")
     run("SELECT pg_reload_conf()")
-    assert found.message == "haulier.idempotency has 50 dead rows beside 0 live ones"
+    assert found.message == "haulier.idempotency has 1,200 dead rows beside 0 live ones"
     assert found.fix.endswith("then VACUUM haulier.idempotency;")
 
 

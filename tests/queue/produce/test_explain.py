@@ -251,7 +251,7 @@ def test_behind_counts_only_the_queues_that_its_workers_serve_and_to_a_limited_c
 
     assert [reason.message for reason in explained.reasons()] == ["3 due jobs may start before it"]
     [limited] = explained.reasons(whole=False)
-    assert limited.message == "1 due jobs of its queue may start before it"
+    assert limited.message == "1 due job of its queue may start before it"
 
 
 def test_behind_counts_no_further_than_it_says(yard: Yard, sql: Sql) -> None:
@@ -260,7 +260,7 @@ def test_behind_counts_no_further_than_it_says(yard: Yard, sql: Sql) -> None:
 
     [reason] = yard.reasons(yard.job())
 
-    assert reason.message == f"more than {MOST_AHEAD - 1} due jobs may start before it"
+    assert reason.message == f"more than {MOST_AHEAD - 1:,} due jobs may start before it"
 
 
 def test_unknown_where_a_job_is_due_for_long_and_nothing_is_known_to_keep_it(yard: Yard, sql: Sql) -> None:
@@ -274,7 +274,7 @@ def test_unknown_where_a_job_is_due_for_long_and_nothing_is_known_to_keep_it(yar
     [reason] = yard.reasons(job)
 
     assert [each.code for each in without] == [reason.code] == [Code.UNKNOWN]
-    assert "of 1 workers that their looks for new jobs fail" in reason.message
+    assert "of 1 worker that its looks for new jobs fail" in reason.message
     assert "their looks" not in without[0].message
 
 
