@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-slow test-browser test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
+.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -35,6 +35,10 @@ test-slow: venv ## run the tests that take long, of which `make test` runs a sho
 test-browser: venv ## run the tests that drive Chromium
 	tools/install-chromium
 	$(VENV) -m pytest -m browser
+
+screenshots: venv ## take the pictures of the dashboard anew, in Chromium
+	tools/install-chromium
+	SCREENSHOTS=retake $(VENV) -m pytest tests/browser/test_screenshots.py
 
 test-clients: venv ## run clients of other languages, and those that generators make of the OpenAPI document
 	tools/install-clients

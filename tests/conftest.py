@@ -152,12 +152,12 @@ def _make_database(postgres: str, pooled: Callable[[str], str]) -> Iterator[Call
         def make() -> str:
             if os.environ.get("DATABASE_URL"):
                 return pooled(made.enter_context(throwaway_database(postgres)))
-            return pooled(_created(postgres, "template0"))
+            return pooled(copied(postgres, "template0"))
 
         yield make
 
 
-def _created(postgres: str, template: str) -> str:
+def copied(postgres: str, template: str) -> str:
     """Return the DSN of a copy of the template."""
     name = f"haulier_test_{uuid4().hex[:12]}"
     with closing(connect(postgres)) as conn, conn.cursor() as cursor:
@@ -195,7 +195,7 @@ def _make_migrated_database(
             return migrated()
         today = datetime.now(UTC).date()
         template = templates.get(today) or templates.setdefault(today, parse_dsn(migrated())["dbname"])
-        return pooled(_created(postgres, template))
+        return pooled(copied(postgres, template))
 
     return make
 

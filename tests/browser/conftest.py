@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from psycopg2.extensions import parse_dsn
 
-from tests.browser.filled import FRIENDLY, HOSTILE, fill
+from tests.browser.filled import fill
 from tests.browser.site import Site, open_site
 from tests.browser.tab import WIDE, Tab
+from tests.browser.words import FRIENDLY, HOSTILE, Words
+from tests.conftest import copied
 from tests.web import Server, gunicorn
 
 FLAGS = (
@@ -76,17 +81,41 @@ def page(tab: Tab) -> Page:
 
 
 @pytest.fixture(scope="session")
-def make_site(_make_migrated_database: Callable[[], str], eventually: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a context manager: a dashboard in a database of its own, which was filled so."""
+def _make_filled(
+    postgres: str, pooled: Callable[[str], str], _make_migrated_database: Callable[[], str]
+) -> Callable[[int, Words], tuple[str, Mapping[str, UUID]]]:
+    templates: dict[tuple[int, str], tuple[str, Mapping[str, UUID]]] = {}
+
+    def make(jobs: int, words: Words) -> tuple[str, Mapping[str, UUID]]:
+        """Return the DSN of a database of so many jobs, and one in each state. It takes a minute once, then seconds."""
+        if (jobs, words.name) not in templates:
+            dsn = _make_migrated_database()
+            templates[jobs, words.name] = dsn, fill(dsn, jobs, words) if jobs else {}
+        template, ids = templates[jobs, words.name]
+        if os.environ.get("DATABASE_URL"):  # where it would have to be dropped
+            del templates[jobs, words.name]
+            return template, ids
+        return pooled(copied(postgres, parse_dsn(template)["dbname"])), ids
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_site(
+    _make_filled: Callable[[int, Words], tuple[str, Mapping[str, UUID]]],
+    _drop_database: Callable[[str], None],
+    eventually: Callable[..., Any],
+) -> MakeSite:
+    """Give a context manager: a dashboard in a database of its own, which was filled so; it takes settings."""
 
     @contextmanager
-    def make(jobs: int, words: Any = FRIENDLY) -> Iterator[Site]:
-        dsn = _make_migrated_database()
-        ids = fill(dsn, jobs, words) if jobs else {}
-        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop") as server:
+    def make(jobs: int, words: Words = FRIENDLY, **settings: Any) -> Iterator[Site]:
+        dsn, ids = _make_filled(jobs, words)
+        with gunicorn(dsn, eventually, INSTALLATION_NAME="shop", **settings) as server:
             yield open_site(
                 server, dsn, ids, words.name, [] if words is FRIENDLY else [text[:200] for text in words.texts]
             )
+        _drop_database(dsn)
 
     return make
 

@@ -7,9 +7,9 @@ SQL, so that they lie within the last hour.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -18,46 +18,22 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint
-from haulier.domain.job import Job, JobStatus, Json, NewJob
+from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.domain.outcome import Outcome
+from haulier.domain.progress import Progress
 from haulier.domain.schedule import Rule
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from haulier.queue.consume.progress import write_progress
 from haulier.queue.produce import errors, operations, pauses, schedules
 from haulier.queue.produce.operations import Order
+from haulier.queue.produce.work_off import Worker, work_off
 from haulier.queue.upkeep import error_counts, numbers
+from tests.browser.words import FRIENDLY, HOSTILE, Words
 
-KINDS = ("send_email", "webhook_delivery", "resize_image", "summarize_text")
-LONG = "x" * 64
-NAMES_AT_WORST = (LONG, "q" + "-_." * 21, "constructor", "a")
-# What is in none of them, since the database takes it in no text: NUL.
-TEXTS = (
-    "<script>window.ran = 1</script>",
-    "</script><script>window.ran = 1</script>",
-    '"><img src=x onerror="window.ran = 1">',
-    "' autofocus onfocus='window.ran = 1",
-    "</pre></main></body><h1>gone</h1>",
-    "<!-- ",
-    "]]><svg/onload=window.ran=1>",
-    "javascript:window.ran=1",
-    "{{ 7 * 7 }}{% raw %}",
-    "&lt;b&gt; &#60;script&#62;",
-    "<a href=//evil.example>click</a>",
-    "\u202etxt.exe\u2066",
-    "\x1b[2J\x07\r\n\t",
-    "\ufeff\u200b",
-    "W" * 4000,
-    "m\u0300" * 500,
-    "🧨" * 60,
-    "﷽" * 40,
-    "<base href=//evil.example/>",
-    "<meta http-equiv=refresh content=0;url=//evil.example>",
-    "<style>*{display:none}</style>",
-    "<iframe srcdoc='<script>parent.ran=1</script>'></iframe>",
-)
 HISTORY = """
     DO $$ BEGIN EXECUTE format('CREATE TABLE haulier.finished_job_before PARTITION OF haulier.finished_job
         FOR VALUES FROM (%L) TO (%L)', now() - interval '2 days',
@@ -81,38 +57,6 @@ SPREAD = """
         SET minute = minute - interval '1 minute' * (5 + abs(hashtext(error_id::text || queue || source)::bigint) % 36);
     UPDATE haulier.error_group SET first_seen = first_seen - interval '41 minutes'
 """
-
-
-@dataclass(frozen=True)
-class Words:
-    """What things are called. Shape: each is taken in turn."""
-
-    kinds: Sequence[str] = KINDS
-    queues: Sequence[str] = ("default", "mail", "hooks", "images")
-    texts: Sequence[str] = (
-        "SMTPRecipientsRefused: 550 no such user here",
-        "ConnectTimeout: hooks.example.net:443 did not answer within 10.0 s",
-        "ValueError: the picture has no pixels\n  File resize.py, line 12, in resize",
-        "ModelOverloaded: try again in 30 s",
-    )
-    tags: Sequence[str] = ("night", "customer:4711")
-    host: str = "dock"
-    name: str = "ops-anna"
-    payload: Mapping[str, Json] = field(
-        default_factory=lambda: {"to": "ann@example.com", "subject": "Your picture", "body": "It is ready.", "order": 1}
-    )
-
-
-FRIENDLY = Words()
-HOSTILE = Words(
-    kinds=(*NAMES_AT_WORST, "send_email"),
-    queues=(*NAMES_AT_WORST, "default"),
-    texts=TEXTS,
-    tags=[text[:60].replace("\r\n\t", " ").strip("\x1b\x07 ") or "x" for text in TEXTS if text.isprintable()],
-    host=TEXTS[2] + LONG,
-    name=TEXTS[2] + LONG,
-    payload={"note": list(TEXTS), **dict.fromkeys(TEXTS, "value"), "password": TEXTS[0]},
-)
 
 
 # The last job of the first schedule has succeeded, that of the second failed, that of the third is gone. Since then a
@@ -147,6 +91,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
         _work(conn, worker, jobs, words)
         _around(conn, words)
         cursor.execute(FIRED)
+        _operate(conn, worker, words)
         cursor.execute(SPREAD)
         _count(conn)
         cursor.execute("ANALYZE")
@@ -179,7 +124,10 @@ def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
     at_once = min(1000, jobs // 4)
     for _ in range(jobs * 8 // 10 // at_once):
         claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
-        consume.settle(conn, [_ended(job, draw, words) for job in claimed if not _is_left(draw)])
+        left = {job.id for job in claimed if _is_left(draw)}
+        consume.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
+        said = Progress(3.0, 8.0, words.note, time.monotonic())
+        write_progress(conn, worker, {Fence.of(job): said for job in claimed if job.id in left}, seconds=5.0)
     waiting = produce.list_jobs(conn, produce.JobFilter(statuses=[JobStatus.QUEUED], limit=20)).jobs
     for job in waiting:
         produce.cancel(conn, job.id, actor=words.name)
@@ -208,13 +156,37 @@ def _around(conn: Connection, words: Words) -> None:
         rule = Rule({"kind": words.kinds[0], "payload": {"note": text}}, cron=f"{place} 3 * * *")
         name = f"{words.queues[0][:60]}-{place}" if words is HOSTILE else f"nightly-{place}"
         schedules.put_schedule(conn, name, rule, retention_days=30, actor=words.name)
-        api_keys.create(conn, NewKey(text[:100], [Scope.READ]), actor=words.name)
-    for action in (OperationAction.RETRY, OperationAction.CANCEL):
-        wanted = produce.JobFilter(kinds=[words.kinds[0]], tags=[words.tags[0]])
-        operations.start(conn, Order(action, wanted, starts_in_seconds=3600), as_of=None, actor=words.name)
+    for name in words.keys:
+        api_keys.create(conn, NewKey(name, [Scope.READ]), actor=words.name)
     groups, _ = errors.list_errors(conn, errors.ErrorFilter("1h", limit=2))
     for group in groups[1:]:
         errors.mute(conn, group.id, datetime.now(UTC) + timedelta(hours=1), actor=words.name)
+
+
+def _operate(conn: Connection, worker: UUID, words: Words) -> None:
+    """Make operations in every state."""
+    wanted = produce.JobFilter(kinds=[words.kinds[0]], tags=[words.tags[0]])
+    by = Worker(worker, 60.0, 0.0)
+
+    def start(action: OperationAction, seconds: float) -> UUID:
+        changes = {"priority": 1} if action is OperationAction.CHANGE else {}
+        order = Order(action, wanted, changes=changes, starts_in_seconds=seconds)
+        return operations.start(conn, order, as_of=None, actor=words.name).id
+
+    begun, failed, over = (start(OperationAction.CHANGE, 0.0) for _ in range(3))
+    while work_off(conn, by, only=over):
+        pass
+    work_off(conn, by, most_jobs=1, only=begun)
+    # Of itself one fails only once the database has refused it five times, half a minute apart.
+    with conn.cursor() as cursor:
+        cursor.execute(
+            "UPDATE haulier.operation SET status = 'failed', tries = 5, finished_at = now(), started_at = now(),"
+            " error = %s WHERE id = %s",
+            [words.texts[0], failed],
+        )
+    operations.cancel_operation(conn, start(OperationAction.CANCEL, 3600.0), actor=words.name)
+    for action in (OperationAction.RETRY, OperationAction.CANCEL):
+        start(action, 3600.0)
 
 
 def _count(conn: Connection) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import Locator, Page
 from psycopg2.extensions import connection as Connection
 
@@ -28,6 +29,44 @@ def sign_in(page: Page, url: str, conn: Connection) -> None:
     page.locator("#key").fill(token)
     page.get_by_role("button", name="Sign in").click()
     at(page, HOME)
+
+
+FOCUS = """() => {
+    const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
+    return {
+        name: (at.getAttribute("aria-label") || at.textContent || at.id || at.tagName).trim().slice(0, 40),
+        isBody: at === document.body,
+        isSeen: box.width > 0 && box.height > 0 && (style.outlineStyle !== "none" || at.matches(".skip")),
+    };
+}"""
+
+
+def tab_to(page: Page, name: str) -> list[str]:
+    """Press Tab until what has a name that begins so has the focus; return what had it before, and did not look so."""
+    unseen: list[str] = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(FOCUS)
+        unseen += [] if focused["isSeen"] or focused["isBody"] else [focused["name"]]
+        if focused["name"].startswith(name):
+            return unseen
+    pytest.fail(f"Tab never comes to {name}")
+
+
+def poll(page: Page, milliseconds: int = 8000) -> None:
+    """Have the page ask for news, as it does by itself after some seconds."""
+    with page.expect_response(lambda answer: "haulier-live" in answer.request.headers) as answer:
+        page.clock.run_for(milliseconds)
+    answer.value.finished()
+    # What the page keeps of an answer, it has done with by the next frame.
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+
+
+def polled(page: Page) -> None:
+    """Have the page ask until what is kept for 2 s must have been read anew."""
+    poll(page)
+    page.wait_for_timeout(2100)
+    poll(page)
 
 
 @dataclass

@@ -9,15 +9,18 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
-# Before any script of a page: it is told of what the policy refuses, and of what moves.
+# Before any script of a page: it is told of what the policy refuses, and of what moves: how much of the page, how many
+# pixels up or down, and what.
 WATCH = """
     window.violations = []; window.shifts = [];
     document.addEventListener("securitypolicyviolation", (event) =>
         window.violations.push(`${event.effectiveDirective} ${event.blockedURI}`));
     new PerformanceObserver((list) => {
         for (const entry of list.getEntries())
-            if (!entry.hadRecentInput) window.shifts.push([entry.value, ...entry.sources.map((each) =>
-                (each.node?.outerHTML || each.node?.textContent || "").slice(0, 160))]);
+            if (!entry.hadRecentInput) window.shifts.push([
+                entry.value,
+                Math.max(0, ...entry.sources.map((each) => Math.abs(each.currentRect.top - each.previousRect.top))),
+                ...entry.sources.map((each) => (each.node?.outerHTML || each.node?.textContent || "").slice(0, 160))]);
     }).observe({type: "layout-shift", buffered: true});
 """
 # What reaches past the right edge of the window, and is not within something that scrolls by itself.
@@ -32,6 +35,12 @@ TOO_WIDE = """() => {
     return [`${document.documentElement.scrollWidth} of ${wide} px`, ...found.slice(-4)];
 }"""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOOKS: dict[str, dict[str, Any]] = {
+    "light, 1280 px": {"color_scheme": "light", "viewport": WIDE},
+    "dark, 1280 px": {"color_scheme": "dark", "viewport": WIDE},
+    "light, 390 px": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
+    "dark, 390 px": {"color_scheme": "dark", "viewport": PHONE, "has_touch": True},
+}
 # What a finger cannot press, but for links within words.
 TOO_SMALL = """() => [...document.querySelectorAll(
         "main button, main .button, main a.chip, main .tabs a, main select, main .box, main summary, .head button")]

@@ -12,15 +12,15 @@ from playwright.sync_api import expect
 
 from haulier.postgres.connection import connect
 from lab.dashboard import HOME, url_map
-from tests.browser.conftest import MakeSite, MakeTab
+from tests.browser.conftest import JOBS, MakeSite, MakeTab
 from tests.browser.hand import Hand, sign_in
 from tests.browser.site import Site
-from tests.browser.tab import PHONE, WIDE
+from tests.browser.tab import LOOKS, PHONE, WIDE
 from tests.conftest import eventually, sql_on
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
-JOBS = 300
+WITHOUT = {"no scripts, 1280 px": WIDE, "no scripts, 390 px": PHONE}
 # What answers where there is no act.
 NO_ACTS = "ui.missing."
 Sql = Callable[..., Any]
@@ -28,16 +28,28 @@ Sql = Callable[..., Any]
 
 @pytest.fixture
 def site(make_site: MakeSite) -> Iterator[Site]:
-    """Give a dashboard in which everything may be changed."""
+    """Give a dashboard of many jobs in which everything may be changed."""
     with make_site(JOBS) as site:
         yield site
 
 
-@pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
-def test_does_whatever_a_page_offers(site: Site, make_tab: MakeTab, has_scripts: bool) -> None:
-    tab = make_tab(java_script_enabled=has_scripts, viewport=WIDE if has_scripts else PHONE)
-    hand = Hand(site.url, tab, has_scripts)
+@pytest.mark.parametrize("look", LOOKS)
+def test_does_whatever_a_page_offers_in_both_themes_on_desktop_and_phone(
+    site: Site, make_tab: MakeTab, look: str
+) -> None:
+    does_everything(site, Hand(site.url, make_tab(**LOOKS[look]), has_scripts=True))
 
+
+@pytest.mark.parametrize("how", WITHOUT)
+def test_does_whatever_a_page_offers_without_javascript(site: Site, make_tab: MakeTab, how: str) -> None:
+    tab = make_tab(java_script_enabled=False, viewport=WITHOUT[how])
+
+    does_everything(site, Hand(site.url, tab, has_scripts=False))
+
+
+def does_everything(site: Site, hand: Hand) -> None:
+    """Do every act of the dashboard."""
+    tab = hand.tab
     with closing(connect(site.dsn)) as conn:
         sign_in(tab.page, site.url, conn)
         for acts in (
@@ -48,10 +60,10 @@ def test_does_whatever_a_page_offers(site: Site, make_tab: MakeTab, has_scripts:
             of_queues,
             of_schedules,
             of_keys,
-            of_settings,
         ):
             acts(hand, site)
         of_operations(hand, sql_on(conn))
+        of_settings(hand, site)
         hand.push(tab.page.get_by_role("button", name="Sign out"), "/sign-out")
         sign_in(tab.page, site.url, conn)
         of_ones_own_key(hand)
@@ -183,7 +195,7 @@ def of_operations(hand: Hand, sql: Sql) -> None:
     # Nobody but this page is there to work it off.
     sql("DELETE FROM haulier.worker")
     sql("UPDATE haulier.operation SET starts_at = now(), next_at = now() WHERE status IN ('waiting', 'running')")
-    eventually(lambda: is_over(hand), within=30)
+    eventually(lambda: is_over(hand), within=60)
 
 
 def is_over(hand: Hand) -> bool:

@@ -9,28 +9,16 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from psycopg2.extensions import connection as Connection
 
-from haulier.domain.api_key import Scope
-from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
 from haulier.queue.access import api_keys
-from haulier.queue.access.api_keys import NewKey
 from tests.browser.conftest import MakeTab
-from tests.browser.hand import at, sign_in
+from tests.browser.hand import at, poll, polled, sign_in
 from tests.browser.tab import PHONE, WIDE, Tab
 from tests.web import Server
 from tests.web.jobs import claim, end, enqueue, in_all_states
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-FOCUS = """() => {
-    const at = document.activeElement, style = getComputedStyle(at), box = at.getBoundingClientRect();
-    return {
-        name: (at.getAttribute("aria-label") || at.textContent || at.id || at.tagName).trim().slice(0, 40),
-        isBody: at === document.body,
-        isSeen: box.width > 0 && box.height > 0 && (style.outlineStyle !== "none" || at.matches(".skip")),
-    };
-}"""
 # Where each card is once all times are told by this text.
 SAYS_OF_TIMES = """(text) => {
     for (const time of document.querySelectorAll("time[data-ago]")) time.textContent = text;
@@ -77,56 +65,6 @@ def test_signs_in_acts_and_signs_out(server: Server, make_tab: MakeTab, conn: Co
     assert tab.hosts == {urlsplit(server.url).netloc}
 
 
-def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
-    in_all_states(conn)
-    page, keys = tab.page, tab.page.keyboard
-    _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
-
-    page.goto(f"{server.url}/ui")
-    at(page, "/ui/sign-in")
-    keys.type(token)
-    keys.press("Enter")
-    at(page, "/ui")
-    keys.type("gj")
-    at(page, "/ui/jobs")
-    keys.type("/")
-    keys.type("status:failed queue:failed-permanent")
-    keys.press("Enter")
-    expect(page.locator("main tbody tr")).to_have_count(1)
-    keys.type("j")
-    keys.press("Enter")
-    expect(page.locator("h1")).to_have_text("send_email")
-    unseen = tab_to(page, "Retry")
-    keys.press("Enter")
-    expect(page.locator("#said")).to_contain_text("Queued again")
-    unseen += tab_to(page, "Sign out")
-    keys.press("Enter")
-    at(page, "/ui/sign-in")
-
-    assert unseen == []
-    assert tab.said == []
-
-
-def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
-    page, keys = tab.page, tab.page.keyboard
-    jobs = in_all_states(conn)
-    sign_in(page, server.url, conn)
-
-    keys.type("gj")
-    at(page, "/ui/jobs")
-    keys.type("/status:failed")
-    keys.press("Enter")
-    expect(page.locator("main tbody tr")).to_have_count(1)
-    keys.type("jx")
-    expect(page.locator("[data-ticked]")).to_have_text("1 ticked:")
-    unseen = tab_to(page, "Retry")
-    keys.press("Enter")
-
-    expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
-    assert produce.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
-    assert (unseen, tab.said) == ([], [])
-
-
 def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
     server: Server, tab: Tab, conn: Connection
 ) -> None:
@@ -152,18 +90,6 @@ def test_sends_a_form_once_by_a_double_click_and_again_after_going_back(
     assert by_two_clicks == 1
     assert len(tab.sent) - before == 2
     assert tab.said == []
-
-
-def tab_to(page: Page, name: str) -> list[str]:
-    """Press Tab until what has this name has the focus; return what had it on the way and did not look so."""
-    unseen: list[str] = []
-    for _ in range(120):
-        page.keyboard.press("Tab")
-        focused = page.evaluate(FOCUS)
-        unseen += [] if focused["isSeen"] or focused["isBody"] else [focused["name"]]
-        if focused["name"] == name:
-            return unseen
-    pytest.fail(f"Tab never comes to {name}")
 
 
 @pytest.mark.parametrize("has_scripts", [True, False], ids=["scripts", "no scripts"])
@@ -212,16 +138,6 @@ def test_goes_by_keys_and_runs_no_script_but_its_own(server: Server, tab: Tab, c
     assert blocked == "TypeError"
 
 
-def poll(page: Page, times: int = 1) -> None:
-    """Have the page ask for news, as it does by itself after some seconds."""
-    for _ in range(times):
-        with page.expect_response(lambda answer: "haulier-live" in answer.request.headers) as answer:
-            page.clock.run_for(8000)
-        answer.value.finished()
-        # What the page keeps of an answer, it has done with by the next frame.
-        page.evaluate("() => new Promise(requestAnimationFrame)")
-
-
 def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Page, tab: Tab, conn: Connection) -> None:
     job = enqueue(conn)
     page.clock.install()
@@ -243,13 +159,6 @@ def test_stays_fresh_and_keeps_what_a_person_has_opened(server: Server, page: Pa
     assert page.locator("details.card").first.get_attribute("open") is not None
     expect(button).to_be_focused()
     assert tab.said == []
-
-
-def polled(page: Page) -> None:
-    """Have the page ask until what is kept for 2 s must have been read anew."""
-    poll(page)
-    page.wait_for_timeout(2100)
-    poll(page)
 
 
 def test_waits_while_text_is_selected_and_goes_on_afterwards(server: Server, tab: Tab, conn: Connection) -> None:

@@ -1,10 +1,14 @@
-"""The pictures of README.md and docs/dashboard.md: it takes each that is missing. Remove one to have it taken anew."""
+"""The pictures of README.md and docs/dashboard.md (`make screenshots` takes them anew): it ..."""
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import MakeTab
+from tests.browser.pictures import called, kept, names_in, taken
 from tests.browser.site import Site
 from tests.browser.tab import PHONE
 from tests.web import ROOT
@@ -22,15 +26,18 @@ PICTURES = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_takes_the_picture(filled: Site, make_tab: MakeTab, name: str) -> None:
+def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str) -> None:
     path, look = PICTURES[name]
     tab, file = make_tab(**look), IMAGES / f"{name}.png"
     tab.enter(filled.url, filled.cookies)
     tab.page.goto(f"{filled.url}{path.format(**filled.jobs)}")
 
-    taken = tab.page.screenshot(animations="disabled")
-    if not file.exists():
-        file.write_bytes(taken)
+    picture = taken(tab.page)
+    image = kept(file, picture)
 
-    assert len(taken) > 20_000
+    assert len(picture) > 20_000
     assert file.stat().st_size <= MOST_BYTES
+    assert image.size == Image.open(io.BytesIO(picture)).size
+    if (names := names_in(image)) is None:
+        pytest.skip(f"{file.name} is from before pictures kept what the page calls things: `make screenshots`")
+    assert names == called(tab.page).splitlines(), f"{file.name} shows another page: `make screenshots`"

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
+from haulier.domain.job import JobStatus
+from haulier.domain.operation import OperationStatus
 from lab.dashboard import HOME, SIGN_IN
 from tests.browser.conftest import MakeTab
 from tests.browser.site import Site
-from tests.browser.tab import PHONE, WIDE, Tab
+from tests.browser.tab import LOOKS, PHONE, WIDE, Tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-LOOKS = {
-    "light, 1280 px": {"color_scheme": "light", "viewport": WIDE},
-    "dark, 1280 px": {"color_scheme": "dark", "viewport": WIDE},
-    "light, 390 px": {"color_scheme": "light", "viewport": PHONE, "has_touch": True},
-    "dark, 390 px": {"color_scheme": "dark", "viewport": PHONE, "has_touch": True},
-}
 # A window of 1280 px at 200 % has half as many.
-NARROW = {
+NARROW: dict[str, dict[str, Any]] = {
     # As narrow as the menu stands beside the page.
     "880 px": {"viewport": {"width": 880, "height": 800}},
     "320 px": {"viewport": {"width": 320, "height": 800}},
@@ -60,6 +57,8 @@ def test_finds_every_page_and_no_link_that_leads_nowhere(filled: Site) -> None:
     assert filled.found.unreached == []
     assert filled.invalid == []
     assert len(filled.pages) > 10
+    # Of every state of a job, and of an operation.
+    assert len(filled.states) == len(JobStatus) + len(OperationStatus)
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -110,6 +109,6 @@ def test_walks_every_page_while_there_is_nothing_yet(empty: Site, make_tab: Make
 def test_runs_nothing_that_others_have_written_and_keeps_its_shape(
     hostile: Site, make_tab: MakeTab, viewport: dict[str, int]
 ) -> None:
-    assert (hostile.found.dead, hostile.invalid) == ([], [])
+    assert (hostile.found.dead, hostile.found.unreached, hostile.invalid) == ([], [], [])
 
-    assert walk(hostile, make_tab(viewport=viewport), hostile.pages, Tab.faults) == {}
+    assert walk(hostile, make_tab(viewport=viewport), hostile.pages, in_all if viewport == WIDE else Tab.faults) == {}

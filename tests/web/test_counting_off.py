@@ -13,7 +13,7 @@ from haulier.queue import consume
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import claim, counted, enqueue
-from tests.web.test_unserved import told, word
+from tests.web.overviews import told, word
 
 
 @pytest.fixture

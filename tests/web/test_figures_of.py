@@ -11,7 +11,7 @@ from haulier.domain.api_key import Scope
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import claim, counted, enqueue, fail
-from tests.web.test_many import fresh
+from tests.web.overviews import fresh
 
 
 @pytest.fixture

@@ -12,23 +12,13 @@ from app.web.pages import kinds, overview
 from haulier.queue import consume
 from tests.web.browsing import Browser
 from tests.web.jobs import counted, enqueue, fail
-from tests.web.test_unserved import told, word
+from tests.web.overviews import PLANTED, fresh, told, word
 
 LEFT_OUT = "Not all could be looked at: something may need you that is not told here"
 
 
 def register(conn: Connection, *queues: str) -> None:
     consume.register(conn, host="dock", pid=7, threads=4, queues=queues, lease_seconds=600)
-
-
-PLANTED = """
-    INSERT INTO haulier.rollup (queue, at, step, kind, succeeded, failed)
-    SELECT %s, date_bin('1 hour', now() - %s::interval, 'epoch'::timestamptz), %s, 'send_email', %s, %s
-"""
-
-
-def fresh(sql: Any) -> None:
-    sql("UPDATE haulier.counting SET through = now()")
 
 
 @pytest.mark.parametrize(("most", "is_said"), [(3, True), (4, False)])

@@ -14,25 +14,15 @@ from haulier.queue import consume
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
 from tests.web.jobs import counted, enqueue
+from tests.web.overviews import told, word
 
 AGED = "UPDATE haulier.counting SET through = now() - interval '5 minutes', depth_at = now() - interval '5 minutes'"
-
-
-def told(page: Element) -> list[str]:
-    """Return what the notices say first."""
-    return [each.all("strong")[0].text for each in page.all("div") if each.given.get("class", "").startswith("notice")]
 
 
 def looks(page: Element) -> list[str]:
     """Return where the notices lead to jobs."""
     found = [each for each in page.all("a", class_="button slim") if each.given["href"].startswith("/ui/jobs?")]
     return [each.given["href"] for each in found]
-
-
-def word(page: Element, name: str) -> str:
-    """Return how the queue of this name is said to be."""
-    [row] = [row for row in page.all("tr") if row.all("th", scope="row") and row.all("th")[0].text == name]
-    return row.all("td", class_="state-cell")[0].text
 
 
 def register(conn: Connection, *queues: str, host: str = "dock") -> str:

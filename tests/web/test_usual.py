@@ -11,8 +11,7 @@ from haulier.queue import consume
 from haulier.queue.produce.recent import usual_shares
 from tests.web.browsing import Browser
 from tests.web.jobs import counted, enqueue
-from tests.web.test_many import PLANTED, fresh
-from tests.web.test_unserved import told, word
+from tests.web.overviews import PLANTED, fresh, told, word
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""The dashboard by the keyboard alone, without a mouse: it ..."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+from playwright.sync_api import expect
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.job import JobStatus
+from haulier.postgres.connection import connect
+from haulier.queue import produce
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from tests.browser.conftest import JOBS, MakeSite
+from tests.browser.hand import at, sign_in, tab_to
+from tests.browser.site import Site
+from tests.browser.tab import Tab
+from tests.conftest import sql_on
+from tests.web import Server
+from tests.web.jobs import in_all_states
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+# As dashboard.md has them: overview, jobs, running, failures, queues, schedules, workers, database, kinds.
+LETTERS = set("ojrfqswdk")
+
+
+def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    in_all_states(conn)
+    page, keys = tab.page, tab.page.keyboard
+    _, token = api_keys.create(conn, NewKey("ops-anna", [Scope.ADMIN]), actor="test")
+
+    page.goto(f"{server.url}/ui")
+    at(page, "/ui/sign-in")
+    keys.type(token)
+    keys.press("Enter")
+    at(page, "/ui")
+    keys.type("gj")
+    at(page, "/ui/jobs")
+    keys.type("/")
+    keys.type("status:failed queue:failed-permanent")
+    keys.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    keys.type("j")
+    keys.press("Enter")
+    expect(page.locator("h1")).to_have_text("send_email")
+    unseen = tab_to(page, "Retry")
+    keys.press("Enter")
+    expect(page.locator("#said")).to_contain_text("Queued again")
+    unseen += tab_to(page, "Sign out")
+    keys.press("Enter")
+    at(page, "/ui/sign-in")
+
+    assert unseen == []
+    assert tab.said == []
+
+
+def test_acts_on_ticked_jobs_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connection) -> None:
+    page, keys = tab.page, tab.page.keyboard
+    jobs = in_all_states(conn)
+    sign_in(page, server.url, conn)
+
+    keys.type("gj")
+    at(page, "/ui/jobs")
+    keys.type("/status:failed")
+    keys.press("Enter")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    keys.type("jx")
+    expect(page.locator("[data-ticked]")).to_have_text("1 ticked:")
+    unseen = tab_to(page, "Retry")
+    keys.press("Enter")
+
+    expect(page.locator("#said")).to_have_text("Queued again: 1 job.")
+    assert produce.get(conn, jobs["failed_permanent"]).status is JobStatus.QUEUED
+    assert (unseen, tab.said) == ([], [])
+
+
+def test_opens_each_page_of_the_menu_that_has_a_key(filled: Site, tab: Tab) -> None:
+    tab.enter(filled.url, filled.cookies)
+    tab.page.goto(f"{filled.url}/ui/help")
+    links = tab.page.locator("body > .rail a[data-go]")
+    places = {str(each.get_attribute("data-go")): str(each.get_attribute("href")) for each in links.all()}
+
+    for letter, path in places.items():
+        tab.page.keyboard.type(f"g{letter}")
+        at(tab.page, path)
+        expect(tab.page.locator("body > .rail a[aria-current=page]")).to_have_attribute("href", path)
+
+    assert places.keys() == LETTERS
+    assert (tab.said, tab.sent) == ([], [])
+
+
+def test_retries_all_that_match_a_filter_among_many_jobs(make_site: MakeSite, tab: Tab) -> None:
+    page, keys = tab.page, tab.page.keyboard
+    with make_site(JOBS) as site, closing(connect(site.dsn)) as conn:
+        sql = sql_on(conn)
+        [[failed]] = sql("SELECT count(*) FROM haulier.jobs WHERE status = 'failed_permanent' AND kind = 'send_email'")
+        # Nobody but the page works it off.
+        sql("DELETE FROM haulier.worker")
+        sql("UPDATE haulier.operation SET status = 'cancelled' WHERE status IN ('waiting', 'running')")
+        sign_in(page, site.url, conn)
+
+        # Filter.
+        keys.type("gj")
+        at(page, "/ui/jobs")
+        keys.type("/status:failed kind:send_email")
+        keys.press("Enter")
+        expect(page.locator("main .chip", has_text="send_email")).to_be_visible()
+        # Select: one, up to the third, all of the page, none of it.
+        keys.type("jx")
+        expect(page.locator("[data-ticked]")).to_have_text("1 ticked:")
+        keys.type("jj")
+        keys.press("Shift+X")
+        expect(page.locator("[data-ticked]")).to_have_text("3 ticked:")
+        keys.type("a")
+        rows = page.locator("main tbody tr")
+        expect(page.locator("[data-ticked]")).to_have_text(f"{rows.count()} ticked:")
+        keys.type("a")
+        expect(page.locator("[data-ticked]")).to_have_text("With those ticked:")
+        # All that match: the preview, the start.
+        keys.type("b")
+        unseen = tab_to(page, "Retry… all that match")
+        keys.press("Enter")
+        expect(page.locator("h1")).to_have_text("Retry jobs")
+        unseen += tab_to(page, f"Retry {failed:,}")
+        keys.press("Enter")
+        expect(page.get_by_role("button", name="Don’t")).to_be_visible()
+        sql("UPDATE haulier.operation SET starts_at = now(), next_at = now() WHERE status = 'waiting'")
+        expect(page.locator("main")).to_contain_text("It has ended")
+
+        assert sql("SELECT status, done FROM haulier.operation ORDER BY id DESC LIMIT 1") == [("done", failed)]
+        assert sql("SELECT 1 FROM haulier.jobs WHERE status = 'failed_permanent' AND kind = 'send_email'") == []
+    assert failed > 100
+    assert (unseen, tab.said) == ([], [])

@@ -1,0 +1,172 @@
+"""Pages while they ask for news: it ..."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+from psycopg2.extensions import connection as Connection
+
+from haulier.postgres.connection import connect
+from lab.dashboard import HOME, SAME, token_of
+from tests.browser.conftest import MakeSite, MakeTab
+from tests.browser.hand import poll
+from tests.browser.site import Site
+from tests.browser.tab import LOOKS, PHONE, Tab
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+JOBS, POLLS = 400, 10
+# Of the page over ten polls, as browsers reckon it; from 0.1 on they call it bad.
+MOST_SHARE = 0.05
+# What a page that is left open gets to see: figures grow, jobs go on, workers live.
+NEWS = """
+    UPDATE haulier.job SET priority = CASE priority WHEN -100 THEN 0 ELSE priority - 1 END;
+    UPDATE haulier.depth SET jobs = jobs + 9;
+    UPDATE haulier.rollup SET succeeded = succeeded + 7, failed = failed + 1;
+    UPDATE haulier.error_count SET failed = failed + 3, retried = retried + 2;
+    UPDATE haulier.progress SET done = done + 0.25;
+    UPDATE haulier.operation SET done = done + 3 WHERE status = 'running';
+    UPDATE haulier.worker SET beat_at = now()
+"""
+
+# It may come after the page has been loaded.
+FIRST_PAINT = """() => new Promise((told) => new PerformanceObserver((list) => {
+    for (const each of list.getEntriesByName("first-contentful-paint")) told(each.startTime);
+}).observe({type: "paint", buffered: true}))"""
+
+
+@pytest.fixture(scope="module")
+def site(make_site: MakeSite) -> Iterator[Site]:
+    """Give a dashboard of one process, whose figures may be changed."""
+    with make_site(JOBS, WEB_CONCURRENCY="1") as site:
+        yield site
+
+
+@contextmanager
+def news_of(site: Site) -> Iterator[Callable[[], None]]:
+    """Give a function after which the next poll shows something new."""
+    with closing(connect(site.dsn)) as conn, requests.Session() as session:
+        session.headers.update(SAME)
+        session.cookies.update(dict(site.cookies))
+        csrf = token_of(session.get(f"{site.url}{HOME}/settings").text)
+
+        def come() -> None:
+            _change(conn)
+            # Whoever has acted sees what came of it: what is kept for 2 s is forgotten.
+            sent = {"csrf": csrf, "theme": "auto", "next": HOME}
+            assert session.post(f"{site.url}{HOME}/settings/theme", sent, allow_redirects=False).status_code == 303
+
+        yield come
+
+
+def _change(conn: Connection) -> None:
+    with conn.cursor() as cursor:
+        cursor.execute(NEWS)
+
+
+def enter(site: Site, tab: Tab, path: str = "") -> Page:
+    """Return the page, on which time goes by only where a test has it go by."""
+    tab.page.clock.install()
+    tab.enter(site.url, site.cookies)
+    tab.page.goto(f"{site.url}{path or HOME}")
+    return tab.page
+
+
+@pytest.mark.parametrize("look", ["light, 1280 px", "dark, 390 px"])
+def test_moves_nothing_while_pages_load_and_poll(site: Site, make_tab: MakeTab, look: str) -> None:
+    """But by a little in its line: after "9 s ago", or beside a figure that gets another digit.
+
+    Of a job that runs or waits, one line more may come while time goes by. dashboard.md wants 0.
+    """
+    tab = make_tab(**LOOKS[look])
+    page, polled, moved = enter(site, tab), [], {}
+    # How a job looks in each state, and an operation, is seen at one width.
+    paths = site.firsts if look == "light, 1280 px" else site.found.firsts
+    with news_of(site) as come:
+        for path in paths:
+            page.goto(f"{site.url}{path}")
+            if every := page.locator("main").get_attribute("data-live-every"):
+                polled.append(path)
+                for _ in range(POLLS):
+                    come()
+                    poll(page, round(1200 * float(every)))
+            shifts = page.evaluate("() => window.shifts")
+            if sum(share for share, *_ in shifts) > MOST_SHARE:
+                moved[path] = shifts
+
+    assert moved == {}
+    assert len(polled) > 12
+    assert tab.said == []
+
+
+def test_keeps_rows_ticked_and_waits_until_none_is(site: Site, tab: Tab) -> None:
+    page = enter(site, tab, f"{HOME}/jobs")
+    boxes = page.locator("main tbody input[type=checkbox]")
+    with news_of(site) as come:
+        for place in (1, 3):
+            boxes.nth(place).check()
+        ids = [boxes.nth(place).get_attribute("value") for place in (1, 3)]
+        come()
+        tab.asked.clear()
+        page.clock.run_for(30_000)
+
+        expect(page.locator("[data-live-toggle]")).to_have_text("Paused: rows are selected")
+        assert [url for url in tab.asked if "/ui/jobs" in url] == []
+        assert [each.get_attribute("value") for each in page.locator("main tbody input:checked").all()] == ids
+        expect(page.locator("[data-ticked]")).to_have_text("2 ticked:")
+        for place in (1, 3):
+            boxes.nth(place).uncheck()
+        poll(page)
+
+    expect(page.locator("[data-live-toggle]")).to_have_text("Live")
+
+
+def test_keeps_the_tip_of_a_chart_while_it_is_drawn_anew(site: Site, tab: Tab) -> None:
+    page = enter(site, tab)
+    area, tip = page.locator("[data-plot]").first, page.locator("[data-plot] .tip")
+    area.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(tip).to_have_count(1)
+    told, drawn = tip.inner_text(), area.inner_html()
+
+    with news_of(site) as come:
+        for _ in range(3):
+            come()
+            poll(page)
+
+    expect(area).to_be_focused()
+    expect(tip).to_have_count(1)
+    assert tip.inner_text().splitlines()[0] == told.splitlines()[0]
+    assert area.inner_html() != drawn
+    page.keyboard.press("Escape")
+    expect(tip).to_have_count(0)
+
+
+def test_paints_on_a_slow_phone(site: Site, make_tab: MakeTab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print when each page first paints, of which dashboard.md wants 800 ms: how soon is for a quiet machine to say."""
+    tab = make_tab(viewport=PHONE, has_touch=True, device_scale_factor=2)
+    tab.enter(site.url, site.cookies)
+    devtools = tab.context.new_cdp_session(tab.page)
+    devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    slow = {"offline": False, "latency": 100, "downloadThroughput": -1, "uploadThroughput": -1}
+    devtools.send("Network.enable")
+    devtools.send("Network.emulateNetworkConditions", slow)
+
+    painted = {}
+    for path in site.found.firsts:
+        # As the first page that somebody opens.
+        devtools.send("Network.clearBrowserCache")
+        tab.page.goto(f"{site.url}{path}")
+        painted[path] = tab.page.evaluate(FIRST_PAINT)
+
+    with capsys.disabled():
+        slowest = sorted(painted, key=lambda path: -painted[path])
+        print(f"\nfirst paint at 390 px, CPU / 4, 100 ms: median {painted[slowest[len(slowest) // 2]]:.0f} ms")
+        for path in slowest[:3]:
+            print(f"  {painted[path]:.0f} ms {path}")
+    assert len(painted) > 15
+    assert all(painted.values())

@@ -1,0 +1,28 @@
+"""What an overview says, and counts that it goes by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.web.browsing import Element
+
+PLANTED = """
+    INSERT INTO haulier.rollup (queue, at, step, kind, succeeded, failed)
+    SELECT %s, date_bin('1 hour', now() - %s::interval, 'epoch'::timestamptz), %s, 'send_email', %s, %s
+"""
+
+
+def fresh(sql: Any) -> None:
+    """Have it all counted just now."""
+    sql("UPDATE haulier.counting SET through = now()")
+
+
+def told(page: Element) -> list[str]:
+    """Return what the notices say first."""
+    return [each.all("strong")[0].text for each in page.all("div") if each.given.get("class", "").startswith("notice")]
+
+
+def word(page: Element, name: str) -> str:
+    """Return how the queue of this name is said to be."""
+    [row] = [row for row in page.all("tr") if row.all("th", scope="row") and row.all("th")[0].text == name]
+    return row.all("td", class_="state-cell")[0].text

@@ -1,0 +1,117 @@
+"""One of everything that a form of the dashboard acts on, in each of two queues; and whether anything has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.api_key import Scope
+from haulier.domain.claim import Failure, Fence
+from haulier.domain.fingerprint import fingerprint, id_text
+from haulier.domain.operation import OperationAction
+from haulier.domain.outcome import Outcome
+from haulier.domain.schedule import Rule
+from haulier.queue import produce
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
+from haulier.queue.produce import errors, operations, schedules
+from haulier.queue.produce.operations import Order
+from tests.web.jobs import EMAIL, claim, end, enqueue
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+ERROR = "Refused: no luck"
+ENDS = {
+    "succeeded": Outcome.complete({"sent": True}),
+    "failed": Outcome.fail_for_good(ERROR),
+    "retrying": Outcome.fail(ERROR, delay=3600.0),
+    "running": None,
+}
+
+
+@dataclass
+class World:
+    """What is there of one queue. Shape: names are what paths and forms name, by what they are called here."""
+
+    queue: str
+    names: dict[str, str] = field(default_factory=dict)
+
+    def filled(self, text: str) -> str:
+        """Return a path or a field with these names in it."""
+        return text.format_map(self.names)
+
+
+def make_world(conn: Connection, queue: str) -> World:
+    """Return what it has made in that queue: of jobs two in each state."""
+    world = World(queue, {"queue": queue, "payload": json.dumps(EMAIL)})
+    for twice in ("", "2"):
+        for status, outcome in ENDS.items():
+            world.names[f"{status}{twice}"] = str(_ended(conn, queue, outcome))
+        for status in ("cancelled", "queued"):
+            made = enqueue(conn, queue=queue, delay=timedelta(hours=1))
+            world.names[f"{status}{twice}"] = str(made)
+            if status == "cancelled":
+                produce.cancel(conn, made, actor="ops-anna")
+    _around(conn, world)
+    return world
+
+
+def _ended(conn: Connection, queue: str, outcome: Outcome | None) -> UUID:
+    made = enqueue(conn, queue=queue)
+    _, [fence] = claim(conn, queue)
+    if outcome is not None:
+        _end(conn, fence, queue, outcome)
+    return made
+
+
+def _end(conn: Connection, fence: Fence, queue: str, outcome: Outcome) -> None:
+    is_error = outcome in (ENDS["failed"], ENDS["retrying"])
+    end(conn, fence, outcome, Failure(fingerprint("send_email", ERROR), queue, ERROR) if is_error else None)
+
+
+def _around(conn: Connection, world: World) -> None:
+    """Make what there is beside jobs."""
+    queue, names = world.queue, world.names
+    names["worker"] = str(claim(conn, queue)[0])
+    names["error"] = id_text(fingerprint("send_email", ERROR).id)
+    errors.mute(conn, fingerprint("send_email", ERROR).id, datetime.now(UTC) + timedelta(hours=1), actor="ops-anna")
+    rule = Rule({"kind": "send_email", "payload": dict(EMAIL), "queue": queue}, cron="0 3 * * *")
+    names["schedule"] = f"nightly-{queue}"
+    schedules.put_schedule(conn, names["schedule"], rule, retention_days=30)
+    names["seen"] = schedules.get_schedule(conn, names["schedule"]).updated_at.isoformat()
+    key, _ = api_keys.create(conn, NewKey(f"key-{queue}", [Scope.READ]), actor="ops-anna")
+    names["key"], names["mark"] = key.id, key.secret_mark
+    other, _ = api_keys.create(conn, NewKey(f"other-{queue}", [Scope.READ]), actor="ops-anna")
+    names["other"] = other.id
+    wanted = Order(OperationAction.CANCEL, produce.JobFilter(queues=[queue], kinds=["send_email"]), [queue])
+    for name, seconds in (("waits", 3600.0), ("ended", 3600.0), ("due", 0.0)):
+        started = Order(wanted.action, wanted.filter, wanted.queues, starts_in_seconds=seconds)
+        names[name] = str(operations.start(conn, started, as_of=None, actor="ops-anna").id)
+    operations.cancel_operation(conn, UUID(names["ended"]), actor="ops-anna")
+    seen = operations.preview(conn, Order(OperationAction.RETRY, produce.JobFilter(queues=[queue])))
+    names["as_of"] = seen.as_of.isoformat()
+
+
+def digests(sql: Sql, *beside: str) -> dict[str, str]:
+    """Return the hash of what is in each table of Haulier, but these."""
+    names = sql(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition ORDER BY relname"
+    )
+    each = [
+        f"SELECT '{name}', md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) FROM haulier.{name} t"
+        for (name,) in names
+        if name not in beside
+    ]
+    return {str(name): str(found) for name, found in sql(" UNION ALL ".join(each))}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    """Return the tables that are not as they were."""
+    return {name for name in before if before[name] != after[name]}
