@@ -13,7 +13,7 @@ from haulier.queue import consume
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import MakeSite, SignedIn
 from tests.web.jobs import claim, counted, enqueue
-from tests.web.overviews import told, word
+from tests.web.overviews import PLANTED, told, word
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def test_says_so_and_not_that_nothing_needs_anybody(browser: Browser) -> None:
         "Failed for good": "–",
     }
     assert page.all("svg", class_="swatch") == []
+
+
+def test_says_of_no_share_that_it_is_usual(browser: Browser, sql: Any) -> None:
+    sql("UPDATE haulier.counting SET through = now()")
+    sql(PLANTED, "mail", "3 days", 3600, 88, 12)
+
+    assert "usually" not in browser.page("/ui").text
 
 
 @pytest.mark.parametrize("path", ["/ui", "/ui/queues"])

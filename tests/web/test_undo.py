@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from psycopg2.extensions import connection as Connection
@@ -101,6 +103,34 @@ def test_tells_what_a_job_is_where_it_has_changed_before_it_is_taken_back(browse
     answers = [browser.post(form.given["action"], **fields(form)).status_code for _ in range(2)]
 
     assert answers == [303, 409]
+
+
+@pytest.mark.parametrize("place", ["jobs/{}/cancel", "running/{}/stop"])
+def test_takes_back_the_cancel_of_a_job_that_is_not_due_and_leaves_its_time(
+    browser: Browser, conn: Connection, sql, place: str
+) -> None:
+    job = enqueue(conn, delay=timedelta(days=1))
+    due = sql("SELECT run_at FROM haulier.jobs")
+
+    done = browser.post(f"/ui/{place.format(job)}", csrf=token_of(browser), next="/ui/running")
+    _, [form] = said(browser.page(done.headers["Location"]))
+    browser.post(form.given["action"], **fields(form))
+
+    assert sql("SELECT status FROM haulier.jobs") == [("queued",)]
+    assert sql("SELECT run_at FROM haulier.jobs") == due
+
+
+@pytest.mark.parametrize("due", ["", "soon", "2020-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+def test_queues_a_job_again_at_once_where_no_time_to_come_is_sent(
+    browser: Browser, conn: Connection, sql, due: str
+) -> None:
+    job = enqueue(conn, delay=timedelta(days=1))
+    browser.post(f"/ui/jobs/{job}/cancel", csrf=token_of(browser))
+
+    answer = browser.post(f"/ui/jobs/{job}/retry?{urlencode({'due': due})}", csrf=token_of(browser))
+
+    assert answer.status_code == 303
+    assert sql("SELECT run_at <= now() FROM haulier.job") == [(True,)]
 
 
 def test_offers_nothing_for_a_job_that_runs_on(browser: Browser, conn: Connection) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -21,7 +22,7 @@ from haulier.domain.timeline import Step, What, timeline
 from haulier.domain.waiting import Reason
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
-from haulier.queue.produce.change import Changes
+from haulier.queue.produce.change import NONE, Changes
 from haulier.queue.produce.explain import Run, explain
 from haulier.queue.produce.timeline import Trace, trace
 from haulier.queue.rows import StoredJob
@@ -43,6 +44,7 @@ from ..saying import Undo, done
 from ..section import Section
 from ..shown import exact
 from ..timeouts import timeout_of, used
+from ..times import read_time
 from ..viewer import viewer
 
 EXPLAIN_SECONDS = 0.5
@@ -253,7 +255,18 @@ def cancelled(job_id: UUID, *, is_over: bool) -> tuple[str, Undo | None]:
     """Return what is said of a job that was cancelled, and what takes that back: nothing where it runs on."""
     if not is_over:
         return "The job runs, and was asked to stop.", None
-    return "Cancelled.", Undo("Queue it again", "job.retry", {"job_id": f"{job_id}"})
+    given = {"job_id": f"{job_id}"}
+    with suppress(JobNotFound):
+        run_at = read(lambda conn: visible(conn, job_id)).job.run_at
+        # A retry is due at once: of a job whose time has not come that would take back less than the cancel.
+        given.update({"due": run_at.isoformat()} if run_at > viewer().now else {})
+    return "Cancelled.", Undo("Queue it again", "job.retry", given)
+
+
+def _due() -> datetime | None:
+    """Return when the job was due before the cancel that is taken back; None: at once."""
+    at = read_time(request.args.get("due", ""), UTC)
+    return at if at is not None and at > viewer().now else None
 
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
@@ -272,8 +285,10 @@ def cancel(job_id: UUID) -> Response | Shown:
 def retry(job_id: UUID) -> Response | Shown:
     """Queue it again, with a full budget."""
 
+    due = _due()
+
     def act() -> Response:
-        act_on(produce.retry, job_id)
+        act_on(produce.retry, job_id, NONE if due is None else Changes.of(run_at=due.isoformat()))
         return _back(job_id, "Queued again, with a full budget of attempts.")
 
     return _acted(job_id, act)

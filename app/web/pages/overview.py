@@ -257,7 +257,8 @@ def _oldest_in(rows: Sequence[QueueRow]) -> str:
 
 
 def _usual(span: str, of: Of) -> str:
-    found = None if span == USUAL_SPAN else facts.usual_ends(of)
+    # Where nobody counts, what was counted once is no figure.
+    found = facts.usual_ends(of) if span != USUAL_SPAN and counting.is_on() else None
     return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
 

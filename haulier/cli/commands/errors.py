@@ -42,7 +42,7 @@ def errors() -> None:
 @span_option
 @click.option("--kind", metavar="KIND", shell_complete=completes("kinds"), help="Of jobs of this kind.")
 @click.option("--queue", metavar="Q", shell_complete=completes("queues"), help="Of what failed in this queue.")
-@click.option("--text", metavar="TEXT", help="With this in its text, in any case.")
+@click.option("--text", metavar="TEXT", help="With this in its text or its example, in any case.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many at most.")
 @pass_invocation
 def list_errors(invocation: Invocation, /, limit: int, **asked: str | None) -> None:
@@ -72,7 +72,7 @@ def error_row(terminal: Terminal, group: dict[str, Any]) -> list[Cell]:
 @span_option
 @pass_invocation
 def show(invocation: Invocation, given: str, span: str) -> None:
-    """Show a group of failed attempts: by its id, or by a part of its text that no other group has."""
+    """Show a group of failed attempts: by its id, or by a part of its text or example that no other group has."""
     api, terminal = invocation.api, invocation.terminal
     group = api.get(f"/errors/{error_id(api, given)}", [("span", span)]).body
 

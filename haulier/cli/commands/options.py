@@ -187,18 +187,18 @@ def query_of(asked: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def with_error_found(api: Api, query: Query) -> list[tuple[str, str]]:
-    """Return the filter with the group's id where it has a part of the group's text. Raises: CommandError."""
+    """Return the filter with the group's id where it has a part of its text or example. Raises: CommandError."""
     return [(name, error_id(api, value) if name == "error" else value) for name, value in query]
 
 
 def error_id(api: Api, given: str) -> str:
-    """Return the id of the group of errors: what is given, or of the only one that has it in its text."""
+    """Return the id of the group of errors: what is given, or of the only one with it in its text or its example."""
     if ERROR_ID.fullmatch(given):
         return given
     found = api.get("/errors", [("text", given), ("span", "30d"), ("limit", "6")]).body
     if not found:
-        raise CommandError(f"no group of errors of the last 30 days has {given} in its text", Code.NOT_FOUND)
+        raise CommandError(f"no group of errors of the last 30 days has {given} in its text or example", Code.NOT_FOUND)
     if len(found) > 1:
         named = "; ".join(f"{each['id']} {each['text'][:60]}" for each in found[:5])
-        raise CommandError(f"several groups of errors have {given} in their text: {named}", Code.USAGE)
+        raise CommandError(f"several groups of errors have {given} in their text or example: {named}", Code.USAGE)
     return str(found[0]["id"])
