@@ -41,7 +41,7 @@ from ..charts import Chart, Series
 from ..error_jobs import Counts, counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
-from ..reading import Part, kept, part, read, searched
+from ..reading import PART_SECONDS, Part, kept, part, read, searched
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, exact
@@ -50,6 +50,7 @@ from ..viewer import viewer
 
 # As many groups as are masked by one statement. Of an error a list shows the beginning, its own page all.
 MOST_GROUPS, MOST_JOBS, MOST_TEXT, MOST_SHOWN = 25, 50, 200, 200
+SEARCH_SECONDS = 1.0
 # Nobody looks through more groups than this.
 MOST_OFFSET = 100_000
 TABS = {"1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
@@ -238,7 +239,8 @@ def _groups(asked: Asked, offset: int) -> Part[Groups]:
         shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found.groups)]
         return Groups(shown, found.count, found.failed, found.retried)
 
-    return part(look)
+    # Texts are looked for in each group, of which there may be thousands; as a search they may take longer.
+    return part(look, seconds=SEARCH_SECONDS if asked.text else PART_SECONDS)
 
 
 def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
