@@ -1,7 +1,7 @@
 """What OpenAPI cannot say, kept by the client: a key stands for one request; offset excludes cursor; with atomic=false
 a bad item gets its 422 inside an answer that is 200; a new payload has to fit the kind of the job; an operation's
-filter has to mean jobs that its action can be done to; a pause has to end in the future; a schedule has one rule, in
-a zone that there is, and a job that fits its kind; and a whole number over 64
+filter has to mean jobs that its action can be done to; an order of a list takes few filters; a pause has to end in the
+future; a schedule has one rule, in a zone that there is, and a job that fits its kind; and a whole number over 64
 bits is refused in digits but, being a double, taken with an exponent, which to JSON Schema is the same number."""
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if case.meta.generation.mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
         _mend(case)
     query = case.query or {}
+    if case.path == "/jobs" and query.get("sort") in ("due", "started"):
+        _mend_order(query)
     if "cursor" in query and re.fullmatch(r"[0-9]{1,10}", str(query.get("offset", ""))):
         del query["offset"]
     if query.get("atomic") == "false" and case.meta.generation.mode is GenerationMode.NEGATIVE:
@@ -45,6 +47,14 @@ def _mend(case: Any) -> None:
         _mend_schedule(case.body, has_job=case.operation.path != "/schedules/preview")
     if case.path == "/operations":
         _mend_operation(case.body)
+
+
+def _mend_order(query: dict[str, Any]) -> None:
+    """Leave the filters beside an order that it takes."""
+    is_due = query["sort"] == "due"
+    for name in [each for each in query if each not in ("sort", "limit")]:
+        del query[name]
+    query.update({"queue": ["mail"], "status": ["queued", "retrying"]} if is_due else {"status": ["running"]})
 
 
 def _mend_schedule(body: Any, *, has_job: bool) -> None:
