@@ -14,6 +14,8 @@ from haulier.domain.api_key import Scope
 from haulier.domain.claim import Failure
 from haulier.domain.fingerprint import fingerprint, id_text
 from haulier.domain.outcome import Outcome
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
 from haulier.queue.produce.change import Changes, change
 from tests.web.browsing import Browser, Element
 from tests.web.conftest import SignedIn
@@ -190,6 +192,8 @@ def text_of(each: Element | str) -> str:
 
 
 def test_turns_the_direction_of_nothing_beyond_it(browser: Browser, conn: Connection, sql: Any) -> None:
+    revoked, _ = api_keys.create(conn, NewKey("shop", [Scope.READ]), actor="test")
+    api_keys.revoke(conn, revoked.id, actor="test")
     sql("UPDATE haulier.api_key SET name = %s", TURNED)
     job = ended(conn, TURNED)
     running = enqueue(conn, queue="other")

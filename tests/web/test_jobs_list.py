@@ -275,6 +275,8 @@ def test_marks_a_name_that_nobody_uses(
 
 def test_says_the_same_of_a_queue_that_the_key_may_not_see(signed_in: SignedIn, conn: Connection) -> None:
     enqueue(conn, queue="salmon")
+    # So that it is known as a queue, which its job alone does not make it.
+    pause(conn, "salmon", until=None, actor=None)
     browser = signed_in(Scope.READ, queues=["mail"])
 
     pages = [browser.page(f"/ui/jobs?queue={name}").text for name in ("salmon", "absent")]

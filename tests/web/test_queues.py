@@ -108,7 +108,7 @@ def test_calls_a_queue_unserved_only_where_that_is_known(
     ("it", "lately", "text"),
     [
         (queue(99, oldest=60.0), [], "at once"),
-        (queue(0, oldest=0.0), [], "at once"),
+        (queue(0), [], "at once"),
         # What has been due for a while, and does not become less, is not gone at once, however little it is.
         (queue(9), minutes(9, 9, 9, 0), "–"),
         (queue(9), minutes(8, 9, 0), "–"),

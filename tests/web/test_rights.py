@@ -66,8 +66,13 @@ def test_lists_and_ends_the_sessions_of_a_key_under_the_role_of_the_api(roles: R
     page = browser.page(path)
     out = browser.send(page, f"{path}/sign-out")
 
+    with closing(connect(roles.owner)) as owner:
+        left = sql_on(owner)("SELECT count(*) FROM haulier.session WHERE key_id = %s", key.id)
+
     assert "Not available" not in page.text
     assert (out.status_code, browser.get(path).status_code) == (303, 303)
+    # The cookie is gone from this browser in any case.
+    assert left == [(0,)]
 
 
 def test_shows_keys_and_offers_no_form_that_the_role_would_be_refused(site: Flask, roles: Roles) -> None:

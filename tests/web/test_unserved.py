@@ -33,6 +33,12 @@ def killed(sql: Any) -> None:
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
 
 
+def overdue(conn: Connection, sql: Any, queue: str) -> None:
+    """Have a job that has been due in the queue for longer than a worker that is replaced is away."""
+    job = enqueue(conn, queue=queue)
+    sql("UPDATE haulier.job SET run_at = now() - interval '20 seconds' WHERE id = %s", str(job))
+
+
 def test_says_that_no_worker_lives_once_all_were_killed(browser: Browser, conn: Connection, sql: Any) -> None:
     worker = register(conn)
     enqueue(conn, queue="mail")
@@ -104,6 +110,35 @@ def test_finds_what_nobody_takes_where_nobody_has_counted_it(
     assert "Unserved" in browser.page("/ui/queues/mail").all("div", class_="title")[0].text
     if is_counted:
         assert [word(browser.page("/ui/queues"), name) for name in ("mail", "trout")] == ["Unserved", "Idle"]
+
+
+@pytest.mark.parametrize("how", ["quiet = true", "stopping = true", "beat_at = now() - interval '1 hour'"])
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_goes_by_no_worker_that_takes_no_jobs_where_others_do(
+    browser: Browser, conn: Connection, sql: Any, how: str, is_counted: bool
+) -> None:
+    served_all = register(conn)
+    register(conn, "bulk", host="other")
+    sql(f"UPDATE haulier.worker SET {how} WHERE id = %s", served_all)
+    if is_counted:
+        enqueue(conn, queue="bulk", delay=timedelta(hours=1))
+        counted(conn)
+        sql(AGED)
+    overdue(conn, sql, "mail")
+
+    assert told(browser.page("/ui"))[0] == "No live worker serves the queue mail, where jobs are due"
+
+
+def test_finds_what_has_come_into_a_queue_since_others_were_counted(
+    browser: Browser, conn: Connection, sql: Any
+) -> None:
+    register(conn)
+    enqueue(conn, queue="bulk", delay=timedelta(hours=1))
+    counted(conn)
+    killed(sql)
+    overdue(conn, sql, "mail")
+
+    assert told(browser.page("/ui"))[0] == "Jobs are due, and no worker lives"
 
 
 def test_leads_to_what_is_due_also_where_it_waits_to_be_tried_again(

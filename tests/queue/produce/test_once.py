@@ -58,16 +58,18 @@ def test_starts_one_operation_of_a_preview(enqueue: Callable[..., Job], conn: Co
     assert {each.id for each, _ in started} == {found.id}
 
 
-def test_leaves_the_key_free_where_nothing_was_made(conn: Connection) -> None:
-    def fail() -> UUID:
-        raise LookupError
-
+def test_leaves_the_key_free_and_no_job_where_making_it_failed(conn: Connection, sql: Sql) -> None:
     def make() -> UUID:
         [made] = produce.enqueue(conn, [NewJob("mail", {})])
         assert made.job is not None
         return made.job.id
 
+    def fail() -> UUID:
+        make()
+        raise LookupError
+
     with pytest.raises(LookupError):
         made_once(conn, "copy-1", fail)
 
+    assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
     assert [made_once(conn, "copy-1", make).is_new for _ in range(2)] == [True, False]
