@@ -24,7 +24,7 @@ def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     server.forget_templates()
 
 
-@pytest.mark.parametrize("entry", often(named(dashboard.entries()), ["ui.jobs.show", "poll-same", "post", "drain"]))
+@pytest.mark.parametrize("entry", often(named(dashboard.entries()), ["ui.jobs.show", "poll-same"]))
 def test_times_pages_polls_and_what_runs_beside_open_tabs(bench, entry):
     figures = entry.once(bench)
 
