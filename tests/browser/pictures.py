@@ -11,8 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page
 
-# What a page calls things; what it says of them is different at each time.
-CALLED = "h1, h2, h3, th, dt, label, nav a, main button, main summary"
+# What a page calls things; what it says of them, and of which, is different at each time.
+CALLED = "h1, h2, h3, thead th, dt, label, nav a, main button, main summary:not(#more-notices summary)"
 RETAKES = os.environ.get("SCREENSHOTS") == "retake"
 # Where the picture itself keeps what the page called things when it was taken.
 KEY = "Called"

@@ -6,11 +6,13 @@ import io
 
 import pytest
 from PIL import Image
+from playwright.sync_api import Page
 
 from tests.browser.conftest import MakeTab
 from tests.browser.pictures import called, kept, names_in, taken
 from tests.browser.site import Site
 from tests.browser.tab import PHONE
+from tests.conftest import eventually
 from tests.web import ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -40,4 +42,10 @@ def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str)
     assert image.size == Image.open(io.BytesIO(picture)).size
     if (names := names_in(image)) is None:
         pytest.skip(f"{file.name} is from before pictures kept what the page calls things: `make screenshots`")
-    assert names == called(tab.page).splitlines(), f"{file.name} shows another page: `make screenshots`"
+    eventually(lambda: loaded(tab.page) == names, within=30)
+
+
+def loaded(page: Page) -> list[str]:
+    """Return what the page calls things, loaded anew: a part that is late is there the next time."""
+    page.reload()
+    return called(page).splitlines()
