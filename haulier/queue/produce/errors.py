@@ -211,7 +211,7 @@ def mended(conn: Connection, error_ids: Iterable[int], *, queues: Sequence[str] 
     Shape: queues are those that the caller may see; None: every queue.
     """
     shown = None if queues is None else list(queues)
-    return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown)}
+    return {row["error_id"] for row in rows(conn, "mended_errors", failed_ids=array(error_ids), queues=shown, most=1)}
 
 
 def failed_of(

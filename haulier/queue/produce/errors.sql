@@ -175,26 +175,11 @@ SELECT asked.error_id, (SELECT count(*) FROM (<<first_failed>>) AS found) AS fai
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id);
 
 -- name: mended_errors
--- Those of some groups of which no job is left that has failed for good or is to be tried again. In the order of the
--- index: else a partition might be read whole where most of its failures are expected to be of one group.
+-- Those of some groups of which no job is left that has failed for good or is to be tried again.
 SELECT asked.error_id
 FROM unnest(%(failed_ids)s::bigint[]) AS asked (error_id)
-WHERE (
-        SELECT id
-        FROM haulier.job
-        WHERE job.error_id = asked.error_id AND status = 'retrying'
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
-        ORDER BY job.error_id, created_at, id
-        LIMIT 1
-    ) IS NULL
-    AND (
-        SELECT id
-        FROM haulier.finished_job
-        WHERE finished_job.error_id = asked.error_id AND status = 'failed_permanent'
-            AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s::text[]))
-        ORDER BY finished_job.error_id, created_at, id
-        LIMIT 1
-    ) IS NULL;
+WHERE (<<first_retrying>>) IS NULL
+    AND (<<first_failed>>) IS NULL;
 
 -- name: queues_of_error
 -- In which queues it was seen in the span, those with the most failures first; of each also by the step.
