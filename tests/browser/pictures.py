@@ -43,7 +43,6 @@ def kept(file: Path, picture: bytes) -> Image.Image:
         return image
 
 
-def names_in(image: Image.Image) -> list[str] | None:
-    """Return what the page called things when this was taken; None where the picture does not keep it."""
-    text = image.info.get(KEY)
-    return None if text is None else str(text).splitlines()
+def names_in(image: Image.Image) -> list[str]:
+    """Return what the page called things when this was taken."""
+    return str(image.info[KEY]).splitlines()

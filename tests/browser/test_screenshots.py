@@ -40,8 +40,8 @@ def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str)
     assert len(picture) > 20_000
     assert file.stat().st_size <= MOST_BYTES
     assert image.size == Image.open(io.BytesIO(picture)).size
-    if (names := names_in(image)) is None:
-        pytest.skip(f"{file.name} is from before pictures kept what the page calls things: `make screenshots`")
+    # Where it shows another page: `make screenshots`.
+    names = names_in(image)
     eventually(lambda: loaded(tab.page) == names, within=30)
 
 
