@@ -59,7 +59,7 @@ class Fleet:
         return not self.more and not self.serving(queue)
 
 
-def fleet(conn: Connection) -> Fleet:
-    """Return the workers that the viewer may see."""
-    found, more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+def fleet(conn: Connection, *, counts_jobs: bool = False) -> Fleet:
+    """Return the workers that the viewer may see; for counts_jobs see `list_workers`."""
+    found, more = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues, counts_jobs=counts_jobs)
     return Fleet(found, more, is_part=caller().queues is not None)

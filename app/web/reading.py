@@ -1,4 +1,7 @@
-"""Reads what a page shows: each part by itself, in its own time, and at most once in 2 s for all who see the same."""
+"""Reads what a page shows: each part by itself, in its own time, and at most once in 2 s for all who see the same.
+
+Pages that stay open ask for what is slow to read less often still.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
-from flask import current_app
+from flask import current_app, request
 
 from haulier.domain.errors import Locked, RefusedForNow, StatementRefused, reason
 from haulier.postgres.statements import Connection, transaction
@@ -25,6 +28,9 @@ Task = Callable[[Connection], T]
 
 PART_SECONDS, LOCK_SECONDS = 0.3, 0.2
 KEPT_SECONDS = 2.0
+# What an open page asks for again and again takes this share of a thread at most, unless it is so old: a busy database
+# has other things to do, and a slow page would ask it the most.
+POLLED_SHARE, POLLED_SECONDS = 0.01, 5.0
 # What is kept is what pages show, and not whole jobs: so many are some megabytes. An overview takes up to 16.
 MOST_KEPT = 500
 
@@ -75,8 +81,18 @@ def _or_late(task: Task[T], why: str) -> Part[T]:
 @dataclass(eq=False, slots=True)
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
-    until: float = float("-inf")
+    made_at: float = float("-inf")
+    took: float = 0.0
     value: Any = None
+
+    def fits(self, seconds: float, *, is_polled: bool) -> bool:
+        """Tell whether it is not too old for whoever wants it to be so old at most."""
+        # What could not be read is soon tried again.
+        if isinstance(self.value, Part) and self.value.late:
+            seconds = min(seconds, KEPT_SECONDS)
+        elif is_polled:
+            seconds = max(seconds, min(POLLED_SECONDS, self.took / POLLED_SHARE))
+        return time.monotonic() < self.made_at + seconds
 
 
 class Shelf:
@@ -86,18 +102,21 @@ class Shelf:
         self._kept: dict[tuple[object, ...], _Kept] = {}
         self._lock = threading.Lock()
 
-    def get(self, asked: tuple[object, ...], make: Callable[[], T], seconds: float) -> T:
-        """Return what is kept under these words, or what `make` returns, which is then kept for so many seconds."""
+    def get(self, asked: tuple[object, ...], make: Callable[[], T], seconds: float, *, is_polled: bool = False) -> T:
+        """Return what is kept under these words if it is not older, else what `make` returns, which is then kept.
+
+        Shape: is_polled tells that nobody waits for it, and that it may be somewhat older where it is slow to make.
+        """
         with self._lock:
             if len(self._kept) >= MOST_KEPT and asked not in self._kept:
                 self._kept.pop(next(iter(self._kept)))
             kept = self._kept.setdefault(asked, _Kept())
         with kept.lock:
-            if time.monotonic() >= kept.until:
+            if not kept.fits(seconds, is_polled=is_polled):
+                at = time.monotonic()
                 kept.value = make()
-                # What could not be read is soon tried again.
-                is_late = isinstance(kept.value, Part) and kept.value.late
-                kept.until = time.monotonic() + (min(seconds, KEPT_SECONDS) if is_late else seconds)
+                kept.made_at = time.monotonic()
+                kept.took = kept.made_at - at
             return cast(T, kept.value)
 
     def clear(self) -> None:
@@ -111,7 +130,8 @@ def kept(name: str, asked: tuple[object, ...], make: Callable[[], T], *, seconds
 
     Shape: asked is all on which it depends, beside the viewer's rights.
     """
-    return shelf().get((name, asked, viewer().sight), make, KEPT_SECONDS if seconds is None else seconds)
+    asked_for = (name, asked, viewer().sight)
+    return shelf().get(asked_for, make, KEPT_SECONDS if seconds is None else seconds, is_polled=LIVE in request.headers)
 
 
 def shelf() -> Shelf:

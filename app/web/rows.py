@@ -131,5 +131,5 @@ def worker_names() -> Mapping[str, str]:
 
 
 def _names(conn: Connection) -> dict[str, str]:
-    found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+    found, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues, counts_jobs=False)
     return {str(each.id): each.name for each in found}

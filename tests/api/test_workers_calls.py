@@ -18,7 +18,7 @@ from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.access.audit import list_actions
-from haulier.queue.produce.workers import MOST_JOBS
+from haulier.queue.produce.workers import MOST_JOBS, list_workers
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.roles import Roles
@@ -110,6 +110,8 @@ def test_says_what_a_worker_runs_and_names_no_more_than_a_hundred(
         (MOST_JOBS + 5, False),
         (1, False),
     ]
+    uncounted, _ = list_workers(conn, counts_jobs=False)
+    assert [(each.id, each.running) for each in uncounted] == [(second, None), (first, None)]
 
 
 def test_pages_lead_to_the_oldest_worker(client: FlaskClient, register: Register) -> None:

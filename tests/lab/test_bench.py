@@ -26,7 +26,6 @@ from lab.bench.measures import (
     link,
     mechanisms,
     numbers,
-    paused,
     progress,
     queues,
     schedules,
@@ -255,14 +254,6 @@ def test_a_drain_of_200_queues_ends(bench):
     figures = queues.once(1000, bench)
 
     assert (figures["jobs"], figures["not_done"]) == (200, 0)
-
-
-@pytest.mark.parametrize("entry", often(named(paused.entries()), ["paused"]))
-def test_a_drain_beside_paused_queues_ends(bench, entry):
-    figures = entry.once(bench)
-
-    assert figures["jobs"] == 200
-    assert 200 in (figures["settled_alone"], figures["settled_beside"])
 
 
 @pytest.mark.parametrize("entry", often(named(schedules.entries()), ["calm"]))

@@ -217,6 +217,7 @@ PARAMETERS: dict[str, Any] = {
     "come_to": NOW,
     "come_to_id": ID,
     "is_walked": False,
+    "counts_jobs": True,
     "ended_from": NOW,
     "ended_to": NOW,
     "preview_days": 1,

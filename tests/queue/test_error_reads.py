@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
-from haulier.queue.produce.errors import ErrorFilter, get_error, list_errors
+from haulier.queue.produce.errors import (
+    ErrorFilter,
+    errors_at_once,
+    failed_attempts,
+    frequent_errors,
+    get_error,
+    list_errors,
+)
 from haulier.queue.upkeep import error_counts
 from tests.queue.plans import explain
 
@@ -69,6 +77,29 @@ def test_a_group_and_the_newest_of_a_list_are_found_by_index(conn, million):
         _, nodes = explain(conn, name, parameters)
         scans = [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"]
         assert "error_count" not in scans, name
+
+
+@pytest.mark.parametrize("queue", [None, "mail"])
+def test_groups_and_attempts_at_once_are_those_that_each_alone_tells(conn, sql, queue):
+    sql(
+        "INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, first_seen)"
+        " SELECT n, 'mail', n, n, haulier.uuidv7(), 'mail', now() FROM generate_series(1, 9) AS n RETURNING 1"
+    )
+    # The tenth has no group: what is left of it is not told of, but counts among all attempts.
+    sql(
+        "INSERT INTO haulier.error_count (error_id, minute, queue, source, failed, retried)"
+        " SELECT n, date_bin('1 minute', now(), 'epoch') - make_interval(mins => m), queue, source, n * m % 7, n"
+        " FROM generate_series(1, 10) AS n, generate_series(0, 70, 7) AS m, unnest(ARRAY['mail', 'bulk']) AS queue,"
+        " unnest(ARRAY[0, 77]) AS source RETURNING 1"
+    )
+    wanted = ErrorFilter("1h", queue=queue, limit=6)
+
+    groups, attempts = errors_at_once(conn, wanted, drawn=4)
+
+    alone = frequent_errors(conn, wanted).groups
+    assert groups == [replace(each, series=each.series if place < 4 else []) for place, each in enumerate(alone)]
+    assert attempts == failed_attempts(conn, wanted)
+    assert sum(step.retried for step in attempts) > 0
 
 
 @pytest.mark.parametrize("span", ["1h", "24h", "30d"])

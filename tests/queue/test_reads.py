@@ -190,6 +190,21 @@ def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
         assert buffers(nodes) < 400
 
 
+def test_the_list_page_reads_little_of_a_day_that_nobody_has_analyzed_yet(conn, sql):
+    sql(
+        "INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,"
+        " crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)"
+        " SELECT haulier.uuidv7(), 'succeeded', 'mail', 'mail', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(),"
+        " now(), now() FROM generate_series(1, 100000) RETURNING 1"
+    )
+
+    _, nodes = explain(conn, "list_jobs", {**ALL_JOBS, "limit": 51, "most_rows": 5000})
+
+    scans = [node for node in nodes if node.get("Relation Name", "").startswith("finished_job")]
+    assert nodes[0]["Actual Rows"] == 50
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) < 200
+
+
 def test_why_a_job_waits_is_told_from_no_more_jobs_than_it_counts(conn, crowd, sql):
     crowd(True)
     [(waiting,)] = sql("SELECT max(id::text)::uuid FROM haulier.job WHERE queue = 'mail' AND run_at < now()")

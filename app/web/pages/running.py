@@ -142,10 +142,10 @@ def _jobs(asked: Asked, conn: Connection) -> Jobs:
 
 
 def _threads(conn: Connection) -> Threads:
-    found = fleet(conn)
-    claimed = sum(each.running for each in found.living)
-    ahead = sum(max(0, each.running - each.threads) for each in found.living)
-    return Threads(found.threads, claimed, ahead, found.more)
+    found = fleet(conn, counts_jobs=True)
+    held = [(each.running or 0, each.threads) for each in found.living]
+    ahead = sum(max(0, running - threads) for running, threads in held)
+    return Threads(found.threads, sum(running for running, _ in held), ahead, found.more)
 
 
 def _row(job: RunningJob, now: datetime) -> Row:

@@ -183,7 +183,7 @@ def _called(typed: str, late: list[str]) -> Iterator[tuple[UUID, str]]:
     """Yield the workers on this host, or with this name: those that live, and those that ended last."""
 
     def look(conn: Connection) -> list[tuple[UUID, str, str]]:
-        live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues)
+        live, _ = list_workers(conn, limit=MOST_WORKERS, queues=caller().queues, counts_jobs=False)
         ended = list_ended(conn, limit=MOST_WORKERS, queues=caller().queues)
         found: Sequence[Worker | EndedWorker] = [*live, *ended]
         return [(each.id, each.host, each.name) for each in found]

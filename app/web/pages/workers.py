@@ -92,7 +92,7 @@ def one(worker_id: UUID) -> Shown:
 def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
     if worker.kinds is None:
         return ()
-    others, _ = list_workers(conn, limit=MOST_OTHERS, queues=caller().queues)
+    others, _ = list_workers(conn, limit=MOST_OTHERS, queues=caller().queues, counts_jobs=False)
     return sorted({kind for each in others for kind in each.kinds or ()} - set(worker.kinds))
 
 

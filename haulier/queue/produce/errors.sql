@@ -83,34 +83,37 @@ LEFT JOIN haulier.error_group ON error_group.id = page.error_id
 ORDER BY page.failed + page.retried DESC, page.last_seen DESC, page.error_id DESC;
 
 -- name: errors_at_once
--- The groups that were seen in a short span, the most frequent first, with the series of the first of them and that of all
--- groups together: each count is read once. Of a long span there would be too much to keep.
+-- The groups that were seen in the span, the most frequent first, with the series of the first of them and that of all
+-- groups together: the counts are read once for both, and then those of the few groups whose series is drawn.
 WITH counted AS MATERIALIZED (
     SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
         max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM haulier.error_count
     WHERE minute >= <<span_began>> AND <<may_be_seen>>
-    GROUP BY 1, 2
+    GROUP BY GROUPING SETS ((1), (2))
 ), page AS MATERIALIZED (
-    SELECT row_number() OVER (ORDER BY failed + retried DESC, last_seen DESC, error_id DESC) AS place, seen.*
-    FROM (
-        SELECT error_id, max(last_seen) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-        FROM counted
-        GROUP BY error_id
-    ) AS seen
-    WHERE EXISTS (SELECT FROM haulier.error_group WHERE error_group.id = seen.error_id)
+    SELECT row_number() OVER (ORDER BY failed + retried DESC, last_seen DESC, error_id DESC) AS place,
+        error_id, last_seen, failed, retried
+    FROM counted
+    WHERE EXISTS (SELECT FROM haulier.error_group WHERE error_group.id = counted.error_id)
     ORDER BY place
     LIMIT %(limit)s
 )
 SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_began>> AS span_from,
     CASE WHEN place <= %(drawn)s THEN (
-        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM counted.at), counted.failed, counted.retried))
-        FROM counted
-        WHERE counted.error_id = page.error_id
+        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
+        FROM (
+            SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+                sum(failed) AS failed, sum(retried) AS retried
+            FROM haulier.error_count
+            WHERE error_id = page.error_id AND minute >= <<span_began>> AND <<may_be_seen>>
+            GROUP BY 1
+        ) AS step
     ) END AS series,
     CASE WHEN coalesce(place, 1) = 1 THEN (
         SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM at), failed, retried))
-        FROM (SELECT at, sum(failed) AS failed, sum(retried) AS retried FROM counted GROUP BY at) AS step
+        FROM counted
+        WHERE at IS NOT NULL
     ) END AS series_of_all
 FROM (SELECT 1) AS one
 LEFT JOIN page ON true

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from haulier.domain.errors import WorkerNotFound
@@ -31,11 +32,11 @@ class Worker:
     """A worker process.
 
     Shape: queues None: every queue. version and kinds None: its program is too old to tell. running is how many jobs it
-           has claimed; jobs are the first MOST_JOBS of them, and empty in a list of workers. lease_ends is when it is
-           declared dead unless it beats. lives tells that its lease has not run out: its row stays until another worker
-           finds that out. takes tells that it claims jobs besides: it is neither quiet nor stopping. ended_at is None
-           while it lives; ended_how is `stopped` or, where its lease had run out, `buried`. Of one that has ended,
-           kinds are not kept.
+           has claimed, None where that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of
+           workers. lease_ends is when it is declared dead unless it beats. lives tells that its lease has not run out:
+           its row stays until another worker finds that out. takes tells that it claims jobs besides: it is neither
+           quiet nor stopping. ended_at is None while it lives; ended_how is `stopped` or, where its lease had run out,
+           `buried`. Of one that has ended, kinds are not kept.
     """
 
     id: UUID
@@ -50,7 +51,7 @@ class Worker:
     beat_at: datetime
     lease_ends: datetime
     scans_fail: bool
-    running: int
+    running: int | None
     lives: bool
     takes: bool
     jobs: Sequence[HeldBy] = ()
@@ -80,13 +81,19 @@ class EndedWorker:
 
 
 def list_workers(
-    conn: Connection, *, before: UUID | None = None, limit: int = 50, queues: Sequence[str] | None = None
+    conn: Connection,
+    *,
+    before: UUID | None = None,
+    limit: int = 50,
+    queues: Sequence[str] | None = None,
+    counts_jobs: bool = True,
 ) -> tuple[list[Worker], bool]:
     """Return the workers before this one, newest first, and whether more follow.
 
     Shape: queues are those that the caller may see; None: every queue. Workers that serve none of them are left out.
+           counts_jobs: whether to tell how many jobs each runs, which takes time on a busy database.
     """
-    found = _workers(conn, None, before, limit + 1, queues)
+    found = _workers(conn, None, before, limit + 1, queues, counts_jobs=counts_jobs)
     return [_worker(row) for row in found[:limit]], len(found) > limit
 
 
@@ -116,10 +123,16 @@ def quiet(conn: Connection, worker_id: UUID, is_quiet: bool, *, actor: str | Non
 
 
 def _workers(
-    conn: Connection, worker: UUID | None, before: UUID | None, limit: int, queues: Sequence[str] | None
+    conn: Connection,
+    worker: UUID | None,
+    before: UUID | None,
+    limit: int,
+    queues: Sequence[str] | None,
+    *,
+    counts_jobs: bool = True,
 ) -> list[Row]:
-    shown = None if queues is None else list(queues)
-    return rows(conn, "list_workers", worker=worker, before_id=before, limit=limit, queues=shown)
+    asked: dict[str, Any] = {"worker": worker, "before_id": before, "limit": limit, "counts_jobs": counts_jobs}
+    return rows(conn, "list_workers", **asked, queues=None if queues is None else list(queues))
 
 
 def _worker(row: Row, jobs: Sequence[HeldBy] = ()) -> Worker:

@@ -2,11 +2,11 @@
 
 -- name: list_workers
 -- The workers before a given one, the newest first (their ids grow with time), or one of them; of workers and of their
--- jobs only what concerns the queues that may be seen.
+-- jobs only what concerns the queues that may be seen. To count the jobs reads an entry for each that has run lately.
 WITH held AS MATERIALIZED (
     SELECT worker_id, count(*) AS jobs
     FROM haulier.running()
-    WHERE %(queues)s::text[] IS NULL OR queue = ANY(%(queues)s)
+    WHERE %(counts_jobs)s AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
     GROUP BY worker_id
 )
 SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + lease AS lease_ends, scans_fail,
@@ -22,7 +22,7 @@ SELECT id, host, pid, version, threads, kinds, started_at, beat_at, beat_at + le
     END AS state,
     beat_at >= now() - lease AS lives,
     beat_at >= now() - lease AND NOT stopping AND <<may_claim>> AS takes,
-    coalesce(held.jobs, 0) AS running
+    CASE WHEN %(counts_jobs)s THEN coalesce(held.jobs, 0) END AS running
 FROM haulier.worker
 LEFT JOIN held ON worker_id = worker.id
 WHERE (%(worker)s::uuid IS NULL OR id = %(worker)s::uuid)

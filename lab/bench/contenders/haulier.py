@@ -15,12 +15,17 @@ from haulier.config import Config
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.upkeep.migrate import migrate
 from lab.bench.contenders.contender import Table, TableWatch
-from lab.servers import Postgres, connect, free_port
+from lab.servers import Connection, Postgres, ask, connect, free_port
 from lab.waiting import ROOT, processes
 
 # Not the harness's own interpreter, whose environment has the peers' packages too.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
 FILL = "INSERT INTO haulier.job (kind, payload) SELECT %s, jsonb_build_object('n', n) FROM generate_series(1, %s) AS n"
+NEXT = """
+    SELECT (payload ->> 'n')::bigint FROM haulier.job
+    WHERE status IN ('queued', 'retrying') AND NOT suspect AND queue = 'default'
+    ORDER BY priority DESC, run_at, id LIMIT 1
+"""
 JOBS = Table("haulier.job", ("run_at", "id"), "status = 'queued'")
 
 
@@ -34,6 +39,11 @@ def fill(url: str, jobs: int, *, kind: str = "noop") -> None:
     """Put jobs into the table by one INSERT."""
     with closing(connect(url)) as conn, conn.cursor() as cursor:
         cursor.execute(FILL, (kind, jobs))
+
+
+def next_job(conn: Connection) -> int:
+    """Return the number of the next job of the queue `default`, the first of which is 1; 0 where none is left."""
+    return ask(conn, NEXT) or 0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import re
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,41 +23,39 @@ from haulier.queue.produce import operations, schedules
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from lab.bench import load
-from lab.bench.contenders.haulier import Haulier
+from lab.bench.contenders.haulier import Haulier, next_job
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import serving
 from lab.bench.measures.numbers import RARE, filled
 from lab.bench.measures.post import BODY, CONNECTIONS, SECONDS, WARM_UP_SECONDS
+from lab.bench.open_tabs import OPEN, TABS, seen, watched
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Row, Spread
 from lab.dashboard import HOME, SAME, Pages, crawl, pages_of, token_of, url_map, without_charts
-from lab.servers import ask, connect
+from lab.servers import connect
 from lab.waiting import alive, until
 
 NAME = "dashboard"
 TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
 
-READS, POLLS = 40, 200
-TABS, TAB_SECONDS = 20, 5.0
+READS, POLLS, NEWS_ROUNDS = 40, 200, 30
+# So often a page is asked for the news that there are.
+POLL_SECONDS = 0.2
 # Ten times as many as other drains have, so that there are several spells without tabs, and beside them, by turns.
 DRAINED, SPELL_SECONDS = 1_000_000, 1.5
 # So many times four turns while jobs are sent.
 FOURS = 6
-NEXT = """
-    SELECT (payload ->> 'n')::bigint FROM haulier.job
-    WHERE status IN ('queued', 'retrying') AND NOT suspect AND queue = 'default'
-    ORDER BY priority DESC, run_at, id LIMIT 1
+# Something new on each of the pages that tabs are left open on.
+NEWS = """
+    INSERT INTO haulier.job (kind, payload) VALUES ('kind-1', '{}');
+    UPDATE haulier.depth SET jobs = jobs + 1
 """
-# What tabs are left open on.
-OPEN = (HOME, f"{HOME}/jobs", f"{HOME}/jobs?status=queued", f"{HOME}?span=24h")
 # Pages of which no first link tells how slow they may be.
 SLOWER = (
     *(f"{HOME}{page}?span={span}" for page in ("", "/failures") for span in ("24h", "7d")),
     *(f"{HOME}/jobs?{asked}" for asked in ("status=failed_permanent", "status=running", f"kind={RARE}", "kind=absent")),
 )
-LIVE = "Haulier-Live"
 _TIMING = re.compile(r"page;dur=([\d.]+)")
-_SEEN = re.compile(r'data-seen="(\w+)"')
 
 
 # A file, what only leads on, and a page of a key, where there is none.
@@ -71,8 +69,8 @@ def entries() -> list[Entry]:
     rows = [Entry(name, f"GET {rule}", partial(page, name), at_most=1) for name, rule in sorted(rules.items())]
     rows += [Entry(path, f"GET {path}", partial(slower_page, path), at_most=1) for path in SLOWER]
     rows += [
-        Entry("poll-same", "poll of an open page, nothing new", partial(poll, True), at_most=1),
-        Entry("poll-new", "poll of an open page, with news", partial(poll, False), at_most=1),
+        Entry("poll-same", "poll of an open page, nothing new", poll, at_most=1),
+        Entry("poll-new", "poll of an open page that brings news", poll_with_news, at_most=1),
     ]
     rows += [
         Entry("drain", "drain, by turns without and beside 20 open tabs", drain),
@@ -178,23 +176,39 @@ def _loaded(visitor: Visitor, paths: Sequence[str], bench: Bench) -> Figures:
     return {**_summary(taken), **{name: round(byte_count / 1000, 1) for name, byte_count in sizes.items()}}
 
 
-def poll(is_same: bool, bench: Bench) -> Figures:
-    """Ask for news of pages that stay open, with nothing new or after something was done."""
+def poll(bench: Bench) -> Figures:
+    """Ask for news of pages that stay open, where there is nothing new."""
     taken = []
     with visiting(bench) as (visitor, _):
         for n in range(_times(POLLS, bench)):
             path = OPEN[n % len(OPEN)]
-            seen = "-"
-            if is_same:
-                found = _SEEN.search(visitor.get(path)[0].text)
-                seen = found[1] if found else ""
-            else:
-                visitor.forget()
-            answer, milliseconds = visitor.get(path, Haulier_Live=seen)
+            answer, milliseconds = visitor.get(path, Haulier_Live=seen(visitor.get(path)[0]))
             # The figures may have moved on between the two.
-            if (answer.status_code == 204) == is_same:
+            if answer.status_code == 204:
                 taken.append(milliseconds)
     return _summary(taken)
+
+
+def poll_with_news(bench: Bench) -> Figures:
+    """Ask for news of pages that stay open until they bring some, again and again."""
+    taken = []
+    with visiting(bench) as (visitor, _), closing(connect(filled(bench))) as conn, conn.cursor() as cursor:
+        shown = {path: seen(visitor.get(path)[0]) for path in OPEN}
+        for _ in range(max(2, int(NEWS_ROUNDS * min(1.0, bench.scale * 10)))):
+            cursor.execute(NEWS)
+            for path in OPEN:
+                answer, milliseconds = until(
+                    partial(_news, visitor, path, shown[path]),
+                    within=30, every=POLL_SECONDS, what="the poll brings news",
+                )  # fmt: skip
+                shown[path] = seen(answer)
+                taken.append(milliseconds)
+    return _summary(taken)
+
+
+def _news(visitor: Visitor, path: str, shown: str) -> tuple[requests.Response, float] | None:
+    answer, milliseconds = visitor.get(path, Haulier_Live=shown)
+    return None if answer.status_code == 204 else (answer, milliseconds)
 
 
 def _times(number: int, bench: Bench) -> int:
@@ -217,7 +231,7 @@ def drain(bench: Bench) -> Figures:
         worker.fill(url, jobs)
         bench.server.settle(url)
         with serving(url) as port, watched(port, TABS) as tabs, worker.working(url) as started:
-            until(alive(started, lambda: _next(conn) > 1), within=60, every=0.01, what="the first job is taken")
+            until(alive(started, lambda: next_job(conn) > 1), within=60, every=0.01, what="the first job is taken")
             seconds = max(0.15, SPELL_SECONDS * min(1.0, bench.scale * 10))
             tabs.clear()
             # The first spell warms up.
@@ -234,16 +248,11 @@ def _let_ask(tabs: threading.Event, turn: int) -> None:
     (tabs.set if turn % 4 in (1, 2) else tabs.clear)()
 
 
-def _next(conn: Connection) -> int:
-    """Return the number of the next job, the first of which is 1; 0 where none is left."""
-    return ask(conn, NEXT) or 0
-
-
 def _taken_a_second(conn: Connection, seconds: float) -> float | None:
     """Return how many jobs a second are taken during so many; None where the last one was."""
-    at, first = time.perf_counter(), _next(conn)
+    at, first = time.perf_counter(), next_job(conn)
     until(lambda: time.perf_counter() - at >= seconds, within=seconds + 60, every=0.02, what="the spell is over")
-    last = _next(conn)
+    last = next_job(conn)
     took = time.perf_counter() - at
     return (last - first) / took if last else None
 
@@ -271,68 +280,6 @@ def post(bench: Bench) -> Figures:
                 found.append(send(seconds=max(1, SECONDS * bench.scale / 2))["per_second"])
             tabs.set()
     return _compared("per_second", found)
-
-
-@contextmanager
-def watched(port: int, tabs: int) -> Iterator[threading.Event]:
-    """Keep so many tabs open, each of which asks for news as app.js does, once all of them have been loaded.
-
-    Shape: they ask while the event is set. Raises: RuntimeError where one was refused.
-    """
-    over, asks = threading.Event(), threading.Event()
-    asks.set()
-    loaded = threading.Barrier(tabs + 1)
-    refused: list[str] = []
-    with ExitStack() as stack:
-        threads = [
-            threading.Thread(target=_Tab(port, n, loaded, refused.append).keep_open, args=(over, asks), daemon=True)
-            for n in range(tabs)
-        ]
-        for thread in threads:
-            thread.start()
-        stack.callback(_end, over, threads)
-        loaded.wait(timeout=60)
-        yield asks
-    if refused:
-        raise RuntimeError(f"a tab was refused: {refused[0]}")
-
-
-def _end(over: threading.Event, threads: Sequence[threading.Thread]) -> None:
-    over.set()
-    for thread in threads:
-        thread.join()
-
-
-@dataclass
-class _Tab:
-    """One tab, and the digest of what it shows."""
-
-    port: int
-    number: int
-    loaded: threading.Barrier
-    refused: Callable[[str], None]
-    seen: str = ""
-
-    def keep_open(self, over: threading.Event, asks: threading.Event) -> None:
-        """Load the page, and ask for news of it from then on, at other moments than the other tabs."""
-        with requests.Session() as session:
-            self._ask(session)
-            self.loaded.wait(timeout=60)
-            pause = TAB_SECONDS * self.number / TABS
-            while not over.wait(pause):
-                if asks.is_set():
-                    self._ask(session)
-                pause = TAB_SECONDS * (0.9 + 0.2 * (self.number % 7) / 7)
-
-    def _ask(self, session: requests.Session) -> None:
-        path = OPEN[self.number % len(OPEN)]
-        sent = {**SAME, **({LIVE: self.seen} if self.seen else {})}
-        answer = session.get(f"http://127.0.0.1:{self.port}{path}", headers=sent, timeout=30)
-        if found := _SEEN.search(answer.text):
-            self.seen = found[1]
-        # A tab that finds no turn asks again.
-        elif answer.status_code not in (204, 503):
-            self.refused(f"{answer.status_code} {path}")
 
 
 def report(result: Result) -> str:

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
-from lab.bench.contenders.haulier import FILL, Haulier
+from lab.bench.contenders.haulier import FILL, Haulier, next_job
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
-from lab.servers import ask, connect
+from lab.servers import connect
 from lab.waiting import until
 
 NAME = "paused"
-TITLE = "Drain of 100,000 no-op jobs beside 100 paused queues of 10,000 due jobs each"
+TITLE = "Drain of 400,000 no-op jobs beside 100 paused queues of 10,000 due jobs each"
 
-JOBS, QUEUES, JOBS_OF_A_QUEUE = 100_000, 100, 10_000
-# The first of them warms up, and does not count.
-TURNS = 5
-DRAIN_SECONDS, EVERY_SECONDS = 600.0, 0.02
+JOBS, QUEUES, JOBS_OF_A_QUEUE = 400_000, 100, 10_000
+WARM_UP = 0.05
+# A look costs some milliseconds.
+EVERY_SECONDS, DRAIN_SECONDS = 1.0, 600.0
 BESIDE = """
     INSERT INTO haulier.job (kind, payload, queue, run_at)
     SELECT 'noop', jsonb_build_object('n', n), 'beside-' || n %% %s, now() + %s::interval
     FROM generate_series(1, %s) AS n
 """
 PAUSE = "SELECT haulier.pause_queue('beside-' || n, NULL, NULL) FROM generate_series(0, %s - 1) AS n"
-# Each half by an index: a look at all jobs would take longer than the last claim.
-ANY_LEFT = """
-    SELECT 1
-    WHERE EXISTS (
-        SELECT FROM haulier.job WHERE status IN ('queued', 'retrying') AND NOT suspect AND queue = 'default'
-    ) OR EXISTS (SELECT FROM haulier.job WHERE status = 'running')
-"""
-LEFT = "SELECT count(*) FROM haulier.job WHERE queue = 'default'"
+# Of each row: which of the two databases comes first, in turns.
+_turns: dict[str | None, Iterator[int]] = defaultdict(itertools.count)
 
 
 def entries() -> list[Entry]:
@@ -49,21 +46,24 @@ def entries() -> list[Entry]:
 
 
 def once(due_in: str | None, bench: Bench) -> Figures:
-    """Drain two databases at the same time, several times; one has nothing else in it, the other has these jobs beside.
+    """Drain two databases at the same time; one has nothing else in it, the other has these jobs beside.
 
     Drains one after another differ by a tenth and more in how fast the machine is just then. At the same time it is as
-    fast for both: what tells is how much one has settled when the other has nothing left.
+    fast for both: what tells is how many jobs of each are taken from soon after the first until one has no more.
     """
-    jobs = bench.jobs(JOBS, least=200)
+    jobs = bench.jobs(JOBS, least=2000)
     with ExitStack() as stack:
         both = [stack.enter_context(drained(bench, beside)) for beside in (None, due_in)]
-        turns = [turn(both, jobs, number % 2) for number in range(TURNS)][1:]
-    ratios = [beside / alone for alone, beside in turns if alone]
+        order = [0, 1] if next(_turns[due_in]) % 2 == 0 else [1, 0]
+        fill([both[place] for place in order], jobs)
+        alone, beside = taken(both, order, jobs, EVERY_SECONDS * min(1.0, bench.scale * 10))
+        for conn in both:
+            until(partial(_is_drained, conn), within=DRAIN_SECONDS, what="the other one is drained")
     return {
         "jobs": jobs,
-        "settled_alone": statistics.median(alone for alone, _ in turns),
-        "settled_beside": statistics.median(beside for _, beside in turns),
-        "ratio": round(statistics.median(ratios), 4) if ratios else None,
+        "jobs_per_second_alone": round(alone),
+        "jobs_per_second": round(beside),
+        "ratio": round(beside / alone, 4) if alone else None,
     }
 
 
@@ -82,36 +82,59 @@ def drained(bench: Bench, due_in: str | None) -> Iterator[Connection]:
             yield conn
 
 
-def turn(both: Sequence[Connection], jobs: int, first: int) -> tuple[int, int]:
-    """Return how many jobs of each have been settled when one of the two has none left; and wait for the other one."""
-    order = [both[first], both[1 - first]]
+def fill(both: Sequence[Connection], jobs: int) -> None:
+    """Give both their jobs at about the same time."""
     for statement, parameters in (("BEGIN", None), (FILL, ("noop", jobs)), ("COMMIT", None)):
-        for conn in order:
+        for conn in both:
             with conn.cursor() as cursor:
                 cursor.execute(statement, parameters)
-    done = until(
-        lambda: next((conn for conn in order if is_drained(conn)), None),
-        within=DRAIN_SECONDS, every=EVERY_SECONDS, what="one of two databases is drained",
+
+
+def taken(both: Sequence[Connection], order: Sequence[int], jobs: int, every: float) -> tuple[float, float]:
+    """Return how many jobs a second each takes, from soon after the first until one has no more. Units: seconds."""
+    until(
+        lambda: all(not at.number or at.number > jobs * WARM_UP for at in _looks(both, order)),
+        within=DRAIN_SECONDS, every=every / 10, what="both take jobs",
     )  # fmt: skip
-    alone, beside = (jobs if conn is done else jobs - ask(conn, LEFT) for conn in both)
-    for conn in both:
-        until(partial(is_drained, conn), within=DRAIN_SECONDS, every=EVERY_SECONDS, what="the other one is drained")
-        with conn.cursor() as cursor:
-            cursor.execute("VACUUM haulier.job")
+    first = now = _looks(both, order)
+    while True:
+        last = now
+        until(partial(_has_come, last[0].time + every), within=every + 60, what="it is time to look again")
+        now = _looks(both, order)
+        if not all(at.number for at in now):
+            break
+    alone, beside = (
+        (b.number - a.number) / (b.time - a.time) if b.time > a.time else 0.0 for a, b in zip(first, last, strict=True)
+    )
     return alone, beside
 
 
-def is_drained(conn: Connection) -> bool:
-    """Tell whether no job of the queue `default` is left."""
-    return ask(conn, ANY_LEFT) is None
+class _Look(NamedTuple):
+    """The number of a database's next job, 0 where none is left, and when it was asked for."""
+
+    number: int
+    time: float
+
+
+def _looks(both: Sequence[Connection], order: Sequence[int]) -> list[_Look]:
+    found = {place: _Look(next_job(both[place]), time.perf_counter()) for place in order}
+    return [found[place] for place in range(2)]
+
+
+def _has_come(at: float) -> bool:
+    return time.perf_counter() >= at
+
+
+def _is_drained(conn: Connection) -> bool:
+    return next_job(conn) == 0
 
 
 def report(result: Result) -> str:
     """Return the table and the targets."""
     columns = [
         figure("jobs", "jobs"),
-        figure("settled by the one alone", "settled_alone"),
-        figure("by the one beside", "settled_beside"),
+        figure("jobs/s of the one alone", "jobs_per_second_alone"),
+        figure("of the one beside", "jobs_per_second"),
         figure("ratio", "ratio", 3),
     ]
     paused = result.row("paused")

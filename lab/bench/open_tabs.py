@@ -1,0 +1,87 @@
+"""Tabs of the dashboard that stay open, and ask for news as app.js does."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import requests
+
+from lab.dashboard import HOME, SAME
+
+TABS, TAB_SECONDS = 20, 5.0
+# What tabs are left open on.
+OPEN = (HOME, f"{HOME}/jobs", f"{HOME}/jobs?status=queued", f"{HOME}?span=24h")
+LIVE = "Haulier-Live"
+_SEEN = re.compile(r'data-seen="(\w+)"')
+
+
+def seen(answer: requests.Response) -> str:
+    """Return what a page shows, as a poll tells it; "" where the answer is no page."""
+    found = _SEEN.search(answer.text)
+    return found[1] if found else ""
+
+
+@contextmanager
+def watched(port: int, tabs: int) -> Iterator[threading.Event]:
+    """Keep so many tabs open, each of which asks for news as app.js does, once all of them have been loaded.
+
+    Shape: they ask while the event is set. Raises: RuntimeError where one was refused.
+    """
+    over, asks = threading.Event(), threading.Event()
+    asks.set()
+    loaded = threading.Barrier(tabs + 1)
+    refused: list[str] = []
+    with ExitStack() as stack:
+        threads = [
+            threading.Thread(target=_Tab(port, n, loaded, refused.append).keep_open, args=(over, asks), daemon=True)
+            for n in range(tabs)
+        ]
+        for thread in threads:
+            thread.start()
+        stack.callback(_end, over, threads)
+        loaded.wait(timeout=60)
+        yield asks
+    if refused:
+        raise RuntimeError(f"a tab was refused: {refused[0]}")
+
+
+def _end(over: threading.Event, threads: Sequence[threading.Thread]) -> None:
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+@dataclass
+class _Tab:
+    """One tab, and the digest of what it shows."""
+
+    port: int
+    number: int
+    loaded: threading.Barrier
+    refused: Callable[[str], None]
+    seen: str = ""
+
+    def keep_open(self, over: threading.Event, asks: threading.Event) -> None:
+        """Load the page, and ask for news of it from then on, at other moments than the other tabs."""
+        with requests.Session() as session:
+            self._ask(session)
+            self.loaded.wait(timeout=60)
+            pause = TAB_SECONDS * self.number / TABS
+            while not over.wait(pause):
+                if asks.is_set():
+                    self._ask(session)
+                pause = TAB_SECONDS * (0.9 + 0.2 * (self.number % 7) / 7)
+
+    def _ask(self, session: requests.Session) -> None:
+        path = OPEN[self.number % len(OPEN)]
+        sent = {**SAME, **({LIVE: self.seen} if self.seen else {})}
+        answer = session.get(f"http://127.0.0.1:{self.port}{path}", headers=sent, timeout=30)
+        if shown := seen(answer):
+            self.seen = shown
+        # A tab that finds no turn asks again.
+        elif answer.status_code not in (204, 503):
+            self.refused(f"{answer.status_code} {path}")
