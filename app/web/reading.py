@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 from flask import current_app, request
 
 from haulier.domain.errors import Locked, RefusedForNow, StatementRefused, reason
-from haulier.postgres.statements import Connection, transaction
+from haulier.postgres.statements import Connection, bounded
 
 from ..http.service import connection
 from . import pace
@@ -50,16 +50,16 @@ def read(task: Task[T]) -> T:
 
 
 def part(task: Task[T], *, seconds: float = PART_SECONDS) -> Part[T]:
-    """Return what the task reads in one transaction, each statement of it within so many seconds; or why not.
+    """Return what the task reads, each statement of it within so many seconds; or why not.
 
     Raises: DatabaseUnavailable where the database cannot be reached at all.
     """
 
-    def bounded(conn: Connection) -> T:
-        with transaction(conn, seconds=seconds, lock_seconds=LOCK_SECONDS):
+    def look(conn: Connection) -> T:
+        with bounded(seconds=seconds, lock_seconds=LOCK_SECONDS):
             return task(conn)
 
-    return _or_late(bounded, f"the database took longer than {1000 * seconds:.0f} ms")
+    return _or_late(look, f"the database took longer than {1000 * seconds:.0f} ms")
 
 
 def searched(task: Task[T]) -> Part[T]:

@@ -6,6 +6,10 @@
 SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL statement_timeout = %(milliseconds)s;
 
+-- name: locks_bounded
+-- Goes between `bounded` and its statement.
+SET LOCAL lock_timeout = %(lock_milliseconds)s;
+
 -- name: begin
 -- The isolation level is stated, because a role or a database may default to a stricter one, in which a statement does
 -- not see the change that it has just waited for. The search_path is stated, because on the role's own path a function

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import weakref
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pytest
 
@@ -17,7 +17,7 @@ from haulier.postgres import statements
 from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import rows, transaction, transaction_of
+from haulier.postgres.statements import bounded, rows, transaction, transaction_of
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import produce
 from lab.proxy import proxy_to
@@ -70,6 +70,41 @@ def test_a_transaction_bounds_the_statement_that_is_sent_with_its_beginning(subj
     with subject.connection() as after:
         assert after is conn
         assert rows(after, "ping")
+
+
+@pytest.mark.parametrize("is_within", [False, True], ids=["alone", "in a transaction that begins within"])
+@pytest.mark.parametrize("bounds", [(0.2, 9.0), (9.0, 0.2)], ids=["statement", "lock"])
+def test_bounds_each_statement_of_a_block(subject, locked, bounds, is_within):
+    began = time.monotonic()
+
+    with (
+        pytest.raises(DatabaseUnavailable),
+        subject.connection() as conn,
+        bounded(seconds=bounds[0], lock_seconds=bounds[1]),
+        transaction(conn) if is_within else nullcontext(),
+    ):
+        rows(conn, "cancel", id=locked.id, actor=None, queues=None)
+
+    assert 0.15 < time.monotonic() - began < 2.9
+
+
+def test_bounds_end_with_the_block_and_are_this_threads_alone(conn):
+    limits = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout')"
+    found = []
+
+    def look() -> None:
+        with transaction(conn), conn.cursor() as cursor:
+            cursor.execute(limits)
+            found.extend(cursor.fetchall())
+
+    with bounded(seconds=0.3, lock_seconds=0.2):
+        look()
+        other = threading.Thread(target=look)
+        other.start()
+        other.join()
+    look()
+
+    assert found == [("300ms", "200ms"), ("5s", "3s"), ("5s", "3s")]
 
 
 def test_leaves_no_timeout_behind_in_the_session(subject):

@@ -86,11 +86,10 @@ ORDER BY page.failed + page.retried DESC, page.last_seen DESC, page.error_id DES
 -- The groups that were seen in the span, the most frequent first, with the series of the first of them and that of all
 -- groups together: the counts are read once for both, and then those of the few groups whose series is drawn.
 WITH counted AS MATERIALIZED (
-    SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
-        max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
+    SELECT error_id, minute, max(minute) AS last_seen, sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM haulier.error_count
     WHERE minute >= <<span_began>> AND <<may_be_seen>>
-    GROUP BY GROUPING SETS ((1), (2))
+    GROUP BY GROUPING SETS ((error_id), (minute))
 ), page AS MATERIALIZED (
     SELECT row_number() OVER (ORDER BY failed + retried DESC, last_seen DESC, error_id DESC) AS place,
         error_id, last_seen, failed, retried
@@ -111,9 +110,14 @@ SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_beg
         ) AS step
     ) END AS series,
     CASE WHEN coalesce(place, 1) = 1 THEN (
-        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM at), failed, retried))
-        FROM counted
-        WHERE at IS NOT NULL
+        SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
+        FROM (
+            SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+                sum(failed) AS failed, sum(retried) AS retried
+            FROM counted
+            WHERE minute IS NOT NULL
+            GROUP BY 1
+        ) AS step
     ) END AS series_of_all
 FROM (SELECT 1) AS one
 LEFT JOIN page ON true
@@ -140,14 +144,19 @@ WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <
 GROUP BY 1, 2;
 
 -- name: failed_attempts
--- Those of all groups together, by the step; one row without a step where there are none.
+-- Those of all groups together, by the step; one row without a step where there are none. By the minute first: which step
+-- a minute is in is then reckoned once, and not for each group.
 WITH span AS (
     SELECT <<span_began>> AS span_from
+), by_minute AS (
+    SELECT minute, sum(failed) AS failed, sum(retried) AS retried
+    FROM haulier.error_count
+    WHERE minute >= <<span_began>> AND <<may_be_seen>>
+    GROUP BY minute
 ), counted AS (
     SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
         sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
-    FROM haulier.error_count
-    WHERE minute >= <<span_began>> AND <<may_be_seen>>
+    FROM by_minute
     GROUP BY 1
 )
 SELECT span_from, at, failed, retried
