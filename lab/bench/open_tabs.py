@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-
-import requests
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 
 from lab.dashboard import HOME, SAME
 
@@ -19,9 +18,9 @@ LIVE = "Haulier-Live"
 _SEEN = re.compile(r'data-seen="(\w+)"')
 
 
-def seen(answer: requests.Response) -> str:
-    """Return what a page shows, as a poll tells it; "" where the answer is no page."""
-    found = _SEEN.search(answer.text)
+def seen(text: str) -> str:
+    """Return what a page shows, as a poll tells it; "" where the text is no page."""
+    found = _SEEN.search(text)
     return found[1] if found else ""
 
 
@@ -55,6 +54,7 @@ def _end(over: threading.Event, threads: Sequence[threading.Thread]) -> None:
         thread.join()
 
 
+# By http.client, since in the measure's own process `requests` would take a multiple of the time that the server takes.
 @dataclass
 class _Tab:
     """One tab, and the digest of what it shows."""
@@ -64,24 +64,31 @@ class _Tab:
     loaded: threading.Barrier
     refused: Callable[[str], None]
     seen: str = ""
+    cookies: dict[str, str] = field(default_factory=dict)
 
     def keep_open(self, over: threading.Event, asks: threading.Event) -> None:
         """Load the page, and ask for news of it from then on, at other moments than the other tabs."""
-        with requests.Session() as session:
-            self._ask(session)
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)) as connection:
+            self._ask(connection)
             self.loaded.wait(timeout=60)
             pause = TAB_SECONDS * self.number / TABS
             while not over.wait(pause):
                 if asks.is_set():
-                    self._ask(session)
+                    self._ask(connection)
                 pause = TAB_SECONDS * (0.9 + 0.2 * (self.number % 7) / 7)
 
-    def _ask(self, session: requests.Session) -> None:
+    def _ask(self, connection: http.client.HTTPConnection) -> None:
         path = OPEN[self.number % len(OPEN)]
-        sent = {**SAME, **({LIVE: self.seen} if self.seen else {})}
-        answer = session.get(f"http://127.0.0.1:{self.port}{path}", headers=sent, timeout=30)
-        if shown := seen(answer):
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        asked = {LIVE: self.seen} if self.seen else {}
+        connection.request("GET", path, headers={**SAME, **asked, "Cookie": cookies})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        for cookie in answer.headers.get_all("Set-Cookie", ()):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        if shown := seen(text):
             self.seen = shown
         # A tab that finds no turn asks again.
-        elif answer.status_code not in (204, 503):
-            self.refused(f"{answer.status_code} {path}")
+        elif answer.status not in (204, 503):
+            self.refused(f"{answer.status} {path}")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import statistics
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import requests
-from psycopg2.extensions import connection as Connection
 
 from haulier.domain.operation import OperationAction
 from haulier.domain.schedule import Rule
@@ -22,18 +18,16 @@ from haulier.queue import consume
 from haulier.queue.produce import operations, schedules
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
-from lab.bench import load
-from lab.bench.contenders.haulier import Haulier, next_job
+from lab.bench import beside_tabs
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import serving
 from lab.bench.measures.numbers import RARE, filled
-from lab.bench.measures.post import BODY, CONNECTIONS, SECONDS, WARM_UP_SECONDS
-from lab.bench.open_tabs import OPEN, TABS, seen, watched
+from lab.bench.open_tabs import OPEN, seen
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result, Row, Spread
 from lab.dashboard import HOME, SAME, Pages, crawl, pages_of, token_of, url_map, without_charts
 from lab.servers import connect
-from lab.waiting import alive, until
+from lab.waiting import until
 
 NAME = "dashboard"
 TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
@@ -41,10 +35,6 @@ TITLE = "The dashboard, beside 1 M live and 10 M finished jobs"
 READS, POLLS, NEWS_ROUNDS = 40, 200, 30
 # So often a page is asked for the news that there are.
 POLL_SECONDS = 0.2
-# Ten times as many as other drains have, so that there are several spells without tabs, and beside them, by turns.
-DRAINED, SPELL_SECONDS = 1_000_000, 1.5
-# So many times four turns while jobs are sent.
-FOURS = 6
 # Something new on each of the pages that tabs are left open on.
 NEWS = """
     INSERT INTO haulier.job (kind, payload) VALUES ('kind-1', '{}');
@@ -73,8 +63,10 @@ def entries() -> list[Entry]:
         Entry("poll-new", "poll of an open page that brings news", poll_with_news, at_most=1),
     ]
     rows += [
-        Entry("drain", "drain, by turns without and beside 20 open tabs", drain),
-        Entry("post", "POST /jobs, by turns without and beside 20 open tabs", post),
+        Entry("drain", "drain, by turns without and beside 20 open tabs", beside_tabs.drain),
+        Entry("post", "POST /jobs, the same", beside_tabs.post),
+        Entry("insert", "lone INSERTs that an idle worker takes, the same", beside_tabs.insert),
+        Entry("latency", "from the commit to the start on an idle worker, the same", beside_tabs.latency),
     ]
     return rows
 
@@ -182,7 +174,7 @@ def poll(bench: Bench) -> Figures:
     with visiting(bench) as (visitor, _):
         for n in range(_times(POLLS, bench)):
             path = OPEN[n % len(OPEN)]
-            answer, milliseconds = visitor.get(path, Haulier_Live=seen(visitor.get(path)[0]))
+            answer, milliseconds = visitor.get(path, Haulier_Live=seen(visitor.get(path)[0].text))
             # The figures may have moved on between the two.
             if answer.status_code == 204:
                 taken.append(milliseconds)
@@ -193,7 +185,7 @@ def poll_with_news(bench: Bench) -> Figures:
     """Ask for news of pages that stay open until they bring some, again and again."""
     taken = []
     with visiting(bench) as (visitor, _), closing(connect(filled(bench))) as conn, conn.cursor() as cursor:
-        shown = {path: seen(visitor.get(path)[0]) for path in OPEN}
+        shown = {path: seen(visitor.get(path)[0].text) for path in OPEN}
         for _ in range(max(2, int(NEWS_ROUNDS * min(1.0, bench.scale * 10)))):
             cursor.execute(NEWS)
             for path in OPEN:
@@ -201,7 +193,7 @@ def poll_with_news(bench: Bench) -> Figures:
                     partial(_news, visitor, path, shown[path]),
                     within=30, every=POLL_SECONDS, what="the poll brings news",
                 )  # fmt: skip
-                shown[path] = seen(answer)
+                shown[path] = seen(answer.text)
                 taken.append(milliseconds)
     return _summary(taken)
 
@@ -220,68 +212,6 @@ def _summary(taken: list[float]) -> Figures:
     return {"p50_ms": round(taken[len(taken) // 2], 2), "p95_ms": round(taken[int(len(taken) * 0.95)], 2)}
 
 
-# Of two servers, or two times, one is as much slower than the other as any tabs could make it: so both measures go by
-# turns on one server: without, beside, beside, without, so that what grows meanwhile weighs on both.
-def drain(bench: Bench) -> Figures:
-    """Drain a database, by turns while nobody asks for news and beside open tabs."""
-    jobs = bench.jobs(DRAINED, least=60_000)
-    worker = Haulier(processes=2)
-    found: list[float] = []
-    with worker.home(bench.server) as url, closing(connect(url)) as conn:
-        worker.fill(url, jobs)
-        bench.server.settle(url)
-        with serving(url) as port, watched(port, TABS) as tabs, worker.working(url) as started:
-            until(alive(started, lambda: next_job(conn) > 1), within=60, every=0.01, what="the first job is taken")
-            seconds = max(0.15, SPELL_SECONDS * min(1.0, bench.scale * 10))
-            tabs.clear()
-            # The first spell warms up.
-            _taken_a_second(conn, seconds)
-            while (taken := _taken_a_second(conn, seconds)) is not None:
-                found.append(taken)
-                _let_ask(tabs, len(found))
-            tabs.set()
-    return {"jobs": jobs, **_compared("jobs_per_second", found)}
-
-
-def _let_ask(tabs: threading.Event, turn: int) -> None:
-    """Have tabs ask for news in every second and third of four turns, and in no other."""
-    (tabs.set if turn % 4 in (1, 2) else tabs.clear)()
-
-
-def _taken_a_second(conn: Connection, seconds: float) -> float | None:
-    """Return how many jobs a second are taken during so many; None where the last one was."""
-    at, first = time.perf_counter(), next_job(conn)
-    until(lambda: time.perf_counter() - at >= seconds, within=seconds + 60, every=0.02, what="the spell is over")
-    last = next_job(conn)
-    took = time.perf_counter() - at
-    return (last - first) / took if last else None
-
-
-def _compared(name: str, found: Sequence[float]) -> Figures:
-    """Return the means without and beside tabs, and the median of the ratios of all turns by four."""
-    fours = [found[at : at + 4] for at in range(0, len(found) - 3, 4)]
-    alone, beside = ([(four[a] + four[b]) / 2 for four in fours] for a, b in ((0, 3), (1, 2)))
-    # Of a short turn on a busy machine there may be nothing.
-    ratio = statistics.median(b / a for a, b in zip(alone, beside, strict=True) if a)
-    means = {name: statistics.mean(beside), f"{name}_alone": statistics.mean(alone)}
-    return {**{each: round(value, 1) for each, value in means.items()}, "of_alone": round(ratio, 4)}
-
-
-def post(bench: Bench) -> Figures:
-    """POST jobs on several connections, by turns while nobody asks for news and beside open tabs."""
-    found: list[float] = []
-    with Haulier().home(bench.server) as url:
-        bench.server.settle(url)
-        with serving(url) as port, watched(port, TABS) as tabs:
-            send = partial(load.post, port, "/jobs", BODY, connections=CONNECTIONS)
-            send(seconds=WARM_UP_SECONDS)
-            while len(found) < 4 * max(1, int(FOURS * min(1.0, bench.scale * 10))):
-                _let_ask(tabs, len(found))
-                found.append(send(seconds=max(1, SECONDS * bench.scale / 2))["per_second"])
-            tabs.set()
-    return _compared("per_second", found)
-
-
 def report(result: Result) -> str:
     """Return the table, and what must hold."""
     columns = [
@@ -289,10 +219,10 @@ def report(result: Result) -> str:
         figure("p95 ms", "p95_ms", 1),
         figure("kB", "kilobytes", 1),
         figure("kB without charts", "plain_kilobytes", 1),
-        figure("jobs/s", "jobs_per_second"),
-        figure("without tabs", "jobs_per_second_alone"),
-        figure("POSTs/s", "per_second"),
-        figure("without tabs", "per_second_alone"),
+        figure("a second, beside tabs", "per_second"),
+        figure("without", "per_second_alone"),
+        figure("started after ms, beside tabs", "wait_ms", 2),
+        figure("without", "wait_ms_alone", 2),
     ]
     bounds = [
         ("pages without figures", _failed(result), "<=", 0.0),
@@ -303,6 +233,8 @@ def report(result: Result) -> str:
         ("p95 ms of a poll with news", _of(result, "poll-new"), "<=", 40.0),
         ("drain, with 20 tabs / without", _of(result, "drain", "of_alone"), ">=", 0.95),
         ("POSTs, with 20 tabs / without", _of(result, "post", "of_alone"), ">=", 0.95),
+        ("lone INSERTs, with 20 tabs / without", _of(result, "insert", "of_alone"), ">=", 0.95),
+        ("median wait, without / with 20 tabs", _of(result, "latency", "of_alone"), ">=", 0.95),
     ]
     return "\n\n".join([table(result.rows, columns), targets(bounds)])
 
