@@ -119,7 +119,7 @@ def _provenance(result: Result) -> str:
     server = f"PostgreSQL {result.server['version']}"
     return (
         f"<sub>Medians of up to {repetitions} repetitions, with the least and the greatest in brackets; {server};"
-        f" {result.at}.{small}</sub>"
+        f" {result.machine['cpu']}; {result.at}.{small}</sub>"
     )
 
 
