@@ -52,6 +52,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "drop_unused_database",
         "listen",
         "lock_schema",
+        "locks_bounded",
         "read_committed",
         "rollback",
         "session_lock_timeout",

@@ -71,7 +71,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     names, found, execute = {text: name for name, text in SQL.items()}, Sent(), statements._execute
 
     def noted(conn: Any, statement: str, *args: Any, **kwargs: Any) -> Any:
-        found.append(names.get(statement.removeprefix(SQL["bounded"] + "\n"), statement))
+        bare = statement.removeprefix(SQL["bounded"] + "\n").removeprefix(SQL["locks_bounded"] + "\n")
+        found.append(names.get(bare, statement))
         return execute(conn, statement, *args, **kwargs)
 
     monkeypatch.setattr(statements, "_execute", noted)
