@@ -25,10 +25,10 @@ from lab.bench.measures.latency import ENQUEUE, WARM_UP, paced, summary
 from lab.bench.measures.post import BODY, CONNECTIONS, SECONDS, WARM_UP_SECONDS
 from lab.bench.open_tabs import TABS, watched
 from lab.servers import connect
-from lab.waiting import alive, until
+from lab.waiting import alive, pause, until
 
 # Ten times as many as other drains have, so that there are several spells without tabs, and beside them.
-DRAINED, SPELL_SECONDS = 1_000_000, 1.5
+DRAINED, SPELL_SECONDS, LEAST_SECONDS = 1_000_000, 1.5, 0.15
 # So many times four turns.
 FOURS, FOURS_OF_LATENCY = 6, 3
 STARTED = 100
@@ -45,21 +45,20 @@ def drain(bench: Bench) -> Figures:
         bench.server.settle(url)
         with serving(url) as port, watched(port, TABS) as tabs, worker.working(url) as started:
             until(alive(started, lambda: next_job(conn) > 1), within=60, every=0.01, what="the first job is taken")
-            seconds = _seconds(bench)
+            seconds = bench.seconds(SPELL_SECONDS, least=LEAST_SECONDS)
             tabs.clear()
             # The first spell warms up.
             _taken_a_second(conn, seconds)
             while (taken := _taken_a_second(conn, seconds)) is not None:
                 found.append(taken)
                 _let_ask(tabs, len(found))
-            tabs.set()
     return {"jobs": jobs, **_rates(found)}
 
 
 def _taken_a_second(conn: Connection, seconds: float) -> float | None:
     """Return how many jobs a second are taken during so many; None where the last one was."""
     at, first = time.perf_counter(), next_job(conn)
-    until(lambda: time.perf_counter() - at >= seconds, within=seconds + 60, every=0.02, what="the spell is over")
+    pause(seconds)
     last = next_job(conn)
     took = time.perf_counter() - at
     return (last - first) / took if last else None
@@ -78,8 +77,9 @@ def post(bench: Bench) -> Figures:
 
 def insert(bench: Bench) -> Figures:
     """INSERT one job after the other, each in a transaction of its own, which an idle worker takes."""
+    seconds = bench.seconds(SPELL_SECONDS, least=LEAST_SECONDS)
     with _idle(bench) as (conn, tabs, _):
-        return _rates(_by_turns(tabs, bench, FOURS, partial(_inserted_a_second, conn, _seconds(bench))))
+        return _rates(_by_turns(tabs, bench, FOURS, partial(_inserted_a_second, conn, seconds)))
 
 
 def _inserted_a_second(conn: Connection, seconds: float) -> float:
@@ -94,7 +94,7 @@ def _inserted_a_second(conn: Connection, seconds: float) -> float:
 def latency(bench: Bench) -> Figures:
     """Enqueue jobs at an even pace, and tell how long after its commit the median one starts."""
     with _idle(bench) as (conn, tabs, path), conn.cursor() as cursor:
-        jobs = max(10, int(STARTED * min(1.0, bench.scale * 10)))
+        jobs = bench.turns(STARTED, least=10)
         ran = [0]
 
         def waited(jobs: int) -> float:
@@ -127,20 +127,14 @@ def _idle(bench: Bench) -> Iterator[tuple[Connection, threading.Event, Path]]:
         tabs = stack.enter_context(watched(port, TABS))
         stack.enter_context(worker.working(url, notes=path))
         yield stack.enter_context(closing(connect(url))), tabs, path
-        tabs.set()
-
-
-def _seconds(bench: Bench) -> float:
-    return max(0.15, SPELL_SECONDS * min(1.0, bench.scale * 10))
 
 
 def _by_turns(tabs: threading.Event, bench: Bench, fours: int, measure: Callable[[], float]) -> list[float]:
     """Return what is measured while nobody asks for news, and while tabs do, turn by turn."""
     found: list[float] = []
-    while len(found) < 4 * max(1, int(fours * min(1.0, bench.scale * 10))):
+    while len(found) < 4 * bench.turns(fours):
         _let_ask(tabs, len(found))
         found.append(measure())
-    tabs.set()
     return found
 
 

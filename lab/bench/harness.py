@@ -30,6 +30,14 @@ class Bench:
     folder: Path
     scale: float = 1.0
 
+    def turns(self, number: int, *, least: int = 1) -> int:
+        """Return how often this run does what one of a tenth of the full size or more does so many times."""
+        return max(least, int(number * min(1.0, self.scale * 10)))
+
+    def seconds(self, seconds: float, *, least: float = 0.0) -> float:
+        """Return how long this run takes for what one of a tenth of the full size or more takes so long for."""
+        return max(least, seconds * min(1.0, self.scale * 10))
+
     def jobs(self, number: int, *, least: int = 1000) -> int:
         """Return that many jobs at this run's scale, in whole thousands where there are any."""
         scaled = int(number * self.scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from lab.bench.harness import Bench
 from lab.bench.measures import paused
+from lab.bench.measures.paused import Look
 from lab.servers import Postgres
 from tests.lab.entries import named
 from tests.often import often
@@ -33,13 +33,13 @@ def test_a_drain_beside_paused_queues_ends(bench, entry):
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_of_two_drains_counts_what_each_takes_while_both_have_jobs(monkeypatch, order):
-    asked = {"alone": iter([1, 30, 40, 90, 0]), "beside": iter([5, 25, 35, 60, 99])}
-    clock = itertools.count()
-    monkeypatch.setattr(paused, "next_job", lambda conn: next(asked[conn]))
-    monkeypatch.setattr(paused.time, "perf_counter", lambda: float(next(clock)))
+def test_of_two_drains_counts_what_each_takes_while_both_have_jobs(order):
+    numbers = [(1, 5), (30, 25), (40, 35), (90, 60), (0, 99)]
+    looks = iter(
+        [[Look(each, 2.0 * at + order[place]) for place, each in enumerate(pair)] for at, pair in enumerate(numbers)]
+    )
 
-    alone, beside = paused.taken(["alone", "beside"], order, 400, 0.0)
+    alone, beside = paused.taken(lambda: next(looks), 400, 0.0)
 
     # Between the first look and the last at which both have jobs.
     assert alone / beside == 50 / 25

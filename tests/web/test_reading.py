@@ -24,6 +24,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the time of what is kept."""
     clock = Clock()
+    # Real seconds would have to be slept through, and a busy machine adds some of its own.
     monkeypatch.setattr(reading, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 

@@ -6,6 +6,10 @@
 AND (%(queue)s::text IS NULL OR error_count.queue = %(queue)s)
 AND (%(queues)s::text[] IS NULL OR error_count.queue = ANY(%(queues)s::text[]))
 
+-- part: step_of_minute
+-- When the step of the series began in which a minute is.
+date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz)
+
 -- part: span_began
 -- When the span began: it ends with the step of the series that is under way.
 date_bin(make_interval(secs => %(series_seconds)s), now(), 'epoch'::timestamptz)
@@ -102,7 +106,7 @@ SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_beg
     CASE WHEN place <= %(drawn)s THEN (
         SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
         FROM (
-            SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+            SELECT <<step_of_minute>> AS at,
                 sum(failed) AS failed, sum(retried) AS retried
             FROM haulier.error_count
             WHERE error_id = page.error_id AND minute >= <<span_began>> AND <<may_be_seen>>
@@ -112,7 +116,7 @@ SELECT <<shown_of_group>>, page.last_seen, page.failed, page.retried, <<span_beg
     CASE WHEN coalesce(place, 1) = 1 THEN (
         SELECT jsonb_agg(jsonb_build_array(extract(epoch FROM step.at), step.failed, step.retried))
         FROM (
-            SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+            SELECT <<step_of_minute>> AS at,
                 sum(failed) AS failed, sum(retried) AS retried
             FROM counted
             WHERE minute IS NOT NULL
@@ -137,7 +141,7 @@ CROSS JOIN LATERAL (
 WHERE error_group.id = %(error_id)s AND (%(queues)s::text[] IS NULL OR seen.last_seen IS NOT NULL);
 
 -- name: series_of_errors
-SELECT error_id, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+SELECT error_id, <<step_of_minute>> AS at,
     sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
 FROM haulier.error_count
 WHERE error_id = ANY(%(failed_ids)s::bigint[]) AND minute >= %(span_from)s AND <<may_be_seen>>
@@ -154,7 +158,7 @@ WITH span AS (
     WHERE minute >= <<span_began>> AND <<may_be_seen>>
     GROUP BY minute
 ), counted AS (
-    SELECT date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+    SELECT <<step_of_minute>> AS at,
         sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM by_minute
     GROUP BY 1
@@ -196,7 +200,7 @@ WHERE (<<first_retrying>>) IS NULL
 -- name: queues_of_error
 -- In which queues it was seen in the span, those with the most failures first; of each also by the step.
 WITH counted AS (
-    SELECT queue, date_bin(make_interval(secs => %(series_seconds)s), minute, 'epoch'::timestamptz) AS at,
+    SELECT queue, <<step_of_minute>> AS at,
         sum(failed)::bigint AS failed, sum(retried)::bigint AS retried
     FROM haulier.error_count
     WHERE error_id = %(error_id)s AND minute >= %(span_from)s AND <<may_be_seen>>

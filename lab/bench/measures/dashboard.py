@@ -158,7 +158,7 @@ def slower_page(path: str, bench: Bench) -> Figures:
 def _loaded(visitor: Visitor, paths: Sequence[str], bench: Bench) -> Figures:
     """Load pages in turns, each time as the first who looks."""
     taken, byte_counts, plain = [], [], []
-    for n in range(_times(READS, bench)):
+    for n in range(bench.turns(READS, least=5)):
         visitor.forget()
         answer, milliseconds = visitor.get(paths[n % len(paths)])
         taken.append(milliseconds)
@@ -172,7 +172,7 @@ def poll(bench: Bench) -> Figures:
     """Ask for news of pages that stay open, where there is nothing new."""
     taken = []
     with visiting(bench) as (visitor, _):
-        for n in range(_times(POLLS, bench)):
+        for n in range(bench.turns(POLLS, least=5)):
             path = OPEN[n % len(OPEN)]
             answer, milliseconds = visitor.get(path, Haulier_Live=seen(visitor.get(path)[0].text))
             # The figures may have moved on between the two.
@@ -186,7 +186,7 @@ def poll_with_news(bench: Bench) -> Figures:
     taken = []
     with visiting(bench) as (visitor, _), closing(connect(filled(bench))) as conn, conn.cursor() as cursor:
         shown = {path: seen(visitor.get(path)[0].text) for path in OPEN}
-        for _ in range(max(2, int(NEWS_ROUNDS * min(1.0, bench.scale * 10)))):
+        for _ in range(bench.turns(NEWS_ROUNDS, least=2)):
             cursor.execute(NEWS)
             for path in OPEN:
                 answer, milliseconds = until(
@@ -201,10 +201,6 @@ def poll_with_news(bench: Bench) -> Figures:
 def _news(visitor: Visitor, path: str, shown: str) -> tuple[requests.Response, float] | None:
     answer, milliseconds = visitor.get(path, Haulier_Live=shown)
     return None if answer.status_code == 204 else (answer, milliseconds)
-
-
-def _times(number: int, bench: Bench) -> int:
-    return max(5, int(number * min(1.0, bench.scale * 10)))
 
 
 def _summary(taken: list[float]) -> Figures:

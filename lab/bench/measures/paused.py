@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
 from lab.servers import connect
-from lab.waiting import until
+from lab.waiting import pause, until
 
 NAME = "paused"
 TITLE = "Drain of 400,000 no-op jobs beside 100 paused queues of 10,000 due jobs each"
@@ -56,7 +56,7 @@ def once(due_in: str | None, bench: Bench) -> Figures:
         both = [stack.enter_context(drained(bench, beside)) for beside in (None, due_in)]
         order = [0, 1] if next(_turns[due_in]) % 2 == 0 else [1, 0]
         fill([both[place] for place in order], jobs)
-        alone, beside = taken(both, order, jobs, EVERY_SECONDS * min(1.0, bench.scale * 10))
+        alone, beside = taken(partial(_looks, both, order), jobs, bench.seconds(EVERY_SECONDS))
         for conn in both:
             until(partial(_is_drained, conn), within=DRAIN_SECONDS, what="the other one is drained")
     return {
@@ -90,17 +90,24 @@ def fill(both: Sequence[Connection], jobs: int) -> None:
                 cursor.execute(statement, parameters)
 
 
-def taken(both: Sequence[Connection], order: Sequence[int], jobs: int, every: float) -> tuple[float, float]:
+class Look(NamedTuple):
+    """The number of a database's next job, 0 where none is left, and when it was asked for."""
+
+    number: int
+    time: float
+
+
+def taken(look: Callable[[], Sequence[Look]], jobs: int, every: float) -> tuple[float, float]:
     """Return how many jobs a second each takes, from soon after the first until one has no more. Units: seconds."""
     until(
-        lambda: all(not at.number or at.number > jobs * WARM_UP for at in _looks(both, order)),
+        lambda: all(not at.number or at.number > jobs * WARM_UP for at in look()),
         within=DRAIN_SECONDS, every=every / 10, what="both take jobs",
     )  # fmt: skip
-    first = now = _looks(both, order)
+    first = now = look()
     while True:
         last = now
-        until(partial(_has_come, last[0].time + every), within=every + 60, what="it is time to look again")
-        now = _looks(both, order)
+        pause(max(0.0, last[0].time + every - time.perf_counter()))
+        now = look()
         if not all(at.number for at in now):
             break
     alone, beside = (
@@ -109,20 +116,9 @@ def taken(both: Sequence[Connection], order: Sequence[int], jobs: int, every: fl
     return alone, beside
 
 
-class _Look(NamedTuple):
-    """The number of a database's next job, 0 where none is left, and when it was asked for."""
-
-    number: int
-    time: float
-
-
-def _looks(both: Sequence[Connection], order: Sequence[int]) -> list[_Look]:
-    found = {place: _Look(next_job(both[place]), time.perf_counter()) for place in order}
+def _looks(both: Sequence[Connection], order: Sequence[int]) -> list[Look]:
+    found = {place: Look(next_job(both[place]), time.perf_counter()) for place in order}
     return [found[place] for place in range(2)]
-
-
-def _has_come(at: float) -> bool:
-    return time.perf_counter() >= at
 
 
 def _is_drained(conn: Connection) -> bool:
