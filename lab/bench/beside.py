@@ -1,70 +1,198 @@
-"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: compares how soon a lone job starts in two checkouts.
+"""`python -m lab.bench.beside CHECKOUT [CHECKOUT]`: tells how fast a checkout is, beside another one.
 
-The workers of both run at once, and get jobs alternately: on a machine whose clock frequency changes, two runs one
-after the other differ by a fifth. The second checkout is this one by default. The two swap places after each turn.
+The second checkout is this one by default. Both run on one server, each on a database of its own, at the same time or
+by short turns: of two runs one after the other one is as much slower as the machine happens to be just then, a fifth.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import statistics
-import subprocess
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor
 
-from lab.bench import notes
-from lab.bench.contenders.haulier import PYTHON
+from lab.bench import load, notes
+from lab.bench.by_fours import by_fours
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.harness import Bench
+from lab.bench.measures import insert, post
+from lab.bench.measures.enqueue import LINES, send, serving
 from lab.bench.measures.latency import ENQUEUE, WARM_UP, paced, summary
-from lab.servers import Postgres, connect, free_port, postgres
-from lab.waiting import ROOT, environment, pause, processes, until
+from lab.bench.two_drains import drain
+from lab.servers import connect, postgres
+from lab.waiting import ROOT, pause, until
 
+TURNS = 6
+DRAINED, STARTED = 400_000, 500
+POSTS_SECONDS, INSERTS_SECONDS = 2.0, 3.0
+# So many times four of these in each turn.
+FOURS, FOURS_OF_BATCHES = 2, 6
 # A worker that was busy, as after the warm-up, asks to be woken again only after five seconds.
 QUIET_SECONDS = 8.0
 
+Two = tuple[float, float]
+
 
 def main() -> None:
-    """Read the command line, measure, and print a line for each side of each turn."""
+    """Read the command line, measure, and print a line for each turn of each measure, and then one for all turns."""
     parser = argparse.ArgumentParser(prog="python -m lab.bench.beside", description=__doc__)
     parser.add_argument("checkout", type=Path, nargs="+")
-    parser.add_argument("--jobs", type=int, default=1500, help="for each side, in each turn")
-    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of jobs, for a short look")
     options = parser.parse_args()
-    first, second = [path.resolve() for path in [*options.checkout, ROOT][:2]]
-    ratios = []
-    for turn in range(options.turns):
-        pair = [first, second] if turn % 2 == 0 else [second, first]
-        with postgres() as server:
-            found = dict(zip(pair, side_by_side(server, pair, options.jobs), strict=True))
-        for path in (first, second):
-            print(f"{path.name:20} {found[path]}", flush=True)
-        ratios.append(found[first]["p50_ms"] / found[second]["p50_ms"])
-    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})"
-    print(f"p50 of {first.name} / p50 of {second.name}: {spread}")
+    paths = [path.resolve() for path in [*options.checkout, ROOT][:2]]
+    with postgres() as server, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
+        bench = Bench(server, Path(folder), scale=options.scale)
+        found = compared(bench, paths, options.only, options.turns)
+    print(f"\n{paths[1].name} is so many times as fast as {paths[0].name}:")
+    for name, ratios in found.items():
+        print(f"{name:8} {statistics.median(ratios):.3f} ({min(ratios):.3f} - {max(ratios):.3f})")
 
 
-def side_by_side(server: Postgres, checkouts: Sequence[Path], jobs: int) -> list[dict[str, float]]:
-    """Return a summary of the waits of each checkout's jobs."""
-    with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, ExitStack() as stack:
-        sides = [_start(server, path, Path(folder, str(place)), stack) for place, path in enumerate(checkouts)]
-        for cursor, path in sides:
+def compared(bench: Bench, paths: Sequence[Path], names: Sequence[str], turns: int) -> dict[str, list[float]]:
+    """Return how many times as fast as the first checkout the second is, by measure, for each turn."""
+    sides = [Haulier(f"checkout {place}", checkout=path) for place, path in enumerate(paths)]
+    ratios: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(turns):
+        for name, found in ratios.items():
+            measure = MEASURES[name]
+            # The two swap places after each turn.
+            if turn % 2 == 0:
+                first, second = measure.take(bench, sides)
+            else:
+                second, first = measure.take(bench, sides[::-1])
+            found.append(measure.faster(first, second))
+            print(f"{name:8} {first:12,.2f} {second:12,.2f} {measure.unit:10} {found[-1]:.3f}", flush=True)
+    return ratios
+
+
+def drained(bench: Bench, sides: Sequence[Haulier]) -> Two:
+    """Drain both at the same time, each by two processes."""
+    with ExitStack() as stack:
+        both = []
+        for side in sides:
+            url = stack.enter_context(_settled(bench, side))
+            stack.enter_context(replace(side, processes=2).working(url))
+            both.append(stack.enter_context(closing(connect(url))))
+        return drain(bench, both, bench.jobs(DRAINED, least=20_000), (0, 1))
+
+
+def posted(bench: Bench, sides: Sequence[Haulier]) -> Two:
+    """POST single jobs on several connections, by turns."""
+    with _both_serving(bench, sides) as ports:
+
+        def once(place: int, seconds: float = max(1.0, bench.seconds(POSTS_SECONDS))) -> float:
+            send_ = partial(load.post, ports[place], "/jobs", post.BODY, connections=post.CONNECTIONS)
+            return send_(seconds=seconds)["per_second"]
+
+        for place in (0, 1):
+            once(place, post.WARM_UP_SECONDS)
+        return _means(once, bench.turns(FOURS))
+
+
+def sent_in_batches(bench: Bench, sides: Sequence[Haulier]) -> Two:
+    """POST batches of NDJSON, by turns."""
+    jobs = bench.jobs(LINES, least=100)
+    body = "\n".join(json.dumps({"kind": "noop", "payload": {"n": n}}) for n in range(jobs)).encode()
+    with _both_serving(bench, sides) as ports:
+
+        def once(place: int) -> float:
+            return jobs / send(ports[place], [body])
+
+        for place in (0, 1):
+            once(place)
+        return _means(once, bench.turns(FOURS_OF_BATCHES))
+
+
+def inserted(bench: Bench, sides: Sequence[Haulier]) -> Two:
+    """INSERT single jobs by 16 clients, by turns, while each side's workers have no free thread."""
+    with ExitStack() as stack:
+        urls = []
+        for side in sides:
+            urls.append(stack.enter_context(_settled(bench, side)))
+            stack.enter_context(insert.working(urls[-1], busy=True, checkout=side.checkout))
+        seconds = bench.seconds(INSERTS_SECONDS)
+        return _means(lambda place: insert.inserts_per_second(urls[place], seconds), bench.turns(FOURS))
+
+
+def started(bench: Bench, sides: Sequence[Haulier]) -> Two:
+    """Enqueue for one and for the other at an even pace, and return the median waits for their handlers."""
+    jobs = max(20, int(STARTED * bench.scale))
+    with ExitStack() as stack:
+        both = [_idle(bench, side, stack) for side in sides]
+        for cursor, path in both:
             for n in range(WARM_UP):
                 cursor.execute(ENQUEUE["haulier"], (n,))
             until(partial(_has, path, WARM_UP), within=60, what="the first jobs have run")
-        pause(QUIET_SECONDS)
+        pause(bench.seconds(QUIET_SECONDS))
         numbers = range(WARM_UP, WARM_UP + 2 * jobs)
-        committed = paced(lambda n: sides[_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
+        committed = paced(lambda n: both[_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
         found = []
-        for place, (_, path) in enumerate(sides):
-            mine = {n: at for n, at in committed.items() if _turn(n) == place}
+        for place, (_, path) in enumerate(both):
             until(partial(_has, path, WARM_UP + jobs), within=60, what="every job has run")
             begun = {note.n: note.at for note in notes.read(path)}
-            found.append(summary([begun[n] - at for n, at in mine.items()]))
-        return found
+            waits = [begun[n] - at for n, at in committed.items() if _turn(n) == place]
+            found.append(summary(waits)["p50_ms"])
+    return found[0], found[1]
+
+
+class Compared(NamedTuple):
+    """What a turn measures of both."""
+
+    take: Callable[[Bench, Sequence[Haulier]], Two]
+    unit: str
+    is_a_wait: bool = False
+
+    def faster(self, first: float, second: float) -> float:
+        """Return how many times as fast as the first the second is; infinite where the divisor is too small to tell."""
+        above, below = (first, second) if self.is_a_wait else (second, first)
+        return above / below if below else math.inf
+
+
+MEASURES = {
+    "drain": Compared(drained, "jobs/s"),
+    "post": Compared(posted, "requests/s"),
+    "batch": Compared(sent_in_batches, "jobs/s"),
+    "insert": Compared(inserted, "INSERTs/s"),
+    "start": Compared(started, "ms p50", is_a_wait=True),
+}
+
+
+def _means(once: Callable[[int], float], fours: int) -> Two:
+    first, second = by_fours(once, fours)
+    return statistics.mean(first), statistics.mean(second)
+
+
+@contextmanager
+def _settled(bench: Bench, side: Haulier) -> Iterator[str]:
+    with side.home(bench.server) as url:
+        bench.server.settle(url)
+        yield url
+
+
+@contextmanager
+def _both_serving(bench: Bench, sides: Sequence[Haulier]) -> Iterator[list[int]]:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(_settled(bench, side)) for side in sides]
+        yield [stack.enter_context(serving(url, checkout=side.checkout)) for url, side in zip(urls, sides, strict=True)]
+
+
+def _idle(bench: Bench, side: Haulier, stack: ExitStack) -> tuple[Cursor, Path]:
+    """Return a cursor on the database of an idle worker, and where its jobs leave notes."""
+    url = stack.enter_context(_settled(bench, side))
+    path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=bench.folder)), "notes")
+    stack.enter_context(side.working(url, notes=path))
+    return stack.enter_context(closing(connect(url))).cursor(), path
 
 
 def _has(path: Path, jobs: int) -> bool:
@@ -74,23 +202,6 @@ def _has(path: Path, jobs: int) -> bool:
 def _turn(n: int) -> int:
     # 0, 1, 1, 0: neither side always comes right after the other.
     return (n % 2) ^ (n // 2 % 2)
-
-
-def _start(server: Postgres, checkout: Path, notes_path: Path, stack: ExitStack) -> tuple[Cursor, Path]:
-    def prepare(url: str) -> None:
-        env = {**environment(), "DATABASE_URL": url}
-        # `-m app` and not `-m haulier`: older checkouts know only this name.
-        subprocess.run([PYTHON, "-m", "app", "migrate"], cwd=checkout, env=env, check=True, capture_output=True)
-
-    url = stack.enter_context(server.fresh(f"beside {notes_path.name}", prepare))
-    # A checkout from before lab/ existed has bench/ at its top.
-    kinds = "lab.bench.kinds" if (checkout / "lab").is_dir() else "bench.kinds"
-    env = {
-        "DATABASE_URL": url, "HAULIER_KINDS": kinds, "PYTHONPATH": str(checkout), "WORKER_THREADS": "16",
-        "WORKER_PROCESSES": "1", "WORKER_METRICS_PORT": str(free_port()), "BENCH_NOTES": str(notes_path),
-    }  # fmt: skip
-    stack.enter_context(processes([[PYTHON, "worker.py"]], env, cwd=checkout))
-    return connect(url).cursor(), notes_path
 
 
 if __name__ == "__main__":

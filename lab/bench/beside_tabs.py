@@ -1,7 +1,6 @@
 """What open tabs of the dashboard take from a drain, from POSTs, from lone INSERTs and from how soon a job starts.
 
-Of two servers, or two times, one is as much slower than the other as any tabs could make it: so each goes by turns on
-one server: without, beside, beside, without, so that what grows meanwhile weighs on both.
+Of two servers one is as much slower than the other as any tabs could make it: so each goes by turns on one server.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from psycopg2.extensions import connection as Connection
 
 from lab.bench import load, notes
+from lab.bench.by_fours import ORDER, by_fours, means
 from lab.bench.contenders.haulier import Haulier, next_job
 from lab.bench.harness import Bench, Figures
 from lab.bench.measures.enqueue import serving
@@ -51,8 +51,8 @@ def drain(bench: Bench) -> Figures:
             _taken_a_second(conn, seconds)
             while (taken := _taken_a_second(conn, seconds)) is not None:
                 found.append(taken)
-                _let_ask(tabs, len(found))
-    return {"jobs": jobs, **_rates(found)}
+                _let_ask(tabs, ORDER[len(found) % len(ORDER)])
+    return {"jobs": jobs, **_rates(*means(found))}
 
 
 def _taken_a_second(conn: Connection, seconds: float) -> float | None:
@@ -72,14 +72,14 @@ def post(bench: Bench) -> Figures:
             send = partial(load.post, port, "/jobs", BODY, connections=CONNECTIONS)
             send(seconds=WARM_UP_SECONDS)
             seconds = max(1, SECONDS * bench.scale / 2)
-            return _rates(_by_turns(tabs, bench, FOURS, lambda: send(seconds=seconds)["per_second"]))
+            return _rates(*_by_turns(tabs, bench, FOURS, lambda: send(seconds=seconds)["per_second"]))
 
 
 def insert(bench: Bench) -> Figures:
     """INSERT one job after the other, each in a transaction of its own, which an idle worker takes."""
     seconds = bench.seconds(SPELL_SECONDS, least=LEAST_SECONDS)
     with _idle(bench) as (conn, tabs, _):
-        return _rates(_by_turns(tabs, bench, FOURS, partial(_inserted_a_second, conn, seconds)))
+        return _rates(*_by_turns(tabs, bench, FOURS, partial(_inserted_a_second, conn, seconds)))
 
 
 def _inserted_a_second(conn: Connection, seconds: float) -> float:
@@ -106,8 +106,7 @@ def latency(bench: Bench) -> Figures:
             return summary([begun[n] - at for n, at in committed.items()])["p50_ms"]
 
         waited(WARM_UP)
-        found = _by_turns(tabs, bench, FOURS_OF_LATENCY, partial(waited, jobs))
-    alone, beside = _fours(found)
+        alone, beside = _by_turns(tabs, bench, FOURS_OF_LATENCY, partial(waited, jobs))
     return {
         "wait_ms": round(statistics.mean(beside), 3),
         "wait_ms_alone": round(statistics.mean(alone), 3),
@@ -129,29 +128,25 @@ def _idle(bench: Bench) -> Iterator[tuple[Connection, threading.Event, Path]]:
         yield stack.enter_context(closing(connect(url))), tabs, path
 
 
-def _by_turns(tabs: threading.Event, bench: Bench, fours: int, measure: Callable[[], float]) -> list[float]:
-    """Return what is measured while nobody asks for news, and while tabs do, turn by turn."""
-    found: list[float] = []
-    while len(found) < 4 * bench.turns(fours):
-        _let_ask(tabs, len(found))
-        found.append(measure())
-    return found
+def _by_turns(
+    tabs: threading.Event, bench: Bench, fours: int, measure: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    """Return what is measured while nobody asks for news, and while tabs do."""
+
+    def once(asking: int) -> float:
+        _let_ask(tabs, asking)
+        return measure()
+
+    return by_fours(once, bench.turns(fours))
 
 
-def _let_ask(tabs: threading.Event, turn: int) -> None:
-    """Have tabs ask for news in every second and third of four turns, and in no other."""
-    (tabs.set if turn % 4 in (1, 2) else tabs.clear)()
+def _let_ask(tabs: threading.Event, asking: int) -> None:
+    """Have tabs ask for news, or not."""
+    (tabs.set if asking else tabs.clear)()
 
 
-def _fours(found: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the means without and beside tabs of each four turns."""
-    fours = [found[at : at + 4] for at in range(0, len(found) - 3, 4)]
-    return [(four[0] + four[3]) / 2 for four in fours], [(four[1] + four[2]) / 2 for four in fours]
-
-
-def _rates(found: Sequence[float]) -> Figures:
-    """Return the means without and beside tabs, and the median of the ratios of all turns by four."""
-    alone, beside = _fours(found)
+def _rates(alone: list[float], beside: list[float]) -> Figures:
+    """Return the means without and beside tabs, and the median of the ratios."""
     # Of a short turn on a busy machine there may be nothing.
     ratios = [b / a for a, b in zip(alone, beside, strict=True) if a]
     return {

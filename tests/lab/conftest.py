@@ -9,6 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from lab.bench.harness import Bench
+from lab.servers import Postgres
+
+
+@pytest.fixture(scope="module")
+def bench_server(postgres: str) -> Iterator[Postgres]:
+    """Give the tests' server, whose templates and filled databases are made once for all who ask for them."""
+    server = Postgres(postgres, None)
+    yield server
+    server.forget_templates()
+
+
+@pytest.fixture
+def bench(bench_server: Postgres, tmp_path: Path) -> Bench:
+    """Give it, and little to do."""
+    return Bench(bench_server, tmp_path, scale=0.002)
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -6,9 +6,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,7 @@ from haulier.postgres.sql_files import SQL
 from lab.bench import heavy, load, notes, report, without
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
-from lab.bench.harness import Bench, Entry, run
+from lab.bench.harness import Entry, run
 from lab.bench.measures import (
     ALL,
     bytes,
@@ -38,7 +36,7 @@ from lab.bench.results import load as load_result
 from lab.bench.slow_link import slow_link
 from lab.bench.statements import CALLS
 from lab.page import NoMarkers, insert
-from lab.servers import Postgres, ask, connect
+from lab.servers import ask, connect
 from lab.waiting import until
 from tests.lab.entries import named
 from tests.often import often
@@ -51,20 +49,6 @@ def result(**figures: list[float]) -> Result:
     """Return a result with a row for each name, whose repetitions have these jobs per second."""
     rows = [Row(name, name, repetitions=[{"rate": each} for each in values]) for name, values in figures.items()]
     return Result("drain", "Drain", "2030-01-01 10:00", {"cores": 2}, {"version": "18"}, {"repetitions": 3}, rows)
-
-
-@pytest.fixture(scope="module")
-def bench_server(postgres: str) -> Iterator[Postgres]:
-    """Give the tests' server, whose templates and filled databases are made once for all who ask for them."""
-    server = Postgres(postgres, None)
-    yield server
-    server.forget_templates()
-
-
-@pytest.fixture
-def bench(bench_server: Postgres, tmp_path: Path) -> Bench:
-    """Give it, and little to do."""
-    return Bench(bench_server, tmp_path, scale=0.002)
 
 
 # Figures ----------------------------------------------------------------------------------------------------------

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from lab.bench.harness import Bench
 from lab.bench.measures import dashboard
 from lab.bench.results import Result, Row
-from lab.servers import Postgres
 from tests.lab.entries import named
 from tests.often import often
-
-
-@pytest.fixture(scope="module")
-def bench(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Give little to do on the tests' server."""
-    server = Postgres(postgres, None)
-    folder: Path = tmp_path_factory.mktemp("bench")
-    yield Bench(server, folder, scale=0.002)
-    server.forget_templates()
 
 
 @pytest.mark.parametrize("entry", often(named(dashboard.entries()), ["ui.jobs.show", "poll-same"]))

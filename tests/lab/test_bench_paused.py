@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from lab.bench.harness import Bench
 from lab.bench.measures import paused
-from lab.bench.measures.paused import Look
-from lab.servers import Postgres
+from lab.bench.two_drains import Look, taken
 from tests.lab.entries import named
 from tests.often import often
-
-
-@pytest.fixture
-def bench(postgres: str, tmp_path: Path) -> Iterator[Bench]:
-    """Give little to do on the tests' server."""
-    server = Postgres(postgres, None)
-    yield Bench(server, tmp_path, scale=0.002)
-    server.forget_templates()
 
 
 @pytest.mark.parametrize("entry", often(named(paused.entries()), ["paused"]))
@@ -39,7 +26,7 @@ def test_of_two_drains_counts_what_each_takes_while_both_have_jobs(order):
         [[Look(each, 2.0 * at + order[place]) for place, each in enumerate(pair)] for at, pair in enumerate(numbers)]
     )
 
-    alone, beside = paused.taken(lambda: next(looks), 400, 0.0)
+    alone, beside = taken(lambda: next(looks), 400, 0.0)
 
     # Between the first look and the last at which both have jobs.
     assert alone / beside == 50 / 25

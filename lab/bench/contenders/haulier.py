@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import haulier
@@ -16,7 +17,7 @@ from haulier.postgres.connection import connect as own_connection
 from haulier.queue.upkeep.migrate import migrate
 from lab.bench.contenders.contender import Table, TableWatch
 from lab.servers import Connection, Postgres, ask, connect, free_port
-from lab.waiting import ROOT, processes
+from lab.waiting import ROOT, environment, processes
 
 # Not the harness's own interpreter, whose environment has the peers' packages too.
 PYTHON = str(ROOT / ".venv/bin/python") if (ROOT / ".venv/bin/python").exists() else sys.executable
@@ -33,6 +34,20 @@ def prepare(url: str) -> None:
     """Apply the schema to an empty database."""
     with closing(own_connection(url)) as conn:
         migrate(conn, retention_days=30)
+
+
+def prepare_of(checkout: Path, url: str) -> None:
+    """Apply the schema of another checkout to an empty database."""
+    # `-m app` and not `-m haulier`: older checkouts know only this name.
+    command, env = [PYTHON, "-m", "app", "migrate"], {**environment(), "DATABASE_URL": url}
+    subprocess.run(command, cwd=checkout, env=env, check=True, capture_output=True)
+
+
+def code_of(checkout: Path) -> dict[str, str]:
+    """Return the settings under which its programs run its own code, and the kinds of its benchmarks."""
+    # A checkout from before lab/ existed has bench/ at its top.
+    kinds = "lab.bench.kinds" if (checkout / "lab").is_dir() else "bench.kinds"
+    return {"HAULIER_KINDS": kinds, "PYTHONPATH": str(checkout)}
 
 
 def fill(url: str, jobs: int, *, kind: str = "noop") -> None:
@@ -57,6 +72,7 @@ class Haulier:
     settings: Mapping[str, str] = field(default_factory=dict)
     # The arguments of the interpreter.
     program: Sequence[str] = ("worker.py",)
+    checkout: Path = ROOT
 
     def missing(self) -> str | None:
         """Return None: Haulier itself is always there."""
@@ -68,7 +84,9 @@ class Haulier:
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
         """Yield the URL of a fresh database with the schema in it."""
-        return server.fresh("haulier", prepare)
+        if self.checkout == ROOT:
+            return server.fresh("haulier", prepare)
+        return server.fresh(f"haulier {self.name}", partial(prepare_of, self.checkout))
 
     def fill(self, url: str, jobs: int) -> None:
         """Put no-op jobs into the table."""
@@ -87,8 +105,7 @@ class Haulier:
         """Yield running workers. Shape: one process object for each command that was started."""
         env = {
             "DATABASE_URL": url,
-            "HAULIER_KINDS": "lab.bench.kinds",
-            "PYTHONPATH": str(ROOT),
+            **code_of(self.checkout),
             "WORKER_THREADS": str(self.threads),
             "WORKER_PROCESSES": str(self.processes),
             "WORKER_METRICS_PORT": str(free_port()),
@@ -97,7 +114,7 @@ class Haulier:
         }
         # An older version without WORKER_PROCESSES is started once for each process.
         times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
-        with processes([[PYTHON, *self.program]] * times, env, log=log) as started:
+        with processes([[PYTHON, *self.program]] * times, env, cwd=self.checkout, log=log) as started:
             yield started
 
     @contextmanager

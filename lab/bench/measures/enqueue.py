@@ -5,15 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender
-from lab.bench.contenders.haulier import PYTHON, Haulier
+from lab.bench.contenders.haulier import PYTHON, Haulier, code_of
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
@@ -43,19 +44,25 @@ class OverHttp(Haulier):
         """Send NDJSON of 10,000 jobs, one request at a time; making the bodies does not count."""
         lines = [json.dumps(self.job(n), separators=(",", ":")) for n in range(jobs)]
         bodies = ["\n".join(lines[at : at + LINES]).encode() for at in range(0, jobs, LINES)]
-        with serving(url) as port, closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as api:
-            began = time.perf_counter()
-            for body in bodies:
-                api.request("POST", "/jobs/batch", body, {"Content-Type": "application/x-ndjson"})
-                answer = api.getresponse()
-                said = answer.read()
-                if answer.status != 201:
-                    raise RuntimeError(f"POST /jobs/batch: {answer.status} {said[:300]!r}")
-            return time.perf_counter() - began
+        with serving(url) as port:
+            return send(port, bodies)
+
+
+def send(port: int, bodies: Sequence[bytes]) -> float:
+    """Send NDJSON on one connection, one request at a time, and return how long that takes. Units: seconds."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as api:
+        began = time.perf_counter()
+        for body in bodies:
+            api.request("POST", "/jobs/batch", body, {"Content-Type": "application/x-ndjson"})
+            answer = api.getresponse()
+            said = answer.read()
+            if answer.status != 201:
+                raise RuntimeError(f"POST /jobs/batch: {answer.status} {said[:300]!r}")
+        return time.perf_counter() - began
 
 
 @contextmanager
-def serving(url: str, processes_: int = 2, threads: int = 4) -> Iterator[int]:
+def serving(url: str, processes_: int = 2, threads: int = 4, checkout: Path = ROOT) -> Iterator[int]:
     """Yield the port of a running API."""
     port = free_port()
     env = {
@@ -63,12 +70,11 @@ def serving(url: str, processes_: int = 2, threads: int = 4) -> Iterator[int]:
         "API_BIND_ADDR": f"127.0.0.1:{port}",
         "WEB_CONCURRENCY": str(processes_),
         "WEB_THREADS": str(threads),
-        "HAULIER_KINDS": "lab.bench.kinds",
         "SMTP_URL": "smtp://127.0.0.1:9",
         "MAIL_FROM": "bench@example.com",
-        "PYTHONPATH": str(ROOT),
+        **code_of(checkout),
     }
-    with processes([[PYTHON, "-m", "gunicorn", "app:create_app()"]], env) as started:
+    with processes([[PYTHON, "-m", "gunicorn", "app:create_app()"]], env, cwd=checkout) as started:
         until(alive(started, partial(answers, port, "/health")), within=30, what="the API answers")
         yield port
 

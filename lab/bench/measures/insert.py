@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
+from pathlib import Path
 
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
@@ -15,7 +16,7 @@ from lab.bench.plots import Plot
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
 from lab.servers import ask, connect, tool
-from lab.waiting import alive, environment, pause, until
+from lab.waiting import ROOT, alive, environment, pause, until
 
 NAME = "insert"
 TITLE = "Plain INSERTs by 16 clients"
@@ -75,11 +76,11 @@ def once(trigger: str | None, workers: Callable[[str], AbstractContextManager[No
 
 
 @contextmanager
-def working(url: str, *, busy: bool, settings: dict[str, str] | None = None) -> Iterator[None]:
+def working(url: str, *, busy: bool, settings: dict[str, str] | None = None, checkout: Path = ROOT) -> Iterator[None]:
     """Run two worker processes, with all their threads busy or with nothing to do."""
     # They need not finish their jobs at the end.
     settings = {"SHUTDOWN_SECONDS": "0", **(settings or {})}
-    worker = Haulier(processes=2, threads=THREADS, settings=settings)
+    worker = Haulier(processes=2, threads=THREADS, settings=settings, checkout=checkout)
     with closing(connect(url)) as conn:
         if busy:
             with conn.cursor() as cursor:

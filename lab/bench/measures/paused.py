@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
-from lab.bench.contenders.haulier import FILL, Haulier, next_job
+from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.report import figure, table, targets
 from lab.bench.results import Result
+from lab.bench.two_drains import drain
 from lab.servers import connect
-from lab.waiting import pause, until
 
 NAME = "paused"
 TITLE = "Drain of 400,000 no-op jobs beside 100 paused queues of 10,000 due jobs each"
 
 JOBS, QUEUES, JOBS_OF_A_QUEUE = 400_000, 100, 10_000
-WARM_UP = 0.05
-# A look costs some milliseconds.
-EVERY_SECONDS, DRAIN_SECONDS = 1.0, 600.0
 BESIDE = """
     INSERT INTO haulier.job (kind, payload, queue, run_at)
     SELECT 'noop', jsonb_build_object('n', n), 'beside-' || n %% %s, now() + %s::interval
@@ -46,19 +41,12 @@ def entries() -> list[Entry]:
 
 
 def once(due_in: str | None, bench: Bench) -> Figures:
-    """Drain two databases at the same time; one has nothing else in it, the other has these jobs beside.
-
-    Drains one after another differ by a tenth and more in how fast the machine is just then. At the same time it is as
-    fast for both: what tells is how many jobs of each are taken from soon after the first until one has no more.
-    """
+    """Drain two databases at the same time; one has nothing else in it, the other has these jobs beside."""
     jobs = bench.jobs(JOBS, least=2000)
     with ExitStack() as stack:
         both = [stack.enter_context(drained(bench, beside)) for beside in (None, due_in)]
         order = [0, 1] if next(_turns[due_in]) % 2 == 0 else [1, 0]
-        fill([both[place] for place in order], jobs)
-        alone, beside = taken(partial(_looks, both, order), jobs, bench.seconds(EVERY_SECONDS))
-        for conn in both:
-            until(partial(_is_drained, conn), within=DRAIN_SECONDS, what="the other one is drained")
+        alone, beside = drain(bench, both, jobs, order)
     return {
         "jobs": jobs,
         "jobs_per_second_alone": round(alone),
@@ -80,49 +68,6 @@ def drained(bench: Bench, due_in: str | None) -> Iterator[Connection]:
         bench.server.settle(url)
         with worker.working(url):
             yield conn
-
-
-def fill(both: Sequence[Connection], jobs: int) -> None:
-    """Give both their jobs at about the same time."""
-    for statement, parameters in (("BEGIN", None), (FILL, ("noop", jobs)), ("COMMIT", None)):
-        for conn in both:
-            with conn.cursor() as cursor:
-                cursor.execute(statement, parameters)
-
-
-class Look(NamedTuple):
-    """The number of a database's next job, 0 where none is left, and when it was asked for."""
-
-    number: int
-    time: float
-
-
-def taken(look: Callable[[], Sequence[Look]], jobs: int, every: float) -> tuple[float, float]:
-    """Return how many jobs a second each takes, from soon after the first until one has no more. Units: seconds."""
-    until(
-        lambda: all(not at.number or at.number > jobs * WARM_UP for at in look()),
-        within=DRAIN_SECONDS, every=every / 10, what="both take jobs",
-    )  # fmt: skip
-    first = now = look()
-    while True:
-        last = now
-        pause(max(0.0, last[0].time + every - time.perf_counter()))
-        now = look()
-        if not all(at.number for at in now):
-            break
-    alone, beside = (
-        (b.number - a.number) / (b.time - a.time) if b.time > a.time else 0.0 for a, b in zip(first, last, strict=True)
-    )
-    return alone, beside
-
-
-def _looks(both: Sequence[Connection], order: Sequence[int]) -> list[Look]:
-    found = {place: Look(next_job(both[place]), time.perf_counter()) for place in order}
-    return [found[place] for place in range(2)]
-
-
-def _is_drained(conn: Connection) -> bool:
-    return next_job(conn) == 0
 
 
 def report(result: Result) -> str:
