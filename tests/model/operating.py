@@ -13,7 +13,7 @@ from haulier.domain.operation import ACTS_ON, OperationAction
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Operation, Order
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue.produce.work_off import Pace, Worker, work_off
 from tests.model.choosing import has, one_of
 from tests.model.claiming import Claiming
 from tests.model.ledger import Entry
@@ -81,7 +81,7 @@ class Operating(Claiming):
         before = {row["id"]: row["version"] for row in self.world.sql(ALL_JOBS)}
         had = {operation.id: self._stored(operation) for operation in self.operations}
 
-        is_done = work_off(self.conn, by, most_jobs=most_jobs)
+        is_done = work_off(self.conn, by, most_jobs=most_jobs, pace=Pace(2, lambda: True))
 
         after = {row["id"]: row["version"] for row in self.world.sql(ALL_JOBS)}
         touched = {job_id for job_id in {*before, *after} if before.get(job_id) != after.get(job_id)}

@@ -23,10 +23,10 @@ FAILED = """
     FROM generate_series(1, %s) AS n
     RETURNING id
 """
-# Has each chunk take so long that they stay small: a process is killed in one, or in the rest after it.
+# Has each step take so long that they stay small: a process is killed in one, or in the rest after it.
 SLOW = """
     CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql
-    AS $$ BEGIN PERFORM pg_sleep(0.25); RETURN NULL; END $$;
+    AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
     CREATE TRIGGER slow AFTER INSERT ON haulier.job FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
 """
 QUICK = "DROP TRIGGER slow ON haulier.job; DROP FUNCTION public.slow()"
@@ -43,7 +43,7 @@ def touched(sql: Sql) -> Iterator[Touched]:
 
 @pytest.fixture
 def slow(sql: Sql) -> Iterator[None]:
-    """Have each chunk take its time."""
+    """Have each step take its time."""
     sql(SLOW)
     yield
     sql(QUICK)

@@ -1,12 +1,12 @@
 """Work operations off, a chunk of jobs at a time: a worker does, or whoever watches where none lives.
 
-Several may try at once: one chunk is under way at a time. A chunk is one transaction, in which the operation's cursor
-and counts go on; whoever dies before its end has done nothing of it.
+Several may try at once: one chunk is under way at a time. Its jobs are looked for, and then done in steps. A step is
+one transaction, in which the operation's cursor and counts go on; whoever dies before its end has done nothing of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.job_filter import Position
-from haulier.queue.produce.matching import find_jobs
+from haulier.queue.produce.matching import Found, find_jobs
 from haulier.queue.produce.stored_filter import from_stored
 from haulier.queue.upkeep.partitions import with_history
 
@@ -38,7 +38,18 @@ class Worker:
     kept_seconds: float
 
 
-class _Chunk(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a chunk is done. Shape: `rest` comes before each step, and tells whether to go on."""
+
+    step: int
+    rest: Callable[[], bool]
+
+
+AT_ONCE = Pace(MOST_JOBS, lambda: True)
+
+
+class _Step(NamedTuple):
     """Some jobs of an operation.
 
     Shape: ended holds when the finished ones ended, as far as that is known. cursor is where the walk has come to; it
@@ -51,16 +62,18 @@ class _Chunk(NamedTuple):
     is_walked: bool
 
 
-def work_off(conn: Connection, by: Worker, *, most_jobs: int = MOST_JOBS, only: UUID | None = None) -> bool | None:
+def work_off(
+    conn: Connection, by: Worker, *, most_jobs: int = MOST_JOBS, only: UUID | None = None, pace: Pace = AT_ONCE
+) -> bool | None:
     """Do a chunk of the operation whose turn it is, or of this one.
 
-    Shape: None where there is nothing to do now, or somebody else does it. False where the database refused the chunk,
+    Shape: None where there is nothing to do now, or somebody else does it. False where the database refused a step,
            which the operation then notes; it is tried again later, and after the fifth time it has failed.
     """
     for taken in rows(conn, "take_operation", by_whom=by.id, lease=by.lease_seconds, only=only, limit=most_jobs):
         try:
             with translated():
-                _do(conn, by, taken, most_jobs)
+                _do(conn, by, taken, most_jobs, pace)
         except Refusal as error:
             rows(conn, "delay_operation", id=taken["id"], by_whom=by.id, text=reason(error))
             return False
@@ -81,38 +94,56 @@ def leave(conn: Connection, by: Worker) -> None:
     rows(conn, "leave_operations", by_whom=by.id)
 
 
-def _do(conn: Connection, by: Worker, taken: Row, most_jobs: int) -> None:
+def _do(conn: Connection, by: Worker, taken: Row, most_jobs: int, pace: Pace) -> None:
     begun = (utc(taken["cursor_at"]), taken["cursor_id"]) if taken["cursor_id"] else None
-    chunk = _next(conn, taken, begun, most_jobs)
-    begun_at, begun_id = begun or (None, None)
-    come_to, come_to_id = chunk.cursor or (None, None)
+    for step in _steps(conn, taken, begun, most_jobs, pace):
+        if not pace.rest() or not _is_done(conn, by, taken["id"], begun, step):
+            return
+        begun = step.cursor
 
-    def write() -> None:
+
+def _is_done(conn: Connection, by: Worker, operation_id: UUID, begun: Position | None, step: _Step) -> bool:
+    """Do a step, unless the operation is somebody else's by now, or over."""
+    begun_at, begun_id = begun or (None, None)
+    come_to, come_to_id = step.cursor or (None, None)
+
+    def write() -> bool:
         with transaction(conn, lock_seconds=LOCK_SECONDS):
-            rows(
+            done = rows(
                 conn,
                 "work_off",
-                id=taken["id"],
+                id=operation_id,
                 by_whom=by.id,
                 lease=by.kept_seconds,
-                ids=array(chunk.ids),
-                ended_from=min(chunk.ended, default=None),
-                ended_to=max(chunk.ended, default=None),
+                ids=array(step.ids),
+                ended_from=min(step.ended, default=None),
+                ended_to=max(step.ended, default=None),
                 begun_at=begun_at,
                 begun_id=begun_id,
                 come_to=come_to,
                 come_to_id=come_to_id,
-                is_walked=chunk.is_walked,
+                is_walked=step.is_walked,
             )
+            return bool(done)
 
-    with_history(conn, write)
+    return with_history(conn, write)
 
 
-def _next(conn: Connection, taken: Row, begun: Position | None, most_jobs: int) -> _Chunk:
+def _steps(conn: Connection, taken: Row, begun: Position | None, most_jobs: int, pace: Pace) -> Iterator[_Step]:
     if taken["is_walked"]:
-        return _Chunk(taken["later"], (), begun, is_walked=True)
+        # What was locked, in one step: after that nobody holds the operation, whose next turn is a second later.
+        yield _Step(taken["later"], (), begun, is_walked=True)
+        return
     action = OperationAction(taken["action"])
     wanted = from_stored(taken["filter"], action, taken["queues"], after=begun, limit=most_jobs)
-    found = find_jobs(conn, wanted, most_bytes=MOST_BYTES)
-    ended = [job.finished_at for job in found.jobs if job.finished_at]
-    return _Chunk([job.id for job in found.jobs], ended, found.after or begun, is_walked=found.after is None)
+    yield from _steps_of(find_jobs(conn, wanted, most_bytes=MOST_BYTES), begun, pace.step)
+
+
+def _steps_of(found: Found, begun: Position | None, most_jobs: int) -> Iterator[_Step]:
+    parts = [found.jobs[at : at + most_jobs] for at in range(0, len(found.jobs), most_jobs)] or [()]
+    for number, part in enumerate(parts, 1):
+        is_last = number == len(parts)
+        come_to = found.after if is_last else (part[-1].created_at, part[-1].id)
+        begun = come_to or begun
+        ended = [job.finished_at for job in part if job.finished_at]
+        yield _Step([job.id for job in part], ended, begun, is_walked=come_to is None)

@@ -11,17 +11,20 @@ from uuid import uuid4
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal
 from haulier.postgres.database import Database
-from haulier.queue.produce.work_off import MOST_JOBS, Worker, leave, work_off
+from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.shared.outage import Outage
 
 # Should this process die, another goes on after so long.
 LEASE_SECONDS = 15.0
-# A chunk is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile,
-# and whoever cancels one of its jobs for its end.
-CHUNK_SECONDS = 0.05
-FIRST_JOBS, LEAST_JOBS = 100, 10
-# Then nothing is done for as long as the chunk took, and for this long at least: others use the database too.
-LEAST_REST_SECONDS = 0.02
+# A step is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile, and
+# whoever cancels one of its jobs for its end.
+STEP_SECONDS = 0.01
+FIRST_JOBS, LEAST_JOBS = 40, 10
+# To look for jobs takes as long as to act on a hundred: so for many steps at once.
+STEPS = 4
+# After each look and each step nothing is done for as long as it took, and for this long at least: others use the
+# database too.
+LEAST_REST_SECONDS = 0.005
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
@@ -37,14 +40,16 @@ class Operating:
     stopping: threading.Event
     closing: threading.Event
     _by: Worker = field(init=False, default_factory=lambda: Worker(uuid4(), LEASE_SECONDS, LEASE_SECONDS))
-    _most_jobs: int = field(init=False, default=FIRST_JOBS)
+    # So many at each step.
+    _jobs: int = field(init=False, default=FIRST_JOBS)
+    _began_at: float = field(init=False, default=0.0)
     _has_taken: bool = field(init=False, default=False)
 
     def work(self) -> None:
         """Work until nothing is due here, or the process stops."""
         try:
-            while not self.stopping.is_set() and (rest := self._chunk()) is not None:
-                self.stopping.wait(rest)
+            while not self.stopping.is_set() and self._chunk():
+                pass
             self._leave()
         finally:
             self.database.close()
@@ -55,25 +60,33 @@ class Operating:
             with suppress(DatabaseUnavailable, Refusal), self.database.connection() as conn:
                 leave(conn, self._by)
 
-    def _chunk(self) -> float | None:
-        """Do a chunk, and return for how long to rest; None where nothing is to be done here now."""
-        began_at = time.monotonic()
+    def _chunk(self) -> bool:
+        """Do a chunk, and tell whether there may be another one to do now."""
+        self._began_at = time.monotonic()
         try:
             with self.database.connection() as conn:
-                is_done = work_off(conn, self._by, most_jobs=self._most_jobs)
+                pace = Pace(self._jobs, self._rest)
+                is_done = work_off(conn, self._by, most_jobs=STEPS * self._jobs, pace=pace)
         except DatabaseUnavailable as error:
             self.outage.failed(error)
             self.outage.pause()
-            return None
+            return False
         except Exception:
             log.exception("operations cannot be worked off; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.closing.wait(BUG_PAUSE_SECONDS)
-            return None
-        took, self._has_taken = time.monotonic() - began_at, is_done is not None
+            return False
+        took, self._has_taken = time.monotonic() - self._began_at, is_done is not None
         if is_done is None:
-            return None
-        if not is_done or took > CHUNK_SECONDS:
-            self._most_jobs = max(self._most_jobs // 2, LEAST_JOBS)
-        elif took < CHUNK_SECONDS / 2:
-            self._most_jobs = min(2 * self._most_jobs, MOST_JOBS)
-        return max(took, LEAST_REST_SECONDS)
+            return False
+        if not is_done or took > STEP_SECONDS:
+            self._jobs = max(self._jobs // 2, LEAST_JOBS)
+        elif took < STEP_SECONDS / 2:
+            self._jobs = min(2 * self._jobs, MOST_JOBS // STEPS)
+        return self._rest()
+
+    def _rest(self) -> bool:
+        """Rest after the look, or a step, and tell whether to go on."""
+        took = time.monotonic() - self._began_at
+        is_stopping = self.stopping.wait(max(took, LEAST_REST_SECONDS))
+        self._began_at = time.monotonic()
+        return not is_stopping

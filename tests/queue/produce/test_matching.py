@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from haulier.domain.operation import OperationAction
+from haulier.postgres.statements import transaction
 from haulier.queue.produce import look_back
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.matching import count_by_kind, find_jobs
@@ -58,6 +59,26 @@ def test_ends_with_the_job_that_reaches_some_bytes(conn, enqueue):
     assert [job.id for job in one.jobs] == jobs[:1:-1]
     assert one.after is not None
     assert len(two.jobs) == 2
+
+
+MANY_WAIT = """
+    INSERT INTO haulier.job (kind, queue, payload) SELECT 'noop', 'bulk', '{}' FROM generate_series(1, 3000)
+"""
+READ = "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables WHERE relid = 'haulier.job'::regclass"
+
+
+@pytest.mark.parametrize("wanted", [{}, {"queues": ["bulk"]}, {"attempts_min": 0}], ids=str)
+def test_reads_few_more_jobs_than_it_returns_where_all_are_wanted(conn, wanted):
+    with conn.cursor() as cursor:
+        cursor.execute(MANY_WAIT)
+        cursor.execute("ANALYZE haulier.job")
+        with transaction(conn):
+            found = find_jobs(conn, JobFilter(**wanted, limit=300), most_bytes=10**9)
+            cursor.execute(READ)
+            [(read,)] = cursor.fetchall()
+
+    assert len(found.jobs) == 300
+    assert read < 1000
 
 
 PREPARE = """

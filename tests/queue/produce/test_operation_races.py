@@ -22,7 +22,7 @@ from haulier.queue import consume, produce
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue.produce.work_off import Pace, Worker, work_off
 from tests.conftest import Sql
 from tests.touched import Touched, touching
 
@@ -99,7 +99,7 @@ def test_acts_once_and_on_no_job_but_as_it_was_previewed(database, conn, sql, to
             barrier.wait(10)
             while not stop.is_set():
                 with suppress(errors.DeadlockDetected):
-                    work_off(mine, by, most_jobs=7)
+                    work_off(mine, by, most_jobs=7, pace=Pace(3, lambda: not stop.wait(0.001)))
                 stop.wait(0.005)
 
     workers = [threading.Thread(target=work) for _ in range(2)]

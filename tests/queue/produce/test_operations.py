@@ -15,7 +15,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.work_off import Worker, work_off
+from haulier.queue.produce.work_off import Pace, Worker, work_off
 from tests.queue.produce.operating import counts, status_of
 
 
@@ -114,6 +114,50 @@ def test_a_resumed_one_goes_on_where_it_was_cancelled(conn, failed, start, done_
     ops.resume_operation(conn, operation.id)
 
     assert counts(done_by(operation)) == (5, 5, 0, 0)
+
+
+def test_does_what_it_has_found_in_steps_and_goes_on_after_the_last_where_it_is_stopped(conn, failed, start, done_by):
+    for _ in range(10):
+        failed()
+    operation = start("retry")
+    done = []
+
+    def rest() -> bool:
+        done.append(ops.get_operation(conn, operation.id).done)
+        return len(done) < 4
+
+    assert work_off(conn, Worker(uuid4(), 15.0, 0.0), most_jobs=8, pace=Pace(2, rest))
+
+    assert done == [0, 2, 4, 6]
+    assert counts(ops.get_operation(conn, operation.id)) == (10, 6, 0, 0)
+    assert counts(done_by(operation)) == (10, 10, 0, 0)
+
+
+@pytest.mark.parametrize("taken_by_another", [False, True])
+def test_does_no_further_step_once_it_is_cancelled_or_somebody_elses(
+    conn, sql, failed, start, done_by, taken_by_another
+):
+    for _ in range(6):
+        failed()
+    operation = start("retry")
+    rests = []
+
+    def rest() -> bool:
+        rests.append(None)
+        if len(rests) == 2 and taken_by_another:
+            sql("UPDATE haulier.operation SET worked_until = now()")
+            assert work_off(conn, Worker(uuid4(), 15.0, 0.0), most_jobs=1)
+        elif len(rests) == 2:
+            ops.cancel_operation(conn, operation.id)
+        return True
+
+    assert work_off(conn, Worker(uuid4(), 15.0, 15.0), pace=Pace(2, rest))
+
+    assert len(rests) == 2
+    assert counts(ops.get_operation(conn, operation.id)) == (6, 2 + taken_by_another, 0, 0)
+    if not taken_by_another:
+        ops.resume_operation(conn, operation.id)
+    assert counts(done_by(operation)) == (6, 6, 0, 0)
 
 
 def test_counts_the_jobs_for_which_the_database_refuses_it_and_acts_on_the_others(conn, sql, failed, start, done_by):

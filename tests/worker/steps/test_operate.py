@@ -10,43 +10,82 @@ import pytest
 from haulier.postgres.database import Database
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps import operate
-from haulier.worker.steps.operate import FIRST_JOBS, LEAST_JOBS, LEAST_REST_SECONDS, Operating
+from haulier.worker.steps.operate import FIRST_JOBS, LEAST_JOBS, LEAST_REST_SECONDS, STEPS, Operating
+
+
+class Stopping(threading.Event):
+    """Notes for how long somebody would have waited."""
+
+    def __init__(self):
+        super().__init__()
+        self.rests = []
+
+    def wait(self, timeout=None):
+        self.rests.append(timeout)
+        return self.is_set()
 
 
 @pytest.fixture
 def operating(database, monkeypatch):
-    """Give it with chunks that end as the test says, after so many seconds, and the sizes that were asked for."""
-    ends, sizes, clock = [], [], [0.0]
+    """Give it with chunks of a look and a step, of which the step ends as the test says, after so many seconds."""
+    ends, sizes, clock, stopping = [], [], [0.0], Stopping()
 
-    def work_off(conn, by, *, most_jobs):
-        sizes.append(most_jobs)
-        is_done, seconds = ends.pop(0) if ends else (None, 0.0)
-        clock[0] += seconds
-        return is_done
+    def work_off(conn, by, *, most_jobs, pace):
+        sizes.append((most_jobs, pace.step))
+        if not ends:
+            return None
+        clock[0] += LOOK_SECONDS
+        if pace.rest():
+            is_done, seconds = ends.pop(0)
+            clock[0] += seconds
+            return is_done
+        return True
 
     monkeypatch.setattr(operate, "work_off", work_off)
     monkeypatch.setattr(operate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    stopping = threading.Event()
-    made = Operating(Database(database), Outage(stopping, threads=1), stopping, stopping)
+    made = Operating(Database(database), Outage(threading.Event(), threads=1), stopping, stopping)
     yield made, ends, sizes
     made.database.close()
 
 
+LOOK_SECONDS = 0.07
+
+
 def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_or_refused(operating):
     made, ends, sizes = operating
-    ends += [(True, 0.01)] * 5 + [(True, 0.04), (True, 0.3), (True, 0.06), (False, 0.01)]
+    ends += [(True, 0.002)] * 4 + [(True, 0.007), (True, 0.3), (True, 0.011), (False, 0.002)]
 
-    rests = []
-    while (rest := made._chunk()) is not None:
-        rests.append(rest)
+    made.work()
 
-    assert sizes == [100, 200, 400, 800, 1000, 1000, 1000, 500, 250, 125]
-    assert rests == pytest.approx([LEAST_REST_SECONDS] * 5 + [0.04, 0.3, 0.06, LEAST_REST_SECONDS])
-    assert sizes[0] == FIRST_JOBS
+    steps = [step for _, step in sizes]
+    assert steps == [FIRST_JOBS, 80, 160, 250, 250, 250, 125, 62, 31]
+    assert [most_jobs for most_jobs, _ in sizes] == [STEPS * step for step in steps]
+    sizes.clear()
     ends += [(False, 0.0)] * 9
-    while made._chunk() is not None:
-        pass
-    assert sizes[-1] == LEAST_JOBS
+    made.work()
+    assert sizes[-1] == (STEPS * LEAST_JOBS, LEAST_JOBS)
+
+
+def test_rests_after_each_look_and_each_step_as_long_as_these_took(operating):
+    made, ends, _ = operating
+    ends += [(True, 0.03), (True, 0.001)]
+
+    made.work()
+
+    assert made.stopping.rests == pytest.approx([LOOK_SECONDS, 0.03, LOOK_SECONDS, LEAST_REST_SECONDS])
+
+
+def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
+    made, ends, sizes = operating
+    ends += [(True, 0.03)]
+    left = []
+    monkeypatch.setattr(operate, "leave", lambda conn, by: left.append(by))
+    monkeypatch.setattr(made.stopping, "wait", lambda seconds: made.stopping.set() or True)
+
+    made.work()
+
+    assert (len(sizes), len(ends)) == (1, 1)
+    assert left == [made._by]
 
 
 def test_an_error_of_any_sort_ends_the_turn_and_not_the_thread(operating, monkeypatch, caplog):
