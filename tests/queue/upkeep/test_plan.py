@@ -48,8 +48,9 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "013_8_acts.sql", "013_8_keys.sql", "013_8a_scheduled_history.sql", "013_8b_scheduled_job.sql",
         "013_8c_scheduled_view.sql", "013_8d_by_schedule.sql", "013_8e_schedules.sql", "013_8f_names_of_jobs.sql",
         "013_8g_validate_names.sql", "013_8s_sessions.sql", "013_9_validate.sql",
+        "014_1_checks_of_jobs.sql", "014_2_validate.sql",
     ]  # fmt: skip
-    assert said[:85] == [
+    assert said[:89] == [
         f"found schema version 5; this program has {SCHEMA_VERSION}",
         f"would run 006_1_indexes_of_what_runs.sql: {steps[0].does}",
         "    locks job: SHARE, while all of it is read twice: nothing can be enqueued, claimed or settled",
@@ -135,8 +136,12 @@ def test_names_the_steps_from_an_old_version_and_what_they_lock_and_nothing_else
         "    locks no table that is there",
         f"would run 013_9_validate.sql: {steps[41].does}",
         "    locks audit: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
+        f"would run 014_1_checks_of_jobs.sql: {steps[42].does}",
+        "    locks job: ACCESS EXCLUSIVE, for a moment",
+        f"would run 014_2_validate.sql: {steps[43].does}",
+        "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on",
     ]
-    assert len(planned("\n".join(said[85:]))) == len(said[85:]) == 8
+    assert len(planned("\n".join(said[89:]))) == len(said[89:]) == 8
 
 
 def test_says_of_each_step_what_it_does_in_one_line_that_begins_and_ends_as_a_sentence():

@@ -216,7 +216,7 @@ def test_a_trigger_that_was_turned_off_stays_so_until_schema_sql_is_applied_by_h
 
 @pytest.mark.parametrize(
     ("version", "hint"),
-    [(1, "Run `haulier migrate`."), (9, "Run `haulier migrate`."), (14, "A newer release made it.")],
+    [(1, "Run `haulier migrate`."), (9, "Run `haulier migrate`."), (15, "A newer release made it.")],
 )
 def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_database, sql, version, hint):
     with closing(connect(fresh_database)) as conn:
@@ -233,6 +233,6 @@ def test_schema_sql_changes_nothing_where_there_is_another_version(fresh_databas
         own("ROLLBACK")
 
         said = raised.value.diag
-        assert said.message_primary == f"the database has schema version {version}, and this file is version 13"
+        assert said.message_primary == f"the database has schema version {version}, and this file is version 14"
         assert said.message_hint == hint
         assert shape(own) == before

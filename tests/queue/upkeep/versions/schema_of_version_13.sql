@@ -1,0 +1,2374 @@
+-- Haulier's schema: tables, constraints and functions, as they are now. (The statements that use them are in the .sql
+-- files of haulier/queue.)
+-- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
+-- It fills an empty database, may be applied again and by several at once, refuses a database of another version, and
+-- needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file states
+-- twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
+
+-- The names below are looked up in pg_catalog, now and when the code runs. On the caller's own search_path a function
+-- that somebody made in `public` could fit an expression better, and would run with the rights of the inserting role.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- Two processes that apply this file at once take turns, by a lock on a table, which only the owner can take. Before
+-- the table exists it is an advisory lock, which anybody can hold: so the wait for it is limited.
+SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
+DO $do$
+DECLARE
+    wanted  CONSTANT integer := 13;
+    present integer;
+BEGIN
+    IF to_regclass('haulier.schema_version') IS NULL THEN
+        PERFORM pg_advisory_xact_lock(7236837241);
+    END IF;
+    -- Not to_regclass again: its cache is not refreshed by the wait for that lock.
+    IF EXISTS (
+        SELECT FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = 'haulier' AND relname = 'schema_version'
+    ) THEN
+        LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+        -- Nothing below would change an existing table.
+        SELECT version INTO present FROM haulier.schema_version;
+        IF present <> wanted THEN
+            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present, wanted
+                USING HINT = CASE WHEN present < wanted THEN 'Run `haulier migrate`.' ELSE 'A newer release made it.' END;
+        END IF;
+    END IF;
+END
+$do$;
+
+CREATE SCHEMA IF NOT EXISTS haulier;
+
+-- Tables are locked below in the order in which running programs lock them (keys, workers, jobs, history), so that the
+-- two never deadlock. Older programs read this view, and lock it before the table beneath it: so it comes first.
+ALTER VIEW IF EXISTS haulier.lane RESET (security_barrier);
+
+
+-- Version ------------------------------------------------------------------------------------------------------
+
+CREATE TABLE IF NOT EXISTS haulier.schema_version (
+    version         integer NOT NULL,                       -- of this file, as it was last applied
+    compatible_from integer NOT NULL,                       -- the oldest program's schema version that still works
+    one_row         boolean PRIMARY KEY DEFAULT true CHECK (one_row)
+);
+
+
+-- Ids ----------------------------------------------------------------------------------------------------------
+
+-- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself. The function has no SET clause,
+-- since with one it would not be inlined, and each INSERT would have to call it.
+DO $do$
+BEGIN
+    IF current_setting('server_version_num')::integer >= 180000 THEN
+        -- The body is a string with qualified names: a dump can then be restored also into an older server, which lacks
+        -- pg_catalog.uuidv7().
+        CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+        AS 'SELECT pg_catalog.uuidv7()';
+    ELSE
+        -- 48 bits of milliseconds over a random (version 4) uuid, whose version bits 0100 become 0111.
+        -- The body is no string, so its names are looked up now. Those of a string would be looked up at each INSERT,
+        -- on the search_path of the inserting role.
+        CREATE OR REPLACE FUNCTION haulier.uuidv7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+        RETURN encode(
+            set_bit(set_bit(
+                overlay(uuid_send(gen_random_uuid())
+                        PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+                        FROM 1 FOR 6),
+                52, 1), 53, 1),
+            'hex')::uuid;
+    END IF;
+END
+$do$;
+
+
+-- API keys -----------------------------------------------------------------------------------------------------
+
+-- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
+CREATE TABLE IF NOT EXISTS haulier.api_key (
+    id             text             NOT NULL,               -- as in hlr_<id>_<secret>
+    name           text             NOT NULL,               -- for people
+    hash           bytea            NOT NULL,               -- SHA-256 of the token, which is kept nowhere
+    previous_hash  bytea,                                   -- of the token before the last rotation …
+    previous_until timestamptz,                             -- … which is good until then
+    scopes         text[]           NOT NULL,
+    queues         text[],                                  -- null: every queue
+    rate_limit     double precision,                        -- requests a second; null: no limit
+    created_at     timestamptz      NOT NULL DEFAULT now(),
+    expires_at     timestamptz,                             -- null: never
+    last_used_at   timestamptz,                             -- to the minute
+    revoked_at     timestamptz,
+
+    CONSTRAINT api_key_pkey PRIMARY KEY (id),
+    CONSTRAINT id_is_of_letters_and_digits CHECK (id ~ '^[a-z0-9]{1,32}$'),
+    CONSTRAINT name_from_1_to_100 CHECK (length(name) BETWEEN 1 AND 100),
+    CONSTRAINT hash_is_a_sha_256 CHECK (length(hash) = 32 AND length(previous_hash) = 32),
+    CONSTRAINT previous_hash_has_an_end CHECK ((previous_hash IS NULL) = (previous_until IS NULL)),
+    CONSTRAINT scopes_are_known CHECK (
+        cardinality(scopes) > 0 AND scopes <@ '{enqueue,read,operate,admin}'::text[]),
+    CONSTRAINT queues_are_some CHECK (cardinality(queues) > 0),
+    CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000)
+);
+
+-- What is left of a key's rate. Each web process borrows from it, a second's worth at a time: a row for each request
+-- would cost more than the request.
+CREATE TABLE IF NOT EXISTS haulier.rate_budget (
+    key_id    text             NOT NULL,
+    tokens    double precision NOT NULL,
+    granted   integer          NOT NULL,                    -- to the last borrower
+    filled_at timestamptz      NOT NULL DEFAULT now(),
+
+    CONSTRAINT rate_budget_pkey PRIMARY KEY (key_id),
+    CONSTRAINT budget_is_a_keys FOREIGN KEY (key_id) REFERENCES haulier.api_key ON DELETE CASCADE
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The sessions of the dashboard. A session ends with its API key, and with the secret that opened it.
+CREATE TABLE IF NOT EXISTS haulier.session (
+    hash       bytea       NOT NULL,                        -- SHA-256 of the token, which is kept nowhere
+    key_id     text        NOT NULL,                        -- with which it was opened; `env`: HAULIER_API_KEY
+    key_hash   bytea       NOT NULL,                        -- SHA-256 of the key's token: rotated, it ends the session
+    created_at timestamptz NOT NULL DEFAULT now(),
+    seen_at    timestamptz NOT NULL DEFAULT now(),          -- to the minute
+    expires_at timestamptz NOT NULL,
+
+    CONSTRAINT session_pkey PRIMARY KEY (hash),
+    CONSTRAINT session_hashes_are_sha_256 CHECK (length(hash) = 32 AND length(key_hash) = 32),
+    CONSTRAINT session_key_id_from_1_to_100 CHECK (length(key_id) BETWEEN 1 AND 100)
+);
+
+CREATE INDEX IF NOT EXISTS session_key ON haulier.session (key_id);
+CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
+
+
+-- Idempotency keys ---------------------------------------------------------------------------------------------
+
+-- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
+-- Each API key has a key space of its own, and callers without an API key share another. All are in this one column,
+-- since programs of versions 1 and 2 say ON CONFLICT (key). A client's key holds no space, so that the id of the API
+-- key and a space in front of it keep the key spaces apart.
+CREATE TABLE IF NOT EXISTS haulier.idempotency (
+    key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
+    fingerprint bytea       NOT NULL,                       -- of the request, without its key
+    job_id      uuid        NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT idempotency_pkey PRIMARY KEY (key),
+    CONSTRAINT key_from_1_to_288 CHECK (length(key) BETWEEN 1 AND 288)
+);
+
+-- purge_idempotency: the oldest first
+CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
+
+
+-- Queues -------------------------------------------------------------------------------------------------------
+
+-- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
+-- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
+-- live jobs.
+CREATE TABLE IF NOT EXISTS haulier.queue (
+    name       text        NOT NULL,
+    key_id     text,                                        -- the API key that first used it; null: no key was needed
+    created_at timestamptz NOT NULL DEFAULT now(),
+    used_at    timestamptz NOT NULL DEFAULT now(),          -- to some minutes
+
+    CONSTRAINT queue_pkey PRIMARY KEY (name),
+    CONSTRAINT name_is_a_queues CHECK (name ~ '^[a-z][a-z0-9_.-]{0,63}$')
+) WITH (
+    fillfactor = 50,                                        -- each addition of a name updates the row of `default`
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The queues of which no job starts: rows that every claim reads, so there must be few. An end that has passed is as no
+-- row; the next pause of any queue deletes it.
+CREATE TABLE IF NOT EXISTS haulier.pause (
+    queue     text        NOT NULL,
+    since     timestamptz NOT NULL DEFAULT now(),
+    until     timestamptz,                                  -- null: until it is resumed
+    paused_by text,                                         -- as `actor` of the audit
+
+    CONSTRAINT pause_pkey PRIMARY KEY (queue),
+    CONSTRAINT pause_is_a_queues CHECK (queue ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    CONSTRAINT until_in_the_calendar CHECK (until >= '1970-01-01+00' AND until < '9999-12-31+00')
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 50,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Workers ------------------------------------------------------------------------------------------------------
+
+-- One row a worker process. Its jobs are its own for as long as it beats within its lease.
+CREATE TABLE IF NOT EXISTS haulier.worker (
+    id         uuid        NOT NULL DEFAULT haulier.uuidv7(),
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],                                      -- null: every queue
+    lease      interval    NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    beat_at    timestamptz NOT NULL DEFAULT now(),
+    scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
+    version    text,                                        -- of its program; null: it is too old to tell
+    kinds      text[],                                      -- the kinds that it knows; null: as above
+    quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
+    stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
+
+    CONSTRAINT worker_pkey PRIMARY KEY (id),
+    CONSTRAINT lease_is_positive CHECK (lease > interval '0')
+) WITH (fillfactor = 50);                                   -- a beat updates its row in place
+
+-- The workers that have ended: so a job's history can say who ran it. Written when their rows are deleted, by whomever;
+-- kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.worker_past (
+    id         uuid        NOT NULL,
+    host       text        NOT NULL,
+    pid        integer     NOT NULL,
+    threads    integer     NOT NULL,
+    queues     text[],
+    version    text,
+    started_at timestamptz NOT NULL,
+    beat_at    timestamptz NOT NULL,
+    lease_ends timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL DEFAULT now(),
+    ended_how  text        NOT NULL,
+        -- stopped  its row was deleted within its lease, as it does itself when it stops
+        -- buried   its lease had run out
+
+    CONSTRAINT worker_past_pkey PRIMARY KEY (id),
+    CONSTRAINT end_is_known CHECK (ended_how IN ('stopped', 'buried'))
+);
+
+-- Note which workers have ended. A trigger, so that workers of older versions, which delete rows as well, are noted too.
+-- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
+-- not by row, so that where the table is locked it waits once, however many have ended.
+-- SECURITY DEFINER, so that nobody needs a right to write what was.
+CREATE OR REPLACE FUNCTION haulier.note_ended() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM FROM ended LIMIT 1;
+    IF FOUND THEN
+        INSERT INTO haulier.worker_past (
+            id, host, pid, threads, queues, version, started_at, beat_at, lease_ends, ended_how)
+        SELECT id, host, pid, threads, queues, version, started_at, beat_at, beat_at + lease,
+            -- As `bury` says it.
+            CASE WHEN beat_at < now() - lease THEN 'buried' ELSE 'stopped' END
+        FROM ended
+        ON CONFLICT (id) DO NOTHING;
+    END IF;
+    RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'haulier: which workers have ended is not noted: %', SQLERRM;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.note_ended() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER note_ended AFTER DELETE ON haulier.worker
+    REFERENCING OLD TABLE AS ended
+    FOR EACH STATEMENT EXECUTE FUNCTION haulier.note_ended();
+
+-- purge_workers: the oldest first. Behind the trigger: who deletes a worker locks that table before this one.
+CREATE INDEX IF NOT EXISTS worker_past_oldest ON haulier.worker_past (ended_at);
+
+-- The workers that have nothing to do and ask to be woken. Every INSERT of jobs reads this table: it must stay tiny.
+CREATE TABLE IF NOT EXISTS haulier.sleeper (
+    worker_id uuid NOT NULL,
+    queues    text[],                                       -- the worker's
+    since     timestamptz NOT NULL DEFAULT now(),
+
+    CONSTRAINT sleeper_pkey PRIMARY KEY (worker_id),
+    CONSTRAINT sleeper_is_a_worker FOREIGN KEY (worker_id) REFERENCES haulier.worker ON DELETE CASCADE
+) WITH (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 50,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Schedules ----------------------------------------------------------------------------------------------------
+
+-- What is to be enqueued when. A thread of each worker looks for those that are due, one transaction for all that it
+-- finds; the lock on a schedule's row is held until all is written, so that each tick is decided by one worker alone.
+CREATE TABLE IF NOT EXISTS haulier.schedule (
+    name                  text        NOT NULL,
+    cron                  text,                             -- either this …
+    every_seconds         integer,                          -- … or this
+    time_zone             text        NOT NULL,
+    job                   jsonb       NOT NULL,             -- what to enqueue, by the columns of haulier.job
+    overlap               text        NOT NULL,
+        -- allow      a tick fires whatever else is live
+        -- skip       not while a job of the schedule is live
+        -- queue_one  as skip, but one tick waits for that job to end
+    missed                text        NOT NULL,
+        -- skip  what was not fired in time does not fire
+        -- last  the last of such ticks does, if nothing is due since
+        -- all   the last missed_max do, if they are no older than missed_within_seconds
+    missed_max            integer,
+    missed_within_seconds integer,
+    jitter_seconds        integer     NOT NULL DEFAULT 0,
+    source                text        NOT NULL DEFAULT 'api',   -- api, or file: it came from schedules.toml
+    -- The last pause. Its end is kept: a tick within it may be decided later.
+    paused_since          timestamptz,
+    paused_until          timestamptz,                      -- null: until somebody resumes it
+    -- How far it has come
+    counts_from           timestamptz NOT NULL,             -- every_seconds counts from here
+    decided_to            timestamptz NOT NULL,             -- each tick up to here has its row, or is pending_at
+    pending_at            timestamptz,                      -- queue_one: the tick that waits
+    next_at               timestamptz,                      -- the next tick; null: there is none
+    look_at               timestamptz NOT NULL,             -- when a worker looks at it next
+    created_at            timestamptz NOT NULL DEFAULT now(),
+    updated_at            timestamptz NOT NULL DEFAULT now(),   -- when somebody last changed what it does
+
+    CONSTRAINT schedule_pkey PRIMARY KEY (name),
+    CONSTRAINT name_is_a_schedules CHECK (length(name) <= 64 AND name ~ '^[a-z][a-z0-9_.-]*$'),
+    CONSTRAINT cron_or_every_seconds CHECK (num_nonnulls(cron, every_seconds) = 1),
+    CONSTRAINT every_from_1_to_31536000_seconds CHECK (every_seconds BETWEEN 1 AND 31536000),
+    CONSTRAINT job_is_an_object CHECK (jsonb_typeof(job) = 'object' AND job ?& ARRAY['kind', 'payload']),
+    CONSTRAINT overlap_is_known CHECK (overlap IN ('allow', 'skip', 'queue_one')),
+    CONSTRAINT missed_is_known CHECK (missed IN ('skip', 'last', 'all')),
+    CONSTRAINT all_has_bounds CHECK (
+        (missed = 'all') = (missed_max IS NOT NULL) AND (missed = 'all') = (missed_within_seconds IS NOT NULL)),
+    CONSTRAINT missed_from_1_to_1000 CHECK (missed_max BETWEEN 1 AND 1000),
+    CONSTRAINT missed_within_is_positive CHECK (missed_within_seconds > 0),
+    CONSTRAINT jitter_from_0_to_86400_seconds CHECK (jitter_seconds BETWEEN 0 AND 86400),
+    CONSTRAINT source_is_known CHECK (source IN ('api', 'file')),
+    CONSTRAINT pause_has_a_beginning CHECK (paused_since IS NOT NULL OR paused_until IS NULL)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- due_schedules: those that are due first
+CREATE INDEX IF NOT EXISTS schedule_by_look ON haulier.schedule (look_at);
+
+-- What became of each tick. No reference to the schedule: they are kept when that is deleted, RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.tick (
+    schedule     text        NOT NULL,
+    scheduled_at timestamptz NOT NULL,
+    outcome      text        NOT NULL,
+    fired_at     timestamptz,                               -- null: it did not fire
+    decided_at   timestamptz NOT NULL DEFAULT now(),
+    job_id       uuid,                                      -- the job that it enqueued
+
+    -- A second guard beside the lock on the schedule: no tick enqueues two jobs.
+    CONSTRAINT tick_pkey PRIMARY KEY (schedule, scheduled_at),
+    CONSTRAINT outcome_is_known CHECK (outcome IN ('fired', 'skipped_overlap', 'skipped_missed', 'skipped_paused')),
+    CONSTRAINT fired_has_a_job CHECK (
+        (outcome = 'fired') = (fired_at IS NOT NULL) AND (outcome = 'fired') = (job_id IS NOT NULL))
+);
+
+-- purge_ticks: the oldest first
+CREATE INDEX IF NOT EXISTS tick_oldest ON haulier.tick (decided_at);
+
+
+-- Live work ----------------------------------------------------------------------------------------------------
+
+-- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
+-- jobs would read the twenty lengths anew.
+CREATE OR REPLACE FUNCTION haulier.are_tags(tags text[]) RETURNS boolean LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN cardinality(tags) <= 10
+        AND coalesce(array_ndims(tags), 1) = 1
+        AND coalesce((SELECT bool_and(coalesce(length(tag), 0) BETWEEN 1 AND 64) FROM unnest(tags) AS tag), true);
+END
+$$;
+-- A check calls it with the rights of whoever writes the job: default privileges must not take it away.
+GRANT EXECUTE ON FUNCTION haulier.are_tags(text[]) TO PUBLIC;
+
+-- The jobs that are still to end: queued, running, retrying. A job that ends moves to finished_job.
+--
+-- This table is an API. An application may run, in its own transaction,
+--     INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{"to": "a@b.c", "subject": "Hi", "body": "…"}');
+-- with the rights that docs/operations.md grants: USAGE on the schema and INSERT on the columns it may set.
+CREATE TABLE IF NOT EXISTS haulier.job (
+    -- identity
+    id               uuid        NOT NULL DEFAULT haulier.uuidv7(),
+    status           text        NOT NULL DEFAULT 'queued',
+        -- queued    enqueued, not yet claimed (or given back before it was ever charged)
+        -- running   claimed by worker_id
+        -- retrying  an attempt failed; due again at run_at
+    kind             text        NOT NULL,
+    queue            text        NOT NULL DEFAULT 'default',
+
+    -- schedule
+    priority         smallint    NOT NULL DEFAULT 0,        -- higher first
+    run_at           timestamptz NOT NULL DEFAULT now(),
+
+    -- ownership: the fence (id, attempt, claim) is what a settle must show
+    worker_id        uuid,
+    attempt          integer     NOT NULL DEFAULT 0,        -- counts every claim, only grows
+    claim            uuid,                                  -- new for each claim statement; the last one is kept
+    started_at       timestamptz,                           -- of the last claim
+
+    -- budget
+    attempts         integer     NOT NULL DEFAULT 0,        -- charged attempts, as clients see them
+    max_attempts     integer     NOT NULL DEFAULT 3,
+    crashes          integer     NOT NULL DEFAULT 0,        -- times its worker died under it
+    suspect          boolean     NOT NULL GENERATED ALWAYS AS (crashes > 0) STORED,    -- runs alone in its process
+    snoozes          integer     NOT NULL DEFAULT 0,
+    backoff          double precision,                      -- previous sleep, seconds: decorrelated jitter needs it
+    timeout_seconds  integer,                               -- null: the kind's own
+    cancel_requested boolean     NOT NULL DEFAULT false,
+
+    -- payload
+    payload          jsonb       NOT NULL,
+    idempotency_key  text,
+
+    -- history
+    last_error       text,
+    errors           jsonb       NOT NULL DEFAULT '[]',     -- the last 20 failed attempts
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at       timestamptz NOT NULL DEFAULT now(),
+    error_id         bigint,                                -- the group of the last failed attempt (error_group)
+    tags             text[],                                -- null: none
+    copy_of          uuid,                                  -- the job that this is a copy of
+    operation_id     uuid,                                  -- the operation that last changed it
+    schedule         text,                                  -- the schedule whose tick enqueued it …
+    scheduled_for    timestamptz,                           -- … and the tick
+
+    CONSTRAINT job_pkey PRIMARY KEY (id),
+    CONSTRAINT status_is_live CHECK (status IN ('queued', 'running', 'retrying')),
+    CONSTRAINT worker_iff_running CHECK ((status = 'running') = (worker_id IS NOT NULL)),
+    CONSTRAINT running_has_a_claim CHECK (status <> 'running' OR (claim IS NOT NULL AND started_at IS NOT NULL)),
+    -- Not checked while a job runs: a claim rewrites the row but none of these columns, and the next four checks would
+    -- be a third of its cost. Names are not checked by {0,63}, which takes ten times as long as length and *.
+    CONSTRAINT kind_is_a_name CHECK (status = 'running' OR (length(kind) <= 64 AND kind ~ '^[a-z][a-z0-9_.-]*$')),
+    CONSTRAINT queue_is_a_name CHECK (status = 'running' OR (length(queue) <= 64 AND queue ~ '^[a-z][a-z0-9_.-]*$')),
+    CONSTRAINT payload_is_an_object CHECK (status = 'running' OR jsonb_typeof(payload) = 'object'),
+    CONSTRAINT errors_is_an_array CHECK (status = 'running' OR jsonb_typeof(errors) = 'array'),
+    CONSTRAINT priority_from_minus_100_to_100 CHECK (priority BETWEEN -100 AND 100),
+    -- The date types of clients hold no date outside these years, nor 'infinity'.
+    CONSTRAINT run_at_in_the_calendar CHECK (run_at >= '1970-01-01+00' AND run_at < '9999-12-31+00'),
+    CONSTRAINT max_attempts_from_1_to_1000 CHECK (max_attempts BETWEEN 1 AND 1000),
+    CONSTRAINT timeout_from_1_to_86400_seconds CHECK (timeout_seconds BETWEEN 1 AND 86400),
+    -- Each UPDATE reads every constraint anew: with one for each column, the next two would be a third of that cost.
+    CONSTRAINT times_in_the_calendar CHECK (
+        least(created_at, updated_at, started_at) >= '1970-01-01+00'
+        AND greatest(created_at, updated_at, started_at) < '9999-12-31+00'),
+    -- Below the largest integer, beyond which the next claim could not count.
+    CONSTRAINT counters_in_range CHECK (
+        least(attempt, attempts, crashes, snoozes) >= 0
+        AND greatest(attempt, attempts, crashes, snoozes) <= 2000000000),
+    CONSTRAINT idempotency_key_from_1_to_255 CHECK (length(idempotency_key) BETWEEN 1 AND 255),
+    CONSTRAINT tags_up_to_10_of_1_to_64 CHECK (tags IS NULL OR status = 'running' OR haulier.are_tags(tags))
+) WITH (
+    fillfactor = 80,                            -- room for the claimed version beside the queued one
+    autovacuum_vacuum_scale_factor = 0,         -- by count, not by share: a queue is small and churns
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- claim: per lane (suspect, queue, priority), in the order in which jobs are due
+CREATE INDEX IF NOT EXISTS job_claim ON haulier.job (suspect, queue, priority DESC, run_at, id)
+    WHERE status IN ('queued', 'retrying');
+-- held: what a worker runs under some claims; rescue: what a dead one held
+CREATE INDEX IF NOT EXISTS job_claimed ON haulier.job (worker_id, claim) WHERE status = 'running';
+-- cancelled: what a worker is to stop
+CREATE INDEX IF NOT EXISTS job_cancelled ON haulier.job (worker_id) WHERE status = 'running' AND cancel_requested;
+-- list_jobs: newest first. Without the running jobs, which are few: an entry for each would make claims a tenth dearer.
+CREATE INDEX IF NOT EXISTS job_waiting_newest ON haulier.job (created_at, id) WHERE status IN ('queued', 'retrying');
+-- list_jobs: those of a group of errors that are to be tried again. A job that has not failed has no entry.
+CREATE INDEX IF NOT EXISTS job_retrying_by_error ON haulier.job (error_id, created_at, id) WHERE status = 'retrying';
+-- list_tagged: those of rare tags. Without the running jobs, which are few: claims of tagged jobs write nothing here.
+-- Without a list of pending entries: each look would read it, and now and then one INSERT would have to sort it in.
+CREATE INDEX IF NOT EXISTS job_waiting_by_tag ON haulier.job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL AND status IN ('queued', 'retrying');
+-- live_of_schedules: whether a job of a schedule is live. No other job has an entry.
+CREATE INDEX IF NOT EXISTS job_by_schedule ON haulier.job (schedule) WHERE schedule IS NOT NULL;
+
+-- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
+-- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
+-- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
+-- reads it asks for the job's present one.
+CREATE TABLE IF NOT EXISTS haulier.progress (
+    job_id uuid             NOT NULL,
+    claim  uuid             NOT NULL,
+    done   double precision NOT NULL,
+    total  double precision,                                -- null: not known
+    note   text,
+    at     timestamptz      NOT NULL,                       -- when it was said
+
+    CONSTRAINT progress_pkey PRIMARY KEY (job_id, claim),
+    -- Up to 2^53, which every client can read. NaN is greater.
+    CONSTRAINT progress_in_range CHECK (least(done, total) >= 0 AND greatest(done, total) <= 9007199254740992),
+    CONSTRAINT note_up_to_200 CHECK (length(note) <= 200)
+) WITH (
+    fillfactor = 50,                                        -- a write updates its row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
+-- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
+-- plain index scan, which reads a page for each of millions of dead entries.
+CREATE OR REPLACE FUNCTION haulier.running() RETURNS TABLE (id uuid, worker_id uuid, kind text, queue text, created_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB'
+AS $$ SELECT id, worker_id, kind, queue, created_at FROM haulier.job WHERE status = 'running' $$;
+
+-- The lanes that have waiting jobs, each with its first job and when that is due. A loose index scan: it reads a few
+-- entries a lane, however many jobs wait in it.
+CREATE OR REPLACE VIEW haulier.lane AS
+WITH RECURSIVE lane AS (
+    (
+        SELECT suspect, queue, priority, run_at, id
+        FROM haulier.job
+        WHERE status IN ('queued', 'retrying')
+        ORDER BY suspect, queue, priority DESC, run_at, id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT next.*
+    FROM lane
+    CROSS JOIN LATERAL (
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying')
+                AND suspect = lane.suspect AND queue = lane.queue AND priority < lane.priority
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect = lane.suspect AND queue > lane.queue
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        UNION ALL
+        (
+            SELECT suspect, queue, priority, run_at, id
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND suspect > lane.suspect
+            ORDER BY suspect, queue, priority DESC, run_at, id
+            LIMIT 1
+        )
+        LIMIT 1
+    ) AS next
+)
+SELECT suspect, queue, priority, run_at AS first_run_at, id AS first_id
+FROM lane;
+
+-- Notify one sleeping worker of each set of queues that includes a queue of the new jobs. Where no worker sleeps,
+-- notify nobody: all commits on the server that have a NOTIFY wait for each other, so there must be none while workers
+-- are busy. A worker that then claims as many jobs as it can take wakes the next one. The sleeper with the freshest
+-- beat is chosen: a worker that was killed while it slept keeps its row until its lease runs out, and a random choice
+-- between two would wake it for half of the jobs.
+-- SECURITY DEFINER, so that an application may INSERT jobs without a right to read these tables; with a fixed
+-- search_path, so that it cannot decide what the names in here mean.
+CREATE OR REPLACE FUNCTION haulier.knock() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM FROM haulier.sleeper LIMIT 1;
+    IF FOUND THEN
+        PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+        FROM (
+            SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
+            FROM haulier.sleeper
+            JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
+            WHERE sleeper.queues IS NULL OR sleeper.queues && (SELECT array_agg(DISTINCT queue) FROM enqueued)
+            ORDER BY sleeper.queues, worker.beat_at DESC, random()
+        ) AS chosen;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.knock() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
+    REFERENCING NEW TABLE AS enqueued
+    FOR EACH STATEMENT EXECUTE FUNCTION haulier.knock();
+
+
+-- History ------------------------------------------------------------------------------------------------------
+
+-- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry or delete, or
+-- with their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
+CREATE TABLE IF NOT EXISTS haulier.finished_job (
+    id               uuid        NOT NULL,
+    status           text        NOT NULL,
+        -- succeeded         its handler returned
+        -- failed_permanent  its budget was spent, or an attempt failed for good
+        -- cancelled         somebody cancelled it
+    kind             text        NOT NULL,
+    queue            text        NOT NULL,
+    priority         smallint    NOT NULL,
+    run_at           timestamptz NOT NULL,
+    attempt          integer     NOT NULL,
+    claim            uuid,
+    started_at       timestamptz,
+    attempts         integer     NOT NULL,
+    max_attempts     integer     NOT NULL,
+    crashes          integer     NOT NULL,
+    snoozes          integer     NOT NULL,
+    timeout_seconds  integer,
+    cancel_requested boolean     NOT NULL,
+    payload          jsonb       NOT NULL,
+    idempotency_key  text,
+    last_error       text,
+    errors           jsonb       NOT NULL,
+    created_at       timestamptz NOT NULL,
+    updated_at       timestamptz NOT NULL,
+    finished_at      timestamptz NOT NULL,
+    result           jsonb,
+    error_id         bigint,                                -- of a failed_permanent one: its group (error_group)
+    tags             text[],
+    worker_id        uuid,                                  -- which ran the last attempt; null: none did, or not known
+    copy_of          uuid,
+    operation_id     uuid,
+    schedule         text,
+    scheduled_for    timestamptz,
+
+    CONSTRAINT finished_job_pkey PRIMARY KEY (id, finished_at),
+    CONSTRAINT status_is_final CHECK (status IN ('succeeded', 'failed_permanent', 'cancelled')),
+    CONSTRAINT result_iff_succeeded CHECK (result IS NULL OR status = 'succeeded')
+) PARTITION BY RANGE (finished_at);
+
+-- list_jobs: newest first; most jobs succeed, so the others need an index of their own to be found among them
+CREATE INDEX IF NOT EXISTS finished_job_newest ON haulier.finished_job (created_at, id);
+CREATE INDEX IF NOT EXISTS finished_job_not_succeeded ON haulier.finished_job (created_at, id)
+    WHERE status <> 'succeeded';
+-- numbers: what ended lately. One entry for 16 pages, since jobs are stored in the order in which they end.
+CREATE INDEX IF NOT EXISTS finished_job_ended ON haulier.finished_job USING brin (finished_at)
+    WITH (pages_per_range = 16);
+-- list_jobs: those of a group of errors that have failed for good. No other job has an entry.
+CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job (error_id, created_at, id)
+    WHERE status = 'failed_permanent';
+-- list_tagged: those of rare tags. A job without tags has no entry.
+CREATE INDEX IF NOT EXISTS finished_job_by_tag ON haulier.finished_job USING gin (tags) WITH (fastupdate = off)
+    WHERE tags IS NOT NULL;
+
+-- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
+-- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
+-- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+
+-- The partitions in any schema, oldest first, with their bounds from the catalogue.
+CREATE OR REPLACE FUNCTION haulier.history_partitions() RETURNS TABLE (
+    "table" oid, schema name, name name, detaching boolean, is_default boolean, lower timestamptz, upper timestamptz,
+    in_the_way boolean
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $function$
+    SELECT child.oid, nspname, child.relname, inhdetachpending, bound.text = 'DEFAULT', bound.lower, bound.upper,
+        inhdetachpending AND coalesce(bound.upper > now(), true)
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    JOIN pg_namespace ON pg_namespace.oid = child.relnamespace
+    CROSS JOIN LATERAL (
+        SELECT text,
+            substring(text FROM $$FROM \('([^']+)'\)$$)::timestamptz AS lower,
+            substring(text FROM $$TO \('([^']+)'\)$$)::timestamptz AS upper
+        FROM pg_get_expr(child.relpartbound, child.oid) AS text
+    ) AS bound
+    WHERE inhparent = 'haulier.finished_job'::regclass
+    ORDER BY bound.upper
+$function$;
+
+-- The bounds of the next partition: from the first instant, today or later, that no partition covers, to the end of its
+-- day, week or month, or to where the following partition begins. No row when history reaches far enough. A partition
+-- that is being detached counts: it takes no rows any more, but no other can have its range yet.
+CREATE OR REPLACE FUNCTION haulier.partition_to_add(step text, days_ahead integer) RETURNS TABLE (
+    lower timestamptz, upper timestamptz, name text
+) LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC'
+AS $$
+    WITH today AS (
+        SELECT date_trunc('day', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' AS today
+    ), present AS (
+        SELECT coalesce(partition.lower, '-infinity') AS lower, coalesce(partition.upper, 'infinity') AS upper
+        FROM haulier.history_partitions() AS partition
+        WHERE NOT is_default
+    ), gap AS (
+        SELECT min(instant) AS lower
+        FROM (
+            SELECT today AS instant FROM today
+            UNION ALL
+            SELECT present.upper FROM present JOIN today ON present.upper > today
+        ) AS candidate
+        WHERE NOT EXISTS (SELECT FROM present WHERE present.lower <= instant AND instant < present.upper)
+    ), added AS (
+        SELECT gap.lower,
+            least(
+                (date_trunc($1, gap.lower AT TIME ZONE 'UTC') + ('1 ' || $1)::interval) AT TIME ZONE 'UTC',
+                (SELECT min(present.lower) FROM present WHERE present.lower > gap.lower)) AS upper,
+            'finished_job_' || to_char(gap.lower AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS') AS name
+        FROM gap
+        WHERE gap.lower < now() + make_interval(days => $2)
+    )
+    SELECT added.lower, added.upper,
+        -- A partition that an operator detached keeps its name.
+        added.name || CASE
+            WHEN to_regclass('haulier.' || added.name) IS NULL THEN ''
+            ELSE to_char(now() AT TIME ZONE 'UTC', '"_again_"YYYYMMDD_HH24MISS_US')
+        END
+    FROM added
+$$;
+
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
+-- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
+-- owner's rights, and no reader is in its way.
+CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
+AS $$
+DECLARE
+    wanted record;
+BEGIN
+    IF step NOT IN ('day', 'week', 'month') OR days_ahead > 31 THEN
+        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', step, days_ahead
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO wanted FROM haulier.partition_to_add(step, days_ahead);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
+    EXECUTE format(
+        'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
+        wanted.name, wanted.lower, wanted.upper);
+    RETURN wanted.name;
+END
+$$;
+
+-- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
+-- partition: so it gives up sooner than an attempt to add one does.
+CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    place text := (
+        SELECT format('%I.%I', schema, name)
+        FROM haulier.history_partitions()
+        WHERE "table" = partition AND detaching);
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
+-- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
+CREATE OR REPLACE FUNCTION haulier.mark_expired(
+    partition oid, retention_days integer, OUT schema name, OUT name name
+) RETURNS SETOF record LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+BEGIN
+    SELECT present.schema, present.name INTO schema, name
+    FROM haulier.history_partitions() AS present
+    WHERE "table" = partition AND NOT detaching AND NOT is_default
+        AND upper <= now() - make_interval(days => greatest(retention_days, 1));
+    IF FOUND THEN
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
+            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+        END IF;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
+-- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
+-- owner.
+CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    place text := (SELECT format('%I.%I', schema, name) FROM haulier.mark_expired(partition, retention_days));
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- The tables that were marked when they were partitions. Not found by their names, which other tables may have taken.
+CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_class.oid, nspname, relname
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND NOT relispartition AND obj_description(pg_class.oid, 'pg_class') = 'expired'
+        AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+        AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
+$$;
+
+-- Drop a detached partition.
+CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+DECLARE
+    place record;
+BEGIN
+    SELECT schema, name INTO place FROM haulier.detached_partitions() WHERE "table" = detached;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', place.schema, place.name);
+    -- From now on its name is its own, if it still is.
+    PERFORM
+    FROM haulier.detached_partitions()
+    WHERE "table" = detached AND schema = place.schema AND name = place.name;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DROP TABLE %I.%I', place.schema, place.name);
+    RETURN CASE WHEN place.schema = 'haulier' THEN '' ELSE place.schema || '.' END || place.name;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
+    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
+
+-- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
+CREATE OR REPLACE VIEW haulier.jobs AS
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
+    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+    (
+        SELECT jsonb_build_object(
+            'done', done,
+            'total', total,
+            'note', note,
+            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM haulier.progress
+        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+    ) AS progress,
+    error_id, tags, copy_of, operation_id, schedule, scheduled_for
+FROM haulier.job
+UNION ALL
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id, schedule,
+    scheduled_for
+FROM haulier.finished_job;
+
+-- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
+-- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
+-- only until there are enough; but of each all entries of the tags are.
+CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB' SET jit = off
+AS $$
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && wanted
+    UNION ALL
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status = 'running' AND tags && wanted
+    UNION ALL
+    SELECT id, finished_at FROM haulier.finished_job WHERE tags && wanted
+    LIMIT most
+$$;
+
+
+-- Ticks --------------------------------------------------------------------------------------------------------
+
+-- The time by which schedules go. A function, so that tests can move it.
+CREATE OR REPLACE FUNCTION haulier.schedule_time() RETURNS timestamptz LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT now() $$;
+
+-- Write what became of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
+-- stays as it is. The caller has locked the schedules. It can enqueue nothing but what a schedule says: so workers need
+-- no right to add jobs.
+CREATE OR REPLACE FUNCTION haulier.fire_ticks(names text[], ats timestamptz[], outcomes text[]) RETURNS bigint
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    now_ CONSTANT timestamptz := haulier.schedule_time();
+    fired_names text[];
+    fired_ats   timestamptz[];
+    fired_jobs  uuid[];
+BEGIN
+    WITH decided AS (
+        INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)
+        SELECT asked.name, at, outcome,
+            CASE WHEN outcome = 'fired' THEN now_ END,
+            CASE WHEN outcome = 'fired' THEN haulier.uuidv7() END
+        FROM unnest(names, ats, outcomes) AS asked (name, at, outcome)
+        WHERE EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = asked.name)
+        ORDER BY asked.name, at
+        ON CONFLICT (schedule, scheduled_at) DO NOTHING
+        RETURNING schedule, scheduled_at, job_id
+    )
+    SELECT array_agg(schedule), array_agg(scheduled_at), array_agg(job_id) INTO fired_names, fired_ats, fired_jobs
+    FROM decided
+    WHERE job_id IS NOT NULL;
+    -- An INSERT of no job would wake a worker as well.
+    IF fired_jobs IS NULL THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO haulier.job (
+        id, kind, payload, queue, priority, max_attempts, timeout_seconds, tags, schedule, scheduled_for)
+    SELECT fired.id, job ->> 'kind', job -> 'payload', coalesce(job ->> 'queue', 'default'),
+        coalesce((job ->> 'priority')::smallint, 0), coalesce((job ->> 'max_attempts')::integer, 3),
+        (job ->> 'timeout_seconds')::integer,
+        CASE WHEN jsonb_typeof(job -> 'tags') = 'array'
+            THEN nullif(ARRAY(SELECT jsonb_array_elements_text(job -> 'tags')), '{}')
+        END,
+        fired.schedule, fired.at
+    FROM unnest(fired_jobs, fired_names, fired_ats) AS fired (id, schedule, at)
+    JOIN haulier.schedule ON schedule.name = fired.schedule
+    ORDER BY fired.at, fired.schedule;
+    RETURN cardinality(fired_jobs);
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]) FROM PUBLIC;
+
+
+-- Numbers ------------------------------------------------------------------------------------------------------
+
+-- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
+-- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
+-- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
+-- rows.
+CREATE TABLE IF NOT EXISTS haulier.rollup (
+    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
+    at        timestamptz NOT NULL,                         -- when it began
+    queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
+    kind      text        NOT NULL,
+    arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
+    succeeded integer     NOT NULL DEFAULT 0,
+    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    cancelled integer     NOT NULL DEFAULT 0,
+    attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
+    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
+    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
+    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
+    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
+    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
+    due       integer,
+    running   integer,
+    oldest    real,                                         -- seconds since the first of the due jobs was due
+    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
+    came_to   timestamptz,                                  -- … up to here; null: in any
+
+    CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The live jobs, as they were last counted. A row that would be 0 is deleted.
+CREATE TABLE IF NOT EXISTS haulier.depth (
+    queue        text        NOT NULL,                      -- '*': of all pairs beyond the first 10,000
+    kind         text        NOT NULL,
+    status       text        NOT NULL,
+    jobs         bigint      NOT NULL,
+    due          bigint      NOT NULL,
+    first_run_at timestamptz,                               -- when the first of those that wait is or was due
+
+    CONSTRAINT depth_pkey PRIMARY KEY (queue, kind, status)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- When jobs came that were moved to another queue later, to the minute: the rows above say that they came in the queue in
+-- which they were when they were counted. A search in a queue looks at these times too.
+CREATE TABLE IF NOT EXISTS haulier.moved (
+    queue   text        NOT NULL,                           -- the one that they were moved to
+    kind    text        NOT NULL,
+    came_at timestamptz NOT NULL,                           -- when the minute began in which they were created
+
+    CONSTRAINT moved_pkey PRIMARY KEY (queue, came_at, kind)
+);
+
+-- purge_moved: the oldest
+CREATE INDEX IF NOT EXISTS moved_oldest ON haulier.moved (came_at);
+
+-- Who counts, and how far. Steps of 60 s and more reach up to `folded`, those of 10 s from there to `through`.
+CREATE TABLE IF NOT EXISTS haulier.counting (
+    one_row       boolean          NOT NULL DEFAULT true CHECK (one_row),
+    counted_by    uuid,                                     -- the process, which nobody else relieves …
+    counted_until timestamptz,                              -- … before this
+    through       timestamptz      NOT NULL,                -- what came or ended before this is counted
+    folded        timestamptz      NOT NULL,
+    recounted     timestamptz      NOT NULL,                -- what did before this was counted again, an hour later
+    depth_at      timestamptz,                              -- when the live jobs were last counted …
+    depth_took    double precision,                         -- … and how long that took, in seconds
+
+    CONSTRAINT counting_pkey PRIMARY KEY (one_row)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
+-- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid::regclass)
+    FROM pg_inherits
+    JOIN pg_index ON indexrelid = inhrelid
+    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
+    WHERE inhparent = 'haulier.finished_job_ended'::regclass
+        AND lower <= now() AND upper > now() - interval '10 minutes';
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
+
+
+-- Errors -------------------------------------------------------------------------------------------------------
+
+-- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
+-- holds a failure writes here, in its own transaction. A group is written once.
+CREATE TABLE IF NOT EXISTS haulier.error_group (
+    id            bigint      NOT NULL,
+    kind          text        NOT NULL,
+    text          text        NOT NULL,                     -- the error without what differs from job to job
+    example       text        NOT NULL,                     -- the first error, whole …
+    example_job   uuid        NOT NULL,                     -- … whose job this was …
+    example_queue text        NOT NULL,                     -- … in this queue
+    first_seen    timestamptz NOT NULL DEFAULT now(),
+    muted_until   timestamptz,
+    muted_by      text,                                     -- as `actor` of the audit
+
+    CONSTRAINT error_group_pkey PRIMARY KEY (id)
+);
+
+-- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
+-- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
+CREATE TABLE IF NOT EXISTS haulier.error_count (
+    error_id bigint      NOT NULL,
+    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
+    queue    text        NOT NULL,
+    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
+    failed   integer     NOT NULL,                          -- for good
+    retried  integer     NOT NULL,                          -- to be tried again
+
+    CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
+CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
+
+
+-- Operations ---------------------------------------------------------------------------------------------------
+
+-- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
+-- only as it was then: where the transaction that wrote its row had been committed.
+-- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
+CREATE TABLE IF NOT EXISTS haulier.preview (
+    id         uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    as_of      timestamptz    NOT NULL,
+    action     text           NOT NULL,
+    filter     jsonb          NOT NULL,
+    queues     text[],                                      -- of whoever asked; null: every queue
+    unseen     int8multirange NOT NULL,                     -- the transactions that had not been committed
+    doubted    int8range      NOT NULL,                     -- of these it is not known of all parts of a transaction
+    cluster    bigint         NOT NULL,                     -- the server in which these numbers mean something
+    matched    bigint,                                      -- null: not counted yet
+    matched_is text,
+
+    CONSTRAINT preview_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than'))
+);
+
+-- start an operation: by the instant; purge_previews: the oldest first
+CREATE INDEX IF NOT EXISTS preview_by_time ON haulier.preview (as_of);
+
+-- What operators have done to all jobs of a filter, and how far it has come. Kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.operation (
+    id             uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    action         text           NOT NULL,
+    filter         jsonb          NOT NULL,
+    changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
+    queues         text[],                                  -- of the caller: for ever part of the filter
+    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
+    actor          text,                                    -- as in `audit`
+    status         text           NOT NULL DEFAULT 'waiting',
+    as_of          timestamptz    NOT NULL,
+    unseen         int8multirange NOT NULL,                 -- as of the preview …
+    doubted        int8range      NOT NULL,
+    cluster        bigint         NOT NULL,
+    matched        bigint         NOT NULL,
+    matched_is     text           NOT NULL,
+    done           bigint         NOT NULL DEFAULT 0,
+    skipped        bigint         NOT NULL DEFAULT 0,       -- they have changed since, or stayed locked
+    failed         bigint         NOT NULL DEFAULT 0,       -- the database refused to have this done to them
+    created_at     timestamptz    NOT NULL DEFAULT now(),
+    starts_at      timestamptz    NOT NULL,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    error          text,                                    -- why it has failed, or is being tried again
+    -- The walk over the jobs, newest first: all up to here have been looked at.
+    cursor_at      timestamptz,
+    cursor_id      uuid,
+    walked_at      timestamptz,                             -- when it came to its end
+    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
+    next_at        timestamptz    NOT NULL,                 -- nothing is done before
+    tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
+    worked_by      uuid,                                    -- who works on it, which nobody else does …
+    worked_until   timestamptz,                             -- … before this
+    worked_at      timestamptz,                             -- when its turn last was
+
+    CONSTRAINT operation_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT operation_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
+    CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
+    CONSTRAINT counted_from_0 CHECK (least(matched, done, skipped, failed, spread_seconds) >= 0)
+) WITH (
+    fillfactor = 50,                                        -- each chunk of jobs updates the row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- take_operation, suspects: those that are not over. Not by a time that each chunk changes.
+CREATE INDEX IF NOT EXISTS operation_open ON haulier.operation (id) WHERE status IN ('waiting', 'running');
+
+-- The texts of a list in JSON; null where there is none.
+CREATE OR REPLACE FUNCTION haulier.texts(list jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT array_agg(each) FROM jsonb_array_elements_text(list) AS each $$;
+
+-- Take the instant of a preview: which transactions are not committed. Whoever calls this counts afterwards.
+-- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
+-- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
+-- open, it is not known.
+CREATE OR REPLACE FUNCTION haulier.begin_preview(wanted text, filter jsonb, queues text[]) RETURNS haulier.preview
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    present    CONSTANT pg_snapshot := pg_current_snapshot();
+    oldest     CONSTANT bigint := pg_snapshot_xmin(present)::text::bigint;
+    next       CONSTANT bigint := pg_snapshot_xmax(present)::text::bigint;
+    known_from CONSTANT bigint := greatest(oldest, next - 500000);
+    open       int8multirange;
+    made       haulier.preview;
+BEGIN
+    SELECT coalesce(range_agg(int8range(each, each + 1)), '{}') INTO open
+    FROM (
+        SELECT each
+        FROM (SELECT pg_snapshot_xip(present)::text::bigint AS each) AS running
+        WHERE each < known_from
+        UNION ALL
+        SELECT each
+        FROM generate_series(known_from, next - 1) AS each
+        WHERE pg_xact_status(each::text::xid8) = 'in progress'
+    ) AS unfinished;
+    IF (SELECT count(*) FROM unnest(open)) > 10000 THEN
+        open := int8multirange(range_merge(open));
+    END IF;
+    INSERT INTO haulier.preview (as_of, action, filter, queues, unseen, doubted, cluster)
+    VALUES (
+        clock_timestamp(), wanted, begin_preview.filter, begin_preview.queues,
+        open + int8multirange(int8range(next, NULL)), int8range(oldest, known_from),
+        (SELECT system_identifier FROM pg_control_system()))
+    RETURNING * INTO made;
+    RETURN made;
+END
+$$;
+
+-- Have what was previewed done, and record that. No row where the preview is not kept, or 100 operations are not over.
+CREATE OR REPLACE FUNCTION haulier.start_operation(
+    previewed uuid, changes jsonb, spread integer, starts_in double precision, by_whom text, shown jsonb
+) RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made haulier.operation;
+BEGIN
+    INSERT INTO haulier.operation (
+        action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
+        starts_at, next_at)
+    SELECT action, filter, start_operation.changes, queues, spread, by_whom, as_of, unseen, doubted, cluster, matched,
+        matched_is, now() + make_interval(secs => starts_in), now() + make_interval(secs => starts_in)
+    FROM haulier.preview
+    WHERE id = previewed AND matched IS NOT NULL
+        AND (SELECT count(*) FROM haulier.operation WHERE status IN ('waiting', 'running')) < 100
+    RETURNING * INTO made;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'operate', made.id::text, jsonb_build_object(
+            'action', made.action, 'filter', shown, 'changes', made.changes, 'spread_seconds', spread,
+            'as_of', made.as_of, 'matched', made.matched, 'matched_is', made.matched_is));
+        RETURN NEXT made;
+    END IF;
+END
+$$;
+
+-- End an operation that is not over; what it has done stays done. No row where it is over.
+CREATE OR REPLACE FUNCTION haulier.cancel_operation(cancelled uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = cancelled AND status IN ('waiting', 'running')
+    RETURNING * INTO ended;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'cancel_operation', cancelled::text);
+        RETURN NEXT ended;
+    END IF;
+END
+$$;
+
+-- Go on with an operation that was cancelled or has failed, from where it had come to. No row where it is neither.
+CREATE OR REPLACE FUNCTION haulier.resume_operation(resumed uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    again haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
+        finished_at = NULL, error = NULL, tries = 0, next_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = resumed AND status IN ('cancelled', 'failed')
+    RETURNING * INTO again;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_operation', resumed::text);
+        RETURN NEXT again;
+    END IF;
+END
+$$;
+
+-- Take the operation whose turn it is, or this one, for so many seconds. No row where none is due, or somebody else
+-- works on any: one chunk of jobs at a time, whoever does it.
+CREATE OR REPLACE FUNCTION haulier.take_operation(by_whom uuid, lease double precision, only_this uuid)
+RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH locked AS MATERIALIZED (
+        SELECT *
+        FROM haulier.operation
+        WHERE status IN ('waiting', 'running')
+        ORDER BY id
+        FOR UPDATE SKIP LOCKED
+    ), chosen AS (
+        SELECT id
+        FROM locked
+        WHERE (only_this IS NULL OR id = only_this) AND next_at <= now()
+            AND NOT EXISTS (SELECT FROM locked WHERE worked_until > now() AND worked_by <> by_whom)
+            -- A row that is locked is being worked on.
+            AND (SELECT count(*) FROM locked)
+                = (SELECT count(*) FROM haulier.operation WHERE status IN ('waiting', 'running'))
+            -- What ended lately has to be counted before it goes back, or away.
+            AND NOT (
+                action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
+                AND EXISTS (
+                    SELECT FROM haulier.counting WHERE counted_until > now() AND through < locked.as_of))
+        ORDER BY worked_at NULLS FIRST, id
+        LIMIT 1
+    )
+    UPDATE haulier.operation
+    SET status = 'running', started_at = coalesce(started_at, now()), worked_by = by_whom,
+        worked_until = now() + make_interval(secs => lease), worked_at = now()
+    WHERE id = (SELECT id FROM chosen)
+    RETURNING *;
+END
+$$;
+
+-- Note that a chunk could not be done; after the fifth time in a row the operation has failed.
+CREATE OR REPLACE FUNCTION haulier.delay_operation(delayed uuid, by_whom uuid, reason text) RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET tries = tries + 1, error = reason, next_at = now() + make_interval(secs => 2 ^ tries), worked_by = NULL,
+        worked_until = NULL,
+        status = CASE WHEN tries < 4 THEN status ELSE 'failed' END,
+        finished_at = CASE WHEN tries < 4 THEN NULL ELSE now() END
+    WHERE id = delayed AND status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+-- Let another go on at once with what was taken.
+CREATE OR REPLACE FUNCTION haulier.leave_operations(by_whom uuid) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET worked_by = NULL, worked_until = NULL
+    WHERE status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.texts(jsonb), haulier.begin_preview(text, jsonb, text[]),
+    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
+    haulier.resume_operation(uuid, text), haulier.take_operation(uuid, double precision, uuid),
+    haulier.delay_operation(uuid, uuid, text), haulier.leave_operations(uuid) FROM PUBLIC;
+
+-- When the job at this place becomes due, of jobs that are to do so over some seconds. The multiples of the golden
+-- ratio lie evenly however many there are, which is not known before the last.
+CREATE OR REPLACE FUNCTION haulier.spread_at(base timestamptz, seconds integer, place bigint) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT base + make_interval(secs => seconds * mod(place * 0.6180339887498949, 1)::double precision) $$;
+
+-- As haulier.retry, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.retry_all(
+    ids uuid[], ended_from timestamptz, ended_to timestamptz, op haulier.operation, place bigint
+) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    retried integer;
+BEGIN
+    WITH back AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to
+        RETURNING *
+    )
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule,
+        scheduled_for)
+    SELECT
+        id, kind, queue, priority, haulier.spread_at(now(), op.spread_seconds, place + row_number() OVER ()), attempt,
+        claim, started_at, max_attempts, crashes, timeout_seconds, payload, idempotency_key, last_error, errors,
+        created_at, tags, copy_of, op.id, schedule, scheduled_for
+    FROM back;
+    GET DIAGNOSTICS retried = ROW_COUNT;
+    RETURN retried;
+END
+$$;
+
+-- As haulier.cancel, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.cancel_all(ids uuid[], by_operation uuid) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waiting integer;
+    running integer;
+BEGIN
+    UPDATE haulier.job
+    SET cancel_requested = true, operation_id = by_operation,
+        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+    WHERE id = ANY(ids) AND worker_id IS NOT NULL;
+    GET DIAGNOSTICS running = ROW_COUNT;
+    PERFORM pg_notify('haulier_cancel', worker_id::text)
+    FROM (SELECT DISTINCT worker_id FROM haulier.job WHERE id = ANY(ids) AND worker_id IS NOT NULL) AS told;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = ANY(ids) AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of, by_operation, schedule, scheduled_for
+    FROM gone;
+    GET DIAGNOSTICS waiting = ROW_COUNT;
+    RETURN running + waiting;
+END
+$$;
+
+-- Change waiting jobs, which are locked, and wake those who sleep and serve their queues, as haulier.knock does.
+CREATE OR REPLACE FUNCTION haulier.change_all(ids uuid[], op haulier.operation, place bigint) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed integer;
+    due     CONSTANT timestamptz := CASE
+        WHEN op.changes ? 'run_at' THEN greatest((op.changes ->> 'run_at')::timestamptz, now())
+        WHEN op.changes ? 'delay_seconds' THEN
+            now() + make_interval(secs => (op.changes ->> 'delay_seconds')::double precision)
+    END;
+BEGIN
+    UPDATE haulier.job
+    SET queue = coalesce(op.changes ->> 'queue', queue),
+        priority = coalesce((op.changes ->> 'priority')::smallint, priority),
+        run_at = coalesce(haulier.spread_at(due, op.spread_seconds, place + array_position(ids, id)), run_at),
+        updated_at = now(), operation_id = op.id
+    WHERE id = ANY(ids) AND worker_id IS NULL;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    -- Searches are told that jobs are in a queue in which they did not come.
+    IF op.changes ? 'queue' THEN
+        INSERT INTO haulier.moved (queue, kind, came_at)
+        SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
+        FROM haulier.job
+        WHERE id = ANY(ids)
+        ORDER BY 1, 2, 3
+        ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM haulier.wake(ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids)));
+    RETURN changed;
+END
+$$;
+
+-- Have the operation done to these jobs, which are locked; return to how many. `place` is how many came before them.
+-- Where the database refuses it for one, by a constraint or a trigger, it is done to all but that.
+CREATE OR REPLACE FUNCTION haulier.operate_on(
+    op haulier.operation, ids uuid[], ended_from timestamptz, ended_to timestamptz, place bigint
+) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    half    CONSTANT integer := cardinality(ids) / 2;
+    done    integer;
+    refused text;
+BEGIN
+    IF cardinality(ids) = 0 THEN
+        RETURN 0;
+    END IF;
+    BEGIN
+        CASE op.action
+        WHEN 'retry' THEN
+            done := haulier.retry_all(ids, ended_from, ended_to, op, place);
+        WHEN 'cancel' THEN
+            done := haulier.cancel_all(ids, op.id);
+        WHEN 'change' THEN
+            done := haulier.change_all(ids, op, place);
+        WHEN 'delete' THEN
+            DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
+            GET DIAGNOSTICS done = ROW_COUNT;
+            -- Somebody has inserted another job with an id: which was meant nobody knows.
+            IF done > cardinality(ids) THEN
+                RAISE unique_violation;
+            END IF;
+        END CASE;
+        RETURN done;
+    EXCEPTION WHEN integrity_constraint_violation OR data_exception OR raise_exception THEN
+        GET STACKED DIAGNOSTICS refused = CONSTRAINT_NAME;
+        -- The history has no partition for now, which is no fault of a job.
+        IF SQLSTATE = '23514' AND refused = '' THEN
+            RAISE;
+        END IF;
+    END;
+    IF half = 0 THEN
+        RETURN 0;
+    END IF;
+    done := haulier.operate_on(op, ids[:half], ended_from, ended_to, place);
+    RETURN done + haulier.operate_on(op, ids[half + 1:], ended_from, ended_to, place + done);
+END
+$$;
+
+-- Which of some jobs an operation acts on: a query over their table, with %s for the lock. $1 ids, $2 unseen,
+-- $3 doubted, $4 a number that no transaction has yet, $5 filter, $6 queues, $7 and $8 when the finished ones ended.
+-- A row has the last 32 bits of its transaction's number, which is below $4: so the nearest number below is meant. Rows
+-- of over four thousand million transactions ago may be taken for new ones, and left alone; never the other way round.
+-- What the workers' own statements wrote, the end of a run, is no part of a transaction: of these there is no doubt.
+CREATE OR REPLACE FUNCTION haulier.wanted_by(action text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $function$
+DECLARE
+    is_final CONSTANT boolean := action IN ('retry', 'delete');
+    statuses CONSTANT text[] := CASE action
+        WHEN 'retry' THEN '{failed_permanent,cancelled}'
+        WHEN 'delete' THEN '{succeeded,failed_permanent,cancelled}'
+        WHEN 'cancel' THEN '{queued,retrying,running}'
+        WHEN 'change' THEN '{queued,retrying}'
+    END;
+BEGIN
+    RETURN format(
+        $$SELECT coalesce(array_agg(id), '{}'::uuid[])
+        FROM (
+            SELECT id
+            FROM haulier.%1$s
+            WHERE id = ANY($1) AND %2$s
+                AND NOT $2 @> %3$s AND (NOT $3 @> %3$s OR status IN ('succeeded', 'failed_permanent'))
+                AND status = ANY(%4$L::text[])
+                AND (NOT $5 ? 'status' OR status = ANY(haulier.texts($5 -> 'status')))
+                AND (NOT $5 ? 'kind' OR kind = ANY(haulier.texts($5 -> 'kind')))
+                AND (NOT $5 ? 'queue' OR queue = ANY(haulier.texts($5 -> 'queue')))
+                AND ($6 IS NULL OR queue = ANY($6))
+                AND (NOT $5 ? 'tag' OR tags && haulier.texts($5 -> 'tag'))
+                AND (NOT $5 ? 'error' OR (
+                    status IN ('failed_permanent', 'retrying')
+                    AND error_id = ('x' || ($5 ->> 'error'))::bit(64)::bigint))
+                AND (NOT $5 ? 'worker' OR worker_id = ($5 ->> 'worker')::uuid)
+                AND (NOT $5 ? 'key' OR idempotency_key = $5 ->> 'key')
+                AND (NOT $5 ? 'attempts_min' OR attempts >= ($5 ->> 'attempts_min')::integer)
+                AND (NOT $5 ? 'created_after' OR created_at > ($5 ->> 'created_after')::timestamptz)
+                AND (NOT $5 ? 'created_before' OR created_at < ($5 ->> 'created_before')::timestamptz)
+                AND NOT EXISTS (
+                    SELECT
+                    FROM jsonb_each_text($5) AS asked
+                    WHERE starts_with(asked.key, 'payload.')
+                        AND payload #>> string_to_array(substr(asked.key, 9), '.') IS DISTINCT FROM asked.value)
+            ORDER BY id
+            %%s
+        ) AS found$$,
+        CASE WHEN is_final THEN 'finished_job' ELSE 'job' END,
+        CASE WHEN is_final THEN
+            $$finished_at BETWEEN $7 AND $8
+                AND (NOT $5 ? 'finished_after' OR finished_at > ($5 ->> 'finished_after')::timestamptz)
+                AND (NOT $5 ? 'finished_before' OR finished_at < ($5 ->> 'finished_before')::timestamptz)$$
+        ELSE
+            $$NOT $5 ?| '{finished_after,finished_before}' AND $7 <= $8$$
+        END,
+        '($4 - (($4 - xmin::text::bigint) & 4294967295))',
+        statuses);
+END
+$function$;
+
+-- Do a chunk of an operation that was taken; then its cursor and its counts go on: all of it in one transaction, so
+-- that a crash repeats nothing and skips nothing. `ids` are jobs of the filter from the cursor on up to the new one;
+-- after the walk, some of those that were locked. No row, and nothing done, where the operation is somebody else's by
+-- now, or over. A job is acted on if the filter wants it, and its row is the one that the preview could see.
+CREATE OR REPLACE FUNCTION haulier.work_off(
+    worked uuid, by_whom uuid, lease double precision, ids uuid[], ended_from timestamptz, ended_to timestamptz,
+    begun_at timestamptz, begun_id uuid, come_to timestamptz, come_to_id uuid, is_walked boolean
+) RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    op      haulier.operation;
+    query   text;
+    -- No transaction has a greater number, also where this waits for a lock.
+    above   CONSTANT bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 16777216;
+    wanted  uuid[];
+    taken   uuid[];
+    held    uuid[];
+    acted   integer;
+    missed  bigint;
+    is_over boolean;
+BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    LOCK TABLE ONLY haulier.finished_job IN ROW EXCLUSIVE MODE;
+    SELECT * INTO op FROM haulier.operation WHERE id = worked FOR UPDATE;
+    IF op.id IS NULL OR op.status <> 'running' OR op.worked_by IS DISTINCT FROM by_whom
+        OR (op.cursor_at, op.cursor_id) IS DISTINCT FROM (begun_at, begun_id)
+    THEN
+        RETURN;
+    END IF;
+    IF op.cluster <> (SELECT system_identifier FROM pg_control_system()) OR above - lower(op.unseen) > 2147483648 THEN
+        RETURN QUERY
+        UPDATE haulier.operation
+        SET status = 'failed', finished_at = now(), worked_by = NULL, worked_until = NULL,
+            error = 'what its preview saw is no longer known: the database was restored, or too much was written since'
+        WHERE id = worked
+        RETURNING *;
+        RETURN;
+    END IF;
+    query := haulier.wanted_by(op.action);
+    EXECUTE format(query, '') INTO wanted
+    USING ids, op.unseen, op.doubted, above, op.filter, op.queues, ended_from, ended_to;
+    EXECUTE format(query, 'FOR UPDATE SKIP LOCKED') INTO taken
+    USING wanted, op.unseen, op.doubted, above, op.filter, op.queues, ended_from, ended_to;
+    acted := haulier.operate_on(op, taken, ended_from, ended_to, op.done);
+    held := ARRAY(SELECT unnest(wanted) EXCEPT SELECT unnest(taken));
+    missed := cardinality(ids) - cardinality(taken) - cardinality(held);
+    held := ARRAY(SELECT unnest(op.later) EXCEPT SELECT unnest(ids)) || held;
+    -- Those that stay locked are not waited for; nor are more than these kept.
+    missed := missed + greatest(cardinality(held) - 1000, 0);
+    held := held[:1000];
+    IF op.walked_at < now() - interval '10 seconds' THEN
+        missed := missed + cardinality(held);
+        held := '{}';
+    END IF;
+    op.done := op.done + acted;
+    op.failed := op.failed + cardinality(taken) - acted;
+    op.skipped := op.skipped + missed;
+    is_over := is_walked AND cardinality(held) = 0;
+    IF is_over THEN
+        -- Where all were counted that matched, the walk may not have met some of them: they match no more.
+        IF op.matched_is = 'exact' AND op.matched >= op.done + op.failed THEN
+            op.skipped := op.matched - op.done - op.failed;
+        END IF;
+        op.matched := op.done + op.failed + op.skipped;
+        op.matched_is := 'exact';
+    END IF;
+    RETURN QUERY
+    UPDATE haulier.operation
+    SET done = op.done, failed = op.failed, skipped = op.skipped, later = held, cursor_at = come_to,
+        cursor_id = come_to_id, tries = 0, error = NULL, matched = op.matched, matched_is = op.matched_is,
+        walked_at = coalesce(op.walked_at, CASE WHEN is_walked THEN now() END),
+        -- Whoever holds those that are left gets a moment.
+        next_at = CASE WHEN is_walked AND NOT is_over THEN now() + interval '1 second' ELSE op.next_at END,
+        worked_by = CASE WHEN NOT is_walked THEN by_whom END,
+        worked_until = CASE WHEN NOT is_walked THEN now() + make_interval(secs => lease) END,
+        status = CASE WHEN is_over THEN 'done' ELSE 'running' END,
+        finished_at = CASE WHEN is_over THEN now() END
+    WHERE id = worked
+    RETURNING *;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.spread_at(timestamptz, integer, bigint), haulier.cancel_all(uuid[], uuid),
+    haulier.retry_all(uuid[], timestamptz, timestamptz, haulier.operation, bigint),
+    haulier.change_all(uuid[], haulier.operation, bigint), haulier.wanted_by(text),
+    haulier.operate_on(haulier.operation, uuid[], timestamptz, timestamptz, bigint),
+    haulier.work_off(
+        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
+    FROM PUBLIC;
+
+
+-- The record ---------------------------------------------------------------------------------------------------
+
+-- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.audit (
+    id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    at     timestamptz NOT NULL DEFAULT now(),
+    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
+    action text        NOT NULL,
+    job_id uuid,                                            -- the job that it was done to …
+    key_id text,                                            -- … or the API key …
+    target text,                                            -- … or anything else: the id of an error group or a worker
+    details jsonb,                                          -- what changed, without what a kind keeps secret; null: not told
+
+    CONSTRAINT audit_pkey PRIMARY KEY (id),
+    CONSTRAINT action_is_known CHECK (
+        action IN (
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
+            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
+            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
+    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
+);
+
+-- purge_audit: the oldest first; list_audit: the newest
+CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
+
+-- list_audit: what was done to a job
+CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE job_id IS NOT NULL;
+
+
+-- What operators do ----------------------------------------------------------------------------------------------
+
+-- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers, pause queues, open sessions and
+-- make API keys with the owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
+-- or to add to the audit anything but what it did.
+
+-- A time as the record shows it.
+CREATE OR REPLACE FUNCTION haulier.time_text(instant timestamptz) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+
+-- The job with changes, by the names that the API gives them; what is not among them stays. A time that has passed counts
+-- as now.
+CREATE OR REPLACE FUNCTION haulier.with_changes(job haulier.job, changes jsonb) RETURNS haulier.job
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    job.queue := coalesce(changes ->> 'queue', job.queue);
+    job.priority := coalesce((changes ->> 'priority')::smallint, job.priority);
+    job.max_attempts := coalesce((changes ->> 'max_attempts')::integer, job.max_attempts);
+    job.timeout_seconds := coalesce((changes ->> 'timeout_seconds')::integer, job.timeout_seconds);
+    job.payload := coalesce(changes -> 'payload', job.payload);
+    IF changes ?| ARRAY['run_at', 'delay_seconds'] THEN
+        job.run_at := greatest(
+            now(), (changes ->> 'run_at')::timestamptz,
+            now() + make_interval(secs => (changes ->> 'delay_seconds')::double precision));
+    END IF;
+    IF changes ? 'tags' THEN
+        job.tags := nullif(ARRAY(SELECT jsonb_array_elements_text(changes -> 'tags')), '{}');
+    END IF;
+    RETURN job;
+END
+$$;
+
+-- What differs between two states of a job, each field with its old and its new value. `noted` stands for those of the
+-- payload: whoever knows the kind has left out what it keeps secret.
+CREATE OR REPLACE FUNCTION haulier.differences(old_job haulier.job, new_job haulier.job, noted jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(name, CASE
+        WHEN name = 'payload' THEN coalesce(noted, '{}')
+        ELSE jsonb_build_object('old', was, 'new', becomes)
+    END), '{}')
+    FROM (
+        VALUES
+            ('queue', to_jsonb(old_job.queue), to_jsonb(new_job.queue)),
+            ('priority', to_jsonb(old_job.priority), to_jsonb(new_job.priority)),
+            ('run_at', to_jsonb(haulier.time_text(old_job.run_at)), to_jsonb(haulier.time_text(new_job.run_at))),
+            ('max_attempts', to_jsonb(old_job.max_attempts), to_jsonb(new_job.max_attempts)),
+            ('timeout_seconds', to_jsonb(old_job.timeout_seconds), to_jsonb(new_job.timeout_seconds)),
+            ('tags', to_jsonb(coalesce(old_job.tags, '{}')), to_jsonb(coalesce(new_job.tags, '{}'))),
+            ('payload', old_job.payload, new_job.payload)
+    ) AS field (name, was, becomes)
+    WHERE was IS DISTINCT FROM becomes
+$$;
+
+-- Tell searches that a job is in a queue in which it did not come.
+CREATE OR REPLACE FUNCTION haulier.note_moved(job haulier.job) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO haulier.moved (queue, kind, came_at)
+    VALUES (job.queue, job.kind, date_bin('1 minute', job.created_at, 'epoch'::timestamptz))
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Wake workers for jobs of these queues that came into their places by no INSERT, as `knock` does.
+CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+    FROM (
+        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
+        FROM haulier.sleeper
+        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
+        WHERE sleeper.queues IS NULL OR sleeper.queues && served
+        ORDER BY sleeper.queues, worker.beat_at DESC, random()
+    ) AS chosen;
+END
+$$;
+
+-- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
+-- flags by itself. Return what the job was, waiting or running; null where no live job of these queues has this id. (No
+-- queues: any. They are looked at here, since a job may be moved at any time.)
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- entries while somebody holds a snapshot.
+CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text, allowed text[]) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT worker_id INTO live
+    FROM haulier.job
+    WHERE id = cancelled AND (allowed IS NULL OR queue = ANY(allowed))
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF live.worker_id IS NOT NULL THEN
+        UPDATE haulier.job
+        SET cancel_requested = true,
+            updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+        WHERE id = cancelled AND worker_id IS NOT NULL;
+        INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+        PERFORM pg_notify('haulier_cancel', live.worker_id::text);
+        RETURN 'running';
+    END IF;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = cancelled AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags, copy_of, schedule, scheduled_for)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of, schedule, scheduled_for
+    FROM gone;
+    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+    RETURN 'waiting';
+END
+$$;
+
+-- For programs of versions before 13.
+CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text) RETURNS text LANGUAGE sql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT haulier.cancel(cancelled, by_whom, NULL::text[]) $$;
+
+-- Change a waiting job of these queues, and return it; no row where there is none, or where its payload is not the one
+-- that was seen, by its hash. Wake workers as for a new job, since they do not know of its new place.
+CREATE OR REPLACE FUNCTION haulier.change(
+    changed uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT * INTO old_job
+    FROM haulier.job
+    WHERE id = changed AND worker_id IS NULL AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    new_job := haulier.with_changes(old_job, changes);
+    differing := haulier.differences(old_job, new_job, noted);
+    IF differing = '{}' THEN
+        RETURN NEXT old_job;
+        RETURN;
+    END IF;
+    -- Else its next attempt would be more than its budget has.
+    IF differing ? 'max_attempts' AND new_job.max_attempts <= old_job.attempts THEN
+        RAISE EXCEPTION 'job % has used % attempts', changed, old_job.attempts
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'max_attempts_above_attempts';
+    END IF;
+    UPDATE haulier.job
+    SET queue = new_job.queue,
+        priority = new_job.priority,
+        run_at = new_job.run_at,
+        max_attempts = new_job.max_attempts,
+        timeout_seconds = new_job.timeout_seconds,
+        tags = new_job.tags,
+        -- As the column itself where it stays: the variable would be stored anew.
+        payload = coalesce(changes -> 'payload', payload),
+        updated_at = now()
+    WHERE id = changed AND worker_id IS NULL
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (by_whom, 'change', changed, jsonb_build_object('kind', old_job.kind, 'changes', differing));
+    IF differing ? 'queue' THEN
+        PERFORM haulier.note_moved(new_job);
+    END IF;
+    IF differing ?| ARRAY['queue', 'priority', 'run_at'] THEN
+        PERFORM haulier.wake(ARRAY[new_job.queue]);
+    END IF;
+    RETURN NEXT new_job;
+END
+$$;
+
+-- Queue a failed or cancelled job of these queues again with a full budget, and with changes, and return it; no row where
+-- there is none, or where its payload is not the one that was seen. `attempt` goes on growing, so that no older fence
+-- fits; a job that has crashed before still runs alone.
+CREATE OR REPLACE FUNCTION haulier.retry(
+    retried uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended record;
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    DELETE FROM haulier.finished_job
+    WHERE id = retried AND status IN ('failed_permanent', 'cancelled') AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    RETURNING * INTO ended;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    old_job.queue := ended.queue;
+    old_job.priority := ended.priority;
+    old_job.run_at := now();
+    old_job.max_attempts := ended.max_attempts;
+    old_job.timeout_seconds := ended.timeout_seconds;
+    old_job.payload := ended.payload;
+    old_job.tags := ended.tags;
+    new_job := haulier.with_changes(old_job, changes);
+    -- A retry without changes is due now, which is no change on record.
+    IF new_job.run_at <> old_job.run_at THEN
+        old_job.run_at := ended.run_at;
+    END IF;
+    differing := haulier.differences(old_job, new_job, noted);
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags, copy_of, schedule, scheduled_for)
+    VALUES (
+        ended.id, ended.kind, new_job.queue, new_job.priority, new_job.run_at, ended.attempt, ended.claim,
+        ended.started_at, new_job.max_attempts, ended.crashes, new_job.timeout_seconds, new_job.payload,
+        ended.idempotency_key, ended.last_error, ended.errors, ended.created_at, new_job.tags, ended.copy_of,
+        ended.schedule, ended.scheduled_for)
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a trigger keeps job % from being queued again', retried USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (by_whom, 'retry', retried, CASE
+        WHEN differing <> '{}' THEN jsonb_build_object('kind', ended.kind, 'changes', differing)
+    END);
+    IF differing ? 'queue' THEN
+        PERFORM haulier.note_moved(new_job);
+    END IF;
+    RETURN NEXT new_job;
+END
+$$;
+
+-- For programs of versions before 13.
+CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SETOF haulier.job LANGUAGE sql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$ SELECT * FROM haulier.retry(retried, '{}'::jsonb, NULL::bytea, NULL::jsonb, by_whom, NULL::text[]) $$;
+
+-- Enqueue a new job like one of these queues, in whatever state that is, with changes, and return the new one; no row
+-- where there is none, or where its payload is not the one that was seen.
+CREATE OR REPLACE FUNCTION haulier.copy(
+    copied uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    original record;
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags INTO original
+    FROM haulier.jobs
+    WHERE id = copied AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    old_job.queue := original.queue;
+    old_job.priority := original.priority;
+    old_job.run_at := now();
+    old_job.max_attempts := original.max_attempts;
+    old_job.timeout_seconds := original.timeout_seconds;
+    old_job.payload := original.payload;
+    old_job.tags := original.tags;
+    new_job := haulier.with_changes(old_job, changes);
+    IF new_job.run_at <> old_job.run_at THEN
+        old_job.run_at := original.run_at;
+    END IF;
+    differing := haulier.differences(old_job, new_job, noted);
+    INSERT INTO haulier.job (
+        kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags, copy_of)
+    VALUES (
+        original.kind, new_job.queue, new_job.priority, new_job.run_at, new_job.max_attempts, new_job.timeout_seconds,
+        new_job.payload, new_job.tags, copied)
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a trigger keeps job % from being copied', copied USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (
+        by_whom, 'copy', copied,
+        jsonb_build_object('kind', original.kind, 'copy', new_job.id, 'changes', differing));
+    RETURN NEXT new_job;
+END
+$$;
+
+-- Delete a job of these queues that has ended. Return whether there was one. Its idempotency key stays: a repeated request
+-- must not run it again.
+CREATE OR REPLACE FUNCTION haulier.delete(deleted uuid, by_whom text, allowed text[]) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE haulier.job IN ACCESS SHARE MODE;
+    WITH gone AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = deleted AND (allowed IS NULL OR queue = ANY(allowed))
+            AND NOT EXISTS (SELECT FROM haulier.job WHERE id = deleted)
+        RETURNING kind, queue, status, created_at
+    )
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    SELECT by_whom, 'delete', deleted, jsonb_build_object(
+        'kind', kind, 'queue', queue, 'status', status, 'created_at', haulier.time_text(created_at))
+    FROM gone;
+    RETURN FOUND;
+END
+$$;
+
+-- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.error_group
+    SET muted_until = until,
+        muted_by = CASE WHEN until IS NOT NULL THEN by_whom END
+    WHERE id = muted;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target, details)
+    VALUES (
+        by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'),
+        CASE WHEN until IS NOT NULL THEN jsonb_build_object('muted_until', haulier.time_text(until)) END);
+    RETURN true;
+END
+$$;
+
+-- Make an API key, and record it. The record never has the key itself, nor its hash.
+CREATE OR REPLACE FUNCTION haulier.create_key(
+    made text, named text, hashed bytea, may text[], within text[], rate double precision, lifetime interval,
+    by_whom text
+) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
+    VALUES (made, named, hashed, may, within, rate, now() + lifetime)
+    RETURNING * INTO key;
+    INSERT INTO haulier.audit (actor, action, key_id, details)
+    VALUES (by_whom, 'create_key', key.id, jsonb_build_object(
+        'name', key.name, 'scopes', key.scopes, 'queues', key.queues, 'rate_limit', key.rate_limit,
+        'expires_at', haulier.time_text(key.expires_at)));
+    RETURN NEXT key;
+END
+$$;
+
+-- Give a key that is good another secret, and record it. At most two are good at a time: a second rotation ends the
+-- oldest. No row where there is no such key.
+CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
+RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    UPDATE haulier.api_key
+    SET previous_hash = hash,
+        previous_until = now() + overlap,
+        hash = hashed
+    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    RETURNING * INTO key;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, key_id, details)
+        VALUES (by_whom, 'rotate_key', key.id, jsonb_build_object(
+            'name', key.name, 'rotated_until', haulier.time_text(key.previous_until)));
+        RETURN NEXT key;
+    END IF;
+END
+$$;
+
+-- End a key, and record it. No row where there is no such key, or where it was ended before.
+CREATE OR REPLACE FUNCTION haulier.revoke_key(revoked text, by_whom text) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    UPDATE haulier.api_key
+    SET revoked_at = now()
+    WHERE id = revoked AND revoked_at IS NULL
+    RETURNING * INTO key;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, key_id, details)
+        VALUES (by_whom, 'revoke_key', key.id, jsonb_build_object('name', key.name));
+        RETURN NEXT key;
+    END IF;
+END
+$$;
+
+-- Open a session with an API key, and record that somebody has signed in, unless that is the key's last entry of the kind,
+-- less than a minute old. Of the key's sessions so many others are kept, those used last.
+CREATE OR REPLACE FUNCTION haulier.open_session(
+    opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
+) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM haulier.session
+    WHERE hash = ANY (
+        ARRAY(
+            SELECT hash
+            FROM haulier.session
+            WHERE key_id = key
+            ORDER BY seen_at DESC, hash
+            OFFSET most_others
+            FOR UPDATE SKIP LOCKED));
+    INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, 'sign_in', key
+    WHERE 'sign_in' IS DISTINCT FROM (
+        SELECT action
+        FROM haulier.audit
+        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
+        ORDER BY id DESC
+        LIMIT 1);
+END
+$$;
+
+-- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM haulier.session
+        WHERE hash = ended
+        RETURNING key_id, expires_at
+    )
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT gone.key_id, 'sign_out', gone.key_id
+    FROM gone
+    WHERE gone.expires_at > now()
+        AND 'sign_out' IS DISTINCT FROM (
+            SELECT told.action
+            FROM haulier.audit AS told
+            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
+                AND told.key_id = gone.key_id
+            ORDER BY told.id DESC
+            LIMIT 1);
+END
+$$;
+
+-- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
+CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.worker
+    SET quiet = is_quiet
+    WHERE id = quieted AND quiet <> is_quiet;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target)
+        VALUES (by_whom, CASE WHEN is_quiet THEN 'quiet' ELSE 'unquiet' END, quieted::text);
+    END IF;
+    PERFORM FROM haulier.worker WHERE id = quieted;
+    RETURN FOUND;
+END
+$$;
+
+-- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
+-- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
+-- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
+-- that it does not reach do so by themselves, half a second later.
+CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF paused_until <= now() THEN
+        RETURN 'past';
+    END IF;
+    IF (SELECT count(*) FROM haulier.pause WHERE queue <> paused AND (until IS NULL OR until > now())) >= 1000 THEN
+        RETURN 'full';
+    END IF;
+    INSERT INTO haulier.pause AS present (queue, until, paused_by)
+    VALUES (paused, paused_until, by_whom)
+    ON CONFLICT (queue) DO UPDATE
+    SET since = CASE WHEN present.until <= now() THEN now() ELSE present.since END,
+        until = paused_until,
+        paused_by = by_whom
+    WHERE present.until IS DISTINCT FROM paused_until;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
+        PERFORM pg_notify('haulier_job', 'queue ' || paused);
+    END IF;
+    -- After its own row: who waits for that holds no other.
+    DELETE FROM haulier.pause
+    WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
+    RETURN 'paused';
+END
+$$;
+
+-- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
+CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended_by timestamptz;
+BEGIN
+    DELETE FROM haulier.pause WHERE queue = resumed RETURNING until INTO ended_by;
+    IF NOT FOUND OR ended_by <= now() THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume', resumed);
+    PERFORM pg_notify('haulier_job', 'queue ' || resumed);
+    RETURN true;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
+    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
+    haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]),
+    haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
+    haulier.retry(uuid, text), haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
+    haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]),
+    haulier.mute_errors(bigint, timestamptz, text),
+    haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
+    haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text),
+    haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea),
+    haulier.quiet_worker(uuid, boolean, text),
+    haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
+
+-- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
+-- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
+-- whether it was written: somebody else may have made it meanwhile.
+CREATE OR REPLACE FUNCTION haulier.put_schedule(
+    named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
+    by_whom text
+) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    put haulier.schedule := jsonb_populate_record(NULL::haulier.schedule, rule);
+BEGIN
+    IF is_new THEN
+        INSERT INTO haulier.schedule (
+            name, cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds,
+            jitter_seconds, counts_from, decided_to, next_at, look_at)
+        VALUES (
+            named, put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
+            put.missed_within_seconds, put.jitter_seconds, counted_from, haulier.schedule_time(), next, look)
+        ON CONFLICT (name) DO NOTHING;
+    ELSE
+        UPDATE haulier.schedule
+        SET cron = put.cron,
+            every_seconds = put.every_seconds,
+            time_zone = put.time_zone,
+            job = put.job,
+            overlap = put.overlap,
+            missed = put.missed,
+            missed_max = put.missed_max,
+            missed_within_seconds = put.missed_within_seconds,
+            jitter_seconds = put.jitter_seconds,
+            counts_from = counted_from,
+            -- Where the clock went back, what it has decided stays decided.
+            decided_to = greatest(decided_to, haulier.schedule_time()),
+            next_at = next,
+            look_at = look,
+            updated_at = now()
+        WHERE name = named;
+    END IF;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target, details) VALUES (by_whom, 'put_schedule', named, noted);
+    RETURN true;
+END
+$$;
+
+-- Delete a schedule; its ticks are kept, and its jobs live on. Return whether there was one.
+CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM haulier.schedule WHERE name = named;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'delete_schedule', named);
+    RETURN true;
+END
+$$;
+
+-- Let the ticks of a schedule pass until a time, or until it is resumed. A pause before this one, within which ticks are
+-- still to be decided, becomes a part of it. Return what came of it: paused, past (that time has passed), or none.
+CREATE OR REPLACE FUNCTION haulier.pause_schedule(named text, until timestamptz, by_whom text) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old haulier.schedule;
+    now_ CONSTANT timestamptz := haulier.schedule_time();
+BEGIN
+    SELECT * INTO old FROM haulier.schedule WHERE name = named FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'none';
+    END IF;
+    IF until <= now_ THEN
+        RETURN 'past';
+    END IF;
+    IF old.paused_since IS NULL OR old.paused_until <= now_ OR old.paused_until IS DISTINCT FROM until THEN
+        UPDATE haulier.schedule
+        SET paused_since = CASE
+                WHEN old.paused_since IS NOT NULL AND coalesce(old.paused_until > old.decided_to, true) THEN old.paused_since
+                ELSE now_
+            END,
+            paused_until = until
+        WHERE name = named;
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'pause_schedule', named, jsonb_build_object('until', haulier.time_text(until)));
+    END IF;
+    RETURN 'paused';
+END
+$$;
+
+-- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is
+-- such a schedule.
+CREATE OR REPLACE FUNCTION haulier.resume_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.schedule
+    SET paused_until = haulier.schedule_time()
+    WHERE name = named AND paused_since IS NOT NULL AND (paused_until IS NULL OR paused_until > haulier.schedule_time());
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_schedule', named);
+        RETURN true;
+    END IF;
+    RETURN EXISTS (SELECT FROM haulier.schedule WHERE name = named);
+END
+$$;
+
+-- Fire a schedule now, beside its ticks. The caller has locked it. Return the job.
+CREATE OR REPLACE FUNCTION haulier.run_schedule(named text, by_whom text) RETURNS uuid LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job uuid;
+BEGIN
+    PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
+    SELECT job_id INTO job FROM haulier.tick WHERE schedule = named AND scheduled_at = haulier.schedule_time();
+    INSERT INTO haulier.audit (actor, action, target, details)
+    VALUES (by_whom, 'run_schedule', named, jsonb_build_object('job', job));
+    RETURN job;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
+    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
+    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;
+
+
+-- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:
+-- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
+-- one.
+INSERT INTO haulier.schema_version (version, compatible_from)
+VALUES (13, 1)
+ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;
