@@ -21,7 +21,7 @@ from typing import NamedTuple
 from psycopg2.extensions import cursor as Cursor
 
 from lab.bench import load, notes
-from lab.bench.by_fours import by_fours
+from lab.bench.by_fours import ORDER, by_fours
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench
 from lab.bench.measures import insert, post
@@ -92,8 +92,8 @@ def posted(bench: Bench, sides: Sequence[Haulier]) -> Two:
     with _both_serving(bench, sides) as ports:
 
         def once(place: int, seconds: float = max(1.0, bench.seconds(POSTS_SECONDS))) -> float:
-            send_ = partial(load.post, ports[place], "/jobs", post.BODY, connections=post.CONNECTIONS)
-            return send_(seconds=seconds)["per_second"]
+            sent = load.post(ports[place], "/jobs", post.BODY, connections=post.CONNECTIONS, seconds=seconds)
+            return sent["per_second"]
 
         for place in (0, 1):
             once(place, post.WARM_UP_SECONDS)
@@ -200,8 +200,8 @@ def _has(path: Path, jobs: int) -> bool:
 
 
 def _turn(n: int) -> int:
-    # 0, 1, 1, 0: neither side always comes right after the other.
-    return (n % 2) ^ (n // 2 % 2)
+    # Neither side always comes right after the other.
+    return ORDER[n % len(ORDER)]
 
 
 if __name__ == "__main__":
