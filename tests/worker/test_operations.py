@@ -11,6 +11,7 @@ from haulier.domain.operation import OperationAction, OperationStatus
 from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Operation, Order
+from haulier.worker.steps.operate import LEASE_SECONDS
 from tests.conftest import Sql, eventually
 from tests.touched import Touched, touching
 
@@ -30,6 +31,13 @@ SLOW = """
     CREATE TRIGGER slow AFTER INSERT ON haulier.job FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
 """
 QUICK = "DROP TRIGGER slow ON haulier.job; DROP FUNCTION public.slow()"
+# Ends the connection that is in a step.
+CUT_OFF = """
+    SELECT pg_terminate_backend(pid)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND query LIKE '%FROM haulier.work_off(%'
+        AND pid <> pg_backend_pid()
+"""
 # Workers that do not run what is retried.
 ELSEWHERE = {"WORKER_QUEUES": "elsewhere", "COUNTING": "off"}
 
@@ -88,6 +96,18 @@ def test_stop_soon_after_a_cancel_and_go_on_after_a_resume(spawn_worker, conn, s
     assert sql("SELECT count(*) FROM haulier.job") == [(cancelled.done,)]
     ops.resume_operation(conn, operation.id)
     eventually(lambda: ops.get_operation(conn, operation.id).done > cancelled.done, within=10)
+
+
+def test_go_on_soon_after_they_were_cut_off(spawn_worker, conn, sql, slow):
+    sql(FAILED, 2000)
+    operation = retry(conn)
+    spawn_worker(**ELSEWHERE)
+    eventually(lambda: ops.get_operation(conn, operation.id).done > 0, within=20)
+
+    eventually(lambda: sql(CUT_OFF))
+
+    done = ops.get_operation(conn, operation.id).done
+    eventually(lambda: ops.get_operation(conn, operation.id).done > done, within=LEASE_SECONDS / 2)
 
 
 def test_begin_when_it_is_due_and_let_another_go_on_when_they_stop(spawn_worker, conn, sql, slow):

@@ -14,8 +14,9 @@ from haulier.postgres.database import Database
 from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.shared.outage import Outage
 
-# Should this process die, another goes on after so long.
-LEASE_SECONDS = 15.0
+# Should this process die, all operations stand still for so long; then another goes on. Many times what a look and a
+# step take: whoever loses it meanwhile has looked for nothing.
+LEASE_SECONDS = 5.0
 # A step is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile, and
 # whoever cancels one of its jobs for its end.
 STEP_SECONDS = 0.01
@@ -68,9 +69,10 @@ class Operating:
                 pace = Pace(self._jobs, self._rest)
                 is_done = work_off(conn, self._by, most_jobs=STEPS * self._jobs, pace=pace)
         except DatabaseUnavailable as error:
+            # What it holds, nobody else does; so it goes on itself once the database is back.
             self.outage.failed(error)
             self.outage.pause()
-            return False
+            return True
         except Exception:
             log.exception("operations cannot be worked off; trying again in %.0f s", BUG_PAUSE_SECONDS)
             self.closing.wait(BUG_PAUSE_SECONDS)

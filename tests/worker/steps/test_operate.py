@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.database import Database
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps import operate
@@ -40,6 +41,8 @@ def operating(database, monkeypatch):
         clock[0] += LOOK_SECONDS
         if pace.rest():
             is_done, seconds = ends.pop(0)
+            if is_done is None:
+                raise DatabaseUnavailable("gone")
             clock[0] += seconds
             return is_done
         return True
@@ -90,6 +93,17 @@ def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
 
     assert (len(sizes), len(ends)) == (1, 1)
     assert left == [made._by]
+
+
+def test_goes_on_with_what_it_holds_once_the_database_is_back(operating, monkeypatch):
+    made, ends, sizes = operating
+    monkeypatch.setattr(made.outage, "pause", lambda: None)
+    ends += [(None, 0.0), (None, 0.0), (True, 0.002)]
+
+    made.work()
+
+    # The last one finds nothing to do.
+    assert (len(sizes), len(ends)) == (4, 0)
 
 
 def test_an_error_of_any_sort_ends_the_turn_and_not_the_thread(operating, monkeypatch, caplog):
