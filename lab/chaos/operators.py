@@ -22,6 +22,9 @@ CROWD, CROWD_TAG = 300, "crowd"
 ONE_OF_A_CROWD = {"kind": KIND, "tags": [CROWD_TAG], "payload": {"times": 0}, "delay_seconds": 20}
 # A retry or a delete waits for up to 20 s until what has ended is counted.
 BEGUN_SECONDS = 30.0
+# How long a run of them takes, and how often. Few take long: operations retry them many times over, and all jobs of the
+# load together must leave the workers' 24 threads time for what faults cost.
+RUNS_MS = {0: 75, 300: 20, 1500: 5}
 # Of what an operator does, so much are operations.
 OPERATIONS = 0.15
 
@@ -67,10 +70,11 @@ def place_of(mark: int) -> tuple[str, int]:
 def job(chance: random.Random) -> dict[str, Any]:
     """Return a job to act on: many wait for a while, many fail whatever is done, some run for a while."""
     is_hopeless = chance.random() < 0.4
+    [ms] = chance.choices(list(RUNS_MS), list(RUNS_MS.values()))
     found: dict[str, Any] = {
         "kind": KIND,
         "tags": [chance.choice(GROUPS)],
-        "payload": {"times": FOREVER if is_hopeless else 0, "ms": chance.choice([0, 0, 300, 1500])},
+        "payload": {"times": FOREVER if is_hopeless else 0, "ms": ms},
         "max_attempts": 2 if is_hopeless else 20,
     }
     return found | chance.choice([{}, {}, {"delay_seconds": 2}, {"delay_seconds": 6}])
