@@ -27,7 +27,7 @@ FAILED = """
 # Has each step take so long that they stay small: a process is killed in one, or in the rest after it.
 SLOW = """
     CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql
-    AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$;
+    AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END $$;
     CREATE TRIGGER slow AFTER INSERT ON haulier.job FOR EACH STATEMENT EXECUTE FUNCTION public.slow();
 """
 QUICK = "DROP TRIGGER slow ON haulier.job; DROP FUNCTION public.slow()"

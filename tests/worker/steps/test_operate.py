@@ -11,7 +11,7 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.database import Database
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps import operate
-from haulier.worker.steps.operate import FIRST_JOBS, LEAST_JOBS, LEAST_REST_SECONDS, STEPS, Operating
+from haulier.worker.steps.operate import FIRST_JOBS, LEAST_JOBS, LEAST_REST_SECONDS, RESTS, STEPS, Operating
 
 
 class Stopping(threading.Event):
@@ -59,7 +59,7 @@ LOOK_SECONDS = 0.07
 
 def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_or_refused(operating):
     made, ends, sizes = operating
-    ends += [(True, 0.002)] * 4 + [(True, 0.007), (True, 0.3), (True, 0.011), (False, 0.002)]
+    ends += [(True, 0.002)] * 4 + [(True, 0.014), (True, 0.3), (True, 0.021), (False, 0.002)]
 
     made.work()
 
@@ -72,13 +72,15 @@ def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_
     assert sizes[-1] == (STEPS * LEAST_JOBS, LEAST_JOBS)
 
 
-def test_rests_after_each_look_and_each_step_as_long_as_these_took(operating):
+def test_rests_after_each_look_and_each_step_several_times_as_long_as_these_took(operating):
     made, ends, _ = operating
-    ends += [(True, 0.03), (True, 0.001)]
+    ends += [(True, 0.03), (True, 0.0001)]
 
     made.work()
 
-    assert made.stopping.rests == pytest.approx([LOOK_SECONDS, 0.03, LOOK_SECONDS, LEAST_REST_SECONDS])
+    assert made.stopping.rests == pytest.approx(
+        [RESTS * LOOK_SECONDS, RESTS * 0.03, RESTS * LOOK_SECONDS, LEAST_REST_SECONDS]
+    )
 
 
 def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
