@@ -14,18 +14,18 @@ from haulier.postgres.database import Database
 from haulier.queue.produce.work_off import MOST_JOBS, Pace, Worker, leave, work_off
 from haulier.worker.shared.outage import Outage
 
-# Should this process die, all operations stand still for so long; then another goes on. Many times what a look and a
-# step take: whoever loses it meanwhile has looked for nothing.
-LEASE_SECONDS = 5.0
+# Should this process die, all operations stand still for so long; then another goes on. Longer than a statement may
+# take and the rest after it: else, on a very slow database, each would lose it to the next before its first step.
+LEASE_SECONDS = 8.0
 # A step is to take so long at most, and half of it at least: others' statements may wait for a processor meanwhile, and
 # whoever cancels one of its jobs for its end. Much shorter ones cost more in all: each has 4 ms of its own.
 STEP_SECONDS = 0.02
 FIRST_JOBS, LEAST_JOBS = 40, 10
 # To look for jobs takes as long as to act on a hundred: so for many steps at once.
 STEPS = 4
-# After each look and each step nothing is done for so many times as long as it took, and for this long at least: others
-# use the database too.
-RESTS, LEAST_REST_SECONDS = 5, 0.005
+# After each look and each step nothing is done for so many times as long as it took, within these bounds: others use
+# the database too.
+RESTS, LEAST_REST_SECONDS, MOST_REST_SECONDS = 5, 0.005, 1.0
 # After an unexpected error, which may well come again.
 BUG_PAUSE_SECONDS = 2.0
 
@@ -89,6 +89,6 @@ class Operating:
     def _rest(self) -> bool:
         """Rest after the look, or a step, and tell whether to go on."""
         took = time.monotonic() - self._began_at
-        is_stopping = self.stopping.wait(max(RESTS * took, LEAST_REST_SECONDS))
+        is_stopping = self.stopping.wait(min(max(RESTS * took, LEAST_REST_SECONDS), MOST_REST_SECONDS))
         self._began_at = time.monotonic()
         return not is_stopping

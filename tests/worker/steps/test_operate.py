@@ -9,9 +9,19 @@ import pytest
 
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.database import Database
+from haulier.postgres.statements import STATEMENT_SECONDS
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps import operate
-from haulier.worker.steps.operate import FIRST_JOBS, LEAST_JOBS, LEAST_REST_SECONDS, RESTS, STEPS, Operating
+from haulier.worker.steps.operate import (
+    FIRST_JOBS,
+    LEASE_SECONDS,
+    LEAST_JOBS,
+    LEAST_REST_SECONDS,
+    MOST_REST_SECONDS,
+    RESTS,
+    STEPS,
+    Operating,
+)
 
 
 class Stopping(threading.Event):
@@ -74,13 +84,19 @@ def test_takes_more_jobs_at_once_while_that_is_quick_and_fewer_where_it_is_slow_
 
 def test_rests_after_each_look_and_each_step_several_times_as_long_as_these_took(operating):
     made, ends, _ = operating
-    ends += [(True, 0.03), (True, 0.0001)]
+    ends += [(True, 0.03), (True, 0.0001), (True, 3.0)]
 
     made.work()
 
+    after_a_look = RESTS * LOOK_SECONDS
     assert made.stopping.rests == pytest.approx(
-        [RESTS * LOOK_SECONDS, RESTS * 0.03, RESTS * LOOK_SECONDS, LEAST_REST_SECONDS]
+        [after_a_look, RESTS * 0.03, after_a_look, LEAST_REST_SECONDS, after_a_look, MOST_REST_SECONDS]
     )
+
+
+def test_holds_it_for_longer_than_a_statement_and_the_rest_after_it_may_take():
+    # Else several processes on a slow database would each lose it before their first step.
+    assert LEASE_SECONDS > STATEMENT_SECONDS + MOST_REST_SECONDS
 
 
 def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
