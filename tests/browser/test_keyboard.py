@@ -35,6 +35,8 @@ def test_is_worked_by_the_keyboard_alone(server: Server, tab: Tab, conn: Connect
 
     page.goto(f"{server.url}/ui")
     at(page, "/ui/sign-in")
+    # The page's field has it only once the page is drawn.
+    expect(page.locator("#key")).to_be_focused()
     keys.type(token)
     keys.press("Enter")
     at(page, "/ui")
