@@ -10,7 +10,7 @@ import pytest
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.database import Database
 from haulier.postgres.statements import STATEMENT_SECONDS
-from haulier.worker.shared.outage import Outage
+from haulier.worker.shared.outage import AWAY_PAUSE_SECONDS, Outage
 from haulier.worker.steps import operate
 from haulier.worker.steps.operate import (
     FIRST_JOBS,
@@ -41,7 +41,10 @@ class Stopping(threading.Event):
 
 @pytest.fixture
 def operating(database, monkeypatch):
-    """Give it with chunks of a look and a step, of which the step ends as the test says, after so many seconds."""
+    """Give it with chunks of a look and a step, of which the step ends as the test says, after so many seconds.
+
+    Shape: None where the database is gone by then.
+    """
     ends, sizes, clock, stopping = [], [], [0.0], Stopping()
 
     def work_off(conn, by, *, most_jobs, pace):
@@ -59,7 +62,7 @@ def operating(database, monkeypatch):
 
     monkeypatch.setattr(operate, "work_off", work_off)
     monkeypatch.setattr(operate, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    made = Operating(Database(database), Outage(threading.Event(), threads=1), stopping, stopping)
+    made = Operating(Database(database), Outage(stopping, threads=1), stopping, stopping)
     yield made, ends, sizes
     made.database.close()
 
@@ -113,15 +116,15 @@ def test_acts_on_nothing_more_once_the_process_stops(operating, monkeypatch):
     assert left == [made._by]
 
 
-def test_goes_on_with_what_it_holds_once_the_database_is_back(operating, monkeypatch):
+def test_goes_on_with_what_it_holds_once_the_database_is_back(operating):
     made, ends, sizes = operating
-    monkeypatch.setattr(made.outage, "pause", lambda: None)
     ends += [(None, 0.0), (None, 0.0), (True, 0.002)]
 
     made.work()
 
     # The last one finds nothing to do.
     assert (len(sizes), len(ends)) == (4, 0)
+    assert made.stopping.rests.count(AWAY_PAUSE_SECONDS) == 2
 
 
 def test_an_error_of_any_sort_ends_the_turn_and_not_the_thread(operating, monkeypatch, caplog):
