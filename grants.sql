@@ -18,7 +18,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 ALTER ROLE :"web" SET search_path = pg_catalog, pg_temp;
 ALTER ROLE :"worker" SET search_path = pg_catalog, pg_temp;
 
--- Take away what an earlier version of this file has granted.
+-- Take away what this file granted before: it may have granted more then.
 REVOKE ALL ON ALL TABLES IN SCHEMA haulier FROM :"web", :"worker";
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA haulier FROM :"web", :"worker";
 GRANT USAGE ON SCHEMA haulier TO :"web", :"worker";
@@ -36,7 +36,7 @@ GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_
 GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
 -- only by these functions does it change a job, or move it from one table to the other, and they record it
-GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]), haulier.retry(uuid, text),
+GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text, text[]),
     haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]), haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
     haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]) TO :"web";
 GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
@@ -131,32 +131,24 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON haulier.error_count TO :"worker";
 GRANT EXECUTE ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid),
     haulier.detach_partition(oid, integer), haulier.drop_partition(oid) TO :"worker";
 
--- Before version 7 the worker was a member of the owner. Now neither program may be: members can take the owner's role.
+-- Neither program may be a member of the owner: members can take the owner's role.
 SELECT set_config('haulier.programs', json_build_array(:'web', :'worker')::text, true);
 DO $do$
 DECLARE
     owner   regrole := (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass);
     program regrole;
-    giver   regrole;
 BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE oid = owner) THEN
         RAISE EXCEPTION 'the schema haulier belongs to %, a superuser: its functions could do anything', owner
-            USING HINT = 'Run migrate as a role of its own. See docs/operations.md, "Roles of their own".';
+            USING HINT = 'Run migrate as a role of its own. See docs/database.md, "Roles of their own".';
     END IF;
     FOR program IN
         SELECT oid FROM pg_roles
         WHERE rolname IN (SELECT json_array_elements_text(current_setting('haulier.programs')::json))
     LOOP
-        FOR giver IN SELECT grantor FROM pg_auth_members WHERE roleid = owner AND member = program LOOP
-            -- From PostgreSQL 16 on, each grantor has to be named.
-            EXECUTE format('REVOKE %s FROM %s', owner, program) || CASE
-                WHEN current_setting('server_version_num')::integer >= 160000 THEN format(' GRANTED BY %s', giver)
-                ELSE ''
-            END;
-        END LOOP;
         IF pg_has_role(program, owner, 'MEMBER') THEN
-            RAISE EXCEPTION '% is %, or a member of it by way of another role', program, owner
-                USING HINT = 'Give the program a role of its own. See docs/operations.md, "Roles of their own".';
+            RAISE EXCEPTION '% is %, or a member of it', program, owner
+                USING HINT = format('Run REVOKE %s FROM %s. See docs/database.md, "Roles of their own".', owner, program);
         END IF;
     END LOOP;
 END

@@ -1,21 +1,23 @@
--- Haulier's schema: tables, constraints and functions, as they are now. (The statements that use them are in the .sql
--- files of haulier/queue.)
+-- Haulier's schema: tables, constraints and functions. (The statements that use them are in the .sql files of
+-- haulier/queue.)
 -- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
 -- It fills an empty database, may be applied again and by several at once, refuses a database of another version, and
--- needs only CREATE on the database. PostgreSQL 14 to 18. A change here raises the version, which this file states
--- twice, and comes with files in haulier/queue/upkeep/migrations that lead to it from the version before.
+-- needs only CREATE on the database. PostgreSQL 14 to 18.
 
 -- The names below are looked up in pg_catalog, now and when the code runs. On the caller's own search_path a function
 -- that somebody made in `public` could fit an expression better, and would run with the rights of the inserting role.
 SET LOCAL search_path = pg_catalog, pg_temp;
+
+-- The version of this file, and the oldest program's version that works with it.
+SELECT set_config('haulier.version', '1', true), set_config('haulier.compatible_from', '1', true);
 
 -- Two processes that apply this file at once take turns, by a lock on a table, which only the owner can take. Before
 -- the table exists it is an advisory lock, which anybody can hold: so the wait for it is limited.
 SELECT set_config('lock_timeout', '30s', true) WHERE current_setting('lock_timeout') = '0';
 DO $do$
 DECLARE
-    wanted  CONSTANT integer := 14;
-    present integer;
+    wanted  CONSTANT integer := current_setting('haulier.version');
+    present record;
 BEGIN
     IF to_regclass('haulier.schema_version') IS NULL THEN
         PERFORM pg_advisory_xact_lock(7236837241);
@@ -28,10 +30,16 @@ BEGIN
     ) THEN
         LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
         -- Nothing below would change an existing table.
-        SELECT version INTO present FROM haulier.schema_version;
-        IF present <> wanted THEN
-            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present, wanted
-                USING HINT = CASE WHEN present < wanted THEN 'Run `haulier migrate`.' ELSE 'A newer release made it.' END;
+        SELECT version, to_jsonb(schema_version) ? 'fingerprint' AS is_known INTO present FROM haulier.schema_version;
+        IF NOT present.is_known THEN  -- null, and so no, where there is no row
+            RAISE EXCEPTION 'a development build from before version 1 made this schema'
+                USING HINT = 'Make it anew: DROP SCHEMA haulier CASCADE deletes all jobs.';
+        ELSIF present.version <> wanted THEN
+            RAISE EXCEPTION 'the database has schema version %, and this file is version %', present.version, wanted
+                USING HINT = CASE
+                    WHEN present.version < wanted THEN 'Run `haulier migrate`.'
+                    ELSE 'A newer release made it.'
+                END;
         END IF;
     END IF;
 END
@@ -40,15 +48,15 @@ $do$;
 CREATE SCHEMA IF NOT EXISTS haulier;
 
 -- Tables are locked below in the order in which running programs lock them (keys, workers, jobs, history), so that the
--- two never deadlock. Older programs read this view, and lock it before the table beneath it: so it comes first.
-ALTER VIEW IF EXISTS haulier.lane RESET (security_barrier);
+-- two never deadlock.
 
 
 -- Version ------------------------------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS haulier.schema_version (
-    version         integer NOT NULL,                       -- of this file, as it was last applied
+    version         integer NOT NULL,                       -- of the schema in this database
     compatible_from integer NOT NULL,                       -- the oldest program's schema version that still works
+    fingerprint     text,                                   -- of the schema.sql that `migrate` had; null: psql ran it
     one_row         boolean PRIMARY KEY DEFAULT true CHECK (one_row)
 );
 
@@ -147,9 +155,8 @@ CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
 -- Idempotency keys ---------------------------------------------------------------------------------------------
 
 -- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
--- Each API key has a key space of its own, and callers without an API key share another. All are in this one column,
--- since programs of versions 1 and 2 say ON CONFLICT (key). A client's key holds no space, so that the id of the API
--- key and a space in front of it keep the key spaces apart.
+-- Each API key has a key space of its own, and callers without an API key share another. All are in this one column: a
+-- client's key holds no space, so that the id of the API key and a space in front of it keep the key spaces apart.
 CREATE TABLE IF NOT EXISTS haulier.idempotency (
     key         text        NOT NULL,                       -- 'order-7', or 'hx3k9 order-7' from the API key hx3k9
     fingerprint bytea       NOT NULL,                       -- of the request, without its key
@@ -215,7 +222,7 @@ CREATE TABLE IF NOT EXISTS haulier.worker (
     started_at timestamptz NOT NULL DEFAULT now(),
     beat_at    timestamptz NOT NULL DEFAULT now(),
     scans_fail boolean     NOT NULL DEFAULT false,          -- its last scan for lanes failed
-    version    text,                                        -- of its program; null: it is too old to tell
+    version    text,                                        -- of its program; null: it has not said yet
     kinds      text[],                                      -- the kinds that it knows; null: as above
     quiet      boolean     NOT NULL DEFAULT false,          -- an operator wants it to claim no more
     stopping   boolean     NOT NULL DEFAULT false,          -- it was told to stop, and claims no more
@@ -245,7 +252,7 @@ CREATE TABLE IF NOT EXISTS haulier.worker_past (
     CONSTRAINT end_is_known CHECK (ended_how IN ('stopped', 'buried'))
 );
 
--- Note which workers have ended. A trigger, so that workers of older versions, which delete rows as well, are noted too.
+-- Note which workers have ended: a trigger, because several statements delete workers.
 -- Whatever goes wrong here, the workers have ended: a rescue must neither fail nor wait for this note. By statement and
 -- not by row, so that where the table is locked it waits once, however many have ended.
 -- SECURITY DEFINER, so that nobody needs a right to write what was.
@@ -391,7 +398,7 @@ GRANT EXECUTE ON FUNCTION haulier.are_tags(text[]) TO PUBLIC;
 --
 -- This table is an API. An application may run, in its own transaction,
 --     INSERT INTO haulier.job (kind, payload) VALUES ('send_email', '{"to": "a@b.c", "subject": "Hi", "body": "…"}');
--- with the rights that docs/operations.md grants: USAGE on the schema and INSERT on the columns it may set.
+-- with the rights that docs/database.md grants: USAGE on the schema and INSERT on the columns it may set.
 CREATE TABLE IF NOT EXISTS haulier.job (
     -- identity
     id               uuid        NOT NULL DEFAULT haulier.uuidv7(),
@@ -431,7 +438,7 @@ CREATE TABLE IF NOT EXISTS haulier.job (
     errors           jsonb       NOT NULL DEFAULT '[]',     -- the last 20 failed attempts
     created_at       timestamptz NOT NULL DEFAULT now(),
     updated_at       timestamptz NOT NULL DEFAULT now(),
-    error_id         bigint,                                -- the group of the last failed attempt (error_group)
+    error_id         bigint,                                -- of a retrying job: the group of its last error (error_group)
     tags             text[],                                -- null: none
     copy_of          uuid,                                  -- the job that this is a copy of
     operation_id     uuid,                                  -- the operation that last changed it
@@ -1807,21 +1814,16 @@ BEGIN
     INSERT INTO haulier.finished_job (
         id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags, copy_of, schedule, scheduled_for)
+        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
     SELECT
         id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
         snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
-        copy_of, schedule, scheduled_for
+        copy_of, operation_id, schedule, scheduled_for
     FROM gone;
     INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
     RETURN 'waiting';
 END
 $$;
-
--- For programs of versions before 13.
-CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text) RETURNS text LANGUAGE sql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT haulier.cancel(cancelled, by_whom, NULL::text[]) $$;
 
 -- Change a waiting job of these queues, and return it; no row where there is none, or where its payload is not the one
 -- that was seen, by its hash. Wake workers as for a new job, since they do not know of its new place.
@@ -1919,12 +1921,12 @@ BEGIN
     differing := haulier.differences(old_job, new_job, noted);
     INSERT INTO haulier.job (
         id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags, copy_of, schedule, scheduled_for)
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule, scheduled_for)
     VALUES (
         ended.id, ended.kind, new_job.queue, new_job.priority, new_job.run_at, ended.attempt, ended.claim,
         ended.started_at, new_job.max_attempts, ended.crashes, new_job.timeout_seconds, new_job.payload,
         ended.idempotency_key, ended.last_error, ended.errors, ended.created_at, new_job.tags, ended.copy_of,
-        ended.schedule, ended.scheduled_for)
+        ended.operation_id, ended.schedule, ended.scheduled_for)
     RETURNING * INTO new_job;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'a trigger keeps job % from being queued again', retried USING ERRCODE = 'check_violation';
@@ -1939,11 +1941,6 @@ BEGIN
     RETURN NEXT new_job;
 END
 $$;
-
--- For programs of versions before 13.
-CREATE OR REPLACE FUNCTION haulier.retry(retried uuid, by_whom text) RETURNS SETOF haulier.job LANGUAGE sql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT * FROM haulier.retry(retried, '{}'::jsonb, NULL::bytea, NULL::jsonb, by_whom, NULL::text[]) $$;
 
 -- Enqueue a new job like one of these queues, in whatever state that is, with changes, and return the new one; no row
 -- where there is none, or where its payload is not the one that was seen.
@@ -2226,9 +2223,9 @@ $$;
 
 REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
     haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
-    haulier.cancel(uuid, text), haulier.cancel(uuid, text, text[]),
+    haulier.cancel(uuid, text, text[]),
     haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
-    haulier.retry(uuid, text), haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
+    haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
     haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]),
     haulier.mute_errors(bigint, timestamptz, text),
     haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
@@ -2367,9 +2364,7 @@ REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestampt
     haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;
 
 
--- Last, so that the version is there only when all of the above is. Programs of version 1 have no row in `sleeper`:
--- they find jobs by polling. Those of versions 1 and 2 ask for no API key, and use the key space of callers without
--- one.
+-- Last, so that the version is there only when all of the above is.
 INSERT INTO haulier.schema_version (version, compatible_from)
-VALUES (14, 1)
-ON CONFLICT (one_row) DO UPDATE SET version = excluded.version, compatible_from = excluded.compatible_from;
+SELECT current_setting('haulier.version')::integer, current_setting('haulier.compatible_from')::integer
+ON CONFLICT (one_row) DO NOTHING;

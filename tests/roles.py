@@ -19,7 +19,6 @@ from haulier.queue.upkeep.migrate import migrate
 
 ROOT = Path(__file__).parents[1]
 GRANTS = ROOT / "grants.sql"
-VERSIONS = ROOT / "tests" / "queue" / "upkeep" / "versions"
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ def url_as(dsn: str, role: str) -> str:
     return "postgresql://?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
 
 
-def apply_grants(conn: Connection, web: str, worker: str, *, file: Path = GRANTS, web_makes_keys: str = "no") -> None:
+def apply_grants(conn: Connection, web: str, worker: str, *, web_makes_keys: str = "no") -> None:
     """Run grants.sql as psql does with -v web=… -v worker=…, in one transaction."""
     names = {"web": web, "worker": worker, "web_makes_keys": web_makes_keys}
 
@@ -47,19 +46,17 @@ def apply_grants(conn: Connection, web: str, worker: str, *, file: Path = GRANTS
         return quoted(names[found[2]]).as_string(conn)
 
     # Not in comments, where psql does not fill in either; its own commands give the default of what is given here.
-    statements = re.sub(r"^(--|\\).*$", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    statements = re.sub(r"^(--|\\).*$", "", GRANTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
     with conn.cursor() as cursor:
         cursor.execute("BEGIN;" + re.sub(r""":(["'])(\w+)\1""", fill, statements) + "COMMIT")
 
 
 @contextmanager
-def least_roles(
-    conn: Connection, dsn: str, *, by: Connection | None = None, version: int | None = None
-) -> Iterator[Roles]:
+def least_roles(conn: Connection, dsn: str, *, by: Connection | None = None) -> Iterator[Roles]:
     """Give the roles, with names that have to be quoted; `conn` is a superuser's, in the empty database of the DSN.
 
-    Shape: `by` is the connection on which grants.sql is applied, where that is to be another. With a version, schema
-            and grants are those of then.
+    Args:
+        by: The connection on which grants.sql is applied, if not `conn`.
     """
     mark = uuid.uuid4().hex[:8]
     names = {part: f'Haulier "{part}" {mark}' for part in ("owner", "web", "worker")}
@@ -71,14 +68,8 @@ def least_roles(
             owner = sql.Identifier(names["owner"])
             cursor.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(database, owner))
             with closing(connect(url_as(dsn, names["owner"]))) as owning:
-                if version is None:
-                    migrate(owning, retention_days=30)
-                else:
-                    old_schema = (VERSIONS / f"schema_of_version_{version}.sql").read_text(encoding="utf-8")
-                    with owning.cursor() as owners:
-                        owners.execute(f"BEGIN; {old_schema}; COMMIT")
-            file = GRANTS if version is None else VERSIONS / f"grants_of_version_{version}.sql"
-            apply_grants(by or conn, names["web"], names["worker"], file=file)
+                migrate(owning, retention_days=30)
+            apply_grants(by or conn, names["web"], names["worker"])
             yield Roles(names, *(url_as(dsn, names[part]) for part in ("owner", "web", "worker")))
         finally:
             for name in names.values():

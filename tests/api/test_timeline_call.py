@@ -115,7 +115,7 @@ def test_tells_what_an_operation_did_and_who_had_it_done(
     anna, headers = make_key(Scope.OPERATE, Scope.READ)
     job = fail("no luck")
     waits = fail("no luck", kind="other")
-    sql("SELECT FROM haulier.retry(%s, NULL)", str(waits.id))
+    sql("SELECT FROM haulier.retry(%s, '{}', NULL, NULL, NULL, NULL)", str(waits.id))
 
     def operate(action: str, kind: str) -> list[tuple[str, str | None]]:
         body = {"action": action, "filter": {"kind": [kind]}, "starts_in_seconds": 0}

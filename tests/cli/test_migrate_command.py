@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 from haulier.postgres.connection import connect
-from haulier.queue.upkeep.steps import SCHEMA_VERSION, steps_from
+from haulier.queue.upkeep.steps import SCHEMA
 from tests.conftest import sql_on
-from tests.queue.upkeep.published import publish
 
 NOWHERE = "postgresql://u@127.0.0.1:1/x"
 
@@ -32,14 +30,14 @@ def test_goes_past_the_pool(fresh_database, direct):
     done = run_migrate(DATABASE_URL=NOWHERE, DATABASE_DIRECT_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"applied schema version {SCHEMA_VERSION};")
+    assert done.stdout.startswith(f"applied schema version {SCHEMA.version};")
 
 
 def test_is_there_under_the_name_of_the_application_too(fresh_database, direct):
     done = run_migrate(package="app", DATABASE_URL=direct(fresh_database))
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"applied schema version {SCHEMA_VERSION};")
+    assert done.stdout.startswith(f"applied schema version {SCHEMA.version};")
 
 
 def test_says_what_it_would_do_does_it_and_has_nothing_to_do(fresh_database, direct):
@@ -52,38 +50,21 @@ def test_says_what_it_would_do_does_it_and_has_nothing_to_do(fresh_database, dir
     assert before.stdout.startswith("found no Haulier schema\nwould run schema.sql: ")
     assert again.stdout == before.stdout
     assert after.stdout == (
-        f"found schema version {SCHEMA_VERSION}; this program has {SCHEMA_VERSION}\nnothing to do\n"
+        f"found schema version {SCHEMA.version}; this program has {SCHEMA.version}\nnothing to do\n"
     )
 
 
-def test_names_each_step_from_an_old_version_and_what_it_locks(fresh_database, direct):
-    with closing(connect(fresh_database)) as conn:
-        publish(conn, 2)
+def test_refuses_the_database_of_a_development_build_in_a_line_and_changes_nothing(migrated_database, direct):
+    with closing(connect(migrated_database)) as conn:
+        sql_on(conn)("ALTER TABLE haulier.schema_version DROP COLUMN fingerprint")
 
-    done = run_migrate("--plan", DATABASE_URL=direct(fresh_database))
+        done = [run_migrate(*options, DATABASE_URL=direct(migrated_database)) for options in ((), ("--plan",))]
 
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"found schema version 2; this program has {SCHEMA_VERSION}"
-    steps = [re.match(r"would run (\S+): ", line) for line in lines]
-    assert [found[1] for found in steps if found] == [step.name for step in steps_from(2)]
-    assert "    locks job: SHARE UPDATE EXCLUSIVE, while it is read once: everything goes on" in lines
-    assert len([line for line in lines if line.startswith("would make the history partition finished_job_")]) == 8
-
-
-def test_says_who_is_in_the_way_in_a_line(fresh_database, direct):
-    with closing(connect(direct(fresh_database))) as conn, closing(connect(direct(fresh_database))) as reader:
-        publish(conn, 6)
-        sql_on(reader)("BEGIN; SELECT FROM haulier.worker")
-        pid = reader.info.backend_pid
-
-        done = run_migrate(DATABASE_URL=direct(fresh_database))
-
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"haulier: 007_functions_of_the_owner.sql did not get a lock in time: process {pid} has used haulier.worker"
-        " for longest. What came before it stays done: run `python -m haulier migrate` again\n"
-    )
+        assert [(each.returncode, each.stdout) for each in done] == [(1, "")] * 2
+        assert {each.stderr for each in done} == {
+            "haulier: a development build from before version 1 made the database's schema. It cannot be migrated: make"
+            " it anew with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, and `python -m haulier migrate`\n"
+        }
 
 
 def test_names_the_setting_that_cannot_be_read_and_quotes_nothing():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from haulier.postgres.sql_files import SQL
-from haulier.queue.upkeep.steps import SCHEMA_VERSION
+from haulier.queue.upkeep.steps import SCHEMA
 from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
 
 
@@ -115,7 +115,7 @@ def test_nothing_of_the_writers_machine_is_in_the_docs(page: Path) -> None:
 
 
 def test_the_readmes_demo_says_the_version_of_the_schema() -> None:
-    assert f"applied schema version {SCHEMA_VERSION};" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"applied schema version {SCHEMA.version};" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_line_of_the_readme_is_the_line_of_the_package() -> None:

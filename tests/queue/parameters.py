@@ -168,6 +168,7 @@ PARAMETERS: dict[str, Any] = {
     "through": NOW,
     "took": 0.1,
     "version": "1.2.3",
+    "schema_version": 1,
     "kinds": ["mail"],
     "given_back": "no worker",
     "before_id": ID,

@@ -19,7 +19,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.purge import purge_idempotency
-from haulier.queue.upkeep.steps import SCHEMA_FILE, SCHEMA_VERSION
+from haulier.queue.upkeep.steps import SCHEMA
 from tests.conftest import Sql, sql_on
 from tests.schema.inserting import INSERT
 
@@ -77,10 +77,10 @@ def test_applies_to_an_empty_database_and_again(fresh_database):
         before = sql_on(conn)("SELECT count(*) FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")
         sql_on(conn)(INSERT)
         second = migrate(conn, retention_days=30)
-        sql_on(conn)(SCHEMA_FILE.read_text())
+        sql_on(conn)(SCHEMA.text)
 
-        assert first == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
-        assert second == f"schema version {SCHEMA_VERSION} was up to date; 0 history partitions made"
+        assert first == f"applied schema version {SCHEMA.version}; 8 history partitions made"
+        assert second == f"schema version {SCHEMA.version} was up to date; 0 history partitions made"
         assert before == sql_on(conn)("SELECT count(*) FROM pg_class WHERE relnamespace = 'haulier'::regnamespace")
         assert sql_on(conn)("SELECT count(*) FROM haulier.job") == [(1,)]
 
@@ -91,7 +91,7 @@ def apply_with_migrate(conn: Connection) -> str:
 
 def apply_as_psql_does(conn: Connection) -> str:
     with conn.cursor() as cursor:
-        cursor.execute(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+        cursor.execute(f"BEGIN; {SCHEMA.text}; COMMIT")
     return "applied"
 
 
@@ -151,7 +151,7 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
         thread.start()
     with closing(connect(fresh_database)) as conn:
         for _ in range(15):
-            sql_on(conn)(f"BEGIN; {SCHEMA_FILE.read_text()}; COMMIT")
+            sql_on(conn)(f"BEGIN; {SCHEMA.text}; COMMIT")
     over.set()
     for thread in threads:
         thread.join(20)
@@ -179,7 +179,7 @@ def test_needs_no_right_but_to_create_in_the_database(fresh_database, make_role)
 
 
 def test_leaves_nothing_where_applying_fails(fresh_database):
-    text = SCHEMA_FILE.read_text() + "\nSELECT 1 / 0;"
+    text = SCHEMA.text + "\nSELECT 1 / 0;"
     with closing(connect(fresh_database)) as conn:
         with pytest.raises(errors.DivisionByZero):
             sql_on(conn)(text)

@@ -168,7 +168,10 @@ REFUSED_ELSEWHERE = [
             ("session_key_id_from_1_to_100", "sha256(''), '', sha256('')"),
         )
     ),
-    ("schema_version_one_row_check", "INSERT INTO haulier.schema_version VALUES (1, 1, false)"),
+    (
+        "schema_version_one_row_check",
+        "INSERT INTO haulier.schema_version (version, compatible_from, one_row) VALUES (1, 1, false)",
+    ),
 ]
 
 KEY = {"id": "'abc'", "name": "'Ann'", "hash": "sha256('')", "scopes": "'{read}'"}

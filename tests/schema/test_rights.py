@@ -58,7 +58,7 @@ NEVER = [
     "ALTER TABLE haulier.finished_job DETACH PARTITION {partition}",
     "COMMENT ON TABLE {partition} IS 'expired'",
     "DROP TABLE {partition}",
-    "DROP FUNCTION haulier.cancel(uuid, text)",
+    "DROP FUNCTION haulier.cancel(uuid, text, text[])",
     "ALTER FUNCTION haulier.drop_partition(oid) RESET search_path",
     "GRANT {owner} TO CURRENT_USER",
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO PUBLIC",
@@ -206,7 +206,7 @@ def test_a_worker_can_detach_no_partition_that_has_not_expired_and_drop_no_table
         ]
         refused = [
             not is_permitted(conn, f"SELECT {call}")
-            for call in ("haulier.mark_expired(1, 1)", "haulier.cancel(haulier.uuidv7(), NULL)")
+            for call in ("haulier.mark_expired(1, 1)", "haulier.cancel(haulier.uuidv7(), NULL, NULL)")
         ]
 
     assert set(map(str, done)) == {"[(None,)]"}
@@ -248,8 +248,8 @@ def test_the_role_of_the_api_moves_jobs_by_the_functions_alone_and_each_is_noted
         [receipt] = produce.enqueue(conn, [NewJob("mail", {})])
         produce.cancel(conn, receipt.job.id, actor="ann")
         produce.retry(conn, receipt.job.id, actor="bob")
-        ask(conn, "SELECT haulier.cancel(%s, 'eve')", str(receipt.job.id))
-        ask(conn, "SELECT haulier.retry(haulier.uuidv7(), 'eve')")
+        ask(conn, "SELECT haulier.cancel(%s, 'eve', NULL)", str(receipt.job.id))
+        ask(conn, "SELECT haulier.retry(haulier.uuidv7(), '{}', NULL, NULL, 'eve', NULL)")
 
     assert ask(super_conn, "SELECT actor, action, job_id::text FROM haulier.audit ORDER BY id") == [
         ("ann", "cancel", str(receipt.job.id)),

@@ -14,11 +14,9 @@ from app.site import build
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
-from haulier.postgres.statements import transaction
 from haulier.queue.access import api_keys, sessions
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep.purge import purge_sessions
-from haulier.queue.upkeep.steps import MIGRATIONS
 from tests.conftest import sql_on
 from tests.http.callers import SECRET
 from tests.queue.schedules import plant
@@ -135,14 +133,3 @@ def test_lets_a_worker_forget_sessions_and_learn_no_more_of_them(roles: Roles) -
         assert purge_sessions(worker) == 1
         with pytest.raises(InsufficientPrivilege):
             sql_on(worker)("SELECT key_hash FROM haulier.session")
-
-
-def test_works_after_migrate_and_before_grants_are_applied_again(roles: Roles, site: Flask) -> None:
-    step = (MIGRATIONS / "013_8s_sessions.sql").read_text()
-    with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
-        sql_on(owner)("DROP TABLE haulier.session")
-        with transaction(owner):
-            sql_on(owner)(step)
-
-        assert Browser(site).sign_in(SECRET).status_code == 303
-        assert purge_sessions(worker) == 0

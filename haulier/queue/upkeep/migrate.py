@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from haulier.domain.errors import Locked, SchemaMismatch
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import Connection, rows, script, transaction
 from haulier.queue.upkeep.partitions import ensure_partitions
-from haulier.queue.upkeep.steps import SCHEMA_VERSION, Step, steps_from
+from haulier.queue.upkeep.steps import SCHEMA, Schema, Step
 
 # How long a step may take; programs of the old version run on meanwhile.
 MIGRATE_SECONDS = 300.0
@@ -18,6 +19,9 @@ MIGRATE_SECONDS = 300.0
 MIGRATE_LOCK_SECONDS = 30.0
 
 COMMAND = "python -m haulier migrate"
+ANEW = (
+    f"It cannot be migrated: make it anew with `DROP SCHEMA haulier CASCADE`, which deletes all jobs, and `{COMMAND}`"
+)
 
 
 @contextmanager
@@ -31,37 +35,41 @@ def naming_rights() -> Iterator[None]:
 
 
 @naming_rights()
-def migrate(conn: Connection, *, retention_days: int) -> str:
-    """Bring the schema up to this program's and make the history's partitions; return what was done, in one line.
+def migrate(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> str:
+    """Bring the schema up to this program's, make the history's partitions, and return what was done, in one line.
 
-    Safe to run again, and by several at once. Each step is a transaction of its own, and what has been done stays done.
-    A newer schema that this program can work with is left as it is.
+    Safe to run again, and by several processes at once. Each step is a transaction of its own, and what has been done
+    stays done. A newer schema that this program can work with is left as it is.
 
-    Raises: SchemaMismatch when the schema is too new; Locked; DatabaseUnavailable.
+    Raises:
+        SchemaMismatch: The schema is too new, or another development build made it.
+        Locked: Another process holds a lock.
+        DatabaseUnavailable: The database cannot be reached.
     """
     taken: list[Step] = []
-    # In a loop, since an older program may meanwhile have built its own version in the empty database.
-    while steps := steps_from(stored_version(conn)):
-        taken += [step for step in steps if _take(conn, step)]
-    check_schema(conn)
+    # In a loop: an older program may meanwhile have built its own version in the empty database.
+    while steps := schema.steps_from(stored_version(conn)):
+        taken += [step for step in steps if _take(conn, step, schema)]
+    check_schema(conn, schema)
     made = ensure_partitions(conn, retention_days=retention_days)
-    schema = f"schema version {stored_version(conn)}"
-    did = f"applied {schema}" if taken else f"{schema} was up to date"
+    version = f"schema version {stored_version(conn)}"
+    did = f"applied {version}" if taken else f"{version} was up to date"
     return f"{did}; {len(made)} history partitions made"
 
 
-def _take(conn: Connection, step: Step) -> bool:
-    """Run the step unless another process was quicker, and tell whether it was run.
+def _take(conn: Connection, step: Step, schema: Schema) -> bool:
+    """Run the step unless another process was quicker, and return whether it ran.
 
-    Where a version has several steps, another process may repeat an earlier one, but never after the last, which
+    If a version has several steps, another process may repeat an earlier one, but never after the last, which
     validates what is not yet validated and sets the version.
     """
     limits = {"seconds": MIGRATE_SECONDS, "lock_seconds": MIGRATE_LOCK_SECONDS}
     with _naming_who_is_in_the_way(conn, step), transaction(conn, **limits):
         _take_turn(conn)
-        is_due = step in steps_from(stored_version(conn))
+        is_due = step in schema.steps_from(stored_version(conn))
         if is_due:
             script(conn, step.text, seconds=MIGRATE_SECONDS)
+            rows(conn, "set_fingerprint", schema_version=schema.version, fingerprint=schema.fingerprint)
     return is_due
 
 
@@ -101,35 +109,58 @@ def _holder_of_empty_database(conn: Connection) -> str | None:
     return None
 
 
+class _Stored(NamedTuple):
+    """What the database says of its schema."""
+
+    version: int
+    compatible_from: int
+    is_known: bool
+    fingerprint: str | None
+
+    def is_of_another_build(self, schema: Schema) -> bool:
+        """Tell whether `migrate` has built this version from other statements: it changes until it is released."""
+        is_comparable = self.fingerprint is not None and self.fingerprint.startswith(f"{schema.version} ")
+        return self.version == schema.version and is_comparable and self.fingerprint != schema.fingerprint
+
+
 @naming_rights()
-def check_schema(conn: Connection) -> None:
-    """Return when this program fits the database. Raises: SchemaMismatch, with the command to run."""
-    found = _versions(conn)
-    if found is None:
+def check_schema(conn: Connection, schema: Schema = SCHEMA) -> None:
+    """Return if this program fits the database. Raises: SchemaMismatch, with what to do."""
+    stored = _stored(conn)
+    if stored is None:
         raise SchemaMismatch(f"the database holds no Haulier schema: run `{COMMAND}`")
-    version, compatible_from = found
-    if version < SCHEMA_VERSION:
+    if stored.version < schema.version:
         raise SchemaMismatch(
-            f"the database has schema version {version}, this program needs {SCHEMA_VERSION}: run `{COMMAND}`"
+            f"the database has schema version {stored.version}, this program needs {schema.version}: run `{COMMAND}`"
         )
-    if compatible_from > SCHEMA_VERSION:
+    if stored.compatible_from > schema.version:
         raise SchemaMismatch(
-            f"the database has schema version {version}, which works with programs from schema version "
-            f"{compatible_from} on, and this program has {SCHEMA_VERSION}: deploy a newer release"
+            f"the database has schema version {stored.version}, which works with programs from schema version "
+            f"{stored.compatible_from} on, and this program has {schema.version}: deploy a newer release"
         )
+    if stored.is_of_another_build(schema):
+        raise SchemaMismatch(f"another development build made the database's schema, which has changed since. {ANEW}")
 
 
 def stored_version(conn: Connection) -> int | None:
-    """Return the version of the schema in the database; None where there is none, or only a part of it."""
-    found = _versions(conn)
-    return found[0] if found else None
+    """Return the version of the schema in the database; None if there is none, or only a part of it.
+
+    Raises:
+        SchemaMismatch: A development build from before version 1 made it.
+    """
+    stored = _stored(conn)
+    return stored.version if stored else None
 
 
-def _versions(conn: Connection) -> tuple[int, int] | None:
+def _stored(conn: Connection) -> _Stored | None:
     if not _is_present(conn):
         return None
-    versions = rows(conn, "schema_version")
-    return (versions[0]["version"], versions[0]["compatible_from"]) if versions else None
+    for row in rows(conn, "schema_version"):
+        stored = _Stored(**row)
+        if not stored.is_known:
+            raise SchemaMismatch(f"a development build from before version 1 made the database's schema. {ANEW}")
+        return stored
+    return None
 
 
 def _is_present(conn: Connection) -> bool:

@@ -5,7 +5,7 @@
 LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: lock_empty_database
--- For a database that has no table to lock yet. Programs of version 5 take this lock in either case.
+-- For a database that has no table to lock yet.
 SELECT pg_advisory_xact_lock(7236837241);
 
 -- name: holder_of_empty_database
@@ -30,8 +30,15 @@ ORDER BY xact_start
 LIMIT 1;
 
 -- name: schema_version
-SELECT version, compatible_from
+-- By way of JSON: the oldest development builds had no such column.
+SELECT version, compatible_from, to_jsonb(schema_version) ? 'fingerprint' AS is_known,
+    to_jsonb(schema_version) ->> 'fingerprint' AS fingerprint
 FROM haulier.schema_version;
+
+-- name: set_fingerprint
+UPDATE haulier.schema_version
+SET fingerprint = %(fingerprint)s
+WHERE version = %(schema_version)s;
 
 -- name: find_schema
 -- Read from pg_class: to_regclass would answer from a cache, which a wait for an advisory lock does not refresh.

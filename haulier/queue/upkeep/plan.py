@@ -7,22 +7,23 @@ from collections.abc import Iterator
 from haulier.postgres.statements import Connection, rows
 from haulier.queue.upkeep.migrate import check_schema, stored_version
 from haulier.queue.upkeep.partitions import DAYS_AHEAD, step
-from haulier.queue.upkeep.steps import SCHEMA_VERSION, Step, steps_from
+from haulier.queue.upkeep.steps import SCHEMA, Schema, Step
 
 
-def plan(conn: Connection, *, retention_days: int) -> str:
+def plan(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -> str:
     """Return, line by line, what `migrate` would do now; nothing is changed, and nobody has to wait.
 
-    Raises: SchemaMismatch when the schema is too new.
+    Raises:
+        SchemaMismatch: `migrate` would refuse this schema.
     """
-    found = stored_version(conn)
-    steps = steps_from(found)
+    version = stored_version(conn)
+    steps = schema.steps_from(version)
     if not steps:
-        check_schema(conn)
+        check_schema(conn, schema)
     partitions = _partitions(conn, retention_days)
     lines = [
-        f"found schema version {found}; this program has {SCHEMA_VERSION}" if found else "found no Haulier schema",
-        *(line for each in steps for line in _described(each)),
+        f"found schema version {version}; this program has {schema.version}" if version else "found no Haulier schema",
+        *(line for step in steps for line in _described(step)),
         *(f"would make the history partition {name}" for name in partitions),
     ]
     return "\n".join(lines if steps or partitions else [*lines, "nothing to do"])

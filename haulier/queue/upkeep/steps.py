@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
-
-# In a checkout this is a link to schema.sql at the root, in a wheel the file itself.
-SCHEMA_FILE = Path(__file__).parents[2] / "schema.sql"
-MIGRATIONS = Path(__file__).parent / "migrations"
-# The version of schema.sql, to which the last migration leads: the one that this program is written for.
-SCHEMA_VERSION = max(int(path.name[:3]) for path in MIGRATIONS.glob("*.sql"))
 
 
 class Step(NamedTuple):
     """What `migrate` does in one transaction.
 
-    Shape: version is what the last step with this number sets; locks maps each existing table that is locked, or
-           `partitions of` it, to the lock's mode and how long it is held.
+    Args:
+        version: What the last step with this number sets.
+        locks: Each existing table that is locked, or `partitions of` it, with the mode of the lock and how long it is
+            held.
     """
 
     name: str
@@ -32,12 +30,34 @@ class Step(NamedTuple):
         return [name.removeprefix("partitions of ") for name in self.locks]
 
 
-def steps_from(version: int | None) -> list[Step]:
-    """Return the steps from this version to the program's own, in their order; None is an empty database."""
-    if version is None:
-        text = SCHEMA_FILE.read_text(encoding="utf-8")
-        return [Step(SCHEMA_FILE.name, SCHEMA_VERSION, "Builds all of it.", {}, text)]
-    return [step for step in map(_read, sorted(MIGRATIONS.glob("*.sql"))) if step.version > version]
+class Schema:
+    """The schema that a program needs: the file that builds it, and the folder of the steps from older versions."""
+
+    def __init__(self, version: int, file: Path, migrations: Path) -> None:
+        self.version = version
+        self.file = file
+        self.migrations = migrations
+
+    @cached_property
+    def text(self) -> str:
+        """The statements that build it in an empty database."""
+        return self.file.read_text(encoding="utf-8")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The version and a hash of these statements, which stays the same when only comments or spaces change."""
+        statements = " ".join(re.sub(r"--.*", "", self.text).split())
+        return f"{self.version} {hashlib.sha256(statements.encode()).hexdigest()[:16]}"
+
+    def steps_from(self, version: int | None) -> list[Step]:
+        """Return the steps from this version to the program's own, in order. None is an empty database."""
+        if version is None:
+            return [Step(self.file.name, self.version, "Builds all of it.", {}, self.text)]
+        return [step for step in map(_read, sorted(self.migrations.glob("*.sql"))) if step.version > version]
+
+
+# In a checkout schema.sql is a link to the file at the root, in a wheel it is the file itself.
+SCHEMA = Schema(1, Path(__file__).parents[2] / "schema.sql", Path(__file__).parent / "migrations")
 
 
 def _read(path: Path) -> Step:

@@ -1,4 +1,4 @@
-"""A database with a history of its own, and databases of old versions of the schema."""
+"""A database with a history of its own, a database of version 1, and a made-up schema of version 3."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
+from haulier.queue.upkeep.steps import Schema, Step
 from tests.catalogue import shape
 from tests.conftest import sql_on
 from tests.queue.upkeep.archive import Archive
-from tests.queue.upkeep.published import PUBLISHED, publish
+from tests.queue.upkeep.made_up import build_version_1, made_up_schema
 
 
 @pytest.fixture
@@ -23,47 +24,28 @@ def archive(migrated_database: str) -> Iterator[Archive]:
         yield Archive(migrated_database, opened)
 
 
-@pytest.fixture(params=PUBLISHED)
-def old_version(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """Give a connection to a database of an old version, with a job, a key and a worker at work."""
-    with closing(connect(fresh_database)) as conn:
-        yield publish(conn, request.param)
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Schema:
+    """Give the made-up schema of version 3, with its steps."""
+    return made_up_schema(tmp_path_factory.mktemp("schema"))
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(version, marks=() if version in (PUBLISHED[0], PUBLISHED[-1]) else (pytest.mark.slow,))
-        for version in PUBLISHED
-    ]
-)
-def first_or_last(fresh_database: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """Give such a connection, in `make test` of the first and of the last published version alone."""
-    with closing(connect(fresh_database)) as conn:
-        yield publish(conn, request.param)
+@pytest.fixture(scope="session")
+def steps(schema: Schema) -> list[Step]:
+    """Give the steps from version 1 to version 3."""
+    return schema.steps_from(1)
 
 
 @pytest.fixture
-def database_of_version_1(
-    _make_database: Callable[[], str], _drop_database: Callable[[str], None], _as_marked: Callable[[str], str]
-) -> Iterator[str]:
-    """Give the DSN of a database of version 1, beside any other."""
-    dsn = _as_marked(_make_database())
-    with closing(connect(dsn)) as conn:
-        publish(conn, 1)
-    yield dsn
-    _drop_database(dsn)
-
-
-@pytest.fixture
-def first_version(database_of_version_1: str) -> Iterator[Connection]:
-    """Give a connection to a database of version 1."""
-    with closing(connect(database_of_version_1)) as conn:
-        yield conn
+def version_1(fresh_database: str) -> Iterator[Connection]:
+    """Give a connection to a database of version 1 with data in every table."""
+    with closing(connect(fresh_database)) as conn:
+        yield build_version_1(conn)
 
 
 @pytest.fixture(scope="module")
-def new(_make_database: Callable[[], str]) -> dict[tuple[str, str], str]:
-    """Give what a new database has. Not the one that the tests share, to which some have given roles rights."""
+def new(_make_database: Callable[[], str], schema: Schema) -> dict[tuple[str, str], str]:
+    """Give the catalogue of a new database of version 3. Not of one that tests share: some give roles rights there."""
     with closing(connect(_make_database())) as conn:
-        migrate(conn, retention_days=30)
+        migrate(conn, retention_days=30, schema=schema)
         return shape(sql_on(conn))

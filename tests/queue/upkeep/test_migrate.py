@@ -1,4 +1,4 @@
-"""`migrate`, from an older version of the schema, interrupted, repeated and at once: it ..."""
+"""`migrate` from version 1 by made-up steps: complete, interrupted, repeated, and by several at once. It ..."""
 
 from __future__ import annotations
 
@@ -7,89 +7,96 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
+from uuid import uuid4
 
 import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from haulier.domain.errors import Locked
+from haulier.domain.claim import Fence, Settlement
+from haulier.domain.errors import Locked, SchemaMismatch
 from haulier.domain.job import NewJob
+from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import scratch_database
-from haulier.queue import produce
-from haulier.queue.upkeep.migrate import migrate
-from haulier.queue.upkeep.steps import SCHEMA_VERSION
+from haulier.queue import consume, produce
+from haulier.queue.upkeep.migrate import check_schema, migrate
+from haulier.queue.upkeep.plan import plan
+from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests.catalogue import shape
 from tests.conftest import eventually, sql_on
-from tests.queue.upkeep.published import CLAIM, INSERT, PUBLISHED, STEPS, TAKE_KEY, publish, take, version_of
+from tests.queue.upkeep.made_up import build_version_1, contents, fill, register, take, version_of
+from tests.queue.upkeep.made_up import version_1 as text_of_version_1
 from tests.servers import oldest_server
 
-OF_VERSION = {version: list(steps) for version, steps in groupby(STEPS, lambda step: step.version)}
+APPLIED = "applied schema version 3; history partitions made"
+UP_TO_DATE = "schema version 3 was up to date; history partitions made"
+INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{\"n\": 1}')"
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'"
+
+
+def migrated(conn: Connection, schema: Schema) -> str:
+    """Migrate, and return what is said, without the number of partitions."""
+    return re.sub(r"\d+ history", "history", migrate(conn, retention_days=30, schema=schema))
 
 
 # --- What becomes of an old version
 
 
-def test_an_old_version_becomes_in_place_what_a_new_database_has(old_version, new):
-    said = migrate(old_version, retention_days=30)
+def test_version_1_and_the_steps_have_the_catalogue_of_schema_sql_and_all_data(version_1, schema, new):
+    before = contents(version_1, but={"label"})
 
-    assert said == f"applied schema version {SCHEMA_VERSION}; 8 history partitions made"
-    assert shape(sql_on(old_version)) == new
-    assert len(produce.list_jobs(old_version, produce.JobFilter()).jobs) == 2
+    said = migrated(version_1, schema)
+
+    after = contents(version_1, but={"label"})
+    assert said == APPLIED
+    assert shape(sql_on(version_1)) == new
+    assert [table for table, rows in before.items() if not rows] == []
+    assert after == {**before, "depot": []}
 
 
-def test_the_steps_of_each_version_lead_to_that_version_as_it_was_published(first_version, old_version):
-    version = version_of(old_version)
+def test_version_1_and_the_real_steps_have_the_catalogue_of_schema_sql(fresh_database, archive):
+    with closing(connect(fresh_database)) as conn:
+        sql_on(conn)(f"BEGIN; {text_of_version_1()}; COMMIT")
+        fill(conn)
 
-    take(first_version, [step for step in STEPS if step.version <= version])
+        migrate(conn, retention_days=30)
 
-    assert shape(sql_on(first_version)) == shape(sql_on(old_version))
+        assert shape(sql_on(conn)) == shape(archive.sql)
 
 
 @pytest.mark.direct("has a server of its own")
-def test_an_old_version_becomes_so_on_an_older_server_too(old_server):
-    with scratch_database(old_server, "haulier_new") as dsn, closing(connect(dsn)) as conn:
-        migrate(conn, retention_days=30)
-        wanted = shape(sql_on(conn))
+def test_migrates_on_the_oldest_server_too(postgres, schema):
+    with (
+        oldest_server(postgres) as server,
+        scratch_database(server, "haulier_new") as dsn,
+        scratch_database(server, "haulier_old") as old_dsn,
+        closing(connect(dsn)) as conn,
+        closing(connect(old_dsn)) as old,
+    ):
+        migrated(conn, schema)
+        migrated(build_version_1(old), schema)
 
-    for version in PUBLISHED:
-        with scratch_database(old_server, f"haulier_of_{version}") as dsn, closing(connect(dsn)) as conn:
-            migrate(publish(conn, version), retention_days=30)
-            assert shape(sql_on(conn)) == wanted, version
-
-
-@pytest.fixture(scope="module")
-def old_server(postgres: str) -> Iterator[str]:
-    """Give the DSN of the oldest server at hand."""
-    with oldest_server(postgres) as dsn:
-        yield dsn
+        assert shape(sql_on(old)) == shape(sql_on(conn))
 
 
-def test_a_program_of_an_old_version_goes_on_in_the_new_schema(first_or_last):
-    sql = sql_on(first_or_last)
-    [[worker]] = sql("SELECT id FROM haulier.worker")
-    migrate(first_or_last, retention_days=30)
+def test_programs_of_version_1_go_on_after_every_step(version_1, steps):
+    def work() -> str:
+        """Do what a program does in its life, and return the status of its job."""
+        check_schema(version_1, SCHEMA)
+        worker = register(version_1)
+        [enqueued] = produce.enqueue(version_1, [NewJob("mail", {}, idempotency_key=str(uuid4()), priority=100)])
+        [job] = consume.claim(version_1, worker_id=worker, claim_id=uuid4(), queues=())
+        consume.settle(version_1, [Settlement(Fence.of(job), Outcome.complete())])
+        assert job.id == enqueued.job.id
+        return str(produce.get(version_1, job.id).status)
 
-    claimed = sql(CLAIM, worker, worker)
-
-    assert len(claimed) == 2
-    assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
-    assert len(sql(TAKE_KEY, "order-8", b"")) == 1
-    assert sql(TAKE_KEY, "order-7", b"") == []
-
-
-def test_keys_of_an_old_version_go_on_for_callers_without_an_api_key_alone(first_or_last):
-    migrate(first_or_last, retention_days=30)
-    asked = NewJob("mail", {"n": 7}, idempotency_key="order-7")
-
-    again = produce.enqueue_one(first_or_last, produce.draft(asked))
-    keyed = produce.enqueue_one(first_or_last, produce.draft(asked, scope="abc"))
-
-    assert (again.receipt, keyed.receipt) == (produce.Receipt.REPLAYED, produce.Receipt.CREATED)
-    assert sql_on(first_or_last)("SELECT key FROM haulier.idempotency ORDER BY key") == [("abc order-7",), ("order-7",)]
+    for step in steps:
+        take(version_1, [step])
+        assert work() == "succeeded", step.name
 
 
-def test_migrates_an_old_version_while_applications_insert(first_or_last, fresh_database):
+def test_migrates_while_applications_insert(version_1, fresh_database, schema):
     over, problems = threading.Event(), []
 
     def insert() -> None:
@@ -103,7 +110,7 @@ def test_migrates_an_old_version_while_applications_insert(first_or_last, fresh_
     threads = [threading.Thread(target=insert) for _ in range(3)]
     for thread in threads:
         thread.start()
-    migrate(first_or_last, retention_days=30)
+    migrated(version_1, schema)
     over.set()
     for thread in threads:
         thread.join(20)
@@ -114,61 +121,33 @@ def test_migrates_an_old_version_while_applications_insert(first_or_last, fresh_
 # --- Interrupted, repeated, at once
 
 
-@pytest.mark.parametrize(
-    "taken",
-    [pytest.param(taken, marks=pytest.mark.slow if taken % 3 else ()) for taken in range(len(STEPS) + 1)],
-)
-def test_goes_on_from_wherever_it_was_interrupted(first_version, new, taken):
-    take(first_version, STEPS[:taken])
-    between = version_of(first_version)
+@pytest.mark.parametrize("taken", range(5))
+def test_goes_on_from_wherever_it_was_interrupted(version_1, schema, steps, new, taken):
+    take(version_1, steps[:taken])
+    between = version_of(version_1)
 
-    migrate(first_version, retention_days=30)
+    migrated(version_1, schema)
 
-    complete = [version for version, steps in OF_VERSION.items() if steps[-1] in STEPS[:taken]]
-    assert between == max([1, *complete])
-    assert shape(sql_on(first_version)) == new
+    assert between == (1, 1, 1, 2, 3)[taken]
+    assert shape(sql_on(version_1)) == new
 
 
-def test_a_program_of_the_first_version_goes_on_after_every_step(first_version):
-    sql = sql_on(first_version)
-    [[worker]] = sql("SELECT id FROM haulier.worker")
-    sql(CLAIM, worker, worker)
+def test_another_may_repeat_each_step_of_a_version_before_its_last(version_1, steps, new):
+    for _, group in groupby(steps, lambda step: step.version):
+        files = list(group)
+        take(version_1, [*files[:-1], *files])
 
-    for number, step in enumerate(STEPS):
-        take(first_version, [step])
-        sql(INSERT)
-        assert sql(TAKE_KEY, "order-7", b"") == []
-        assert len(sql(TAKE_KEY, f"order of step {number}", b"")) == 1
-        assert sql("SELECT queue FROM haulier.lane") == [("default",)]
-        assert len(sql(CLAIM, worker, worker)) == 2
-        assert sql("SELECT compatible_from FROM haulier.schema_version") == [(1,)]
+    assert shape(sql_on(version_1)) == new
 
 
-def test_another_may_repeat_each_step_of_a_version_before_its_last(first_version, new):
-    for steps in OF_VERSION.values():
-        take(first_version, [*steps[:-1], *steps])
-
-    assert shape(sql_on(first_version)) == new
-
-
-def test_takes_all_steps_again_in_a_schema_that_has_them(fresh_database, new):
-    with closing(connect(fresh_database)) as conn:
-        migrate(conn, retention_days=30)
-        sql_on(conn)("UPDATE haulier.schema_version SET version = 1")
-
-        migrate(conn, retention_days=30)
-
-        assert shape(sql_on(conn)) == new
-
-
-def test_several_at_once_take_turns(first_version, database_of_version_1, new):
+def test_several_at_once_take_turns(version_1, fresh_database, schema, new):
     barrier, said = threading.Barrier(4), []
 
     def run() -> None:
-        with closing(connect(database_of_version_1)) as conn:
+        with closing(connect(fresh_database)) as conn:
             barrier.wait(10)
             try:
-                said.append(migrate(conn, retention_days=30))
+                said.append(migrated(conn, schema))
             except Exception as error:
                 said.append(repr(error))
 
@@ -178,34 +157,30 @@ def test_several_at_once_take_turns(first_version, database_of_version_1, new):
     for thread in threads:
         thread.join(60)
 
-    assert {re.sub(r"\d+ history", "history", each) for each in said} <= {
-        f"applied schema version {SCHEMA_VERSION}; history partitions made",
-        f"schema version {SCHEMA_VERSION} was up to date; history partitions made",
-    }
     assert len(said) == 4
-    assert shape(sql_on(first_version)) == new
+    assert {*said} <= {APPLIED, UP_TO_DATE}
+    assert shape(sql_on(version_1)) == new
 
 
-def test_takes_no_step_that_another_has_taken_while_it_waited_for_its_turn(first_version, database_of_version_1, new):
+def test_takes_no_step_that_another_took_while_it_waited_for_its_turn(version_1, fresh_database, schema, steps, new):
     said: list[str] = []
 
     def run() -> None:
-        with closing(connect(database_of_version_1, application_name="second")) as conn:
-            said.append(migrate(conn, retention_days=30))
+        with closing(connect(fresh_database, application_name="second")) as conn:
+            said.append(migrated(conn, schema))
 
     second = threading.Thread(target=run)
-    with closing(connect(database_of_version_1)) as other:
+    with closing(connect(fresh_database)) as other:
         sql_on(other)("BEGIN; LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE")
         second.start()
-        waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'second' AND wait_event_type = 'Lock'"
-        eventually(lambda: sql_on(first_version)(waits))
-        for step in STEPS:
+        eventually(lambda: sql_on(version_1)(WAITS, "second"))
+        for step in steps:
             sql_on(other)(step.text)
         sql_on(other)("COMMIT")
         second.join(20)
 
-    assert said == [f"schema version {SCHEMA_VERSION} was up to date; 8 history partitions made"]
-    assert shape(sql_on(first_version)) == new
+    assert said == [UP_TO_DATE]
+    assert shape(sql_on(version_1)) == new
 
 
 @contextmanager
@@ -216,72 +191,90 @@ def reading(dsn: str, table: str) -> Iterator[Connection]:
         yield reader
 
 
-def test_gives_up_soon_where_somebody_holds_a_table_and_goes_on_later(fresh_database, new):
-    with closing(connect(fresh_database)) as conn:
-        publish(conn, 2)
-        with reading(fresh_database, "job") as reader:
-            [(pid,)] = sql_on(reader)("SELECT pg_backend_pid()")
-            [(before,)] = sql_on(conn)("SELECT clock_timestamp()")
-            with pytest.raises(Locked) as raised:
-                migrate(conn, retention_days=30)
-            [(seconds,)] = sql_on(conn)("SELECT extract(epoch FROM clock_timestamp() - %s)::float", before)
+def test_gives_up_soon_if_a_table_is_in_use_and_goes_on_later(version_1, fresh_database, schema, new):
+    with reading(fresh_database, "job") as reader, pytest.raises(Locked) as raised:
+        pid = reader.info.backend_pid
+        migrated(version_1, schema)
 
-        assert str(raised.value) == (
-            f"003_3_checks.sql did not get a lock in time: process {pid} has used haulier.job for longest."
-            " What came before it stays done: run `python -m haulier migrate` again"
-        )
-        assert 4 < seconds < 9
-        assert version_of(conn) == 2
-        assert sql_on(conn)("SELECT count(*) FROM haulier.api_key") == [(0,)]
-        migrate(conn, retention_days=30)
-        assert shape(sql_on(conn)) == new
+    assert str(raised.value) == (
+        f"002_1_label.sql did not get a lock in time: process {pid} has used haulier.job for"
+        " longest. What came before it stays done: run `python -m haulier migrate` again"
+    )
+    assert version_of(version_1) == 1
+    migrated(version_1, schema)
+    assert shape(sql_on(version_1)) == new
 
 
-@pytest.mark.parametrize("table", ["finished_job", "audit", "rollup"])
-def test_holds_up_nobody_who_inserts_while_it_waits_for_another_table(fresh_database, table):
-    def run() -> None:
-        with closing(connect(fresh_database, application_name="waiting")) as mine:
-            migrate(mine, retention_days=30)
-
-    waiting = threading.Thread(target=run)
-    with closing(connect(fresh_database)) as conn:
-        sql = sql_on(publish(conn, 10))
-        with reading(fresh_database, table):
-            waiting.start()
-            waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'waiting' AND wait_event_type = 'Lock'"
-            eventually(lambda: sql(waits))
-
-            sql("SET lock_timeout = '1s'")
-            sql(INSERT)
-        waiting.join(20)
-
-        assert version_of(conn) == SCHEMA_VERSION
-
-
-def test_goes_on_where_its_session_was_ended_in_the_midst_of_a_step(first_version, database_of_version_1, new):
+def test_goes_on_if_its_session_was_ended_during_a_step(version_1, fresh_database, schema, steps, new):
+    take(version_1, steps[:1])
     died: list[BaseException] = []
 
     def run() -> None:
-        with closing(connect(database_of_version_1, application_name="doomed")) as conn:
+        with closing(connect(fresh_database, application_name="doomed")) as conn:
             try:
-                migrate(conn, retention_days=30)
+                migrated(conn, schema)
             except psycopg2.Error as error:
                 died.append(error)
 
     doomed = threading.Thread(target=run)
-    with reading(database_of_version_1, "worker"):
+    with reading(fresh_database, "job"):
         doomed.start()
-        # Version 7 is the first that takes the readers of workers away.
-        eventually(
-            lambda: sql_on(first_version)(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'doomed' AND wait_event_type = 'Lock'"
-            )
-        )
+        eventually(lambda: sql_on(version_1)(WAITS.replace("SELECT 1", "SELECT pg_terminate_backend(pid)"), "doomed"))
         doomed.join(10)
-    between = version_of(first_version)
-    migrate(first_version, retention_days=30)
+    between = version_of(version_1)
+    migrated(version_1, schema)
 
     assert len(died) == 1
-    assert between == 6
-    assert shape(sql_on(first_version)) == new
+    assert between == 1
+    assert shape(sql_on(version_1)) == new
+
+
+# --- Development builds
+
+
+def forget_fingerprint(conn: Connection) -> None:
+    """Make of it what a development build from before version 1 made."""
+    sql_on(conn)(
+        "ALTER TABLE haulier.schema_version DROP COLUMN fingerprint; UPDATE haulier.schema_version SET version = 14"
+    )
+
+
+def change_fingerprint(conn: Connection) -> None:
+    """Make of it what a later development build made, of other statements."""
+    sql_on(conn)("UPDATE haulier.schema_version SET fingerprint = '1 other'")
+
+
+@pytest.mark.parametrize("made_otherwise", [forget_fingerprint, change_fingerprint])
+def test_refuses_the_database_of_another_development_build(archive, made_otherwise):
+    made_otherwise(archive.conn)
+    before = shape(archive.sql)
+
+    for program in (migrate, plan):
+        with pytest.raises(SchemaMismatch, match=r"development build .*DROP SCHEMA haulier CASCADE"):
+            program(archive.conn, retention_days=30)
+    with pytest.raises(SchemaMismatch, match="development build"):
+        check_schema(archive.conn)
+
+    assert shape(archive.sql) == before
+
+
+def test_takes_a_schema_that_psql_applied_as_its_own(fresh_database):
+    with closing(connect(fresh_database)) as conn:
+        sql_on(conn)(f"BEGIN; {SCHEMA.text}; COMMIT")
+
+        check_schema(conn)
+
+        assert migrate(conn, retention_days=30).startswith("schema version 1 was up to date;")
+
+
+def test_comments_and_spaces_change_no_fingerprint(tmp_path):
+    other = tmp_path / "schema.sql"
+    other.write_text("-- Another comment.\n" + SCHEMA.text.replace("\n\n", "\n\n\n").replace("-- ", "--  "))
+
+    changed = tmp_path / "changed.sql"
+    changed.write_text(
+        SCHEMA.text.replace("CREATE SCHEMA", "CREATE  SCHEMA").replace("BETWEEN 1 AND 100", "BETWEEN 1 AND 101")
+    )
+
+    assert Schema(1, other, tmp_path).fingerprint == SCHEMA.fingerprint
+    assert Schema(1, changed, tmp_path).fingerprint != SCHEMA.fingerprint
