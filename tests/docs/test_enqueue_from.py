@@ -245,7 +245,7 @@ def test_in_sqlalchemy_is_in_the_transaction_by_core_and_by_the_orm(shop: Shop) 
     assert is_an_hour(shop.waits(by_core))
     assert shop.waits(by_orm) == timedelta(0)
     assert shop.waits(naive) > timedelta(hours=3)
-    # As docs/operations.md counts them.
+    # As docs/database.md counts them.
     assert printed["most"] == 15
 
 

@@ -83,25 +83,21 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page.name} links to {link}"
 
 
-def test_the_index_of_operations_leads_to_every_section() -> None:
-    index = anchors(text_of("docs/operations.md"))
-    sections = [anchors(text_of(f"docs/{page}.md")) for page in ("deploy", "watch", "database")]
-
-    # The pages' own titles are the index's headings.
-    assert index - {"operations"} == set.union(*sections)
-
-
-def test_what_messages_point_to_is_in_the_index() -> None:
-    sources = [*(ROOT / "haulier").rglob("*.py"), *(ROOT / "app").rglob("*.py"), ROOT / "grants.sql"]
+def test_pages_and_sections_that_code_names_exist() -> None:
+    files = [path for room in ("haulier", "app", "lab", "ops") for path in (ROOT / room).rglob("*.*")]
+    sources = [path for path in files if path.suffix in {".py", ".sql", ".html", ".yml", ".json"}]
 
     named = {
-        section
+        (page, anchor or heading.lower().replace(" ", "-"))
         for path in sources
-        for section in re.findall(r'docs/operations\.md, "([^"]+)"', path.read_text(encoding="utf-8"))
+        for page, anchor, heading in re.findall(
+            r'\b(docs/[\w-]+\.md)(?:#([\w-]+)|, "([^"]+)")?', path.read_text(encoding="utf-8")
+        )
     }
 
-    assert named
-    assert {name.lower().replace(" ", "-") for name in named} <= anchors(text_of("docs/operations.md"))
+    assert {("docs/database.md", "days-ahead"), ("docs/watch.md", "hauliernoworkers")} <= named
+    assert {page for page, _ in named if not (ROOT / page).is_file()} == set()
+    assert {(page, anchor) for page, anchor in named if anchor and anchor not in anchors(text_of(page))} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

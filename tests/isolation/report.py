@@ -112,7 +112,7 @@ ROWS = (
     ),
     Row(
         "the web role deletes a row and inserts it again under its id",
-        "jobs changed, against what operations.md said; 500 on retry",
+        "jobs changed, against what the docs said; 500 on retry",
         now="the page says what that role can do; 409 on retry: `tests/queue/produce/test_retry.py`, "
         "`tests/schema/test_grants.py`",
     ),

@@ -71,7 +71,7 @@ def _add(conn: Connection, retention_days: int) -> list[str]:
     except sqlstate.CheckViolation as error:
         raise HistoryBlocked(
             "haulier.finished_job has a DEFAULT partition, and in it rows of days that can have no partition therefore:"
-            ' see docs/operations.md, "Days ahead"'
+            ' see docs/database.md, "Days ahead"'
         ) from error
 
 
@@ -112,7 +112,7 @@ class _Sweep:
         if default is not None:
             log.warning(
                 "haulier.finished_job has a DEFAULT partition, %s.%s: what ends in it is never dropped, and others are"
-                ' detached only while nobody reads the history. See docs/operations.md, "Days ahead"',
+                ' detached only while nobody reads the history. See docs/database.md, "Days ahead"',
                 default["schema"], default["name"],
             )  # fmt: skip
         attached = [found for found in present if not found["detaching"] and not found["is_default"]]
@@ -231,6 +231,6 @@ def _why_there_is_none(conn: Connection) -> str:
             by = f" for process {users[0]['pid']}, which reads the history" if users else ""
             return (
                 f"History has no partition for now: the detach of {found['schema']}.{found['name']} is pending, and"
-                f' waits{by}. See docs/operations.md, "Days ahead".'
+                f' waits{by}. See docs/database.md, "Days ahead".'
             )
     return "History has no partition for now."

@@ -111,7 +111,7 @@ def test_a_default_partition_with_todays_jobs_is_told_of_with_the_remedy_and_job
     archive.sql("CREATE TABLE haulier.rest PARTITION OF haulier.finished_job DEFAULT")
 
     settled = settle(archive, job)
-    with pytest.raises(HistoryBlocked, match='DEFAULT partition.*see docs/operations.md, "Days ahead"'):
+    with pytest.raises(HistoryBlocked, match='DEFAULT partition.*see docs/database.md, "Days ahead"'):
         ensure_partitions(archive.conn, retention_days=30)
 
     assert settled == {job.id: JobStatus.SUCCEEDED}
