@@ -48,7 +48,6 @@ def done(sentence: str, place: str, undo: Undo | None = None) -> Response:
     """
     shelf().clear()
     response = redirect(checked(place), 303)
-    # In parts: a process of the release before takes the text alone, and of this what it cannot check for nothing.
     parts = [sentence[:MOST_CHARACTERS], *([json.dumps(astuple(undo))] if undo else [])]
     text = ".".join(base64.urlsafe_b64encode(each.encode()).decode() for each in parts)
     cookies.put(response, cookies.SAID, f"{text}.{cookies.signed(viewer().secret, text)}", seconds=60)
@@ -77,7 +76,7 @@ def said() -> Said:
 
 
 def _undo(text: str) -> Undo | None:
-    """Return the act; None where a process of another release has written it, and it is none here."""
+    """Return the act, or None if this process has no such act: one of another release may have written it."""
     found = Undo(*json.loads(text))
     return found if f"ui.{found.act}" in current_app.view_functions else None
 

@@ -110,10 +110,9 @@ class NewJob:
             "run_at": self.run_at and self.run_at.timestamp(),
             "delay": None if self.delay is None else self.delay.total_seconds(),
             "timeout_seconds": self.timeout_seconds,
+            # Their order says nothing.
+            "tags": sorted(self.tags),
         }
-        # Left out where there are none: the keys of an older release go on. Their order says nothing.
-        if self.tags:
-            asked["tags"] = sorted(self.tags)
         # With default=str, since a schema may load values of types of its own, such as dates.
         return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).digest()
 

@@ -29,8 +29,8 @@ class Unfired:
     """What is known of a schedule, from which follows why it does not fire just now.
 
     Shape: now is the database's time; looked_for is when a worker was last to look at it, or is to do so next; live_job
-           is a job of the schedule that has not ended; workers are those that live and fire schedules; ticks older than
-           keep count no more.
+           is a job of the schedule that has not ended; workers counts the live ones that are not stopping, since those
+           fire schedules; ticks older than keep count no more.
     """
 
     schedule: Schedule
@@ -83,7 +83,7 @@ class Unfired:
         if since is None:
             return
         if not self.workers:
-            message = "no live worker fires schedules: start one; those of releases before version 13 fire none"
+            message = "no worker that could fire it is running: start one"
             yield Reason(ScheduleCode.NO_WORKER, message, since=since, link="/workers")
         elif (self.now - max(since, self.looked_for)).total_seconds() >= STUCK_SECONDS:
             message = "it is due, workers live, and the database knows of nothing that keeps it: see the workers' logs"

@@ -47,10 +47,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedRun:
-    """A failed attempt that is kept. Shape: began and worker are None where they are not known."""
+    """A failed attempt that is kept. Shape: worker is None if it is not known."""
 
     attempt: int
-    began: datetime | None
+    began: datetime
     ended: datetime
     worker: str | None
     error: str
@@ -70,9 +70,9 @@ class Facts:
     """What is kept of a job.
 
     Shape: claims counts every claim, attempts the charged ones. failed and done are the last ones, oldest first;
-           more_done tells that older acts are left out. has_worker tells that it is known which worker ran it last, and
-           worker is that one's name, if that is still known. schedule and scheduled_for tell of the tick that enqueued
-           the job; None: none did.
+           more_done tells that older acts are left out. has_worker tells that a worker runs it or, once it has ended,
+           ended its last run; worker is its name, if that is still known. schedule and scheduled_for tell of the tick
+           that enqueued the job; None: none did.
     """
 
     status: JobStatus
@@ -164,7 +164,7 @@ class _Event:
 class _Run:
     """A run. Shape: how is None where nothing but the job's end, if that, tells of its end."""
 
-    began: datetime | None
+    began: datetime
     attempt: int
     worker: str | None
     ended: datetime | None = None
@@ -173,12 +173,11 @@ class _Run:
 
     def step(self) -> Step:
         """Return the step with which it began."""
-        assert self.began is not None
         return Step(self.began, What.BEGAN, worker=self.worker, attempt=self.attempt)
 
     def last_step(self, at: datetime, what: What) -> Step:
         """Return the step with which it ended."""
-        seconds = None if self.began is None else max(0.0, (at - self.began).total_seconds())
+        seconds = max(0.0, (at - self.began).total_seconds())
         return Step(at, what, worker=self.worker, attempt=self.attempt, error=self.error, seconds=seconds)
 
 
@@ -201,7 +200,7 @@ class _Runs:
         self.are_cut = len(facts.failed) >= KEPT_ERRORS and self.others > 0
         if covers:
             last = self.known[-1]
-            self.known[-1] = replace(last, began=last.began or facts.started_at, worker=last.worker or facts.worker)
+            self.known[-1] = replace(last, worker=last.worker or facts.worker)
         elif facts.started_at is not None:
             self.known.append(self._last(facts.started_at))
 
@@ -235,15 +234,9 @@ class _Runs:
         facts = self.facts
         if facts.finished_at is None or not self.known or self.known[-1].how is not None:
             return None
-        if facts.status is JobStatus.CANCELLED and not (facts.has_worker or self._was_asked_to_stop()):
+        if facts.status is JobStatus.CANCELLED and not facts.has_worker:
             return None
         return self.known[-1]
-
-    def _was_asked_to_stop(self) -> bool:
-        """Tell whether the job was cancelled while it ran, as the acts tell, where its worker is not known."""
-        assert self.facts.started_at is not None
-        asked = [each.at for each in self.facts.done_since(self.facts.started_at) if each.action == Act.CANCEL]
-        return bool(asked) and self.facts.finished_at not in asked
 
 
 _ACTS: dict[str, tuple[str, _Effect]] = {
@@ -260,9 +253,7 @@ def _events(runs: _Runs) -> Iterator[_Event]:
     yield _Event(replace(step, schedule=facts.schedule, scheduled_for=tick, late_seconds=late), _Effect.WAITS)
     if runs.are_cut:
         first = facts.failed[0]
-        yield _Event(
-            Step(first.began or first.ended, What.RUNS_NOT_KEPT, count=runs.others), _Effect.UNKNOWN, why=Why.NOT_KNOWN
-        )
+        yield _Event(Step(first.began, What.RUNS_NOT_KEPT, count=runs.others), _Effect.UNKNOWN, why=Why.NOT_KNOWN)
     if facts.more_done and facts.done:
         yield _Event(Step(facts.done[0].at, What.ACTS_NOT_KEPT))
     yield from map(_act, facts.done)
@@ -278,8 +269,7 @@ def _act(done: Done) -> _Event:
 
 
 def _events_of(run: _Run, number: int) -> Iterator[_Event]:
-    if run.began is not None:
-        yield _Event(run.step(), _Effect.BEGINS, number)
+    yield _Event(run.step(), _Effect.BEGINS, number)
     if run.how is not None and run.ended is not None:
         yield _Event(run.last_step(run.ended, run.how), _Effect.RUN_ENDS, number, _WHY.get(run.how, Why.NOT_KNOWN))
 
@@ -334,7 +324,7 @@ class _Walk:
     def _end_wait(self, event: _Event) -> None:
         place = self.waiting
         closes = event.effect in (_Effect.BEGINS, _Effect.ENDS)
-        is_lost = event.effect in (_Effect.UNKNOWN, _Effect.RETRIED) or self._ends_unseen(event)
+        is_lost = event.effect in (_Effect.UNKNOWN, _Effect.RETRIED)
         if place is None or not (closes or is_lost):
             return
         wait = self.steps[place]
@@ -349,10 +339,6 @@ class _Walk:
     def _waited_until_cancelled(self, event: _Event, wait: Step) -> bool:
         # At the same instant it is a run that ended, and the job with it.
         return event.step.what == What.CANCELLED and event.step.at > wait.at
-
-    def _ends_unseen(self, event: _Event) -> bool:
-        """Tell whether this is the end of a run of which the beginning is not known."""
-        return event.effect is _Effect.RUN_ENDS and self.runs.known[event.run].began is None
 
     def _begin_wait(self, event: _Event) -> None:
         effect = event.effect

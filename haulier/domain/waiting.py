@@ -48,7 +48,7 @@ class Workers:
     Shape: live are those within their lease; of these, taking are neither quiet nor stopping; serving serve the job's
            queue, fit know its kind too. free is how many threads of the fit run nothing; idle tells that one of the fit
            has no job at all, and would take none before one that runs alone; known tells that some taking worker knows
-           the kind, or is of a version that does not tell.
+           the kind, or has not stored yet which kinds it knows.
     """
 
     live: int = 0

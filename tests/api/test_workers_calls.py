@@ -64,9 +64,7 @@ def test_says_what_a_worker_is(client: FlaskClient, register: Register) -> None:
     assert times[2][-1] == "Z"
 
 
-def test_of_a_worker_that_is_too_old_to_tell_version_and_kinds_are_null(
-    client: FlaskClient, register: Register
-) -> None:
+def test_version_and_kinds_are_null_until_the_worker_has_stored_them(client: FlaskClient, register: Register) -> None:
     register(kinds=None)
 
     [shown] = client.get("/workers").json

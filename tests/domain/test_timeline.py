@@ -25,8 +25,8 @@ def facts(status: JobStatus = JobStatus.QUEUED, **known: Any) -> Facts:
     return Facts(status=status, **{"created_at": START, "updated_at": START, "run_at": START, **known})
 
 
-def failed(attempt: int, began: float | None, ended: float, worker: str | None = "dock:7") -> FailedRun:
-    return FailedRun(attempt, None if began is None else at(began), at(ended), worker, f"no luck {attempt}")
+def failed(attempt: int, began: float, ended: float, worker: str | None = "dock:7") -> FailedRun:
+    return FailedRun(attempt, at(began), at(ended), worker, f"no luck {attempt}")
 
 
 def told(known: Facts) -> list[tuple[float, str]]:
@@ -43,7 +43,7 @@ def waits(known: Facts) -> list[tuple[float | None, str]]:
 times = st.integers(-5, 60).map(at)
 maybe = st.none() | times
 names = st.none() | st.sampled_from(["dock:7", "quay:8"])
-runs = st.builds(FailedRun, st.integers(1, 30), maybe, times, names, st.just("no luck"))
+runs = st.builds(FailedRun, st.integers(1, 30), times, times, names, st.just("no luck"))
 acts = st.builds(Done, times, st.sampled_from(["cancel", "retry", "change", "copy", "of a newer release"]), names)
 any_job = st.fixed_dictionaries({"status": st.sampled_from(LIVE_STATUSES)}) | st.fixed_dictionaries(
     {"status": st.sampled_from(FINAL_STATUSES), "finished_at": times}
@@ -183,12 +183,6 @@ def test_of_a_job_that_was_cancelled_while_it_ran_say_who_asked_and_when_it_ende
 
     assert told(known) == [(0, "enqueued"), (0, "waited"), (2, "began"), (4, "cancel_requested"), (9, "cancelled")]
     assert [(step.by, step.seconds) for step in timeline(known)[-2:]] == [("anna", None), (None, 7)]
-    # The history of before version 13 does not say who ran it.
-    assert timeline(facts_without_worker(known)) == timeline(known)
-
-
-def facts_without_worker(known: Facts) -> Facts:
-    return Facts(**{name: getattr(known, name) for name in Facts.__slots__} | {"has_worker": False})
 
 
 def test_of_a_job_that_an_operation_cancelled_while_it_waited_say_so_without_a_name() -> None:
@@ -347,14 +341,6 @@ def test_say_how_many_runs_are_not_kept_beside_the_twenty_that_are() -> None:
     assert {why for _, why in waits(facts(JobStatus.RUNNING, failed=kept, claims=60, started_at=at(900)))} == {
         "not_known"
     }
-
-
-def test_of_a_failure_from_before_version_11_give_no_beginning_and_no_wait_before_it() -> None:
-    known = facts(JobStatus.RETRYING, failed=[failed(1, None, 5), failed(2, 8, 9)], claims=2, started_at=at(8))
-
-    assert told(known) == [
-        (0, "enqueued"), (5, "failed"), (5, "waited"), (8, "began"), (9, "failed"), (9, "waited"),
-    ]  # fmt: skip
 
 
 def test_say_where_older_acts_are_left_out() -> None:

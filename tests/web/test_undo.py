@@ -162,7 +162,7 @@ def words(*parts: str) -> str:
 @pytest.mark.parametrize(
     ("parts", "is_signed", "shown"),
     [
-        # As releases without an undo say it, and one that has other acts, or another form.
+        # Without an undo; with one; with one of another release; with one in another form, or in none; not signed here.
         (("Paused.",), True, ("Paused.", False)),
         (("Paused.", json.dumps(["Resume it", "queues.resume", {"name": "mail"}])), True, ("Paused. Resume it", True)),
         (("Paused.", json.dumps(["Thaw it", "queues.thaw", {"name": "mail"}])), True, ("Paused.", False)),

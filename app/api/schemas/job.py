@@ -196,13 +196,11 @@ class JobError(ResponseSchema):
     """One failed attempt."""
 
     attempt = fields.Integer(required=True)
-    started_at = fields.String(
-        allow_none=True, metadata=about("When it began; absent before schema version 11.", format="date-time")
-    )
+    started_at = fields.String(allow_none=True, metadata=about("When it began.", format="date-time"))
     at = fields.String(required=True, metadata=about("When it had failed.", format="date-time"))
     worker = fields.String(
         allow_none=True,
-        metadata=about("The host and process id of its worker; null: not known; absent before schema version 11."),
+        metadata=about("The host and process id of its worker; null: not known."),
     )
     error = fields.String(required=True)
 
@@ -270,8 +268,8 @@ class JobResponse(ResponseSchema):
         required=True,
         allow_none=True,
         metadata=about(
-            "The worker that runs it or, once it has ended, ran its last attempt. Null: it waits, none ran it, or it is"
-            " not known, as of jobs that ended before schema version 13."
+            "The worker that runs it or, once it has ended, ran its last attempt. Null: it waits, or was cancelled"
+            " while it waited."
         ),
     )
     schedule = fields.String(

@@ -48,7 +48,7 @@ class WorkerResponse(ResponseSchema):
     id = fields.UUID(required=True)
     host = fields.String(required=True)
     pid = fields.Integer(required=True)
-    version = fields.String(required=True, allow_none=True, metadata=about("Null: a program too old to tell."))
+    version = fields.String(required=True, allow_none=True, metadata=about("Null: not stored yet."))
     threads = fields.Integer(required=True, metadata=about("How many jobs it runs at once."))
     queues = fields.List(
         fields.String(), required=True, allow_none=True, metadata=about("That it serves; null: every queue.")
@@ -57,7 +57,7 @@ class WorkerResponse(ResponseSchema):
         fields.String(),
         required=True,
         allow_none=True,
-        metadata=about("That it knows; null: too old to tell, or gone."),
+        metadata=about("That it knows; null: not stored yet, or the worker is gone."),
     )
     state = fields.Enum(
         WorkerState,

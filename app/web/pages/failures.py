@@ -299,7 +299,7 @@ def _jobs(error_id: int, conn: Connection) -> Sequence[Row]:
 
 
 def _row(job: StoredJob) -> Row:
-    worker = job.errors[-1].get("worker") if job.errors else None
+    worker = job.errors[-1]["worker"] if job.errors else None
     return Row(
         job.id,
         job.status,

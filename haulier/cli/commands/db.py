@@ -48,12 +48,11 @@ def _people(terminal: Terminal, found: dict[str, Any]) -> None:
 
 
 def _tables(terminal: Terminal, found: dict[str, Any]) -> None:
-    # A service of a release before this one tells of none.
-    tables = found.get("tables")
+    tables = found["tables"]
     if tables is not None:
         terminal.line()
         terminal.table(TABLES, [_row(terminal, each) for each in tables])
-    elif found.get("tables_message"):
+    else:
         terminal.warn(f"the tables {found['tables_message']}")
 
 

@@ -87,7 +87,7 @@ def show(invocation: Invocation, given: str, span: str) -> None:
         series = words.spark([step["failed"] + step["retried"] for step in group["series"]])
         failed, retried = words.number(group["failed"]), words.number(group["retried"])
         terminal.line(f"in {span}: {failed} failed for good, {retried} to be tried again  {series}")
-        for each in group.get("queues", ())[:MOST_QUEUES]:
+        for each in group["queues"][:MOST_QUEUES]:
             counts = [words.number(each[name]) for name in ("failed", "retried")]
             terminal.line(f"  in {each['queue']}: {counts[0]} failed for good, {counts[1]} to be tried again")
         terminal.line()

@@ -41,7 +41,7 @@ def watch(invocation: Invocation, given: list[list[str]], wait: float) -> Code:
     while True:
         for job_id in list(left):
             job = invocation.api.get(f"/jobs/{job_id}").body
-            if seen.get(job_id) != (now := (job["status"], job["attempts"], job.get("progress"))):
+            if seen.get(job_id) != (now := (job["status"], job["attempts"], job["progress"])):
                 seen[job_id], pause = now, SOON
                 show_step(invocation, job)
             if job["status"] in ENDS:

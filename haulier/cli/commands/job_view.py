@@ -66,11 +66,10 @@ def show_job(terminal: Terminal, shown: Job) -> None:
     terminal.styled(Styled(job["kind"], "bold", job["kind"]), terminal.state(job["status"]), attempts)
     about = [f"queue {job['queue']}"]
     about += [f"priority {job['priority']}"] if job["priority"] else []
-    about += [f"tags {', '.join(job['tags'])}"] if job.get("tags") else []
+    about += [f"tags {', '.join(job['tags'])}"] if job["tags"] else []
     about += [f"key {job['idempotency_key']}"] if job["idempotency_key"] else []
     terminal.line(f"{job['id']}  {'  '.join(about)}")
-    # An older service does not say.
-    if job.get("schedule"):
+    if job["schedule"]:
         terminal.line(f"tick of {job['scheduled_for']} of the schedule {job['schedule']}")
     terminal.line()
     for step in shown.steps:
@@ -98,7 +97,7 @@ def said(step: dict[str, Any]) -> str:
     parts += [took] if took and step["what"] == "waited" else []
     parts += [WHYS.get(step["why"], step["why"])] if step["why"] else []
     parts += [f"by {step['by']}"] if step["by"] else []
-    parts += [_tick(step)] if step.get("scheduled_for") else []
+    parts += [_tick(step)] if step["scheduled_for"] else []
     parts += [f"on {step['worker']}"] if step["worker"] else []
     parts += [f" ran {took}"] if took and step["what"] != "waited" else []
     return " ".join(parts)
@@ -109,7 +108,7 @@ def _tick(step: dict[str, Any]) -> str:
 
 
 def _show_now(terminal: Terminal, job: dict[str, Any], explained: dict[str, Any] | None) -> None:
-    progress = job.get("progress")
+    progress = job["progress"]
     if progress:
         of_total = f" of {words.number(progress['total'])}" if progress["total"] else ""
         terminal.line(f"{'progress':<{INDENT}}{words.number(progress['done'])}{of_total}  {progress['note'] or ''}")

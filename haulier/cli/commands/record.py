@@ -33,7 +33,7 @@ def show_record(invocation: Invocation, query: list[tuple[str, str]], limit: int
 
 
 def _details(entry: dict[str, Any]) -> str:
-    details = entry.get("details")
+    details = entry["details"]
     return json.dumps(details, ensure_ascii=False) if details else ""
 
 

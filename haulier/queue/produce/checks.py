@@ -158,7 +158,7 @@ def _slots(conn: Connection) -> Found:
     row = _ask(conn, "idle_slots")
     if row is None:
         return Found(0.0, "each replication slot is in use", "")
-    # Before version 17 nobody knows since when: then it counts as long.
+    # Before PostgreSQL 17 nobody knows since when: then it counts as long.
     seconds = THRESHOLDS["slots"].warn if row["seconds"] is None else row["seconds"]
     since = "" if row["seconds"] is None else f" for {_time(row['seconds'])}"
     kept = "" if row["bytes"] is None else f", and {size(row['bytes'])} of the log are kept for it"

@@ -20,7 +20,7 @@ ORDER BY prepared
 LIMIT 1;
 
 -- name: idle_slots
--- The replication slot that has been unused for longest, for how long, which the server tells from version 17 on, and how
+-- The replication slot that has been unused for longest, for how long, which PostgreSQL 17 and later tell, and how
 -- many bytes of its log it keeps for it.
 SELECT slot_name, 'SELECT pg_drop_replication_slot(' || quote_literal(slot_name) || ');' AS remedy,
     extract(epoch FROM now() - (to_jsonb(slot) ->> 'inactive_since')::timestamptz)::double precision AS seconds,

@@ -1,10 +1,10 @@
 -- How schedules are.
 
 -- part: firing_workers
--- The live workers that fire schedules. One that is quiet does; one that does not tell its version is too old to.
+-- The live workers that fire schedules. A quiet worker fires them, a stopping one does not.
 SELECT count(*)
 FROM haulier.worker
-WHERE beat_at >= now() - lease AND NOT stopping AND version IS NOT NULL
+WHERE beat_at >= now() - lease AND NOT stopping
 
 -- name: explain_schedule
 SELECT <<schedule_columns>>, NULL::jsonb AS job, look_at, haulier.schedule_time() AS now,

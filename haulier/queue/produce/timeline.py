@@ -78,11 +78,10 @@ def trace(conn: Connection, job_id: UUID) -> Trace:
 
 
 def _failed(error: dict[str, Json]) -> FailedRun:
-    began = error.get("started_at")
     return FailedRun(
         attempt=error["attempt"],
-        began=datetime.fromisoformat(began) if began else None,
+        began=datetime.fromisoformat(error["started_at"]),
         ended=datetime.fromisoformat(error["at"]),
-        worker=error.get("worker"),
+        worker=error["worker"],
         error=error["error"],
     )

@@ -31,8 +31,8 @@ class HeldBy:
 class Worker:
     """A worker process.
 
-    Shape: queues None: every queue. version and kinds None: its program is too old to tell. running is how many jobs it
-           has claimed, None where that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of
+    Shape: queues None: every queue. version and kinds None: it has not stored them yet. running is how many jobs it has
+           claimed, None where that was not asked for; jobs are the first MOST_JOBS of them, and empty in a list of
            workers. lease_ends is when it is declared dead unless it beats. lives tells that its lease has not run out:
            its row stays until another worker finds that out. takes tells that it claims jobs besides: it is neither
            quiet nor stopping. ended_at is None while it lives; ended_how is `stopped` or, where its lease had run out,

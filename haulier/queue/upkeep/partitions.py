@@ -23,8 +23,6 @@ DDL_LOCK_SECONDS = 1.0
 DDL_SECONDS = 60.0
 # Finishing a detach also waits for older snapshots, and must give up before an attempt to add a partition does.
 FINISH_SECONDS = 0.5
-# How often an addition is tried: programs of version 5, which take turns by another lock, can make the partition first.
-TRIES = 5
 
 
 class HistoryBlocked(HaulierError):
@@ -51,15 +49,9 @@ def ensure_partitions(conn: Connection, *, retention_days: int) -> list[str]:
             with suppress(sqlstate.OperationalError):
                 _change(conn, "finish_detach", table=found["table"], seconds=FINISH_SECONDS)
     made: list[str] = []
-    tries = 0
     # Asking takes no lock and no right: mostly nothing is missing.
     while _wanted(conn, retention_days):
-        try:
-            made += _add(conn, retention_days)
-        except (sqlstate.DuplicateTable, sqlstate.UniqueViolation, sqlstate.InvalidObjectDefinition):
-            tries += 1
-            if tries == TRIES:
-                raise
+        made += _add(conn, retention_days)
     return made
 
 

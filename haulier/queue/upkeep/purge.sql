@@ -148,7 +148,7 @@ RETURNING session.hash;
 
 -- name: purge_error_counts
 -- Forget the counts that are older than the history. A bounded number, as for keys. The index has them by source and
--- then by time, and before version 18 the server would read all of it to find what is old: so one source after another.
+-- then by time. Before PostgreSQL 18 the server would read all of it to find what is old: so one source after another.
 WITH RECURSIVE known AS (
     (SELECT source FROM haulier.error_count ORDER BY source LIMIT 1)
     UNION ALL

@@ -128,7 +128,7 @@ def test_does_not_wait_for_what_is_refused_anyway(request_: bytes) -> None:
         assert next(requests).should_close()
 
 
-# The worker used to take each of these for a whole request, and gunicorn's parser for none.
+# Each of these can be mistaken for a whole request, and gunicorn's parser takes it for none.
 BROKEN = {
     "a space before a chunk's size": b" 5\r\nhello\r\n0\r\n\r\n",
     "a space behind it": b"5 \r\nhello\r\n0\r\n\r\n",

@@ -38,7 +38,7 @@ def test_are_told_apart_by_whether_their_lease_had_run_out(
     for worker in (dead, gone):
         let_lease_run_out(worker)
 
-    # As a worker of an older version does, which knows nothing of this.
+    # By hand, with no function of Haulier's.
     sql("DELETE FROM haulier.worker WHERE id = %s RETURNING 1", gone)
     consume.deregister(conn, stopped)
     consume.rescue(conn)

@@ -31,7 +31,7 @@ def codes(conn: Connection, name: str = "nightly") -> list[str]:
 
 
 def worker(conn: Connection, *, is_introduced: bool = True) -> None:
-    """Let a worker live, of a release that tells its version or not."""
+    """Register a worker, which then stores its version and kinds or not."""
     worker_id = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
     if is_introduced:
         consume.introduce(conn, worker_id, kinds=["mail"])
@@ -74,13 +74,15 @@ def test_explains_by_the_facts_of_firing(conn: Connection, sql: Sql, time: Calla
 
 
 @pytest.mark.parametrize("is_introduced", [False, True])
-def test_says_that_nobody_fires_it_where_only_old_workers_live(conn: Connection, sql: Sql, is_introduced: bool) -> None:
+def test_says_that_nobody_fires_it_until_a_worker_is_running(conn: Connection, sql: Sql, is_introduced: bool) -> None:
     plant(sql, seconds_ago=3)
     sql("UPDATE haulier.schedule SET next_at = look_at RETURNING 1")
+
+    before = codes(conn), overdue(conn).workers
     worker(conn, is_introduced=is_introduced)
 
-    assert codes(conn) == ([] if is_introduced else ["no_worker"])
-    assert overdue(conn).workers == int(is_introduced)
+    assert before == (["no_worker"], 0)
+    assert (codes(conn), overdue(conn).workers) == ([], 1)
 
 
 def test_explains_nothing_of_a_schedule_that_is_not_there_or_not_to_be_seen(conn: Connection, sql: Sql) -> None:

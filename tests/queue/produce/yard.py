@@ -43,7 +43,7 @@ class Yard:
         return sql_on(self.conn)(statement, *parameters)
 
     def worker(self, *queues: str, threads: int = 2, kinds: tuple[str, ...] | None = ("mail",)) -> Party:
-        """Enter a worker; with kinds None it is one of before version 10."""
+        """Enter a worker; with kinds None it has not stored yet which kinds it knows."""
         worker = consume.register(self.conn, host="dock", pid=7, threads=threads, queues=queues, lease_seconds=60)
         if kinds is not None:
             consume.introduce(self.conn, worker, kinds=kinds)

@@ -1,4 +1,4 @@
-"""The history's partitions, where an operator or an older program has changed them: it ..."""
+"""The history's partitions after an operator has changed them: it ..."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from haulier.queue.upkeep.partitions import DAYS_AHEAD, HistoryBlocked, days_ahe
 from tests.conftest import eventually
 from tests.queue.upkeep.archive import Archive
 
-# What programs of version 5 take their turn by.
+# By this lock processes take turns while the database has no schema yet. Anybody who may connect can hold it.
 ADVISORY_LOCK = "SELECT pg_advisory_lock(7236837241)"
 
 without_a_pool = pytest.mark.direct("CONCURRENTLY, and a lock of the session, need a session of one's own")
@@ -249,31 +249,3 @@ def test_the_first_migrate_names_who_holds_its_lock(fresh_database, monkeypatch)
 
         with pytest.raises(Locked, match=f"process {stranger.get_backend_pid()} .*pg_terminate_backend"):
             migrate.migrate(conn, retention_days=30)
-
-
-def test_a_partition_that_an_older_program_has_just_made_is_not_made_again(archive):
-    """A program of version 5 takes another lock."""
-    newest = archive.partitions()[-1]
-    bounds = archive.bounds()[-1]
-    archive.sql(f"DROP TABLE haulier.{newest}")
-    rival, made = archive.open(), []
-    rival.autocommit = False
-    with rival.cursor() as cursor:
-        cursor.execute(
-            f"CREATE TABLE haulier.{newest} (LIKE haulier.finished_job INCLUDING ALL);"
-            f" ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.{newest} FOR VALUES FROM (%s) TO (%s)",
-            bounds,
-        )
-
-    def make() -> None:
-        with closing(connect(archive.url)) as mine:
-            made.append(ensure_partitions(mine, retention_days=30))
-
-    thread = threading.Thread(target=make)
-    thread.start()
-    eventually(lambda: archive.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
-    rival.commit()
-    thread.join(20)
-
-    assert made == [[]]
-    assert archive.bounds()[-1] == bounds
