@@ -2,7 +2,7 @@
 
 -- name: partitions_to_make
 -- All the partitions that haulier.partition_to_add would give if it were called again and again. It gives only the next
--- one, and older versions of the schema lack it.
+-- one, and an empty database lacks it.
 WITH RECURSIVE present AS (
     SELECT coalesce(substring(bound FROM $$FROM \('([^']+)'\)$$)::timestamptz, '-infinity') AS lower,
         coalesce(substring(bound FROM $$TO \('([^']+)'\)$$)::timestamptz, 'infinity') AS upper
