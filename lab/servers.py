@@ -37,8 +37,8 @@ Connection = psycopg2.extensions.connection
 class Postgres:
     """One server. Its databases are copies of templates, one for each contender, which fills it once."""
 
-    def __init__(self, url: str, log: Path | None) -> None:
-        self.url, self.log = url, log
+    def __init__(self, url: str) -> None:
+        self.url = url
         self._templates: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
@@ -146,17 +146,15 @@ def ask(conn: Connection, statement: str, *parameters: object) -> Any:
 def postgres() -> Iterator[Postgres]:
     """Yield the server of DATABASE_URL, or else an embedded one with durable commits."""
     with ExitStack() as stack:
-        log: Path | None = None
         if not (url := os.environ.get("DATABASE_URL")):
             base = Path(tempfile.mkdtemp(prefix="haulier-bench-"))
             stack.callback(shutil.rmtree, base, ignore_errors=True)
             url = stack.enter_context(running(base))
-            log = base / "postgres.log"
             with closing(connect(url)) as conn, conn.cursor() as cursor:
                 for name, value in EMBEDDED_SETTINGS.items():
                     cursor.execute(f"ALTER SYSTEM SET {name} = '{value}'")
                 cursor.execute("SELECT pg_reload_conf()")
-        server = Postgres(url, log)
+        server = Postgres(url)
         stack.callback(server.forget_templates)
         yield server
 

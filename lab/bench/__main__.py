@@ -1,4 +1,4 @@
-"""`python -m lab.bench [MEASURE …]` takes measures and draws docs/benchmarks.md; with `--draw` it draws alone."""
+"""`python -m lab.bench [MEASURE …]` takes measures and draws docs/benchmarks.md; `--draw` only draws."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def take(measures: Sequence[harness.Measure], options: argparse.Namespace) -> No
             result = harness.run(measure, bench, repetitions=options.repetitions, contenders=options.contenders)
             path = result.save(options.results)
             harness.say(f"{measure.NAME}: {path.name} after {time.monotonic() - began:.0f} s")
-            harness.say(measure.report(result))
+            harness.say(report.section(measure, result))
 
 
 def arguments() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""Runs measures on one server, with their repetitions interleaved, a progress bar, and a file of results for each."""
+"""Run measures on one server: interleaved repetitions, a progress bar, and one file of results per measure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from lab import result_files
 from lab.bench import results
 from lab.bench.contenders.contender import Contender
+from lab.bench.tables import PageTable
+from lab.bench.targets import Target
 from lab.machine import machine
 from lab.servers import Postgres
 
@@ -63,16 +66,15 @@ class Entry:
 
 
 class Measure(Protocol):
-    """A module of lab/bench/measures."""
+    """A module of lab/bench/measures: its rows, the tables of its section in docs/benchmarks.md, and its targets."""
 
     NAME: str
     TITLE: str
+    TABLES: list[PageTable]
+    TARGETS: list[Target]
 
     def entries(self) -> list[Entry]:
         """Return the rows."""
-
-    def report(self, result: results.Result) -> str:
-        """Return the section of docs/benchmarks.md as Markdown."""
 
 
 def entry_for(contender: Contender, once: Callable[[Bench], Figures], *, at_most: int | None = None) -> Entry:
@@ -96,16 +98,10 @@ def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequenc
     neighbour) then affect all entries. An entry that fails is marked, and not repeated.
     """
     entries = [entry for entry in measure.entries() if not contenders or entry.name in contenders]
-    result = results.Result(
-        measure=measure.NAME,
-        title=measure.TITLE,
-        at=time.strftime("%Y-%m-%d %H:%M"),
-        machine=machine(),
-        server=bench.server.told(),
-        options={"repetitions": repetitions, "scale": bench.scale},
-        rows=[entry.row() for entry in entries],
-    )
+    result = untaken(measure, entries, bench, command(measure, bench, repetitions, contenders))
+    result.options = {"repetitions": repetitions, "scale": bench.scale}
     rows = {row.name: row for row in result.rows}
+    taken = results.Repetitions({entry.name: [] for entry in entries})
     for entry in entries:
         if entry.missing:
             say(f"{measure.NAME}: {entry.label} is skipped: {entry.missing}")
@@ -120,14 +116,46 @@ def run(measure: Measure, bench: Bench, *, repetitions: int, contenders: Sequenc
             row = rows[entry.name]
             progress.doing(f"{entry.label} {number}/{min(entry.at_most or repetitions, repetitions)}")
             if row.failed is None:
-                _take(entry, row, bench)
+                _take(entry, row, taken, bench)
             progress.step()
+    summarize(measure, taken, result)
     return result
 
 
-def _take(entry: Entry, row: results.Row, bench: Bench) -> None:
+def untaken(measure: Measure, entries: Sequence[Entry], bench: Bench, command: str) -> results.Result:
+    """Return the result before the first repetition, with the machine, the server and the commit."""
+    return results.Result(
+        measure=measure.NAME,
+        title=measure.TITLE,
+        at=time.strftime("%Y-%m-%d %H:%M"),
+        commit=result_files.commit(),
+        command=command,
+        machine=machine(),
+        server=bench.server.told(),
+        options={},
+        rows=[entry.row() for entry in entries],
+    )
+
+
+def summarize(measure: Measure, taken: results.Repetitions, result: results.Result) -> None:
+    """Put the spreads of all figures and targets into the result."""
+    for row in result.rows:
+        row.figures = taken.spreads(row.name)
+    measured = {target.label: target.measured(taken) for target in measure.TARGETS}
+    result.targets = {label: spread for label, spread in measured.items() if spread is not None}
+
+
+def command(measure: Measure, bench: Bench, repetitions: int, contenders: Sequence[str]) -> str:
+    """Return the command that takes this measure alone in the same way."""
+    words = [f"make bench ONLY={measure.NAME} REPETITIONS={repetitions}"]
+    words += [f"SCALE={bench.scale:g}"] if bench.scale != 1 else []
+    words += [f"CONTENDERS={','.join(contenders)}"] if contenders else []
+    return " ".join(words)
+
+
+def _take(entry: Entry, row: results.Row, taken: results.Repetitions, bench: Bench) -> None:
     try:
-        row.repetitions.append(entry.once(bench))
+        taken.taken[entry.name].append(entry.once(bench))
     except Exception as error:  # whatever a peer raises, the other entries are still to be measured
         row.failed = f"{type(error).__name__}: {error}"[-500:]
         say(f"{entry.label} failed: {row.failed}")

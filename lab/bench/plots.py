@@ -1,4 +1,4 @@
-"""Bars with every repetition as a dot, as SVG."""
+"""Bars of medians, as SVG, each with a line from the minimum to the maximum."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def bars(result: Result, plot: Plot, path: Path) -> None:
     """Draw one bar for each row that has the figure; nothing without matplotlib."""
     if (pyplot := plots.pyplot(font_size=9)) is None:
         return
-    rows = [(row, spread) for row in reversed(result.rows) if (spread := row.spread(plot.figure)) is not None]
+    rows = [(row, spread) for row in reversed(result.rows) if (spread := row.figures.get(plot.figure)) is not None]
     if not rows:
         return
     drawing, axes = pyplot.subplots(figsize=(7.2, 0.6 + 0.3 * len(rows)))
     for place, (row, spread) in enumerate(rows):
         axes.barh(place, spread.median, color=_colour(row.name), height=0.62)
-        values = row.numbers(plot.figure)
-        axes.plot(values, [place] * len(values), "o", color="#222222", markersize=2.4, alpha=0.7)
+        if spread.repetitions > 1:
+            axes.plot([spread.minimum, spread.maximum], [place, place], "|-", color="#222222", linewidth=1)
         text = f" {spread.median:,.0f}" if spread.median >= 100 else f" {spread.median:,.3g}"
-        axes.annotate(text, (max(values), place), va="center", fontsize=8)
+        axes.annotate(text, (spread.maximum, place), va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [row.label for row, _ in rows])
     axes.set_xlabel(plot.axis)
     if plot.logarithmic:

@@ -1,40 +1,77 @@
-"""The results of measures, and their files: lab/bench/results/<measure>.json holds every repetition."""
+"""The results of measures, and their files: lab/bench/results/<measure>.json holds medians, no single repetitions."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from lab import result_files
 
 FOLDER = Path(__file__).parent / "results"
 
-
-# A number, None where there is none; or lists and mappings of numbers that a measure draws by itself.
-Figure = float | Sequence[float] | Mapping[str, float | Sequence[float]] | None
-# The figures of one repetition, by name.
-Figures = Mapping[str, Figure]
+# The figures of one repetition, by name; None if this repetition has no such figure.
+Figures = Mapping[str, float | None]
 
 
-class Spread(NamedTuple):
-    """The median of some repetitions, with the least and the greatest."""
+@dataclass(frozen=True)
+class Spread:
+    """The median, the minimum and the maximum of some repetitions."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     repetitions: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         """Return the spread of these values, of which there is at least one."""
-        return cls(statistics.median(values), min(values), max(values), len(values))
+        median, minimum, maximum = (round(each, 4) for each in (statistics.median(values), min(values), max(values)))
+        return cls(median, minimum, maximum, len(values))
+
+
+@dataclass
+class Repetitions:
+    """All repetitions of a measure while it is taken. Shape: taken has the figures of each repetition, by row."""
+
+    taken: dict[str, list[Figures]]
+
+    def numbers(self, row: str, figure: str) -> list[float]:
+        """Return one figure of each repetition of a row that has it."""
+        return [value for each in self.taken.get(row, []) if (value := each.get(figure)) is not None]
+
+    def spread(self, row: str, figure: str) -> Spread | None:
+        """Return the spread of one figure of a row, None if it was not measured."""
+        values = self.numbers(row, figure)
+        return Spread.of(values) if values else None
+
+    def spreads(self, row: str) -> dict[str, Spread]:
+        """Return the spread of each figure of a row."""
+        names = dict.fromkeys(name for each in self.taken.get(row, []) for name in each)
+        return {name: spread for name in names if (spread := self.spread(row, name)) is not None}
+
+    def greatest(self, rows: Iterable[str], figure: str) -> Spread | None:
+        """Return the spread of the row with the greatest median."""
+        spreads = [spread for row in rows if (spread := self.spread(row, figure)) is not None]
+        return max(spreads, key=lambda spread: spread.median, default=None)
+
+    def ratio(self, figure: str, row: str, other: str) -> Spread | None:
+        """Return the ratio of one row's figure to another's.
+
+        It is taken repetition by repetition, because repetitions of the same number ran right after each other.
+        """
+        pairs = zip(self.taken.get(row, []), self.taken.get(other, []), strict=False)
+        values = [(mine.get(figure), theirs.get(figure)) for mine, theirs in pairs]
+        ratios = [mine / theirs for mine, theirs in values if mine is not None and theirs]
+        return Spread.of(ratios) if ratios else None
 
 
 @dataclass
 class Row:
-    """One entry of a measure with all its repetitions."""
+    """One row of a measure: what was measured, with which version and settings, and the spread of each figure."""
 
     name: str
     label: str
@@ -42,72 +79,46 @@ class Row:
     settings: dict[str, object] = field(default_factory=dict)
     skipped: str | None = None
     failed: str | None = None
-    repetitions: list[Figures] = field(default_factory=list)
-
-    def numbers(self, figure: str) -> list[float]:
-        """Return one figure of each repetition that has it."""
-        found = [number(each, figure) for each in self.repetitions]
-        return [each for each in found if each is not None]
-
-    def spread(self, figure: str) -> Spread | None:
-        """Return the spread of one figure, None when it was not measured."""
-        values = self.numbers(figure)
-        return Spread.of(values) if values else None
+    figures: dict[str, Spread] = field(default_factory=dict)
 
 
 @dataclass
 class Result:
-    """The result of taking one measure once, with all repetitions."""
+    """The result of taking one measure once. Shape: targets has the spread that each target is compared with."""
 
     measure: str
     title: str
     at: str
+    commit: str | None
+    command: str
     machine: dict[str, object]
     server: dict[str, str]
     options: dict[str, float]
     rows: list[Row]
-
-    def row(self, name: str) -> Row | None:
-        """Return the row of that name."""
-        return next((row for row in self.rows if row.name == name), None)
-
-    def ratio(self, figure: str, name: str, other: str) -> Spread | None:
-        """Return the ratio of one row's figure to another's.
-
-        It is taken repetition by repetition, since repetitions of the same number ran right after each other.
-        """
-        ours, theirs = self.row(name), self.row(other)
-        if ours is None or theirs is None:
-            return None
-        pairs = [
-            (number(mine, figure), number(other_one, figure))
-            for mine, other_one in zip(ours.repetitions, theirs.repetitions, strict=False)
-        ]
-        ratios = [mine / other_one for mine, other_one in pairs if mine is not None and other_one]
-        return Spread.of(ratios) if ratios else None
+    targets: dict[str, Spread] = field(default_factory=dict)
 
     def save(self, folder: Path = FOLDER) -> Path:
         """Write the result to its file and return the file's path."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self.measure}.json"
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return path
-
-
-def number(figures: Figures, name: str) -> float | None:
-    """Return a figure that is a number, None when it was not measured. Raises: TypeError when it is not a number."""
-    found = figures.get(name)
-    if found is None:
-        return None
-    if not isinstance(found, (int, float)):
-        raise TypeError(f"{name} is no number")
-    return float(found)
+        stored = {**asdict(self), "targets": _stored(self.targets)}
+        rows = [{**asdict(row), "figures": _stored(row.figures)} for row in self.rows]
+        stored["rows"] = [{name: value for name, value in row.items() if value} for row in rows]
+        return result_files.save(folder / f"{self.measure}.json", stored)
 
 
 def load(measure: str, folder: Path = FOLDER) -> Result | None:
-    """Return the saved result of a measure, None where there is none."""
+    """Return the saved result of a measure, None if there is none."""
     path = folder / f"{measure}.json"
     if not path.exists():
         return None
-    read = json.loads(path.read_text(encoding="utf-8"))
-    return Result(**{**read, "rows": [Row(**row) for row in read["rows"]]})
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**{**row, "figures": _spreads(row.get("figures", {}))}) for row in stored["rows"]]
+    return Result(**{**stored, "rows": rows, "targets": _spreads(stored["targets"])})
+
+
+def _stored(spreads: Mapping[str, Spread]) -> dict[str, object]:
+    """Return the spreads for the file, where a figure that was measured once is a number."""
+    return {name: each.median if each.repetitions == 1 else asdict(each) for name, each in spreads.items()}
+
+
+def _spreads(stored: Mapping[str, Any]) -> dict[str, Spread]:
+    return {name: Spread(**value) if isinstance(value, dict) else Spread.of([value]) for name, value in stored.items()}

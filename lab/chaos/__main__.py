@@ -5,18 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import haulier
-from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, verdict
+from lab import result_files
+from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, stored, verdict
 from lab.chaos.faults import Faults
 from lab.chaos.load import Load, Mix
 from lab.chaos.stage import Stage, stage
 from lab.machine import machine
-from lab.page import write
 from lab.waiting import pause
 
 # At these, twenty minutes are 230,000 jobs and 370 faults.
@@ -118,11 +120,9 @@ def is_good(result: dict[str, Any]) -> bool:
 
 
 def save(name: str, result: dict[str, Any], folder: Path) -> Path:
-    """Write the result to a file and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    write(path, json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return path
+    """Write what is stored of a result to a file, with its commit and command, and return the file's path."""
+    command = shlex.join(["python", "-m", "lab.chaos", *sys.argv[1:]])
+    return result_files.save(folder / f"{name}.json", {**result, "commit": result_files.commit(), "command": command})
 
 
 def main() -> int:
@@ -149,17 +149,18 @@ def _run(folder: Path, options: argparse.Namespace) -> bool:
         rate=options.rate or RATE,
         lease_seconds=options.lease,
     )
-    print(report.runs_table([result]))
+    kept = stored.run(result)
+    print(report.runs_table([kept]))
     if not is_good(result):
         print(json.dumps({name: result[name] for name in ("examples", "could_not_be_done", "logged_errors")}, indent=1))
-    print(save(f"seed-{options.seed}", result, options.results))
+    print(save(f"seed-{options.seed}", kept, options.results))
     return is_good(result)
 
 
 def _soak(folder: Path, options: argparse.Namespace) -> bool:
     result = soak.soak(folder, minutes=options.minutes, rate=options.rate or soak.RATE, one_dyno=options.dyno)
     print(report.soak_table(result))
-    print(save("one-dyno" if options.dyno else "soak", result, options.results))
+    print(save("one-dyno" if options.dyno else "soak", stored.soak(result), options.results))
     return soak.is_good(result)
 
 

@@ -1,4 +1,4 @@
-"""Draws as SVG what a soak's processes and tables hold over time."""
+"""Draw as SVG what a soak's processes and tables hold over time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     """Draw a panel for each resource; nothing without matplotlib."""
     if (pyplot := plots.pyplot(font_size=8)) is None:
         return
-    samples = result["samples"]
+    series = result["each_minute"]
     drawing, panels = pyplot.subplots(3, 2, figsize=(7.2, 6.4), sharex=True)
     for axes, (title, ends, unit) in zip(panels.flat, PANELS, strict=True):
-        names = [name for name in samples[-1] if name.endswith(ends)]
+        names = [name for name in series if name.endswith(ends)]
         for name, colour in zip(names, COLOURS, strict=False):
-            points = [(each["at"] / 60, each[name] / unit) for each in samples if name in each]
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=name.split("_")[0])
+            values = [value / unit for value in series[name]]
+            axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1, label=name.split("_")[0])
         axes.set_title(title, fontsize=8, loc="left")
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)

@@ -160,11 +160,9 @@ def _breaches(run: Result, name: str) -> str:
 
 def _acted(run: Result) -> str:
     # As above: not of a run of before there was this.
-    if "operators" not in run:
+    if "acted" not in run:
         return "–"
-    acts = sum(each.get("done", 0) for each in run["operators"]["acts"].values())
-    jobs = sum(each["jobs"] for each in run["operators"]["operations"].values())
-    return f"{acts:,}; {jobs:,}"
+    return f"{run['acted']['acts']:,}; {run['acted']['jobs']:,}"
 
 
 def runs_table(runs: Sequence[Result]) -> str:
@@ -175,7 +173,7 @@ def runs_table(runs: Sequence[Result]) -> str:
         ("jobs accepted", [f"{run['accepted_jobs']:,}" for run in runs]),
         *((f"**{what}**", [_breaches(run, name) for run in runs]) for name, what in PROMISES.items()),
         ("single acts of operators, and jobs on which operations acted", [_acted(run) for run in runs]),
-        ("starts beyond the first, each explained", [f"{run['starts']['again']:,}" for run in runs]),
+        ("starts beyond the first, each explained", [f"{run['starts_again']:,}" for run in runs]),
         *((f"{what} (bound {runs[0]['targets'][name]['bound']:g} s)", [_target(run, name) for run in runs])
           for name, what in TARGETS.items()),
     ]  # fmt: skip
@@ -209,8 +207,8 @@ def _target(run: Result, name: str) -> str:
 
 
 def _troubled(run: Result) -> str:
-    found = run["figures"]["crash_to_restart_with_the_database_in_trouble_seconds"]
-    return "–" if found is None else _seconds(found["p99"])
+    p99 = run["crash_to_restart_in_trouble_p99"]
+    return "–" if p99 is None else _seconds(p99)
 
 
 def faults_table(runs: Sequence[Result]) -> str:
@@ -232,18 +230,17 @@ def _seen(these: Sequence[Result]) -> str:
     answers: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     for each in these:
-        which.update(each["which"])
-        answers.update(each["answers_during"] or {})
-        ended.update(each["jobs"])
+        which.update(each.get("which", {}))
+        answers.update(each.get("answers", {}))
+        ended.update(each.get("jobs", {}))
     parts = [", ".join(f"{count} × {name}" for name, count in which.most_common())] if which else []
     if answers:
-        good = sum(count for status, count in answers.items() if status.startswith("2"))
-        parts.append(f"API: {good:,} × 2xx, {answers['503']:,} × 503, {answers['500']} × 500")
+        parts.append(f"API: {answers['2xx']:,} × 2xx, {answers['503']:,} × 503, {answers['500']} × 500")
         if answers["dropped"]:
             parts.append(f"{answers['dropped']:,} connections dropped")
-    if restarted := sum(each["restarted_jobs"] for each in these):
+    if restarted := sum(each.get("restarted_jobs", 0) for each in these):
         parts.append(f"{restarted:,} jobs started again")
-    if lost := sum(each["leases_lost_by_jobs"] for each in these):
+    if lost := sum(each.get("leases_lost_by_jobs", 0) for each in these):
         parts.append(f"{lost:,} jobs lost their lease")
     if ended:
         parts.append(", ".join(f"{count} `{status}`" for status, count in sorted(ended.items())))
@@ -257,7 +254,7 @@ def _how_long(these: Sequence[Result]) -> str:
         ("api_back_seconds", "API back"),
         ("jobs_back_seconds", "next job done"),
     ):
-        spreads = [each[name] for each in these if each[name] is not None]
+        spreads = [each[name] for each in these if name in each]
         if spreads:
             middle = sorted(each["p50"] for each in spreads)[len(spreads) // 2]
             parts.append(f"{what}: {_seconds(middle)}, at most {_seconds(max(each['max'] for each in spreads))}")
@@ -272,7 +269,7 @@ def starts_table(runs: Sequence[Result]) -> str:
     """Return the table of why jobs started more than once."""
     why: Counter[str] = Counter()
     for run in runs:
-        why.update(run["starts"]["why"])
+        why.update(run["why"])
     return "\n".join(
         ["| why a job started again | starts |", "|---|---:|"]
         + [f"| {cause.replace('_', ' ')} | {count:,} |" for cause, count in why.most_common()]

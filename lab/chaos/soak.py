@@ -84,7 +84,7 @@ def soak(
     cancels: float = 0.05,
     one_dyno: bool = False,
 ) -> dict[str, Any]:
-    """Run for this long and return the samples, with a verdict on each series.
+    """Run for this long and return a verdict on each series.
 
     Shape: cancels is the share of the calls that cancel a job. Units: every is seconds.
     """
@@ -107,6 +107,7 @@ def soak(
         jobs = running.run("SELECT id::text, status FROM haulier.jobs")
         stored = {job_id: status in FINAL for job_id, status in jobs}
     series = by_name(samples)
+    greatest = {name: each_minute(values) for name, values in series.items() if is_judged(name)}
     verdicts = {name: found for name, values in series.items() if (found := judged(name, values)) is not None}
     return {
         "version": haulier.__version__,
@@ -123,7 +124,8 @@ def soak(
         "flat": all(each["flat"] for each in verdicts.values()),
         "verdicts": verdicts,
         **({"peaks": peaks_of_dyno(samples)} if one_dyno else {}),
-        "samples": samples,
+        "samples": len(samples),
+        **({} if one_dyno else {"each_minute": greatest}),
     }
 
 
@@ -207,6 +209,20 @@ def by_name(samples: Sequence[dict[str, float]]) -> dict[str, list[tuple[float, 
     return found
 
 
+def is_judged(name: str) -> bool:
+    """Tell whether the series has to be flat."""
+    return name not in KEPT and any(name.endswith(what) for what in FLOORS)
+
+
+def each_minute(values: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the greatest value of each minute. Shape: values has pairs of seconds and value."""
+    minutes: dict[int, float] = {}
+    for at, value in values:
+        minute = int(at / 60)
+        minutes[minute] = max(value, minutes.get(minute, value))
+    return [round(value) for value in minutes.values()]
+
+
 def floor_of(name: str) -> float:
     """Return the growth that the series is always allowed."""
     return next(floor for what, floor in FLOORS.items() if name.endswith(what))
@@ -214,7 +230,7 @@ def floor_of(name: str) -> float:
 
 def judged(name: str, values: Sequence[tuple[float, float]]) -> dict[str, Any] | None:
     """Return the verdict on the series; None for one that need not be flat or has too few values."""
-    if name in KEPT or not any(name.endswith(what) for what in FLOORS):
+    if not is_judged(name):
         return None
     if name != "dead_rows":
         return verdict(values, floor_of(name))

@@ -16,7 +16,7 @@ from lab.servers import Postgres
 @pytest.fixture(scope="module")
 def bench_server(postgres: str) -> Iterator[Postgres]:
     """Give the tests' server, whose templates and filled databases are made once for all who ask for them."""
-    server = Postgres(postgres, None)
+    server = Postgres(postgres)
     yield server
     server.forget_templates()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
@@ -10,8 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from haulier.postgres.sql_files import SQL
-from lab.bench import heavy, load, notes, report, without
+from lab.bench import heavy, load, notes, report, results, tables
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Entry, run
@@ -22,7 +20,6 @@ from lab.bench.measures import (
     drain,
     isolated,
     link,
-    mechanisms,
     numbers,
     progress,
     queues,
@@ -31,10 +28,10 @@ from lab.bench.measures import (
 )
 from lab.bench.measures.latency import summary
 from lab.bench.measures.post import BODY, bare
-from lab.bench.results import Result, Row, Spread
-from lab.bench.results import load as load_result
+from lab.bench.results import Repetitions, Row, Spread
 from lab.bench.slow_link import slow_link
 from lab.bench.statements import CALLS
+from lab.bench.targets import at_least, at_most, figure_of
 from lab.page import NoMarkers, insert
 from lab.servers import ask, connect
 from lab.waiting import until
@@ -45,41 +42,45 @@ from tests.often import often
 NUMBERS = [entry.name for entry in numbers.entries() if entry.name not in ("drain-off", "insert-off")]
 
 
-def result(**figures: list[float]) -> Result:
-    """Return a result with a row for each name, whose repetitions have these jobs per second."""
-    rows = [Row(name, name, repetitions=[{"rate": each} for each in values]) for name, values in figures.items()]
-    return Result("drain", "Drain", "2030-01-01 10:00", {"cores": 2}, {"version": "18"}, {"repetitions": 3}, rows)
+def taken(**rates: list[float]) -> Repetitions:
+    """Return the repetitions of a row for each name, with these jobs per second."""
+    return Repetitions({name: [{"rate": each} for each in values] for name, values in rates.items()})
 
 
 # Figures ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_spread_is_the_median_with_the_least_and_the_greatest():
-    row = result(ours=[30.0, 10.0, 20.0]).row("ours")
+    measured = taken(ours=[30.0, 10.0, 20.0])
 
-    spread = row.spread("rate")
+    spread = measured.spread("ours", "rate")
 
     assert spread == Spread(20.0, 10.0, 30.0, 3)
-    assert report.spread_text(spread) == "20 (10 – 30)"
-    assert row.spread("another figure") is None
+    assert tables.spread_text(spread) == "20 (10 – 30)"
+    assert measured.spread("ours", "another figure") is measured.spread("nobody", "rate") is None
 
 
-def test_a_figure_that_is_no_number_has_no_spread():
-    row = Row("ours", "ours", repetitions=[{"after_each_mb": [1.0, 2.0], "nothing": None}])
+def test_a_figure_that_some_repetitions_lack_is_the_spread_of_the_others():
+    measured = Repetitions({"ours": [{"rate": 1.0, "ratio": None}, {"rate": 3.0, "ratio": 0.5}]})
 
-    with pytest.raises(TypeError, match="after_each_mb is no number"):
-        row.spread("after_each_mb")
-    assert row.spread("nothing") is None
+    assert measured.spreads("ours") == {"rate": Spread(2.0, 1.0, 3.0, 2), "ratio": Spread(0.5, 0.5, 0.5, 1)}
 
 
 def test_a_ratio_is_taken_between_repetitions_of_the_same_number():
     # The machine slowed down by ten in the second repetition, for both.
-    measured = result(ours=[100.0, 8.0, 90.0], theirs=[100.0, 10.0, 100.0])
+    measured = taken(ours=[100.0, 8.0, 90.0], theirs=[100.0, 10.0, 100.0])
 
     ratio = measured.ratio("rate", "ours", "theirs")
 
     assert ratio == Spread(0.9, 0.8, 1.0, 3)
     assert measured.ratio("rate", "ours", "nobody") is None
+
+
+def test_the_greatest_of_some_rows_is_the_one_with_the_greatest_median():
+    measured = taken(calm=[1.0, 50.0, 2.0], slow=[3.0, 4.0, 5.0], empty=[], other=[99.0])
+
+    assert measured.greatest(["calm", "slow", "empty"], "rate") == Spread(4.0, 3.0, 5.0, 3)
+    assert measured.greatest(["empty"], "rate") is None
 
 
 def test_the_wait_of_a_job_that_started_before_its_commit_was_answered_is_none():
@@ -103,15 +104,11 @@ def test_the_share_of_a_worker_that_joins_is_counted_from_its_starts():
 
 
 def test_the_evenness_of_queues_is_each_repetitions_own_and_unknown_where_one_was_not_measured():
-    measured = result(one=[], many=[])
-    measured.rows[0].repetitions = [{"jobs_per_second": 100.0}, {"jobs_per_second": 10.0}]
-    measured.rows[1].repetitions = [{"jobs_per_second": 50.0}, {"jobs_per_second": 20.0}]
+    one = [{"jobs_per_second": 100.0}, {"jobs_per_second": 10.0}]
+    many = [{"jobs_per_second": 50.0}, {"jobs_per_second": 20.0}]
 
-    evenness = queues.evenness(measured)
-    measured.rows[1].repetitions = []
-
-    assert evenness == Spread(0.5, 0.5, 0.5, 2)
-    assert queues.evenness(measured) is None
+    assert queues.evenness(Repetitions({"one": one, "many": many})) == Spread(0.5, 0.5, 0.5, 2)
+    assert queues.evenness(Repetitions({"one": one, "many": []})) is None
 
 
 def test_the_longest_gap_counts_from_the_workers_start_to_where_it_was_given_up():
@@ -153,19 +150,20 @@ def test_the_page_has_a_place_for_every_measure():
 
 
 def test_a_table_says_what_was_skipped_and_why():
-    measured = result(ours=[1.0, 2.0])
-    measured.rows.append(Row("peer", "Peer", skipped="node is not installed"))
+    rows = [Row("ours", "ours", figures={"rate": Spread(1.5, 1.0, 2.0, 2)})]
+    rows.append(Row("peer", "Peer", skipped="node is not installed"))
 
-    text = report.table(measured.rows, [report.figure("jobs/s", "rate", 1)])
+    text = tables.table(rows, [tables.figure("jobs/s", "rate", 1)])
 
     assert "| ours | 1.5 (1.0 – 2.0) |" in text
     assert text.endswith("\n\nPeer: skipped (node is not installed).")
 
 
 def test_a_target_is_met_or_missed_by_its_median():
-    lines = [("fast", Spread(0.9, 0.1, 1.0, 3), ">=", 0.8), ("slow", Spread(9.0, 1.0, 9.0, 3), "<=", 5.0)]
+    of = figure_of("ours", "rate")
+    bounds = [at_least("fast", of, 0.8), at_most("slow", of, 5.0), at_least("unknown", of, 1.0)]
 
-    text = report.targets([*lines, ("unknown", None, ">=", 1.0)])
+    text = tables.targets_table(bounds, {"fast": Spread(0.9, 0.1, 1.0, 3), "slow": Spread(9.0, 1.0, 9.0, 3)})
 
     assert [line.split(" | ")[-1].strip(" |") for line in text.splitlines()[2:]] == [
         "met",
@@ -187,7 +185,8 @@ def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(bench
         return {"rate": 1.0}
 
     class Three:
-        NAME, TITLE = "three", "Three"
+        NAME, TITLE, TABLES = "three", "Three", []
+        TARGETS = [at_least("fast", figure_of("a", "rate"), 0.5), at_least("b", figure_of("b", "rate"), 1)]
 
         def entries(self):
             names = {"a": None, "b": None, "c": "there is no c"}
@@ -196,10 +195,16 @@ def test_repetitions_are_interleaved_and_one_that_fails_is_not_taken_again(bench
     measured = run(Three(), bench, repetitions=3)
     measured.save(tmp_path)
 
-    kept = load_result("three", tmp_path)
+    kept = results.load("three", tmp_path)
     assert taken == ["a", "b", "a", "a"]
-    assert [len(row.repetitions) for row in kept.rows] == [3, 0, 0]
-    assert (kept.row("b").failed, kept.row("c").skipped) == ("RuntimeError: it broke", "there is no c")
+    assert kept == measured
+    assert [row.figures for row in kept.rows] == [{"rate": Spread(1.0, 1.0, 1.0, 3)}, {}, {}]
+    assert [(row.failed, row.skipped) for row in kept.rows[1:]] == [
+        ("RuntimeError: it broke", None),
+        (None, "there is no c"),
+    ]
+    assert kept.targets == {"fast": Spread(1.0, 1.0, 1.0, 3)}
+    assert kept.command == "make bench ONLY=three REPETITIONS=3 SCALE=0.002"
 
 
 @pytest.mark.parametrize("contender", [Haulier(threads=2, settings={"WORKER_METRICS_PORT": "0"}), Raw()], ids=str)
@@ -210,7 +215,7 @@ def test_a_drain_of_200_jobs_is_timed_until_the_last_one_is_settled(bench, conte
     figures = drain.once(contender, bench)
 
     assert figures["jobs"] == 200
-    assert 0 < figures["seconds"] < 30
+    assert figures["jobs"] / figures["jobs_per_second"] < 30
 
 
 def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(bench):
@@ -220,18 +225,6 @@ def test_the_bare_view_and_the_load_generator_store_a_job_for_each_answer(bench)
         stored = ask(conn, "SELECT count(*) FROM haulier.job")
 
     assert stored == round(figures["per_second"] * 0.5) > 0
-
-
-def test_a_worker_works_without_one_of_its_mechanisms_and_with_all(bench):
-    whole = Haulier(threads=2)
-
-    figures = [mechanisms.drain(worker, bench) for worker in (whole, mechanisms.less(whole, "claim_ahead"))]
-
-    assert all(0 < each["value"] < 1_000_000 for each in figures)
-    assert {entry.name.rpartition("-")[2] for entry in mechanisms.entries() if "-" in entry.name} == {
-        *without.MECHANISMS,
-        "wake_ups",
-    }
 
 
 def test_a_drain_of_200_queues_ends(bench):
@@ -348,15 +341,6 @@ def test_every_call_is_timed_beside_dead_rows_and_a_cancel_of_a_running_job(benc
     figures = dead_rows.once(bench)
 
     assert figures["dead_rows"] == 12_000
-    assert figures["statements"].keys() == CALLS.keys()
-    assert all(milliseconds > 0 for both in figures["statements"].values() for milliseconds in both)
+    assert all(figures[f"{name}_{side}"] > 0 for name in CALLS for side in ("none", "dead"))
+    assert figures["greatest_ratio"] == max(figures[f"{name}_ratio"] for name in CALLS)
     assert 0 < figures["cancel_max_s_dead"] < 30
-
-
-def test_each_statement_that_names_live_jobs_or_workers_is_among_the_timed_calls():
-    covered = {name for call in CALLS.values() for name in call.covers.split()}
-
-    live = {name for name, text in SQL.items() if re.search(r"haulier\.(job|jobs|lane|worker)\b", text)}
-
-    assert covered <= SQL.keys()
-    assert live - covered == set()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lab.bench import harness, report
 from lab.bench.measures import dashboard
-from lab.bench.results import Result, Row
+from lab.bench.results import Repetitions, Result, Row
 from tests.lab.entries import named
 from tests.often import often
 
@@ -20,16 +21,18 @@ def test_times_pages_polls_and_what_runs_beside_open_tabs(bench, entry):
 
 def test_says_which_budgets_are_met_and_that_a_page_has_no_figures():
     figures = {"p50_ms": 20.0, "p95_ms": 140.0, "kilobytes": 80.0, "plain_kilobytes": 50.0}
-    rows = [
-        Row("ui.overview.show", "GET /ui", repetitions=[figures]),
-        Row("ui.jobs.show", "GET /ui/jobs", repetitions=[{**figures, "p95_ms": 151.0}]),
-        Row(dashboard.SLOWER[0], "GET", repetitions=[{**figures, "p50_ms": 31.0}]),
-        Row("ui.kinds.one", "GET /ui/kinds/<name>", failed="RuntimeError: 500"),
-        Row("poll-same", "poll", repetitions=[{"p50_ms": 1.0, "p95_ms": 5.0}]),
-    ]
-    result = Result("dashboard", "The dashboard", "2030-01-01 10:00", {}, {}, {"repetitions": 1}, rows)
+    taken = {
+        "ui.overview.show": [figures],
+        "ui.jobs.show": [{**figures, "p95_ms": 151.0}],
+        dashboard.SLOWER[0]: [{**figures, "p50_ms": 31.0}],
+        "ui.kinds.one": [],
+        "poll-same": [{"p50_ms": 1.0, "p95_ms": 5.0}],
+    }
+    rows = [Row(name, name, failed=None if taken[name] else "RuntimeError: 500") for name in taken]
+    result = Result("dashboard", "The dashboard", "2030-01-01 10:00", None, "make bench", {}, {}, {}, rows)
+    harness.summarize(dashboard, Repetitions(taken), result)
 
-    told = dashboard.report(result)
+    told = report.section(dashboard, result)
 
     lines = {line.partition(" ≤ ")[0]: line.split("|")[-2].strip() for line in told.splitlines() if " ≤ " in line}
     assert lines["| pages without figures"] == "**missed**"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,8 +70,6 @@ class Haulier:
     processes: int = 1
     threads: int = 16
     settings: Mapping[str, str] = field(default_factory=dict)
-    # The arguments of the interpreter.
-    program: Sequence[str] = ("worker.py",)
     checkout: Path = ROOT
 
     def missing(self) -> str | None:
@@ -114,7 +112,7 @@ class Haulier:
         }
         # An older version without WORKER_PROCESSES is started once for each process.
         times = 1 if "worker_processes" in Config.__dataclass_fields__ else self.processes
-        with processes([[PYTHON, *self.program]] * times, env, cwd=self.checkout, log=log) as started:
+        with processes([[PYTHON, "worker.py"]] * times, env, cwd=self.checkout, log=log) as started:
             yield started
 
     @contextmanager

@@ -14,7 +14,6 @@ from lab.bench.measures import (
     kill,
     latency,
     link,
-    mechanisms,
     memory,
     mixed,
     numbers,
@@ -55,6 +54,5 @@ ALL: list[Measure] = [
     link,
     kill,
     worst_caller,
-    mechanisms,
     costs,
 ]

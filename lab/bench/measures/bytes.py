@@ -16,8 +16,8 @@ from pathlib import Path
 from lab.bench import heavy
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, greatest
 from lab.servers import ask, connect
 from lab.waiting import pause
 
@@ -130,25 +130,18 @@ def once(mix: heavy.Mix, bench: Bench) -> Figures:
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("jobs", "jobs"),
         figure("memory at most, MB", "peak_mb"),
         figure("kills", "kills"),
         figure("crashes charged", "crashes"),
         figure("not done", "not_done"),
         figure("jobs/s", "jobs_per_second"),
-    ]
-    bounds = [
-        ("kills, of all mixes", worst(result, "kills"), "<=", 0),
-        ("memory at most, MB, of all mixes", worst(result, "peak_mb"), "<=", LIMIT_MB),
-        ("jobs not done, of all mixes", worst(result, "not_done"), "<=", 0),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
-
-
-def worst(result: Result, name: str) -> Spread | None:
-    """Return the greatest value of a figure among all rows, repetition by repetition."""
-    values = [row.numbers(name) for row in result.rows if row.repetitions]
-    return Spread.of([max(turn) for turn in zip(*values, strict=False)]) if values else None
+    )
+]
+TARGETS = [
+    at_most("kills, of all mixes", greatest("kills", *MIXES), 0),
+    at_most("memory at most, MB, of all mixes", greatest("peak_mb", *MIXES), LIMIT_MB),
+    at_most("jobs not done, of all mixes", greatest("not_done", *MIXES), 0),
+]

@@ -12,8 +12,8 @@ from haulier.queue import consume
 from lab.bench.contenders import haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.servers import connect
 
 NAME = "claim_flat"
@@ -85,23 +85,18 @@ def once(name: str, more: More, bench: Bench) -> Figures:
         cursor.execute("DELETE FROM haulier.job WHERE status = 'running' OR run_at < now() - interval '12 hours'")
         cursor.execute("DELETE FROM haulier.worker")
     return {
-        "claimed": claimed,
         "jobs_per_second": round(claimed / seconds, 1),
         "ms_per_claim": round(1000 * seconds / (claimed / BATCH), 3),
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    ratio = partial(result.ratio, "jobs_per_second")
-    bounds = [
-        (f"{what} / only the claimed jobs", ratio(f"haulier-{name}", "haulier-only"), ">=", 0.9)
-        for name, what in (
-            ("deferred", "1 M deferred"),
-            ("other-queue", "1 M in another queue"),
-            ("ready", "1 M ready"),
-            ("finished", "10 M finished"),
-        )
-    ]
-    columns = [figure("jobs/s", "jobs_per_second"), figure("ms a claim", "ms_per_claim", 2)]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+TABLES = [PageTable(figure("jobs/s", "jobs_per_second"), figure("ms a claim", "ms_per_claim", 2))]
+TARGETS = [
+    at_least(f"{what} / only the claimed jobs", ratio("jobs_per_second", f"haulier-{name}", "haulier-only"), 0.9)
+    for name, what in (
+        ("deferred", "1 M deferred"),
+        ("other-queue", "1 M in another queue"),
+        ("ready", "1 M ready"),
+        ("finished", "10 M finished"),
+    )
+]

@@ -1,19 +1,17 @@
-"""What a job costs the database while it is drained: round trips, commits, WAL, dead rows; by size of payload."""
+"""What a job costs the database while it is drained: commits, WAL and dead rows, by size of payload."""
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 from lab.bench.contenders import peers
 from lab.bench.contenders.contender import Contender, TableWatch
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import timed
-from lab.bench.report import figure, table
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import Target
 from lab.servers import Connection, ask, connect
 from lab.waiting import pause
 
@@ -56,29 +54,20 @@ def entries() -> list[Entry]:
 
 
 def once(contender: Contender, kilobytes: float, jobs: int, bench: Bench) -> Figures:
-    """Drain with every statement logged, and read the counters before and after; the drain is not timed."""
+    """Drain, and read the server's counters before and after."""
     jobs = bench.jobs(jobs, least=100)
     with contender.home(bench.server) as url, closing(connect(url)) as conn, conn.cursor() as cursor:
-        cursor.execute("SET log_statement = 'none'")
         text = TEXT.format(blocks=max(1, round(kilobytes * 1000 / BLOCK)))
         cursor.execute(FILL[contender.name].format(text=text, series=f"generate_series(1, {jobs}) AS n"))
         bench.server.settle(url)
-        database = ask(conn, "SELECT current_database()")
-        # Each message to the server is one line in its log.
-        cursor.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
-        before, lines = counters(conn), logged(bench.server.log)
+        before = counters(conn)
         with contender.watching(url) as watch:
             # Both contenders keep their jobs in a table.
             assert isinstance(watch, TableWatch)
-            with closing(watch.conn), watch.conn.cursor() as other:
-                other.execute("SET log_statement = 'none'")
-                timed(contender, url, watch)
+            timed(contender, url, watch)
         after = counters(conn)
         after["commits"] -= watch.asked
-    per_job = {name: round((after[name] - before[name]) / jobs, 3) for name in before}
-    if bench.server.log is not None:
-        per_job["round_trips"] = round((logged(bench.server.log) - lines) / jobs, 4)
-    return {"jobs": jobs, **per_job, "wal_kb": round(per_job["wal_bytes"] / 1000, 3)}
+    return {name: round((after[name] - before[name]) / jobs, 4) for name in before}
 
 
 def counters(conn: Connection) -> dict[str, float]:
@@ -86,25 +75,17 @@ def counters(conn: Connection) -> dict[str, float]:
     pause(1.5)
     ask(conn, "SELECT pg_stat_clear_snapshot()")
     return {
-        "wal_bytes": float(ask(conn, "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")),
+        "wal_kb": float(ask(conn, "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn) / 1000")),
         "commits": float(ask(conn, COMMITS)),
         "dead_rows": float(ask(conn, DEAD)),
     }
 
 
-def logged(log: Path | None) -> int:
-    """Return how many messages with statements the server has logged."""
-    if log is None:
-        return 0
-    return len(re.findall(rb"^\S+ \S+ \S+ \[\d+\] LOG:  (?:statement|execute)", log.read_bytes(), re.MULTILINE))
-
-
-def report(result: Result) -> str:
-    """Return the table."""
-    columns = [
-        figure("round trips a job", "round_trips", 3),
+TABLES = [
+    PageTable(
         figure("commits a job", "commits", 3),
         figure("WAL a job, kB", "wal_kb", 2),
         figure("dead rows a job", "dead_rows", 2),
-    ]
-    return table(result.rows, columns)
+    )
+]
+TARGETS: list[Target] = []

@@ -23,8 +23,9 @@ from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import serving
 from lab.bench.measures.numbers import RARE, filled
 from lab.bench.open_tabs import OPEN, seen
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Row, Spread
+from lab.bench.results import Repetitions, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, at_most, figure_of
 from lab.dashboard import HOME, SAME, Pages, crawl, pages_of, token_of, url_map, without_charts
 from lab.servers import connect
 from lab.waiting import until
@@ -208,9 +209,19 @@ def _summary(taken: list[float]) -> Figures:
     return {"p50_ms": round(taken[len(taken) // 2], 2), "p95_ms": round(taken[int(len(taken) * 0.95)], 2)}
 
 
-def report(result: Result) -> str:
-    """Return the table, and what must hold."""
-    columns = [
+def pages(repetitions: Repetitions, *, slower: bool = False) -> list[str]:
+    """Return the rows of the pages to which first links lead, and of the slower ones if asked."""
+    return [row for row in repetitions.taken if row.startswith("ui.") or (slower and row in SLOWER)]
+
+
+def without_figures(repetitions: Repetitions) -> Spread | None:
+    """Return how many pages have no figures; otherwise a page that failed would count as quick."""
+    rows = pages(repetitions, slower=True)
+    return Spread.of([sum(not repetitions.taken[row] for row in rows)]) if rows else None
+
+
+TABLES = [
+    PageTable(
         figure("p50 ms", "p50_ms", 1),
         figure("p95 ms", "p95_ms", 1),
         figure("kB", "kilobytes", 1),
@@ -219,41 +230,19 @@ def report(result: Result) -> str:
         figure("without", "per_second_alone"),
         figure("started after ms, beside tabs", "wait_ms", 2),
         figure("without", "wait_ms_alone", 2),
-    ]
-    bounds = [
-        ("pages without figures", _failed(result), "<=", 0.0),
-        ("p50 ms of the slowest page, as first links lead there", _most(_pages(result), "p50_ms"), "<=", 30.0),
-        ("p95 ms of the slowest page", _most(_all_pages(result), "p95_ms"), "<=", 150.0),
-        ("kB of the largest page, without charts", _most(_all_pages(result), "plain_kilobytes"), "<=", 60.0),
-        ("p95 ms of a poll with nothing new", _of(result, "poll-same"), "<=", 5.0),
-        ("p95 ms of a poll with news", _of(result, "poll-new"), "<=", 40.0),
-        ("drain, with 20 tabs / without", _of(result, "drain", "of_alone"), ">=", 0.95),
-        ("POSTs, with 20 tabs / without", _of(result, "post", "of_alone"), ">=", 0.95),
-        ("lone INSERTs, with 20 tabs / without", _of(result, "insert", "of_alone"), ">=", 0.95),
-        ("median wait, without / with 20 tabs", _of(result, "latency", "of_alone"), ">=", 0.95),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
-
-
-def _of(result: Result, name: str, figure_: str = "p95_ms") -> Spread | None:
-    row = result.row(name)
-    return row.spread(figure_) if row else None
-
-
-def _pages(result: Result) -> list[Row]:
-    return [row for row in result.rows if row.name.startswith("ui.")]
-
-
-def _all_pages(result: Result) -> list[Row]:
-    return [*_pages(result), *(row for row in result.rows if row.name in SLOWER)]
-
-
-def _failed(result: Result) -> Spread | None:
-    """Return how many pages have no figures: else what failed would count as quick."""
-    failed = sum(row.failed is not None for row in _all_pages(result))
-    return Spread.of([failed]) if _pages(result) else None
-
-
-def _most(rows: Sequence[Row], name: str) -> Spread | None:
-    spreads = [spread for row in rows if (spread := row.spread(name))]
-    return max(spreads, key=lambda each: each.median, default=None)
+    )
+]
+TARGETS = [
+    at_most("pages without figures", without_figures, 0),
+    at_most("p50 ms of the slowest page, as first links lead there", lambda it: it.greatest(pages(it), "p50_ms"), 30),
+    at_most("p95 ms of the slowest page", lambda it: it.greatest(pages(it, slower=True), "p95_ms"), 150),
+    at_most(
+        "kB of the largest page, without charts", lambda it: it.greatest(pages(it, slower=True), "plain_kilobytes"), 60
+    ),
+    at_most("p95 ms of a poll with nothing new", figure_of("poll-same", "p95_ms"), 5),
+    at_most("p95 ms of a poll with news", figure_of("poll-new", "p95_ms"), 40),
+    at_least("drain, with 20 tabs / without", figure_of("drain", "of_alone"), 0.95),
+    at_least("POSTs, with 20 tabs / without", figure_of("post", "of_alone"), 0.95),
+    at_least("lone INSERTs, with 20 tabs / without", figure_of("insert", "of_alone"), 0.95),
+    at_least("median wait, without / with 20 tabs", figure_of("latency", "of_alone"), 0.95),
+]

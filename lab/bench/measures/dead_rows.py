@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 from uuid import UUID, uuid4
 
 from psycopg2.errors import QueryCanceled
@@ -21,10 +20,10 @@ from haulier.queue import produce
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.snapshot import holding_snapshot
-from lab.bench.planted import QUEUED, RUNNING, WORKER
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Figure, Result, Row, Spread
-from lab.bench.statements import CALLS, Fixture, timed
+from lab.bench.results import Result, Row
+from lab.bench.statements import CALLS, QUEUED, RUNNING, Fixture, timed
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of
 from lab.servers import Connection, ask, connect
 from lab.waiting import TookTooLong, alive, pause, until
 
@@ -75,6 +74,9 @@ DEAD = (
     """,
     "DELETE FROM haulier.job WHERE kind = %(kind)s",
 )
+WORKER = """
+    INSERT INTO haulier.worker (id, host, pid, threads, lease, beat_at) VALUES (%s, 'bench', 1, 8, '1 day', now())
+"""
 # How many connections make the dead rows at the same time.
 PARTS = 2
 
@@ -114,23 +116,21 @@ def once(bench: Bench) -> Figures:
     with ExitStack() as databases:
         with ExitStack() as workers:
             none, dead = (side(bench, databases, workers, is_dead) for is_dead in (False, True))
-            began = time.monotonic()
             databases.enter_context(holding_snapshot(dead.url))
             pass_by(dead, jobs)
-            figures: dict[str, Figure] = {"dead_rows": 2 * jobs, "made_in_s": round(time.monotonic() - began, 1)}
+            figures: dict[str, float | None] = {"dead_rows": 2 * jobs}
             for each in (none, dead):
                 quiet(each)
             for name, each in (("none", none), ("dead", dead)):
                 figures.update({f"{what}_{name}": value for what, value in lived(each, bench.scale).items()})
-        statements = {}
         with fixture(none) as beside_none, fixture(dead) as beside_dead:
             kept = [live(each) for each in (none, dead)]
             for name, call in CALLS.items():
-                taken = [statistics.median(timed(each, call, times)) for each in (beside_none, beside_dead)]
+                alone, beside = (statistics.median(timed(each, call, times)) for each in (beside_none, beside_dead))
                 for each, ids in zip((none, dead), kept, strict=True):
                     each.tidy(ids)
-                statements[name] = [round(each, 3) for each in taken]
-    return {**figures, "statements": statements}
+                figures |= {f"{name}_none": alone, f"{name}_dead": beside, f"{name}_ratio": ratio(alone, beside)}
+    return {**figures, "greatest_ratio": max(figures[f"{name}_ratio"] or 0.0 for name in CALLS)}
 
 
 def side(bench: Bench, databases: ExitStack, workers: ExitStack, is_dead: bool) -> Side:
@@ -202,7 +202,7 @@ def fixture(side: Side) -> Iterator[Fixture]:
         with side.admin.cursor() as cursor:
             # The worker may have ended without deleting its row.
             cursor.execute("DELETE FROM haulier.worker")
-            cursor.execute(WORKER, (worker_id, "1 day", "0"))
+            cursor.execute(WORKER, (worker_id,))
             cursor.execute(RUNNING, ("default", worker_id, str(claim), THREADS))
             cursor.execute(QUEUED, ("default", 10))
             cursor.execute(QUEUED, ("other", 10))
@@ -273,58 +273,38 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def report(result: Result) -> str:
-    """Return a table of the calls, one of the worker, and the targets."""
-    row = result.row("haulier")
-    found = row.repetitions if row else []
-    columns = [figure("beside none, ms", "none", 2), figure("beside 6 M, ms", "dead", 2), figure("ratio", "ratio", 2)]
-    life = [
-        life_row(found, "cancel_p50_s", "a cancel until the job has ended, s"),
-        life_row(found, "cancel_max_s", "… the longest of 8"),
-        life_row(found, "worker_core", "of a core: a worker whose 8 threads all have a job"),
-        life_row(found, "server_core", "… and its connections, in the server"),
-    ]
-    bounds = [
-        ("the greatest ratio of all calls", worst(found), "<=", 2),
-        ("the longest cancel, s", row.spread("cancel_max_s_dead") if row else None, "<=", CANCEL_SECONDS),
-    ]
-    both = [figure("beside none", "none", 3), figure("beside 6 M", "dead", 3)]
-    return "\n\n".join([table(call_rows(found), columns), table(life, both), targets(bounds)])
-
-
-def call_rows(found: Sequence[Figures]) -> list[Row]:
-    """Return a row for each call that was timed."""
-    names = [name for name in CALLS if any(name in calls_of(each) for each in found)]
-    return [
-        Row(
-            f"haulier-{name}",
-            CALLS[name].label,
-            repetitions=[
-                {"none": none, "dead": dead, "ratio": ratio(none, dead)}
-                for none, dead in (calls_of(each)[name] for each in found if name in calls_of(each))
-            ],
-        )
-        for name in names
-    ]
-
-
-def calls_of(figures: Figures) -> Mapping[str, tuple[float, float]]:
-    """Return the time of each call, beside no dead rows and beside 6 M. Units: milliseconds."""
-    return cast(Mapping[str, tuple[float, float]], figures["statements"])
-
-
-def life_row(found: Sequence[Figures], name: str, label: str) -> Row:
-    """Return the row of one figure that was taken on both sides."""
-    pairs: list[Figures] = [{"none": each[f"{name}_none"], "dead": each[f"{name}_dead"]} for each in found]
-    return Row(f"haulier-{name}", label, repetitions=pairs)
-
-
 def ratio(none: float, dead: float) -> float:
     """Return how many times as long a call takes beside dead rows; times below LEAST_MS count as LEAST_MS."""
     return max(dead, LEAST_MS) / max(none, LEAST_MS)
 
 
-def worst(found: Sequence[Figures]) -> Spread | None:
-    """Return the greatest ratio of any call."""
-    ratios = [max(ratio(*pair) for pair in calls_of(each).values()) for each in found]
-    return Spread.of(ratios) if ratios else None
+# Figures that are taken on both sides, with their labels.
+LIFE = {
+    "cancel_p50_s": "a cancel until the job has ended, s",
+    "cancel_max_s": "… the longest of 8",
+    "worker_core": "of a core: a worker whose 8 threads all have a job",
+    "server_core": "… and its connections, in the server",
+}
+
+
+def rows(names: Mapping[str, str], result: Result) -> list[Row]:
+    """Return a row for each of these names, with the figures of both sides. Shape: names has the labels."""
+    measured = {name: spread for row in result.rows for name, spread in row.figures.items()}
+    ends = ("none", "dead", "ratio")
+    figures = {name: {end: measured[f"{name}_{end}"] for end in ends if f"{name}_{end}" in measured} for name in names}
+    return [Row(f"haulier-{name}", label, figures=figures[name]) for name, label in names.items()]
+
+
+TABLES = [
+    PageTable(
+        figure("beside none, ms", "none", 2),
+        figure("beside 6 M, ms", "dead", 2),
+        figure("ratio", "ratio", 2),
+        rows=partial(rows, {name: call.label for name, call in CALLS.items()}),
+    ),
+    PageTable(figure("beside none", "none", 3), figure("beside 6 M", "dead", 3), rows=partial(rows, LIFE)),
+]
+TARGETS = [
+    at_most("the greatest ratio of all calls", figure_of("haulier", "greatest_ratio"), 2),
+    at_most("the longest cancel, s", figure_of("haulier", "cancel_max_s_dead"), CANCEL_SECONDS),
+]

@@ -11,8 +11,8 @@ from lab.bench.contenders.haulier import Haulier
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.waiting import alive, until
 
 NAME = "drain"
@@ -59,7 +59,7 @@ def once(contender: Contender, bench: Bench) -> Figures:
             bench.server.settle(url)
         with contender.watching(url) as watch:
             seconds = timed(contender, url, watch)
-    return {"jobs": jobs, "seconds": round(seconds, 4), "jobs_per_second": round(jobs / seconds, 1)}
+    return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1)}
 
 
 def timed(contender: Contender, url: str, watch: Watch) -> float:
@@ -71,21 +71,12 @@ def timed(contender: Contender, url: str, watch: Watch) -> float:
         return time.perf_counter() - began
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    rate = "jobs_per_second"
-    against = partial(result.ratio, rate)
-    return "\n\n".join(
-        [
-            table(result.rows, [figure("jobs", "jobs"), figure("jobs/s", rate)]),
-            targets(
-                [
-                    ("2 processes / graphile-worker", against("haulier-2", "graphile-worker"), ">=", 0.8),
-                    ("… with metrics off", against("haulier-2-no-metrics", "graphile-worker"), ">=", 1.0),
-                    ("1 process / graphile-worker", against("haulier-1", "graphile-worker"), ">=", 0.6),
-                    ("2 processes / PgQueuer", against("haulier-2", "pgqueuer"), ">=", 2),
-                    ("2 processes / procrastinate", against("haulier-2", "procrastinate"), ">=", 50),
-                ]
-            ),
-        ]
-    )
+RATE = "jobs_per_second"
+TABLES = [PageTable(figure("jobs", "jobs"), figure("jobs/s", RATE))]
+TARGETS = [
+    at_least("2 processes / graphile-worker", ratio(RATE, "haulier-2", "graphile-worker"), 0.8),
+    at_least("… with metrics off", ratio(RATE, "haulier-2-no-metrics", "graphile-worker"), 1.0),
+    at_least("1 process / graphile-worker", ratio(RATE, "haulier-1", "graphile-worker"), 0.6),
+    at_least("2 processes / PgQueuer", ratio(RATE, "haulier-2", "pgqueuer"), 2),
+    at_least("2 processes / procrastinate", ratio(RATE, "haulier-2", "procrastinate"), 50),
+]

@@ -18,8 +18,8 @@ from lab.bench.contenders.haulier import PYTHON, Haulier, code_of
 from lab.bench.contenders.raw import Raw
 from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.servers import ask, connect, free_port
 from lab.waiting import ROOT, alive, processes, until
 
@@ -126,15 +126,10 @@ def once(contender: Contender, bench: Bench) -> Figures:
                 stored = ask(conn, "SELECT count(*) FROM haulier.job")
             if stored != jobs:
                 raise RuntimeError(f"{stored} jobs are stored, not {jobs}")
-    return {"jobs": jobs, "seconds": round(seconds, 4), "jobs_per_second": round(jobs / seconds, 1)}
+    return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1)}
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    ratio = partial(result.ratio, "jobs_per_second")
-    return "\n\n".join(
-        [
-            table(result.rows, [figure("jobs", "jobs"), figure("jobs/s", "jobs_per_second")]),
-            targets([("HTTP / graphile-worker's addJobs", ratio("haulier-http", "graphile-worker"), ">=", 0.4)]),
-        ]
-    )
+TABLES = [PageTable(figure("jobs", "jobs"), figure("jobs/s", "jobs_per_second"))]
+TARGETS = [
+    at_least("HTTP / graphile-worker's addJobs", ratio("jobs_per_second", "haulier-http", "graphile-worker"), 0.4)
+]

@@ -13,8 +13,8 @@ from pathlib import Path
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.servers import ask, connect, tool
 from lab.waiting import ROOT, alive, environment, pause, until
 
@@ -122,20 +122,5 @@ def inserts_per_second(url: str, seconds: float) -> float:
     return round(float(rate), 1)
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    return "\n\n".join(
-        [
-            table(result.rows, [figure("INSERTs/s", "per_second")]),
-            targets(
-                [
-                    (
-                        "wake-ups / an empty trigger",
-                        result.ratio("per_second", "haulier", "raw-empty-trigger"),
-                        ">=",
-                        0.85,
-                    )
-                ]
-            ),
-        ]
-    )
+TABLES = [PageTable(figure("INSERTs/s", "per_second"))]
+TARGETS = [at_least("wake-ups / an empty trigger", ratio("per_second", "haulier", "raw-empty-trigger"), 0.85)]

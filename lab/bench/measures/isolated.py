@@ -17,8 +17,8 @@ from haulier.worker.steps.execute import run_one
 from lab.bench.contenders.haulier import Haulier, fill
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import timed
-from lab.bench.report import figure, table
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import Target
 
 NAME = "isolated"
 TITLE = "No-op jobs of an isolated kind beside plain ones, 16 threads"
@@ -82,12 +82,12 @@ def _memory(pid: int) -> float:
     return round(int(listed) / 1024, 1)
 
 
-def report(result: Result) -> str:
-    """Return the table."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("jobs/s", "jobs_per_second"),
         figure("first run, ms", "first_ms", 1),
         figure("each further run, µs", "each_us"),
         figure("memory of a child, MB", "child_mb"),
-    ]
-    return table(result.rows, columns)
+    )
+]
+TARGETS: list[Target] = []

@@ -13,8 +13,8 @@ from lab.bench import notes
 from lab.bench.contenders import haulier
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of
 from lab.servers import ask, connect
 from lab.waiting import alive, until
 
@@ -50,34 +50,25 @@ def once(bench: Bench) -> Figures:
                 until(alive(second, watch.has_ended), within=300, what="the others are finished")
             times = Counter(note.n for note in notes.read(path))
             succeeded = ask(conn, "SELECT count(*) FROM haulier.finished_job WHERE status = 'succeeded'")
+    unsettled, again = len(started) - settled, sum(1 for count in times.values() if count > 1)
     return {
-        "jobs": jobs,
         "claimed": claimed,
-        "started_not_settled": len(started) - settled,
-        "started_again": sum(1 for count in times.values() if count > 1),
+        "started_not_settled": unsettled,
+        "started_again": again,
+        "again_of_open": again / max(1, unsettled),
         "lost": jobs - succeeded,
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("claimed at the kill", "claimed"),
         figure("started and not settled", "started_not_settled"),
         figure("started again", "started_again"),
         figure("lost", "lost"),
-    ]
-    row = result.row("haulier")
-    bounds = [
-        ("jobs lost", row.spread("lost") if row else None, "<=", 0),
-        ("started again / started and not settled", _again(result), "<=", 1),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
-
-
-def _again(result: Result) -> Spread | None:
-    row = result.row("haulier")
-    if row is None or not row.repetitions:
-        return None
-    pairs = zip(row.numbers("started_again"), row.numbers("started_not_settled"), strict=True)
-    return Spread.of([again / max(1, open_) for again, open_ in pairs])
+    )
+]
+TARGETS = [
+    at_most("jobs lost", figure_of("haulier", "lost"), 0),
+    at_most("started again / started and not settled", figure_of("haulier", "again_of_open"), 1),
+]

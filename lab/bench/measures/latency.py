@@ -18,8 +18,8 @@ from lab.bench.contenders.contender import NotingContender
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures, entry_for
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of, ratio
 from lab.servers import connect
 from lab.waiting import alive, until
 
@@ -88,7 +88,6 @@ def summary(waits: Sequence[float]) -> dict[str, float]:
     """Return the percentiles of some waits in seconds. A job that starts before its commit was answered counts as 0."""
     ordered = sorted(max(0.0, 1000 * wait) for wait in waits)
     return {
-        "jobs": len(ordered),
         "p50_ms": round(statistics.median(ordered), 3),
         "p90_ms": round(ordered[len(ordered) * 90 // 100], 3),
         "p99_ms": round(ordered[len(ordered) * 99 // 100], 3),
@@ -96,23 +95,13 @@ def summary(waits: Sequence[float]) -> dict[str, float]:
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [figure(f"{name} ms", f"{name}_ms", 2) for name in ("p50", "p90", "p99", "max")]
-    return "\n\n".join([table(result.rows, columns), targets(list(_targets(result)))])
-
-
-def _targets(result: Result) -> list[tuple[str, Spread | None, str, float]]:
-    def of(name: str, which: str) -> Spread | None:
-        row = result.row(name)
-        return row.spread(which) if row else None
-
-    return [
-        ("p50 ms", of("haulier", "p50_ms"), "<=", 5),
-        ("p99 ms", of("haulier", "p99_ms"), "<=", 25),
-        ("p99 / graphile-worker's", result.ratio("p99_ms", "haulier", "graphile-worker"), "<=", 1),
-        ("p50 / graphile-worker's", result.ratio("p50_ms", "haulier", "graphile-worker"), "<=", 1),
-        ("p99 / awa's", result.ratio("p99_ms", "haulier", "awa"), "<=", 1),
-        ("p50 / awa's", result.ratio("p50_ms", "haulier", "awa"), "<=", 1),
-        ("p99 ms with WAKE_UPS=off", of("haulier-poll", "p99_ms"), "<=", POLL_MILLISECONDS + 50),
-    ]
+TABLES = [PageTable(*[figure(f"{name} ms", f"{name}_ms", 2) for name in ("p50", "p90", "p99", "max")])]
+TARGETS = [
+    at_most("p50 ms", figure_of("haulier", "p50_ms"), 5),
+    at_most("p99 ms", figure_of("haulier", "p99_ms"), 25),
+    at_most("p99 / graphile-worker's", ratio("p99_ms", "haulier", "graphile-worker"), 1),
+    at_most("p50 / graphile-worker's", ratio("p50_ms", "haulier", "graphile-worker"), 1),
+    at_most("p99 / awa's", ratio("p99_ms", "haulier", "awa"), 1),
+    at_most("p50 / awa's", ratio("p50_ms", "haulier", "awa"), 1),
+    at_most("p99 ms with WAKE_UPS=off", figure_of("haulier-poll", "p99_ms"), POLL_MILLISECONDS + 50),
+]

@@ -13,10 +13,9 @@ from pathlib import Path
 from lab.bench import heavy, notes
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.measures.bytes import worst
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
 from lab.bench.slow_link import slow_link
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, greatest
 from lab.servers import Connection, ask, connect
 from lab.waiting import alive, pause, until
 
@@ -92,9 +91,8 @@ def longest_gap(began: float, progress: Sequence[tuple[float, int]]) -> float:
     return max((after - before for before, after in zip(instants, instants[1:], strict=False)), default=0.0)
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("jobs", "jobs"),
         figure("not done", "not_done"),
         figure("jobs/s", "jobs_per_second"),
@@ -102,9 +100,9 @@ def report(result: Result) -> str:
         figure("longest without progress, s", "longest_gap_s", 2),
         figure("claimed again", "claimed_again"),
         figure("run again", "run_again"),
-    ]
-    bounds = [
-        ("seconds without progress, of all mixes", worst(result, "longest_gap_s"), "<=", 5),
-        ("jobs not done, of all mixes", worst(result, "not_done"), "<=", 0),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+    )
+]
+TARGETS = [
+    at_most("seconds without progress, of all mixes", greatest("longest_gap_s", *MIXES), 5),
+    at_most("jobs not done, of all mixes", greatest("not_done", *MIXES), 0),
+]

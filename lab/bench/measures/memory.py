@@ -8,8 +8,8 @@ from functools import partial
 
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of
 from lab.servers import Connection, ask, connect
 from lab.waiting import alive, until
 
@@ -43,7 +43,6 @@ def once(bench: Bench) -> Figures:
                 until(alive(started, watch.has_ended), within=PART_SECONDS, what="all jobs are settled")
                 megabytes.append(memory(started[0].pid))
     return {
-        "after_each_tenth_mb": megabytes,
         "after_first_tenth_mb": megabytes[0],
         "most_mb": max(megabytes),
         "growth_mb": round(max(megabytes) - megabytes[0], 1),
@@ -61,20 +60,14 @@ def memory(group: int) -> float:
     return round(max(int(rss) for pgid, rss in words if int(pgid) == group) / 1024, 1)
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("after 100,000 jobs, MB", "after_first_tenth_mb", 1),
         figure("at most, MB", "most_mb", 1),
         figure("growth over the last 900,000, MB", "growth_mb", 1),
-    ]
-
-    def of(name: str) -> Spread | None:
-        row = result.row("haulier")
-        return row.spread(name) if row else None
-
-    bounds = [
-        ("RSS of the process, MB", of("most_mb"), "<=", 90),
-        ("growth over the last 900,000, MB", of("growth_mb"), "<=", 5),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+    )
+]
+TARGETS = [
+    at_most("RSS of the process, MB", figure_of("haulier", "most_mb"), 90),
+    at_most("growth over the last 900,000, MB", figure_of("haulier", "growth_mb"), 5),
+]

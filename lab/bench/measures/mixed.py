@@ -11,8 +11,8 @@ from pathlib import Path
 from lab.bench import notes
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of
 from lab.servers import ask, connect
 from lab.waiting import alive, until
 
@@ -61,13 +61,11 @@ def once(slow_milliseconds: int, bench: Bench) -> Figures:
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    row = result.row("haulier")
-    columns = [
+TABLES = [
+    PageTable(
         figure("seconds", "seconds", 2),
         figure("times the ideal", "times_the_ideal", 2),
         figure("last start after, s", "last_start_seconds", 2),
-    ]
-    spread = row.spread("times_the_ideal") if row else None
-    return "\n\n".join([table(result.rows, columns), targets([("the 2,000, times the ideal", spread, "<=", 1.3)])])
+    )
+]
+TARGETS = [at_most("the 2,000, times the ideal", figure_of("haulier", "times_the_ideal"), 1.3)]

@@ -18,8 +18,8 @@ from haulier.queue.produce.operations import Order
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import serving
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of
 from lab.servers import connect
 from lab.waiting import pause, until
 
@@ -123,18 +123,16 @@ def _posted(port: int) -> Iterator[_Load]:
             thread.join(35)
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("seconds", "seconds"),
         figure("jobs/s", "per_second"),
         figure("p99 ms of POST /jobs before", "p99_before", 1),
         figure("beside", "p99_beside", 1),
         figure("beside / before", "slower", 2),
-    ]
-    [row] = result.rows
-    bounds = [
-        ("seconds", row.spread("seconds"), "<=", 600.0),
-        ("p99 of POST /jobs, beside / before", row.spread("slower"), "<=", 2.0),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+    )
+]
+TARGETS = [
+    at_most("seconds", figure_of("retry", "seconds"), 600),
+    at_most("p99 of POST /jobs, beside / before", figure_of("retry", "slower"), 2),
+]

@@ -12,8 +12,8 @@ from psycopg2.extensions import connection as Connection
 
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, figure_of
 from lab.bench.two_drains import drain
 from lab.servers import connect
 
@@ -70,14 +70,12 @@ def drained(bench: Bench, due_in: str | None) -> Iterator[Connection]:
             yield conn
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("jobs", "jobs"),
         figure("jobs/s of the one alone", "jobs_per_second_alone"),
         figure("of the one beside", "jobs_per_second"),
         figure("ratio", "ratio", 3),
-    ]
-    paused = result.row("paused")
-    met = paused.spread("ratio") if paused else None
-    return "\n\n".join([table(result.rows, columns), targets([("beside paused / alone", met, ">=", 0.97)])])
+    )
+]
+TARGETS = [at_least("beside paused / alone", figure_of("paused", "ratio"), 0.97)]

@@ -13,8 +13,8 @@ from lab.bench.contenders.haulier import PYTHON, Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import answers, serving
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.servers import free_port
 from lab.waiting import ROOT, alive, processes, until
 
@@ -74,12 +74,5 @@ def once(served: Callable[[str], AbstractContextManager[int]], bench: Bench) -> 
             return load.post(port, "/jobs", BODY, connections=CONNECTIONS, seconds=max(1, SECONDS * bench.scale))
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [figure("requests/s", "per_second"), figure("p50 ms", "p50_ms", 2), figure("p99 ms", "p99_ms", 2)]
-    return "\n\n".join(
-        [
-            table(result.rows, columns),
-            targets([("Haulier / bare view", result.ratio("per_second", "haulier", "raw-view"), ">=", 0.75)]),
-        ]
-    )
+TABLES = [PageTable(figure("requests/s", "per_second"), figure("p50 ms", "p50_ms", 2), figure("p99 ms", "p99_ms", 2))]
+TARGETS = [at_least("Haulier / bare view", ratio("per_second", "haulier", "raw-view"), 0.75)]

@@ -7,8 +7,8 @@ from functools import partial
 from lab.bench.contenders.haulier import Haulier, fill
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import timed
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 
 NAME = "progress"
 TITLE = "10,000 jobs of 100 steps, 16 threads, in silence and saying at each step how far they have come"
@@ -34,10 +34,5 @@ def once(kind: str, bench: Bench) -> Figures:
     return {"jobs": jobs, "jobs_per_second": round(jobs / seconds, 1), "step_us": round(10_000 * seconds / jobs, 2)}
 
 
-def report(result: Result) -> str:
-    """Return the table, and what must hold."""
-    columns = [figure("jobs", "jobs"), figure("jobs/s", "jobs_per_second"), figure("µs a step", "step_us", 1)]
-    against = result.ratio("jobs_per_second", "telling", "silent")
-    return "\n\n".join(
-        [table(result.rows, columns), targets([("with a word at each step / in silence", against, ">=", 0.9)])]
-    )
+TABLES = [PageTable(figure("jobs", "jobs"), figure("jobs/s", "jobs_per_second"), figure("µs a step", "step_us", 1))]
+TARGETS = [at_least("with a word at each step / in silence", ratio("jobs_per_second", "telling", "silent"), 0.9)]

@@ -10,8 +10,9 @@ from functools import partial
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.drain import EVERY_SECONDS, START_SECONDS
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.results import Repetitions, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least
 from lab.servers import ask, connect
 from lab.waiting import TookTooLong, alive, until
 
@@ -62,20 +63,20 @@ def once(queues: int, bench: Bench) -> Figures:
     }
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+def evenness(repetitions: Repetitions) -> Spread | None:
+    """Return the lowest rate of a repetition as a share of its highest; None unless every row has been measured."""
+    rates = [repetitions.numbers(row, "jobs_per_second") for row in repetitions.taken]
+    if not rates or not all(rates):
+        return None
+    return Spread.of([min(turn) / max(turn) for turn in zip(*rates, strict=False)])
+
+
+TABLES = [
+    PageTable(
         figure("jobs", "jobs"),
         figure("not done", "not_done"),
         figure("seconds", "seconds", 2),
         figure("jobs/s", "jobs_per_second"),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets([("slowest / fastest", evenness(result), ">=", 0.5)])])
-
-
-def evenness(result: Result) -> Spread | None:
-    """Return the lowest rate of a repetition as a share of its highest; None unless every row has been measured."""
-    rates = [row.numbers("jobs_per_second") for row in result.rows]
-    if not rates or not all(rates):
-        return None
-    return Spread.of([min(turn) / max(turn) for turn in zip(*rates, strict=False)])
+    )
+]
+TARGETS = [at_least("slowest / fastest", evenness, 0.5)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,8 +24,8 @@ from haulier.queue.produce.overview import overview
 from haulier.queue.produce.stats import Shown, get_queue, list_queues, stats
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.numbers import RARE, filled, read
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of, greatest
 
 NAME = "reads"
 TITLE = "Calls that look, beside 1 M live and 10 M finished jobs"
@@ -125,18 +125,16 @@ def followed(bench: Bench) -> Figures:
     return {"jobs": jobs, "pages": pages}
 
 
-def report(result: Result) -> str:
-    """Return the table, and what must hold."""
-    columns = [figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1)]
-    columns += [figure("jobs", "jobs"), figure("pages", "pages")]
-    groups = {"list": LISTS, "count": COUNTS, "other call": {**OTHERS, **AUDIT}}
-    bounds = [(f"p95 ms of the slowest {what}", _slowest(result, names), "<=", 150.0) for what, names in groups.items()]
-    bounds += [("p95 ms of the slowest call of errors, of 1 M failures", _slowest(result, ERRORS), "<=", 300.0)]
-    bounds += [("p95 ms of `GET /metrics`", _slowest(result, ["/metrics"]), "<=", 20.0)]
-    bounds += [("pages of the rare kind", row.spread("pages"), "<=", 10.0) for row in result.rows if row.name == "rare"]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
-
-
-def _slowest(result: Result, names: Iterable[str]) -> Spread | None:
-    spreads = [spread for row in result.rows if row.name in names and (spread := row.spread("p95_ms"))]
-    return max(spreads, key=lambda spread: spread.median, default=None)
+TABLES = [
+    PageTable(
+        figure("p50 ms", "p50_ms", 1), figure("p95 ms", "p95_ms", 1), figure("jobs", "jobs"), figure("pages", "pages")
+    )
+]
+TARGETS = [
+    at_most("p95 ms of the slowest list", greatest("p95_ms", *LISTS), 150),
+    at_most("p95 ms of the slowest count", greatest("p95_ms", *COUNTS), 150),
+    at_most("p95 ms of the slowest other call", greatest("p95_ms", *OTHERS, *AUDIT), 150),
+    at_most("p95 ms of the slowest call of errors, of 1 M failures", greatest("p95_ms", *ERRORS), 300),
+    at_most("p95 ms of `GET /metrics`", figure_of("/metrics", "p95_ms"), 20),
+    at_most("pages of the rare kind", figure_of("rare", "pages"), 10),
+]

@@ -10,8 +10,8 @@ from pathlib import Path
 from lab.bench import notes
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result, Spread
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, at_most, figure_of
 from lab.servers import Connection, ask, connect
 from lab.waiting import alive, pause, until
 
@@ -78,21 +78,15 @@ def _workers(conn: Connection) -> int:
     return int(ask(conn, "SELECT count(*) FROM haulier.worker"))
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
+TABLES = [
+    PageTable(
         figure("of the ideal rate", "of_ideal", 3),
         figure("second worker's share after 1 s", "share_after_1_s", 3),
         figure("… all its threads at work after, s", "all_threads_busy_after_s", 3),
-    ]
-
-    def of(name: str) -> Spread | None:
-        row = result.row("haulier")
-        return row.spread(name) if row else None
-
-    bounds = [
-        ("of the ideal rate", of("of_ideal"), ">=", 0.95),
-        ("second worker's share after 1 s", of("share_after_1_s"), ">=", 0.45),
-        ("all its threads at work after, s", of("all_threads_busy_after_s"), "<=", 1),
-    ]
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+    )
+]
+TARGETS = [
+    at_least("of the ideal rate", figure_of("haulier", "of_ideal"), 0.95),
+    at_least("second worker's share after 1 s", figure_of("haulier", "share_after_1_s"), 0.45),
+    at_most("all its threads at work after, s", figure_of("haulier", "all_threads_busy_after_s"), 1),
+]

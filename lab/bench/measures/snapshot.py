@@ -13,8 +13,8 @@ from lab.bench.contenders.contender import Contender
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.plots import Plot
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_least, ratio
 from lab.servers import ask, connect
 from lab.waiting import alive, until
 
@@ -80,7 +80,6 @@ def once(contender: Contender, halfway: tuple[str, str], held: bool, bench: Benc
                 wait(alive(started, watch.has_ended))
                 ended = time.perf_counter()
     return {
-        "jobs": jobs,
         "first_half_per_second": round(jobs / 2 / (half - began), 1),
         "second_half_per_second": round(jobs / 2 / (ended - half), 1),
     }
@@ -94,16 +93,12 @@ def holding_snapshot(url: str) -> Iterator[None]:
         yield
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    ratio = partial(result.ratio, "second_half_per_second")
-    columns = [
+TABLES = [
+    PageTable(
         figure("first half, jobs/s", "first_half_per_second"),
         figure("second half, jobs/s", "second_half_per_second"),
-    ]
-    return "\n\n".join(
-        [
-            table(result.rows, columns),
-            targets([("with a snapshot / without", ratio("haulier-held", "haulier"), ">=", 0.8)]),
-        ]
     )
+]
+TARGETS = [
+    at_least("with a snapshot / without", ratio("second_half_per_second", "haulier-held", "haulier"), 0.8),
+]

@@ -20,8 +20,8 @@ from lab.bench.abuse import abused
 from lab.bench.contenders.haulier import PYTHON, Haulier
 from lab.bench.harness import Bench, Entry, Figures
 from lab.bench.measures.enqueue import answers
-from lab.bench.report import figure, table, targets
-from lab.bench.results import Result
+from lab.bench.tables import PageTable, figure
+from lab.bench.targets import at_most, figure_of, ratio
 from lab.descendants import descendants
 from lab.servers import connect, free_port
 from lab.waiting import ROOT, TookTooLong, alive, environment, pause, processes, until
@@ -84,7 +84,6 @@ def once(abusers: int, bench: Bench, *, computing: int = 0) -> Figures:
             gone = len(before - family(web) - family(worker))
         waits = [begun_at.get(n, time.monotonic()) - at for n, at in committed.items()]
     return {
-        "posts": len(took),
         "failed": posts.failed,
         **percentiles("post", took),
         **percentiles("insert", inserted),
@@ -92,7 +91,7 @@ def once(abusers: int, bench: Bench, *, computing: int = 0) -> Figures:
         "web_mb": round(memory.most["web"], 1),
         "worker_mb": round(memory.most["worker"], 1),
         "gone": gone,
-        "answers": said,
+        "abuses_answered": sum(said.values()),
     }
 
 
@@ -184,7 +183,6 @@ def percentiles(name: str, seconds: Sequence[float]) -> Figures:
     return {
         f"{name}_p50_ms": round(statistics.median(ordered), 2),
         f"{name}_p99_ms": round(ordered[len(ordered) * 99 // 100], 2),
-        f"{name}_max_ms": round(ordered[-1], 2),
     }
 
 
@@ -233,25 +231,26 @@ def _key(url: str, name: str) -> str:
     return next(word for word in done.stdout.split() if word.startswith("hlr_"))
 
 
-def report(result: Result) -> str:
-    """Return the table and the targets."""
-    columns = [
-        figure("POST p50 ms", "post_p50_ms", 1), figure("p99 ms", "post_p99_ms", 1),
-        figure("INSERT p50 ms", "insert_p50_ms", 1), figure("p99 ms", "insert_p99_ms", 1),
-        figure("start p50 ms", "start_p50_ms", 1), figure("p99 ms", "start_p99_ms", 1),
-        figure("not taken", "failed"), figure("web, MB", "web_mb"), figure("worker, MB", "worker_mb"),
+TABLES = [
+    PageTable(
+        figure("POST p50 ms", "post_p50_ms", 1),
+        figure("p99 ms", "post_p99_ms", 1),
+        figure("INSERT p50 ms", "insert_p50_ms", 1),
+        figure("p99 ms", "insert_p99_ms", 1),
+        figure("start p50 ms", "start_p50_ms", 1),
+        figure("p99 ms", "start_p99_ms", 1),
+        figure("not taken", "failed"),
+        figure("web, MB", "web_mb"),
+        figure("worker, MB", "worker_mb"),
         figure("processes ended", "gone"),
-    ]  # fmt: skip
-    row = result.row("haulier-beside")
-    bounds = [
-        ("POST p99 beside / alone", result.ratio("post_p99_ms", "haulier-beside", "haulier"), "<=", 3),
-        ("… of the INSERT", result.ratio("insert_p99_ms", "haulier-beside", "haulier"), "<=", 3),
-        *(
-            (label, row.spread(name) if row else None, "<=", most)
-            for label, name, most in (
-                ("start p99 ms beside", "start_p99_ms", 1000), ("not taken", "failed", 0),
-                ("web, MB", "web_mb", LIMIT_MB), ("worker, MB", "worker_mb", LIMIT_MB), ("processes ended", "gone", 0),
-            )
-        ),
-    ]  # fmt: skip
-    return "\n\n".join([table(result.rows, columns), targets(bounds)])
+    )
+]
+TARGETS = [
+    at_most("POST p99 beside / alone", ratio("post_p99_ms", "haulier-beside", "haulier"), 3),
+    at_most("… of the INSERT", ratio("insert_p99_ms", "haulier-beside", "haulier"), 3),
+    at_most("start p99 ms beside", figure_of("haulier-beside", "start_p99_ms"), 1000),
+    at_most("not taken", figure_of("haulier-beside", "failed"), 0),
+    at_most("web, MB", figure_of("haulier-beside", "web_mb"), LIMIT_MB),
+    at_most("worker, MB", figure_of("haulier-beside", "worker_mb"), LIMIT_MB),
+    at_most("processes ended", figure_of("haulier-beside", "gone"), 0),
+]
