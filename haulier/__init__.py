@@ -1,3 +1,1 @@
 """Haulier: durable background jobs over HTTP, on the Postgres you already run. The library, which knows no Flask."""
-
-__version__ = "0.1.0"

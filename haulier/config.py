@@ -211,6 +211,16 @@ def client_variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name in names if (value := environ.get(name, "").strip())}
 
 
+# What Render, Dokku and, with its feature runtime-dyno-metadata, Heroku call the commit that they have deployed.
+_COMMITS = ("RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT")
+
+
+def deployed_commit(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the commit that this platform has deployed; None where nothing says it."""
+    commits = [environ.get(name, "").strip() for name in _COMMITS]
+    return next((commit for commit in commits if re.fullmatch(r"[0-9a-f]{40,64}", commit)), None)
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach a port at this address."""
     # Matched as a whole: 127.example.com begins the same, and may be any machine.

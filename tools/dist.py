@@ -2,7 +2,8 @@
 
     python tools/dist.py [FOLDER]
 
-They go to dist/ unless told otherwise. What is built is a copy, since setuptools writes beside what it builds.
+They go to dist/ unless told otherwise. What is built is a copy, since setuptools writes beside what it builds. The copy
+has no .git, so the version is given to it.
 """
 
 from __future__ import annotations
@@ -24,19 +25,32 @@ SOURCES = (
 )
 # All that is built is of this time: the second day that a zip file can tell. Units: seconds.
 EPOCH = 315_619_200
+# setuptools-scm takes the version from it, before it looks anywhere else.
+VERSION_SETTING = "SETUPTOOLS_SCM_PRETEND_VERSION_FOR_HAULIER"
 BUILD = "from setuptools import build_meta as b; b.build_wheel('../out'); b.build_sdist('../out')"
 
 
 def main() -> None:
     """Build both and say what was built."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist").resolve()
+    own = ROOT / "dist"
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else own).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="haulier-dist-") as scratch:
         built = build(Path(scratch))
+        # Every commit's files have other names, and `pip install dist/haulier-*.whl` has to mean one of them.
+        for old in own.glob("haulier-*") if folder == own else ():
+            old.unlink()
         for path in built:
             shutil.copy(path, folder / path.name)
-    version = built[0].name.split("-")[1]
-    print(f"haulier {version}: {' and '.join(os.path.relpath(folder / path.name) for path in built)}")
+    print(f"haulier {version()}: {' and '.join(os.path.relpath(folder / path.name) for path in built)}")
+
+
+def version() -> str:
+    """Return the version of these sources, which the program itself would say."""
+    sys.path.insert(0, str(ROOT))
+    from haulier.version import version_of
+
+    return version_of(ROOT)
 
 
 def build(scratch: Path) -> list[Path]:
@@ -50,7 +64,7 @@ def build(scratch: Path) -> list[Path]:
         else:
             shutil.copy(ROOT / name, into)
     out.mkdir()
-    environ = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC"}
+    environ = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "TZ": "UTC", VERSION_SETTING: version()}
     done = subprocess.run(
         [sys.executable, "-c", BUILD],
         cwd=copy,

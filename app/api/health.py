@@ -15,6 +15,7 @@ from haulier.domain.job import Json
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce import WorkerHealth
+from haulier.version import version
 
 from ..http.routes import Entry, needs
 from ..http.service import connection
@@ -87,7 +88,8 @@ class Health(MethodView):
         with connection() as conn:
             produce.ping(conn)
             warnings = list(_warnings(conn, produce.worker_health(conn)))
-        return {"status": "ok", "warnings": warnings} if warnings else {"status": "ok"}
+        health: Json = {"status": "ok", "version": version()}
+        return health | {"warnings": warnings} if warnings else health
 
 
 def _of_the_worker_beside(health: WorkerHealth) -> list[str]:

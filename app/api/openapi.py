@@ -15,10 +15,10 @@ from flask_smorest import Api as SmorestApi
 from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException
 
-from haulier import __version__
 from haulier.domain.job import LEAST_INTEGER, MOST_INTEGER, NAME_PATTERN, JobStatus, Json
 from haulier.kinds import Kind
 from haulier.kinds.sdk.payload import TEXT
+from haulier.version import version
 
 from ..http.routes import Entry, Route, Routes
 from . import errors
@@ -185,7 +185,7 @@ def fails(blp: Any, *statuses: int) -> Callable[[View], View]:
 
 def make_api(app: Flask, kinds: Mapping[str, Kind], create_job: CreateJobRequest) -> Api:
     """Return the application's API, with the parts of its document that depend on the kinds."""
-    app.config.update(API_TITLE="Haulier", API_VERSION=__version__, OPENAPI_VERSION=OPENAPI_VERSION)
+    app.config.update(API_TITLE="Haulier", API_VERSION=version(), OPENAPI_VERSION=OPENAPI_VERSION)
     plugin = MarshmallowPlugin(schema_name_resolver=_resolver(kinds))
     api = Api(app, spec_kwargs={"marshmallow_plugin": plugin, "info": {"description": DESCRIPTION}})
     assert plugin.converter is not None

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask import url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from haulier import __version__
+from haulier.version import version
 
 from ..http.service import service
 from . import shown
@@ -55,7 +55,7 @@ def environment() -> Environment:
         suggestions=suggestions,
         back_to=back_to,
         is_read_only=lambda: permissions().is_read_only,
-        version=__version__,
+        version=version(),
     )
     return made
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from haulier import __version__
 from haulier.cli.client.errors import Code, CommandError
 from haulier.cli.commands.invocation import ClientGroup, load
 from haulier.cli.terminal.visible import visible
 from haulier.domain.errors import HaulierError
+from haulier.version import version
 
 # Where each command is, and its help: to show all of them, none is loaded.
 COMMANDS = {
@@ -112,7 +112,21 @@ def _say(message: str, code: Code) -> Code:
     return code
 
 
+def _show_version(ctx: click.Context, _: click.Parameter, is_asked: bool) -> None:
+    # Not click.version_option, which takes the text itself: every command would have to find it out.
+    if is_asked:
+        click.echo(f"haulier {version()}")
+        ctx.exit()
+
+
 @click.command(cls=Root)
-@click.version_option(__version__, message="haulier %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def root() -> None:
     """Durable background jobs over HTTP, on the Postgres you already run."""

@@ -12,6 +12,7 @@ from typing import NoReturn
 from haulier.config import Config
 from haulier.domain.errors import HaulierError
 from haulier.processes import INTERRUPTED, STOPPED, Child, Processes, how, leave
+from haulier.version import version
 from haulier.worker.metrics.port import MetricsPort
 
 # The exit code of a child whose settings or schema do not fit.
@@ -43,7 +44,9 @@ class Parent(Processes):
     def _say_what_it_takes(self) -> None:
         config = self._config
         log.info(
-            "starting %d worker processes, with up to %d database connections together",
+            "Haulier %s: starting %d worker processes, with up to %d database connections together",
+            # Here, before the processes are forked, and so once for all of them.
+            version(),
             config.worker_processes,
             config.worker_processes * config.worker_connections,
         )

@@ -20,6 +20,7 @@ from haulier.postgres.connection import parse
 from haulier.postgres.database import Database
 from haulier.postgres.limits import too_many
 from haulier.queue.upkeep.migrate import check_schema
+from haulier.version import version
 from haulier.worker.isolation.children import Children
 from haulier.worker.metrics.counts import Measures
 from haulier.worker.metrics.port import MetricsPort
@@ -232,7 +233,9 @@ class Worker:
     def _say_what_it_takes(self) -> None:
         config = self.config
         log.info(
-            "up to %d database connections, however many threads; one more for housekeeping, now and then, or to count",
+            "Haulier %s, with up to %d database connections, however many threads;"
+            " one more for housekeeping, now and then, or to count",
+            version(),
             config.worker_connections,
         )
         for warning in warn_missing(self.kinds.values(), config):

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import haulier
+from haulier.version import version
 from lab import result_files
 from lab.chaos import evidence, numbers, operators, plan, report, schedules, soak, stored, verdict
 from lab.chaos.faults import Faults
@@ -80,7 +80,7 @@ def break_it(
         found.schedules = schedules.gather(running, planted)
         logged = evidence.logged_errors(running.logs)
     return {
-        "version": haulier.__version__,
+        "version": version(),
         "seed": seed,
         "minutes": minutes,
         "lease_seconds": lease_seconds,

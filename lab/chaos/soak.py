@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import haulier
+from haulier.version import version
 from lab.chaos.load import Load, Mix
 from lab.chaos.one_dyno import OneDyno
 from lab.chaos.one_dyno import peaks as peaks_of_dyno
@@ -110,7 +110,7 @@ def soak(
     greatest = {name: each_minute(values) for name, values in series.items() if is_judged(name)}
     verdicts = {name: found for name, values in series.items() if (found := judged(name, values)) is not None}
     return {
-        "version": haulier.__version__,
+        "version": version(),
         "minutes": minutes,
         "at": time.strftime("%Y-%m-%d %H:%M"),
         "machine": machine(),

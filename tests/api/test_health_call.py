@@ -11,9 +11,11 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.postgres.sql_files import SQL
 from haulier.queue import consume
+from haulier.version import version
 from tests.conftest import Sql
 
 DUE = "INSERT INTO haulier.job (kind, payload, queue, run_at) VALUES ('a', '{}', 'slow', now() - interval '1 minute')"
+WELL = {"status": "ok", "version": version()}
 UNSERVED = "due jobs wait in queues that no live worker serves: see WORKER_QUEUES, and haulier_due_jobs_unserved"
 
 
@@ -32,6 +34,11 @@ def long_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("haulier.queue.produce.overview"), "LOOK_SECONDS", 10.0)
 
 
+def test_begins_with_the_status_that_clients_compare(client: FlaskClient) -> None:
+    assert list(asked(client)) == ["status", "version"]
+    assert client.get("/health/live").json == {"status": "ok"}
+
+
 def worker(conn: Connection, *queues: str) -> None:
     consume.register(conn, host="dock", pid=7, threads=1, queues=queues, lease_seconds=30.0)
 
@@ -44,7 +51,7 @@ def test_is_well_where_nothing_is_due_or_somebody_serves_it(client: FlaskClient,
     sql("DELETE FROM haulier.worker")
     worker(conn)
 
-    assert [without_jobs, named, asked(client)] == [{"status": "ok"}] * 3
+    assert [without_jobs, named, asked(client)] == [WELL] * 3
 
 
 @pytest.mark.usefixtures("long_look")
@@ -53,7 +60,7 @@ def test_warns_where_due_jobs_wait_and_no_worker_lives(client: FlaskClient, conn
     worker(conn)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
 
-    assert asked(client) == {"status": "ok", "warnings": ["due jobs wait, and no worker lives"]}
+    assert asked(client) == {**WELL, "warnings": ["due jobs wait, and no worker lives"]}
 
 
 @pytest.mark.usefixtures("long_look")
@@ -63,7 +70,7 @@ def test_warns_where_no_live_worker_serves_the_queue_and_names_it_to_nobody(
     sql(DUE)
     worker(conn, "other")
 
-    assert asked(client) == {"status": "ok", "warnings": [UNSERVED]}
+    assert asked(client) == {**WELL, "warnings": [UNSERVED]}
     assert "slow" not in UNSERVED
 
 
@@ -74,7 +81,7 @@ def test_looks_for_what_nobody_serves_now_and_then(client: FlaskClient, conn: Co
 
     meanwhile = asked(client, again=False)
 
-    assert before == meanwhile == {"status": "ok"}
+    assert before == meanwhile == WELL
     assert asked(client)["warnings"]
 
 
@@ -87,5 +94,5 @@ def test_is_well_where_the_look_takes_too_long_or_is_refused(
     sql(DUE)
     monkeypatch.setitem(SQL, "has_unserved", look)
 
-    assert asked(client) == {"status": "ok"}
-    assert asked(client, again=False) == {"status": "ok"}
+    assert asked(client) == WELL
+    assert asked(client, again=False) == WELL

@@ -12,13 +12,13 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app.api import build
-from haulier import __version__
 from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.access.audit import list_actions
 from haulier.queue.produce.workers import MOST_JOBS, list_workers
+from haulier.version import version
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.roles import Roles
@@ -52,7 +52,7 @@ def test_says_what_a_worker_is(client: FlaskClient, register: Register) -> None:
         "id": str(worker),
         "host": "dock",
         "pid": 7,
-        "version": __version__,
+        "version": version(),
         "threads": 8,
         "queues": ["bulk", "mail"],
         "kinds": ["hook", "mail"],

@@ -35,11 +35,11 @@ MAY_IMPORT = {
     "queue.access": {"domain", "postgres"},
     "queue.upkeep": {"domain", "postgres"},
     "queue.produce": {"domain", "postgres", "queue", "queue.upkeep"},
-    "queue.consume": {"domain", "postgres", "queue", "queue.upkeep"},
+    "queue.consume": {"domain", "postgres", "queue", "queue.upkeep", "version"},
     "kinds": {"domain", "kinds.sdk", "kinds.outbound"},
     "kinds.sdk": {"domain"},
     "kinds.outbound": {"domain", "kinds.sdk"},
-    "worker": {"domain", "postgres", *QUEUE, "kinds", "processes", *WORKER},
+    "worker": {"domain", "postgres", *QUEUE, "kinds", "processes", "version", *WORKER},
     "worker.threads": {"domain", "postgres", *QUEUE, "kinds", *(WORKER - {"worker", "worker.threads"})},
     "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", "worker.shared"},
     "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
@@ -49,6 +49,8 @@ MAY_IMPORT = {
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
     "config": {"domain"},
+    # Not for kinds and isolated children: in a checkout it takes each process a call of git.
+    "version": set(),
     "logs": {"log_stream"},
     "log_stream": set(),
     "processes": set(),
@@ -57,18 +59,19 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli", "domain"},
     "cli": {
-        *("domain", "postgres", *QUEUE, "kinds", "worker", "processes", "beside", "schedules_toml", "local", *CLIENT)
+        *("domain", "postgres", *QUEUE, "kinds", "worker", "processes", "beside", "schedules_toml", "local", *CLIENT),
+        "version",
     },
     # Of an installed client, which has nothing of the server.
-    "cli.client": {"domain"},
+    "cli.client": {"domain", "version"},
     "cli.terminal": {"domain"},
-    "cli.commands": {"domain", "cli.client", "cli.terminal"},
+    "cli.commands": {"domain", "version", "cli.client", "cli.terminal"},
     "app.http": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk"},
     # Of app.http only what loads no Flask: this is loaded by gunicorn's master.
-    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "app.http"},
-    "app.api": {"beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.api.schemas"},
+    "app.http.gunicorn": {"domain", "postgres", "queue.access", "queue.upkeep", "kinds", "version", "app.http"},
+    "app.api": {"beside", "domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "version", "app.http", "app.api.schemas"},
     "app.api.schemas": {"domain", "queue", "kinds", "kinds.sdk", "app.http"},
-    "app.web": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http"},
+    "app.web": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "version", "app.http"},
     "app.web.pages": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "app.http", "app.web"},
     "app.gunicorn_settings": {"app.http.gunicorn"},
     "app.site": {"app.api", "app.web", "app.http"},

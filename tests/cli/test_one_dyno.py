@@ -21,6 +21,7 @@ from psycopg2.extensions import parse_dsn
 
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
+from haulier.version import version
 from tests.conftest import eventually
 from tests.local.conftest import Process, alive, descendants, end, states
 from tests.web import answers
@@ -65,7 +66,7 @@ class OneDyno:
     def has_started(self) -> bool:
         """Tell whether both work; fail where it has ended."""
         assert self.popen.poll() is None, self.log.read_text()
-        return answers(self.url) and self.health() == {"status": "ok"}
+        return answers(self.url) and self.health() == {"status": "ok", "version": version()}
 
     def wait(self, seconds: float = 30) -> int:
         """Return its exit code."""

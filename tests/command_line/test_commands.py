@@ -15,11 +15,11 @@ from uuid import UUID
 import click
 import pytest
 
-from haulier import __version__
 from haulier.cli.commands.invocation import load
 from haulier.cli.root import COMMANDS, ON_SERVER, root
 from haulier.cli.server import ServerCommand
 from haulier.queue import consume
+from haulier.version import version
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.command_line.terminals import in_terminal
@@ -126,8 +126,8 @@ def test_runs_the_examples_of_keys(run: Run, run_gunicorn, database: str, sql: S
 
 
 def test_says_its_version(process: Run, run: Run) -> None:
-    assert process("--version").out == process("version").out == f"haulier {__version__}\n"
-    assert run("version", "--json").json == {"version": __version__}
+    assert process("--version").out == process("version").out == f"haulier {version()}\n"
+    assert run("version", "--json").json == {"version": version()}
 
 
 def test_shows_what_there_is_where_nothing_is_asked_for(process: Run) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config, client_variables
+from haulier.config import HOUSEKEEPING_CONNECTIONS, TOGETHER, Config, client_variables, deployed_commit
 from haulier.domain.errors import ConfigError
 from tests.docs.reading import DSN, PAGES, ROOT, names_in, section, tables, without_blocks
 
 SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the service"))]
 CLIENT_SETTINGS = [row for row in tables(section("docs/settings.md", "## Of the commands that call the API"))]
+COMMITS = [row for row in tables(section("docs/settings.md", "## Of the version"))]
 # Settings whose field in Config has another name.
 FIELDS = {"HAULIER_KINDS": "kinds", "DYNO": "ephemeral_disk", "RENDER": "ephemeral_disk"}
 
@@ -49,6 +50,14 @@ def test_every_setting_of_the_client_is_documented_and_no_other() -> None:
 
     documented = [name for row in CLIENT_SETTINGS for name in names_in(row[0])]
     assert sorted(documented) == sorted(environ.asked)
+
+
+def test_every_variable_that_names_the_commit_is_documented_and_no_other() -> None:
+    environ = _Recorded()
+
+    deployed_commit(environ)
+
+    assert {name for row in COMMITS for name in names_in(row[0])} == environ.asked
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row[0])
@@ -135,7 +144,7 @@ def test_settings_named_anywhere_exist() -> None:
     # OpenSSL's and gunicorn's.
     known |= {"SSL_CERT_FILE", "GUNICORN_CMD_ARGS"}
 
-    known |= {name for row in CLIENT_SETTINGS for name in names_in(row[0])}
+    known |= {name for row in (*CLIENT_SETTINGS, *COMMITS) for name in names_in(row[0])}
 
     for page in PAGES:
         named = {

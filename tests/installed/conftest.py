@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from zipfile import ZipFile
@@ -10,6 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.installed.environments import ROOT, Environment, run
+from tests.repositories import Repository
 from tests.web import run_gunicorn  # noqa: F401  # fixture
 
 # Whatever imports one of these, or reads it, stops with this.
@@ -41,6 +43,43 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     run([sys.executable, str(ROOT / "tools" / "dist.py"), str(folder)], folder, dict(os.environ))
     return folder
+
+
+# What `make dist` needs of a checkout.
+BUILT_FROM = (
+    *("haulier", "app", "schema.sql", "grants.sql", "tools/dist.py"),
+    *("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"),
+)
+# What the second commit of `two_wheels` changes.
+CHANGED = ("haulier/__init__.py", '\nCHANGE = "of the second commit"\n')
+
+
+@pytest.fixture(scope="session")
+def two_wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give what `make dist` builds of two commits, of which the second follows the first.
+
+    They are commits of a repository that is made here, because the tests also run where there is none.
+    """
+    folder = tmp_path_factory.mktemp("commits") / "haulier"
+    for name in BUILT_FROM:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    repository = Repository(folder)
+
+    def build() -> Path:
+        repository.commit()
+        run([sys.executable, "tools/dist.py"], folder, dict(os.environ))
+        # The build of the commit before makes way.
+        [built] = (folder / "dist").glob("*.whl")
+        return Path(shutil.copy(built, tmp_path_factory.mktemp("build")))
+
+    first = build()
+    with (folder / CHANGED[0]).open("a") as file:
+        file.write(CHANGED[1])
+    return first, build()
 
 
 @pytest.fixture(scope="session")

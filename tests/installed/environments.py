@@ -16,10 +16,11 @@ from importlib.metadata import distribution, requires
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# The wheel of the version before. It is kept, since there is no history where tests run; CONTRIBUTING.md says when
-# another takes its place.
-[OLDER_WHEEL] = (Path(__file__).parent / "versions").glob("haulier-*.whl")
-OLDER = OLDER_WHEEL.name.split("-")[1]
+
+
+def version_of(wheel: Path) -> str:
+    """Return the version that a wheel has in its name."""
+    return wheel.name.split("-")[1]
 
 
 class Environment:
@@ -54,11 +55,11 @@ class Environment:
         )
         pip.chmod(0o755)
 
-    def install(self, *what: str) -> str:
-        """Install without an index, and return what pip says."""
+    def install(self, *what: str, folder: Path | None = None) -> str:
+        """Install without an index, in this folder if there are relative paths, and return what pip says."""
         command = [self.python, "-m", "pip", "install", "--quiet", "--no-index", "--disable-pip-version-check", *what]
-        environ = {**os.environ, "PYTHONPATH": str(self.pip)}
-        done = subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
+        environ, place = {**os.environ, "PYTHONPATH": str(self.pip)}, folder or self.folder
+        done = subprocess.run(command, cwd=place, env=environ, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
-import haulier
 from tests.conftest import eventually
 from tests.docs import shell
 from tests.docs.reading import Block, blocks_of
-from tests.installed.environments import ROOT, Environment, running, web_environ
+from tests.installed.environments import ROOT, Environment, running, version_of, web_environ
 from tests.web import answers
 
 PAGE = "docs/own-repository.md"
@@ -40,6 +39,13 @@ class Reader:
         """Return what the commands of a block print."""
         return shell.run(block.text, self.url, self.folder, **self.environ)
 
+    def has_built(self, wheel: Path) -> None:
+        """Have this build, and no other, where `make dist` puts it."""
+        dist = self.folder.parent / "haulier" / "dist"
+        shutil.rmtree(dist, ignore_errors=True)
+        dist.mkdir(parents=True)
+        shutil.copy(wheel, dist)
+
     @contextmanager
     def leaves_running(self, block: Block) -> Iterator[None]:
         """Run the command of a block, which stays in the foreground, until left."""
@@ -53,15 +59,15 @@ class Reader:
 
 
 @pytest.fixture
-def reader(environment: Environment, wheel: Path, fresh_database: str, tmp_path: Path) -> Reader:
-    """Give a reader beside whose repository the wheel was built."""
-    (tmp_path / "haulier" / "dist").mkdir(parents=True)
-    shutil.copy(wheel, tmp_path / "haulier" / "dist")
+def reader(pip: Path, two_wheels: tuple[Path, Path], fresh_database: str, tmp_path: Path) -> Reader:
+    """Give a reader beside whose repository the first wheel was built."""
+    # Of this test's own, because the page ends with another version in it.
+    environment = Environment(tmp_path / "environment", pip, with_ours=True)
     folder = tmp_path / "shop"
     folder.mkdir()
-    pip = Path(environment.python).with_name("pip")
-    pip.write_text(PIP.format(python=environment.python))
-    pip.chmod(0o755)
+    command = Path(environment.python).with_name("pip")
+    command.write_text(PIP.format(python=environment.python))
+    command.chmod(0o755)
     [vendored] = (ROOT / "tools" / "vendor").glob("pip-*.whl")
     url, environ = web_environ(fresh_database, tmp_path)
     environ |= {
@@ -70,29 +76,34 @@ def reader(environment: Environment, wheel: Path, fresh_database: str, tmp_path:
         "PIP_NO_INDEX": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    return Reader(folder, url, environ)
+    reader = Reader(folder, url, environ)
+    reader.has_built(two_wheels[0])
+    return reader
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
-def test_every_step_of_the_page_works(reader: Reader, environment: Environment) -> None:
+def test_every_step_of_the_page_works(reader: Reader, two_wheels: tuple[Path, Path]) -> None:
     said: dict[str, str] = {}
     steps = [block for block in blocks_of(PAGE) if not block.not_run]
     foreground = next(block for block in steps if block.text.endswith("haulier run\n"))
     place = steps.index(foreground)
+    upgrade = next(block for block in steps if block.text.startswith("rm vendor/"))
 
     for block in steps[:place]:
         _take(reader, block, said)
     with reader.leaves_running(foreground):
         for block in steps[place + 1 :]:
+            if block == upgrade:
+                reader.has_built(two_wheels[1])
             _take(reader, block, said)
         key = said["haulier keys create --name shop --scopes enqueue,read"].strip()
         job = eventually(lambda: _ended(reader.url, key), within=40)
 
     assert key.startswith("hlr_")
     assert job["result"] == {"total": 11}
-    assert (reader.folder / "requirements.txt").read_text().startswith("./vendor/haulier-")
+    assert (reader.folder / "requirements.txt").read_text() == f"./vendor/{two_wheels[1].name}[server]\n"
     assert "2 passed" in said["python -m pytest test_kinds.py"]
-    assert f"haulier {haulier.__version__}\n" in said["pip install -r requirements.txt"]
+    assert f"haulier {version_of(two_wheels[1])}\n" in said["pip install -r requirements.txt"]
     assert "nothing to do" in said["pip install -r requirements.txt"]
 
 

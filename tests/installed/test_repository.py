@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -17,11 +19,12 @@ from zipfile import ZipFile
 import pytest
 import requests
 
-import haulier
+from haulier.cli.init import requirement
 from haulier.config import Config
 from haulier.postgres.connection import connect
+from haulier.version import version
 from tests.conftest import eventually, sql_on
-from tests.installed.environments import OLDER, OLDER_WHEEL, Environment, run, running, web_environ
+from tests.installed.environments import Environment, run, running, version_of, web_environ
 from tests.web import answers
 
 # A repository of a team's own ---------------------------------------------------------------------------------------
@@ -62,18 +65,20 @@ class Team:
 
     folder: Path
     environment: Environment
-    wheels: list[str]
 
     def deploy(self) -> None:
         """Install its requirements, as a platform does."""
-        links = [word for wheel in self.wheels for word in ("--find-links", wheel)]
-        said = self.environment.install(*links, "--requirement", str(self.folder / "requirements.txt"))
+        links = ["--find-links", "vendor"]
+        said = self.environment.install(*links, "--requirement", "requirements.txt", folder=self.folder)
         assert "does not provide the extra" not in said
 
-    def requires(self, version: str) -> None:
-        """Have another version of Haulier in the requirements."""
+    def takes(self, wheel: Path) -> None:
+        """Put another build of Haulier into vendor/ and the requirements, as docs/own-repository.md says."""
+        for old in (self.folder / "vendor").glob("haulier-*"):
+            old.unlink()
+        shutil.copy(wheel, self.folder / "vendor")
         path = self.folder / "requirements.txt"
-        path.write_text(re.sub(r"haulier\[server\]==.*", f"haulier[server]=={version}", path.read_text()))
+        path.write_text(re.sub(r".*haulier.*", f"./vendor/{wheel.name}[server]", path.read_text()))
 
     def says(self, environ: dict[str, str], *command: str) -> str:
         """Return what a command of the environment says in the repository, once it has ended well."""
@@ -100,7 +105,9 @@ class Team:
 def team(installed: Path, pip: Path, wheel: Path, library: Path, tmp_path: Path) -> Team:
     """Give what `haulier init` began, with a package `app`, a library of their own, and a kind that uses both."""
     folder = tmp_path / "repository"
-    wheels = [str(each.parent) for each in (wheel, OLDER_WHEEL, library)]
+    (folder / "vendor").mkdir(parents=True)
+    for each in (wheel, library):
+        shutil.copy(each, folder / "vendor")
     run([str(installed), "init", str(folder)], tmp_path, dict(os.environ))
     (folder / "app").mkdir()
     (folder / "app" / "__init__.py").write_text("")
@@ -110,7 +117,7 @@ def team(installed: Path, pip: Path, wheel: Path, library: Path, tmp_path: Path)
     (folder / "kinds.py").write_text(OWN_KIND)
     with (folder / "requirements.txt").open("a") as file:
         file.write("teamlib==1.0\n")
-    return Team(folder, Environment(tmp_path / "environment", pip, with_ours=True), wheels)
+    return Team(folder, Environment(tmp_path / "environment", pip, with_ours=True))
 
 
 class Client:
@@ -128,6 +135,11 @@ class Client:
         """Return the job."""
         return requests.get(f"{self.url}/jobs/{job_id}", timeout=10).json()
 
+    def is_served_by(self, version: str) -> bool:
+        """Tell whether the API and its worker are of this version."""
+        health, workers = (requests.get(f"{self.url}/{path}", timeout=10).json() for path in ("health", "workers"))
+        return [each["version"] for each in (health, *workers)] == [version] * 2
+
     def greeted(self, job_ids: list[str]) -> list[object]:
         """Return the results of these jobs, once all have ended."""
         eventually(lambda: all(self.job(each)["finished_at"] for each in job_ids), within=20)
@@ -138,7 +150,7 @@ MORNING = {"greeting": "Good morning, Ann, if you please"}
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
-def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, fresh_database, tmp_path):
+def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, wheel, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
     client = Client(url)
     team.deploy()
@@ -146,24 +158,26 @@ def test_runs_a_kind_of_a_repository_that_init_began_on_one_dyno(team, fresh_dat
     with team.running(environ, tmp_path):
         eventually(lambda: answers(url), within=20)
         assert client.greeted([client.enqueue("Ann")]) == [MORNING]
-        assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok"}
+        assert requests.get(f"{url}/health", timeout=10).json() == {"status": "ok", "version": version_of(wheel)}
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
 @pytest.mark.slow
-def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_database, tmp_path):
+def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, two_wheels, fresh_database, tmp_path):
     url, environ = web_environ(fresh_database, tmp_path)
     client = Client(url)
+    first, second = two_wheels
     jobs: list[str] = []
-    versions = []
+    changes = []
 
-    for version in (OLDER, haulier.__version__, OLDER):
-        team.requires(version)
+    for wheel in (first, second, first):
+        team.takes(wheel)
         team.deploy()
-        versions.append(team.says(environ, "-m", "haulier", "--version"))
+        changes.append(team.says(environ, "-c", "import haulier; print('CHANGE' in vars(haulier))"))
         with team.running(environ, tmp_path, "web", "worker"):
             eventually(lambda: answers(url), within=40)
+            eventually(partial(client.is_served_by, version_of(wheel)), within=20)
             # An hour goes by, after which what the version before has left is due.
             with closing(connect(fresh_database)) as conn:
                 sql_on(conn)("UPDATE haulier.job SET run_at = now()")
@@ -173,8 +187,30 @@ def test_upgrades_by_the_procfile_and_rolls_back_and_loses_nothing(team, fresh_d
             jobs.append(client.enqueue("Ann", delay_seconds=3600))
             left = client.job(jobs[-1])["status"]
 
-    assert versions == [f"haulier {OLDER}\n", f"haulier {haulier.__version__}\n", f"haulier {OLDER}\n"]
+    assert changes == ["False\n", "True\n", "False\n"]
     assert (len(jobs), left) == (6, "queued")
+
+
+def test_pip_replaces_a_commit_by_the_next_and_goes_back(pip, two_wheels, tmp_path):
+    made = Environment(tmp_path / "environment", pip, with_ours=False)
+    made.add("click", "requests", "rich")
+    said = []
+
+    for wheel in (*two_wheels, two_wheels[0]):
+        shutil.copy(wheel, tmp_path)
+        (tmp_path / "requirements.txt").write_text(f"./{wheel.name}\n")
+        made.install("--requirement", "requirements.txt", folder=tmp_path)
+        said.append(run([made.haulier, "--version"], tmp_path, {}))
+
+    versions = [version_of(wheel) for wheel in two_wheels]
+    assert [re.sub("g.*", "", each) for each in versions] == ["1.0.0.dev1+", "1.0.0.dev2+"]
+    assert said == [f"haulier {each}\n" for each in (*versions, versions[0])]
+
+
+def test_requires_a_release_from_an_index_and_any_other_build_as_a_file():
+    assert requirement("1.0.0") == "haulier[server]==1.0.0"
+    file = "haulier-1.0.1.dev3+g012345678-py3-none-any.whl"
+    assert requirement("1.0.1.dev3+g012345678") == f"./vendor/{file}[server]"
 
 
 def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed, environment, tmp_path):
@@ -184,12 +220,11 @@ def test_begins_a_repository_whose_tests_pass_and_leaves_what_is_there(installed
     said = run([str(installed), "init"], tmp_path, dict(os.environ))
     again = run([str(installed), "init", "."], tmp_path, dict(os.environ))
 
-    requirement = f"haulier[server]=={haulier.__version__}"
     written = ["kinds.py", "test_kinds.py", ".env.example", ".gitignore"]
     assert [line.split(maxsplit=1) for line in said.splitlines()[:6]] == [
         ["left", "Procfile"],
         *(["wrote", name] for name in written),
-        ["left", f"requirements.txt: add the line {requirement}"],
+        ["left", f"requirements.txt: add the line {requirement(version())}"],
     ]
     assert re.findall(r"^[0-9]\.", said, flags=re.MULTILINE) == ["1.", "2.", "3."]
     assert "wrote" not in again

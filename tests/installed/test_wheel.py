@@ -18,14 +18,14 @@ from zipfile import ZipFile
 import pytest
 import requests
 
-import haulier
+from haulier.version import version
 from tests.conftest import eventually
 from tests.installed.environments import ROOT, Environment, run, running, web_environ
 from tests.web import answers
 
 
 def test_has_every_file_of_the_checkout_and_nothing_else_at_its_top_level(wheel):
-    described = f"haulier-{haulier.__version__}.dist-info/"
+    described = f"haulier-{version()}.dist-info/"
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if not name.startswith(described)}
 
@@ -161,7 +161,7 @@ def asked_for(requirements: str) -> set[str]:
 
 def test_needs_little_where_it_is_the_client_and_what_is_pinned_where_it_is_the_server(wheel):
     with ZipFile(wheel) as archive:
-        about = email.message_from_bytes(archive.read(f"haulier-{haulier.__version__}.dist-info/METADATA"))
+        about = email.message_from_bytes(archive.read(f"haulier-{version()}.dist-info/METADATA"))
     needed = about.get_all("Requires-Dist", [])
 
     names: dict[str, set[str]] = {}
@@ -187,10 +187,10 @@ def test_is_built_the_same_by_whomever_and_whenever(dist, tmp_path):
 
     said = run(["sh", "-c", f"umask 077; '{sys.executable}' tools/dist.py '{tmp_path}/again'"], unpacked, environ)
 
-    assert said.startswith(f"haulier {haulier.__version__}: ")
+    assert said.startswith(f"haulier {version()}: ")
     assert {each.name for each in dist.iterdir()} == {
-        f"haulier-{haulier.__version__}-py3-none-any.whl",
-        f"haulier-{haulier.__version__}.tar.gz",
+        f"haulier-{version()}-py3-none-any.whl",
+        f"haulier-{version()}.tar.gz",
     }
     for each in dist.iterdir():
         assert each.read_bytes() == (tmp_path / "again" / each.name).read_bytes()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from haulier import __version__
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
+from haulier.version import version as own_version
 from tests.conftest import eventually
 
 
@@ -15,7 +15,7 @@ def test_says_its_version_and_the_kinds_that_it_knows(spawn_worker, sql):
     eventually(lambda: sql("SELECT version FROM haulier.worker") != [(None,)])
     [(version, kinds, quiet, stopping)] = sql("SELECT version, kinds, quiet, stopping FROM haulier.worker")
 
-    assert (version, quiet, stopping) == (__version__, False, False)
+    assert (version, quiet, stopping) == (own_version(), False, False)
     assert {"send_email", "t.note"} <= set(kinds)
     assert kinds == sorted(kinds)
 

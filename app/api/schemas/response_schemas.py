@@ -100,6 +100,7 @@ class HealthResponse(ResponseSchema):
     """The answer of a healthy service."""
 
     status = fields.String(required=True, validate=validate.Equal("ok"))
+    version = fields.String(metadata=about("Of the program. GET /health/live does not say it.", example="1.0.0"))
     warnings = fields.List(
         fields.String(), metadata={"description": "What an operator should look at; absent where there is nothing."}
     )

@@ -31,6 +31,7 @@ from haulier.postgres.errors import translated  # noqa: E402
 from haulier.postgres.limits import too_many  # noqa: E402
 from haulier.queue.access.api_keys import any_exist  # noqa: E402
 from haulier.queue.upkeep.migrate import check_schema  # noqa: E402
+from haulier.version import version  # noqa: E402
 
 
 @atexit.register
@@ -100,7 +101,9 @@ def on_starting(server: Any) -> None:
     except HaulierError as error:
         stop(error)
     workers, threads = settings.web_concurrency, settings.web_threads
-    server.log.info("up to %d database connections: %d processes x %d threads", workers * threads, workers, threads)
+    # The version is found out here, before the processes are forked, and so once for all of them.
+    started = "Haulier %s, with up to %d database connections: %d processes x %d threads"
+    server.log.info(started, version(), workers * threads, workers, threads)
     if excess:
         server.log.warning("%s: lower WEB_CONCURRENCY or WEB_THREADS", excess)
     if "WEB_THREADS" in settings.reduced:

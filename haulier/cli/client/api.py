@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from haulier import __version__
 from haulier.cli.client.errors import Code, Refused, Unreachable
 from haulier.cli.client.service import Service
+from haulier.version import version
 
 if TYPE_CHECKING:
     import requests
@@ -167,7 +167,7 @@ class Api:
             self._session = requests.Session()
             # A proxy of the environment is for other machines.
             self._session.trust_env = not self.service.is_local
-            self._session.headers["User-Agent"] = f"haulier/{__version__}"
+            self._session.headers["User-Agent"] = f"haulier/{version()}"
             self._key = self._key or self.service.read_key()
         return self._session
 

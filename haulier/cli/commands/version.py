@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from haulier import __version__
+from haulier import version as program
 from haulier.cli.commands.invocation import Invocation, command, pass_invocation
 
 
@@ -10,4 +10,5 @@ from haulier.cli.commands.invocation import Invocation, command, pass_invocation
 @pass_invocation
 def version(invocation: Invocation) -> None:
     """Print the version of this program."""
-    invocation.terminal.show({"version": __version__}, lambda _: invocation.terminal.line(f"haulier {__version__}"))
+    known = program.version()
+    invocation.terminal.show({"version": known}, lambda _: invocation.terminal.line(f"haulier {known}"))

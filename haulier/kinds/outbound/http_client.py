@@ -26,7 +26,6 @@ from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError, Rea
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
-from haulier import __version__
 from haulier.kinds.outbound.addresses import SocketAddress, guard, resolve
 from haulier.kinds.outbound.deadline import Deadline
 from haulier.kinds.sdk.endings import Fail, JobCancelled, Retry
@@ -125,7 +124,7 @@ def exchange(
     """
     target = Url.parse(url)
     asked = f"{method} {target.origin}"
-    sent = {"user-agent": f"Haulier/{__version__}", "connection": "close"}
+    sent = {"user-agent": "Haulier", "connection": "close"}
     if target.authorization:
         sent["authorization"] = target.authorization
     sent |= {name.lower(): value for name, value in (headers or {}).items()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from haulier import __version__
 from haulier.domain.claim import Fence, Held
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 from haulier.queue.rows import fence_of
+from haulier.version import version
 
 
 def register(
@@ -24,7 +24,7 @@ def register(
 
 def introduce(conn: Connection, worker_id: UUID, *, kinds: Sequence[str]) -> None:
     """Say which program the worker runs, and which kinds it knows."""
-    rows(conn, "introduce", worker=worker_id, version=__version__, kinds=list(kinds))
+    rows(conn, "introduce", worker=worker_id, version=version(), kinds=list(kinds))
 
 
 def say_stopping(conn: Connection, worker_id: UUID) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import haulier
 from haulier.config import Config
 from haulier.postgres.connection import connect as own_connection
 from haulier.queue.upkeep.migrate import migrate
+from haulier.version import version_of
 from lab.bench.contenders.contender import Table, TableWatch
 from lab.servers import Connection, Postgres, ask, connect, free_port
 from lab.waiting import ROOT, environment, processes
@@ -78,7 +78,7 @@ class Haulier:
 
     def version(self) -> str:
         """Return the checkout's version."""
-        return haulier.__version__
+        return version_of(self.checkout)
 
     def home(self, server: Postgres) -> AbstractContextManager[str]:
         """Yield the URL of a fresh database with the schema in it."""

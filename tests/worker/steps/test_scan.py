@@ -16,6 +16,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.database import Database
 from haulier.queue import consume
 from haulier.queue.consume.lanes import LOOK_SECONDS
+from haulier.version import version
 from haulier.worker.shared.marks import Marks
 from haulier.worker.steps.scan import Scanner
 from tests.conftest import eventually
@@ -171,9 +172,9 @@ def test_health_says_when_looks_fail_though_claims_succeed(fresh_database, spawn
         gauges = app.test_client().get("/metrics").text
         cursor.execute("GRANT EXECUTE ON FUNCTION pg_catalog.clock_timestamp() TO PUBLIC")
         eventually(lambda: worker() == (200, "ok", "ok"), within=15)
-        eventually(lambda: api() == {"status": "ok"})
+        eventually(lambda: api() == well)
         app.extensions["haulier"].database.close()
 
-    assert well == {"status": "ok"}
+    assert well == {"status": "ok", "version": version()}
     assert "fail in 1 workers" in warned[0]
     assert "haulier_workers_without_scans 1.0" in gauges
