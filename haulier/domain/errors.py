@@ -193,8 +193,10 @@ class TooManyConnections(DatabaseUnavailable):
 class Refusal(HaulierError):
     """The database has refused a statement, and nothing of it was done.
 
-    Shape: is_lasting tells that it would refuse these values at any time.
+    Shape: may_pass tells that waiting helps. is_lasting tells that it would refuse these values at any time.
     """
+
+    may_pass = False
 
     def __init__(self, message: str | None = None, *, is_lasting: bool = False) -> None:
         super().__init__(message)
@@ -202,11 +204,17 @@ class Refusal(HaulierError):
 
 
 class StatementRefused(Refusal):
-    """The database refuses a statement, and may go on to: a trigger raises, a right is missing, a value is wrong."""
+    """The database refuses a statement, and may go on to: a right is missing, for one."""
+
+
+class RowRefused(StatementRefused):
+    """A constraint or a trigger of the database refuses the row, and may accept others."""
 
 
 class RefusedForNow(Refusal, DatabaseUnavailable):
     """The database cannot do this now, for a reason that may pass by itself, such as a deadlock or a full disk."""
+
+    may_pass = True
 
 
 class Locked(RefusedForNow):
@@ -220,7 +228,7 @@ class JobRefused(Refusal):
         super().__init__(reason(error), is_lasting=error.is_lasting)
         self.job_id = job_id
         self.lane = lane
-        self.may_pass = isinstance(error, RefusedForNow)
+        self.may_pass = error.may_pass
 
 
 class ReadOnly(DatabaseUnavailable):
@@ -229,5 +237,6 @@ class ReadOnly(DatabaseUnavailable):
 
 def reason(error: BaseException) -> str:
     """Return the first line of what caused the error; in further lines PostgreSQL may quote the row."""
-    lines = str(error.__cause__ or error).strip().splitlines()
+    told = error if isinstance(error, StatementRefused) else error.__cause__ or error
+    lines = str(told).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,15 @@
-"""How psycopg2's errors become ours: some tell of an outage, the others of a statement that is refused."""
+"""What an error of the database means: not now, never for this row, or never for this statement.
+
+Claims, settles, operations, schedules and the API all decide by these classes, which follow from the SQLSTATE:
+
+- *Not now*: `DatabaseUnavailable`. Wait and try again; never count it as a failure. If the server has answered and goes
+  on working (a deadlock, a lock, a full disk, a timeout), it is `RefusedForNow`: nothing was done, and another row may
+  get through. Otherwise it is not known what was done.
+- *Never for this row*: `RowRefused`. A constraint or somebody's trigger refuses it: leave it out, go on with others.
+- *Never for this statement*: `StatementRefused`. A right, a table or a column is missing.
+
+A trigger may raise any SQLSTATE for one row, also one of an outage (a dblink that cannot connect raises 08001).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +22,9 @@ from haulier.domain.errors import (
     DatabaseUnavailable,
     HaulierError,
     Locked,
+    ReadOnly,
     RefusedForNow,
+    RowRefused,
     StatementRefused,
     TooManyConnections,
     reason,
@@ -20,6 +33,19 @@ from haulier.domain.errors import (
 # For callers that have to tell errors apart, by the names of PostgreSQL's conditions.
 sqlstate = errors
 PostgresError = psycopg2.Error
+
+# The classes of SQLSTATE that pass by themselves: connection, authorization, rollback, resources, state, operator,
+# system, foreign data. Also in haulier.operate_on of schema.sql.
+PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58", "HV")
+READ_ONLY = "25006"
+# The transaction was ended for its age (25P03, 25P04), or a pool has lost a prepared statement (26000).
+_PASSING_STATES = (READ_ONLY, "25P03", "25P04", "26000")
+# After these the server goes on working. After others of an outage it shuts down, starts, or is read-only.
+_ANSWERED_CLASSES = ("40", "53", "55", "58")
+# What values, constraints and functions raise. 54000: the row is too large for an index.
+_ROW_CLASSES = ("22", "23", "27", "44", "54", "P0")
+# What PostgreSQL says of its limits, and PgBouncer of max_client_conn.
+_TOO_MANY = ("too many", "connection slots", "no more connections allowed")
 
 
 class _Translation:
@@ -46,56 +72,89 @@ def translated() -> AbstractContextManager[None]:
 
 def ours(error: BaseException) -> HaulierError | None:
     """Return the error of ours for one of psycopg2's; None for any other error."""
-    if isinstance(error, (psycopg2.Error, UnicodeError)):
-        return _ours(error)
-    return None
+    if isinstance(error, psycopg2.Error):
+        return _not_now(error) if _passes(error) else _refused(error)
+    # Text that cannot be sent as UTF-8.
+    return StatementRefused(str(error)) if isinstance(error, UnicodeError) else None
 
 
-def _ours(error: psycopg2.Error | UnicodeError) -> HaulierError:
-    # A database without an encoding (SQL_ASCII) returns bytes that may be no text.
-    if isinstance(error, UnicodeError):
-        return StatementRefused(str(error))
-    if not _is_outage(error):
-        return StatementRefused(reason(error), is_lasting=_is_lasting(error))
-    text = str(error)
-    # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
-    if isinstance(error, errors.TooManyConnections) or any(words in text for words in _TOO_MANY):
-        return TooManyConnections()
-    if isinstance(error, errors.LockNotAvailable):
+def lacks_partition(error: BaseException) -> bool:
+    """Tell whether a partitioned table has no partition for a row: somebody has to make one, and the row is good."""
+    # It has the SQLSTATE of a failed CHECK, but names no constraint. A trigger's own table does not count.
+    return (
+        isinstance(error, errors.CheckViolation)
+        and error.diag.constraint_name is None
+        and error.diag.table_name is not None
+        and not _is_raised_by_a_trigger(error)
+    )
+
+
+def _passes(error: psycopg2.Error) -> bool:
+    code = error.pgcode
+    if code is not None:
+        return code[:2] in PASSING_CLASSES or code in _PASSING_STATES or lacks_partition(error)
+    # A connection that breaks within a reply raises a bare DatabaseError.
+    return (
+        isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)) or type(error) is psycopg2.DatabaseError
+    )
+
+
+def _not_now(error: psycopg2.Error) -> DatabaseUnavailable:
+    code = error.pgcode or ""
+    if code == "55P03":
         return Locked()
-    return RefusedForNow() if _is_answered(error) else DatabaseUnavailable()
+    # The server itself is well if somebody's trigger has raised it, whatever it says.
+    if _is_raised_by_a_trigger(error):
+        return RefusedForNow()
+    # psycopg2 gives no SQLSTATE (53300) for a connection that was refused.
+    if code == "53300" or any(words in str(error) for words in _TOO_MANY):
+        return TooManyConnections()
+    if code == READ_ONLY:
+        return ReadOnly()
+    is_answered = code[:2] in _ANSWERED_CLASSES or code == "57014" or lacks_partition(error)
+    return RefusedForNow() if is_answered else DatabaseUnavailable()
 
 
-# What PostgreSQL says of its limits, and PgBouncer of max_client_conn.
-_TOO_MANY = ("too many", "connection slots", "no more connections allowed")
-
-# Errors of other classes of psycopg2 that also pass by themselves.
-_PASSING = (errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout, errors.InvalidSqlStatementName)
+def _refused(error: psycopg2.Error) -> StatementRefused:
+    kind = RowRefused if _is_about_the_row(error) else StatementRefused
+    return kind(_without_values(error), is_lasting=_is_lasting(error))
 
 
-def _is_outage(error: psycopg2.Error) -> bool:
-    # A statement that exceeds one of the server's limits (class 54) will exceed it the next time too.
-    if (error.pgcode or "").startswith("54"):
-        return False
-    if isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError, *_PASSING)):
+def _is_about_the_row(error: psycopg2.Error) -> bool:
+    code = error.pgcode
+    return code is not None and (code[:2] in _ROW_CLASSES or _is_private(code) or _is_raised_by_a_trigger(error))
+
+
+def _is_private(code: str) -> bool:
+    """Tell whether PostgreSQL itself does not use this SQLSTATE, so that a function of the owner's has made it up."""
+    try:
+        errors.lookup(code)
+    except KeyError:
         return True
-    # A connection that breaks within a reply raises a bare DatabaseError without a SQLSTATE.
-    return type(error) is psycopg2.DatabaseError and error.pgcode is None
+    return False
 
 
-def _is_answered(error: psycopg2.Error) -> bool:
-    """Tell whether the server has refused this statement alone, and takes others."""
-    # Without those that say that the server shuts down, starts or is read-only: then it takes no statement.
-    return (error.pgcode or "")[:2] in ("40", "53", "55", "58") or isinstance(error, errors.QueryCanceled)
+def _is_raised_by_a_trigger(error: psycopg2.Error) -> bool:
+    """Tell whether a function that is not Haulier's has raised the error."""
+    # Translated servers name the language and the function too. Haulier's own functions have their schema's name there.
+    lines = (error.diag.context or "").splitlines()
+    return any("PL/" in line and "haulier." not in line for line in lines)
+
+
+def _without_values(error: psycopg2.Error) -> str:
+    """Return the error's message. It lacks the value that PostgreSQL quotes if it cannot convert or compute it."""
+    code = error.pgcode or ""
+    if code.startswith("22") and "RAISE" not in (error.diag.context or ""):
+        return f"a value does not fit ({type(error).__name__}, SQLSTATE {code})"
+    return reason(error)
 
 
 def _is_lasting(error: psycopg2.Error) -> bool:
     """Tell whether the values themselves are refused: by their type, or by a constraint that looks at them alone."""
     # Raised in a trigger, which may have failed because of rows that are not ours, and that may change.
-    if "PL/pgSQL" in (error.diag.context or ""):
+    if "PL/" in (error.diag.context or ""):
         return False
     if isinstance(error, (errors.CheckViolation, errors.NotNullViolation)):
-        # "no partition of relation found for row" has the SQLSTATE of a failed CHECK, and names neither.
         named = error.diag.constraint_name or error.diag.column_name
         return named is not None and error.diag.schema_name in ("haulier", None)
     return isinstance(error, psycopg2.DataError)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from haulier.domain.errors import DatabaseUnavailable, HaulierError
 from haulier.postgres.connection import connect, is_pooled
-from haulier.postgres.errors import PostgresError, sqlstate, translated
+from haulier.postgres.errors import PostgresError, lacks_partition, sqlstate, translated
 from haulier.postgres.statements import Connection, Row, ddl, rows, transaction
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
     try:
         return write()
     except sqlstate.CheckViolation as error:
-        if not _lacks_a_partition(error) or not conn.autocommit:
+        if not lacks_partition(error) or not conn.autocommit:
             raise
         log.warning("history had no partition for now: making it")
     try:
@@ -205,15 +205,9 @@ def with_history(conn: Connection, write: Callable[[], T]) -> T:
     try:
         return write()
     except sqlstate.CheckViolation as error:
-        if not _lacks_a_partition(error):
+        if not lacks_partition(error):
             raise
         raise DatabaseUnavailable(_why_there_is_none(conn)) from None
-
-
-def _lacks_a_partition(error: sqlstate.CheckViolation) -> bool:
-    # "no partition of relation found for row" has the SQLSTATE of a failed CHECK, but names no constraint. An error of
-    # this SQLSTATE that a trigger raises names no table.
-    return error.diag.constraint_name is None and error.diag.table_name == "finished_job"
 
 
 def _why_there_is_none(conn: Connection) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from haulier.domain.claim import LaneName, Mark
-from haulier.domain.errors import reason
+from haulier.domain.errors import Refusal, reason
 from haulier.worker.metrics import counts
 
 # The first pause, doubled each time the job is refused again, and the longest.
@@ -103,12 +103,13 @@ class Refused:
     def __len__(self) -> int:
         return len(self._of)
 
-    def add(self, job_id: UUID, error: Exception, *, may_pass: bool = False) -> None:
+    def add(self, job_id: UUID, error: Exception) -> None:
         """Note that the database has refused the job once more, and log that, once a minute at most.
 
         A refusal that may pass by itself, such as a deadlock, is tried again sooner, and logged only from the third on.
         """
         counts.REFUSED.labels(self._statement).inc()
+        may_pass = isinstance(error, Refusal) and error.may_pass
         with self._lock:
             now = self._clock()
             refusal = self._of.setdefault(job_id, _Refusal())

@@ -74,7 +74,7 @@ class SmallerClaims:
                 alone = replace(request, claim_id=consume.new_claim(), limit=1, marks=marks, passed_over=passed_over)
                 return self.calls.claim([], alone, alone=True)
             except JobRefused as refused:
-                refused_jobs.add(refused.job_id, refused, may_pass=refused.may_pass)
+                refused_jobs.add(refused.job_id, refused)
                 if time.monotonic() > until and refused.lane is not None:
                     self.refusals.lanes.add(refused.lane)
                     marks = [mark for mark in marks if mark.lane != refused.lane]

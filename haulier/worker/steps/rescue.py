@@ -77,7 +77,7 @@ class Rescuer:
             self._most = max(1, self._most // 2) if part.is_slow else min(consume.RESCUED_AT_ONCE, 2 * self._most)
             for refused in part.refused:
                 gone.discard(refused.job_id)
-                self._refused.add(refused.job_id, refused, may_pass=refused.may_pass)
+                self._refused.add(refused.job_id, refused)
             for job_id, status in part.jobs.items():
                 sparing.warning(f"rescued: now {status}", extra={"job_id": str(job_id)})
             self._refused.forget(part.jobs)

@@ -153,7 +153,7 @@ class SettleDoubtful:
     def _hold_back(self, ended: Ended, error: Refusal) -> None:
         """Hold back an outcome that the database refuses for now; one that can never be stored fails for good."""
         outcome = ended.outcome
-        self.refused.add(ended.running.job.id, error, may_pass=isinstance(error, RefusedForNow))
+        self.refused.add(ended.running.job.id, error)
         if error.is_lasting and outcome.verb in MADE_BY_A_RUN and outcome.error != NOT_STORED:
             self.buffer.doubt([ended._replace(outcome=Outcome.fail_for_good(NOT_STORED))])
         elif self.stopping.is_set():

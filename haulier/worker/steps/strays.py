@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from haulier.domain.claim import Fence, Held, Settlement
-from haulier.domain.errors import RefusedForNow
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.statements import Connection
@@ -84,5 +83,5 @@ class Strays:
                 given_back.append(fence.id)
                 self.refused.forget([fence.id])
             elif became is not None:
-                self.refused.add(fence.id, became, may_pass=isinstance(became, RefusedForNow))
+                self.refused.add(fence.id, became)
         return given_back
