@@ -13,10 +13,13 @@ from flask import Response, jsonify, request
 from flask.views import MethodView
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import HaulierError
+from haulier.domain.errors import HaulierError, RowRefused
+from haulier.domain.errors import Refusal as DatabaseRefusal
 from haulier.domain.job import Json
 from haulier.domain.text import cut
 from haulier.kinds.sdk.payload import explain, unexplained
+from haulier.postgres.errors import translated
+from haulier.postgres.statements import Connection
 from haulier.queue import produce
 from haulier.queue.produce.draft import Draft, Receipt, Stored
 
@@ -27,7 +30,7 @@ from ..http.routes import BODY_BYTES, needs
 from ..http.service import connection
 from . import errors
 from .enqueuing import enqueuing
-from .errors import IdempotencyGone, IdempotencyMismatch
+from .errors import IdempotencyGone, IdempotencyMismatch, JobsRefused
 from .openapi import JOB_REQUEST, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type
 from .schemas.request_schemas import BatchOptions
@@ -173,7 +176,7 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
         refused = queue_names.refused(conn, drafts)
         if refused:
             raise Invalid({str(index): queue_names.fault for index in refused[:MAX_EXPLAINED]})
-        stored = produce.enqueue_all(conn, drafts)
+        stored = _store_all(conn, drafts)
     _refuse(stored)
     replayed = sum(receipt is Receipt.REPLAYED for receipt, _ in stored)
     return jsonify(
@@ -184,6 +187,23 @@ def _all_or_nothing(items: Iterator[Item]) -> Response:
             for index, (receipt, job_id) in enumerate(stored)
         ],
     )
+
+
+def _store_all(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:
+    """Store all jobs. Raises: JobsRefused, if the database refuses some; DatabaseUnavailable."""
+    try:
+        with translated():
+            return produce.enqueue_all(conn, drafts)
+    except RowRefused as error:
+        refused = {
+            index: each
+            for index, each in enumerate(produce.enqueue_each(conn, drafts, is_trial=True))
+            if isinstance(each, RowRefused)
+        }
+        # By now it accepts each of them.
+        if not refused:
+            raise
+        raise JobsRefused(refused, len(drafts)) from error
 
 
 def _all_of(faults: Mapping[str, Invalid], unread: int) -> Invalid:
@@ -235,11 +255,13 @@ def _store_each(drafts: Mapping[int, Draft]) -> dict[int, Json]:
         fault = _failure(Invalid(queue_names.fault))
         outcomes: dict[int, Json] = {index: fault for number, index in enumerate(drafts) if number in refused}
         accepted = {index: draft for index, draft in drafts.items() if index not in outcomes}
-        stored = produce.enqueue_all(conn, list(accepted.values()), atomic=False) if accepted else []
+        stored = produce.enqueue_each(conn, list(accepted.values())) if accepted else []
     return outcomes | {index: _outcome(each) for index, each in zip(accepted, stored, strict=True)}
 
 
-def _outcome(stored: Stored) -> Json:
+def _outcome(stored: Stored | DatabaseRefusal) -> Json:
+    if isinstance(stored, DatabaseRefusal):
+        return _refusal(stored)
     if stored.receipt is Receipt.MISMATCH:
         return _failure(IdempotencyMismatch())
     if stored.receipt is Receipt.GONE:

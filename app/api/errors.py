@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from haulier.domain.errors import HaulierError
+from haulier.domain.errors import HaulierError, RowRefused, reason
 from haulier.domain.job import Json
 
 from ..http import errors
@@ -26,6 +26,15 @@ class IdempotencyMismatch(Invalid):
         super().__init__(details or MISMATCHED, self.__doc__)
 
 
+class JobsRefused(Invalid):
+    """The database refuses jobs of the batch. Shape: refused is by their index."""
+
+    def __init__(self, refused: Mapping[int, RowRefused], count: int) -> None:
+        details = {str(index): [str(error)] for index, error in refused.items()}
+        first = next(iter(refused.values()))
+        super().__init__(details, f"the database refuses {len(refused)} of {count} jobs: {first}")
+
+
 class IdempotencyGone(HaulierError):
     """The idempotency key is known, but its job is no longer kept."""
 
@@ -36,6 +45,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     **errors.ANSWERS,
     IdempotencyGone: ErrorAnswer(HTTPStatus.CONFLICT, "conflict"),
     IdempotencyMismatch: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
+    JobsRefused: ErrorAnswer(HTTPStatus.UNPROCESSABLE_ENTITY, "refused_by_database"),
 }
 
 
@@ -52,6 +62,9 @@ def body_of(error: Exception) -> dict[str, Json]:
     body: dict[str, Json] = {"error": answer.slug, "message": str(error)}
     if isinstance(error, Invalid):
         body["details"] = error.details
+    if isinstance(error, RowRefused):
+        # It is not known at which field.
+        body["details"] = {"_schema": [str(error)]}
     return body
 
 
@@ -66,7 +79,9 @@ def _answer(error: Exception) -> Response:
     if answer.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error)
     elif answer.status is HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning("unavailable: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
+        log.warning("unavailable: %s%s", error, f" ({reason(error)})" if error.__cause__ else "")
+    elif isinstance(error, (RowRefused, JobsRefused)):
+        log.warning("refused by the database: %s", error)
     response = _response(body_of(error), answer.status)
     if answer.retry_after is not None:
         response.headers["Retry-After"] = str(answer.retry_after)

@@ -200,7 +200,7 @@ class OneJob(MethodView):
         return acted(produce.change, job_id, large=_large, is_required=True)
 
     @needs(Scope.ADMIN)
-    @fails(blp, 404, 409, 503)
+    @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="delete_job")
     @blp.response(204, description="It is gone.")
     def delete(self, job_id: UUID) -> None:
@@ -217,7 +217,7 @@ class Cancel(MethodView):
     """One job's cancellation."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 409, 503)
+    @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="cancel_job")
     @blp.alt_response(
         202,

@@ -93,7 +93,7 @@ class Revoke(MethodView):
     """One key's end."""
 
     @needs(Scope.ADMIN, every_queue=WHY)
-    @fails(blp, 404, 503)
+    @fails(blp, 404, 422, 503)
     @blp.doc(operationId="revoke_key")
     @blp.response(200, KeyResponse(), description="The key as it is now.")
     def post(self, key_id: str) -> dict[str, Any]:

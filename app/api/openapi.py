@@ -129,6 +129,12 @@ ERROR_EXAMPLES: list[tuple[int, str, str, Json]] = [
         "The idempotency key stands for another request.",
         {"idempotency_key": ["Stands for another request."]},
     ),
+    (
+        422,
+        "refused_by_database",
+        'new row for relation "job" violates check constraint "order_has_a_customer"',
+        {"_schema": ['new row for relation "job" violates check constraint "order_has_a_customer"']},
+    ),
     (429, "rate_limited", "this API key has used up its rate for now", None),
     (500, "internal", "internal server error", None),
     (503, "unavailable", "The database cannot be reached.", None),

@@ -118,7 +118,7 @@ class Cancel(MethodView):
     """One operation's cancellation."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 409, 503)
+    @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="cancel_operation")
     @blp.response(200, OperationResponse(), description="The operation, of which no more is done.")
     def post(self, operation_id: UUID) -> Operation:
@@ -136,7 +136,7 @@ class Resume(MethodView):
     """One operation's resumption."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 403, 404, 409, 503)
+    @fails(blp, 403, 404, 409, 422, 503)
     @blp.doc(operationId="resume_operation")
     @blp.response(200, OperationResponse(), description="The operation, which goes on at once.")
     def post(self, operation_id: UUID) -> Operation:
@@ -153,7 +153,7 @@ class Advance(MethodView):
     """The next jobs of one operation."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 403, 404, 503)
+    @fails(blp, 403, 404, 422, 503)
     @blp.doc(operationId="advance_operation")
     @blp.response(200, OperationResponse(), description="The operation, and how far it is now.")
     def post(self, operation_id: UUID) -> Operation:

@@ -57,7 +57,7 @@ class Resume(MethodView):
     """The end of a queue's pause."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 503)
+    @fails(blp, 404, 422, 503)
     @blp.doc(operationId="resume_queue")
     @blp.response(200, QueueResponse(), description="The queue as it is now.")
     def post(self, name: str) -> Queue:

@@ -153,7 +153,7 @@ class OneSchedule(MethodView):
         return _whole(name), 201 if is_new else 200, {}
 
     @needs(Scope.ADMIN, every_queue=WHY)
-    @fails(blp, 404, 409, 503)
+    @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="delete_schedule")
     @blp.response(204, description="There is no such schedule any more.")
     def delete(self, name: str) -> ViewResult:
@@ -168,7 +168,7 @@ class Run(MethodView):
     """A schedule, fired by hand."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 409, 503)
+    @fails(blp, 404, 409, 422, 503)
     @blp.doc(operationId="run_schedule")
     @blp.response(201, RunResponse(), description="The job is stored, and will run.")
     def post(self, name: str) -> ViewResult:
@@ -209,7 +209,7 @@ class ResumeOfSchedule(MethodView):
     """The end of a schedule's pause."""
 
     @needs(Scope.OPERATE)
-    @fails(blp, 404, 503)
+    @fails(blp, 404, 422, 503)
     @blp.doc(operationId="resume_schedule")
     @blp.response(200, OneScheduleResponse(), description="The schedule as it is now.")
     def post(self, name: str) -> dict[str, Any]:

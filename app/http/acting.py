@@ -73,7 +73,7 @@ def _few_attempts_are_invalid() -> Iterator[None]:
 def copied_once(job_id: UUID, key: str, *, queue: str) -> Made:
     """Have a copy of the job made in its queue, or return the one that was made under this key before.
 
-    Raises: Invalid; Forbidden; JobNotFound; JobChanged; NotRetryable.
+    Raises: Invalid; Forbidden; JobNotFound; JobChanged; RowRefused.
     """
     by = caller()
     with connection() as conn:

@@ -11,7 +11,7 @@ from flask import Blueprint, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from haulier.domain.errors import DatabaseUnavailable
+from haulier.domain.errors import DatabaseUnavailable, RowRefused, reason
 
 from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
@@ -35,6 +35,7 @@ OF_ERRORS: Mapping[type[Exception], str] = {
     TooOld: "This page is too old",
     NotOurs: "This came from another page",
     NotHere: "Not in this dashboard",
+    RowRefused: "The database refuses this",
 }
 HEADINGS = {
     400: "This cannot be read",
@@ -89,8 +90,10 @@ def _answer(error: Exception) -> Response:
     if found.status is HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", exc_info=error)
         return _page(found.status, "Something went wrong here. The log has it, under this request's id.")
+    if isinstance(error, RowRefused):
+        log.warning("refused by the database: %s", error)
     if found.status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, DatabaseUnavailable):
-        log.warning("unavailable: %s%s", error, f" ({error.__cause__})" if error.__cause__ else "")
+        log.warning("unavailable: %s%s", error, f" ({reason(error)})" if error.__cause__ else "")
     response = _page(found.status, str(error), again=found.retry_after, error=error)
     if found.retry_after is not None:
         response.headers["Retry-After"] = str(found.retry_after)

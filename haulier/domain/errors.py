@@ -61,10 +61,10 @@ class InvalidTransition(HaulierError):
 
 
 class NotRetryable(HaulierError):
-    """The job in history cannot be queued again, nor copied."""
+    """The job in history cannot be queued again."""
 
-    def __init__(self, job_id: UUID, reason: str, *, action: str = "retry") -> None:
-        super().__init__(f"cannot {action} job {job_id}: {reason}")
+    def __init__(self, job_id: UUID, reason: str) -> None:
+        super().__init__(f"cannot retry job {job_id}: {reason}")
 
 
 class JobChanged(HaulierError):

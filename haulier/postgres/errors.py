@@ -29,7 +29,10 @@ from haulier.domain.errors import (
     TooManyConnections,
     reason,
 )
+from haulier.domain.text import cut
 
+# A trigger's message may be of any length.
+MOST_CHARACTERS = 1000
 # For callers that have to tell errors apart, by the names of PostgreSQL's conditions.
 sqlstate = errors
 PostgresError = psycopg2.Error
@@ -117,7 +120,7 @@ def _not_now(error: psycopg2.Error) -> DatabaseUnavailable:
 
 def _refused(error: psycopg2.Error) -> StatementRefused:
     kind = RowRefused if _is_about_the_row(error) else StatementRefused
-    return kind(_without_values(error), is_lasting=_is_lasting(error))
+    return kind(cut(_without_values(error), MOST_CHARACTERS), is_lasting=_is_lasting(error))
 
 
 def _is_about_the_row(error: psycopg2.Error) -> bool:

@@ -248,6 +248,21 @@ def _begun(conn: Connection, statement: str, parameters: Row, seconds: float, lo
         _execute(conn, SQL["commit"], None, seconds)
 
 
+@contextmanager
+def savepoint(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> Iterator[None]:
+    """Run the block as a part of the transaction that is rolled back by itself if the database refuses it.
+
+    Constraints that are deferred are checked at its end, not when the transaction commits.
+    """
+    _execute(conn, SQL["begin_part"], None, seconds)
+    try:
+        yield
+        _execute(conn, SQL["end_part"], None, seconds)
+    except psycopg2.Error:
+        _execute(conn, SQL["undo_part"], None, seconds)
+        raise
+
+
 def _execute(
     conn: Connection, statement: Any, parameters: Row | None, seconds: float, *, json_as_text: bool = False
 ) -> list[Row]:

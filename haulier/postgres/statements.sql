@@ -26,6 +26,15 @@ COMMIT;
 -- name: rollback
 ROLLBACK;
 
+-- name: begin_part
+SAVEPOINT haulier_part;
+
+-- name: end_part
+SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT haulier_part;
+
+-- name: undo_part
+ROLLBACK TO SAVEPOINT haulier_part; RELEASE SAVEPOINT haulier_part;
+
 -- name: nothing
 -- Takes the signal of a limit that was met too late by the statement before.
 SELECT;

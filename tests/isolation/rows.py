@@ -81,6 +81,42 @@ class Rows:
             cursor.execute("DELETE FROM isolation.refusal")
 
 
+_REFUSE = """
+    CREATE SCHEMA IF NOT EXISTS refusing;
+    CREATE FUNCTION refusing.{name}() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE 'not this one' USING ERRCODE = '{sqlstate}', DETAIL = 'Failing row contains (secret).';
+    END
+    $$;
+    CREATE {trigger} {name} {when} {event} ON haulier.{table} {deferred}
+        FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refusing.{name}();
+"""
+
+
+@contextmanager
+def refusing(
+    conn: Connection, table: str, event: str, condition: str, sqlstate: str = "P0001", *, is_deferred: bool = False
+) -> Iterator[None]:
+    """Refuse this (INSERT, UPDATE or DELETE) to the rows of a condition over OLD or NEW: at once, or at the commit."""
+    name = f"refuse_{table}_{event.lower()}"
+    statement = _REFUSE.format(
+        name=name,
+        sqlstate=sqlstate,
+        trigger="CONSTRAINT TRIGGER" if is_deferred else "TRIGGER",
+        when="AFTER" if is_deferred else "BEFORE",
+        event=event,
+        table=table,
+        deferred="DEFERRABLE INITIALLY DEFERRED" if is_deferred else "",
+        condition=condition,
+    )
+    with conn.cursor() as cursor:
+        cursor.execute(statement)
+        try:
+            yield
+        finally:
+            cursor.execute(f"DROP FUNCTION refusing.{name}() CASCADE")
+
+
 @contextmanager
 def refusable_rows(conn: Connection) -> Iterator[Rows]:
     """Give the means to refuse rows of the database of this connection."""

@@ -42,6 +42,7 @@ def test_postgres_can_plan_the_statement_where_what_is_optional_is_absent(conn, 
 def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
     assert OTHERS == [
         "begin",
+        "begin_part",
         "bounded",
         "commit",
         "copy_jobs",
@@ -50,6 +51,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "detach_partition_in_session",
         "drop_database",
         "drop_unused_database",
+        "end_part",
         "listen",
         "lock_schema",
         "locks_bounded",
@@ -57,6 +59,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "rollback",
         "session_lock_timeout",
         "settle_by_index",
+        "undo_part",
         "unlisten",
     ]
 

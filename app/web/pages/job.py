@@ -14,7 +14,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
+from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
 from haulier.domain.fingerprint import id_text
 from haulier.domain.job import WAITING_STATUSES, JobStatus
 from haulier.domain.text import duration
@@ -243,6 +243,8 @@ def _acted(job_id: UUID, act: Callable[[], Response | Shown]) -> Response | Show
         return act()
     except (InvalidTransition, JobChanged, NotRetryable) as error:
         return _page(job_id, fault=str(error), status=409)
+    except RowRefused as error:
+        return _page(job_id, fault=f"The database refuses this: {error}", status=422)
     except Invalid as error:
         return _page(job_id, fault=str(error), status=422)
 

@@ -11,6 +11,7 @@ from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
+from haulier.domain.errors import RowRefused
 from haulier.domain.job import Json
 from haulier.kinds.sdk.payload import explain
 from haulier.logs import MASK
@@ -166,6 +167,9 @@ def enqueue() -> Shown | Response:
         _check(made)
     except (Invalid, Forbidden, TooLarge) as error:
         form = Form(values, _faults(error, values["kind"], is_json=is_json))
+        return _page(_Given(form, values["kind"], is_json, once), 422)
+    except RowRefused as error:
+        form = Form(values, {"": f"The database refuses this: {error}"})
         return _page(_Given(form, values["kind"], is_json, once), 422)
     assert made.job is not None
     sentence = "Enqueued. This is the job." if made.receipt is Receipt.CREATED else "It was enqueued before."

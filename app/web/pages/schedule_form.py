@@ -13,7 +13,7 @@ from flask import request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import ScheduleNotFound, ScheduleOfFile
+from haulier.domain.errors import RowRefused, ScheduleNotFound, ScheduleOfFile
 from haulier.domain.job import NAME_PATTERN, Json
 from haulier.domain.preview import Preview, preview
 from haulier.domain.schedule import Rule
@@ -92,6 +92,8 @@ def create() -> Shown | Response:
         _put(name, requests().schedule(name, _asked(values)))
     except (Invalid, Forbidden, TooLarge) as error:
         return _page(Form(values, _faults(error)), status=422)
+    except RowRefused as error:
+        return _page(Form(values, _refused(error)), status=422)
     return done(f"Made {name}.", url_for("ui.schedules.one", name=name))
 
 
@@ -128,6 +130,8 @@ def change(name: str) -> Shown | Response:
         _put(name, requests().schedule(name, _asked(values)))
     except (Invalid, Forbidden, TooLarge) as error:
         return _page(Form(values, _faults(error)), name, seen, status=422)
+    except RowRefused as error:
+        return _page(Form(values, _refused(error)), name, seen, status=422)
     return done(f"Changed {name}.", url_for("ui.schedules.one", name=name))
 
 
@@ -150,6 +154,10 @@ def _faults(error: Invalid | Forbidden | TooLarge) -> dict[str, str]:
     if isinstance(error, Invalid):
         return faults_of(error, NAMES)
     return {"queue" if isinstance(error, Forbidden) else "payload": f"{error}."}
+
+
+def _refused(error: RowRefused) -> dict[str, str]:
+    return {"": f"The database refuses this: {error}."}
 
 
 def _timetable(values: Mapping[str, str]) -> dict[str, Json]:

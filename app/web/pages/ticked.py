@@ -11,7 +11,16 @@ from flask import request
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts
+from haulier.domain.errors import (
+    InvalidTransition,
+    JobChanged,
+    JobNotFound,
+    Locked,
+    NotRetryable,
+    Refusal,
+    TooFewAttempts,
+    reason,
+)
 from haulier.domain.text import count, number
 from haulier.queue import produce
 from haulier.queue.produce.change import Changes
@@ -58,20 +67,22 @@ def _each(act: Callable[[UUID], str], ids: Sequence[UUID]) -> Response:
     """Do it to each, and tell to how many it was done. Shape: act returns what was done, in a word."""
     if not ids:
         return done("No job was ticked.", asked_place())
-    until, told, left = time.monotonic() + MOST_SECONDS, dict[str, int](), 0
+    until, told, left, refused = time.monotonic() + MOST_SECONDS, dict[str, int](), 0, list[str]()
     for place, job_id in enumerate(ids):
         if time.monotonic() > until:
             rest = count(len(ids) - place, "job was", "jobs were")
-            return done(f"{_told(told, left)} {rest} not reached in time.", asked_place())
+            return done(f"{_told(told, left, refused)} {rest} not reached in time.", asked_place())
         try:
             what = act(job_id)
             told[what] = told.get(what, 0) + 1
         except LEFT_ALONE:
             left += 1
-    return done(_told(told, left), asked_place())
+        except Refusal as error:
+            refused.append(reason(error))
+    return done(_told(told, left, refused), asked_place())
 
 
-def _told(told: dict[str, int], left: int) -> str:
+def _told(told: dict[str, int], left: int, refused: Sequence[str]) -> str:
     sentences = [f"{what} {count(jobs, 'job')}." for what, jobs in told.items()] or ["Nothing was done."]
     if left:
         had = (
@@ -80,6 +91,8 @@ def _told(told: dict[str, int], left: int) -> str:
             else (f"{number(left)} had changed meanwhile, or are in another state, and were")
         )
         sentences.append(f"{had} left alone.")
+    if refused:
+        sentences.append(f"The database refused {count(len(refused), 'job')}: {refused[0].rstrip('.')}.")
     return " ".join(sentences)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.domain.worker import worker_name
 from haulier.postgres.errors import translated
+from haulier.postgres.halves import by_halves
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
 from haulier.queue.consume.settle import settle_each
@@ -79,20 +79,23 @@ def bury(conn: Connection) -> list[Dead]:
     """
     try:
         with translated():
-            return _bury(conn, None)
+            return list(_bury(conn, None).values())
     except Refusal as error:
-        dead = []
-        for row in rows(conn, "lapsed"):
-            with suppress(Refusal), translated():
-                dead += _bury(conn, [row["id"]])
+        lapsed = [row["id"] for row in rows(conn, "lapsed")]
+
+        def bury_some(workers: Sequence[UUID]) -> list[Dead | None]:
+            buried = _bury(conn, workers)
+            return [buried.get(each) for each in workers]
+
+        dead = [each for each in by_halves(lapsed, bury_some) if isinstance(each, Dead)]
         if not dead:
             raise error
         return dead
 
 
-def _bury(conn: Connection, workers: Sequence[UUID] | None) -> list[Dead]:
+def _bury(conn: Connection, workers: Sequence[UUID] | None) -> dict[UUID, Dead]:
     buried = rows(conn, "bury", workers=None if workers is None else array(workers))
-    return [Dead(row["id"], row["host"], row["pid"]) for row in buried]
+    return {row["id"]: Dead(row["id"], row["host"], row["pid"]) for row in buried}
 
 
 def take_orphans(

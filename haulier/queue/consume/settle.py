@@ -6,26 +6,22 @@ and only grows; `claim` is new for each claim statement. A late settle of a clai
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from haulier.domain.claim import Fence, Settlement
-from haulier.domain.errors import Refusal, RefusedForNow
+from haulier.domain.errors import Refusal
 from haulier.domain.job import KEPT_ERRORS, MAX_SNOOZES, JobStatus
 from haulier.postgres.errors import translated
+from haulier.postgres.halves import by_halves
 from haulier.postgres.statements import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS, Connection, rows, transaction
 from haulier.postgres.values import array
 from haulier.queue.consume.prepared import prepared
 from haulier.queue.rows import fence_of
 from haulier.queue.upkeep.partitions import with_history
 
-# A statement that is refused only after so long has waited for something, such as a lock.
-SLOW_SECONDS = 2.0
-# After so many single refusals without one success, all other outcomes are taken to be refused too.
-MOST_IN_VAIN = 20
 # The statements of a message that settle, in a transaction of their own.
 SETTLE = ("begin", "settle_by_index", "settle", "commit")
 # The same where an attempt has failed.
@@ -69,37 +65,15 @@ def settle_each(
 ) -> list[JobStatus | Refusal | None]:
     """Settle all that can be settled, and return what became of each.
 
-    Where the database refuses a batch, its halves are settled apart, down to the single outcome that is refused. That
-    costs a few round trips, where settling one by one would cost one for each outcome. Where the database refuses all,
-    only a few are tried. Where it refuses only to have failed attempts counted, they are settled all the same, and
-    `uncounted` is called with the refusal.
+    If the database refuses only to count failed attempts, they are settled without, and `uncounted` is called with the
+    refusal.
 
     Shape:  None for an outcome that was left out: its row is locked, or its claim is no longer the current one.
     Units:  seconds is what each statement may take.
     Raises: DatabaseUnavailable: what was settled is then unknown.
     """
     settle_free = partial(_settle_free, conn, seconds=seconds, worker_name=worker_name)
-    became: list[JobStatus | Refusal | None] = [None] * len(settlements)
-    todo, in_vain, is_all = [(0, len(settlements))], 0, True
-    while todo:
-        start, end = todo.pop()
-        began_at = time.monotonic()
-        try:
-            with translated():
-                became[start:end] = _settle_counted(conn, settlements[start:end], settle_free, uncounted)
-            is_all = False
-        except Refusal as refused:
-            # It may have waited for a lock on the whole table, and then each half would wait as well.
-            if isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= SLOW_SECONDS:
-                raise
-            middle = (start + end) // 2
-            if end - start == 1:
-                became[start], in_vain = refused, in_vain + 1
-            elif not is_all or in_vain < MOST_IN_VAIN:
-                todo += [(middle, end), (start, middle)]
-            else:
-                became[start:end] = [refused] * (end - start)
-    return became
+    return by_halves(settlements, lambda part: _settle_counted(conn, part, settle_free, uncounted))
 
 
 def _settle_counted(

@@ -59,7 +59,7 @@ def change(
     except sqlstate.CheckViolation as error:
         if error.diag.constraint_name == "max_attempts_above_attempts":
             raise TooFewAttempts from error
-        raise NotRetryable(job_id, _no_job(error), action="change") from error
+        raise
     if changed:
         return job_of(changed[0])
     job = visible(conn, job_id, queues)
@@ -79,15 +79,15 @@ def retry(
     """Queue a failed or cancelled job again, with a full budget and with changes; `actor` goes into the audit.
 
     Raises: JobNotFound, also for a job in none of the queues; InvalidTransition; JobChanged; NotRetryable where
-            somebody has inserted another job of that id, or a row into history that could never have been a job.
+            somebody has inserted another job of that id.
     """
     try:
         with transaction(conn):
             back = rows(conn, "retry", json_as_text=True, **_sent(job_id, changes, actor, queues))
     except (sqlstate.UniqueViolation, sqlstate.TooManyRows) as error:
+        if error.diag.constraint_name not in (None, "job_pkey"):
+            raise
         raise NotRetryable(job_id, "there is another job with its id") from error
-    except sqlstate.CheckViolation as error:
-        raise NotRetryable(job_id, _no_job(error)) from error
     if back:
         return job_of(back[0])
     job = visible(conn, job_id, queues)
@@ -106,13 +106,9 @@ def copy(
 ) -> StoredJob:
     """Enqueue a new job like this one, in whatever state that is, with changes; return the new one.
 
-    Raises: JobNotFound, also for a job in none of the queues; JobChanged; NotRetryable for a row of the history that
-            could never have been a job.
+    Raises: JobNotFound, also for a job in none of the queues; JobChanged.
     """
-    try:
-        made = rows(conn, "copy", json_as_text=True, **_sent(job_id, changes, actor, queues))
-    except sqlstate.CheckViolation as error:
-        raise NotRetryable(job_id, _no_job(error), action="copy") from error
+    made = rows(conn, "copy", json_as_text=True, **_sent(job_id, changes, actor, queues))
     if made:
         return job_of(made[0])
     visible(conn, job_id, queues)
@@ -154,7 +150,3 @@ def _sent(job_id: UUID, changes: Changes, actor: str | None, queues: Sequence[st
 
 def _array(queues: Sequence[str] | None) -> str | None:
     return None if queues is None else array(queues)
-
-
-def _no_job(error: sqlstate.Error) -> str:
-    return f"no job may be like that ({error.diag.constraint_name or error.diag.message_primary})"

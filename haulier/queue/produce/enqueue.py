@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from haulier.domain.errors import Refusal, RefusedForNow
 from haulier.domain.job import Job, JobStatus, NewJob
-from haulier.postgres.statements import Connection, Row, copy, rows, transaction
+from haulier.postgres.errors import translated
+from haulier.postgres.halves import by_halves, is_slow
+from haulier.postgres.statements import Connection, Row, copy, rows, savepoint, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.idempotency import Holder, take_idempotency
@@ -102,6 +107,36 @@ def enqueue_all(conn: Connection, drafts: Sequence[Draft], *, atomic: bool = Tru
 
 class _Refused(Exception):
     pass
+
+
+def enqueue_each(conn: Connection, drafts: Sequence[Draft], *, is_trial: bool = False) -> list[Stored | Refusal]:
+    """Store each job that the database accepts, and return its receipt, or else the error with which it is refused.
+
+    Shape:  with is_trial nothing is stored: it only tells which jobs would be refused.
+    Raises: DatabaseUnavailable, also if all jobs are refused for now.
+    """
+    began_at = time.monotonic()
+    if not is_trial:
+        try:
+            with translated():
+                return [*enqueue_all(conn, drafts, atomic=False)]
+        except Refusal as refused:
+            if is_slow(refused, began_at):
+                raise
+
+    def store(some: Sequence[Draft]) -> list[Stored]:
+        with savepoint(conn, seconds=BULK_SECONDS):
+            return _store(conn, some)
+
+    became: list[Stored | Refusal] = []
+    with suppress(_Refused), transaction(conn, seconds=BULK_SECONDS):
+        became = by_halves(drafts, store)
+        if is_trial:
+            raise _Refused
+    waiting = [each for each in became if isinstance(each, RefusedForNow)]
+    if waiting and len(waiting) == len(drafts):
+        raise waiting[0]
+    return became
 
 
 def _store(conn: Connection, drafts: Sequence[Draft]) -> list[Stored]:

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable
+from haulier.domain.errors import InvalidTransition, JobChanged, JobNotFound, NotRetryable, RowRefused
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
+from haulier.postgres.errors import translated
 from haulier.queue import produce
 
 
@@ -179,5 +180,5 @@ def test_refuses_a_row_of_history_that_was_never_a_job(failed, sql, conn):
     ended = failed()
     sql("UPDATE haulier.finished_job SET kind = 'No Kind' RETURNING 1")
 
-    with pytest.raises(NotRetryable, match=r"no job may be like that \(kind_is_a_name\)"):
+    with pytest.raises(RowRefused, match="kind_is_a_name"), translated():
         produce.retry(conn, ended.id)
