@@ -82,10 +82,11 @@ GRANT SELECT, UPDATE (matched, matched_is) ON haulier.preview TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.begin_preview(text, jsonb, text[]),
     haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
     haulier.resume_operation(uuid, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid), haulier.delay_operation(uuid, uuid, text),
-    haulier.leave_operations(uuid),
+GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid),
+    haulier.delay_operation(uuid, uuid, text, boolean), haulier.leave_operations(uuid),
     haulier.work_off(
-        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean)
+        uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean,
+        boolean)
     TO :"web", :"worker";
 -- schedules: whoever changes one decides the ticks that are due first; the functions enqueue what schedules say, no more
 GRANT SELECT, UPDATE (decided_to, pending_at, next_at, look_at) ON haulier.schedule TO :"web", :"worker";

@@ -137,7 +137,7 @@ class OperationConflict(HaulierError):
 
 
 class TooManyOperations(HaulierError):
-    """100 operations are not over: cancel some, or wait for their end."""
+    """100 operations, or 20 of this API key, are not over: cancel some, or wait for their end."""
 
 
 class PreviewNotKept(HaulierError):

@@ -33,7 +33,7 @@ def error_of(subject):
     return error_of
 
 
-def test_an_error_that_a_trigger_raises_is_about_the_row_or_passes_whatever_it_says(error_of, backends):
+def test_what_a_trigger_raises_is_about_the_row_or_passes(error_of, backends):
     before = backends()
 
     found = {code: error_of(RAISE.format(code)) for code in (*PASSING, *OF_A_ROW)}
@@ -88,7 +88,7 @@ def test_a_missing_partition_passes(error_of):
 
 
 @pytest.mark.direct("what it sets for its session would be its neighbours' too")
-def test_a_read_only_server_takes_no_writes_also_inside_a_function_of_haulier(subject):
+def test_a_read_only_server_is_known_inside_functions_of_haulier_too(subject):
     for name, parameters in (("purge_sessions", {"limit": 1}), ("leave_operations", {"by_whom": None})):
         with pytest.raises(ReadOnly), subject.connection() as conn:
             with conn.cursor() as cursor:

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.direct("is about roles and their own connections; a poo
 
 WORK_OFF = """
     SELECT status, done
-    FROM haulier.work_off(%s, %s, 15, %s::uuid[], '-infinity', 'infinity', NULL, NULL, NULL, NULL, true)
+    FROM haulier.work_off(%s, %s, 15, %s::uuid[], '-infinity', 'infinity', NULL, NULL, NULL, NULL, true, false)
 """
 
 

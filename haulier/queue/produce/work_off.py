@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from haulier.domain.errors import DatabaseUnavailable, Refusal, reason
 from haulier.domain.operation import OperationAction
-from haulier.postgres.errors import translated
+from haulier.postgres.errors import sqlstate, translated
 from haulier.postgres.statements import Connection, Row, rows, transaction
 from haulier.postgres.values import array, utc
 from haulier.queue.produce.job_filter import Position
@@ -26,6 +26,9 @@ from haulier.queue.upkeep.partitions import with_history
 MOST_JOBS, MOST_BYTES = 1_000, 4 * 2**20
 # A chunk that waits longer for a lock is tried again. (Rows that are locked it passes over.)
 LOCK_SECONDS = 1.0
+# An outage is waited for as long as it lasts. After so long one job at a time is done, and one that takes more time or
+# memory than a statement may is skipped: a job of 200 MB must not keep all others waiting.
+PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +50,21 @@ class Pace:
 
 
 AT_ONCE = Pace(MOST_JOBS, lambda: True)
+# What a statement is refused with if a job is too large for it.
+TOO_MUCH = (sqlstate.QueryCanceled, sqlstate.OutOfMemory)
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class _Step(NamedTuple):
     """Some jobs of an operation.
 
-    Shape: ended holds when the finished ones ended, as far as that is known. cursor is where the walk has come to; it
-           stays there at the end of the walk.
+    Shape: ended_from and ended_to are when the first and the last finished one ended, as far as that is known. cursor
+           is where the walk has come to; it stays there at the end of the walk.
     """
 
     ids: Sequence[UUID]
-    ended: Sequence[datetime]
+    ended_from: datetime | None
+    ended_to: datetime | None
     cursor: Position | None
     is_walked: bool
 
@@ -68,25 +75,40 @@ def work_off(
     """Do a chunk of the operation whose turn it is, or of this one.
 
     Shape: None where there is nothing to do now, or somebody else does it. False where the database refused a step,
-           which the operation then notes; it is tried again later, and after the fifth time it has failed.
+           which the operation then notes; it is tried again later. After the fifth time it has failed, but for refusals
+           that may pass: these it waits for.
     """
-    for taken in rows(conn, "take_operation", by_whom=by.id, lease=by.lease_seconds, only=only, limit=most_jobs):
+    for taken in _take(conn, by, most_jobs, only):
         try:
             with translated():
                 _do(conn, by, taken, most_jobs, pace)
         except Refusal as error:
-            rows(conn, "delay_operation", id=taken["id"], by_whom=by.id, text=reason(error))
+            _delay(conn, by, taken, reason(error), may_pass=error.may_pass)
             return False
         except DatabaseUnavailable:
             raise
         except Exception as error:
             # A bug, or a filter that no program of ours has written: it must not keep all other operations waiting.
-            rows(
-                conn, "delay_operation", id=taken["id"], by_whom=by.id, text=f"{type(error).__name__}: {reason(error)}"
-            )
+            _delay(conn, by, taken, f"{type(error).__name__}: {reason(error)}", may_pass=False)
             raise
         return True
     return None
+
+
+def _take(conn: Connection, by: Worker, most_jobs: int, only: UUID | None) -> list[Row]:
+    return rows(
+        conn,
+        "take_operation",
+        by_whom=by.id,
+        lease=by.lease_seconds,
+        only=only,
+        limit=most_jobs,
+        patience=PATIENCE_SECONDS,
+    )
+
+
+def _delay(conn: Connection, by: Worker, taken: Row, why: str, *, may_pass: bool) -> None:
+    rows(conn, "delay_operation", id=taken["id"], by_whom=by.id, text=why, may_pass=may_pass)
 
 
 def leave(conn: Connection, by: Worker) -> None:
@@ -97,12 +119,23 @@ def leave(conn: Connection, by: Worker) -> None:
 def _do(conn: Connection, by: Worker, taken: Row, most_jobs: int, pace: Pace) -> None:
     begun = (utc(taken["cursor_at"]), taken["cursor_id"]) if taken["cursor_id"] else None
     for step in _steps(conn, taken, begun, most_jobs, pace):
-        if not pace.rest() or not _is_done(conn, by, taken["id"], begun, step):
+        if not pace.rest() or not _is_done_or_skipped(conn, by, taken, begun, step):
             return
         begun = step.cursor
 
 
-def _is_done(conn: Connection, by: Worker, operation_id: UUID, begun: Position | None, step: _Step) -> bool:
+def _is_done_or_skipped(conn: Connection, by: Worker, taken: Row, begun: Position | None, step: _Step) -> bool:
+    """Do a step; skip its only job if that has taken too much for too long. Shape: as `_is_done`."""
+    try:
+        return _is_done(conn, by, taken, begun, step)
+    except TOO_MUCH:
+        if not taken["is_late"] or len(step.ids) != 1:
+            raise
+        # No job has ended in this time, and no live one is acted on with it.
+        return _is_done(conn, by, taken, begun, step._replace(ended_from=LATEST, ended_to=EARLIEST))
+
+
+def _is_done(conn: Connection, by: Worker, taken: Row, begun: Position | None, step: _Step) -> bool:
     """Do a step, unless the operation is somebody else's by now, or over."""
     begun_at, begun_id = begun or (None, None)
     come_to, come_to_id = step.cursor or (None, None)
@@ -112,17 +145,18 @@ def _is_done(conn: Connection, by: Worker, operation_id: UUID, begun: Position |
             done = rows(
                 conn,
                 "work_off",
-                id=operation_id,
+                id=taken["id"],
                 by_whom=by.id,
                 lease=by.kept_seconds,
                 ids=array(step.ids),
-                ended_from=min(step.ended, default=None),
-                ended_to=max(step.ended, default=None),
+                ended_from=step.ended_from,
+                ended_to=step.ended_to,
                 begun_at=begun_at,
                 begun_id=begun_id,
                 come_to=come_to,
                 come_to_id=come_to_id,
                 is_walked=step.is_walked,
+                is_late=taken["is_late"],
             )
             return bool(done)
 
@@ -132,11 +166,12 @@ def _is_done(conn: Connection, by: Worker, operation_id: UUID, begun: Position |
 def _steps(conn: Connection, taken: Row, begun: Position | None, most_jobs: int, pace: Pace) -> Iterator[_Step]:
     if taken["is_walked"]:
         # What was locked, in one step: after that nobody holds the operation, whose next turn is a second later.
-        yield _Step(taken["later"], (), begun, is_walked=True)
+        yield _Step(taken["later"], None, None, begun, is_walked=True)
         return
     action = OperationAction(taken["action"])
     wanted = from_stored(taken["filter"], action, taken["queues"], after=begun, limit=most_jobs)
-    yield from _steps_of(find_jobs(conn, wanted, most_bytes=MOST_BYTES), begun, pace.step)
+    at_once = 1 if taken["is_late"] else pace.step
+    yield from _steps_of(find_jobs(conn, wanted, most_bytes=MOST_BYTES), begun, at_once)
 
 
 def _steps_of(found: Found, begun: Position | None, most_jobs: int) -> Iterator[_Step]:
@@ -146,4 +181,5 @@ def _steps_of(found: Found, begun: Position | None, most_jobs: int) -> Iterator[
         come_to = found.after if is_last else (part[-1].created_at, part[-1].id)
         begun = come_to or begun
         ended = [job.finished_at for job in part if job.finished_at]
-        yield _Step([job.id for job in part], ended, begun, is_walked=come_to is None)
+        first, last = min(ended, default=None), max(ended, default=None)
+        yield _Step([job.id for job in part], first, last, begun, is_walked=come_to is None)

@@ -47,8 +47,10 @@ def done_by(conn) -> Callable[..., Operation]:
 def start(conn) -> Callable[..., Operation]:
     """Give a function that starts an operation at once."""
 
-    def start(action: str, wanted: JobFilter = ALL, *, as_of: datetime | None = None, **given: Any) -> Operation:
-        return ops.start(conn, Order(OperationAction(action), wanted, **given), as_of=as_of, actor="Ann")
+    def start(
+        action: str, wanted: JobFilter = ALL, *, as_of: datetime | None = None, actor: str | None = "Ann", **given: Any
+    ) -> Operation:
+        return ops.start(conn, Order(OperationAction(action), wanted, **given), as_of=as_of, actor=actor)
 
     return start
 

@@ -256,8 +256,8 @@ def test_waits_until_what_ended_is_counted(conn, sql, failed, start):
 
 
 def test_there_are_at_most_100_that_are_not_over(sql, start):
-    for _ in range(100):
-        start("retry", starts_in_seconds=60)
+    for number in range(100):
+        start("retry", starts_in_seconds=60, actor=None if number < 40 else f"key{number % 3}")
 
     with pytest.raises(TooManyOperations):
         start("retry")
