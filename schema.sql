@@ -269,6 +269,8 @@ BEGIN
             CASE WHEN beat_at < now() - lease THEN 'buried' ELSE 'stopped' END
         FROM ended
         ON CONFLICT (id) DO NOTHING;
+        -- A trigger that is deferred to the commit would keep the workers from ending.
+        SET CONSTRAINTS ALL IMMEDIATE;
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN

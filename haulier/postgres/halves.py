@@ -24,12 +24,14 @@ MOST_IN_VAIN = 20
 MOST_PASSED_OVER = 200
 
 
-def by_halves(items: Sequence[T], act: Callable[[Sequence[T]], Sequence[R]]) -> list[R | Refusal]:
+def by_halves(
+    items: Sequence[T], act: Callable[[Sequence[T]], Sequence[R]], *, slow_seconds: float = SLOW_SECONDS
+) -> list[R | Refusal]:
     """Act on the items, all at once if the database lets it, and return what became of each.
 
     Shape:  what `act` returned for the item, or the error with which the database refuses it. A refused call of `act`
             must leave nothing done: each call is a transaction, or within a savepoint.
-    Raises: DatabaseUnavailable; also RefusedForNow, if a refusal took SLOW_SECONDS.
+    Raises: DatabaseUnavailable; also RefusedForNow, if a refusal took slow_seconds.
     """
     became: dict[int, R | Refusal] = {}
     todo, in_vain, is_all = [(0, len(items))] if items else [], 0, True
@@ -41,7 +43,7 @@ def by_halves(items: Sequence[T], act: Callable[[Sequence[T]], Sequence[R]]) -> 
                 became.update(zip(range(start, end), act(items[start:end]), strict=True))
             is_all = False
         except Refusal as refused:
-            if is_slow(refused, began_at):
+            if is_slow(refused, began_at, slow_seconds):
                 raise
             if end - start > 1 and not (is_all and in_vain >= MOST_IN_VAIN):
                 middle = (start + end) // 2
@@ -78,6 +80,6 @@ def in_order(take: Callable[[int, int], int], at_once: int) -> tuple[int, Sequen
         limit = min(at_once, 2 * limit)
 
 
-def is_slow(refused: Refusal, began_at: float) -> bool:
+def is_slow(refused: Refusal, began_at: float, slow_seconds: float = SLOW_SECONDS) -> bool:
     """Tell whether a statement that began then has waited for something, and its halves would wait too."""
-    return isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= SLOW_SECONDS
+    return isinstance(refused, RefusedForNow) and time.monotonic() - began_at >= slow_seconds

@@ -1,8 +1,8 @@
-"""Lets the database refuse single rows: a trigger looks up, by the row's id, what it is to raise and when."""
+"""Lets the database refuse single rows: triggers look up, by the row's id, what they are to raise, and when."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -20,7 +20,7 @@ _MAKE = """
     CREATE SCHEMA isolation;
     CREATE TABLE isolation.refusal (
         id uuid NOT NULL, moment text NOT NULL, sqlstate text NOT NULL, constraint_name text NOT NULL,
-        PRIMARY KEY (id, moment)
+        is_deferred boolean NOT NULL, PRIMARY KEY (id, moment)
     );
     CREATE FUNCTION isolation.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE
@@ -37,7 +37,8 @@ _MAKE = """
             moments := '{return,settle}';
         END IF;
         SELECT * INTO refused FROM isolation.refusal
-        WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END AND moment = ANY(moments);
+        WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END AND moment = ANY(moments)
+            AND is_deferred = (TG_WHEN = 'AFTER');
         IF FOUND AND refused.constraint_name = '' THEN
             RAISE 'refused by the test' USING ERRCODE = refused.sqlstate;
         ELSIF FOUND THEN
@@ -50,11 +51,14 @@ _MAKE = """
         FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION isolation.refuse();
     CREATE TRIGGER refuse BEFORE INSERT ON haulier.finished_job FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
     CREATE TRIGGER refuse BEFORE DELETE ON haulier.worker FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
+    CREATE CONSTRAINT TRIGGER refuse_late AFTER UPDATE ON haulier.job DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION isolation.refuse();
+    CREATE CONSTRAINT TRIGGER refuse_late AFTER INSERT ON haulier.finished_job DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
+    CREATE CONSTRAINT TRIGGER refuse_late AFTER DELETE ON haulier.worker DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION isolation.refuse();
 """
 _UNMAKE = """
-    DROP TRIGGER refuse ON haulier.job;
-    DROP TRIGGER refuse ON haulier.finished_job;
-    DROP TRIGGER refuse ON haulier.worker;
     DROP SCHEMA isolation CASCADE;
 """
 
@@ -65,14 +69,14 @@ class Rows:
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
 
-    def refuse(self, moment: str, culprits: Iterable[tuple[UUID, Refusal]]) -> None:
-        """Refuse this of each of these rows, each with its own error."""
+    def refuse(self, moment: str, culprits: Iterable[tuple[UUID, Refusal]], *, deferred: Collection[UUID] = ()) -> None:
+        """Refuse this of each of these rows, each with its own error: at once, or at the commit."""
         assert moment in MOMENTS
         with self._conn.cursor() as cursor:
             execute_values(
                 cursor,
                 "INSERT INTO isolation.refusal VALUES %s",
-                [(id, moment, refusal.sqlstate, refusal.constraint) for id, refusal in culprits],
+                [(id, moment, refusal.sqlstate, refusal.constraint, id in deferred) for id, refusal in culprits],
             )
 
     def heal(self) -> None:

@@ -36,13 +36,14 @@ class Refusal:
         return f"{self.sqlstate} {self.constraint}".strip()
 
 
-# Of each class: data, integrity, privilege, resource, limit, internal, raised, and what passes.
+# Of each class: data, integrity, privilege, resource, limit, internal, raised, private, and what passes. Not more than
+# the worker's log names in a minute.
 REFUSALS = (
     *(Refusal(sqlstate) for sqlstate in ("22P02", "22003", "22021")),
     *(Refusal("23505", "made_by_the_test"), Refusal("23514", "made_by_the_test"), Refusal("23514")),
     Refusal("23503", "made_by_the_test"),
-    *(Refusal(sqlstate) for sqlstate in ("42501", "53200", "53100", "54000", "XX000", "P0001")),
-    *(Refusal(sqlstate) for sqlstate in ("40001", "40P01", "55P03", "57014")),
+    *(Refusal(sqlstate) for sqlstate in ("42501", "53200", "53100", "54000", "XX000", "P0001", "MY001")),
+    *(Refusal(sqlstate) for sqlstate in ("40001", "40P01", "55P03", "57014", "08001", "57P03")),
 )
 
 

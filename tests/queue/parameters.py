@@ -156,6 +156,7 @@ PARAMETERS: dict[str, Any] = {
     "again": 10.0,
     "most_seconds": 3600,
     "step_seconds": 60,
+    "pairs": ["default mail"],
     "longer_seconds": 300,
     "count_from": NOW - timedelta(minutes=1),
     "count_to": NOW,

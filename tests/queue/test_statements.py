@@ -73,8 +73,20 @@ def names_used() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text()))
     ]
     calls = [node for node in nodes if isinstance(node, ast.Call) and len(node.args) > 1]
-    callers = ("rows", "transaction_of", "end_with", "copy", "ddl", "_change", "_ask", "_fold_some")
+    callers = (
+        "rows",
+        "transaction_of",
+        "end_with",
+        "copy",
+        "ddl",
+        "_change",
+        "_ask",
+        "_fold_some",
+        "purge_rows",
+        "_write_pairs",
+    )
     named = [node.args[1] for node in calls if ast.unparse(node.func) in callers]
+    named += [node.args[2] for node in calls if ast.unparse(node.func) == "_write_pairs"]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
     named += [ast.Constant(name) for name in (*SETTLE, *SETTLE_AND_NOTE)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from haulier.postgres.halves import in_order
 from haulier.postgres.statements import Connection, rows
 
 # So many rows one statement takes, and so many statements are sent at once; the next minute goes on.
@@ -21,7 +22,12 @@ def fold(conn: Connection) -> None:
 
 
 def _fold_some(conn: Connection, name: str, **told: Any) -> None:
-    for _ in range(TIMES):
-        [folded] = rows(conn, name, **told, rows=ROWS_AT_ONCE)
-        if folded["taken"] < ROWS_AT_ONCE:
-            return
+    times = 0
+
+    def some(limit: int, offset: int) -> int:
+        nonlocal times
+        [folded] = rows(conn, name, **told, rows=limit, offset=offset)
+        times += 1
+        return int(folded["taken"]) if times < TIMES else 0
+
+    in_order(some, ROWS_AT_ONCE)

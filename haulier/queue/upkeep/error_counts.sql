@@ -17,7 +17,7 @@ WITH old AS MATERIALIZED (
     FROM haulier.error_count
     WHERE source > 0 AND minute < now() - interval '2 minutes'
     ORDER BY source, minute
-    LIMIT %(rows)s
+    LIMIT %(rows)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 ), taken AS (
     DELETE FROM haulier.error_count AS known
@@ -39,7 +39,7 @@ WITH old AS MATERIALIZED (
             make_interval(secs => %(longer)s), now() - make_interval(secs => %(age)s), 'epoch'::timestamptz)
     -- As the index has them: all are old or none is, and so a LIMIT alone would have the whole table read.
     ORDER BY source, minute
-    LIMIT %(rows)s
+    LIMIT %(rows)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 ), taken AS (
     DELETE FROM haulier.error_count AS known

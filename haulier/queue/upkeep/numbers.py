@@ -6,6 +6,7 @@ them. `count` is called every 10 s; the other functions of a turn are told by it
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,14 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from haulier.postgres.errors import sqlstate
-from haulier.postgres.statements import STATEMENT_SECONDS, Connection, Row, rows, transaction
+from haulier.domain.errors import Refusal, reason
+from haulier.postgres.errors import sqlstate, translated
+from haulier.postgres.halves import by_halves, is_slow
+from haulier.postgres.statements import STATEMENT_SECONDS, Connection, Row, rows, savepoint, transaction
+from haulier.postgres.values import array
+from haulier.queue.upkeep.purge import purge_rows
+
+log = logging.getLogger(__name__)
 
 # How often there is something new to count.
 SLICE_SECONDS = 10
@@ -114,17 +121,33 @@ def _count_taken(conn: Connection, taken: Row) -> None:
 
 def _count_span(conn: Connection, step: int, count_from: datetime, count_to: datetime, *, only_whole: bool) -> Late:
     rows(conn, "count_by_index")
-    [late] = rows(
-        conn,
-        "count_span",
-        seconds=LIVE_SECONDS,
-        step_seconds=step,
-        count_from=count_from,
-        count_to=count_to,
-        most_pairs=MOST_PAIRS,
-        only_whole=only_whole,
+    span = {"step_seconds": step, "count_from": count_from, "count_to": count_to}
+    late = _write_pairs(
+        conn, "count_span", "pairs_of_span", {**span, "most_pairs": MOST_PAIRS, "only_whole": only_whole}
     )
-    return Late(late["arrived"], late["ended"])
+    return Late(sum(each["arrived"] for each in late), sum(each["ended"] for each in late))
+
+
+def _write_pairs(conn: Connection, name: str, find_pairs: str, told: Row) -> list[Row]:
+    """Run a statement that writes rows for pairs of queue and kind; if the database refuses some, for all others."""
+
+    def write(pairs: str | None) -> list[Row]:
+        with savepoint(conn, seconds=LIVE_SECONDS):
+            return rows(conn, name, seconds=LIVE_SECONDS, json_as_text=False, **told, pairs=pairs)
+
+    began_at = time.monotonic()
+    try:
+        with translated():
+            return write(None)
+    except Refusal as refused:
+        if is_slow(refused, began_at):
+            raise
+        log.warning("the database refuses %s for some queues, whose numbers are left out: %s", name, reason(refused))
+    pairs = [
+        row["pair"] for row in rows(conn, find_pairs, seconds=LIVE_SECONDS, json_as_text=False, **told, pairs=None)
+    ]
+    became = by_halves(pairs, lambda some: [write(array(some)), *[[]] * (len(some) - 1)])
+    return [row for each in became if not isinstance(each, Refusal) for row in each]
 
 
 def counting_ends_in(conn: Connection) -> float:
@@ -146,7 +169,8 @@ def count_live(conn: Connection) -> None:
     began_at = time.monotonic()
     # Two at once would write the same rows, each in an order of its own.
     with _alone(conn):
-        rows(conn, "count_live", seconds=LIVE_SECONDS, most_depths=MOST_DEPTHS, most_pairs=MOST_PAIRS)
+        limits = {"most_depths": MOST_DEPTHS, "most_pairs": MOST_PAIRS}
+        _write_pairs(conn, "count_live", "pairs_that_live", limits)
         rows(conn, "note_live", took=time.monotonic() - began_at)
 
 
@@ -163,12 +187,13 @@ def fold(conn: Connection, *, retention_days: int) -> None:
             _fold(conn, FIVE_MINUTES, QUARTER, before=min(old, reach.through - _FIVES_KEPT))
             _fold(conn, QUARTER, HOUR, before=min(old, reach.through - _QUARTERS_KEPT))
             _fold(conn, HOUR, SIX_HOURS, before=min(old, reach.through - _HOURS_KEPT))
-    rows(conn, "purge_rollups", retention_days=retention_days)
-    rows(conn, "purge_moved", retention_days=retention_days)
+    purge_rows(conn, "purge_rollups", retention_days=retention_days)
+    purge_rows(conn, "purge_moved", retention_days=retention_days)
 
 
 def _fold(conn: Connection, step: int, longer: int, *, before: datetime) -> None:
-    rows(conn, "fold_rollups", step_seconds=step, longer_seconds=longer, upto=_floor(before, longer))
+    told = {"step_seconds": step, "longer_seconds": longer, "upto": _floor(before, longer)}
+    _write_pairs(conn, "fold_rollups", "pairs_of_rollups", told)
 
 
 def summarize(conn: Connection, *, seconds: float = STATEMENT_SECONDS) -> bool:

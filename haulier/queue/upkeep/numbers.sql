@@ -83,6 +83,10 @@ SET LOCAL enable_indexonlyscan = off;
 SET LOCAL enable_sort = off;
 SET LOCAL jit = off;
 
+-- part: of_these_pairs
+-- Only rows of these pairs of queue and kind; null: of all. No name has a space.
+(%(pairs)s::text[] IS NULL OR queue || ' ' || kind = ANY(%(pairs)s::text[]))
+
 -- part: ended
 -- What ended in the span, in groups that are far fewer than the jobs. Cancelled jobs may never have run. The buckets
 -- are those of haulier/domain/histogram.py; the factor is 3 / ln 2. Logarithms of numeric take ten times as long, and
@@ -101,7 +105,7 @@ FROM (
         END::smallint AS ran_in
     FROM haulier.jobs
     WHERE status IN ('succeeded', 'failed_permanent', 'cancelled')
-        AND finished_at >= %(count_from)s AND finished_at < %(count_to)s
+        AND finished_at >= %(count_from)s AND finished_at < %(count_to)s AND <<of_these_pairs>>
 ) AS job
 GROUP BY at, queue, kind, status, waited_in, ran_in
 
@@ -125,7 +129,19 @@ FROM (
         AND created_at >= %(count_from)s AND created_at < %(count_to)s
         AND finished_at >= %(count_from)s::timestamptz - interval '1 hour'
 ) AS job
+WHERE <<of_these_pairs>>
 GROUP BY 1, 2, 3
+
+-- name: pairs_of_span
+-- The pairs for which count_span may write rows.
+WITH arrived AS MATERIALIZED (
+    <<arrived>>
+), ended AS MATERIALIZED (
+    <<ended>>
+)
+SELECT queue || ' ' || kind AS pair FROM arrived
+UNION
+SELECT queue || ' ' || kind FROM ended;
 
 -- name: count_span
 -- Count what came and ended in a span into rows of a step, and return how many more there are than before. A step has
@@ -216,7 +232,7 @@ SET through = %(through)s,
 -- came stays known as exactly as it was.
 WITH moved AS (
     DELETE FROM haulier.rollup
-    WHERE step = %(step_seconds)s AND at < %(upto)s
+    WHERE step = %(step_seconds)s AND at < %(upto)s AND <<of_these_pairs>>
     RETURNING date_bin(make_interval(secs => %(longer_seconds)s), at, 'epoch'::timestamptz) AS longer_at, rollup.*
 ), summed AS (
     SELECT longer_at AS at, queue, kind, sum(arrived) AS arrived,
@@ -258,15 +274,35 @@ SET arrived = kept.arrived + excluded.arrived,
     running = coalesce(excluded.running, kept.running),
     oldest = coalesce(excluded.oldest, kept.oldest);
 
+-- name: pairs_of_rollups
+-- The pairs of which fold_rollups moves rows.
+SELECT DISTINCT queue || ' ' || kind AS pair
+FROM haulier.rollup
+WHERE step = %(step_seconds)s AND at < %(upto)s;
+
 -- name: purge_rollups
 -- Forget what is older than the history.
 DELETE FROM haulier.rollup
-WHERE step = 21600 AND at < now() - make_interval(days => %(retention_days)s);
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM haulier.rollup
+    WHERE step = 21600 AND at < now() - make_interval(days => %(retention_days)s)
+    ORDER BY step, at, queue, kind
+    LIMIT %(limit)s OFFSET %(offset)s
+))
+RETURNING at;
 
 -- name: purge_moved
 -- Nobody asks for these of times before the oldest row of 21600 s.
 DELETE FROM haulier.moved
-WHERE came_at < now() - make_interval(days => %(retention_days)s + 1);
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid
+    FROM haulier.moved
+    WHERE came_at < now() - make_interval(days => %(retention_days)s + 1)
+    ORDER BY came_at, queue, kind
+    LIMIT %(limit)s OFFSET %(offset)s
+))
+RETURNING came_at;
 
 -- name: summarize_history
 SELECT haulier.summarize_history();
@@ -278,6 +314,7 @@ WITH counted AS MATERIALIZED (
         count(*) FILTER (WHERE status <> 'running' AND run_at <= now()) AS due,
         min(run_at) FILTER (WHERE status <> 'running') AS first_run_at
     FROM haulier.job
+    WHERE <<of_these_pairs>>
     GROUP BY queue, kind, status
 ), pair AS MATERIALIZED (
     SELECT queue, kind, row_number() OVER (ORDER BY sum(jobs) DESC, queue, kind) AS place
@@ -292,7 +329,7 @@ WITH counted AS MATERIALIZED (
     GROUP BY 1, 2, 3
 ), gone AS (
     DELETE FROM haulier.depth
-    WHERE NOT EXISTS (
+    WHERE <<of_these_pairs>> AND NOT EXISTS (
         SELECT FROM found
         WHERE found.queue = depth.queue AND found.kind = depth.kind AND found.status = depth.status)
     RETURNING queue, kind
@@ -319,6 +356,12 @@ FROM (
 GROUP BY queue, kind
 ON CONFLICT (step, at, queue, kind) DO UPDATE
 SET due = excluded.due, running = excluded.running, oldest = excluded.oldest;
+
+-- name: pairs_that_live
+-- The pairs for which count_live may write rows.
+SELECT DISTINCT queue || ' ' || kind AS pair FROM haulier.job
+UNION
+SELECT queue || ' ' || kind FROM haulier.depth;
 
 -- name: note_live
 UPDATE haulier.counting

@@ -3,11 +3,16 @@ of queues, progress, errors, sessions."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from haulier.postgres.statements import Connection, Row, rows
+from haulier.domain.errors import Refusal, reason
+from haulier.postgres.halves import in_order
+from haulier.postgres.statements import Connection, rows
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 5000
 # Fewer queues, since for each of them the jobs have to be looked at.
@@ -24,47 +29,43 @@ ERRORS_SECONDS = 5.0
 
 def purge_idempotency(conn: Connection, *, idempotency_days: int) -> int:
     """Forget the idempotency keys that are old enough and whose job has ended; return how many."""
-    return _purge(lambda: rows(conn, "purge_idempotency", idempotency_days=idempotency_days, limit=AT_ONCE), AT_ONCE)
+    return purge_rows(conn, "purge_idempotency", idempotency_days=idempotency_days)
 
 
 def purge_audit(conn: Connection, *, retention_days: int) -> int:
     """Forget what was done longer ago than the history reaches; return how many entries."""
-    return _purge(lambda: rows(conn, "purge_audit", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+    return purge_rows(conn, "purge_audit", retention_days=retention_days)
 
 
 def purge_workers(conn: Connection, *, retention_days: int) -> int:
     """Forget the workers that ended longer ago than the history reaches; return how many."""
-    return _purge(lambda: rows(conn, "purge_workers", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
+    return purge_rows(conn, "purge_workers", retention_days=retention_days)
 
 
 def purge_operations(conn: Connection, *, retention_days: int) -> int:
     """Forget operations that ended longer ago than the history reaches, and previews of a day ago; return how many."""
-    ended = _purge(lambda: rows(conn, "purge_operations", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
-    return ended + _purge(lambda: rows(conn, "purge_previews", preview_days=PREVIEW_DAYS, limit=AT_ONCE), AT_ONCE)
+    ended = purge_rows(conn, "purge_operations", retention_days=retention_days)
+    return ended + purge_rows(conn, "purge_previews", preview_days=PREVIEW_DAYS)
 
 
 def purge_ticks(conn: Connection, *, retention_days: int) -> int:
     """Forget ticks decided longer ago than the history reaches, but not a schedule's last; return how many."""
-
-    def some() -> list[Row]:
-        return rows(conn, "purge_ticks", retention_days=retention_days, kept_ticks=KEPT_TICKS, limit=AT_ONCE)
-
-    return _purge(some, AT_ONCE)
+    return purge_rows(conn, "purge_ticks", retention_days=retention_days, kept_ticks=KEPT_TICKS)
 
 
 def purge_queues(conn: Connection) -> int:
     """Forget the names of queues that were not used for an hour and have no live job; return how many."""
-    return _purge(lambda: rows(conn, "purge_queues", idle=IDLE_QUEUE_SECONDS, limit=QUEUES_AT_ONCE), QUEUES_AT_ONCE)
+    return purge_rows(conn, "purge_queues", QUEUES_AT_ONCE, idle=IDLE_QUEUE_SECONDS)
 
 
 def purge_progress(conn: Connection) -> int:
     """Forget what was said under claims that run no more; return of how many."""
-    return _purge(lambda: rows(conn, "purge_progress", limit=AT_ONCE), AT_ONCE)
+    return purge_rows(conn, "purge_progress")
 
 
 def purge_sessions(conn: Connection) -> int:
     """Forget the dashboard's sessions that have expired; return how many."""
-    return _purge(lambda: rows(conn, "purge_sessions", limit=AT_ONCE), AT_ONCE)
+    return purge_rows(conn, "purge_sessions")
 
 
 class Turn(NamedTuple):
@@ -79,20 +80,44 @@ def purge_errors(conn: Connection, *, retention_days: int, after: int | None = N
 
     Shape: after is that of the turn before. A turn looks at groups for ERRORS_SECONDS, and goes round once at most.
     """
-    _purge(lambda: rows(conn, "purge_error_counts", retention_days=retention_days, limit=AT_ONCE), AT_ONCE)
-    until, forgotten = time.monotonic() + ERRORS_SECONDS, 0
-    while True:
-        [found] = rows(conn, "purge_error_groups", retention_days=retention_days, after_error=after, limit=AT_ONCE)
-        forgotten += found["forgotten"]
-        after = found["last"] if found["seen"] == AT_ONCE else None
-        if after is None or time.monotonic() >= until:
-            return Turn(forgotten, after)
+    purge_rows(conn, "purge_error_counts", retention_days=retention_days)
+    until, forgotten, passed_over, is_whole = time.monotonic() + ERRORS_SECONDS, 0, 0, False
+
+    def look(limit: int, offset: int) -> int:
+        nonlocal forgotten, after, passed_over, is_whole
+        # Unlike elsewhere, what was looked at stays, and is behind `after`.
+        offset_there = offset - passed_over
+        [found] = rows(
+            conn,
+            "purge_error_groups",
+            retention_days=retention_days,
+            after_error=after,
+            limit=limit,
+            offset=offset_there,
+        )
+        forgotten, passed_over, is_whole = forgotten + found["forgotten"], offset, found["seen"] < limit
+        after = found["last"] or after
+        return int(found["seen"]) if time.monotonic() < until else 0
+
+    _, refusals = in_order(look, AT_ONCE)
+    _tell(refusals, "purge_error_groups")
+    return Turn(forgotten, None if is_whole else after)
 
 
-def _purge(some: Callable[[], list[Row]], at_once: int) -> int:
-    purged = 0
-    while True:
-        batch = len(some())
-        purged += batch
-        if batch < at_once:
-            return purged
+def purge_rows(conn: Connection, name: str, at_once: int | None = None, **told: Any) -> int:
+    """Delete rows by a statement, so many at once, until none is left; return how many.
+
+    Rows that the database refuses to delete stay, and the log says how many and why.
+    """
+
+    def some(limit: int, offset: int) -> int:
+        return len(rows(conn, name, limit=limit, offset=offset, **told))
+
+    purged, refusals = in_order(some, at_once or AT_ONCE)
+    _tell(refusals, name)
+    return purged
+
+
+def _tell(refusals: Sequence[Refusal], name: str) -> None:
+    if refusals:
+        log.warning("the database refuses %s for %d rows, which stay: %s", name, len(refusals), reason(refusals[0]))

@@ -1,4 +1,5 @@
--- Delete old rows, a bounded number at a time.
+-- Delete old rows, a bounded number at a time. Those that the database refuses stay the first, and are passed over by an
+-- OFFSET.
 
 -- name: purge_idempotency
 -- Forget the keys that are old enough, unless their job is still live. A bounded number: the next call takes the rest.
@@ -8,7 +9,7 @@ WITH old AS (
     WHERE created_at < now() - make_interval(days => %(idempotency_days)s)
         AND NOT EXISTS (SELECT FROM haulier.job WHERE job.id = idempotency.job_id)
     ORDER BY created_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.idempotency
@@ -23,7 +24,7 @@ WITH old AS (
     FROM haulier.audit
     WHERE at < now() - make_interval(days => %(retention_days)s)
     ORDER BY at, id
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.audit
@@ -38,7 +39,7 @@ WITH old AS (
     FROM haulier.worker_past
     WHERE ended_at < now() - make_interval(days => %(retention_days)s)
     ORDER BY ended_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.worker_past
@@ -53,7 +54,7 @@ WITH old AS (
     FROM haulier.operation
     WHERE finished_at < now() - make_interval(days => %(retention_days)s)
     ORDER BY id
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.operation
@@ -68,7 +69,7 @@ WITH old AS (
     FROM haulier.preview
     WHERE as_of < now() - make_interval(days => %(preview_days)s)
     ORDER BY as_of
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.preview
@@ -106,7 +107,7 @@ WITH busy AS MATERIALIZED (
     ) AS waiting ON true
     WHERE used_at < now() - make_interval(secs => %(idle)s) AND name <> 'default'
         AND waiting.is_there IS NULL AND name NOT IN (SELECT queue FROM busy)
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE OF queue SKIP LOCKED
 )
 DELETE FROM haulier.queue
@@ -123,7 +124,7 @@ WITH old AS (
     WHERE NOT EXISTS (
         SELECT FROM haulier.job
         WHERE job.id = progress.job_id AND job.claim = progress.claim AND worker_id IS NOT NULL)
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.progress
@@ -138,7 +139,7 @@ WITH old AS (
     FROM haulier.session
     WHERE expires_at < now()
     ORDER BY expires_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.session
@@ -170,10 +171,10 @@ WITH RECURSIVE known AS (
         WHERE error_count.source = known.source
             AND minute < now() - make_interval(days => %(retention_days)s)
         ORDER BY source, minute
-        LIMIT %(limit)s
+        LIMIT %(limit)s + %(offset)s
         FOR UPDATE SKIP LOCKED
     ) AS found
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
 )
 DELETE FROM haulier.error_count AS counted
 USING old
@@ -189,7 +190,7 @@ WITH slice AS MATERIALIZED (
     FROM haulier.error_group
     WHERE %(after_error)s::bigint IS NULL OR id > %(after_error)s
     ORDER BY id
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
 ), forgotten AS (
     DELETE FROM haulier.error_group
     -- By place, in whose order the server takes them: so two that purge do not wait for each other in a circle.
@@ -230,7 +231,7 @@ WITH old AS (
             )
             OR NOT EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = tick.schedule))
     ORDER BY decided_at
-    LIMIT %(limit)s
+    LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.tick

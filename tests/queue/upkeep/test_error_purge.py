@@ -136,7 +136,9 @@ def test_reads_of_the_groups_no_more_than_it_looks_at(conn, sql, after):
     sql("DELETE FROM haulier.error_count WHERE error_id % 10 = 0")
     sql("VACUUM ANALYZE haulier.error_count, haulier.error_group")
 
-    _, nodes = explain(conn, "purge_error_groups", {"retention_days": 30, "after_error": after, "limit": 5000})
+    _, nodes = explain(
+        conn, "purge_error_groups", {"retention_days": 30, "after_error": after, "limit": 5000, "offset": 0}
+    )
 
     # Those that are to go are read again.
     read = looked_at(nodes)
@@ -149,7 +151,7 @@ def find_what_is_old(conn: Connection) -> None:
     sql = sql_on(conn)
     count(sql, *range(1, 201), days=0, sources=(-3600, 0, 7), hours=200)
     sql("VACUUM ANALYZE haulier.error_count")
-    parameters = {"retention_days": 30, "limit": 100}
+    parameters = {"retention_days": 30, "limit": 100, "offset": 0}
 
     _, nodes = explain(conn, "purge_error_counts", parameters)
     assert buffers(nodes) < 100

@@ -18,6 +18,7 @@ from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
+from tests.isolation.rows import refusing
 
 CONFIG = Config("postgres://db.example.com/haulier")
 # Whoever sends a statement through it fails.
@@ -61,7 +62,7 @@ def due():
     """Give a function that makes a writer's next time come."""
 
     def due(writer: ProgressWriter) -> ProgressWriter:
-        writer._next_at = float("-inf")
+        writer._next_at = writer._again_at = float("-inf")
         return writer
 
     return due
@@ -121,7 +122,7 @@ def test_waits_ever_longer_where_it_is_refused_and_tells_nobody_but_the_log(leas
         for _ in range(times):
             before = time.monotonic()
             due(writer).write(conn)
-            assert writer._next_at >= before + writer._pause
+            assert writer._pause == 1 or writer._again_at >= before + writer._pause
             found.append(writer._pause)
         return found
 
@@ -141,6 +142,25 @@ def test_waits_ever_longer_where_it_is_refused_and_tells_nobody_but_the_log(leas
     assert {record.levelname for record in caplog.records} == {"WARNING"}
     assert "the database refuses the progress of running jobs, trying again in 2 s" in caplog.text
     assert 'violates check constraint "mine"' in caplog.text
+
+
+def test_goes_on_writing_for_the_others_while_one_is_refused(lease, run, conn, shown, caplog):
+    refused, other = run(), run()
+    writer = ProgressWriter(lease, lambda: [refused, other], 1.0)
+    with refusing(conn, "progress", "INSERT", f"NEW.job_id = '{refused.job.id}'", "55000", is_deferred=True):
+        for n in range(1, 4):
+            refused.context.progress(n)
+            other.context.progress(n)
+            # The next second has come, and not the end of the pause.
+            writer._next_at = float("-inf")
+            writer.write(conn)
+            assert (shown(refused), shown(other)) == (None, n)
+    writer._next_at = writer._again_at = float("-inf")
+
+    writer.write(conn)
+
+    assert (shown(refused), writer._pause) == (3, 1)
+    assert len(caplog.records) == 1
 
 
 def test_bears_that_the_table_is_not_there(lease, run, conn, sql, shown, due, caplog):
