@@ -54,9 +54,16 @@ class App(Flask):
     doors: dict[str, door.Other]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects."""
+        """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects.
+
+        Raises: EmptySegment.
+        """
         if request is None:
             return super().create_url_adapter(request)
+        # werkzeug drops slashes: it routes `//ui` as `/ui`, which is another path for a guard that reads PATH_INFO.
+        # Without such paths every path has one reading.
+        if "//" in request.environ.get("PATH_INFO", ""):
+            raise door.EmptySegment
         scheme, method = request.scheme, request.method
         return MapAdapter(self.url_map, "", request.root_path, "", scheme, request.path, method)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from flask import Flask, g, request
+from werkzeug.exceptions import NotFound
 
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
@@ -91,6 +92,10 @@ def caller() -> Caller:
     return found
 
 
+class EmptySegment(NotFound):
+    """The path begins with two slashes, or has two in a row."""
+
+
 class Other(Protocol):
     """Admits the requests of a part of the application that goes by something else than API keys in a header."""
 
@@ -116,14 +121,16 @@ class Door:
     def admit(self) -> Any:
         """Return None where the request may be answered, or what another door answers.
 
-        Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable.
+        Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; DatabaseUnavailable.
         """
+        if isinstance(request.routing_exception, EmptySegment):
+            raise request.routing_exception
         environ, rule = request.environ, request.url_rule
         route = NO_ROUTE if rule is None else self._routes.get((request.method, rule.rule), UNSAID)
         environ[ROUTE] = route
         g.caller = NOBODY
         for path, other in self._others.items():
-            if f"{environ['PATH_INFO']}/".startswith(f"{path}/"):
+            if f"{request.path}/".startswith(f"{path}/"):
                 return other(self, route)
         return self._admit(environ, route)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TypeVar, cast
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app
 
 from haulier.domain.api_key import Scope
 
@@ -15,6 +15,7 @@ from ..http.errors import Forbidden
 from ..http.routes import UNSAID, Route, routes_of
 from .rail import Link, links
 from .refusals import NotHere
+from .viewer import viewer
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Permissions:
 
     def why_not(self, endpoint: str) -> str | None:
         """Return why the viewer may not use this page or act; None where nothing forbids it."""
-        if not g.viewer.is_in:
+        if not viewer().is_in:
             return "nobody is signed in"
         method, route = self._routes.get(endpoint, ("GET", UNSAID))
         why = self.refused(method, route, endpoint)

@@ -68,8 +68,8 @@ class Viewer:
 
 
 def viewer() -> Viewer:
-    """Return who has made the current request."""
-    found: Viewer = g.viewer
+    """Return who has made the current request; nobody in particular if it failed before that was known."""
+    found: Viewer = g.get("viewer") or Viewer()
     return found
 
 

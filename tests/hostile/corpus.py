@@ -10,11 +10,12 @@ from __future__ import annotations
 from tests.hostile.bodies import batches, bodies, types
 from tests.hostile.doors import at_doors
 from tests.hostile.framing import framings
-from tests.hostile.paths_and_headers import headers, paths, queries
+from tests.hostile.paths_and_headers import empty_segments, headers, paths, queries
 from tests.hostile.smuggling import smuggled
 from tests.hostile.wire import Hostile
 
 
 def corpus() -> list[Hostile]:
     """Return every request of which nothing may be stored."""
-    return [*bodies(), *batches(), *types(), *paths(), *queries(), *headers(), *framings(), *smuggled(), *at_doors()]
+    at_paths = [*paths(), *empty_segments(), *queries()]
+    return [*bodies(), *batches(), *types(), *at_paths, *headers(), *framings(), *smuggled(), *at_doors()]

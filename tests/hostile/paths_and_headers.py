@@ -72,6 +72,17 @@ PATHS += [
     "/%e2%80%ae",
     "/%80",
 ]
+# What the guards are about, and ways to write it with an empty segment.
+PREFIXES = [
+    "/ui",
+    "/ui/sign-in",
+    f"/ui/jobs/{SOME_ID}/cancel",
+    f"/jobs/{SOME_ID}/cancel",
+    "/metrics",
+    "/health",
+    "/docs",
+]
+EMPTY_SEGMENTS = ["/{}", "//{}", "http://localhost/{}", "/%2F{}", "/%2f%2F{}", "{}//", "{}/%2f", "/{}?x=/ui"]
 # Of figures and queues, with the values of the same names below; `limit` is read as that of /jobs.
 OTHER_QUERIES = {
     "/jobs/count": [
@@ -205,6 +216,16 @@ def quoted(text: str) -> str:
 
 def _percent(char: str) -> str:
     return "".join(f"%{byte:02X}" for byte in char.encode())
+
+
+def empty_segments() -> Iterator[Hostile]:
+    """Yield requests whose path begins with two slashes, or has an empty segment."""
+    for path in PREFIXES:
+        for written in EMPTY_SEGMENTS:
+            target = written.format(path)
+            for method in ("GET", "HEAD", "POST", "OPTIONS", "DELETE"):
+                sent = request(method, target, headers={"Origin": "http://evil.example"})
+                yield Hostile(f"{method} {target}", sent, allowed=(404,))
 
 
 def paths() -> Iterator[Hostile]:
