@@ -26,7 +26,7 @@ ViewResult = tuple[Any, int, dict[str, str]]
 class Audit(MethodView):
     """The record."""
 
-    @needs(Scope.OPERATE, every_queue="the record is that of every queue")
+    @needs(Scope.OPERATE, slow=True, every_queue="the record is that of every queue")
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_audit")
     @blp.arguments(ListAudit(), location="query")

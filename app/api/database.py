@@ -30,7 +30,7 @@ LOCK_SECONDS = 0.2
 class DatabaseView(MethodView):
     """The database."""
 
-    @needs(Scope.OPERATE, every_queue="the database is that of every queue")
+    @needs(Scope.OPERATE, slow=True, every_queue="the database is that of every queue")
     @fails(blp, 503)
     @blp.doc(operationId="check_database")
     @blp.response(200, DatabaseResponse(), description="All checks, and the tables.")

@@ -39,7 +39,7 @@ MUTE = MuteErrors()
 class Errors(MethodView):
     """All groups."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_errors")
     @blp.arguments(ListErrors(), location="query")
@@ -66,7 +66,7 @@ class Errors(MethodView):
 class OneError(MethodView):
     """One group."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 404, 422, 503)
     @blp.doc(operationId="get_error")
     @blp.arguments(AskError(), location="query")

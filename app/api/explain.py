@@ -25,7 +25,7 @@ blp = Blueprint("explain", __name__)
 class Explain(MethodView):
     """Why one job waits."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 404, 503)
     @blp.doc(operationId="explain_job")
     @blp.response(200, ExplainResponse(), description="Why it waits, or who runs it.")

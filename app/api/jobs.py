@@ -55,6 +55,11 @@ IDEMPOTENCY_HEADER = IdempotencyHeader()
 ViewResult = tuple[Any, int, dict[str, str]]
 
 
+def _is_search() -> bool:
+    """Tell whether the jobs of the list have to be looked for: it is not simply a page of all."""
+    return not set(request.args) <= {"limit", "cursor", "offset"}
+
+
 @blp.route("/jobs")
 class Jobs(MethodView):
     """All jobs."""
@@ -91,7 +96,7 @@ class Jobs(MethodView):
             enqueuing().queue_names.check(conn, draft)
             return answer_to(produce.enqueue_one(conn, draft))
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=_is_search)
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_jobs")
     @blp.arguments(ListJobs(), location="query")
@@ -157,7 +162,7 @@ def _next_page(page: Page) -> dict[str, str]:
 class JobCount(MethodView):
     """How many jobs there are."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="count_jobs")
     @blp.arguments(JobConditions(), location="query")

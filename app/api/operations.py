@@ -46,7 +46,7 @@ LOCATION = {
 class Operations(MethodView):
     """All operations."""
 
-    @needs(Scope.OPERATE)
+    @needs(Scope.OPERATE, slow=True)
     @fails(blp, 400, 403, 409, 413, 415, 422, 503)
     @blp.doc(
         operationId="start_operation",
@@ -152,7 +152,7 @@ class Resume(MethodView):
 class Advance(MethodView):
     """The next jobs of one operation."""
 
-    @needs(Scope.OPERATE)
+    @needs(Scope.OPERATE, slow=True)
     @fails(blp, 403, 404, 422, 503)
     @blp.doc(operationId="advance_operation")
     @blp.response(200, OperationResponse(), description="The operation, and how far it is now.")

@@ -97,8 +97,8 @@ class Schedules(MethodView):
 class PreviewOfSchedule(MethodView):
     """What a schedule would come to."""
 
-    @needs(Scope.READ)
-    @fails(blp, 400, 413, 415, 422)
+    @needs(Scope.READ, slow=True)
+    @fails(blp, 400, 413, 415, 422, 503)
     @blp.doc(
         operationId="preview_schedule",
         requestBody={"required": True, "content": {JSON_TYPE: {"schema": PreviewSchedule}}},

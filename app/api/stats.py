@@ -26,7 +26,7 @@ ViewResult = tuple[Any, int, dict[str, str]]
 class StatsView(MethodView):
     """The figures of a span."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="get_stats")
     @blp.arguments(AskStats(), location="query")
@@ -45,7 +45,7 @@ class StatsView(MethodView):
 class Queues(MethodView):
     """All queues."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_queues")
     @blp.arguments(ListQueues(), location="query")

@@ -31,7 +31,7 @@ QUIET = QuietWorker()
 class Workers(MethodView):
     """All workers."""
 
-    @needs(Scope.READ)
+    @needs(Scope.READ, slow=True)
     @fails(blp, 422, 503)
     @blp.doc(operationId="list_workers")
     @blp.arguments(ListWorkers(), location="query")

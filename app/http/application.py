@@ -50,8 +50,8 @@ class App(Flask):
     json_provider_class = _Printer
     response_class = _Response
     longer_bodies: dict[tuple[str, str], int]
-    # Who admits the requests for a path and all below it, in the place of the API.
-    doors: dict[str, door.Other]
+    # The entrances of a path each, and of all below it, in the place of the API's.
+    entrances: dict[str, door.Entrance]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Return what finds the view, by the path alone; werkzeug's own way also parses the Host, for redirects.
@@ -88,7 +88,7 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     database = CheckedDatabase(Pool(config.database_url, application_name="haulier web"))
     service = Service(config, load_kinds(config), database, QueueNames(config))
     app = App(__name__, static_folder=None)
-    app.doors = {}
+    app.entrances = {}
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES
     # A path with a double slash is answered with 404, not with a redirect, which would drop the body.
     app.url_map.merge_slashes = False
@@ -98,6 +98,6 @@ def make(config: Config, *parts: Callable[[App, Service], None]) -> App:
     routes = routes_of(app)
     app.longer_bodies = longer_bodies(routes)
     # Registered after the parts' own hooks, one of which counts requests, so that refused requests are counted too.
-    door.register(app, service, routes, app.doors)
+    door.register(app, service, routes, app.entrances)
     app.wsgi_app = envelope.around(app.wsgi_app)  # type: ignore[assignment, method-assign]
     return app

@@ -1,15 +1,15 @@
-"""Decides who may call: by API keys, their scopes, queues and rates; and when a call from this machine needs no key.
+"""Guards every entrance: the path, the API key and its rate, the origin, the length, the scope, and slow requests.
 
 Where the service listens beyond loopback every call needs a key, from the first start on: with no key yet, all calls
 are refused. On loopback the service is open until there is a key, but only to programs of this machine. AUTH=off opens
 it to all.
+
+The API and the dashboard differ in how they find out who calls. All other guards are here, once for both.
 """
 
 from __future__ import annotations
 
-import functools
 import hmac
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,21 +21,17 @@ from werkzeug.exceptions import NotFound
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope, bearer_in, hash_of, id_in
 from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
-from haulier.domain.neighbour import is_local_host, is_of_proxy
 
 from .envelope import API_KEY
-from .errors import Forbidden, RateLimited, Unauthorized
+from .errors import Forbidden, RateLimited, TooLarge, Unauthorized
 from .keyring import Keyring
+from .origins import MAKE_A_KEY, SAFE_METHODS, check_neighbour, check_page, is_of_this_machine, sign_of_proxy
+from .request_limit import RequestLimit
 from .routes import NO_ROUTE, ROUTE, UNSAID, Entry, Route, Routes
 from .service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-
-MAKE_A_KEY = (
-    "make an API key on that machine (`python -m haulier keys create`), or set HAULIER_API_KEY, and send it as"
-    " Authorization: Bearer <key>"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,32 +92,45 @@ class EmptySegment(NotFound):
     """The path begins with two slashes, or has two in a row."""
 
 
-class Other(Protocol):
-    """Admits the requests of a part of the application that goes by something else than API keys in a header."""
+class Entrance(Protocol):
+    """A way in: it finds out who calls, and checks what only its own requests have to show."""
 
-    def __call__(self, door: Door, route: Route) -> Any:
-        """Return None where the request may be answered, or its answer. Raises: as Door.admit."""
+    # Its requests come from our own pages in a browser, which says so of each that changes something.
+    is_for_pages: bool
+
+    def identify(self, door: Door, route: Route) -> None:
+        """Set `g.caller`, unless it stays nobody. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
+
+    def check(self, route: Route) -> Any:
+        """Return None if the caller may make this call, or what it gets instead. Raises: Forbidden; …"""
 
 
-def register(app: Flask, service: Service, routes: Routes, others: Mapping[str, Other] | None = None) -> None:
-    """Check the caller of every request before its view runs; others do so for a path each, and all below it."""
-    app.before_request(Door(service.config, Keyring(service.database), routes, others or {}).admit)
+def register(app: Flask, service: Service, routes: Routes, entrances: Mapping[str, Entrance] | None = None) -> None:
+    """Guard every request before its view runs.
+
+    Shape: entrances has those of a path each, and of all below it; all other paths are the API's.
+    """
+    door = Door(service.config, Keyring(service.database), routes, entrances or {})
+    app.before_request(door.admit)
+    app.teardown_request(door.leave)
 
 
 class Door:
     """Admits requests, or raises. Shape: own is the key of HAULIER_API_KEY; None without one."""
 
-    def __init__(self, config: Config, keyring: Keyring, routes: Routes, others: Mapping[str, Other]) -> None:
-        self._config, self.keyring, self._routes, self._others = config, keyring, routes, others
+    def __init__(self, config: Config, keyring: Keyring, routes: Routes, entrances: Mapping[str, Entrance]) -> None:
+        self._config, self.keyring, self._routes, self._entrances = config, keyring, routes, entrances
+        self.slow_requests = RequestLimit(config.web_threads)
+        self._api = _Api(config)
         self.own: ApiKey | None = None
         if config.haulier_api_key is not None:
             hashes = (hash_of(config.haulier_api_key),)
             self.own = ApiKey("env", "HAULIER_API_KEY", frozenset([Scope.ADMIN]), hashes)
 
     def admit(self) -> Any:
-        """Return None where the request may be answered, or what another door answers.
+        """Return None if the request may be answered, or what its entrance answers instead.
 
-        Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; DatabaseUnavailable.
+        Raises: EmptySegment; Unauthorized; Forbidden; RateLimited; TooLarge; TooBusy; DatabaseUnavailable.
         """
         if isinstance(request.routing_exception, EmptySegment):
             raise request.routing_exception
@@ -129,56 +138,67 @@ class Door:
         route = NO_ROUTE if rule is None else self._routes.get((request.method, rule.rule), UNSAID)
         environ[ROUTE] = route
         g.caller = NOBODY
-        for path, other in self._others.items():
-            if f"{request.path}/".startswith(f"{path}/"):
-                return other(self, route)
-        return self._admit(environ, route)
+        entrance = self._entrance()
+        entrance.identify(self, route)
+        key = caller().key
+        if key is not None:
+            environ[API_KEY] = key.id
+            # Who signs in may still have another session: the key that is shown now is charged, by its view.
+            if route.needs is not Entry.ANYONE:
+                self.take(key)
+        if request.method not in SAFE_METHODS and (key is None or entrance.is_for_pages):
+            check_page(environ, has_to_say=entrance.is_for_pages)
+        _check_length(environ, route.most_bytes)
+        if (instead := entrance.check(route)) is not None:
+            return instead
+        if route.is_slow if isinstance(route.is_slow, bool) else route.is_slow():
+            self._take_place(key)
+        if key is not None:
+            self.keyring.touch(key)
+        return None
 
-    def _admit(self, environ: WSGIEnvironment, route: Route) -> None:
-        if self._is_public(route):
-            return
-        if route.takes_metrics_token and self._config.metrics_token is not None:
-            # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
-            if hmac.compare_digest(_bearer().encode(), self._config.metrics_token.encode()):
-                return
-        elif self.is_open(environ):
-            return
-        key = self.key_of(_bearer())
-        environ[API_KEY] = key.id
+    def leave(self, _error: BaseException | None = None) -> None:
+        """Give back the place of a slow request."""
+        if (name := g.pop("place_of", None)) is not None:
+            self.slow_requests.leave(name)
+
+    def take(self, key: ApiKey) -> None:
+        """Take a request from the key's rate. Raises: RateLimited."""
         if wait := self.keyring.take(key):
             raise RateLimited(max(1, math.ceil(wait)))
-        if why := refusal(key, route):
-            raise why
-        self.keyring.touch(key)
-        g.caller = Caller(key)
+
+    def _take_place(self, key: ApiKey | None) -> None:
+        # Whoever needs no key goes by the address of the connection, which is a proxy's where there is one.
+        name = f"address {request.environ.get('REMOTE_ADDR', '')}" if key is None else key.id
+        self.slow_requests.enter(name)
+        g.place_of = name
+
+    def _entrance(self) -> Entrance:
+        for path, entrance in self._entrances.items():
+            if f"{request.path}/".startswith(f"{path}/"):
+                return entrance
+        return self._api
 
     def is_open(self, environ: WSGIEnvironment) -> bool:
         """Tell whether the caller needs no key. Raises: Unauthorized; Forbidden for another site's page."""
         if self._config.auth == "off":
-            self._check_page(environ)
+            # It opens the service to all but web pages in a browser of this machine, which no operator intends.
+            if self._config.is_loopback and is_of_this_machine(environ.get("REMOTE_ADDR", "")):
+                check_neighbour(environ, self._config.host)
             return True
         if self._is_open(environ):
-            _check_neighbour(environ, self._config.host)
+            check_neighbour(environ, self._config.host)
             return True
         return False
-
-    def _is_public(self, route: Route) -> bool:
-        who = route.needs
-        return who is Entry.ANYONE or (who is Entry.READERS and self._config.docs_public == "1")
-
-    def _check_page(self, environ: WSGIEnvironment) -> None:
-        # AUTH=off opens the service to all but web pages in a browser of this machine, which no operator intends.
-        if self._config.is_loopback and _is_of_this_machine(environ.get("REMOTE_ADDR", "")):
-            _check_neighbour(environ, self._config.host)
 
     def _is_open(self, environ: WSGIEnvironment) -> bool:
         """Tell whether the caller needs no key. Raises: Unauthorized where the request came through a proxy."""
         if not self._config.is_loopback or self.own is not None:
             return False
         # The settings alone do not tell: gunicorn's command line may have it listen elsewhere.
-        if not _is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
+        if not is_of_this_machine(environ.get("REMOTE_ADDR", "")) or self._any_key():
             return False
-        if sign := _sign_of_proxy(environ):
+        if sign := sign_of_proxy(environ):
             raise Unauthorized(
                 f"this service has no API key yet, and so answers programs of its own machine alone; {sign}, so that it"
                 f" may come from anywhere: {MAKE_A_KEY}"
@@ -207,44 +227,49 @@ class Door:
         return key
 
 
-def _bearer() -> str:
-    return bearer_in(request.environ.get("HTTP_AUTHORIZATION", ""))
+class _Api:
+    """The entrance of the API: by an API key in the header Authorization, and to /metrics by METRICS_TOKEN as well."""
+
+    is_for_pages = False
+
+    def __init__(self, config: Config) -> None:
+        self._metrics_token, self._are_docs_public = config.metrics_token, config.docs_public == "1"
+
+    def identify(self, door: Door, route: Route) -> None:
+        """Find the key. Raises: Unauthorized; Forbidden; RateLimited; DatabaseUnavailable."""
+        if self._is_public(route):
+            return
+        token = bearer_in(request.environ.get("HTTP_AUTHORIZATION", ""))
+        if route.takes_metrics_token and self._metrics_token is not None:
+            # METRICS_TOKEN is required on loopback and with AUTH=off as well; an API key does in its place.
+            if hmac.compare_digest(token.encode(), self._metrics_token.encode()):
+                return
+        elif door.is_open(request.environ):
+            return
+        g.caller = Caller(door.key_of(token))
+
+    def check(self, route: Route) -> None:
+        """Return if the key may use the route. Raises: Forbidden."""
+        key = caller().key
+        if key is not None and (why := refusal(key, route)):
+            raise why
+
+    def _is_public(self, route: Route) -> bool:
+        return route.needs is Entry.ANYONE or (route.needs is Entry.READERS and self._are_docs_public)
 
 
-# Cached: most requests come from a handful of addresses.
-@functools.lru_cache(maxsize=1000)
-def _is_of_this_machine(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        # A client of a Unix socket has no address; it is a proxy.
-        return False
-
-
-def _sign_of_proxy(environ: WSGIEnvironment) -> str | None:
-    """Return the sign of a proxy in the request, or None."""
-    # By default nginx uses HTTP/1.0 for the services behind it.
-    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        return "this request is HTTP/1.0, as proxies send it"
-    name = next(filter(_is_added, environ), None)
-    return name and f"this request has the header {name[5:].replace('_', '-').title()}, which proxies add"
-
-
-# Cached: programs send the same few headers again and again.
-@functools.lru_cache(maxsize=1000)
-def _is_added(key: str) -> bool:
-    return key.startswith("HTTP_") and is_of_proxy(key[5:].replace("_", "-"))
-
-
-def _check_neighbour(environ: WSGIEnvironment, bound: str) -> None:
-    """Return if the request comes from a program of this machine and not from a web page. Raises: Forbidden."""
-    host = environ.get("HTTP_HOST", "")
-    # Under a name of its own that resolves to this machine, a stranger's page would count as the same origin.
-    if not is_local_host(host, bound):
-        raise Forbidden(f"without API keys only localhost is answered: the header Host names another; {MAKE_A_KEY}")
-    origin = environ.get("HTTP_ORIGIN")
-    if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-        raise Forbidden("without API keys no other site's pages are answered: the header Origin names one")
+def _check_length(environ: WSGIEnvironment, most: int) -> None:
+    """Return unless the body is longer than this, whether or not the view reads it. Raises: TooLarge."""
+    if environ.get("CONTENT_LENGTH"):
+        length = request.content_length or 0
+    elif "HTTP_TRANSFER_ENCODING" in environ and environ["wsgi.input"].seekable():
+        # gunicorn's worker has received the chunks, and one byte too many of a body that is too long.
+        length = environ["wsgi.input"].seek(0, 2)
+        environ["wsgi.input"].seek(0)
+    else:
+        return
+    if length > most:
+        raise TooLarge(f"the body may be {most} bytes long")
 
 
 def refusal(key: ApiKey, route: Route) -> Forbidden | None:

@@ -97,15 +97,30 @@ class Forbidden(Refusal):
         super().__init__(message, **({} if scope is None else {"WWW_Authenticate": lacks}))
 
 
+class ForeignPage(Forbidden):
+    """Another site's page has sent the request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another site's page has sent this, as the header Sec-Fetch-Site or Origin says: only requests with an API"
+            " key may come from one"
+        )
+
+
 class RateLimited(Refusal):
     """Too much was asked for in this time. Units: seconds until it may be asked again."""
 
     def __init__(self, seconds: int, message: str = "this API key has used up its rate for now") -> None:
+        self.seconds = seconds
         super().__init__(message, Retry_After=str(seconds))
 
 
 class Busy(HaulierError):
     """Large requests that came before take all the room there is for such; try again."""
+
+
+class TooBusy(HaulierError):
+    """This process answers as many slow requests as it may at once; try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +163,7 @@ ANSWERS: dict[type[Exception], ErrorAnswer] = {
     DatabaseUnavailable: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=5),
     ScheduleBehind: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     Busy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
+    TooBusy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     SchemaMismatch: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=30),
     Exception: ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
 }

@@ -1,4 +1,4 @@
-"""The properties of each route, stated on its view: who may call it, its longest body, whether its log line is quiet.
+"""The properties of each route, stated on its view: who may call it, its longest body, whether it is slow or quiet.
 
 Everything that depends on a route is looked up in the table made of these, so that a route is described in one place.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 from haulier.domain.api_key import Scope
 
@@ -41,7 +41,8 @@ class Route:
     """The properties that a view states of its calls.
 
     Shape: takes_metrics_token: METRICS_TOKEN opens the route as well. every_queue: API keys that may use only some
-           queues are refused, for this reason; None admits them. also: a second scope that is needed.
+           queues are refused, for this reason; None admits them. also: a second scope that is needed. is_slow: a
+           caller makes few such calls at once (request_limit.py); or whether that holds for the current request.
     """
 
     needs: Scope | Entry
@@ -50,6 +51,7 @@ class Route:
     takes_metrics_token: bool = False
     every_queue: str | None = None
     also: Scope | None = None
+    is_slow: bool | Callable[[], bool] = False
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -65,17 +67,24 @@ NO_ROUTE = Route(Entry.ANY_KEY)
 UNSAID = Route(Scope.ADMIN)
 
 
+class Stated(TypedDict, total=False):
+    """What a view may state besides, under the names of Route."""
+
+    most_bytes: int
+    takes_metrics_token: bool
+    every_queue: str | None
+    also: Scope | None
+
+
 def needs(
-    who: Scope | Entry,
-    *,
-    most_bytes: int = BODY_BYTES,
-    quiet: bool = False,
-    takes_metrics_token: bool = False,
-    every_queue: str | None = None,
-    also: Scope | None = None,
+    who: Scope | Entry, *, quiet: bool = False, slow: bool | Callable[[], bool] = False, **more: Unpack[Stated]
 ) -> Callable[[View], View]:
-    """State who may call a view, and its other properties; `quiet` is for one that machines call every few seconds."""
-    route = Route(who, most_bytes, quiet, takes_metrics_token, every_queue, also)
+    """State who may call a view, and its other properties.
+
+    Shape: quiet is for one that machines call every few seconds; slow for one that may read many rows, or
+           compute, always or if the function says so of the current request.
+    """
+    route = Route(who, is_quiet=quiet, is_slow=slow, **more)
 
     def decorate(view: View) -> View:
         setattr(view, _SAID, route)
@@ -110,7 +119,7 @@ def routes_of(app: Flask) -> Routes:
 def _of_options(route: Route) -> Route:
     # Any key will do: the answer only lists the methods.
     who = route.needs if isinstance(route.needs, Entry) else Entry.ANY_KEY
-    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None, also=None)
+    return replace(route, needs=who, most_bytes=BODY_BYTES, every_queue=None, also=None, is_slow=False)
 
 
 def longer_bodies(routes: Routes) -> dict[tuple[str, str], int]:

@@ -25,12 +25,10 @@ def register(app: App, service: Service) -> None:
     static_files.register(ui)
     errors.register(ui)
     answering.register(ui)
-    gate = Gate(service.config)
-    ui.teardown_request(gate.leave)
     app.add_url_rule("/", "ui_home", _home)
     app.register_blueprint(ui)
     app.extensions["haulier_permissions"] = Permissions(app, is_read_only=service.config.dashboard == "read")
-    app.doors[PATH] = gate.admit
+    app.entrances[PATH] = Gate(service.config)
 
 
 @needs(Entry.ANYONE)

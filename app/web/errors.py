@@ -14,26 +14,24 @@ from werkzeug.wrappers import Response
 from haulier.domain.errors import DatabaseUnavailable, RowRefused, reason
 
 from ..http.envelope import REQUEST_ID
-from ..http.errors import ANSWERS, ErrorAnswer, Refusal, answer_to
+from ..http.errors import ANSWERS, ErrorAnswer, ForeignPage, RateLimited, Refusal, answer_to
 from .answering import Shown, page
 from .permissions import permissions
 from .reading import LIVE
-from .refusals import NotHere, NotOurs, TooBusy, TooOld
+from .refusals import NotHere, TooOld
 from .saying import NOTHING
 
 log = logging.getLogger(__name__)
 
 OWN = {
     **ANSWERS,
-    TooBusy: ErrorAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", retry_after=1),
     TooOld: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
-    NotOurs: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
     NotHere: ErrorAnswer(HTTPStatus.FORBIDDEN, "forbidden"),
 }
 # Of errors whose status says less than they do.
 OF_ERRORS: Mapping[type[Exception], str] = {
     TooOld: "This page is too old",
-    NotOurs: "This came from another page",
+    ForeignPage: "This came from another page",
     NotHere: "Not in this dashboard",
     RowRefused: "The database refuses this",
 }
@@ -94,9 +92,10 @@ def _answer(error: Exception) -> Response:
         log.warning("refused by the database: %s", error)
     if found.status is HTTPStatus.SERVICE_UNAVAILABLE and isinstance(error, DatabaseUnavailable):
         log.warning("unavailable: %s%s", error, f" ({reason(error)})" if error.__cause__ else "")
-    response = _page(found.status, str(error), again=found.retry_after, error=error)
-    if found.retry_after is not None:
-        response.headers["Retry-After"] = str(found.retry_after)
+    again = error.seconds if isinstance(error, RateLimited) else found.retry_after
+    response = _page(found.status, str(error), again=again, error=error)
+    if again is not None:
+        response.headers["Retry-After"] = str(again)
     if isinstance(error, Refusal):
         response.headers.update(error.headers)
     return response

@@ -1,4 +1,4 @@
-"""Admits the requests of the dashboard: by sessions, and never by the header Authorization."""
+"""Knows who looks at the dashboard: by sessions, and never by the header Authorization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import g, redirect, request, url_for
 from werkzeug.exceptions import BadRequest
@@ -19,7 +18,6 @@ from haulier.queue.access import sessions
 from haulier.queue.access.sessions import Session
 
 from ..http.door import NOBODY, Caller, Door
-from ..http.envelope import API_KEY
 from ..http.errors import Forbidden
 from ..http.routes import BODY_BYTES, Entry, Route
 from ..http.service import connection
@@ -27,10 +25,9 @@ from . import cookies, pace
 from .permissions import first_page, permissions
 from .places import back_to
 from .reading import LIVE
-from .refusals import NotHere, NotOurs, TooBusy, TooOld
+from .refusals import NotHere, TooOld
 from .saying import heed_acts
 from .static_files import ENDPOINT as STATIC
-from .turns import Turns
 from .viewer import Viewer, preferences
 
 SIGN_IN, OVERVIEW = "ui.sign_in.show", "ui.overview.show"
@@ -39,30 +36,31 @@ AGAIN = '<!doctype html><html lang="en"><meta http-equiv="refresh" content="0"><
 
 
 class Gate:
-    """Admits requests, or answers or refuses them."""
+    """The entrance of the dashboard: by the session of a cookie, and never by the header Authorization."""
+
+    is_for_pages = True
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._turns = Turns(max(1, config.web_threads - 1))
         self.idle_seconds = config.session_hours * 3600.0
 
-    def admit(self, door: Door, route: Route) -> Response | None:
-        """Return None where the request may be answered, or its answer.
-
-        Raises: Forbidden; NotHere; NotOurs; Unauthorized; TooBusy; TooOld; BadRequest; DatabaseUnavailable.
-        """
+    def identify(self, door: Door, route: Route) -> None:
+        """Find out who looks. Raises: Forbidden; Unauthorized; DatabaseUnavailable."""
         pace.begin()
         g.door, g.gate = door, self
         g.viewer = Viewer(prefers=preferences(self._config.time_zone))
-        # Flask answers a path that is none by itself; files are the same for everybody.
-        if request.url_rule is None or request.endpoint == STATIC:
+        if _is_for_viewers():
+            g.viewer = self._viewer(door)
+            heed_acts()
+
+    def check(self, route: Route) -> Response | None:
+        """Return None if the viewer may make this call, or where it leads instead.
+
+        Raises: Forbidden; NotHere; TooOld; BadRequest.
+        """
+        if not _is_for_viewers():
             return None
-        if not self._turns.take():
-            raise TooBusy
-        g.has_turn = True
         _check_text()
-        g.viewer = self._viewer(door)
-        heed_acts()
         if request.method == "POST":
             _check_form()
         if route.needs is Entry.ANYONE:
@@ -71,11 +69,6 @@ class Gate:
             return _to_sign_in()
         why = permissions().refused(request.method, route, request.endpoint)
         return None if why is None else _refused(why)
-
-    def leave(self, _error: BaseException | None = None) -> None:
-        """Let the next request have its turn."""
-        if g.pop("has_turn", False):
-            self._turns.give_back()
 
     def _viewer(self, door: Door) -> Viewer:
         prefers = preferences(self._config.time_zone)
@@ -88,8 +81,6 @@ class Gate:
             if token:
                 _end(token, found)
             return Viewer(NOBODY, False, False, _anonymous(), datetime.now(UTC), prefers)
-        request.environ[API_KEY] = key.id
-        door.keyring.touch(key)
         # Polls are no use: a page that was left open does not keep a session for ever.
         if found.is_stale and LIVE not in request.headers:
             self._touch(token)
@@ -105,6 +96,11 @@ class Gate:
     def _touch(self, token: str) -> None:
         with suppress(DatabaseUnavailable), connection() as conn:
             sessions.touch_session(conn, token, idle_seconds=self.idle_seconds)
+
+
+def _is_for_viewers() -> bool:
+    # Flask answers a path that is none by itself; files are the same for everybody.
+    return request.url_rule is not None and request.endpoint != STATIC
 
 
 def gate() -> Gate:
@@ -150,11 +146,7 @@ def _check_text() -> None:
 
 
 def _check_form() -> None:
-    """Return if a page of ours has sent this form, and to this viewer. Raises: NotOurs; TooOld."""
-    site = request.headers.get("Sec-Fetch-Site")
-    is_ours = site == "same-origin" if site is not None else _is_own(request.headers.get("Origin", ""))
-    if not is_ours:
-        raise NotOurs
+    """Return if this form was made for this viewer. Raises: TooOld."""
     if not cookies.is_signed(g.viewer.secret, "csrf", request.form.get("csrf", "")):
         raise TooOld
 
@@ -165,11 +157,6 @@ def _refused(why: Forbidden | NotHere) -> Response:
     if first is None:
         raise why
     return redirect(url_for(first.endpoint), 303)
-
-
-def _is_own(origin: str) -> bool:
-    # Not the scheme: a proxy may speak TLS without telling us.
-    return bool(origin) and urlsplit(origin).netloc.lower() == request.host.lower()
 
 
 def _to_sign_in() -> Response:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 HOME = "/ui"
 # A path below /ui, or /ui with a query, in visible ASCII without a backslash: no browser reads another host in it.
@@ -27,4 +29,8 @@ def back_to() -> str:
 
 def asked() -> str:
     """Return where the current request wants to be led."""
-    return checked(request.form.get("next", "") or request.args.get("next", ""))
+    given = ""
+    # A form that is too long is not read, and the page that says so leads to the first page.
+    with suppress(RequestEntityTooLarge):
+        given = request.form.get("next", "")
+    return checked(given or request.args.get("next", ""))

@@ -40,7 +40,8 @@ class Section(Blueprint):
     ) -> Callable[[Callable[..., Shown | Response]], Callable[..., Response]]:
         """Add a page, for those who may see it: a view of GET that changes nothing.
 
-        Shape: with DASHBOARD=read a page that is for acting, and for nothing else, is refused as acts are.
+        Shape: with DASHBOARD=read a page that is for acting, and for nothing else, is refused as acts are. A page that
+               needs a scope reads the database, and so counts as slow.
         Units: a browser asks whether it has changed `every` so many seconds; None: never.
         """
 
@@ -49,7 +50,8 @@ class Section(Blueprint):
             def shown(*args: object, **kwargs: object) -> Response:
                 return answer(view(*args, **kwargs), every)
 
-            stated = needs(who, quiet=every is not None, every_queue=every_queue)(shown)
+            slow = isinstance(who, Scope)
+            stated = needs(who, quiet=every is not None, slow=slow, every_queue=every_queue)(shown)
             if for_acting:
                 stated = permissions.for_acting(stated)
             self.add_url_rule(path, view.__name__, stated, methods=["GET"])
@@ -58,7 +60,13 @@ class Section(Blueprint):
         return decorate
 
     def act(
-        self, path: str, who: Scope | Entry, *, also: Scope | None = None, every_queue: str | None = None
+        self,
+        path: str,
+        who: Scope | Entry,
+        *,
+        also: Scope | None = None,
+        every_queue: str | None = None,
+        slow: bool = False,
     ) -> Callable[[Callable[..., Shown | Response]], Callable[..., Response]]:
         """Add an act: a view of POST, which answers with `saying.done`, or with a page that tells what is wrong.
 
@@ -70,7 +78,7 @@ class Section(Blueprint):
             def acted(*args: object, **kwargs: object) -> Response:
                 return answer(view(*args, **kwargs), None)
 
-            stated = needs(who, also=also, every_queue=every_queue)(acted)
+            stated = needs(who, also=also, slow=slow, every_queue=every_queue)(acted)
             self.add_url_rule(path, view.__name__, stated, methods=["POST"])
             return stated
 

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
+from app.http.door import Door
 from haulier.config import Config
 from haulier.domain.api_key import ApiKey, Scope
 from haulier.queue.access import api_keys
@@ -25,6 +26,13 @@ MakeKey = Callable[..., tuple[ApiKey, dict[str, str]]]
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
+
+
+def door_of(app: Flask) -> Door:
+    """Return what guards the application's entrances."""
+    [door] = [hook.__self__ for hook in app.before_request_funcs[None] if getattr(hook, "__name__", "") == "admit"]
+    assert isinstance(door, Door)
+    return door
 
 
 class Statements:

@@ -347,20 +347,6 @@ def test_shows_the_rest_where_a_part_is_late(browser: Browser, conn: Connection,
     assert "What fails now" in page.text
 
 
-def test_leaves_a_thread_to_the_api(make_site: MakeSite, signed_in: SignedIn) -> None:
-    browser = signed_in(Scope.ADMIN, app=make_site(web_threads=2))
-    gate = browser.client.application.doors["/ui"].__self__
-    assert gate._turns.take()
-
-    busy = [browser.get("/ui/help") for _ in range(2)]
-    style = browser.get(re.search(r'/ui/static/app.css[^"]*', busy[0].text)[0])
-    gate._turns.give_back()
-
-    assert [(each.status_code, each.headers["Retry-After"]) for each in busy] == [(503, "1")] * 2
-    assert style.status_code == 200
-    assert browser.get("/ui/help").status_code == 200
-
-
 def test_names_the_installation_and_the_zone(make_site: MakeSite, signed_in: SignedIn) -> None:
     browser = signed_in(app=make_site(installation_name="shop-production", time_zone="Europe/Berlin"))
 

@@ -199,7 +199,7 @@ def _may_delete() -> bool:
     return key is None or key.may(Scope.ADMIN)
 
 
-@section.act("/operations/new", Scope.OPERATE)
+@section.act("/operations/new", Scope.OPERATE, slow=True)
 def preview() -> Shown:
     """Return what an operation would act on; nothing is done."""
     found = _asked()
@@ -231,7 +231,7 @@ def _seen(found: Preview) -> Seen:
     return Seen(found.as_of, found.matched, found.matched_is, kinds[:MOST_KINDS], more, first, seconds)
 
 
-@section.act("/operations", Scope.OPERATE)
+@section.act("/operations", Scope.OPERATE, slow=True)
 def start() -> Response | Shown:
     """Have it done, after ten seconds to think again; once for a preview, however often the form is sent."""
     bulk = _asked()
@@ -326,7 +326,7 @@ def resume(operation_id: UUID) -> Response | Shown:
     return _acted(operation_id, ordering.resume, "It goes on.")
 
 
-@section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE)
+@section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE, slow=True)
 def advance(operation_id: UUID) -> Response | Shown:
     """Do some more of it, where no worker lives."""
     return _acted(operation_id, ordering.advance, None)

@@ -58,6 +58,7 @@ def sign_in() -> Shown | Response:
         key: ApiKey = g.door.key_of(token)
     except Unauthorized:
         return _shown("That key is not known, or no longer good.", 403)
+    g.door.take(key)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
         return _shown("This key may enqueue, but not look: it needs the scope read.", 403)
     # Never the session that the browser came with: somebody else may have put that there.
