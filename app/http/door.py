@@ -24,6 +24,7 @@ from haulier.domain.errors import DatabaseUnavailable, SchemaMismatch
 
 from .envelope import API_KEY
 from .errors import Forbidden, RateLimited, TooLarge, Unauthorized
+from .failures import Failures
 from .keyring import Keyring
 from .origins import MAKE_A_KEY, SAFE_METHODS, check_neighbour, check_page, is_of_this_machine, sign_of_proxy
 from .request_limit import RequestLimit
@@ -32,6 +33,10 @@ from .service import Service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+
+
+# Nobody guesses 256 random bits: this only bounds what trying costs. Of one address, and as many at once.
+SIGN_INS_PER_SECOND = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,7 @@ class Door:
     def __init__(self, config: Config, keyring: Keyring, routes: Routes, entrances: Mapping[str, Entrance]) -> None:
         self._config, self.keyring, self._routes, self._entrances = config, keyring, routes, entrances
         self.slow_requests = RequestLimit(config.web_threads)
+        self._failed_sign_ins = Failures(SIGN_INS_PER_SECOND, SIGN_INS_PER_SECOND)
         self._api = _Api(config)
         self.own: ApiKey | None = None
         if config.haulier_api_key is not None:
@@ -168,8 +174,7 @@ class Door:
             raise RateLimited(max(1, math.ceil(wait)))
 
     def _take_place(self, key: ApiKey | None) -> None:
-        # Whoever needs no key goes by the address of the connection, which is a proxy's where there is one.
-        name = f"address {request.environ.get('REMOTE_ADDR', '')}" if key is None else key.id
+        name = f"address {_address()}" if key is None else key.id
         self.slow_requests.enter(name)
         g.place_of = name
 
@@ -221,10 +226,31 @@ class Door:
         if self.own is not None and self.own.is_opened_by(token):
             return self.own
         key_id = id_in(token)
-        key = None if key_id is None else self.keyring.find(key_id, token)
+        key = None if key_id is None else self.keyring.find(key_id, token, address=_address())
         if key is None:
             raise Unauthorized("this API key is not known, or no longer good", is_known=False)
         return key
+
+    def signed_in_by(self, token: str) -> ApiKey:
+        """Return the key with which somebody signs in, and take one from its rate.
+
+        Raises: Unauthorized, or RateLimited after too many of those from the same address, which is never so of a key
+                that is good; RateLimited by the key's rate; DatabaseUnavailable.
+        """
+        try:
+            key = self.key_of(token)
+        except Unauthorized:
+            if wait := self._failed_sign_ins.wait(_address()):
+                raise RateLimited(math.ceil(wait), "too many wrong API keys come from this address") from None
+            self._failed_sign_ins.note(_address())
+            raise
+        self.take(key)
+        return key
+
+
+def _address() -> str:
+    # Of the connection: a header could name any. Behind a proxy it is the proxy's.
+    return str(request.environ.get("REMOTE_ADDR", ""))
 
 
 class _Api:

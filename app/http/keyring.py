@@ -15,6 +15,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.access import api_keys
 
 from .errors import RateLimited
+from .failures import Failures
 from .service import CheckedDatabase
 
 T = TypeVar("T")
@@ -24,7 +25,8 @@ KNOWN_SECONDS = 5.0
 # A token that fits no known key is looked up, so that a new secret works at once. After a look-up that failed the id is
 # not looked up again for this long.
 TRIED_SECONDS = 0.2
-# Clients can make up ids, so failed look-ups are limited: this many a second, and this many at once.
+# Clients can make up ids, so failed look-ups are limited: of one address this many a second, and this many at once.
+# Beyond that the ids of all keys, read once in TRIED_SECONDS, tell whether to look: guesses never keep a good key out.
 GUESSES_PER_SECOND, MOST_GUESSES = 50.0, 500.0
 # While the database is away known keys stay good, and the database is asked again after this.
 AGAIN_SECONDS = 1.0
@@ -52,7 +54,9 @@ class Keyring:
         self._database = database
         self._known: dict[str, _Known] = {}
         self._tried: dict[str, float] = {}
-        self._guesses = _Guesses()
+        self._guesses = Failures(GUESSES_PER_SECOND, MOST_GUESSES)
+        self._ids: frozenset[str] = frozenset()
+        self._ids_until = float("-inf")
         self._any: bool | None = None
         self._any_until = float("-inf")
         self._budgets: dict[str, _Budget] = {}
@@ -69,10 +73,11 @@ class Keyring:
                 self._any_until = now + AGAIN_SECONDS
         return bool(self._any)
 
-    def find(self, key_id: str, token: str) -> ApiKey | None:
+    def find(self, key_id: str, token: str, *, address: str) -> ApiKey | None:
         """Return the key of this id if the token fits it, else None.
 
-        Raises: DatabaseUnavailable where the key is not known; RateLimited after too many tokens that fit no key.
+        Raises: DatabaseUnavailable where the key is not known; RateLimited for an id that no key has, after too many
+                of those from the same address.
         """
         now = time.monotonic()
         known = self._known.get(key_id)
@@ -81,16 +86,22 @@ class Keyring:
         if known is None or now < known.until:
             if now < self._tried.get(key_id, now):
                 return None
-            if wait := self._guesses.wait(now):
-                raise RateLimited(math.ceil(wait), "too many API keys that are none are being tried")
+            if (wait := self._guesses.wait(address)) and not self._is_id(key_id, now):
+                raise RateLimited(math.ceil(wait), "too many wrong API keys come from this address")
         key = self._look_up(key_id, known, now)
         if key is not None and key.is_opened_by(token):
             return key
-        self._guesses.left -= 1
+        self._guesses.note(address)
         if len(self._tried) >= MOST_TRIED:
             self._tried.clear()
         self._tried[key_id] = now + TRIED_SECONDS
         return None
+
+    def _is_id(self, key_id: str, now: float) -> bool:
+        """Tell whether there is a key of this id, or was TRIED_SECONDS ago."""
+        if now >= self._ids_until:
+            self._ids, self._ids_until = self._ask(api_keys.list_ids), now + TRIED_SECONDS
+        return key_id in self._ids
 
     def holding(self, key_id: str, token_hash: bytes) -> ApiKey | None:
         """Return the key of this id if that is the hash of a token of it that is good, else None.
@@ -151,20 +162,6 @@ class Keyring:
     def _ask(self, what: Callable[[Connection], T]) -> T:
         with self._database.connection() as conn:
             return what(conn)
-
-
-@dataclass(slots=True)
-class _Guesses:
-    """How many more look-ups may fail before further unknown tokens are refused without one."""
-
-    left: float = field(default_factory=lambda: MOST_GUESSES)
-    at: float = field(default_factory=time.monotonic)
-
-    def wait(self, now: float) -> float:
-        """Return 0 where one more token may be looked up, or the seconds after which it may be."""
-        self.left = min(MOST_GUESSES, self.left + max(0.0, now - self.at) * GUESSES_PER_SECOND)
-        self.at = now
-        return 0.0 if self.left >= 1 else (1 - self.left) / GUESSES_PER_SECOND
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ class Statements:
     """Counts the statements about keys that are in the database's own record of calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.counts = {"find": 0, "touch": 0, "any_exist": 0}
+        self.counts = {"find": 0, "touch": 0, "any_exist": 0, "list_ids": 0}
         for name in self.counts:
             monkeypatch.setattr(api_keys, name, self._counted(name, getattr(api_keys, name)))
 

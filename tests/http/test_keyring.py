@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from app.http import keyring
 from haulier.config import Config
-from haulier.domain.api_key import hash_of
+from haulier.domain.api_key import Scope, hash_of
 from haulier.queue.access import api_keys
 from lab.proxy import proxy_to
 from tests.http.callers import SECRET, MakeApp, MakeKey, Statements, bearer
@@ -157,12 +159,13 @@ def test_a_wrong_secret_of_a_known_key_is_not_looked_up_each_time(
 
 
 def test_tokens_that_are_made_up_cannot_load_the_database(
-    closed: FlaskClient, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, public: Config, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyring, "GUESSES_PER_SECOND", 0.001)
     monkeypatch.setattr(keyring, "MOST_GUESSES", 20.0)
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
     (_, used), (_, fresh) = make_key(), make_key()
-    client = closed.application.test_client()
+    client = make_app(public).test_client()
     assert client.get("/jobs", headers=used).status_code == 200
     statements = Statements(monkeypatch)
 
@@ -171,9 +174,71 @@ def test_tokens_that_are_made_up_cannot_load_the_database(
     assert {answer.status_code for answer in answers[:15]} == {401}
     assert {answer.status_code for answer in answers[25:]} == {429}
     assert statements.counts["find"] <= 21
+    assert statements.counts["list_ids"] == 1
     assert int(answers[-1].headers["Retry-After"]) > 0
-    # Who is known goes on; who is not yet is asked to come again, and not told that the key is wrong.
-    assert [client.get("/jobs", headers=shown).status_code for shown in (used, fresh)] == [200, 429]
+    # A good key is answered, known or not.
+    assert [client.get("/jobs", headers=shown).status_code for shown in (used, fresh)] == [200, 200]
+
+
+def test_guesses_of_one_address_are_not_charged_to_another(
+    make_app: MakeApp, public: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "GUESSES_PER_SECOND", 0.001)
+    monkeypatch.setattr(keyring, "MOST_GUESSES", 5.0)
+    client = make_app(public).test_client()
+
+    def guess(number: int, address: str) -> int:
+        shown = bearer(f"hlr_{number:012d}_{'x' * 43}")
+        return client.get("/jobs", headers=shown, environ_overrides={"REMOTE_ADDR": address}).status_code
+
+    guesses = [guess(number, "192.0.2.7") for number in range(10)]
+
+    assert guesses == [401] * 5 + [429] * 5
+    assert guess(99, "192.0.2.8") == 401
+
+
+def test_a_wrong_secret_of_a_known_key_is_no_way_around_the_limit(
+    make_app: MakeApp, public: Config, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "MOST_GUESSES", 1.0)
+    monkeypatch.setattr(keyring, "TRIED_SECONDS", 60.0)
+    key, shown = make_key()
+    client, statements = make_app(public).test_client(), Statements(monkeypatch)
+
+    wrong = [client.get("/jobs", headers=bearer(f"hlr_{key.id}_{n:043d}")).status_code for n in range(50)]
+
+    assert (wrong, client.get("/jobs", headers=shown).status_code) == ([401] * 50, 200)
+    assert statements.counts["find"] <= 2
+
+
+def test_fresh_keys_are_good_while_others_guess(
+    make_app: MakeApp, public: Config, make_key: MakeKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "MOST_GUESSES", 20.0)
+    app, start, statements = make_app(public), threading.Barrier(4), Statements(monkeypatch)
+    keys = [make_key(Scope.READ)[1] for _ in range(25)]
+    ends = threading.Event()
+
+    def guess(thread: int) -> int:
+        client, number = app.test_client(), 0
+        start.wait(10)
+        while not ends.is_set() or number < 200:
+            client.get("/kinds", headers=bearer(f"hlr_{thread}{number:011d}_{'x' * 43}"))
+            number += 1
+        return number
+
+    with ThreadPoolExecutor(3) as others:
+        guesses = [others.submit(guess, thread) for thread in range(3)]
+        start.wait(10)
+        client = app.test_client()
+        found = [client.get("/kinds", headers=shown).status_code for shown in keys]
+        ends.set()
+        made = sum(each.result() for each in guesses)
+
+    assert found == [200] * 25
+    assert made >= 600
+    # 25 of the good keys, and of the guesses those that the address has left; not one each.
+    assert statements.counts["find"] < 600
 
 
 def test_keys_are_compared_in_constant_time(
@@ -206,7 +271,7 @@ def test_a_key_is_looked_up_once_and_noted_once(
     answers = [closed.get("/kinds", headers=shown).status_code for _ in range(20)]
 
     assert answers == [200] * 20
-    assert statements.counts == {"find": 1, "touch": 1, "any_exist": 0}
+    assert statements.counts == {"find": 1, "touch": 1, "any_exist": 0, "list_ids": 0}
     [kept] = api_keys.list_keys(conn)
     assert kept.last_used_at is not None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -209,6 +211,48 @@ def test_cannot_be_tried_without_a_bound(site: Flask) -> None:
     statuses = {browser.post("/ui/sign-in", **{**sent, "key": "nonsense"}).status_code for _ in range(30)}
 
     assert statuses == {403, 429}
+
+
+def test_is_opened_by_a_good_key_each_time_while_others_try_wrong_ones(site: Flask, make_key: MakeKey) -> None:
+    tokens = [new_key(make_key, Scope.READ)[1] for _ in range(25)]
+    start, ends = threading.Barrier(4), threading.Event()
+
+    def guess(thread: int) -> list[int]:
+        browser, found = Browser(site), list[int]()
+        sent = form(browser.page("/ui/sign-in"), "/ui/sign-in")
+        start.wait(10)
+        while not ends.is_set() or len(found) < 50:
+            wrong = f"hlr_{thread}{len(found):011d}_{'x' * 43}"
+            found.append(browser.post("/ui/sign-in", **{**sent, "key": wrong}).status_code)
+        return found
+
+    with ThreadPoolExecutor(3) as others:
+        guesses = [others.submit(guess, thread) for thread in range(3)]
+        start.wait(10)
+        entered = [Browser(site).sign_in(token).status_code for token in tokens]
+        ends.set()
+        refused = [status for each in guesses for status in each.result()]
+
+    assert entered == [303] * 25
+    assert set(refused) == {403, 429}
+
+
+def test_tells_who_mistypes_a_key_so_while_another_address_tries_wrong_ones(site: Flask) -> None:
+    browser = Browser(site)
+    sent = {**form(browser.page("/ui/sign-in"), "/ui/sign-in"), "key": "nonsense"}
+
+    found = {
+        address: [
+            browser.client.post(
+                "/ui/sign-in", data=sent, headers=SAME, environ_overrides={"REMOTE_ADDR": address}
+            ).status_code
+            for _ in range(times)
+        ]
+        for address, times in (("192.0.2.7", 30), ("192.0.2.8", 2))
+    }
+
+    assert set(found["192.0.2.7"]) == {403, 429}
+    assert found["192.0.2.8"] == [403, 403]
 
 
 def test_keeps_the_newest_hundred_of_a_key(site: Flask, conn: Connection, sql) -> None:

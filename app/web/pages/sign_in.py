@@ -5,27 +5,23 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from flask import current_app, g, redirect, request, url_for
+from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import ApiKey, Scope, hash_of
 from haulier.queue.access import sessions
 
-from ...http.errors import RateLimited, Unauthorized
+from ...http.errors import Unauthorized
 from ...http.routes import Entry
 from ...http.service import connection, service
 from .. import cookies
 from ..answering import Shown
-from ..attempts import Attempts
 from ..gate import SIGN_IN, gate
 from ..places import asked
 from ..section import Section
 from ..viewer import viewer
 
 log = logging.getLogger(__name__)
-
-# Nobody guesses 256 random bits: this only bounds what trying costs. Less would lock operators out.
-ATTEMPTS_PER_SECOND = 10.0
 
 section = Section("sign_in", __name__)
 
@@ -50,15 +46,11 @@ def show() -> Shown | Response:
 @section.act("/sign-in", Entry.ANYONE)
 def sign_in() -> Shown | Response:
     """Open a session with an API key."""
-    attempts = current_app.extensions.setdefault("haulier_sign_ins", Attempts(ATTEMPTS_PER_SECOND))
-    if wait := attempts.take():
-        raise RateLimited(wait, "too many try to sign in just now")
     token = request.form.get("key", "").strip()
     try:
-        key: ApiKey = g.door.key_of(token)
+        key: ApiKey = g.door.signed_in_by(token)
     except Unauthorized:
         return _shown("That key is not known, or no longer good.", 403)
-    g.door.take(key)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
         return _shown("This key may enqueue, but not look: it needs the scope read.", 403)
     # Never the session that the browser came with: somebody else may have put that there.

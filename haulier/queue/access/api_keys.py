@@ -92,6 +92,11 @@ def find(conn: Connection, key_id: str) -> Found | None:
     return Found(_key_of(found[0]), found[0]["seconds"]) if found else None
 
 
+def list_ids(conn: Connection) -> frozenset[str]:
+    """Return the ids of all keys that were not revoked."""
+    return frozenset(row["id"] for row in rows(conn, "list_key_ids"))
+
+
 def any_exist(conn: Connection) -> bool:
     """Tell whether a key was ever made."""
     [row] = rows(conn, "any_key")

@@ -20,6 +20,9 @@ SELECT <<key>>,
 FROM haulier.api_key
 WHERE id = %(key_id)s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now());
 
+-- name: list_key_ids
+SELECT id FROM haulier.api_key WHERE revoked_at IS NULL;
+
 -- name: any_key
 -- Revoked keys count: else revoking the last key would let callers in without one.
 SELECT EXISTS (SELECT FROM haulier.api_key) AS found;
