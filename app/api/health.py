@@ -10,7 +10,7 @@ from flask import Flask, current_app
 from flask.views import MethodView
 
 from haulier import beside
-from haulier.domain.errors import Refusal
+from haulier.domain.errors import ReadOnly, Refusal, StatementRefused
 from haulier.domain.job import Json
 from haulier.postgres.statements import Connection
 from haulier.queue import produce
@@ -23,10 +23,31 @@ from .openapi import fails
 from .reading import Blueprint
 from .schemas.response_schemas import HealthResponse
 
-# Routers ask often: what they are told of jobs that nobody serves may be so old.
-UNSERVED_LOOK_SECONDS = 10.0
+# Routers ask often: what they are told of jobs that nobody serves may be so old, and that jobs can be enqueued.
+UNSERVED_LOOK_SECONDS, WRITES_LOOK_SECONDS = 10.0, 5.0
 
 blp = Blueprint("ops", __name__, description="Health and metrics.")
+
+
+class Writes:
+    """Whether jobs can be enqueued, tried now and then. Safe for all threads."""
+
+    def __init__(self) -> None:
+        self._good_at = float("-inf")
+
+    def check(self, conn: Connection) -> None:
+        """Return if they can, or could a moment ago, and the database answers. Raises: DatabaseUnavailable."""
+        began_at = time.monotonic()
+        if began_at - self._good_at < WRITES_LOOK_SECONDS:
+            produce.ping(conn)
+            return
+        self._good_at = float("-inf")
+        try:
+            produce.check_writes(conn)
+        except StatementRefused as error:
+            # A right is missing: some platforms take it away once a database is too large.
+            raise ReadOnly from error
+        self._good_at = began_at
 
 
 class Unserved:
@@ -54,6 +75,7 @@ class Unserved:
 def register(app: Flask) -> None:
     """Keep what this application knows for its answers."""
     app.extensions["haulier_unserved"] = Unserved()
+    app.extensions["haulier_writes"] = Writes()
 
 
 def _warnings(conn: Connection, health: WorkerHealth) -> Iterator[str]:
@@ -81,12 +103,14 @@ class Health(MethodView):
     def get(self) -> Json:
         """Ask whether jobs can be enqueued.
 
-        Asks the database whether it takes writes. Where workers cannot look for new jobs, where due jobs wait in queues
-        that no live worker serves, or where the worker that `haulier all` runs beside this API is away, `warnings` say
-        so: what is enqueued is kept, and starts late.
+        Inserts a job every 5 s at most, and rolls that back: so a full disk, a lock on the table and a read-
+        only server are noticed. Also looks whether jobs can end, which takes a partition of the history. Where
+        workers cannot look for new jobs, where due jobs wait in queues that no live worker serves, or where the
+        worker that `haulier all` runs beside this API is away, `warnings` say so: what is enqueued is kept, and
+        starts late.
         """
         with connection() as conn:
-            produce.ping(conn)
+            current_app.extensions["haulier_writes"].check(conn)
             warnings = list(_warnings(conn, produce.worker_health(conn)))
         health: Json = {"status": "ok", "version": version()}
         return health | {"warnings": warnings} if warnings else health

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from haulier.domain.errors import ReadOnly
+from haulier.domain.errors import DatabaseUnavailable, ReadOnly, RowRefused
 from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
-from haulier.postgres.statements import Connection, rows
+from haulier.postgres.statements import Connection, rows, transaction_of
 from haulier.queue.lane_scan import scan
 from haulier.queue.produce.schedule_health import Overdue, overdue
 from haulier.queue.upkeep.partitions import days_ahead
@@ -20,6 +21,8 @@ MOST_QUEUES, MOST_PAGES = 100, 16_384
 COUNTED_SECONDS = 60.0
 # A worker that is replaced in order is away for some seconds; a look for what nobody serves may take so long.
 UNSERVED_SECONDS, LOOK_SECONDS = 10.0, 0.1
+# What `check_writes` may take, and wait for a lock: a migration holds one for less.
+PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,23 @@ def ping(conn: Connection) -> None:
     [row] = rows(conn, "ping")
     if row["is_read_only"]:
         raise ReadOnly
+
+
+def check_writes(conn: Connection) -> None:
+    """Return if jobs can be enqueued and can end. It inserts a job and rolls that back.
+
+    Raises: DatabaseUnavailable, such as ReadOnly or Locked; StatementRefused if a right is missing.
+    """
+    # A trigger of the owner's may refuse this job, and accept others.
+    limits = {"seconds": PROBE_SECONDS, "lock_seconds": PROBE_SECONDS}
+    with suppress(_Undone, RowRefused), translated(), transaction_of(conn, "try_to_enqueue", **limits):
+        raise _Undone
+    if days_ahead(conn) <= 0:
+        raise DatabaseUnavailable("History has no partition for now, so no job can end: a worker has to make one.")
+
+
+class _Undone(Exception):
+    pass
 
 
 def worker_health(conn: Connection) -> WorkerHealth:

@@ -117,6 +117,11 @@ SELECT (array_agg(queue ORDER BY queue))[1:%(most)s] AS names,
     clock_timestamp() < now() + make_interval(secs => %(look)s) AS is_whole
 FROM unserved;
 
+-- name: try_to_enqueue
+-- What POST /jobs does, and what it fails of: a full disk, a lock on the table, a standby. It is rolled back.
+INSERT INTO haulier.job (kind, payload)
+VALUES ('haulier.health', jsonb_build_object());
+
 -- name: ping
 -- The setting is on also at a standby, and where a role or a database has default_transaction_read_only.
 SELECT current_setting('transaction_read_only') = 'on' AS is_read_only;
