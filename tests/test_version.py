@@ -13,6 +13,7 @@ from packaging.version import Version
 from haulier.version import version_of
 from tests.repositories import ENVIRON, ROOT, Repository
 
+PLATFORMS = ("RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -23,6 +24,13 @@ def repository(tmp_path: Path) -> Repository:
     folder.mkdir()
     shutil.copy(ROOT / "pyproject.toml", folder)
     return Repository(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what a platform says of the commit that it runs these tests on."""
+    for name in PLATFORMS:
+        monkeypatch.delenv(name, raising=False)
 
 
 def built(folder: Path) -> str:
@@ -69,10 +77,8 @@ def test_is_in_a_git_archive_what_it_is_in_the_repository(repository, tmp_path):
     assert [version_of(tagged), version_of(later)] == [built(tagged), built(later)] == ["1.0.0", following]
 
 
-@pytest.mark.parametrize("name", ["RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT"])
+@pytest.mark.parametrize("name", PLATFORMS)
 def test_names_the_commit_of_the_platform_that_removed_the_repository(tmp_path, monkeypatch, name):
-    for each in ("RENDER_GIT_COMMIT", "GIT_REV", "HEROKU_SLUG_COMMIT"):
-        monkeypatch.delenv(each, raising=False)
     found = []
     for value in ("", "main", COMMIT):
         monkeypatch.setenv(name, value)
@@ -108,7 +114,6 @@ def test_reads_work_trees_and_repositories_of_another_user(repository, tmp_path,
 
 
 def test_says_unknown_where_git_is_broken_or_missing(repository, tmp_path, monkeypatch):
-    monkeypatch.delenv("GIT_REV", raising=False)
     without_commits = version_of(repository.folder)
     repository.commit()
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -125,7 +130,7 @@ def test_asks_git_when_it_is_shown_and_only_once(tmp_path):
         (tmp_path / name).symlink_to(ROOT / name)
     program = (
         "import app.site, worker, haulier.cli.root, haulier.cli.commands.jobs\n"
-        "import haulier.worker.assembly, haulier.worker.isolation.run\n"
+        "import haulier.worker.assembly, haulier.worker.isolation.run, haulier.kinds.resize_image\n"
         f"import os; print(os.path.exists({str(calls)!r}))\n"
         "from haulier.version import version; print(version(), version())\n"
     )

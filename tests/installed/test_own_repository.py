@@ -16,7 +16,7 @@ import requests
 from tests.conftest import eventually
 from tests.docs import shell
 from tests.docs.reading import Block, blocks_of
-from tests.installed.environments import ROOT, Environment, running, version_of, web_environ
+from tests.installed.environments import ROOT, Environment, run, running, version_of, web_environ
 from tests.web import answers
 
 PAGE = "docs/own-repository.md"
@@ -103,6 +103,8 @@ def test_every_step_of_the_page_works(reader: Reader, two_wheels: tuple[Path, Pa
     assert job["result"] == {"total": 11}
     assert (reader.folder / "requirements.txt").read_text() == f"./vendor/{two_wheels[1].name}[server]\n"
     assert "2 passed" in said["python -m pytest test_kinds.py"]
+    # pip has not kept the first build.
+    assert run(["python", "-c", "import haulier; print(haulier.CHANGE)"], reader.folder, reader.environ)
     assert f"haulier {version_of(two_wheels[1])}\n" in said["pip install -r requirements.txt"]
     assert "nothing to do" in said["pip install -r requirements.txt"]
 
