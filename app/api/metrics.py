@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 from flask import Flask, Request, Response, current_app, request
@@ -35,6 +36,10 @@ OVERVIEW_SECONDS = 5.0
 OVERVIEW_SHARE = 1 / 10
 # So many failures in a row are told of, of so many schedules by name, and of all others together.
 MANY_FAILURES, MOST_SCHEDULES = 3, 20
+# However many servers scrape it, each process collects at most once in this time, and for this share of the time.
+KEPT_SECONDS, KEPT_SHARE = 2.0, 1 / 10
+# Fewer than prometheus_client has by default, which is 15: each route, method and status has a line for each of them.
+BUCKETS = (0.01, 0.05, 0.25, 1.0, 5.0)
 METHODS = {"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"}
 
 blp = Blueprint("metrics", __name__)
@@ -169,15 +174,54 @@ class Failing(FailureRounds):
         return [*named, *([("other", max(others))] if others else [])]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What was collected, with its texts by their content types. Units: until is of the monotonic clock."""
+
+    families: Sequence[Metric]
+    until: float
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, to those that write them."""
+        yield from self.families
+
+
 class Exposition:
-    """The metrics of one application."""
+    """The metrics of one application, collected anew after some seconds, by one thread at a time."""
 
     def __init__(self) -> None:
         self.requests = CollectorRegistry()
         self.queues = Queues()
+        self._kept = _Kept((), float("-inf"))
+        self._lock = threading.Lock()
 
     def render(self, accept: str | None) -> tuple[bytes, str]:
-        """Return the text and its content type."""
+        """Return the text and its content type. While another thread collects, this is the text from before."""
+        encode, content_type = choose_encoder(accepted(accept))
+        kept = self._kept
+        text = kept.texts.get(content_type)
+        if text is not None and (time.monotonic() < kept.until or not self._lock.acquire(blocking=False)):
+            return text, content_type
+        if text is None:
+            self._lock.acquire()
+        try:
+            return self._written(encode, content_type), content_type
+        finally:
+            self._lock.release()
+
+    def _written(self, encode: Callable[[Collector], bytes], content_type: str) -> bytes:
+        began_at = time.monotonic()
+        if began_at >= self._kept.until:
+            families = list(self._registry().collect())
+            now = time.monotonic()
+            self._kept = _Kept(families, now + max(KEPT_SECONDS, (now - began_at) / KEPT_SHARE))
+        texts = self._kept.texts
+        if content_type not in texts:
+            texts[content_type] = encode(cast(Collector, self._kept))
+        return texts[content_type]
+
+    def _registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
         # True under gunicorn, whose processes keep their counts in files of one folder.
         if ValueClass._multiprocess:
@@ -185,8 +229,7 @@ class Exposition:
         else:
             registry.register(cast(Collector, _Of(self.requests)))
         registry.register(self.queues)
-        encode, content_type = choose_encoder(accepted(accept))
-        return encode(registry), content_type
+        return registry
 
 
 class _Of(Collector):
@@ -208,7 +251,7 @@ def register(app: Flask) -> None:
     """Count this application's requests."""
     exposition = app.extensions["haulier_metrics"] = Exposition()
     app.before_request(_skip_strange_methods)
-    Requests(app, path=None, group_by=url_rule, registry=exposition.requests)
+    Requests(app, path=None, group_by=url_rule, registry=exposition.requests, buckets=BUCKETS)
 
 
 def _skip_strange_methods() -> None:

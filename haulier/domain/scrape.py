@@ -8,6 +8,11 @@ _VERSION = re.compile(r"version=([^;,]*)", re.IGNORECASE)
 
 
 def accepted(header: str | None) -> str:
-    """Return the Accept header if each version in it is a number, and else "", which selects the plain text format."""
-    known = [re.fullmatch(r"\s*[0-9]{1,4}(\.[0-9]{1,4}){0,2}\s*", each) for each in _VERSION.findall(header or "")]
-    return (header or "") if all(known) else ""
+    """Return the Accept header if each version in it is a number, and else "", which selects the plain text format.
+
+    Shape: versions from 1 on read 1.0.0, so that there are few formats, however many versions clients make up.
+    """
+    given = header or ""
+    if not all(re.fullmatch(r"\s*[0-9]{1,4}(\.[0-9]{1,4}){0,2}\s*", each) for each in _VERSION.findall(given)):
+        return ""
+    return _VERSION.sub(lambda found: "version=1.0.0" if int(found[1].split(".")[0]) else found[0], given)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +19,8 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg2.extensions import connection as Connection
 
-from app.api.metrics import Failing
+from app.api import metrics
+from app.api.metrics import Failing, Queues
 from haulier.queue import consume
 from haulier.queue.produce.schedule_health import LOOKED_AT
 from tests.conftest import Sql
@@ -121,11 +125,12 @@ def test_it_tells_of_ticks_that_nobody_fires_and_of_schedules_whose_jobs_fail(cl
 def test_of_a_thousand_schedules_whose_jobs_fail_it_names_the_worst_twenty(client: FlaskClient, sql: Sql) -> None:
     failed = {f"s{number:04}": 4 if number % 50 == 7 else 3 for number in range(1000)}
     plant_failing(sql, failed)
-    queues = client.application.extensions["haulier_metrics"].queues
+    exposition = client.application.extensions["haulier_metrics"]
 
     for _ in range(len(failed) // LOOKED_AT):
         # As after five seconds.
-        queues._expires = 0.0
+        exposition.queues._expires = 0.0
+        exposition._kept = replace(exposition._kept, until=0.0)
         text = client.get("/metrics").text
 
     assert told_of_failures(text) == {**{name: 4 for name, jobs in failed.items() if jobs == 4}, "other": 3}
@@ -212,6 +217,72 @@ def test_requests_are_labelled_by_route_and_never_by_what_a_client_invents(clien
     assert value(text, name, method="GET", status="404", url_rule="/jobs/<uuid:job_id>") == 1
     assert value(text, name, method="GET", status="404", url_rule="none") == 1
     assert not re.search("0193b1a2|secret|FROBNICATE", text)
+
+
+def test_it_is_collected_once_for_all_who_ask_within_seconds(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected, collect = [], Queues.collect
+    monkeypatch.setattr(Queues, "collect", lambda queues: [collected.append(1), *collect(queues)][1:])
+    monkeypatch.setattr(metrics, "KEPT_SECONDS", 3600.0)
+    app, start = client.application, threading.Barrier(8)
+    accepts = ["", "text/plain;version=1.0.0", "application/openmetrics-text;version=1.0.0"]
+
+    def scrape(number: int) -> set[str]:
+        start.wait(10)
+        own = app.test_client()
+        return {own.get("/metrics", headers={"Accept": accepts[number % 3]}).text for _ in range(10)}
+
+    with ThreadPoolExecutor(8) as threads:
+        texts = list(threads.map(scrape, range(8)))
+
+    assert [len(each) for each in texts] == [1] * 8
+    assert len(set.union(*texts)) <= 3
+    assert collected == [1]
+
+
+def test_nobody_waits_while_another_collects(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    before = client.get("/metrics").text
+    exposition, app = client.application.extensions["haulier_metrics"], client.application
+    goes_on, has_begun, collect = threading.Event(), threading.Event(), Queues.collect
+
+    def held(queues: Queues) -> list[Any]:
+        has_begun.set()
+        assert goes_on.wait(30)
+        return list(collect(queues))
+
+    monkeypatch.setattr(Queues, "collect", held)
+    client.get("/kinds")
+    exposition._kept = replace(exposition._kept, until=0.0)
+
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(lambda: app.test_client().get("/metrics").text)
+        assert has_begun.wait(10)
+        meanwhile = client.get("/metrics").text
+        goes_on.set()
+        after = slow.result(10)
+
+    assert meanwhile == before
+    assert ('url_rule="/kinds"' in before, 'url_rule="/kinds"' in after) == (False, True)
+
+
+def test_it_has_few_lines_for_each_route_and_few_formats(client: FlaskClient) -> None:
+    client.get("/kinds")
+    accepts = [
+        f"{kind};version={version}" for kind in TYPES for version in ("0.0.4", "1", "1.0.0", "1.2.3", "9999.9.9")
+    ]
+
+    text = client.get("/metrics").text
+    types = {client.get("/metrics", headers={"Accept": each}).headers["Content-Type"] for each in accepts}
+
+    found = [le for line, le in re.findall(r'(_bucket\{.*?le="([^"]*)".*url_rule="/kinds"\})', text)]
+    assert found == ["0.01", "0.05", "0.25", "1.0", "5.0", "+Inf"]
+    assert len(types) <= 3
+
+
+TYPES = ["text/plain", "application/openmetrics-text"]
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(client: FlaskClient) -> None:
