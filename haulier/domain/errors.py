@@ -190,6 +190,14 @@ class TooManyConnections(DatabaseUnavailable):
     """The database takes no further connection."""
 
 
+class JobCutOff(DatabaseUnavailable):
+    """The connection was lost while one large job was moved to the history: it may be too much for the server."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+
 class Refusal(HaulierError):
     """The database has refused a statement, and nothing of it was done.
 
@@ -222,13 +230,20 @@ class Locked(RefusedForNow):
 
 
 class JobRefused(Refusal):
-    """The database refuses what was to be done to one job. Shape: lane is its queue and priority, where it waits."""
+    """The database refuses what was to be done to one job.
 
-    def __init__(self, job_id: UUID, error: Refusal, *, lane: tuple[str, int] | None = None) -> None:
+    Shape: lane is its queue and priority, where it waits; is_too_large tells that it takes more time or memory than a
+           statement may.
+    """
+
+    def __init__(
+        self, job_id: UUID, error: Refusal, *, lane: tuple[str, int] | None = None, is_too_large: bool = False
+    ) -> None:
         super().__init__(reason(error), is_lasting=error.is_lasting)
         self.job_id = job_id
         self.lane = lane
-        self.may_pass = error.may_pass
+        self.may_pass = error.may_pass and not is_too_large
+        self.is_too_large = is_too_large
 
 
 class ReadOnly(DatabaseUnavailable):

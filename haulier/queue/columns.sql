@@ -14,5 +14,9 @@ attempt, crashes, snoozes, backoff, errors, tags, schedule, scheduled_for
 
 -- part: kept
 -- What moves to finished_job unchanged when a job ends.
+payload, <<kept_of_any_size>>
+
+-- part: kept_of_any_size
+-- All of that but the payload, which may be too large to be moved.
 id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, snoozes, timeout_seconds, cancel_requested,
-payload, idempotency_key, created_at, tags, worker_id, copy_of, operation_id, schedule, scheduled_for
+idempotency_key, created_at, tags, worker_id, copy_of, operation_id, schedule, scheduled_for

@@ -14,7 +14,7 @@ from haulier.queue.consume.claim import (
 )
 from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, paused, stretch, suspects_and_operations
 from haulier.queue.consume.progress import write_progress
-from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, rescue, take_orphans
+from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, end_without_payload, rescue, take_orphans
 from haulier.queue.consume.settle import settle, settle_each, settled_earlier
 from haulier.queue.consume.workers import (
     beat,
@@ -41,6 +41,7 @@ __all__ = [
     "claim",
     "claim_next",
     "deregister",
+    "end_without_payload",
     "fresh_lanes",
     "has_next",
     "has_turn",

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from haulier.domain.claim import Failure, Settlement
-from haulier.domain.errors import JobRefused, Refusal, RefusedForNow
+from haulier.domain.errors import DatabaseUnavailable, JobCutOff, JobRefused, Refusal, RefusedForNow
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome, Verb
 from haulier.domain.worker import worker_name
-from haulier.postgres.errors import translated
+from haulier.postgres.errors import sqlstate, translated
 from haulier.postgres.halves import by_halves
 from haulier.postgres.statements import Connection, Row, rows
 from haulier.postgres.values import array
@@ -116,7 +116,7 @@ def take_orphans(
 
     Shape:  buried are the workers that the caller has just declared dead; names are those of workers, as far as the
             caller knows them; passed_over are jobs to leave for now; most is how many jobs a statement takes.
-    Raises: DatabaseUnavailable.
+    Raises: DatabaseUnavailable; JobCutOff if the connection was lost at one large job.
     """
     found = rows(
         conn,
@@ -125,6 +125,7 @@ def take_orphans(
         passed_over=array(passed_over),
         limit=ORPHANS_AT_ONCE,
     )
+    large = {row["id"] for row in found if row["bytes"] > BYTES_AT_ONCE}
     orphans = [_Orphan(_crash_of(row, buried), row["bytes"], names.get(row["worker_id"])) for row in found]
     for named, batch in _batches(orphans, most or RESCUED_AT_ONCE):
         try:
@@ -132,13 +133,36 @@ def take_orphans(
             became = dict(zip((each.fence.id for each in batch), settled, strict=True))
         except RefusedForNow as error:
             # One job waits for a lock, or is too large to be moved in time: the other batches must not wait for it.
-            refused = [JobRefused(batch[0].fence.id, error)] if len(batch) == 1 else []
+            refused = [_refused(batch[0].fence.id, error, large)] if len(batch) == 1 else []
             yield Rescued(refused=refused, is_slow=True)
             continue
+        except DatabaseUnavailable as error:
+            if len(batch) == 1 and batch[0].fence.id in large:
+                raise JobCutOff(batch[0].fence.id) from error.__cause__ or error
+            raise
         yield Rescued(
             jobs={job_id: status for job_id, status in became.items() if isinstance(status, JobStatus)},
-            refused=[JobRefused(job_id, error) for job_id, error in became.items() if isinstance(error, Refusal)],
+            refused=[_refused(job_id, error, large) for job_id, error in became.items() if isinstance(error, Refusal)],
         )
+
+
+def _refused(job_id: UUID, error: Refusal, large: Collection[UUID]) -> JobRefused:
+    is_too_large = job_id in large and isinstance(error.__cause__, (sqlstate.QueryCanceled, sqlstate.OutOfMemory))
+    return JobRefused(job_id, error, is_too_large=is_too_large)
+
+
+def end_without_payload(conn: Connection, job_id: UUID) -> Rescued:
+    """Let an orphan fail for good that cannot be moved to the history with its payload, which is lost.
+
+    Shape:  no job, if it is no orphan any more.
+    Raises: DatabaseUnavailable.
+    """
+    try:
+        with translated():
+            ended = rows(conn, "end_without_payload", id=job_id)
+    except Refusal as error:
+        return Rescued(refused=[JobRefused(job_id, error)])
+    return Rescued(jobs={row["id"]: JobStatus(row["status"]) for row in ended})
 
 
 def _crash_of(orphan: Row, buried: Collection[UUID]) -> Settlement:

@@ -20,6 +20,24 @@ WHERE id IN (
 )
 RETURNING id, host, pid;
 
+-- name: end_without_payload
+-- Let an orphan fail for good that could not be moved to the history with its payload. That is not read.
+WITH gone AS (
+    DELETE FROM haulier.job
+    WHERE id = %(id)s AND worker_id IS NOT NULL
+        AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
+    RETURNING *, pg_size_pretty(pg_column_size(payload)::bigint) AS size
+)
+INSERT INTO haulier.finished_job (
+    <<kept_of_any_size>>,
+    payload, status, attempts, crashes, last_error, errors, updated_at, finished_at)
+SELECT <<kept_of_any_size>>,
+    jsonb_build_object(), CASE WHEN cancel_requested THEN 'cancelled' ELSE 'failed_permanent' END, attempts, crashes + 1,
+    'its worker died, and its payload of ' || size || ' could not be moved to the history: it was dropped', errors, now(),
+    now()
+FROM gone
+RETURNING id, status;
+
 -- name: orphans
 -- The running jobs whose worker has no row, of these workers or of all. `company` counts those of the same worker.
 WITH orphan AS MATERIALIZED (

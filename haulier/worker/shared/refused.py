@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Refusal:
+    since: float
     pause: float = FIRST_PAUSE_SECONDS / 2
     due_at: float = 0.0
     times: int = 0
@@ -112,7 +113,7 @@ class Refused:
         may_pass = isinstance(error, Refusal) and error.may_pass
         with self._lock:
             now = self._clock()
-            refusal = self._of.setdefault(job_id, _Refusal())
+            refusal = self._of.setdefault(job_id, _Refusal(now))
             refusal.times += 1
             # If many jobs were tried again at once, no others would be tried.
             pause = max(2 * refusal.pause, len(self._of) * EACH_SECONDS)
@@ -121,6 +122,11 @@ class Refused:
             may_still_pass = may_pass and refusal.times < PASSING_TIMES
         if not may_still_pass:
             self._log.name(job_id, self._statement, error)
+
+    def seconds(self, job_id: UUID) -> float:
+        """Return for how long the database has refused the job; 0 if it does not."""
+        refusal = self._of.get(job_id)
+        return 0.0 if refusal is None else self._clock() - refusal.since
 
     def forget(self, job_ids: Iterable[UUID]) -> None:
         """Note that these jobs are refused no longer, or are no longer held here."""

@@ -6,8 +6,11 @@ import logging
 import time
 from uuid import UUID
 
+from haulier.domain.errors import DatabaseUnavailable, JobCutOff, Refusal, reason
+from haulier.postgres.errors import translated
 from haulier.postgres.statements import Connection
 from haulier.queue import consume
+from haulier.queue.consume import Dead
 from haulier.worker.metrics import counts
 from haulier.worker.shared.lease import Lease
 from haulier.worker.shared.refused import Refused
@@ -16,6 +19,9 @@ from haulier.worker.shared.sparing_log import SparingLog
 # How often to look for the orphans of all workers without a row, not only of those that this process has declared
 # dead: the process that declared a worker dead may itself have died before it took that worker's jobs. Units: leases.
 EVERYBODY_LEASES = 2
+# A job that is too large to be moved to the history is tried again for so long, ever more rarely. Then it ends without
+# its payload: it would run for ever.
+GIVE_UP_SECONDS = 900.0
 # A sweep stops after this share of a lease, so that the beat comes in time, and goes on after the beat.
 SWEEP_SHARE = 1 / 6
 
@@ -36,6 +42,8 @@ class Rescuer:
         self._most = consume.RESCUED_AT_ONCE
         # The workers that this process has declared dead and that may still have jobs, with their names.
         self._dead: dict[UUID, str] = {}
+        # The jobs that were too large when they were last tried.
+        self._too_large: set[UUID] = set()
 
     def is_due(self) -> bool:
         """Tell whether to sweep now; a process may only after it has beaten for a whole lease."""
@@ -44,14 +52,19 @@ class Rescuer:
     def sweep(self, conn: Connection) -> bool:
         """Declare workers dead whose lease has run out, and take their jobs; tell whether there were any jobs."""
         self._swept_at = time.monotonic()
-        buried = consume.bury(conn)
+        buried = self._bury(conn)
         for dead in buried:
             log.warning("worker %s let its lease run out", dead)
         self._dead.update({dead.id: str(dead) for dead in buried})
         of_all = self._swept_at - self._asked_of_all_at >= EVERYBODY_LEASES * self._lease_seconds
         if not of_all and not self._dead:
             return False
-        taken, is_cut = self._take(conn, {dead.id for dead in buried}, of_all=of_all)
+        self._give_up(conn)
+        try:
+            taken, is_cut = self._take(conn, {dead.id for dead in buried}, of_all=of_all)
+        except JobCutOff as error:
+            self._note(error.job_id, error, is_too_large=True)
+            raise
         if is_cut:
             # Take the rest right after the next beat.
             self._swept_at = float("-inf")
@@ -61,6 +74,15 @@ class Rescuer:
             self._dead.clear()
         counts.RESCUED.inc(taken)
         return taken > 0
+
+    def _bury(self, conn: Connection) -> list[Dead]:
+        try:
+            with translated():
+                return consume.bury(conn)
+        except Refusal as error:
+            # Orphans of others, who have no row any more, are taken all the same.
+            sparing.warning(f"the database refuses to declare workers dead, tried again: {reason(error)}", about="bury")
+            return []
 
     def _take(self, conn: Connection, buried: set[UUID], *, of_all: bool) -> tuple[int, bool]:
         """Return how many jobs were taken, and whether the time was up before all were."""
@@ -77,13 +99,38 @@ class Rescuer:
             self._most = max(1, self._most // 2) if part.is_slow else min(consume.RESCUED_AT_ONCE, 2 * self._most)
             for refused in part.refused:
                 gone.discard(refused.job_id)
-                self._refused.add(refused.job_id, refused)
+                self._note(refused.job_id, refused, is_too_large=refused.is_too_large)
             for job_id, status in part.jobs.items():
                 sparing.warning(f"rescued: now {status}", extra={"job_id": str(job_id)})
             self._refused.forget(part.jobs)
+            self._too_large -= part.jobs.keys()
             taken += len(part.jobs)
             if time.monotonic() > until:
                 return taken, True
         # These were due to be tried again and were not found: another process has taken them.
         self._refused.forget(gone)
         return taken, False
+
+    def _give_up(self, conn: Connection) -> None:
+        """End the jobs that were too large for long."""
+        for job_id in [each for each in self._too_large if self._refused.seconds(each) >= GIVE_UP_SECONDS]:
+            part = consume.end_without_payload(conn, job_id)
+            for refused in part.refused:
+                self._refused.add(job_id, refused)
+            if part.jobs:
+                log.error(
+                    "job %s could not be moved to the history for %.0f s, and ended without its payload",
+                    job_id,
+                    self._refused.seconds(job_id),
+                    extra={"job_id": str(job_id)},
+                )
+            if not part.refused:
+                self._too_large.discard(job_id)
+                self._refused.forget([job_id])
+
+    def _note(self, job_id: UUID, error: DatabaseUnavailable | Refusal, *, is_too_large: bool) -> None:
+        self._refused.add(job_id, error)
+        if is_too_large:
+            self._too_large.add(job_id)
+        else:
+            self._too_large.discard(job_id)

@@ -1,0 +1,131 @@
+"""Taking the jobs of dead workers. The rescuer ..."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from importlib import import_module
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from haulier.domain.errors import DatabaseUnavailable
+from haulier.postgres.connection import connect
+from haulier.postgres.errors import translated
+from haulier.queue import consume, produce
+from haulier.worker.shared.lease import Lease
+from haulier.worker.shared.refused import RefusalLog, Refused
+from haulier.worker.steps.rescue import GIVE_UP_SECONDS, Rescuer
+from lab.proxy import proxy_to
+from tests.isolation.rows import refusing
+
+ORPHAN = (
+    "INSERT INTO haulier.job (kind, queue, payload, status, worker_id, claim, started_at, attempt, attempts,"
+    " max_attempts, crashes) VALUES ('t.note', %s, jsonb_build_object('text', repeat('a', %s)), 'running', %s,"
+    " gen_random_uuid(), now(), 1, 1, 1, 1) RETURNING id"
+)
+
+
+class Clock:
+    """A clock that a test sets forward."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def rescuer(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Rescuer:
+    """Give one that looks for the orphans of all workers each time, and takes jobs of 1 kB for large ones."""
+    monkeypatch.setattr(import_module("haulier.queue.consume.rescue"), "BYTES_AT_ONCE", 1000)
+    made = Rescuer(Lease(30.0), Refused("rescue", RefusalLog(clock=clock), clock=clock), lease_seconds=30.0)
+    monkeypatch.setattr("haulier.worker.steps.rescue.EVERYBODY_LEASES", 0)
+    return made
+
+
+@pytest.fixture
+def as_stored(sql: Any) -> Iterator[None]:
+    """Let no payload be compressed: a large one is to be large as it is stored."""
+    sql("ALTER TABLE haulier.job ALTER payload SET STORAGE EXTERNAL")
+    yield
+    sql("ALTER TABLE haulier.job ALTER payload SET STORAGE EXTENDED")
+
+
+def orphan(sql: Any, queue: str, size: int) -> UUID:
+    """Store a running job of a worker without a row, which was alone when it crashed before."""
+    [[job_id]] = sql(ORPHAN, queue, size, uuid4())
+    return job_id
+
+
+def test_ends_a_job_without_its_payload_after_long_failure_to_move(
+    rescuer: Rescuer, conn: Connection, sql: Any, as_stored: None, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    large, small = orphan(sql, "large", 9000), orphan(sql, "small", 10)
+    with refusing(conn, "finished_job", "INSERT", "length(NEW.payload::text) > 5000", "57014"):
+        for _ in range(9):
+            rescuer.sweep(conn)
+            clock.now += 100.0
+        before = {job: produce.get(conn, job) for job in (large, small)}
+        clock.now += GIVE_UP_SECONDS
+        rescuer.sweep(conn)
+
+    assert [str(before[job].status) for job in (large, small)] == ["running", "failed_permanent"]
+    ended = produce.get(conn, large)
+    assert (str(ended.status), ended.payload) == ("failed_permanent", {})
+    assert ended.last_error is not None
+    assert "could not be moved to the history: it was dropped" in ended.last_error
+    assert f"refuses to rescue job {large}" in caplog.text
+    assert f"job {large} could not be moved to the history for" in caplog.text
+
+
+def test_keeps_the_payload_of_a_job_that_a_trigger_refuses(
+    rescuer: Rescuer, conn: Connection, sql: Any, as_stored: None, clock: Clock
+) -> None:
+    refused = orphan(sql, "large", 9000)
+    with refusing(conn, "finished_job", "INSERT", "true", "55000"):
+        for _ in range(9):
+            rescuer.sweep(conn)
+            clock.now += GIVE_UP_SECONDS
+    rescuer.sweep(conn)
+
+    ended = produce.get(conn, refused)
+    assert (str(ended.status), len(ended.payload["text"])) == ("failed_permanent", 9000)
+
+
+def test_names_the_job_that_cost_the_connection_and_takes_the_others(
+    rescuer: Rescuer, database: str, conn: Connection, sql: Any, as_stored: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = orphan(sql, "large", 9000)
+    with proxy_to(database) as proxy:
+        # As where the server runs out of memory with this job, and is killed.
+        proxy.cut_before = large.hex.encode()
+        with closing(connect(proxy.url)) as mine, pytest.raises(DatabaseUnavailable), translated():
+            rescuer.sweep(mine)
+    small = orphan(sql, "small", 10)
+
+    rescuer.sweep(conn)
+
+    assert [str(produce.get(conn, job).status) for job in (large, small)] == ["running", "failed_permanent"]
+    assert f"refuses to rescue job {large}" in caplog.text
+
+
+def test_takes_orphans_while_a_worker_cannot_be_declared_dead(
+    rescuer: Rescuer, conn: Connection, sql: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=1)
+    sql("UPDATE haulier.worker SET beat_at = now() - interval '1 minute'")
+    job = orphan(sql, "small", 10)
+    with refusing(conn, "worker", "DELETE", "true", "42501", is_deferred=True):
+        rescuer.sweep(conn)
+
+    assert sql("SELECT id FROM haulier.worker") == [(dead,)]
+    assert str(produce.get(conn, job).status) == "failed_permanent"
+    assert "the database refuses to declare workers dead" in caplog.text
