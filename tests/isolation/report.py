@@ -41,7 +41,12 @@ ROWS = (
         "51 queued, 0 done; 21 deaths of the process in 20 s, no attempt charged",
         ("CHECK NOT VALID",),
     ),
-    Row("SQL_ASCII, and a Latin-1 byte in a payload", "32 deaths of the process in 30 s", ("SQL_ASCII",)),
+    Row(
+        "SQL_ASCII, and a Latin-1 byte in a payload",
+        "32 deaths of the process in 30 s",
+        now="`migrate` and every process refuse a database whose encoding is not UTF8: "
+        "`tests/queue/upkeep/test_encoding.py`",
+    ),
     Row("a row that cannot be claimed, for each class of SQLSTATE", "the thread died", ("one row: claim",)),
     Row(
         "a trigger on `finished_job` that raises for 2 of 2,000",

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
-import psycopg2
 import pytest
-from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.domain.job import NewJob
-from haulier.postgres.connection import connect
-from haulier.postgres.scratch import url_of
 from haulier.queue import consume, produce
-from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.partitions import ensure_partitions
 from tests.conftest import eventually
 from tests.isolation.conftest import HEALED_WITHIN, IS_LONG, named, unhurt, until
@@ -69,60 +62,6 @@ def test_a_job_that_a_new_constraint_forbids_is_passed_over_and_told_once(worker
         "CHECK NOT VALID",
         "a `CHECK … NOT VALID` that one of 101 waiting jobs violates: the other 100 ended, the process lived, the"
         " culprit was named once; without the constraint it succeeded, with one attempt",
-    )
-
-
-@pytest.fixture
-def bytes_database(postgres: str, direct: Any) -> Iterator[str]:
-    """Give the DSN of a migrated database that keeps bytes as they come, whatever characters they were."""
-    name = f"haulier_test_{uuid.uuid4().hex[:12]}"
-    with closing(psycopg2.connect(direct(postgres))) as server:
-        server.autocommit = True
-        # From 15 on the template may have another provider of locales, which knows no such encoding.
-        libc = "LOCALE_PROVIDER libc" if server.server_version >= 150000 else ""
-        run(
-            server, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' {libc} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-        )
-        try:
-            dsn = url_of(direct(postgres), name)
-            with closing(connect(dsn)) as conn:
-                migrate(conn, retention_days=30)
-            yield dsn
-        finally:
-            run(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.mark.direct("it is about the database's own encoding")
-def test_a_job_with_a_byte_that_is_no_character_is_passed_over_and_told_once(worker, bytes_database, record):
-    raw = make_dsn(**{**parse_dsn(bytes_database), "client_encoding": "SQL_ASCII"})
-    with closing(connect(bytes_database)) as conn, closing(psycopg2.connect(raw)) as latin:
-        latin.autocommit = True
-        produce.enqueue(conn, [NewJob("t.note", {}) for _ in range(50)])
-        with latin.cursor() as cursor:
-            cursor.execute(
-                b"INSERT INTO haulier.job (kind, payload) VALUES ('t.note', '{\"file\": \"caf\xe9\"}') RETURNING id"
-            )
-            [culprit] = cursor.fetchone()
-        produce.enqueue(conn, [NewJob("t.note", {}) for _ in range(50)])
-        process = worker(DATABASE_URL=bytes_database, DATABASE_DIRECT_URL="")
-
-        with unhurt(process, at_most=10):
-            in_time = until(lambda: _count(conn, "finished_job") == 100, within=WITHIN)
-            until(lambda: named(process), within=1)
-
-            assert in_time, f"{100 - _count(conn, 'finished_job')} of 100 good jobs were held up"
-            assert run(conn, "SELECT DISTINCT status FROM haulier.finished_job") == [("succeeded",)]
-            assert run(conn, "SELECT id FROM haulier.job") == [(uuid.UUID(str(culprit)),)]
-            assert named(process) == {str(culprit): 1}
-            run(latin, "UPDATE haulier.job SET payload = '{}'")
-            eventually(lambda: _count(conn, "finished_job") == 101, within=HEALED_WITHIN)
-        assert run(conn, "SELECT DISTINCT status FROM haulier.finished_job") == [("succeeded",)]
-        process.terminate()
-        process.wait(6)
-    record(
-        "SQL_ASCII",
-        "one Latin-1 byte in a database in SQL_ASCII, among 101 jobs: the other 100 ended, the process lived, the"
-        " culprit was named once; with the payload repaired it succeeded",
     )
 
 

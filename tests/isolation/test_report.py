@@ -30,4 +30,4 @@ def test_says_what_was_not_shown_and_adds_up_what_was_shown_in_parts(tmp_path):
 
     drawn = report.table(findings.load(kept))
     assert "| 3 cases of 2 kinds: all ended |" in drawn
-    assert f"| SQL_ASCII: {report.NOT_SHOWN} |" in drawn
+    assert f"| big orphans: {report.NOT_SHOWN} |" in drawn

@@ -97,7 +97,7 @@ def settle_and_claim(
 
     Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
     Raises: DatabaseUnavailable: what was settled and claimed is then unknown. Refusal: either nothing or everything was
-            settled, and no claimed job could be read: go on with `settle_each` and `claim_next`.
+            settled, and nothing was claimed: go on with `settle_each` and `claim_next`.
     """
     names: list[str] = []
     parameters = message_limits()

@@ -42,7 +42,7 @@ def migrate(conn: Connection, *, retention_days: int, schema: Schema = SCHEMA) -
     stays done. A newer schema that this program can work with is left as it is.
 
     Raises:
-        SchemaMismatch: The schema is too new, or another development build made it.
+        SchemaMismatch: The schema is too new, another development build made it, or the encoding is not UTF8.
         Locked: Another process holds a lock.
         DatabaseUnavailable: The database cannot be reached.
     """
@@ -165,4 +165,10 @@ def _stored(conn: Connection) -> _Stored | None:
 
 def _is_present(conn: Connection) -> bool:
     [found] = rows(conn, "find_schema")
+    # In another one some text cannot be stored, or what is stored cannot be read.
+    if found["encoding"] != "UTF8":
+        raise SchemaMismatch(
+            f"the database has the encoding {found['encoding']}, and Haulier needs a database with encoding UTF8:"
+            " make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
     return bool(found["present"])

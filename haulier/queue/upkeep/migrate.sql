@@ -46,4 +46,4 @@ SELECT EXISTS (
     SELECT FROM pg_class
     JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE nspname = 'haulier' AND relname = 'schema_version'
-) AS present;
+) AS present, current_setting('server_encoding') AS encoding;

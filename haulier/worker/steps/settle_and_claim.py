@@ -157,10 +157,9 @@ class Calls:
                 else:
                     statuses, brought = self._send(conn, ended, request)
             claimed = [self.held.as_held(job) for job in brought.jobs]
-        except Refusal as error:
-            # A refused claim took nothing. A claim whose answer could not be decoded was committed, unless it was for
-            # one job alone, whose answer is read inside the transaction.
-            claimed = None if isinstance(error.__cause__, UnicodeError) and not alone else []
+        except Refusal:
+            # A refused claim took nothing.
+            claimed = []
             raise
         except DatabaseUnavailable as error:
             self.call_size.failed(max(request.limit, len(ended)), time.monotonic() - began_at)
