@@ -5,7 +5,6 @@ It has one thread and no connection, so that at any time a fork copies no held l
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import select
@@ -29,8 +28,6 @@ MOST_REFUSALS = 5
 OVERTIME_SECONDS = 4.0
 # Exit codes of a child: it was told to stop, by the parent or anybody else; it got SIGINT twice.
 STOPPED, INTERRUPTED = 0, 130
-# Of linux/prctl.h.
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 log = logging.getLogger(__name__)
 
@@ -239,21 +236,6 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
-
-
-def end_with_parent(number: int) -> None:
-    """On Linux, have the kernel send this process the signal when its parent dies; this outlasts an exec."""
-    _prctl(PR_SET_PDEATHSIG, number)
-
-
-def adopt_orphans() -> None:
-    """On Linux, become the parent of orphaned descendants, in place of process 1 of the container."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _prctl(option: int, value: int) -> None:
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(option, value)
 
 
 def how(code: int) -> str:

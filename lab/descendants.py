@@ -1,4 +1,4 @@
-"""The processes that a process has started: read from /proc where there is one, else from pgrep."""
+"""The processes that a process has started, and its parent: from /proc where there is one, else from pgrep and ps."""
 
 from __future__ import annotations
 
@@ -16,12 +16,22 @@ def children(pid: int) -> list[int]:
         return [int(each) for each in listed.stdout.split()]
     found: list[int] = []
     with suppress(OSError):
-        # Each thread has a list of its own: a worker starts the processes of isolated kinds from one of its threads.
+        # Each thread has a list of its own: a worker starts the processes of isolated kinds from its runners.
         for task in Path(f"/proc/{pid}/task").iterdir():
             # Suppressed here too: a thread that ends just now must not hide the children of the others.
             with suppress(OSError):
                 found += [int(each) for each in (task / "children").read_text().split()]
     return found
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process. Raises: OSError where the process has ended."""
+    if PROC:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    listed = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True).stdout
+    if not listed.strip():
+        raise ProcessLookupError(pid)
+    return int(listed)
 
 
 def descendants(pid: int) -> list[int]:

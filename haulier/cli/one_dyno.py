@@ -17,17 +17,8 @@ from haulier.cli.web import command
 from haulier.config import WORKER_STATE, Config, hand_on, set_together
 from haulier.domain.errors import ConfigError
 from haulier.logs import setup
-from haulier.processes import (
-    EARLY_SECONDS,
-    SIGNALS,
-    STOPPED,
-    Child,
-    Processes,
-    adopt_orphans,
-    end_with_parent,
-    how,
-    leave,
-)
+from haulier.prctl import adopt_orphans, end_with_parent
+from haulier.processes import EARLY_SECONDS, SIGNALS, STOPPED, Child, Processes, how, leave
 
 WEB, WORKER = 1, 2
 # So many times in a row it may die right at its start. The pauses before are 1 + 2 + 4 + 4 s.

@@ -53,10 +53,11 @@ shared/        what they share
   shutdown     how far the process has come in stopping
   sparing_log  warnings that many jobs cause at once
 
-isolation/     jobs in child processes, which the thread starter-of-children starts
+isolation/     jobs in child processes
   children     the child processes of this process
   child        one child process, as the worker sees it
-  run          the program of a child process; its thread control receives stops, teller sends progress
+  reaper       the program between the two: starts the child, and ends all that its jobs have started
+  run          what the child does; its thread control receives stops, teller sends progress
 
 metrics/       what is counted
   counts       each number

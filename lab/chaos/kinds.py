@@ -19,6 +19,7 @@ from marshmallow import fields
 
 from haulier.kinds import JobCancelled, JobContext, PayloadSchema, RetryPolicy, kind
 from lab.chaos.ledger import Event, Writer
+from lab.descendants import parent
 
 QUICK = RetryPolicy(base=0.1, cap=0.5)
 # The isolated kinds, and the variables of the environment that their processes see.
@@ -43,8 +44,8 @@ def note(event: Event, context: JobContext) -> None:
     """Write a record into the ledger."""
     job = context.job
     assert job.claim is not None
-    # An isolated kind runs in a child process: record the worker that has started it.
-    pid = os.getppid() if job.kind in APART else os.getpid()
+    # An isolated kind runs in a child process: record the worker, which started the reaper, which started the child.
+    pid = parent(os.getppid()) if job.kind in APART else os.getpid()
     _ledger().write(event, job.id, job.claim, job.attempt, pid)
 
 

@@ -21,12 +21,12 @@ class Usage(NamedTuple):
 
 def apart(pid: int) -> list[int]:
     """Return the processes in which this worker runs the jobs of isolated kinds."""
-    return [child for child in children(pid) if is_apart(child)]
+    return [child for reaper in children(pid) if is_apart(reaper) for child in children(reaper)]
 
 
 def is_apart(pid: int) -> bool:
-    """Tell whether the process runs jobs of an isolated kind."""
-    return "haulier.worker.isolation.run" in _command(pid)
+    """Tell whether the process runs jobs of an isolated kind, or is the reaper of one that does."""
+    return "haulier.worker.isolation.reaper" in _command(pid)
 
 
 def _command(pid: int) -> str:

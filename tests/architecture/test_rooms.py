@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "worker.steps": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics", "worker.shared"},
     "worker.shared": {"domain", "postgres", *QUEUE, "kinds", "worker.metrics"},
     "worker.metrics": {"domain"},
-    "worker.isolation": {"processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
+    "worker.isolation": {"prctl", "processes", "domain", "queue", "kinds", "kinds.sdk", "worker.steps"},
     "local": {"domain", "postgres", "queue.upkeep"},
     # Of the worker what runs a handler, and what puts all of it together.
     "testing": {"domain", "postgres", *QUEUE, "kinds", "kinds.sdk", "worker", "worker.steps", "local"},
@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "version": set(),
     "logs": {"log_stream"},
     "log_stream": set(),
+    "prctl": set(),
     "processes": set(),
     "beside": set(),
     "schedules_toml": {"domain", "kinds", "kinds.sdk"},
@@ -60,6 +61,7 @@ MAY_IMPORT = {
     "__main__": {"cli", "domain"},
     "cli": {
         *("domain", "postgres", *QUEUE, "kinds", "worker", "processes", "beside", "schedules_toml", "local", *CLIENT),
+        "prctl",
         "version",
     },
     # Of an installed client, which has nothing of the server.

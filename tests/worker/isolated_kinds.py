@@ -6,6 +6,8 @@ import ctypes
 import logging
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -142,3 +144,86 @@ def tells(context, payload):
         context.wait(payload["seconds"])
     while payload["file"] and not Path(payload["file"]).exists():
         context.wait(0.02)
+
+
+class Leaving(Schema):
+    end = fields.String(required=True)
+    leaves = fields.String(required=True)
+
+
+def leave_nothing():
+    """Leave no process behind."""
+
+
+def leave_a_fork():
+    """Leave a copy of this process behind, which holds all that this process has open."""
+    return os.fork() or wait_for_ever()
+
+
+def leave_a_program():
+    """Leave another program behind."""
+    return subprocess.Popen(["sleep", "600"]).pid
+
+
+def leave_a_daemon():
+    """Leave a copy of this process behind that has a session of its own, and whose parent is gone."""
+    reader, writer = os.pipe()
+    if (between := os.fork()) == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writer, str(os.getpid()).encode())
+            wait_for_ever()
+        os._exit(0)
+    os.waitpid(between, 0)
+    return int(os.read(reader, 20))
+
+
+def wait_for_ever():
+    while True:
+        threading.Event().wait(60)
+
+
+def leave_an_open_socket():
+    """Have a process that is not below this one hold all sockets of this one."""
+    sockets = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and is_socket(fd)]
+    with socket.socket(socket.AF_UNIX) as lender:
+        lender.connect(str(Path(os.environ["TEST_LEDGER"]).parent / "borrower"))
+        socket.send_fds(lender, [b"x"], sockets)
+
+
+def is_socket(fd):
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
+LEAVES = {
+    "nothing": leave_nothing,
+    "fork": leave_a_fork,
+    "program": leave_a_program,
+    "daemon": leave_a_daemon,
+    "socket": leave_an_open_socket,
+}
+
+
+@kind("i.leaves", schema=Leaving, retry=QUICK, isolated=True, reads=READS)
+def leaves(context, payload):
+    """Leave a process behind and end in one of many ways; the second time just return."""
+    ledger = Path(os.environ["TEST_LEDGER"])
+    if ledger.exists() and f"ready {context.job.id}" in ledger.read_text():
+        return "the second time"
+    if left := LEAVES[payload["leaves"]]():
+        note(f"left:{left}", context)
+    note("ready", context)
+    if payload["end"] == "raises":
+        raise ValueError("no luck")
+    if payload["end"] == "exits":
+        os._exit(7)
+    if payload["end"] == "crashes":
+        ctypes.string_at(0)
+    if payload["end"] == "stops":
+        context.wait(60)
+    if payload["end"] != "returns":
+        wait_for_ever()
+    return "the first time"

@@ -83,7 +83,7 @@ def test_names_every_thread_that_is_made_of_a_function(name):
 
 
 def test_the_test_above_sees_them():
-    assert set(started_by_name()) == {"guest", "lifeline", "metrics", "control", "teller", "starter-of-children"}
+    assert set(started_by_name()) == {"guest", "lifeline", "metrics", "control", "teller"}
 
 
 def test_leads_from_claim_to_settle_through_six_files():

@@ -1,4 +1,8 @@
-"""A child process, as the worker's thread that waits for it sees it: a job goes in, an outcome comes out."""
+"""A child process, as the worker's thread that waits for it sees it: a job goes in, an outcome comes out.
+
+Between the worker and the child is the reaper (reaper.py), which ends last. The child has ended when the kernel says
+that the reaper has. That the socket is still open says nothing: a process that the handler forked may hold it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ import os
 import pickle
 import signal
 import socket
-import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,15 +23,17 @@ from haulier.config import Config, environment
 from haulier.domain.job import Job
 from haulier.kinds import Kind, StopReason
 from haulier.processes import how
+from haulier.worker.isolation.reaper import CANNOT_FORK, END
+from haulier.worker.isolation.run import LENGTH
 
 # The longest message of a child: a result of 64 KiB as escaped JSON, and room.
 LONGEST_MESSAGE = 1024 * 1024
 START_SECONDS = 30.0
 SEND_SECONDS = 10.0
 END_SECONDS = 5.0
-# How long to wait for the child's exit code after its end of the socket was closed.
-LAST_SECONDS = 1.0
-LENGTH = struct.Struct(">I")
+# How long to wait for the exit code after the socket was closed: longer than the reaper takes to end.
+LAST_SECONDS = 2.0
+PAUSE_SECONDS = 0.002
 NONSENSE = "said something that makes no sense"
 
 
@@ -60,7 +66,8 @@ class Child:
             sys.executable,
             "-P",
             "-m",
-            "haulier.worker.isolation.run",
+            "haulier.worker.isolation.reaper",
+            str(os.getpid()),
             str(theirs.fileno()),
             str(heard),
             str(turns),
@@ -73,8 +80,8 @@ class Child:
                 pass_fds=(theirs.fileno(), heard, turns),
                 # One arena: each further one takes 64 MB of the limited address space, used or not.
                 env={**environment(kind.reads), "PYTHONPATH": path, "MALLOC_ARENA_MAX": "1"},
-                # A group of its own: killing the group also kills what the handler has started, and a terminal's
-                # Ctrl-C reaches this process alone.
+                # A group of its own, with all that the handler starts: it can be killed as a whole, and a terminal's
+                # Ctrl-C reaches only the worker.
                 process_group=0,
             )
         except BaseException:
@@ -88,22 +95,30 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Return the child's process id."""
+        """Return the process id of the reaper; its child runs the jobs."""
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether the child has not ended."""
-        return self._process.poll() is None
+        """Return whether the child, or a process that it has started, still runs."""
+        return exit_code(self._process) is None
 
     def wait_until_ready(self, is_wanted: Callable[[], bool]) -> None:
-        """Return when the child can take jobs. Raises: ChildDied, also where `is_wanted` turns false before that."""
+        """Return when the child can take jobs.
+
+        Raises: ChildDied, also if `is_wanted` turns false first; OSError if the system refuses a process.
+        """
         until = time.monotonic() + START_SECONDS
-        while (message := self.receive(0.1)) is None:
-            if not is_wanted():
-                # The child cannot be kept: its late "ready" would be taken for the answer to a job.
-                raise ChildDied("was not ready when the job was to stop")
-            if time.monotonic() > until:
-                raise ChildDied(f"was not ready within {START_SECONDS:g} s")
+        try:
+            while (message := self.receive(0.1)) is None:
+                if not is_wanted():
+                    # The child cannot be kept: its late "ready" would be taken for the answer to a job.
+                    raise ChildDied("was not ready when the job was to stop")
+                if time.monotonic() > until:
+                    raise ChildDied(f"was not ready within {START_SECONDS:g} s")
+        except ChildDied as error:
+            if exit_code(self._process) == CANNOT_FORK:
+                raise OSError("it cannot be forked") from error
+            raise
         if refused := message.get("refused"):
             raise ChildDied(f"cannot run {self.kind}: {refused}")
 
@@ -131,11 +146,15 @@ class Child:
         """Return the child's next message; None where none comes in this time. Raises: ChildDied, NeverRead."""
         until = time.monotonic() + seconds
         while (message := self._message()) is None:
+            # Check before reading: a message that was sent before the end is still read.
+            is_alive = self.is_alive()
             self._socket.settimeout(max(0.001, until - time.monotonic()))
             try:
                 more = self._socket.recv(65536)
             except TimeoutError:
-                return None
+                if is_alive:
+                    return None
+                more = b""
             except ConnectionResetError:
                 # Linux reports this for a Unix socket whose other end was closed with data unread.
                 raise NeverRead(self._how_it_ended()) from None
@@ -148,14 +167,18 @@ class Child:
 
     def kill(self) -> None:
         """Kill the child and all that it has started; the thread that waits for it gets ChildDied."""
-        if self._process.poll() is None:
-            # It has not been waited for, so the process id is still the child's.
+        if self._process.returncode is None:
+            # Nobody but `end` reaps it, so the id is still the reaper's.
             with suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.kill(self._process.pid, END)
 
     def end(self) -> None:
-        """Kill the child, and close what leads to it."""
+        """Kill the child and all that it has started, and close what leads to it."""
         self.kill()
+        self._wait(END_SECONDS)
+        # Only needed if somebody has killed the reaper. No other group can have the id until the reaper is reaped.
+        with suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_SECONDS)
         self._socket.close()
@@ -190,8 +213,30 @@ class Child:
         return message
 
     def _how_it_ended(self) -> str:
-        try:
-            code = self._process.wait(LAST_SECONDS)
-        except subprocess.TimeoutExpired:
-            return "broke off"
-        return how(code)
+        code = self._wait(LAST_SECONDS)
+        return "broke off" if code is None else how(code)
+
+    def _wait(self, seconds: float) -> int | None:
+        """Return the exit code, None if the child does not end in this time."""
+        until, pause = time.monotonic() + seconds, threading.Event()
+        while (code := exit_code(self._process)) is None and time.monotonic() < until:
+            pause.wait(PAUSE_SECONDS)
+        return code
+
+
+def exit_code(process: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit code of a process that has ended, None for one that runs, without reaping it.
+
+    Until it is reaped, no other process or group can have its id, so signals to that id are safe.
+    """
+    # macOS has no waitid before Python 3.13. There an id is used again only after 99,999 others.
+    if process.returncode is not None or not hasattr(os, "waitid"):
+        return process.poll()
+    try:
+        status = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        # A handler in this process has called os.wait.
+        return process.poll()
+    if status is None:
+        return None
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status

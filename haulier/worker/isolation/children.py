@@ -7,7 +7,6 @@ import os
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from haulier.config import Config
@@ -45,8 +44,6 @@ class Children:
         self._busy: set[Child] = set()
         self._taken = 0
         self._closed = False
-        # PR_SET_PDEATHSIG kills a child when the *thread* that started it ends: this one lasts as long as the process.
-        self._starter = ThreadPoolExecutor(1, "starter-of-children")
         # Made for the first child: the file that a child locks while it has a turn (haulier/kinds/sdk/turns.py).
         self._turns: int | None = None
 
@@ -61,8 +58,7 @@ class Children:
         """Run the job in a child, after `take_place`, and return how it ended."""
         try:
             return self._run(kind, context)
-        # RuntimeError: no thread can be started, or the process closes.
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             log.warning("cannot start a process for %s: %s", kind.name, error)
             return Outcome.release(BUSY_SECONDS)
         finally:
@@ -90,7 +86,6 @@ class Children:
                 child.kill()
         for child in idle:
             child.end()
-        self._starter.shutdown(wait=False, cancel_futures=True)
 
     def pids(self) -> list[int]:
         """Return the process ids of all children."""
@@ -159,7 +154,7 @@ class Children:
                 spare = self._idle.pop(0)
         if spare is not None:
             spare.end()
-        child = self._starter.submit(self._start, kind).result()
+        child = self._start(kind)
         with self._changed:
             self._busy.add(child)
             if self._closed:
@@ -167,9 +162,12 @@ class Children:
         return child
 
     def _start(self, kind: Kind) -> Child:
-        if self._turns is None:
-            self._turns, path = tempfile.mkstemp(prefix="haulier-turns-")
-            os.unlink(path)
+        with self._changed:
+            if self._closed:
+                raise OSError("the worker stops")
+            if self._turns is None:
+                self._turns, path = tempfile.mkstemp(prefix="haulier-turns-")
+                os.unlink(path)
         return Child(kind, self._config, self._turns)
 
     def _idle_of(self, kind: Kind) -> Child | None:

@@ -1,7 +1,7 @@
-"""The program of a child process, `python -m haulier.worker.isolation.run`; child.py starts it.
+"""What a child process does: it runs the jobs that the worker sends.
 
-The main thread runs one job after the other. A second thread receives stops, and ends the process when the worker is
-gone. A third, which starts when a handler first says how far it has come, sends progress to the worker.
+The main thread runs one job after the other. A second thread receives stops. A third, which starts when a handler first
+reports progress, sends progress to the worker.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pickle
 import resource
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -28,10 +29,11 @@ from haulier.kinds import Fail, JobContext, Kind, StopReason
 from haulier.kinds.sdk import turns
 from haulier.kinds.sdk.registry import import_kind
 from haulier.logs import setup
-from haulier.processes import end_with_parent
-from haulier.worker.isolation.child import LENGTH
+from haulier.prctl import adopt_orphans, end_with_parent
 from haulier.worker.steps.execute import describe, run_one
 
+# The length of a message, which stands before it on the socket, both ways.
+LENGTH = struct.Struct(">I")
 # A child whose address space has grown to this share of its limit has leaked memory, and is replaced after its job.
 FULL_SHARE = 0.75
 # Between two words on a job's progress: the worker writes down what it knows once a second.
@@ -40,9 +42,11 @@ NICE = 5
 MEGABYTE = 1024 * 1024
 
 
-def main(jobs: int, control: int, turn: int) -> NoReturn:
+def serve(reaper: int, jobs: int, control: int, turn: int) -> NoReturn:
     """Run the jobs that come over the socket until it ends."""
-    _end_with_worker()
+    _end_with_reaper(reaper)
+    # Processes whose parents have ended become children of this one, so that `_leaves_processes` sees them.
+    adopt_orphans()
     # After a crash in C the log shows where.
     faulthandler.enable()
     with socket.socket(fileno=jobs) as sock:
@@ -58,11 +62,11 @@ def main(jobs: int, control: int, turn: int) -> NoReturn:
             _send(sock, {"refused": f"{type(error).__name__}: {describe(error)}"[:1000]})
         else:
             _send(sock, {"ready": True})
-            _serve(sock, stops, kind, config)
+            _run_jobs(sock, stops, kind, config)
     os._exit(0)
 
 
-def _serve(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config) -> None:
+def _run_jobs(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config) -> None:
     limit, teller = config.isolated_memory_mb * MEGABYTE, _Teller(sock)
     while True:
         number, job = _read(sock)
@@ -75,10 +79,8 @@ def _serve(sock: socket.socket, stops: _StopRequests, kind: Kind, config: Config
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
-        message = _message(
-            outcome, is_full=work.is_out_of_memory or _size() > FULL_SHARE * limit, again=work.again(number)
-        )
-        _send(sock, {"number": number, **message})
+        is_spent = _leaves_processes() or work.is_out_of_memory or _size() > FULL_SHARE * limit
+        _send(sock, {"number": number, **_message(outcome, is_spent=is_spent, again=work.again(number))})
 
 
 class _StopRequests:
@@ -101,12 +103,11 @@ class _StopRequests:
             context.stop(reason)
 
     def listen(self) -> None:
-        """Pass the worker's stops on to the job; end this process when the worker is gone."""
+        """Pass the worker's stops on to the job."""
         with suppress(OSError), os.fdopen(self._control, "r", encoding="ascii") as lines:
             for line in lines:
                 number, _, reason = line.strip().partition(" ")
                 self._stop(int(number), StopReason(reason))
-        os._exit(1)
 
     def _stop(self, number: int, reason: StopReason) -> None:
         with self._lock:
@@ -200,25 +201,29 @@ class _Work:
             raise Fail(f"it needs more memory than ISOLATED_MEMORY_MB allows ({most} MB)") from error
 
 
-def _message(outcome: Outcome, *, is_full: bool, again: bool) -> dict[str, Any]:
+def _message(outcome: Outcome, *, is_spent: bool, again: bool) -> dict[str, Any]:
     return {
         "verb": str(outcome.verb),
         "result": outcome.result,
         "error": outcome.error,
         "delay": outcome.delay,
         "backoff": outcome.backoff,
-        "leaves": is_full,
+        "leaves": is_spent,
         "again": again,
     }
 
 
-def _end_with_worker() -> None:
+def _end_with_reaper(reaper: int) -> None:
     # Ignore signals to stop: they are for the worker. Functions and not SIG_IGN, which programs that the job's handler
     # starts would inherit.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    # While a handler holds the interpreter, the second thread cannot notice that the worker is gone; the kernel can.
+    # The reaper has blocked all signals.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # Nobody but the reaper can kill this process in time.
     end_with_parent(signal.SIGKILL)
+    if os.getppid() != reaper:
+        os._exit(1)
 
 
 def _limit(config: Config) -> None:
@@ -226,10 +231,19 @@ def _limit(config: Config) -> None:
     # A job that computes for seconds must not slow down the worker's own threads, the API and the database beside it.
     with suppress(OSError):
         os.nice(NICE)
-    # Some systems do not enforce RLIMIT_AS, or do not have it.
-    for which, limit in ((resource.RLIMIT_AS, most), (resource.RLIMIT_CORE, 0)):
-        with suppress(OSError, ValueError):
-            resource.setrlimit(which, (limit, limit))
+    # Some systems do not enforce it, or do not have it.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _leaves_processes() -> bool:
+    """Return whether a process that the handler has started still runs; reap those that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _size() -> int:
@@ -262,7 +276,3 @@ def _send(sock: socket.socket, message: dict[str, Any]) -> None:
         sock.sendall(LENGTH.pack(len(packed)) + packed)
     except OSError:
         os._exit(1)
-
-
-if __name__ == "__main__":
-    main(*(int(each) for each in sys.argv[1:4]))

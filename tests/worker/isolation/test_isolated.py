@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from haulier.domain.job import JobStatus
 from haulier.queue import produce
 from tests.conftest import eventually
+from tests.worker.isolation.seen import children_of, exists
 
 KINDS = {"HAULIER_KINDS": "kinds_of_tests,isolated_kinds"}
 SECRETS = {
@@ -31,31 +31,14 @@ def start(spawn_worker):
     return lambda **settings: spawn_worker(**{**KINDS, **settings})
 
 
-def exists(pid: int) -> bool:
-    """Tell whether the process is there, and no corpse."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the processes that this one has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
-
-
 def test_runs_in_a_process_of_its_own_that_is_kept_for_the_next_job(start, enqueue, finished):
     worker = start(WORKER_THREADS=4)
 
     jobs = [finished(enqueue("i.note")) for _ in range(5)]
 
     assert {job.status for job in jobs} == {JobStatus.SUCCEEDED}
-    assert {job.result["pid"] for job in jobs} == set(children_of(worker.pid))
+    [reaper] = children_of(worker.pid)
+    assert {job.result["pid"] for job in jobs} == set(children_of(reaper))
     assert len({job.result["pid"] for job in jobs}) == 1
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from haulier.config import Config
-from haulier.worker.isolation.child import LENGTH
-from haulier.worker.isolation.run import _Context, _Teller
+from haulier.worker.isolation.run import LENGTH, _Context, _Teller
 from tests.worker.jobs import a_job
 
 
