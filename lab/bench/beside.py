@@ -21,7 +21,7 @@ from typing import NamedTuple
 from psycopg2.extensions import cursor as Cursor
 
 from lab.bench import load, notes
-from lab.bench.by_fours import ORDER, by_fours
+from lab.bench.by_fours import by_fours, whose_turn
 from lab.bench.contenders.haulier import Haulier
 from lab.bench.harness import Bench
 from lab.bench.measures import insert, post
@@ -136,12 +136,13 @@ def started(bench: Bench, sides: Sequence[Haulier]) -> Two:
             until(partial(_has, path, WARM_UP), within=60, what="the first jobs have run")
         pause(bench.seconds(QUIET_SECONDS))
         numbers = range(WARM_UP, WARM_UP + 2 * jobs)
-        committed = paced(lambda n: both[_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
+        # Neither side always comes right after the other.
+        committed = paced(lambda n: both[whose_turn(n[0])][0].execute(ENQUEUE["haulier"], n), numbers)
         found = []
         for place, (_, path) in enumerate(both):
             until(partial(_has, path, WARM_UP + jobs), within=60, what="every job has run")
             begun = {note.n: note.at for note in notes.read(path)}
-            waits = [begun[n] - at for n, at in committed.items() if _turn(n) == place]
+            waits = [begun[n] - at for n, at in committed.items() if whose_turn(n) == place]
             found.append(summary(waits)["p50_ms"])
     return found[0], found[1]
 
@@ -197,11 +198,6 @@ def _idle(bench: Bench, side: Haulier, stack: ExitStack) -> tuple[Cursor, Path]:
 
 def _has(path: Path, jobs: int) -> bool:
     return len(notes.read(path)) >= jobs
-
-
-def _turn(n: int) -> int:
-    # Neither side always comes right after the other.
-    return ORDER[n % len(ORDER)]
 
 
 if __name__ == "__main__":

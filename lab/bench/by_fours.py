@@ -10,6 +10,11 @@ from collections.abc import Callable, Sequence
 ORDER = (0, 1, 1, 0)
 
 
+def whose_turn(n: int) -> int:
+    """Return which of the two has the n-th turn."""
+    return ORDER[n % len(ORDER)]
+
+
 def by_fours(measure: Callable[[int], float], fours: int) -> tuple[list[float], list[float]]:
     """Return what is measured of 0 and of 1, a mean for each four turns."""
     return means([measure(place) for _ in range(fours) for place in ORDER])

@@ -38,7 +38,6 @@ LEFT_OUT = {
     "leave_operations": "only while the process stops, and then nobody waits for it: tests/worker/test_operations.py",
     "delay_operation": "only where a chunk was refused: tests/queue/produce/test_operations.py",
     "heads": "only where there are more lanes than one look reads: tests/worker/steps/test_scan.py",
-    "fresh_lanes": "as heads",
     "find_paused": "only where jobs were claimed ahead: tests/worker/threads/test_heartbeat.py",
     "steps_begin": "only `haulier recount` sends it",
     "say_stopping": "only while the process stops, and nobody needs to know it: tests/worker/test_introduction.py",

@@ -83,10 +83,13 @@ def heads(conn: Connection, names: Collection[LaneName]) -> list[Lane]:
     return _lanes_of(rows(conn, "heads", queues=queues, priorities=priorities))
 
 
-def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> list[LaneName]:
-    """Return the lanes of jobs that were enqueued in the last `seconds` and are due now, or within soon_seconds."""
-    found = rows(conn, "fresh_lanes", lately=seconds, soon=soon_seconds, newest=NEWEST, limit=MOST_FRESH)
-    return [(row["queue"], row["priority"]) for row in found]
+def fresh_lanes(conn: Connection, *, seconds: float, soon_seconds: float) -> list[Lane]:
+    """Return the lanes of jobs that were enqueued in the last `seconds` and are due now, or within soon_seconds.
+
+    Shape: the head is the time of the first of these jobs, with an id before all others: older jobs of the lane are not
+           looked for, since that may take long.
+    """
+    return _lanes_of(rows(conn, "fresh_lanes", lately=seconds, soon=soon_seconds, newest=NEWEST, limit=MOST_FRESH))
 
 
 def best_first(lanes: Iterable[Lane]) -> list[Lane]:

@@ -130,17 +130,25 @@ FROM (
 ) AS lane;
 
 -- name: fresh_lanes
--- The lanes of jobs that were enqueued lately and are due, or soon will be. A new job in a lane of its own is found by
--- this at once; a scan that goes round a million other lanes would reach it late.
-SELECT queue, priority
+-- The lanes of jobs that were enqueued lately and that a claim may take now, or soon. A new job in a lane of its own is
+-- found by this at once; a scan of many other lanes would reach it late. `id` is before all ids: to find the first of
+-- jobs of one time they would have to be sorted.
+SELECT queue, priority, run_at, id, seconds
 FROM (
-    SELECT queue, priority, run_at, suspect
-    FROM haulier.job
-    WHERE status IN ('queued', 'retrying') AND created_at >= now() - make_interval(secs => %(lately)s)
-    ORDER BY created_at DESC, id DESC
-    LIMIT %(newest)s
+    SELECT queue, priority, run_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, <<seconds_until_due>> AS seconds
+    FROM (
+        SELECT queue, priority, min(run_at) AS run_at
+        FROM (
+            SELECT queue, priority, run_at, suspect
+            FROM haulier.job
+            WHERE status IN ('queued', 'retrying') AND created_at >= now() - make_interval(secs => %(lately)s)
+            ORDER BY created_at DESC, id DESC
+            LIMIT %(newest)s
+        ) AS fresh
+        WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s)
+        GROUP BY queue, priority
+    ) AS lane
 ) AS fresh
-WHERE NOT suspect AND run_at <= now() + make_interval(secs => %(soon)s) AND queue <> ALL (<<paused_queues>>)
-GROUP BY queue, priority
-ORDER BY min(run_at)
+WHERE seconds <= %(soon)s
+ORDER BY run_at
 LIMIT %(limit)s;

@@ -4,7 +4,8 @@ Rows that were claimed and settled stay in the index until no transaction anywhe
 them; while one is held open there can be hundreds of thousands. So a claim begins where this process last claimed in
 the lane. Jobs that appear before that mark (an earlier run_at, a transaction that committed late, a job given back) are
 found by a scan of all lanes: at once after a claim that comes back empty, and otherwise now and then, for at most a
-twentieth of the time.
+twentieth of the time. A scan of 1,000 lanes takes so long that the next one has to wait for 0.2 s. Until then a scan of
+the new jobs, whose cost does not grow with the lanes, finds what has just been enqueued.
 
 Lanes of the same priority take turns: one that has filled a claim goes behind those that have taken less, counted in
 bytes. So a queue with a few jobs waits for one claim of a queue with a million, and not for the million; and a queue of
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
@@ -32,9 +34,10 @@ from haulier.worker.shared.turns import Turns
 # then hold up threads that have all just ended their jobs.
 SCAN_SECONDS, FULL_SCAN_SECONDS = 0.1, 0.25
 SCANS_SHARE = 1 / 20
-# Up to this many lanes are kept and read by each claim, even those that are empty just now: each costs a few pages.
+# Lanes with a due job are kept. If they are fewer than this, so are lanes that are empty just now, up to this number in
+# all, the latest that had a job: each claim reads them, which costs a few pages a lane.
 MOST_LANES = 64
-# Where there are more lanes, only those with a due job are kept, and a claim reads this many of them, best first.
+# A claim reads this many lanes, best first.
 MANY_LANES = 512
 # Where scans go round: how many lanes with a due job are kept, the best; how many lanes that lately had jobs are looked
 # at with each scan; and how many lanes with a job due within SOON_SECONDS are kept, the soonest.
@@ -62,8 +65,9 @@ class Marks:
         self._is_idle = True
         self._is_scan_wanted = False
         self._scan_after = 0.0
-        self._scanned_at = float("-inf")
-        self._cost = 0.0
+        self._scanned_at = self._scanned_new_at = float("-inf")
+        # What the last scan took; of the new jobs what the last two took.
+        self._cost, self._costs_of_new = 0.0, (0.0, 0.0)
         self._next_due: float | None = None
         # The lane behind which the next scan begins, and how many lanes it may read.
         self.place = BEGINNING
@@ -101,7 +105,18 @@ class Marks:
         """Return how long until the next scan may begin."""
         is_urgent = self._is_scan_wanted or (self.is_going_round and not self._has_been_round)
         pause = self._cost / (QUICK_SHARE if is_urgent else SCANS_SHARE)
-        return self._scanned_at + max(pause, 0.0 if is_urgent else self._scan_after) - self._clock()
+        # Without a mark there is no claim, after which a scan would be due.
+        scan_after = 0.0 if is_urgent or not self._marks else self._scan_after
+        return self._scanned_at + max(pause, scan_after) - self._clock()
+
+    def is_scan_of_new_due(self) -> bool:
+        """Tell whether a scan of the new jobs may begin."""
+        return self.seconds_until_scan_of_new() <= 0
+
+    def seconds_until_scan_of_new(self) -> float:
+        """Return how long until the next scan of the new jobs may begin."""
+        # The lesser of two: a scan that a busy machine held up for 0.1 s must not make new jobs wait for 2 s.
+        return self._scanned_new_at + min(self._costs_of_new) / SCANS_SHARE - self._clock()
 
     def want_scan(self) -> None:
         """Have the next round trip scan: lanes that were paused may have jobs to claim."""
@@ -162,12 +177,26 @@ class Marks:
             self._take_up_part([*lanes, *others])
         self._order = None
 
+    def scanned_new(self, lanes: Sequence[Lane], *, began_at: float) -> None:
+        """Take in the lanes of new jobs, each with the time of its first new job as its head."""
+        self._scanned_new_at = self._clock()
+        self._costs_of_new = self._costs_of_new[1], self._scanned_new_at - began_at
+        for lane in lanes:
+            name, known = lane.head.lane, self._marks.get(lane.head.lane)
+            # A known mark stays if the time is the same: jobs of one INSERT have one time, and some may be claimed.
+            if lane.seconds > 0 or known is None or lane.head.run_at < known.run_at:
+                soon = (self._scanned_new_at + lane.seconds, lane.head)
+                self._soon[name] = min(soon, self._soon.get(name, soon))
+        self._keep_soon(self._soon)
+
     def _take_up_all(self, lanes: Sequence[Lane]) -> None:
-        # A lane that is empty just now keeps its mark: its next job is then found without a scan.
-        self._marks = {**self._marks, **_heads(lanes)}
-        if len(self._marks) > MOST_LANES:
-            # A claim does not read all of them, and empty lanes must not take the place of others.
-            self._marks = _heads(lane for lane in lanes if lane.seconds <= 0)
+        known, self._marks = self._marks, {}
+        self._take_up_part(lanes)
+        # A lane that is empty just now keeps its mark: its next job is then found without a scan. But empty lanes must
+        # not take the place of others, since a claim does not read all of many lanes.
+        room = max(0, MOST_LANES - len(self._marks))
+        empty = deque((mark for lane, mark in known.items() if lane not in self._marks), maxlen=room)
+        self._marks.update((mark.lane, mark) for mark in empty)
         due = min((lane.seconds for lane in lanes), default=None)
         self._next_due = None if due is None else self._scanned_at + due
 
@@ -211,15 +240,13 @@ class Marks:
         for lane, job in lasts.items():
             if self.is_going_round:
                 self._note_busy(lane)
-            mark = self._marks.get(lane)
-            if mark is not None and (job.run_at, job.id) > (mark.run_at, mark.id):
-                self._marks[lane] = Mark(*lane, job.run_at, job.id)
+            mark = self._marks.pop(lane, None)
+            if mark is not None:
+                # The lanes that lately had jobs are the last.
+                self._marks[lane] = max(mark, Mark(*lane, job.run_at, job.id))
         if is_short and len(self._marks) > MOST_LANES:
-            # The lanes that were read are empty now, and would keep the next claim from reading others.
-            for mark in read:
-                self._marks.pop(mark.lane, None)
-            self._order = None if self._order is None else self._order[len(read) :]
-            is_short = not self._marks
+            is_short = len(read) >= len(self._marks)
+            self._forget_emptied(read, kept=MOST_LANES if is_short else 0)
         else:
             self._order = None
         self._turns.claimed(jobs, is_short=is_short, read=read)
@@ -232,6 +259,12 @@ class Marks:
         else:
             self._scan_after = 0.0
         self._is_idle = not jobs
+
+    def _forget_emptied(self, read: Sequence[Mark], *, kept: int) -> None:
+        """Forget the lanes that were read, since they would keep the next claim from reading others; keep the last."""
+        for mark in read[: len(read) - kept]:
+            self._marks.pop(mark.lane, None)
+        self._order = None if self._order is None or kept else self._order[len(read) :]
 
     def _note_busy(self, lane: LaneName) -> None:
         self.busy.pop(lane, None)

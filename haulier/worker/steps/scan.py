@@ -1,5 +1,5 @@
-"""Looks for jobs that no mark of this process leads to: in all lanes from their start, or where there are too many, in
-a part of them at a time, and in the lanes of recent jobs."""
+"""Finds jobs that no mark of this process leads to: by a scan of all lanes from their start, or of a part of them if
+there are too many; and between two of them by one of the new jobs, which costs the same beside any number of lanes."""
 
 from __future__ import annotations
 
@@ -42,9 +42,23 @@ class Scanner:
             raise
         marks.scanned(found.lanes, began_at=began_at, end=found.end, others=others)
 
-    def _others(self, conn: Connection) -> list[Lane]:
-        """Return the lanes that must not wait for a whole round: those that lately had jobs, and those of new jobs."""
+    def scan_new(self) -> bool:
+        """Look for new jobs, and tell whether any is due. Raises: DatabaseUnavailable; Refusal."""
+        began_at = time.monotonic()
+        try:
+            with self.database.connection() as conn:
+                fresh = self._fresh(conn)
+        except (DatabaseUnavailable, Refusal):
+            self.marks.scan_failed()
+            raise
+        self.marks.scanned_new(fresh, began_at=began_at)
+        return any(lane.seconds <= 0 for lane in fresh)
+
+    def _fresh(self, conn: Connection) -> list[Lane]:
         seconds = min(self.marks.seconds_since_scan + LATE_SECONDS, LONGEST_SECONDS)
         fresh = consume.fresh_lanes(conn, seconds=seconds, soon_seconds=SOON_SECONDS)
-        ours = (lane for lane in fresh if not self.queues or lane[0] in self.queues)
-        return consume.heads(conn, {*self.marks.busy, *ours})
+        return [lane for lane in fresh if not self.queues or lane.head.queue in self.queues]
+
+    def _others(self, conn: Connection) -> list[Lane]:
+        """Return the lanes that must not wait for a whole round: those that lately had jobs, and those of new jobs."""
+        return consume.heads(conn, {*self.marks.busy, *(lane.head.lane for lane in self._fresh(conn))})

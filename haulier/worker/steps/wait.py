@@ -43,12 +43,16 @@ class Waiting:
             if not self.marks.is_short:
                 self.sleeper.share(conn)
 
-    def wait(self, *, is_all_seen: bool) -> None:
-        """Wait until the bell rings or it is time to look again: after POLL_SECONDS where a scan has just seen all.
+    def wait(self, *, is_all_seen: bool, is_new_seen: bool) -> None:
+        """Wait until the bell rings or it is time to look again: after POLL_SECONDS if a scan has just seen all lanes.
+
+        Otherwise until the next scan: the one of the new jobs, unless they have just been seen.
 
         Raises: DatabaseUnavailable; Refusal.
         """
         longest = self.poll_seconds if is_all_seen else self.marks.seconds_until_scan()
+        if not is_new_seen:
+            longest = min(longest, self.marks.seconds_until_scan_of_new())
         if self.stopping.is_set() or self.suspects_due.is_set():
             return
         if self.lease.worker_id is None:

@@ -116,7 +116,17 @@ def test_a_look_at_new_jobs_leaves_its_lanes_out(conn):
     enqueue(conn, "bulk", "mail")
     pause(conn, "bulk")
 
-    assert consume.fresh_lanes(conn, seconds=10, soon_seconds=10) == [("mail", 0)]
+    assert [lane.head.lane for lane in consume.fresh_lanes(conn, seconds=10, soon_seconds=10)] == [("mail", 0)]
+
+
+def test_a_look_at_new_jobs_tells_when_its_pause_ends(conn, until):
+    enqueue(conn, "bulk")
+    pause(conn, "bulk", until=until(seconds=60))
+
+    [lane] = consume.fresh_lanes(conn, seconds=10, soon_seconds=300)
+
+    assert 0 < lane.seconds <= 60
+    assert consume.fresh_lanes(conn, seconds=10, soon_seconds=10) == []
 
 
 def test_nothing_is_said_to_be_due_in_it_before_its_end(conn, until):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from haulier.domain.claim import BEGINNING, Lane, Mark
 from haulier.queue.consume.lanes import MOST_AT_ONCE
-from haulier.queue.rows import ClaimedJob
 from haulier.worker.shared.marks import (
     FULL_SCAN_SECONDS,
     MANY_LANES,
@@ -21,24 +20,12 @@ from haulier.worker.shared.marks import (
     SCAN_SECONDS,
     Marks,
 )
-from tests.worker.jobs import a_claimed_job
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.worker.shared.places import NOW, at, lane
 
 
 @pytest.fixture
 def lanes(clock) -> Marks:
     return Marks(clock=clock)
-
-
-def at(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1) -> ClaimedJob:
-    """Return a claimed job at this place of its lane."""
-    run_at = NOW + timedelta(seconds=seconds)
-    return a_claimed_job(queue=queue, priority=priority)._replace(run_at=run_at, id=UUID(int=n))
-
-
-def lane(seconds: float, *, queue: str = "default", priority: int = 0, n: int = 1, due_in: float = -1.0) -> Lane:
-    return Lane(Mark(queue, priority, NOW + timedelta(seconds=seconds), UUID(int=n)), due_in)
 
 
 def test_scans_before_its_first_claim(lanes):

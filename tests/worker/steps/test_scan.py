@@ -96,6 +96,56 @@ def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(scanner, sql):
     assert look(scanner) == [("zebra", -7)]
 
 
+def test_finds_a_new_job_between_scans_beside_any_number_of_lanes(scanner, sql):
+    for count in (10, 90, 300):
+        flood(sql, count)
+        scanner.scan()
+        before = scanner.scan_new()
+        sql("SELECT haulier.pause_queue('zebra', NULL, NULL)")
+        enqueue(sql, "zebra")
+        while_paused = scanner.scan_new()
+        sql("SELECT haulier.resume_queue('zebra', NULL)")
+        enqueue(sql, "many")
+
+        found = scanner.scan_new()
+
+        assert (before, while_paused, found) == (False, False, True)
+        assert {("many", 0), ("zebra", 0)} <= {mark.lane for mark in scanner.marks.marks()}
+        sql("DELETE FROM haulier.job WHERE queue IN ('many', 'zebra')")
+
+
+def test_finds_only_new_jobs_of_its_own_queues(config, sql):
+    scanner = Scanner(Database(config.database_url), Marks(), ("mail",))
+    enqueue(sql, "bulk")
+    others = scanner.scan_new()
+    enqueue(sql, "mail")
+
+    found = scanner.scan_new()
+
+    assert (others, found) == (False, True)
+    assert [mark.lane for mark in scanner.marks.marks()] == [("mail", 0)]
+    scanner.database.close()
+
+
+def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, sql):
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', 'many' FROM generate_series(1, 3)")
+    scanner.scan()
+    with scanner.database.connection() as conn:
+        worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
+        jobs = consume.claim(conn, worker_id=worker, claim_id=worker, queues=("many",), limit=2)
+    scanner.marks.claimed(jobs, is_short=False, read=scanner.marks.marks())
+    [claimed] = scanner.marks.marks()
+
+    scanner.scan_new()
+    same_time = scanner.marks.marks()
+    enqueue(sql, "many", due_in=-1.0)
+    scanner.scan_new()
+
+    assert same_time == [claimed]
+    [mark] = scanner.marks.marks()
+    assert mark.run_at < claimed.run_at
+
+
 def test_finds_an_old_job_by_going_round(scanner, sql):
     flood(sql)
     look(scanner, 2)
@@ -148,6 +198,17 @@ def test_an_error_reads_less_and_is_told_until_a_look_has_succeeded(scanner, sql
 
     assert meanwhile == (True, 100)
     assert scanner.marks.seconds_failing == 0
+
+
+def test_an_error_of_a_look_for_new_jobs_is_told_too(scanner, sql):
+    sql("ALTER TABLE haulier.job RENAME COLUMN created_at TO elsewhere")
+    try:
+        with pytest.raises(Refusal):
+            scanner.scan_new()
+    finally:
+        sql("ALTER TABLE haulier.job RENAME COLUMN elsewhere TO created_at")
+
+    assert scanner.marks.seconds_failing > 0
 
 
 @pytest.mark.direct("is about roles and their own connections; a pool has one role for all")

@@ -1,0 +1,14 @@
+"""The benchmark of a lone job beside many lanes, at a size that tells whether it measures. It ..."""
+
+from __future__ import annotations
+
+from lab.bench.contenders.haulier import Haulier
+from lab.bench.lone_job import Point, measured
+
+
+def test_measures_each_wait_alone_and_beside_other_lanes(bench):
+    for point in (Point("paused", 3, "later"), Point("emptied", 3, "new")):
+        alone, beside = measured(bench, Haulier("lone job"), point, jobs=4)
+
+        assert alone["max_ms"] > 0
+        assert beside["max_ms"] > 0

@@ -1,0 +1,119 @@
+"""The marks in lanes, where there are more than a process keeps: a worker ..."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from haulier.worker.shared.marks import MANY_LANES, MOST_LANES, Marks
+from tests.worker.shared.places import NOW, at, lane
+
+
+@pytest.fixture
+def lanes(clock) -> Marks:
+    return Marks(clock=clock)
+
+
+def test_knows_lanes_that_lately_had_a_job_beside_any_number_of_others(lanes, clock):
+    for count in (MOST_LANES - 4, MOST_LANES - 1, MOST_LANES, MOST_LANES + 1, 1000):
+        others = [lane(9, queue=f"q{n}", due_in=1e6) for n in range(count)]
+        for queue in ("mail", "default"):
+            lanes.scanned([lane(0, queue=queue), *others], began_at=clock.now)
+            lanes.claimed([at(count, queue=queue)], is_short=True, read=lanes.marks())
+        lanes.claimed([], is_short=True, read=lanes.marks())
+
+        lanes.scanned(others, began_at=clock.now)
+
+        known = {mark.queue: mark.run_at for mark in lanes.marks()}
+        assert (known["mail"], known["default"]) == (NOW + timedelta(seconds=count),) * 2
+
+
+def test_knows_the_latest_of_more_lanes_that_have_had_a_job(lanes, clock):
+    for n in range(2 * MOST_LANES):
+        lanes.scanned([lane(n, queue=f"q{n}")], began_at=clock.now)
+        lanes.claimed([at(n, queue=f"q{n}")], is_short=True, read=lanes.marks())
+        lanes.scanned([lane(0, queue="q0")], began_at=clock.now)
+        lanes.claimed([at(n, queue="q0")], is_short=True, read=lanes.marks())
+
+    known = {mark.queue for mark in lanes.marks()}
+
+    assert len(known) == MOST_LANES
+    assert {"q0", f"q{2 * MOST_LANES - 1}"} < known
+    assert "q1" not in known
+
+
+def test_keeps_few_lanes_that_others_have_emptied_and_none_beside_many_others(lanes, clock):
+    many = [lane(n, queue=f"q{n}") for n in range(2 * MOST_LANES)]
+    lanes.scanned(many, began_at=clock.now)
+
+    lanes.scanned(many[:3], began_at=clock.now)
+    beside_few = [mark.queue for mark in lanes.marks()]
+    lanes.scanned(many[MOST_LANES:], began_at=clock.now)
+
+    assert len(beside_few) == MOST_LANES
+    assert {"q0", "q1", "q2"} < set(beside_few)
+    assert [mark.queue for mark in lanes.marks()] == [each.head.queue for each in many[MOST_LANES:]]
+
+
+def test_starts_a_job_at_its_time_beside_any_number_of_lanes(lanes, clock):
+    for count in (MOST_LANES - 1, MOST_LANES, 1000):
+        others = [lane(9, queue=f"q{n}", due_in=1e6) for n in range(count)]
+        lanes.scanned([*others, lane(5, queue="soon", due_in=5.0)], began_at=clock.now - 10.0)
+        before = lanes.seconds_until_due()
+
+        clock.now += 5.0
+
+        assert before == pytest.approx(5.0)
+        assert "soon" in [mark.queue for mark in lanes.marks()]
+        assert not lanes.is_scan_due()
+
+
+def test_goes_on_after_one_claim_has_emptied_any_number_of_lanes(lanes, clock):
+    for count in (MOST_LANES, MOST_LANES + 1, MANY_LANES):
+        lanes.claimed([], is_short=True, read=lanes.marks())
+        lanes.scanned([lane(0, queue=f"q{n}") for n in range(count)], began_at=clock.now)
+
+        lanes.claimed([at(0, queue=f"q{n}") for n in range(count)], is_short=True, read=lanes.marks())
+
+        assert lanes.is_short
+        assert len(lanes.marks()) == MOST_LANES
+        lanes.claimed([], is_short=True, read=lanes.marks())
+        assert lanes.is_scan_due()
+
+
+def test_scans_as_soon_as_its_share_allows_while_it_knows_no_lane(lanes, clock):
+    clock.now += 0.001
+    lanes.scanned([lane(0, due_in=1e6, queue=f"q{n}") for n in range(1000)], began_at=clock.now - 0.001)
+
+    assert lanes.marks() == []
+    assert lanes.seconds_until_scan() == pytest.approx(0.02)
+
+
+def test_gives_scans_of_new_jobs_a_twentieth_of_the_time_too(lanes, clock):
+    before = lanes.is_scan_of_new_due()
+
+    lanes.scanned_new([], began_at=clock.now - 0.5)
+    after_one_that_was_held_up = lanes.is_scan_of_new_due()
+    lanes.scanned_new([], began_at=clock.now - 0.05)
+
+    assert (before, after_one_that_was_held_up) == (True, True)
+    assert lanes.seconds_until_scan_of_new() == pytest.approx(1.0)
+
+
+def test_claims_a_new_job_of_a_later_time_when_it_is_due(lanes, clock):
+    lanes.scanned([lane(0)], began_at=clock.now)
+    lanes.claimed([at(50)], is_short=True, read=lanes.marks())
+    lanes.scanned([], began_at=clock.now)
+    lanes.scanned_new([lane(60, due_in=2.0), lane(70, queue="mail", due_in=3.0)], began_at=clock.now)
+    before = [mark.queue for mark in lanes.marks()]
+    until_due = lanes.seconds_until_due()
+
+    clock.now += 3.0
+
+    assert before == ["default"]
+    assert until_due == pytest.approx(2.0)
+    assert [(mark.queue, mark.run_at - NOW) for mark in lanes.marks()] == [
+        ("default", timedelta(seconds=50)),
+        ("mail", timedelta(seconds=70)),
+    ]

@@ -1,0 +1,136 @@
+"""A worker beside many lanes that have nothing for it, or that it has emptied: it ..."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from haulier.domain.outcome import Outcome
+from haulier.queue import consume
+from haulier.worker.assembly import Assembly
+from haulier.worker.shared.buffer import Ended
+from haulier.worker.shared.held import HeldJob
+from haulier.worker.shared.marks import MOST_LANES
+from tests.conftest import eventually
+
+HOUR = 3600.0
+# A scan of new jobs waits for twenty times as long as the last ones took, which can be long on a busy machine.
+WITHIN = 60.0
+
+
+@pytest.fixture
+def worker(config, conn) -> Iterator[Assembly]:
+    """Give a worker whose threads do not run, and which has been idle until now."""
+    worker = Assembly(replace(config, worker_threads=200, poll_seconds=HOUR, lease_seconds=HOUR), {})
+    worker.lease.registered(
+        consume.register(conn, host="dock", pid=7, threads=200, queues=(), lease_seconds=HOUR), time.monotonic()
+    )
+    # No look waits.
+    worker.suspects_due.set()
+    yield worker
+    worker.database.close()
+
+
+@pytest.fixture
+def claimed(worker) -> Callable[[], list[str]]:
+    """Give a function that looks for work as a thread does, and returns the queues of the jobs that it has claimed."""
+    look, buffer = worker.runner(1).look, worker.buffer
+    tasks = [buffer.next()]
+
+    def claimed() -> list[str]:
+        look.look(tasks.pop())
+        buffer.done()
+        queues, task = [], buffer.next()
+        while isinstance(task, HeldJob):
+            queues.append(task.job.queue)
+            task.began_at = time.monotonic()
+            # So quick that later claims take hundreds of them.
+            task = buffer.next(Ended(task, Outcome.complete()), seconds=1e-5)
+        tasks.append(task)
+        return sorted(queues)
+
+    return claimed
+
+
+def enqueue(sql, *queues: str) -> None:
+    sql("INSERT INTO haulier.job (kind, payload, queue) SELECT 'mail', '{}', unnest(%s)", list(queues))
+
+
+def scan_for_long(worker: Assembly, conn) -> None:
+    """Have the worker know all lanes by a scan that took so long that the next one has to wait for a day."""
+    worker.marks.scanned(consume.stretch(conn, queues=()).lanes, began_at=time.monotonic() - HOUR)
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["deferred", "paused"])
+def test_claims_a_new_job_without_a_scan_beside_any_number_of_lanes(worker, claimed, sql, conn, is_paused):
+    last = 0
+    for lanes in (10, MOST_LANES, MOST_LANES + 1, 100, 1000):
+        sql(
+            "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+            " SELECT 'mail', '{}', 'other-' || n, now() + interval '1 day' * %s FROM generate_series(%s, %s) AS n",
+            0 if is_paused else 1, last + 1, lanes,
+        )  # fmt: skip
+        if is_paused:
+            sql(
+                "SELECT haulier.pause_queue('other-' || n, NULL, NULL) FROM generate_series(%s, %s) AS n",
+                last + 1,
+                lanes,
+            )
+        scan_for_long(worker, conn)
+
+        for queue in (f"never-seen-{lanes}", "default", f"never-seen-{lanes}"):
+            enqueue(sql, queue)
+            assert eventually(claimed, within=WITHIN) == [queue]
+
+        assert not worker.marks.is_scan_due()
+        last = lanes
+
+
+def test_needs_no_scan_for_a_job_in_a_lane_used_lately(worker, claimed, sql, conn, monkeypatch):
+    sql(
+        "INSERT INTO haulier.job (kind, payload, queue, run_at)"
+        " SELECT 'mail', '{}', 'other-' || n, now() + interval '1 day' FROM generate_series(1, 1000) AS n"
+    )
+    enqueue(sql, "default")
+    assert eventually(claimed, within=WITHIN) == ["default"]
+    claimed()
+    scan_for_long(worker, conn)
+    monkeypatch.setattr(consume, "fresh_lanes", lambda *_, **__: pytest.fail("looked for new jobs"))
+
+    enqueue(sql, "default")
+
+    assert claimed() == ["default"]
+
+
+def test_goes_on_after_one_claim_has_emptied_more_lanes_than_it_keeps(worker, claimed, sql):
+    for _ in range(20):
+        enqueue(sql, "default")
+        assert eventually(claimed, within=WITHIN) == ["default"]
+    assert claimed() == []
+
+    for turn in range(3):
+        many = [f"turn-{turn}-{n:03}" for n in range(2 * MOST_LANES)]
+        enqueue(sql, *many)
+        assert eventually(claimed, within=WITHIN) == many
+
+    enqueue(sql, "default")
+    assert eventually(claimed, within=WITHIN) == ["default"]
+
+
+def test_waits_until_the_scan_of_new_jobs_that_could_not_be_made(worker, conn):
+    waits: list[float] = []
+    waiting = replace(worker.runner(1).look.waiting, bell=SimpleNamespace(wait=waits.append))
+    worker.suspects_due.clear()
+    scan_for_long(worker, conn)
+    for _ in range(2):
+        worker.marks.scanned_new([], began_at=time.monotonic() - 1.0)
+
+    for is_new_seen in (True, False):
+        waiting.wait(is_all_seen=False, is_new_seen=is_new_seen)
+
+    assert waits[0] == HOUR
+    assert waits[1] <= 20.0 * 1.1
