@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from errno import EFBIG
 from typing import TYPE_CHECKING, Any
 
 from haulier.cli.client.errors import Code, Refused, Unreachable
@@ -29,6 +30,8 @@ FIRST_PAUSES = PAUSES[:2]
 LONGEST_PAUSE = 30.0
 PIECE = 65536
 NO_KEY = {401, 403}
+# Twice the longest list of jobs, each byte of which is escaped; compressed, a server could send any number of them.
+MOST_BYTES = 128 * 2**20
 # Of an answer's headers what says how it was made, and where to go on; none of them can hold a secret.
 SHOWN = ("content-type", "retry-after", "location", "next-cursor", "looked-back-to", "x-request-id")
 
@@ -69,6 +72,11 @@ class Api:
         self._session: requests.Session | None = None
         self._has_answered = False
         self._woken = threading.Event()
+
+    @property
+    def was_called(self) -> bool:
+        """Tell whether the service was called, by this or by a twin."""
+        return self._session is not None
 
     def twin(self) -> Api:
         """Return another, for another thread: connections are not shared."""
@@ -125,7 +133,7 @@ class Api:
             raise self._refusal(response, body)
         try:
             value = json.loads(body) if body else None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._stranger(response) from None
         return Answer(response.status_code, response.headers, value, _said_at(response))
 
@@ -165,6 +173,8 @@ class Api:
             import requests
 
             self._session = requests.Session()
+            # Follow no redirect. Without this, requests parses Location all the same, and fails if it is no URL.
+            self._session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
             # A proxy of the environment is for other machines.
             self._session.trust_env = not self.service.is_local
             self._session.headers["User-Agent"] = f"haulier/{version()}"
@@ -182,7 +192,7 @@ class Api:
         try:
             said = json.loads(body)
             slug, message = str(said["error"]), str(said["message"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return self._stranger(response)
         code = _code_of(response.status_code)
         verb = " refuses" if code in (Code.REFUSED, Code.NO_KEY) else ""
@@ -226,9 +236,16 @@ def _sent_as(key: str | None) -> Callable[[requests.PreparedRequest], requests.P
 
 
 def _pieces(response: requests.Response, until: float) -> Iterator[bytes]:
-    """Yield the body as it comes. Raises: TimeoutError at the deadline, which a timeout between bytes is not."""
+    """Yield the body as it comes.
+
+    Raises: TimeoutError at the deadline, which a timeout between bytes is not; OSError after MOST_BYTES.
+    """
+    left = MOST_BYTES
     while piece := response.raw.read1(PIECE, decode_content=True):
         yield piece
+        left -= len(piece)
+        if left < 0:
+            raise OSError(EFBIG, f"the answer is longer than {MOST_BYTES:,} bytes")
         if time.monotonic() > until:
             raise TimeoutError
 
@@ -258,6 +275,8 @@ def _to_be_repeated(refused: Refused, response: requests.Response) -> Refused:
 
 def _said_at(response: requests.Response) -> datetime:
     try:
-        return parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
+        # Without a zone it is UTC, which `astimezone` would not assume.
+        said = parsedate_to_datetime(response.headers["Date"])
+        return said if said.tzinfo else said.replace(tzinfo=UTC)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return datetime.now(UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from haulier.cli.client.api import Api, Json, Query
+from haulier.cli.client.api import Answer, Api, Json, Query
 from haulier.cli.client.errors import Code, CommandError
 
 MOST_A_PAGE = 200
@@ -21,19 +21,29 @@ class Listing:
         self.looked_back_to: str | None = None
 
     def __iter__(self) -> Iterator[Json]:
-        until, cursor = time.monotonic() + LOOK_SECONDS, None
-        while self._left:
-            paging = [("limit", str(min(self._left, MOST_A_PAGE))), *([("cursor", cursor)] if cursor else [])]
-            answer = self._api.get(self._path, [*self._query, *paging])
-            if not isinstance(answer.body, list):
-                raise CommandError(
-                    f"{self._api.service.host} answers with no list: is its URL right?", Code.UNREACHABLE
-                )
-            self._left -= len(answer.body)
-            yield from answer.body
+        until, cursors = time.monotonic() + LOOK_SECONDS, [""]
+        while self._left > 0:
+            answer = self._page(cursors[-1])
+            items = answer.body[: self._left]
+            self._left -= len(items)
+            yield from items
             cursor = answer.headers.get("Next-Cursor")
             if cursor is None:
                 return
+            # A list that comes back to a place would never end.
+            if cursor in cursors:
+                raise self._unusual("repeats the cursor of a list")
+            cursors.append(cursor)
             if time.monotonic() > until and self._left:
                 self.looked_back_to = answer.headers.get("Looked-Back-To")
                 return
+
+    def _page(self, cursor: str) -> Answer:
+        paging = [("limit", str(min(self._left, MOST_A_PAGE))), *([("cursor", cursor)] if cursor else [])]
+        answer = self._api.get(self._path, [*self._query, *paging])
+        if not isinstance(answer.body, list):
+            raise self._unusual("answers with no list")
+        return answer
+
+    def _unusual(self, what: str) -> CommandError:
+        return CommandError(f"{self._api.service.host} {what}: is its URL right?", Code.UNREACHABLE)

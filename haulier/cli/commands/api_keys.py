@@ -12,6 +12,7 @@ from haulier.cli.client.pages import Listing
 from haulier.cli.commands.invocation import Invocation
 from haulier.cli.terminal import words
 from haulier.cli.terminal.output import Cell, Column, Terminal
+from haulier.cli.terminal.visible import visible
 
 NAMES = ("ID", "NAME", "SCOPES", "QUEUES", "RATE", "CREATED", "LAST USED", "STATE")
 COLUMNS = [Column(name) for name in NAMES]
@@ -41,7 +42,7 @@ def rotate(invocation: Invocation, key_id: str, hours: float) -> None:
 def _print(invocation: Invocation, made: dict[str, Any], said: str) -> None:
     # To stderr: a program that reads the key from stdout gets nothing else.
     if not invocation.terminal.as_json:
-        print(said, file=sys.stderr)
+        print(visible(said), file=sys.stderr)
     invocation.terminal.show(made, lambda made: invocation.terminal.line(made["key"]))
 
 

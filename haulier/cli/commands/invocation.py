@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,12 +15,15 @@ from click.core import ParameterSource
 
 from haulier.cli.client import profiles
 from haulier.cli.client.api import Api
-from haulier.cli.client.errors import CommandError
+from haulier.cli.client.errors import Code, CommandError
 from haulier.cli.client.service import Service, choose
 from haulier.cli.terminal.output import Terminal
 from haulier.config import client_variables
+from haulier.version import version
 
 COLORS = ("auto", "always", "never")
+# What Python raises where the parts of an answer are missing, of another type, or too deep or too large.
+MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 NAMES = {"help_option_names": ["-h", "--help"]}
 
 
@@ -74,6 +78,19 @@ class Invocation:
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)
 
 
+def _misshapen(invocation: Invocation, error: Exception) -> Exception:
+    """Return what to raise for an error of Python's: itself, or CommandError if a service was called before."""
+    api = vars(invocation).get("api")
+    if api is None or not api.was_called:
+        return error
+    if invocation.given.get("verbose"):
+        for line in traceback.format_exception(error):
+            for each in line.splitlines():
+                invocation.terminal.trace(each)
+    said = f"{api.service.host} answers, but not as Haulier {version()} does: is {api.service.url} right?"
+    return CommandError(said, Code.UNREACHABLE)
+
+
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     invocation = context.ensure_object(Invocation)
     name = str(parameter.name)
@@ -120,6 +137,13 @@ class Command(click.Command):
 
 class ClientCommand(Command):
     """A command that calls the API."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises: CommandError also where an answer has not the shape of Haulier's answers."""
+        try:
+            return super().invoke(ctx)
+        except MISSHAPEN as error:
+            raise _misshapen(ctx.ensure_object(Invocation), error) from error
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return its own options, and those of every command."""
