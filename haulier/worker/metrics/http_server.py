@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import re
 import resource
 import socket
 import sys
@@ -24,6 +25,11 @@ from prometheus_client import MetricsHandler
 # The longest that a client may take for a request, and for each of the two parts of an answer.
 REQUEST_SECONDS = 10.0
 HEAD_BYTES = 16 * 1024
+# What is read of a request that was refused for its length. Closing with unread bytes would reset the connection, and
+# the client would not see the answer.
+DRAINED_BYTES = 2**20
+REQUEST_LINE = re.compile(rb"[^ ]+ [^ ]+ HTTP/1\.[0-9]\r?")
+END_OF_HEAD = re.compile(rb"\n\r?\n")
 # One in this many of the files that the process may open; the rest is for connections of the handlers.
 SHARE_OF_FILES = 32
 LEAST_CONNECTIONS, MOST_CONNECTIONS = 2, 32
@@ -100,12 +106,24 @@ class PortHandler(MetricsHandler):
 
     # At HTTP/0.9, which is the default, an answer to what is no HTTP would have no status line.
     default_request_version = "HTTP/1.0"
+    # Why the head is refused.
+    _refusal: HTTPStatus | None = None
 
     def setup(self) -> None:
         """Read the head. Raises: OSError."""
         super().setup()
         self.rfile.close()
+        self._ends = time.monotonic() + REQUEST_SECONDS
         self.rfile = io.BytesIO(self._head())
+
+    def handle(self) -> None:
+        """Answer the request."""
+        if self._refusal is None:
+            super().handle()
+            return
+        self.requestline, self.request_version, self.command = "", self.default_request_version, ""
+        self.send_error(self._refusal)
+        self._drain()
 
     def version_string(self) -> str:
         """Return the value of the header Server."""
@@ -127,15 +145,38 @@ class PortHandler(MetricsHandler):
         self.wfile.write(body)
 
     def _head(self) -> bytes:
-        ends, head = time.monotonic() + REQUEST_SECONDS, b""
-        while b"\r\n\r\n" not in head:
-            left = ends - time.monotonic()
-            if left <= 0 or len(head) > HEAD_BYTES:
-                return b""
-            self.connection.settimeout(left)
-            more = self.connection.recv(4096)
-            if not more:
-                return b""
+        """Return the head; nothing if it is refused, did not come in time, or if the client sent nothing."""
+        head = b""
+        while not END_OF_HEAD.search(head):
+            more = self._received()
             head += more
+            self._refusal = _refusal_of(head, is_whole=not more)
+            if self._refusal or not more:
+                return b""
         self.connection.settimeout(REQUEST_SECONDS)
         return head
+
+    def _received(self) -> bytes:
+        """Return the next bytes; none if the client sends no more. Raises: TimeoutError."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        received: bytes = self.connection.recv(4096)
+        return received
+
+    def _drain(self) -> None:
+        self.connection.shutdown(socket.SHUT_WR)
+        left = DRAINED_BYTES
+        while left > 0 and (read := self._received()):
+            left -= len(read)
+
+
+def _refusal_of(head: bytes, *, is_whole: bool) -> HTTPStatus | None:
+    """Return why to refuse what has come of a head. HTTP/0.9 has no head, and its client waits after the first line."""
+    line, end, _ = head.partition(b"\n")
+    if end and not REQUEST_LINE.fullmatch(line) or head and is_whole:
+        return HTTPStatus.BAD_REQUEST
+    if len(head) > HEAD_BYTES:
+        return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if end else HTTPStatus.REQUEST_URI_TOO_LONG
+    return None

@@ -154,6 +154,37 @@ def test_no_answer_tells_what_the_service_is_made_of(own_port):
         assert b"Python/" not in head
 
 
+def test_answers_each_request_that_is_no_http_1(own_port, caplog):
+    get, host = b"GET /metrics HTTP/1.1\r\n", b"Host: localhost\r\n"
+    # The request, whether the client then closes its half, and the status.
+    requests_ = [
+        (b"GET /metrics\r\n", False, 400),
+        (b"GET /metrics\r\n\r\n", False, 400),
+        (b"GET /metrics HTTP/0.9\r\n" + host + b"\r\n", False, 400),
+        (b"\x16\x03\x01\x02\x00\x01\n", False, 400),
+        (b"\r\n", False, 400),
+        (get + host, True, 400),
+        (b"GET /metrics", True, 400),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + host + b"\r\n", False, 414),
+        (b"GET /" + b"a" * 900_000, True, 414),
+        (get + b"X: " + b"a" * 70_000 + b"\r\n\r\n", False, 431),
+        (get.replace(b"\r", b"") + host.replace(b"\r", b"") + b"\n", False, 200),
+        (get + host + b"\r\n", False, 200),
+    ]
+
+    answers = []
+    for request, ends, _ in requests_:
+        with socket.create_connection(("127.0.0.1", own_port), timeout=5) as asking, suppress(ConnectionError):
+            asking.sendall(request)
+            if ends:
+                asking.shutdown(socket.SHUT_WR)
+            answers.append(b"".join(iter(lambda conn=asking: conn.recv(65536), b"")))
+
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.0 %d" % status for _, _, status in requests_]
+    assert not caplog.records
+    eventually(lambda: scrapers() == 0)
+
+
 @pytest.fixture
 def take_no_writes(conn, database) -> Iterator[Callable[[], None]]:
     """Give a function from whose call on the database takes no writes of whoever connects."""
