@@ -21,6 +21,18 @@ from pathlib import Path
 
 # Signals to send one after the other, each with the seconds that it is given; then SIGKILL.
 Steps = Sequence[tuple[signal.Signals, float]]
+# The ends of lifelines that this process holds open.
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """Close, in a fork of this process, all lifelines: a fork that lives on must not keep the commands running."""
+    for end in _held:
+        os.close(end)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def for_us_alone(path: str, flags: int) -> int:
@@ -47,6 +59,9 @@ class Guarded:
     needs: Sequence[Guarded] = ()
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     lifeline: tuple[int, int] = field(default_factory=os.pipe, init=False)
+
+    def __post_init__(self) -> None:
+        _held.update(self.lifeline)
 
     def start(self) -> None:
         """Start the command, or start it again after it ended."""
@@ -78,7 +93,8 @@ class Guarded:
 
     def release(self) -> None:
         """Close the lifeline, so that the guard stops the command; do not wait for it."""
-        for end in self.lifeline:
+        for end in _held.intersection(self.lifeline):
+            _held.remove(end)
             os.close(end)
 
 

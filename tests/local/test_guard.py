@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -145,6 +146,42 @@ def test_kill_9_of_the_owner_stops_every_command_and_what_is_needed_last(tmp_pat
 
     eventually(lambda: not named(marker), within=10.0)
     assert lines(tmp_path / "stopped") == ["client", "server"]
+
+
+# Starts a command with the marker that it reads, and forks a process that lives on; at the next line, releases it.
+FORKING_OWNER = """
+import os, signal, sys
+from haulier.local.guard import Guarded
+marker = sys.stdin.readline().strip()
+command = Guarded(["sh", "-c", "while :; do sleep 0.05; done", marker], ((signal.SIGTERM, 5.0),))
+command.start()
+if (fork := os.fork()) == 0:
+    signal.pause()
+print(fork, flush=True)
+sys.stdin.readline()
+command.release()
+print(command.ended(within=10.0), flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["release", "kill"])
+def test_a_fork_of_the_owner_does_not_keep_the_command_running(marker, how):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    with subprocess.Popen([sys.executable, "-c", FORKING_OWNER], cwd=ROOT, **pipes) as owner:
+        owner.stdin.write(f"{marker}\n")
+        fork = int(owner.stdout.readline())
+        try:
+            eventually(lambda: named(marker))
+            if how == "release":
+                owner.stdin.write("\n")
+                assert owner.stdout.readline() == "143\n"
+            else:
+                owner.kill()
+                owner.wait()
+
+            eventually(lambda: not named(marker), within=10.0)
+        finally:
+            os.kill(fork, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child cannot ask to die with its parent")
