@@ -195,6 +195,7 @@ PARAMETERS: dict[str, Any] = {
     "group_places": [1],
     "tags": ["nightly"],
     "most_tagged": 1_000,
+    "is_part_enough": False,
     "sample": 1_000,
     "job": ID,
     "target": "mail",

@@ -52,7 +52,7 @@ def tagged(_make_migrated_database):
 
 def sent(name, **wanted):
     asked = {**dict.fromkeys(wanted_by(name)), **JobFilter(**wanted).conditions}
-    asked |= {"offset": 0, "limit": 51, "most_bytes": 8_000_000, "most_tagged": 1000}
+    asked |= {"offset": 0, "limit": 51, "most_bytes": 8_000_000, "most_tagged": 1000, "is_part_enough": False}
     return {each: asked[each] for each in wanted_by(name)}
 
 

@@ -62,15 +62,16 @@ def get(conn: Connection, job_id: UUID) -> StoredJob:
     return found[0]
 
 
-def list_jobs(conn: Connection, wanted: JobFilter) -> Page:
+def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = None) -> Page:
     """Return the jobs, newest first (created_at, then id, descending), at most `limit` and PAGE_BYTES of them.
 
-    Where a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS.
+    Where a filter leaves few of many, the look ends with the statement that is under way after LOOK_SECONDS. Jobs of
+    tags that no more than MOST_TAGGED jobs have, or most_tagged, are found by the indexes of tags.
 
     Shape: at least one job where there is one, however large, unless the look ended before it; `offset` skips jobs of
     this look alone, by whichever of its statements they are read.
     """
-    page = _PageReader(conn, wanted)
+    page = _PageReader(conn, wanted, most_tagged)
     # Where all jobs are wanted, those of a page are enough, and one that tells that there are more.
     enough = wanted.limit + wanted.offset + 1
     ended = look_back(page, first_rows(wanted, enough))
@@ -111,6 +112,7 @@ class _PageReader:
 
     conn: Connection
     wanted: JobFilter
+    most_tagged: int | None
     jobs: list[StoredJob] = field(init=False, default_factory=list)
     after: Position | None = field(init=False, default=None)
     _bytes_left: int = field(init=False, default=PAGE_BYTES)
@@ -135,7 +137,7 @@ class _PageReader:
 
     def read_tagged(self, after: Position) -> bool:
         """Add all jobs after a position, as far as they fit; return False where the tags are too common."""
-        sent = {**sent_for_tags(self.wanted, after), **self._room}
+        sent = {**sent_for_tags(self.wanted, after, self.most_tagged), **self._room}
         found = rows(self.conn, "list_tagged", json_as_text=True, **sent)
         if found[0]["is_common"]:
             return False

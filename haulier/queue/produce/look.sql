@@ -271,7 +271,8 @@ FROM (
 WHERE <<not_beyond_the_end>>;
 
 -- part: all_tagged
--- All jobs that have any of the tags; none, and `is_common`, where there are more than most_tagged.
+-- All jobs that have any of the tags. If there are more than most_tagged, `is_common` and none of the jobs, or
+-- most_tagged + 1 of them if a part is enough.
 found AS MATERIALIZED (
     SELECT *
     FROM haulier.tagged(%(tags)s::text[], %(most_tagged)s + 1)
@@ -287,7 +288,7 @@ found AS MATERIALIZED (
         WHERE id = found.id AND finished_at = found.finished_at
         LIMIT 1
     ) AS job
-    WHERE found.finished_at IS NOT NULL AND NOT (SELECT is_common FROM asked)
+    WHERE found.finished_at IS NOT NULL AND (%(is_part_enough)s OR NOT (SELECT is_common FROM asked))
     UNION ALL
     SELECT job.*
     FROM found
@@ -297,7 +298,7 @@ found AS MATERIALIZED (
         WHERE id = found.id AND status IN ('queued', 'running', 'retrying')
         LIMIT 1
     ) AS job
-    WHERE found.finished_at IS NULL AND NOT (SELECT is_common FROM asked)
+    WHERE found.finished_at IS NULL AND (%(is_part_enough)s OR NOT (SELECT is_common FROM asked))
 )
 
 -- part: tagged_and_wanted

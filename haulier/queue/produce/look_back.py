@@ -166,11 +166,12 @@ def sent_with(
     }
 
 
-def sent_for_tags(wanted: JobFilter, after: Position) -> dict[str, Any]:
-    """Return what each statement is sent with that reads all jobs of some tags."""
+def sent_for_tags(wanted: JobFilter, after: Position, most_tagged: int | None = None) -> dict[str, Any]:
+    """Return what each statement is sent with that reads all jobs of some tags, of at most MOST_TAGGED or so many."""
     return {
         **sent_with(wanted, after, None, MOST_ROWS),
-        "most_tagged": MOST_TAGGED,
+        "most_tagged": MOST_TAGGED if most_tagged is None else most_tagged,
+        "is_part_enough": False,
         "seconds": TAGGED_SECONDS,
     }
 

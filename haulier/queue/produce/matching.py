@@ -54,11 +54,17 @@ def find_jobs(conn: Connection, wanted: JobFilter, *, most_bytes: int) -> Found:
     return Found(finder.jobs, finder.after or ended)
 
 
-def count_by_kind(conn: Connection, wanted: JobFilter, *, seconds: float) -> CountByKind:
-    """Return how many jobs there are, in a look that begins no statement after so many seconds."""
-    counter = _Counter(conn, replace(wanted, after=None))
+def count_by_kind(
+    conn: Connection, wanted: JobFilter, *, seconds: float, most_tagged: int | None = None
+) -> CountByKind:
+    """Return how many jobs there are, in a look that begins no statement after so many seconds.
+
+    Shape: jobs of tags that no more than most_tagged jobs have are counted by the indexes of tags; of more common tags
+           at least as many of these as match.
+    """
+    counter = _Counter(conn, replace(wanted, after=None), most_tagged)
     ended = look_back(counter, first_rows(wanted), seconds)
-    return CountByKind(counter.jobs, ended is None)
+    return CountByKind(max(counter.jobs, counter.least, key=Counter.total), ended is None)
 
 
 @dataclass(eq=False)
@@ -110,11 +116,13 @@ class _Finder:
 
 @dataclass(eq=False)
 class _Counter:
-    """Counts jobs by kind."""
+    """Counts jobs by kind. Shape: least is what there are at least, by the indexes of tags."""
 
     conn: Connection
     wanted: JobFilter
+    most_tagged: int | None
     jobs: Counter[str] = field(init=False, default_factory=Counter)
+    least: Counter[str] = field(init=False, default_factory=Counter)
     is_full: bool = field(init=False, default=False)
 
     def read(
@@ -128,9 +136,18 @@ class _Counter:
 
     def read_tagged(self, after: Position) -> bool:
         """Count all jobs after a position; return False where the tags are too common."""
-        found = rows(self.conn, "count_tagged_by_kind", **sent_for_tags(self.wanted, after))
+        sent = {**sent_for_tags(self.wanted, after, self.most_tagged), "is_part_enough": True}
+        found = rows(self.conn, "count_tagged_by_kind", **sent)
+        if found[0]["is_common"]:
+            # The look goes on from where it was, and may come to the same jobs.
+            self.least = self.jobs + _by_kind(found)
+            return False
         self._take(found)
-        return not found[0]["is_common"]
+        return True
 
     def _take(self, read: Sequence[Row]) -> None:
-        self.jobs.update({row["kind"]: row["jobs"] for row in read if row["kind"] is not None})
+        self.jobs.update(_by_kind(read))
+
+
+def _by_kind(read: Sequence[Row]) -> Counter[str]:
+    return Counter({row["kind"]: row["jobs"] for row in read if row["kind"] is not None})

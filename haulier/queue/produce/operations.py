@@ -25,6 +25,8 @@ from haulier.queue.rows import StoredJob
 
 # A preview counts for so long, and shows so many jobs.
 COUNT_SECONDS, FIRST_JOBS = 0.5, 5
+# A preview reads all jobs of tags that no more jobs have, where a list would look back: a person acts on its answer.
+MOST_TAGGED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,8 @@ def preview(conn: Connection, order: Order) -> Preview:
     """Return what the order would act on now; an operation can be bound to that for a day."""
     wanted = order.meant
     [begun] = rows(conn, "begin_preview", **_sent(order))
-    counted = count_by_kind(conn, wanted, seconds=COUNT_SECONDS)
-    first = list_jobs(conn, replace(wanted, limit=FIRST_JOBS)).jobs
+    counted = count_by_kind(conn, wanted, seconds=COUNT_SECONDS, most_tagged=MOST_TAGGED)
+    first = list_jobs(conn, replace(wanted, limit=FIRST_JOBS), MOST_TAGGED).jobs
     matched, matched_is = _matched(conn, wanted, counted)
     rows(conn, "end_preview", id=begun["id"], matched=matched, matched_is=str(matched_is))
     return Preview(begun["id"], utc(begun["as_of"]), matched, matched_is, counted.jobs, first)

@@ -320,3 +320,30 @@ def test_wakes_who_sleeps_when_it_makes_jobs_due(database, sql, enqueue, worker,
         listening.poll()
 
         assert [notify.payload for notify in listening.notifies] == [str(worker)]
+
+
+OLD_AND_TAGGED = """
+    INSERT INTO haulier.job (kind, queue, payload, tags, created_at)
+    SELECT CASE n % 3 WHEN 0 THEN 'mail' ELSE 'noop' END, 'bulk', '{}', '{rare}', now() - interval '1 day'
+    FROM generate_series(1, 4200) AS n RETURNING 1
+"""
+NEWER = "INSERT INTO haulier.job (kind, payload) SELECT 'noop', '{}' FROM generate_series(1, 6000) RETURNING 1"
+
+
+def test_a_preview_counts_old_jobs_of_a_rare_tag(sql, preview, monkeypatch):
+    sql(OLD_AND_TAGGED)
+    sql(NEWER)
+    # As if the look at the newest jobs had used up its time.
+    monkeypatch.setattr(ops, "COUNT_SECONDS", -1.0)
+    wanted = JobFilter(tags=["rare"])
+
+    exact = preview("cancel", wanted)
+    monkeypatch.setattr(ops, "MOST_TAGGED", 2_000)
+    at_least = preview("cancel", wanted)
+    mails = preview("cancel", JobFilter(tags=["rare"], kinds=["mail"]))
+
+    assert (exact.matched, exact.matched_is, exact.by_kind) == (4200, "exact", {"mail": 1400, "noop": 2800})
+    assert [job.tags for job in exact.first] == [["rare"]] * 5
+    assert (at_least.matched, at_least.matched_is) == (2001, "more_than")
+    assert mails.matched_is == "more_than"
+    assert 0 < mails.matched < 1400
