@@ -53,6 +53,26 @@ def test_previews_what_it_would_act_on_and_then_does_that(client: FlaskClient, f
     assert client.get(f"/jobs/{later.id}").json["status"] == "failed_permanent"
 
 
+def test_a_preview_names_open_operations_that_may_act_on_the_same_jobs(client: FlaskClient, fail: Fail) -> None:
+    fail("no luck", kind="mail")
+    later = {"starts_in_seconds": 3600}
+    mails, bulk, over = (
+        asked(client, given=given, **later).json["id"] for given in ({"kind": ["mail"]}, {"queue": ["bulk"]}, None)
+    )
+    client.post(f"/operations/{over}/cancel")
+
+    def beside(**given: Any) -> list[str]:
+        answer = asked(client, "cancel", given, dry_run=True)
+        assert answer.status_code == 200, answer.json
+        beside: list[str] = answer.json["open_operations"]
+        return beside
+
+    assert beside(all=True) == beside(tag=["a"]) == [bulk, mails]
+    assert beside(kind=["bill"]) == beside(kind=["bill"], queue=["bulk", "default"]) == [bulk]
+    assert beside(kind=["mail"], queue=["default"]) == [mails]
+    assert beside(kind=["bill"], queue=["default"]) == []
+
+
 def test_waits_ten_seconds_and_can_be_cancelled_and_resumed(client: FlaskClient, fail: Fail, sql: Sql) -> None:
     job = fail("no luck")
     started = asked(client).json

@@ -71,6 +71,17 @@ def test_previews_and_does_nothing(browser: Browser, conn: Connection, sql) -> N
     assert sql("SELECT count(*) FROM haulier.operation") == [(0,)]
 
 
+def test_names_open_operations_that_may_act_on_the_same_jobs(browser: Browser, conn: Connection) -> None:
+    enqueue(conn, queue="mail")
+    alone = previewed(browser, "cancel", [("queue", "mail")])
+    first = started(browser, "change", [("queue", "mail")], to_priority="7")
+
+    [beside] = previewed(browser, "cancel", [("queue", "mail")]).all("p", id="open-operations")
+
+    assert not alone.all("p", id="open-operations")
+    assert [each.given["href"] for each in beside.all("a")] == [f"/ui/operations/{first}"]
+
+
 @pytest.mark.parametrize(
     ("verb", "held", "fields", "after"),
     [

@@ -147,6 +147,14 @@ class PreviewResponse(ResponseSchema):
         keys=fields.String(), values=fields.Integer(), required=True, metadata=about("How many were counted of each.")
     )
     first = fields.List(fields.Nested(JobResponse), required=True, metadata=about("The newest of them, up to five."))
+    open_operations = fields.List(
+        fields.UUID(),
+        required=True,
+        metadata=about(
+            "Operations that are waiting or running and may act on jobs of the same queues and kinds, newest first, up"
+            " to 50. A job that one of them changes is skipped."
+        ),
+    )
 
     def printed(self, shown: Any) -> bytes:
         """Return a Preview as JSON."""
@@ -156,6 +164,7 @@ class PreviewResponse(ResponseSchema):
                 "matched_is": str(shown.matched_is),
                 "as_of": time_text(shown.as_of),
                 "by_kind": dict(sorted(shown.by_kind.items(), key=lambda each: -each[1])[:MOST_KINDS]),
+                "open_operations": [str(each) for each in shown.open_operations],
             }
         )
         return b"".join([head[:-1].encode(), b',"first":', JobResponse(many=True).printed(shown.first), b"}"])

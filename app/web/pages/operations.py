@@ -98,6 +98,7 @@ class Seen:
     more_kinds: int
     first: Sequence[Example]
     seconds: float
+    open_operations: Sequence[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +229,8 @@ def _seen(found: Preview) -> Seen:
     first = [Example(job.id, job.kind, job.status, job.queue, job.created_at) for job in found.first]
     more = max(0, len(kinds) - MOST_KINDS)
     seconds = found.matched / PER_SECOND
-    return Seen(found.as_of, found.matched, found.matched_is, kinds[:MOST_KINDS], more, first, seconds)
+    beside = found.open_operations
+    return Seen(found.as_of, found.matched, found.matched_is, kinds[:MOST_KINDS], more, first, seconds, beside)
 
 
 @section.act("/operations", Scope.OPERATE, slow=True)

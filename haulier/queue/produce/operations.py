@@ -27,6 +27,8 @@ from haulier.queue.rows import StoredJob
 COUNT_SECONDS, FIRST_JOBS = 0.5, 5
 # A preview reads all jobs of tags that no more jobs have, where a list would look back: a person acts on its answer.
 MOST_TAGGED = 10_000
+# Of the operations that are not over, a preview looks at so many of the newest.
+MOST_OPEN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an order would act on. Shape: id names what was seen then; first are the newest of the jobs."""
+    """What an order would act on.
+
+    Shape: id names what was seen then; first are the newest of the jobs; open_operations are not over and may change
+           jobs of the same queues and kinds, which this one then skips.
+    """
 
     id: UUID
     as_of: datetime
@@ -59,6 +65,7 @@ class Preview:
     matched_is: MatchedIs
     by_kind: Mapping[str, int]
     first: Sequence[StoredJob]
+    open_operations: Sequence[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,24 @@ def preview(conn: Connection, order: Order) -> Preview:
     first = list_jobs(conn, replace(wanted, limit=FIRST_JOBS), MOST_TAGGED).jobs
     matched, matched_is = _matched(conn, wanted, counted)
     rows(conn, "end_preview", id=begun["id"], matched=matched, matched_is=str(matched_is))
-    return Preview(begun["id"], utc(begun["as_of"]), matched, matched_is, counted.jobs, first)
+    unfinished = _open_beside(conn, order)
+    return Preview(begun["id"], utc(begun["as_of"]), matched, matched_is, counted.jobs, first, unfinished)
+
+
+def _open_beside(conn: Connection, order: Order) -> list[UUID]:
+    statuses = [OperationStatus.WAITING, OperationStatus.RUNNING]
+    unfinished, _ = list_operations(conn, queues=order.queues, statuses=statuses, limit=MOST_OPEN)
+    return [
+        each.id
+        for each in unfinished
+        if _may_share_jobs(order.meant, from_stored(each.filter, each.action, each.queues))
+    ]
+
+
+def _may_share_jobs(one: JobFilter, other: JobFilter) -> bool:
+    """Tell whether the queues and kinds of two filters leave jobs that both mean."""
+    pairs = ((one.queues, other.queues), (one.kinds, other.kinds))
+    return all(left is None or right is None or set(left) & set(right) for left, right in pairs)
 
 
 def _matched(conn: Connection, wanted: JobFilter, counted: CountByKind) -> tuple[int, MatchedIs]:
