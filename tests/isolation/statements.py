@@ -18,6 +18,7 @@ LEFT_OUT = {
     "find_schema": "at the start, before there is anything to stop: the process leaves with one line of why",
     "schema_version": "as find_schema",
     "lock_schema": "only migrate sends it",
+    "set_fingerprint": "only migrate sends it",
     "rollback": "follows a failure, and its own has no effect but another connection",
     "nothing": "only where a statement has taken all of its time, and its own failure is passed over",
     "unlisten": "only where no notification comes through",
