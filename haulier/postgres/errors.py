@@ -38,7 +38,7 @@ sqlstate = errors
 PostgresError = psycopg2.Error
 
 # The classes of SQLSTATE that pass by themselves: connection, authorization, rollback, resources, state, operator,
-# system, foreign data. Also in haulier.operate_on of schema.sql.
+# system, foreign data. haulier.operate_on of schema.sql has both lists too.
 PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58", "HV")
 READ_ONLY = "25006"
 # The transaction was ended for its age (25P03, 25P04), or a pool has lost a prepared statement (26000).
@@ -46,7 +46,7 @@ _PASSING_STATES = (READ_ONLY, "25P03", "25P04", "26000")
 # After these the server goes on working. After others of an outage it shuts down, starts, or is read-only.
 _ANSWERED_CLASSES = ("40", "53", "55", "58")
 # What values, constraints and functions raise. 54000: the row is too large for an index.
-_ROW_CLASSES = ("22", "23", "27", "44", "54", "P0")
+ROW_CLASSES = ("22", "23", "27", "44", "54", "P0")
 # What PostgreSQL says of its limits, and PgBouncer of max_client_conn.
 _TOO_MANY = ("too many", "connection slots", "no more connections allowed")
 
@@ -125,7 +125,7 @@ def _refused(error: psycopg2.Error) -> StatementRefused:
 
 def _is_about_the_row(error: psycopg2.Error) -> bool:
     code = error.pgcode
-    return code is not None and (code[:2] in _ROW_CLASSES or _is_private(code) or _is_raised_by_a_trigger(error))
+    return code is not None and (code[:2] in ROW_CLASSES or _is_private(code) or _is_raised_by_a_trigger(error))
 
 
 def _is_private(code: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from haulier.domain.errors import (
@@ -12,8 +14,10 @@ from haulier.domain.errors import (
     RowRefused,
     StatementRefused,
 )
+from haulier.postgres.errors import PASSING_CLASSES, ROW_CLASSES
 from haulier.postgres.statements import rows, transaction
 
+ROOT = Path(__file__).parents[2]
 RAISE = "DO $$ BEGIN RAISE 'not this one' USING ERRCODE = '{}'; END $$"
 PASSING = ("08001", "25006", "28P01", "40P01", "53100", "53300", "55000", "57014", "57P03", "58030", "HV00N")
 OF_A_ROW = ("22003", "22P02", "23505", "23514", "27000", "42501", "42P01", "54000", "P0001", "XX000", "MY001")
@@ -43,6 +47,13 @@ def test_what_a_trigger_raises_is_about_the_row_or_passes(error_of, backends):
     assert {str(found[code]) for code in OF_A_ROW} == {"not this one"}
     # The server has said that it shuts down, or takes no connection: it was a trigger that said so.
     assert backends() == before
+
+
+def test_operations_decide_by_the_same_classes_in_the_schema():
+    schema = (ROOT / "schema.sql").read_text(encoding="utf-8")
+
+    for classes in (PASSING_CLASSES, ROW_CLASSES):
+        assert f"left(code, 2) IN ({', '.join(map(repr, classes))})" in schema
 
 
 def test_a_constraint_or_an_index_of_the_owner_refuses_the_row(error_of):
@@ -89,7 +100,7 @@ def test_a_missing_partition_passes(error_of):
 
 @pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_a_read_only_server_is_known_inside_functions_of_haulier_too(subject):
-    for name, parameters in (("purge_sessions", {"limit": 1}), ("leave_operations", {"by_whom": None})):
+    for name, parameters in (("purge_sessions", {"limit": 1, "offset": 0}), ("leave_operations", {"by_whom": None})):
         with pytest.raises(ReadOnly), subject.connection() as conn:
             with conn.cursor() as cursor:
                 cursor.execute("SET default_transaction_read_only = on")
