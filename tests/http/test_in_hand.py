@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from app.http import in_hand
 from app.http.errors import Busy, Invalid
@@ -83,3 +86,22 @@ def test_lets_go_of_what_a_fault_was_found_in() -> None:
         trace = trace.tb_next
     assert "look" not in frames
     assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs/batch", "/jobs/batch?atomic=false"])
+def test_leaves_no_refused_request_to_the_garbage_collector(client: FlaskClient, path: str) -> None:
+    wrong = {"kind": "webhook_delivery", "payload": {"url": 1, "unknown": 1}, "unknown": 1}
+    asked = [wrong] * 3 if "batch" in path else wrong
+    client.post(path, json=asked)
+
+    gc.collect()
+    gc.disable()
+    try:
+        status = client.post(path, json=asked).status_code
+        frames = [each.f_code.co_name for each in gc.get_objects() if isinstance(each, FrameType)]
+    finally:
+        gc.enable()
+
+    assert status == (200 if "atomic" in path else 422)
+    # The functions that hold what was sent.
+    assert {"post", "_all_or_nothing", "_one_by_one", "_do_load"} & set(frames) == set()

@@ -45,6 +45,8 @@ def load(schema: Schema, data: Json, clean: Callable[[Json], Json] | None = None
     try:
         loaded: dict[str, Any] = schema.load(data)
     except ValidationError as error:
+        # For the reason in PayloadSchema.load.
+        error.__traceback__ = None
         messages: Json = error.normalized_messages()  # type: ignore[no-untyped-call]
         raise Invalid(messages if clean is None else clean(messages)) from None
     return loaded

@@ -23,6 +23,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from ..routes import LARGE_BYTES
+from .heap import give_back_large_blocks
 from .inbox import WAITING, Inbox, Stage
 from .incoming import Incoming
 from .large import Large
@@ -82,6 +83,7 @@ class BufferingWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no ty
     def init_process(self) -> None:
         """Begin to serve, in the process that gunicorn has forked."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        give_back_large_blocks()
         super().init_process()
 
     def load_wsgi(self) -> None:

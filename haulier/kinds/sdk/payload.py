@@ -74,6 +74,9 @@ class PayloadSchema(Schema):
         try:
             return super().load(some, many=many, partial=partial, unknown=unknown)
         except ValidationError as error:
+            # marshmallow keeps the error in a variable of a frame of the traceback: until the next round of the garbage
+            # collector, that cycle would keep all frames below it, and with them the whole request.
+            error.__traceback__ = None
             if not more:
                 raise
             messages = {**error.normalized_messages(), "_schema": [f"{more} more fields are not known."]}  # type: ignore[no-untyped-call]
