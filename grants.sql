@@ -89,13 +89,16 @@ GRANT EXECUTE ON FUNCTION haulier.take_operation(uuid, double precision, uuid),
         boolean)
     TO :"web", :"worker";
 -- schedules: whoever changes one decides the ticks that are due first; the functions enqueue what schedules say, no more
-GRANT SELECT, UPDATE (decided_to, pending_at, next_at, look_at) ON haulier.schedule TO :"web", :"worker";
+-- To lock a row takes the right to update one of its columns.
+GRANT SELECT, UPDATE (updated_at) ON haulier.schedule TO :"web", :"worker";
 GRANT SELECT ON haulier.tick TO :"web", :"worker";
 GRANT EXECUTE ON FUNCTION
     haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
     haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
     haulier.resume_schedule(text, text), haulier.run_schedule(text, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.fire_ticks(text[], timestamptz[], text[]) TO :"web", :"worker";
+GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.decide_ticks(
+    text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[])
+    TO :"web", :"worker";
 
 -- The worker ---------------------------------------------------------------------------------------------------
 

@@ -114,7 +114,11 @@ CREATE TABLE IF NOT EXISTS haulier.api_key (
     CONSTRAINT scopes_are_known CHECK (
         cardinality(scopes) > 0 AND scopes <@ '{enqueue,read,operate,admin}'::text[]),
     CONSTRAINT queues_are_some CHECK (cardinality(queues) > 0),
-    CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000)
+    CONSTRAINT rate_limit_is_positive CHECK (rate_limit > 0 AND rate_limit <= 1000000),
+    -- No program could read a key with a time outside these years.
+    CONSTRAINT key_times_in_the_calendar CHECK (
+        least(created_at, expires_at, previous_until, last_used_at, revoked_at) >= '1970-01-01+00'
+        AND greatest(created_at, expires_at, previous_until, last_used_at, revoked_at) < '9999-12-31+00')
 );
 
 -- What is left of a key's rate. Each web process borrows from it, a second's worth at a time: a row for each request
@@ -145,7 +149,12 @@ CREATE TABLE IF NOT EXISTS haulier.session (
 
     CONSTRAINT session_pkey PRIMARY KEY (hash),
     CONSTRAINT session_hashes_are_sha_256 CHECK (length(hash) = 32 AND length(key_hash) = 32),
-    CONSTRAINT session_key_id_from_1_to_100 CHECK (length(key_id) BETWEEN 1 AND 100)
+    CONSTRAINT session_key_id_from_1_to_100 CHECK (length(key_id) BETWEEN 1 AND 100),
+    -- In hours: a day may have 23 or 25 of them.
+    CONSTRAINT session_lasts_168_hours CHECK (expires_at <= created_at + interval '168 hours'),
+    CONSTRAINT session_times_in_the_calendar CHECK (
+        least(created_at, seen_at, expires_at) >= '1970-01-01+00'
+        AND greatest(created_at, seen_at) < '9999-12-31+00')
 );
 
 CREATE INDEX IF NOT EXISTS session_key ON haulier.session (key_id);
@@ -339,6 +348,7 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
     CONSTRAINT schedule_pkey PRIMARY KEY (name),
     CONSTRAINT name_is_a_schedules CHECK (length(name) <= 64 AND name ~ '^[a-z][a-z0-9_.-]*$'),
     CONSTRAINT cron_or_every_seconds CHECK (num_nonnulls(cron, every_seconds) = 1),
+    CONSTRAINT cron_up_to_200_time_zone_up_to_64 CHECK (length(cron) <= 200 AND length(time_zone) <= 64),
     CONSTRAINT every_from_1_to_31536000_seconds CHECK (every_seconds BETWEEN 1 AND 31536000),
     CONSTRAINT job_is_an_object CHECK (jsonb_typeof(job) = 'object' AND job ?& ARRAY['kind', 'payload']),
     CONSTRAINT overlap_is_known CHECK (overlap IN ('allow', 'skip', 'queue_one')),
@@ -349,7 +359,11 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
     CONSTRAINT missed_within_is_positive CHECK (missed_within_seconds > 0),
     CONSTRAINT jitter_from_0_to_86400_seconds CHECK (jitter_seconds BETWEEN 0 AND 86400),
     CONSTRAINT source_is_known CHECK (source IN ('api', 'file')),
-    CONSTRAINT pause_has_a_beginning CHECK (paused_since IS NOT NULL OR paused_until IS NULL)
+    CONSTRAINT pause_has_a_beginning CHECK (paused_since IS NOT NULL OR paused_until IS NULL),
+    -- No worker could read a schedule with a time outside these years, nor any other in the same turn.
+    CONSTRAINT schedule_times_in_the_calendar CHECK (
+        least(paused_until, counts_from, next_at, look_at) >= '1970-01-01+00'
+        AND greatest(paused_until, counts_from, next_at, look_at) < '9999-12-31+00')
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0,
@@ -742,8 +756,8 @@ AS $$
 DECLARE
     wanted record;
 BEGIN
-    IF step NOT IN ('day', 'week', 'month') OR days_ahead > 31 THEN
-        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', step, days_ahead
+    IF NOT coalesce(step IN ('day', 'week', 'month') AND days_ahead <= 31, false) THEN
+        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', left(step, 20), days_ahead
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
@@ -915,8 +929,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$ SELECT now() $$;
 
 -- Write what became of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
--- stays as it is. The caller has locked the schedules. It can enqueue nothing but what a schedule says: so workers need
--- no right to add jobs.
+-- stays as it is. Only the owner may call this: the two functions that programs call check what they ask for.
 CREATE OR REPLACE FUNCTION haulier.fire_ticks(names text[], ats timestamptz[], outcomes text[]) RETURNS bigint
 LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -961,7 +974,83 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]) FROM PUBLIC;
+-- Workers read cron expressions and rules, and decide. The next two functions say what any rule could come to: a tick is
+-- decided once, after it was due, and does not fire within a pause. Without a SET clause, so that they are inlined.
+
+-- Whether a schedule can have come so far, and be looked at then.
+CREATE OR REPLACE FUNCTION haulier.may_move(
+    old haulier.schedule, now_ timestamptz, to_ timestamptz, pending timestamptz, look timestamptz
+) RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(
+    -- Where the clock went back, what is decided stays decided.
+    to_ BETWEEN old.decided_to AND greatest(old.decided_to, now_)
+    AND (pending IS NULL OR pending = old.pending_at OR (pending > old.decided_to AND pending <= to_))
+    AND look <= now_ + interval '3600 s', false);
+
+-- Whether this can have become of a tick of a schedule that comes so far.
+CREATE OR REPLACE FUNCTION haulier.may_decide(
+    old haulier.schedule, now_ timestamptz, to_ timestamptz, at timestamptz, outcome text
+) RETURNS boolean LANGUAGE sql STABLE
+RETURN coalesce(
+    (at = old.pending_at OR (at > old.decided_to AND at <= to_ AND CASE
+        WHEN old.cron IS NOT NULL THEN date_trunc('minute', at) = at
+        ELSE mod(extract(epoch FROM at - old.counts_from), old.every_seconds) = 0
+    END))
+    -- A pause without an end: null, which is refused.
+    AND (outcome <> 'fired' OR old.paused_since IS NULL OR (
+        (now_ < old.paused_since OR now_ >= old.paused_until)
+        AND (at = old.pending_at OR at < old.paused_since OR at >= old.paused_until))), false);
+
+-- Write what was decided of schedules, which the caller has locked, and fire. Each decision is sent once, by its number, with
+-- its ticks and the names of all schedules that it is for. Return how many ticks fired. By this workers enqueue what
+-- schedules say, and need no right to add jobs.
+CREATE OR REPLACE FUNCTION haulier.decide_ticks(
+    names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[], nexts timestamptz[],
+    looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
+) RETURNS bigint LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    now_ CONSTANT timestamptz := haulier.schedule_time();
+    tick_names text[];
+    tick_ats   timestamptz[];
+    tick_whats text[];
+    are_due    boolean;
+    moved      integer;
+BEGIN
+    SELECT array_agg(asked.name), array_agg(tick.at), array_agg(tick.outcome),
+        bool_and(haulier.may_decide(old, now_, new.decided_to, tick.at, tick.outcome))
+    INTO tick_names, tick_ats, tick_whats, are_due
+    FROM unnest(names, decisions) AS asked (name, decision)
+    JOIN unnest(decided_tos) WITH ORDINALITY AS new (decided_to, decision) USING (decision)
+    JOIN unnest(of_decisions, ats, outcomes) AS tick (decision, at, outcome) USING (decision)
+    JOIN haulier.schedule AS old ON old.name = asked.name;
+    -- Tables in the order of this file, also where it is just being applied again.
+    UPDATE haulier.schedule AS old
+    SET decided_to = new.decided_to,
+        pending_at = new.pending_at,
+        next_at = new.next_at,
+        look_at = new.look_at
+    FROM unnest(names, decisions) AS asked (name, decision)
+    JOIN unnest(decided_tos, pendings, nexts, looks)
+        WITH ORDINALITY AS new (decided_to, pending_at, next_at, look_at, decision) USING (decision)
+    WHERE old.name = asked.name AND haulier.may_move(old, now_, new.decided_to, new.pending_at, new.look_at);
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    IF NOT are_due OR moved IS DISTINCT FROM cardinality(names) OR cardinality(tick_names) > 2000 THEN
+        RAISE EXCEPTION 'this cannot have been decided of the schedules %…', left(names[1], 64)
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'A tick is decided once, after it was due, does not fire within a pause, and is one of 2,000.';
+    END IF;
+    RETURN haulier.fire_ticks(tick_names, tick_ats, tick_whats);
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]),
+    haulier.may_move(haulier.schedule, timestamptz, timestamptz, timestamptz, timestamptz),
+    haulier.may_decide(haulier.schedule, timestamptz, timestamptz, timestamptz, text),
+    haulier.decide_ticks(
+        text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[])
+    FROM PUBLIC;
 
 
 -- Numbers ------------------------------------------------------------------------------------------------------
@@ -1082,7 +1171,8 @@ CREATE TABLE IF NOT EXISTS haulier.error_group (
     muted_until   timestamptz,
     muted_by      text,                                     -- as `actor` of the audit
 
-    CONSTRAINT error_group_pkey PRIMARY KEY (id)
+    CONSTRAINT error_group_pkey PRIMARY KEY (id),
+    CONSTRAINT muted_until_in_the_calendar CHECK (muted_until >= '1970-01-01+00' AND muted_until < '9999-12-31+00')
 );
 
 -- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
@@ -1125,7 +1215,8 @@ CREATE TABLE IF NOT EXISTS haulier.preview (
     matched_is text,
 
     CONSTRAINT preview_pkey PRIMARY KEY (id),
-    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
+    CONSTRAINT preview_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
     CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than'))
 );
 
@@ -1169,7 +1260,9 @@ CREATE TABLE IF NOT EXISTS haulier.operation (
     worked_at      timestamptz,                             -- when its turn last was
 
     CONSTRAINT operation_pkey PRIMARY KEY (id),
-    CONSTRAINT filter_is_some CHECK (filter <> '{}'),
+    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
+    -- No program could read an operation that has come to a time outside these years.
+    CONSTRAINT cursor_in_the_calendar CHECK (cursor_at >= '1970-01-01+00' AND cursor_at < '9999-12-31+00'),
     CONSTRAINT operation_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
     CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
     CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
@@ -1205,6 +1298,9 @@ DECLARE
     open       int8multirange;
     made       haulier.preview;
 BEGIN
+    IF EXISTS (SELECT FROM unnest(begin_preview.queues) AS queue WHERE coalesce(length(queue), 65) > 64) THEN
+        RAISE EXCEPTION 'the name of a queue has up to 64 characters' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT coalesce(range_agg(int8range(each, each + 1)), '{}') INTO open
     FROM (
         SELECT each
@@ -1238,6 +1334,13 @@ AS $$
 DECLARE
     made haulier.operation;
 BEGIN
+    IF NOT coalesce(
+        jsonb_typeof(changes) = 'object' AND jsonb_typeof(shown) = 'object' AND spread <= 604800 AND starts_in <= 86400,
+        false)
+    THEN
+        RAISE EXCEPTION 'an operation starts within a day, and spreads its jobs over seven days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     INSERT INTO haulier.operation (
         action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
         starts_at, next_at)
@@ -1307,6 +1410,9 @@ RETURNS SETOF haulier.operation LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT coalesce(by_whom IS NOT NULL AND lease <= 3600, false) THEN
+        RAISE EXCEPTION 'somebody holds an operation for an hour at most' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     -- One at a time, so that the next statement sees what others have taken. Their rows cannot tell: anybody may lock one.
     IF NOT pg_try_advisory_xact_lock(7236837242) THEN
         RETURN;
@@ -1346,7 +1452,7 @@ BEGIN
     UPDATE haulier.operation
     SET tries = CASE WHEN may_pass THEN tries ELSE tries + 1 END,
         waits_since = CASE WHEN may_pass THEN coalesce(waits_since, now()) END,
-        error = reason, worked_by = NULL, worked_until = NULL,
+        error = left(reason, 1000), worked_by = NULL, worked_until = NULL,
         next_at = now() + CASE WHEN may_pass THEN interval '2 seconds' ELSE make_interval(secs => 2 ^ tries) END,
         status = CASE WHEN may_pass OR tries < 4 THEN status ELSE 'failed' END,
         finished_at = CASE WHEN NOT may_pass AND tries >= 4 THEN now() END
@@ -1633,6 +1739,13 @@ DECLARE
     missed  bigint;
     is_over boolean;
 BEGIN
+    IF NOT coalesce(
+        lease <= 3600 AND is_walked IS NOT NULL AND cardinality(ids) <= 1000
+        AND coalesce(array_ndims(ids), 1) = 1 AND array_position(ids, NULL) IS NULL, false)
+    THEN
+        RAISE EXCEPTION 'a step of an operation has up to 1,000 jobs, and is followed by the next within an hour'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     -- Tables in the order of this file, also where it is just being applied again.
     LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
     LOCK TABLE ONLY haulier.finished_job IN ROW EXCLUSIVE MODE;
@@ -1733,8 +1846,31 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
             'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
             'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
             'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
-    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1)
+    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
+    CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
+    CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),
+    CONSTRAINT audited_in_the_calendar CHECK (at >= '1970-01-01+00' AND at < '9999-12-31+00')
 );
+
+-- Let nobody be named who does not exist. Which of those who do exist is behind a program's role, nobody here knows; but
+-- only whoever may become the owner can be `cli` or `file`. (Its functions run as the owner, who is not the session's.)
+CREATE OR REPLACE FUNCTION haulier.check_actor() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.actor <> 'env' AND NOT pg_has_role(session_user, current_user, 'MEMBER')
+        AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
+    THEN
+        RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'An actor is the id of an API key, or env.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.check_actor() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER check_actor BEFORE INSERT ON haulier.audit
+    FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION haulier.check_actor();
 
 -- purge_audit: the oldest first; list_audit: the newest
 CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
@@ -1761,6 +1897,9 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF jsonb_typeof(changes) <> 'object' THEN
+        RAISE EXCEPTION 'the changes of a job are an object' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     job.queue := coalesce(changes ->> 'queue', job.queue);
     job.priority := coalesce((changes ->> 'priority')::smallint, job.priority);
     job.max_attempts := coalesce((changes ->> 'max_attempts')::integer, job.max_attempts);
@@ -1785,7 +1924,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(jsonb_object_agg(name, CASE
-        WHEN name = 'payload' THEN coalesce(noted, '{}')
+        WHEN name = 'payload' THEN CASE jsonb_typeof(noted) WHEN 'object' THEN noted ELSE '{}' END
         ELSE jsonb_build_object('old', was, 'new', becomes)
     END), '{}')
     FROM (
@@ -2096,6 +2235,15 @@ AS $$
 DECLARE
     key haulier.api_key;
 BEGIN
+    IF NOT coalesce(
+        made ~ '^[a-z0-9]{12}$' AND coalesce(lifetime, interval '0') <= interval '3650 days'
+        AND coalesce(cardinality(within), 1) <= 1000
+        AND NOT EXISTS (SELECT FROM unnest(within) AS queue WHERE coalesce(queue !~ '^[a-z][a-z0-9_.-]{0,63}$', true)),
+        false)
+    THEN
+        RAISE EXCEPTION 'a key has an id of 12 letters and digits, names of queues, and 3,650 days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
     VALUES (made, named, hashed, may, within, rate, now() + lifetime)
     RETURNING * INTO key;
@@ -2116,6 +2264,10 @@ AS $$
 DECLARE
     key haulier.api_key;
 BEGIN
+    IF NOT coalesce(overlap <= interval '3650 days', false) THEN
+        RAISE EXCEPTION 'the old secret of a key stays good for 3,650 days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     UPDATE haulier.api_key
     SET previous_hash = hash,
         previous_until = now() + overlap,
@@ -2160,14 +2312,26 @@ BEGIN
 END
 $$;
 
--- Open a session with an API key, and record that somebody has signed in, unless that is the key's last entry of the kind,
--- less than a minute old. Of the key's sessions so many others are kept, those used last.
+-- Open a session with an API key that is good and has a secret of this hash, and record that somebody has signed in, unless
+-- that is the key's last entry of the kind, less than a minute old. Of the key's sessions so many others are kept, those
+-- used last. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the API
+-- compares its hash whenever the session is used.
 CREATE OR REPLACE FUNCTION haulier.open_session(
     opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
-) RETURNS void LANGUAGE plpgsql
+) RETURNS boolean LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF NOT coalesce(most_others BETWEEN 0 AND 99, false) THEN
+        RAISE EXCEPTION 'a key has up to 100 sessions' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM
+    FROM haulier.api_key
+    WHERE id = key AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+        AND (hash = key_hashed OR (previous_hash = key_hashed AND previous_until > now()));
+    IF NOT FOUND AND key IS DISTINCT FROM 'env' THEN
+        RETURN false;
+    END IF;
     DELETE FROM haulier.session
     WHERE hash = ANY (
         ARRAY(
@@ -2186,6 +2350,7 @@ BEGIN
         WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
         ORDER BY id DESC
         LIMIT 1);
+    RETURN true;
 END
 $$;
 
@@ -2297,7 +2462,7 @@ REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haul
 
 -- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
 -- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
--- whether it was written: somebody else may have made it meanwhile.
+-- whether it was written: somebody else may have made it meanwhile. Those of schedules.toml are the actor's `file` alone.
 CREATE OR REPLACE FUNCTION haulier.put_schedule(
     named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
     by_whom text
@@ -2313,7 +2478,8 @@ BEGIN
             jitter_seconds, counts_from, decided_to, next_at, look_at)
         VALUES (
             named, put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
-            put.missed_within_seconds, put.jitter_seconds, counted_from, haulier.schedule_time(), next, look)
+            put.missed_within_seconds, put.jitter_seconds, counted_from, haulier.schedule_time(), next,
+            least(look, haulier.schedule_time()))
         ON CONFLICT (name) DO NOTHING;
     ELSE
         UPDATE haulier.schedule
@@ -2330,9 +2496,9 @@ BEGIN
             -- Where the clock went back, what it has decided stays decided.
             decided_to = greatest(decided_to, haulier.schedule_time()),
             next_at = next,
-            look_at = look,
+            look_at = least(look, haulier.schedule_time()),
             updated_at = now()
-        WHERE name = named;
+        WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
     END IF;
     IF NOT FOUND THEN
         RETURN false;
@@ -2347,7 +2513,7 @@ CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RET
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM haulier.schedule WHERE name = named;
+    DELETE FROM haulier.schedule WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -2412,6 +2578,15 @@ AS $$
 DECLARE
     job uuid;
 BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM haulier.schedule
+        WHERE name = named
+            AND (overlap = 'allow' OR NOT EXISTS (SELECT FROM haulier.job AS live WHERE live.schedule = named)))
+    THEN
+        RAISE EXCEPTION 'there is no schedule %, or a job of it is live', left(named, 64)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
     SELECT job_id INTO job FROM haulier.tick WHERE schedule = named AND scheduled_at = haulier.schedule_time();
     INSERT INTO haulier.audit (actor, action, target, details)

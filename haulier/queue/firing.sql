@@ -58,29 +58,11 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS live;
 
--- part: moved_schedules
-unnest(%(names)s::text[], %(decisions)s::integer[]) AS asked (name, decision)
-
 -- name: move_and_fire
--- In one statement, which locks `schedule` before the function locks `tick` and `job`: the order of schema.sql, which may
--- just be applied again; the other way round each would wait for the other. Each decision is sent once, by a number, with
--- its ticks and the names of all schedules that it is for.
-WITH moved AS (
-    UPDATE haulier.schedule
-    SET decided_to = new.decided_to,
-        pending_at = new.pending_at,
-        next_at = new.next_at,
-        look_at = new.look_at
-    FROM <<moved_schedules>>
-    JOIN unnest(%(decided_tos)s::timestamptz[], %(pendings)s::timestamptz[], %(nexts)s::timestamptz[],
-            %(looks)s::timestamptz[])
-        WITH ORDINALITY AS new (decided_to, pending_at, next_at, look_at, decision) USING (decision)
-    WHERE schedule.name = asked.name
-)
-SELECT haulier.fire_ticks(array_agg(asked.name), array_agg(tick.at), array_agg(tick.outcome)) AS fired
-FROM <<moved_schedules>>
-JOIN unnest(%(of_decisions)s::integer[], %(ats)s::timestamptz[], %(outcomes)s::text[]) AS tick (decision, at, outcome)
-    USING (decision);
+-- Each decision is sent once, by a number, with its ticks and the names of all schedules that it is for.
+SELECT haulier.decide_ticks(
+    %(names)s, %(decisions)s, %(decided_tos)s, %(pendings)s, %(nexts)s, %(looks)s, %(of_decisions)s, %(ats)s, %(outcomes)s
+) AS fired;
 
 -- name: next_look
 -- In how many seconds the next schedule is due; null where there is none. One that cannot be decided does not count.

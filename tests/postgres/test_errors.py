@@ -103,10 +103,11 @@ def test_a_transaction_gives_what_the_statement_sent_with_its_beginning_found_an
 
 
 def test_a_transaction_ends_with_its_last_statement_unless_it_is_part_of_another(subject, sql):
-    last = {"names": "{nightly}", "decisions": "{1}", "decided_tos": "{now}", "pendings": "{NULL}", "nexts": "{NULL}"}
-    last |= {"looks": "{2100-01-01}", "of_decisions": "{}", "ats": "{}", "outcomes": "{}"}
-    moved = "SELECT count(*) FROM haulier.schedule WHERE look_at = '2100-01-01'"
-    plant(sql)
+    last = {"names": "{nightly}", "decisions": "{1}", "decided_tos": "{now}", "pendings": "{NULL}", "looks": "{now}"}
+    last |= {"nexts": "{2100-01-01}", "of_decisions": "{}", "ats": "{}", "outcomes": "{}"}
+    moved = "SELECT count(*) FROM haulier.schedule WHERE next_at = '2100-01-01'"
+    plant(sql, seconds_ago=9)
+    [[tick]] = sql("SELECT counts_from + interval '1 second' FROM haulier.schedule")
 
     with subject.connection() as conn:
         with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as begun:
@@ -115,7 +116,7 @@ def test_a_transaction_ends_with_its_last_statement_unless_it_is_part_of_another
             raise ZeroDivisionError
         assert sql(moved) == [(0,)]
         with pytest.raises(psycopg2.errors.CheckViolation), transaction_of(conn, "any_schedule") as begun:
-            end_with(begun, "move_and_fire", **{**last, "of_decisions": "{1}", "ats": "{now}", "outcomes": "{lost}"})
+            end_with(begun, "move_and_fire", **{**last, "of_decisions": "{1}", "ats": [tick], "outcomes": "{lost}"})
         assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
         assert sql(moved) == [(0,)]
         with transaction_of(conn, "any_schedule") as begun:

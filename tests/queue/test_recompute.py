@@ -19,7 +19,7 @@ def test_corrects_what_a_release_of_the_zones_has_moved(conn: Connection, sql: S
     fire_due(conn, retention_days=30)
     due = dict(sql("SELECT name, (next_at, look_at)::text FROM haulier.schedule"))
     sql(
-        "UPDATE haulier.schedule SET next_at = next_at + interval '1 day', look_at = 'infinity'"
+        "UPDATE haulier.schedule SET next_at = next_at + interval '1 day', look_at = '9000-01-01'"
         " WHERE name = 'later' RETURNING 1"
     )
     sql("UPDATE haulier.schedule SET next_at = next_at - interval '1 hour' WHERE name = 'earlier' RETURNING 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from uuid import UUID, uuid4
@@ -14,6 +15,8 @@ from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.consume.wakeups import fall_asleep
 from tests.conftest import sql_on
+from tests.docs.reading import blocks
+from tests.roles import Roles, url_as
 from tests.schema.inserting import COLUMN_GRANT
 
 
@@ -45,6 +48,17 @@ def make_role(conn: Connection, database: str) -> Iterator[Callable[..., Connect
 def application(make_role: Callable[..., Connection]) -> Connection:
     """Give the connection of an application with USAGE, and INSERT on the columns it may set."""
     return make_role("GRANT USAGE ON SCHEMA haulier TO {}", COLUMN_GRANT)
+
+
+@pytest.fixture
+def urls(roles: Roles, super_conn: Connection, fresh_database: str) -> Iterator[dict[str, str]]:
+    """Give the DSN of each role of docs/database.md that is not the owner."""
+    sql, name = sql_on(super_conn), f"haulier_test_{uuid4().hex[:12]}"
+    [grants] = [block for block in blocks("docs/database.md", "sql") if "CREATE ROLE shop" in block]
+    sql(re.sub(r"\bshop\b", name, grants))
+    sql(f"ALTER ROLE {name} PASSWORD 'swordfish'")
+    yield {"web": roles.web, "worker": roles.worker, "application": url_as(fresh_database, name)}
+    sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the roles of grants.sql may do to which tables, and functions that find out what a role may do."""
+"""What a role may do, found out by trying."""
 
 from __future__ import annotations
 
@@ -8,94 +8,7 @@ import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
 
-ALL = ["all of them"]
-# For each table, what may be done to which columns.
-TABLES: dict[str, dict[str, dict[str, list[str]]]] = {
-    "web": {
-        "api_key": {"SELECT": ALL, "UPDATE": ["last_used_at"]},
-        "audit": {"SELECT": ALL},
-        "counting": {"SELECT": ALL},
-        "depth": {"SELECT": ALL},
-        "error_count": {"SELECT": ALL},
-        "error_group": {"SELECT": ALL},
-        "finished_job": {"SELECT": ALL},
-        "idempotency": {"SELECT": ALL, "INSERT": ["key", "fingerprint", "job_id"]},
-        "job": {
-            "SELECT": ALL,
-            "INSERT": [
-                "id",
-                "kind",
-                "queue",
-                "priority",
-                "run_at",
-                "max_attempts",
-                "timeout_seconds",
-                "payload",
-                "idempotency_key",
-                "tags",
-            ],
-        },
-        "jobs": {"SELECT": ALL},
-        "moved": {"SELECT": ALL},
-        "pause": {"SELECT": ALL},
-        "operation": {"SELECT": ALL},
-        "preview": {"SELECT": ALL, "UPDATE": ["matched", "matched_is"]},
-        "queue": {"SELECT": ALL, "INSERT": ["name", "key_id"], "UPDATE": ["used_at"]},
-        "rate_budget": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
-        "rollup": {"SELECT": ALL},
-        "schedule": {"SELECT": ALL, "UPDATE": ["decided_to", "pending_at", "next_at", "look_at"]},
-        "schema_version": {"SELECT": ALL},
-        "session": {"SELECT": ALL, "UPDATE": ["seen_at", "expires_at"], "DELETE": ALL},
-        "tick": {"SELECT": ALL},
-        "worker": {"SELECT": ALL},
-        "worker_past": {"SELECT": ALL},
-    },
-    "worker": {
-        "audit": {"SELECT": ALL, "UPDATE": ["at"], "DELETE": ALL},
-        "counting": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL},
-        "depth": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-        "error_count": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-        "error_group": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
-        "finished_job": {"INSERT": ALL, "SELECT": ["id", "finished_at", "tags"]},
-        "idempotency": {"SELECT": ALL, "UPDATE": ["created_at"], "DELETE": ALL},
-        "job": {
-            "SELECT": ALL,
-            "UPDATE": [
-                "status",
-                "run_at",
-                "worker_id",
-                "attempt",
-                "claim",
-                "started_at",
-                "attempts",
-                "crashes",
-                "snoozes",
-                "backoff",
-                "last_error",
-                "errors",
-                "updated_at",
-                "error_id",
-            ],
-            "DELETE": ALL,
-        },
-        "jobs": {"SELECT": ALL},
-        "lane": {"SELECT": ALL},
-        "moved": {"SELECT": ALL, "DELETE": ALL},
-        "pause": {"SELECT": ALL},
-        "operation": {"SELECT": ALL, "UPDATE": ["error"], "DELETE": ALL},
-        "preview": {"SELECT": ALL, "UPDATE": ["matched"], "DELETE": ALL},
-        "progress": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-        "queue": {"SELECT": ALL, "UPDATE": ["used_at"], "DELETE": ALL},
-        "rollup": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-        "schedule": {"SELECT": ALL, "UPDATE": ["decided_to", "pending_at", "next_at", "look_at"]},
-        "schema_version": {"SELECT": ALL},
-        "session": {"SELECT": ["hash", "expires_at"], "UPDATE": ["seen_at"], "DELETE": ALL},
-        "sleeper": {"SELECT": ALL, "INSERT": ALL, "DELETE": ALL},
-        "tick": {"SELECT": ALL, "UPDATE": ["decided_at"], "DELETE": ALL},
-        "worker": {"SELECT": ALL, "INSERT": ALL, "UPDATE": ALL, "DELETE": ALL},
-        "worker_past": {"SELECT": ALL, "UPDATE": ["ended_at"], "DELETE": ALL},
-    },
-}
+from tests.schema.rights_page import ALL
 
 
 def ask(conn: Connection, statement: str, *parameters: object) -> list[tuple[Any, ...]]:

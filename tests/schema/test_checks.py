@@ -102,6 +102,9 @@ REFUSED_ELSEWHERE = [
     ),
     ("action_is_known", "INSERT INTO haulier.audit (action, key_id) VALUES ('sigh', 'abc')"),
     ("done_to_one_thing", "INSERT INTO haulier.audit (action) VALUES ('cancel')"),
+    ("target_up_to_200", "INSERT INTO haulier.audit (action, target) VALUES ('mute', repeat('t', 201))"),
+    ("details_is_an_object", "INSERT INTO haulier.audit (action, target, details) VALUES ('mute', 'abc', '[]')"),
+    ("audited_in_the_calendar", "INSERT INTO haulier.audit (at, action, target) VALUES ('infinity', 'mute', 'abc')"),
     ("done_to_one_thing", "INSERT INTO haulier.audit (action, key_id, target) VALUES ('mute', 'abc', 'abc')"),
     (
         "counting_one_row_check",
@@ -114,12 +117,14 @@ REFUSED_ELSEWHERE = [
     *(
         (
             constraint,
-            "INSERT INTO haulier.preview (as_of, action, filter, unseen, doubted, cluster, matched_is)"
-            f" VALUES (now(), 'retry', {values})",
+            "INSERT INTO haulier.preview (as_of, unseen, doubted, cluster, action, filter, matched_is)"
+            f" VALUES (now(), '{{}}', 'empty', 1, {values})",
         )
         for constraint, values in (
-            ("filter_is_some", "'{}', '{}', 'empty', 1, NULL"),
-            ("matched_is_known", "'{\"all\": true}', '{}', 'empty', 1, 'many'"),
+            ("filter_is_some", "'retry', '{}', NULL"),
+            ("filter_is_some", "'retry', '[\"all\"]', NULL"),
+            ("matched_is_known", "'retry', '{\"all\": true}', 'many'"),
+            ("preview_is_known", "'drop', '{\"all\": true}', NULL"),
         )
     ),
     *(
@@ -131,10 +136,22 @@ REFUSED_ELSEWHERE = [
         for constraint, values in (
             ("operation_is_known", "'sigh', '{\"all\": true}', 0, 'exact', 'done'"),
             ("filter_is_some", "'retry', '{}', 0, 'exact', 'done'"),
+            ("filter_is_some", "'retry', '1', 0, 'exact', 'done'"),
             ("counted_from_0", "'retry', '{\"all\": true}', -1, 'exact', 'done'"),
             ("matched_is_known", "'retry', '{\"all\": true}', 0, 'many', 'done'"),
             ("status_is_known", "'retry', '{\"all\": true}', 0, 'exact', 'dead'"),
         )
+    ),
+    (
+        "cursor_in_the_calendar",
+        "INSERT INTO haulier.operation (as_of, starts_at, next_at, unseen, doubted, cluster, action, filter, matched,"
+        " matched_is, cursor_at) VALUES (now(), now(), now(), '{}', 'empty', 1, 'retry', '{\"all\": true}', 0, 'exact',"
+        " 'infinity')",
+    ),
+    (
+        "muted_until_in_the_calendar",
+        "INSERT INTO haulier.error_group (id, kind, text, example, example_job, example_queue, muted_until)"
+        " VALUES (1, 'mail', 'no', 'no', haulier.uuidv7(), 'default', '294276-01-01')",
     ),
     (
         "lease_is_positive",
@@ -161,11 +178,14 @@ REFUSED_ELSEWHERE = [
     ("until_in_the_calendar", "INSERT INTO haulier.pause (queue, until) VALUES ('mail', 'infinity')"),
     ("name_is_a_queues", "INSERT INTO haulier.queue (name) VALUES ('A b')"),
     *(
-        (constraint, f"INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES ({values}, now())")
+        (constraint, f"INSERT INTO haulier.session (hash, key_id, key_hash, seen_at, expires_at) VALUES ({values})")
         for constraint, values in (
-            ("session_hashes_are_sha_256", "'secret', 'abc', sha256('')"),
-            ("session_hashes_are_sha_256", "sha256(''), 'abc', 'secret'"),
-            ("session_key_id_from_1_to_100", "sha256(''), '', sha256('')"),
+            ("session_hashes_are_sha_256", "'secret', 'abc', sha256(''), now(), now()"),
+            ("session_hashes_are_sha_256", "sha256(''), 'abc', 'secret', now(), now()"),
+            ("session_key_id_from_1_to_100", "sha256(''), '', sha256(''), now(), now()"),
+            ("session_lasts_168_hours", "sha256(''), 'abc', sha256(''), now(), now() + interval '169 hours'"),
+            ("session_times_in_the_calendar", "sha256(''), 'abc', sha256(''), 'infinity', now()"),
+            ("session_times_in_the_calendar", "sha256(''), 'abc', sha256(''), now(), '0044-03-15 BC'"),
         )
     ),
     (
@@ -189,6 +209,9 @@ REFUSED_KEYS = [
     ("rate_limit_is_positive", {"rate_limit": "0"}),
     ("rate_limit_is_positive", {"rate_limit": "'NaN'"}),
     ("rate_limit_is_positive", {"rate_limit": "'Infinity'"}),
+    ("key_times_in_the_calendar", {"expires_at": "'infinity'"}),
+    ("key_times_in_the_calendar", {"last_used_at": "'294276-01-01'"}),
+    ("key_times_in_the_calendar", {"revoked_at": "'0044-03-15 BC'"}),
 ]
 
 SCHEDULE = {
@@ -202,6 +225,8 @@ REFUSED_SCHEDULES = [
     ("name_is_a_schedules", {"name": "repeat('n', 65)"}),
     ("cron_or_every_seconds", {"cron": "NULL"}),
     ("cron_or_every_seconds", {"every_seconds": "5"}),
+    ("cron_up_to_200_time_zone_up_to_64", {"cron": "repeat('*', 201)"}),
+    ("cron_up_to_200_time_zone_up_to_64", {"time_zone": "repeat('z', 65)"}),
     ("every_from_1_to_31536000_seconds", {"cron": "NULL", "every_seconds": "0"}),
     ("job_is_an_object", {"job": "'[]'"}),
     ("job_is_an_object", {"job": """'{"kind": "mail"}'"""}),
@@ -214,6 +239,9 @@ REFUSED_SCHEDULES = [
     ("jitter_from_0_to_86400_seconds", {"jitter_seconds": "-1"}),
     ("source_is_known", {"source": "'gift'"}),
     ("pause_has_a_beginning", {"paused_until": "now()"}),
+    ("schedule_times_in_the_calendar", {"look_at": "'infinity'"}),
+    ("schedule_times_in_the_calendar", {"paused_since": "now()", "paused_until": "'294276-01-01'"}),
+    ("schedule_times_in_the_calendar", {"counts_from": "'0044-03-15 BC'"}),
 ]
 TICK = {"schedule": "'nightly'", "scheduled_at": "now()", "outcome": "'skipped_missed'"}
 REFUSED_TICKS = [

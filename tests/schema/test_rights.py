@@ -9,47 +9,29 @@ import pytest
 from flask.testing import FlaskClient
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import parse_dsn
 
 from app.api import build
 from haulier.config import Config
+from haulier.domain.api_key import Scope
 from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import produce
+from haulier.queue.access import api_keys
+from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import drop_expired
 from tests.queue.upkeep.archive import Archive
 from tests.roles import Roles, apply_grants
-from tests.schema.permitted import TABLES, ask, columns_of, is_permitted, permitted_on, quoted
+from tests.schema import rights_page
+from tests.schema.permitted import ask, columns_of, is_permitted, permitted_on, quoted
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
 
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
 
-# What these three say is in the catalogue, or random.
-OF_ANYBODY = {
-    "running",
-    "tagged",
-    "uuidv7",
-    "are_tags",
-    "history_partitions",
-    "partition_to_add",
-    "detached_partitions",
-    "schedule_time",
-}
-OF_OPERATIONS = {"take_operation", "work_off", "delay_operation", "leave_operations"}
-FUNCTIONS = {
-    "web": OF_ANYBODY
-    | OF_OPERATIONS
-    | {"cancel", "retry", "change", "copy", "delete", "mute_errors", "quiet_worker"}
-    | {"pause_queue", "resume_queue", "fire_ticks", "open_session", "sign_out"}
-    | {"begin_preview", "start_operation", "cancel_operation", "resume_operation"}
-    | {"put_schedule", "delete_schedule", "pause_schedule", "resume_schedule", "run_schedule"},
-    "worker": OF_ANYBODY
-    | OF_OPERATIONS
-    | {"add_partition", "finish_detach", "detach_partition", "drop_partition", "summarize_history"}
-    | {"fire_ticks"},
-}
+PROGRAMS = ("web", "worker")
 NEVER = [
     "CREATE TABLE haulier.mine ()",
     "CREATE SCHEMA mine",
@@ -86,22 +68,22 @@ def api_as(url: str) -> FlaskClient:
     return build(Config(database_url=url)).test_client()
 
 
-@pytest.mark.parametrize("part", TABLES)
-def test_a_role_may_do_to_the_tables_what_is_listed_and_nothing_else(
-    roles: Roles, super_conn: Connection, part: str
+@pytest.mark.parametrize("part", rights_page.ROLES)
+def test_a_role_may_do_to_the_tables_what_the_page_lists_and_nothing_else(
+    urls: dict[str, str], super_conn: Connection, part: str
 ) -> None:
     columns = columns_of(super_conn)
 
-    with closing(connect(getattr(roles, part))) as conn:
+    with closing(connect(urls[part])) as conn:
         found = {name: permitted_on(conn, f"haulier.{name}", kind, names) for (name, kind), names in columns.items()}
 
     assert len(columns) > 18
-    assert {name: may for name, may in found.items() if may} == TABLES[part]
+    assert {name: may for name, may in found.items() if may} == rights_page.tables()[part]
 
 
-@pytest.mark.parametrize("part", FUNCTIONS)
-def test_a_role_may_call_the_functions_that_are_listed_and_no_other(
-    roles: Roles, super_conn: Connection, part: str
+@pytest.mark.parametrize("part", PROGRAMS)
+def test_a_role_may_call_the_functions_that_the_page_lists_and_no_other(
+    urls: dict[str, str], super_conn: Connection, part: str
 ) -> None:
     functions = ask(
         super_conn,
@@ -109,10 +91,51 @@ def test_a_role_may_call_the_functions_that_are_listed_and_no_other(
         " FROM pg_proc WHERE pronamespace = 'haulier'::regnamespace",
     )
 
-    with closing(connect(getattr(roles, part))) as conn:
+    with closing(connect(urls[part])) as conn:
         found = {name for name, given in functions if is_permitted(conn, f"SELECT haulier.{name}({', '.join(given)})")}
 
-    assert found == FUNCTIONS[part]
+    assert found == rights_page.functions_of(part)
+
+
+RIGHTS = """
+    SELECT relname::text, verb, array_agg(attname::text ORDER BY attnum)
+    FROM pg_class
+    JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+    CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS verb
+    WHERE relnamespace = 'haulier'::regnamespace AND relkind IN ('r', 'p', 'v') AND CASE verb
+        WHEN 'DELETE' THEN has_table_privilege(%s, attrelid, verb)
+        ELSE has_column_privilege(%s, attrelid, attnum, verb)
+    END
+    GROUP BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("part", rights_page.ROLES)
+def test_the_page_lists_the_rights_that_the_catalogue_has(
+    urls: dict[str, str], super_conn: Connection, part: str
+) -> None:
+    role = parse_dsn(urls[part])["user"]
+    every = {name: columns for (name, _), columns in columns_of(super_conn).items()}
+
+    found: rights_page.Rights = {}
+    for table, verb, columns in ask(super_conn, RIGHTS, role, role):
+        found.setdefault(table, {})[verb] = rights_page.ALL if columns == every[table] else columns
+    functions = ask(
+        super_conn,
+        "SELECT DISTINCT proname::text, NOT prosecdef FROM pg_proc"
+        " WHERE pronamespace = 'haulier'::regnamespace AND has_function_privilege(%s, oid, 'EXECUTE')",
+        role,
+    )
+
+    assert found == rights_page.tables()[part]
+    listed = rights_page.functions()
+    assert dict(functions) == {name: listed[name].is_as_caller for name in rights_page.functions_of(part)}
+
+
+def test_every_other_role_may_not_even_use_the_schema(roles: Roles, super_conn: Connection) -> None:
+    [[may]] = ask(super_conn, "SELECT has_schema_privilege('public', 'haulier', 'USAGE')")
+
+    assert may is False
 
 
 def test_the_api_makes_keys_where_it_is_told_so_and_no_longer_without(roles: Roles, super_conn: Connection) -> None:
@@ -125,7 +148,7 @@ def test_the_api_makes_keys_where_it_is_told_so_and_no_longer_without(roles: Rol
     may = {}
     for web_makes_keys in ("yes", "no"):
         apply_grants(super_conn, roles.names["web"], roles.names["worker"], web_makes_keys=web_makes_keys)
-        for part in TABLES:
+        for part in PROGRAMS:
             with closing(connect(getattr(roles, part))) as conn:
                 may[web_makes_keys, part] = [is_permitted(conn, each) for each in making]
     with pytest.raises(errors.RaiseException, match="web_makes_keys is yes or no, and not maybe"):
@@ -141,7 +164,7 @@ def test_the_api_makes_keys_where_it_is_told_so_and_no_longer_without(roles: Rol
     }
 
 
-@pytest.mark.parametrize("part", TABLES)
+@pytest.mark.parametrize("part", PROGRAMS)
 def test_a_role_may_do_nothing_that_is_its_owners_or_anothers(roles: Roles, super_conn: Connection, part: str) -> None:
     [[superuser]] = ask(super_conn, "SELECT current_user")
     [[partition]] = ask(super_conn, "SELECT min(inhrelid::regclass::text) FROM pg_inherits")
@@ -244,17 +267,20 @@ def test_a_worker_gives_up_at_once_where_somebody_reads_the_history(archive: Arc
 def test_the_role_of_the_api_moves_jobs_by_the_functions_alone_and_each_is_noted(
     roles: Roles, super_conn: Connection
 ) -> None:
+    ann = api_keys.create(super_conn, NewKey("Ann", frozenset([Scope.OPERATE])), actor="cli")[0].id
+
     with closing(connect(roles.web)) as conn:
         [receipt] = produce.enqueue(conn, [NewJob("mail", {})])
-        produce.cancel(conn, receipt.job.id, actor="ann")
-        produce.retry(conn, receipt.job.id, actor="bob")
-        ask(conn, "SELECT haulier.cancel(%s, 'eve', NULL)", str(receipt.job.id))
-        ask(conn, "SELECT haulier.retry(haulier.uuidv7(), '{}', NULL, NULL, 'eve', NULL)")
+        produce.cancel(conn, receipt.job.id, actor=ann)
+        produce.retry(conn, receipt.job.id, actor="env")
+        ask(conn, "SELECT haulier.cancel(%s, NULL, NULL)", str(receipt.job.id))
+        ask(conn, "SELECT haulier.retry(haulier.uuidv7(), '{}', NULL, NULL, 'env', NULL)")
 
     assert ask(super_conn, "SELECT actor, action, job_id::text FROM haulier.audit ORDER BY id") == [
-        ("ann", "cancel", str(receipt.job.id)),
-        ("bob", "retry", str(receipt.job.id)),
-        ("eve", "cancel", str(receipt.job.id)),
+        ("cli", "create_key", None),
+        (ann, "cancel", str(receipt.job.id)),
+        ("env", "retry", str(receipt.job.id)),
+        (None, "cancel", str(receipt.job.id)),
     ]
 
 

@@ -187,11 +187,11 @@ def _enqueue_and_look(web: Connection) -> None:
 
 def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     waiting = produce.list_jobs(web, produce.JobFilter(limit=1)).jobs[0]
-    assert produce.cancel(web, waiting.id, actor="abc") is True
-    produce.retry(web, waiting.id, actor="abc")
+    assert produce.cancel(web, waiting.id, actor="env") is True
+    produce.retry(web, waiting.id, actor="env")
     jobs = consume.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)
     assert len(jobs) == 12
-    assert produce.cancel(web, jobs[0].id, actor="abc") is False
+    assert produce.cancel(web, jobs[0].id, actor="env") is False
     assert consume.seconds_until_due(worker, queues=("default",)) is None
     assert consume.beat(worker, me) is not None
     consume.has_turn(worker, me, slot_seconds=5)

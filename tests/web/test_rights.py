@@ -128,7 +128,7 @@ def test_does_once_what_a_form_asks_for_under_the_role_of_the_api(roles: Roles, 
 
 def test_lets_a_worker_forget_sessions_and_learn_no_more_of_them(roles: Roles) -> None:
     with closing(connect(roles.web)) as web, closing(connect(roles.worker)) as worker:
-        sessions.open_session(web, key_id="a", key_hash=b"x" * 32, idle_seconds=0)
+        sessions.open_session(web, key_id="env", key_hash=b"x" * 32, idle_seconds=0)
 
         assert purge_sessions(worker) == 1
         with pytest.raises(InsufficientPrivilege):

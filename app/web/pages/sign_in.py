@@ -9,6 +9,7 @@ from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import ApiKey, Scope, hash_of
+from haulier.domain.errors import KeyNotFound
 from haulier.queue.access import sessions
 
 from ...http.errors import Unauthorized
@@ -22,6 +23,8 @@ from ..section import Section
 from ..viewer import viewer
 
 log = logging.getLogger(__name__)
+
+UNKNOWN_KEY = "That key is not known, or no longer good."
 
 section = Section("sign_in", __name__)
 
@@ -50,15 +53,19 @@ def sign_in() -> Shown | Response:
     try:
         key: ApiKey = g.door.signed_in_by(token)
     except Unauthorized:
-        return _shown("That key is not known, or no longer good.", 403)
+        return _shown(UNKNOWN_KEY, 403)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
         return _shown("This key may enqueue, but not look: it needs the scope read.", 403)
     # Never the session that the browser came with: somebody else may have put that there.
     _end(cookies.read(cookies.SESSION))
-    with connection() as conn:
-        session = sessions.open_session(
-            conn, key_id=key.id, key_hash=hash_of(token), idle_seconds=gate().idle_seconds
-        )  # fmt: skip
+    try:
+        with connection() as conn:
+            session = sessions.open_session(
+                conn, key_id=key.id, key_hash=hash_of(token), idle_seconds=gate().idle_seconds
+            )
+    except KeyNotFound:
+        # It was revoked or rotated, and this process has not noticed yet.
+        return _shown(UNKNOWN_KEY, 403)
     log.info("signed in to the dashboard with the API key %s", key.id)
     response = redirect(asked(), 303)
     cookies.put(response, cookies.SESSION, session)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from haulier.domain.api_key import hash_of
+from haulier.domain.errors import KeyNotFound
 from haulier.postgres.statements import Connection, rows
 from haulier.postgres.values import utc
 
@@ -43,9 +44,10 @@ def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds
     """Return the token of a new session of this API key, which is kept nowhere; the audit says that somebody signed in.
 
     Units: it ends so many seconds after its last use.
+    Raises: KeyNotFound if the key is no longer good, or has another secret by now.
     """
     token = secrets.token_urlsafe(_TOKEN_BYTES)
-    rows(
+    [row] = rows(
         conn,
         "open_session",
         hash=hash_of(token),
@@ -54,6 +56,8 @@ def open_session(conn: Connection, *, key_id: str, key_hash: bytes, idle_seconds
         idle=min(idle_seconds, LONGEST_SECONDS),
         most_sessions=MOST_OF_A_KEY - 1,
     )
+    if not row["is_open"]:
+        raise KeyNotFound(key_id)
     return token
 
 

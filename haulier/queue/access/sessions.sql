@@ -1,7 +1,8 @@
 -- The sessions of the dashboard, each opened with an API key.
 
 -- name: open_session
-SELECT haulier.open_session(%(hash)s, %(key_id)s, %(key_hash)s, %(idle)s * interval '1 second', %(most_sessions)s);
+SELECT haulier.open_session(
+    %(hash)s, %(key_id)s, %(key_hash)s, %(idle)s * interval '1 second', %(most_sessions)s) AS is_open;
 
 -- name: find_session
 -- One that has not expired, and whether it is time to note its use: once a minute.
