@@ -87,7 +87,7 @@ def test_counts_one_as_one_where_it_looked_back_so_far(
     ],
 )
 def test_counts_one_that_was_left_alone_as_one(left: int, told: str) -> None:
-    assert ticked._told({"Deleted": 2}, left) == told
+    assert ticked._told({"Deleted": 2}, left, []) == told
 
 
 def test_says_the_seconds_of_a_schedule_with_commas(browser: Browser, sql: Any) -> None:
