@@ -90,6 +90,20 @@ def test_claims_a_new_job_without_a_scan_beside_any_number_of_lanes(worker, clai
         last = lanes
 
 
+def test_claims_a_new_job_before_it_makes_a_scan_that_takes_long(worker, claimed, sql, conn, monkeypatch):
+    for _ in range(20):
+        enqueue(sql, "default")
+        assert eventually(claimed, within=WITHIN) == ["default"]
+    worker.marks.scanned([], began_at=time.monotonic() - HOUR)
+    monkeypatch.setattr(worker.marks, "_clock", lambda: time.monotonic() + 30 * HOUR)
+    monkeypatch.setattr(consume, "stretch", lambda *_, **__: pytest.fail("scanned the lanes"))
+    assert worker.marks.is_scan_due()
+
+    enqueue(sql, "never-seen")
+
+    assert claimed() == ["never-seen"]
+
+
 def test_needs_no_scan_for_a_job_in_a_lane_used_lately(worker, claimed, sql, conn, monkeypatch):
     sql(
         "INSERT INTO haulier.job (kind, payload, queue, run_at)"

@@ -66,8 +66,9 @@ def stretch(
     else:
         found = rows(conn, "lanes", look=LOOK_SECONDS, **wanted)
     # Where the time limit ended the scan, it found the last row shortly before that limit.
-    is_cut = len(found) >= limit or (bool(found) and found[-1]["elapsed"] >= 0.8 * LOOK_SECONDS)
-    return Stretch(_lanes_of(found), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
+    elapsed = found[-1]["elapsed"] if found else 0.0
+    is_cut = len(found) >= limit or elapsed >= 0.8 * LOOK_SECONDS
+    return Stretch(_lanes_of(found, elapsed), (found[-1]["queue"], found[-1]["priority"]) if is_cut else None)
 
 
 def paused(conn: Connection) -> set[str]:
@@ -97,5 +98,8 @@ def best_first(lanes: Iterable[Lane]) -> list[Lane]:
     return sorted(lanes, key=lambda lane: rank(lane.head))
 
 
-def _lanes_of(found: Iterable[Row]) -> list[Lane]:
-    return [Lane(Mark(row["queue"], row["priority"], row["run_at"], row["id"]), row["seconds"]) for row in found]
+def _lanes_of(found: Iterable[Row], elapsed: float = 0.0) -> list[Lane]:
+    """Return the lanes, each with the seconds from when the scan has ended, so long after it began."""
+    return [
+        Lane(Mark(row["queue"], row["priority"], row["run_at"], row["id"]), row["seconds"] - elapsed) for row in found
+    ]

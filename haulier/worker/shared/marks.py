@@ -110,8 +110,9 @@ class Marks:
         return self._scanned_at + max(pause, scan_after) - self._clock()
 
     def is_scan_of_new_due(self) -> bool:
-        """Tell whether a scan of the new jobs may begin."""
-        return self.seconds_until_scan_of_new() <= 0
+        """Tell whether a scan of the new jobs is due; it is not if one of the lanes is, and that will tell as soon."""
+        will_tell_as_soon = self.is_scan_due() and self._cost <= 2 * min(self._costs_of_new)
+        return self.seconds_until_scan_of_new() <= 0 and not will_tell_as_soon
 
     def seconds_until_scan_of_new(self) -> float:
         """Return how long until the next scan of the new jobs may begin."""

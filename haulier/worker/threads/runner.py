@@ -121,9 +121,11 @@ class Look:
         try:
             # Claim before scanning: the next job mostly lies behind a known mark, and a scan would only delay it.
             claimed = self.settle_and_claim.make(round_trip)
+            is_new_seen = claimed == 0 and self.marks.is_scan_of_new_due()
+            if is_new_seen and self.scanner.scan_new():
+                claimed = self.settle_and_claim.make(self.buffer.round_trip())
             has_scanned = claimed is not None and self.marks.is_scan_due()
-            is_new_seen = has_scanned or (claimed == 0 and self.marks.is_scan_of_new_due())
-            if is_new_seen and self._scan(all_lanes=has_scanned) and not claimed:
+            if has_scanned and self._scan() and not claimed:
                 claimed = self.settle_and_claim.make(self.buffer.round_trip())
             if claimed is None:
                 return True
@@ -131,16 +133,14 @@ class Look:
                 self.waiting.end()
             elif self.buffer.is_empty():
                 is_all_seen = has_scanned and not self.marks.is_going_round
-                self.waiting.wait(is_all_seen=is_all_seen, is_new_seen=is_new_seen)
+                self.waiting.wait(is_all_seen=is_all_seen, is_new_seen=is_new_seen or has_scanned)
         except (DatabaseUnavailable, Refusal) as error:
             self.outage.failed(error)
             return True
         return False
 
-    def _scan(self, *, all_lanes: bool) -> bool:
-        """Scan all lanes, or else only the new jobs, and tell whether a job is due."""
-        if not all_lanes:
-            return self.scanner.scan_new()
+    def _scan(self) -> bool:
+        """Scan the lanes, and tell whether a job is due."""
         self.scanner.scan()
         if not self.marks.has_due:
             # No claim follows if no lane has a due job, so the scan counts as the database's answer.

@@ -91,6 +91,7 @@ def test_scans_as_soon_as_its_share_allows_while_it_knows_no_lane(lanes, clock):
 
 
 def test_gives_scans_of_new_jobs_a_twentieth_of_the_time_too(lanes, clock):
+    lanes.scanned([], began_at=clock.now - 10.0)
     before = lanes.is_scan_of_new_due()
 
     lanes.scanned_new([], began_at=clock.now - 0.5)
@@ -99,6 +100,19 @@ def test_gives_scans_of_new_jobs_a_twentieth_of_the_time_too(lanes, clock):
 
     assert (before, after_one_that_was_held_up) == (True, True)
     assert lanes.seconds_until_scan_of_new() == pytest.approx(1.0)
+
+
+def test_leaves_new_jobs_to_a_scan_of_the_lanes_that_is_due_and_quick(lanes, clock):
+    for _ in range(2):
+        lanes.scanned_new([], began_at=clock.now - 0.001)
+    found = []
+    for cost in (0.002, 0.010):
+        lanes.scanned([], began_at=clock.now - cost)
+        clock.now += 1.0
+        assert lanes.is_scan_due()
+        found.append(lanes.is_scan_of_new_due())
+
+    assert found == [False, True]
 
 
 def test_claims_a_new_job_of_a_later_time_when_it_is_due(lanes, clock):

@@ -87,6 +87,19 @@ def test_ends_after_its_time_and_says_where(conn, sql, monkeypatch):
     assert first.lanes[0].head.lane == first.end != second.end
 
 
+def test_counts_the_seconds_until_a_job_is_due_from_its_own_end(conn, sql):
+    enqueue(sql, "default", due_in=60.0)
+    [[due_in]] = sql("SELECT extract(epoch FROM min(run_at) - now())::double precision FROM haulier.job")
+
+    with conn.cursor() as cursor:
+        # A scan in a transaction has begun when the transaction has.
+        cursor.execute("BEGIN; SELECT pg_sleep(0.05)")
+        [lane] = consume.stretch(conn, queues=()).lanes
+        cursor.execute("COMMIT")
+
+    assert lane.seconds <= due_in - 0.05
+
+
 def test_finds_a_new_job_with_its_next_look_wherever_its_lane_is(scanner, sql):
     flood(sql)
     look(scanner, 2)
