@@ -1,7 +1,8 @@
-"""`python -m lab.bench.abuse PORT TOKEN SEED THREADS`: what one caller with a valid enqueue key can do to everybody.
+"""`python -m lab.bench.abuse PORT TOKEN SEED THREADS [MOVE …]`: what one caller with a valid key can do to everybody.
 
-It is a process of its own, so that its threads do not delay those that measure. It prints `ready`, begins after a line
-on its input, stops at the end of the input, and prints the answers that it got.
+Without moves it makes those of a key that may enqueue: large, slow and invalid bodies. It is a process of its own, so
+that its threads do not delay those that measure. It prints `ready`, begins after a line on its input, stops at the end
+of the input, and prints the answers that it got.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import http.client
 import itertools
 import json
 import random
+import re
 import socket
 import struct
 import subprocess
@@ -19,9 +21,11 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from lab.waiting import ROOT
 
@@ -34,8 +38,8 @@ VARIANTS, NUMBER = 3, b"@@@@@@@@"
 
 def main() -> None:
     """Abuse the API from the first line of the input until its end."""
-    port, token, seed, threads = sys.argv[1:]
-    abuser = Abuser(int(port), token, seed=int(seed), threads=int(threads))
+    port, token, seed, threads, *moves = sys.argv[1:]
+    abuser = Abuser(int(port), token, seed=int(seed), threads=int(threads), moves=moves)
     print("ready", flush=True)
     sys.stdin.readline()
     with abuser:
@@ -45,9 +49,9 @@ def main() -> None:
 
 
 @contextmanager
-def abused(port: int, token: str, *, seed: int, threads: int) -> Iterator[dict[str, int]]:
+def abused(port: int, token: str, *, seed: int, threads: int, moves: Sequence[str] = ()) -> Iterator[dict[str, int]]:
     """Abuse the API during the block, and afterwards fill in the answers. Shape: counts by move and status."""
-    command = [sys.executable, "-m", "lab.bench.abuse", str(port), token, str(seed), str(threads)]
+    command = [sys.executable, "-m", "lab.bench.abuse", str(port), token, str(seed), str(threads), *moves]
     answers: dict[str, int] = {}
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -67,12 +71,15 @@ class Abuser:
     The requests are made beforehand: a real abuser has a machine of its own, and would not compute on this one.
     """
 
-    def __init__(self, port: int, token: str, *, seed: int, threads: int) -> None:
+    def __init__(self, port: int, token: str, *, seed: int, threads: int, moves: Sequence[str] = ()) -> None:
         self._port, self.token = port, token
         self._stopped = threading.Event()
         self._numbers = itertools.count()
         drawn = random.Random(seed)
-        self._bodies = {make.__name__: [make(drawn) for _ in range(VARIANTS)] for make in BODIES}
+        made = [make for make in BODIES if not moves or make.__name__ in moves]
+        self._bodies = {make.__name__: [make(drawn) for _ in range(VARIANTS)] for make in made}
+        self._moves = moves or [*self._bodies, "slow_bodies"]
+        self._form = signed_out(port) if "sign_ins" in self._moves else Form("", "")
         self.answers: Counter[tuple[str, int | str]] = Counter()
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(f"{seed} {n}"),), daemon=True)
@@ -91,22 +98,36 @@ class Abuser:
 
     def _run(self, drawn: random.Random) -> None:
         while not self._stopped.is_set():
-            move = drawn.choice([*self._bodies, "slow_bodies"])
+            move = drawn.choice(self._moves)
             try:
                 if move == "slow_bodies":
                     self._trickle()
+                elif move == "sign_ins":
+                    self._sign_in()
+                elif move in CALLS:
+                    self._send(move, *CALLS[move], {"Content-Type": "application/json"})
                 else:
                     self._post(move, drawn.choice(self._bodies[move]))
             except (OSError, http.client.HTTPException) as error:
                 self.answers[move, type(error).__name__] += 1
 
     def _post(self, move: str, request: tuple[str, bytes]) -> None:
-        """Send one request, read the answer, and count it."""
+        """Send one of the bodies that were made beforehand."""
         path, body = request
         kind = "application/x-ndjson" if path.startswith("/jobs/batch") else "application/json"
-        told = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
+        self._send(move, "POST", path, body.replace(NUMBER, b"%08x" % next(self._numbers)), {"Content-Type": kind})
+
+    def _sign_in(self) -> None:
+        """Try an API key that is none at the dashboard's door."""
+        fields = {"key": f"hlr_{next(self._numbers):012d}_{'x' * 43}", "csrf": self._form.csrf}
+        headers = {"Cookie": self._form.cookie, "Origin": f"http://127.0.0.1:{self._port}"}
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        self._send("sign_ins", "POST", "/ui/sign-in", urlencode(fields).encode(), headers)
+
+    def _send(self, move: str, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send one request, read the answer, and count it."""
         with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)) as conn:
-            conn.request("POST", path, body.replace(NUMBER, b"%08x" % next(self._numbers)), told)
+            conn.request(method, path, body, {"Authorization": f"Bearer {self.token}", **headers})
             answer = conn.getresponse()
             answer.read()
             self.answers[move, answer.status] += 1
@@ -128,6 +149,24 @@ class Abuser:
         for each in sockets:
             each.close()
         self.answers["slow_bodies", "closed"] += len(sockets)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a browser without a session sends with a form."""
+
+    cookie: str
+    csrf: str
+
+
+def signed_out(port: int) -> Form:
+    """Return what the page to sign in gives a browser."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as conn:
+        conn.request("GET", "/ui/sign-in")
+        answer = conn.getresponse()
+        found = re.search(rb'name="csrf" value="([0-9a-f]+)"', answer.read())
+        assert found
+        return Form((answer.getheader("Set-Cookie") or "").partition(";")[0], found[1].decode())
 
 
 def queues(drawn: random.Random) -> tuple[str, bytes]:
@@ -173,6 +212,15 @@ def keys(_drawn: random.Random) -> tuple[str, bytes]:
         [{**job, "idempotency_key": f"{NUMBER.decode()}-{n}".ljust(255, "x")} for n in range(5_000)]
     )
 
+
+DRY_RUN = {"action": "cancel", "filter": {"all": True}, "dry_run": True}
+# Calls that are the same each time: method, path, body. The first is cheap, to compare the others with.
+CALLS = {
+    "gets": ("GET", "/kinds", b""),
+    "dry_runs": ("POST", "/operations", json.dumps(DRY_RUN).encode()),
+    "searches": ("GET", "/errors?text=nowhere+to+be+found", b""),
+    "scrapes": ("GET", "/metrics", b""),
+}
 
 BODIES: list[Callable[[random.Random], tuple[str, bytes]]] = [queues, nesting, nested_batch, faults, images, keys]
 

@@ -2,6 +2,7 @@
 
 from lab.bench.harness import Measure
 from lab.bench.measures import (
+    busy_caller,
     bytes,
     claim_flat,
     costs,
@@ -54,5 +55,6 @@ ALL: list[Measure] = [
     link,
     kill,
     worst_caller,
+    busy_caller,
     costs,
 ]

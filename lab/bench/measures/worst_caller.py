@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
@@ -38,42 +39,54 @@ INSERT = "INSERT INTO haulier.job (kind, payload, queue) VALUES ('started', json
 FIRST_INSERTED = 1_000_000
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What goes on beside the caller.
+
+    Shape: without moves, the connections are those of one that does its worst with a key that may enqueue; fill is the
+           SQL of what is stored before. Units: seconds at full size.
+    """
+
+    connections: int = 0
+    moves: Sequence[str] = ()
+    computing: int = 0
+    fill: str = ""
+    seconds: float = SECONDS
+
+
 def entries() -> list[Entry]:
     """Return the caller alone, beside computing programs, and beside the abuser."""
-    missing = None if Path("/proc/self/status").exists() else "there is no /proc"
-    settings = {"per_second": PER_SECOND, "seconds": SECONDS, "seed": SEED}
-    rows = [
-        ("haulier", "alone", 0, 0),
-        ("limit", f"beside {COMPUTING} programs that only compute", 0, COMPUTING),
-        ("haulier-beside", "beside one that does its worst", ABUSERS, 0),
-    ]
     return [
-        Entry(
-            name,
-            label,
-            partial(once, abusers, computing=computing),
-            missing,
-            settings={**settings, "connections": abusers},
-        )
-        for name, label, abusers, computing in rows
+        entry("haulier", "alone", Beside()),
+        entry("limit", f"beside {COMPUTING} programs that only compute", Beside(computing=COMPUTING)),
+        entry("haulier-beside", "beside one that does its worst", Beside(ABUSERS)),
     ]
 
 
-def once(abusers: int, bench: Bench, *, computing: int = 0) -> Figures:
+def entry(name: str, label: str, beside: Beside) -> Entry:
+    """Return the row of the caller beside this."""
+    missing = None if Path("/proc/self/status").exists() else "there is no /proc"
+    settings = {"per_second": PER_SECOND, "seconds": beside.seconds, "seed": SEED, "connections": beside.connections}
+    return Entry(name, label, partial(once, beside), missing, settings=settings)
+
+
+def once(beside: Beside, bench: Bench) -> Figures:
     """Let a caller enqueue at an even pace, and look at its answers, at its jobs' starts and at the processes."""
-    seconds = max(2.0, SECONDS * bench.scale)
+    seconds = max(2.0, beside.seconds * bench.scale)
     with Haulier().home(bench.server) as url, tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder:
-        good, bad = (_key(url, name) for name in ("good", "bad"))
+        good, bad = _key(url, "good", "enqueue"), _key(url, "bad", "admin" if beside.moves else "enqueue")
+        _fill(url, beside.fill)
         path, port = Path(folder, "notes"), free_port()
         said: dict[str, int] = {}
         with _service(url, port, Path(folder)) as (web, worker):
             before = family(web) | family(worker)
             with Memory({"web": web, "worker": worker}) as memory, ExitStack() as abuse:
-                if computing:
-                    commands = [[PYTHON, "-c", "while True: pass"]] * computing
+                if beside.computing:
+                    commands = [[PYTHON, "-c", "while True: pass"]] * beside.computing
                     abuse.enter_context(processes(commands, {}, log=Path(folder, "computing")))
-                if abusers:
-                    said = abuse.enter_context(abused(port, bad, seed=SEED, threads=abusers))
+                if beside.connections:
+                    bad_calls = abused(port, bad, seed=SEED, threads=beside.connections, moves=beside.moves)
+                    said = abuse.enter_context(bad_calls)
                 posts = abuse.enter_context(closing(Posts(port, good)))
                 inserted = abuse.enter_context(inserts(url, seconds))
                 took = paced(posts, seconds)
@@ -223,8 +236,15 @@ def family(pid: int) -> set[int]:
     return {*descendants(pid), *([pid] if Path(f"/proc/{pid}").exists() else [])}
 
 
-def _key(url: str, name: str) -> str:
-    command = [PYTHON, "-m", "haulier", "keys", "create", "--name", name, "--scopes", "enqueue"]
+def _fill(url: str, statements: str) -> None:
+    with closing(connect(url)) as conn, conn.cursor() as cursor:
+        if statements:
+            cursor.execute(statements)
+            cursor.execute("ANALYZE")
+
+
+def _key(url: str, name: str, scope: str) -> str:
+    command = [PYTHON, "-m", "haulier", "keys", "create", "--name", name, "--scopes", scope]
     done = subprocess.run(
         command, cwd=ROOT, env={**environment(), "DATABASE_URL": url}, check=True, capture_output=True, text=True
     )
