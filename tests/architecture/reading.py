@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("haulier/**/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("*.py")])
@@ -32,6 +34,12 @@ def room_of(name: str) -> str:
     return "app" if room == "__init__" else f"app.{room}"
 
 
+def offenders(names: Iterable[str], check: Callable[[str], Collection[Any]]) -> dict[str, Collection[Any]]:
+    """Return what the check objects to in each file, without the files to which it objects nothing."""
+    return {name: objections for name in names if (objections := check(name))}
+
+
+@cache
 def parse(name: str) -> ast.Module:
     return ast.parse((ROOT / name).read_text(encoding="utf-8"), name)
 

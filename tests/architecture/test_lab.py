@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
-from tests.architecture.reading import LAB, NAMES, circles, module_of, named, named_of
+from tests.architecture.reading import LAB, NAMES, circles, module_of, named, named_of, offenders
 
 # What bench and chaos both need stands beside them, and so does what the tests need as well.
 SHUT_TO_LAB = {
@@ -21,21 +19,19 @@ def part_of(name: str) -> str:
     return next(part for part in SHUT_TO_LAB if module_of(name).startswith(f"{part}."))
 
 
-@pytest.mark.parametrize("name", LAB)
-def test_the_lab_imports_no_tests_and_its_parts_not_each_other(name):
-    assert named_of(name, SHUT_TO_LAB[part_of(name)]) == set()
+def test_the_lab_imports_no_tests_and_its_parts_not_each_other():
+    assert offenders(LAB, lambda name: named_of(name, SHUT_TO_LAB[part_of(name)])) == {}
 
 
-@pytest.mark.parametrize("name", LAB)
-def test_the_lab_takes_nothing_private_of_the_product(name):
-    taken = named_of(name, {"haulier", "app"})
+def test_the_lab_takes_nothing_private_of_the_product():
+    def private(name: str) -> set[str]:
+        return {each for each in named_of(name, {"haulier", "app"}) if re.search(r"\._(?!_)", each)}
 
-    assert {each for each in taken if re.search(r"\._(?!_)", each)} == set()
+    assert offenders(LAB, private) == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_product_imports_neither_the_lab_nor_the_tests(name):
-    assert named_of(name, {"lab", "tests"}) == set()
+def test_the_product_imports_neither_the_lab_nor_the_tests():
+    assert offenders(NAMES, lambda name: named_of(name, {"lab", "tests"})) == {}
 
 
 def test_no_modules_of_the_lab_import_each_other_in_a_circle():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.docs.reading import ROOT, without_blocks
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -55,14 +53,18 @@ def explained(text: str) -> set[tuple[int, int]]:
     return {found.span() for found in re.finditer(r"\*\*[^*]{1,60}\*\*|\*[^*]{1,60}\*|\[[^\]]+\]", text)}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_explains_each_of_its_words_where_it_first_stands(page) -> None:
-    text = prose(page.read_text(encoding="utf-8"))
+def unexplained(text: str) -> list[str]:
+    """Return the first use of each word that the text does not explain there, with what stands around it."""
     spans = explained(text)
+    firsts = [first for word in WORDS if (first := re.search(rf"\b(?:{word})\b", text, flags=re.IGNORECASE))]
+    return [
+        text[max(0, first.start() - 60) : first.end() + 30]
+        for first in firsts
+        if not any(start <= first.start() < end for start, end in spans)
+    ]
 
-    unexplained = []
-    for word in WORDS:
-        first = re.search(rf"\b(?:{word})\b", text, flags=re.IGNORECASE)
-        if first and not any(start <= first.start() < end for start, end in spans):
-            unexplained.append(text[max(0, first.start() - 60) : first.end() + 30])
-    assert unexplained == []
+
+def test_explains_each_of_its_words_where_it_first_stands() -> None:
+    by_page = {page.name: unexplained(prose(page.read_text(encoding="utf-8"))) for page in PAGES}
+
+    assert {page: words for page, words in by_page.items() if words} == {}

@@ -13,12 +13,12 @@ def bucket_of(seconds: float) -> int:
     return math.floor(3 * math.log2(1000 * seconds))
 
 
-@pytest.mark.parametrize("exponent", range(-40, 200, 7))
 @pytest.mark.parametrize("share", [0.5, 0.95, 0.99, 1.0])
-def test_are_within_12_percent_of_a_duration_anywhere_in_its_bucket(exponent, share):
-    seconds = 0.001 * 2 ** (exponent / 10)
+def test_are_within_12_percent_of_a_duration_anywhere_in_its_bucket(share):
+    for exponent in range(-40, 200, 7):
+        seconds = 0.001 * 2 ** (exponent / 10)
 
-    assert percentile({bucket_of(seconds): 9}, share) == pytest.approx(seconds, rel=0.12)
+        assert percentile({bucket_of(seconds): 9}, share) == pytest.approx(seconds, rel=0.12)
 
 
 def test_are_those_of_the_job_at_their_place():
