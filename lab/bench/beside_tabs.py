@@ -110,7 +110,7 @@ def latency(bench: Bench) -> Figures:
     return {
         "wait_ms": round(statistics.mean(beside), 3),
         "wait_ms_alone": round(statistics.mean(alone), 3),
-        "of_alone": round(statistics.median(a / b for a, b in zip(alone, beside, strict=True)), 4),
+        "of_alone": median_ratio(alone, beside),
     }
 
 
@@ -147,10 +147,14 @@ def _let_ask(tabs: threading.Event, asking: int) -> None:
 
 def _rates(alone: list[float], beside: list[float]) -> Figures:
     """Return the means without and beside tabs, and the median of the ratios."""
-    # Of a short turn on a busy machine there may be nothing.
-    ratios = [b / a for a, b in zip(alone, beside, strict=True) if a]
     return {
         "per_second": round(statistics.mean(beside), 1),
         "per_second_alone": round(statistics.mean(alone), 1),
-        "of_alone": round(statistics.median(ratios), 4) if ratios else None,
+        "of_alone": median_ratio(beside, alone),
     }
+
+
+def median_ratio(dividends: list[float], divisors: list[float]) -> float | None:
+    """Return the median ratio; None if there is none: a short turn on a busy machine may measure 0."""
+    ratios = [a / b for a, b in zip(dividends, divisors, strict=True) if b]
+    return round(statistics.median(ratios), 4) if ratios else None

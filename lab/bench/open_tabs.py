@@ -89,6 +89,6 @@ class _Tab:
             self.cookies[name] = value
         if shown := seen(text):
             self.seen = shown
-        # A tab that finds no turn asks again.
-        elif answer.status not in (204, 503):
+        # A tab that finds no place asks again: all of them are one caller.
+        elif answer.status not in (204, 429, 503):
             self.refused(f"{answer.status} {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lab.bench import harness, report
+from lab.bench import beside_tabs, harness, report
 from lab.bench.measures import dashboard
 from lab.bench.results import Repetitions, Result, Row
 from tests.lab.entries import named
@@ -15,7 +15,8 @@ from tests.often import often
 def test_times_pages_polls_and_what_runs_beside_open_tabs(bench, entry):
     figures = entry.once(bench)
 
-    assert all(0 < value < 1_000_000 for value in figures.values())
+    # While this process waits for a processor, a job starts before its commit was answered: a wait of 0 and no ratio.
+    assert all(0 <= value < 1_000_000 for name, value in figures.items() if (name, value) != ("of_alone", None))
     assert figures
 
 
@@ -41,3 +42,8 @@ def test_says_which_budgets_are_met_and_that_a_page_has_no_figures():
     assert lines["| kB of the largest page, without charts"] == "met"
     assert lines["| p95 ms of a poll with nothing new"] == "met"
     assert lines["| p95 ms of a poll with news"] == "not measured"
+
+
+def test_a_turn_in_which_nothing_was_measured_has_no_ratio():
+    assert beside_tabs.median_ratio([1.0, 3.0, 5.0], [0.0, 2.0, 2.0]) == 2.0
+    assert beside_tabs.median_ratio([1.0], [0.0]) is None
