@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Postgres, a database in it, and patience with a deadline."""
+"""What every test may ask for: a real Postgres, a database in it, and patience."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -26,10 +26,9 @@ from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
 from haulier.queue.consume.prepared import prepared
 from haulier.queue.upkeep.migrate import migrate
+from tests.patience import PATIENCE, eventually
 from tests.pooler import Pooler, pooler_to
 from tests.roles import Roles, least_roles
-
-T = TypeVar("T")
 
 # Threads that a process keeps once it needed them, and so no leak of the test that did so first.
 LASTING = {"haulier-watchdog"}
@@ -89,15 +88,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("pgbouncer")]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
-
-
-def eventually(predicate: Callable[[], T], within: float = 5.0) -> T:
-    """Return the predicate's first true value; fail when there was none in that time. Units: seconds."""
-    deadline = time.monotonic() + within
-    while not (value := predicate()):
-        assert time.monotonic() < deadline, f"not within {within} s: {predicate}"
-        threading.Event().wait(0.02)
-    return value
 
 
 @pytest.fixture(name="eventually", scope="session")
@@ -292,7 +282,7 @@ def _open_transactions(cursor: Cursor) -> list[str]:
 
 def _left(found: Callable[[], list[str]]) -> list[str]:
     """Return what is still found after a moment: whoever was told to stop may need one to do so."""
-    deadline = time.monotonic() + 2.0
+    deadline = time.monotonic() + PATIENCE
     while (still := found()) and time.monotonic() < deadline:
         threading.Event().wait(0.02)
     return still

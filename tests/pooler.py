@@ -16,6 +16,7 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from haulier.local.guard import Guarded
+from tests.patience import PATIENCE
 
 PORT = 6432
 # All that is not named here is as PgBouncer has it: server_reset_query, max_prepared_statements, and so on.
@@ -99,7 +100,7 @@ def pooler_to(server: str, *, mode: str = "transaction", size: int = 20) -> Iter
         yield pooler
     finally:
         process.release()
-        assert process.ended(within=20) is not None
+        assert process.ended(PATIENCE) is not None
         shutil.rmtree(folder)
 
 

@@ -59,7 +59,7 @@ def _running(binaries: Path, base: Path) -> Iterator[str]:
     postgres.start()
     ready = [binaries / "pg_isready", "--quiet", "--username=postgres", "--host", base / "s"]
     try:
-        eventually(lambda: subprocess.run(ready).returncode == 0, within=60)
+        eventually(lambda: subprocess.run(ready).returncode == 0)
         yield f"postgresql://postgres@/postgres?host={quote(str(base / 's'), safe='')}"
     finally:
         postgres.release()

@@ -19,6 +19,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep.migrate import migrate
+from tests.conftest import PATIENCE
 from tests.web import Server, gunicorn
 
 ROOT = Path(__file__).parents[1]
@@ -59,11 +60,11 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
             command = [sys.executable, "worker.py"]
             worker = running.enter_context(subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log))
             running.callback(worker.terminate)
-        eventually(lambda: (tmp_path / "log").read_text().count("working with ") == workers, within=30)
+        eventually(lambda: (tmp_path / "log").read_text().count("working with ") == workers)
         barrier = threading.Barrier(12)
 
         def post(number: int) -> list[int]:
-            barrier.wait(30)
+            barrier.wait(PATIENCE)
             job = {"kind": "summarize_text", "payload": {"text": f"Text {number}."}}
             with requests.Session() as session:
                 session.trust_env = False
@@ -83,7 +84,7 @@ def test_web_and_workers_fit_a_plan_of_20_connections(limited, fresh_database, e
                 cursor.execute("SELECT count(*) FROM haulier.finished_job WHERE status = 'succeeded'")
                 return cursor.fetchone()[0] == JOBS
 
-        eventually(all_done, within=30)
+        eventually(all_done)
 
     assert set(answers) == {200, 201}
     assert answers.count(201) == JOBS
@@ -133,7 +134,7 @@ def test_the_api_answers_503_at_the_limit_after_a_wait_that_nobody_repeats(limit
         answers = [answer for found in clients.map(lambda _: post(server, 4), range(30)) for answer in found]
         took = time.monotonic() - began
         others.close()
-        eventually(lambda: post(server, 1)[0][0] == 201, within=5)
+        eventually(lambda: post(server, 1)[0][0] == 201)
 
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) >= 2.0

@@ -100,7 +100,7 @@ def test_waits_for_one_who_reads_slowly(reader, monkeypatch):
 
     thread = threading.Thread(target=write)
     thread.start()
-    eventually(lambda: found.append(reader.read()) or done.is_set(), within=60)
+    eventually(lambda: found.append(reader.read()) or done.is_set())
     thread.join()
 
     found.append(reader.read())

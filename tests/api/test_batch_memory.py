@@ -106,7 +106,7 @@ def server(forking: Server, database: str) -> Server:
     """Give it with a process that has had no request, in the test's database."""
     [before] = forking.children()
     os.kill(before, signal.SIGTERM)
-    eventually(lambda: before not in forking.children() and answers(forking.url), within=20)
+    eventually(lambda: before not in forking.children() and answers(forking.url))
     return forking
 
 

@@ -21,6 +21,7 @@ from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import purge
+from tests.conftest import PATIENCE
 from tests.web import EMAIL
 
 PER_KEY, IN_ALL = 3, 5
@@ -174,7 +175,7 @@ def test_those_who_come_at_once_get_no_name_more(
     begin, statuses = threading.Barrier(len(apps)), []
 
     def enqueue(number: int, app: Flask) -> None:
-        begin.wait(10)
+        begin.wait(PATIENCE)
         batch = in_queues(*(f"q{number}.{n}" for n in range(PER_KEY)))
         statuses.append(app.test_client().post("/jobs/batch?atomic=false", json=batch).status_code)
         statuses.append(app.test_client().post("/jobs/batch", json=in_queues(f"r{number}")).status_code)
@@ -184,7 +185,7 @@ def test_those_who_come_at_once_get_no_name_more(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert len(statuses) == 2 * len(apps)
     assert sql("SELECT count(*) FROM haulier.queue WHERE name <> 'default'") == [(PER_KEY,)]

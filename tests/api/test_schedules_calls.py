@@ -17,7 +17,7 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.postgres.connection import connect
 from haulier.queue.firing import fire_due
-from tests.conftest import sql_on
+from tests.conftest import PATIENCE, sql_on
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.queue.schedules import Sql, plant, set_time, ticks
 from tests.roles import Roles
@@ -179,7 +179,7 @@ def test_many_that_put_one_name_at_once_make_one(client: FlaskClient, database: 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert sorted(answers) == [200, 200, 200, 200, 200, 201]
     assert sql("SELECT count(*) FROM haulier.audit WHERE action = 'put_schedule'") == [(6,)]

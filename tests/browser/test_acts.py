@@ -195,7 +195,7 @@ def of_operations(hand: Hand, sql: Sql) -> None:
     # Nobody but this page is there to work it off.
     sql("DELETE FROM haulier.worker")
     sql("UPDATE haulier.operation SET starts_at = now(), next_at = now() WHERE status IN ('waiting', 'running')")
-    eventually(lambda: is_over(hand), within=60)
+    eventually(lambda: is_over(hand))
 
 
 def is_over(hand: Hand) -> bool:

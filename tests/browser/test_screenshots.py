@@ -42,7 +42,7 @@ def test_shows_the_page_as_it_is_now(filled: Site, make_tab: MakeTab, name: str)
     assert image.size == Image.open(io.BytesIO(picture)).size
     # Where it shows another page: `make screenshots`.
     names = names_in(image)
-    eventually(lambda: loaded(tab.page) == names, within=30)
+    eventually(lambda: loaded(tab.page) == names)
 
 
 def loaded(page: Page) -> list[str]:

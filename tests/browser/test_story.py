@@ -25,7 +25,7 @@ from haulier.queue import produce
 from tests.browser.errors import BAD
 from tests.browser.hand import at, sign_in
 from tests.browser.tab import Tab
-from tests.conftest import sql_on
+from tests.conftest import PATIENCE, sql_on
 from tests.web import ROOT, Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -56,7 +56,7 @@ def worker(database: str, fixed: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=given)
     yield process
     process.send_signal(signal.SIGTERM)
-    process.wait(60)
+    process.wait(PATIENCE)
 
 
 @dataclass
@@ -137,7 +137,7 @@ def test_leads_from_a_bad_deployment_to_green(
         took = time.monotonic() - began
         assert came[0] > 0
 
-    eventually(lambda: not is_any_left(conn), 60)
+    eventually(lambda: not is_any_left(conn))
     assert ended(conn) == [("succeeded", FAILURES + came[0])]
     assert tab.said == []
     # At three seconds a click this is about a minute of two.

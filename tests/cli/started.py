@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import Process, alive, descendants, end
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,12 @@ class Started:
         """Return its children with this in their command line."""
         return [each for each in descendants(self.popen.pid) if each.parent == self.popen.pid and text in each.command]
 
+    def has_started(self, child: Process) -> bool:
+        """Tell whether it started this child itself; it adopts the orphans of one that was killed."""
+        with suppress(ProcessLookupError):
+            return os.getpgid(child.pid) in (child.pid, self.popen.pid)
+        return False
+
     def read_on(self) -> None:
         """Read its log from now on."""
         threading.Thread(target=self._read, daemon=True).start()
@@ -53,14 +60,20 @@ class Started:
     def is_replaced(self, text: str) -> None:
         """Kill its first child with this in its command line, and see that another takes its place."""
         before = self.children(text)
-        os.kill(before[0].pid, signal.SIGKILL)
-        eventually(lambda: len(self.children(text)) == len(before) and before[0] not in self.children(text), within=10)
+        victim = before[0]
+        os.kill(victim.pid, signal.SIGKILL)
+
+        def is_as_before() -> bool:
+            now = self.children(text)
+            return len(now) == len(before) and victim not in now and all(map(self.has_started, now))
+
+        eventually(is_as_before)
 
     def stop(self) -> None:
         """Stop it, and see that it takes note and leaves nothing behind."""
         below = descendants(self.popen.pid)
         self.popen.terminate()
-        assert self.popen.wait(30) == 0
+        assert self.popen.wait(PATIENCE) == 0
         assert not alive(below)
 
 

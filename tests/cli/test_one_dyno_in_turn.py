@@ -10,7 +10,7 @@ import pytest
 
 from haulier.domain.job import JobStatus
 from lab.chaos.processes import usage
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import alive, descendants
 from tests.web import answers
 
@@ -25,15 +25,15 @@ MOST_BYTES = 512 * 1024 * 1024
 def test_replaces_each_in_turn_keeps_to_its_memory_and_obeys_sigterm_in_the_midst(run_command, enqueue, finished):
     both = run_command("all", LEASE_SECONDS=3, HAULIER_KINDS="kinds_of_tests,isolated_kinds")
     both.read_on()
-    eventually(lambda: answers(both.url), within=30)
+    eventually(lambda: answers(both.url))
     jobs = [enqueue("t.note", {"seconds": 0.5}) for _ in range(8)]
 
     for name in ("haulier worker", "gunicorn", "haulier worker", "gunicorn"):
         both.is_replaced(name)
-    ended = {finished(job, within=60).status for job in jobs}
-    eventually(lambda: answers(both.url), within=30)
+    ended = {finished(job).status for job in jobs}
+    eventually(lambda: answers(both.url))
     # With the process of isolated kinds, which the first job of one starts.
-    assert finished(enqueue("i.quick"), within=60).status == JobStatus.SUCCEEDED
+    assert finished(enqueue("i.quick")).status == JobStatus.SUCCEEDED
     all_of_it = [both.popen.pid, *(each.pid for each in descendants(both.popen.pid))]
     memory = sum(used.rss for pid in all_of_it if (used := usage(pid)) is not None)
     below = descendants(both.popen.pid)
@@ -44,6 +44,6 @@ def test_replaces_each_in_turn_keeps_to_its_memory_and_obeys_sigterm_in_the_mids
     print(f"{len(all_of_it)} processes take {memory / 1e6:.0f} MB")
     assert memory <= MOST_BYTES
     # 1 where it hears first that it is to stop, and then that one did not end as it was told.
-    assert both.popen.wait(35) in (0, 1)
+    assert both.popen.wait(PATIENCE) in (0, 1)
     assert not alive(below)
     assert descendants(both.popen.pid) == []

@@ -67,7 +67,7 @@ class Terminal:
 
     def end(self, code: int = 0) -> str:
         """See that it ends so and leaves the terminal as it was; return what it has written."""
-        eventually(lambda: self.read() is None or self.process.poll() is not None, within=20)
+        eventually(lambda: self.read() is None or self.process.poll() is not None)
         self.read()
         assert self.process.returncode == code, self.said
         assert termios.tcgetattr(self._its) == self.before

@@ -23,7 +23,7 @@ from haulier.version import version
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.command_line.terminals import in_terminal
-from tests.conftest import Sql
+from tests.conftest import PATIENCE, Sql
 from tests.web import Server
 
 # Of every example that has one.
@@ -178,7 +178,7 @@ def test_ends_at_ctrl_c_with_130_and_no_traceback(start, run: Run) -> None:
     with start("enqueue", "summarize_text", SUMMARY, "--wait") as waiting:
         assert UUID(waiting.stdout.readline().strip())
         waiting.send_signal(signal.SIGINT)
-        code, said = waiting.wait(10), waiting.stderr.read()
+        code, said = waiting.wait(PATIENCE), waiting.stderr.read()
 
     assert code == 130
     assert said.strip() == ""

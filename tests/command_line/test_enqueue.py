@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.command_line.conftest import SUMMARY, Run
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.docs.stack import _worker as worker
 
 
@@ -70,7 +70,7 @@ def test_tells_that_the_job_was_cancelled_meanwhile(start, run: Run) -> None:
     with start("enqueue", "summarize_text", SUMMARY, "--wait") as waiting:
         job = waiting.stdout.readline().strip()
         run("jobs", "cancel", job)
-        code = waiting.wait(10)
+        code = waiting.wait(PATIENCE)
 
     assert code == 8
 

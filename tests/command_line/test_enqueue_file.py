@@ -18,7 +18,7 @@ from haulier.cli.client.lines import keyed
 from tests.command_line.conftest import Run
 from tests.command_line.servers import lossy
 from tests.command_line.terminals import in_terminal
-from tests.conftest import Sql, eventually
+from tests.conftest import PATIENCE, Sql, eventually
 from tests.web import Server
 
 
@@ -78,9 +78,9 @@ def test_is_killed_five_times_and_stores_each_line_once(
     for part in range(1, 6):
         after = size * (part - chance.random() / 2) / 6
         with start(*args) as killed:
-            eventually(lambda: killed.poll() is not None or count(sql) >= after, within=60)  # noqa: B023
+            eventually(lambda: killed.poll() is not None or count(sql) >= after)  # noqa: B023
             killed.send_signal(signal.SIGKILL)
-            kills += killed.wait(10) == -signal.SIGKILL
+            kills += killed.wait(PATIENCE) == -signal.SIGKILL
     last = process(*args)
 
     assert kills == 5
@@ -248,9 +248,9 @@ def test_is_interrupted_and_goes_on(start, process: Run, tmp_path: Path, sql: Sq
     args = ("enqueue", "--file", file, "--batch", "20")
 
     with start(*args) as interrupted:
-        eventually(lambda: count(sql) > 200, within=20)
+        eventually(lambda: count(sql) > 200)
         interrupted.send_signal(signal.SIGINT)
-        code, said = interrupted.wait(10), interrupted.stderr.read()
+        code, said = interrupted.wait(PATIENCE), interrupted.stderr.read()
 
     assert code == 130
     assert re.fullmatch(r"haulier: stopped at line [\d,]+; the same command goes on from there\n", said.strip() + "\n")
@@ -264,7 +264,7 @@ def test_lets_one_process_at_a_time_send_a_run(run: Run, start, tmp_path: Path) 
         lock = tmp_path / "home" / ".local" / "state" / "haulier" / "runs" / "shared.lock"
         eventually(lambda: lock.exists() and run("enqueue", "--file", "-", "--run", "shared", input="").code == 1)
         first.stdin.close()
-        assert first.wait(10) == 0
+        assert first.wait(PATIENCE) == 0
 
 
 def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, monkeypatch) -> None:

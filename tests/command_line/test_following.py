@@ -8,7 +8,7 @@ import threading
 
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.docs.stack import _worker as worker
 
 
@@ -48,12 +48,12 @@ def test_shows_what_ends_as_it_does_and_nothing_twice(start, run: Run, fail: Fai
         reading.start()
         # It has begun to look once it shows something.
         made = [str(fail("first").id)]
-        eventually(lambda: found or made.append(str(fail("more").id)), within=10)
+        eventually(lambda: found or made.append(str(fail("more").id)))
         made.append(str(fail("last").id))
         run("jobs", "cancel", run("enqueue", "summarize_text", SUMMARY).out.strip())
-        eventually(lambda: any(made[-1] in line for line in found), within=10)
+        eventually(lambda: any(made[-1] in line for line in found))
         tail.send_signal(signal.SIGINT)
-        code = tail.wait(10)
+        code = tail.wait(PATIENCE)
         reading.join()
 
     jobs = [json.loads(line) for line in found]
@@ -81,9 +81,9 @@ def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
             consume.claim(conn, worker_id=me, claim_id=uuid4(), queues=())
             return bool(found)
 
-        eventually(begun, within=10)
+        eventually(begun)
         tail.send_signal(signal.SIGINT)
-        tail.wait(10)
+        tail.wait(PATIENCE)
         reading.join()
 
     assert found[0].split()[2:] == ["running", "summarize_text", "default", "attempt", "1"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.command_line.conftest import SUMMARY, Run
 from tests.command_line.terminals import Terminal
-from tests.conftest import Sql, eventually
+from tests.conftest import PATIENCE, Sql, eventually
 from tests.web import Server
 
 ABSENT = "01a2108e-9bc5-7bc3-a7c0-cbc0c5973a71"
@@ -86,7 +86,7 @@ def test_asks_in_a_terminal_and_acts_on_what_it_has_counted_alone(
 ) -> None:
     for answer, code in (("n\r", 1), ("y\r", 0)):
         terminal = Terminal(server, home, "jobs", "cancel", "--queue", "mail", "--all")
-        eventually(lambda: "[y/N]" in terminal.read(), within=15)  # noqa: B023
+        eventually(lambda: "[y/N]" in terminal.read())  # noqa: B023
         assert waiting(run) == 10
         if code == 0:
             run("enqueue", "summarize_text", SUMMARY, "--queue", "mail")
@@ -151,7 +151,7 @@ def test_watches_what_its_key_may_not_do(run: Run, start, run_gunicorn, database
             while "403" not in watching.stderr.readline():
                 assert watching.poll() is None
             run("ops", "cancel", deleting, **operator)
-            out, _ = watching.communicate(timeout=20)
+            out, _ = watching.communicate(timeout=PATIENCE)
 
     assert (refused.code, watching.returncode) == (4, 6)
     assert out == "0 deleted, then it was cancelled\n"
@@ -163,9 +163,9 @@ def test_says_at_ctrl_c_that_the_operation_goes_on(start, run: Run, sql: Sql) ->
         " FROM generate_series(1, 4000)"
     )
     with start("jobs", "cancel", "--kind", "mail", "--all", "--yes") as interrupted:
-        eventually(lambda: [each for each in run("ops", "list", "--json").lines if each["done"]], within=20)
+        eventually(lambda: [each for each in run("ops", "list", "--json").lines if each["done"]])
         interrupted.send_signal(signal.SIGINT)
-        code, said = interrupted.wait(10), interrupted.stderr.read()
+        code, said = interrupted.wait(PATIENCE), interrupted.stderr.read()
 
     [operation] = run("ops", "list", "--json").lines
     assert code == 130

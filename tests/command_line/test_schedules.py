@@ -155,7 +155,7 @@ def test_a_job_says_of_which_tick_it_is(run: Run, job: str) -> None:
 def test_asks_before_it_deletes_and_does_not_without_a_yes(run: Run, server: Server, home: Any) -> None:
     run(*CREATE, *BERLIN)
     terminal = Terminal(server, home, "schedules", "delete", "nightly")
-    eventually(lambda: "Delete the schedule nightly on" in terminal.read(), within=20)
+    eventually(lambda: "Delete the schedule nightly on" in terminal.read())
     terminal.press("n\n")
 
     assert "nothing was done" in terminal.end(1)

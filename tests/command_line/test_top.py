@@ -42,14 +42,14 @@ def test_takes_the_screen_and_keys_and_gives_both_back(server: Server, home: Pat
     fill(sql, counted)
     top = Terminal(server, home, "top", "--every", "0.5")
 
-    eventually(lambda: "waiting 10 due" in top.read(), within=15)
+    eventually(lambda: "waiting 10 due" in top.read())
     top.press("s")
-    eventually(lambda: "sorted by running" in top.read(), within=5)
+    eventually(lambda: "sorted by running" in top.read())
     top.press("p")
-    eventually(lambda: "paused" in top.read().rsplit("haulier top", 1)[1], within=5)
+    eventually(lambda: "paused" in top.read().rsplit("haulier top", 1)[1])
     top.press("p3")
     top.press("2")
-    eventually(lambda: "LAST BEAT" in top.read(), within=5)
+    eventually(lambda: "LAST BEAT" in top.read())
     top.press("q")
     shown = top.end()
 
@@ -59,7 +59,7 @@ def test_takes_the_screen_and_keys_and_gives_both_back(server: Server, home: Pat
 
 def test_gives_the_terminal_back_at_ctrl_c(server: Server, home: Path) -> None:
     top = Terminal(server, home, "top")
-    eventually(lambda: "haulier top" in top.read(), within=15)
+    eventually(lambda: "haulier top" in top.read())
 
     top.press("\x03")
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.docs.reading import ROOT
 from tests.web import gunicorn
 
@@ -29,4 +29,4 @@ def _worker(dsn: str, **environ: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(PATIENCE)

@@ -69,7 +69,7 @@ class Service:
             found = requests.get(f"{self.url}/jobs", params={"kind": kind}, timeout=10).json()
             return [job for job in found if job["finished_at"]]
 
-        eventually(lambda: len(ended()) == jobs, within=40)
+        eventually(lambda: len(ended()) == jobs)
         assert {job["status"] for job in ended()} == {"succeeded"}, ended()
         return [job["result"] for job in ended()]
 
@@ -99,7 +99,7 @@ def service(_make_database: Callable[[], str], tmp_path_factory: pytest.TempPath
         for name, more in (("web", {}), ("worker", {"HAULIER_API_KEY": KEY})):
             command = ["sh", "-c", lines[name]]
             stack.enter_context(running(command, folder, {**environ, **more}, folder / f"{name}.log"))
-        eventually(lambda: answers(url), within=60)
+        eventually(lambda: answers(url))
         yield Service(url, dsn, folder, environ, charges)
 
 
@@ -192,7 +192,7 @@ def test_one_dyno_runs_as_its_procfile_says(service: Service, tmp_path: Path) ->
 
     run(["sh", "-c", lines["release"]], tmp_path, environ)
     with running(["sh", "-c", lines["web"]], tmp_path, environ, tmp_path / "all.log"):
-        eventually(lambda: answers(url), within=60)
+        eventually(lambda: answers(url))
         calls = "".join(texts("docs/one-dyno.md", "sh"))
         shell.run(calls, url, tmp_path, HAULIER_API_KEY=KEY)
     for statements in texts("docs/one-dyno.md", "sql"):

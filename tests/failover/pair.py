@@ -72,7 +72,7 @@ def pair_in(folder: Path) -> Iterator[Pair]:
                 cursor.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
                 cursor.execute("SELECT pg_reload_conf()")
                 in_step = "SELECT FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
-                eventually(lambda: cursor.execute(in_step) or cursor.rowcount, within=15)
+                eventually(lambda: cursor.execute(in_step) or cursor.rowcount)
             yield Pair(primary, standby)
 
 

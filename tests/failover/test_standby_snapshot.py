@@ -48,11 +48,11 @@ def test_names_a_standby_whose_query_holds_a_snapshot(pair: Pair, primary: Conne
                 sql_on(primary)("INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')")
             return the_check(primary).state is CheckState.BAD
 
-        eventually(is_bad, within=15)
+        eventually(is_bad)
         during = the_check(primary)
 
     assert before.state is CheckState.OK
     assert "holds a snapshot that is" in during.message
     assert during.fix is not None
     assert "hot_standby_feedback = off" in during.fix
-    eventually(lambda: the_check(primary).state is CheckState.OK, within=15)
+    eventually(lambda: the_check(primary).state is CheckState.OK)

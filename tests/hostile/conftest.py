@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from tests.conftest import PATIENCE
 from tests.web import ROOT, Server, gunicorn
 
 
@@ -136,13 +137,13 @@ def start_worker(database: str, tmp_path: Path, eventually: Callable[..., Any]) 
                 [sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
             )
         started.append(Worker(process, worker_log, book))
-        eventually(lambda: "registered as worker" in worker_log.read_text(), within=20)
+        eventually(lambda: "registered as worker" in worker_log.read_text())
         return started[-1]
 
     yield start
     for worker in started:
         worker.process.terminate()
-        worker.process.wait(30)
+        worker.process.wait(PATIENCE)
 
 
 def ended(conn: Connection) -> int:

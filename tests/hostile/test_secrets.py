@@ -84,7 +84,7 @@ def test_no_secret_comes_out(
             body = json.dumps({**job, "max_attempts": 1}).replace("{ear}", str(ear.port))
             answer = requests.post(f"{server.url}/jobs", data=body, headers={"Content-Type": "application/json"})
             assert answer.status_code == 201, answer.text
-        eventually(lambda: ended(conn) == len(JOBS), within=30)
+        eventually(lambda: ended(conn) == len(JOBS))
         told = {page: requests.get(server.url + page).text for page in PAGES}
         for job in requests.get(f"{server.url}/jobs").json():
             assert job["status"] == "failed_permanent"
@@ -133,7 +133,7 @@ def test_a_setting_that_is_wrong_is_not_quoted(
 
     with gunicorn(given.pop("DATABASE_URL"), eventually, wait=False, **given) as server:
         # Whoever is stopped before its processes have started waits for them for 25 s.
-        eventually(lambda: server.process.poll() is not None or answers(server.url), within=20)
+        eventually(lambda: server.process.poll() is not None or answers(server.url))
         log = server.log.read_text()
 
     assert log

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from app.http import in_hand
 from app.http.errors import Busy, Invalid
 from app.http.in_hand import Room
+from tests.conftest import PATIENCE
 
 Eventually = Callable[..., Any]
 
@@ -53,7 +54,7 @@ def test_is_given_in_the_order_in_which_it_was_asked_for(eventually: Eventually)
             small = others.submit(take, 1)
             assert not over.wait(0.1)
             assert order == []
-        assert (large.result(5), small.result(5)) == (None, None)
+        assert (large.result(PATIENCE), small.result(PATIENCE)) == (None, None)
 
     assert order == [9, 1]
 

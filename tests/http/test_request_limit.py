@@ -50,7 +50,7 @@ def test_waits_a_moment_for_a_place(monkeypatch: pytest.MonkeyPatch, eventually:
 
     with ThreadPoolExecutor(1) as other:
         entered = other.submit(limit.enter, "one")
-        eventually(lambda: limit._is_waited, within=10)
+        eventually(lambda: limit._is_waited)
         limit.leave("one")
         entered.result(10)
 
@@ -64,7 +64,7 @@ def test_lets_nobody_wait_beside_one_who_waits(monkeypatch: pytest.MonkeyPatch, 
 
     with ThreadPoolExecutor(1) as other:
         entered = other.submit(limit.enter, "one")
-        eventually(lambda: limit._is_waited, within=10)
+        eventually(lambda: limit._is_waited)
         with pytest.raises(RateLimited):
             limit.enter("one")
         limit.leave("one")
@@ -80,7 +80,7 @@ def test_gives_up_a_thread_in_which_it_waits_once_others_need_it(
 
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(limit.enter, "one")
-        eventually(lambda: limit._is_waited, within=10)
+        eventually(lambda: limit._is_waited)
         limit.enter("other")
 
         assert isinstance(waiting.exception(10), RateLimited)

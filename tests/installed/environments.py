@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from importlib.metadata import distribution, requires
 from pathlib import Path
 
+from tests.conftest import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -94,7 +96,7 @@ def running(
     finally:
         print(f"--- {log.name}\n{log.read_text()[-6000:]}")
         process.send_signal(signal.SIGTERM)
-        code = process.wait(30)
+        code = process.wait(PATIENCE)
     assert code == leaves_with
 
 

@@ -54,7 +54,7 @@ class Reader:
         program, *arguments = [word for word in words if "=" not in word]
         command = [str(shutil.which(program, path=self.environ["PATH"])), *arguments]
         with running(command, self.folder, {**self.environ, **settings}, self.folder.parent / "run.log"):
-            eventually(lambda: answers(self.url), within=60)
+            eventually(lambda: answers(self.url))
             yield
 
 
@@ -97,7 +97,7 @@ def test_every_step_of_the_page_works(reader: Reader, two_wheels: tuple[Path, Pa
                 reader.has_built(two_wheels[1])
             _take(reader, block, said)
         key = said["haulier keys create --name shop --scopes enqueue,read"].strip()
-        job = eventually(lambda: _ended(reader.url, key), within=40)
+        job = eventually(lambda: _ended(reader.url, key))
 
     assert key.startswith("hlr_")
     assert job["result"] == {"total": 11}

@@ -25,7 +25,7 @@ def shown(command: list[str], folder: Path, dsn: str, logs: Path) -> dict[str, o
     with ExitStack() as stack:
         stack.enter_context(running([*command, "web"], folder, environ, logs / "web.log"))
         stack.enter_context(running([*command, "worker"], folder, environ, logs / "worker.log"))
-        eventually(lambda: answers(url), within=40)
+        eventually(lambda: answers(url))
 
         def get(path: str) -> requests.Response:
             return requests.get(f"{url}{path}", timeout=10)
@@ -34,7 +34,7 @@ def shown(command: list[str], folder: Path, dsn: str, logs: Path) -> dict[str, o
             known = [worker["version"] for worker in get("/workers").json()]
             return known if len(known) == 2 and None not in known else []
 
-        workers = eventually(introduced, within=40)
+        workers = eventually(introduced)
         page = re.findall(r"<footer>.*?Haulier (\S+) .*?</footer>", get("/ui").text, flags=re.DOTALL)
         places = {
             "haulier --version": run([*command, "--version"], folder, environ).split()[1:],

@@ -49,7 +49,7 @@ def outcomes(command: list[str], folder: Path, dsn: str, logs: Path, **environ: 
         session.trust_env = False
         web = stack.enter_context(running([*command, "web"], folder, environ, logs / "web.log"))
         worker = stack.enter_context(running([*command, "worker"], folder, environ, logs / "worker.log"))
-        eventually(lambda: web.poll() is not None or answers(url), within=20)
+        eventually(lambda: web.poll() is not None or answers(url))
 
         jobs = [
             session.post(f"{url}/jobs", json={"kind": kind, "payload": {"name": "Ann"}}, timeout=10).json()
@@ -61,7 +61,7 @@ def outcomes(command: list[str], folder: Path, dsn: str, logs: Path, **environ: 
             found = [session.get(f"{url}/jobs/{job['id']}", timeout=10).json() for job in jobs]
             return [job["result"] for job in found] if all(job["finished_at"] for job in found) else None
 
-        return eventually(results, within=20)
+        return eventually(results)
 
 
 @pytest.mark.direct("is about what is installed, and not about the way to the database")
@@ -93,18 +93,18 @@ def test_serves_on_while_gunicorn_is_replaced_by_another_at_sigusr2(database, tm
     environ["GUNICORN_CMD_ARGS"] = f"--pid {pid}"
 
     with running([sys.executable, "-m", "haulier", "web"], ROOT, environ, tmp_path / "web.log") as first:
-        eventually(lambda: answers(url), within=20)
+        eventually(lambda: answers(url))
         first.send_signal(signal.SIGUSR2)
-        second = int(eventually(lambda: (new := Path(f"{pid}.2")).exists() and new.read_text(), within=20))
+        second = int(eventually(lambda: (new := Path(f"{pid}.2")).exists() and new.read_text()))
     try:
         # It takes the file's name once it has seen that the first is gone.
-        eventually(lambda: pid.exists() and int(pid.read_text()) == second, within=20)
+        eventually(lambda: pid.exists() and int(pid.read_text()) == second)
         served = answers(url)
     finally:
         os.kill(second, signal.SIGTERM)
 
     assert served
-    eventually(lambda: not pid.exists() and not answers(url), within=20)
+    eventually(lambda: not pid.exists() and not answers(url))
 
 
 CLIENT = {"click", "requests", "rich"}

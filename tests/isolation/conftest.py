@@ -18,7 +18,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import Job, NewJob
 from haulier.queue import produce
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.isolation import findings
 from tests.isolation.rows import Rows, refusable_rows
 from tests.isolation.scene import EXPIRED
@@ -39,8 +39,6 @@ from tests.worker.conftest import (  # noqa: F401
 # How many errors each statement is refused with in the long form.
 ERRORS = int(os.environ.get("ISOLATION_LONG") or 0)
 IS_LONG = ERRORS > 0
-# After the last refusal: what is held back is tried again ever more rarely.
-HEALED_WITHIN = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +178,7 @@ def unhurt(process: Process, *, at_most: int) -> Iterator[None]:
     assert len(told) <= at_most, Counter(line[:60] for line in told).most_common(5)
 
 
-def until(predicate: Callable[[], Any], *, within: float) -> bool:
+def until(predicate: Callable[[], Any], *, within: float = PATIENCE) -> bool:
     """Wait for it, and tell whether it came: for a promise that is judged with others afterwards."""
     try:
         eventually(predicate, within=within)

@@ -10,15 +10,16 @@ import pytest
 
 from tests.conftest import eventually
 from tests.isolation import statements
-from tests.isolation.conftest import ERRORS, HEALED_WITHIN, IS_LONG, named, unhurt, until
+from tests.isolation.conftest import ERRORS, IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene
 from tests.isolation.wire import REFUSALS
+from tests.worker.waiting import AT_ONCE
 
 # What is prepared and who listens is part of what is refused.
 pytestmark = pytest.mark.direct("a pool is in the way of what connections keep")
 
-# How long the refusal lasts from its first time on, and how long to wait for that.
-LASTS_SECONDS, COMES_WITHIN = 1.5, 15.0
+# How long the refusal lasts from its first time on.
+LASTS_SECONDS = 1.5
 LEASE_SECONDS = 1
 # Of what the process says while a hundred jobs cannot be claimed or settled, all of them named once.
 MOST_COMPLAINTS = 150
@@ -60,12 +61,12 @@ def test_the_scene_brings_about_every_statement_that_can_be_made_to_fail(worker,
         scene.go_on(wire.seen.keys())
         return all_seen_but(wire, {*AT_THE_END}) == []
 
-    came = until(all_seen, within=40)
+    came = until(all_seen)
     scene.let_go()
     assert came, all_seen_but(wire, {*AT_THE_END})
     process.terminate()
 
-    assert process.wait(6) == 0
+    assert process.wait(AT_ONCE) == 0
     assert all_seen_but(wire, set()) == []
     assert set(statements.LEFT_OUT) <= set(statements.of_worker())
 
@@ -80,7 +81,7 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
     scene = Scene(conn)
     wire.refuse(name, refusal)
     process = worker(DATABASE_URL=wire.url, LEASE_SECONDS=LEASE_SECONDS, WORKER_THREADS=2, wait=False)
-    eventually(lambda: "up to" in process.log, within=20)
+    eventually(lambda: "up to" in process.log)
     watched = beats()
 
     with unhurt(process, at_most=MOST_COMPLAINTS):
@@ -92,24 +93,24 @@ def test_a_statement_that_is_refused_stops_nothing_else(name, refusal, worker, w
                 scene.go_on(wire.seen.keys() - {name})
                 return watched.look() and wire.refused > 0
 
-            came = until(refused, within=COMES_WITHIN)
+            came = until(refused)
             scene.let_go()
             assert came, "it was never sent"
             heals_at = time.monotonic() + LASTS_SECONDS
             until(lambda: watched.look() and time.monotonic() > heals_at, within=2 * LASTS_SECONDS)
             assert name in BEAT_NEEDS or watched.go_on(LEASE_SECONDS), "the beats stopped"
             wire.heal()
-        eventually(scene.all_ended, within=HEALED_WITHIN)
+        eventually(scene.all_ended)
     if name in AT_THE_END:
         # Who has not begun to count need not leave it to others.
-        eventually(lambda: name != "leave_counting" or wire.seen["take_counting"], within=COMES_WITHIN)
+        eventually(lambda: name != "leave_counting" or wire.seen["take_counting"])
         process.terminate()
-        eventually(lambda: wire.refused > 0, within=COMES_WITHIN)
+        eventually(lambda: wire.refused > 0)
         wire.heal()
     else:
         process.terminate()
 
-    assert process.wait(6) == 0
+    assert process.wait(AT_ONCE) == 0
     assert "Exception in thread" not in process.log
     assert max(named(process).values(), default=0) <= 1
     ends, starts = scene.ends(), ledger.counts("start")

@@ -38,6 +38,10 @@ def settings(**given: Any) -> Config:
     )
 
 
+# What is cancelled or cut off ends sooner than this, on a busy machine too: left alone it takes twice as long at least.
+SOON = 5.0
+
+
 def a_job(kind: str = "test", payload: dict[str, Any] | None = None, **given: Any) -> Job:
     """Give a job in its first run."""
     return first_run(kind, payload or {})._replace(**given)

@@ -27,7 +27,7 @@ from haulier.kinds.outbound.addresses import guard
 from haulier.kinds.outbound.deadline import Deadline
 from haulier.kinds.outbound.http_client import download
 from haulier.kinds.sdk import turns
-from tests.kinds.kinds_tools import Receiver, a_context, perform, reply, run, stopped_soon
+from tests.kinds.kinds_tools import SOON, Receiver, a_context, perform, reply, run, stopped_soon
 
 Listen = Callable[[Callable[[socket.socket], None]], int]
 Resolves = Callable[..., list[str]]
@@ -148,7 +148,7 @@ def test_answer_that_drips_is_cut_off_at_the_time_limit(listen: Listen, what: st
     finally:
         over.set()
 
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < SOON
 
 
 @pytest.mark.parametrize("what", ENDLESS)
@@ -238,12 +238,12 @@ def test_jpeg_of_many_scans_is_final_and_not_decoded(resize: Callable[..., Any])
     Image.new("L", (7000, 7000), 128).save(written, "JPEG", progressive=True)
     plain = written.getvalue()
     scan = plain[plain.rindex(b"\xff\xda") : -2]
-    started = time.monotonic()
+    started = time.process_time()
 
     with pytest.raises(Fail, match="a JPEG of more than 100 scans"):
         resize(plain[:-2] + scan * 1000 + plain[-2:], width=10)
 
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -259,11 +259,11 @@ def test_of_many_frames_only_the_first_is_decoded(resize: Callable[..., Any], na
     frames = [Image.new("L", (60, 40), shade % 256) for shade in range(2000)]
     written = io.BytesIO()
     frames[0].save(written, name, save_all=True, append_images=frames[1:], duration=10)
-    started = time.monotonic()
+    started = time.process_time()
 
     assert resize(written.getvalue(), width=30, format="png")["height"] == 20
 
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_gif_whose_picture_is_larger_than_its_screen_is_final(resize: Callable[..., Any]) -> None:

@@ -53,7 +53,6 @@ def test_faults_break_no_promise(
     assert {"fired", "skipped_overlap", "skipped_paused"} <= set(result["ticks"])
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_soak_loses_nothing_and_judges_every_series(folder: Path, seconds: float):
     # In so short a time the usual share of cancels may be none at all.

@@ -8,7 +8,6 @@ from lab.chaos import soak
 from lab.chaos.report import soak_table
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("seconds", "accepted"),
     [pytest.param(4, 80, id="4 seconds"), pytest.param(10, 200, id="10 seconds", marks=pytest.mark.slow)],

@@ -18,7 +18,7 @@ import pytest
 
 from haulier.local.embedded import home, running
 from lab.descendants import PROC
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
 # What running Haulier needs of a checkout.
@@ -86,8 +86,8 @@ def end(popen: subprocess.Popen[bytes]) -> None:
     left = descendants(popen.pid)
     if popen.poll() is None:
         popen.kill()
-        popen.wait(5)
-    eventually(lambda: not alive(left), within=30)
+        popen.wait(PATIENCE)
+    eventually(lambda: not alive(left))
 
 
 @pytest.fixture
@@ -150,11 +150,11 @@ class Haulier:
         """Return what it has said so far."""
         return self.output_file.read_text()
 
-    def says(self, text: str, within: float = 40.0) -> None:
+    def says(self, text: str) -> None:
         """Wait until it says this."""
-        eventually(lambda: text in self.output or self._fail_if_ended(text), within)
+        eventually(lambda: text in self.output or self._fail_if_ended(text))
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Return its exit code."""
         return self.popen.wait(seconds)
 
@@ -189,5 +189,5 @@ def commands_in(checkout: Path, fill: Callable[[Path], None]) -> Iterator[Callab
     finally:
         for each in started:
             each.popen.send_signal(signal.SIGTERM)
-            each.popen.wait(60)
+            each.popen.wait(PATIENCE)
         shutil.rmtree(home(checkout), ignore_errors=True)  # beside the checkout, if root ran it

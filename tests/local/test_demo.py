@@ -55,7 +55,7 @@ def test_it_stays_up_with_jobs_to_look_at_until_it_is_stopped(demo, free_port, e
     overview = requests.get(f"{url}/ui", timeout=5)
     queues = {"hooks", "images", "mail"}
     shown_there = eventually(
-        lambda: {each for each in queues if requests.get(f"{url}/jobs?queue={each}", timeout=5).json()} == queues, 60
+        lambda: {each for each in queues if requests.get(f"{url}/jobs?queue={each}", timeout=5).json()} == queues
     )
     shown.popen.send_signal(signal.SIGINT)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from haulier.local.guard import Guarded
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.local.conftest import ROOT, named
 
 TERM = ((signal.SIGTERM, 5.0),)
@@ -52,7 +52,7 @@ def test_ended_gives_the_exit_code(shell):
 
     command.start()
 
-    assert command.ended(within=5.0) == 3
+    assert command.ended(PATIENCE) == 3
     command.release()
 
 
@@ -61,7 +61,7 @@ def test_ended_gives_the_exit_code_as_shells_do_when_a_signal_ended_the_command(
 
     command.start()
 
-    assert command.ended(within=5.0) == 137
+    assert command.ended(PATIENCE) == 137
     command.release()
 
 
@@ -72,7 +72,7 @@ def test_release_stops_the_command_with_the_signal_it_asked_for(shell, marker, r
 
     command.release()
 
-    assert command.ended(within=5.0) == 7
+    assert command.ended(PATIENCE) == 7
     assert not named(marker)
 
 
@@ -83,7 +83,7 @@ def test_a_command_that_does_not_heed_its_signal_is_killed(shell, marker, ready)
 
     command.release()
 
-    assert command.ended(within=5.0) == 137
+    assert command.ended(PATIENCE) == 137
     assert not named(marker)
 
 
@@ -95,7 +95,7 @@ def test_kill_does_not_wait(shell, marker, ready):
 
     command.kill()
 
-    assert command.ended(within=5.0) == 137
+    assert command.ended(PATIENCE) == 137
     assert not named(marker)
 
 
@@ -105,7 +105,7 @@ def test_what_the_command_leaves_behind_ends_with_it(shell, marker, ready):
     command.start()
     eventually(ready.exists)
 
-    assert command.ended(within=5.0) == 0
+    assert command.ended(PATIENCE) == 0
     assert not named(marker)
     command.release()
 
@@ -115,7 +115,7 @@ def test_the_command_can_be_started_again(shell, tmp_path):
 
     for _ in range(2):
         command.start()
-        assert command.ended(within=5.0) == 0
+        assert command.ended(PATIENCE) == 0
 
     assert (tmp_path / "starts").read_text() == "\n\n"
     command.release()
@@ -144,7 +144,7 @@ def test_kill_9_of_the_owner_stops_every_command_and_what_is_needed_last(tmp_pat
     owner.kill()
     owner.wait()
 
-    eventually(lambda: not named(marker), within=10.0)
+    eventually(lambda: not named(marker))
     assert lines(tmp_path / "stopped") == ["client", "server"]
 
 
@@ -179,7 +179,7 @@ def test_a_fork_of_the_owner_does_not_keep_the_command_running(marker, how):
                 owner.kill()
                 owner.wait()
 
-            eventually(lambda: not named(marker), within=10.0)
+            eventually(lambda: not named(marker))
         finally:
             os.kill(fork, signal.SIGKILL)
 
@@ -192,7 +192,7 @@ def test_kill_9_of_the_guard_stops_the_command(shell, marker):
 
     command.process.kill()
 
-    assert command.ended(within=5.0) == -signal.SIGKILL
+    assert command.ended(PATIENCE) == -signal.SIGKILL
     eventually(lambda: not named(marker))
     command.release()
 

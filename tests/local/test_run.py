@@ -55,7 +55,7 @@ def test_it_runs_jobs_with_settings_that_suit_ones_own_machine(shared, eventuall
     mail = {"to": "ann@example.com", "subject": "Hello", "body": "It works."}
     job = requests.post(f"{url}/jobs", json={"kind": "send_email", "payload": mail}, timeout=5).json()
 
-    done = eventually(lambda: ended(f"{url}/jobs/{job['id']}"), within=20)
+    done = eventually(lambda: ended(f"{url}/jobs/{job['id']}"))
     assert (done["status"], done["last_error"]) == ("succeeded", None)
     assert Path(done["result"]["location"].removeprefix("file://")).exists()
     shared.running.says(f"job_id={job['id']}")
@@ -89,7 +89,7 @@ def test_kill_9_stops_everything(run):
     running.popen.kill()
     running.wait()
 
-    eventually(lambda: not alive(below), within=20.0)
+    eventually(lambda: not alive(below))
 
 
 def test_a_process_that_dies_is_started_again(shared):
@@ -99,7 +99,7 @@ def test_a_process_that_dies_is_started_again(shared):
     os.kill(first.pid, signal.SIGKILL)
 
     running.says("worker ended with exit code 137; starting it again in 1 s")
-    assert eventually(lambda: programs(running, "haulier worker"), within=10.0) != [first]
+    assert eventually(lambda: programs(running, "haulier worker")) != [first]
 
 
 def test_postgres_is_started_again_too(shared):
@@ -109,7 +109,7 @@ def test_postgres_is_started_again_too(shared):
     os.kill(postgres.pid, signal.SIGKILL)
 
     running.says("postgres ended with exit code 137")
-    eventually(lambda: requests.get(f"{shared.url}/health", timeout=10).ok, within=20.0)
+    eventually(lambda: requests.get(f"{shared.url}/health", timeout=10).ok)
 
 
 def test_a_second_one_in_the_same_folder_is_refused_in_one_line(shared):

@@ -47,7 +47,7 @@ def exported(database: str) -> Iterator[Exported]:
             found = {**series(f"{url}/metrics"), **series(f"http://127.0.0.1:{port}/metrics")}
             return found if {"haulier_oldest_beat_seconds", "worker_jobs_completed_total"} <= found.keys() else None
 
-        yield eventually(scraped, within=30)
+        yield eventually(scraped)
 
 
 def series(url: str) -> Exported:

@@ -21,7 +21,7 @@ from haulier.postgres.database import Database
 from haulier.postgres.statements import rows
 from haulier.queue import consume, produce
 from lab.proxy import proxy_to
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 @pytest.mark.direct("looks at the server's own connections")
@@ -171,21 +171,21 @@ def test_a_connection_that_breaks_makes_the_other_threads_open_theirs_anew(datab
                 with subject.connection() as conn:
                     seen.append(conn)
                     rows(conn, "ping")
-                step.wait(10)
-                step.wait(10)
+                step.wait(PATIENCE)
+                step.wait(PATIENCE)
             subject.close()
 
         thread = threading.Thread(target=other)
         thread.start()
-        step.wait(10)
+        step.wait(PATIENCE)
         with subject.connection():
             proxy.silent = True
         with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
             rows(conn, "ping", seconds=0.0)
         proxy.silent = False
         for _ in range(3):
-            step.wait(10)
-        thread.join(10)
+            step.wait(PATIENCE)
+        thread.join(PATIENCE)
 
     first, second = seen
     assert second is not first
@@ -200,7 +200,7 @@ def test_is_one_for_all_threads_that_take_turns_beside_each_threads_own(subject)
 
     thread = threading.Thread(target=use)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE)
     use()
     with subject.connection() as own:
         assert seen[0] is seen[1] is not own

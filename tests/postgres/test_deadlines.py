@@ -21,7 +21,7 @@ from haulier.postgres.statements import bounded, rows, transaction, transaction_
 from haulier.postgres.watchdog import watchdog
 from haulier.queue import produce
 from lab.proxy import proxy_to
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 def test_a_statement_that_takes_too_long_is_database_unavailable(subject, locked):
@@ -129,7 +129,7 @@ def test_gives_up_by_itself_on_a_server_that_stops_answering(database):
         with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
             rows(conn, "ping", seconds=0.2)
 
-        assert 2.0 < time.monotonic() - began < 6.0
+        assert 2.0 < time.monotonic() - began < 20
         proxy.silent = False
         with subject.connection() as conn:
             assert rows(conn, "ping")
@@ -156,7 +156,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
         with pytest.raises(DatabaseUnavailable), hasty.connection() as conn:
             rows(conn, "ping", seconds=0.0)
     rival.rollback()
-    patient.join(10)
+    patient.join(PATIENCE)
 
     assert answers == [[{"was": "waiting"}]]
 
@@ -200,7 +200,7 @@ def test_works_in_a_child_that_was_forked_while_another_thread_was_at_the_watchd
     def hold() -> None:
         with watchdog._lock:
             held.set()
-            forked.wait(30)
+            forked.wait(PATIENCE)
 
     holder = threading.Thread(target=hold)
     holder.start()

@@ -25,7 +25,7 @@ from tests.conftest import eventually
 pytestmark = pytest.mark.direct("is about the server's limit and its own connections")
 
 LIMIT = 2
-WAIT_SECONDS = 0.6
+WAIT_SECONDS = 2.0
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def at_once(database: str) -> Callable[..., list[Any]]:
 
         def run(number: int) -> None:
             with closing(connect(database, application_name=f"haulier test rival {number}")) as mine:
-                barrier.wait(30)
+                barrier.wait(PATIENCE)
                 try:
                     results[number] = call(number, mine)
                 except Exception as error:
@@ -137,7 +137,7 @@ def at_once(database: str) -> Callable[..., list[Any]]:
         for thread in started:
             thread.start()
         for thread in started:
-            thread.join(60)
+            thread.join(PATIENCE)
         return results
 
     return at_once

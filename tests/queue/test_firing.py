@@ -23,7 +23,7 @@ from haulier.queue.firing import Fired, any_schedule, due_names, fire_due, next_
 from haulier.queue.upkeep.purge import purge_ticks
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.fire import LOCKED_SECONDS, LOOK_SECONDS, Firing
-from tests.conftest import sql_on
+from tests.conftest import PATIENCE, sql_on
 from tests.queue.schedules import Sql, plant, set_time, ticks
 from tests.roles import Roles
 
@@ -308,7 +308,7 @@ def test_looks_for_live_jobs_after_the_schedules_are_locked(
         # It begins before this commits.
         rival = threading.Thread(target=lambda: done.append(fire(other)))
         rival.start()
-        rival.join(10)
+        rival.join(PATIENCE)
 
     assert done == [Fired(0, 0, {})]
     assert firing.live_jobs(conn, ["nightly"]).keys() == {"nightly"}

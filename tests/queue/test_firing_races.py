@@ -16,7 +16,7 @@ from haulier.queue.firing import BYTES_AT_ONCE, fire_due
 from haulier.queue.produce.schedules import delete_schedule, put_schedule
 from haulier.worker.shared.outage import Outage
 from haulier.worker.steps.fire import LOOK_SECONDS, Firing
-from tests.conftest import eventually, sql_on
+from tests.conftest import PATIENCE, eventually, sql_on
 from tests.queue.schedules import Sql, account, plant, set_time, ticks
 
 # So many seconds of schedules pass in one of ours.
@@ -52,7 +52,7 @@ def two_firers(open_conn: OpenConn) -> Iterator[list[int]]:
     finally:
         over.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE)
     assert failed == []
 
 
@@ -141,7 +141,7 @@ def test_locks_tables_in_the_order_in_which_schema_sql_does_when_it_is_applied_a
             # It has none of them yet; else each would wait for the other now.
             sql("SET LOCAL lock_timeout = '200ms'; LOCK TABLE haulier.tick, haulier.job IN SHARE MODE")
     finally:
-        firer.join(30)
+        firer.join(PATIENCE)
 
     assert failed == []
     assert [outcome for outcome, _ in ticks(sql)] == ["fired", "skipped_overlap", "skipped_overlap"]

@@ -20,7 +20,7 @@ from haulier.queue import consume, produce
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.purge import purge_idempotency
 from haulier.queue.upkeep.steps import SCHEMA
-from tests.conftest import Sql, sql_on
+from tests.conftest import PATIENCE, Sql, sql_on
 from tests.schema.inserting import INSERT
 
 # --- What it looks like
@@ -104,7 +104,7 @@ def test_applies_from_several_at_once(fresh_database, apply, said):
 
     def run() -> None:
         with closing(connect(fresh_database)) as conn:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             try:
                 answers.append(apply(conn))
             except Exception as error:
@@ -114,7 +114,7 @@ def test_applies_from_several_at_once(fresh_database, apply, said):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
 
     assert sorted(answer[:7] for answer in answers) == said
 
@@ -154,7 +154,7 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
             sql_on(conn)(f"BEGIN; {SCHEMA.text}; COMMIT")
     over.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
 
     assert problems == []
     assert set(rounds) == {0, 1, 2}

@@ -27,6 +27,7 @@ from haulier.queue.access.api_keys import NewKey
 from haulier.queue.consume import wakeups
 from haulier.queue.upkeep import partitions, purge
 from haulier.queue.upkeep.migrate import migrate
+from tests.conftest import PATIENCE
 from tests.roles import GRANTS, Roles, apply_grants
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -198,13 +199,13 @@ def test_a_worker_does_all_its_work_under_its_own_role(
         process = subprocess.Popen([sys.executable, "worker.py"], cwd=ROOT, env=environ, stdout=out, stderr=out)
     try:
         ended = "SELECT kind, status FROM haulier.finished_job WHERE kind LIKE 't.%'"
-        eventually(lambda: dict(ask(super_conn, ended)) == ENDS, within=30)
+        eventually(lambda: dict(ask(super_conn, ended)) == ENDS)
         assert client.post(f"/jobs/{job_ids[-1]}/cancel").status_code == 202
-        eventually(lambda: dict(ask(super_conn, ended)) == {**ENDS, "t.wait": "cancelled"}, within=10)
-        eventually(lambda: "tidied: " in log.read_text(), within=10)
+        eventually(lambda: dict(ask(super_conn, ended)) == {**ENDS, "t.wait": "cancelled"})
+        eventually(lambda: "tidied: " in log.read_text())
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
     assert process.returncode == 0
     assert "permission denied" not in log.read_text()

@@ -18,7 +18,7 @@ from haulier.domain.job import Job, JobStatus
 from haulier.local.embedded import PostgresNotStarted
 from haulier.postgres.connection import connect
 from haulier.testing import NotEnded, PayloadRefused, RunningWorker, UnknownKind, perform, running_worker
-from tests.conftest import LASTING, eventually
+from tests.conftest import LASTING, PATIENCE, eventually
 from tests.testing import kinds_to_test
 from tests.testing.kinds_to_test import echoes, naps, process, process_apart, ways
 
@@ -100,7 +100,7 @@ def test_gives_the_handler_what_perform_gives_it(worker: RunningWorker) -> None:
 
 def test_runs_handlers_in_this_process_and_isolated_ones_in_their_own(worker: RunningWorker) -> None:
     assert worker.run(process).result == os.getpid()
-    assert worker.run(process_apart, within=30).result != os.getpid()
+    assert worker.run(process_apart, within=PATIENCE).result != os.getpid()
 
 
 def test_runs_what_the_code_under_test_inserts(worker: RunningWorker) -> None:

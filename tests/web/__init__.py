@@ -23,6 +23,7 @@ from psycopg2.extensions import connection as Connection
 from app.api import build
 from haulier.config import Config
 from lab.descendants import children
+from tests.conftest import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 EMAIL = {"kind": "send_email", "payload": {"to": "a@b.c", "subject": "Hi", "body": "Hello."}}
@@ -105,13 +106,13 @@ def gunicorn(
             )
         try:
             if wait:
-                eventually(lambda: process.poll() is not None or answers(url), within=20.0)
+                eventually(lambda: process.poll() is not None or answers(url))
                 assert process.poll() is None, log.read_text()
             yield Server(url, process, log)
         finally:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def answers(url: str) -> bool:

@@ -20,6 +20,10 @@ if os.environ.get("TEST_DIES_AT_ONCE"):
     # Not the process that imports this: each that it forks.
     DEADLY = signal.Signals[os.environ["TEST_DIES_AT_ONCE"]]
     os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), DEADLY))
+if rarely := os.environ.get("TEST_FULL_SCAN_SECONDS"):
+    import haulier.worker.shared.marks
+
+    haulier.worker.shared.marks.FULL_SCAN_SECONDS = float(rarely)
 if os.environ.get("TEST_THREAD_AT_IMPORT"):
     threading.Thread(target=threading.Event().wait, name="of-a-kind", daemon=True).start()
 
@@ -61,7 +65,7 @@ def cancelled(context, payload):
     """Run until asked to stop."""
     note("start", context)
     try:
-        context.wait(60)
+        context.wait(600)
     except JobCancelled:
         note(f"stop:{context.stop_reason}", context)
         raise

@@ -37,7 +37,7 @@ def test_hears_of_a_cancel_without_notifications_too(spawn_worker, enqueue, fini
             # As produce.cancel does, but for the knock.
             cursor.execute("UPDATE haulier.job SET cancel_requested = true WHERE id = %s", [job.id])
 
-        assert finished(job, within=3).status == JobStatus.CANCELLED
+        assert finished(job).status == JobStatus.CANCELLED
         worker.kill()
 
 

@@ -11,7 +11,7 @@ from haulier.domain.job import NewJob
 from haulier.queue import produce
 from haulier.queue.produce import Changes
 from tests.conftest import eventually
-from tests.worker.conftest import RARELY
+from tests.worker.conftest import RARELY, WOKEN_WITHIN
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_idle_worker_starts_a_changed_job_within_a_second(
     produce.change(conn, job.id, Changes.of(**changes))
 
     [start] = eventually(lambda: ledger.entries("start", job))
-    assert start.at - changed < 1
+    assert start.at - changed < WOKEN_WITHIN
     # A worker may look by itself at this very moment.
     assert len(heard()) == 1
 
@@ -67,7 +67,7 @@ def test_an_idle_worker_learns_of_a_sooner_time_that_is_still_to_come(
     produce.change(conn, job.id, Changes.of(delay_seconds=1))
 
     [start] = eventually(lambda: ledger.entries("start", job))
-    assert 0.9 < start.at - changed < 2
+    assert 0.9 < start.at - changed < WOKEN_WITHIN
     assert heard()
 
 
@@ -84,7 +84,8 @@ def test_beside_a_busy_lane_a_job_that_is_moved_before_its_mark_starts_within_a_
     produce.change(conn, job.id, Changes.of(queue="default", priority=priority))
 
     [start] = eventually(lambda: ledger.entries("start", job))
-    assert start.at - changed < 1
+    # Two threads start 40 of the others in a second.
+    assert len([each for each in ledger.entries("start") if changed < each.at < start.at]) < 40
     with conn.cursor() as cursor:
         cursor.execute("SELECT count(*) > 0 FROM haulier.job")
         assert cursor.fetchone() == (True,)

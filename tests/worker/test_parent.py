@@ -19,6 +19,7 @@ from haulier.queue import produce
 from tests.conftest import eventually
 from tests.local.conftest import processes
 from tests.worker.conftest import Process
+from tests.worker.waiting import AT_ONCE, GRANTED
 
 
 def is_alive(pid: int) -> bool:
@@ -32,9 +33,9 @@ def born(parent: Process) -> list[int]:
     return [int(pid) for pid in re.findall(r"started worker process \d+ \(pid (\d+)\)", parent.log)]
 
 
-def replaced(parent: Process, count: int, within: float = 15) -> list[int]:
+def replaced(parent: Process, count: int) -> list[int]:
     """Wait until there have been so many children, all registered, and return their pids."""
-    eventually(lambda: len(born(parent)) == count and parent.log.count("registered as") >= count, within=within)
+    eventually(lambda: len(born(parent)) == count and parent.log.count("registered as") >= count)
     return born(parent)
 
 
@@ -48,7 +49,7 @@ def spawn_family(spawn_worker, tmp_path) -> Iterator[Callable[..., Process]]:
         defaults = {"WORKER_PROCESSES": 2, "WORKER_THREADS": 2, "TMPDIR": tmp_path}
         families.append(spawn_worker(**{**defaults, **settings}, wait=False))
         if wait:
-            replaced(families[-1], int(str(settings.get("WORKER_PROCESSES", 2))), within=20)
+            replaced(families[-1], int(str(settings.get("WORKER_PROCESSES", 2))))
         return families[-1]
 
     yield spawn
@@ -101,7 +102,7 @@ def test_replaces_a_process_that_is_killed_and_its_jobs_run_again(spawn_family, 
     os.kill(victim, signal.SIGKILL)
 
     successor = replaced(parent, 3)[2]
-    attempts = [finished(job, within=30).attempts for job in jobs]
+    attempts = [finished(job).attempts for job in jobs]
     assert sorted(attempts) == [1, 1, 2, 2]
     assert parent.popen.poll() is None
     assert [is_alive(pid) for pid in (victim, other, successor)] == [False, True, True]
@@ -113,7 +114,7 @@ def test_replaces_a_process_with_a_stuck_thread(spawn_family, enqueue, ledger, t
     job = enqueue("t.deaf", {"file": str(tmp_path / "never")}, timeout_seconds=1, max_attempts=1)
     eventually(lambda: ledger.entries("start", job))
 
-    eventually(lambda: "left with exit code 1" in parent.log, within=15)
+    eventually(lambda: "left with exit code 1" in parent.log)
 
     [entry] = ledger.entries("start", job)
     assert entry.pid not in replaced(parent, 3)[2:]
@@ -141,7 +142,7 @@ def test_ends_when_every_process_was_told_to_stop_itself(spawn_family):
     for pid in born(parent):
         os.kill(pid, signal.SIGTERM)
 
-    assert parent.wait(10) == 0
+    assert parent.wait() == 0
     assert len(born(parent)) == 2
 
 
@@ -173,7 +174,7 @@ def test_ends_in_time_however_often_it_is_told_to_and_charges_no_job(spawn_famil
             os.kill(pid, signal.SIGTERM)
 
     assert parent.wait() == 0
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 4 + GRANTED
     for job in jobs:
         job = produce.get(conn, job.id)
         assert (job.status, job.attempts, job.crashes) == (JobStatus.QUEUED, 0, 0)
@@ -200,7 +201,7 @@ def test_is_not_put_out_by_processes_that_stop_a_moment_before_it_is_told(spawn_
     for pid in (born(parent)[1], parent.pid):
         os.kill(pid, signal.SIGINT)
 
-    assert parent.wait(10) == 0
+    assert parent.wait() == 0
     assert len(born(parent)) == 2
 
 
@@ -214,8 +215,8 @@ def test_leaves_at_once_at_a_second_ctrl_c(spawn_family, enqueue, ledger, tmp_pa
     eventually(lambda: parent.log.count("stopping: ") == 2)
     os.kill(parent.pid, signal.SIGINT)
 
-    assert parent.wait(2) == 130
-    eventually(lambda: not any(is_alive(pid) for pid in born(parent)), within=2)
+    assert parent.wait(AT_ONCE) == 130
+    eventually(lambda: not any(is_alive(pid) for pid in born(parent)))
 
 
 def test_kills_a_process_that_cannot_stop(spawn_family):
@@ -225,7 +226,7 @@ def test_kills_a_process_that_cannot_stop(spawn_family):
 
     parent.terminate()
 
-    assert parent.wait(8) == 1
+    assert parent.wait() == 1
     assert not is_alive(frozen)
 
 
@@ -236,7 +237,7 @@ def test_leaves_nothing_behind_when_it_is_killed(spawn_family, enqueue, finished
 
     parent.kill()
 
-    eventually(lambda: not any(is_alive(pid) for pid in born(parent)), within=10)
+    eventually(lambda: not any(is_alive(pid) for pid in born(parent)))
     assert [(finished(job).status, finished(job).attempts) for job in jobs] == [(JobStatus.SUCCEEDED, 1)] * 4
     assert produce.overview(conn).health.workers == 0
     assert list(tmp_path.glob("haulier-metrics-*")) == []
@@ -245,7 +246,7 @@ def test_leaves_nothing_behind_when_it_is_killed(spawn_family, enqueue, finished
 def test_takes_a_signal_to_a_process_just_born_for_that_process_alone(spawn_family):
     parent = spawn_family(wait=False, TEST_DIES_AT_ONCE="SIGTERM")
 
-    assert parent.wait(10) == 0
+    assert parent.wait() == 0
     assert parent.log.count("was told to stop, and gets no successor") == 2
     assert "stopping 2 worker processes" not in parent.log
 
@@ -254,21 +255,22 @@ def test_starts_a_process_that_dies_at_once_ever_later_and_says_so_in_one_line(s
     parent = spawn_family(WORKER_PROCESSES=2, wait=False, TEST_DIES_AT_ONCE="SIGKILL")
 
     began = time.monotonic()
-    eventually(lambda: parent.log.count("its successor comes in 4 s") == 2, within=20)
+    eventually(lambda: parent.log.count("its successor comes in 4 s") == 2)
 
     assert time.monotonic() - began > 2
     lines = [line.split(" ", 3)[-1] for line in parent.log.splitlines() if "was killed by SIGKILL" in line]
-    pauses = Counter(re.sub(r"^.* after 0\.\d s; its successor", "", line) for line in lines)
+    pauses = Counter(re.sub(r"^.* after \d\.\d s; its successor", "", line) for line in lines)
     assert pauses == {" comes in 1 s": 2, " comes in 2 s": 2, " comes in 4 s": 2}
     # Also while there is nobody to pass it on to.
     parent.terminate()
-    assert parent.wait(2) == 0
+    assert parent.wait() == 0
+    assert len(born(parent)) == 6
 
 
 def test_leaves_with_1_where_the_schema_does_not_fit(spawn_family, fresh_database):
     parent = spawn_family(DATABASE_URL=fresh_database, wait=False)
 
-    assert parent.wait(10) == 1
+    assert parent.wait() == 1
     assert "CRITICAL haulier.worker.parent: the database holds no Haulier schema" in parent.log
     assert len(born(parent)) == 2
 

@@ -15,11 +15,12 @@ from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.produce.pauses import pause, resume
 from tests.conftest import eventually
-from tests.worker.conftest import RARELY
-from tests.worker.waiting import let_pass
+from tests.worker.conftest import RARELY, WOKEN_WITHIN
+from tests.worker.waiting import AT_ONCE, let_pass
 
-# Nothing starts later than this after the answer; what a test waits for in vain, it waits for longer.
-PAUSED_WITHIN, LONG_ENOUGH = 1.0, 1.5
+# Nothing starts later than a second after the answer; on a busy machine a handler may need a moment more to say that it
+# has started. What a test waits for in vain, it waits for longer.
+PAUSED_WITHIN, LONG_ENOUGH = 1.0 + 0.25, 1.75
 
 
 def enqueue_many(conn, count: int, **payload: object) -> None:
@@ -48,7 +49,7 @@ def resume_and_pause(conn, ledger, starts) -> Callable[[], tuple[float, float]]:
         asked_at, held = time.monotonic(), size()
         resume(conn, "bulk")
         resumed_at = time.monotonic()
-        eventually(lambda: size() > held, within=20)
+        eventually(lambda: size() > held)
         pause(conn, "bulk")
         paused_at = time.monotonic()
         let_pass(LONG_ENOUGH)
@@ -69,9 +70,8 @@ def test_starts_nothing_of_a_paused_queue_a_second_after_the_answer_and_goes_on_
 
     assert len(starts()) < 20_000, "there was nothing left to start"
     assert max(last for _, last in took) < PAUSED_WITHIN, took
-    # On a busy machine one of them may have to wait for the processor.
-    assert statistics.median(first for first, _ in took) < 0.1, took
-    assert max(first for first, _ in took) < 1, took
+    assert statistics.median(first for first, _ in took) < 0.5, took
+    assert max(first for first, _ in took) < WOKEN_WITHIN, took
 
 
 @pytest.mark.slow
@@ -89,16 +89,15 @@ def test_starts_nothing_of_a_paused_queue_of_100_000_jobs_a_second_after_the_ans
 
     eventually(lambda: len(starts()) == 100_000, within=120)
     assert max(last for _, last in took) < PAUSED_WITHIN, took
-    # As in the short form: on a busy machine one of them may have to wait for the processor.
-    assert statistics.median(first for first, _ in took) < 0.1, took
-    assert max(first for first, _ in took) < 1, took
+    assert statistics.median(first for first, _ in took) < 0.5, took
+    assert max(first for first, _ in took) < AT_ONCE, took
 
 
 def test_gives_back_what_was_claimed_ahead_of_jobs_that_turned_out_slow(spawn_worker, conn, starts):
     enqueue_many(conn, 2_000)
     # No notification comes.
     spawn_worker(WAKE_UPS="off", WORKER_THREADS=1, LOG_LEVEL="INFO")
-    eventually(lambda: len(starts()) == 2_000, within=60)
+    eventually(lambda: len(starts()) == 2_000)
     # Each is over before those claimed ahead would be given back for standing still, but together they take a minute.
     enqueue_many(conn, 1_000, seconds=0.06)
     eventually(lambda: len(starts()) > 2_000)
@@ -125,7 +124,7 @@ def test_holds_also_where_no_notification_comes(spawn_worker, conn, starts):
     eventually(lambda: starts(asked_at))
 
     assert [at for at in starts(paused_at) if paused_at + PAUSED_WITHIN < at < asked_at] == []
-    assert min(starts(asked_at)) - asked_at < 1
+    assert min(starts(asked_at)) - asked_at < AT_ONCE
 
 
 def test_what_runs_when_its_queue_is_paused_goes_on(spawn_worker, conn, enqueue, ledger, finished):
@@ -146,7 +145,7 @@ def test_other_queues_go_on_beside_paused_ones(spawn_worker, conn, enqueue, late
 
     took = [latency() for _ in range(10)]
 
-    assert statistics.median(took) < 0.1
+    assert max(took) < WOKEN_WITHIN
     assert len(starts()) == 10
 
 
@@ -157,16 +156,16 @@ def test_a_sleeping_worker_starts_what_waits_when_the_pause_ends_by_itself(
         enqueue("t.note", queue=f"q{number}")
         pause(conn, f"q{number}")
     enqueue("t.note", queue="bulk")
-    [(until,)] = _rows(conn, "SELECT now() + interval '4 s'")
+    [(until,)] = _rows(conn, "SELECT now() + interval '8 s'")
     pause(conn, "bulk", until=until)
-    ends_at = time.monotonic() + 4
+    ends_at = time.monotonic() + 8
     spawn_worker(POLL_SECONDS=RARELY)
     eventually(lambda: sleepers() == 1)
     assert starts() == []
 
-    [start] = eventually(starts, within=10)
+    [start] = eventually(starts)
 
-    assert -0.1 < start - ends_at < 0.5
+    assert -0.1 < start - ends_at < WOKEN_WITHIN
 
 
 def test_a_pause_that_is_cut_short_ends_then(spawn_worker, conn, enqueue, starts, sleepers):
@@ -179,8 +178,8 @@ def test_a_pause_that_is_cut_short_ends_then(spawn_worker, conn, enqueue, starts
     pause(conn, "bulk", until=until)
     asked_at = time.monotonic()
 
-    [start] = eventually(starts, within=10)
-    assert 0.9 < start - asked_at < 2
+    [start] = eventually(starts)
+    assert 0.9 < start - asked_at < WOKEN_WITHIN
 
 
 def test_an_idle_worker_beside_a_paused_queue_sends_hardly_a_statement(spawn_worker, conn, database, direct, sleepers):
@@ -212,11 +211,12 @@ def test_a_resume_reaches_a_worker_that_has_other_work(spawn_worker, conn, enque
     for number in range(100):
         enqueue("t.note", queue=f"q{number}", delay=timedelta(hours=1))
     produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.01}) for _ in range(5_000)])
-    spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO")
+    # Without being told it would look four times a second: here it does so once a minute.
+    spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO", TEST_FULL_SCAN_SECONDS=RARELY)
     eventually(lambda: len(ledger.entries("start")) > 100)
     took = []
 
-    for number in range(7):
+    for number in range(3):
         pause(conn, f"q{number}")
         job = enqueue("t.note", queue=f"q{number}")
         # Until a scan has seen that it is paused.
@@ -227,8 +227,7 @@ def test_a_resume_reaches_a_worker_that_has_other_work(spawn_worker, conn, enque
         took.append(start.at - resumed_at)
 
     assert len(ledger.entries("start")) < 5_000, "it had no other work"
-    # Without being told it looks four times a second.
-    assert statistics.median(took) < 0.12, took
+    assert max(took) < WOKEN_WITHIN, took
 
 
 def _rows(conn, statement: str) -> list[tuple]:

@@ -26,13 +26,13 @@ def test_shows_what_a_running_handler_said_last_and_nothing_once_it_has_ended(
 
     job = enqueue("t.tells", {"words": words, "file": str(end)})
 
-    shown = eventually(lambda: produce.get(conn, job.id).progress, within=20)
+    shown = eventually(lambda: produce.get(conn, job.id).progress)
     assert {name: shown[name] for name in ("done", "total", "note")} == {"done": 50, "total": 100, "note": "page 50"}
     assert sql("SELECT %s::timestamptz BETWEEN %s AND now()", shown["at"], before[0][0]) == [(True,)]
     end.touch()
     ended = finished(job)
     assert (ended.status, ended.progress) == (JobStatus.SUCCEEDED, None)
-    eventually(lambda: sql("SELECT count(*) FROM haulier.progress") == [(0,)], within=20)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.progress") == [(0,)])
 
 
 @pytest.mark.parametrize("kind", ["t.tells", "i.tells"])
@@ -59,7 +59,7 @@ def test_a_child_process_passes_on_what_its_handler_says(spawn_worker, enqueue, 
     # A second job in the same child, whose predecessor has spoken.
     for _ in range(2):
         job, seen[:] = enqueue("i.tells", {"words": words, "seconds": 1.0, "file": str(end)}), []
-        eventually(last_word, within=20)
+        eventually(last_word)
         end.touch()
         assert finished(job).status is JobStatus.SUCCEEDED
         assert len(seen) >= 3

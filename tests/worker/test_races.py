@@ -23,7 +23,7 @@ def test_two_workers_with_eight_threads_run_200_jobs_once_each(spawn_worker, con
 
     jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.02})] * 200)]
 
-    eventually(lambda: produce.overview(conn).depths == [], within=30)
+    eventually(lambda: produce.overview(conn).depths == [])
     assert ledger.counts("start") == {str(job.id): 1 for job in jobs}
     assert ledger.counts("end") == {str(job.id): 1 for job in jobs}
     assert len({entry.pid for entry in ledger.entries("start")}) == 2

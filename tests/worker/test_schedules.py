@@ -26,6 +26,12 @@ def seconds_of(number: int) -> dict[str, Any]:
     return {"name": f"s{number}", "job": {"kind": "t.note", "payload": {}}}
 
 
+def fewest(sql: Sql) -> int:
+    """Return how many ticks that schedule has which has fewest."""
+    counts = sql("SELECT count(*) FROM haulier.tick GROUP BY schedule")
+    return min((count for (count,) in counts), default=0)
+
+
 def with_faults(spawn_worker: Spawn, sql: Sql, *, schedules: int, seconds: float, seed: int) -> dict[str, Any]:
     """Let three workers fire so many schedules of each second for so long, and return what the ticks come to.
 
@@ -34,7 +40,7 @@ def with_faults(spawn_worker: Spawn, sql: Sql, *, schedules: int, seconds: float
     workers = [spawn_worker(WORKER_THREADS=2, WAKE_UPS="off", LOG_LEVEL="INFO") for _ in range(3)]
     for number in range(schedules):
         plant(sql, **seconds_of(number))
-    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 2 * schedules, within=30)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 2 * schedules)
     dice, passed = random.Random(seed), 0.0
     victims = dice.sample(workers, 2)
     faults = [lambda: sql(END_ALL), lambda: sql(END_ALL), victims[0].kill, victims[1].kill]
@@ -43,6 +49,7 @@ def with_faults(spawn_worker: Spawn, sql: Sql, *, schedules: int, seconds: float
         passed = at
         fault()
     let_pass(seconds - passed)
+    eventually(lambda: fewest(sql) >= 0.8 * seconds)
     # So that nothing is added while it is counted.
     sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
     return account(sql)
@@ -73,12 +80,15 @@ def test_a_deploy_that_replaces_one_worker_after_the_other_fires_each_tick_once(
     running = [spawn_worker(LOG_LEVEL="INFO") for _ in range(2)]
     for number in range(20):
         plant(sql, **seconds_of(number))
-    eventually(lambda: sql("SELECT count(DISTINCT schedule) FROM haulier.tick") == [(20,)], within=15)
+    eventually(lambda: sql("SELECT count(DISTINCT schedule) FROM haulier.tick") == [(20,)])
 
     for _ in range(4):
+        before = fewest(sql)
         running.append(spawn_worker(LOG_LEVEL="INFO"))
         running[0].terminate()
         assert running.pop(0).wait() == 0
+        # However quickly workers are replaced on this machine.
+        eventually(lambda before=before: fewest(sql) > before)
 
     sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
     found = account(sql)
@@ -97,7 +107,7 @@ def test_after_a_day_without_workers_each_tick_is_what_its_schedule_says_of_miss
     plant(sql, "hour", missed="all", missed_max=100, missed_within_seconds=3600, **day)
 
     spawn_worker()
-    eventually(lambda: sql("SELECT count(*) FROM haulier.tick") == [(4 * 144,)], within=20)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick") == [(4 * 144,)])
 
     for name, fired in (("skip", 0), ("last", 1), ("all", 5), ("hour", 6)):
         outcomes = [outcome for outcome, _ in ticks(sql, name)]
@@ -112,10 +122,10 @@ def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an
     rows = "SELECT count(*) FROM haulier.tick"
     plant(sql, **seconds_of(0))
     spawn_worker()
-    eventually(lambda: sql(rows)[0][0] >= 2, within=15)
+    eventually(lambda: sql(rows)[0][0] >= 2)
     try:
         set_time(sql, "now() + interval '1 hour'")
-        eventually(lambda: sql(rows)[0][0] >= 3600, within=20)
+        eventually(lambda: sql(rows)[0][0] >= 3600)
         set_time(sql, "now()")
         # A turn that had begun may still end.
         let_pass(1)
@@ -123,7 +133,7 @@ def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an
         let_pass(2.5)
         assert sql(rows) == before
         set_time(sql, "now() + interval '1 hour 10 seconds'")
-        eventually(lambda: sql(rows)[0][0] >= before[0][0] + 12, within=20)
+        eventually(lambda: sql(rows)[0][0] >= before[0][0] + 12)
         sql("UPDATE haulier.schedule SET look_at = '2100-01-01' RETURNING 1")
     finally:
         set_time(sql)
@@ -140,10 +150,10 @@ def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an
 def test_fires_close_to_the_time_once_it_knows_of_schedules(spawn_worker: Spawn, sql: Sql) -> None:
     spawn_worker(WAKE_UPS="off")
     plant(sql, job={"kind": "t.note", "payload": {}})
-    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] > 0, within=15)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] > 0)
     sql("DELETE FROM haulier.tick RETURNING 1")
 
-    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 4, within=15)
+    eventually(lambda: sql("SELECT count(*) FROM haulier.tick")[0][0] >= 4)
 
     delays = sql("SELECT extract(epoch FROM fired_at - scheduled_at)::float FROM haulier.tick ORDER BY 1")
     # The machine may be busy; a thread that only looked each second would have half a second on average.
@@ -158,9 +168,9 @@ def test_has_a_connection_of_its_own_only_while_there_are_schedules(spawn_worker
     [(before,)] = sql(CONNECTIONS)
 
     plant(sql, job={"kind": "t.note", "payload": {}})
-    eventually(lambda: sql(CONNECTIONS) == [(before + 1,)], within=15)
+    eventually(lambda: sql(CONNECTIONS) == [(before + 1,)])
     sql("DELETE FROM haulier.schedule RETURNING 1")
-    eventually(lambda: sql(CONNECTIONS) == [(before,)], within=15)
+    eventually(lambda: sql(CONNECTIONS) == [(before,)])
 
 
 def test_a_schedule_that_cannot_fire_keeps_none_of_the_others(spawn_worker: Spawn, sql: Sql) -> None:
@@ -172,9 +182,9 @@ def test_a_schedule_that_cannot_fire_keeps_none_of_the_others(spawn_worker: Spaw
     def last() -> datetime | None:
         return sql("SELECT max(scheduled_at) FROM haulier.tick WHERE schedule = 'good'")[0][0]
 
-    eventually(last, within=15)
+    eventually(last)
     first = last()
-    eventually(lambda: (last() or first) != first, within=15)
+    eventually(lambda: (last() or first) != first)
 
     assert sql("SELECT DISTINCT schedule FROM haulier.tick") == [("good",)]
     for name in ("refused", "nowhere"):

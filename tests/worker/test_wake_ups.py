@@ -9,7 +9,8 @@ from datetime import timedelta
 from haulier.domain.job import JobStatus, NewJob
 from haulier.queue import produce
 from tests.conftest import eventually
-from tests.worker.conftest import RARELY
+from tests.worker.conftest import RARELY, WOKEN_WITHIN
+from tests.worker.waiting import AT_ONCE
 
 
 def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, fall_asleep, latency):
@@ -19,7 +20,7 @@ def test_an_idle_worker_starts_a_job_within_tens_of_milliseconds(spawn_worker, f
     took = [latency() for _ in range(20)]
 
     assert statistics.median(took) < 0.05
-    assert max(took) < 1
+    assert max(took) < WOKEN_WITHIN
 
 
 def test_each_of_several_idle_workers_is_woken_for_its_queue(spawn_worker, fall_asleep, enqueue, finished):
@@ -29,22 +30,24 @@ def test_each_of_several_idle_workers_is_woken_for_its_queue(spawn_worker, fall_
 
     jobs = [enqueue("t.note", queue=queue) for queue in ("bulk", "mail")]
 
-    assert [finished(job, within=2).status for job in jobs] == [JobStatus.SUCCEEDED] * 2
+    assert [finished(job, within=WOKEN_WITHIN).status for job in jobs] == [JobStatus.SUCCEEDED] * 2
 
 
 def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, fall_asleep, conn, ledger):
     workers = [spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1) for _ in range(3)]
     fall_asleep(3)
 
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.5}) for _ in range(6)])
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 5}) for _ in range(6)])
 
-    eventually(lambda: {entry.pid for entry in ledger.entries("start")} == {worker.pid for worker in workers}, within=2)
+    # Alone the first would take half a minute.
+    pids = {worker.pid for worker in workers}
+    eventually(lambda: {entry.pid for entry in ledger.entries("start")} == pids, within=WOKEN_WITHIN)
 
 
 def test_nobody_is_woken_while_all_are_busy(spawn_worker, fall_asleep, conn, sleepers, heard):
     spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
     fall_asleep()
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(50)])
+    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(500)])
     eventually(lambda: sleepers() == 0)
     heard()
 
@@ -67,7 +70,7 @@ def test_a_knock_at_a_worker_without_a_free_thread_reaches_another(
     took = [latency() for _ in range(10)]
 
     (tmp_path / "go").touch()
-    assert max(took) < 1
+    assert max(took) < WOKEN_WITHIN
 
 
 def test_a_knock_at_a_worker_that_is_stopping_reaches_another(
@@ -85,7 +88,7 @@ def test_a_knock_at_a_worker_that_is_stopping_reaches_another(
     took = [latency() for _ in range(10)]
 
     (tmp_path / "go").touch()
-    assert max(took) < 1
+    assert max(took) < WOKEN_WITHIN
     assert stopping.wait() == 0
 
 
@@ -102,20 +105,22 @@ def test_a_worker_that_stopped_sleeps_no_more_and_one_that_was_killed_no_longer_
     spawn_worker(WAKE_UPS="off")
 
     assert after_the_stop == 1
-    eventually(lambda: sleepers() == 0, within=15)
+    eventually(lambda: sleepers() == 0)
 
 
 def test_a_worker_that_was_killed_in_its_sleep_is_woken_no_more_once_another_has_beaten(
     spawn_worker, fall_asleep, latency, sleepers, conn
 ):
-    workers = {worker.pid: worker for worker in (spawn_worker(LEASE_SECONDS=24, POLL_SECONDS=0.8) for _ in range(2))}
+    # A job for which nobody is woken waits for most of a poll.
+    settings = {"LEASE_SECONDS": 24, "POLL_SECONDS": 4}
+    workers = {worker.pid: worker for worker in (spawn_worker(**settings) for _ in range(2))}
     fall_asleep(2)
     with conn.cursor() as cursor:
         cursor.execute("SELECT pid FROM haulier.worker ORDER BY beat_at DESC LIMIT 1")
         [dead] = cursor.fetchone()
         workers[dead].kill()
         fresher = "SELECT FROM haulier.worker WHERE pid = %s AND beat_at < (SELECT max(beat_at) FROM haulier.worker)"
-        eventually(lambda: cursor.execute(fresher, [dead]) or cursor.rowcount, within=15)
+        eventually(lambda: cursor.execute(fresher, [dead]) or cursor.rowcount)
 
     took = []
     for _ in range(10):
@@ -125,7 +130,7 @@ def test_a_worker_that_was_killed_in_its_sleep_is_woken_no_more_once_another_has
         took.append(latency())
 
     assert sleepers() == 2
-    assert sum(each > 0.1 for each in took) <= 1, took
+    assert sum(each > 2 for each in took) <= 1, took
 
 
 def test_a_worker_whose_listener_was_cut_off_is_woken_again(spawn_worker, fall_asleep, latency, conn, sleepers):
@@ -138,7 +143,7 @@ def test_a_worker_whose_listener_was_cut_off_is_woken_again(spawn_worker, fall_a
         )
     fall_asleep()
 
-    assert latency() < 1
+    assert latency() < WOKEN_WITHIN
 
 
 def test_a_flood_of_inserts_sends_few_knocks_at_a_worker_that_keeps_up(spawn_worker, fall_asleep, conn, heard):
@@ -161,9 +166,9 @@ def test_without_wake_ups_nobody_listens_or_sleeps_and_a_job_starts_within_a_pol
 
     took = [latency() for _ in range(30)]
 
-    # On a busy machine a few of them wait for the processor as well.
-    assert sorted(took)[-4] < 0.2 + 0.05
-    assert max(took) < 1.0
+    # On a busy machine some wait for the processor as well. With the default poll, of a second, half would take longer.
+    assert statistics.median(took) < 0.2 + 0.05
+    assert max(took) < AT_ONCE
     assert sleepers() == 0
     assert heard() == []
     with conn.cursor() as cursor:
@@ -174,8 +179,8 @@ def test_without_wake_ups_nobody_listens_or_sleeps_and_a_job_starts_within_a_pol
         assert cursor.fetchone() == (0,)
 
 
-def test_without_wake_ups_a_cancel_is_heard_within_a_second(spawn_worker, enqueue, ledger, finished, conn):
-    spawn_worker(WAKE_UPS="off", LEASE_SECONDS=30)
+def test_without_wake_ups_a_cancel_is_heard_long_before_the_next_beat(spawn_worker, enqueue, ledger, finished, conn):
+    spawn_worker(WAKE_UPS="off", LEASE_SECONDS=90)
     job = enqueue("t.cancelled")
     eventually(lambda: ledger.entries("start", job))
     asked = time.monotonic()
@@ -183,5 +188,5 @@ def test_without_wake_ups_a_cancel_is_heard_within_a_second(spawn_worker, enqueu
     produce.cancel(conn, job.id)
 
     [stop] = eventually(lambda: ledger.entries("stop:cancelled", job))
-    assert stop.at - asked < 1
+    assert stop.at - asked < AT_ONCE
     assert finished(job).status == JobStatus.CANCELLED

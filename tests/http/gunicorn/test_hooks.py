@@ -23,6 +23,7 @@ from haulier.postgres.connection import connect
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from lab.proxy import proxy_to
+from tests.conftest import PATIENCE
 from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
@@ -32,7 +33,7 @@ HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/jso
 def talk(server: Server, request: bytes) -> bytes:
     """Send these bytes and return what comes back until the server closes."""
     address = urlsplit(server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as conn:
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as conn:
         conn.sendall(request)
         answer = b""
         while more := conn.recv(65536):
@@ -44,7 +45,7 @@ def talk(server: Server, request: bytes) -> bytes:
 
 def test_without_database_url_it_ends_with_one_line(run_gunicorn: Run) -> None:
     with run_gunicorn(None, wait=False) as server:
-        code = server.process.wait(20)
+        code = server.process.wait(PATIENCE)
 
         assert code == 1
         [line] = server.log.read_text().splitlines()
@@ -53,7 +54,7 @@ def test_without_database_url_it_ends_with_one_line(run_gunicorn: Run) -> None:
 
 def test_with_a_wrong_setting_it_ends_with_one_line(run_gunicorn: Run, database: str) -> None:
     with run_gunicorn(database, wait=False, HAULIER_KINDS="no_such_module") as server:
-        code = server.process.wait(20)
+        code = server.process.wait(PATIENCE)
 
         assert code == 1
         [line] = server.log.read_text().splitlines()
@@ -64,7 +65,7 @@ def test_without_the_schema_it_ends_with_one_line_that_holds_the_command(
     run_gunicorn: Run, fresh_database: str
 ) -> None:
     with run_gunicorn(fresh_database, wait=False) as server:
-        code = server.process.wait(20)
+        code = server.process.wait(PATIENCE)
 
         lines = [line for line in server.log.read_text().splitlines() if "gunicorn.error" not in line]
         assert code == 1
@@ -161,7 +162,7 @@ def bearer(token: str) -> dict[str, str]:
 def requests_retrying(url: str) -> requests.Response:
     with requests.Session() as session:
         session.mount("http://", HTTPAdapter(max_retries=Retry(connect=8, backoff_factor=0.1)))
-        return session.get(url, timeout=20)
+        return session.get(url, timeout=PATIENCE)
 
 
 def test_a_chunked_body_is_read(server: Server) -> None:
@@ -261,7 +262,7 @@ def test_a_process_that_may_open_no_more_files_takes_no_more_connections_and_goe
         address = urlsplit(server.url)
         with ExitStack() as opened:
             for _ in range(200):
-                opened.enter_context(socket.create_connection((address.hostname, address.port), timeout=5))
+                opened.enter_context(socket.create_connection((address.hostname, address.port), timeout=PATIENCE))
             answers = [requests.get(f"{server.url}/health/live", timeout=10).status_code for _ in range(3)]
 
         assert (answers, server.children()) == ([200] * 3, before)
@@ -301,8 +302,8 @@ def test_sigterm_sent_thrice_to_all_ends_it_after_the_request_under_way(
                 os.kill(pid, signal.SIGTERM)
         cursor.execute("COMMIT")
 
-        assert answer.result(15).status_code == 200
-        assert server.process.wait(15) == 0
+        assert answer.result(PATIENCE).status_code == 200
+        assert server.process.wait(PATIENCE) == 0
         assert not any(alive(pid) for pid in everyone)
 
 
@@ -324,7 +325,7 @@ def test_a_process_with_nothing_to_spare_leaves_new_connections_to_the_others(
         assert not answer.done()
         cursor.execute("COMMIT")
 
-        assert answer.result(15).status_code == 200
+        assert answer.result(PATIENCE).status_code == 200
 
 
 def is_waited_for(dsn: str) -> bool:
@@ -343,7 +344,7 @@ def test_its_children_do_not_outlive_a_killed_master(
 
         server.process.kill()
 
-        eventually(lambda: not any(alive(pid) for pid in children), within=10)
+        eventually(lambda: not any(alive(pid) for pid in children))
 
 
 def alive(pid: int) -> bool:

@@ -15,12 +15,15 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from tests.conftest import PATIENCE
 from tests.local.conftest import processes
 from tests.web import EMAIL, Server
 
 Run = Callable[..., AbstractContextManager[Server]]
 
 SLOW = 50
+# A request that had to wait for slow clients would wait for their deadlines, which are 10 s.
+HELD_UP = 8.0
 HEAD = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LONG = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -42,7 +45,7 @@ TRICKLES = {
 
 def connect(server: Server) -> socket.socket:
     address = urlsplit(server.url)
-    return socket.create_connection((address.hostname, address.port), timeout=20)
+    return socket.create_connection((address.hostname, address.port), timeout=PATIENCE)
 
 
 @contextmanager
@@ -66,7 +69,7 @@ def slow_clients(server: Server, first: bytes, then: bytes, count: int = SLOW) -
             yield sockets
         finally:
             over.set()
-            thread.join(5)
+            thread.join()
 
 
 @pytest.mark.parametrize(("first", "then"), TRICKLES.values(), ids=TRICKLES)
@@ -80,8 +83,8 @@ def test_fifty_slow_clients_hold_up_nobody(server: Server, first: bytes, then: b
             spent.append(time.monotonic() - began)
             assert (kept.status_code, fresh.status_code) == (201, 200)
 
-    assert max(spent) < 2.0
-    assert sorted(spent)[10] < 0.3
+    assert max(spent) < HELD_UP
+    assert sorted(spent)[10] < 1
     assert "Traceback" not in server.log.read_text()
 
 
@@ -94,7 +97,7 @@ def test_who_is_too_slow_is_told_so_and_closed(
         spent = time.monotonic() - began
 
     assert [answer.splitlines()[0] for answer in answers] == [b"HTTP/1.1 408 Request Timeout"] * 5
-    assert 5 < spent < 15
+    assert spent > 5
 
 
 def test_a_head_that_is_too_long_is_told_so(server: Server) -> None:
@@ -111,7 +114,7 @@ def test_more_connections_than_there_may_be_make_room_for_new_ones(run_gunicorn:
         run_gunicorn(database, WEB_CONCURRENCY="1", GUNICORN_CMD_ARGS="--worker-connections 60") as server,
         slow_clients(server, *TRICKLES["a head"], count=120),
     ):
-        answers = [requests.get(f"{server.url}/health", timeout=5).status_code for _ in range(10)]
+        answers = [requests.get(f"{server.url}/health", timeout=HELD_UP).status_code for _ in range(10)]
 
     assert answers == [200] * 10
 
@@ -123,8 +126,8 @@ def test_more_connections_than_it_may_have_files_open_end_no_process(
     with run_gunicorn(database, WEB_CONCURRENCY="1", files=256) as server:
         before = server.children()
         with slow_clients(server, *TRICKLES[trickle], count=400):
-            answers = [requests.post(f"{server.url}/jobs", json=EMAIL, timeout=5).status_code for _ in range(10)]
-            pages = [requests.get(f"{server.url}{path}", timeout=5).status_code for path in ("/metrics", "/docs")]
+            answers = [requests.post(f"{server.url}/jobs", json=EMAIL, timeout=HELD_UP).status_code for _ in range(10)]
+            pages = [requests.get(f"{server.url}{path}", timeout=HELD_UP).status_code for path in ("/metrics", "/docs")]
 
         assert (answers, pages) == ([201] * 10, [200] * 2)
         assert server.children() == before
@@ -133,7 +136,7 @@ def test_more_connections_than_it_may_have_files_open_end_no_process(
 
 def test_with_too_few_files_it_says_so_rather_than_start(run_gunicorn: Run, database: str) -> None:
     with run_gunicorn(database, wait=False, files=80) as server:
-        assert server.process.wait(20) == 1
+        assert server.process.wait(PATIENCE) == 1
         assert "ulimit -n" in server.log.read_text()
 
 
@@ -149,7 +152,7 @@ def test_what_slow_clients_have_sent_is_bounded(run_gunicorn: Run, database: str
         [child] = server.children()
         with open(f"/proc/{child}/status") as status:
             [resident] = [int(line.split()[1]) for line in status if line.startswith("VmRSS")]
-        answer = requests.post(f"{server.url}/jobs", json=EMAIL, timeout=5)
+        answer = requests.post(f"{server.url}/jobs", json=EMAIL, timeout=HELD_UP)
 
     assert answer.status_code == 201
     # 200 MB were sent.
@@ -220,8 +223,9 @@ def test_slow_clients_do_not_hold_up_its_end(run_gunicorn: Run, database: str) -
         began = time.monotonic()
         os.kill(server.process.pid, signal.SIGTERM)
 
-        assert server.process.wait(15) == 0
-        assert time.monotonic() - began < 8
+        assert server.process.wait(PATIENCE) == 0
+        # Its requests have 25 s.
+        assert time.monotonic() - began < 15
 
 
 def test_who_still_asks_does_not_hold_up_the_end_of_a_process_without_its_master(
@@ -237,7 +241,7 @@ def test_who_still_asks_does_not_hold_up_the_end_of_a_process_without_its_master
         began = time.monotonic()
 
         # The client keeps its connection.
-        eventually(lambda: orphan not in {each.pid for each in processes()}, within=20)
+        eventually(lambda: orphan not in {each.pid for each in processes()})
 
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15

@@ -180,20 +180,33 @@ def test_notes_use_once_a_minute(make, conn, sql):
 # Rates
 
 
-def test_lends_a_seconds_worth_and_then_nothing(make, conn):
-    key, _ = make(rate_limit=10)
+@pytest.fixture
+def stand_still(sql):
+    """Give a function after which so many seconds have gone by for all budgets since they were last filled."""
 
-    loans = [api_keys.borrow(conn, key, asked=asked, unused=0) for asked in (4, 4, 4, 4)]
+    def stand_still(seconds: float = 0.0) -> None:
+        sql("UPDATE haulier.rate_budget SET filled_at = now() - make_interval(secs => %s) RETURNING 1", seconds)
+
+    return stand_still
+
+
+def test_lends_a_seconds_worth_and_then_nothing(make, conn, stand_still):
+    key, _ = make(rate_limit=10)
+    loans = []
+
+    for _ in range(4):
+        stand_still()
+        loans.append(api_keys.borrow(conn, key, asked=4, unused=0))
 
     assert [loan.granted for loan in loans[:3]] == [4, 4, 2]
     assert loans[3].granted <= 1
     assert 0 < loans[3].wait <= 0.1
 
 
-def test_lends_again_as_time_goes_by(make, conn, sql):
+def test_lends_again_as_time_goes_by(make, conn, stand_still):
     key, _ = make(rate_limit=10)
     api_keys.borrow(conn, key, asked=10, unused=0)
-    sql("UPDATE haulier.rate_budget SET filled_at = filled_at - interval '0.5 s' RETURNING 1")
+    stand_still(0.5)
 
     assert api_keys.borrow(conn, key, asked=10, unused=0).granted == 5
 
@@ -206,9 +219,10 @@ def test_never_has_more_than_a_seconds_worth(make, conn, sql):
     assert api_keys.borrow(conn, key, asked=100, unused=50).granted == 10
 
 
-def test_takes_back_what_was_not_used(make, conn):
+def test_takes_back_what_was_not_used(make, conn, stand_still):
     key, _ = make(rate_limit=10)
     api_keys.borrow(conn, key, asked=10, unused=0)
+    stand_still()
 
     assert api_keys.borrow(conn, key, asked=10, unused=7).granted == 7
 

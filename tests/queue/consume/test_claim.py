@@ -16,7 +16,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 def test_hands_over_a_running_job_with_this_attempt_counted(claim, enqueue, worker, conn):
@@ -199,7 +199,7 @@ def test_gives_each_job_once_to_many_workers(database, conn, register, sql):
 
     def work(number: int) -> None:
         with closing(connect(database)) as mine:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             while jobs := consume.claim(
                 mine, worker_id=workers[number % 4], claim_id=uuid4(), queues=(), limit=1 + number
             ):
@@ -209,7 +209,7 @@ def test_gives_each_job_once_to_many_workers(database, conn, register, sql):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert len(claimed) == len(set(claimed)) == 300
     assert sql("SELECT DISTINCT attempt, attempts, status FROM haulier.job") == [(1, 1, "running")]

@@ -13,7 +13,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 def test_makes_the_jobs_of_a_worker_whose_lease_ran_out_due_at_once(running, register, let_lease_run_out, conn, claim):
@@ -133,7 +133,7 @@ def test_a_beat_that_meets_its_own_burial_waits_and_is_told_so(
     beating.start()
     until_somebody_waits()
     burying.commit()
-    beating.join(10)
+    beating.join(PATIENCE)
 
     assert answers == [None]
 

@@ -147,7 +147,7 @@ def test_does_not_mind_what_a_stranger_says_on_the_channels(ear, sleeper, sql, e
 def test_hears_what_came_while_its_connection_was_used_for_something_else(open_conn, sleeper, enqueue):
     conn = open_conn()
     listen(conn)
-    ear = knocks(conn, wait=4, probe=60)
+    ear = knocks(conn, wait=60, probe=60)
     enqueue()
     next(ear)
     enqueue()
@@ -157,7 +157,7 @@ def test_hears_what_came_while_its_connection_was_used_for_something_else(open_c
     began = time.monotonic()
 
     assert next(ear) == Knock(sleeper)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 def test_gives_none_after_each_wait_of_silence(ear):
@@ -166,7 +166,7 @@ def test_gives_none_after_each_wait_of_silence(ear):
     given = list(islice(ear, 3))
 
     assert given == [None, None, None]
-    assert 0.14 < time.monotonic() - began < 2
+    assert 0.14 < time.monotonic() - began < 30
 
 
 def test_says_so_when_the_server_ends_the_connection(open_conn, sql):
@@ -189,7 +189,7 @@ def test_asks_a_silent_connection_whether_it_still_lives(database, sql):
         proxy.silent = True
 
         with pytest.raises(DatabaseUnavailable):
-            eventually(lambda: next(ear), within=20)
+            eventually(lambda: next(ear))
 
         with pytest.raises(psycopg2.Error):
             conn.cursor().execute("SELECT 1")

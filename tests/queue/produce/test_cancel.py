@@ -20,7 +20,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 def test_ends_a_queued_job_at_once(enqueue, conn, sql):
@@ -198,7 +198,7 @@ def test_races_with_settles_leave_each_job_one_end_and_readers_always_see_it_onc
     def run(role: Callable[[int, Connection], None], number: int) -> None:
         try:
             with closing(connect(database)) as mine:
-                barrier.wait(10)
+                barrier.wait(PATIENCE)
                 role(number, mine)
         except Exception as error:
             race.problems.append(error)
@@ -208,11 +208,11 @@ def test_races_with_settles_leave_each_job_one_end_and_readers_always_see_it_onc
     for thread in threads:
         thread.start()
     try:
-        eventually(lambda: race.problems or produce.overview(conn).depths == [], within=30)
+        eventually(lambda: race.problems or produce.overview(conn).depths == [])
     finally:
         race.over.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
 
     assert race.problems == []
     ended = {job_id: produce.get(conn, job_id) for job_id in ids}

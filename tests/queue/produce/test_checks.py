@@ -23,7 +23,7 @@ from haulier.postgres.scratch import create_database
 from haulier.queue import consume
 from haulier.queue.produce.checks import EFFECTS, THRESHOLDS, check_database
 from haulier.queue.upkeep.migrate import migrate
-from tests.conftest import Sql, eventually, sql_on
+from tests.conftest import PATIENCE, Sql, eventually, sql_on
 from tests.queue.schedules import plant
 from tests.queue.upkeep.archive import Archive
 
@@ -230,10 +230,10 @@ def test_names_who_waits_for_a_lock_and_for_whom(checked: Connection, rival: Cal
         return check if check.state is CheckState.BAD else None
 
     try:
-        found = eventually(is_found, within=10)
+        found = eventually(is_found)
     finally:
         sql_on(holder)("ROLLBACK")
-        waits.join(10)
+        waits.join(PATIENCE)
 
     assert found.message.startswith(f"process {pid} of the server has waited")
     assert found.fix.endswith(f"SELECT pg_terminate_backend({holder.info.backend_pid});")
@@ -299,7 +299,7 @@ def test_counts_dead_rows_where_they_outnumber_the_live(checked: Connection, run
     run("DELETE FROM haulier.idempotency")
     few = {"vacuum": Threshold("dead rows", 20, 40)}
 
-    found = eventually(lambda: (check := checks(checked, few)["vacuum"]).state is CheckState.BAD and check, within=15)
+    found = eventually(lambda: (check := checks(checked, few)["vacuum"]).state is CheckState.BAD and check)
 
     run("VACUUM haulier.idempotency")
     run("ALTER SYSTEM RESET autovacuum_naptime")

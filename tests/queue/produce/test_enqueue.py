@@ -15,7 +15,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.postgres.statements import transaction
 from haulier.queue import produce
 from haulier.queue.produce.draft import Receipt
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 MAIL = NewJob("mail", {"to": "a@b.c"})
 
@@ -252,7 +252,7 @@ def test_waits_for_a_rival_with_the_same_key_and_creates_where_that_one_rolls_ba
     until_somebody_waits()
     assert answers == []
     rival.rollback()
-    asking.join(10)
+    asking.join(PATIENCE)
 
     assert [answer.receipt for answer in answers] == [Receipt.CREATED]
 

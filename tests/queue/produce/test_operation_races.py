@@ -23,7 +23,7 @@ from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.work_off import Pace, Worker, work_off
-from tests.conftest import Sql
+from tests.conftest import PATIENCE, Sql
 from tests.touched import Touched, touching
 
 FAILED = """
@@ -61,7 +61,7 @@ def rival(database: str, ids: list[UUID], chance: random.Random, barrier: thread
             lambda: finish(conn, worker, chance),
             lambda: late(conn, chance.choice(ids), chance),
         ]
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         for _ in range(40):
             with suppress(HaulierError, errors.DeadlockDetected):
                 chance.choice(acts)()
@@ -96,7 +96,7 @@ def test_acts_once_and_on_no_job_but_as_it_was_previewed(database, conn, sql, to
     def work() -> None:
         with closing(connect(database, application_name="haulier test worker")) as mine:
             by = Worker(uuid4(), 0.2, 0.2)
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             while not stop.is_set():
                 with suppress(errors.DeadlockDetected):
                     work_off(mine, by, most_jobs=7, pace=Pace(3, lambda: not stop.wait(0.001)))
@@ -106,7 +106,7 @@ def test_acts_once_and_on_no_job_but_as_it_was_previewed(database, conn, sql, to
     for thread in (*rivals, *workers):
         thread.start()
     try:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         preview = ops.preview(conn, order)
         seen = touched.last()
         operation = ops.start(conn, order, as_of=preview.as_of, actor=None)
@@ -117,10 +117,10 @@ def test_acts_once_and_on_no_job_but_as_it_was_previewed(database, conn, sql, to
             stop.wait(0.01)
     finally:
         for thread in rivals:
-            thread.join(20)
+            thread.join(PATIENCE)
         stop.set()
         for thread in workers:
-            thread.join(20)
+            thread.join(PATIENCE)
 
     acted, before = touched.by(operation.id), touched.before(operation.id)
     assert ended.status is OperationStatus.DONE

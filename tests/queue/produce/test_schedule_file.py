@@ -16,7 +16,7 @@ from haulier.queue.firing import fire_due
 from haulier.queue.produce import schedule_file
 from haulier.queue.produce.schedule_file import Action, apply_file, plan_file
 from haulier.queue.produce.schedules import put_schedule
-from tests.conftest import Sql, eventually, sql_on
+from tests.conftest import PATIENCE, Sql, eventually, sql_on
 from tests.queue.schedules import plant, set_time, ticks
 from tests.roles import Roles
 
@@ -48,7 +48,7 @@ def at_once(database: str) -> Iterator[Callable[..., None]]:
             barrier, errors = threading.Barrier(len(acts)), []
 
             def call(act: Callable[[Connection], object], conn: Connection) -> None:
-                barrier.wait(20)
+                barrier.wait(PATIENCE)
                 try:
                     act(conn)
                 except Exception as error:
@@ -58,7 +58,7 @@ def at_once(database: str) -> Iterator[Callable[..., None]]:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(60)
+                thread.join(PATIENCE)
             assert errors == []
 
         yield at_once
@@ -144,9 +144,9 @@ def test_does_nothing_where_the_api_makes_such_a_schedule_meanwhile(database: st
         thread = threading.Thread(target=late)
         thread.start()
         waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'applies' AND wait_event_type = 'Lock'"
-        eventually(lambda: sql(waits), within=20)
+        eventually(lambda: sql(waits))
         begun("COMMIT")
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert "schedule nightly was made by the API" in str(raised[0])
     assert sql("SELECT name, source FROM haulier.schedule") == [("nightly", "api")]
@@ -171,9 +171,9 @@ def test_a_call_of_the_api_waits_and_finds_that_it_is_the_files(database: str, c
         thread.start()
         with closing(connect(database)) as looking:
             waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'calls' AND wait_event_type = 'Lock'"
-            eventually(lambda: sql_on(looking)(waits), within=20)
+            eventually(lambda: sql_on(looking)(waits))
         cursor.execute("COMMIT")
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert refused == ["schedule nightly came from schedules.toml: change it there"]
     assert sql("SELECT job ->> 'kind', source FROM haulier.schedule") == [("mail", "file")]

@@ -13,7 +13,7 @@ from haulier.postgres.scratch import scratch_database
 from haulier.queue.upkeep import purge
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.purge import purge_errors
-from tests.conftest import eventually, sql_on
+from tests.conftest import PATIENCE, eventually, sql_on
 from tests.queue.plans import buffers, explain
 from tests.servers import oldest_server
 
@@ -88,7 +88,7 @@ def test_keeps_a_group_that_somebody_mutes_meanwhile(conn, sql, database):
         waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'purging' AND wait_event_type = 'Lock'"
         eventually(lambda: sql(waits))
         mine("COMMIT")
-        thread.join(10)
+        thread.join(PATIENCE)
 
     assert sql(LEFT) == [(2,)]
 

@@ -12,7 +12,7 @@ from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, drop_expired, ensure_partitions
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 
 
 def test_drops_only_the_partitions_in_which_every_job_is_old_enough(archive):
@@ -75,7 +75,7 @@ def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archiv
         waits += waiting
         dropping.join(0.02)
     over.set()
-    working.join(20)
+    working.join(PATIENCE)
 
     assert isinstance(outcome[0], DatabaseUnavailable)
     assert waits == 0
@@ -131,7 +131,7 @@ def test_several_drop_at_once_and_nothing_is_left(archive):
     barrier, problems = threading.Barrier(4), []
 
     def drop() -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         try:
             drop_expired(archive.url, retention_days=30)
         except DatabaseUnavailable:
@@ -143,7 +143,7 @@ def test_several_drop_at_once_and_nothing_is_left(archive):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     drop_expired(archive.url, retention_days=30)
 
     assert problems == []

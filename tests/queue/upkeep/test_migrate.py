@@ -24,7 +24,7 @@ from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
 from tests.catalogue import shape
-from tests.conftest import eventually, sql_on
+from tests.conftest import PATIENCE, eventually, sql_on
 from tests.queue.upkeep.made_up import build_version_1, contents, fill, register, take, version_of
 from tests.queue.upkeep.made_up import version_1 as text_of_version_1
 from tests.servers import oldest_server
@@ -113,7 +113,7 @@ def test_migrates_while_applications_insert(version_1, fresh_database, schema):
     migrated(version_1, schema)
     over.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
 
     assert problems == []
 
@@ -145,7 +145,7 @@ def test_several_at_once_take_turns(version_1, fresh_database, schema, new):
 
     def run() -> None:
         with closing(connect(fresh_database)) as conn:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             try:
                 said.append(migrated(conn, schema))
             except Exception as error:
@@ -155,7 +155,7 @@ def test_several_at_once_take_turns(version_1, fresh_database, schema, new):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
 
     assert len(said) == 4
     assert {*said} <= {APPLIED, UP_TO_DATE}
@@ -177,7 +177,7 @@ def test_takes_no_step_that_another_took_while_it_waited_for_its_turn(version_1,
         for step in steps:
             sql_on(other)(step.text)
         sql_on(other)("COMMIT")
-        second.join(20)
+        second.join(PATIENCE)
 
     assert said == [UP_TO_DATE]
     assert shape(sql_on(version_1)) == new
@@ -220,7 +220,7 @@ def test_goes_on_if_its_session_was_ended_during_a_step(version_1, fresh_databas
     with reading(fresh_database, "job"):
         doomed.start()
         eventually(lambda: sql_on(version_1)(WAITS.replace("SELECT 1", "SELECT pg_terminate_backend(pid)"), "doomed"))
-        doomed.join(10)
+        doomed.join(PATIENCE)
     between = version_of(version_1)
     migrated(version_1, schema)
 

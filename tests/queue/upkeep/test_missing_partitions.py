@@ -16,7 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.queue.upkeep.losses import every_loss
 
 
@@ -76,7 +76,7 @@ def test_many_settle_at_once_where_history_has_no_partition(archive):
 
     def settle(job: Job) -> None:
         with closing(connect(archive.url)) as mine:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
 
             def done() -> bool:
                 try:
@@ -85,13 +85,13 @@ def test_many_settle_at_once_where_history_has_no_partition(archive):
                     return False  # a worker asks again
                 return True
 
-            eventually(done, within=20)
+            eventually(done)
 
     threads = [threading.Thread(target=settle, args=(job,)) for job in jobs]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     assert settled == {job.id: JobStatus.SUCCEEDED for job in jobs}
 

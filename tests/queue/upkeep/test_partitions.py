@@ -12,6 +12,7 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.postgres.connection import connect
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
+from tests.conftest import PATIENCE
 from tests.queue.upkeep.losses import a_hole_where_today_was
 
 
@@ -81,7 +82,7 @@ def test_several_make_them_at_once_and_each_is_made_once(archive):
 
     def make() -> None:
         with closing(connect(archive.url)) as mine:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             try:
                 made.extend(ensure_partitions(mine, retention_days=30))
             except DatabaseUnavailable as error:  # patience ran out: allowed, the others do the work
@@ -91,7 +92,7 @@ def test_several_make_them_at_once_and_each_is_made_once(archive):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE)
 
     bounds = archive.bounds()
     assert len(errors) < 5

@@ -19,7 +19,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.upkeep import migrate
 from haulier.queue.upkeep.partitions import DAYS_AHEAD, HistoryBlocked, days_ahead, drop_expired, ensure_partitions
-from tests.conftest import eventually
+from tests.conftest import PATIENCE, eventually
 from tests.queue.upkeep.archive import Archive
 
 # By this lock processes take turns while the database has no schema yet. Anybody who may connect can hold it.
@@ -142,7 +142,7 @@ def detaching(archive: Archive, name: str) -> Iterator[int]:
         yield reader.get_backend_pid()
     finally:
         reader.rollback()
-        thread.join(20)
+        thread.join(PATIENCE)
 
 
 def today(archive: Archive) -> str:

@@ -72,7 +72,7 @@ def bring_about(ledger, conn) -> Callable[[str, Job], None]:
 
 def ready(ledger: Ledger, job: Job) -> Entry:
     """Return the entry that the job's handler wrote before its end; its pid is the handler's."""
-    return eventually(lambda: ledger.entries("ready", job), within=20)[0]
+    return eventually(lambda: ledger.entries("ready", job))[0]
 
 
 def left_by(ledger: Ledger, job: Job) -> set[int]:
@@ -155,7 +155,7 @@ def test_many_jobs_that_end_at_once_leave_no_process(start, leaving, bring_about
             for done in [hands.submit(bring_about, end, job) for job, end, _ in jobs]:
                 done.result()
             for job, end, leaves in jobs:
-                ended = finished(job, within=20)
+                ended = finished(job)
                 assert (end, ended.status, ended.attempts) == (end, ENDS[end][0], 1)
                 no_process_left(job, kept=leaves == "nothing" and end in ("returns", "raises", "stops"))
 
@@ -214,7 +214,7 @@ def test_a_reaper_killed_is_a_failed_attempt_and_the_group_ends(start, leaving, 
 def test_signals_to_stop_that_reach_every_process_let_the_job_finish(start, enqueue, finished, ledger):
     worker = start()
     job = enqueue("i.note", {"seconds": 1}, max_attempts=1)
-    [entry] = eventually(lambda: ledger.entries("start", job), within=20)
+    [entry] = eventually(lambda: ledger.entries("start", job))
 
     worker.terminate()
     for pid in (entry.pid, parent_of(entry.pid)):
@@ -260,7 +260,7 @@ def start_changed(start, tmp_path):
 def test_a_job_for_which_no_process_can_be_forked_costs_no_attempt(start_changed, leaving, finished, tmp_path):
     worker = start_changed(NO_FORK.format(path=str(tmp_path / "allowed")))
     job = leaving("returns", "nothing")
-    eventually(lambda: "cannot start a process for i.leaves" in worker.log, within=20)
+    eventually(lambda: "cannot start a process for i.leaves" in worker.log)
 
     (tmp_path / "allowed").touch()
 
@@ -304,6 +304,6 @@ def test_each_end_of_a_worker_leaves_no_process_of_its_jobs(start, leaving, fini
             no_process_left(job, within=2.0)
     assert not problems, "\n" + "\n".join(problems)
     start(ISOLATED_PROCESSES=1)
-    ends = [finished(job, within=30) for job in jobs]
+    ends = [finished(job) for job in jobs]
     assert {(job.status, job.result) for job in ends} == {(JobStatus.SUCCEEDED, "the second time")}
     assert {job.attempts for job in ends} == {1 if how == "terminate" else 2}

@@ -72,7 +72,7 @@ def test_an_error_is_a_failed_attempt_after_which_the_kinds_back_off_comes(start
     jobs = {which: enqueue("i.ends", {"which": which}).id for which in says}
 
     for which, job_id in jobs.items():
-        eventually(lambda job_id=job_id: produce.get(conn, job_id).status == JobStatus.RETRYING, within=15)
+        eventually(lambda job_id=job_id: produce.get(conn, job_id).status == JobStatus.RETRYING)
         job = produce.get(conn, job_id)
         assert says[which] in job.last_error
         assert job.run_at - job.updated_at > timedelta(seconds=40)
@@ -127,7 +127,7 @@ def test_a_process_that_dies_is_a_failed_attempt_and_no_crash_of_the_worker(star
     worker = start(WORKER_THREADS=2)
 
     for which, says in DEATHS.items():
-        job = finished(enqueue("i.dies", {"which": which}, max_attempts=2), within=30)
+        job = finished(enqueue("i.dies", {"which": which}, max_attempts=2))
 
         assert (which, job.status, job.attempts, job.crashes) == (which, JobStatus.FAILED_PERMANENT, 2, 0)
         assert says in job.last_error
@@ -165,23 +165,23 @@ def test_a_process_killed_before_it_has_read_its_job_costs_no_attempt(start, enq
 
 def test_a_cancel_reaches_the_handler(start, enqueue, finished, conn, ledger):
     start()
-    job = enqueue("i.note", {"seconds": 60})
+    job = enqueue("i.note", {"seconds": 600})
     eventually(lambda: ledger.entries("start", job))
 
     produce.cancel(conn, job.id)
 
-    assert finished(job, within=3).status == JobStatus.CANCELLED
+    assert finished(job).status == JobStatus.CANCELLED
     assert len(ledger.entries("stop:cancelled", job)) == 1
 
 
 def test_a_cancel_ends_a_handler_that_never_looks(start, enqueue, finished, conn, ledger):
     worker = start()
-    job = enqueue("i.holds", {"seconds": 60})
+    job = enqueue("i.holds", {"seconds": 600})
     [started] = eventually(lambda: ledger.entries("start", job))
 
     produce.cancel(conn, job.id)
 
-    assert finished(job, within=6).status == JobStatus.CANCELLED
+    assert finished(job).status == JobStatus.CANCELLED
     assert not exists(started.pid)
     assert worker.popen.poll() is None
 
@@ -189,7 +189,7 @@ def test_a_cancel_ends_a_handler_that_never_looks(start, enqueue, finished, conn
 def test_a_handler_that_never_looks_is_killed_at_its_timeout_and_the_worker_goes_on(start, enqueue, finished, ledger):
     worker = start(STUCK_SECONDS=1)
 
-    job = finished(enqueue("i.holds", {"seconds": 60}, timeout_seconds=1, max_attempts=2), within=20)
+    job = finished(enqueue("i.holds", {"seconds": 60}, timeout_seconds=1, max_attempts=2))
 
     assert (job.status, job.attempts, job.last_error) == (JobStatus.FAILED_PERMANENT, 2, "timed out after 1 s")
     assert not any(exists(entry.pid) for entry in ledger.entries("start", job))
@@ -199,6 +199,8 @@ def test_a_handler_that_never_looks_is_killed_at_its_timeout_and_the_worker_goes
 
 def test_a_handler_that_looks_stops_at_its_timeout(start, enqueue, finished, ledger):
     start()
+    # The process is there already: its start would take some of the time.
+    finished(enqueue("i.note"))
 
     job = finished(enqueue("i.note", {"seconds": 60}, timeout_seconds=1, max_attempts=1))
 
@@ -209,6 +211,7 @@ def test_a_handler_that_looks_stops_at_its_timeout(start, enqueue, finished, led
 
 def test_what_a_handler_has_started_ends_with_it(start, enqueue, finished, ledger):
     start(STUCK_SECONDS=1)
+    finished(enqueue("i.note"))
 
     job = finished(enqueue("i.starts", timeout_seconds=1, max_attempts=1))
 
@@ -277,14 +280,13 @@ def test_jobs_that_find_no_process_free_come_back_uncharged_and_hold_up_no_other
     start, enqueue, finished, ledger, conn
 ):
     worker = start(WORKER_THREADS=3, ISOLATED_PROCESSES=1)
-    busy = [enqueue("i.note", {"seconds": 4}, max_attempts=1) for _ in range(4)]
+    busy = [enqueue("i.note", {"seconds": 600}, max_attempts=1) for _ in range(4)]
     eventually(lambda: ledger.entries("start"))
 
-    other = finished(enqueue("t.note"), within=3)
+    other = finished(enqueue("t.note"))
 
     assert other.status == JobStatus.SUCCEEDED
-    assert len(ledger.entries("end")) == 1  # the other kind's
-    assert "given back unstarted" in worker.log
+    eventually(lambda: "given back unstarted" in worker.log)
     assert {produce.get(conn, job.id).attempts for job in busy} == {0, 1}
     for job in busy:
         produce.cancel(conn, job.id)
@@ -341,7 +343,7 @@ def test_a_worker_killed_leaves_no_process(start, enqueue, finished, conn, ledge
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
 
-    eventually(lambda: not exists(entry.pid) and not exists(idle), within=2)
+    eventually(lambda: not exists(entry.pid) and not exists(idle))
     produce.cancel(conn, job.id)
 
 

@@ -101,7 +101,7 @@ def test_a_request_that_comes_byte_by_byte_has_a_deadline(own_port, first):
                     return True
             return False
 
-        eventually(is_closed, within=4)
+        eventually(is_closed)
     eventually(lambda: scrapers() == 0)
 
 
@@ -213,4 +213,4 @@ def test_says_within_a_lease_that_the_database_takes_no_writes(spawn_worker, fre
 
     take_no_writes()
 
-    eventually(lambda: status() == 503, within=6)
+    eventually(lambda: status() == 503)

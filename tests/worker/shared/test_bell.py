@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from haulier.worker.shared.bell import Bell
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_many_may_ring_at_once_and_none_is_lost(bell, hasty_switches):
     def ring() -> None:
         try:
             for _ in range(rounds):
-                barrier.wait(30)
+                barrier.wait(PATIENCE)
                 bell.ring()
         except BaseException as error:
             broken.append(error)
@@ -75,7 +76,7 @@ def test_many_may_ring_at_once_and_none_is_lost(bell, hasty_switches):
     longest = 0.0
     for _ in range(rounds):
         bell.heed()
-        barrier.wait(30)
+        barrier.wait(PATIENCE)
         longest = max(longest, waited(bell, 30))
     for thread in crowd:
         thread.join()

@@ -17,6 +17,7 @@ from haulier.worker.shared.call_size import CallSize
 from haulier.worker.shared.claim_size import MOST_AHEAD, MOST_AT_ONCE, ClaimSize
 from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.shutdown import Shutdown
+from tests.conftest import PATIENCE
 from tests.worker.jobs import a_job, learn
 
 CONFIG = Config("postgres://db.example.com/haulier")
@@ -88,7 +89,7 @@ def test_lets_one_thread_exchange_at_a_time_and_another_wait_for_what_it_brings(
     run = a_run()
 
     buffer.fill([run], free=2, is_short=True)
-    waiting.join(5)
+    waiting.join(PATIENCE)
 
     assert got == [run]
 
@@ -175,7 +176,7 @@ def test_rings_whoever_waits_for_work_with_the_place_when_there_is_something_to_
 
     buffer.add(Ended(a_run(), Outcome.complete()))
 
-    assert rung.wait(5)
+    assert rung.wait(PATIENCE)
     waiting.join()
 
 

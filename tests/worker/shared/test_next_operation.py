@@ -8,6 +8,7 @@ import time
 import pytest
 
 from haulier.worker.shared.next_operation import NextOperation
+from tests.conftest import PATIENCE
 
 
 def test_waits_until_one_is_due_and_forgets_it():
@@ -30,7 +31,7 @@ def test_hears_of_one_that_is_due_sooner_and_of_the_end(seconds):
 
     due.seen(-1.0)
     due.close()
-    waiting.join(5)
+    waiting.join(PATIENCE)
 
     assert not waiting.is_alive()
     assert heard in ([True, False], [False, False])

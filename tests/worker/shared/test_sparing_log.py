@@ -84,6 +84,6 @@ def test_a_worker_warns_once_of_many_jobs_of_a_kind_that_it_does_not_know(spawn_
         for _ in range(30):
             enqueue(kind)
 
-    eventually(lambda: metric(free_port, "worker_jobs_of_unknown_kind_total") == 60, within=15)
+    eventually(lambda: metric(free_port, "worker_jobs_of_unknown_kind_total") == 60)
 
     assert worker.log.count("gave back a job of a kind unknown here") == 2
