@@ -54,7 +54,21 @@ from haulier.kinds import Kind, PayloadSchema
 from haulier.kinds.sdk.payload import Pattern, faults
 from haulier.kinds.sdk.secret_fields import secret_fields, secret_texts, without_in
 
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 4 * 1024 * 1024
+# The parser's time grows with the square of the parts of a key: one of 100 KB took over a minute. What is nested deeper
+# than MAX_DEPTH, but not so deep, is refused with its schedule and its field.
+MOST_KEY_PARTS = MAX_DEPTH + 16
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+(?:"|$)|'[^'\n]*+(?:'|$))"""
+_NEXT_PART = rf"[ \t]*+\.[ \t]*+{_PART}"
+# A key of too many parts; or what is passed over, since it may hold text that looks like one: strings and comments.
+_LONG_KEY = re.compile(
+    rf"(?P<key>{_PART}(?:{_NEXT_PART}){{{MOST_KEY_PARTS}}})"
+    r'|"""(?:[^\\]|\\.)*?(?:"{3,5}|\Z)'
+    r"|'''.*?(?:'{3,5}|\Z)"
+    rf"|{_PART}(?:{_NEXT_PART})*+"
+    r"|#[^\n]*+",
+    re.DOTALL | re.MULTILINE,
+)
 OF_A_TICK = "A schedule's job cannot have it."
 # What the API takes beside these, and why the file does not.
 ELSEWHERE = {
@@ -106,12 +120,21 @@ def _document(path: Path) -> dict[str, Json]:
             raw = file.read(MOST_BYTES + 1)
         if len(raw) > MOST_BYTES:
             raise ConfigError(f"{path} is longer than {MOST_BYTES} bytes")
-        return tomllib.loads(raw.decode())
+        return tomllib.loads(_without_long_keys(raw.decode()))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         # UnicodeDecodeError and TOMLDecodeError among them, which say where.
         raise ConfigError(f"{path} is not TOML in UTF-8: {error}") from None
+
+
+def _without_long_keys(text: str) -> str:
+    """Return the text. Raises: ValueError, if a key in it has too many parts."""
+    for found in _LONG_KEY.finditer(text):
+        if found["key"]:
+            line = text.count("\n", 0, found.start()) + 1
+            raise ValueError(f"a key has more than {MOST_KEY_PARTS} parts (at line {line})")
+    return text
 
 
 def _told(error: ValidationError) -> Iterator[tuple[str, str]]:

@@ -250,10 +250,14 @@ def test_shows_no_secret(tmp_path: Path, config: Config, own_kinds: None, monkey
         (b"[schedules]\na = 1\na = 2", "is not TOML in UTF-8: "),
         (b'[schedules]\na = "\xff"', "is not TOML in UTF-8: "),
         (b"a = " + b"[" * 5000, "is not TOML in UTF-8: "),
-        (b"#" * (16 * 1024 * 1024 + 1), "is longer than"),
+        (b"#" * (4 * 1024 * 1024 + 1), "is longer than"),
+        (b"[schedules]\n" + b"a." * 50_000 + b"a = 1", "a key has more than 80 parts .at line 2."),
+        (b"[schedules." + b"a . " * 50_000 + b"a]", "a key has more than 80 parts"),
+        (b"[schedules]\nb = {c = 1, " + b"'a'.\"a\"." * 20_000 + b"a = 1}", "a key has more than 80 parts"),
+        (b'[schedules]\nb = {c = """d"""", ' + b"a." * 50_000 + b"a = 1}", "a key has more than 80 parts"),
         (None, "cannot read"),
     ],
-    ids=["open", "twice", "bytes", "deep", "long", "none"],
+    ids=["open", "twice", "bytes", "deep", "long", "dotted", "header", "quoted", "inline", "none"],
 )
 def test_says_in_a_line_that_it_is_no_such_file(tmp_path: Path, raw: bytes | None, said: str) -> None:
     path = tmp_path / "schedules.toml"
@@ -265,6 +269,21 @@ def test_says_in_a_line_that_it_is_no_such_file(tmp_path: Path, raw: bytes | Non
 
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 500
+
+
+def test_takes_text_that_looks_like_a_key_of_too_many_parts(tmp_path: Path) -> None:
+    dots = "a." * 1000
+    payload = f"""{{ a = "{dots}", b = '{dots}', c = "\\"{dots}" }}"""
+    text = (
+        f"[schedules.a]  # {dots}\nevery_seconds = 5\n[schedules.a.job]\nkind = 'mail'\npayload.plain = {payload}\n"
+        f'payload.lines = """\n{dots}\n""""\npayload.literal = \'\'\'\n{dots}\n\'\'\'\n'
+        f"payload.{'.'.join('k' * 50)} = 1.5\n"
+    )
+
+    rule = read_schedules(write(tmp_path, text), None)["a"]
+
+    assert rule.job["payload"]["lines"] == f'{dots}\n"'
+    assert rule.job["payload"]["plain"]["c"] == f'"{dots}'
 
 
 @pytest.mark.parametrize("text", ["schedules = 1", "schedules = []", "[schedules]\nnightly = 1"])
