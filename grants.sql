@@ -96,8 +96,12 @@ GRANT EXECUTE ON FUNCTION
     haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
     haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
     haulier.resume_schedule(text, text), haulier.run_schedule(text, text) TO :"web";
-GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.decide_ticks(
-    text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[])
+GRANT EXECUTE ON FUNCTION haulier.schedule_time(), haulier.put_off(text, text, boolean),
+    haulier.decide_ticks(
+        text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[], text[]),
+    haulier.decide_apart(
+        integer, text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[],
+        text[])
     TO :"web", :"worker";
 
 -- The worker ---------------------------------------------------------------------------------------------------

@@ -342,6 +342,11 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
     pending_at            timestamptz,                      -- queue_one: the tick that waits
     next_at               timestamptz,                      -- the next tick; null: there is none
     look_at               timestamptz NOT NULL,             -- when a worker looks at it next
+    -- While it cannot fire: since when, how often one after the other, and why the last time. Workers put it off, until
+    -- look_at. Here, so that all workers know, also after a restart.
+    refused_since         timestamptz,
+    refusals              integer     NOT NULL DEFAULT 0,
+    refusal               text,
     created_at            timestamptz NOT NULL DEFAULT now(),
     updated_at            timestamptz NOT NULL DEFAULT now(),   -- when somebody last changed what it does
 
@@ -360,6 +365,8 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
     CONSTRAINT jitter_from_0_to_86400_seconds CHECK (jitter_seconds BETWEEN 0 AND 86400),
     CONSTRAINT source_is_known CHECK (source IN ('api', 'file')),
     CONSTRAINT pause_has_a_beginning CHECK (paused_since IS NOT NULL OR paused_until IS NULL),
+    CONSTRAINT refusals_have_a_reason CHECK (
+        (refusals > 0) = (refused_since IS NOT NULL) AND (refusals > 0) = (refusal IS NOT NULL)),
     -- No worker could read a schedule with a time outside these years, nor any other in the same turn.
     CONSTRAINT schedule_times_in_the_calendar CHECK (
         least(paused_until, counts_from, next_at, look_at) >= '1970-01-01+00'
@@ -374,6 +381,9 @@ CREATE TABLE IF NOT EXISTS haulier.schedule (
 -- due_schedules: those that are due first
 CREATE INDEX IF NOT EXISTS schedule_by_look ON haulier.schedule (look_at);
 
+-- overdue_schedules: those that cannot fire
+CREATE INDEX IF NOT EXISTS schedule_refused ON haulier.schedule (refused_since) WHERE refused_since IS NOT NULL;
+
 -- What became of each tick. No reference to the schedule: they are kept when that is deleted, RETENTION_DAYS.
 CREATE TABLE IF NOT EXISTS haulier.tick (
     schedule     text        NOT NULL,
@@ -385,7 +395,8 @@ CREATE TABLE IF NOT EXISTS haulier.tick (
 
     -- A second guard beside the lock on the schedule: no tick enqueues two jobs.
     CONSTRAINT tick_pkey PRIMARY KEY (schedule, scheduled_at),
-    CONSTRAINT outcome_is_known CHECK (outcome IN ('fired', 'skipped_overlap', 'skipped_missed', 'skipped_paused')),
+    CONSTRAINT outcome_is_known CHECK (
+        outcome IN ('fired', 'skipped_overlap', 'skipped_missed', 'skipped_paused', 'skipped_refused')),
     CONSTRAINT fired_has_a_job CHECK (
         (outcome = 'fired') = (fired_at IS NOT NULL) AND (outcome = 'fired') = (job_id IS NOT NULL))
 );
@@ -939,6 +950,7 @@ DECLARE
     fired_names text[];
     fired_ats   timestamptz[];
     fired_jobs  uuid[];
+    enqueued    bigint;
 BEGIN
     WITH decided AS (
         INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)
@@ -970,7 +982,11 @@ BEGIN
     FROM unnest(fired_jobs, fired_names, fired_ats) AS fired (id, schedule, at)
     JOIN haulier.schedule ON schedule.name = fired.schedule
     ORDER BY fired.at, fired.schedule;
-    RETURN cardinality(fired_jobs);
+    GET DIAGNOSTICS enqueued = ROW_COUNT;
+    IF enqueued < cardinality(fired_jobs) THEN
+        RAISE 'a trigger on haulier.job leaves out the job';
+    END IF;
+    RETURN enqueued;
 END
 $$;
 
@@ -1030,7 +1046,11 @@ BEGIN
     SET decided_to = new.decided_to,
         pending_at = new.pending_at,
         next_at = new.next_at,
-        look_at = new.look_at
+        look_at = new.look_at,
+        -- If more ticks are due, it is still to be seen whether the last of them can fire.
+        refused_since = CASE WHEN new.look_at <= now_ THEN refused_since END,
+        refusals = CASE WHEN new.look_at <= now_ THEN refusals ELSE 0 END,
+        refusal = CASE WHEN new.look_at <= now_ THEN refusal END
     FROM unnest(names, decisions) AS asked (name, decision)
     JOIN unnest(decided_tos, pendings, nexts, looks)
         WITH ORDINALITY AS new (decided_to, pending_at, next_at, look_at, decision) USING (decision)
@@ -1044,6 +1064,108 @@ BEGIN
     RETURN haulier.fire_ticks(tick_names, tick_ats, tick_whats);
 END
 $$;
+
+-- Whether a function of the owner's has raised an error, by the error's context. In each language of the server it names
+-- the function's language, and the schema of functions of ours.
+CREATE OR REPLACE FUNCTION haulier.is_raised_by_trigger(context text) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM regexp_split_to_table(context, '\n') AS line WHERE line LIKE '%PL/%' AND line NOT LIKE '%haulier.%')
+$$;
+
+-- Whether an error passes by itself, by its SQLSTATE: see haulier/postgres/errors.py.
+CREATE OR REPLACE FUNCTION haulier.may_pass(code text) RETURNS boolean LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT left(code, 2) IN ('08', '28', '40', '53', '55', '57', '58', 'HV') OR code = '25006' $$;
+
+-- Put off a schedule that is due and cannot fire, and keep why: for 5 s, and if that does not help for 60, 120, … 300 s. A
+-- reason that may pass by itself keeps it at 5 s. Return whether it is put off: the owner's constraint may forbid it.
+CREATE OR REPLACE FUNCTION haulier.put_off(named text, why text, may_pass boolean) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    now_ CONSTANT timestamptz := haulier.schedule_time();
+BEGIN
+    UPDATE haulier.schedule
+    SET refused_since = coalesce(refused_since, now_),
+        refusals = CASE WHEN may_pass THEN greatest(refusals, 1) ELSE refusals + 1 END,
+        refusal = left(split_part(coalesce(why, ''), E'\n', 1), 500),
+        look_at = now_ + make_interval(secs => CASE WHEN may_pass THEN 5 ELSE greatest(5, least(300, 60 * refusals)) END)
+    WHERE name = named AND look_at <= now_;
+    RETURN FOUND;
+EXCEPTION WHEN assert_failure OR OTHERS THEN
+    RETURN false;
+END
+$$;
+
+-- Decide ticks by `decide_ticks`, of so many schedules at a time; if the database refuses any of that, be it at the commit,
+-- of each schedule by itself. Return what became of each, and why if it cannot fire:
+--   fired    all of it is written
+--   put_off  nothing but that it is put off
+--   stuck    nothing, for its row cannot be changed
+--   later    nothing: the schedules before it have used up the time
+-- A function, because from outside each try would cost a round trip.
+CREATE OR REPLACE FUNCTION haulier.decide_apart(
+    at_a_time integer, names text[], decisions integer[], decided_tos timestamptz[], pendings timestamptz[],
+    nexts timestamptz[], looks timestamptz[], of_decisions integer[], ats timestamptz[], outcomes text[]
+) RETURNS TABLE (tried text, became text, why text) LANGUAGE plpgsql
+SECURITY DEFINER
+-- To plan the statements for each try anew takes longer than to run them.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+    all_names text[] := ARRAY(SELECT unnest(names));
+    part      text[];
+    numbers   integer[];
+    context   text;
+BEGIN
+    FOR place IN 1 .. cardinality(all_names) BY least(greatest(at_a_time, 1), 1000) LOOP
+        part := all_names[place : place + at_a_time - 1];
+        numbers := decisions[place : place + at_a_time - 1];
+        BEGIN
+            became := 'later';
+            IF clock_timestamp() < statement_timestamp() + interval '2 s' THEN
+                PERFORM haulier.decide_ticks(
+                    part, numbers, decided_tos, pendings, nexts, looks, of_decisions, ats, outcomes);
+                SET CONSTRAINTS ALL IMMEDIATE;
+                became := 'fired';
+            END IF;
+            RETURN QUERY SELECT name, became, NULL FROM unnest(part) AS name;
+        -- OTHERS does not include the first two: a statement whose time is over, and ASSERT.
+        EXCEPTION WHEN query_canceled OR assert_failure OR OTHERS THEN
+            GET STACKED DIAGNOSTICS why = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
+            -- Then it is not about these schedules; or about one of them, and there is no time left to find it.
+            IF haulier.may_pass(SQLSTATE) AND NOT haulier.is_raised_by_trigger(context)
+                OR SQLSTATE = '57014' AND cardinality(part) > 1
+            THEN
+                RAISE;
+            END IF;
+            IF cardinality(part) > 1 THEN
+                RETURN QUERY
+                SELECT apart.*
+                FROM haulier.decide_apart(
+                    1, part, numbers, decided_tos, pendings, nexts, looks, of_decisions, ats, outcomes) AS apart;
+            ELSE
+                -- Without a value that could not be read: it may be secret.
+                IF SQLSTATE LIKE '22%' AND context NOT LIKE '%RAISE%' THEN
+                    why := format('a value does not fit (SQLSTATE %s)', SQLSTATE);
+                END IF;
+                tried := part[1];
+                became := CASE WHEN haulier.put_off(tried, why, haulier.may_pass(SQLSTATE)) THEN 'put_off' ELSE 'stuck' END;
+                RETURN NEXT;
+            END IF;
+        END;
+    END LOOP;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.is_raised_by_trigger(text), haulier.may_pass(text),
+    haulier.put_off(text, text, boolean),
+    haulier.decide_apart(
+        integer, text[], integer[], timestamptz[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[],
+        text[])
+    FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]),
     haulier.may_move(haulier.schedule, timestamptz, timestamptz, timestamptz, timestamptz),
@@ -1626,10 +1748,8 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT, named = CONSTRAINT_NAME,
             context = PG_EXCEPTION_CONTEXT;
-        by_trigger := EXISTS (
-            SELECT FROM regexp_split_to_table(context, '\n') AS line
-            WHERE line LIKE '%PL/%' AND line NOT LIKE '%haulier.%');
-        passes := left(code, 2) IN ('08', '28', '40', '53', '55', '57', '58', 'HV') OR code = '25006';
+        by_trigger := haulier.is_raised_by_trigger(context);
+        passes := haulier.may_pass(code);
         -- An outage, or the history has no partition for now: no fault of a job.
         IF NOT by_trigger AND (passes OR (code = '23514' AND named = '')) THEN
             RAISE;
@@ -2497,6 +2617,9 @@ BEGIN
             decided_to = greatest(decided_to, haulier.schedule_time()),
             next_at = next,
             look_at = least(look, haulier.schedule_time()),
+            refused_since = NULL,
+            refusals = 0,
+            refusal = NULL,
             updated_at = now()
         WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
     END IF;
@@ -2589,6 +2712,13 @@ BEGIN
     END IF;
     PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
     SELECT job_id INTO job FROM haulier.tick WHERE schedule = named AND scheduled_at = haulier.schedule_time();
+    -- The database accepts its job again: what is due need not wait any longer.
+    UPDATE haulier.schedule
+    SET look_at = least(look_at, haulier.schedule_time()),
+        refused_since = NULL,
+        refusals = 0,
+        refusal = NULL
+    WHERE name = named AND refusals > 0;
     INSERT INTO haulier.audit (actor, action, target, details)
     VALUES (by_whom, 'run_schedule', named, jsonb_build_object('job', job));
     RETURN job;

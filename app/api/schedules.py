@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +32,7 @@ from haulier.queue.produce.schedules import (
 
 from ..http.door import caller
 from ..http.errors import Invalid
-from ..http.masking import payload_as_shown
+from ..http.masking import schedule_as_shown
 from ..http.requests import AskedSchedule
 from ..http.routes import needs
 from ..http.service import connection, service
@@ -237,7 +237,7 @@ class ExplainSchedule(MethodView):
             found = unfired(
                 conn, _checked(name), retention_days=service().config.retention_days, queues=caller().queues
             )
-        return {"reasons": found.reasons()}
+        return {"reasons": replace(found, schedule=schedule_as_shown(found.schedule)).reasons()}
 
 
 @blp.route("/schedules/<name>/ticks")
@@ -318,18 +318,16 @@ def _job(job: dict[str, Json], draft: Draft) -> dict[str, Json]:
 
 
 def _shown(found: Shown) -> dict[str, Any]:
-    schedule = found.schedule
-    rule, is_paused = schedule.rule, schedule.is_paused(found.now)
-    job = {**rule.job, "payload": payload_as_shown(str(rule.job["kind"]), rule.job["payload"])}
+    schedule, is_paused = schedule_as_shown(found.schedule), found.schedule.is_paused(found.now)
     return {
-        **asdict(rule),
+        **asdict(schedule.rule),
         "name": schedule.name,
-        "job": job,
         "paused": is_paused,
         "paused_until": schedule.paused_until if is_paused else None,
         "source": schedule.source,
         "next_at": found.next_at,
         "waiting_at": schedule.pending_at,
+        "refused": schedule.refused,
         "created_at": found.created_at,
         "updated_at": found.updated_at,
     }

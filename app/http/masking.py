@@ -10,6 +10,7 @@ from uuid import UUID
 
 from haulier.domain.fingerprint import LEFT_OUT, normalised
 from haulier.domain.job import Json
+from haulier.domain.schedule import Schedule
 from haulier.kinds import Kind
 from haulier.kinds.sdk.secret_fields import Tree, masked, secret_fields, secret_texts, without, without_in
 from haulier.logs import MASK
@@ -123,6 +124,18 @@ def filter_as_shown(stored: Mapping[str, Json], *, may_see_secrets: bool) -> dic
     paths = [name.removeprefix(PREFIX) for name in stored if name.startswith(PREFIX)]
     secret = {f"{PREFIX}{path}" for path in secret_places(paths, kinds if isinstance(kinds, list) else None)}
     return {name: MASK if name in secret else value for name, value in stored.items()}
+
+
+def schedule_as_shown(schedule: Schedule) -> Schedule:
+    """Return the schedule as the caller may see it. What the database said of its job may quote the payload."""
+    rule, refused = schedule.rule, schedule.refused
+    tree = _hidden_of(str(rule.job.get("kind", "")))
+    if tree is None:
+        return schedule
+    payload = rule.job.get("payload")
+    if refused is not None:
+        refused = replace(refused, message=without(refused.message, secret_texts(payload, tree)))
+    return replace(schedule, rule=replace(rule, job={**rule.job, "payload": masked(payload, tree)}), refused=refused)
 
 
 def payload_as_shown(kind_name: str, payload: Json) -> Json:

@@ -238,6 +238,8 @@ def schedules(facts: Facts) -> Iterator[Notice]:
         late = duration(found.oldest_seconds)
         what = f"{count(found.schedules, 'schedule does', 'schedules do')} not fire: the oldest tick is {late} late"
         more = "The workers' logs name them." if found.workers else "No worker lives that fires schedules: start one."
+        if found.workers and found.refused:
+            more = f"The database refuses the jobs of {number(found.refused)} of them: their pages say why."
         yield Notice(Level.WARN, what, more, look)
     failed = [name for name, times in facts.failing_schedules.items() if times >= FAILURES_IN_A_ROW]
     if failed:

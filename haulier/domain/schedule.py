@@ -63,6 +63,7 @@ class TickOutcome(StrEnum):
     SKIPPED_OVERLAP = "skipped_overlap"
     SKIPPED_MISSED = "skipped_missed"
     SKIPPED_PAUSED = "skipped_paused"
+    SKIPPED_REFUSED = "skipped_refused"
 
 
 class InvalidSchedule(ValueError):
@@ -138,12 +139,29 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a schedule cannot fire: the database refuses its job, or its time zone is gone.
+
+    Args:
+        since: The first of the refusals.
+        times: How many there were, one after the other.
+        message: The last one's text.
+        until: Workers try again then.
+    """
+
+    since: datetime
+    times: int
+    message: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """A schedule as the database keeps it.
 
     Shape: every tick up to decided_to has its row, or is pending_at, which waits for a job to end; counts_from is where
            every_seconds counts from; paused_since and paused_until are of the last pause, without end where only the
-           former is there; source is api or file.
+           former is there; source is api or file; refused is None if it can fire.
     """
 
     name: str
@@ -154,6 +172,7 @@ class Schedule:
     paused_since: datetime | None = None
     paused_until: datetime | None = None
     source: str = "api"
+    refused: Refused | None = None
 
     @property
     def timetable(self) -> Timetable:
@@ -256,7 +275,7 @@ class _Fate:
         if _is_paused(self.schedule, due, self.now):
             return [Decided(due.at, TickOutcome.SKIPPED_PAUSED)]
         if is_missed:
-            return [Decided(due.at, TickOutcome.SKIPPED_MISSED)]
+            return [Decided(due.at, self._outcome_of_missed(due))]
         overlap = self.schedule.rule.overlap
         if overlap is not Overlap.ALLOW and (self.is_busy or self.pending_at is not None):
             if overlap is Overlap.QUEUE_ONE and self.pending_at is None:
@@ -265,6 +284,12 @@ class _Fate:
             return [Decided(due.at, TickOutcome.SKIPPED_OVERLAP)]
         self.is_busy = True
         return [Decided(due.at, TickOutcome.FIRED)]
+
+    def _outcome_of_missed(self, due: Due) -> TickOutcome:
+        refused = self.schedule.refused
+        # In time, if the database had let it.
+        is_refused = refused is not None and refused.since - due.fires_at <= LATE
+        return TickOutcome.SKIPPED_REFUSED if is_refused else TickOutcome.SKIPPED_MISSED
 
 
 def decide(

@@ -9,6 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from haulier.domain.schedule import Due, InvalidSchedule, Overlap, Schedule
+from haulier.domain.text import count
 from haulier.domain.waiting import STUCK_SECONDS, Reason
 
 
@@ -17,6 +18,7 @@ class ScheduleCode(StrEnum):
 
     UNUSABLE = "unusable"
     ENDED = "ended"
+    REFUSED = "refused"
     NOT_DUE = "not_due"
     PAUSED = "paused"
     OVERLAP = "overlap"
@@ -49,7 +51,15 @@ class Unfired:
             return [Reason(ScheduleCode.UNUSABLE, f"it cannot fire: {error.field}: {error}")]
         if following is None and schedule.pending_at is None:
             return [Reason(ScheduleCode.ENDED, "it has no further tick")]
-        return [*self._of_time(following), *self._of_state(following), *self._of_workers(following)]
+        parts = (self._of_refusals, self._of_time, self._of_state, self._of_workers)
+        return [reason for part in parts for reason in part(following)]
+
+    def _of_refusals(self, following: Due | None) -> Iterator[Reason]:
+        refused = self.schedule.refused
+        if refused is not None and not self._passes(following):
+            times = count(refused.times, "time")
+            message = f"the database refused its job {times} in a row, and it is tried again: {refused.message}"
+            yield Reason(ScheduleCode.REFUSED, message, since=refused.since, until=refused.until)
 
     def _of_time(self, following: Due | None) -> Iterator[Reason]:
         if following is not None and following.fires_at > self.now:

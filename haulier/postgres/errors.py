@@ -38,7 +38,7 @@ sqlstate = errors
 PostgresError = psycopg2.Error
 
 # The classes of SQLSTATE that pass by themselves: connection, authorization, rollback, resources, state, operator,
-# system, foreign data. haulier.operate_on of schema.sql has both lists too.
+# system, foreign data. schema.sql has both lists too.
 PASSING_CLASSES = ("08", "28", "40", "53", "55", "57", "58", "HV")
 READ_ONLY = "25006"
 # The transaction was ended for its age (25P03, 25P04), or a pool has lost a prepared statement (26000).

@@ -2,12 +2,16 @@
 
 A schedule's row is locked until all of it is committed, so that no two processes decide the same tick. The key of the
 ticks is a second guard.
+
+The database may refuse a schedule's job, by a constraint or a trigger of the owner's, and then refuses the whole
+transaction. Such a schedule must not hold up the others: those that are due are then fired apart from each other, and
+those that cannot fire are put off. That is kept in their rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,12 +21,13 @@ from haulier.domain.schedule import (
     InvalidSchedule,
     Missed,
     Overlap,
+    Refused,
     Rule,
     Schedule,
     TickOutcome,
     decide,
 )
-from haulier.postgres.statements import Connection, Row, end_with, rows, transaction_of
+from haulier.postgres.statements import LOCK_SECONDS, Connection, Row, end_with, rows, transaction_of
 from haulier.postgres.values import array, utc
 
 # So many schedules are decided in one transaction. It costs 3 ms beside what each of them does, while the first of them
@@ -33,6 +38,10 @@ AT_ONCE = 200
 # has to write all of them within the time of a statement.
 TICKS_AT_ONCE = 1000
 BYTES_AT_ONCE = 16 << 20
+# So many schedules are tried at a time where one of them is refused: with 3 % refused that takes the shortest time.
+APART = 6
+# Then a trigger that waits for a lock must not use up the time of the schedules behind it. Units: seconds.
+LOCK_SECONDS_APART = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +49,16 @@ class Fired:
     """What a turn has done.
 
     Shape: fired counts the ticks that fire, also one that somebody had written already, for which no job was enqueued.
-           Schedules that could not be decided are in failed, each with the reason. late has a number for each tick that
-           fired, but for those that waited for a job to end. has_more tells that more may be due by now.
+           Schedules that cannot fire are in failed, each with the reason, and are put off; those of them in stuck are
+           not, because their rows cannot be changed. late has a number for each tick that fired, but for those that
+           waited for a job to end. has_more tells that more may be due by now.
     Units: late is seconds since the tick was due, its jitter being over.
     """
 
     decided: int
     fired: int
     failed: Mapping[str, str]
+    stuck: Collection[str] = ()
     outcomes: Sequence[TickOutcome] = ()
     late: Sequence[float] = ()
     has_more: bool = False
@@ -60,21 +71,37 @@ def any_schedule(conn: Connection) -> bool:
 
 
 def fire_due(
-    conn: Connection, *, retention_days: int, passed_over: Collection[str] = (), only: str | None = None
+    conn: Connection,
+    *,
+    retention_days: int,
+    passed_over: Collection[str] = (),
+    only: str | None = None,
+    apart: int | None = None,
 ) -> Fired:
     """Decide the ticks that are due, of some schedules or of one alone, and enqueue the jobs of those that fire.
 
+    Args:
+        apart: Try so many schedules at a time; if the database refuses one, each by itself; and put off those that it
+            refuses. Without it all are tried at once, unless one of them was refused the last time.
+
     Shape: ticks older than retention_days get no row.
+    Raises: Refusal, if the database refuses one of them. With apart only if it would refuse each of them, or if one of
+        several has taken too long.
     """
     asked: Row = {"passed_over": array(passed_over), "only_name": only, "limit": AT_ONCE}
-    with transaction_of(conn, "due_schedules", **asked) as begun:
+    lock_seconds = LOCK_SECONDS_APART if apart else LOCK_SECONDS
+    with transaction_of(conn, "due_schedules", lock_seconds=lock_seconds, **asked) as begun:
         due = begun.rows
         if not due:
             return Fired(0, 0, {})
         busy = live_jobs(conn, [row["name"] for row in due if _hangs_on_jobs(row)])
         now = utc(due[0]["now"])
         made = _decide_all(due, busy, now, timedelta(days=retention_days))
-        if made.alike:
+        if made.failed:
+            _put_off(conn, made)
+        if apart or any(row["refusals"] for row in due):
+            _fire_apart(conn, made, apart or APART)
+        elif made.alike:
             end_with(begun, "move_and_fire", **_as_parameters(made.alike))
     # When nothing is locked any more.
     found, decided = sum(len(row["names"]) for row in due), sum(len(each.names) for each in made.alike)
@@ -84,6 +111,7 @@ def fire_due(
         decided,
         outcomes.count(TickOutcome.FIRED),
         made.failed,
+        made.stuck,
         outcomes=outcomes,
         late=[seconds for each in made.alike for seconds in _late(each, now) * len(each.names)],
         has_more=left or found == AT_ONCE,
@@ -101,10 +129,11 @@ class Alike:
 
 @dataclass(slots=True)
 class _Made:
-    """What was decided of all, and why some could not be."""
+    """What was decided of all, and why some cannot fire. Shape: stuck are those of failed that cannot be put off."""
 
     alike: list[Alike] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
 
 
 def _decide_all(due: Sequence[Row], busy: Collection[str], now: datetime, keep: timedelta) -> _Made:
@@ -129,6 +158,22 @@ def _decide_all(due: Sequence[Row], busy: Collection[str], now: datetime, keep: 
             made.alike[-1].names.append(name)
             room.take(decision, row["job_bytes"])
     return made
+
+
+def _put_off(conn: Connection, made: _Made) -> None:
+    """Put off those whose ticks could not be computed."""
+    tried = rows(conn, "put_off", names=array(made.failed), reasons=array(made.failed.values()))
+    made.stuck |= {row["name"] for row in tried if not row["is_put_off"]}
+
+
+def _fire_apart(conn: Connection, made: _Made, apart: int) -> None:
+    """Write what was decided, put off schedules that cannot fire, and leave in `made` what was written."""
+    tried = rows(conn, "decide_apart", **_as_parameters(made.alike), apart=apart) if made.alike else []
+    became = {row["name"]: row["became"] for row in tried}
+    made.failed |= {row["name"]: row["why"] for row in tried if row["became"] in ("put_off", "stuck")}
+    made.stuck |= {name for name, each in became.items() if each == "stuck"}
+    written = ((alike, [name for name in alike.names if became.get(name) == "fired"]) for alike in made.alike)
+    made.alike = [replace(alike, names=names) for alike, names in written if names]
 
 
 def _late(alike: Alike, now: datetime) -> list[float]:
@@ -174,12 +219,21 @@ def live_jobs(conn: Connection, names: Sequence[str]) -> dict[str, UUID]:
 
 
 def write(conn: Connection, name: str, decision: Decision) -> None:
-    """Write what was decided of a schedule that is locked, and enqueue the jobs of its ticks that fire."""
-    rows(conn, "move_and_fire", **_as_parameters([Alike([name], decision)]))
+    """Write what was decided of a schedule that is locked, and enqueue the jobs of its ticks that fire.
+
+    Ticks whose jobs the database refuses are skipped.
+    """
+    [tried] = rows(conn, "decide_apart", **_as_parameters([Alike([name], decision)]), apart=APART)
+    if tried["became"] != "fired":
+        ticks = [
+            tick._replace(outcome=TickOutcome.SKIPPED_REFUSED) if tick.outcome is TickOutcome.FIRED else tick
+            for tick in decision.ticks
+        ]
+        rows(conn, "move_and_fire", **_as_parameters([Alike([name], replace(decision, ticks=ticks))]))
 
 
 def _as_parameters(alike: Sequence[Alike]) -> Row:
-    """Return what `move_and_fire` takes. Shape: it counts the decisions from 1."""
+    """Return what `move_and_fire` and `decide_apart` take. Shape: they count the decisions from 1."""
     made = [each.decision for each in alike]
     ticks = [(number, tick) for number, decision in enumerate(made, 1) for tick in decision.ticks]
     return {
@@ -193,11 +247,6 @@ def _as_parameters(alike: Sequence[Alike]) -> Row:
         "ats": array(tick.at for _, tick in ticks),
         "outcomes": array(tick.outcome for _, tick in ticks),
     }
-
-
-def due_names(conn: Connection, *, passed_over: Collection[str] = ()) -> list[str]:
-    """Return the names of schedules that are due."""
-    return [row["name"] for row in rows(conn, "due_names", passed_over=array(passed_over), limit=AT_ONCE)]
 
 
 def next_look(conn: Connection, *, passed_over: Collection[str] = ()) -> float | None:
@@ -231,4 +280,11 @@ def schedule_of(row: Row) -> Schedule:
         paused_since=time("paused_since"),
         paused_until=time("paused_until"),
         source=row["source"],
+        refused=_refused(row),
     )
+
+
+def _refused(row: Row) -> Refused | None:
+    if row["refused_since"] is None:
+        return None
+    return Refused(utc(row["refused_since"]), row["refusals"], row["refusal"], until=utc(row["look_at"]))

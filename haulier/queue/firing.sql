@@ -2,7 +2,7 @@
 
 -- part: schedule_columns
 schedule.name, cron, every_seconds, time_zone, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,
-source, paused_since, paused_until, counts_from, decided_to, pending_at
+source, paused_since, paused_until, counts_from, decided_to, pending_at, look_at, refused_since, refusals, refusal
 
 -- name: any_schedule
 -- Whether there is any schedule at all.
@@ -17,10 +17,11 @@ SELECT EXISTS (SELECT FROM haulier.schedule) AS is_there;
 -- rounded up so that few differ in it; a small one is not measured, which would take longer than the rest.
 SELECT array_agg(name) AS names, min(name) AS name, cron, every_seconds, time_zone, overlap, missed, missed_max,
     missed_within_seconds, jitter_seconds, min(source) AS source, paused_since, paused_until,
-    min(counts_from) AS counts_from, decided_to, pending_at, job_bytes, NULL::jsonb AS job,
+    min(counts_from) AS counts_from, decided_to, pending_at, min(look_at) AS look_at, refused_since,
+    max(refusals) AS refusals, max(refusal) AS refusal, job_bytes, NULL::jsonb AS job,
     (SELECT haulier.schedule_time()) AS now
 FROM (
-    SELECT <<schedule_columns>>, look_at,
+    SELECT <<schedule_columns>>,
         CASE
             WHEN pg_column_size(job) < 1000 THEN 1000
             ELSE 1000 * 2 ^ ceil(greatest(0, log(2, octet_length(job::text) / 1000.0)))
@@ -33,18 +34,10 @@ FROM (
     FOR UPDATE SKIP LOCKED
 ) AS due
 GROUP BY cron, every_seconds, time_zone, overlap, missed, missed_max, missed_within_seconds, jitter_seconds,
-    paused_since, paused_until, decided_to, pending_at, job_bytes,
+    paused_since, paused_until, decided_to, pending_at, refused_since, job_bytes,
     CASE WHEN every_seconds IS NOT NULL THEN counts_from END,
     CASE WHEN jitter_seconds > 0 OR overlap <> 'allow' OR pending_at IS NOT NULL THEN name END
 ORDER BY min(look_at);
-
--- name: due_names
--- The names of the schedules that are due.
-SELECT name
-FROM haulier.schedule
-WHERE look_at <= haulier.schedule_time() AND name <> ALL(%(passed_over)s::text[])
-ORDER BY look_at
-LIMIT %(limit)s;
 
 -- name: live_of_schedules
 -- Which of these schedules have a live job, and the first of each. The ORDER BY makes it look each up in the index.
@@ -63,6 +56,19 @@ CROSS JOIN LATERAL (
 SELECT haulier.decide_ticks(
     %(names)s, %(decisions)s, %(decided_tos)s, %(pendings)s, %(nexts)s, %(looks)s, %(of_decisions)s, %(ats)s, %(outcomes)s
 ) AS fired;
+
+-- name: decide_apart
+-- Some schedules at a time, and each by itself where the database refuses one of them: what became of each, and why if it
+-- cannot fire.
+SELECT tried AS name, became, why
+FROM haulier.decide_apart(
+    %(apart)s, %(names)s, %(decisions)s, %(decided_tos)s, %(pendings)s, %(nexts)s, %(looks)s, %(of_decisions)s, %(ats)s,
+    %(outcomes)s);
+
+-- name: put_off
+-- Schedules whose time cannot be computed. Whether each is put off.
+SELECT name, haulier.put_off(name, why, false) AS is_put_off
+FROM unnest(%(names)s::text[], %(reasons)s::text[]) AS failed (name, why);
 
 -- name: next_look
 -- In how many seconds the next schedule is due; null where there is none. One that cannot be decided does not count.

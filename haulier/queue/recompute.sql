@@ -11,11 +11,13 @@ LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
 -- name: correct_schedules
--- To look at one too early does no harm.
+-- To look at one too early does no harm. One that cannot fire stays put off.
 UPDATE haulier.schedule
 SET next_at = corrected.next_at,
-    look_at = least(schedule.look_at, corrected.look_at)
+    look_at = CASE WHEN refusals = 0 THEN least(schedule.look_at, corrected.look_at) ELSE schedule.look_at END
 FROM unnest(%(names)s::text[], %(nexts)s::timestamptz[], %(looks)s::timestamptz[]) AS corrected (name, next_at, look_at)
 WHERE schedule.name = corrected.name
-    AND (schedule.next_at IS DISTINCT FROM corrected.next_at OR schedule.look_at > corrected.look_at)
+    AND (
+        schedule.next_at IS DISTINCT FROM corrected.next_at
+        OR (refusals = 0 AND schedule.look_at > corrected.look_at))
 RETURNING schedule.name;

@@ -14,17 +14,18 @@ from haulier.domain.schedule import LATE, TickOutcome
 from lab.chaos.stage import Stage
 from lab.waiting import pause
 
-# A schedule that the database refused to fire is tried again within a minute.
+# A schedule that the database refused for now is tried again within 5 s.
 DECIDED_WITHIN_SECONDS = 90.0
 JITTER_SECONDS = 1
 # The end of a job has the time at which its transaction began, and no transaction of a worker is longer than this.
 SETTLED_WITHIN_SECONDS = 12.5
 LATE_SECONDS = LATE.total_seconds()
-FIRED, MISSED, PASSED, OVERLAPPED = (
+FIRED, MISSED, REFUSED, PASSED, OVERLAPPED = (
     str(each)
     for each in (
         TickOutcome.FIRED,
         TickOutcome.SKIPPED_MISSED,
+        TickOutcome.SKIPPED_REFUSED,
         TickOutcome.SKIPPED_PAUSED,
         TickOutcome.SKIPPED_OVERLAP,
     )
@@ -178,7 +179,7 @@ def _why_wrong(schedule: Planted, tick: Tick, jobs: Sequence[Scheduled]) -> str 
     late = tick.decided_at - tick.at
     if schedule.is_paused or tick.outcome == PASSED:
         return None if schedule.is_paused and tick.outcome == PASSED else f"paused: {schedule.is_paused}"
-    if tick.outcome == MISSED:
+    if tick.outcome in (MISSED, REFUSED):
         return None if late > LATE_SECONDS and schedule.missed != "all" else f"{late:.1f} s late"
     if tick.outcome == OVERLAPPED:
         return None if schedule.overlap != "allow" and _was_live(tick, jobs) else "no job of it was live"

@@ -152,6 +152,16 @@ def test_a_job_says_of_which_tick_it_is(run: Run, job: str) -> None:
     assert "schedule" not in other.out
 
 
+def test_says_why_the_database_refuses_the_job_of_a_schedule(run: Run, sql: Sql) -> None:
+    run(*CREATE, *BERLIN)
+    sql("UPDATE haulier.schedule SET refusals = 3, refused_since = now(), refusal = 'no such customer'")
+
+    [row], people = run("schedules", "list").rows, run("schedules", "show", "nightly").out
+
+    assert "refused" in row
+    assert re.search(r"^refused +3 × since \S+Z: no such customer\n +tried again at \S+Z$", people, re.MULTILINE)
+
+
 def test_asks_before_it_deletes_and_does_not_without_a_yes(run: Run, server: Server, home: Any) -> None:
     run(*CREATE, *BERLIN)
     terminal = Terminal(server, home, "schedules", "delete", "nightly")

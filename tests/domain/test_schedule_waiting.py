@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from haulier.domain.schedule import Overlap, Rule, Schedule
+from haulier.domain.schedule import Overlap, Refused, Rule, Schedule
 from haulier.domain.schedule_waiting import ScheduleCode, Unfired
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -131,3 +131,17 @@ def test_say_that_there_is_no_further_tick_or_that_its_zone_is_not_known() -> No
     assert codes(ended) == [ScheduleCode.ENDED]
     [reason] = nowhere.reasons()
     assert (reason.code, "time_zone" in reason.message) == (ScheduleCode.UNUSABLE, True)
+
+
+def test_say_that_the_database_refuses_its_job_and_when_it_is_tried_again() -> None:
+    refused = Refused(at(10), 2, "no such customer", until=at(13))
+    found = unfired(12, looked_for=13, refused=refused)
+
+    [reason] = found.reasons()
+
+    assert (reason.code, reason.since, reason.until) == (ScheduleCode.REFUSED, at(10), at(13))
+    assert reason.message.endswith("2 times in a row, and it is tried again: no such customer")
+    # A pause lets its ticks pass, whatever the database says; and without workers nobody tries.
+    assert codes(unfired(12, looked_for=13, refused=refused, paused_since=at(11))) == [PAUSED]
+    assert codes(unfired(12, looked_for=13, refused=refused, workers=0)) == [ScheduleCode.REFUSED, NO_WORKER]
+    assert codes(unfired(13.2, looked_for=13, refused=refused)) == [ScheduleCode.REFUSED, UNKNOWN]

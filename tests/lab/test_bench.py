@@ -23,6 +23,7 @@ from lab.bench.measures import (
     numbers,
     progress,
     queues,
+    refused_schedules,
     schedules,
     slow_jobs,
 )
@@ -239,6 +240,15 @@ def test_schedules_fire_each_tick_once(bench, entry):
 
     assert figures.get("lost", 0) == figures.get("amiss", 0) == 0
     assert figures.get("ticks", 100) >= 100
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("entry", often(named(refused_schedules.entries()), []))
+def test_healthy_schedules_fire_beside_refused_ones(bench, entry):
+    figures = entry.once(bench)
+
+    assert (figures["missed"], figures["undecided"]) == (0, 0)
+    assert figures["fired"] == figures["ticks"] > 90
 
 
 @pytest.mark.usefixtures("own_kinds")

@@ -59,6 +59,8 @@ def test_finds_what_is_not_accounted_for_once(ticks: list[Tick], jobs: list[Sche
     [
         (planted(), tick(102.0, MISSED, 61), False),
         (planted(), tick(102.0, MISSED, 59), True),
+        (planted(), tick(102.0, "skipped_refused", 61), False),
+        (planted(), tick(102.0, "skipped_refused", 59), True),
         (planted(missed="all"), tick(102.0, MISSED, 61), True),
         (planted(missed="skip"), tick(102.0, FIRED, 60), False),
         (planted(missed="skip"), tick(102.0, FIRED, 62), True),

@@ -119,6 +119,8 @@ PARAMETERS: dict[str, Any] = {
     "noted": "{}",
     "until": NOW,
     "before": NOW,
+    "apart": 6,
+    "reasons": ["it cannot", "nor can it"],
     "ats": [NOW, NOW],
     "outcomes": ["fired", "skipped_paused"],
     "decided_tos": [NOW, NOW],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 Sql = Callable[..., list[tuple[Any, ...]]]
@@ -73,3 +74,40 @@ def account(sql: Sql) -> dict[str, Any]:
         "ticks": ticks, "fired": fired, "gaps": gaps, "late": late, "jobs": jobs, "distinct": distinct,
         "orphans": orphans,
     }  # fmt: skip
+
+
+# A kind of job that `refuse` has the database refuse, and one that it accepts.
+REFUSED: dict[str, Any] = {"job": {"kind": "t.note", "payload": {"refused": True}}}
+HEALTHY: dict[str, Any] = {"job": {"kind": "t.note", "payload": {}}}
+# What a trigger of the owner's may raise: values, rights, a state, its own; and what else tells of an outage.
+OF_A_ROW = ("22023", "23514", "42501", "P0001", "P0004", "MY001", "XX000")
+SQLSTATES = (*OF_A_ROW, "55000", "55P03", "40001", "53100", "57014", "08006", "25006")
+
+
+@contextmanager
+def refused(sql: Sql, state: str = "P0001", *, deferred: bool = False) -> Iterator[None]:
+    """Let a trigger refuse the jobs of REFUSED, at once or when their transaction commits. It counts its tries."""
+    when = "CONSTRAINT TRIGGER refuse AFTER INSERT ON haulier.job DEFERRABLE INITIALLY DEFERRED"
+    sql(
+        f"""
+        CREATE SEQUENCE public.tries;
+        CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM nextval('public.tries');
+            RAISE 'no such customer' USING ERRCODE = '{state}';
+        END
+        $$;
+        CREATE {when if deferred else "TRIGGER refuse BEFORE INSERT ON haulier.job"}
+            FOR EACH ROW WHEN (NEW.payload ? 'refused') EXECUTE FUNCTION public.refuse()
+        """
+    )
+    try:
+        yield
+    finally:
+        sql("DROP FUNCTION public.refuse() CASCADE; DROP SEQUENCE public.tries")
+
+
+def tries(sql: Sql) -> int:
+    """Return how often the database has refused a job."""
+    [(number,)] = sql("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM public.tries")
+    return int(number)

@@ -110,6 +110,12 @@ USUAL: dict[str, dict[str, str]] = {
         "nexts": "ARRAY[now()]", "looks": "ARRAY[now()]", "of_decisions": "'{1}'", "ats": f"ARRAY[{_TICK}]",
         "outcomes": "'{fired}'",
     },
+    "decide_apart": {
+        "at_a_time": "6", "names": "'{due}'", "decisions": "'{1}'", "decided_tos": f"ARRAY[{_TICK}]",
+        "pendings": "'{NULL}'", "nexts": "ARRAY[now()]", "looks": "ARRAY[now()]", "of_decisions": "'{1}'",
+        "ats": f"ARRAY[{_TICK}]", "outcomes": "'{fired}'",
+    },
+    "put_off": {"named": "'due'", "why": "'no'", "may_pass": "false"},
     "add_partition": {"step": "'day'", "days_ahead": "31"},
     "detach_partition": {"partition": _PARTITION, "retention_days": "30"},
     "finish_detach": {"partition": _PARTITION},

@@ -227,6 +227,19 @@ def test_says_that_schedules_do_not_fire(overdue: Overdue, is_said: bool) -> Non
     assert said(overdue=overdue) == ["2 schedules do not fire: the oldest tick is 1 min late"] * is_said
 
 
+@pytest.mark.parametrize(
+    ("workers", "more"),
+    [
+        (1, "The database refuses the jobs of 2 of them: their pages say why."),
+        (0, "No worker lives that fires schedules: start one."),
+    ],
+)
+def test_says_that_the_database_refuses_the_jobs_of_schedules(workers: int, more: str) -> None:
+    [notice] = notices(Facts(NOW, overdue=Overdue(3, 90.0, workers, refused=2)))
+
+    assert (notice.what, notice.more) == ("3 schedules do not fire: the oldest tick is 1 min 30 s late", more)
+
+
 def test_says_that_the_jobs_of_a_schedule_fail() -> None:
     found = notices(Facts(NOW, failing_schedules={"nightly": 3, "hourly": 2}))
 

@@ -140,7 +140,10 @@ class TickResponse(ResponseSchema):
     outcome = fields.String(
         required=True,
         validate=validate.OneOf([str(each) for each in TickOutcome]),
-        metadata=about("`fired`, or why not: a job of the schedule was live, no worker ran in time, it was paused."),
+        metadata=about(
+            "`fired`, or why not: a job of the schedule was live, no worker ran in time, it was paused, the database"
+            " refused the job."
+        ),
     )
     job_id = fields.UUID(required=True, allow_none=True, metadata=about("The job that it has enqueued."))
 
@@ -161,6 +164,15 @@ class RunResponse(ResponseSchema):
     job_id = fields.UUID(required=True, metadata={"x-component": "JobId"})
 
 
+class RefusedResponse(ResponseSchema):
+    """Why a schedule cannot fire."""
+
+    message = fields.String(required=True, metadata=about("What the database said the last time."))
+    since = instant("When it was refused first.")
+    times = fields.Integer(required=True, metadata=about("How often it was refused, one after the other."))
+    until = instant("When workers try it again.")
+
+
 class ScheduleResponse(ResponseSchema):
     """A schedule."""
 
@@ -179,6 +191,12 @@ class ScheduleResponse(ResponseSchema):
     source = fields.String(required=True, metadata=about("`api`, or `file`: it came from schedules.toml."))
     next_at = instant("Its next tick; null: there is none.", nullable=True)
     waiting_at = instant("The tick that waits for a job to end; null: none does.", nullable=True)
+    refused = fields.Nested(
+        RefusedResponse,
+        required=True,
+        allow_none=True,
+        metadata=about("That the database refuses its job, such as by a trigger; null: it does not."),
+    )
     created_at = instant("When it was made.")
     updated_at = instant("When somebody last changed what it does.")
 

@@ -17,7 +17,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleBusy, ScheduleNotFound, ScheduleOfFile
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import InvalidSchedule, Rule
+from haulier.domain.schedule import InvalidSchedule, Refused, Rule
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import (
     Last,
@@ -36,7 +36,7 @@ from haulier.queue.produce.schedules import Shown as Found
 
 from ...http.door import caller
 from ...http.json_text import as_json
-from ...http.masking import payload_as_shown
+from ...http.masking import schedule_as_shown
 from ...http.service import connection, service
 from ..answering import Shown
 from ..asking import once_of
@@ -76,6 +76,7 @@ class Row:
     is_paused: bool
     paused_until: datetime | None
     is_of_file: bool
+    refused: Refused | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def _rows(after: str) -> Part[tuple[list[Row], bool]]:
 
 
 def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -> Row:
-    schedule = found.schedule
+    schedule = schedule_as_shown(found.schedule)
     rule, is_paused = schedule.rule, schedule.is_paused(found.now)
     return Row(
         schedule.name,
@@ -157,6 +158,7 @@ def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -
         is_paused,
         schedule.paused_until if is_paused else None,
         schedule.source != "api",
+        schedule.refused,
     )
 
 
@@ -168,9 +170,8 @@ def one(name: str) -> Shown:
 
 def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
     found = visible(name)
-    rule = found.schedule.rule
+    rule = schedule_as_shown(found.schedule).rule
     shows_hidden = request.args.get("show") == "hidden"
-    payload = payload_as_shown(str(rule.job.get("kind", "")), rule.job.get("payload"))
     page = SchedulePage(
         row=_row(found),
         rule=rule,
@@ -178,7 +179,7 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         created_at=found.created_at,
         updated_at=found.updated_at,
         payload=printed(
-            as_json(payload).encode(),
+            as_json(rule.job.get("payload")).encode(),
             hides=() if shows_hidden else service().config.hide_fields,
             is_whole=request.args.get("whole") == "1",
         ),

@@ -77,6 +77,8 @@ def how(schedule: Mapping[str, Any]) -> str:
     """Return how a schedule is, in a word: with no tick to come it has ended."""
     if schedule["paused"]:
         return "paused"
+    if schedule.get("refused"):
+        return "refused"
     return "ended" if schedule["next_at"] is None else "active"
 
 
@@ -94,6 +96,9 @@ def _show(terminal: Terminal, schedule: dict[str, Any]) -> None:
     terminal.styled(schedule["name"], terminal.state(how(schedule)), when(schedule))
     if schedule["paused_until"]:
         _line(terminal, "paused", f"until {schedule['paused_until']}")
+    if refused := schedule.get("refused"):
+        _line(terminal, "refused", f"{refused['times']} × since {refused['since']}: {refused['message']}")
+        _line(terminal, "", f"tried again at {refused['until']}")
     _line(terminal, "source", schedule["source"])
     _line(terminal, "overlap", schedule["overlap"])
     _line(terminal, "missed", _missed(schedule))

@@ -39,10 +39,12 @@ STATES = {
     "failed": ("✖ failed", "bold red"),
     "active": ("● active", "green"),
     "ended": ("⊘ ended", "dim"),
+    "refused": ("✖ refused", "bold red"),
     "fired": ("✔ fired", "green"),
     "skipped_overlap": ("⊘ skipped: overlap", "yellow"),
     "skipped_missed": ("⊘ skipped: missed", "yellow"),
     "skipped_paused": ("⊘ skipped: paused", "dim"),
+    "skipped_refused": ("⊘ skipped: refused", "red"),
 }
 
 

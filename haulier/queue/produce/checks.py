@@ -289,6 +289,8 @@ def _schedules(conn: Connection) -> Found:
     many = f"{number(MOST_OVERDUE)} or more schedules have"
     have = many if found.schedules >= MOST_OVERDUE else count(found.schedules, "schedule has", "schedules have")
     message = f"{have} overdue ticks, the oldest for {_time(found.oldest_seconds)}"
+    if found.refused:
+        message += f"; the database refuses the jobs of {number(found.refused)} of them"
     if not found.workers:
         return Found(found.oldest_seconds, message, "Start a worker: none that fires schedules lives.")
     fix = "See the workers' logs, which name the schedules; GET /schedules/{name}/explain says why one does not fire."

@@ -27,13 +27,15 @@ LOOKED_AT, COUNTED, LOOKED_BACK = 50, 5, 500
 class Overdue:
     """The schedules that nobody fires.
 
-    Shape: schedules are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most; oldest_seconds
-           is how long the oldest tick has been due; workers are those that live and fire schedules.
+    Shape: schedules are those with a tick that has been due for OVERDUE_SECONDS, MOST_OVERDUE at most of those that can
+           fire and of those that cannot; these are counted in refused, too. oldest_seconds is how long the oldest tick
+           has been due; workers are those that live and fire schedules.
     """
 
     schedules: int = 0
     oldest_seconds: float = 0.0
     workers: int = 0
+    refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def unfired(conn: Connection, name: str, *, retention_days: int, queues: Sequenc
 def overdue(conn: Connection) -> Overdue:
     """Return how many schedules have ticks that are due and that nobody has decided, and since when."""
     [row] = rows(conn, "overdue_schedules", due_for=OVERDUE_SECONDS, limit=MOST_OVERDUE)
-    return Overdue(row["schedules"], row["oldest_seconds"], row["workers"])
+    return Overdue(row["schedules"], row["oldest_seconds"], row["workers"], row["refused"])
 
 
 def failures(conn: Connection, after: str | None = None) -> Failures:

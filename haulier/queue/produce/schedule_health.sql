@@ -7,27 +7,43 @@ FROM haulier.worker
 WHERE beat_at >= now() - lease AND NOT stopping
 
 -- name: explain_schedule
-SELECT <<schedule_columns>>, NULL::jsonb AS job, look_at, haulier.schedule_time() AS now,
+SELECT <<schedule_columns>>, job, haulier.schedule_time() AS now,
     (SELECT id FROM haulier.job WHERE job.schedule = %(name)s ORDER BY job.schedule LIMIT 1) AS live_job,
     (<<firing_workers>>) AS workers
 FROM haulier.schedule
 WHERE name = %(name)s AND <<schedule_is_visible>>;
 
+-- part: does_not_pass
+(
+    paused_since IS NULL OR paused_until <= next_at
+    OR (paused_since > next_at AND paused_until <= haulier.schedule_time()))
+
 -- name: overdue_schedules
 -- Not before `look_at`: until then a tick may wait for its jitter, and a schedule of which many ticks are decided is
 -- looked at again and again. A tick that passes, since it fell into a pause or there is one now, is nobody's loss.
+-- One that cannot fire is put off, so its ticks have been due since it was refused first.
 SELECT count(*) FILTER (WHERE due_seconds >= %(due_for)s)::integer AS schedules,
+    count(*) FILTER (WHERE due_seconds >= %(due_for)s AND is_refused)::integer AS refused,
     coalesce(max(due_seconds), 0) AS oldest_seconds,
     (<<firing_workers>>)::integer AS workers
 FROM (
-    SELECT extract(epoch FROM haulier.schedule_time() - greatest(look_at, next_at))::double precision AS due_seconds
-    FROM haulier.schedule
-    WHERE look_at <= haulier.schedule_time() AND next_at <= haulier.schedule_time()
-        AND (
-            paused_since IS NULL OR paused_until <= next_at
-            OR (paused_since > next_at AND paused_until <= haulier.schedule_time()))
-    ORDER BY look_at
-    LIMIT %(limit)s
+    (
+        SELECT extract(epoch FROM haulier.schedule_time() - greatest(look_at, next_at))::double precision AS due_seconds,
+            false AS is_refused
+        FROM haulier.schedule
+        WHERE look_at <= haulier.schedule_time() AND next_at <= haulier.schedule_time() AND refused_since IS NULL
+            AND <<does_not_pass>>
+        ORDER BY look_at
+        LIMIT %(limit)s
+    )
+    UNION ALL
+    (
+        SELECT extract(epoch FROM haulier.schedule_time() - refused_since)::double precision, true
+        FROM haulier.schedule
+        WHERE refused_since IS NOT NULL AND <<does_not_pass>>
+        ORDER BY refused_since
+        LIMIT %(limit)s
+    )
 ) AS due;
 
 -- name: failures_in_a_row

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from haulier.domain.errors import DatabaseUnavailable, Locked, Refusal, RefusedForNow, reason
+from haulier.domain.errors import DatabaseUnavailable, Refusal, RefusedForNow, reason
 from haulier.postgres.database import Database
 from haulier.queue import firing
-from haulier.queue.firing import Fired
+from haulier.queue.firing import APART, Fired
 from haulier.worker.metrics import counts
 from haulier.worker.shared.outage import Outage
 from haulier.worker.shared.sparing_log import SparingLog
@@ -20,8 +19,8 @@ from haulier.worker.shared.sparing_log import SparingLog
 LOOK_SECONDS = 1.0
 # The wait for a process that decides all that is due. It may have died, and its locks last until the server knows.
 LOCKED_SECONDS = 0.05
-# For a schedule that cannot be decided, or whose job the database refuses; and where that may pass by itself.
-RETRY_SECONDS, RETRY_SOON_SECONDS = 60.0, 5.0
+# The wait for a schedule whose row the database does not let anybody change, so that it cannot be put off.
+STUCK_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +32,18 @@ class Firing:
     database: Database
     outage: Outage
     retention_days: int
-    # Until when each schedule that failed is passed over, by the monotonic clock.
-    _failing: dict[str, float] = field(init=False, default_factory=dict)
+    # Until when each stuck schedule is passed over, by the monotonic clock.
+    _stuck: dict[str, float] = field(init=False, default_factory=dict)
     # Whether something is due by now, as far as the last turn has seen: it need not be asked once more.
     _is_due: bool = field(init=False, default=False)
+    # How many are tried at a time, as the last turn met one that cannot fire: the next may too. None: all that are due.
+    _apart: int | None = field(init=False, default=None)
     _log: SparingLog = field(init=False, default_factory=lambda: SparingLog(log))
 
     def turn(self) -> float | None:
         """Fire what is due, and return after how many seconds to call again; None where there are no schedules."""
         now = time.monotonic()
-        self._failing = {name: until for name, until in self._failing.items() if until > now}
+        self._stuck = {name: until for name, until in self._stuck.items() if until > now}
         try:
             seconds = self._turn()
         except (DatabaseUnavailable, Refusal) as error:
@@ -50,7 +51,7 @@ class Firing:
             self.outage.failed(error)
             return LOOK_SECONDS
         if seconds is None:
-            return LOOK_SECONDS if self._failing else None
+            return LOOK_SECONDS if self._stuck else None
         return min(seconds, LOOK_SECONDS)
 
     def _turn(self) -> float | None:
@@ -73,49 +74,34 @@ class Firing:
 
     def _seconds(self) -> float | None:
         with self.database.connection() as conn:
-            return firing.next_look(conn, passed_over=self._failing)
+            return firing.next_look(conn, passed_over=self._stuck)
 
     def _fire(self) -> Fired:
-        """Fire what is due."""
-        try:
-            with self.database.connection() as conn:
-                fired = firing.fire_due(conn, retention_days=self.retention_days, passed_over=self._failing)
-        except Locked:
-            # A table is locked, as by a migration: each schedule alone would wait as long, and then be passed over.
-            raise
-        except Refusal as error:
-            log.debug("the schedules that are due are fired one by one: %s", reason(error))
-            return self._fire_one_by_one()
-        self._count(fired)
-        return fired
-
-    def _fire_one_by_one(self) -> Fired:
-        with self.database.connection() as conn:
-            names = firing.due_names(conn, passed_over=self._failing)
-        decided = 0
-        for name in names:
+        """Fire what is due: all at once, or apart from each other, if the database refuses one."""
+        while True:
             try:
                 with self.database.connection() as conn:
-                    fired = firing.fire_due(conn, retention_days=self.retention_days, only=name)
-            except Locked:
-                raise
+                    fired = firing.fire_due(
+                        conn, retention_days=self.retention_days, passed_over=self._stuck, apart=self._apart
+                    )
+                break
             except Refusal as error:
-                may_pass = isinstance(error, RefusedForNow)
-                self._note({name: reason(error)}, RETRY_SOON_SECONDS if may_pass else RETRY_SECONDS)
-            else:
-                self._count(fired)
-                decided += fired.decided
-        return Fired(decided, 0, {})
+                if self._apart == 1:
+                    raise
+                log.debug("the schedules that are due are fired apart from each other: %s", reason(error))
+                # Perhaps one of them takes all the time of a statement, or waits for a lock.
+                self._apart = 1 if self._apart or isinstance(error, RefusedForNow) else APART
+        if not fired.failed and not fired.has_more:
+            self._apart = None
+        self._count(fired)
+        return fired
 
     def _count(self, fired: Fired) -> None:
         for outcome, ticks in Counter(fired.outcomes).items():
             counts.TICKS.labels(outcome).inc(ticks)
         if fired.late:
             counts.TICKS_LATE.observe_all(fired.late)
-        self._note(fired.failed)
-
-    def _note(self, failed: Mapping[str, str], retry_seconds: float = RETRY_SECONDS) -> None:
-        for name, why in failed.items():
-            self._failing[name] = time.monotonic() + retry_seconds
-            message = f"the schedule {name} cannot fire, which is tried again in {retry_seconds:.0f} s: {why}"
-            self._log.warning(message, about=name)
+        self._stuck |= dict.fromkeys(fired.stuck, time.monotonic() + STUCK_SECONDS)
+        for name, why in fired.failed.items():
+            # Without when it is tried again: the same message is logged once a minute.
+            self._log.warning(f"the schedule {name} cannot fire, and is tried again: {why}", about=name)

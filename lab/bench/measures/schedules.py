@@ -95,19 +95,19 @@ def entries() -> list[Entry]:
 def calm(bench: Bench) -> Figures:
     """Let three workers fire for a minute."""
     seconds = max(5.0, CALM_SECONDS * min(1.0, bench.scale * 10))
-    with _server() as (_, url), closing(connect(url)) as conn, ExitStack() as stack:
-        _started(stack, url)
+    with own_server() as (_, url), closing(connect(url)) as conn, ExitStack() as stack:
+        start_workers(stack, url)
         _plant(conn, bench, every=1)
         pause(WARM_UP_SECONDS + seconds)
-        return _told(conn, since=_now() - timedelta(seconds=seconds), away=[])
+        return _told(conn, since=now() - timedelta(seconds=seconds), away=[])
 
 
 def faults(bench: Bench) -> Figures:
     """Let three workers fire for ten minutes, kill two of them, and restart the database twice."""
     seconds = max(20.0, SECONDS * bench.scale)
     dice, away = random.Random(SEED), list[tuple[datetime, datetime]]()
-    with _server() as (database, url), ExitStack() as stack:
-        workers = _started(stack, url)
+    with own_server() as (database, url), ExitStack() as stack:
+        workers = start_workers(stack, url)
         with closing(connect(url)) as conn:
             _plant(conn, bench, every=1)
         pause(WARM_UP_SECONDS)
@@ -122,16 +122,16 @@ def faults(bench: Bench) -> Figures:
             step()
         pause(max(0.0, began + seconds - time.monotonic()))
         with closing(connect(url)) as conn:
-            return _told(conn, since=_now() - timedelta(seconds=seconds), away=away)
+            return _told(conn, since=now() - timedelta(seconds=seconds), away=away)
 
 
 def idle(schedules: int, bench: Bench) -> Figures:
     """Return which share of a core a worker and its server use where so many schedules fire once a day."""
     seconds = max(3.0, IDLE_SECONDS * min(1.0, bench.scale * 10))
-    with _server() as (database, url), closing(connect(url)) as conn, ExitStack() as stack:
+    with own_server() as (database, url), closing(connect(url)) as conn, ExitStack() as stack:
         if schedules:
             _plant(conn, bench, every=86_400)
-        [worker] = _started(stack, url, number=1)
+        [worker] = start_workers(stack, url, number=1)
         pause(WARM_UP_SECONDS)
         assert database.postgres is not None
         assert database.postgres.process is not None
@@ -142,7 +142,7 @@ def idle(schedules: int, bench: Bench) -> Figures:
 
 
 @contextmanager
-def _server() -> Iterator[tuple[Database, str]]:
+def own_server() -> Iterator[tuple[Database, str]]:
     """Yield a server of its own, which may be restarted, and the URL of a database with the schema in it."""
     with tempfile.TemporaryDirectory(prefix="haulier-bench-") as folder, (database := Database(Path(folder))):
         with closing(connect(database.dsn)) as conn, conn.cursor() as cursor:
@@ -157,7 +157,8 @@ def _server() -> Iterator[tuple[Database, str]]:
         yield database, url
 
 
-def _started(stack: ExitStack, url: str, number: int = WORKERS) -> list[subprocess.Popen[bytes]]:
+def start_workers(stack: ExitStack, url: str, number: int = WORKERS) -> list[subprocess.Popen[bytes]]:
+    """Start workers that run until the stack ends."""
     worker = Haulier(threads=4, settings={"LOG_LEVEL": "WARNING"})
     return [stack.enter_context(worker.working(url))[0] for _ in range(number)]
 
@@ -168,10 +169,10 @@ def _plant(conn: Connection, bench: Bench, *, every: int) -> None:
 
 
 def _restart(database: Database, away: Away) -> None:
-    since = _now() - timedelta(seconds=1)
+    since = now() - timedelta(seconds=1)
     database.stop_immediately()
     database.start_again()
-    away.append((since, _now() + timedelta(seconds=BACK_SECONDS)))
+    away.append((since, now() + timedelta(seconds=BACK_SECONDS)))
 
 
 def _kill(victim: subprocess.Popen[bytes]) -> None:
@@ -179,7 +180,8 @@ def _kill(victim: subprocess.Popen[bytes]) -> None:
     victim.wait()
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """Return the time."""
     return datetime.now(UTC)
 
 
@@ -193,13 +195,14 @@ def _told(conn: Connection, *, since: datetime, away: Away) -> Figures:
         "ticks": ask(conn, "SELECT count(*) FROM haulier.tick"),
         "lost": ask(conn, LOST),
         "amiss": ask(conn, AMISS),
-        **_percentiles("fired", ask(conn, FIRED_LATE, *asked)),
-        **_percentiles("there", ask(conn, THERE_LATE, *asked)),
-        **_percentiles("started", ask(conn, STARTED_LATE, *asked)),
+        **percentiles("fired", ask(conn, FIRED_LATE, *asked)),
+        **percentiles("there", ask(conn, THERE_LATE, *asked)),
+        **percentiles("started", ask(conn, STARTED_LATE, *asked)),
     }
 
 
-def _percentiles(name: str, found: Sequence[float] | None) -> dict[str, float]:
+def percentiles(name: str, found: Sequence[float] | None) -> dict[str, float]:
+    """Return the median, the 99th percentile and the maximum as figures."""
     # In a short run on a busy machine each tick may fall into a restart.
     if found is None:
         return {}

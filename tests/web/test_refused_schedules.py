@@ -1,0 +1,28 @@
+"""The pages of a schedule whose job the database refuses: they ..."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg2.extensions import connection as Connection
+
+from haulier.queue.firing import fire_due
+from tests.queue.schedules import REFUSED, plant, refused
+from tests.web.browsing import Browser
+
+LIST, PATH = "/ui/schedules", "/ui/schedules/nightly"
+
+
+def test_say_why_it_cannot_fire_until_it_is_run_by_hand(browser: Browser, conn: Connection, sql: Any) -> None:
+    plant(sql, seconds_ago=20, every_seconds=20, **REFUSED)
+    with refused(sql):
+        fire_due(conn, retention_days=30, apart=1)
+    page, listed = browser.page(PATH), browser.page(LIST)
+
+    browser.send(page, f"{PATH}/run")
+
+    assert "It cannot fire: no such customer" in page.text
+    assert "Refused 1 time." in page.text
+    assert "Refused" in listed.text
+    assert "no such customer" not in browser.page(PATH).text
+    assert "Refused" not in browser.page(LIST).text
