@@ -317,6 +317,8 @@ CREATE TABLE IF NOT EXISTS haulier.sleeper (
 -- finds; the lock on a schedule's row is held until all is written, so that each tick is decided by one worker alone.
 CREATE TABLE IF NOT EXISTS haulier.schedule (
     name                  text        NOT NULL,
+    -- A schedule that is deleted and made again has a new id, and ticks of its own.
+    id                    bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     cron                  text,                             -- either this …
     every_seconds         integer,                          -- … or this
     time_zone             text        NOT NULL,
@@ -386,7 +388,8 @@ CREATE INDEX IF NOT EXISTS schedule_refused ON haulier.schedule (refused_since) 
 
 -- What became of each tick. No reference to the schedule: they are kept when that is deleted, RETENTION_DAYS.
 CREATE TABLE IF NOT EXISTS haulier.tick (
-    schedule     text        NOT NULL,
+    schedule     text        NOT NULL,                      -- its name …
+    schedule_id  bigint      NOT NULL,                      -- … and which schedule of this name it was
     scheduled_at timestamptz NOT NULL,
     outcome      text        NOT NULL,
     fired_at     timestamptz,                               -- null: it did not fire
@@ -394,7 +397,7 @@ CREATE TABLE IF NOT EXISTS haulier.tick (
     job_id       uuid,                                      -- the job that it enqueued
 
     -- A second guard beside the lock on the schedule: no tick enqueues two jobs.
-    CONSTRAINT tick_pkey PRIMARY KEY (schedule, scheduled_at),
+    CONSTRAINT tick_pkey PRIMARY KEY (schedule, schedule_id, scheduled_at),
     CONSTRAINT outcome_is_known CHECK (
         outcome IN ('fired', 'skipped_overlap', 'skipped_missed', 'skipped_paused', 'skipped_refused')),
     CONSTRAINT fired_has_a_job CHECK (
@@ -953,14 +956,14 @@ DECLARE
     enqueued    bigint;
 BEGIN
     WITH decided AS (
-        INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)
-        SELECT asked.name, at, outcome,
+        INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, fired_at, job_id)
+        SELECT schedule.name, schedule.id, at, outcome,
             CASE WHEN outcome = 'fired' THEN now_ END,
             CASE WHEN outcome = 'fired' THEN haulier.uuidv7() END
         FROM unnest(names, ats, outcomes) AS asked (name, at, outcome)
-        WHERE EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = asked.name)
-        ORDER BY asked.name, at
-        ON CONFLICT (schedule, scheduled_at) DO NOTHING
+        JOIN haulier.schedule ON schedule.name = asked.name
+        ORDER BY schedule.name, at
+        ON CONFLICT (schedule, schedule_id, scheduled_at) DO NOTHING
         RETURNING schedule, scheduled_at, job_id
     )
     SELECT array_agg(schedule), array_agg(scheduled_at), array_agg(job_id) INTO fired_names, fired_ats, fired_jobs
@@ -2711,7 +2714,10 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
-    SELECT job_id INTO job FROM haulier.tick WHERE schedule = named AND scheduled_at = haulier.schedule_time();
+    SELECT job_id INTO job
+    FROM haulier.tick
+    JOIN haulier.schedule ON schedule.name = tick.schedule AND schedule.id = tick.schedule_id
+    WHERE tick.schedule = named AND scheduled_at = haulier.schedule_time();
     -- The database accepts its job again: what is due need not wait any longer.
     UPDATE haulier.schedule
     SET look_at = least(look_at, haulier.schedule_time()),

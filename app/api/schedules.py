@@ -30,6 +30,7 @@ from haulier.queue.produce.schedules import (
     run_schedule,
 )
 
+from ..http.cursor import entry_cursor, entry_of
 from ..http.door import caller
 from ..http.errors import Invalid
 from ..http.masking import schedule_as_shown
@@ -40,7 +41,6 @@ from .enqueuing import enqueuing
 from .openapi import NEXT_CURSOR, NEXT_LINK, fails
 from .reading import JSON_TYPE, Blueprint, body, body_type, json_body, next_page
 from .schemas.explain import ScheduleExplainResponse
-from .schemas.fields import time_text
 from .schemas.request_schemas import load
 from .schemas.schedules import (
     SHOWN_TICKS,
@@ -255,14 +255,16 @@ class Ticks(MethodView):
         description="The ticks, newest first.",
     )
     def get(self, asked: dict[str, Any], name: str) -> ViewResult:
-        """List what became of a schedule's ticks, newest first.
+        """List what became of a schedule's ticks, newest first. Those of a deleted one of its name follow.
 
         For the next page follow the `Link` header, or repeat the call with `cursor` set to `Next-Cursor`.
         """
         with connection() as conn:
             get_schedule(conn, _checked(name), queues=caller().queues)
-            found, has_more = list_ticks(conn, name, before=asked.get("cursor"), limit=asked["limit"])
-        return found, 200, next_page(time_text(found[-1].scheduled_at)) if has_more else {}
+            before = entry_of(asked["cursor"]) if "cursor" in asked else None
+            found, has_more = list_ticks(conn, name, before=before, limit=asked["limit"])
+        last = entry_cursor(found[-1].scheduled_at, found[-1].schedule_id) if has_more else None
+        return found, 200, {} if last is None else next_page(last)
 
 
 def read_schedule(name: str, data: Json) -> AskedSchedule:

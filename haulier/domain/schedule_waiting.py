@@ -12,6 +12,9 @@ from haulier.domain.schedule import Due, InvalidSchedule, Overlap, Schedule
 from haulier.domain.text import count
 from haulier.domain.waiting import STUCK_SECONDS, Reason
 
+# A worker may have decided a tick after this was asked, and before the answer.
+CLOCK_DIFFERENCE = timedelta(seconds=1)
+
 
 class ScheduleCode(StrEnum):
     """The reasons, in the order in which they are given."""
@@ -19,6 +22,7 @@ class ScheduleCode(StrEnum):
     UNUSABLE = "unusable"
     ENDED = "ended"
     REFUSED = "refused"
+    CLOCK_SET_BACK = "clock_set_back"
     NOT_DUE = "not_due"
     PAUSED = "paused"
     OVERLAP = "overlap"
@@ -62,6 +66,12 @@ class Unfired:
             yield Reason(ScheduleCode.REFUSED, message, since=refused.since, until=refused.until)
 
     def _of_time(self, following: Due | None) -> Iterator[Reason]:
+        if self.schedule.decided_to - self.now > CLOCK_DIFFERENCE:
+            message = (
+                "the database's clock was ahead and has been set back: its ticks up to then are decided, and none is"
+                " decided twice; to let it fire before, delete it and make it again"
+            )
+            yield Reason(ScheduleCode.CLOCK_SET_BACK, message, until=self.schedule.decided_to)
         if following is not None and following.fires_at > self.now:
             jitter = ", later than the tick by its jitter" if following.fires_at > following.at else ""
             yield Reason(ScheduleCode.NOT_DUE, f"its next tick is not due{jitter}", until=following.fires_at)

@@ -86,9 +86,10 @@ def plant_failing(sql: Sql, failed: dict[str, int]) -> None:
         plant(sql, name, every_seconds=3600)
     sql(
         "WITH fired AS ("
-        " INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, job_id)"
-        " SELECT name, now() - make_interval(secs => n), 'fired', now(), haulier.uuidv7()"
-        " FROM unnest(%s, %s) AS asked (name, failed) CROSS JOIN generate_series(1, failed) AS n RETURNING job_id)"
+        " INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, fired_at, job_id)"
+        " SELECT name, id, now() - make_interval(secs => n), 'fired', now(), haulier.uuidv7()"
+        " FROM unnest(%s, %s) AS asked (name, failed) JOIN haulier.schedule USING (name)"
+        " CROSS JOIN generate_series(1, failed) AS n RETURNING job_id)"
         " INSERT INTO haulier.finished_job (id, status, kind, queue, priority, run_at, attempt, attempts, max_attempts,"
         " crashes, snoozes, cancel_requested, payload, errors, created_at, updated_at, finished_at)"
         " SELECT job_id, 'failed_permanent', 'mail', 'default', 0, now(), 1, 1, 3, 0, 0, false, '{}', '[]', now(),"

@@ -1,4 +1,4 @@
-"""What the API says of a schedule whose job the database refuses. Each ..."""
+"""What the API says of a schedule whose job the database refuses, and of one that was made again. Each ..."""
 
 from __future__ import annotations
 
@@ -74,3 +74,24 @@ def test_shows_a_secret_that_a_trigger_has_quoted_to_admins_only(
 
         assert shown == f"no such token: {said}"
         assert explained.endswith(shown)
+
+
+def test_pages_through_the_ticks_of_a_schedule_and_of_the_one_before(
+    client: FlaskClient, conn: Connection, sql: Sql
+) -> None:
+    for _ in range(2):
+        sql("DELETE FROM haulier.schedule")
+        plant(sql, seconds_ago=60, every_seconds=20)
+        fire_due(conn, retention_days=30)
+    ids = [str(job) for (job,) in sql("SELECT job_id FROM haulier.tick ORDER BY schedule_id DESC, scheduled_at DESC")]
+
+    seen, page = [], client.get(f"{PATH}/ticks?limit=1")
+    while True:
+        seen += [tick["job_id"] for tick in page.json]
+        if "Next-Cursor" not in page.headers:
+            break
+        page = client.get(f"{PATH}/ticks?limit=1&cursor={page.headers['Next-Cursor']}")
+
+    assert seen == ids
+    assert len(seen) >= 6
+    assert client.get(f"{PATH}/ticks?cursor=2026-01-01T00:00:00Z").status_code == 422

@@ -62,10 +62,10 @@ SPREAD = """
 # The last job of the first schedule has succeeded, that of the second failed, that of the third is gone. Since then a
 # tick of the first has passed.
 FIRED = """
-    INSERT INTO haulier.tick (schedule, scheduled_at, outcome, fired_at, decided_at, job_id)
-    SELECT name, now() - interval '2 hours', 'fired', now() - interval '2 hours', now() - interval '9 days',
+    INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, fired_at, decided_at, job_id)
+    SELECT name, known.id, now() - interval '2 hours', 'fired', now() - interval '2 hours', now() - interval '9 days',
         coalesce(job.id, haulier.uuidv7())
-    FROM (SELECT name, row_number() OVER (ORDER BY name) AS place FROM haulier.schedule) AS known
+    FROM (SELECT name, id, row_number() OVER (ORDER BY name) AS place FROM haulier.schedule) AS known
     LEFT JOIN LATERAL (
         SELECT id
         FROM haulier.finished_job
@@ -73,9 +73,11 @@ FIRED = """
         ORDER BY id
         LIMIT 1
     ) AS job ON true;
-    INSERT INTO haulier.tick (schedule, scheduled_at, outcome)
-    SELECT min(name), now() - interval '1 hour', 'skipped_paused'
+    INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)
+    SELECT name, id, now() - interval '1 hour', 'skipped_paused'
     FROM haulier.schedule
+    ORDER BY name
+    LIMIT 1
 """
 
 

@@ -145,3 +145,8 @@ def test_say_that_the_database_refuses_its_job_and_when_it_is_tried_again() -> N
     assert codes(unfired(12, looked_for=13, refused=refused, paused_since=at(11))) == [PAUSED]
     assert codes(unfired(12, looked_for=13, refused=refused, workers=0)) == [ScheduleCode.REFUSED, NO_WORKER]
     assert codes(unfired(13.2, looked_for=13, refused=refused)) == [ScheduleCode.REFUSED, UNKNOWN]
+
+
+def test_say_that_the_clock_was_set_back_only_if_it_was_by_more_than_a_moment() -> None:
+    assert codes(unfired(5, decided_to=at(20))) == [ScheduleCode.CLOCK_SET_BACK, NOT_DUE]
+    assert codes(unfired(9.99, decided_to=at(10))) == [NOT_DUE]

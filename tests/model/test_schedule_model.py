@@ -1,28 +1,31 @@
 """Schedules, whatever is done to them in whatever order, beside a model in plain Python: each tick has the outcome that
 the rule says, once, and each that fired one job. It ...
 
-The clock is the model's own, in whole seconds; a run by hand comes half a second later.
+The clock is the model's own, in whole seconds; a run by hand comes half a second later. The clock may be set back. The
+database may refuse the jobs of a schedule: those of `a` at once, those of `b` when their transaction commits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import seed, settings
+from hypothesis import assume, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from haulier.domain.errors import ScheduleBusy
 from haulier.domain.schedule import Missed, Overlap, Rule
 from haulier.postgres.connection import connect
+from haulier.postgres.errors import PostgresError
 from haulier.postgres.statements import transaction
 from haulier.queue import produce
-from haulier.queue.firing import fire_due
+from haulier.queue.firing import Fired, fire_due
 from haulier.queue.produce import schedules
 from tests.conftest import Sql, sql_on
 from tests.model import EXAMPLES, FEW, SEED
@@ -31,6 +34,23 @@ from tests.queue.schedules import set_time
 START = datetime(2030, 1, 1, tzinfo=UTC)
 LATE, LOOK, LOOK_AT_PENDING = 60, 3600, 1
 FIRED, MISSED, PASSED, OVERLAPPED = "fired", "skipped_missed", "skipped_paused", "skipped_overlap"
+REFUSED = "skipped_refused"
+# So many ticks are decided at once at most.
+MOST_TICKS = 1000
+REFUSE = """
+    CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NEW.schedule = ANY(string_to_array(current_setting('model.refused', true), ',')) THEN
+            RAISE 'refused' USING ERRCODE = 'MY001';
+        END IF;
+        RETURN NEW;
+    END
+    $$;
+    CREATE TRIGGER refuse_a BEFORE INSERT ON haulier.job
+        FOR EACH ROW WHEN (NEW.schedule = 'a') EXECUTE FUNCTION public.refuse();
+    CREATE CONSTRAINT TRIGGER refuse_b AFTER INSERT ON haulier.job DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.schedule = 'b') EXECUTE FUNCTION public.refuse()
+"""
 NAMES = st.sampled_from(["a", "b"])
 MOST, WITHIN = 3, 150
 SECONDS = st.sampled_from([1, 3, 10, 35, 61, 130, 400])
@@ -55,13 +75,16 @@ RULES = st.builds(
 class Modelled:
     """A schedule, as far as it has come. Units: times are seconds of the model's clock."""
 
+    id: int
     rule: Rule
     counts_from: float
     decided_to: float
     look_at: float
     pending: float | None = None
     paused: tuple[float, float] | None = None
-    live: set[float] = field(default_factory=set)
+    live: list[float] = field(default_factory=list)
+    refused_since: float | None = None
+    refusals: int = 0
 
     @property
     def every(self) -> int:
@@ -88,7 +111,7 @@ class Modelled:
         def decided(at: float, outcome: str) -> None:
             outcomes[at] = outcome
             if outcome == FIRED:
-                self.live.add(at)
+                self.live.append(at)
 
         if self.pending is not None and (not self.live or self.is_paused(now)):
             decided(self.pending, PASSED if self.is_paused(now) else FIRED)
@@ -99,7 +122,8 @@ class Modelled:
             if self.is_paused(at) or self.is_paused(now):
                 decided(at, PASSED)
             elif now - at > LATE and at not in fires_late:
-                decided(at, MISSED)
+                in_time = self.refused_since is not None and self.refused_since - at <= LATE
+                decided(at, REFUSED if in_time else MISSED)
             elif self.rule.overlap is Overlap.ALLOW or not (self.live or self.pending is not None):
                 decided(at, FIRED)
             elif self.rule.overlap is Overlap.QUEUE_ONE and self.pending is None:
@@ -119,6 +143,16 @@ class Modelled:
         missed = [at for at in due if now - at > LATE and not self.is_paused(at)]
         return {at for at in missed[-MOST:] if at >= now - WITHIN}
 
+    def put_off(self, now: float) -> None:
+        """The database has refused what it was to enqueue."""
+        self.look_at = now + (min(300, 60 * self.refusals) or 5)
+        self.refusals += 1
+        self.refused_since = now if self.refused_since is None else self.refused_since
+
+    def accept(self) -> None:
+        """The database refuses nothing of it any more."""
+        self.refusals, self.refused_since = 0, None
+
     def change(self, rule: Rule, now: float) -> None:
         """Do this from now on; what is due has been decided."""
         if rule.every_seconds != self.every:
@@ -136,9 +170,11 @@ class Schedules(RuleBasedStateMachine):
         self.sql, self.conn, self.now = sql, conn, 0.0
         self.known: dict[str, Modelled] = {}
         # What has become of each tick, also of those of schedules that are gone; and the jobs of those.
-        self.ticks: dict[tuple[str, float], str] = {}
-        self.left: set[tuple[str, float]] = set()
+        self.ticks: dict[tuple[int, float], str] = {}
+        self.left: list[tuple[str, float]] = []
+        self.refused: set[str] = set()
         sql("DELETE FROM haulier.schedule; DELETE FROM haulier.tick; DELETE FROM haulier.job")
+        sql("SELECT set_config('model.refused', '', false)")
         self.pass_time(0)
 
     @initialize(first=RULES, second=RULES)
@@ -148,8 +184,18 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(seconds=SECONDS)
     def pass_time(self, seconds: float) -> None:
+        assume(all(len(schedule.due(self.now + seconds)) <= MOST_TICKS for schedule in self.known.values()))
         self.now += seconds
         self.sql("SELECT set_config('model.now', %s, false)", (START + timedelta(seconds=self.now)).isoformat())
+
+    @rule(seconds=SECONDS)
+    def set_the_clock_back(self, seconds: float) -> None:
+        self.pass_time(-seconds)
+
+    @rule(name=NAMES)
+    def refuse_or_accept(self, name: str) -> None:
+        self.refused ^= {name}
+        self.sql("SELECT set_config('model.refused', %s, false)", ",".join(self.refused))
 
     @rule(name=NAMES, wanted=RULES)
     def put(self, name: str, wanted: Rule) -> None:
@@ -157,16 +203,17 @@ class Schedules(RuleBasedStateMachine):
 
         assert is_new == (name not in self.known)
         if is_new:
-            live = {at for other, at in self.left if other == name}
-            self.left -= {(name, at) for at in live}
-            self.known[name] = Modelled(wanted, self.now, self.now, self.now, live=live)
+            [(id_,)] = self.sql("SELECT id FROM haulier.schedule WHERE name = %s", name)
+            live = [at for other, at in self.left if other == name]
+            self.left = [each for each in self.left if each[0] != name]
+            self.known[name] = Modelled(id_, wanted, self.now, self.now, self.now, live=live)
         elif wanted != self.known[name].rule:
-            self._decide(name)
+            self._decide_before_a_change(name)
             self.known[name].change(wanted, self.now)
 
     @rule()
     def fire(self) -> None:
-        while fire_due(self.conn, retention_days=30).decided:
+        while self._fire_due().decided:
             pass
 
         for name, schedule in self.known.items():
@@ -180,7 +227,7 @@ class Schedules(RuleBasedStateMachine):
 
     @rule()
     def fire_and_die(self) -> None:
-        with suppress(InterruptedError), transaction(self.conn):
+        with suppress(InterruptedError, PostgresError), transaction(self.conn):
             fire_due(self.conn, retention_days=30)
             raise InterruptedError
 
@@ -211,52 +258,105 @@ class Schedules(RuleBasedStateMachine):
     def run_by_hand(self, name: str) -> None:
         if (schedule := self.known.get(name)) is None:
             return
+        # Only a clock that was set back comes to the same microsecond again.
+        assume((schedule.id, self.now + 0.5) not in self.ticks)
         self.pass_time(0.5)
         if schedule.live and schedule.rule.overlap is not Overlap.ALLOW:
             with pytest.raises(ScheduleBusy):
                 schedules.run_schedule(self.conn, name)
+        elif name in self.refused:
+            with pytest.raises(PostgresError):
+                schedules.run_schedule(self.conn, name)
         else:
             schedules.run_schedule(self.conn, name)
-            self.ticks[name, self.now] = FIRED
-            schedule.live.add(self.now)
+            self.ticks[schedule.id, self.now] = FIRED
+            schedule.live.append(self.now)
+            if schedule.refusals:
+                schedule.look_at = min(schedule.look_at, self.now)
+                schedule.accept()
         self.pass_time(0.5)
 
     @rule(name=NAMES, newest=st.booleans())
     def end_a_job(self, name: str, newest: bool) -> None:
         order = "DESC" if newest else "ASC"
         found = self.sql(f"SELECT id FROM haulier.job WHERE schedule = %s ORDER BY scheduled_for {order} LIMIT 1", name)
-        live = self.known[name].live if name in self.known else {at for other, at in self.left if other == name}
+        live = self.known[name].live if name in self.known else [at for other, at in self.left if other == name]
         assert bool(found) == bool(live)
         if found:
             produce.cancel(self.conn, found[0][0])
             at = max(live) if newest else min(live)
-            live.discard(at)
-            self.left.discard((name, at))
+            (live if name in self.known else self.left).remove(at if name in self.known else (name, at))  # type: ignore[arg-type]
 
     @rule(name=NAMES)
     def delete(self, name: str) -> None:
         if name in self.known:
             schedules.delete_schedule(self.conn, name)
-            self.left |= {(name, at) for at in self.known.pop(name).live}
+            self.left += [(name, at) for at in self.known.pop(name).live]
+
+    # Both would rarely come about by single steps.
+    @rule(name=NAMES, seconds=SECONDS)
+    def refuse_for_a_while(self, name: str, seconds: float) -> None:
+        self.refuse_or_accept(name)
+        self.fire_later(seconds)
+        self.refuse_or_accept(name)
+        self.fire_later(seconds)
+
+    @rule(name=NAMES, seconds=SECONDS, wanted=RULES)
+    def make_again_on_a_clock_set_back(self, name: str, seconds: float, wanted: Rule) -> None:
+        self.fire_later(seconds)
+        self.set_the_clock_back(seconds)
+        self.delete(name)
+        self.put(name, wanted)
+        self.fire_later(seconds)
+
+    def _fire_due(self) -> Fired:
+        try:
+            return fire_due(self.conn, retention_days=30)
+        except PostgresError:
+            return fire_due(self.conn, retention_days=30, apart=1)
 
     def _decide(self, name: str) -> None:
-        for at, outcome in self.known[name].decide(self.now).items():
-            assert (name, at) not in self.ticks, "the model decides a tick twice"
-            self.ticks[name, at] = outcome
+        tried = deepcopy(self.known[name])
+        outcomes = tried.decide(self.now)
+        if name in self.refused and FIRED in outcomes.values():
+            self.known[name].put_off(self.now)
+            return
+        tried.accept()
+        self.known[name] = tried
+        self._note(tried, outcomes)
+
+    def _decide_before_a_change(self, name: str) -> None:
+        schedule = self.known[name]
+        before = list(schedule.live)
+        outcomes = schedule.decide(self.now)
+        if name in self.refused:
+            schedule.live = before
+            outcomes = {at: REFUSED if outcome == FIRED else outcome for at, outcome in outcomes.items()}
+        schedule.accept()
+        self._note(schedule, outcomes)
+
+    def _note(self, schedule: Modelled, outcomes: dict[float, str]) -> None:
+        for at, outcome in outcomes.items():
+            assert (schedule.id, at) not in self.ticks, "the model decides a tick twice"
+            self.ticks[schedule.id, at] = outcome
 
     @invariant()
     def each_tick_is_as_the_model_has_it(self) -> None:
         def since(at: datetime) -> float:
             return (at - START).total_seconds()
 
-        found = self.sql("SELECT schedule, scheduled_at, outcome FROM haulier.tick")
-        assert {(name, since(at)): outcome for name, at, outcome in found} == self.ticks
+        found = self.sql("SELECT schedule_id, scheduled_at, outcome FROM haulier.tick")
+        assert {(id_, since(at)): outcome for id_, at, outcome in found} == self.ticks
         jobs = [(name, since(at)) for name, at in self.sql("SELECT schedule, scheduled_for FROM haulier.job")]
-        live = self.left | {(name, at) for name, schedule in self.known.items() for at in schedule.live}
+        live = self.left + [(name, at) for name, schedule in self.known.items() for at in schedule.live]
         assert sorted(jobs) == sorted(live)
-        pending = self.sql("SELECT name, pending_at FROM haulier.schedule")
-        assert {name: at and since(at) for name, at in pending} == {
-            name: schedule.pending for name, schedule in self.known.items()
+        states = self.sql("SELECT name, pending_at, refusals, refused_since, look_at FROM haulier.schedule")
+        assert {
+            name: (pending and since(pending), refusals, refused and since(refused), refusals and since(look))
+            for name, pending, refusals, refused, look in states
+        } == {
+            name: (schedule.pending, schedule.refusals, schedule.refused_since, schedule.refusals and schedule.look_at)
+            for name, schedule in self.known.items()
         }
 
     @invariant()
@@ -275,6 +375,7 @@ def machine(migrated_database: str) -> Iterator[Any]:
     with closing(connect(migrated_database)) as conn:
         sql = sql_on(conn)
         set_time(sql, "current_setting('model.now')::timestamptz")
+        sql(REFUSE)
         yield lambda: Schedules(sql, conn)
 
 

@@ -119,6 +119,7 @@ PARAMETERS: dict[str, Any] = {
     "noted": "{}",
     "until": NOW,
     "before": NOW,
+    "before_schedule": 7,
     "apart": 6,
     "reasons": ["it cannot", "nor can it"],
     "ats": [NOW, NOW],

@@ -246,7 +246,7 @@ REFUSED_SCHEDULES = [
     ("schedule_times_in_the_calendar", {"paused_since": "now()", "paused_until": "'294276-01-01'"}),
     ("schedule_times_in_the_calendar", {"counts_from": "'0044-03-15 BC'"}),
 ]
-TICK = {"schedule": "'nightly'", "scheduled_at": "now()", "outcome": "'skipped_missed'"}
+TICK = {"schedule": "'nightly'", "schedule_id": "7", "scheduled_at": "now()", "outcome": "'skipped_missed'"}
 REFUSED_TICKS = [
     ("outcome_is_known", {"outcome": "'lost'"}),
     ("fired_has_a_job", {"outcome": "'fired'"}),

@@ -26,3 +26,21 @@ def test_say_why_it_cannot_fire_until_it_is_run_by_hand(browser: Browser, conn: 
     assert "Refused" in listed.text
     assert "no such customer" not in browser.page(PATH).text
     assert "Refused" not in browser.page(LIST).text
+
+
+def test_tell_ticks_that_were_refused_from_others_and_lead_to_older_ones(
+    browser: Browser, conn: Connection, sql: Any
+) -> None:
+    plant(sql, every_seconds=3600)
+    sql(
+        "SELECT haulier.fire_ticks(array_agg('nightly'::text), array_agg(now() - make_interval(mins => n)),"
+        " array_agg('skipped_refused'::text)) FROM generate_series(1, 60) AS n"
+    )
+
+    page = browser.page(PATH)
+    [older] = [link.given["href"] for link in page.all("a") if link.given.get("rel") == "next"]
+    behind = browser.page(older)
+
+    assert page.text.count("Passed: the database refused its job") == 50
+    assert behind.text.count("Passed: the database refused its job") == 10
+    assert browser.page(f"{PATH}?older=nonsense").text.count("Passed: the database refused its job") == 50

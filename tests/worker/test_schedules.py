@@ -147,6 +147,27 @@ def test_accounts_for_each_tick_once_where_the_clock_goes_forward_and_back_by_an
     assert outcomes.count("skipped_missed") in range(3500, 3560)
 
 
+def test_fires_what_is_made_again_after_the_clock_was_ahead_and_was_set_back(spawn_worker: Spawn, sql: Sql) -> None:
+    rows = "SELECT count(*) FROM haulier.tick"
+    since = f"{rows} WHERE outcome = 'fired' AND decided_at >= (SELECT created_at FROM haulier.schedule)"
+    plant(sql, **seconds_of(0))
+    spawn_worker()
+    try:
+        set_time(sql, "now() + interval '10 minutes'")
+        eventually(lambda: sql(rows)[0][0] >= 600, within=30)
+        set_time(sql, "now()")
+        before = sql(f"{rows} WHERE scheduled_at > now()")
+        sql("DELETE FROM haulier.schedule")
+
+        plant(sql, **seconds_of(0))
+
+        eventually(lambda: sql(since)[0][0] >= 3, within=30)
+    finally:
+        set_time(sql)
+    sql("UPDATE haulier.schedule SET look_at = '2100-01-01'")
+    assert sql(f"{rows} WHERE scheduled_at > now()")[0][0] >= before[0][0] - 30
+
+
 def test_fires_close_to_the_time_once_it_knows_of_schedules(spawn_worker: Spawn, sql: Sql) -> None:
     spawn_worker(WAKE_UPS="off")
     plant(sql, job={"kind": "t.note", "payload": {}})

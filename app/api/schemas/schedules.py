@@ -28,8 +28,9 @@ from haulier.domain.schedule import (
 from haulier.kinds import PayloadSchema
 from haulier.kinds.sdk.payload import TEXT, Pattern
 
+from ...http.cursor import CURSOR_PATTERN
 from ...http.errors import Invalid
-from .fields import ANY_FIELDS, Flag, Time, about, instant, moment
+from .fields import ANY_FIELDS, Cursor, Flag, Time, about, instant, moment
 from .request_schemas import page_limit
 from .response_schemas import ResponseSchema
 
@@ -129,7 +130,7 @@ class ListTicks(Schema):
     """Which ticks to list."""
 
     limit = page_limit()
-    cursor = moment("The header Next-Cursor of the page before.")
+    cursor = Cursor(metadata=about("The header Next-Cursor of the page before.", type="string", pattern=CURSOR_PATTERN))
 
 
 class TickResponse(ResponseSchema):

@@ -34,6 +34,7 @@ from haulier.queue.produce.schedules import (
 )
 from haulier.queue.produce.schedules import Shown as Found
 
+from ...http.cursor import entry_cursor, read_entry_cursor
 from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.masking import schedule_as_shown
@@ -47,7 +48,6 @@ from ..reading import Part, kept, part, read
 from ..saying import Undo, done
 from ..schedule_words import words_of
 from ..section import Section
-from ..times import read_time
 from ..viewer import viewer
 
 WHY = "a schedule's name is that of every queue"
@@ -208,17 +208,24 @@ def _coming(found: Found) -> list[Preview] | None:
 
 
 def _ticks(name: str) -> Part[Ticks]:
-    asked = request.args.get("older", "")
-    before = read_time(asked, viewer().prefers.time_zone) if asked else None
+    before = _before()
     here = url_for("ui.schedules.one", name=name)
 
     def read_ticks(conn: Connection) -> Ticks:
         found, has_more = list_ticks(conn, name, before=before, limit=MOST_TICKS)
-        older = f"{here}?{urlencode({'older': found[-1].scheduled_at.isoformat()})}" if has_more else None
+        last = entry_cursor(found[-1].scheduled_at, found[-1].schedule_id) if has_more else ""
+        older = f"{here}?{urlencode({'older': last})}" if last else None
         states = states_of_fired(conn, found, queues=caller().queues)
         return Ticks([(tick, _state(tick, states)) for tick in found], older, here if before else None)
 
     return part(read_ticks)
+
+
+def _before() -> tuple[datetime, int] | None:
+    try:
+        return read_entry_cursor(request.args["older"]) if request.args.get("older") else None
+    except ValueError:
+        return None
 
 
 def _state(tick: Tick, states: Mapping[UUID, JobStatus]) -> JobStatus | None:

@@ -60,8 +60,8 @@ SELECT asked.name, (
                 FROM (
                     SELECT scheduled_at, decided_at, job_id
                     FROM haulier.tick
-                    WHERE tick.schedule = asked.name
-                    ORDER BY tick.schedule DESC, scheduled_at DESC
+                    WHERE tick.schedule = asked.name AND tick.schedule_id = asked.id
+                    ORDER BY tick.schedule DESC, tick.schedule_id DESC, scheduled_at DESC
                     LIMIT %(most)s
                 ) AS fired
                 CROSS JOIN LATERAL (
@@ -77,7 +77,7 @@ SELECT asked.name, (
         ) AS numbered
     ) AS failures
 FROM (
-    SELECT name
+    SELECT name, id
     FROM haulier.schedule
     WHERE %(after_name)s::text IS NULL OR name > %(after_name)s
     ORDER BY name

@@ -53,6 +53,7 @@ class Pause:
 class Tick:
     """What became of a tick. Shape: fired_at and job_id are None unless it fired."""
 
+    schedule_id: int
     scheduled_at: datetime
     outcome: str
     fired_at: datetime | None
@@ -242,10 +243,17 @@ def run_schedule_once(
 
 
 def list_ticks(
-    conn: Connection, name: str, *, before: datetime | None = None, limit: int = 50
+    conn: Connection, name: str, *, before: tuple[datetime, int] | None = None, limit: int = 50
 ) -> tuple[list[Tick], bool]:
-    """Return what became of the schedule's ticks, newest first, and whether there are more behind them."""
-    found = rows(conn, "list_ticks", name=name, before=before, limit=limit + 1)
+    """Return what became of the schedule's ticks, newest first, and whether there are more behind them.
+
+    Those of schedules of this name that were deleted follow.
+
+    Args:
+        before: The time and the schedule's id of the last tick that was seen already.
+    """
+    at, schedule_id = before or (None, None)
+    found = rows(conn, "list_ticks", name=name, before=at, before_schedule=schedule_id, limit=limit + 1)
     return [_tick(row) for row in found[:limit]], len(found) > limit
 
 
@@ -274,7 +282,7 @@ def states_of_fired(
 
 def _tick(row: Row) -> Tick:
     times = {name: row[name] and utc(row[name]) for name in ("scheduled_at", "fired_at", "decided_at")}
-    return Tick(outcome=row["outcome"], job_id=row["job_id"], **times)
+    return Tick(row["schedule_id"], outcome=row["outcome"], job_id=row["job_id"], **times)
 
 
 def _locked(conn: Connection, name: str, queues: Sequence[str] | None) -> Shown:

@@ -59,25 +59,27 @@ SELECT haulier.resume_schedule(%(name)s, %(actor)s) AS is_there;
 SELECT haulier.run_schedule(%(name)s, %(actor)s) AS job_id;
 
 -- part: tick_columns
-schedule, scheduled_at, outcome, fired_at, decided_at, job_id
+schedule, schedule_id, scheduled_at, outcome, fired_at, decided_at, job_id
 
 -- name: list_ticks
+-- Those of a schedule that was deleted come behind those of the one that has its name now, also if a clock was ahead then.
 SELECT <<tick_columns>>
 FROM haulier.tick
-WHERE schedule = %(name)s AND (%(before)s::timestamptz IS NULL OR scheduled_at < %(before)s)
-ORDER BY scheduled_at DESC
+WHERE schedule = %(name)s
+    AND (%(before)s::timestamptz IS NULL OR (schedule_id, scheduled_at) < (%(before_schedule)s, %(before)s))
+ORDER BY schedule_id DESC, scheduled_at DESC
 LIMIT %(limit)s;
 
 -- name: last_ticks
 -- The last tick of each of these schedules, and the last that has fired: of a paused one that may be far behind, and only
 -- so many of its newest are read.
 SELECT last.*
-FROM unnest(%(names)s::text[]) AS named (name)
+FROM haulier.schedule AS named
 CROSS JOIN LATERAL (
     (
         SELECT <<tick_columns>>
         FROM haulier.tick
-        WHERE schedule = named.name
+        WHERE schedule = named.name AND schedule_id = named.id
         ORDER BY scheduled_at DESC
         LIMIT 1
     )
@@ -87,7 +89,7 @@ CROSS JOIN LATERAL (
         FROM (
             SELECT <<tick_columns>>
             FROM haulier.tick
-            WHERE schedule = named.name
+            WHERE schedule = named.name AND schedule_id = named.id
             ORDER BY scheduled_at DESC
             LIMIT %(most)s
         ) AS newest
@@ -96,6 +98,7 @@ CROSS JOIN LATERAL (
         LIMIT 1
     )
 ) AS last
+WHERE named.name = ANY(%(names)s::text[])
 ORDER BY schedule, scheduled_at DESC;
 
 -- name: states_of_fired

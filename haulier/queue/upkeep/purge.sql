@@ -217,24 +217,26 @@ FROM slice;
 -- Forget the ticks that are older than the history, but of each schedule that is there keep the newest. A bounded number,
 -- as for keys.
 WITH old AS (
-    SELECT schedule, scheduled_at
+    SELECT schedule, schedule_id, scheduled_at
     FROM haulier.tick
     WHERE decided_at < now() - make_interval(days => %(retention_days)s)
         AND (
             scheduled_at < (
                 SELECT newer.scheduled_at
                 FROM haulier.tick AS newer
-                WHERE newer.schedule = tick.schedule
+                WHERE newer.schedule = tick.schedule AND newer.schedule_id = tick.schedule_id
                 ORDER BY newer.scheduled_at DESC
                 OFFSET %(kept_ticks)s - 1
                 LIMIT 1
             )
-            OR NOT EXISTS (SELECT FROM haulier.schedule WHERE schedule.name = tick.schedule))
+            OR NOT EXISTS (
+                SELECT FROM haulier.schedule
+                WHERE schedule.name = tick.schedule AND schedule.id = tick.schedule_id))
     ORDER BY decided_at
     LIMIT %(limit)s OFFSET %(offset)s
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM haulier.tick
 USING old
-WHERE (tick.schedule, tick.scheduled_at) = (old.schedule, old.scheduled_at)
+WHERE (tick.schedule, tick.schedule_id, tick.scheduled_at) = (old.schedule, old.schedule_id, old.scheduled_at)
 RETURNING tick.scheduled_at;

@@ -190,8 +190,9 @@ def test_reads_the_last_ticks_alone_however_many_there_are(conn: Connection, sql
     plant(sql, every_seconds=3600)
     run_all(conn, *[FAILS] * 6)
     sql(
-        "INSERT INTO haulier.tick (schedule, scheduled_at, outcome)"
-        " SELECT 'nightly', now() - make_interval(secs => n), 'skipped_paused' FROM generate_series(1, 20000) AS n"
+        "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
+        " SELECT name, id, now() - make_interval(secs => n), 'skipped_paused'"
+        " FROM haulier.schedule CROSS JOIN generate_series(1, 20000) AS n"
     )
     sql("ANALYZE haulier.tick")
 

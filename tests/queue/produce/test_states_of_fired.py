@@ -77,8 +77,9 @@ def test_finds_the_last_that_fired_behind_those_that_passed(conn: Connection, sq
     [tick] = fired(conn, sql, 1)
     at_once = last_ticks(conn, ["nightly"])
     pass_by = (
-        "INSERT INTO haulier.tick (schedule, scheduled_at, outcome)"
-        " SELECT 'nightly', now() + make_interval(hours => n), 'skipped_paused' FROM generate_series(%s, %s) AS n"
+        "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
+        " SELECT name, id, now() + make_interval(hours => n), 'skipped_paused'"
+        " FROM haulier.schedule CROSS JOIN generate_series(%s, %s) AS n WHERE name = 'nightly'"
     )
     sql(pass_by, 1, LOOKED_BACK - 1)
     last = last_ticks(conn, ["nightly", "never"])
@@ -95,8 +96,9 @@ def test_finds_the_last_that_fired_behind_those_that_passed(conn: Connection, sq
 def test_reads_one_tick_where_the_last_has_fired(conn: Connection, sql: Sql) -> None:
     plant(sql, every_seconds=3600)
     sql(
-        "INSERT INTO haulier.tick (schedule, scheduled_at, outcome)"
-        " SELECT 'nightly', now() - make_interval(secs => n), 'skipped_paused' FROM generate_series(1, 20000) AS n"
+        "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome)"
+        " SELECT name, id, now() - make_interval(secs => n), 'skipped_paused'"
+        " FROM haulier.schedule CROSS JOIN generate_series(1, 20000) AS n"
     )
     fired(conn, sql, 1)
     sql("ANALYZE haulier.tick")
