@@ -258,13 +258,17 @@ def test_is_interrupted_and_goes_on(start, process: Run, tmp_path: Path, sql: Sq
     assert len(texts()) == 3000
 
 
-def test_lets_one_process_at_a_time_send_a_run(run: Run, start, tmp_path: Path) -> None:
-    with start("enqueue", "--file", "-", "--run", "shared") as first:
-        # It holds the run once its name is there.
-        lock = tmp_path / "home" / ".local" / "state" / "haulier" / "runs" / "shared.lock"
-        eventually(lambda: lock.exists() and run("enqueue", "--file", "-", "--run", "shared", input="").code == 1)
+def test_lets_one_process_at_a_time_send_a_run(run: Run, start, sql: Sql) -> None:
+    with start("enqueue", "--file", "-", "--run", "shared", "--batch", "1") as first:
+        first.stdin.write(json.dumps(job(1)) + "\n" + json.dumps(job(2)) + "\n")
+        first.stdin.flush()
+        # Whoever sends holds the run.
+        eventually(lambda: count(sql) > 0)
+        second = run("enqueue", "--file", "-", "--run", "shared", input="")
         first.stdin.close()
         assert first.wait(PATIENCE) == 0
+
+    assert (second.code, second.err) == (1, "haulier: another process sends the run shared\n")
 
 
 def test_says_that_a_file_changes_while_it_is_read(run: Run, tmp_path: Path, monkeypatch) -> None:

@@ -41,7 +41,7 @@ def test_a_worker_that_starts_anew_leaves_alone_what_another_has_put_off(spawn_w
     plant(sql, "bad", **REFUSED)
     with refused(sql):
         first = spawn_worker(WAKE_UPS="off")
-        eventually(lambda: sql("SELECT refusals > 0 FROM haulier.schedule") == [(True,)], within=30)
+        eventually(lambda: sql("SELECT refusals > 0 FROM haulier.schedule") == [(True,)])
         first.terminate()
         assert first.wait() == 0
         sql("UPDATE haulier.schedule SET look_at = now() + interval '300 s', refusals = 6")
@@ -49,7 +49,7 @@ def test_a_worker_that_starts_anew_leaves_alone_what_another_has_put_off(spawn_w
 
         second = spawn_worker(WAKE_UPS="off")
         plant(sql, "good", **HEALTHY)
-        eventually(lambda: len(ticks(sql, "good")) >= 3, within=30)
+        eventually(lambda: len(ticks(sql, "good")) >= 3)
         after = tries(sql)
 
     assert (before > 0, after) == (True, before)
@@ -57,4 +57,4 @@ def test_a_worker_that_starts_anew_leaves_alone_what_another_has_put_off(spawn_w
     assert "the schedule bad cannot fire" not in second.log
     # Once the cause is gone, at the next try.
     sql("UPDATE haulier.schedule SET look_at = now() WHERE name = 'bad'")
-    eventually(lambda: ticks(sql, "bad"), within=30)
+    eventually(lambda: ticks(sql, "bad"))
