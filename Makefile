@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BENCH_PYTHON = $(if $(wildcard .venv-bench/bin/python),.venv-bench/bin/python,$(VENV))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format lock dist clean clean-data venv
+.PHONY: help demo run psql test test-slow test-browser screenshots test-clients test-alerts test-pgbouncer race model isolation fuzz chaos soak bench bench-setup check audit lint format schema lock dist clean clean-data venv
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' Makefile | while IFS=: read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -94,6 +94,9 @@ lint: venv ## check format, style, types and layers
 format: venv ## put the code into the house's format
 	$(VENV) -m ruff format .
 	$(VENV) -m ruff check --fix .
+
+schema: ## build schema.sql from haulier/schema
+	@$(PYTHON) tools/schema.py
 
 lock: ## pin the newest versions that setup.cfg allows (needs uv)
 	tools/lock

@@ -1,3 +1,5 @@
+-- Built from haulier/schema by `make schema`: change the files there, not this one.
+
 -- Haulier's schema: tables, constraints and functions. (The statements that use them are in the .sql files of
 -- haulier/queue.)
 -- Apply it with `python -m haulier migrate`, or with `psql --single-transaction -f schema.sql`.
@@ -50,8 +52,7 @@ CREATE SCHEMA IF NOT EXISTS haulier;
 -- Tables are locked below in the order in which running programs lock them (keys, workers, jobs, history), so that the
 -- two never deadlock.
 
-
--- Version ------------------------------------------------------------------------------------------------------
+-- Version -----------------------------------------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS haulier.schema_version (
     version         integer NOT NULL,                       -- of the schema in this database
@@ -61,7 +62,7 @@ CREATE TABLE IF NOT EXISTS haulier.schema_version (
 );
 
 
--- Ids ----------------------------------------------------------------------------------------------------------
+-- Ids ---------------------------------------------------------------------------------------------------------
 
 -- UUIDv7: new ids go to the right edge of every index. PostgreSQL 18 makes them itself. The function has no SET clause,
 -- since with one it would not be inlined, and each INSERT would have to call it.
@@ -89,7 +90,7 @@ END
 $do$;
 
 
--- API keys -----------------------------------------------------------------------------------------------------
+-- API keys ----------------------------------------------------------------------------------------------------
 
 -- Who may call the API. While there is no row and HAULIER_API_KEY is not set, it is open to its own machine alone.
 CREATE TABLE IF NOT EXISTS haulier.api_key (
@@ -138,6 +139,9 @@ CREATE TABLE IF NOT EXISTS haulier.rate_budget (
     autovacuum_vacuum_cost_delay = 0
 );
 
+
+-- Sessions ----------------------------------------------------------------------------------------------------
+
 -- The sessions of the dashboard. A session ends with its API key, and with the secret that opened it.
 CREATE TABLE IF NOT EXISTS haulier.session (
     hash       bytea       NOT NULL,                        -- SHA-256 of the token, which is kept nowhere
@@ -161,7 +165,7 @@ CREATE INDEX IF NOT EXISTS session_key ON haulier.session (key_id);
 CREATE INDEX IF NOT EXISTS session_expiry ON haulier.session (expires_at);
 
 
--- Idempotency keys ---------------------------------------------------------------------------------------------
+-- Idempotency keys --------------------------------------------------------------------------------------------
 
 -- Written in the transaction that inserts the job; kept IDEMPOTENCY_DAYS, and longer while the job is live.
 -- Each API key has a key space of its own, and callers without an API key share another. All are in this one column: a
@@ -180,7 +184,7 @@ CREATE TABLE IF NOT EXISTS haulier.idempotency (
 CREATE INDEX IF NOT EXISTS idempotency_oldest ON haulier.idempotency (created_at);
 
 
--- Queues -------------------------------------------------------------------------------------------------------
+-- Queues ------------------------------------------------------------------------------------------------------
 
 -- The names that the API has lately accepted, so that their number can be bounded: each name and priority is a lane
 -- that every worker looks at. A plain INSERT of jobs needs no row here. A name is deleted after a while without use or
@@ -218,7 +222,7 @@ CREATE TABLE IF NOT EXISTS haulier.pause (
 );
 
 
--- Workers ------------------------------------------------------------------------------------------------------
+-- Workers -----------------------------------------------------------------------------------------------------
 
 -- One row a worker process. Its jobs are its own for as long as it beats within its lease.
 CREATE TABLE IF NOT EXISTS haulier.worker (
@@ -311,7 +315,7 @@ CREATE TABLE IF NOT EXISTS haulier.sleeper (
 );
 
 
--- Schedules ----------------------------------------------------------------------------------------------------
+-- Schedules ---------------------------------------------------------------------------------------------------
 
 -- What is to be enqueued when. A thread of each worker looks for those that are due, one transaction for all that it
 -- finds; the lock on a schedule's row is held until all is written, so that each tick is decided by one worker alone.
@@ -407,8 +411,13 @@ CREATE TABLE IF NOT EXISTS haulier.tick (
 -- purge_ticks: the oldest first
 CREATE INDEX IF NOT EXISTS tick_oldest ON haulier.tick (decided_at);
 
+-- The time by which schedules go. A function, so that tests can move it.
+CREATE OR REPLACE FUNCTION haulier.schedule_time() RETURNS timestamptz LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT now() $$;
 
--- Live work ----------------------------------------------------------------------------------------------------
+
+-- Live work ---------------------------------------------------------------------------------------------------
 
 -- Whether a job may have these tags. For a row without tags no check calls it: written out, each statement that writes
 -- jobs would read the twenty lengths anew.
@@ -528,6 +537,9 @@ CREATE INDEX IF NOT EXISTS job_waiting_by_tag ON haulier.job USING gin (tags) WI
 -- live_of_schedules: whether a job of a schedule is live. No other job has an entry.
 CREATE INDEX IF NOT EXISTS job_by_schedule ON haulier.job (schedule) WHERE schedule IS NOT NULL;
 
+
+-- Progress ----------------------------------------------------------------------------------------------------
+
 -- How far running jobs have come, as their handlers last said. A row for each claim, which only the worker that holds
 -- the claim writes, once a second at most. A table of its own: as a column of `job` each write would leave a copy of the
 -- payload behind, and settles would pass over the row while it is locked. It survives no longer than the claim: who
@@ -550,6 +562,9 @@ CREATE TABLE IF NOT EXISTS haulier.progress (
     autovacuum_vacuum_threshold = 500,
     autovacuum_vacuum_cost_delay = 0
 );
+
+
+-- Running jobs and lanes --------------------------------------------------------------------------------------
 
 -- The running jobs, by a bitmap scan, which reads each page of the table once at most. While somebody holds a snapshot
 -- the index has a dead entry for each job that has run since. The planner counts live rows alone: it would choose a
@@ -604,6 +619,9 @@ WITH RECURSIVE lane AS (
 SELECT suspect, queue, priority, run_at AS first_run_at, id AS first_id
 FROM lane;
 
+
+-- Wake-ups ----------------------------------------------------------------------------------------------------
+
 -- Notify one sleeping worker of each set of queues that includes a queue of the new jobs. Where no worker sleeps,
 -- notify nobody: all commits on the server that have a NOTIFY wait for each other, so there must be none while workers
 -- are busy. A worker that then claims as many jobs as it can take wakes the next one. The sleeper with the freshest
@@ -636,7 +654,7 @@ CREATE OR REPLACE TRIGGER knock AFTER INSERT ON haulier.job
     FOR EACH STATEMENT EXECUTE FUNCTION haulier.knock();
 
 
--- History ------------------------------------------------------------------------------------------------------
+-- History -----------------------------------------------------------------------------------------------------
 
 -- The jobs that have ended, partitioned by when they did. Rows leave this table only by an operator's retry or delete, or
 -- with their partition. Partitions are made by `migrate` and by the workers, days ahead; without one nothing could settle.
@@ -694,9 +712,8 @@ CREATE INDEX IF NOT EXISTS finished_job_failed_by_error ON haulier.finished_job 
 CREATE INDEX IF NOT EXISTS finished_job_by_tag ON haulier.finished_job USING gin (tags) WITH (fastupdate = off)
     WHERE tags IS NOT NULL;
 
--- Partitions. Only the owner may add and drop them, and a worker has to do so every hour. Under a role of its own it
--- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
--- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+
+-- Partitions --------------------------------------------------------------------------------------------------
 
 -- The partitions in any schema, oldest first, with their bounds from the catalogue.
 CREATE OR REPLACE FUNCTION haulier.history_partitions() RETURNS TABLE (
@@ -759,6 +776,1185 @@ AS $$
         END
     FROM added
 $$;
+
+-- The tables that were marked when they were partitions. Not found by their names, which other tables may have taken.
+CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_class.oid, nspname, relname
+    FROM pg_class
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind = 'r' AND NOT relispartition AND obj_description(pg_class.oid, 'pg_class') = 'expired'
+        AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
+        AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
+$$;
+
+
+-- All jobs ----------------------------------------------------------------------------------------------------
+
+-- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
+CREATE OR REPLACE VIEW haulier.jobs AS
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
+    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
+    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
+    (
+        SELECT jsonb_build_object(
+            'done', done,
+            'total', total,
+            'note', note,
+            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+        FROM haulier.progress
+        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
+    ) AS progress,
+    error_id, tags, copy_of, operation_id, schedule, scheduled_for
+FROM haulier.job
+UNION ALL
+SELECT
+    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
+    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
+    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id, schedule,
+    scheduled_for
+FROM haulier.finished_job;
+
+-- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
+-- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
+-- only until there are enough; but of each all entries of the tags are.
+CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
+LANGUAGE sql STABLE ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB' SET jit = off
+AS $$
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && wanted
+    UNION ALL
+    SELECT id, NULL::timestamptz FROM haulier.job WHERE status = 'running' AND tags && wanted
+    UNION ALL
+    SELECT id, finished_at FROM haulier.finished_job WHERE tags && wanted
+    LIMIT most
+$$;
+
+
+-- Numbers -----------------------------------------------------------------------------------------------------
+
+-- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
+-- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
+-- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
+-- rows.
+CREATE TABLE IF NOT EXISTS haulier.rollup (
+    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
+    at        timestamptz NOT NULL,                         -- when it began
+    queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
+    kind      text        NOT NULL,
+    arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
+    succeeded integer     NOT NULL DEFAULT 0,
+    failed    integer     NOT NULL DEFAULT 0,               -- for good
+    cancelled integer     NOT NULL DEFAULT 0,
+    attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
+    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
+    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
+    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
+    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
+    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
+    due       integer,
+    running   integer,
+    oldest    real,                                         -- seconds since the first of the due jobs was due
+    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
+    came_to   timestamptz,                                  -- … up to here; null: in any
+
+    CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 5000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- The live jobs, as they were last counted. A row that would be 0 is deleted.
+CREATE TABLE IF NOT EXISTS haulier.depth (
+    queue        text        NOT NULL,                      -- '*': of all pairs beyond the first 10,000
+    kind         text        NOT NULL,
+    status       text        NOT NULL,
+    jobs         bigint      NOT NULL,
+    due          bigint      NOT NULL,
+    first_run_at timestamptz,                               -- when the first of those that wait is or was due
+
+    CONSTRAINT depth_pkey PRIMARY KEY (queue, kind, status)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- When jobs came that were moved to another queue later, to the minute: the rows above say that they came in the queue in
+-- which they were when they were counted. A search in a queue looks at these times too.
+CREATE TABLE IF NOT EXISTS haulier.moved (
+    queue   text        NOT NULL,                           -- the one that they were moved to
+    kind    text        NOT NULL,
+    came_at timestamptz NOT NULL,                           -- when the minute began in which they were created
+
+    CONSTRAINT moved_pkey PRIMARY KEY (queue, came_at, kind)
+);
+
+-- purge_moved: the oldest
+CREATE INDEX IF NOT EXISTS moved_oldest ON haulier.moved (came_at);
+
+-- Who counts, and how far. Steps of 60 s and more reach up to `folded`, those of 10 s from there to `through`.
+CREATE TABLE IF NOT EXISTS haulier.counting (
+    one_row       boolean          NOT NULL DEFAULT true CHECK (one_row),
+    counted_by    uuid,                                     -- the process, which nobody else relieves …
+    counted_until timestamptz,                              -- … before this
+    through       timestamptz      NOT NULL,                -- what came or ended before this is counted
+    folded        timestamptz      NOT NULL,
+    recounted     timestamptz      NOT NULL,                -- what did before this was counted again, an hour later
+    depth_at      timestamptz,                              -- when the live jobs were last counted …
+    depth_took    double precision,                         -- … and how long that took, in seconds
+
+    CONSTRAINT counting_pkey PRIMARY KEY (one_row)
+) WITH (
+    fillfactor = 50,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 200,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+
+-- Errors ------------------------------------------------------------------------------------------------------
+
+-- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
+-- holds a failure writes here, in its own transaction. A group is written once.
+CREATE TABLE IF NOT EXISTS haulier.error_group (
+    id            bigint      NOT NULL,
+    kind          text        NOT NULL,
+    text          text        NOT NULL,                     -- the error without what differs from job to job
+    example       text        NOT NULL,                     -- the first error, whole …
+    example_job   uuid        NOT NULL,                     -- … whose job this was …
+    example_queue text        NOT NULL,                     -- … in this queue
+    first_seen    timestamptz NOT NULL DEFAULT now(),
+    muted_until   timestamptz,
+    muted_by      text,                                     -- as `actor` of the audit
+
+    CONSTRAINT error_group_pkey PRIMARY KEY (id),
+    CONSTRAINT muted_until_in_the_calendar CHECK (muted_until >= '1970-01-01+00' AND muted_until < '9999-12-31+00')
+);
+
+-- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
+-- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
+CREATE TABLE IF NOT EXISTS haulier.error_count (
+    error_id bigint      NOT NULL,
+    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
+    queue    text        NOT NULL,
+    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
+    failed   integer     NOT NULL,                          -- for good
+    retried  integer     NOT NULL,                          -- to be tried again
+
+    CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
+) WITH (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
+CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
+
+
+-- Operations --------------------------------------------------------------------------------------------------
+
+-- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
+-- only as it was then: where the transaction that wrote its row had been committed.
+-- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
+CREATE TABLE IF NOT EXISTS haulier.preview (
+    id         uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    as_of      timestamptz    NOT NULL,
+    action     text           NOT NULL,
+    filter     jsonb          NOT NULL,
+    queues     text[],                                      -- of whoever asked; null: every queue
+    unseen     int8multirange NOT NULL,                     -- the transactions that had not been committed
+    doubted    int8range      NOT NULL,                     -- of these it is not known of all parts of a transaction
+    cluster    bigint         NOT NULL,                     -- the server in which these numbers mean something
+    matched    bigint,                                      -- null: not counted yet
+    matched_is text,
+
+    CONSTRAINT preview_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
+    CONSTRAINT preview_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than'))
+);
+
+-- start an operation: by the instant; purge_previews: the oldest first
+CREATE INDEX IF NOT EXISTS preview_by_time ON haulier.preview (as_of);
+
+-- What operators have done to all jobs of a filter, and how far it has come. Kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.operation (
+    id             uuid           NOT NULL DEFAULT haulier.uuidv7(),
+    action         text           NOT NULL,
+    filter         jsonb          NOT NULL,
+    changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
+    queues         text[],                                  -- of the caller: for ever part of the filter
+    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
+    actor          text,                                    -- as in `audit`
+    status         text           NOT NULL DEFAULT 'waiting',
+    as_of          timestamptz    NOT NULL,
+    unseen         int8multirange NOT NULL,                 -- as of the preview …
+    doubted        int8range      NOT NULL,
+    cluster        bigint         NOT NULL,
+    matched        bigint         NOT NULL,
+    matched_is     text           NOT NULL,
+    done           bigint         NOT NULL DEFAULT 0,
+    skipped        bigint         NOT NULL DEFAULT 0,       -- they have changed since, or stayed locked
+    failed         bigint         NOT NULL DEFAULT 0,       -- a constraint or a trigger refused to have this done to them
+    created_at     timestamptz    NOT NULL DEFAULT now(),
+    starts_at      timestamptz    NOT NULL,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    error          text,                                    -- why it has failed, or is being tried again
+    -- The walk over the jobs, newest first: all up to here have been looked at.
+    cursor_at      timestamptz,
+    cursor_id      uuid,
+    walked_at      timestamptz,                             -- when it came to its end
+    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
+    next_at        timestamptz    NOT NULL,                 -- nothing is done before
+    tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
+    waits_since    timestamptz,                             -- the first of those that the database refused for now
+    worked_by      uuid,                                    -- who works on it, which nobody else does …
+    worked_until   timestamptz,                             -- … before this
+    worked_at      timestamptz,                             -- when its turn last was
+
+    CONSTRAINT operation_pkey PRIMARY KEY (id),
+    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
+    -- No program could read an operation that has come to a time outside these years.
+    CONSTRAINT cursor_in_the_calendar CHECK (cursor_at >= '1970-01-01+00' AND cursor_at < '9999-12-31+00'),
+    CONSTRAINT operation_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
+    CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
+    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
+    CONSTRAINT counted_from_0 CHECK (least(matched, done, skipped, failed, spread_seconds) >= 0)
+) WITH (
+    fillfactor = 50,                                        -- each chunk of jobs updates the row in place
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 500,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+-- take_operation, suspects: those that are not over. Not by a time that each chunk changes.
+CREATE INDEX IF NOT EXISTS operation_open ON haulier.operation (id) WHERE status IN ('waiting', 'running');
+
+
+-- The record --------------------------------------------------------------------------------------------------
+
+-- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
+CREATE TABLE IF NOT EXISTS haulier.audit (
+    id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    at     timestamptz NOT NULL DEFAULT now(),
+    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
+    action text        NOT NULL,
+    job_id uuid,                                            -- the job that it was done to …
+    key_id text,                                            -- … or the API key …
+    target text,                                            -- … or anything else: the id of an error group or a worker
+    details jsonb,                                          -- what changed, without what a kind keeps secret; null: not told
+
+    CONSTRAINT audit_pkey PRIMARY KEY (id),
+    CONSTRAINT action_is_known CHECK (
+        action IN (
+            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
+            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
+            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
+    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
+    CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
+    CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),
+    CONSTRAINT audited_in_the_calendar CHECK (at >= '1970-01-01+00' AND at < '9999-12-31+00')
+);
+
+-- Let nobody be named who does not exist. Which of those who do exist is behind a program's role, nobody here knows; but
+-- only whoever may become the owner can be `cli` or `file`. (Its functions run as the owner, who is not the session's.)
+CREATE OR REPLACE FUNCTION haulier.check_actor() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.actor <> 'env' AND NOT pg_has_role(session_user, current_user, 'MEMBER')
+        AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
+    THEN
+        RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'An actor is the id of an API key, or env.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.check_actor() FROM PUBLIC;
+
+CREATE OR REPLACE TRIGGER check_actor BEFORE INSERT ON haulier.audit
+    FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION haulier.check_actor();
+
+-- purge_audit: the oldest first; list_audit: the newest
+CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
+
+-- list_audit: what was done to a job
+CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE job_id IS NOT NULL;
+
+-- A time as the record shows it.
+CREATE OR REPLACE FUNCTION haulier.time_text(instant timestamptz) RETURNS text LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
+
+REVOKE ALL ON FUNCTION haulier.time_text(timestamptz) FROM PUBLIC;
+
+
+-- API keys ----------------------------------------------------------------------------------------------------
+
+-- Only the owner writes keys: whoever may could make one that may do everything. Under `-v web_makes_keys=yes` the API calls
+-- these functions, which bound what a key may be, and record who made it.
+
+-- Make an API key, and record it. The record never has the key itself, nor its hash.
+CREATE OR REPLACE FUNCTION haulier.create_key(
+    made text, named text, hashed bytea, may text[], within text[], rate double precision, lifetime interval,
+    by_whom text
+) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    IF NOT coalesce(
+        made ~ '^[a-z0-9]{12}$' AND coalesce(lifetime, interval '0') <= interval '3650 days'
+        AND coalesce(cardinality(within), 1) <= 1000
+        AND NOT EXISTS (SELECT FROM unnest(within) AS queue WHERE coalesce(queue !~ '^[a-z][a-z0-9_.-]{0,63}$', true)),
+        false)
+    THEN
+        RAISE EXCEPTION 'a key has an id of 12 letters and digits, names of queues, and 3,650 days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
+    VALUES (made, named, hashed, may, within, rate, now() + lifetime)
+    RETURNING * INTO key;
+    INSERT INTO haulier.audit (actor, action, key_id, details)
+    VALUES (by_whom, 'create_key', key.id, jsonb_build_object(
+        'name', key.name, 'scopes', key.scopes, 'queues', key.queues, 'rate_limit', key.rate_limit,
+        'expires_at', haulier.time_text(key.expires_at)));
+    RETURN NEXT key;
+END
+$$;
+
+-- Give a key that is good another secret, and record it. At most two are good at a time: a second rotation ends the
+-- oldest. No row where there is no such key.
+CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
+RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    IF NOT coalesce(overlap <= interval '3650 days', false) THEN
+        RAISE EXCEPTION 'the old secret of a key stays good for 3,650 days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    UPDATE haulier.api_key
+    SET previous_hash = hash,
+        previous_until = now() + overlap,
+        hash = hashed
+    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+    RETURNING * INTO key;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, key_id, details)
+        VALUES (by_whom, 'rotate_key', key.id, jsonb_build_object(
+            'name', key.name, 'rotated_until', haulier.time_text(key.previous_until)));
+        RETURN NEXT key;
+    END IF;
+END
+$$;
+
+-- End a key, and the operations that were started with it and are not over, and record it. No row where there is no such
+-- key, or where it was ended before.
+CREATE OR REPLACE FUNCTION haulier.revoke_key(revoked text, by_whom text) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key haulier.api_key;
+BEGIN
+    UPDATE haulier.api_key
+    SET revoked_at = now()
+    WHERE id = revoked AND revoked_at IS NULL
+    RETURNING * INTO key;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, key_id, details)
+        VALUES (by_whom, 'revoke_key', key.id, jsonb_build_object('name', key.name));
+        WITH ended AS (
+            UPDATE haulier.operation
+            SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL,
+                error = 'the API key that it was started with was revoked'
+            WHERE actor = key.id AND status IN ('waiting', 'running')
+            RETURNING id
+        )
+        INSERT INTO haulier.audit (actor, action, target)
+        SELECT by_whom, 'cancel_operation', id::text FROM ended ORDER BY id;
+        RETURN NEXT key;
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
+    haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text) FROM PUBLIC;
+
+
+-- Errors ------------------------------------------------------------------------------------------------------
+
+-- The API may set the end of a group's mute, and nothing else of the group.
+
+-- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
+CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.error_group
+    SET muted_until = until,
+        muted_by = CASE WHEN until IS NOT NULL THEN by_whom END
+    WHERE id = muted;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target, details)
+    VALUES (
+        by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'),
+        CASE WHEN until IS NOT NULL THEN jsonb_build_object('muted_until', haulier.time_text(until)) END);
+    RETURN true;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) FROM PUBLIC;
+
+
+-- Changes of jobs ---------------------------------------------------------------------------------------------
+
+-- The API may change a job only as these functions do, and they record it.
+
+-- The job with changes, by the names that the API gives them; what is not among them stays. A time that has passed counts
+-- as now.
+CREATE OR REPLACE FUNCTION haulier.with_changes(job haulier.job, changes jsonb) RETURNS haulier.job
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF jsonb_typeof(changes) <> 'object' THEN
+        RAISE EXCEPTION 'the changes of a job are an object' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    job.queue := coalesce(changes ->> 'queue', job.queue);
+    job.priority := coalesce((changes ->> 'priority')::smallint, job.priority);
+    job.max_attempts := coalesce((changes ->> 'max_attempts')::integer, job.max_attempts);
+    job.timeout_seconds := coalesce((changes ->> 'timeout_seconds')::integer, job.timeout_seconds);
+    job.payload := coalesce(changes -> 'payload', job.payload);
+    IF changes ?| ARRAY['run_at', 'delay_seconds'] THEN
+        job.run_at := greatest(
+            now(), (changes ->> 'run_at')::timestamptz,
+            now() + make_interval(secs => (changes ->> 'delay_seconds')::double precision));
+    END IF;
+    IF changes ? 'tags' THEN
+        job.tags := nullif(ARRAY(SELECT jsonb_array_elements_text(changes -> 'tags')), '{}');
+    END IF;
+    RETURN job;
+END
+$$;
+
+-- What differs between two states of a job, each field with its old and its new value. `noted` stands for those of the
+-- payload: whoever knows the kind has left out what it keeps secret.
+CREATE OR REPLACE FUNCTION haulier.differences(old_job haulier.job, new_job haulier.job, noted jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(jsonb_object_agg(name, CASE
+        WHEN name = 'payload' THEN CASE jsonb_typeof(noted) WHEN 'object' THEN noted ELSE '{}' END
+        ELSE jsonb_build_object('old', was, 'new', becomes)
+    END), '{}')
+    FROM (
+        VALUES
+            ('queue', to_jsonb(old_job.queue), to_jsonb(new_job.queue)),
+            ('priority', to_jsonb(old_job.priority), to_jsonb(new_job.priority)),
+            ('run_at', to_jsonb(haulier.time_text(old_job.run_at)), to_jsonb(haulier.time_text(new_job.run_at))),
+            ('max_attempts', to_jsonb(old_job.max_attempts), to_jsonb(new_job.max_attempts)),
+            ('timeout_seconds', to_jsonb(old_job.timeout_seconds), to_jsonb(new_job.timeout_seconds)),
+            ('tags', to_jsonb(coalesce(old_job.tags, '{}')), to_jsonb(coalesce(new_job.tags, '{}'))),
+            ('payload', old_job.payload, new_job.payload)
+    ) AS field (name, was, becomes)
+    WHERE was IS DISTINCT FROM becomes
+$$;
+
+-- Tell searches that a job is in a queue in which it did not come.
+CREATE OR REPLACE FUNCTION haulier.note_moved(job haulier.job) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO haulier.moved (queue, kind, came_at)
+    VALUES (job.queue, job.kind, date_bin('1 minute', job.created_at, 'epoch'::timestamptz))
+    ON CONFLICT DO NOTHING;
+END
+$$;
+
+-- Wake workers for jobs of these queues that came into their places by no INSERT, as `knock` does.
+CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
+    FROM (
+        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
+        FROM haulier.sleeper
+        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
+        WHERE sleeper.queues IS NULL OR sleeper.queues && served
+        ORDER BY sleeper.queues, worker.beat_at DESC, random()
+    ) AS chosen;
+END
+$$;
+
+-- Change a waiting job of these queues, and return it; no row where there is none, or where its payload is not the one
+-- that was seen, by its hash. Wake workers as for a new job, since they do not know of its new place.
+CREATE OR REPLACE FUNCTION haulier.change(
+    changed uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT * INTO old_job
+    FROM haulier.job
+    WHERE id = changed AND worker_id IS NULL AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    new_job := haulier.with_changes(old_job, changes);
+    differing := haulier.differences(old_job, new_job, noted);
+    IF differing = '{}' THEN
+        RETURN NEXT old_job;
+        RETURN;
+    END IF;
+    -- Else its next attempt would be more than its budget has.
+    IF differing ? 'max_attempts' AND new_job.max_attempts <= old_job.attempts THEN
+        RAISE EXCEPTION 'job % has used % attempts', changed, old_job.attempts
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'max_attempts_above_attempts';
+    END IF;
+    UPDATE haulier.job
+    SET queue = new_job.queue,
+        priority = new_job.priority,
+        run_at = new_job.run_at,
+        max_attempts = new_job.max_attempts,
+        timeout_seconds = new_job.timeout_seconds,
+        tags = new_job.tags,
+        -- As the column itself where it stays: the variable would be stored anew.
+        payload = coalesce(changes -> 'payload', payload),
+        updated_at = now()
+    WHERE id = changed AND worker_id IS NULL
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (by_whom, 'change', changed, jsonb_build_object('kind', old_job.kind, 'changes', differing));
+    IF differing ? 'queue' THEN
+        PERFORM haulier.note_moved(new_job);
+    END IF;
+    IF differing ?| ARRAY['queue', 'priority', 'run_at'] THEN
+        PERFORM haulier.wake(ARRAY[new_job.queue]);
+    END IF;
+    RETURN NEXT new_job;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.with_changes(haulier.job, jsonb),
+    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
+    haulier.change(uuid, jsonb, bytea, jsonb, text, text[]) FROM PUBLIC;
+
+
+-- Jobs --------------------------------------------------------------------------------------------------------
+
+-- The API may end, retry, copy and delete a job only as these functions do, and they record it.
+
+-- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
+-- flags by itself. Return what the job was, waiting or running; null where no live job of these queues has this id. (No
+-- queues: any. They are looked at here, since a job may be moved at any time.)
+-- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
+-- entries while somebody holds a snapshot.
+CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text, allowed text[]) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    live record;
+BEGIN
+    -- Tables in the order of this file, also where it is just being applied again.
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT worker_id INTO live
+    FROM haulier.job
+    WHERE id = cancelled AND (allowed IS NULL OR queue = ANY(allowed))
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF live.worker_id IS NOT NULL THEN
+        UPDATE haulier.job
+        SET cancel_requested = true,
+            updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+        WHERE id = cancelled AND worker_id IS NOT NULL;
+        INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+        PERFORM pg_notify('haulier_cancel', live.worker_id::text);
+        RETURN 'running';
+    END IF;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = cancelled AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of, operation_id, schedule, scheduled_for
+    FROM gone;
+    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
+    RETURN 'waiting';
+END
+$$;
+
+-- Queue a failed or cancelled job of these queues again with a full budget, and with changes, and return it; no row where
+-- there is none, or where its payload is not the one that was seen. `attempt` goes on growing, so that no older fence
+-- fits; a job that has crashed before still runs alone.
+CREATE OR REPLACE FUNCTION haulier.retry(
+    retried uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended record;
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    DELETE FROM haulier.finished_job
+    WHERE id = retried AND status IN ('failed_permanent', 'cancelled') AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    RETURNING * INTO ended;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    old_job.queue := ended.queue;
+    old_job.priority := ended.priority;
+    old_job.run_at := now();
+    old_job.max_attempts := ended.max_attempts;
+    old_job.timeout_seconds := ended.timeout_seconds;
+    old_job.payload := ended.payload;
+    old_job.tags := ended.tags;
+    new_job := haulier.with_changes(old_job, changes);
+    -- A retry without changes is due now, which is no change on record.
+    IF new_job.run_at <> old_job.run_at THEN
+        old_job.run_at := ended.run_at;
+    END IF;
+    differing := haulier.differences(old_job, new_job, noted);
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule, scheduled_for)
+    VALUES (
+        ended.id, ended.kind, new_job.queue, new_job.priority, new_job.run_at, ended.attempt, ended.claim,
+        ended.started_at, new_job.max_attempts, ended.crashes, new_job.timeout_seconds, new_job.payload,
+        ended.idempotency_key, ended.last_error, ended.errors, ended.created_at, new_job.tags, ended.copy_of,
+        ended.operation_id, ended.schedule, ended.scheduled_for)
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a trigger keeps job % from being queued again', retried USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (by_whom, 'retry', retried, CASE
+        WHEN differing <> '{}' THEN jsonb_build_object('kind', ended.kind, 'changes', differing)
+    END);
+    IF differing ? 'queue' THEN
+        PERFORM haulier.note_moved(new_job);
+    END IF;
+    RETURN NEXT new_job;
+END
+$$;
+
+-- Enqueue a new job like one of these queues, in whatever state that is, with changes, and return the new one; no row
+-- where there is none, or where its payload is not the one that was seen.
+CREATE OR REPLACE FUNCTION haulier.copy(
+    copied uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
+) RETURNS SETOF haulier.job LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    original record;
+    old_job haulier.job;
+    new_job haulier.job;
+    differing jsonb;
+BEGIN
+    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+    SELECT kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags INTO original
+    FROM haulier.jobs
+    WHERE id = copied AND (allowed IS NULL OR queue = ANY(allowed))
+        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    old_job.queue := original.queue;
+    old_job.priority := original.priority;
+    old_job.run_at := now();
+    old_job.max_attempts := original.max_attempts;
+    old_job.timeout_seconds := original.timeout_seconds;
+    old_job.payload := original.payload;
+    old_job.tags := original.tags;
+    new_job := haulier.with_changes(old_job, changes);
+    IF new_job.run_at <> old_job.run_at THEN
+        old_job.run_at := original.run_at;
+    END IF;
+    differing := haulier.differences(old_job, new_job, noted);
+    INSERT INTO haulier.job (
+        kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags, copy_of)
+    VALUES (
+        original.kind, new_job.queue, new_job.priority, new_job.run_at, new_job.max_attempts, new_job.timeout_seconds,
+        new_job.payload, new_job.tags, copied)
+    RETURNING * INTO new_job;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'a trigger keeps job % from being copied', copied USING ERRCODE = 'check_violation';
+    END IF;
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    VALUES (
+        by_whom, 'copy', copied,
+        jsonb_build_object('kind', original.kind, 'copy', new_job.id, 'changes', differing));
+    RETURN NEXT new_job;
+END
+$$;
+
+-- Delete a job of these queues that has ended. Return whether there was one. Its idempotency key stays: a repeated request
+-- must not run it again.
+CREATE OR REPLACE FUNCTION haulier.delete(deleted uuid, by_whom text, allowed text[]) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    LOCK TABLE haulier.job IN ACCESS SHARE MODE;
+    WITH gone AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = deleted AND (allowed IS NULL OR queue = ANY(allowed))
+            AND NOT EXISTS (SELECT FROM haulier.job WHERE id = deleted)
+        RETURNING kind, queue, status, created_at
+    )
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    SELECT by_whom, 'delete', deleted, jsonb_build_object(
+        'kind', kind, 'queue', queue, 'status', status, 'created_at', haulier.time_text(created_at))
+    FROM gone;
+    RETURN FOUND;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.cancel(uuid, text, text[]), haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
+    haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]) FROM PUBLIC;
+
+
+-- What an operation does to jobs ------------------------------------------------------------------------------
+
+-- For `work_off` only: nobody but the owner may call these.
+
+-- When the job at this place becomes due, of jobs that are to do so over some seconds. The multiples of the golden
+-- ratio lie evenly however many there are, which is not known before the last.
+CREATE OR REPLACE FUNCTION haulier.spread_at(base timestamptz, seconds integer, place bigint) RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT base + make_interval(secs => seconds * mod(place * 0.6180339887498949, 1)::double precision) $$;
+
+-- As haulier.retry, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.retry_all(
+    ids uuid[], ended_from timestamptz, ended_to timestamptz, op haulier.operation, place bigint
+) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    retried integer;
+BEGIN
+    WITH back AS (
+        DELETE FROM haulier.finished_job
+        WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to
+        RETURNING *
+    )
+    INSERT INTO haulier.job (
+        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
+        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule,
+        scheduled_for)
+    SELECT
+        id, kind, queue, priority, haulier.spread_at(now(), op.spread_seconds, place + row_number() OVER ()), attempt,
+        claim, started_at, max_attempts, crashes, timeout_seconds, payload, idempotency_key, last_error, errors,
+        created_at, tags, copy_of, op.id, schedule, scheduled_for
+    FROM back;
+    GET DIAGNOSTICS retried = ROW_COUNT;
+    RETURN retried;
+END
+$$;
+
+-- As haulier.cancel, for many jobs, which are locked.
+CREATE OR REPLACE FUNCTION haulier.cancel_all(ids uuid[], by_operation uuid) RETURNS integer LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    waiting integer;
+    running integer;
+BEGIN
+    UPDATE haulier.job
+    SET cancel_requested = true, operation_id = by_operation,
+        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
+    WHERE id = ANY(ids) AND worker_id IS NOT NULL;
+    GET DIAGNOSTICS running = ROW_COUNT;
+    PERFORM pg_notify('haulier_cancel', worker_id::text)
+    FROM (SELECT DISTINCT worker_id FROM haulier.job WHERE id = ANY(ids) AND worker_id IS NOT NULL) AS told;
+    WITH gone AS (
+        DELETE FROM haulier.job
+        WHERE id = ANY(ids) AND worker_id IS NULL
+        RETURNING *
+    )
+    INSERT INTO haulier.finished_job (
+        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
+        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
+    SELECT
+        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
+        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
+        copy_of, by_operation, schedule, scheduled_for
+    FROM gone;
+    GET DIAGNOSTICS waiting = ROW_COUNT;
+    RETURN running + waiting;
+END
+$$;
+
+-- Change waiting jobs, which are locked, and wake those who sleep and serve their queues, as haulier.knock does.
+CREATE OR REPLACE FUNCTION haulier.change_all(ids uuid[], op haulier.operation, place bigint) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed integer;
+    due     CONSTANT timestamptz := CASE
+        WHEN op.changes ? 'run_at' THEN greatest((op.changes ->> 'run_at')::timestamptz, now())
+        WHEN op.changes ? 'delay_seconds' THEN
+            now() + make_interval(secs => (op.changes ->> 'delay_seconds')::double precision)
+    END;
+BEGIN
+    UPDATE haulier.job
+    SET queue = coalesce(op.changes ->> 'queue', queue),
+        priority = coalesce((op.changes ->> 'priority')::smallint, priority),
+        run_at = coalesce(haulier.spread_at(due, op.spread_seconds, place + array_position(ids, id)), run_at),
+        updated_at = now(), operation_id = op.id
+    WHERE id = ANY(ids) AND worker_id IS NULL;
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    -- Searches are told that jobs are in a queue in which they did not come.
+    IF op.changes ? 'queue' THEN
+        INSERT INTO haulier.moved (queue, kind, came_at)
+        SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
+        FROM haulier.job
+        WHERE id = ANY(ids)
+        ORDER BY 1, 2, 3
+        ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM haulier.wake(ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids)));
+    RETURN changed;
+END
+$$;
+
+-- Have the operation done to these jobs, which are locked; return to how many. `place` is how many came before them.
+-- If the database refuses it for one, it is done to all but that: to the halves, and so on. `held` are those that it
+-- refuses for now, by a trigger, and all for which the statement itself fails: with the reason and the SQLSTATE of one.
+-- haulier/postgres/errors.py decides by the same classes.
+CREATE OR REPLACE FUNCTION haulier.operate_on(
+    op haulier.operation, ids uuid[], ended_from timestamptz, ended_to timestamptz, place bigint,
+    OUT done integer, OUT held uuid[], OUT code text, OUT reason text
+) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    half        CONSTANT integer := cardinality(ids) / 2;
+    named       text;
+    context     text;
+    by_trigger  boolean;
+    passes      boolean;
+    first_half  record;
+    second_half record;
+BEGIN
+    done := 0;
+    held := '{}';
+    IF cardinality(ids) = 0 THEN
+        RETURN;
+    END IF;
+    BEGIN
+        CASE op.action
+        WHEN 'retry' THEN
+            done := haulier.retry_all(ids, ended_from, ended_to, op, place);
+        WHEN 'cancel' THEN
+            done := haulier.cancel_all(ids, op.id);
+        WHEN 'change' THEN
+            done := haulier.change_all(ids, op, place);
+        WHEN 'delete' THEN
+            DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
+            GET DIAGNOSTICS done = ROW_COUNT;
+        END CASE;
+        -- Fewer: a trigger has dropped one, which would be lost. More: somebody has inserted another job with an id, and
+        -- which was meant nobody knows.
+        IF done <> cardinality(ids) THEN
+            RAISE check_violation USING CONSTRAINT = 'done_to_each';
+        END IF;
+        -- What is deferred to the commit counts too.
+        SET CONSTRAINTS ALL IMMEDIATE;
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT, named = CONSTRAINT_NAME,
+            context = PG_EXCEPTION_CONTEXT;
+        by_trigger := haulier.is_raised_by_trigger(context);
+        passes := haulier.may_pass(code);
+        -- An outage, or the history has no partition for now: no fault of a job.
+        IF NOT by_trigger AND (passes OR (code = '23514' AND named = '')) THEN
+            RAISE;
+        END IF;
+    END;
+    done := 0;
+    IF half = 0 THEN
+        IF passes OR NOT (by_trigger OR left(code, 2) IN ('22', '23', '27', '44', '54', 'P0')) THEN
+            held := ids;
+            code := CASE WHEN passes THEN '55000' ELSE code END;
+        END IF;
+        RETURN;
+    END IF;
+    SELECT * INTO first_half FROM haulier.operate_on(op, ids[:half], ended_from, ended_to, place);
+    SELECT * INTO second_half
+    FROM haulier.operate_on(op, ids[half + 1:], ended_from, ended_to, place + first_half.done);
+    done := first_half.done + second_half.done;
+    held := first_half.held || second_half.held;
+    IF cardinality(second_half.held) > 0 THEN
+        code := second_half.code;
+        reason := second_half.reason;
+    ELSE
+        code := first_half.code;
+        reason := first_half.reason;
+    END IF;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.spread_at(timestamptz, integer, bigint), haulier.cancel_all(uuid[], uuid),
+    haulier.retry_all(uuid[], timestamptz, timestamptz, haulier.operation, bigint),
+    haulier.change_all(uuid[], haulier.operation, bigint),
+    haulier.operate_on(haulier.operation, uuid[], timestamptz, timestamptz, bigint) FROM PUBLIC;
+
+
+-- Operations --------------------------------------------------------------------------------------------------
+
+-- The API and the worker may write operations only as these functions do: bound to a preview, and on record.
+
+-- The texts of a list in JSON; null where there is none.
+CREATE OR REPLACE FUNCTION haulier.texts(list jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT array_agg(each) FROM jsonb_array_elements_text(list) AS each $$;
+
+-- Take the instant of a preview: which transactions are not committed. Whoever calls this counts afterwards.
+-- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
+-- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
+-- open, it is not known.
+CREATE OR REPLACE FUNCTION haulier.begin_preview(wanted text, filter jsonb, queues text[]) RETURNS haulier.preview
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    present    CONSTANT pg_snapshot := pg_current_snapshot();
+    oldest     CONSTANT bigint := pg_snapshot_xmin(present)::text::bigint;
+    next       CONSTANT bigint := pg_snapshot_xmax(present)::text::bigint;
+    known_from CONSTANT bigint := greatest(oldest, next - 500000);
+    open       int8multirange;
+    made       haulier.preview;
+BEGIN
+    IF EXISTS (SELECT FROM unnest(begin_preview.queues) AS queue WHERE coalesce(length(queue), 65) > 64) THEN
+        RAISE EXCEPTION 'the name of a queue has up to 64 characters' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    SELECT coalesce(range_agg(int8range(each, each + 1)), '{}') INTO open
+    FROM (
+        SELECT each
+        FROM (SELECT pg_snapshot_xip(present)::text::bigint AS each) AS running
+        WHERE each < known_from
+        UNION ALL
+        SELECT each
+        FROM generate_series(known_from, next - 1) AS each
+        WHERE pg_xact_status(each::text::xid8) = 'in progress'
+    ) AS unfinished;
+    IF (SELECT count(*) FROM unnest(open)) > 10000 THEN
+        open := int8multirange(range_merge(open));
+    END IF;
+    INSERT INTO haulier.preview (as_of, action, filter, queues, unseen, doubted, cluster)
+    VALUES (
+        clock_timestamp(), wanted, begin_preview.filter, begin_preview.queues,
+        open + int8multirange(int8range(next, NULL)), int8range(oldest, known_from),
+        (SELECT system_identifier FROM pg_control_system()))
+    RETURNING * INTO made;
+    RETURN made;
+END
+$$;
+
+-- Have what was previewed done, and record that. No row if the preview is not kept, or 100 operations are not over, or 20
+-- of the same API key: one key must not keep all others from starting any.
+CREATE OR REPLACE FUNCTION haulier.start_operation(
+    previewed uuid, changes jsonb, spread integer, starts_in double precision, by_whom text, shown jsonb
+) RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made haulier.operation;
+BEGIN
+    IF NOT coalesce(
+        jsonb_typeof(changes) = 'object' AND jsonb_typeof(shown) = 'object' AND spread <= 604800 AND starts_in <= 86400,
+        false)
+    THEN
+        RAISE EXCEPTION 'an operation starts within a day, and spreads its jobs over seven days at most'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    INSERT INTO haulier.operation (
+        action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
+        starts_at, next_at)
+    SELECT action, filter, start_operation.changes, queues, spread, by_whom, as_of, unseen, doubted, cluster, matched,
+        matched_is, now() + make_interval(secs => starts_in), now() + make_interval(secs => starts_in)
+    FROM haulier.preview
+    WHERE id = previewed AND matched IS NOT NULL
+        AND (
+            SELECT count(*) < 100 AND count(*) FILTER (WHERE actor = by_whom) < 20
+            FROM haulier.operation
+            WHERE status IN ('waiting', 'running'))
+    RETURNING * INTO made;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'operate', made.id::text, jsonb_build_object(
+            'action', made.action, 'filter', shown, 'changes', made.changes, 'spread_seconds', spread,
+            'as_of', made.as_of, 'matched', made.matched, 'matched_is', made.matched_is));
+        RETURN NEXT made;
+    END IF;
+END
+$$;
+
+-- End an operation that is not over; what it has done stays done. No row where it is over.
+CREATE OR REPLACE FUNCTION haulier.cancel_operation(cancelled uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL
+    WHERE id = cancelled AND status IN ('waiting', 'running')
+    RETURNING * INTO ended;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'cancel_operation', cancelled::text);
+        RETURN NEXT ended;
+    END IF;
+END
+$$;
+
+-- Go on with an operation that was cancelled or has failed, from where it had come to. No row where it is neither.
+CREATE OR REPLACE FUNCTION haulier.resume_operation(resumed uuid, by_whom text) RETURNS SETOF haulier.operation
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    again haulier.operation;
+BEGIN
+    UPDATE haulier.operation
+    SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
+        finished_at = NULL, error = NULL, tries = 0, waits_since = NULL, next_at = now(), worked_by = NULL,
+        worked_until = NULL
+    WHERE id = resumed AND status IN ('cancelled', 'failed')
+    RETURNING * INTO again;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_operation', resumed::text);
+        RETURN NEXT again;
+    END IF;
+END
+$$;
+
+-- Take the operation whose turn it is, or this one, for so many seconds. No row where none is due, or somebody else
+-- works on any: one chunk of jobs at a time, whoever does it. An operation whose row is locked is passed over.
+CREATE OR REPLACE FUNCTION haulier.take_operation(by_whom uuid, lease double precision, only_this uuid)
+RETURNS SETOF haulier.operation LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT coalesce(by_whom IS NOT NULL AND lease <= 3600, false) THEN
+        RAISE EXCEPTION 'somebody holds an operation for an hour at most' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    -- One at a time, so that the next statement sees what others have taken. Their rows cannot tell: anybody may lock one.
+    IF NOT pg_try_advisory_xact_lock(7236837242) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH chosen AS (
+        SELECT id
+        FROM haulier.operation
+        WHERE status IN ('waiting', 'running') AND (only_this IS NULL OR id = only_this) AND next_at <= now()
+            AND NOT EXISTS (
+                SELECT FROM haulier.operation
+                WHERE status = 'running' AND worked_until > now() AND worked_by <> by_whom)
+            -- What ended lately has to be counted before it goes back, or away.
+            AND NOT (
+                action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
+                AND EXISTS (
+                    SELECT FROM haulier.counting WHERE counted_until > now() AND through < operation.as_of))
+        ORDER BY worked_at NULLS FIRST, id
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE haulier.operation
+    SET status = 'running', started_at = coalesce(started_at, now()), worked_by = by_whom,
+        worked_until = now() + make_interval(secs => lease), worked_at = now()
+    WHERE id = (SELECT id FROM chosen)
+    RETURNING *;
+END
+$$;
+
+-- Note that a chunk could not be done; after the fifth time in a row the operation has failed. If waiting may help, it is
+-- tried again for ever, and does not count.
+CREATE OR REPLACE FUNCTION haulier.delay_operation(delayed uuid, by_whom uuid, reason text, may_pass boolean) RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET tries = CASE WHEN may_pass THEN tries ELSE tries + 1 END,
+        waits_since = CASE WHEN may_pass THEN coalesce(waits_since, now()) END,
+        error = left(reason, 1000), worked_by = NULL, worked_until = NULL,
+        next_at = now() + CASE WHEN may_pass THEN interval '2 seconds' ELSE make_interval(secs => 2 ^ tries) END,
+        status = CASE WHEN may_pass OR tries < 4 THEN status ELSE 'failed' END,
+        finished_at = CASE WHEN NOT may_pass AND tries >= 4 THEN now() END
+    WHERE id = delayed AND status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+-- Let another go on at once with what was taken.
+CREATE OR REPLACE FUNCTION haulier.leave_operations(by_whom uuid) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.operation
+    SET worked_by = NULL, worked_until = NULL
+    WHERE status = 'running' AND worked_by = by_whom;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.texts(jsonb), haulier.begin_preview(text, jsonb, text[]),
+    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
+    haulier.resume_operation(uuid, text), haulier.take_operation(uuid, double precision, uuid),
+    haulier.delay_operation(uuid, uuid, text, boolean), haulier.leave_operations(uuid) FROM PUBLIC;
+
+
+-- Partitions --------------------------------------------------------------------------------------------------
+
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it
+-- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
+-- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
 
 -- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
 -- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
@@ -853,19 +2049,6 @@ BEGIN
 END
 $$;
 
--- The tables that were marked when they were partitions. Not found by their names, which other tables may have taken.
-CREATE OR REPLACE FUNCTION haulier.detached_partitions() RETURNS TABLE ("table" oid, schema name, name name)
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT pg_class.oid, nspname, relname
-    FROM pg_class
-    JOIN pg_namespace ON pg_namespace.oid = relnamespace
-    WHERE relkind = 'r' AND NOT relispartition AND obj_description(pg_class.oid, 'pg_class') = 'expired'
-        AND relowner = (SELECT relowner FROM pg_class WHERE oid = 'haulier.finished_job'::regclass)
-        AND EXISTS (SELECT FROM pg_constraint WHERE conrelid = pg_class.oid AND conname = 'status_is_final')
-$$;
-
 -- Drop a detached partition.
 CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
@@ -893,54 +2076,317 @@ $$;
 REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
     haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
 
--- Every job, live or finished. One statement over it is one snapshot: a job is never in neither table, nor in both.
-CREATE OR REPLACE VIEW haulier.jobs AS
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, backoff, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors,
-    created_at, updated_at, NULL::timestamptz AS finished_at, NULL::jsonb AS result,
-    -- Not a join: the plans of whoever reads jobs in order stay as they are, and it is looked up for running jobs alone.
-    (
-        SELECT jsonb_build_object(
-            'done', done,
-            'total', total,
-            'note', note,
-            'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
-        FROM haulier.progress
-        WHERE job.worker_id IS NOT NULL AND progress.job_id = job.id AND progress.claim = job.claim
-    ) AS progress,
-    error_id, tags, copy_of, operation_id, schedule, scheduled_for
-FROM haulier.job
-UNION ALL
-SELECT
-    id, status, kind, queue, priority, run_at, worker_id, attempt, claim, started_at, attempts, max_attempts,
-    crashes, snoozes, NULL::double precision, timeout_seconds, cancel_requested, payload, idempotency_key, last_error,
-    errors, created_at, updated_at, finished_at, result, NULL::jsonb, error_id, tags, copy_of, operation_id, schedule,
-    scheduled_for
-FROM haulier.finished_job;
-
--- At most so many of the jobs that have any of these tags; finished_at tells in which table each is. By bitmap scans: the
--- planner does not know how common a tag is, and could read all jobs instead. One partition is read after the other, and
--- only until there are enough; but of each all entries of the tags are.
-CREATE OR REPLACE FUNCTION haulier.tagged(wanted text[], most bigint) RETURNS TABLE (id uuid, finished_at timestamptz)
-LANGUAGE sql STABLE ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_indexscan = off SET enable_seqscan = off SET work_mem = '32MB' SET jit = off
+-- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
+-- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
 AS $$
-    SELECT id, NULL::timestamptz FROM haulier.job WHERE status IN ('queued', 'retrying') AND tags && wanted
-    UNION ALL
-    SELECT id, NULL::timestamptz FROM haulier.job WHERE status = 'running' AND tags && wanted
-    UNION ALL
-    SELECT id, finished_at FROM haulier.finished_job WHERE tags && wanted
-    LIMIT most
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid::regclass)
+    FROM pg_inherits
+    JOIN pg_index ON indexrelid = inhrelid
+    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
+    WHERE inhparent = 'haulier.finished_job_ended'::regclass
+        AND lower <= now() AND upper > now() - interval '10 minutes';
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
+
+
+-- Queues ------------------------------------------------------------------------------------------------------
+
+-- The API may pause at most 1,000 queues, because each claim reads all pauses, and it is on record.
+
+-- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
+-- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
+-- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
+-- that it does not reach do so by themselves, half a second later.
+CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF paused_until <= now() THEN
+        RETURN 'past';
+    END IF;
+    IF (SELECT count(*) FROM haulier.pause WHERE queue <> paused AND (until IS NULL OR until > now())) >= 1000 THEN
+        RETURN 'full';
+    END IF;
+    INSERT INTO haulier.pause AS present (queue, until, paused_by)
+    VALUES (paused, paused_until, by_whom)
+    ON CONFLICT (queue) DO UPDATE
+    SET since = CASE WHEN present.until <= now() THEN now() ELSE present.since END,
+        until = paused_until,
+        paused_by = by_whom
+    WHERE present.until IS DISTINCT FROM paused_until;
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
+        PERFORM pg_notify('haulier_job', 'queue ' || paused);
+    END IF;
+    -- After its own row: who waits for that holds no other.
+    DELETE FROM haulier.pause
+    WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
+    RETURN 'paused';
+END
 $$;
 
+-- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
+CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    ended_by timestamptz;
+BEGIN
+    DELETE FROM haulier.pause WHERE queue = resumed RETURNING until INTO ended_by;
+    IF NOT FOUND OR ended_by <= now() THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume', resumed);
+    PERFORM pg_notify('haulier_job', 'queue ' || resumed);
+    RETURN true;
+END
+$$;
 
--- Ticks --------------------------------------------------------------------------------------------------------
+REVOKE ALL ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
 
--- The time by which schedules go. A function, so that tests can move it.
-CREATE OR REPLACE FUNCTION haulier.schedule_time() RETURNS timestamptz LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT now() $$;
+
+-- Schedules ---------------------------------------------------------------------------------------------------
+
+-- The API may write the rules of schedules that are not of schedules.toml, on record, but not how far each has come.
+
+-- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
+-- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
+-- whether it was written: somebody else may have made it meanwhile. Those of schedules.toml are the actor's `file` alone.
+CREATE OR REPLACE FUNCTION haulier.put_schedule(
+    named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
+    by_whom text
+) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    put haulier.schedule := jsonb_populate_record(NULL::haulier.schedule, rule);
+BEGIN
+    IF is_new THEN
+        INSERT INTO haulier.schedule (
+            name, cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds,
+            jitter_seconds, counts_from, decided_to, next_at, look_at)
+        VALUES (
+            named, put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
+            put.missed_within_seconds, put.jitter_seconds, counted_from, haulier.schedule_time(), next,
+            least(look, haulier.schedule_time()))
+        ON CONFLICT (name) DO NOTHING;
+    ELSE
+        UPDATE haulier.schedule
+        SET cron = put.cron,
+            every_seconds = put.every_seconds,
+            time_zone = put.time_zone,
+            job = put.job,
+            overlap = put.overlap,
+            missed = put.missed,
+            missed_max = put.missed_max,
+            missed_within_seconds = put.missed_within_seconds,
+            jitter_seconds = put.jitter_seconds,
+            counts_from = counted_from,
+            -- Where the clock went back, what it has decided stays decided.
+            decided_to = greatest(decided_to, haulier.schedule_time()),
+            next_at = next,
+            look_at = least(look, haulier.schedule_time()),
+            refused_since = NULL,
+            refusals = 0,
+            refusal = NULL,
+            updated_at = now()
+        WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
+    END IF;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target, details) VALUES (by_whom, 'put_schedule', named, noted);
+    RETURN true;
+END
+$$;
+
+-- Delete a schedule; its ticks are kept, and its jobs live on. Return whether there was one.
+CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM haulier.schedule WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'delete_schedule', named);
+    RETURN true;
+END
+$$;
+
+-- Let the ticks of a schedule pass until a time, or until it is resumed. A pause before this one, within which ticks are
+-- still to be decided, becomes a part of it. Return what came of it: paused, past (that time has passed), or none.
+CREATE OR REPLACE FUNCTION haulier.pause_schedule(named text, until timestamptz, by_whom text) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old haulier.schedule;
+    now_ CONSTANT timestamptz := haulier.schedule_time();
+BEGIN
+    SELECT * INTO old FROM haulier.schedule WHERE name = named FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'none';
+    END IF;
+    IF until <= now_ THEN
+        RETURN 'past';
+    END IF;
+    IF old.paused_since IS NULL OR old.paused_until <= now_ OR old.paused_until IS DISTINCT FROM until THEN
+        UPDATE haulier.schedule
+        SET paused_since = CASE
+                WHEN old.paused_since IS NOT NULL AND coalesce(old.paused_until > old.decided_to, true) THEN old.paused_since
+                ELSE now_
+            END,
+            paused_until = until
+        WHERE name = named;
+        INSERT INTO haulier.audit (actor, action, target, details)
+        VALUES (by_whom, 'pause_schedule', named, jsonb_build_object('until', haulier.time_text(until)));
+    END IF;
+    RETURN 'paused';
+END
+$$;
+
+-- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is
+-- such a schedule.
+CREATE OR REPLACE FUNCTION haulier.resume_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE haulier.schedule
+    SET paused_until = haulier.schedule_time()
+    WHERE name = named AND paused_since IS NOT NULL AND (paused_until IS NULL OR paused_until > haulier.schedule_time());
+    IF FOUND THEN
+        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_schedule', named);
+        RETURN true;
+    END IF;
+    RETURN EXISTS (SELECT FROM haulier.schedule WHERE name = named);
+END
+$$;
+
+-- Fire a schedule now, beside its ticks. The caller has locked it. Return the job.
+CREATE OR REPLACE FUNCTION haulier.run_schedule(named text, by_whom text) RETURNS uuid LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    job uuid;
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM haulier.schedule
+        WHERE name = named
+            AND (overlap = 'allow' OR NOT EXISTS (SELECT FROM haulier.job AS live WHERE live.schedule = named)))
+    THEN
+        RAISE EXCEPTION 'there is no schedule %, or a job of it is live', left(named, 64)
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
+    SELECT job_id INTO job
+    FROM haulier.tick
+    JOIN haulier.schedule ON schedule.name = tick.schedule AND schedule.id = tick.schedule_id
+    WHERE tick.schedule = named AND scheduled_at = haulier.schedule_time();
+    -- The database accepts its job again: what is due need not wait any longer.
+    UPDATE haulier.schedule
+    SET look_at = least(look_at, haulier.schedule_time()),
+        refused_since = NULL,
+        refusals = 0,
+        refusal = NULL
+    WHERE name = named AND refusals > 0;
+    INSERT INTO haulier.audit (actor, action, target, details)
+    VALUES (by_whom, 'run_schedule', named, jsonb_build_object('job', job));
+    RETURN job;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
+    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
+    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;
+
+
+-- Sessions ----------------------------------------------------------------------------------------------------
+
+-- The API may open a session only with the present secret of a good key, on record, and read no list of tokens.
+
+-- Open a session with an API key that is good and has a secret of this hash, and record that somebody has signed in, unless
+-- that is the key's last entry of the kind, less than a minute old. Of the key's sessions so many others are kept, those
+-- used last. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the API
+-- compares its hash whenever the session is used.
+CREATE OR REPLACE FUNCTION haulier.open_session(
+    opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
+) RETURNS boolean LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT coalesce(most_others BETWEEN 0 AND 99, false) THEN
+        RAISE EXCEPTION 'a key has up to 100 sessions' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM
+    FROM haulier.api_key
+    WHERE id = key AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+        AND (hash = key_hashed OR (previous_hash = key_hashed AND previous_until > now()));
+    IF NOT FOUND AND key IS DISTINCT FROM 'env' THEN
+        RETURN false;
+    END IF;
+    DELETE FROM haulier.session
+    WHERE hash = ANY (
+        ARRAY(
+            SELECT hash
+            FROM haulier.session
+            WHERE key_id = key
+            ORDER BY seen_at DESC, hash
+            OFFSET most_others
+            FOR UPDATE SKIP LOCKED));
+    INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT key, 'sign_in', key
+    WHERE 'sign_in' IS DISTINCT FROM (
+        SELECT action
+        FROM haulier.audit
+        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
+        ORDER BY id DESC
+        LIMIT 1);
+    RETURN true;
+END
+$$;
+
+-- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
+CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM haulier.session
+        WHERE hash = ended
+        RETURNING key_id, expires_at
+    )
+    INSERT INTO haulier.audit (actor, action, key_id)
+    SELECT gone.key_id, 'sign_out', gone.key_id
+    FROM gone
+    WHERE gone.expires_at > now()
+        AND 'sign_out' IS DISTINCT FROM (
+            SELECT told.action
+            FROM haulier.audit AS told
+            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
+                AND told.key_id = gone.key_id
+            ORDER BY told.id DESC
+            LIMIT 1);
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea) FROM PUBLIC;
+
+
+-- Ticks -------------------------------------------------------------------------------------------------------
+
+-- Workers may enqueue what is due by a schedule, and nothing else: they have no right to add jobs. The functions check that
+-- a tick is due, is not decided yet, and lies in no pause.
 
 -- Write what became of ticks, enqueue the jobs of those that fire, and return how many did. A tick that is there already
 -- stays as it is. Only the owner may call this: the two functions that programs call check what they ask for.
@@ -1178,608 +2624,9 @@ REVOKE ALL ON FUNCTION haulier.fire_ticks(text[], timestamptz[], text[]),
     FROM PUBLIC;
 
 
--- Numbers ------------------------------------------------------------------------------------------------------
+-- Working an operation off ------------------------------------------------------------------------------------
 
--- How many jobs arrived and ended, by queue and kind. One worker process at a time counts them, from what the tables
--- above hold in order of time (haulier/queue/upkeep/numbers.sql); no statement that enqueues, claims or settles writes
--- here. The newest rows are of 10 s; older ones are summed into longer steps, so that a span of any length has few
--- rows.
-CREATE TABLE IF NOT EXISTS haulier.rollup (
-    step      integer     NOT NULL,                         -- seconds: 10, 60, 300, 900, 3600 or 21600
-    at        timestamptz NOT NULL,                         -- when it began
-    queue     text        NOT NULL,                         -- '*': of all pairs of queue and kind beyond the first 500
-    kind      text        NOT NULL,
-    arrived   integer     NOT NULL DEFAULT 0,               -- jobs created
-    succeeded integer     NOT NULL DEFAULT 0,
-    failed    integer     NOT NULL DEFAULT 0,               -- for good
-    cancelled integer     NOT NULL DEFAULT 0,
-    attempts  bigint      NOT NULL DEFAULT 0,               -- of the jobs that ended
-    -- Histograms of those that succeeded or failed, each a number whose digits, taken by twelves, say how many jobs are in
-    -- each bucket (haulier/domain/histogram.py): so they add up as numbers do.
-    waited    numeric     NOT NULL DEFAULT 0,               -- from due to the start of the last run
-    ran       numeric     NOT NULL DEFAULT 0,               -- the last run
-    -- As the live jobs were last counted within the step; null: they were not, or there were none before either.
-    due       integer,
-    running   integer,
-    oldest    real,                                         -- seconds since the first of the due jobs was due
-    came_from timestamptz,                                  -- in which part of the step those that arrived did so …
-    came_to   timestamptz,                                  -- … up to here; null: in any
-
-    CONSTRAINT rollup_pkey PRIMARY KEY (step, at, queue, kind)
-) WITH (
-    fillfactor = 70,
-    autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 5000,
-    autovacuum_vacuum_cost_delay = 0
-);
-
--- The live jobs, as they were last counted. A row that would be 0 is deleted.
-CREATE TABLE IF NOT EXISTS haulier.depth (
-    queue        text        NOT NULL,                      -- '*': of all pairs beyond the first 10,000
-    kind         text        NOT NULL,
-    status       text        NOT NULL,
-    jobs         bigint      NOT NULL,
-    due          bigint      NOT NULL,
-    first_run_at timestamptz,                               -- when the first of those that wait is or was due
-
-    CONSTRAINT depth_pkey PRIMARY KEY (queue, kind, status)
-) WITH (
-    fillfactor = 50,
-    autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 2000,
-    autovacuum_vacuum_cost_delay = 0
-);
-
--- When jobs came that were moved to another queue later, to the minute: the rows above say that they came in the queue in
--- which they were when they were counted. A search in a queue looks at these times too.
-CREATE TABLE IF NOT EXISTS haulier.moved (
-    queue   text        NOT NULL,                           -- the one that they were moved to
-    kind    text        NOT NULL,
-    came_at timestamptz NOT NULL,                           -- when the minute began in which they were created
-
-    CONSTRAINT moved_pkey PRIMARY KEY (queue, came_at, kind)
-);
-
--- purge_moved: the oldest
-CREATE INDEX IF NOT EXISTS moved_oldest ON haulier.moved (came_at);
-
--- Who counts, and how far. Steps of 60 s and more reach up to `folded`, those of 10 s from there to `through`.
-CREATE TABLE IF NOT EXISTS haulier.counting (
-    one_row       boolean          NOT NULL DEFAULT true CHECK (one_row),
-    counted_by    uuid,                                     -- the process, which nobody else relieves …
-    counted_until timestamptz,                              -- … before this
-    through       timestamptz      NOT NULL,                -- what came or ended before this is counted
-    folded        timestamptz      NOT NULL,
-    recounted     timestamptz      NOT NULL,                -- what did before this was counted again, an hour later
-    depth_at      timestamptz,                              -- when the live jobs were last counted …
-    depth_took    double precision,                         -- … and how long that took, in seconds
-
-    CONSTRAINT counting_pkey PRIMARY KEY (one_row)
-) WITH (
-    fillfactor = 50,
-    autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 200,
-    autovacuum_vacuum_cost_delay = 0
-);
-
--- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
--- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
-CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
-AS $$
-BEGIN
-    PERFORM brin_summarize_new_values(inhrelid::regclass)
-    FROM pg_inherits
-    JOIN pg_index ON indexrelid = inhrelid
-    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
-    WHERE inhparent = 'haulier.finished_job_ended'::regclass
-        AND lower <= now() AND upper > now() - interval '10 minutes';
-EXCEPTION WHEN lock_not_available THEN
-    NULL;
-END
-$$;
-REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
-
-
--- Errors -------------------------------------------------------------------------------------------------------
-
--- The failed attempts, in groups by what their errors have in common (haulier/domain/fingerprint.py). Only a settle that
--- holds a failure writes here, in its own transaction. A group is written once.
-CREATE TABLE IF NOT EXISTS haulier.error_group (
-    id            bigint      NOT NULL,
-    kind          text        NOT NULL,
-    text          text        NOT NULL,                     -- the error without what differs from job to job
-    example       text        NOT NULL,                     -- the first error, whole …
-    example_job   uuid        NOT NULL,                     -- … whose job this was …
-    example_queue text        NOT NULL,                     -- … in this queue
-    first_seen    timestamptz NOT NULL DEFAULT now(),
-    muted_until   timestamptz,
-    muted_by      text,                                     -- as `actor` of the audit
-
-    CONSTRAINT error_group_pkey PRIMARY KEY (id),
-    CONSTRAINT muted_until_in_the_calendar CHECK (muted_until >= '1970-01-01+00' AND muted_until < '9999-12-31+00')
-);
-
--- How many attempts failed, by group and time. A row for each process of the server that settles: no two transactions
--- wait for each other. After 2 minutes the worker that counts sums them into one row, and later into those of longer steps.
-CREATE TABLE IF NOT EXISTS haulier.error_count (
-    error_id bigint      NOT NULL,
-    minute   timestamptz NOT NULL,                          -- when it began; of a longer step: when that began
-    queue    text        NOT NULL,
-    source   integer     NOT NULL,                          -- pg_backend_pid(); 0: all of them; -300, …: of 300 s
-    failed   integer     NOT NULL,                          -- for good
-    retried  integer     NOT NULL,                          -- to be tried again
-
-    CONSTRAINT error_count_pkey PRIMARY KEY (error_id, minute, queue, source)
-) WITH (
-    fillfactor = 70,
-    autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 2000,
-    autovacuum_vacuum_cost_delay = 0
-);
-
--- list_errors: what was seen in a span; fold_error_sources, fold_error_steps, purge_error_counts: what is old
-CREATE INDEX IF NOT EXISTS error_count_newest ON haulier.error_count (source, minute);
-
-
--- Operations ---------------------------------------------------------------------------------------------------
-
--- The instants of which operators have seen how many jobs an operation would act on; kept for a day. A job is acted on
--- only as it was then: where the transaction that wrote its row had been committed.
--- Not by the clock: created_at and updated_at are when a transaction began, and it may commit long after that.
-CREATE TABLE IF NOT EXISTS haulier.preview (
-    id         uuid           NOT NULL DEFAULT haulier.uuidv7(),
-    as_of      timestamptz    NOT NULL,
-    action     text           NOT NULL,
-    filter     jsonb          NOT NULL,
-    queues     text[],                                      -- of whoever asked; null: every queue
-    unseen     int8multirange NOT NULL,                     -- the transactions that had not been committed
-    doubted    int8range      NOT NULL,                     -- of these it is not known of all parts of a transaction
-    cluster    bigint         NOT NULL,                     -- the server in which these numbers mean something
-    matched    bigint,                                      -- null: not counted yet
-    matched_is text,
-
-    CONSTRAINT preview_pkey PRIMARY KEY (id),
-    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
-    CONSTRAINT preview_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
-    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than'))
-);
-
--- start an operation: by the instant; purge_previews: the oldest first
-CREATE INDEX IF NOT EXISTS preview_by_time ON haulier.preview (as_of);
-
--- What operators have done to all jobs of a filter, and how far it has come. Kept RETENTION_DAYS.
-CREATE TABLE IF NOT EXISTS haulier.operation (
-    id             uuid           NOT NULL DEFAULT haulier.uuidv7(),
-    action         text           NOT NULL,
-    filter         jsonb          NOT NULL,
-    changes        jsonb          NOT NULL DEFAULT '{}',    -- queue, priority; run_at or delay_seconds
-    queues         text[],                                  -- of the caller: for ever part of the filter
-    spread_seconds integer        NOT NULL DEFAULT 0,       -- jobs become due over so long
-    actor          text,                                    -- as in `audit`
-    status         text           NOT NULL DEFAULT 'waiting',
-    as_of          timestamptz    NOT NULL,
-    unseen         int8multirange NOT NULL,                 -- as of the preview …
-    doubted        int8range      NOT NULL,
-    cluster        bigint         NOT NULL,
-    matched        bigint         NOT NULL,
-    matched_is     text           NOT NULL,
-    done           bigint         NOT NULL DEFAULT 0,
-    skipped        bigint         NOT NULL DEFAULT 0,       -- they have changed since, or stayed locked
-    failed         bigint         NOT NULL DEFAULT 0,       -- a constraint or a trigger refused to have this done to them
-    created_at     timestamptz    NOT NULL DEFAULT now(),
-    starts_at      timestamptz    NOT NULL,
-    started_at     timestamptz,
-    finished_at    timestamptz,
-    error          text,                                    -- why it has failed, or is being tried again
-    -- The walk over the jobs, newest first: all up to here have been looked at.
-    cursor_at      timestamptz,
-    cursor_id      uuid,
-    walked_at      timestamptz,                             -- when it came to its end
-    later          uuid[]         NOT NULL DEFAULT '{}',    -- jobs that were locked: they are tried again at the end
-    next_at        timestamptz    NOT NULL,                 -- nothing is done before
-    tries          integer        NOT NULL DEFAULT 0,       -- that failed, one after the other
-    waits_since    timestamptz,                             -- the first of those that the database refused for now
-    worked_by      uuid,                                    -- who works on it, which nobody else does …
-    worked_until   timestamptz,                             -- … before this
-    worked_at      timestamptz,                             -- when its turn last was
-
-    CONSTRAINT operation_pkey PRIMARY KEY (id),
-    CONSTRAINT filter_is_some CHECK (jsonb_typeof(filter) = 'object' AND filter <> '{}'),
-    -- No program could read an operation that has come to a time outside these years.
-    CONSTRAINT cursor_in_the_calendar CHECK (cursor_at >= '1970-01-01+00' AND cursor_at < '9999-12-31+00'),
-    CONSTRAINT operation_is_known CHECK (action IN ('cancel', 'retry', 'delete', 'change')),
-    CONSTRAINT status_is_known CHECK (status IN ('waiting', 'running', 'done', 'cancelled', 'failed')),
-    CONSTRAINT matched_is_known CHECK (matched_is IN ('exact', 'about', 'more_than')),
-    CONSTRAINT counted_from_0 CHECK (least(matched, done, skipped, failed, spread_seconds) >= 0)
-) WITH (
-    fillfactor = 50,                                        -- each chunk of jobs updates the row in place
-    autovacuum_vacuum_scale_factor = 0,
-    autovacuum_vacuum_threshold = 500,
-    autovacuum_vacuum_cost_delay = 0
-);
-
--- take_operation, suspects: those that are not over. Not by a time that each chunk changes.
-CREATE INDEX IF NOT EXISTS operation_open ON haulier.operation (id) WHERE status IN ('waiting', 'running');
-
--- The texts of a list in JSON; null where there is none.
-CREATE OR REPLACE FUNCTION haulier.texts(list jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT array_agg(each) FROM jsonb_array_elements_text(list) AS each $$;
-
--- Take the instant of a preview: which transactions are not committed. Whoever calls this counts afterwards.
--- A snapshot does not name the parts of a transaction that savepoints begin; only asked for one by one do they say that
--- they are in progress. That is done for the last 500,000 numbers; of those before them, while an older transaction is
--- open, it is not known.
-CREATE OR REPLACE FUNCTION haulier.begin_preview(wanted text, filter jsonb, queues text[]) RETURNS haulier.preview
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    present    CONSTANT pg_snapshot := pg_current_snapshot();
-    oldest     CONSTANT bigint := pg_snapshot_xmin(present)::text::bigint;
-    next       CONSTANT bigint := pg_snapshot_xmax(present)::text::bigint;
-    known_from CONSTANT bigint := greatest(oldest, next - 500000);
-    open       int8multirange;
-    made       haulier.preview;
-BEGIN
-    IF EXISTS (SELECT FROM unnest(begin_preview.queues) AS queue WHERE coalesce(length(queue), 65) > 64) THEN
-        RAISE EXCEPTION 'the name of a queue has up to 64 characters' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    SELECT coalesce(range_agg(int8range(each, each + 1)), '{}') INTO open
-    FROM (
-        SELECT each
-        FROM (SELECT pg_snapshot_xip(present)::text::bigint AS each) AS running
-        WHERE each < known_from
-        UNION ALL
-        SELECT each
-        FROM generate_series(known_from, next - 1) AS each
-        WHERE pg_xact_status(each::text::xid8) = 'in progress'
-    ) AS unfinished;
-    IF (SELECT count(*) FROM unnest(open)) > 10000 THEN
-        open := int8multirange(range_merge(open));
-    END IF;
-    INSERT INTO haulier.preview (as_of, action, filter, queues, unseen, doubted, cluster)
-    VALUES (
-        clock_timestamp(), wanted, begin_preview.filter, begin_preview.queues,
-        open + int8multirange(int8range(next, NULL)), int8range(oldest, known_from),
-        (SELECT system_identifier FROM pg_control_system()))
-    RETURNING * INTO made;
-    RETURN made;
-END
-$$;
-
--- Have what was previewed done, and record that. No row if the preview is not kept, or 100 operations are not over, or 20
--- of the same API key: one key must not keep all others from starting any.
-CREATE OR REPLACE FUNCTION haulier.start_operation(
-    previewed uuid, changes jsonb, spread integer, starts_in double precision, by_whom text, shown jsonb
-) RETURNS SETOF haulier.operation LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    made haulier.operation;
-BEGIN
-    IF NOT coalesce(
-        jsonb_typeof(changes) = 'object' AND jsonb_typeof(shown) = 'object' AND spread <= 604800 AND starts_in <= 86400,
-        false)
-    THEN
-        RAISE EXCEPTION 'an operation starts within a day, and spreads its jobs over seven days at most'
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    INSERT INTO haulier.operation (
-        action, filter, changes, queues, spread_seconds, actor, as_of, unseen, doubted, cluster, matched, matched_is,
-        starts_at, next_at)
-    SELECT action, filter, start_operation.changes, queues, spread, by_whom, as_of, unseen, doubted, cluster, matched,
-        matched_is, now() + make_interval(secs => starts_in), now() + make_interval(secs => starts_in)
-    FROM haulier.preview
-    WHERE id = previewed AND matched IS NOT NULL
-        AND (
-            SELECT count(*) < 100 AND count(*) FILTER (WHERE actor = by_whom) < 20
-            FROM haulier.operation
-            WHERE status IN ('waiting', 'running'))
-    RETURNING * INTO made;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'operate', made.id::text, jsonb_build_object(
-            'action', made.action, 'filter', shown, 'changes', made.changes, 'spread_seconds', spread,
-            'as_of', made.as_of, 'matched', made.matched, 'matched_is', made.matched_is));
-        RETURN NEXT made;
-    END IF;
-END
-$$;
-
--- End an operation that is not over; what it has done stays done. No row where it is over.
-CREATE OR REPLACE FUNCTION haulier.cancel_operation(cancelled uuid, by_whom text) RETURNS SETOF haulier.operation
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    ended haulier.operation;
-BEGIN
-    UPDATE haulier.operation
-    SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL
-    WHERE id = cancelled AND status IN ('waiting', 'running')
-    RETURNING * INTO ended;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'cancel_operation', cancelled::text);
-        RETURN NEXT ended;
-    END IF;
-END
-$$;
-
--- Go on with an operation that was cancelled or has failed, from where it had come to. No row where it is neither.
-CREATE OR REPLACE FUNCTION haulier.resume_operation(resumed uuid, by_whom text) RETURNS SETOF haulier.operation
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    again haulier.operation;
-BEGIN
-    UPDATE haulier.operation
-    SET status = CASE WHEN started_at IS NULL THEN 'waiting' ELSE 'running' END,
-        finished_at = NULL, error = NULL, tries = 0, waits_since = NULL, next_at = now(), worked_by = NULL,
-        worked_until = NULL
-    WHERE id = resumed AND status IN ('cancelled', 'failed')
-    RETURNING * INTO again;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_operation', resumed::text);
-        RETURN NEXT again;
-    END IF;
-END
-$$;
-
--- Take the operation whose turn it is, or this one, for so many seconds. No row where none is due, or somebody else
--- works on any: one chunk of jobs at a time, whoever does it. An operation whose row is locked is passed over.
-CREATE OR REPLACE FUNCTION haulier.take_operation(by_whom uuid, lease double precision, only_this uuid)
-RETURNS SETOF haulier.operation LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT coalesce(by_whom IS NOT NULL AND lease <= 3600, false) THEN
-        RAISE EXCEPTION 'somebody holds an operation for an hour at most' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    -- One at a time, so that the next statement sees what others have taken. Their rows cannot tell: anybody may lock one.
-    IF NOT pg_try_advisory_xact_lock(7236837242) THEN
-        RETURN;
-    END IF;
-    RETURN QUERY
-    WITH chosen AS (
-        SELECT id
-        FROM haulier.operation
-        WHERE status IN ('waiting', 'running') AND (only_this IS NULL OR id = only_this) AND next_at <= now()
-            AND NOT EXISTS (
-                SELECT FROM haulier.operation
-                WHERE status = 'running' AND worked_until > now() AND worked_by <> by_whom)
-            -- What ended lately has to be counted before it goes back, or away.
-            AND NOT (
-                action IN ('retry', 'delete') AND now() < as_of + interval '20 seconds'
-                AND EXISTS (
-                    SELECT FROM haulier.counting WHERE counted_until > now() AND through < operation.as_of))
-        ORDER BY worked_at NULLS FIRST, id
-        LIMIT 1
-        FOR UPDATE SKIP LOCKED
-    )
-    UPDATE haulier.operation
-    SET status = 'running', started_at = coalesce(started_at, now()), worked_by = by_whom,
-        worked_until = now() + make_interval(secs => lease), worked_at = now()
-    WHERE id = (SELECT id FROM chosen)
-    RETURNING *;
-END
-$$;
-
--- Note that a chunk could not be done; after the fifth time in a row the operation has failed. If waiting may help, it is
--- tried again for ever, and does not count.
-CREATE OR REPLACE FUNCTION haulier.delay_operation(delayed uuid, by_whom uuid, reason text, may_pass boolean) RETURNS void
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE haulier.operation
-    SET tries = CASE WHEN may_pass THEN tries ELSE tries + 1 END,
-        waits_since = CASE WHEN may_pass THEN coalesce(waits_since, now()) END,
-        error = left(reason, 1000), worked_by = NULL, worked_until = NULL,
-        next_at = now() + CASE WHEN may_pass THEN interval '2 seconds' ELSE make_interval(secs => 2 ^ tries) END,
-        status = CASE WHEN may_pass OR tries < 4 THEN status ELSE 'failed' END,
-        finished_at = CASE WHEN NOT may_pass AND tries >= 4 THEN now() END
-    WHERE id = delayed AND status = 'running' AND worked_by = by_whom;
-END
-$$;
-
--- Let another go on at once with what was taken.
-CREATE OR REPLACE FUNCTION haulier.leave_operations(by_whom uuid) RETURNS void LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE haulier.operation
-    SET worked_by = NULL, worked_until = NULL
-    WHERE status = 'running' AND worked_by = by_whom;
-END
-$$;
-
-REVOKE ALL ON FUNCTION haulier.texts(jsonb), haulier.begin_preview(text, jsonb, text[]),
-    haulier.start_operation(uuid, jsonb, integer, double precision, text, jsonb), haulier.cancel_operation(uuid, text),
-    haulier.resume_operation(uuid, text), haulier.take_operation(uuid, double precision, uuid),
-    haulier.delay_operation(uuid, uuid, text, boolean), haulier.leave_operations(uuid) FROM PUBLIC;
-
--- When the job at this place becomes due, of jobs that are to do so over some seconds. The multiples of the golden
--- ratio lie evenly however many there are, which is not known before the last.
-CREATE OR REPLACE FUNCTION haulier.spread_at(base timestamptz, seconds integer, place bigint) RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT base + make_interval(secs => seconds * mod(place * 0.6180339887498949, 1)::double precision) $$;
-
--- As haulier.retry, for many jobs, which are locked.
-CREATE OR REPLACE FUNCTION haulier.retry_all(
-    ids uuid[], ended_from timestamptz, ended_to timestamptz, op haulier.operation, place bigint
-) RETURNS integer LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    retried integer;
-BEGIN
-    WITH back AS (
-        DELETE FROM haulier.finished_job
-        WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to
-        RETURNING *
-    )
-    INSERT INTO haulier.job (
-        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule,
-        scheduled_for)
-    SELECT
-        id, kind, queue, priority, haulier.spread_at(now(), op.spread_seconds, place + row_number() OVER ()), attempt,
-        claim, started_at, max_attempts, crashes, timeout_seconds, payload, idempotency_key, last_error, errors,
-        created_at, tags, copy_of, op.id, schedule, scheduled_for
-    FROM back;
-    GET DIAGNOSTICS retried = ROW_COUNT;
-    RETURN retried;
-END
-$$;
-
--- As haulier.cancel, for many jobs, which are locked.
-CREATE OR REPLACE FUNCTION haulier.cancel_all(ids uuid[], by_operation uuid) RETURNS integer LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    waiting integer;
-    running integer;
-BEGIN
-    UPDATE haulier.job
-    SET cancel_requested = true, operation_id = by_operation,
-        updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
-    WHERE id = ANY(ids) AND worker_id IS NOT NULL;
-    GET DIAGNOSTICS running = ROW_COUNT;
-    PERFORM pg_notify('haulier_cancel', worker_id::text)
-    FROM (SELECT DISTINCT worker_id FROM haulier.job WHERE id = ANY(ids) AND worker_id IS NOT NULL) AS told;
-    WITH gone AS (
-        DELETE FROM haulier.job
-        WHERE id = ANY(ids) AND worker_id IS NULL
-        RETURNING *
-    )
-    INSERT INTO haulier.finished_job (
-        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
-    SELECT
-        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
-        copy_of, by_operation, schedule, scheduled_for
-    FROM gone;
-    GET DIAGNOSTICS waiting = ROW_COUNT;
-    RETURN running + waiting;
-END
-$$;
-
--- Change waiting jobs, which are locked, and wake those who sleep and serve their queues, as haulier.knock does.
-CREATE OR REPLACE FUNCTION haulier.change_all(ids uuid[], op haulier.operation, place bigint) RETURNS integer
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    changed integer;
-    due     CONSTANT timestamptz := CASE
-        WHEN op.changes ? 'run_at' THEN greatest((op.changes ->> 'run_at')::timestamptz, now())
-        WHEN op.changes ? 'delay_seconds' THEN
-            now() + make_interval(secs => (op.changes ->> 'delay_seconds')::double precision)
-    END;
-BEGIN
-    UPDATE haulier.job
-    SET queue = coalesce(op.changes ->> 'queue', queue),
-        priority = coalesce((op.changes ->> 'priority')::smallint, priority),
-        run_at = coalesce(haulier.spread_at(due, op.spread_seconds, place + array_position(ids, id)), run_at),
-        updated_at = now(), operation_id = op.id
-    WHERE id = ANY(ids) AND worker_id IS NULL;
-    GET DIAGNOSTICS changed = ROW_COUNT;
-    -- Searches are told that jobs are in a queue in which they did not come.
-    IF op.changes ? 'queue' THEN
-        INSERT INTO haulier.moved (queue, kind, came_at)
-        SELECT DISTINCT queue, kind, date_bin('1 minute', created_at, 'epoch'::timestamptz)
-        FROM haulier.job
-        WHERE id = ANY(ids)
-        ORDER BY 1, 2, 3
-        ON CONFLICT DO NOTHING;
-    END IF;
-    PERFORM haulier.wake(ARRAY(SELECT DISTINCT queue FROM haulier.job WHERE id = ANY(ids)));
-    RETURN changed;
-END
-$$;
-
--- Have the operation done to these jobs, which are locked; return to how many. `place` is how many came before them.
--- If the database refuses it for one, it is done to all but that: to the halves, and so on. `held` are those that it
--- refuses for now, by a trigger, and all for which the statement itself fails: with the reason and the SQLSTATE of one.
--- haulier/postgres/errors.py decides by the same classes.
-CREATE OR REPLACE FUNCTION haulier.operate_on(
-    op haulier.operation, ids uuid[], ended_from timestamptz, ended_to timestamptz, place bigint,
-    OUT done integer, OUT held uuid[], OUT code text, OUT reason text
-) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    half        CONSTANT integer := cardinality(ids) / 2;
-    named       text;
-    context     text;
-    by_trigger  boolean;
-    passes      boolean;
-    first_half  record;
-    second_half record;
-BEGIN
-    done := 0;
-    held := '{}';
-    IF cardinality(ids) = 0 THEN
-        RETURN;
-    END IF;
-    BEGIN
-        CASE op.action
-        WHEN 'retry' THEN
-            done := haulier.retry_all(ids, ended_from, ended_to, op, place);
-        WHEN 'cancel' THEN
-            done := haulier.cancel_all(ids, op.id);
-        WHEN 'change' THEN
-            done := haulier.change_all(ids, op, place);
-        WHEN 'delete' THEN
-            DELETE FROM haulier.finished_job WHERE id = ANY(ids) AND finished_at BETWEEN ended_from AND ended_to;
-            GET DIAGNOSTICS done = ROW_COUNT;
-        END CASE;
-        -- Fewer: a trigger has dropped one, which would be lost. More: somebody has inserted another job with an id, and
-        -- which was meant nobody knows.
-        IF done <> cardinality(ids) THEN
-            RAISE check_violation USING CONSTRAINT = 'done_to_each';
-        END IF;
-        -- What is deferred to the commit counts too.
-        SET CONSTRAINTS ALL IMMEDIATE;
-        RETURN;
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, reason = MESSAGE_TEXT, named = CONSTRAINT_NAME,
-            context = PG_EXCEPTION_CONTEXT;
-        by_trigger := haulier.is_raised_by_trigger(context);
-        passes := haulier.may_pass(code);
-        -- An outage, or the history has no partition for now: no fault of a job.
-        IF NOT by_trigger AND (passes OR (code = '23514' AND named = '')) THEN
-            RAISE;
-        END IF;
-    END;
-    done := 0;
-    IF half = 0 THEN
-        IF passes OR NOT (by_trigger OR left(code, 2) IN ('22', '23', '27', '44', '54', 'P0')) THEN
-            held := ids;
-            code := CASE WHEN passes THEN '55000' ELSE code END;
-        END IF;
-        RETURN;
-    END IF;
-    SELECT * INTO first_half FROM haulier.operate_on(op, ids[:half], ended_from, ended_to, place);
-    SELECT * INTO second_half
-    FROM haulier.operate_on(op, ids[half + 1:], ended_from, ended_to, place + first_half.done);
-    done := first_half.done + second_half.done;
-    held := first_half.held || second_half.held;
-    IF cardinality(second_half.held) > 0 THEN
-        code := second_half.code;
-        reason := second_half.reason;
-    ELSE
-        code := first_half.code;
-        reason := first_half.reason;
-    END IF;
-END
-$$;
+-- The API and the worker may do to many jobs what a running operation says, to the jobs that its preview has seen.
 
 -- Which of some jobs an operation acts on: a query over their table, with %s for the lock. $1 ids, $2 unseen,
 -- $3 doubted, $4 a number that no transaction has yet, $5 filter, $6 queues, $7 and $8 when the finished ones ended.
@@ -1940,566 +2787,15 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION haulier.spread_at(timestamptz, integer, bigint), haulier.cancel_all(uuid[], uuid),
-    haulier.retry_all(uuid[], timestamptz, timestamptz, haulier.operation, bigint),
-    haulier.change_all(uuid[], haulier.operation, bigint), haulier.wanted_by(text),
-    haulier.operate_on(haulier.operation, uuid[], timestamptz, timestamptz, bigint),
+REVOKE ALL ON FUNCTION haulier.wanted_by(text),
     haulier.work_off(
         uuid, uuid, double precision, uuid[], timestamptz, timestamptz, timestamptz, uuid, timestamptz, uuid, boolean,
-        boolean)
-    FROM PUBLIC;
+        boolean) FROM PUBLIC;
 
 
--- The record ---------------------------------------------------------------------------------------------------
+-- Workers -----------------------------------------------------------------------------------------------------
 
--- What operators did: written in the transaction that did it, kept RETENTION_DAYS.
-CREATE TABLE IF NOT EXISTS haulier.audit (
-    id     bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
-    at     timestamptz NOT NULL DEFAULT now(),
-    actor  text,                                            -- the id of an API key, 'env', 'cli'; null: no key was needed
-    action text        NOT NULL,
-    job_id uuid,                                            -- the job that it was done to …
-    key_id text,                                            -- … or the API key …
-    target text,                                            -- … or anything else: the id of an error group or a worker
-    details jsonb,                                          -- what changed, without what a kind keeps secret; null: not told
-
-    CONSTRAINT audit_pkey PRIMARY KEY (id),
-    CONSTRAINT action_is_known CHECK (
-        action IN (
-            'cancel', 'retry', 'change', 'copy', 'delete', 'create_key', 'rotate_key', 'revoke_key', 'mute', 'unmute',
-            'quiet', 'unquiet', 'pause', 'resume', 'operate', 'cancel_operation', 'resume_operation', 'put_schedule',
-            'delete_schedule', 'pause_schedule', 'resume_schedule', 'run_schedule', 'sign_in', 'sign_out')),
-    CONSTRAINT done_to_one_thing CHECK (num_nonnulls(job_id, key_id, target) = 1),
-    CONSTRAINT target_up_to_200 CHECK (length(target) <= 200),
-    CONSTRAINT details_is_an_object CHECK (jsonb_typeof(details) = 'object'),
-    CONSTRAINT audited_in_the_calendar CHECK (at >= '1970-01-01+00' AND at < '9999-12-31+00')
-);
-
--- Let nobody be named who does not exist. Which of those who do exist is behind a program's role, nobody here knows; but
--- only whoever may become the owner can be `cli` or `file`. (Its functions run as the owner, who is not the session's.)
-CREATE OR REPLACE FUNCTION haulier.check_actor() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NEW.actor <> 'env' AND NOT pg_has_role(session_user, current_user, 'MEMBER')
-        AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
-    THEN
-        RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'An actor is the id of an API key, or env.';
-    END IF;
-    RETURN NEW;
-END
-$$;
-REVOKE ALL ON FUNCTION haulier.check_actor() FROM PUBLIC;
-
-CREATE OR REPLACE TRIGGER check_actor BEFORE INSERT ON haulier.audit
-    FOR EACH ROW WHEN (NEW.actor IS NOT NULL) EXECUTE FUNCTION haulier.check_actor();
-
--- purge_audit: the oldest first; list_audit: the newest
-CREATE INDEX IF NOT EXISTS audit_oldest ON haulier.audit (at, id);
-
--- list_audit: what was done to a job
-CREATE INDEX IF NOT EXISTS audit_by_job ON haulier.audit (job_id, at, id) WHERE job_id IS NOT NULL;
-
-
--- What operators do ----------------------------------------------------------------------------------------------
-
--- These functions change, cancel, retry, copy and delete jobs, mute errors, quiet workers, pause queues, open sessions and
--- make API keys with the owner's rights. So the API, under a role of its own, needs no right to change or delete jobs, to write history or keys,
--- or to add to the audit anything but what it did.
-
--- A time as the record shows it.
-CREATE OR REPLACE FUNCTION haulier.time_text(instant timestamptz) RETURNS text LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT to_char(instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') $$;
-
--- The job with changes, by the names that the API gives them; what is not among them stays. A time that has passed counts
--- as now.
-CREATE OR REPLACE FUNCTION haulier.with_changes(job haulier.job, changes jsonb) RETURNS haulier.job
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF jsonb_typeof(changes) <> 'object' THEN
-        RAISE EXCEPTION 'the changes of a job are an object' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    job.queue := coalesce(changes ->> 'queue', job.queue);
-    job.priority := coalesce((changes ->> 'priority')::smallint, job.priority);
-    job.max_attempts := coalesce((changes ->> 'max_attempts')::integer, job.max_attempts);
-    job.timeout_seconds := coalesce((changes ->> 'timeout_seconds')::integer, job.timeout_seconds);
-    job.payload := coalesce(changes -> 'payload', job.payload);
-    IF changes ?| ARRAY['run_at', 'delay_seconds'] THEN
-        job.run_at := greatest(
-            now(), (changes ->> 'run_at')::timestamptz,
-            now() + make_interval(secs => (changes ->> 'delay_seconds')::double precision));
-    END IF;
-    IF changes ? 'tags' THEN
-        job.tags := nullif(ARRAY(SELECT jsonb_array_elements_text(changes -> 'tags')), '{}');
-    END IF;
-    RETURN job;
-END
-$$;
-
--- What differs between two states of a job, each field with its old and its new value. `noted` stands for those of the
--- payload: whoever knows the kind has left out what it keeps secret.
-CREATE OR REPLACE FUNCTION haulier.differences(old_job haulier.job, new_job haulier.job, noted jsonb) RETURNS jsonb
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce(jsonb_object_agg(name, CASE
-        WHEN name = 'payload' THEN CASE jsonb_typeof(noted) WHEN 'object' THEN noted ELSE '{}' END
-        ELSE jsonb_build_object('old', was, 'new', becomes)
-    END), '{}')
-    FROM (
-        VALUES
-            ('queue', to_jsonb(old_job.queue), to_jsonb(new_job.queue)),
-            ('priority', to_jsonb(old_job.priority), to_jsonb(new_job.priority)),
-            ('run_at', to_jsonb(haulier.time_text(old_job.run_at)), to_jsonb(haulier.time_text(new_job.run_at))),
-            ('max_attempts', to_jsonb(old_job.max_attempts), to_jsonb(new_job.max_attempts)),
-            ('timeout_seconds', to_jsonb(old_job.timeout_seconds), to_jsonb(new_job.timeout_seconds)),
-            ('tags', to_jsonb(coalesce(old_job.tags, '{}')), to_jsonb(coalesce(new_job.tags, '{}'))),
-            ('payload', old_job.payload, new_job.payload)
-    ) AS field (name, was, becomes)
-    WHERE was IS DISTINCT FROM becomes
-$$;
-
--- Tell searches that a job is in a queue in which it did not come.
-CREATE OR REPLACE FUNCTION haulier.note_moved(job haulier.job) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    INSERT INTO haulier.moved (queue, kind, came_at)
-    VALUES (job.queue, job.kind, date_bin('1 minute', job.created_at, 'epoch'::timestamptz))
-    ON CONFLICT DO NOTHING;
-END
-$$;
-
--- Wake workers for jobs of these queues that came into their places by no INSERT, as `knock` does.
-CREATE OR REPLACE FUNCTION haulier.wake(served text[]) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM pg_notify('haulier_job', chosen.worker_id::text)
-    FROM (
-        SELECT DISTINCT ON (sleeper.queues) sleeper.worker_id
-        FROM haulier.sleeper
-        JOIN haulier.worker ON worker.id = sleeper.worker_id AND NOT worker.quiet
-        WHERE sleeper.queues IS NULL OR sleeper.queues && served
-        ORDER BY sleeper.queues, worker.beat_at DESC, random()
-    ) AS chosen;
-END
-$$;
-
--- Cancel a waiting job: it moves to history. Of a running job set the flag, and notify its worker, which also looks for
--- flags by itself. Return what the job was, waiting or running; null where no live job of these queues has this id. (No
--- queues: any. They are looked at here, since a job may be moved at any time.)
--- Filter on `worker_id`, not `status`: for `status` the planner may pick an index of what waits, which is full of dead
--- entries while somebody holds a snapshot.
-CREATE OR REPLACE FUNCTION haulier.cancel(cancelled uuid, by_whom text, allowed text[]) RETURNS text LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    live record;
-BEGIN
-    -- Tables in the order of this file, also where it is just being applied again.
-    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
-    SELECT worker_id INTO live
-    FROM haulier.job
-    WHERE id = cancelled AND (allowed IS NULL OR queue = ANY(allowed))
-    FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN NULL;
-    END IF;
-    IF live.worker_id IS NOT NULL THEN
-        UPDATE haulier.job
-        SET cancel_requested = true,
-            updated_at = CASE WHEN cancel_requested THEN updated_at ELSE now() END
-        WHERE id = cancelled AND worker_id IS NOT NULL;
-        INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
-        PERFORM pg_notify('haulier_cancel', live.worker_id::text);
-        RETURN 'running';
-    END IF;
-    WITH gone AS (
-        DELETE FROM haulier.job
-        WHERE id = cancelled AND worker_id IS NULL
-        RETURNING *
-    )
-    INSERT INTO haulier.finished_job (
-        id, status, kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, cancel_requested, payload, idempotency_key, last_error, errors, created_at,
-        updated_at, finished_at, tags, copy_of, operation_id, schedule, scheduled_for)
-    SELECT
-        id, 'cancelled', kind, queue, priority, run_at, attempt, claim, started_at, attempts, max_attempts, crashes,
-        snoozes, timeout_seconds, true, payload, idempotency_key, last_error, errors, created_at, now(), now(), tags,
-        copy_of, operation_id, schedule, scheduled_for
-    FROM gone;
-    INSERT INTO haulier.audit (actor, action, job_id) VALUES (by_whom, 'cancel', cancelled);
-    RETURN 'waiting';
-END
-$$;
-
--- Change a waiting job of these queues, and return it; no row where there is none, or where its payload is not the one
--- that was seen, by its hash. Wake workers as for a new job, since they do not know of its new place.
-CREATE OR REPLACE FUNCTION haulier.change(
-    changed uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
-) RETURNS SETOF haulier.job LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    old_job haulier.job;
-    new_job haulier.job;
-    differing jsonb;
-BEGIN
-    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
-    SELECT * INTO old_job
-    FROM haulier.job
-    WHERE id = changed AND worker_id IS NULL AND (allowed IS NULL OR queue = ANY(allowed))
-        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
-    FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    new_job := haulier.with_changes(old_job, changes);
-    differing := haulier.differences(old_job, new_job, noted);
-    IF differing = '{}' THEN
-        RETURN NEXT old_job;
-        RETURN;
-    END IF;
-    -- Else its next attempt would be more than its budget has.
-    IF differing ? 'max_attempts' AND new_job.max_attempts <= old_job.attempts THEN
-        RAISE EXCEPTION 'job % has used % attempts', changed, old_job.attempts
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'max_attempts_above_attempts';
-    END IF;
-    UPDATE haulier.job
-    SET queue = new_job.queue,
-        priority = new_job.priority,
-        run_at = new_job.run_at,
-        max_attempts = new_job.max_attempts,
-        timeout_seconds = new_job.timeout_seconds,
-        tags = new_job.tags,
-        -- As the column itself where it stays: the variable would be stored anew.
-        payload = coalesce(changes -> 'payload', payload),
-        updated_at = now()
-    WHERE id = changed AND worker_id IS NULL
-    RETURNING * INTO new_job;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    INSERT INTO haulier.audit (actor, action, job_id, details)
-    VALUES (by_whom, 'change', changed, jsonb_build_object('kind', old_job.kind, 'changes', differing));
-    IF differing ? 'queue' THEN
-        PERFORM haulier.note_moved(new_job);
-    END IF;
-    IF differing ?| ARRAY['queue', 'priority', 'run_at'] THEN
-        PERFORM haulier.wake(ARRAY[new_job.queue]);
-    END IF;
-    RETURN NEXT new_job;
-END
-$$;
-
--- Queue a failed or cancelled job of these queues again with a full budget, and with changes, and return it; no row where
--- there is none, or where its payload is not the one that was seen. `attempt` goes on growing, so that no older fence
--- fits; a job that has crashed before still runs alone.
-CREATE OR REPLACE FUNCTION haulier.retry(
-    retried uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
-) RETURNS SETOF haulier.job LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    ended record;
-    old_job haulier.job;
-    new_job haulier.job;
-    differing jsonb;
-BEGIN
-    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
-    DELETE FROM haulier.finished_job
-    WHERE id = retried AND status IN ('failed_permanent', 'cancelled') AND (allowed IS NULL OR queue = ANY(allowed))
-        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
-    RETURNING * INTO ended;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    old_job.queue := ended.queue;
-    old_job.priority := ended.priority;
-    old_job.run_at := now();
-    old_job.max_attempts := ended.max_attempts;
-    old_job.timeout_seconds := ended.timeout_seconds;
-    old_job.payload := ended.payload;
-    old_job.tags := ended.tags;
-    new_job := haulier.with_changes(old_job, changes);
-    -- A retry without changes is due now, which is no change on record.
-    IF new_job.run_at <> old_job.run_at THEN
-        old_job.run_at := ended.run_at;
-    END IF;
-    differing := haulier.differences(old_job, new_job, noted);
-    INSERT INTO haulier.job (
-        id, kind, queue, priority, run_at, attempt, claim, started_at, max_attempts, crashes, timeout_seconds, payload,
-        idempotency_key, last_error, errors, created_at, tags, copy_of, operation_id, schedule, scheduled_for)
-    VALUES (
-        ended.id, ended.kind, new_job.queue, new_job.priority, new_job.run_at, ended.attempt, ended.claim,
-        ended.started_at, new_job.max_attempts, ended.crashes, new_job.timeout_seconds, new_job.payload,
-        ended.idempotency_key, ended.last_error, ended.errors, ended.created_at, new_job.tags, ended.copy_of,
-        ended.operation_id, ended.schedule, ended.scheduled_for)
-    RETURNING * INTO new_job;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'a trigger keeps job % from being queued again', retried USING ERRCODE = 'check_violation';
-    END IF;
-    INSERT INTO haulier.audit (actor, action, job_id, details)
-    VALUES (by_whom, 'retry', retried, CASE
-        WHEN differing <> '{}' THEN jsonb_build_object('kind', ended.kind, 'changes', differing)
-    END);
-    IF differing ? 'queue' THEN
-        PERFORM haulier.note_moved(new_job);
-    END IF;
-    RETURN NEXT new_job;
-END
-$$;
-
--- Enqueue a new job like one of these queues, in whatever state that is, with changes, and return the new one; no row
--- where there is none, or where its payload is not the one that was seen.
-CREATE OR REPLACE FUNCTION haulier.copy(
-    copied uuid, changes jsonb, seen bytea, noted jsonb, by_whom text, allowed text[]
-) RETURNS SETOF haulier.job LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    original record;
-    old_job haulier.job;
-    new_job haulier.job;
-    differing jsonb;
-BEGIN
-    LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
-    SELECT kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags INTO original
-    FROM haulier.jobs
-    WHERE id = copied AND (allowed IS NULL OR queue = ANY(allowed))
-        AND (seen IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = seen)
-    LIMIT 1;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    old_job.queue := original.queue;
-    old_job.priority := original.priority;
-    old_job.run_at := now();
-    old_job.max_attempts := original.max_attempts;
-    old_job.timeout_seconds := original.timeout_seconds;
-    old_job.payload := original.payload;
-    old_job.tags := original.tags;
-    new_job := haulier.with_changes(old_job, changes);
-    IF new_job.run_at <> old_job.run_at THEN
-        old_job.run_at := original.run_at;
-    END IF;
-    differing := haulier.differences(old_job, new_job, noted);
-    INSERT INTO haulier.job (
-        kind, queue, priority, run_at, max_attempts, timeout_seconds, payload, tags, copy_of)
-    VALUES (
-        original.kind, new_job.queue, new_job.priority, new_job.run_at, new_job.max_attempts, new_job.timeout_seconds,
-        new_job.payload, new_job.tags, copied)
-    RETURNING * INTO new_job;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'a trigger keeps job % from being copied', copied USING ERRCODE = 'check_violation';
-    END IF;
-    INSERT INTO haulier.audit (actor, action, job_id, details)
-    VALUES (
-        by_whom, 'copy', copied,
-        jsonb_build_object('kind', original.kind, 'copy', new_job.id, 'changes', differing));
-    RETURN NEXT new_job;
-END
-$$;
-
--- Delete a job of these queues that has ended. Return whether there was one. Its idempotency key stays: a repeated request
--- must not run it again.
-CREATE OR REPLACE FUNCTION haulier.delete(deleted uuid, by_whom text, allowed text[]) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    LOCK TABLE haulier.job IN ACCESS SHARE MODE;
-    WITH gone AS (
-        DELETE FROM haulier.finished_job
-        WHERE id = deleted AND (allowed IS NULL OR queue = ANY(allowed))
-            AND NOT EXISTS (SELECT FROM haulier.job WHERE id = deleted)
-        RETURNING kind, queue, status, created_at
-    )
-    INSERT INTO haulier.audit (actor, action, job_id, details)
-    SELECT by_whom, 'delete', deleted, jsonb_build_object(
-        'kind', kind, 'queue', queue, 'status', status, 'created_at', haulier.time_text(created_at))
-    FROM gone;
-    RETURN FOUND;
-END
-$$;
-
--- Mute a group of errors until then, or, with null, no longer. Return whether there is such a group.
-CREATE OR REPLACE FUNCTION haulier.mute_errors(muted bigint, until timestamptz, by_whom text) RETURNS boolean
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE haulier.error_group
-    SET muted_until = until,
-        muted_by = CASE WHEN until IS NOT NULL THEN by_whom END
-    WHERE id = muted;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    INSERT INTO haulier.audit (actor, action, target, details)
-    VALUES (
-        by_whom, CASE WHEN until IS NULL THEN 'unmute' ELSE 'mute' END, lpad(to_hex(muted), 16, '0'),
-        CASE WHEN until IS NOT NULL THEN jsonb_build_object('muted_until', haulier.time_text(until)) END);
-    RETURN true;
-END
-$$;
-
--- Make an API key, and record it. The record never has the key itself, nor its hash.
-CREATE OR REPLACE FUNCTION haulier.create_key(
-    made text, named text, hashed bytea, may text[], within text[], rate double precision, lifetime interval,
-    by_whom text
-) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    key haulier.api_key;
-BEGIN
-    IF NOT coalesce(
-        made ~ '^[a-z0-9]{12}$' AND coalesce(lifetime, interval '0') <= interval '3650 days'
-        AND coalesce(cardinality(within), 1) <= 1000
-        AND NOT EXISTS (SELECT FROM unnest(within) AS queue WHERE coalesce(queue !~ '^[a-z][a-z0-9_.-]{0,63}$', true)),
-        false)
-    THEN
-        RAISE EXCEPTION 'a key has an id of 12 letters and digits, names of queues, and 3,650 days at most'
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    INSERT INTO haulier.api_key (id, name, hash, scopes, queues, rate_limit, expires_at)
-    VALUES (made, named, hashed, may, within, rate, now() + lifetime)
-    RETURNING * INTO key;
-    INSERT INTO haulier.audit (actor, action, key_id, details)
-    VALUES (by_whom, 'create_key', key.id, jsonb_build_object(
-        'name', key.name, 'scopes', key.scopes, 'queues', key.queues, 'rate_limit', key.rate_limit,
-        'expires_at', haulier.time_text(key.expires_at)));
-    RETURN NEXT key;
-END
-$$;
-
--- Give a key that is good another secret, and record it. At most two are good at a time: a second rotation ends the
--- oldest. No row where there is no such key.
-CREATE OR REPLACE FUNCTION haulier.rotate_key(rotated text, hashed bytea, overlap interval, by_whom text)
-RETURNS SETOF haulier.api_key LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    key haulier.api_key;
-BEGIN
-    IF NOT coalesce(overlap <= interval '3650 days', false) THEN
-        RAISE EXCEPTION 'the old secret of a key stays good for 3,650 days at most'
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    UPDATE haulier.api_key
-    SET previous_hash = hash,
-        previous_until = now() + overlap,
-        hash = hashed
-    WHERE id = rotated AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-    RETURNING * INTO key;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, key_id, details)
-        VALUES (by_whom, 'rotate_key', key.id, jsonb_build_object(
-            'name', key.name, 'rotated_until', haulier.time_text(key.previous_until)));
-        RETURN NEXT key;
-    END IF;
-END
-$$;
-
--- End a key, and the operations that were started with it and are not over, and record it. No row where there is no such
--- key, or where it was ended before.
-CREATE OR REPLACE FUNCTION haulier.revoke_key(revoked text, by_whom text) RETURNS SETOF haulier.api_key LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    key haulier.api_key;
-BEGIN
-    UPDATE haulier.api_key
-    SET revoked_at = now()
-    WHERE id = revoked AND revoked_at IS NULL
-    RETURNING * INTO key;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, key_id, details)
-        VALUES (by_whom, 'revoke_key', key.id, jsonb_build_object('name', key.name));
-        WITH ended AS (
-            UPDATE haulier.operation
-            SET status = 'cancelled', finished_at = now(), worked_by = NULL, worked_until = NULL,
-                error = 'the API key that it was started with was revoked'
-            WHERE actor = key.id AND status IN ('waiting', 'running')
-            RETURNING id
-        )
-        INSERT INTO haulier.audit (actor, action, target)
-        SELECT by_whom, 'cancel_operation', id::text FROM ended ORDER BY id;
-        RETURN NEXT key;
-    END IF;
-END
-$$;
-
--- Open a session with an API key that is good and has a secret of this hash, and record that somebody has signed in, unless
--- that is the key's last entry of the kind, less than a minute old. Of the key's sessions so many others are kept, those
--- used last. Return whether it was opened. The database does not know the secret of `env`, HAULIER_API_KEY: the API
--- compares its hash whenever the session is used.
-CREATE OR REPLACE FUNCTION haulier.open_session(
-    opened bytea, key text, key_hashed bytea, idle interval, most_others bigint
-) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT coalesce(most_others BETWEEN 0 AND 99, false) THEN
-        RAISE EXCEPTION 'a key has up to 100 sessions' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM
-    FROM haulier.api_key
-    WHERE id = key AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-        AND (hash = key_hashed OR (previous_hash = key_hashed AND previous_until > now()));
-    IF NOT FOUND AND key IS DISTINCT FROM 'env' THEN
-        RETURN false;
-    END IF;
-    DELETE FROM haulier.session
-    WHERE hash = ANY (
-        ARRAY(
-            SELECT hash
-            FROM haulier.session
-            WHERE key_id = key
-            ORDER BY seen_at DESC, hash
-            OFFSET most_others
-            FOR UPDATE SKIP LOCKED));
-    INSERT INTO haulier.session (hash, key_id, key_hash, expires_at) VALUES (opened, key, key_hashed, now() + idle);
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT key, 'sign_in', key
-    WHERE 'sign_in' IS DISTINCT FROM (
-        SELECT action
-        FROM haulier.audit
-        WHERE at > now() - interval '1 minute' AND action IN ('sign_in', 'sign_out') AND key_id = key
-        ORDER BY id DESC
-        LIMIT 1);
-    RETURN true;
-END
-$$;
-
--- End a session, and record that somebody has signed out, as above. One that has ended before leaves no entry.
-CREATE OR REPLACE FUNCTION haulier.sign_out(ended bytea) RETURNS void LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    WITH gone AS (
-        DELETE FROM haulier.session
-        WHERE hash = ended
-        RETURNING key_id, expires_at
-    )
-    INSERT INTO haulier.audit (actor, action, key_id)
-    SELECT gone.key_id, 'sign_out', gone.key_id
-    FROM gone
-    WHERE gone.expires_at > now()
-        AND 'sign_out' IS DISTINCT FROM (
-            SELECT told.action
-            FROM haulier.audit AS told
-            WHERE told.at > now() - interval '1 minute' AND told.action IN ('sign_in', 'sign_out')
-                AND told.key_id = gone.key_id
-            ORDER BY told.id DESC
-            LIMIT 1);
-END
-$$;
+-- The API may say that a worker is to claim no more, on record, and write nothing else of workers.
 
 -- Let a worker claim no more, or claim again; what it runs goes on. Return whether there is such a worker.
 CREATE OR REPLACE FUNCTION haulier.quiet_worker(quieted uuid, is_quiet boolean, by_whom text) RETURNS boolean
@@ -2519,221 +2815,7 @@ BEGIN
 END
 $$;
 
--- Let no job of a queue start before then; with null, before it is resumed. What runs goes on. Return `paused`, or why not:
--- `past`, where that time has come, `full`, where a thousand others are paused: each claim reads them all.
--- A notification has each worker give back what it has claimed of it and not started, and look at the queues anew: those
--- that it does not reach do so by themselves, half a second later.
-CREATE OR REPLACE FUNCTION haulier.pause_queue(paused text, paused_until timestamptz, by_whom text) RETURNS text
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF paused_until <= now() THEN
-        RETURN 'past';
-    END IF;
-    IF (SELECT count(*) FROM haulier.pause WHERE queue <> paused AND (until IS NULL OR until > now())) >= 1000 THEN
-        RETURN 'full';
-    END IF;
-    INSERT INTO haulier.pause AS present (queue, until, paused_by)
-    VALUES (paused, paused_until, by_whom)
-    ON CONFLICT (queue) DO UPDATE
-    SET since = CASE WHEN present.until <= now() THEN now() ELSE present.since END,
-        until = paused_until,
-        paused_by = by_whom
-    WHERE present.until IS DISTINCT FROM paused_until;
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'pause', paused, jsonb_build_object('until', haulier.time_text(paused_until)));
-        PERFORM pg_notify('haulier_job', 'queue ' || paused);
-    END IF;
-    -- After its own row: who waits for that holds no other.
-    DELETE FROM haulier.pause
-    WHERE queue IN (SELECT queue FROM haulier.pause WHERE until <= now() FOR UPDATE SKIP LOCKED);
-    RETURN 'paused';
-END
-$$;
-
--- Let the jobs of a queue start again, and have every worker look. Return whether it was paused.
-CREATE OR REPLACE FUNCTION haulier.resume_queue(resumed text, by_whom text) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    ended_by timestamptz;
-BEGIN
-    DELETE FROM haulier.pause WHERE queue = resumed RETURNING until INTO ended_by;
-    IF NOT FOUND OR ended_by <= now() THEN
-        RETURN false;
-    END IF;
-    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume', resumed);
-    PERFORM pg_notify('haulier_job', 'queue ' || resumed);
-    RETURN true;
-END
-$$;
-
-REVOKE ALL ON FUNCTION haulier.time_text(timestamptz), haulier.with_changes(haulier.job, jsonb),
-    haulier.differences(haulier.job, haulier.job, jsonb), haulier.note_moved(haulier.job), haulier.wake(text[]),
-    haulier.cancel(uuid, text, text[]),
-    haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
-    haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]),
-    haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]),
-    haulier.mute_errors(bigint, timestamptz, text),
-    haulier.create_key(text, text, bytea, text[], text[], double precision, interval, text),
-    haulier.rotate_key(text, bytea, interval, text), haulier.revoke_key(text, text),
-    haulier.open_session(bytea, text, bytea, interval, bigint), haulier.sign_out(bytea),
-    haulier.quiet_worker(uuid, boolean, text),
-    haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) FROM PUBLIC;
-
--- Write what a schedule does, with the owner's rights, as the functions below: a new one, or in the place of what it did
--- before. The caller has locked it, and has decided the ticks up to now; from now on those of the new rule count. Return
--- whether it was written: somebody else may have made it meanwhile. Those of schedules.toml are the actor's `file` alone.
-CREATE OR REPLACE FUNCTION haulier.put_schedule(
-    named text, rule jsonb, counted_from timestamptz, next timestamptz, look timestamptz, is_new boolean, noted jsonb,
-    by_whom text
-) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    put haulier.schedule := jsonb_populate_record(NULL::haulier.schedule, rule);
-BEGIN
-    IF is_new THEN
-        INSERT INTO haulier.schedule (
-            name, cron, every_seconds, time_zone, job, overlap, missed, missed_max, missed_within_seconds,
-            jitter_seconds, counts_from, decided_to, next_at, look_at)
-        VALUES (
-            named, put.cron, put.every_seconds, put.time_zone, put.job, put.overlap, put.missed, put.missed_max,
-            put.missed_within_seconds, put.jitter_seconds, counted_from, haulier.schedule_time(), next,
-            least(look, haulier.schedule_time()))
-        ON CONFLICT (name) DO NOTHING;
-    ELSE
-        UPDATE haulier.schedule
-        SET cron = put.cron,
-            every_seconds = put.every_seconds,
-            time_zone = put.time_zone,
-            job = put.job,
-            overlap = put.overlap,
-            missed = put.missed,
-            missed_max = put.missed_max,
-            missed_within_seconds = put.missed_within_seconds,
-            jitter_seconds = put.jitter_seconds,
-            counts_from = counted_from,
-            -- Where the clock went back, what it has decided stays decided.
-            decided_to = greatest(decided_to, haulier.schedule_time()),
-            next_at = next,
-            look_at = least(look, haulier.schedule_time()),
-            refused_since = NULL,
-            refusals = 0,
-            refusal = NULL,
-            updated_at = now()
-        WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
-    END IF;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    INSERT INTO haulier.audit (actor, action, target, details) VALUES (by_whom, 'put_schedule', named, noted);
-    RETURN true;
-END
-$$;
-
--- Delete a schedule; its ticks are kept, and its jobs live on. Return whether there was one.
-CREATE OR REPLACE FUNCTION haulier.delete_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    DELETE FROM haulier.schedule WHERE name = named AND (source = 'file') = (by_whom IS NOT DISTINCT FROM 'file');
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'delete_schedule', named);
-    RETURN true;
-END
-$$;
-
--- Let the ticks of a schedule pass until a time, or until it is resumed. A pause before this one, within which ticks are
--- still to be decided, becomes a part of it. Return what came of it: paused, past (that time has passed), or none.
-CREATE OR REPLACE FUNCTION haulier.pause_schedule(named text, until timestamptz, by_whom text) RETURNS text
-LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    old haulier.schedule;
-    now_ CONSTANT timestamptz := haulier.schedule_time();
-BEGIN
-    SELECT * INTO old FROM haulier.schedule WHERE name = named FOR UPDATE;
-    IF NOT FOUND THEN
-        RETURN 'none';
-    END IF;
-    IF until <= now_ THEN
-        RETURN 'past';
-    END IF;
-    IF old.paused_since IS NULL OR old.paused_until <= now_ OR old.paused_until IS DISTINCT FROM until THEN
-        UPDATE haulier.schedule
-        SET paused_since = CASE
-                WHEN old.paused_since IS NOT NULL AND coalesce(old.paused_until > old.decided_to, true) THEN old.paused_since
-                ELSE now_
-            END,
-            paused_until = until
-        WHERE name = named;
-        INSERT INTO haulier.audit (actor, action, target, details)
-        VALUES (by_whom, 'pause_schedule', named, jsonb_build_object('until', haulier.time_text(until)));
-    END IF;
-    RETURN 'paused';
-END
-$$;
-
--- End a schedule's pause. Its time is kept, for ticks within it that are still to be decided. Return whether there is
--- such a schedule.
-CREATE OR REPLACE FUNCTION haulier.resume_schedule(named text, by_whom text) RETURNS boolean LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    UPDATE haulier.schedule
-    SET paused_until = haulier.schedule_time()
-    WHERE name = named AND paused_since IS NOT NULL AND (paused_until IS NULL OR paused_until > haulier.schedule_time());
-    IF FOUND THEN
-        INSERT INTO haulier.audit (actor, action, target) VALUES (by_whom, 'resume_schedule', named);
-        RETURN true;
-    END IF;
-    RETURN EXISTS (SELECT FROM haulier.schedule WHERE name = named);
-END
-$$;
-
--- Fire a schedule now, beside its ticks. The caller has locked it. Return the job.
-CREATE OR REPLACE FUNCTION haulier.run_schedule(named text, by_whom text) RETURNS uuid LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    job uuid;
-BEGIN
-    IF NOT EXISTS (
-        SELECT
-        FROM haulier.schedule
-        WHERE name = named
-            AND (overlap = 'allow' OR NOT EXISTS (SELECT FROM haulier.job AS live WHERE live.schedule = named)))
-    THEN
-        RAISE EXCEPTION 'there is no schedule %, or a job of it is live', left(named, 64)
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    PERFORM haulier.fire_ticks(ARRAY[named], ARRAY[haulier.schedule_time()], ARRAY['fired']);
-    SELECT job_id INTO job
-    FROM haulier.tick
-    JOIN haulier.schedule ON schedule.name = tick.schedule AND schedule.id = tick.schedule_id
-    WHERE tick.schedule = named AND scheduled_at = haulier.schedule_time();
-    -- The database accepts its job again: what is due need not wait any longer.
-    UPDATE haulier.schedule
-    SET look_at = least(look_at, haulier.schedule_time()),
-        refused_since = NULL,
-        refusals = 0,
-        refusal = NULL
-    WHERE name = named AND refusals > 0;
-    INSERT INTO haulier.audit (actor, action, target, details)
-    VALUES (by_whom, 'run_schedule', named, jsonb_build_object('job', job));
-    RETURN job;
-END
-$$;
-
-REVOKE ALL ON FUNCTION haulier.put_schedule(text, jsonb, timestamptz, timestamptz, timestamptz, boolean, jsonb, text),
-    haulier.delete_schedule(text, text), haulier.pause_schedule(text, timestamptz, text),
-    haulier.resume_schedule(text, text), haulier.run_schedule(text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION haulier.quiet_worker(uuid, boolean, text) FROM PUBLIC;
 
 
 -- Last, so that the version is there only when all of the above is.

@@ -109,7 +109,7 @@ def functions(name: str) -> Iterator[tuple[str, int]]:
 
 
 def test_files_and_functions_are_short_enough_to_be_read_at_once():
-    # Not schema.sql: it is one file so that `psql -f schema.sql` applies it, from any folder.
+    # Not schema.sql, which is built from haulier/schema so that `psql -f schema.sql` applies it, from any folder.
     statements = [str(path.relative_to(ROOT)) for path in ROOT.glob("haulier/*/**/*.sql")]
     names = [*NAMES, *TESTS_AND_LAB, *statements]
     lengths = [(len((ROOT / name).read_text().splitlines()), name) for name in names]

@@ -1,0 +1,143 @@
+-- Partitions --------------------------------------------------------------------------------------------------
+
+-- Only the owner may add and drop partitions, and a worker has to do so every hour. Under a role of its own it
+-- calls these functions, which run with the owner's rights. They decide by themselves what is missing and what has
+-- expired, so that a caller can bring about nothing else. (grants.sql gives the rights to call them.)
+
+-- Add the next partition, and return its name. Processes that change the schema or add a partition take turns, by a
+-- lock on schema_version. Not by an advisory lock, which anybody who may connect can hold for ever: this mode takes the
+-- owner's rights, and no reader is in its way.
+CREATE OR REPLACE FUNCTION haulier.add_partition(step text, days_ahead integer) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' SET lock_timeout = '1s'
+AS $$
+DECLARE
+    wanted record;
+BEGIN
+    IF NOT coalesce(step IN ('day', 'week', 'month') AND days_ahead <= 31, false) THEN
+        RAISE EXCEPTION 'no partition of a % is made, nor % days ahead', left(step, 20), days_ahead
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    LOCK TABLE haulier.schema_version IN SHARE ROW EXCLUSIVE MODE;
+    SELECT * INTO wanted FROM haulier.partition_to_add(step, days_ahead);
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- ATTACH, because CREATE … PARTITION OF waits behind every open reader of the history, and everything behind it.
+    EXECUTE format('CREATE TABLE haulier.%I (LIKE haulier.finished_job INCLUDING ALL)', wanted.name);
+    EXECUTE format(
+        'ALTER TABLE haulier.finished_job ATTACH PARTITION haulier.%I FOR VALUES FROM (%L) TO (%L)',
+        wanted.name, wanted.lower, wanted.upper);
+    RETURN wanted.name;
+END
+$$;
+
+-- Finish a detach that was interrupted. That also waits for every older snapshot, and meanwhile nobody can add a
+-- partition: so it gives up sooner than an attempt to add one does.
+CREATE OR REPLACE FUNCTION haulier.finish_detach(partition oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    place text := (
+        SELECT format('%I.%I', schema, name)
+        FROM haulier.history_partitions()
+        WHERE "table" = partition AND detaching);
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s FINALIZE', place);
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Mark a partition in which every job finished at least retention_days ago, and return its schema and name. By the mark
+-- a drop that was interrupted is finished later; a partition that an operator detached has none, and is left alone.
+CREATE OR REPLACE FUNCTION haulier.mark_expired(
+    partition oid, retention_days integer, OUT schema name, OUT name name
+) RETURNS SETOF record LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+BEGIN
+    SELECT present.schema, present.name INTO schema, name
+    FROM haulier.history_partitions() AS present
+    WHERE "table" = partition AND NOT detaching AND NOT is_default
+        AND upper <= now() - make_interval(days => greatest(retention_days, 1));
+    IF FOUND THEN
+        EXECUTE format('COMMENT ON TABLE %I.%I IS %L', schema, name, 'expired');
+        -- SQL takes a name, which may have become another table's in the meantime.
+        IF obj_description(partition, 'pg_class') IS DISTINCT FROM 'expired' THEN
+            RAISE EXCEPTION '%.% became another table''s name', schema, name USING ERRCODE = 'lock_not_available';
+        END IF;
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- Mark and detach an expired partition. All settles wait behind this while it waits for readers of the history, and so
+-- it gives up soon. They would not wait for DETACH … CONCURRENTLY, but no function can run that, nor anybody but the
+-- owner.
+CREATE OR REPLACE FUNCTION haulier.detach_partition(partition oid, retention_days integer) RETURNS text
+LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    place text := (SELECT format('%I.%I', schema, name) FROM haulier.mark_expired(partition, retention_days));
+BEGIN
+    IF place IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE haulier.finished_job DETACH PARTITION %s', place);
+        IF (SELECT relispartition FROM pg_class WHERE oid = partition) THEN
+            RAISE EXCEPTION '% became another table''s name', place USING ERRCODE = 'lock_not_available';
+        END IF;
+    END IF;
+    RETURN place;
+END
+$$;
+
+-- Drop a detached partition.
+CREATE OR REPLACE FUNCTION haulier.drop_partition(detached oid) RETURNS text LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s'
+AS $$
+DECLARE
+    place record;
+BEGIN
+    SELECT schema, name INTO place FROM haulier.detached_partitions() WHERE "table" = detached;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', place.schema, place.name);
+    -- From now on its name is its own, if it still is.
+    PERFORM
+    FROM haulier.detached_partitions()
+    WHERE "table" = detached AND schema = place.schema AND name = place.name;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DROP TABLE %I.%I', place.schema, place.name);
+    RETURN CASE WHEN place.schema = 'haulier' THEN '' ELSE place.schema || '.' END || place.name;
+END
+$$;
+
+REVOKE ALL ON FUNCTION haulier.add_partition(text, integer), haulier.finish_detach(oid), haulier.mark_expired(oid, integer),
+    haulier.detach_partition(oid, integer), haulier.drop_partition(oid) FROM PUBLIC;
+
+-- Let the index of what ended know the newest pages of the history, which every search in it would read in full. Only
+-- the owner may; a worker calls this. Where a vacuum is under way it does that itself.
+CREATE OR REPLACE FUNCTION haulier.summarize_history() RETURNS void LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms'
+AS $$
+BEGIN
+    PERFORM brin_summarize_new_values(inhrelid::regclass)
+    FROM pg_inherits
+    JOIN pg_index ON indexrelid = inhrelid
+    JOIN haulier.history_partitions() AS partition ON partition."table" = indrelid
+    WHERE inhparent = 'haulier.finished_job_ended'::regclass
+        AND lower <= now() AND upper > now() - interval '10 minutes';
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION haulier.summarize_history() FROM PUBLIC;
