@@ -98,7 +98,7 @@ class RunningWorker:
             timeout_seconds=timeout_seconds,
             tags=tags,
         )
-        [enqueued] = produce.enqueue(self._conn, [job])
+        enqueued = produce.enqueue_one(self._conn, produce.draft(job))
         assert enqueued.job is not None, "only an idempotency key keeps a job from being stored"
         return enqueued.job.read()
 

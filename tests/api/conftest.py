@@ -17,7 +17,8 @@ from haulier.domain.claim import Failure, Fence, Settlement
 from haulier.domain.fingerprint import fingerprint
 from haulier.domain.job import Job, Json, NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import consume
+from tests import queueing
 from tests.web import (  # noqa: F401  # fixtures
     client,
     count_jobs,
@@ -52,8 +53,8 @@ def fail(conn: Connection) -> Fail:
     def fail(
         error: str, *, kind: str = "mail", queue: str = "default", for_good: bool = True, payload: Json = None
     ) -> Job:
-        produce.enqueue(conn, [NewJob(kind, payload or {}, queue=queue, priority=1)])
-        [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        queueing.enqueue(conn, [NewJob(kind, payload or {}, queue=queue, priority=1)])
+        [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         outcome = Outcome.fail_for_good(error) if for_good else Outcome.fail(error, delay=3600)
         failure = Failure(fingerprint(kind, error), queue, error)
         assert consume.settle(conn, [Settlement(Fence.of(job), outcome, failure=failure)])

@@ -13,6 +13,7 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
+from tests import queueing
 
 NOBODY = "0193b1a2-7c5e-7d41-9c3b-2f6a8e0d4b11"
 
@@ -29,7 +30,7 @@ def run(conn: Connection) -> Callable[..., None]:
 
     def run(outcome: Outcome | None = None) -> None:
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
-        [claimed] = consume.claim(conn, worker_id=UUID(str(worker)), claim_id=uuid4(), queues=())
+        [claimed] = queueing.claim(conn, worker_id=UUID(str(worker)), claim_id=uuid4(), queues=())
         if outcome:
             consume.settle(conn, [Settlement(Fence.of(claimed), outcome)])
 

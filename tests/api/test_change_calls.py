@@ -16,6 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from haulier.queue.produce import Changes
 from haulier.queue.produce.change import change
+from tests import queueing
 from tests.conftest import Sql
 from tests.http.callers import JOB, MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.web import EMAIL
@@ -35,7 +36,7 @@ def end(conn: Connection) -> End:
 
     def end(outcome: Outcome | None = None) -> None:
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
-        [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         if outcome:
             consume.settle(conn, [Settlement(Fence.of(claimed), outcome)])
 

@@ -16,6 +16,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.waiting import Code
 from haulier.postgres.connection import connect
 from haulier.queue import consume
+from tests import queueing
 from tests.docs.reading import section
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.roles import Roles
@@ -56,7 +57,7 @@ def test_gives_each_reason_with_its_code_its_sentence_and_where_to_look(client: 
 
 def test_says_who_runs_a_job_and_that_nobody_does_once_it_has_ended(client: FlaskClient, conn: Connection) -> None:
     path, worker = client.post("/jobs", json={**EMAIL, "timeout_seconds": 60}).headers["Location"], register(conn)
-    consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
 
     running = client.get(f"{path}/explain").json
     job = client.get(path).json

@@ -20,6 +20,7 @@ from haulier.domain.text import cut
 from haulier.queue import consume, produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from tests import queueing
 
 ORDER = {
     "order": {"id": 4711, "lines": [{"sku": "a-1"}, {"sku": "b.2"}]},
@@ -130,8 +131,8 @@ def test_finds_what_a_worker_ran_last_and_not_what_it_gave_back(client: FlaskCli
         "runs": None,
     }
     for kind in outcomes:
-        produce.enqueue(conn, [NewJob(kind, {})])
-    jobs = consume.claim(conn, worker_id=first, claim_id=uuid4(), queues=(), limit=len(outcomes))
+        queueing.enqueue(conn, [NewJob(kind, {})])
+    jobs = queueing.claim(conn, worker_id=first, claim_id=uuid4(), queues=(), limit=len(outcomes))
     by_kind = {job.kind: job for job in jobs}
     produce.cancel(conn, by_kind["stopped"].id)
     consume.settle(

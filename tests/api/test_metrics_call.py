@@ -23,6 +23,7 @@ from app.api import metrics
 from app.api.metrics import Failing, Queues
 from haulier.queue import consume
 from haulier.queue.produce.schedule_health import LOOKED_AT
+from tests import queueing
 from tests.conftest import Sql
 from tests.queue.schedules import plant
 from tests.web import Server
@@ -189,7 +190,7 @@ def test_of_a_large_table_it_reads_a_sample_and_counts_what_runs(
         cursor.execute("SELECT pg_relation_size('haulier.job') / 8192 > 400")
         assert cursor.fetchone() == (True,)
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30.0)
-    consume.claim(conn, worker_id=worker, claim_id=worker, queues=(), limit=7)
+    queueing.claim(conn, worker_id=worker, claim_id=worker, queues=(), limit=7)
 
     text = client.get("/metrics").text
 

@@ -16,6 +16,7 @@ from app.api.strict_json import parse
 from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
+from tests import queueing
 
 EDGES = [
     *(str(sign * (2**bits) + off) for sign in (1, -1) for bits in (31, 53, 62) for off in (-1, 0, 1)),
@@ -38,6 +39,7 @@ DOUBLES = st.floats(allow_nan=False, allow_infinity=False).map(repr)
 WRITTEN_WITH_AN_EXPONENT = st.builds(
     "{}{}e{}".format, st.sampled_from(["", "-"]), st.integers(1, 99), st.integers(0, 306)
 )
+
 NUMBERS = st.one_of(INTEGERS, DOUBLES, WRITTEN_WITH_AN_EXPONENT, st.sampled_from(EDGES))
 
 
@@ -62,7 +64,7 @@ def finish(conn: Connection) -> Any:
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=600)
 
     def finish() -> None:
-        jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
+        jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=100)
         outcomes = {Fence.of(job): Outcome.complete(job.payload["body"]) for job in jobs}
         assert len(consume.settle(conn, [Settlement(*each) for each in outcomes.items()])) == len(jobs)
 

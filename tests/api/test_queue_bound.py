@@ -21,6 +21,7 @@ from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import purge
+from tests import queueing
 from tests.conftest import PATIENCE
 from tests.web import EMAIL
 
@@ -241,7 +242,7 @@ def test_a_name_with_a_live_job_is_never_forgotten(
         sql("UPDATE haulier.job SET crashes = 1")
     elif state == "runs":
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        assert consume.claim(conn, worker_id=worker, claim_id=worker, queues=())
+        assert queueing.claim(conn, worker_id=worker, claim_id=worker, queues=())
 
     assert purge.purge_queues(conn) == 1
     assert sql("SELECT name FROM haulier.queue WHERE name <> 'default'") == [("a",)]

@@ -20,6 +20,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.produce import timeline
+from tests import queueing
 from tests.api.conftest import Fail
 from tests.conftest import Sql
 from tests.http.callers import SECRET, MakeApp, MakeKey, bearer, closed, make_key, public  # noqa: F401  # fixtures
@@ -34,7 +35,7 @@ FIELDS |= {"schedule", "scheduled_for", "late_seconds"}
 def run(conn: Connection, outcome: Outcome) -> Job:
     """Let a worker claim a job, settle it so, and leave."""
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
     assert consume.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
     consume.deregister(conn, worker)
     return job

@@ -19,6 +19,7 @@ from haulier.queue import consume
 from haulier.queue.access.audit import list_actions
 from haulier.queue.produce.workers import MOST_JOBS, list_workers
 from haulier.version import version
+from tests import queueing
 from tests.conftest import Sql
 from tests.http.callers import MakeKey, closed, make_key, public  # noqa: F401  # fixtures
 from tests.roles import Roles
@@ -39,7 +40,7 @@ def register(conn: Connection) -> Register:
 
 
 def claim(conn: Connection, worker: UUID, limit: int = 1) -> None:
-    assert consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=limit)
+    assert queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=limit)
 
 
 def test_says_what_a_worker_is(client: FlaskClient, register: Register) -> None:
@@ -206,7 +207,7 @@ def test_quiets_a_worker_and_lets_it_claim_again_and_both_are_on_record(
     closed.post("/jobs", json=EMAIL, headers=make_key(Scope.ENQUEUE)[1])
 
     quieted = closed.patch(f"/workers/{worker}", json={"quiet": True}, headers=operator)
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
     again = closed.patch(f"/workers/{worker}", json={"quiet": True}, headers=operator)
     unquieted = closed.patch(f"/workers/{worker}", json={"quiet": False}, headers=operator)
 

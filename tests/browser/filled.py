@@ -32,6 +32,7 @@ from haulier.queue.produce import errors, operations, pauses, schedules
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.work_off import Worker, work_off
 from haulier.queue.upkeep import error_counts, numbers
+from tests import queueing
 from tests.browser.words import FRIENDLY, HOSTILE, Words
 
 HISTORY = """
@@ -89,7 +90,7 @@ def fill(dsn: str, jobs: int, words: Words = FRIENDLY) -> dict[str, UUID]:
         consume.introduce(conn, worker, kinds=[*words.kinds])
         new = list(_new(jobs, words))
         for place in range(0, jobs, 1000):
-            produce.enqueue(conn, new[place : place + 1000])
+            queueing.enqueue(conn, new[place : place + 1000])
         _work(conn, worker, jobs, words)
         _around(conn, words)
         cursor.execute(FIRED)
@@ -125,7 +126,7 @@ def _work(conn: Connection, worker: UUID, jobs: int, words: Words) -> None:
     draw = random.Random(17)
     at_once = min(1000, jobs // 4)
     for _ in range(jobs * 8 // 10 // at_once):
-        claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
+        claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=at_once)
         left = {job.id for job in claimed if _is_left(draw)}
         consume.settle(conn, [_ended(job, draw, words) for job in claimed if job.id not in left])
         said = Progress(3.0, 8.0, words.note, time.monotonic())

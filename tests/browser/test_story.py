@@ -21,7 +21,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import produce
+from tests import queueing
 from tests.browser.errors import BAD
 from tests.browser.hand import at, sign_in
 from tests.browser.tab import Tab
@@ -179,7 +179,7 @@ def enqueue(conn: Connection, jobs: int, *, is_new: bool) -> None:
         for n in range(jobs)
     ]
     for place in range(0, jobs, 1000):
-        produce.enqueue(conn, new[place : place + 1000])
+        queueing.enqueue(conn, new[place : place + 1000])
 
 
 def failed(conn: Connection) -> int:

@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 
+from tests import queueing
 from tests.api.conftest import Fail
 from tests.command_line.conftest import SUMMARY, Run
 from tests.conftest import PATIENCE, eventually
@@ -78,7 +79,7 @@ def test_shows_what_runs_once_it_has_begun(start, run: Run, conn) -> None:
 
         def begun() -> bool:
             run("enqueue", "summarize_text", SUMMARY)
-            consume.claim(conn, worker_id=me, claim_id=uuid4(), queues=())
+            queueing.claim(conn, worker_id=me, claim_id=uuid4(), queues=())
             return bool(found)
 
         eventually(begun)

@@ -10,19 +10,6 @@ from haulier.queue.upkeep.steps import SCHEMA
 from tests.docs.reading import PAGES, ROOT, anchors, links, names_in, section, tables, text_of, without_blocks
 
 
-def test_what_a_newcomer_is_pointed_to_is_there() -> None:
-    places = [row for row in tables(section("CONTRIBUTING.md", "## Where is …?")) if len(row) == 3]
-
-    assert len(places) >= 10
-    for question, file, what in places:
-        path = ROOT / names_in(file)[0]
-        first, *others = names_in(what)
-        files = [name for name in others if "/" in name or name.endswith((".sql", ".md"))]
-        assert path.is_file(), question
-        assert re.search(rf"\b{re.escape(first)}\b", path.read_text()), question
-        assert all((path.parent / name).exists() or (ROOT / name).exists() for name in files), question
-
-
 def test_tests_named_in_the_docs_exist() -> None:
     existing = {
         name

@@ -19,6 +19,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.queue import produce
 from haulier.queue.upkeep.migrate import migrate
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.web import Server, gunicorn
 from tests.worker.conftest import Ledger
@@ -144,6 +145,6 @@ def test_nothing_is_acknowledged_while_no_standby_confirms(pair):
     began = time.monotonic()
 
     with closing(connect(pair.dsn)) as conn, pytest.raises(DatabaseUnavailable), translated():
-        produce.enqueue(conn, [NewJob("mail", {})])
+        queueing.enqueue(conn, [NewJob("mail", {})])
 
     assert time.monotonic() - began < 10

@@ -18,6 +18,7 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume
 from haulier.queue.access import api_keys
+from tests import queueing
 from tests.http.callers import JOB, SECRET, MakeApp, MakeKey, bearer
 from tests.web import EMAIL
 
@@ -222,7 +223,7 @@ def test_a_key_that_may_only_enqueue_reads_by_repeating_itself_what_it_asked_for
     named = {"Idempotency-Key": "order-7"}
     first = closed.post("/jobs", json=EMAIL, headers={**ann, **named})
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
     consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete("swordfish"))])
 
     again = closed.post("/jobs", json=EMAIL, headers={**ann, **named})

@@ -17,7 +17,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import Job, NewJob
-from haulier.queue import produce
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.isolation import findings
 from tests.isolation.rows import Rows, refusable_rows
@@ -80,7 +80,7 @@ def enqueue_many(conn: Connection) -> Callable[..., list[Job]]:
     """Give a function that enqueues so many jobs at once."""
 
     def enqueue_many(count: int, kind: str = "t.note", **options: Any) -> list[Job]:
-        receipts = produce.enqueue(conn, [NewJob(kind, {}, **options) for _ in range(count)])
+        receipts = queueing.enqueue(conn, [NewJob(kind, {}, **options) for _ in range(count)])
         return [receipt.job for receipt in receipts if receipt.job is not None]
 
     return enqueue_many

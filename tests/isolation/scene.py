@@ -11,10 +11,11 @@ from psycopg2.extensions import connection as Connection
 from haulier.domain.job import Job, NewJob
 from haulier.domain.operation import OperationAction
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order, start
 from haulier.queue.upkeep.partitions import ensure_partitions
+from tests import queueing
 
 COUNT = 100
 # Which runs on while the others end, so that the process is never alone, and then is, for the orphan.
@@ -99,7 +100,7 @@ class Scene:
             return cursor.fetchall() if cursor.description else []
 
     def _enqueue(self, jobs: Iterable[NewJob]) -> list[Job]:
-        return [receipt.job for receipt in produce.enqueue(self._conn, list(jobs)) if receipt.job is not None]
+        return [receipt.job for receipt in queueing.enqueue(self._conn, list(jobs)) if receipt.job is not None]
 
     def _history(self) -> None:
         ensure_partitions(self._conn, retention_days=30)

@@ -10,6 +10,7 @@ import pytest
 from haulier.domain.job import NewJob
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import ensure_partitions
+from tests import queueing
 from tests.conftest import eventually
 from tests.isolation.conftest import IS_LONG, named, unhurt, until
 from tests.isolation.scene import Scene
@@ -37,7 +38,7 @@ def run(conn: Any, statement: str, *parameters: object) -> list[tuple[Any, ...]]
 
 def test_a_job_that_a_new_constraint_forbids_is_passed_over_and_told_once(worker, enqueue_many, conn, ended, record):
     jobs = enqueue_many(50)
-    [receipt] = produce.enqueue(conn, [NewJob("t.note", {"file": "forbidden"})])
+    [receipt] = queueing.enqueue(conn, [NewJob("t.note", {"file": "forbidden"})])
     jobs += enqueue_many(50)
     culprit = receipt.job
     run(conn, "ALTER TABLE haulier.job ADD CONSTRAINT no_file CHECK (NOT payload ? 'file') NOT VALID")

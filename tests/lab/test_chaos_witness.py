@@ -25,6 +25,7 @@ from haulier.queue.produce.work_off import Worker, work_off
 from lab.chaos import acts, numbers, witness
 from lab.chaos.operators import Act, place_of
 from lab.chaos.stage import WITNESS
+from tests import queueing
 from tests.conftest import sql_on
 
 
@@ -37,14 +38,14 @@ def conn(migrated_database: str) -> Iterator[Connection]:
 
 
 def enqueue(conn: Connection, *tags: str, delay: timedelta | None = None) -> UUID:
-    [made] = produce.enqueue(conn, [NewJob("c.acted", {"n": 1}, tags=tags or ("group-1",), delay=delay)])
+    [made] = queueing.enqueue(conn, [NewJob("c.acted", {"n": 1}, tags=tags or ("group-1",), delay=delay)])
     assert made.job is not None
     return made.job.id
 
 
 def run(conn: Connection, outcome: Outcome) -> None:
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
     consume.settle(conn, [Settlement(Fence.of(job), outcome)])
 
 
@@ -74,7 +75,7 @@ def everything(conn: Connection) -> list[Act]:
     produce.cancel(conn, job)
     produce.delete(conn, job)
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=60)
-    [running] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
+    [running] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=1)
     assert running.id == copy.id
     produce.cancel(conn, copy.id)
     consume.settle(conn, [Settlement(Fence.of(running), Outcome.complete({}))])

@@ -11,6 +11,7 @@ from hypothesis.stateful import rule
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
+from tests import queueing
 from tests.model.choosing import Ending, fives, has, limits, one_of, some_of, threads
 from tests.model.comparing import is_told
 from tests.model.ledger import LEASE, UNIT, Process
@@ -151,7 +152,7 @@ class Claiming(State):
         request = ClaimRequest(worker.id, uuid4(), marks, limit, limit, suspect)
         fences = self._expect(request, from_mark=False)
 
-        jobs = consume.claim(
+        jobs = queueing.claim(
             self.conn,
             worker_id=worker.id,
             claim_id=request.claim_id,

@@ -18,6 +18,7 @@ from haulier.queue import consume, produce
 from haulier.queue.produce import pauses
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import partitions, purge
+from tests import queueing
 from tests.model.choosing import (
     QUEUES,
     Ending,
@@ -58,7 +59,7 @@ class Queue(Operating):
     def enqueue(self, jobs: list[NewJob], atomic: bool) -> None:
         expected = self.ledger.receipts(jobs)
 
-        answers = produce.enqueue(self.conn, jobs, atomic=atomic)
+        answers = queueing.enqueue(self.conn, jobs, atomic=atomic)
 
         assert [str(answer.receipt) for answer in answers] == [receipt for receipt, _ in expected]
         is_refused = atomic and any(receipt in ("mismatch", "gone") for receipt, _ in expected)
@@ -278,7 +279,7 @@ class Queue(Operating):
                 self.world.silence(worker.id, 3 * UNIT)
         buried, statuses = self.ledger.rescue(self.locked)
 
-        rescued = consume.rescue(self.conn)
+        rescued = queueing.rescue(self.conn)
 
         assert len(rescued.workers) == len(buried)
         assert rescued.jobs == statuses
@@ -356,7 +357,7 @@ class Queue(Operating):
                 expected = [self._end(claim.fence, Ending(Outcome.complete())) for claim in claims]
                 settlements = [Settlement(claim.fence, Outcome.complete()) for claim in claims]
                 assert consume.settle_and_claim(self.conn, settlements, None)[0] == expected
-            assert consume.seconds_until_due(self.conn, queues=(), suspect=suspect) is None
+            assert queueing.seconds_until_due(self.conn, queues=(), suspect=suspect) is None
         self.every_row_is_as_the_ledger_has_it()
         self.the_overview_counts_what_the_ledger_has()
         assert {job.id for job in produce.list_jobs(self.conn, JobFilter(limit=ALL)).jobs} == set(self.ledger.jobs)

@@ -21,6 +21,7 @@ from haulier.postgres.database import Database
 from haulier.postgres.statements import rows
 from haulier.queue import consume, produce
 from lab.proxy import proxy_to
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -234,10 +235,10 @@ def test_speaks_utf_8_whatever_the_role_defaults_to(conn, database, encoding):
     url = make_dsn(database, options=f"-c client_encoding={encoding}")
     with closing(connect(url)) as mine:
         worker = consume.register(mine, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        produce.enqueue(mine, [NewJob("mail", {"text": text})])
-        produce.enqueue(mine, [NewJob("mail", {"text": text}) for _ in range(2)])
+        queueing.enqueue(mine, [NewJob("mail", {"text": text})])
+        queueing.enqueue(mine, [NewJob("mail", {"text": text}) for _ in range(2)])
 
-        jobs = consume.claim(mine, worker_id=worker, claim_id=uuid4(), queues=(), limit=9)
+        jobs = queueing.claim(mine, worker_id=worker, claim_id=uuid4(), queues=(), limit=9)
         settlements = [Settlement(Fence.of(job), Outcome.fail_for_good(text)) for job in jobs]
         consume.settle(mine, settlements)
 

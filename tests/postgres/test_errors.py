@@ -11,8 +11,8 @@ from haulier.domain.job import NewJob
 from haulier.postgres.database import Database
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import end_with, rows, transaction, transaction_of
-from haulier.queue import produce
 from lab.proxy import proxy_to
+from tests import queueing
 from tests.queue.schedules import plant
 
 
@@ -38,7 +38,7 @@ def test_a_reply_cut_off_by_the_network_is_database_unavailable(database, conn):
         proxy.cut_reply_to = b"INSERT INTO haulier.job"
 
         with pytest.raises(DatabaseUnavailable), subject.connection() as mine:
-            produce.enqueue(mine, [NewJob("mail", {})])
+            queueing.enqueue(mine, [NewJob("mail", {})])
 
         subject.close()
         assert proxy.cuts == 1
@@ -58,12 +58,12 @@ def test_a_standby_that_takes_no_writes_is_database_unavailable(subject):
         cursor.execute("SET default_transaction_read_only = on")
 
     with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
-        produce.enqueue(conn, [NewJob("mail", {})])
+        queueing.enqueue(conn, [NewJob("mail", {})])
 
 
 def test_a_broken_statement_is_a_bug_and_passes_as_it_is(subject):
     with pytest.raises(StatementRefused), subject.connection() as conn:
-        produce.enqueue(conn, [NewJob("Not A Name", {})])
+        queueing.enqueue(conn, [NewJob("Not A Name", {})])
 
     with subject.connection() as after:
         assert after.get_transaction_status() == TRANSACTION_STATUS_IDLE
@@ -75,7 +75,7 @@ def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
     def fail_midway() -> None:
         with subject.connection() as conn, transaction(conn):
             used.append(conn)
-            produce.enqueue(conn, [NewJob("mail", {})])
+            queueing.enqueue(conn, [NewJob("mail", {})])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -90,13 +90,13 @@ def test_an_error_inside_a_transaction_rolls_it_back(subject, sql):
 def test_a_transaction_gives_what_the_statement_sent_with_its_beginning_found_and_is_part_of_another(subject, sql):
     with subject.connection() as conn:
         with transaction_of(conn, "any_schedule") as begun:
-            produce.enqueue(conn, [NewJob("mail", {})])
+            queueing.enqueue(conn, [NewJob("mail", {})])
             assert conn.get_transaction_status() == TRANSACTION_STATUS_INTRANS
         assert begun.rows == [{"is_there": False}]
         assert conn.get_transaction_status() == TRANSACTION_STATUS_IDLE
         with pytest.raises(ZeroDivisionError), transaction(conn), transaction_of(conn, "any_schedule") as begun:
             assert begun.rows == [{"is_there": False}]
-            produce.enqueue(conn, [NewJob("mail", {})])
+            queueing.enqueue(conn, [NewJob("mail", {})])
             raise ZeroDivisionError
 
     assert sql("SELECT count(*) FROM haulier.job") == [(1,)]

@@ -18,8 +18,8 @@ from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
 from haulier.postgres.pool import Pool
 from haulier.postgres.statements import rows
-from haulier.queue import produce
 from lab.proxy import proxy_to
+from tests import queueing
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.direct("is about the server's limit and its own connections")
@@ -177,7 +177,7 @@ def test_are_kept_where_a_statement_is_refused(database):
     def refuse() -> None:
         with pool.connection() as conn:
             used.append(conn)
-            produce.enqueue(conn, [NewJob("Not A Name", {})])
+            queueing.enqueue(conn, [NewJob("Not A Name", {})])
 
     with pytest.raises(StatementRefused):
         refuse()

@@ -14,6 +14,7 @@ from haulier.postgres.database import Database
 from haulier.postgres.prepared import Prepared, as_prepared
 from haulier.queue import consume, produce
 from haulier.queue.consume.prepared import prepared
+from tests import queueing
 
 pytestmark = pytest.mark.direct("a pool's connections keep nothing that is prepared")
 
@@ -103,15 +104,15 @@ def test_what_somebody_took_away_is_an_outage_once(plans, database, enqueue, wor
     enqueue(), enqueue()
     ask = {"worker_id": worker, "queues": ()}
     with subject.connection() as conn:
-        first = consume.claim(conn, claim_id=uuid4(), **ask)
+        first = queueing.claim(conn, claim_id=uuid4(), **ask)
         with conn.cursor() as cursor:
             cursor.execute("DEALLOCATE ALL")
 
     with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
-        consume.claim(conn, claim_id=uuid4(), **ask)
+        queueing.claim(conn, claim_id=uuid4(), **ask)
 
     with subject.connection() as conn:
-        second = consume.claim(conn, claim_id=uuid4(), **ask)
+        second = queueing.claim(conn, claim_id=uuid4(), **ask)
         assert prepared_on(conn) == []
     subject.close()
     assert len({job.id for job in first + second}) == 2

@@ -15,7 +15,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import consume
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -31,7 +32,7 @@ def enqueue(conn: Connection) -> Callable[..., Job]:
     """Give a function that enqueues one job."""
 
     def enqueue(kind: str = "mail", payload: dict[str, Any] | None = None, **options: Any) -> Job:
-        [receipt] = produce.enqueue(conn, [NewJob(kind, payload or {}, **options)])
+        [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
         assert receipt.job is not None
         return receipt.job
 
@@ -59,7 +60,7 @@ def claim(conn: Connection, worker: UUID) -> Callable[..., Job | None]:
     """Give a function that claims one job, for `worker` unless told otherwise."""
 
     def claim(by: UUID | None = None, *, queues: tuple[str, ...] = (), suspect: bool = False) -> Job | None:
-        jobs = consume.claim(conn, worker_id=by or worker, claim_id=uuid4(), queues=queues, suspect=suspect)
+        jobs = queueing.claim(conn, worker_id=by or worker, claim_id=uuid4(), queues=queues, suspect=suspect)
         assert len(jobs) <= 1
         return jobs[0] if jobs else None
 

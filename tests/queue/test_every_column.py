@@ -21,6 +21,7 @@ from haulier.queue.firing import fire_due
 from haulier.queue.produce import Changes
 from haulier.queue.produce.change import change, copy, delete, retry
 from haulier.queue.produce.operations import Operation
+from tests import queueing
 from tests.conftest import Sql
 from tests.queue.columns import GONE, Row, is_new, is_now, new_row, read_row, wrong_columns
 from tests.queue.produce.operating import done_by, start  # noqa: F401  # fixtures
@@ -95,7 +96,7 @@ GROUP = fingerprint("mail", ERROR)
 
 
 def enqueued(conn: Connection, sql: Sql, **options: Any) -> Row:
-    [receipt] = produce.enqueue(conn, [NewJob(**ASKED, **options)])
+    [receipt] = queueing.enqueue(conn, [NewJob(**ASKED, **options)])
     assert receipt.job
     return read_row(sql, "job", receipt.job.id)
 
@@ -152,7 +153,7 @@ def test_keeps_every_column_when_it_is_claimed(conn: Connection, sql: Sql) -> No
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
     claim_id = uuid4()
 
-    [job] = consume.claim(conn, worker_id=worker, claim_id=claim_id, queues=(), suspect=True)
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=claim_id, queues=(), suspect=True)
 
     after = read_row(sql, "job", row["id"])
     written = {

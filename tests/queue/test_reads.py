@@ -13,6 +13,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
+from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.parameters import ID, wanted_by
 from tests.queue.plans import buffers, explain, parameters_of_claim
@@ -78,7 +79,7 @@ def dead_rows(conn, sql, database):
         " FROM haulier.job RETURNING 1"
     )
     sql("DELETE FROM haulier.job RETURNING 1")
-    waiting, running = produce.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
+    waiting, running = queueing.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
     sql(
         "UPDATE haulier.job SET status = 'running', worker_id = %s, claim = %s, started_at = now() WHERE id = %s"
         " RETURNING 1",
@@ -170,8 +171,8 @@ def test_an_idle_claim_reads_next_to_nothing(conn, crowd, sql):
 
 def test_the_list_page_uses_the_newest_indexes(conn, crowd, sql):
     worker = crowd(True)
-    jobs = [job for _ in range(4) for job in produce.enqueue(conn, [NewJob("image", {})] * 500)]
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
+    jobs = [job for _ in range(4) for job in queueing.enqueue(conn, [NewJob("image", {})] * 500)]
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=len(jobs))
     consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in claimed])
     sql("VACUUM ANALYZE haulier.job")
     sql("VACUUM ANALYZE haulier.finished_job")
@@ -302,4 +303,4 @@ def test_a_look_up_by_id_reads_a_few_pages_whatever_the_history(conn, crowd, enq
 @pytest.fixture
 def enqueue_one(conn):
     """Give a function that enqueues one job."""
-    return lambda: produce.enqueue(conn, [NewJob("mail", {})])[0].job
+    return lambda: queueing.enqueue(conn, [NewJob("mail", {})])[0].job

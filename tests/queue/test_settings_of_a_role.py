@@ -22,6 +22,7 @@ from haulier.queue import consume, produce
 from haulier.queue.access import api_keys
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.migrate import migrate
+from tests import queueing
 
 pytestmark = pytest.mark.direct("a pool's connections may be from before the setting was made")
 
@@ -85,10 +86,10 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     text = "NULL, \\ and \"quotes\" and 'more' and \t"
 
     asked = [NewJob("mail", {"text": text}, idempotency_key=f'k\\"{n}', tags=["NULL", text]) for n in range(3)]
-    jobs = [each.job for each in produce.enqueue(conn, asked)]
+    jobs = [each.job for each in queueing.enqueue(conn, asked)]
     produce.enqueue_one(conn, produce.draft(NewJob("mail", {}, delay=timedelta(seconds=90.5))))
     worker = consume.register(conn, host="dock", pid=7, threads=4, queues=("default",), lease_seconds=30.5)
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=3)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=("default",), limit=3)
     first, second, third = [Settlement(Fence.of(job), outcome) for job, outcome in zip(claimed, [
         Outcome.complete({"text": text}), Outcome.fail(text, 60.5, 1.5), Outcome.fail_for_good("NULL"),
     ], strict=True)]  # fmt: skip
@@ -110,9 +111,9 @@ def test_a_job_lives_its_life_under_any_setting_of_a_role(under, name, value):
     assert produce.get(conn, claimed[1].id).last_error == text
     assert produce.get(conn, claimed[2].id).last_error == "NULL"
     assert found[0].run_at - found[0].created_at == timedelta(seconds=90.5)
-    assert [each.receipt for each in produce.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
+    assert [each.receipt for each in queueing.enqueue(conn, asked)] == [produce.Receipt.REPLAYED] * 3
     assert api_keys.find(conn, key.id).key == key
-    assert consume.rescue(conn).jobs == {}
+    assert queueing.rescue(conn).jobs == {}
     assert 6 <= partitions.days_ahead(conn) <= 8
     assert migrate(conn, retention_days=30).endswith("; 0 history partitions made")
 

@@ -20,6 +20,7 @@ from haulier.queue import consume, produce
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.purge import purge_idempotency
 from haulier.queue.upkeep.steps import SCHEMA
+from tests import queueing
 from tests.conftest import PATIENCE, Sql, sql_on
 from tests.schema.inserting import INSERT
 
@@ -131,15 +132,15 @@ def test_applies_again_while_the_system_is_at_work(fresh_database):
                 while not over.is_set():
                     sql_on(conn)(INSERT)
                     new = NewJob("mail", {}, idempotency_key=f"{number} {len(rounds)}")
-                    created, replayed, _ = produce.enqueue(conn, [new, new, NewJob("mail", {})])
+                    created, replayed, _ = queueing.enqueue(conn, [new, new, NewJob("mail", {})])
                     assert replayed.job == created.job
-                    for job in consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2):
+                    for job in queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=2):
                         consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
                     # Another of the three may run or end the job between the two acts.
                     with suppress(InvalidTransition, JobChanged):
                         produce.cancel(conn, created.job.id)
                         produce.retry(conn, created.job.id)
-                    consume.rescue(conn)
+                    queueing.rescue(conn)
                     produce.list_jobs(conn, produce.JobFilter(limit=5))
                     purge_idempotency(conn, idempotency_days=30)
                     rounds.append(number)
@@ -167,7 +168,7 @@ def test_needs_no_right_but_to_create_in_the_database(fresh_database, make_role)
     migrate(owner, retention_days=30)
     sql_on(owner)(INSERT)
     worker = consume.register(owner, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-    [job] = consume.claim(owner, worker_id=worker, claim_id=uuid4(), queues=())
+    [job] = queueing.claim(owner, worker_id=worker, claim_id=uuid4(), queues=())
     consume.settle(owner, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert produce.get(owner, job.id).status is JobStatus.SUCCEEDED

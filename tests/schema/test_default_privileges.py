@@ -15,6 +15,7 @@ from haulier.config import Config
 from haulier.postgres.connection import connect
 from haulier.queue import consume
 from haulier.queue.upkeep import partitions
+from tests import queueing
 from tests.roles import Roles, apply_grants
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -53,7 +54,7 @@ def test_they_are_enough_where_new_functions_are_for_nobody(
     operation = {"action": "cancel", "filter": {"kind": ["none"]}}
     with closing(connect(roles.worker)) as conn:
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
-        claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         partitions.ensure_partitions(conn, retention_days=30)
     partitions.drop_expired(roles.worker, retention_days=30)
 

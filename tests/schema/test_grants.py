@@ -21,12 +21,13 @@ from haulier.config import Config
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.consume import wakeups
 from haulier.queue.upkeep import partitions, purge
 from haulier.queue.upkeep.migrate import migrate
+from tests import queueing
 from tests.conftest import PATIENCE
 from tests.roles import GRANTS, Roles, apply_grants
 
@@ -180,11 +181,8 @@ def test_a_worker_does_all_its_work_under_its_own_role(
 ) -> None:
     (tmp_path / "kinds_under_a_role.py").write_text(KIND)
     spoil_history(super_conn, roles)
-    job_ids = [
-        receipt.job.id
-        for receipt in produce.enqueue(super_conn, [NewJob(kind, {}) for kind in (*ENDS, "t.wait")])
-        if receipt.job is not None
-    ]
+    receipts = queueing.enqueue(super_conn, [NewJob(kind, {}) for kind in (*ENDS, "t.wait")])
+    job_ids = [receipt.job.id for receipt in receipts if receipt.job is not None]
     log = tmp_path / "log"
     environ = {
         "PATH": os.environ["PATH"],
@@ -269,7 +267,7 @@ def test_a_worker_rescues_and_forgets_under_its_own_role(roles: Roles, super_con
             " VALUES (now() - interval '99 days', 'cancel', haulier.uuidv7())",
         )
 
-        consume.rescue(conn)
+        queueing.rescue(conn)
         idle = consume.register(conn, host="dock", pid=8, threads=1, queues=(), lease_seconds=30)
         wakeups.fall_asleep(conn, idle)
         wakeups.get_up(conn, idle)

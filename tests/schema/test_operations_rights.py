@@ -23,6 +23,7 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.work_off import Worker, leave, work_off
 from haulier.queue.upkeep.purge import purge_operations
+from tests import queueing
 from tests.roles import Roles
 
 pytestmark = pytest.mark.direct("is about roles and their own connections; a pool has one role for all")
@@ -42,7 +43,7 @@ def client(roles: Roles) -> Iterator[FlaskClient]:
 
 
 def cancelled(conn: Connection, kind: str) -> UUID:
-    [receipt] = produce.enqueue(conn, [NewJob(kind, {})])
+    [receipt] = queueing.enqueue(conn, [NewJob(kind, {})])
     assert receipt.job is not None
     produce.cancel(conn, receipt.job.id)
     return receipt.job.id
@@ -87,8 +88,8 @@ def test_a_worker_finds_the_jobs_of_a_rare_tag(roles: Roles, monkeypatch: pytest
     # So that the first statement finds none of them.
     monkeypatch.setattr(look_back, "FIRST_ROWS", 1)
     with closing(connect(roles.owner)) as owner, closing(connect(roles.worker)) as worker:
-        receipts = produce.enqueue(owner, [NewJob("mail", {}, tags=["a"]) for _ in range(4)])
-        others = produce.enqueue(owner, [NewJob("mail", {})] * 10)
+        receipts = queueing.enqueue(owner, [NewJob("mail", {}, tags=["a"]) for _ in range(4)])
+        others = queueing.enqueue(owner, [NewJob("mail", {})] * 10)
         jobs = [receipt.job.id for receipt in [*receipts, *others] if receipt.job is not None]
         for each in [*jobs[:2], *jobs[9:]]:
             produce.cancel(owner, each)

@@ -14,6 +14,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.consume.wakeups import Knock, knocks, listen
+from tests import queueing
 from tests.conftest import sql_on
 from tests.schema.inserting import COLUMN_GRANT, INSERT, TABLE_GRANT
 
@@ -83,7 +84,7 @@ def test_a_plain_insert_runs_like_any_other_job(application, conn):
     sql_on(application)(INSERT)
     worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
 
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
     settled = consume.settle(conn, [Settlement(Fence.of(job), Outcome.complete())])
 
     assert settled == {job.id: JobStatus.SUCCEEDED}

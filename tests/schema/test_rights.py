@@ -22,6 +22,7 @@ from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import drop_expired
+from tests import queueing
 from tests.queue.upkeep.archive import Archive
 from tests.roles import Roles, apply_grants
 from tests.schema import rights_page
@@ -270,7 +271,7 @@ def test_the_role_of_the_api_moves_jobs_by_the_functions_alone_and_each_is_noted
     ann = api_keys.create(super_conn, NewKey("Ann", frozenset([Scope.OPERATE])), actor="cli")[0].id
 
     with closing(connect(roles.web)) as conn:
-        [receipt] = produce.enqueue(conn, [NewJob("mail", {})])
+        [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
         produce.cancel(conn, receipt.job.id, actor=ann)
         produce.retry(conn, receipt.job.id, actor="env")
         ask(conn, "SELECT haulier.cancel(%s, NULL, NULL)", str(receipt.job.id))

@@ -30,6 +30,7 @@ from haulier.queue.consume import wakeups
 from haulier.queue.upkeep import partitions, purge
 from haulier.queue.upkeep.migrate import migrate
 from haulier.queue.upkeep.steps import SCHEMA
+from tests import queueing
 from tests.queue.parameters import EXPLAINABLE, PARAMETERS, wanted_by
 from tests.queue.upkeep.made_up import made_up_schema
 from tests.roles import Roles, apply_grants, least_roles, url_as
@@ -177,7 +178,7 @@ def _enqueue_and_look(web: Connection) -> None:
     produce.enqueue_one(web, produce.draft(NewJob("mail", {"n": 1}, run_at=None, delay=timedelta(0))))
     keyed = [produce.enqueue_one(web, produce.draft(NewJob("mail", {}, idempotency_key="k"))) for _ in range(2)]
     assert [each.receipt for each in keyed] == [produce.Receipt.CREATED, produce.Receipt.REPLAYED]
-    many = produce.enqueue(
+    many = queueing.enqueue(
         web, [NewJob("mail", {}, idempotency_key="k"), *[NewJob("mail", {"n": n}) for n in range(9)]]
     )
     assert len(many) == 10
@@ -189,10 +190,10 @@ def _work(web: Connection, worker: Connection, me: UUID) -> set[JobStatus]:
     waiting = produce.list_jobs(web, produce.JobFilter(limit=1)).jobs[0]
     assert produce.cancel(web, waiting.id, actor="env") is True
     produce.retry(web, waiting.id, actor="env")
-    jobs = consume.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)
+    jobs = queueing.claim(worker, worker_id=me, claim_id=uuid4(), queues=(), limit=12)
     assert len(jobs) == 12
     assert produce.cancel(web, jobs[0].id, actor="env") is False
-    assert consume.seconds_until_due(worker, queues=("default",)) is None
+    assert queueing.seconds_until_due(worker, queues=("default",)) is None
     assert consume.beat(worker, me) is not None
     consume.has_turn(worker, me, slot_seconds=5)
     consume.held(worker, me, [uuid4()])
@@ -221,9 +222,9 @@ def _die_and_rescue(trap: Trap, worker: Connection) -> list[JobStatus]:
     dead = consume.register(worker, host="dock", pid=8, threads=4, queues=("default",), lease_seconds=30)
     trap.run("UPDATE haulier.job SET run_at = pg_catalog.now() - interval '1 h'")
     trap.run("DELETE FROM haulier.job WHERE ctid <> (SELECT min(ctid) FROM haulier.job)")
-    [job] = consume.claim(worker, worker_id=dead, claim_id=uuid4(), queues=("default",))
+    [job] = queueing.claim(worker, worker_id=dead, claim_id=uuid4(), queues=("default",))
     trap.run("UPDATE haulier.worker SET beat_at = now() - interval '1 day' WHERE id = %s", str(dead))
-    rescued = consume.rescue(worker).jobs
+    rescued = queueing.rescue(worker).jobs
     assert rescued.keys() == {job.id}
     return list(rescued.values())
 

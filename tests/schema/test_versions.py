@@ -19,6 +19,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.steps import SCHEMA, Schema
+from tests import queueing
 from tests.conftest import sql_on
 
 
@@ -95,7 +96,7 @@ def test_a_program_reads_the_jobs_of_a_newer_schema_that_shows_more_of_each(vers
         "ALTER VIEW haulier.jobs RENAME TO jobs_before;"
         " CREATE VIEW haulier.jobs AS SELECT jobs_before.*, 7 AS newer FROM haulier.jobs_before"
     )
-    [enqueued] = produce.enqueue(conn, [NewJob("mail", {"n": 1})])
+    [enqueued] = queueing.enqueue(conn, [NewJob("mail", {"n": 1})])
 
     job = produce.get(conn, enqueued.job.id)
 

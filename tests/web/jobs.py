@@ -12,13 +12,14 @@ from haulier.domain.job import Json, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.upkeep import numbers
+from tests import queueing
 
 EMAIL = {"to": "a@b.c", "subject": "Hi", "body": "Hello."}
 
 
 def enqueue(conn: Connection, payload: dict[str, Json] | None = None, **options: Json) -> UUID:
     """Return the id of a new job."""
-    [made] = produce.enqueue(conn, [NewJob(options.pop("kind", "send_email"), payload or dict(EMAIL), **options)])
+    [made] = queueing.enqueue(conn, [NewJob(options.pop("kind", "send_email"), payload or dict(EMAIL), **options)])
     assert made.job is not None
     return made.job.id
 
@@ -27,7 +28,7 @@ def claim(conn: Connection, queue: str = "default", host: str = "dock") -> tuple
     """Return a worker, and the fences of the due jobs that it has claimed."""
     # No test of a page may take longer than the lease: the page would say that the worker is lost.
     worker = consume.register(conn, host=host, pid=7, threads=4, queues=(queue,), lease_seconds=600)
-    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(queue,))
+    jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(queue,))
     return worker, [Fence.of(job) for job in jobs]
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 from app.http.routes import Entry, routes_of
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NewJob
-from haulier.queue import produce
+from tests import queueing
 from tests.web.browsing import SAME, Browser, faults, form, read
 from tests.web.conftest import MakeSite, SignedIn
 
@@ -26,7 +26,7 @@ def acts_of(app: Flask, job: str) -> list[str]:
 @pytest.fixture
 def job(conn) -> str:
     """Give the id of a waiting job."""
-    [enqueued] = produce.enqueue(conn, [NewJob("send_email", {"to": "a@b.c", "subject": "Hi", "body": "Hello."})])
+    [enqueued] = queueing.enqueue(conn, [NewJob("send_email", {"to": "a@b.c", "subject": "Hi", "body": "Hello."})])
     return str(enqueued.job.id)
 
 

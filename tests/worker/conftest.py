@@ -25,6 +25,7 @@ from haulier.domain.job import Job, NewJob
 from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.consume.wakeups import Knock, knocks, listen
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +209,7 @@ def enqueue(conn) -> Callable[..., Job]:
     """Give a function that enqueues one job of a kind, with this payload and these options."""
 
     def enqueue(kind: str, payload: dict | None = None, **options: object) -> Job:
-        [receipt] = produce.enqueue(conn, [NewJob(kind, payload or {}, **options)])
+        [receipt] = queueing.enqueue(conn, [NewJob(kind, payload or {}, **options)])
         assert receipt.job is not None
         return receipt.job
 

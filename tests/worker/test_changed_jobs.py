@@ -10,6 +10,7 @@ import pytest
 from haulier.domain.job import NewJob
 from haulier.queue import produce
 from haulier.queue.produce import Changes
+from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
 
@@ -77,7 +78,7 @@ def test_beside_a_busy_lane_a_job_that_is_moved_before_its_mark_starts_within_a_
 ):
     job = enqueue("t.note", queue="parked")
     spawn_worker(POLL_SECONDS=RARELY, WORKER_QUEUES="default", WORKER_THREADS=2)
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.05}) for _ in range(400)])
+    queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.05}) for _ in range(400)])
     eventually(lambda: len(ledger.entries("start")) > 20)
     changed = time.monotonic()
 

@@ -21,6 +21,7 @@ from haulier.worker.assembly import Assembly
 from haulier.worker.shared.buffer import Ended
 from haulier.worker.shared.held import HeldJob
 from lab.proxy import proxy_to
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.worker.waiting import let_pass
 
@@ -76,7 +77,7 @@ def test_three_poison_jobs_among_a_thousand_fail_alone_however_many_were_claimed
     # Late enough for the claims to have grown to a hundred and more.
     places = {500, 650, 800}
     jobs = [NewJob("t.kills" if place in places else "t.note", {}) for place in range(1000)]
-    stored = [each.job for each in produce.enqueue(conn, jobs)]
+    stored = [each.job for each in queueing.enqueue(conn, jobs)]
     workers = [spawn_worker(LEASE_SECONDS=1, wait=False)]
 
     def replaced_until_empty() -> bool:
@@ -142,7 +143,7 @@ def test_a_job_claimed_in_an_earlier_name_is_given_back_unrun(config, enqueue, c
         consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30) for _ in range(2)
     )
     job = enqueue("t.nobody_knows")
-    [claimed] = consume.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
+    [claimed] = queueing.claim(conn, worker_id=earlier, claim_id=uuid4(), queues=())
 
     worker.lease.registered(present, time.monotonic())
     worker.buffer.add(worker.work.run(HeldJob(claimed, JobContext(claimed, config), None)))
@@ -159,7 +160,7 @@ def test_a_wait_to_be_alone_is_not_over_before_what_has_ended_could_be_settled(c
         process = Assembly(replace(config, database_url=proxy.url), {})
         worker = consume.register(conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
         job = enqueue("t.note")
-        [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         running, claim_id = HeldJob(claimed, JobContext(claimed, config), None), uuid4()
         process.held.begin_claim(claim_id)
         process.held.end_claim(claim_id, [running])

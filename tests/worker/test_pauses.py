@@ -12,8 +12,8 @@ import pytest
 
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import produce
 from haulier.queue.produce.pauses import pause, resume
+from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
 from tests.worker.waiting import AT_ONCE, let_pass
@@ -25,7 +25,7 @@ PAUSED_WITHIN, LONG_ENOUGH = 1.0 + 0.25, 1.75
 
 def enqueue_many(conn, count: int, **payload: object) -> None:
     for _ in range(0, count, 5_000):
-        produce.enqueue(conn, [NewJob("t.note", payload, queue="bulk") for _ in range(min(count, 5_000))])
+        queueing.enqueue(conn, [NewJob("t.note", payload, queue="bulk") for _ in range(min(count, 5_000))])
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_an_idle_worker_beside_a_paused_queue_sends_hardly_a_statement(spawn_wor
 def test_a_resume_reaches_a_worker_that_has_other_work(spawn_worker, conn, enqueue, ledger):
     for number in range(100):
         enqueue("t.note", queue=f"q{number}", delay=timedelta(hours=1))
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.01}) for _ in range(5_000)])
+    queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.01}) for _ in range(5_000)])
     # Without being told it would look four times a second: here it does so once a minute.
     spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=2, LOG_LEVEL="INFO", TEST_FULL_SCAN_SECONDS=RARELY)
     eventually(lambda: len(ledger.entries("start")) > 100)

@@ -17,9 +17,10 @@ from haulier.domain.errors import DatabaseUnavailable
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect, is_pooled
 from haulier.postgres.statements import transaction
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.consume.wakeups import keeps_its_server
 from haulier.queue.upkeep.partitions import drop_expired
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.pooler import pooler_to
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
@@ -111,7 +112,7 @@ def test_keeps_no_prepared_statement_that_another_client_would_find(database, en
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
         enqueue("t.note")
 
-        jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
 
         with conn.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM pg_prepared_statements")
@@ -165,7 +166,7 @@ def test_a_worker_goes_on_whose_pool_has_lost_all_its_connections(
         others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         cursor.execute(f"SELECT pg_terminate_backend(pid) {others}")
         assert cursor.rowcount >= 2
-        [receipt] = produce.enqueue(straight, [NewJob("t.note", {})])
+        [receipt] = queueing.enqueue(straight, [NewJob("t.note", {})])
 
     eventually(lambda: ledger.entries("end", receipt.job))
     assert eventually(lambda: wake_ups(free_port) == THROUGH_DIRECT)

@@ -10,6 +10,7 @@ from haulier.domain.errors import InvalidTransition
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
 from haulier.kinds.sdk.simulated import outcome_of
 from haulier.queue import produce
+from tests import queueing
 from tests.conftest import eventually
 
 # `make race` raises it to 20,000.
@@ -21,7 +22,7 @@ def test_two_workers_with_eight_threads_run_200_jobs_once_each(spawn_worker, con
     for _ in range(2):
         spawn_worker(WORKER_THREADS=8)
 
-    jobs = [receipt.job for receipt in produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.02})] * 200)]
+    jobs = [receipt.job for receipt in queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.02})] * 200)]
 
     eventually(lambda: produce.overview(conn).depths == [])
     assert ledger.counts("start") == {str(job.id): 1 for job in jobs}
@@ -35,7 +36,7 @@ def test_simulated_jobs_with_failures_and_cancels_end_once_as_the_hash_says(spaw
     jobs = [
         receipt.job
         for start in range(0, SIMULATED_JOBS, 1000)
-        for receipt in produce.enqueue(conn, [new] * min(1000, SIMULATED_JOBS - start))
+        for receipt in queueing.enqueue(conn, [new] * min(1000, SIMULATED_JOBS - start))
     ]
     for _ in range(2):
         spawn_worker(EXECUTOR="simulated", WORKER_THREADS=8, LOG_LEVEL="WARNING", LEASE_SECONDS=30, wait=False)

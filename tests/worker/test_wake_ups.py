@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from haulier.domain.job import JobStatus, NewJob
 from haulier.queue import produce
+from tests import queueing
 from tests.conftest import eventually
 from tests.worker.conftest import RARELY, WOKEN_WITHIN
 from tests.worker.waiting import AT_ONCE
@@ -37,7 +38,7 @@ def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, 
     workers = [spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1) for _ in range(3)]
     fall_asleep(3)
 
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 5}) for _ in range(6)])
+    queueing.enqueue(conn, [NewJob("t.note", {"seconds": 5}) for _ in range(6)])
 
     # Alone the first would take half a minute.
     pids = {worker.pid for worker in workers}
@@ -47,12 +48,12 @@ def test_a_worker_that_has_more_than_it_can_take_wakes_the_others(spawn_worker, 
 def test_nobody_is_woken_while_all_are_busy(spawn_worker, fall_asleep, conn, sleepers, heard):
     spawn_worker(POLL_SECONDS=RARELY, WORKER_THREADS=1)
     fall_asleep()
-    produce.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(500)])
+    queueing.enqueue(conn, [NewJob("t.note", {"seconds": 0.1}) for _ in range(500)])
     eventually(lambda: sleepers() == 0)
     heard()
 
     for _ in range(5):
-        produce.enqueue(conn, [NewJob("t.note", {})])
+        queueing.enqueue(conn, [NewJob("t.note", {})])
 
     assert heard() == []
 
@@ -153,7 +154,7 @@ def test_a_flood_of_inserts_sends_few_knocks_at_a_worker_that_keeps_up(spawn_wor
 
     # Nothing to do, so that it is not by work that the worker is kept from sleeping.
     while time.monotonic() < until:
-        produce.enqueue(conn, [NewJob("t.note", {}, delay=timedelta(hours=1))])
+        queueing.enqueue(conn, [NewJob("t.note", {}, delay=timedelta(hours=1))])
         count += 1
 
     assert len(heard()) < count / 3

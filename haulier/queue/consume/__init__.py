@@ -5,16 +5,14 @@ from __future__ import annotations
 from haulier.queue.consume.claim import (
     MOST_BYTES,
     Claimed,
-    claim,
     claim_next,
     has_next,
     new_claim,
-    seconds_until_due,
     settle_and_claim,
 )
 from haulier.queue.consume.lanes import Stretch, fresh_lanes, heads, lanes, paused, stretch, suspects_and_operations
 from haulier.queue.consume.progress import write_progress
-from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, end_without_payload, rescue, take_orphans
+from haulier.queue.consume.rescue import RESCUED_AT_ONCE, Dead, Rescued, bury, end_without_payload, take_orphans
 from haulier.queue.consume.settle import settle, settle_each, settled_earlier
 from haulier.queue.consume.workers import (
     beat,
@@ -38,7 +36,6 @@ __all__ = [
     "beat",
     "bury",
     "cancelled",
-    "claim",
     "claim_next",
     "deregister",
     "end_without_payload",
@@ -52,9 +49,7 @@ __all__ = [
     "new_claim",
     "paused",
     "register",
-    "rescue",
     "say_stopping",
-    "seconds_until_due",
     "settle",
     "settle_and_claim",
     "settle_each",

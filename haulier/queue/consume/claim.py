@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,11 +13,10 @@ from uuid import UUID
 
 from haulier.domain.claim import ClaimRequest, Mark, Settlement
 from haulier.domain.errors import JobRefused, Refusal
-from haulier.domain.job import Job, JobStatus
+from haulier.domain.job import JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import STATEMENT_SECONDS, Connection, message, rows, transaction
 from haulier.postgres.values import array
-from haulier.queue.consume.lanes import lanes
 from haulier.queue.consume.prepared import prepared
 from haulier.queue.consume.settle import message_limits, settling, statuses_of
 from haulier.queue.rows import ClaimedJob, claimed_job
@@ -27,25 +25,6 @@ from haulier.queue.rows import ClaimedJob, claimed_job
 MOST_BYTES = 8 * 2**20
 # How long a claim may take to measure large jobs. It takes as long again to send them.
 MEASURE_SECONDS = 0.1
-
-
-def claim(
-    conn: Connection, *, worker_id: UUID, claim_id: UUID, queues: Sequence[str], limit: int = 1, suspect: bool = False
-) -> list[Job]:
-    """Give the best due jobs to this worker; none when nothing is due or the worker was declared dead.
-
-    Best is highest priority, then longest due. Jobs that have crashed before are claimed only with `suspect`: the
-    caller runs them with nothing else in its process.
-
-    Shape:  Jobs in state running, with this attempt already counted; claim_id must be new for each call.
-    Raises: DatabaseUnavailable: whether jobs were claimed is then unknown; `held` tells.
-    Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
-    """
-    marks = [lane.head for lane in lanes(conn, queues=queues, suspect=suspect) if lane.seconds <= 0]
-    if not marks:
-        return []
-    _, claimed = settle_and_claim(conn, [], ClaimRequest(worker_id, claim_id, marks, limit, limit, suspect))
-    return [job.read() for job in claimed.jobs]
 
 
 def new_claim() -> UUID:
@@ -95,9 +74,11 @@ def settle_and_claim(
     version it has to follow. A settlement is left out where somebody else has settled the claim, and where the row is
     locked just now; `settle` tells which, and what `worker_name` is.
 
-    Shape:  the status that each settlement led to, None where it was left out; the jobs, best first.
-    Raises: DatabaseUnavailable: what was settled and claimed is then unknown. Refusal: either nothing or everything was
-            settled, and nothing was claimed: go on with `settle_each` and `claim_next`.
+    Shape:  the status that each settlement led to, None where it was left out; the jobs, best first: by priority, then
+            by how long they are due. Their attempt is counted already; the id of the claim must be new for each call.
+    Raises: DatabaseUnavailable: what was settled and claimed is then unknown; `held` tells. Refusal: either nothing or
+            everything was settled, and nothing was claimed: go on with `settle_each` and `claim_next`.
+    Source: PostgreSQL manual, SELECT, "The Locking Clause" (SKIP LOCKED).
     """
     names: list[str] = []
     parameters = message_limits()
@@ -199,9 +180,3 @@ def claim_parameters(request: ClaimRequest) -> dict[str, Any]:
         "free": request.free,
         "suspect": request.suspect,
     }
-
-
-def seconds_until_due(conn: Connection, *, queues: Sequence[str], suspect: bool = False) -> float | None:
-    """Return the seconds until a claim may take a waiting job (negative: it may already), or None when none comes."""
-    seconds = min((lane.seconds for lane in lanes(conn, queues=queues, suspect=suspect)), default=math.inf)
-    return None if seconds == math.inf else seconds

@@ -56,24 +56,12 @@ class _Orphan(NamedTuple):
     worker_name: str | None
 
 
-def rescue(conn: Connection) -> Rescued:
-    """Declare dead every worker whose lease ran out, and take every job whose worker has no row.
-
-    Only for a worker whose own beats have succeeded for a whole lease: after an outage every lease has run out, and no
-    worker is dead.
-    """
-    dead = bury(conn)
-    rescued = Rescued(dead)
-    for part in take_orphans(conn, buried=[each.id for each in dead], names={each.id: str(each) for each in dead}):
-        rescued.jobs.update(part.jobs)
-        rescued.refused.extend(part.refused)
-    return rescued
-
-
 def bury(conn: Connection) -> list[Dead]:
     """Declare dead every worker whose lease ran out, and return them; a row that the database will not delete is left.
 
-    Other statements take its jobs: where the database refuses one of these, the worker must still be declared dead.
+    Only for a worker whose own beats have succeeded for a whole lease: after an outage every lease has run out, and no
+    worker is dead. Other statements take its jobs: where the database refuses one of these, the worker must still be
+    declared dead.
 
     Raises: Refusal where no worker could be declared dead; DatabaseUnavailable.
     """

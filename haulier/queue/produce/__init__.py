@@ -6,7 +6,7 @@ from __future__ import annotations
 from haulier.queue.produce.cancel import cancel
 from haulier.queue.produce.change import Changes, change, copy, delete, retry
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
-from haulier.queue.produce.enqueue import enqueue, enqueue_all, enqueue_each, enqueue_one
+from haulier.queue.produce.enqueue import enqueue_all, enqueue_each, enqueue_one
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import PAGE_BYTES, Count, Page, count_jobs, get, list_jobs
 from haulier.queue.produce.overview import (
@@ -42,7 +42,6 @@ __all__ = [
     "count_jobs",
     "delete",
     "draft",
-    "enqueue",
     "enqueue_all",
     "enqueue_each",
     "enqueue_one",

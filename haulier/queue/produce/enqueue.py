@@ -9,32 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from haulier.domain.errors import Refusal, RefusedForNow
-from haulier.domain.job import Job, JobStatus, NewJob
+from haulier.domain.job import Job, JobStatus
 from haulier.postgres.errors import translated
 from haulier.postgres.halves import by_halves, is_slow
 from haulier.postgres.statements import Connection, Row, copy, rows, savepoint, transaction
 from haulier.postgres.values import array, utc
-from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
+from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored
 from haulier.queue.produce.idempotency import Holder, take_idempotency
 from haulier.queue.produce.look import get_jobs
 from haulier.queue.rows import StoredJob
 
 # A batch of 10,000 jobs takes a quarter of a second; routers give up a request after 30.
 BULK_SECONDS = 20.0
-
-
-def enqueue(conn: Connection, jobs: Sequence[NewJob], *, atomic: bool = True) -> list[Enqueued]:
-    """Store the jobs as enqueue_all does and return them, in the order given, each as it is now.
-
-    With atomic, one MISMATCH or GONE leaves nothing stored: the receipts that say CREATED then have no job.
-    """
-    drafts = [draft(job) for job in jobs]
-    if len(drafts) == 1:
-        return [enqueue_one(conn, drafts[0])]
-    stored = enqueue_all(conn, drafts, atomic=atomic)
-    ids = [each.job_id for each in stored if each.job_id is not None]
-    found = {str(job.id): job for job in get_jobs(conn, ids)} if ids else {}
-    return [Enqueued(each.receipt, found.get(each.job_id or "")) for each in stored]
 
 
 def enqueue_one(conn: Connection, asked: Draft) -> Enqueued:

@@ -166,7 +166,7 @@ def _only_ids(claim: str) -> str:
     head, found, _ = claim.rpartition("\n)\nSELECT (SELECT count(*) FROM locked) AS number")
     head, returning, returned = head.partition("RETURNING best.number, ")
     if not (found and returning):
-        raise ValueError("the claim in consume.sql is no longer of the form that the raw limit knows")
+        raise ValueError("the claim in claim.sql is no longer of the form that the raw limit knows")
     columns = ", ".join(
         f"coalesce(({aggregate})::text, '{nothing}') AS {name}" for name, (aggregate, nothing) in REMEMBERED.items()
     )

@@ -16,6 +16,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -79,7 +80,7 @@ def test_is_fair_between_the_queues_of_one_priority(claim, enqueue, sql):
 
 
 def test_does_not_let_a_flood_in_one_queue_starve_another(claim, conn, enqueue):
-    produce.enqueue(conn, [NewJob("mail", {}, queue="a.flood") for _ in range(200)])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue="a.flood") for _ in range(200)])
     enqueue(queue="z.trickle")
 
     flood = Counter(claim().queue for _ in range(201))
@@ -100,7 +101,7 @@ def test_takes_several_up_to_the_limit_the_best_ones(conn, worker, enqueue):
     for n in range(10):
         enqueue(priority=n, queue=f"q{n % 3}", payload={"n": n})
 
-    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=4)
+    jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=4)
 
     assert sorted(job.payload["n"] for job in jobs) == [6, 7, 8, 9]
     assert len({job.claim for job in jobs}) == 1
@@ -145,7 +146,7 @@ def test_skips_what_somebody_else_has_locked_without_waiting(claim, enqueue, ope
 def test_does_not_see_a_job_before_its_transaction_has_committed(claim, open_conn):
     application = open_conn()
     application.autocommit = False
-    produce.enqueue(application, [NewJob("mail", {})])
+    queueing.enqueue(application, [NewJob("mail", {})])
 
     early = claim()
     application.commit()
@@ -179,7 +180,7 @@ def test_does_not_take_the_suspect_next_to_a_job_that_is_none(conn, worker, enqu
     suspect, good = enqueue(), enqueue()
     sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", suspect.id)
 
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
 
     assert [job.id for job in claimed] == [good.id]
 
@@ -187,20 +188,20 @@ def test_does_not_take_the_suspect_next_to_a_job_that_is_none(conn, worker, enqu
 def test_does_not_take_the_job_behind_a_due_one_before_its_time(conn, worker, enqueue):
     due, _early = enqueue(), enqueue(delay=timedelta(hours=1))
 
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
 
     assert [job.id for job in claimed] == [due.id]
 
 
 def test_gives_each_job_once_to_many_workers(database, conn, register, sql):
-    produce.enqueue(conn, [NewJob("mail", {}, queue=f"q{n % 3}", priority=n % 2) for n in range(300)])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue=f"q{n % 3}", priority=n % 2) for n in range(300)])
     workers = [register() for _ in range(4)]
     barrier, claimed = threading.Barrier(8), []
 
     def work(number: int) -> None:
         with closing(connect(database)) as mine:
             barrier.wait(PATIENCE)
-            while jobs := consume.claim(
+            while jobs := queueing.claim(
                 mine, worker_id=workers[number % 4], claim_id=uuid4(), queues=(), limit=1 + number
             ):
                 claimed.extend(job.id for job in jobs)
@@ -216,12 +217,12 @@ def test_gives_each_job_once_to_many_workers(database, conn, register, sql):
 
 
 def test_claims_go_on_beside_settles_without_a_deadlock_or_a_second_run(at_once, conn, register):
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(300)])
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(300)])
     workers = [register() for _ in range(6)]
 
     def work(number: int, mine) -> list:
         ran = []
-        while jobs := consume.claim(mine, worker_id=workers[number], claim_id=uuid4(), queues=(), limit=3):
+        while jobs := queueing.claim(mine, worker_id=workers[number], claim_id=uuid4(), queues=(), limit=3):
             done = [Settlement(Fence.of(job), Outcome.complete()) for job in reversed(jobs)]
             assert len(consume.settle(mine, done)) == len(jobs)
             ran.extend(job.id for job in jobs)
@@ -235,32 +236,32 @@ def test_claims_go_on_beside_settles_without_a_deadlock_or_a_second_run(at_once,
 
 
 def test_tells_how_long_until_a_job_is_due(conn, enqueue, claim, running):
-    nothing = consume.seconds_until_due(conn, queues=())
+    nothing = queueing.seconds_until_due(conn, queues=())
     enqueue(delay=timedelta(seconds=100), queue="mail", priority=7)
     enqueue(delay=timedelta(seconds=50), queue="image")
 
-    every, mail, other = (consume.seconds_until_due(conn, queues=queues) for queues in ((), ("mail",), ("bulk",)))
+    every, mail, other = (queueing.seconds_until_due(conn, queues=queues) for queues in ((), ("mail",), ("bulk",)))
     enqueue()
-    due = eventually(lambda: consume.seconds_until_due(conn, queues=()))
+    due = eventually(lambda: queueing.seconds_until_due(conn, queues=()))
 
     assert nothing is None
     assert other is None
     assert 45 < every <= 50
     assert 95 < mail <= 100
     assert due <= 0
-    assert consume.seconds_until_due(conn, queues=(), suspect=True) is None
+    assert queueing.seconds_until_due(conn, queues=(), suspect=True) is None
 
 
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 @pytest.mark.direct("what it sets for its session would be its neighbours' too")
 def test_gives_each_job_once_whatever_level_the_database_defaults_to(at_once, conn, register, level):
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
 
     def take_all(number, mine):
         with mine.cursor() as cursor:
             cursor.execute(f"SET default_transaction_isolation = '{level}'")
         by, taken = register(), []
-        while jobs := consume.claim(mine, worker_id=by, claim_id=uuid4(), queues=(), limit=10):
+        while jobs := queueing.claim(mine, worker_id=by, claim_id=uuid4(), queues=(), limit=10):
             taken += [job.id for job in jobs]
         return taken
 

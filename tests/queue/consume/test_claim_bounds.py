@@ -6,7 +6,6 @@ import random
 import string
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib import import_module
 from uuid import uuid4
 
 import pytest
@@ -17,6 +16,7 @@ from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.consume.claim import MOST_BYTES
+from tests import queueing
 
 
 def wish_for(conn, worker, limit: int, **given) -> ClaimRequest:
@@ -28,7 +28,7 @@ def wish_for(conn, worker, limit: int, **given) -> ClaimRequest:
 @pytest.mark.parametrize("letters", [string.ascii_letters, "a"], ids=["at random", "one letter"])
 def test_takes_no_more_than_so_many_bytes_however_well_they_are_compressed(conn, worker, letters):
     payload = "".join(random.Random(7).choices(letters, k=250_000))
-    produce.enqueue(conn, [NewJob("mail", {"text": payload})] * 60)
+    queueing.enqueue(conn, [NewJob("mail", {"text": payload})] * 60)
 
     wish = wish_for(conn, worker, 50)
     _, claimed = consume.settle_and_claim(conn, [], wish)
@@ -54,7 +54,7 @@ def test_takes_numbers_that_are_long_as_text_for_what_they_are_then(conn, worker
 
 
 def test_takes_one_job_however_large_it_is(conn, worker):
-    produce.enqueue(conn, [NewJob("mail", {"text": "a" * 2 * MOST_BYTES})] * 2)
+    queueing.enqueue(conn, [NewJob("mail", {"text": "a" * 2 * MOST_BYTES})] * 2)
 
     wish = wish_for(conn, worker, 10)
     _, claimed = consume.settle_and_claim(conn, [], wish)
@@ -63,7 +63,7 @@ def test_takes_one_job_however_large_it_is(conn, worker):
 
 
 def test_knows_when_letters_of_four_bytes_were_too_many(conn, worker):
-    produce.enqueue(conn, [NewJob("mail", {"text": "\U0001f600" * 60_000})] * 40)
+    queueing.enqueue(conn, [NewJob("mail", {"text": "\U0001f600" * 60_000})] * 40)
 
     wish = wish_for(conn, worker, 100)
     _, claimed = consume.settle_and_claim(conn, [], wish)
@@ -86,11 +86,10 @@ def test_knows_when_last_attempts_were_left(conn, worker, enqueue, lasts, free, 
 
 
 def test_takes_no_more_than_it_can_measure_in_time(conn, worker, monkeypatch):
-    produce.enqueue(conn, [NewJob("mail", {"text": "a" * 3000})] * 3 + [NewJob("mail", {})] * 3)
+    queueing.enqueue(conn, [NewJob("mail", {"text": "a" * 3000})] * 3 + [NewJob("mail", {})] * 3)
     wish = wish_for(conn, worker, 10)
     # As if the time were up before the first job: how many a machine can measure in time differs from run to run.
-    # By import_module, since `consume.claim` is the function.
-    monkeypatch.setattr(import_module("haulier.queue.consume.claim"), "MEASURE_SECONDS", -1.0)
+    monkeypatch.setattr("haulier.queue.consume.claim.MEASURE_SECONDS", -1.0)
 
     taken = [consume.settle_and_claim(conn, [], wish)[1] for _ in range(3)]
 

@@ -16,6 +16,7 @@ from haulier.postgres.sql_files import SQL
 from haulier.queue import consume
 from haulier.queue.consume.claim import claim_parameters
 from haulier.queue.consume.settle import settle_parameters
+from tests import queueing
 from tests.queue.plans import buffers, explain, parameters_of_claim
 
 CROWDS = {
@@ -98,7 +99,7 @@ def test_a_settle_that_was_planned_for_a_small_table_reads_only_what_it_settles_
     explain_settle(conn, [], call)
     sql("INSERT INTO haulier.job (kind, payload) SELECT 'mail', '{}' FROM generate_series(1, 50000) RETURNING 1")
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=count)
+    jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=count)
 
     nodes = explain_settle(conn, jobs, call)
 
@@ -136,14 +137,14 @@ def test_neither_claim_nor_settle_walks_over_what_earlier_ones_left_under_a_held
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
     [lane] = consume.lanes(conn, queues=())
     for _ in range(40):
-        jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
+        jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=450)
         consume.settle(conn, [Settlement(Fence.of(j), Outcome.complete()) for j in jobs])
     marked = Mark("default", 0, jobs[-1].run_at, jobs[-1].id)
 
     from_mark = claim_parameters(ClaimRequest(worker, uuid4(), [marked], 10, 10))
     _, short_way = explain(conn, "claim", from_mark)
     _, long_way = explain(conn, "claim", parameters_of_claim(worker, [lane], 10))
-    last = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
+    last = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10)
     outcomes = [Settlement(Fence.of(job), Outcome.complete()) for job in last]
     _, settling = explain(conn, "settle", settle_parameters(outcomes))
     reader.close()

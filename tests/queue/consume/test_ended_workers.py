@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.queue import consume
 from haulier.queue.upkeep.purge import purge_workers
+from tests import queueing
 from tests.conftest import Sql
 
 Register = Callable[..., UUID]
@@ -41,7 +42,7 @@ def test_are_told_apart_by_whether_their_lease_had_run_out(
     # By hand, with no function of Haulier's.
     sql("DELETE FROM haulier.worker WHERE id = %s RETURNING 1", gone)
     consume.deregister(conn, stopped)
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     assert sql(ENDED) == sorted([(stopped, "stopped"), (dead, "buried"), (gone, "buried")])
     assert sql("SELECT id FROM haulier.worker") == [(alive,)]
@@ -65,7 +66,7 @@ def test_do_not_keep_a_rescue_waiting_where_the_table_is_locked(
         cursor.execute("LOCK TABLE haulier.worker_past IN ACCESS EXCLUSIVE MODE")
 
     began = time.monotonic()
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
     took = time.monotonic() - began
     rival.rollback()
 

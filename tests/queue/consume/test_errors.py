@@ -18,6 +18,7 @@ from haulier.domain.outcome import Outcome, Verb
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.consume.settle import SETTLE, settling
+from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.consume.outcomes import OUTCOMES
 
@@ -159,8 +160,8 @@ def test_settles_where_the_failure_cannot_be_counted(fault, migrated_database):
     with closing(connect(migrated_database)) as conn:
         sql = sql_on(conn)
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-        produce.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
-        jobs = [consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())[0] for _ in range(2)]
+        queueing.enqueue(conn, [NewJob("mail", {}), NewJob("mail", {})])
+        jobs = [queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())[0] for _ in range(2)]
         sql(fault)
         told: list[Any] = []
 
@@ -210,7 +211,7 @@ def test_counts_a_crash_and_a_snooze_too_many(running, register, let_lease_run_o
     dead = register()
     orphan = running(by=dead)
     let_lease_run_out(dead)
-    consume.rescue(conn)
+    queueing.rescue(conn)
     sql("UPDATE haulier.job SET run_at = now() + interval '1 hour' WHERE id = %s", orphan.id)
     snoozer = running()
     sql("UPDATE haulier.job SET snoozes = 100 WHERE id = %s", snoozer.id)

@@ -13,9 +13,10 @@ import pytest
 from haulier.domain.claim import ClaimRequest, Fence, Settlement
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.consume.claim import claim_next, has_next
 from haulier.queue.produce.pauses import pause, resume
+from tests import queueing
 
 HOUR = timedelta(hours=1)
 
@@ -37,7 +38,7 @@ def until(sql):
 
 
 def enqueue(conn, *queues: str, **options) -> None:
-    produce.enqueue(conn, [NewJob("mail", {}, queue=queue, **options) for queue in queues])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue=queue, **options) for queue in queues])
 
 
 def claimed(conn, worker, *, suspect: bool = False) -> list[str]:
@@ -79,7 +80,7 @@ def test_a_claim_of_one_job_alone_passes_over_it(conn, worker):
 
 def test_what_runs_goes_on_and_settles(conn, worker):
     enqueue(conn, "bulk")
-    [job] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    [job] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
 
     pause(conn, "bulk")
 
@@ -133,9 +134,9 @@ def test_nothing_is_said_to_be_due_in_it_before_its_end(conn, until):
     enqueue(conn, "bulk")
 
     pause(conn, "bulk")
-    assert consume.seconds_until_due(conn, queues=()) is None
+    assert queueing.seconds_until_due(conn, queues=()) is None
     pause(conn, "bulk", until=until(hours=1))
-    assert consume.seconds_until_due(conn, queues=()) == pytest.approx(3600, abs=60)
+    assert queueing.seconds_until_due(conn, queues=()) == pytest.approx(3600, abs=60)
 
 
 def test_a_pause_ends_by_itself(conn, sql, until, worker):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from datetime import datetime
-from importlib import import_module
 from uuid import uuid4
 
 from haulier.domain.claim import Fence
@@ -13,6 +12,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -21,7 +21,7 @@ def test_makes_the_jobs_of_a_worker_whose_lease_ran_out_due_at_once(running, reg
     job = running(by=dead)
     let_lease_run_out(dead)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     back = produce.get(conn, job.id)
     assert [str(dead) for dead in rescued.workers] == ["dock:7"]
@@ -59,7 +59,7 @@ def test_leaves_the_jobs_of_the_living_alone(running, register, let_lease_run_ou
     mine, orphan = running(), running(by=dead)
     let_lease_run_out(dead)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs.keys() == {orphan.id}
     assert produce.get(conn, mine.id).read() == mine
@@ -69,7 +69,7 @@ def test_leaves_the_jobs_of_the_living_alone(running, register, let_lease_run_ou
 def test_finds_nothing_where_everybody_beats(running, conn):
     running()
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert (rescued.workers, rescued.jobs) == ([], {})
 
@@ -78,7 +78,7 @@ def test_goes_by_each_workers_own_lease(register, conn, sql):
     patient, hasty = register(lease=3600), register(lease=1)
     sql("UPDATE haulier.worker SET beat_at = now() - interval '60 s'")
 
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     assert consume.beat(conn, patient) is not None
     assert consume.beat(conn, hasty) is None
@@ -91,12 +91,12 @@ def test_a_beat_renews_the_lease_and_tells_how_old_it_was(worker, let_lease_run_
 
     assert 31 <= first < 40
     assert 0 <= second < 5
-    assert consume.rescue(conn).workers == []
+    assert queueing.rescue(conn).workers == []
 
 
 def test_a_beat_that_comes_too_late_is_told_so(worker, let_lease_run_out, conn):
     let_lease_run_out(worker)
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     late = consume.beat(conn, worker)
 
@@ -109,11 +109,11 @@ def test_a_beat_under_way_saves_its_worker(worker, let_lease_run_out, running, o
     beating.autocommit = False
     consume.beat(beating, worker)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
     beating.commit()
 
     assert (rescued.workers, rescued.jobs) == ([], {})
-    assert consume.rescue(conn).workers == []
+    assert queueing.rescue(conn).workers == []
     assert produce.get(conn, job.id).read() == job
 
 
@@ -123,7 +123,7 @@ def test_a_beat_that_meets_its_own_burial_waits_and_is_told_so(
     let_lease_run_out(worker)
     burying, answers = open_conn(), []
     burying.autocommit = False
-    consume.rescue(burying)
+    queueing.rescue(burying)
 
     def beat() -> None:
         with closing(connect(database)) as mine:
@@ -141,7 +141,7 @@ def test_a_beat_that_meets_its_own_burial_waits_and_is_told_so(
 def test_the_late_settle_of_the_dead_changes_nothing(running, settle, worker, let_lease_run_out, conn):
     job = running()
     let_lease_run_out(worker)
-    consume.rescue(conn)
+    queueing.rescue(conn)
     before = produce.get(conn, job.id)
 
     late = settle(job, Outcome.complete("too late"))
@@ -155,13 +155,13 @@ def test_three_crashes_end_a_job_saying_why(running, register, let_lease_run_out
     first = register()
     job = running(by=first, max_attempts=3)
     let_lease_run_out(first)
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     for _ in range(2):
         next_one = register()
         assert claim(next_one, suspect=True).id == job.id
         let_lease_run_out(next_one)
-        consume.rescue(conn)
+        queueing.rescue(conn)
 
     ended = produce.get(conn, job.id)
     assert ended.status is JobStatus.FAILED_PERMANENT
@@ -175,7 +175,7 @@ def test_a_job_that_crashed_alone_on_its_last_attempt_has_failed(running, worker
     job = running(max_attempts=1)
     let_lease_run_out(worker)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs == {job.id: JobStatus.FAILED_PERMANENT}
 
@@ -184,20 +184,20 @@ def test_bystanders_on_their_last_attempt_get_it_back_and_run_alone(running, wor
     jobs = [running(max_attempts=1) for _ in range(3)]
     let_lease_run_out(worker)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs == {job.id: JobStatus.RETRYING for job in jobs}
     for job in jobs:
         back = produce.get(conn, job.id)
         assert (back.attempts, back.crashes) == (0, 1)
-    assert consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10) == []
+    assert queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=10) == []
 
 
 def test_a_bystander_with_budget_left_is_charged_the_attempt(running, worker, let_lease_run_out, conn):
     jobs = [running(max_attempts=3) for _ in range(2)]
     let_lease_run_out(worker)
 
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     assert [produce.get(conn, job.id).attempts for job in jobs] == [1, 1]
 
@@ -206,11 +206,11 @@ def test_a_bystander_that_crashes_again_when_alone_has_failed(running, register,
     first, second = register(), register()
     culprit, bystander = running(by=first, max_attempts=1), running(by=first, max_attempts=1)
     let_lease_run_out(first)
-    consume.rescue(conn)
+    queueing.rescue(conn)
     sole = claim(second, suspect=True)
     let_lease_run_out(second)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert sole.id in (culprit.id, bystander.id)
     assert rescued.jobs == {sole.id: JobStatus.FAILED_PERMANENT}
@@ -223,10 +223,10 @@ def test_a_bystander_left_over_by_an_earlier_sweep_is_not_blamed(running, worker
     rival.autocommit = False
     with rival.cursor() as cursor:
         cursor.execute("SELECT FROM haulier.job WHERE id = %s FOR UPDATE", (left.id,))
-    first_sweep = consume.rescue(conn)
+    first_sweep = queueing.rescue(conn)
     rival.rollback()
 
-    second_sweep = consume.rescue(conn)
+    second_sweep = queueing.rescue(conn)
 
     assert first_sweep.jobs == {taken.id: JobStatus.RETRYING}
     assert second_sweep.jobs == {left.id: JobStatus.RETRYING}
@@ -238,7 +238,7 @@ def test_company_of_other_workers_is_no_company(running, register, let_lease_run
     let_lease_run_out(first)
     let_lease_run_out(second)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs == {job.id: JobStatus.FAILED_PERMANENT for job in jobs}
 
@@ -248,7 +248,7 @@ def test_a_job_whose_cancel_was_requested_ends_cancelled(running, worker, let_le
     produce.cancel(conn, job.id)
     let_lease_run_out(worker)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs == {job.id: JobStatus.CANCELLED}
     assert produce.get(conn, job.id).status is JobStatus.CANCELLED
@@ -258,7 +258,7 @@ def test_takes_the_jobs_of_a_worker_that_left_without_settling_them(running, wor
     job = running()
     consume.deregister(conn, worker)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.workers == []
     assert rescued.jobs == {job.id: JobStatus.RETRYING}
@@ -273,7 +273,7 @@ def test_a_suspect_ran_alone_and_is_to_blame_even_where_its_worker_was_buried_ea
     claim(last, suspect=True)
     consume.deregister(conn, last)
 
-    rescued = consume.rescue(conn)
+    rescued = queueing.rescue(conn)
 
     assert rescued.jobs == {suspect.id: JobStatus.FAILED_PERMANENT}
 
@@ -285,7 +285,7 @@ def test_concurrent_rescuers_take_each_job_once(running, register, let_lease_run
         jobs += [running(by=dead) for _ in range(4)]
         let_lease_run_out(dead)
 
-    rescued = at_once(6, lambda number, mine: consume.rescue(mine))
+    rescued = at_once(6, lambda number, mine: queueing.rescue(mine))
 
     taken = [job_id for each in rescued for job_id in each.jobs]
     assert sorted(taken) == sorted(job.id for job in jobs)
@@ -296,10 +296,10 @@ def test_concurrent_rescuers_take_each_job_once(running, register, let_lease_run
 def test_takes_a_bounded_number_a_statement_and_blames_none_for_being_left_over(
     conn, worker, let_lease_run_out, monkeypatch, enqueue
 ):
-    monkeypatch.setattr(import_module("haulier.queue.consume.rescue"), "RESCUED_AT_ONCE", 3)
+    monkeypatch.setattr("haulier.queue.consume.rescue.RESCUED_AT_ONCE", 3)
     for _ in range(7):
         enqueue(max_attempts=1)
-    consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=7)
+    queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=7)
     let_lease_run_out(worker)
 
     buried = consume.bury(conn)

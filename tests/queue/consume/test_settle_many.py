@@ -13,6 +13,7 @@ from haulier.domain.errors import StatementRefused
 from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome, Verb
 from haulier.queue import consume, produce
+from tests import queueing
 from tests.queue.consume.outcomes import OUTCOMES, every_outcome
 
 
@@ -164,8 +165,8 @@ def test_settled_earlier_asks_for_the_whole_fence(running, settle, conn):
 def test_settles_of_the_same_jobs_in_opposite_orders_do_not_wait_in_a_circle(
     conn, worker, at_once, open_conn, until_somebody_waits, sql
 ):
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
-    jobs = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=3)
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(2000)])
+    jobs = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=3)
     settlements = [Settlement(Fence.of(job), Outcome.complete()) for job in sorted(jobs, key=lambda job: job.id)]
     sql("ANALYZE haulier.job")
     rival = open_conn()

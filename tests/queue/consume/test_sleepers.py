@@ -13,8 +13,9 @@ from psycopg2.extensions import connection as Connection
 
 from haulier.domain.job import NewJob
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.consume.wakeups import Knock, fall_asleep, get_up, knocks, listen, pass_on, wake_another
+from tests import queueing
 
 INSERT = "INSERT INTO haulier.job (kind, payload) VALUES ('mail', '{}')"
 
@@ -58,7 +59,7 @@ def test_sends_nothing_while_nobody_sleeps(heard, register, sleeper, conn, sql):
     get_up(conn, sleeper())
 
     sql(INSERT)
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(50)])
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(50)])
 
     assert heard() == []
 
@@ -115,7 +116,7 @@ def test_wakes_one_for_each_set_of_queues_that_has_the_jobs(heard, sleeper, sql)
 def test_wakes_for_every_queue_that_the_statement_brings_jobs_of(heard, sleeper, conn):
     mail, _, bulk = sleeper("mail"), sleeper("slow"), sleeper("bulk")
 
-    produce.enqueue(conn, [NewJob("mail", {}, queue=queue) for queue in ("mail", "bulk", "mail")])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue=queue) for queue in ("mail", "bulk", "mail")])
 
     assert {knock.worker_id for knock in heard()} == {mail, bulk}
 
@@ -153,7 +154,7 @@ def test_a_worker_that_was_declared_dead_sleeps_no_more(sleeper, asleep, let_lea
     dead, alive = sleeper(), sleeper()
     let_lease_run_out(dead)
 
-    consume.rescue(conn)
+    queueing.rescue(conn)
 
     assert asleep() == {alive}
 

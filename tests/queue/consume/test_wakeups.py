@@ -19,6 +19,7 @@ from haulier.queue import produce
 from haulier.queue.consume.wakeups import Knock, fall_asleep, knocks, listen
 from haulier.queue.produce.pauses import pause, resume
 from lab.proxy import proxy_to
+from tests import queueing
 from tests.conftest import eventually
 
 pytestmark = pytest.mark.direct("a session has to be its own to listen")
@@ -78,7 +79,7 @@ def test_hears_which_queues_are_paused_and_resumed(ear, conn):
 
 
 def test_hears_one_knock_for_many_jobs(ear, sleeper, conn):
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(500)])
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(500)])
 
     assert heard(ear) == [Knock(sleeper, is_for_work=True)]
 
@@ -92,12 +93,12 @@ def test_hears_of_work_for_everybody_as_the_first_trigger_said_it(ear, sql):
 def test_hears_nothing_before_the_commit_and_nothing_after_a_rollback(ear, sleeper, open_conn):
     application = open_conn()
     application.autocommit = False
-    produce.enqueue(application, [NewJob("mail", {})])
+    queueing.enqueue(application, [NewJob("mail", {})])
 
     before = silence(ear)
     application.rollback()
     after_rollback = silence(ear)
-    produce.enqueue(application, [NewJob("mail", {})])
+    queueing.enqueue(application, [NewJob("mail", {})])
     application.commit()
 
     assert before

@@ -17,6 +17,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.look import Page
+from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.upkeep.histories import begin, count_all
 
@@ -104,8 +105,8 @@ def fill(conn: Connection) -> list[Job]:
         return queue, kind, chance.choice(statuses), HOUR * chance.randrange(20) / 2
 
     for hours in (1, 3, 3, 7):
-        produce.enqueue(conn, [NewJob("mail", {}, queue="bulk")])
-        [running] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+        queueing.enqueue(conn, [NewJob("mail", {}, queue="bulk")])
+        [running] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
         sql(
             "UPDATE haulier.job SET created_at = now() - make_interval(hours => %s) WHERE id = %s RETURNING 1",
             hours,

@@ -20,6 +20,7 @@ from haulier.postgres.connection import connect
 from haulier.postgres.errors import translated
 from haulier.postgres.statements import transaction
 from haulier.queue import consume, produce
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -168,7 +169,7 @@ class Race:
         """Claim and settle, in no order and with every outcome."""
         rng = random.Random(number)
         while not self.over.is_set():
-            claimed = consume.claim(conn, worker_id=self.workers[number], claim_id=uuid4(), queues=(), limit=7)
+            claimed = queueing.claim(conn, worker_id=self.workers[number], claim_id=uuid4(), queues=(), limit=7)
             rng.shuffle(claimed)
             ends = [Outcome.complete(1), Outcome.fail("no luck", delay=0), Outcome.release(), Outcome.snooze(0)]
             consume.settle(conn, [Settlement(Fence.of(job), rng.choice(ends)) for job in claimed])
@@ -192,7 +193,7 @@ class Race:
 
 
 def test_races_with_settles_leave_each_job_one_end_and_readers_always_see_it_once(database, conn, register):
-    ids = [r.job.id for r in produce.enqueue(conn, [NewJob("mail", {}, max_attempts=1000) for _ in range(120)])]
+    ids = [r.job.id for r in queueing.enqueue(conn, [NewJob("mail", {}, max_attempts=1000) for _ in range(120)])]
     race, barrier = Race(ids, [register() for _ in range(4)]), threading.Barrier(9)
 
     def run(role: Callable[[int, Connection], None], number: int) -> None:

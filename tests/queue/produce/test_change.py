@@ -14,11 +14,12 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.statements import LOCK_SECONDS
-from haulier.queue import consume, produce
+from haulier.queue import produce
 from haulier.queue.produce import Changes
 from haulier.queue.produce.draft import Receipt
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.upkeep import numbers
+from tests import queueing
 
 AUDIT = "SELECT action, job_id, details FROM haulier.audit ORDER BY id"
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -29,7 +30,7 @@ def waiting(conn):
     """Give a function that enqueues a job, and returns it."""
 
     def waiting(**options):
-        [made] = produce.enqueue(conn, [NewJob("mail", options.pop("payload", {"n": 1}), **options)])
+        [made] = queueing.enqueue(conn, [NewJob("mail", options.pop("payload", {"n": 1}), **options)])
         return made.job
 
     return waiting
@@ -196,7 +197,7 @@ def test_change_a_job_or_let_it_be_claimed_and_never_both(waiting, at_once, regi
         def act(number, mine, job=job):
             if number == 0:
                 return produce.change(mine, job.id, Changes.of(queue="bulk", payload={"n": 2}))
-            return consume.claim(mine, worker_id=worker, claim_id=uuid4(), queues=("mail",))
+            return queueing.claim(mine, worker_id=worker, claim_id=uuid4(), queues=("mail",))
 
         changed, claimed = at_once(2, act)
 
@@ -309,7 +310,7 @@ def test_let_the_key_of_a_deleted_job_stand_for_it(waiting, conn):
     produce.cancel(conn, job.id)
     produce.delete(conn, job.id)
 
-    [again] = produce.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-7")])
+    [again] = queueing.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-7")])
 
     assert again.receipt is Receipt.GONE
 
@@ -318,7 +319,7 @@ def test_let_a_key_stand_for_a_job_that_was_changed(waiting, conn):
     job = waiting(idempotency_key="order-7")
     produce.change(conn, job.id, Changes.of(payload={"n": 2}, queue="bulk"))
 
-    [again] = produce.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-7")])
+    [again] = queueing.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-7")])
 
     assert (again.receipt, again.job.payload) == (Receipt.REPLAYED, {"n": 2})
 

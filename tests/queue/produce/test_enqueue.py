@@ -15,6 +15,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.postgres.statements import transaction
 from haulier.queue import produce
 from haulier.queue.produce.draft import Receipt
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 MAIL = NewJob("mail", {"to": "a@b.c"})
@@ -25,7 +26,7 @@ def keyed(key: str, **payload: object) -> NewJob:
 
 
 def test_stores_a_queued_job_with_the_contracts_defaults(conn, sql):
-    [receipt] = produce.enqueue(conn, [MAIL])
+    [receipt] = queueing.enqueue(conn, [MAIL])
 
     job = receipt.job
     assert receipt.receipt is Receipt.CREATED
@@ -53,7 +54,7 @@ def test_stores_every_option(conn):
         idempotency_key="order-7",
     )
 
-    [receipt] = produce.enqueue(conn, [new])
+    [receipt] = queueing.enqueue(conn, [new])
 
     job = produce.get(conn, receipt.job.id)
     assert job.payload == new.payload
@@ -64,7 +65,7 @@ def test_stores_every_option(conn):
 def test_counts_a_delay_from_now_by_the_databases_clock(conn):
     new = NewJob("mail", {}, delay=timedelta(seconds=90.5))
 
-    [receipt] = produce.enqueue(conn, [new])
+    [receipt] = queueing.enqueue(conn, [new])
 
     assert receipt.job.run_at - receipt.job.created_at == timedelta(seconds=90.5)
 
@@ -72,7 +73,7 @@ def test_counts_a_delay_from_now_by_the_databases_clock(conn):
 def test_stores_a_past_run_at_as_now(conn):
     new = NewJob("mail", {}, run_at=datetime(1999, 1, 1, tzinfo=UTC))
 
-    [receipt] = produce.enqueue(conn, [new])
+    [receipt] = queueing.enqueue(conn, [new])
 
     assert receipt.job.run_at == receipt.job.created_at
 
@@ -80,13 +81,13 @@ def test_stores_a_past_run_at_as_now(conn):
 def test_returns_the_receipts_in_the_order_asked(conn):
     new = [NewJob("mail", {"n": n}, idempotency_key=f"k{(n * 7) % 50}" if n % 2 else None) for n in range(50)]
 
-    receipts = produce.enqueue(conn, new)
+    receipts = queueing.enqueue(conn, new)
 
     assert [receipt.job.payload["n"] for receipt in receipts] == list(range(50))
 
 
 def test_stores_one_job_each_where_the_same_value_is_given_many_times(conn, sql):
-    receipts = produce.enqueue(conn, [MAIL] * 5)
+    receipts = queueing.enqueue(conn, [MAIL] * 5)
 
     ids = {receipt.job.id for receipt in receipts}
     assert len(ids) == 5
@@ -96,7 +97,7 @@ def test_stores_one_job_each_where_the_same_value_is_given_many_times(conn, sql)
 def test_replays_the_second_where_the_very_same_keyed_value_is_given_twice(conn, sql):
     new = keyed("order-7")
 
-    receipts = produce.enqueue(conn, [new, new])
+    receipts = queueing.enqueue(conn, [new, new])
 
     assert [receipt.receipt for receipt in receipts] == [Receipt.CREATED, Receipt.REPLAYED]
     assert receipts[0].job == receipts[1].job
@@ -104,26 +105,26 @@ def test_replays_the_second_where_the_very_same_keyed_value_is_given_twice(conn,
 
 
 def test_stores_nothing_where_nothing_is_asked(conn):
-    receipts = produce.enqueue(conn, [])
+    receipts = queueing.enqueue(conn, [])
 
     assert receipts == []
 
 
 def test_makes_ids_in_the_order_of_time(conn):
-    first = produce.enqueue(conn, [MAIL])[0].job
+    first = queueing.enqueue(conn, [MAIL])[0].job
     eventually(lambda: datetime.now(UTC) - first.created_at > timedelta(milliseconds=2))
 
-    second = produce.enqueue(conn, [MAIL])[0].job
+    second = queueing.enqueue(conn, [MAIL])[0].job
 
     assert (first.id.version, second.id.version) == (7, 7)
     assert first.id < second.id
 
 
 def test_replays_a_known_key_with_the_job_as_it_is_now(conn, running):
-    [created] = produce.enqueue(conn, [keyed("order-7", n=1)])
+    [created] = queueing.enqueue(conn, [keyed("order-7", n=1)])
     produce.cancel(conn, created.job.id)
 
-    [replayed] = produce.enqueue(conn, [keyed("order-7", n=1)])
+    [replayed] = queueing.enqueue(conn, [keyed("order-7", n=1)])
 
     assert replayed.receipt is Receipt.REPLAYED
     assert replayed.job.id == created.job.id
@@ -131,34 +132,34 @@ def test_replays_a_known_key_with_the_job_as_it_is_now(conn, running):
 
 
 def test_calls_a_known_key_with_another_request_a_mismatch(conn, sql):
-    produce.enqueue(conn, [keyed("order-7", n=1)])
+    queueing.enqueue(conn, [keyed("order-7", n=1)])
 
-    [refused] = produce.enqueue(conn, [keyed("order-7", n=2)])
+    [refused] = queueing.enqueue(conn, [keyed("order-7", n=2)])
 
     assert (refused.receipt, refused.job) == (Receipt.MISMATCH, None)
     assert sql("SELECT count(*) FROM haulier.job") == [(1,)]
 
 
 def test_calls_a_known_key_whose_job_was_purged_gone(conn, sql):
-    [created] = produce.enqueue(conn, [keyed("order-7", n=1)])
+    [created] = queueing.enqueue(conn, [keyed("order-7", n=1)])
     sql("DELETE FROM haulier.job WHERE id = %s", created.job.id)
 
-    [refused] = produce.enqueue(conn, [keyed("order-7", n=1)])
+    [refused] = queueing.enqueue(conn, [keyed("order-7", n=1)])
 
     assert (refused.receipt, refused.job) == (Receipt.GONE, None)
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
 
 
 def test_has_one_key_space_for_all_kinds(conn):
-    produce.enqueue(conn, [NewJob("mail", {}, idempotency_key="order-7")])
+    queueing.enqueue(conn, [NewJob("mail", {}, idempotency_key="order-7")])
 
-    [refused] = produce.enqueue(conn, [NewJob("image", {}, idempotency_key="order-7")])
+    [refused] = queueing.enqueue(conn, [NewJob("image", {}, idempotency_key="order-7")])
 
     assert refused.receipt is Receipt.MISMATCH
 
 
 def test_replays_or_refuses_the_second_of_one_key_in_a_batch(conn):
-    receipts = produce.enqueue(
+    receipts = queueing.enqueue(
         conn, [keyed("a", n=1), MAIL, keyed("a", n=1), keyed("a", n=2), keyed("b", n=1)], atomic=False
     )
 
@@ -174,12 +175,12 @@ def test_replays_or_refuses_the_second_of_one_key_in_a_batch(conn):
 
 @pytest.mark.parametrize("reason", [Receipt.MISMATCH, Receipt.GONE])
 def test_atomic_leaves_neither_job_nor_key_where_one_is_refused(conn, sql, reason):
-    [known] = produce.enqueue(conn, [keyed("known", n=1)])
+    [known] = queueing.enqueue(conn, [keyed("known", n=1)])
     if reason is Receipt.GONE:
         sql("DELETE FROM haulier.job WHERE id = %s", known.job.id)
     before = sql("SELECT count(*) FROM haulier.job")
 
-    receipts = produce.enqueue(conn, [MAIL, keyed("new"), keyed("known", n=2 if reason is Receipt.MISMATCH else 1)])
+    receipts = queueing.enqueue(conn, [MAIL, keyed("new"), keyed("known", n=2 if reason is Receipt.MISMATCH else 1)])
 
     assert receipts[2].receipt is reason
     assert sql("SELECT count(*) FROM haulier.job") == before
@@ -187,9 +188,9 @@ def test_atomic_leaves_neither_job_nor_key_where_one_is_refused(conn, sql, reaso
 
 
 def test_not_atomic_stores_the_others(conn, sql):
-    produce.enqueue(conn, [keyed("known", n=1)])
+    queueing.enqueue(conn, [keyed("known", n=1)])
 
-    receipts = produce.enqueue(conn, [MAIL, keyed("known", n=2), keyed("new")], atomic=False)
+    receipts = queueing.enqueue(conn, [MAIL, keyed("known", n=2), keyed("new")], atomic=False)
 
     assert [receipt.receipt for receipt in receipts] == [Receipt.CREATED, Receipt.MISMATCH, Receipt.CREATED]
     assert sql("SELECT count(*) FROM haulier.job") == [(3,)]
@@ -199,15 +200,15 @@ def test_leaves_neither_job_nor_key_where_the_database_refuses_one(conn, sql):
     bad = NewJob("Not A Name", {})
 
     with pytest.raises(psycopg2.errors.CheckViolation):
-        produce.enqueue(conn, [MAIL, keyed("new"), bad])
+        queueing.enqueue(conn, [MAIL, keyed("new"), bad])
 
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
     assert sql("SELECT count(*) FROM haulier.idempotency") == [(0,)]
-    assert produce.enqueue(conn, [MAIL])[0].receipt is Receipt.CREATED
+    assert queueing.enqueue(conn, [MAIL])[0].receipt is Receipt.CREATED
 
 
 def test_stores_one_row_where_fifty_ask_with_one_key_at_once(at_once, sql):
-    answers = at_once(50, lambda number, mine: produce.enqueue(mine, [keyed("order-7", n=1)])[0])
+    answers = at_once(50, lambda number, mine: queueing.enqueue(mine, [keyed("order-7", n=1)])[0])
 
     assert Counter(answer.receipt for answer in answers) == {Receipt.CREATED: 1, Receipt.REPLAYED: 49}
     assert {answer.job.id for answer in answers} == {row[0] for row in sql("SELECT id FROM haulier.job")}
@@ -219,13 +220,13 @@ def test_lets_batches_with_the_same_keys_in_opposite_orders_pass_each_other(
 ):
     rival = open_conn()
     rival.autocommit = False
-    produce.enqueue(rival, [keyed("m")])
+    queueing.enqueue(rival, [keyed("m")])
 
     def ask(number: int, mine: Connection) -> object:
         if number == 2:
             until_somebody_waits(2)
             return rival.rollback()
-        return produce.enqueue(mine, [keyed(key) for key in ("amz" if number else "zma")])
+        return queueing.enqueue(mine, [keyed(key) for key in ("amz" if number else "zma")])
 
     answers = at_once(3, ask)
 
@@ -239,13 +240,13 @@ def test_waits_for_a_rival_with_the_same_key_and_creates_where_that_one_rolls_ba
 ):
     rival = open_conn()
     rival.autocommit = False
-    produce.enqueue(rival, [keyed("order-7", n=1)])
+    queueing.enqueue(rival, [keyed("order-7", n=1)])
     answers: list[produce.Enqueued] = []
 
     def ask() -> None:
         with closing(psycopg2.connect(database)) as mine:
             mine.autocommit = True
-            answers.extend(produce.enqueue(mine, [keyed("order-7", n=2)]))
+            answers.extend(queueing.enqueue(mine, [keyed("order-7", n=2)]))
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -261,7 +262,7 @@ def test_stores_no_job_where_the_callers_own_transaction_rolls_back(open_conn, s
     mine = open_conn()
     mine.autocommit = False
 
-    [receipt] = produce.enqueue(mine, [keyed("order-7")])
+    [receipt] = queueing.enqueue(mine, [keyed("order-7")])
     mine.rollback()
 
     assert receipt.receipt is Receipt.CREATED
@@ -273,7 +274,7 @@ def test_stores_the_job_when_the_callers_own_transaction_commits(open_conn, conn
     mine = open_conn()
     mine.autocommit = False
 
-    [receipt] = produce.enqueue(mine, [MAIL])
+    [receipt] = queueing.enqueue(mine, [MAIL])
     before = sql("SELECT count(*) FROM haulier.job")
     mine.commit()
 
@@ -284,7 +285,7 @@ def test_stores_the_job_when_the_callers_own_transaction_commits(open_conn, conn
 def test_is_part_of_a_transaction_of_ours(conn, sql):
     def fail_after_it() -> None:
         with transaction(conn):
-            produce.enqueue(conn, [MAIL])
+            queueing.enqueue(conn, [MAIL])
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -294,7 +295,7 @@ def test_is_part_of_a_transaction_of_ours(conn, sql):
 
 
 def test_takes_ten_thousand_jobs_at_once(conn, sql):
-    receipts = produce.enqueue(conn, [NewJob("mail", {"n": n}, idempotency_key=f"k{n}") for n in range(10_000)])
+    receipts = queueing.enqueue(conn, [NewJob("mail", {"n": n}, idempotency_key=f"k{n}") for n in range(10_000)])
 
     assert len({receipt.job.id for receipt in receipts}) == 10_000
     assert sql("SELECT count(*) FROM haulier.job") == [(10_000,)]
@@ -328,7 +329,7 @@ def test_stores_any_text_of_many_jobs_as_it_is(conn, text):
     key = f"{text} as a key"
     new = [NewJob("mail", {text: [text]}, idempotency_key=key), NewJob("mail", {})]
 
-    receipts = produce.enqueue(conn, new)
+    receipts = queueing.enqueue(conn, new)
 
     assert [receipt.job.payload for receipt in receipts] == [{text: [text]}, {}]
     assert [receipt.job.idempotency_key for receipt in receipts] == [key, None]
@@ -343,7 +344,7 @@ def test_stores_every_option_of_many_jobs(conn):
         NewJob("mail", {}, delay=timedelta(seconds=90.5)),
     ]
 
-    jobs = [receipt.job for receipt in produce.enqueue(conn, new)]
+    jobs = [receipt.job for receipt in queueing.enqueue(conn, new)]
 
     assert {name: getattr(jobs[0], name) for name in options} == options
     assert jobs[0].run_at == run_at
@@ -372,7 +373,7 @@ def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
 ):
     rival = open_conn()
     rival.autocommit = False
-    [winner] = produce.enqueue(rival, [keyed("order-7")])
+    [winner] = queueing.enqueue(rival, [keyed("order-7")])
 
     def ask(number: int, mine: Connection) -> object:
         if number:
@@ -380,7 +381,7 @@ def test_sees_whom_it_waited_for_whatever_level_the_database_defaults_to(
             return rival.commit()
         with mine.cursor() as cursor:
             cursor.execute("SET default_transaction_isolation = 'repeatable read'")
-        return produce.enqueue(mine, [keyed("order-7")] * jobs)
+        return queueing.enqueue(mine, [keyed("order-7")] * jobs)
 
     [answers, _] = at_once(2, ask)
 

@@ -11,6 +11,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.queue import produce
 from haulier.queue.produce import id_prefix
 from haulier.queue.produce.id_prefix import id_range, jobs_by_prefix
+from tests import queueing
 from tests.conftest import Sql
 from tests.queue.plans import explain
 
@@ -45,7 +46,7 @@ def prefix_of(job: UUID, digits: int = 8) -> tuple[UUID, UUID]:
 
 
 def test_finds_live_and_ended_jobs_of_the_queues_that_may_be_seen(conn: Connection) -> None:
-    jobs = [put.job.id for put in produce.enqueue(conn, [NewJob("mail", {}, queue=name) for name in "aab"]) if put.job]
+    jobs = [put.job.id for put in queueing.enqueue(conn, [NewJob("mail", {}, queue=name) for name in "aab"]) if put.job]
     produce.cancel(conn, jobs[1])
 
     found = jobs_by_prefix(conn, prefix_of(jobs[0]), limit=9)
@@ -61,14 +62,14 @@ def test_finds_live_and_ended_jobs_of_the_queues_that_may_be_seen(conn: Connecti
 
 def test_looks_at_so_many_whoever_may_see_them(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(id_prefix, "MOST_ROWS", 2)
-    jobs = [put.job.id for put in produce.enqueue(conn, [NewJob("mail", {}, queue=name) for name in "aab"]) if put.job]
+    jobs = [put.job.id for put in queueing.enqueue(conn, [NewJob("mail", {}, queue=name) for name in "aab"]) if put.job]
 
     assert len(jobs_by_prefix(conn, prefix_of(jobs[0]), limit=9)) == 2
     assert jobs_by_prefix(conn, prefix_of(jobs[0]), queues=["b"], limit=9) == []
 
 
 def test_walks_the_primary_keys_however_many_jobs_there_are(conn: Connection, sql: Sql) -> None:
-    produce.enqueue(conn, [NewJob("mail", {}) for _ in range(900)])
+    queueing.enqueue(conn, [NewJob("mail", {}) for _ in range(900)])
     sql(
         "INSERT INTO haulier.finished_job SELECT haulier.uuidv7(), 'succeeded', kind, queue, priority, run_at, 1, NULL,"
         " now(), 1, 3, 0, 0, NULL, false, payload, NULL, NULL, '[]', created_at, now(), now(), NULL FROM haulier.job"

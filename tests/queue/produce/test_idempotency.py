@@ -6,10 +6,10 @@ import pytest
 
 from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
-from haulier.queue import produce
 from haulier.queue.produce.draft import Receipt
 from haulier.queue.upkeep import purge
 from haulier.queue.upkeep.purge import purge_idempotency
+from tests import queueing
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_forgotten_key_may_be_used_again(running, settle, conn, age):
     age("order-7", 31)
     purge_idempotency(conn, idempotency_days=30)
 
-    [again] = produce.enqueue(conn, [NewJob("mail", {"other": True}, idempotency_key="order-7")])
+    [again] = queueing.enqueue(conn, [NewJob("mail", {"other": True}, idempotency_key="order-7")])
 
     assert again.receipt is Receipt.CREATED
     assert again.job.id != first.id

@@ -15,15 +15,16 @@ from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.overview import QueueDepth, unserved_queues
+from tests import queueing
 
 
 @pytest.fixture
 def fleet(conn, worker, sql):
     """Give sixty jobs, newest first: of all statuses, two kinds and queues, three created in each hour."""
-    produce.enqueue(
+    queueing.enqueue(
         conn, [NewJob("mail" if n % 2 else "image", {"n": n}, queue="bulk" if n % 3 else "default") for n in range(60)]
     )
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=50)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=50)
     ends = [Outcome.complete(), Outcome.fail_for_good("no"), Outcome.fail("no", delay=60)]
     consume.settle(conn, [Settlement(Fence.of(job), ends[n % 3]) for n, job in enumerate(claimed[:45])])
     for (job_id,) in sql("SELECT id FROM haulier.job WHERE status = 'queued' ORDER BY id LIMIT 5"):

@@ -17,6 +17,7 @@ from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.once import made_once
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.schedules import run_schedule_once
+from tests import queueing
 from tests.conftest import Sql
 from tests.queue.schedules import plant
 
@@ -60,7 +61,7 @@ def test_starts_one_operation_of_a_preview(enqueue: Callable[..., Job], conn: Co
 
 def test_leaves_the_key_free_and_no_job_where_making_it_failed(conn: Connection, sql: Sql) -> None:
     def make() -> UUID:
-        [made] = produce.enqueue(conn, [NewJob("mail", {})])
+        [made] = queueing.enqueue(conn, [NewJob("mail", {})])
         assert made.job is not None
         return made.job.id
 

@@ -23,6 +23,7 @@ from haulier.queue.produce import operations as ops
 from haulier.queue.produce.job_filter import JobFilter
 from haulier.queue.produce.operations import Order
 from haulier.queue.produce.work_off import Pace, Worker, work_off
+from tests import queueing
 from tests.conftest import PATIENCE, Sql
 from tests.touched import Touched, touching
 
@@ -57,7 +58,7 @@ def rival(database: str, ids: list[UUID], chance: random.Random, barrier: thread
         acts: list[Callable[[], object]] = [
             lambda: produce.retry(conn, chance.choice(ids)),
             lambda: produce.cancel(conn, chance.choice(ids)),
-            lambda: produce.enqueue(conn, [NewJob("mail", {})]),
+            lambda: queueing.enqueue(conn, [NewJob("mail", {})]),
             lambda: finish(conn, worker, chance),
             lambda: late(conn, chance.choice(ids), chance),
         ]
@@ -68,7 +69,7 @@ def rival(database: str, ids: list[UUID], chance: random.Random, barrier: thread
 
 
 def finish(conn: Connection, worker: UUID, chance: random.Random) -> None:
-    for job in consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=()):
+    for job in queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=()):
         outcome = chance.choice([Outcome.complete({}), Outcome.fail_for_good("no luck"), Outcome.fail("no", delay=0)])
         consume.settle(conn, [Settlement(Fence.of(job), outcome)])
 

@@ -14,6 +14,7 @@ from haulier.domain.job import JobStatus, NewJob
 from haulier.queue import consume, produce
 from haulier.queue.produce.overview import has_unserved
 from haulier.queue.produce.pauses import pause, resume
+from tests import queueing
 
 RECORD = "SELECT actor, action, target, details FROM haulier.audit ORDER BY id"
 PAUSES = "SELECT queue, until FROM haulier.pause ORDER BY queue"
@@ -124,7 +125,7 @@ def test_pauses_and_resumes_at_once_neither_deadlock_nor_lose_a_record(open_conn
 
 @pytest.mark.parametrize("is_counted", [False, True])
 def test_its_due_jobs_are_neither_late_nor_unserved(conn, sql, is_counted):
-    produce.enqueue(conn, [NewJob("mail", {}, queue=queue) for queue in ("bulk", "bulk", "mail")])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue=queue) for queue in ("bulk", "bulk", "mail")])
     sql("UPDATE haulier.job SET run_at = now() - interval '1 h'")
     consume.register(conn, host="dock", pid=7, threads=8, queues=("other",), lease_seconds=60)
     if is_counted:

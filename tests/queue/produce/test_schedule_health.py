@@ -15,6 +15,7 @@ from haulier.queue import consume, produce
 from haulier.queue.firing import fire_due
 from haulier.queue.produce import schedules
 from haulier.queue.produce.schedule_health import COUNTED, LOOKED_AT, Overdue, failures, overdue, unfired
+from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.plans import buffers, explain
 from tests.queue.schedules import Sql, plant, set_time
@@ -144,7 +145,7 @@ def run_all(conn: Connection, *outcomes: Outcome | None) -> None:
             "SELECT haulier.fire_ticks('{nightly}', ARRAY[now() + make_interval(secs => %s)], '{fired}')", number
         )
         if outcome is not None:
-            [job] = consume.claim(conn, worker_id=worker_id, claim_id=uuid4(), queues=())
+            [job] = queueing.claim(conn, worker_id=worker_id, claim_id=uuid4(), queues=())
             consume.settle(conn, [Settlement(Fence.of(job), outcome)], worker_name="dock:7")
 
 

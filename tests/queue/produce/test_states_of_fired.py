@@ -12,6 +12,7 @@ from haulier.domain.job import JobStatus
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.produce.schedules import LOOKED_BACK, Tick, last_ticks, list_ticks, states_of_fired
+from tests import queueing
 from tests.queue.plans import explain
 from tests.queue.schedules import Sql, plant
 
@@ -28,7 +29,7 @@ def fired(conn: Connection, sql: Sql, times: int) -> list[Tick]:
 def run(conn: Connection, outcome: Outcome, jobs: int) -> list[UUID]:
     """End so many jobs in this way, and return their ids."""
     worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=60)
-    claimed = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=jobs)
+    claimed = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=(), limit=jobs)
     consume.settle(conn, [Settlement(Fence.of(job), outcome) for job in claimed])
     return [job.id for job in claimed]
 

@@ -7,6 +7,7 @@ import pytest
 from haulier.domain.job import NewJob
 from haulier.queue import produce
 from haulier.queue.produce.draft import Receipt
+from tests import queueing
 
 TAGS = ["vip", "NULL", "a, b", '"{}"', "back\\slash\t\n", "\r\\N", "größe 😀", " ", "%s %(x)s 'q'"]
 
@@ -16,7 +17,7 @@ TAGS = ["vip", "NULL", "a, b", '"{}"', "back\\slash\t\n", "\r\\N", "größe 😀
 def test_stores_tags_as_they_are_by_each_way(conn, key, number):
     others = [NewJob("mail", {}, tags=[]), NewJob("mail", {})][: number - 1]
 
-    [receipt, *rest] = produce.enqueue(conn, [NewJob("mail", {}, tags=TAGS, idempotency_key=key), *others])
+    [receipt, *rest] = queueing.enqueue(conn, [NewJob("mail", {}, tags=TAGS, idempotency_key=key), *others])
 
     assert receipt.job.tags == TAGS
     assert produce.get(conn, receipt.job.id).read().tags == TAGS
@@ -24,15 +25,15 @@ def test_stores_tags_as_they_are_by_each_way(conn, key, number):
 
 
 def test_stores_nothing_for_no_tags(conn, sql):
-    produce.enqueue(conn, [NewJob("mail", {}, tags=[])])
-    produce.enqueue(conn, [NewJob("mail", {}, tags=())] * 2)
+    queueing.enqueue(conn, [NewJob("mail", {}, tags=[])])
+    queueing.enqueue(conn, [NewJob("mail", {}, tags=())] * 2)
 
     assert sql("SELECT tags FROM haulier.job") == [(None,)] * 3
 
 
 def test_calls_other_tags_under_a_known_key_a_mismatch(conn):
     first, same, other, none = (
-        produce.enqueue(conn, [NewJob("mail", {}, idempotency_key="order-7", tags=tags)])[0].receipt
+        queueing.enqueue(conn, [NewJob("mail", {}, idempotency_key="order-7", tags=tags)])[0].receipt
         for tags in (["a", "b"], ["b", "a"], ["a"], [])
     )
 

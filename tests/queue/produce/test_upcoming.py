@@ -13,13 +13,14 @@ from haulier.domain.job import NewJob
 from haulier.postgres.sql_files import SQL
 from haulier.queue import produce
 from haulier.queue.produce.upcoming import upcoming
+from tests import queueing
 from tests.conftest import Sql
 
 
 def put(conn: Connection, priority: int = 0, *, due_in: float = -1.0, queue: str = "mail") -> UUID:
     """Return the id of a new job. Units: it is due in so many seconds."""
     new = NewJob("mail", {}, queue=queue, priority=priority)
-    [made] = produce.enqueue(conn, [new])
+    [made] = queueing.enqueue(conn, [new])
     assert made.job is not None
     with conn.cursor() as cursor:
         due = datetime.now(UTC) + timedelta(seconds=due_in)
@@ -58,7 +59,7 @@ def test_leaves_out_what_runs_alone_and_what_runs(conn: Connection, sql: Sql) ->
 
 
 def test_walks_the_index_of_claims_however_many_wait(conn: Connection, sql: Sql) -> None:
-    produce.enqueue(conn, [NewJob("mail", {}, queue="mail", priority=number % 3) for number in range(900)])
+    queueing.enqueue(conn, [NewJob("mail", {}, queue="mail", priority=number % 3) for number in range(900)])
     sql("ANALYZE haulier.job")
     sent = {"queue": "mail", "suspect": False, "limit": 20, "most": 50, "look": 1.0}
 

@@ -16,8 +16,9 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.domain.waiting import UNKNOWN_KIND, Code, Reason
-from haulier.queue import consume, produce
+from haulier.queue import consume
 from haulier.queue.produce.explain import explain
+from tests import queueing
 from tests.conftest import sql_on
 
 
@@ -51,7 +52,7 @@ class Yard:
         return self.parties[-1]
 
     def job(self, kind: str = "mail", *, crashed: bool = False, **options: Any) -> Job:
-        [receipt] = produce.enqueue(self.conn, [NewJob(kind, {}, **options)])
+        [receipt] = queueing.enqueue(self.conn, [NewJob(kind, {}, **options)])
         assert receipt.job is not None
         if crashed:
             self.sql("UPDATE haulier.job SET crashes = 1 WHERE id = %s", receipt.job.id)
@@ -74,9 +75,9 @@ class Yard:
         free, claimed = party.threads - len(party.runs), []
         if free:
             asked = {"worker_id": party.id, "claim_id": uuid4(), "queues": party.queues}
-            claimed = consume.claim(self.conn, **asked, limit=free)
+            claimed = queueing.claim(self.conn, **asked, limit=free)
         if not claimed and not party.runs:
-            claimed = consume.claim(self.conn, **{**asked, "claim_id": uuid4()}, suspect=True)
+            claimed = queueing.claim(self.conn, **{**asked, "claim_id": uuid4()}, suspect=True)
         party.runs += claimed
         self._give_back(party)
         return claimed

@@ -13,7 +13,8 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume, produce
+from haulier.queue import consume
+from tests import queueing
 
 
 class Archive:
@@ -87,9 +88,9 @@ class Archive:
 
     def running(self) -> Job:
         """Return a job that has been claimed."""
-        produce.enqueue(self.conn, [NewJob("mail", {})])
+        queueing.enqueue(self.conn, [NewJob("mail", {})])
         worker = consume.register(self.conn, host="dock", pid=7, threads=1, queues=(), lease_seconds=30)
-        [job] = consume.claim(self.conn, worker_id=worker, claim_id=uuid4(), queues=())
+        [job] = queueing.claim(self.conn, worker_id=worker, claim_id=uuid4(), queues=())
         return job
 
     def open_reader(self) -> Connection:

@@ -27,6 +27,7 @@ from haulier.queue.produce.operations import Order
 from haulier.queue.produce.pauses import pause
 from haulier.queue.upkeep import numbers
 from haulier.queue.upkeep.steps import SCHEMA, Schema, Step
+from tests import queueing
 from tests.conftest import sql_on
 from tests.queue.schedules import plant
 
@@ -112,7 +113,7 @@ def fill(conn: Connection) -> None:
     worker = register(conn)
     fall_asleep(conn, register(conn))
     consume.deregister(conn, register(conn))
-    end(conn, worker, produce.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-1")])[0].job)
+    end(conn, worker, queueing.enqueue(conn, [NewJob("mail", {"n": 1}, idempotency_key="order-1")])[0].job)
     api_keys.create(conn, NewKey("shop", frozenset({Scope.ENQUEUE})), actor=None)
     sessions.open_session(conn, key_id="env", key_hash=b"x" * 32, idle_seconds=60)
     pause(conn, "letters")
@@ -139,7 +140,7 @@ def register(conn: Connection) -> UUID:
 def end(conn: Connection, worker: UUID, job: Job | None) -> None:
     """Claim the job and let it fail for good, which makes the partitions that are missing."""
     assert job
-    [claimed] = consume.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
+    [claimed] = queueing.claim(conn, worker_id=worker, claim_id=uuid4(), queues=())
     failure = Failure(fingerprint("mail", "no luck"), claimed.queue, "no luck")
     consume.settle(conn, [Settlement(Fence.of(claimed), Outcome.fail_for_good("no luck"), failure=failure)])
 

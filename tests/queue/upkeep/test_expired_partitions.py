@@ -12,6 +12,7 @@ from haulier.domain.job import NewJob
 from haulier.domain.outcome import Outcome
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, drop_expired, ensure_partitions
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 
 
@@ -56,7 +57,7 @@ def test_behind_an_open_reader_it_gives_up_and_nobody_queues_up_behind_it(archiv
 
     def keep_working() -> None:
         while not over.is_set():
-            [receipt] = produce.enqueue(mine, [NewJob("image", {})])
+            [receipt] = queueing.enqueue(mine, [NewJob("image", {})])
             produce.cancel(mine, receipt.job.id)
             rounds.append(produce.list_jobs(mine, produce.JobFilter(limit=1)).jobs)
 

@@ -23,6 +23,7 @@ from haulier.queue import consume, produce
 from haulier.queue.upkeep.migrate import check_schema, migrate
 from haulier.queue.upkeep.plan import plan
 from haulier.queue.upkeep.steps import SCHEMA, Schema
+from tests import queueing
 from tests.catalogue import shape
 from tests.conftest import PATIENCE, eventually, sql_on
 from tests.queue.upkeep.made_up import build_version_1, contents, fill, register, take, version_of
@@ -85,8 +86,8 @@ def test_programs_of_version_1_go_on_after_every_step(version_1, steps):
         """Do what a program does in its life, and return the status of its job."""
         check_schema(version_1, SCHEMA)
         worker = register(version_1)
-        [enqueued] = produce.enqueue(version_1, [NewJob("mail", {}, idempotency_key=str(uuid4()), priority=100)])
-        [job] = consume.claim(version_1, worker_id=worker, claim_id=uuid4(), queues=())
+        [enqueued] = queueing.enqueue(version_1, [NewJob("mail", {}, idempotency_key=str(uuid4()), priority=100)])
+        [job] = queueing.claim(version_1, worker_id=worker, claim_id=uuid4(), queues=())
         consume.settle(version_1, [Settlement(Fence.of(job), Outcome.complete())])
         assert job.id == enqueued.job.id
         return str(produce.get(version_1, job.id).status)

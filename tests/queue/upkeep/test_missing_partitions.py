@@ -16,6 +16,7 @@ from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
 from haulier.queue import consume, produce
 from haulier.queue.upkeep.partitions import days_ahead, ensure_partitions
+from tests import queueing
 from tests.conftest import PATIENCE, eventually
 from tests.queue.upkeep.losses import every_loss
 
@@ -36,7 +37,7 @@ def test_settling_goes_on_where_history_has_no_partition_for_now(archive, lose, 
 
 @every_loss
 def test_cancel_goes_on_where_history_has_no_partition_for_now(archive, lose):
-    [receipt] = produce.enqueue(archive.conn, [NewJob("mail", {})])
+    [receipt] = queueing.enqueue(archive.conn, [NewJob("mail", {})])
     lose(archive)
 
     cancelled = produce.cancel(archive.conn, receipt.job.id)
@@ -52,7 +53,7 @@ def test_rescue_goes_on_where_history_has_no_partition_for_now(archive, lose):
     archive.sql("UPDATE haulier.worker SET beat_at = now() - interval '1 hour'")
     lose(archive)
 
-    rescued = consume.rescue(archive.conn)
+    rescued = queueing.rescue(archive.conn)
 
     assert rescued.jobs == {job.id: JobStatus.CANCELLED}
     assert [str(dead) for dead in rescued.workers] == ["dock:7"]

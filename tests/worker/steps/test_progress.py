@@ -18,6 +18,7 @@ from haulier.worker.shared.held import HeldJob
 from haulier.worker.shared.lease import Lease
 from haulier.worker.steps import progress
 from haulier.worker.steps.progress import ProgressWriter
+from tests import queueing
 from tests.isolation.rows import refusing
 
 CONFIG = Config("postgres://db.example.com/haulier")
@@ -40,7 +41,7 @@ def run(conn, enqueue, lease):
 
     def run() -> HeldJob:
         enqueue("t.note")
-        [job] = consume.claim(conn, worker_id=lease.registered_as, claim_id=uuid4(), queues=())
+        [job] = queueing.claim(conn, worker_id=lease.registered_as, claim_id=uuid4(), queues=())
         return HeldJob(job, JobContext(job, CONFIG), None, began_at=time.monotonic())
 
     return run

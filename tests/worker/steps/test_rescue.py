@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -45,7 +44,7 @@ def clock() -> Clock:
 @pytest.fixture
 def rescuer(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Rescuer:
     """Give one that looks for the orphans of all workers each time, and takes jobs of 1 kB for large ones."""
-    monkeypatch.setattr(import_module("haulier.queue.consume.rescue"), "BYTES_AT_ONCE", 1000)
+    monkeypatch.setattr("haulier.queue.consume.rescue.BYTES_AT_ONCE", 1000)
     made = Rescuer(Lease(30.0), Refused("rescue", RefusalLog(clock=clock), clock=clock), lease_seconds=30.0)
     monkeypatch.setattr("haulier.worker.steps.rescue.EVERYBODY_LEASES", 0)
     return made

@@ -19,6 +19,7 @@ from haulier.queue.consume.lanes import LOOK_SECONDS
 from haulier.version import version
 from haulier.worker.shared.marks import Marks
 from haulier.worker.steps.scan import Scanner
+from tests import queueing
 from tests.conftest import eventually
 from tests.roles import least_roles
 
@@ -145,7 +146,7 @@ def test_moves_a_mark_back_only_for_a_new_job_before_it(scanner, sql):
     scanner.scan()
     with scanner.database.connection() as conn:
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-        jobs = consume.claim(conn, worker_id=worker, claim_id=worker, queues=("many",), limit=2)
+        jobs = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("many",), limit=2)
     scanner.marks.claimed(jobs, is_short=False, read=scanner.marks.marks())
     [claimed] = scanner.marks.marks()
 
@@ -186,7 +187,7 @@ def test_finds_what_is_due_anew_in_a_lane_that_lately_had_something(scanner, sql
     look(scanner, 2)
     with scanner.database.connection() as conn:
         worker = consume.register(conn, host="dock", pid=7, threads=8, queues=(), lease_seconds=30)
-        [job] = consume.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
+        [job] = queueing.claim(conn, worker_id=worker, claim_id=worker, queues=("zebra",))
     scanner.marks.claimed([job], is_short=True, read=scanner.marks.marks())
 
     # As a retry: its place is before the mark, and it came long ago.
