@@ -233,8 +233,8 @@ BATCHES = [
     Batch(
         "purge ticks", "tick", "DELETE", "schedule",
         inserting(
-            "INSERT INTO haulier.tick (schedule, scheduled_at, outcome, decided_at)"
-            " SELECT 'q' || n, now() - interval '99 days', 'skipped_missed', now() - interval '99 days' FROM EACH"
+            "INSERT INTO haulier.tick (schedule, schedule_id, scheduled_at, outcome, decided_at)"
+            " SELECT 'q' || n, 0, now() - interval '99 days', 'skipped_missed', now() - interval '99 days' FROM EACH"
         ),
         lambda conn: purge.purge_ticks(conn, retention_days=30),
         f"{COUNT}tick",

@@ -25,7 +25,7 @@ def test_two_workers_fire_every_healthy_tick_beside_refused_ones(
         for _ in range(2):
             spawn_worker(WAKE_UPS="off")
         eventually(lambda: (sql(OF_GOOD_ONES)[0][0] or 0) >= 8, within=60)
-        tried, put_off = tries(sql), sql("SELECT count(*) FROM haulier.schedule WHERE refusals > 0 AND look_at > now()")
+        tried, put_off = tries(sql), sql("SELECT count(*) FROM haulier.schedule WHERE look_at > refused_since")
         sql(STOP)
 
     found = account(sql)

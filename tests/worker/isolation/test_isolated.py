@@ -213,9 +213,9 @@ def test_what_a_handler_has_started_ends_with_it(start, enqueue, finished, ledge
     start(STUCK_SECONDS=1)
     finished(enqueue("i.note"))
 
-    job = finished(enqueue("i.starts", timeout_seconds=1, max_attempts=1))
+    job = finished(enqueue("i.starts", timeout_seconds=5, max_attempts=1))
 
-    assert job.last_error == "timed out after 1 s"
+    assert job.last_error == "timed out after 5 s"
     [entry] = ledger.entries(job=job)
     eventually(lambda: not exists(int(entry.event.removeprefix("child:"))))
 
