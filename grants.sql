@@ -30,15 +30,17 @@ GRANT EXECUTE ON FUNCTION haulier.uuidv7(), haulier.running(), haulier.tagged(te
 
 -- The API ------------------------------------------------------------------------------------------------------
 
--- enqueue, without the right to write a job's state, fence and attempts
-GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags)
+-- enqueue, copy and retry, without the right to write a job's state, worker and used attempts
+GRANT INSERT (id, kind, payload, queue, priority, run_at, max_attempts, timeout_seconds, idempotency_key, tags, copy_of,
+    attempt, claim, started_at, crashes, last_error, errors, created_at, operation_id, schedule, scheduled_for)
     ON haulier.job TO :"web";
 GRANT SELECT ON haulier.job, haulier.finished_job, haulier.jobs TO :"web";
 GRANT SELECT, INSERT (key, fingerprint, job_id) ON haulier.idempotency TO :"web";
--- only by these functions does it change a job, or move it from one table to the other, and they record it
-GRANT EXECUTE ON FUNCTION haulier.cancel(uuid, text, text[]),
-    haulier.retry(uuid, jsonb, bytea, jsonb, text, text[]), haulier.change(uuid, jsonb, bytea, jsonb, text, text[]),
-    haulier.copy(uuid, jsonb, bytea, jsonb, text, text[]), haulier.delete(uuid, text, text[]) TO :"web";
+-- change and cancel; a job that is cancelled moves to history, one that is retried moves back
+GRANT UPDATE (payload, queue, priority, run_at, max_attempts, timeout_seconds, tags, cancel_requested, operation_id,
+    updated_at), DELETE ON haulier.job TO :"web";
+GRANT INSERT, DELETE ON haulier.finished_job TO :"web";
+GRANT EXECUTE ON FUNCTION haulier.wake(text[]) TO :"web";
 GRANT SELECT ON haulier.worker, haulier.worker_past TO :"web";
 -- making keys takes `python -m haulier` under the owner, or `-v web_makes_keys=yes` with this file
 GRANT SELECT, UPDATE (last_used_at) ON haulier.api_key TO :"web";
@@ -56,8 +58,8 @@ BEGIN
     END IF;
 END
 $do$;
--- what operators did, which the functions record
-GRANT SELECT ON haulier.audit TO :"web";
+-- what operators did: an entry about a job is added in the transaction that does it, at that time; none is changed
+GRANT SELECT, INSERT (actor, action, job_id, details) ON haulier.audit TO :"web";
 GRANT SELECT, INSERT, UPDATE ON haulier.rate_budget TO :"web";
 -- the sessions of the dashboard; to lock a row takes the right to update one of its columns. Functions open one, and
 -- record that somebody signs in or out.
@@ -71,6 +73,8 @@ GRANT SELECT ON haulier.pause TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.pause_queue(text, timestamptz, text), haulier.resume_queue(text, text) TO :"web";
 -- the numbers, which a worker counts
 GRANT SELECT ON haulier.rollup, haulier.moved, haulier.depth, haulier.counting TO :"web";
+-- that a job was moved to another queue
+GRANT INSERT ON haulier.moved TO :"web";
 -- the failed attempts, which workers note; muting is recorded, as above
 GRANT SELECT ON haulier.error_group, haulier.error_count TO :"web";
 GRANT EXECUTE ON FUNCTION haulier.mute_errors(bigint, timestamptz, text) TO :"web";

@@ -25,6 +25,7 @@ from haulier.local.throwaway import throwaway_database, throwaway_server
 from haulier.postgres.connection import connect
 from haulier.postgres.scratch import url_of
 from haulier.queue.consume.prepared import prepared
+from haulier.queue.produce.acting import prepared as prepared_acts
 from haulier.queue.upkeep.migrate import migrate
 from tests.patience import PATIENCE, eventually
 from tests.pooler import Pooler, pooler_to
@@ -328,7 +329,8 @@ def _is_as_new(conn: Connection) -> bool:
             cursor.execute("SELECT pg_advisory_unlock_all()")
     except Error:
         return False
-    prepared._calls.pop(conn, None)
+    for each in (prepared, prepared_acts):
+        each._calls.pop(conn, None)
     conn.notifies.clear()
     conn.notices.clear()
     return True

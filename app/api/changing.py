@@ -23,7 +23,8 @@ from haulier.kinds.sdk.secret_fields import (
     with_kept,
     without_in,
 )
-from haulier.queue.produce.change import Changes, visible
+from haulier.queue.produce.change import Changes
+from haulier.queue.produce.look import visible
 from haulier.queue.rows import StoredJob
 
 from ..http.acting import Act, done

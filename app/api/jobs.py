@@ -11,11 +11,10 @@ from flask.views import MethodView
 from haulier.domain.api_key import Scope
 from haulier.domain.job import JobOrder
 from haulier.queue import produce
-from haulier.queue.produce.change import visible
 from haulier.queue.produce.draft import Enqueued, Receipt
 from haulier.queue.produce.in_order import list_in_order
 from haulier.queue.produce.job_filter import JobFilter
-from haulier.queue.produce.look import Page
+from haulier.queue.produce.look import Page, visible
 from haulier.queue.rows import StoredJob
 
 from ..http.cursor import write_cursor

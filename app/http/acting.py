@@ -11,7 +11,9 @@ from uuid import UUID
 from haulier.domain.errors import JobChanged, QueueNotFound, TooFewAttempts
 from haulier.domain.job import NAME_PATTERN
 from haulier.postgres.statements import Connection, transaction
-from haulier.queue.produce.change import NONE, Changes, change, copy, visible
+from haulier.queue.produce.change import NONE, Changes, change
+from haulier.queue.produce.copy import copy
+from haulier.queue.produce.look import visible
 from haulier.queue.produce.once import Made, made_once
 from haulier.queue.rows import StoredJob
 

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from haulier.postgres.connection import is_pooled
 from haulier.postgres.errors import sqlstate
 from haulier.postgres.sql_files import SQL
-from haulier.postgres.statements import Connection, message, prepare
+from haulier.postgres.statements import Connection, Row, is_outside_transactions, message, prepare, rows_at_once
 
 
 def as_prepared(name: str) -> tuple[str, str]:
@@ -47,6 +47,16 @@ class Prepared:
         """
         try:
             return message(conn, names, seconds=seconds, prepared=self._of(conn), **parameters)
+        except sqlstate.InvalidSqlStatementName:
+            self.are_kept = False
+            raise
+
+    def rows(self, conn: Connection, names: Sequence[str], /, **parameters: Any) -> list[Row]:
+        """Run statements as `statements.rows_at_once` does, prepared and refused as those of `message`."""
+        # Within a transaction of the caller's nothing can be prepared.
+        calls = self._of(conn) if is_outside_transactions(conn) else self._calls.get(conn, {})
+        try:
+            return rows_at_once(conn, names, prepared=calls, **parameters)
         except sqlstate.InvalidSqlStatementName:
             self.are_kept = False
             raise

@@ -89,6 +89,29 @@ def rows(
     return _execute(conn, statement, parameters, seconds, json_as_text=json_as_text)
 
 
+def rows_at_once(
+    conn: Connection,
+    names: Sequence[str],
+    /,
+    *,
+    prepared: Mapping[str, str],
+    seconds: float = STATEMENT_SECONDS,
+    lock_seconds: float = LOCK_SECONDS,
+    **parameters: Any,
+) -> list[Row]:
+    """Run several statements of the .sql files in one round trip and return the rows of the last.
+
+    They are a transaction as those of `rows` are; a jsonb value is its text as UTF-8.
+
+    Shape: prepared is as for `message`.
+    """
+    statement = "\n".join([prepared.get(name) or SQL[name] for name in names])
+    if is_outside_transactions(conn):
+        statement = f"{SQL['bounded']}\n{SQL['locks_bounded']}\n{statement}"
+        parameters |= {"milliseconds": int(seconds * 1000), "lock_milliseconds": int(lock_seconds * 1000)}
+    return _execute(conn, statement, parameters, seconds, json_as_text=True)
+
+
 def is_outside_transactions(conn: Connection) -> bool:
     """Tell whether the next statement would be a transaction of its own, and not part of one of the caller's."""
     return conn.autocommit and conn.get_transaction_status() == psycopg2.extensions.TRANSACTION_STATUS_IDLE

@@ -24,12 +24,13 @@ CREATE TABLE IF NOT EXISTS haulier.audit (
 );
 
 -- Let nobody be named who does not exist. Which of those who do exist is behind a program's role, nobody here knows; but
--- only whoever may become the owner can be `cli` or `file`. (Its functions run as the owner, who is not the session's.)
+-- only whoever may become the owner can be `cli` or `file`.
 CREATE OR REPLACE FUNCTION haulier.check_actor() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF NEW.actor <> 'env' AND NOT pg_has_role(session_user, current_user, 'MEMBER')
+    IF NEW.actor <> 'env'
+        AND NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER')
         AND NOT EXISTS (SELECT FROM haulier.api_key WHERE id = NEW.actor)
     THEN
         RAISE EXCEPTION 'nobody is called %', left(NEW.actor, 40) USING ERRCODE = 'invalid_parameter_value',

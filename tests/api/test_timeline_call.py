@@ -18,7 +18,7 @@ from haulier.domain.claim import Fence, Settlement
 from haulier.domain.job import Job
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
-from haulier.queue import consume
+from haulier.queue import consume, produce
 from haulier.queue.produce import timeline
 from tests import queueing
 from tests.api.conftest import Fail
@@ -111,12 +111,12 @@ def test_tells_what_an_operation_did_and_who_had_it_done(
     closed: FlaskClient,  # noqa: F811
     make_key: MakeKey,  # noqa: F811
     fail: Fail,
-    sql: Sql,
+    conn: Connection,
 ) -> None:
     anna, headers = make_key(Scope.OPERATE, Scope.READ)
     job = fail("no luck")
     waits = fail("no luck", kind="other")
-    sql("SELECT FROM haulier.retry(%s, '{}', NULL, NULL, NULL, NULL)", str(waits.id))
+    produce.retry(conn, waits.id)
 
     def operate(action: str, kind: str) -> list[tuple[str, str | None]]:
         body = {"action": action, "filter": {"kind": [kind]}, "starts_in_seconds": 0}

@@ -80,7 +80,7 @@ def test_the_grants_allow_to_enqueue_and_nothing_else(database: str, conn: Conne
             ),
             "SELECT id FROM haulier.job FOR UPDATE",
             "SELECT id FROM haulier.job WHERE kind = 'send_email'",
-            "SELECT haulier.cancel(gen_random_uuid(), NULL, NULL)",
+            "SELECT haulier.wake('{default}')",
             "SELECT id FROM haulier.jobs",
             "SELECT id FROM haulier.finished_job",
             "UPDATE haulier.job SET priority = 100",

@@ -28,7 +28,7 @@ def test_a_statement_that_takes_too_long_is_database_unavailable(subject, locked
     began = time.monotonic()
 
     with pytest.raises(DatabaseUnavailable), subject.connection() as conn:
-        rows(conn, "cancel", id=locked.id, actor=None, queues=None, seconds=0.2)
+        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, seconds=0.2)
 
     assert 0.15 < time.monotonic() - began < 2.9
 
@@ -37,7 +37,7 @@ def test_a_transaction_gives_up_waiting_for_a_lock(subject, locked):
     began = time.monotonic()
 
     with pytest.raises(DatabaseUnavailable), subject.connection() as conn, transaction(conn, lock_seconds=0.2):
-        rows(conn, "cancel", id=locked.id, actor=None, queues=None)
+        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
 
     assert 0.15 < time.monotonic() - began < 2.9
 
@@ -48,7 +48,7 @@ def test_a_transaction_bounds_each_of_its_statements(subject, locked):
     def ping_and_lock() -> None:
         with subject.connection() as conn, transaction(conn, seconds=0.2):
             rows(conn, "ping")
-            rows(conn, "cancel", id=locked.id, actor=None, queues=None)
+            rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
 
     with pytest.raises(DatabaseUnavailable):
         ping_and_lock()
@@ -62,7 +62,7 @@ def test_a_transaction_bounds_the_statement_that_is_sent_with_its_beginning(subj
     with (
         pytest.raises(DatabaseUnavailable),
         subject.connection() as conn,
-        transaction_of(conn, "cancel", id=locked.id, actor=None, queues=None, lock_seconds=0.2),
+        transaction_of(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, lock_seconds=0.2),
     ):
         pytest.fail("it waits for the lock")
 
@@ -83,7 +83,7 @@ def test_bounds_each_statement_of_a_block(subject, locked, bounds, is_within):
         bounded(seconds=bounds[0], lock_seconds=bounds[1]),
         transaction(conn) if is_within else nullcontext(),
     ):
-        rows(conn, "cancel", id=locked.id, actor=None, queues=None)
+        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None)
 
     assert 0.15 < time.monotonic() - began < 2.9
 
@@ -144,7 +144,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
 
     def wait_for_the_lock() -> None:
         with subject.connection() as conn:
-            answers.append(rows(conn, "cancel", id=job.id, actor=None, queues=None, seconds=30))
+            answers.append(rows(conn, "cancel", ids=[job.id], operation=None, actor=None, queues=None, seconds=30))
         subject.close()
 
     patient = threading.Thread(target=wait_for_the_lock)
@@ -158,7 +158,7 @@ def test_the_deadline_of_one_call_does_not_cut_off_another_thread(database, subj
     rival.rollback()
     patient.join(PATIENCE)
 
-    assert answers == [[{"was": "waiting"}]]
+    assert answers == [[{"is_running": False, "told": None}]]
 
 
 def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
@@ -167,7 +167,7 @@ def test_a_connection_that_was_watched_is_not_kept_alive(locked, database):
 
     # Long enough for the watchdog to have looked at it once.
     with pytest.raises(DatabaseUnavailable), translated():
-        rows(conn, "cancel", id=locked.id, actor=None, queues=None, seconds=0.8)
+        rows(conn, "cancel", ids=[locked.id], operation=None, actor=None, queues=None, seconds=0.8)
     del conn
     # The error's traceback is a cycle, and holds the connection as well until it is collected.
     gc.collect()
@@ -183,7 +183,7 @@ def test_a_transaction_that_its_process_forgot_does_not_hold_its_locks_for_ever(
 
     def forget() -> None:
         with subject.connection() as conn, transaction(conn):
-            rows(conn, "cancel", id=job.id, actor=None, queues=None)
+            rows(conn, "cancel", ids=[job.id], operation=None, actor=None, queues=None)
             assert eventually(lambda: not backends())
             rows(conn, "ping")
 

@@ -19,8 +19,11 @@ from haulier.postgres.sql_files import columns_of
 from haulier.queue import consume, produce
 from haulier.queue.firing import fire_due
 from haulier.queue.produce import Changes
-from haulier.queue.produce.change import change, copy, delete, retry
+from haulier.queue.produce.change import change
+from haulier.queue.produce.copy import copy
+from haulier.queue.produce.delete import delete
 from haulier.queue.produce.operations import Operation
+from haulier.queue.produce.retry import retry
 from tests import queueing
 from tests.conftest import Sql
 from tests.queue.columns import GONE, Row, is_new, is_now, new_row, read_row, wrong_columns

@@ -92,14 +92,23 @@ def dead_rows(conn, sql, database):
     reader.close()
 
 
-def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, dead_rows):
+def test_what_asks_for_a_few_jobs_walks_over_no_dead_rows(conn, sql, dead_rows):
     worker, waiting, running = dead_rows
+    [[ended]] = sql(
+        "UPDATE haulier.finished_job SET status = 'cancelled'"
+        " WHERE id = (SELECT id FROM haulier.finished_job LIMIT 1) RETURNING id"
+    )
+    act = {"changes": "{}", "seen": None, "noted": None, "operation": None, "actor": None, "queues": None}
     calls = {
         "strays": {"worker": worker, "claims": [ID]},
         "cancelled": {"worker": worker},
         "held": {"worker": worker, "claims": [ID]},
-        "cancel": {"id": running, "actor": None, "queues": None},
-        "cancel of one that waits": {"id": waiting, "actor": None, "queues": None},
+        "cancel": act | {"ids": [running]},
+        "cancel of one that waits": act | {"ids": [waiting]},
+        "change": act | {"ids": [waiting], "changes": '{"queue": "bulk", "delay_seconds": 9}'},
+        "copy": act | {"ids": [running]},
+        "retry": act | {"ids": [ended]},
+        "delete": act | {"ids": [ended]},
         "get_jobs": {"ids": [running]},
         "beat": {"worker": worker, "scans_fail": False},
         "bury": {"workers": None},

@@ -39,6 +39,7 @@ def test_postgres_can_plan_each_statement_where_what_is_optional_is_absent(conn)
 
 def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
     assert OTHERS == [
+        "act_by_index",
         "begin",
         "begin_part",
         "bounded",
@@ -51,6 +52,7 @@ def test_the_other_statements_are_commands_that_the_tests_of_the_verbs_run():
         "drop_unused_database",
         "end_part",
         "listen",
+        "lock_jobs_first",
         "lock_schema",
         "locks_bounded",
         "read_committed",
@@ -86,6 +88,8 @@ def names_used() -> set[str]:
     named = [node.args[1] for node in calls if ast.unparse(node.func) in callers]
     named += [node.args[2] for node in calls if ast.unparse(node.func) == "_write_pairs"]
     messages = [node.args[1] for node in calls if ast.unparse(node.func) == "message"]
+    messages += [node.args[2] for node in calls if ast.unparse(node.func) == "acted"]
+    messages += [node.args[1] for node in calls if ast.unparse(node.func) == "prepared.rows"]
     named += [name for each in messages if isinstance(each, ast.List) for name in each.elts]
     named += [ast.Constant(name) for name in (*SETTLE, *SETTLE_AND_NOTE)]
     named += [node.slice for node in nodes if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "SQL"]

@@ -59,11 +59,7 @@ _TICK = "(SELECT counts_from + interval '60 s' FROM haulier.schedule WHERE name 
 _PARTITION = "(SELECT max(inhrelid)::oid FROM pg_inherits WHERE inhparent = 'haulier.finished_job'::regclass)"
 # How a program calls each function, in the order of the arguments. Arguments that are not here are null.
 USUAL: dict[str, dict[str, str]] = {
-    "cancel": {"cancelled": f"'{WAITING}'"},
-    "change": {"changed": f"'{WAITING}'", "changes": """'{"queue": "b", "payload": {"to": "b"}}'""", "noted": "'{}'"},
-    "retry": {"retried": f"'{FAILED}'", "changes": """'{"queue": "b", "payload": {"to": "b"}}'""", "noted": "'{}'"},
-    "copy": {"copied": f"'{FAILED}'", "changes": """'{"queue": "b", "payload": {"to": "b"}}'""", "noted": "'{}'"},
-    "delete": {"deleted": f"'{CANCELLED}'"},
+    "wake": {"served": "'{default}'"},
     "mute_errors": {"muted": "7", "until": "now() + interval '1 hour'"},
     "quiet_worker": {"quieted": f"'{WORKER}'", "is_quiet": "true"},
     "pause_queue": {"paused": "'default'", "paused_until": "now() + interval '1 hour'"},

@@ -179,22 +179,22 @@ def test_keeps_no_session_for_longer_than_seven_days(sql: Sql, web: Connection) 
 # --- Actors
 
 ACTS = [
-    f"haulier.cancel('{WAITING}', {{}}, NULL)",
-    "haulier.pause_queue('default', NULL, {})",
-    f"haulier.quiet_worker('{WORKER}', true, {{}})",
-    f"haulier.cancel_operation('{OPERATION}', {{}})",
-    "haulier.run_schedule('due', {})",
-    "haulier.mute_errors(7, now(), {})",
+    f"INSERT INTO haulier.audit (actor, action, job_id) VALUES ({{}}, 'cancel', '{WAITING}')",
+    "SELECT haulier.pause_queue('default', NULL, {})",
+    f"SELECT haulier.quiet_worker('{WORKER}', true, {{}})",
+    f"SELECT haulier.cancel_operation('{OPERATION}', {{}})",
+    "SELECT haulier.run_schedule('due', {})",
+    "SELECT haulier.mute_errors(7, now(), {})",
 ]
 
 
 def test_records_no_actor_that_does_not_exist(sql: Sql, web: Connection) -> None:
     acts = [*product(("stranger", "cli", "file", "", "x" * 100_000), ACTS)]
-    acts.append(("file", "haulier.delete_schedule('filed', {})"))
+    acts.append(("file", "SELECT haulier.delete_schedule('filed', {})"))
 
     for actor, act in acts:
         with pytest.raises(errors.InvalidParameterValue, match="nobody is called"):
-            sql_on(web)(f"SELECT {act.format('%s')}", actor)
+            sql_on(web)(act.format("%s"), actor)
 
     assert sql("SELECT count(*) FROM haulier.audit") == [(0,)]
     assert sql("SELECT count(*) FROM haulier.pause WHERE queue = 'default'") == [(0,)]
@@ -204,7 +204,7 @@ def test_records_no_actor_that_does_not_exist(sql: Sql, web: Connection) -> None
 def test_records_keys_env_and_whomever_the_owner_names(sql: Sql, roles: Roles, web: Connection) -> None:
     actors = [KEY, ENDED_KEY, "env", None, KEY, "env"]
     for act, actor in zip(ACTS, actors, strict=True):
-        sql_on(web)(f"SELECT {act.format('%s')}", actor)
+        sql_on(web)(act.format("%s"), actor)
     with closing(connect(roles.owner)) as owner:
         for actor in ("cli", "file", "anybody"):
             sql_on(owner)("SELECT haulier.mute_errors(7, now(), %s)", actor)

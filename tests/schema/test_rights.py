@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,6 +21,7 @@ from haulier.postgres.connection import connect
 from haulier.queue import produce
 from haulier.queue.access import api_keys
 from haulier.queue.access.api_keys import NewKey
+from haulier.queue.produce import Changes
 from haulier.queue.upkeep import partitions
 from haulier.queue.upkeep.partitions import drop_expired
 from tests import queueing
@@ -41,7 +43,7 @@ NEVER = [
     "ALTER TABLE haulier.finished_job DETACH PARTITION {partition}",
     "COMMENT ON TABLE {partition} IS 'expired'",
     "DROP TABLE {partition}",
-    "DROP FUNCTION haulier.cancel(uuid, text, text[])",
+    "DROP FUNCTION haulier.wake(text[])",
     "ALTER FUNCTION haulier.drop_partition(oid) RESET search_path",
     "GRANT {owner} TO CURRENT_USER",
     "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO PUBLIC",
@@ -230,7 +232,7 @@ def test_a_worker_can_detach_no_partition_that_has_not_expired_and_drop_no_table
         ]
         refused = [
             not is_permitted(conn, f"SELECT {call}")
-            for call in ("haulier.mark_expired(1, 1)", "haulier.cancel(haulier.uuidv7(), NULL, NULL)")
+            for call in ("haulier.mark_expired(1, 1)", "haulier.quiet_worker(haulier.uuidv7(), true, NULL)")
         ]
 
     assert set(map(str, done)) == {"[(None,)]"}
@@ -265,24 +267,39 @@ def test_a_worker_gives_up_at_once_where_somebody_reads_the_history(archive: Arc
 # --- What operators do
 
 
-def test_the_role_of_the_api_moves_jobs_by_the_functions_alone_and_each_is_noted(
-    roles: Roles, super_conn: Connection
-) -> None:
+def test_the_role_of_the_api_acts_on_jobs_and_each_act_is_on_record(roles: Roles, super_conn: Connection) -> None:
     ann = api_keys.create(super_conn, NewKey("Ann", frozenset([Scope.OPERATE])), actor="cli")[0].id
 
     with closing(connect(roles.web)) as conn:
         [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
-        produce.cancel(conn, receipt.job.id, actor=ann)
-        produce.retry(conn, receipt.job.id, actor="env")
-        ask(conn, "SELECT haulier.cancel(%s, NULL, NULL)", str(receipt.job.id))
-        ask(conn, "SELECT haulier.retry(haulier.uuidv7(), '{}', NULL, NULL, 'env', NULL)")
+        job = receipt.job.id
+        produce.change(conn, job, Changes.of(queue="bulk"), actor=ann)
+        produce.cancel(conn, job, actor=ann)
+        produce.retry(conn, job, actor="env")
+        copy = produce.copy(conn, job)
+        produce.cancel(conn, copy.id)
+        produce.delete(conn, copy.id)
 
     assert ask(super_conn, "SELECT actor, action, job_id::text FROM haulier.audit ORDER BY id") == [
         ("cli", "create_key", None),
-        (ann, "cancel", str(receipt.job.id)),
-        ("env", "retry", str(receipt.job.id)),
-        (None, "cancel", str(receipt.job.id)),
+        (ann, "change", str(job)),
+        (ann, "cancel", str(job)),
+        ("env", "retry", str(job)),
+        (None, "copy", str(job)),
+        (None, "cancel", str(copy.id)),
+        (None, "delete", str(copy.id)),
     ]
+
+
+def test_the_role_of_the_api_does_nothing_to_a_job_that_it_cannot_record(roles: Roles, super_conn: Connection) -> None:
+    with closing(connect(roles.web)) as conn:
+        [receipt] = queueing.enqueue(conn, [NewJob("mail", {})])
+        for act in (produce.cancel, partial(produce.change, changes=Changes.of(priority=1)), produce.copy):
+            with pytest.raises(errors.InvalidParameterValue, match="nobody is called stranger"):
+                act(conn, receipt.job.id, actor="stranger")
+
+        assert ask(super_conn, "SELECT status, priority FROM haulier.jobs") == [("queued", 0)]
+        assert ask(super_conn, "SELECT count(*) FROM haulier.audit") == [(0,)]
 
 
 @pytest.mark.parametrize("how", ["a member by way of another", "the owner itself"])

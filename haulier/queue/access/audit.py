@@ -1,4 +1,4 @@
-"""The audit: what operators did. Each entry is written by the function of schema.sql that performs the act."""
+"""The audit: what operators did. Each entry is written in the transaction that performs the act."""
 
 from __future__ import annotations
 

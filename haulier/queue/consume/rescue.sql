@@ -28,13 +28,11 @@ WITH gone AS (
         AND NOT EXISTS (SELECT FROM haulier.worker WHERE worker.id = job.worker_id)
     RETURNING *, pg_size_pretty(pg_column_size(payload)::bigint) AS size
 )
-INSERT INTO haulier.finished_job (
-    <<kept_of_any_size>>,
-    payload, status, attempts, crashes, last_error, errors, updated_at, finished_at)
-SELECT <<kept_of_any_size>>,
-    jsonb_build_object(), CASE WHEN cancel_requested THEN 'cancelled' ELSE 'failed_permanent' END, attempts, crashes + 1,
-    'its worker died, and its payload of ' || size || ' could not be moved to the history: it was dropped', errors, now(),
-    now()
+INSERT INTO haulier.finished_job (<<into_history>>)
+SELECT jsonb_build_object(), <<kept_of_any_size>>,
+    CASE WHEN cancel_requested THEN 'cancelled' ELSE 'failed_permanent' END, attempts, crashes + 1, cancel_requested,
+    operation_id, 'its worker died, and its payload of ' || size || ' could not be moved to the history: it was dropped',
+    errors, now(), now(), NULL
 FROM gone
 RETURNING id, status;
 

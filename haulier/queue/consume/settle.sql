@@ -102,14 +102,10 @@ USING held
 WHERE job.ctid = held.version AND held.status IN ('succeeded', 'failed_permanent', 'cancelled')
 RETURNING held.*
 
--- part: columns_that_end
-<<kept>>,
-status, attempts, crashes, last_error, errors, updated_at, finished_at, result
-
 -- part: values_that_end
 <<kept>>,
-gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, coalesce(gone.error, last_error), gone.errors,
-now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
+gone.status, gone.attempts, crashes + (gone.verb = 'crash')::integer, cancel_requested, operation_id,
+coalesce(gone.error, last_error), gone.errors, now(), now(), CASE WHEN gone.status = 'succeeded' THEN gone.result END
 
 -- part: changes_of_kept
 status = held.status,
@@ -153,7 +149,7 @@ WITH outcome AS MATERIALIZED (
 ), gone AS (
     <<taken_out>>
 ), finished AS (
-    INSERT INTO haulier.finished_job (<<columns_that_end>>)
+    INSERT INTO haulier.finished_job (<<into_history>>)
     SELECT <<values_that_end>>
     FROM gone
     -- The row as it was: in this statement's snapshot it is not deleted yet.
@@ -180,7 +176,7 @@ WITH outcome AS MATERIALIZED (
 ), gone AS (
     <<taken_out>>
 ), finished AS (
-    INSERT INTO haulier.finished_job (<<columns_that_end>>, error_id)
+    INSERT INTO haulier.finished_job (<<into_history>>, error_id)
     SELECT <<values_that_end>>, CASE WHEN gone.status = 'failed_permanent' THEN gone.error_id END
     FROM gone
     -- The row as it was: in this statement's snapshot it is not deleted yet.

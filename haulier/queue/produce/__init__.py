@@ -4,7 +4,9 @@ connection, so that a caller can pass its own transaction."""
 from __future__ import annotations
 
 from haulier.queue.produce.cancel import cancel
-from haulier.queue.produce.change import Changes, change, copy, delete, retry
+from haulier.queue.produce.change import Changes, change
+from haulier.queue.produce.copy import copy
+from haulier.queue.produce.delete import delete
 from haulier.queue.produce.draft import Draft, Enqueued, Receipt, Stored, draft
 from haulier.queue.produce.enqueue import enqueue_all, enqueue_each, enqueue_one
 from haulier.queue.produce.job_filter import JobFilter
@@ -19,6 +21,7 @@ from haulier.queue.produce.overview import (
     ping,
     worker_health,
 )
+from haulier.queue.produce.retry import retry
 from haulier.queue.rows import StoredJob
 
 __all__ = [

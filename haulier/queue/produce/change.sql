@@ -1,16 +1,109 @@
--- Change, queue again, copy and delete one job. The functions of schema.sql look at its queue, since it may be moved.
+-- Change jobs that wait; and what a retry and a copy have in common with that. `old` is what a job was, `given` what a
+-- client sends, `new` what comes of both, and `written` what is stored.
 
--- part: with_changes
-%(id)s, %(changes)s::jsonb, %(seen)s::bytea, %(noted)s::jsonb, %(actor)s, %(queues)s::text[]
+-- part: with_this_payload
+(%(seen)s::bytea IS NULL OR sha256(convert_to(payload::text, 'UTF8')) = %(seen)s)
+
+-- part: given
+given AS MATERIALIZED (
+    SELECT jsonb_populate_record(NULL::haulier.job, %(changes)s::jsonb) AS job
+)
+
+-- part: as_given
+-- What a client may set, as it becomes.
+kind,
+coalesce((given.job).payload, payload) AS payload,
+coalesce((given.job).queue, queue) AS queue,
+coalesce((given.job).priority, priority) AS priority,
+coalesce((given.job).max_attempts, max_attempts) AS max_attempts,
+coalesce((given.job).timeout_seconds, timeout_seconds) AS timeout_seconds,
+CASE WHEN %(changes)s::jsonb ? 'tags' THEN nullif((given.job).tags, ARRAY[]::text[]) ELSE tags END AS tags
+
+-- part: time_given
+-- Null: none. A time that has passed counts as now.
+CASE WHEN %(changes)s::jsonb ?| ARRAY['run_at', 'delay_seconds'] THEN
+    greatest(
+        now(), (given.job).run_at,
+        now() + make_interval(secs => (%(changes)s::jsonb ->> 'delay_seconds')::double precision))
+END
+
+-- part: as_fields
+-- What a client may set, as the record shows it.
+to_jsonb(job) || jsonb_build_object(
+    'tags', coalesce(tags, ARRAY[]::text[]), 'run_at', to_char(run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))
+
+-- part: differing
+-- What differs between `before` and `new`, each field with both values; no row if nothing does. `noted` stands for the
+-- payloads: whoever knows the kind has left out what it keeps secret.
+differing AS MATERIALIZED (
+    SELECT id, jsonb_object_agg(key, CASE
+        WHEN key = 'payload' THEN coalesce(%(noted)s::jsonb, jsonb_build_object())
+        ELSE jsonb_build_object('old', was.value, 'new', becomes.value)
+    END) AS fields
+    FROM (SELECT id, <<as_fields>> AS fields FROM (SELECT id, <<set_by_clients>>, run_at FROM before) AS job
+        WHERE %(changes)s::jsonb <> jsonb_build_object()) AS before
+    JOIN (SELECT id, <<as_fields>> AS fields FROM (SELECT id, <<set_by_clients>>, run_at FROM new) AS job) AS after USING (id)
+    CROSS JOIN LATERAL jsonb_each(before.fields) AS was
+    JOIN LATERAL jsonb_each(after.fields) AS becomes USING (key)
+    WHERE was.value <> becomes.value
+    GROUP BY id
+)
+
+-- part: moved
+-- Searches are told that jobs are in a queue in which they did not come.
+moved AS (
+    INSERT INTO haulier.moved (queue, kind, came_at)
+    SELECT DISTINCT written.queue, written.kind, date_bin('1 minute', written.created_at, 'epoch'::timestamptz)
+    FROM old
+    JOIN written USING (id)
+    WHERE written.queue <> old.queue
+    ORDER BY 1, 2, 3
+    ON CONFLICT DO NOTHING
+)
 
 -- name: change
-SELECT * FROM haulier.change(<<with_changes>>);
-
--- name: retry
-SELECT * FROM haulier.retry(<<with_changes>>);
-
--- name: copy
-SELECT * FROM haulier.copy(<<with_changes>>);
-
--- name: delete
-SELECT haulier.delete(%(id)s, %(actor)s, %(queues)s::text[]) AS is_deleted;
+-- Change a job that waits, unless nothing differs. A job needs more attempts than it has used: else its next would be
+-- more than its budget has. Workers are woken as for a new job, since they do not know of its new place.
+WITH <<given>>, old AS MATERIALIZED (
+    SELECT *
+    FROM haulier.job
+    WHERE id = ANY(%(ids)s::uuid[]) AND worker_id IS NULL AND <<in_these_queues>> AND <<with_this_payload>>
+    ORDER BY id
+    FOR UPDATE
+), new AS MATERIALIZED (
+    SELECT id, attempts, <<as_given>>, coalesce(<<time_given>>, run_at) AS run_at
+    FROM old
+    CROSS JOIN given
+), before AS (
+    SELECT * FROM old
+), <<differing>>, written AS (
+    UPDATE haulier.job
+    SET queue = new.queue,
+        priority = new.priority,
+        run_at = new.run_at,
+        max_attempts = new.max_attempts,
+        timeout_seconds = new.timeout_seconds,
+        tags = new.tags,
+        -- As the column itself where it stays: else it would be stored anew.
+        payload = CASE WHEN fields ? 'payload' THEN new.payload ELSE job.payload END,
+        updated_at = now()
+    FROM new
+    JOIN differing USING (id)
+    WHERE job.id = new.id AND job.worker_id IS NULL AND NOT (fields ? 'max_attempts' AND new.max_attempts <= new.attempts)
+    RETURNING job.*
+), <<moved>>, recorded AS (
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    SELECT %(actor)s::text, 'change', id, jsonb_build_object('kind', kind, 'changes', fields)
+    FROM written
+    JOIN differing USING (id)
+)
+SELECT job.*, fields IS NOT NULL AS differs,
+    coalesce(fields ? 'max_attempts' AND new.max_attempts <= new.attempts, false) AS has_too_few_attempts,
+    CASE WHEN is_written AND fields ?| ARRAY['queue', 'priority', 'run_at'] THEN haulier.wake(ARRAY[job.queue])::text END
+FROM (
+    SELECT <<live>>, true AS is_written FROM written
+    UNION ALL
+    SELECT <<live>>, false FROM old WHERE id NOT IN (SELECT id FROM written)
+) AS job
+JOIN new USING (id)
+LEFT JOIN differing USING (id);

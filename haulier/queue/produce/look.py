@@ -62,6 +62,14 @@ def get(conn: Connection, job_id: UUID) -> StoredJob:
     return found[0]
 
 
+def visible(conn: Connection, job_id: UUID, queues: Sequence[str] | None) -> StoredJob:
+    """Return the job, if it is in one of these queues; None: any. Raises: JobNotFound."""
+    job = get(conn, job_id)
+    if queues is not None and job.queue not in queues:
+        raise JobNotFound(job_id)
+    return job
+
+
 def list_jobs(conn: Connection, wanted: JobFilter, most_tagged: int | None = None) -> Page:
     """Return the jobs, newest first (created_at, then id, descending), at most `limit` and PAGE_BYTES of them.
 

@@ -13,7 +13,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from haulier.domain.claim import Fence, Settlement
-from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound
+from haulier.domain.errors import DatabaseUnavailable, InvalidTransition, JobNotFound, RowRefused
 from haulier.domain.job import FINAL_STATUSES, JobStatus, NewJob
 from haulier.domain.outcome import Outcome
 from haulier.postgres.connection import connect
@@ -36,6 +36,34 @@ def test_ends_a_queued_job_at_once(enqueue, conn, sql):
     assert (ended.idempotency_key, ended.priority, ended.tags) == ("order-7", 3, ["vip"])
     assert ended.created_at == job.created_at
     assert sql("SELECT count(*) FROM haulier.job") == [(0,)]
+
+
+def test_notifies_nobody_of_a_job_that_waited(enqueue, conn, sql):
+    job = enqueue()
+    sql("LISTEN haulier_cancel")
+
+    produce.cancel(conn, job.id)
+
+    conn.poll()
+    assert conn.notifies == []
+
+
+@pytest.mark.parametrize("act", ["cancel", "retry"])
+def test_loses_no_job_that_a_trigger_drops_on_its_way(enqueue, conn, sql, act):
+    job = enqueue()
+    if act == "retry":
+        produce.cancel(conn, job.id)
+    before = produce.get(conn, job.id)
+    into = {"cancel": "finished_job", "retry": "job"}[act]
+    sql("CREATE FUNCTION public.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$")
+    sql(f"CREATE TRIGGER drop_it BEFORE INSERT ON haulier.{into} FOR EACH ROW EXECUTE FUNCTION public.drop_it()")
+    try:
+        with pytest.raises(RowRefused, match=f"a trigger drops job {job.id}"):
+            getattr(produce, act)(conn, job.id)
+    finally:
+        sql("DROP FUNCTION public.drop_it CASCADE")
+
+    assert produce.get(conn, job.id) == before
 
 
 def test_ends_a_retrying_job_at_once_and_keeps_its_errors(running, settle, conn):

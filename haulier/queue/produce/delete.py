@@ -1,0 +1,24 @@
+"""Delete a job that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from haulier.domain.errors import InvalidTransition, JobChanged
+from haulier.postgres.statements import Connection
+from haulier.queue.produce.acting import acted
+from haulier.queue.produce.look import visible
+
+
+def delete(conn: Connection, job_id: UUID, *, actor: str | None = None, queues: Sequence[str] | None = None) -> None:
+    """Delete a job that has ended; with queues, only one in these. What it was goes into the audit.
+
+    Raises: JobNotFound; InvalidTransition for a job that is live; JobChanged.
+    """
+    if acted(conn, job_id, ["delete"], actor=actor, queues=queues):
+        return
+    job = visible(conn, job_id, queues)
+    if job.status.is_final:
+        raise JobChanged(job_id)
+    raise InvalidTransition(job_id, job.status, "delete")

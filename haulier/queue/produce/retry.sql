@@ -1,0 +1,40 @@
+-- Queue jobs again that have ended.
+
+-- name: lock_jobs_first
+-- Goes before a statement that would lock another table first: tables are locked in the order of schema.sql, also while
+-- that is applied again.
+LOCK TABLE haulier.job IN ROW EXCLUSIVE MODE;
+
+-- name: retry
+-- Queue a failed or cancelled job again, with a full budget. `attempt` goes on growing, so that no older fence fits; a job
+-- that has crashed before still runs alone.
+WITH <<given>>, old AS (
+    DELETE FROM haulier.finished_job
+    WHERE id = ANY(%(ids)s::uuid[]) AND status IN ('failed_permanent', 'cancelled')
+        AND <<in_these_queues>> AND <<with_this_payload>>
+    RETURNING *
+), new AS MATERIALIZED (
+    SELECT <<kept_by_a_retry>>, operation_id, <<as_given>>, coalesce(<<time_given>>, now()) AS run_at
+    FROM old
+    CROSS JOIN given
+), written AS (
+    INSERT INTO haulier.job (<<kept_by_a_retry>>, operation_id, <<set_by_clients>>, run_at)
+    SELECT <<kept_by_a_retry>>, operation_id, <<set_by_clients>>, run_at
+    FROM new
+    RETURNING <<live>>
+), before AS (
+    -- That it is due now is no change on record.
+    SELECT id, <<set_by_clients>>, CASE WHEN <<time_given>> <> now() THEN run_at ELSE now() END AS run_at
+    FROM old
+    CROSS JOIN given
+), <<differing>>, <<moved>>, recorded AS (
+    -- No id: a trigger keeps the job from being queued.
+    INSERT INTO haulier.audit (actor, action, job_id, details)
+    SELECT %(actor)s::text, 'retry', written.id,
+        CASE WHEN fields IS NOT NULL THEN jsonb_build_object('kind', new.kind, 'changes', fields) END
+    FROM new
+    LEFT JOIN written USING (id)
+    LEFT JOIN differing USING (id)
+)
+SELECT *
+FROM written;
