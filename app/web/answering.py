@@ -1,26 +1,26 @@
-"""From what a view returns to an answer: a page, its content alone for a browser that has it, or 204."""
+"""From what a view returns to a response: a whole page, its <main> for a browser that shows it already, or 204.
+
+A poll compares what is rendered, without the words for how long ago something was.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
-from dataclasses import dataclass
+import re
+from types import SimpleNamespace
 from typing import Any
 
 from flask import Blueprint, g, request
+from jinja2.environment import TemplateModule
 from werkzeug.datastructures import Headers
 from werkzeug.wrappers import Response
-
-from haulier.domain.text import duration
 
 from . import cookies, pace
 from .rail import WITHIN
 from .reading import LIVE
-from .saying import said
+from .saying import Said, said
 from .search_box import EMPTY, Box
-from .templates import rendered
-from .viewer import viewer
+from .templates import filled, rendered
 
 HTML = "text/html; charset=utf-8"
 # No inline script, no inline style, nothing from elsewhere; scripts make pages of text by one policy alone.
@@ -31,69 +31,72 @@ POLICY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A page as a view returns it.
+# What differs in each rendering and is no news: how long ago something was, which app.js keeps current, and what a form
+# is sent with once. One pattern each: an alternative would take ten times as long.
+_AGO = re.compile(r' data-ago(?:=" ago")?>[^<]*')
+_ONCE = re.compile(r' name="once" value="[^"]*')
 
-    Shape: page is a frozen dataclass, and all that the template reads, as `page`: if that is equal, so is what is seen.
-           is_live: False where nothing of it can change any more. text is the page as `written` returns it,
-           where that is kept with it. box is what stands in the search box, which is no part of what polls compare.
+
+class Page:
+    """A page as a view returns it: a template, which fills <main>, and the values that it reads as `page`.
+
+    Args:
+        is_live: False if nothing of the page can change any more.
+        box: What stands in the search box, which is no part of <main>.
     """
 
-    template: str
-    page: Any
-    title: str
-    status: int = 200
-    is_live: bool = True
-    text: str | None = None
-    box: Box = EMPTY
+    def __init__(
+        self, template: str, title: str, *, status: int = 200, is_live: bool = True, box: Box = EMPTY, **values: Any
+    ) -> None:
+        self.template, self.title, self.status, self.is_live, self.box = template, title, status, is_live, box
+        self.values = SimpleNamespace(**values)
+
+    def main(self) -> TemplateModule:
+        """Return the inside of <main>: its text, which templates take as HTML."""
+        return filled(self.template, page=self.values)
 
 
-def answer(found: Shown | Response, every: float | None) -> Response:
-    """Return the answer. Units: the browser is to ask again after `every` so many seconds."""
-    if isinstance(found, Response):
-        return found
-    seen = _digest(found)
-    has = request.headers.get(LIVE)
-    if has == seen and found.status == 200:
+def answer(page: Page | Response, every: float | None) -> Response:
+    """Return the response for what a view returned: 204 if the browser shows the same already.
+
+    Args:
+        every: Seconds after which the browser asks whether the page has changed. None: it never asks.
+    """
+    if isinstance(page, Response):
+        return page
+    main = page.main()
+    seen, shown = digest(str(main)), request.headers.get(LIVE)
+    if shown == seen and page.status == 200:
         return Response(status=204)
-    live = {"seen": seen, "every": every if found.is_live else None}
-    if has is not None:
-        return page("alone.html", found, **live)
-    return page("base.html", found, **live, said=said())
+    every = every if page.is_live else None
+    if shown is not None:
+        return _html(rendered("main.html", main=main, seen=seen, every=every), page.status)
+    return whole(page, main, seen=seen, every=every, said=said())
 
 
-def page(layout: str, found: Shown, **more: Any) -> Response:
-    """Return the page in this layout."""
+def digest(main: str) -> str:
+    """Return a hash of the inside of <main> that stays the same if only time has passed."""
+    text = _ONCE.sub("", _AGO.sub("", main))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def whole(
+    page: Page, main: TemplateModule, *, seen: str, every: float | None, said: Said, again: int | None = None
+) -> Response:
+    """Return the page with what stands around <main>.
+
+    Args:
+        again: Seconds after which the browser loads the page anew. None: it does not.
+    """
     section = (request.blueprint or "").rpartition(".")[2]
     here = WITHIN.get(section, section)
-    given = {"page": found.page, "title": found.title, "box": found.box, **more}
-    text = rendered(found.template, layout=layout, here=here, **given)
-    return Response(text, found.status, content_type=HTML)
+    live = {"main": main, "seen": seen, "every": every}
+    around = {"here": here, "title": page.title, "box": page.box, "said": said, "again": again}
+    return _html(rendered("base.html", **around, **live), page.status)
 
 
-def _digest(found: Shown) -> str:
-    """Return what is another one whenever the page looks different, but for how long ago things were."""
-    by = viewer()
-    told = [found.template, found.title, found.status, by.sight, by.prefers, by.is_in]
-    text = written(found.page) if found.text is None else found.text
-    return hashlib.sha256(f"{written(told)}{text}".encode()).hexdigest()[:12]
-
-
-def written(value: Any) -> str:
-    """Return a page as text, which is another one whenever the page looks different."""
-    return json.dumps(value, default=_plain, sort_keys=True)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: _as_told(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)}
-    return str(value)
-
-
-def _as_told(name: str, value: Any) -> Any:
-    """Return seconds as pages tell them: by the clock alone they differ each time, and "3 h 20 min" does not."""
-    return duration(value) if name.endswith("_seconds") and isinstance(value, float) else value
+def _html(text: str, status: int) -> Response:
+    return Response(text, status, content_type=HTML)
 
 
 def register(ui: Blueprint) -> None:

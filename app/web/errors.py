@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from flask import Blueprint, request
@@ -15,7 +14,7 @@ from haulier.domain.errors import DatabaseUnavailable, RowRefused, reason
 
 from ..http.envelope import REQUEST_ID
 from ..http.errors import ANSWERS, ErrorAnswer, ForeignPage, RateLimited, Refusal, answer_to
-from .answering import Shown, page
+from .answering import Page, whole
 from .permissions import permissions
 from .reading import LIVE
 from .refusals import NotHere, TooOld
@@ -47,23 +46,6 @@ HEADINGS = {
     429: "Too often",
     503: "Not available just now",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a page of an error says.
-
-    Shape: kept are the fields of a form that was too old, which can be sent there once more.
-    Units: the browser comes again after so many seconds, if any.
-    """
-
-    heading: str
-    message: str
-    again: int | None
-    is_old: bool
-    request_id: str
-    action: str = ""
-    kept: Sequence[tuple[str, str]] = ()
 
 
 def register(ui: Blueprint) -> None:
@@ -113,8 +95,19 @@ def _page(status: HTTPStatus, message: str, *, again: int | None = None, error: 
     sentence = text if text.endswith((".", "?")) else f"{text}."
     is_old = isinstance(error, TooOld)
     request_id = str(request.environ.get(REQUEST_ID, ""))
-    told = Failure(heading, sentence, repeats, is_old, request_id, request.path, _kept() if is_old else ())
-    return page("base.html", Shown("failure.html", told, heading, status=status), seen="", every=None, said=NOTHING)
+    page = Page(
+        "failure.html",
+        heading,
+        status=status,
+        heading=heading,
+        message=sentence,
+        again=repeats,
+        is_old=is_old,
+        request_id=request_id,
+        action=request.path,
+        kept=_kept() if is_old else (),
+    )
+    return whole(page, page.main(), seen="", every=None, said=NOTHING, again=repeats)
 
 
 def _kept() -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from haulier.domain.api_key import Scope
 
 from ..http.routes import Entry, needs
 from . import permissions
-from .answering import Shown, answer
+from .answering import Page, answer
 from .rail import RAIL, WITHIN, Rail
 
 
@@ -37,7 +37,7 @@ class Section(Blueprint):
         every: float | None = None,
         every_queue: str | None = None,
         for_acting: bool = False,
-    ) -> Callable[[Callable[..., Shown | Response]], Callable[..., Response]]:
+    ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
         """Add a page, for those who may see it: a view of GET that changes nothing.
 
         Shape: with DASHBOARD=read a page that is for acting, and for nothing else, is refused as acts are. A page that
@@ -45,7 +45,7 @@ class Section(Blueprint):
         Units: a browser asks whether it has changed `every` so many seconds; None: never.
         """
 
-        def decorate(view: Callable[..., Shown | Response]) -> Callable[..., Response]:
+        def decorate(view: Callable[..., Page | Response]) -> Callable[..., Response]:
             @functools.wraps(view)
             def shown(*args: object, **kwargs: object) -> Response:
                 return answer(view(*args, **kwargs), every)
@@ -67,13 +67,13 @@ class Section(Blueprint):
         also: Scope | None = None,
         every_queue: str | None = None,
         slow: bool = False,
-    ) -> Callable[[Callable[..., Shown | Response]], Callable[..., Response]]:
+    ) -> Callable[[Callable[..., Page | Response]], Callable[..., Response]]:
         """Add an act: a view of POST, which answers with `saying.done`, or with a page that tells what is wrong.
 
         Shape: with DASHBOARD=read an act that needs a scope is refused.
         """
 
-        def decorate(view: Callable[..., Shown | Response]) -> Callable[..., Response]:
+        def decorate(view: Callable[..., Page | Response]) -> Callable[..., Response]:
             @functools.wraps(view)
             def acted(*args: object, **kwargs: object) -> Response:
                 return answer(view(*args, **kwargs), None)

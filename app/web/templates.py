@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from flask import url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.environment import TemplateModule
 
 from haulier.version import version
 
@@ -63,6 +64,11 @@ def environment() -> Environment:
 def rendered(template: str, **given: Any) -> str:
     """Return the template, filled in."""
     return environment().get_template(template).render(given)
+
+
+def filled(template: str, **given: Any) -> TemplateModule:
+    """Return the template, filled in, as what another template shows as HTML, since it has escaped everything."""
+    return environment().get_template(template).make_module(given)
 
 
 def url(endpoint: str, **given: Any) -> str:

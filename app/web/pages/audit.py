@@ -20,12 +20,13 @@ from haulier.domain.act import Act
 from haulier.domain.api_key import Scope
 from haulier.domain.text import cut
 from haulier.postgres.statements import Connection
-from haulier.queue.access.audit import Action, ActionFilter, Page, Position, find_actions
+from haulier.queue.access.audit import Action, ActionFilter, Position, find_actions
+from haulier.queue.access.audit import Page as Entries
 
 from ...http.cursor import entry_cursor, read_entry_cursor
 from ...http.ids import read_uuid
 from ...http.masking import details_as_shown
-from ..answering import Shown
+from ..answering import Page
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
@@ -93,26 +94,21 @@ class Found:
     looked_back_to: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """The page."""
-
-    found: Part[Found]
-    asked: Asked
-    acts: Sequence[str]
-    newest: str | None
-    as_csv: str
-
-
 @section.page("/audit", Scope.OPERATE, every_queue=WHY)
-def show() -> Shown:
+def show() -> Page:
     """Return a page of the record."""
     asked = _asked()
     found = kept("audit", (tuple(asked.query()), asked.after, viewer().prefers.zone), partial(_found, asked))
     here = _at("ui.audit.show", asked.query())
-    as_csv = _at("ui.audit.as_csv", asked.query())
-    page = Audit(found, asked, [str(act) for act in Act], here if asked.after else None, as_csv)
-    return Shown("audit.html", page, "Audit")
+    return Page(
+        "audit.html",
+        "Audit",
+        found=found,
+        asked=asked,
+        acts=[str(act) for act in Act],
+        newest=here if asked.after else None,
+        as_csv=_at("ui.audit.as_csv", asked.query()),
+    )
 
 
 def _at(endpoint: str, pairs: Sequence[tuple[str, str]]) -> str:
@@ -143,7 +139,7 @@ def _position() -> Position | None:
 
 
 def _found(asked: Asked) -> Part[Found]:
-    def shown(page: Page) -> Found:
+    def shown(page: Entries) -> Found:
         more = None if page.after is None else [*asked.query(), ("older", entry_cursor(*page.after))]
         older = None if more is None else _at("ui.audit.show", more)
         return Found([_row(details_as_shown(each)) for each in page.actions], older, page.looked_back_to)
@@ -220,7 +216,7 @@ def _write(writer: Any, asked: Asked, out: io.StringIO) -> tuple[Position | None
     return after, after is None
 
 
-def _page_of(wanted: ActionFilter, conn: Connection) -> Page:
+def _page_of(wanted: ActionFilter, conn: Connection) -> Entries:
     return find_actions(conn, wanted)
 
 

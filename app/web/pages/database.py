@@ -14,7 +14,7 @@ from haulier.queue.produce.checks import Checkup, check_database
 from haulier.queue.produce.tables import LOOK_SECONDS, Table, list_tables
 
 from ...http.service import service
-from ..answering import Shown
+from ..answering import Page
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
 from ..section import Section
@@ -85,20 +85,11 @@ class Checked:
     unknown: int
 
 
-@dataclass(frozen=True, slots=True)
-class Database:
-    """The page. Shape: tables are the largest first."""
-
-    found: Part[Checked]
-    tables: Part[Sequence[Table]]
-
-
 @section.page("/database", Scope.OPERATE, every=30, every_queue=WHY)
-def show() -> Shown:
+def show() -> Page:
     """Return the checks and the tables, at most 30 s old."""
-    tables = kept("tables", (), _tables, seconds=KEPT_SECONDS)
-    page = Database(kept("database", (), _checked, seconds=KEPT_SECONDS), tables)
-    return Shown("database.html", page, "Database")
+    found = kept("database", (), _checked, seconds=KEPT_SECONDS)
+    return Page("database.html", "Database", found=found, tables=kept("tables", (), _tables, seconds=KEPT_SECONDS))
 
 
 def _tables() -> Part[Sequence[Table]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -36,9 +36,9 @@ from haulier.queue.rows import StoredJob
 from ...http.door import caller
 from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
-from ..answering import Shown
+from ..answering import Page
 from ..charts import Chart, Series
-from ..error_jobs import Counts, counts_of, retry_labels
+from ..error_jobs import counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import PART_SECONDS, Part, kept, part, read, searched
@@ -113,26 +113,6 @@ class Groups:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
-    """The page.
-
-    Shape: retry is what stands on the button of each group of which jobs can be retried. odd says what of the URL was
-           not understood; offset groups stand on the pages before; before and after lead
-           to the pages around this one.
-    """
-
-    asked: Asked
-    odd: str
-    found: Part[Groups]
-    retry: Mapping[int, str]
-    tabs: Sequence[tuple[str, str, bool]]
-    mutings: Sequence[tuple[str, str, bool]]
-    offset: int
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """A job of a group. Shape: worker is that which ran its last failed attempt, "" where that is not known."""
 
@@ -156,45 +136,27 @@ class InQueue:
     spark: Markup
 
 
-@dataclass(frozen=True, slots=True)
-class OneGroup:
-    """The page of a group.
-
-    Shape: workers are those of its jobs that are shown, with how many each ran.
-    """
-
-    group: ErrorGroup
-    queues: Sequence[InQueue]
-    span: str
-    is_new: bool
-    tabs: Sequence[tuple[str, str, bool]]
-    chart: tuple[Markup, Markup, Markup] | None
-    jobs: Part[Sequence[Row]]
-    workers: Sequence[tuple[str, int]]
-    counts: Part[Counts]
-    mutes: Sequence[tuple[str, str]]
-    is_muted: bool
-
-
 @section.page("/failures", Scope.READ, every=5)
-def show() -> Shown:
+def show() -> Page:
     """Return the groups that were seen in a span."""
     asked, odd = _asked()
     offset = _offset(request.args.get("from", ""))
     found = kept("failures", (asked, offset), partial(_groups, asked, offset))
     end = offset + MOST_GROUPS
-    page = Failures(
-        asked,
-        odd,
-        found,
-        retry_labels({each.id: each.failed for each in found.value.groups} if found.value else {}),
-        [(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
-        [(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
-        offset,
-        _at(asked, max(0, offset - MOST_GROUPS)) if offset else None,
-        _at(asked, end) if found.value and found.value.count > end else None,
+    return Page(
+        "failures.html",
+        "Failures",
+        is_live=not offset,
+        asked=asked,
+        odd=odd,
+        found=found,
+        retry=retry_labels({each.id: each.failed for each in found.value.groups} if found.value else {}),
+        tabs=[(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
+        mutings=[(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
+        offset=offset,
+        before=_at(asked, max(0, offset - MOST_GROUPS)) if offset else None,
+        after=_at(asked, end) if found.value and found.value.count > end else None,
     )
-    return Shown("failures.html", page, "Failures", is_live=not offset)
 
 
 def _at(asked: Asked, offset: int = 0, **changes: str) -> str:
@@ -265,7 +227,7 @@ def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
 
 
 @section.page("/failures/<error_id>", Scope.READ, every=5)
-def one(error_id: str) -> Shown:
+def one(error_id: str) -> Page:
     """Return a group, and its newest jobs."""
     number_, span, queues = id_in(error_id), _span("24h"), caller().queues
 
@@ -275,23 +237,23 @@ def one(error_id: str) -> Shown:
     group = kept("failure", (number_, span), partial(read, look))
     now = viewer().now
     jobs = kept("jobs of failure", (number_,), lambda: searched(partial(_jobs, number_)))
-    page = OneGroup(
-        group,
-        _in_queues(group),
-        span,
-        _is_new(group, span, now),
-        [
+    return Page(
+        "failure_group.html",
+        f"{group.kind}: {group.text}"[:100],
+        group=group,
+        queues=_in_queues(group),
+        is_new=_is_new(group, span, now),
+        tabs=[
             (url_for("ui.failures.one", error_id=group.name, span=name), text, name == span)
             for name, text in TABS.items()
         ],
-        _drawn(group, span),
-        jobs,
-        Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
-        counts_of(number_),
-        tuple(MUTES.items()),
-        group.muted_until is not None and group.muted_until > now,
+        chart=_drawn(group, span),
+        jobs=jobs,
+        workers=Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
+        counts=counts_of(number_),
+        mutes=MUTES,
+        is_muted=group.muted_until is not None and group.muted_until > now,
     )
-    return Shown("failure_group.html", page, f"{group.kind}: {group.text}"[:100])
 
 
 def _jobs(error_id: int, conn: Connection) -> Sequence[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...http.routes import Entry
-from ..answering import Shown
+from ..answering import Page
 from ..rail import Link
 from ..section import Section
 from ..templates import menu
@@ -12,7 +12,7 @@ section = Section("help", __name__)
 
 
 @section.page("/help", Entry.ANY_KEY)
-def show() -> Shown:
+def show() -> Page:
     """Return the page."""
     found: list[Link] = [link for _, group in menu() for link in group if link.rail.key]
-    return Shown("help.html", tuple((link.rail.key, link.rail.title) for link in found), "Help")
+    return Page("help.html", "Help", links=found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,12 +34,12 @@ from ...http.errors import Invalid
 from ...http.masking import as_shown
 from ...http.service import connection, service
 from .. import charts
-from ..answering import Shown
+from ..answering import Page
 from ..asking import Form, once_of
 from ..changing import Clash, Unread, form_of, read_form
-from ..history import LOOKS, Line, lines, stretches, summary, told
+from ..history import LOOKS, lines, stretches, summary, told
 from ..printed import Printed, printed
-from ..reading import Part, part, read
+from ..reading import part, read
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import exact
@@ -82,45 +82,13 @@ class Stop:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """The page.
-
-    Shape: head is the job without what is printed; summary says how long it waited and ran; error is the id of its
-           group of errors; timeout says after how long a run is stopped; fault says why an act was refused. strip draws
-           what is over of its time, in looks, each with its word: as long as nothing happens it stays the same, so that
-           time going by is no news.
-    """
-
-    id: UUID
-    head: Mapping[str, object]
-    kept_until: datetime | None
-    error: str | None
-    is_waiting: bool
-    history: Sequence[Line]
-    summary: str
-    strip: Markup
-    looks: Sequence[tuple[str, str]]
-    explained: Part[Explained] | None
-    stop: Stop | None
-    timeout: str
-    payload: Printed
-    result: Printed | None
-    progress: Printed | None
-    last_error: str
-    unless: Unless
-    form: Form
-    shows_hidden: bool
-    fault: str
-
-
 @section.page("/jobs/<uuid:job_id>", Scope.READ, every=2)
-def show(job_id: UUID) -> Shown:
+def show(job_id: UUID) -> Page:
     """Return the page of a job."""
     return _page(job_id)
 
 
-def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int = 200) -> Shown:
+def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int = 200) -> Page:
     try:
         found = read(lambda conn: visible(conn, job_id))
     except JobNotFound as error:
@@ -137,7 +105,11 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
     def set_out(text: bytes) -> Printed:
         return printed(text, hides=hides, is_whole=is_whole)
 
-    page = JobPage(
+    return Page(
+        "job.html",
+        f"{job.kind}, {job.id}",
+        status=status,
+        is_live=is_live,
         id=job.id,
         head=_head(job),
         kept_until=job.finished_at and job.finished_at + timedelta(days=service().config.retention_days),
@@ -159,7 +131,6 @@ def _page(job_id: UUID, fault: str = "", form: Form | None = None, status: int =
         shows_hidden=shows_hidden,
         fault=fault,
     )
-    return Shown("job.html", page, f"{job.kind}, {job.id}", status=status, is_live=is_live)
 
 
 def _gone(job_id: UUID) -> str:
@@ -237,7 +208,7 @@ def _unless(job: StoredJob) -> Unless:
     )
 
 
-def _acted(job_id: UUID, act: Callable[[], Response | Shown]) -> Response | Shown:
+def _acted(job_id: UUID, act: Callable[[], Response | Page]) -> Response | Page:
     """Return what the act answers; where the job is no longer what it was, its page as it is now, with why."""
     try:
         return act()
@@ -272,7 +243,7 @@ def _due() -> datetime | None:
 
 
 @section.act("/jobs/<uuid:job_id>/cancel", Scope.OPERATE)
-def cancel(job_id: UUID) -> Response | Shown:
+def cancel(job_id: UUID) -> Response | Page:
     """Cancel it, or ask it to stop."""
 
     def act() -> Response:
@@ -284,7 +255,7 @@ def cancel(job_id: UUID) -> Response | Shown:
 
 
 @section.act("/jobs/<uuid:job_id>/retry", Scope.OPERATE)
-def retry(job_id: UUID) -> Response | Shown:
+def retry(job_id: UUID) -> Response | Page:
     """Queue it again, with a full budget."""
 
     due = _due()
@@ -297,7 +268,7 @@ def retry(job_id: UUID) -> Response | Shown:
 
 
 @section.act("/jobs/<uuid:job_id>/run-now", Scope.OPERATE)
-def run_now(job_id: UUID) -> Response | Shown:
+def run_now(job_id: UUID) -> Response | Page:
     """Let its time have come."""
 
     def act() -> Response:
@@ -308,7 +279,7 @@ def run_now(job_id: UUID) -> Response | Shown:
 
 
 @section.act("/jobs/<uuid:job_id>/change", Scope.OPERATE)
-def change(job_id: UUID) -> Response | Shown:
+def change(job_id: UUID) -> Response | Page:
     """Change what the form says of a job that waits."""
 
     def asked(job: StoredJob) -> tuple[Changes, str | None]:
@@ -328,7 +299,7 @@ def change(job_id: UUID) -> Response | Shown:
 
 
 @section.act("/jobs/<uuid:job_id>/copy", Scope.OPERATE, also=Scope.ENQUEUE)
-def copy(job_id: UUID) -> Response | Shown:
+def copy(job_id: UUID) -> Response | Page:
     """Enqueue another job like it, once, however often the form is sent."""
 
     def act() -> Response:
@@ -340,7 +311,7 @@ def copy(job_id: UUID) -> Response | Shown:
 
 
 @section.act("/jobs/<uuid:job_id>/delete", Scope.ADMIN)
-def delete(job_id: UUID) -> Response | Shown:
+def delete(job_id: UUID) -> Response | Page:
     """Delete it for good."""
 
     def act() -> Response:

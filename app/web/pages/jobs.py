@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from urllib.parse import urlencode
@@ -15,14 +15,15 @@ from haulier.domain.api_key import Scope
 from haulier.domain.job import JobOrder, JobStatus
 from haulier.queue.produce.id_prefix import id_range
 from haulier.queue.produce.job_filter import JobFilter, Position
-from haulier.queue.produce.look import Page, list_jobs
+from haulier.queue.produce.look import Page as Jobs
+from haulier.queue.produce.look import list_jobs
 
 from ...http.cursor import read_cursor, write_cursor
 from ...http.errors import Invalid
 from ...http.filtering import filter_within
 from ...http.masking import as_shown
-from ..answering import Shown
-from ..bulk import Verb, fitting
+from ..answering import Page
+from ..bulk import fitting
 from ..look import LOOKED_UP, PAYLOAD, UNREAD, Look, Odd, Pair, read_look, read_search
 from ..rail import Rail
 from ..reading import Part, kept, part, searched
@@ -59,34 +60,8 @@ class Chip:
     odd: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """The page.
-
-    Shape: statuses are each with the page that shows it alone; newer and older lead to other pages; is_secret tells
-           that an API key was searched for; verbs are what can be done to such jobs. live is how many live jobs of
-           these kinds and queues have each status, total how many the list has: both as far as that costs little.
-           orders are those that these filters can have; columns are as `columns_of` says; workers are the names of
-           those that run jobs.
-    """
-
-    found: Part[Listed]
-    look: Look
-    statuses: Sequence[tuple[str | None, str, bool]]
-    chips: Sequence[Chip]
-    newer: str | None
-    older: str | None
-    is_secret: bool
-    verbs: Sequence[Verb] = ()
-    live: Mapping[JobStatus, int] = field(default_factory=dict)
-    total: Counted | None = None
-    orders: Sequence[tuple[str, str, bool]] = ()
-    columns: str = "any"
-    workers: Mapping[str, str] = field(default_factory=dict)
-
-
 @section.page("/jobs", Scope.READ, every=5)
-def show() -> Shown | Response:
+def show() -> Page | Response:
     """Return a page of the jobs that the query asks for; a search leads to one."""
     if "q" in request.args:
         return _search(request.args["q"])
@@ -94,21 +69,26 @@ def show() -> Shown | Response:
     after = None if look.sort else _position(request.args.get("older", ""))
     found = kept("jobs", (look, after, viewer().prefers.zone), partial(_list, look, after))
     newer, older = _around(look, found.value.after if found.value else None)
-    page = Jobs(
-        found,
-        look,
-        _statuses(look),
-        _chips(look, unused(look) if after is None and _is_empty(found.value) else {}),
-        newer,
-        older,
-        request.args.get(UNREAD) == "key",
-        fitting(look),
-        *_counts(look, found.value, is_first=after is None),
+    live_jobs, total_jobs = _counts(look, found.value, is_first=after is None)
+    return Page(
+        "jobs.html",
+        "Jobs",
+        is_live=after is None and not look.payload,
+        box=_box(look),
+        found=found,
+        look=look,
+        statuses=_statuses(look),
+        chips=_chips(look, unused(look) if after is None and _is_empty(found.value) else {}),
+        newer=newer,
+        older=older,
+        is_secret=request.args.get(UNREAD) == "key",
+        verbs=fitting(look),
+        live=live_jobs,
+        total=total_jobs,
         orders=_orders(look),
         columns=columns_of(look),
         workers=_workers(found.value),
     )
-    return Shown("jobs.html", page, "Jobs", is_live=after is None and not look.payload, box=_box(look))
 
 
 def _asked() -> Look:
@@ -179,7 +159,7 @@ def _fitting(counted: Counted | None, found: Listed, before: int) -> Counted | N
     return Counted(before + len(found.rows), False) if found.after else None
 
 
-def _shown(page: Page) -> Listed:
+def _shown(page: Jobs) -> Listed:
     after = None if page.after is None else write_cursor(*page.after)
     queues_read().note(dict.fromkeys(job.queue for job in page.jobs))
     return Listed([row_of(as_shown(job)) for job in page.jobs], after, page.looked_back_to)

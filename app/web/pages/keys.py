@@ -14,13 +14,12 @@ from haulier.domain.api_key import ApiKey, Scope, id_of
 from haulier.domain.errors import KeyExists, KeyNotFound, KeyRotated, KeysNotAllowed
 from haulier.domain.job import Json
 from haulier.queue.access import api_keys, sessions
-from haulier.queue.access.sessions import Opened
 
 from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.requests import requests
 from ...http.service import connection
-from ..answering import Shown
+from ..answering import Page
 from ..asking import Form, faults_of, once_of, tags_of, values_of
 from ..permissions import unless
 from ..rail import Rail
@@ -70,58 +69,6 @@ class Row:
     is_own: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The page of all keys."""
-
-    rows: Part[Sequence[Row]]
-    older: str | None
-    newest: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeyPage:
-    """The form for a new key. Shape: ticked are the scopes that are chosen."""
-
-    form: Form
-    scopes: Sequence[tuple[str, str]]
-    ticked: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A key with its secret, which is shown this once. Shape: old_hours is for how long its old one is good too."""
-
-    row: Row
-    token: str
-    is_new: bool
-    old_hours: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sessions:
-    """The sessions of a key that were used last, and how many there are in all."""
-
-    rows: Sequence[Opened]
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeyPage:
-    """The page of one key that is good.
-
-    Shape: not_own is why its sessions cannot all be ended; None where they can. mark is another one once the key has
-           another secret.
-    """
-
-    row: Row
-    sessions: Part[Sessions]
-    not_own: str | None
-    overlaps: Sequence[tuple[str, str]]
-    mark: str
-    fault: str
-
-
 def _for_reading() -> str | None:
     """Return why keys can be looked at alone; None where the role of this process may write them."""
     found = shelf().get(("may write keys",), lambda: part(api_keys.may_write), RIGHTS_SECONDS)
@@ -129,7 +76,7 @@ def _for_reading() -> str | None:
 
 
 @section.page("/keys", Scope.ADMIN, every_queue=WHY)
-def show() -> Shown:
+def show() -> Page:
     """Return the keys, newest first, also those that are no longer good."""
     before = request.args.get("older", "")
     before = before if ID.fullmatch(before) else ""
@@ -138,7 +85,7 @@ def show() -> Shown:
     rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part([_row(key) for key in keys])
     here = url_for("ui.keys.show")
     older = url_for("ui.keys.show", older=keys[-1].id) if has_more else None
-    return Shown("keys.html", Keys(rows, older, here if before else None), "API keys")
+    return Page("keys.html", "API keys", rows=rows, older=older, newest=here if before else None)
 
 
 def _row(key: ApiKey) -> Row:
@@ -163,18 +110,18 @@ def _row(key: ApiKey) -> Row:
 
 @section.page("/keys/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
 @unless(_for_reading)
-def new() -> Shown:
+def new() -> Page:
     """Return the form for a new key."""
     return _form(Form({}), [])
 
 
-def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Shown:
-    return Shown("new_key.html", NewKeyPage(form, tuple(SCOPES.items()), tuple(ticked)), "New API key", status=status)
+def _form(form: Form, ticked: Sequence[str], status: int = 200) -> Page:
+    return Page("new_key.html", "New API key", status=status, form=form, scopes=SCOPES, ticked=ticked)
 
 
 @section.act("/keys/new", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
-def create() -> Shown:
+def create() -> Page:
     """Make a key, once for a form, and show it this once: not after a redirect, since nothing keeps it."""
     values = values_of(request.form, NAMES)
     ticked = [each for each in request.form.getlist("scopes") if each in SCOPES]
@@ -189,7 +136,7 @@ def create() -> Shown:
     except KeysNotAllowed as error:
         return _form(Form(values, {"": str(error)}), ticked, 403)
     shelf().clear()
-    return Shown("key_shown.html", Token(_row(key), token, True, ""), "The new API key", status=201)
+    return Page("key_shown.html", "The new API key", status=201, row=_row(key), token=token, is_new=True)
 
 
 def _asked(values: Mapping[str, str], ticked: Sequence[str]) -> dict[str, Json]:
@@ -205,17 +152,25 @@ def _decimal(text: str) -> Json:
 
 
 @section.page("/keys/<key_id>", Scope.ADMIN, every_queue=WHY)
-def one(key_id: str) -> Shown:
+def one(key_id: str) -> Page:
     """Return the page of a key that is good."""
     return _page(key_id)
 
 
-def _page(key_id: str, fault: str = "", status: int = 200) -> Shown:
+def _page(key_id: str, fault: str = "", status: int = 200) -> Page:
     key = _good(key_id)
     row = _row(key)
-    found = part(lambda conn: Sessions(*sessions.list_sessions(conn, key_id, limit=MOST_SESSIONS)))
-    page = KeyPage(row, found, None if row.is_own else NOT_OWN, tuple(OVERLAPS.items()), key.secret_mark, fault)
-    return Shown("key.html", page, f"API key {key.name}", status=status)
+    return Page(
+        "key.html",
+        f"API key {key.name}",
+        status=status,
+        row=row,
+        sessions=part(lambda conn: sessions.list_sessions(conn, key_id, limit=MOST_SESSIONS)),
+        not_own=None if row.is_own else NOT_OWN,
+        overlaps=OVERLAPS,
+        mark=key.secret_mark,
+        fault=fault,
+    )
 
 
 def _good(key_id: str) -> ApiKey:
@@ -228,7 +183,7 @@ def _good(key_id: str) -> ApiKey:
 
 @section.act("/keys/<key_id>/rotate", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
-def rotate(key_id: str) -> Shown:
+def rotate(key_id: str) -> Page:
     """Give the key a new secret, once for a form, and show it this once."""
     _good(key_id)
     hours, seen = request.form.get("hours", "24"), request.form.get("seen", "")
@@ -243,12 +198,12 @@ def rotate(key_id: str) -> Shown:
     except KeysNotAllowed as error:
         return _page(key_id, str(error), 403)
     shelf().clear()
-    return Shown("key_shown.html", Token(_row(key), token, False, hours), "The new secret")
+    return Page("key_shown.html", "The new secret", row=_row(key), token=token, is_new=False, old_hours=hours)
 
 
 @section.act("/keys/<key_id>/revoke", Scope.ADMIN, every_queue=WHY)
 @unless(_for_reading)
-def revoke(key_id: str) -> Shown | Response:
+def revoke(key_id: str) -> Page | Response:
     """End the key, where its name was typed."""
     key = _good(key_id)
     if request.form.get("confirm", "").strip() != key.name.strip():
@@ -262,7 +217,7 @@ def revoke(key_id: str) -> Shown | Response:
 
 
 @section.act("/keys/<key_id>/sign-out", Scope.ADMIN, every_queue=WHY)
-def sign_out(key_id: str) -> Shown | Response:
+def sign_out(key_id: str) -> Page | Response:
     """End every session of the key with which the viewer has signed in, this one too."""
     key = _good(key_id)
     # The function that ends a session records that its own key has done it.

@@ -23,13 +23,13 @@ from ...http.json_text import as_json
 from ...http.requests import requests
 from ...http.service import service
 from .. import counting
-from ..answering import Shown
+from ..answering import Page
 from ..fleet import fleet
 from ..printed import Printed, printed
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
-from .overview import Drawn, asked_span, drawn, tabs
+from .overview import asked_span, drawn, tabs
 
 MOST_KINDS = 200
 
@@ -57,20 +57,6 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Kinds:
-    """The page.
-
-    Shape: queue is the one whose jobs alone are counted, the most due first; "": every queue. more is the page of those
-           that follow by name.
-    """
-
-    rows: Part[Sequence[Row]]
-    queue: str
-    more: str | None
-    is_first: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """What this process knows of a kind. Units: seconds; timeout None: a run may last for ever."""
 
@@ -82,23 +68,8 @@ class Facts:
     schema: Printed
 
 
-@dataclass(frozen=True, slots=True)
-class KindPage:
-    """The page of one kind.
-
-    Shape: row is None where nobody has used it of late, facts where this process does not know it.
-    """
-
-    name: str
-    row: Part[Row | None]
-    facts: Facts | None
-    stats: Part[Stats]
-    tabs: Sequence[tuple[str, str, bool]]
-    charts: Sequence[Drawn]
-
-
 @section.page("/kinds", Scope.READ, every=15)
-def show() -> Shown:
+def show() -> Page:
     """Return the kinds, by name: those that are known here, and those that have jobs; or those of a queue."""
     queue, after = request.args.get("queue", "").strip(), request.args.get("after", "")[:64]
     if queue:
@@ -107,7 +78,7 @@ def show() -> Shown:
     listed = found.value or Listed((), None)
     rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(_in_order(listed.rows, queue))
     more = url_for("ui.kinds.show", after=listed.last, queue=queue or None) if listed.last else None
-    return Shown("kinds.html", Kinds(rows, queue, more, not after), "Kinds")
+    return Page("kinds.html", "Kinds", rows=rows, queue=queue, more=more, is_first=not after)
 
 
 def _rows(queue: str, after: str) -> Part[Listed]:
@@ -148,7 +119,7 @@ def _run_kinds(conn: Connection) -> set[str] | None:
 
 
 @section.page("/kinds/<name>", Scope.READ, every=15)
-def one(name: str) -> Shown:
+def one(name: str) -> Page:
     """Return the page of a kind, also of one that is retired: its jobs lead here for as long as they are kept."""
     # A name that is none cannot be sent to the database: it may hold a NUL.
     if not re.fullmatch(NAME_PATTERN, name):
@@ -158,8 +129,16 @@ def one(name: str) -> Shown:
     span = asked_span()
     figures = kept("kind figures", (name, span), partial(_stats, name, span))
     charts = [] if figures.value is None else drawn(figures.value)
-    page = KindPage(name, found, facts, figures, tabs("ui.kinds.one", name=name), charts)
-    return Shown("kind.html", page, f"Kind {name}")
+    return Page(
+        "kind.html",
+        f"Kind {name}",
+        name=name,
+        row=found,
+        facts=facts,
+        stats=figures,
+        tabs=tabs("ui.kinds.one", name=name),
+        charts=charts,
+    )
 
 
 def _find(name: str) -> Part[Row | None]:

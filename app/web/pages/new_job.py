@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from ...http.ids import read_uuid
 from ...http.masking import as_shown
 from ...http.requests import requests
 from ...http.service import connection, service
-from ..answering import Shown
+from ..answering import Page
 from ..asking import JOB, Form, faults_of, job_of, new_once, once_of, values_of
 from ..payload_form import PREFIX, Field, fields_of, fits, payload_of, values_of_payload
 from ..reading import read
@@ -40,27 +40,8 @@ NAMES = (*JOB, "due", "idempotency_key")
 section = Section("new_job", __name__, within="jobs")
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """The page.
-
-    Shape: fields are those of the kind's payload; with is_json it is one text. once is sent with the form. lacks tells
-           that the job that this is like has secrets which are not here, is_deep that its payload cannot be read here.
-    """
-
-    form: Form
-    kinds: Sequence[str]
-    kind: str
-    fields: Sequence[Field]
-    is_json: bool
-    once: str
-    like: str
-    lacks: bool
-    is_deep: bool
-
-
 @section.page("/jobs/new", Scope.ENQUEUE, for_acting=True)
-def show() -> Shown:
+def show() -> Page:
     """Return the form: empty, for a kind, or like a job."""
     like = request.args.get("like", "")
     is_json = request.args.get("as") == "json"
@@ -76,7 +57,7 @@ def _queue() -> str:
     return "" if queues is None or "default" in queues or not queues else queues[0]
 
 
-def _like(like: str, is_json: bool) -> Shown:
+def _like(like: str, is_json: bool) -> Page:
     job_id = read_uuid(like)
     if job_id is None:
         return _page(_Given(Form({"payload": "{}"}, {"": "There is no job of this id."}), ""), 404)
@@ -137,24 +118,26 @@ class _Given:
     is_deep: bool = False
 
 
-def _page(given: _Given, status: int = 200) -> Shown:
+def _page(given: _Given, status: int = 200) -> Page:
     fields, _ = _fields(given.kind)
-    page = NewJob(
-        given.form,
-        sorted(service().kinds),
-        given.kind,
-        fields,
-        given.is_json or not fields,
-        given.once or new_once(),
-        given.like,
-        given.lacks,
-        given.is_deep,
+    return Page(
+        "new_job.html",
+        "Enqueue a job",
+        status=status,
+        form=given.form,
+        kinds=sorted(service().kinds),
+        kind=given.kind,
+        fields=fields,
+        is_json=given.is_json or not fields,
+        once=given.once or new_once(),
+        like=given.like,
+        lacks=given.lacks,
+        is_deep=given.is_deep,
     )
-    return Shown("new_job.html", page, "Enqueue a job", status=status)
 
 
 @section.act("/jobs/new", Scope.ENQUEUE)
-def enqueue() -> Shown | Response:
+def enqueue() -> Page | Response:
     """Enqueue the job, once, however often the form is sent."""
     values = {**values_of(request.form, NAMES), **_texts()}
     once = once_of(request.form)

@@ -25,14 +25,14 @@ from ...http import ordering
 from ...http.cursor import read_cursor, write_cursor
 from ...http.door import caller
 from ...http.errors import Invalid
-from ..answering import Shown
-from ..bulk import VERBS, Bulk, Choices, Verb, order_of, read_bulk, read_choices, told_of
+from ..answering import Page
+from ..bulk import VERBS, Bulk, Choices, order_of, read_bulk, read_choices, told_of
 from ..look import Look, Pair, read_look
 from ..permissions import permissions
 from ..places import asked as asked_place
 from ..places import checked
 from ..rail import Rail
-from ..reading import Part, kept, part, read
+from ..reading import kept, part, read
 from ..saying import done, went_on
 from ..section import Section
 from ..viewer import viewer
@@ -68,15 +68,6 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Operations:
-    """The page."""
-
-    found: Part[Listed]
-    first: str | None
-    older: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Example:
     """A job that is meant."""
 
@@ -101,50 +92,20 @@ class Seen:
     open_operations: Sequence[UUID]
 
 
-@dataclass(frozen=True, slots=True)
-class New:
-    """The page on which an operation is previewed and started. Shape: without a preview it asks for the verb."""
-
-    look: Look
-    verbs: Sequence[Verb]
-    chosen: str
-    bulk: Bulk | None
-    seen: Seen | None
-    choices: Choices
-    fault: str
-    back: str
-
-
-@dataclass(frozen=True, slots=True)
-class OnePage:
-    """The page of an operation.
-
-    Shape: share is how much of it is done, where it is known of how much; begins tells that its time has not come;
-           is_alone: nobody works it off but who watches.
-    """
-
-    row: Row
-    share: float | None
-    walked: int
-    seconds_left: float | None
-    begins: bool
-    is_alone: bool
-    may_resume: bool
-    fault: str
-
-
 @section.page("/operations", Scope.OPERATE, every=5)
-def show() -> Shown:
+def show() -> Page:
     """Return the operations, newest first."""
     after = _position(request.args.get("older", ""))
     found = kept("operations", (after,), lambda: part(partial(_list, after)))
     older = found.value.older if found.value else None
-    page = Operations(
-        found,
-        url_for("ui.operations.show") if after else None,
-        url_for("ui.operations.show", older=older) if older else None,
+    return Page(
+        "operations.html",
+        "Operations",
+        is_live=after is None,
+        found=found,
+        first=url_for("ui.operations.show") if after else None,
+        older=url_for("ui.operations.show", older=older) if older else None,
     )
-    return Shown("operations.html", page, "Operations", is_live=after is None)
 
 
 def _position(cursor: str) -> Position | None:
@@ -169,7 +130,7 @@ def _row(operation: Operation) -> Row:
 
 
 @section.page("/operations/new", Scope.OPERATE, for_acting=True)
-def new() -> Shown:
+def new() -> Page:
     """Return the page on which an operation is chosen."""
     return _new(read_look(request.args.lists()))
 
@@ -181,18 +142,26 @@ def _new(
     choices: Choices = AS_IT_IS,
     fault: str = "",
     status: int = 200,
-) -> Shown:
+) -> Page:
     verbs = [verb for verb in VERBS.values() if verb.name != "delete" or _may_delete()]
     # Who may operate need not be one who may look at jobs.
     may_list = permissions().why_not("ui.jobs.show") is None
     back = f"{url_for('ui.jobs.show')}?{urlencode(look.query())}" if may_list else url_for("ui.operations.show")
     asked = request.values.get("action", "")
     chosen = asked if asked in {verb.name for verb in verbs} else verbs[0].name
-    page = New(
-        look, verbs, chosen, bulk, seen, choices, fault, asked_place() if "next" in request.form else checked(back)
+    return Page(
+        "operation_new.html",
+        f"{bulk.verb.word} jobs" if bulk else "Act on all that match",
+        status=status,
+        look=look,
+        verbs=verbs,
+        chosen=chosen,
+        bulk=bulk,
+        seen=seen,
+        choices=choices,
+        fault=fault,
+        back=asked_place() if "next" in request.form else checked(back),
     )
-    title = f"{bulk.verb.word} jobs" if bulk else "Act on all that match"
-    return Shown("operation_new.html", page, title, status=status)
 
 
 def _may_delete() -> bool:
@@ -201,13 +170,13 @@ def _may_delete() -> bool:
 
 
 @section.act("/operations/new", Scope.OPERATE, slow=True)
-def preview() -> Shown:
+def preview() -> Page:
     """Return what an operation would act on; nothing is done."""
     found = _asked()
-    return found if isinstance(found, Shown) else _previewed(found)
+    return found if isinstance(found, Page) else _previewed(found)
 
 
-def _asked() -> Bulk | Shown:
+def _asked() -> Bulk | Page:
     """Return what the form asks for, or the page that says what is wrong with it. Raises: Forbidden."""
     by = viewer()
     try:
@@ -219,7 +188,7 @@ def _asked() -> Bulk | Shown:
     return bulk
 
 
-def _previewed(bulk: Bulk, choices: Choices = AS_IT_IS, fault: str = "") -> Shown:
+def _previewed(bulk: Bulk, choices: Choices = AS_IT_IS, fault: str = "") -> Page:
     seen = read(lambda conn: _seen(ordering.preview(conn, order_of(bulk, AS_IT_IS, caller().queues))))
     return _new(bulk.look, bulk, seen, choices, fault, 422 if fault or choices.faults else 200)
 
@@ -234,10 +203,10 @@ def _seen(found: Preview) -> Seen:
 
 
 @section.act("/operations", Scope.OPERATE, slow=True)
-def start() -> Response | Shown:
+def start() -> Response | Page:
     """Have it done, after ten seconds to think again; once for a preview, however often the form is sent."""
     bulk = _asked()
-    if isinstance(bulk, Shown):
+    if isinstance(bulk, Page):
         return bulk
     choices = read_choices(request.form, bulk.verb, viewer().prefers.time_zone)
     fault = _not_meant(bulk)
@@ -273,12 +242,12 @@ def _time(text: str) -> datetime | None:
 
 
 @section.page("/operations/<uuid:operation_id>", Scope.OPERATE, every=1)
-def one(operation_id: UUID) -> Shown:
+def one(operation_id: UUID) -> Page:
     """Return an operation, and how far it is."""
     return _page(operation_id)
 
 
-def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Shown:
+def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Page:
     found = read(lambda conn: ordering.find(conn, operation_id))
     row, now = _row(found), viewer().now
     walked = found.done + found.skipped + found.failed
@@ -289,17 +258,19 @@ def _page(operation_id: UUID, fault: str = "", status: int = 200) -> Shown:
     left = (found.matched - walked) * ran / walked if share is not None and walked and ran > 1 else None
     is_due = not row.is_over and found.starts_at <= now
     may_act = found.action != "delete" or _may_delete()
-    page = OnePage(
-        row,
-        share,
-        walked,
-        None if row.is_over or left is None else round(max(0.0, left)),
-        not row.is_over and found.starts_at > now,
-        is_due and may_act and _is_alone(),
-        found.status in RESUMABLE and may_act,
-        fault,
+    return Page(
+        "operation.html",
+        f"{row.word} jobs",
+        status=status,
+        is_live=not row.is_over,
+        row=row,
+        share=share,
+        seconds_left=None if row.is_over or left is None else round(max(0.0, left)),
+        begins=not row.is_over and found.starts_at > now,
+        is_alone=is_due and may_act and _is_alone(),
+        may_resume=found.status in RESUMABLE and may_act,
+        fault=fault,
     )
-    return Shown("operation.html", page, f"{row.word} jobs", status=status, is_live=not row.is_over)
 
 
 def _is_alone() -> bool:
@@ -307,7 +278,7 @@ def _is_alone() -> bool:
     return found.value == 0
 
 
-def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str | None) -> Response | Shown:
+def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], sentence: str | None) -> Response | Page:
     try:
         read(lambda conn: act(conn, operation_id))
     except OperationConflict as error:
@@ -317,18 +288,18 @@ def _acted(operation_id: UUID, act: Callable[[Connection, UUID], object], senten
 
 
 @section.act("/operations/<uuid:operation_id>/cancel", Scope.OPERATE)
-def cancel(operation_id: UUID) -> Response | Shown:
+def cancel(operation_id: UUID) -> Response | Page:
     """Do no more of it."""
     return _acted(operation_id, ordering.cancel, "Cancelled: no more of it is done.")
 
 
 @section.act("/operations/<uuid:operation_id>/resume", Scope.OPERATE)
-def resume(operation_id: UUID) -> Response | Shown:
+def resume(operation_id: UUID) -> Response | Page:
     """Go on with it."""
     return _acted(operation_id, ordering.resume, "It goes on.")
 
 
 @section.act("/operations/<uuid:operation_id>/advance", Scope.OPERATE, slow=True)
-def advance(operation_id: UUID) -> Response | Shown:
+def advance(operation_id: UUID) -> Response | Page:
     """Do some more of it, where no worker lives."""
     return _acted(operation_id, ordering.advance, None)

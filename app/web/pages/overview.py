@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -27,8 +27,8 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.masking import errors_as_shown
 from .. import charts, counting, facts
-from ..answering import Shown, written
-from ..attention import Facts, Notice, notices
+from ..answering import Page
+from ..attention import Facts, notices
 from ..charts import Chart, Series
 from ..fleet import MOST_WORKERS, Fleet, fleet
 from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
@@ -89,47 +89,13 @@ class Failing:
     spark: Markup
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """The page.
-
-    Shape: more_notices are shown once one asks for them; left_notices and more_queues are not. all_queues is how many
-           there are, unless attention says that not all were looked at. per_minute is what ended in the last minute;
-           oldest_in is the queue whose job has been due for longest. usual is which share fails for good, as it is
-           shown; "" where that is not known, or is the share of the span itself. longest_since is when what runs
-           longest was claimed. more_workers tells that there are more workers and threads than these. filters are what
-           figures and charts are narrowed to, each with the page without it; then nothing is said beside them of other
-           jobs.
-    """
-
-    tabs: Sequence[tuple[str, str, bool]]
-    filters: Sequence[tuple[str, str, str]]
-    stats: Part[Stats]
-    queues: Part[Sequence[QueueRow]]
-    more_queues: bool
-    all_queues: int
-    per_minute: int
-    oldest_in: str
-    usual: str
-    longest_since: datetime | None
-    errors: Part[Sequence[Failing]]
-    workers: int | None
-    threads: int
-    more_workers: bool
-    notices: Sequence[Notice]
-    more_notices: Sequence[Notice]
-    left_notices: int
-    charts: Sequence[Drawn]
-
-
 @section.page("", Scope.READ, every=5)
-def show() -> Shown:
+def show() -> Page:
     """Return the overview of the span that is asked for."""
     span, of = asked_span(), _asked_jobs()
-    # To make the page, and to tell whether it has changed, takes longer than a poll may: tabs share that as well.
+    # To make the page takes longer than a poll may: tabs share that as well.
     asked = (span, of.queue, of.kind, viewer().prefers.zone, facts.may_see_checks())
-    page, text = kept("overview", asked, partial(_page_and_text, span, of))
-    return Shown("overview.html", page, "Overview", text=text)
+    return kept("overview", asked, partial(_page, span, of))
 
 
 def _asked_jobs() -> Of:
@@ -150,12 +116,7 @@ def _filters(span: str, of: Of) -> list[tuple[str, str, str]]:
     ]
 
 
-def _page_and_text(span: str, of: Of) -> tuple[Overview, str]:
-    page = _page(span, of)
-    return page, written(page)
-
-
-def _page(span: str, of: Of) -> Overview:
+def _page(span: str, of: Of) -> Page:
     found, running = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of)), facts.running()
     filters = _filters(span, of)
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
@@ -163,25 +124,30 @@ def _page(span: str, of: Of) -> Overview:
     known = _known(found, queues, errors, workers, running.stuck)
     needs = notices(known)
     rows = _rows(queues.value, known.known)
-    return Overview(
-        tabs("ui.overview.show", queue=of.queue, kind=of.kind),
-        filters,
-        _without_series(found),
-        Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
-        len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
-        len(rows or ()),
-        sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
-        "" if filters else _oldest_in(rows or ()),
-        _usual(span, of),
-        None if filters else running.longest_since,
-        Part(None, errors.late) if errors.value is None else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
-        None if workers.value is None or filters else len(workers.value.living),
-        0 if workers.value is None or filters else workers.value.threads,
-        bool(workers.value and workers.value.more),
-        needs[:MOST_NOTICES],
-        needs[MOST_NOTICES:MOST_LISTED],
-        len(needs[MOST_LISTED:]),
-        _charts_of(span, of, found.value, errors.value),
+    has_workers = workers.value is not None and not filters
+    return Page(
+        "overview.html",
+        "Overview",
+        tabs=tabs("ui.overview.show", queue=of.queue, kind=of.kind),
+        filters=filters,
+        stats=found,
+        queues=Part(None, queues.late) if rows is None else Part(rows[:QUEUES_SHOWN]),
+        more_queues=len(rows or ()) > QUEUES_SHOWN or bool(queues.value and queues.value.more),
+        all_queues=len(rows or ()),
+        per_minute=sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
+        oldest_in="" if filters else _oldest_in(rows or ()),
+        usual=_usual(span, of),
+        longest_since=None if filters else running.longest_since,
+        errors=Part(None, errors.late)
+        if errors.value is None
+        else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
+        workers=len(workers.value.living) if workers.value and has_workers else None,
+        threads=workers.value.threads if workers.value and has_workers else 0,
+        more_workers=bool(workers.value and workers.value.more),
+        notices=needs[:MOST_NOTICES],
+        more_notices=needs[MOST_NOTICES:MOST_LISTED],
+        left_notices=len(needs[MOST_LISTED:]),
+        charts=_charts_of(span, of, found.value, errors.value),
     )
 
 
@@ -213,11 +179,6 @@ def _known(
             *_left_out(queues.value, workers.value),
         ],
     )
-
-
-def _without_series(found: Part[Stats]) -> Part[Stats]:
-    """Return the figures without what charts alone show: a page is compared whole to tell whether it has changed."""
-    return found if found.value is None else Part(replace(found.value, series=()))
 
 
 def asked_span() -> str:

@@ -24,7 +24,7 @@ from ...http.acting import check_queue_name
 from ...http.door import caller
 from ...http.service import connection
 from .. import counting, facts
-from ..answering import Shown
+from ..answering import Page
 from ..fleet import Fleet, fleet
 from ..pausing import NoTime, PauseForm
 from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
@@ -34,7 +34,7 @@ from ..saying import Undo, done
 from ..search_box import queues_read
 from ..section import Section
 from ..viewer import viewer
-from .overview import Drawn, asked_span, drawn, tabs
+from .overview import asked_span, drawn, tabs
 
 MOST_QUEUES = 50
 
@@ -51,43 +51,20 @@ class Listed:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Queues:
-    """The page. Shape: more is the page of those that follow."""
-
-    rows: Part[Sequence[QueueRow]]
-    more: str | None
-    is_first: bool
-    paused: int
-
-
-@dataclass(frozen=True, slots=True)
-class QueuePage:
-    """The page of one queue. Shape: is_used tells that there is such a queue; paused_by is "" where that is hidden."""
-
-    row: QueueRow
-    is_used: bool
-    paused_by: str
-    stats: Part[Stats]
-    tabs: Sequence[tuple[str, str, bool]]
-    charts: Sequence[Drawn]
-    workers: Part[Sequence[Worker]]
-    next: Part[Upcoming]
-    form: PauseForm
-    fault: str
-
-
 @section.page("/queues", Scope.READ, every=5)
-def show() -> Shown:
+def show() -> Page:
     """Return the queues, by name."""
     after = request.args.get("after", "")[:64]
     found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
-    if found.value is None:
-        return Shown("queues.html", Queues(Part(None, found.late), None, not after, 0), "Queues")
-    rows = _rows(found.value)
-    more = url_for("ui.queues.show", after=rows[-1].queue.name) if found.value.more else None
-    paused = sum(each.queue.paused for each in rows)
-    return Shown("queues.html", Queues(Part(rows), more, not after, paused), "Queues")
+    rows = _rows(found.value) if found.value else []
+    return Page(
+        "queues.html",
+        "Queues",
+        found=found,
+        rows=rows,
+        more=url_for("ui.queues.show", after=rows[-1].queue.name) if found.value and found.value.more else None,
+        is_first=not after,
+    )
 
 
 def _list(after: str, conn: Connection) -> Listed:
@@ -104,13 +81,13 @@ def _rows(found: Listed) -> list[QueueRow]:
 
 
 @section.page("/queues/<name>", Scope.READ, every=5)
-def one(name: str) -> Shown:
+def one(name: str) -> Page:
     """Return the page of a queue."""
     check_queue_name(name)
     return _page(name)
 
 
-def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
+def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Page:
     queue, is_used = kept("one queue", (name,), partial(read, partial(_find, name=name)))
     span = asked_span()
     figures = kept("queue figures", (name, span), partial(_stats, name, span))
@@ -122,7 +99,10 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
     coming = kept("next of queue", (name,), lambda: part(lambda conn: upcoming(conn, name)))
     unserved = _unserved(name, coming.value, workers)
     known = Known(viewer().now, workers, {name: minutes}, unserved, facts.usual({name: minutes}))
-    page = QueuePage(
+    return Page(
+        "queue.html",
+        f"Queue {name}",
+        status=status,
         row=row_of(queue, known),
         is_used=is_used,
         paused_by=(queue.paused_by or "") if caller().may_see_actors else "",
@@ -134,7 +114,6 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         form=form or PauseForm(),
         fault=fault,
     )
-    return Shown("queue.html", page, f"Queue {name}", status=status)
 
 
 def _find(conn: Connection, name: str) -> tuple[Queue, bool]:
@@ -167,7 +146,7 @@ def _unserved(name: str, coming: Upcoming | None, workers: Fleet | None) -> Coll
 
 
 @section.act("/queues/<name>/pause", Scope.OPERATE)
-def pause(name: str) -> Response | Shown:
+def pause(name: str) -> Response | Page:
     """Let no job of the queue start, for so long, until a time, or until it is resumed."""
     check_queue_name(name)
     form = PauseForm.of(request.form)

@@ -24,11 +24,11 @@ from haulier.queue.produce.running import RunningJob, list_running
 from ...http.door import caller
 from ...http.ids import read_uuid
 from ...http.service import connection
-from ..answering import Shown
+from ..answering import Page
 from ..fleet import fleet
 from ..places import asked as asked_place
 from ..rail import Rail
-from ..reading import Part, kept, part
+from ..reading import kept, part
 from ..saying import done
 from ..section import Section
 from ..timeouts import timeout_of, used
@@ -86,20 +86,8 @@ class Row:
     bar: Markup | None
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The page. Shape: odd says what of the URL was not understood."""
-
-    asked: Asked
-    odd: str
-    found: Part[Jobs]
-    threads: Part[Threads]
-    rows: Sequence[Row]
-    tabs: Sequence[tuple[str, str, bool]]
-
-
 @section.page("/running", Scope.READ, every=2)
-def show() -> Shown:
+def show() -> Page:
     """Return the jobs that run."""
     asked, odd = _asked()
     found = kept("running", (asked.queue, asked.kind, asked.worker), lambda: part(partial(_jobs, asked)))
@@ -109,8 +97,8 @@ def show() -> Shown:
         rows.sort(key=lambda row: (row.job.worker is None, row.job.worker or ""))
     places = (("", "Longest first"), ("worker", "By worker"))
     tabs = [(_at(asked.query(by=by)), text, by == asked.by) for by, text in places]
-    page = Running(asked, odd, found, kept("threads", (), lambda: part(_threads)), rows, tabs)
-    return Shown("running.html", page, "Running")
+    threads = kept("threads", (), lambda: part(_threads))
+    return Page("running.html", "Running", asked=asked, odd=odd, found=found, threads=threads, rows=rows, tabs=tabs)
 
 
 def _at(query: dict[str, str]) -> str:

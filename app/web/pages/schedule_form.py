@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +22,7 @@ from ...http.door import caller
 from ...http.errors import Forbidden, Invalid, TooLarge
 from ...http.requests import AskedSchedule, requests
 from ...http.service import connection, service
-from ..answering import Shown
+from ..answering import Page
 from ..asking import JOB, Form, faults_of, job_of, number_of, values_of
 from ..reading import read
 from ..saying import done
@@ -49,24 +48,11 @@ MISSES: Mapping[str, str] = {
 section = Section("schedule_form", __name__, within="schedules")
 
 
-@dataclass(frozen=True, slots=True)
-class FormPage:
-    """The page. Shape: name is that of the schedule that is changed, "" for a new one; seen is its updated_at then."""
-
-    name: str
-    seen: str
-    form: Form
-    kinds: Sequence[str]
-    overlaps: Sequence[tuple[str, str]]
-    misses: Sequence[tuple[str, str]]
-    coming: Sequence[Preview] | None
-
-
 EMPTY = {"time_zone": "UTC", "overlap": "allow", "missed": "last", "payload": "{}"}
 
 
 @section.page("/schedules/new", Scope.ADMIN, every_queue=WHY, for_acting=True)
-def show() -> Shown:
+def show() -> Page:
     """Return the form for a new schedule."""
     kind = request.args.get("kind", "")[:64]
     return _page(Form({**EMPTY, "time_zone": viewer().prefers.zone, "kind": kind}))
@@ -74,15 +60,25 @@ def show() -> Shown:
 
 def _page(
     form: Form, name: str = "", seen: str = "", coming: Sequence[Preview] | None = None, status: int = 200
-) -> Shown:
+) -> Page:
     kinds = sorted({*service().kinds, *([form.value("kind")] if form.value("kind") else [])})
-    page = FormPage(name, seen, form, kinds, tuple(OVERLAPS.items()), tuple(MISSES.items()), coming)
     title = f"Change the schedule {name}" if name else "New schedule"
-    return Shown("schedule_form.html", page, title, status=status)
+    return Page(
+        "schedule_form.html",
+        title,
+        status=status,
+        name=name,
+        seen=seen,
+        form=form,
+        kinds=kinds,
+        overlaps=OVERLAPS,
+        misses=MISSES,
+        coming=coming,
+    )
 
 
 @section.act("/schedules/new", Scope.ADMIN, every_queue=WHY)
-def create() -> Shown | Response:
+def create() -> Page | Response:
     """Make the schedule, or show when it would fire."""
     values = values_of(request.form, NAMES)
     if request.form.get("do") == "preview":
@@ -108,7 +104,7 @@ def _new_name(name: str) -> str:
 
 
 @section.page("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY, for_acting=True)
-def edit(name: str) -> Shown:
+def edit(name: str) -> Page:
     """Return the form that changes a schedule."""
     found = visible(name)
     if found.schedule.source != "api":
@@ -117,7 +113,7 @@ def edit(name: str) -> Shown:
 
 
 @section.act("/schedules/<name>/edit", Scope.ADMIN, every_queue=WHY)
-def change(name: str) -> Shown | Response:
+def change(name: str) -> Page | Response:
     """Change the schedule, or show when it would fire."""
     values = values_of(request.form, NAMES)
     found, seen = visible(name), request.form.get("seen", "")[:60]
@@ -135,7 +131,7 @@ def change(name: str) -> Shown | Response:
     return done(f"Changed {name}.", url_for("ui.schedules.one", name=name))
 
 
-def _previewed(values: Mapping[str, str], name: str = "", seen: str = "") -> Shown:
+def _previewed(values: Mapping[str, str], name: str = "", seen: str = "") -> Page:
     after: datetime = viewer().now.replace(microsecond=0)
     try:
         coming = preview(requests().timetable(_timetable(values), after), after, MOST_NEXT)

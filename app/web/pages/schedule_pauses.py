@@ -20,7 +20,7 @@ from haulier.queue.produce.schedules import list_schedules, pause_schedule, resu
 from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.service import connection
-from ..answering import Shown
+from ..answering import Page
 from ..pausing import NoTime, PauseForm
 from ..reading import Part, part
 from ..saying import done
@@ -43,28 +43,19 @@ class Row:
     is_paused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """The page. Shape: ticked are the names that stand ticked; more tells that there are other schedules."""
-
-    rows: Part[Sequence[Row]]
-    more: bool
-    ticked: Sequence[str]
-    form: PauseForm
-
-
 @section.page("/schedule-pauses", Scope.OPERATE, for_acting=True)
-def show() -> Shown:
+def show() -> Page:
     """Return the schedules, those ticked that fire."""
     return _page(PauseForm())
 
 
-def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 200) -> Shown:
+def _page(form: PauseForm, ticked: Sequence[str] | None = None, status: int = 200) -> Page:
     found = part(_rows)
     rows, more = found.value or ([], False)
     names = [row.name for row in rows if not row.is_paused] if ticked is None else ticked
     shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
-    return Shown("schedule_pauses.html", Pauses(shown, more, names, form), "Pause schedules", status=status)
+    title = "Pause schedules"
+    return Page("schedule_pauses.html", title, status=status, rows=shown, more=more, ticked=names, form=form)
 
 
 def _rows(conn: Connection) -> tuple[list[Row], bool]:
@@ -138,7 +129,7 @@ def _one(name: str, act: Callable[[Connection, str], None], told: _Told) -> None
 
 
 @section.act("/schedule-pauses/pause", Scope.OPERATE)
-def pause() -> Response | Shown:
+def pause() -> Response | Page:
     """Let the ticks of those that are ticked pass, for so long, until a time, or until they are resumed."""
     form, names = PauseForm.of(request.form), _names()
     try:

@@ -17,7 +17,7 @@ from haulier.domain.api_key import Scope
 from haulier.domain.errors import PauseInThePast, ScheduleBusy, ScheduleNotFound, ScheduleOfFile
 from haulier.domain.job import NAME_PATTERN, JobStatus
 from haulier.domain.preview import Preview, preview
-from haulier.domain.schedule import InvalidSchedule, Refused, Rule
+from haulier.domain.schedule import InvalidSchedule, Refused
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.schedules import (
     Last,
@@ -39,10 +39,10 @@ from ...http.door import caller
 from ...http.json_text import as_json
 from ...http.masking import schedule_as_shown
 from ...http.service import connection, service
-from ..answering import Shown
+from ..answering import Page
 from ..asking import once_of
 from ..pausing import NoTime, PauseForm
-from ..printed import Printed, printed
+from ..printed import printed
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import Undo, done
@@ -80,16 +80,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedules:
-    """The page. Shape: more is the page of those that follow."""
-
-    rows: Part[Sequence[Row]]
-    more: str | None
-    is_first: bool
-    paused: int
-
-
-@dataclass(frozen=True, slots=True)
 class Ticks:
     """Some ticks of a schedule, newest first, each with how its job is, and the page of those before.
 
@@ -101,33 +91,16 @@ class Ticks:
     newest: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SchedulePage:
-    """The page of one schedule. Shape: coming is None where its zone is known no more."""
-
-    row: Row
-    rule: Rule
-    waiting_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    payload: Printed
-    coming: Sequence[Preview] | None
-    ticks: Part[Ticks]
-    form: PauseForm
-    shows_hidden: bool
-    fault: str
-
-
 @section.page("/schedules", Scope.READ, every=15)
-def show() -> Shown:
+def show() -> Page:
     """Return the schedules, by name."""
     after = request.args.get("after", "")[:64]
     found = kept("schedules", (after,), partial(_rows, after))
     rows, has_more = found.value or ([], False)
     more = url_for("ui.schedules.show", after=rows[-1].name) if has_more else None
     shown: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(rows)
-    page = Schedules(shown, more, not after, sum(each.is_paused for each in rows))
-    return Shown("schedules.html", page, "Schedules")
+    paused = sum(each.is_paused for each in rows)
+    return Page("schedules.html", "Schedules", rows=shown, more=more, is_first=not after, paused=paused)
 
 
 def _rows(after: str) -> Part[tuple[list[Row], bool]]:
@@ -163,16 +136,19 @@ def _row(found: Found, last: Last | None = None, job: JobStatus | None = None) -
 
 
 @section.page("/schedules/<name>", Scope.READ, every=15)
-def one(name: str) -> Shown:
+def one(name: str) -> Page:
     """Return the page of a schedule."""
     return _page(name)
 
 
-def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Shown:
+def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: int = 200) -> Page:
     found = visible(name)
     rule = schedule_as_shown(found.schedule).rule
     shows_hidden = request.args.get("show") == "hidden"
-    page = SchedulePage(
+    return Page(
+        "schedule.html",
+        f"Schedule {name}",
+        status=status,
         row=_row(found),
         rule=rule,
         waiting_at=found.schedule.pending_at,
@@ -189,7 +165,6 @@ def _page(name: str, form: PauseForm | None = None, *, fault: str = "", status: 
         shows_hidden=shows_hidden,
         fault=fault,
     )
-    return Shown("schedule.html", page, f"Schedule {name}", status=status)
 
 
 def visible(name: str) -> Found:
@@ -232,7 +207,7 @@ def _state(tick: Tick, states: Mapping[UUID, JobStatus]) -> JobStatus | None:
     return None if tick.job_id is None else states.get(tick.job_id)
 
 
-def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Shown:
+def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Page:
     """Return what the act answers; where it cannot be done, the schedule's page, with why."""
     visible(name)
     try:
@@ -243,7 +218,7 @@ def _acted(name: str, act: Callable[[Connection], Response]) -> Response | Shown
 
 
 @section.act("/schedules/<name>/run", Scope.OPERATE)
-def run(name: str) -> Response | Shown:
+def run(name: str) -> Response | Page:
     """Enqueue its job now, once, however often the form is sent."""
     by = caller()
     key = by.scoped(f"run-{name}-{once_of(request.form)}")
@@ -257,7 +232,7 @@ def run(name: str) -> Response | Shown:
 
 
 @section.act("/schedules/<name>/pause", Scope.OPERATE)
-def pause(name: str) -> Response | Shown:
+def pause(name: str) -> Response | Page:
     """Let its ticks pass, for so long, until a time, or until it is resumed."""
     form = PauseForm.of(request.form)
 
@@ -273,7 +248,7 @@ def pause(name: str) -> Response | Shown:
 
 
 @section.act("/schedules/<name>/resume", Scope.OPERATE)
-def resume(name: str) -> Response | Shown:
+def resume(name: str) -> Response | Page:
     """Let it fire again."""
 
     def act(conn: Connection) -> Response:
@@ -284,7 +259,7 @@ def resume(name: str) -> Response | Shown:
 
 
 @section.act("/schedules/<name>/delete", Scope.ADMIN, every_queue=WHY)
-def delete(name: str) -> Response | Shown:
+def delete(name: str) -> Response | Page:
     """Delete it, where its name was typed."""
     if request.form.get("confirm", "").strip() != name:
         return _page(name, fault="Type its name to delete it.", status=422)

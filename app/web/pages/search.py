@@ -27,7 +27,7 @@ from ...http.door import caller
 from ...http.filtering import filter_within
 from ...http.masking import errors_as_shown, masked_kinds
 from ...http.service import service
-from ..answering import Shown
+from ..answering import Page
 from ..look import MOST_TYPED, NAMES, PAYLOAD, UNREAD, Found, Pair, fits, read_look, read_search
 from ..reading import part, searched
 from ..search_box import Box, fault_of
@@ -51,21 +51,8 @@ class Hit:
     more: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
-    """The page.
-
-    Shape: late are the parts that were not looked at, with why; has_more tells that more ids of jobs may begin so.
-    """
-
-    typed: str
-    hits: Sequence[Hit]
-    late: Sequence[str]
-    has_more: bool
-
-
 @section.page("/search", Scope.READ)
-def show() -> Shown | Response:
+def show() -> Page | Response:
     """Lead to what was typed; where it may mean several things, or none, say so."""
     typed = request.args.get("q", "").strip()[:MOST_TYPED]
     # Sent along where something was not understood: what is then put right holds beside the rest of it.
@@ -86,7 +73,7 @@ def _has_filters(typed: str) -> bool:
     return any(name in NAMES or name.startswith(PAYLOAD) for name in named)
 
 
-def _of_filters(typed: str, found: Found) -> Shown | Response:
+def _of_filters(typed: str, found: Found) -> Page | Response:
     """Lead to the jobs that these filters fit.
 
     The text of an error stands for the groups that have it, the name of a worker for those that are called so.
@@ -100,7 +87,7 @@ def _of_filters(typed: str, found: Found) -> Shown | Response:
     return redirect(_jobs(found.query), 303)
 
 
-def _of_words(typed: str, found: Found) -> Shown | Response:
+def _of_words(typed: str, found: Found) -> Page | Response:
     late: list[str] = []
     looks: Sequence[Callable[[str, list[str]], Iterator[Hit]]] = (
         _ids,
@@ -115,13 +102,14 @@ def _of_words(typed: str, found: Found) -> Shown | Response:
     return _answer(typed, [*hits, *_errors(typed, [], late)], late, found)
 
 
-def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) -> Shown | Response:
+def _answer(typed: str, hits: Sequence[Hit], late: Sequence[str], found: Found) -> Page | Response:
     if len(hits) == 1 and not late:
         return redirect(hits[0].place, 303)
     has_more = sum(hit.what == JOB for hit in hits) == MOST_JOBS
     # A word may be a name or a part of an error, whatever it looks like: what it is not is said where it is none.
     unread = [each for each in found.unread if not hits and ":" in each.text]
-    return Shown("search.html", Search(typed, hits, late, has_more), "Search", box=Box(typed, fault_of(unread)))
+    box = Box(typed, fault_of(unread))
+    return Page("search.html", "Search", box=box, typed=typed, hits=hits, late=late, has_more=has_more)
 
 
 def _jobs(pairs: Sequence[Pair]) -> str:

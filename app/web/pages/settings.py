@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flask import request
 from werkzeug.wrappers import Response
 
 from ...http.routes import Entry
 from .. import cookies
-from ..answering import Shown
+from ..answering import Page
 from ..places import asked
 from ..saying import done
 from ..section import Section
-from ..viewer import THEMES, viewer, zone_of
+from ..viewer import THEMES, Preferences, viewer, zone_of
 
 section = Section("settings", __name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The page. Shape: fault is of the zone that was sent."""
-
-    theme: str
-    zone: str
-    is_exact: bool
-    uses_keys: bool
-    fault: str | None = None
-
-
 @section.page("/settings", Entry.ANY_KEY)
-def show() -> Shown:
+def show() -> Page:
     """Return what can be set."""
-    prefers = viewer().prefers
-    return _shown(Settings(prefers.theme, prefers.zone, prefers.is_exact, prefers.uses_keys))
+    return _page(viewer().prefers)
 
 
 @section.act("/settings", Entry.ANY_KEY)
-def change() -> Shown | Response:
+def change() -> Page | Response:
     """Set it."""
     theme, zone = request.form.get("theme", ""), request.form.get("zone", "").strip()
     is_exact, uses_keys = (request.form.get(name) == "1" for name in ("exact", "keys"))
     if theme not in THEMES or not zone_of(zone):
-        return _shown(Settings(theme, zone, is_exact, uses_keys, "No zone has this name. One is Europe/Berlin."), 422)
+        fault = "No zone has this name. One is Europe/Berlin."
+        return _page(Preferences(theme, zone, is_exact, uses_keys), fault, 422)
     response = done("Saved in this browser.", "/ui/settings")
     flags = {cookies.EXACT: str(int(is_exact)), cookies.KEYS: str(int(uses_keys))}
     chosen = {cookies.THEME: theme, cookies.ZONE: zone, **flags}
@@ -61,5 +48,5 @@ def choose_theme() -> Response:
     return response
 
 
-def _shown(settings: Settings, status: int = 200) -> Shown:
-    return Shown("settings.html", settings, "Settings", status=status)
+def _page(prefers: Preferences, fault: str | None = None, status: int = 200) -> Page:
+    return Page("settings.html", "Settings", status=status, prefers=prefers, fault=fault)

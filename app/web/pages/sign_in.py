@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 
 from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -16,7 +15,7 @@ from ...http.errors import Unauthorized
 from ...http.routes import Entry
 from ...http.service import connection, service
 from .. import cookies
-from ..answering import Shown
+from ..answering import Page
 from ..gate import SIGN_IN, gate
 from ..places import asked
 from ..section import Section
@@ -29,33 +28,24 @@ UNKNOWN_KEY = "That key is not known, or no longer good."
 section = Section("sign_in", __name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
-    """The page to sign in. Shape: is_bare tells that the key would go over the network as it is."""
-
-    next: str
-    fault: str = ""
-    is_bare: bool = False
-
-
 @section.page("/sign-in", Entry.ANYONE)
-def show() -> Shown | Response:
+def show() -> Page | Response:
     """Return the page to sign in, or lead on who need not."""
     if viewer().is_in:
         return redirect(asked(), 303)
-    return _shown()
+    return _page()
 
 
 @section.act("/sign-in", Entry.ANYONE)
-def sign_in() -> Shown | Response:
+def sign_in() -> Page | Response:
     """Open a session with an API key."""
     token = request.form.get("key", "").strip()
     try:
         key: ApiKey = g.door.signed_in_by(token)
     except Unauthorized:
-        return _shown(UNKNOWN_KEY, 403)
+        return _page(UNKNOWN_KEY, 403)
     if not key.may(Scope.READ) and not key.may(Scope.OPERATE):
-        return _shown("This key may enqueue, but not look: it needs the scope read.", 403)
+        return _page("This key may enqueue, but not look: it needs the scope read.", 403)
     # Never the session that the browser came with: somebody else may have put that there.
     _end(cookies.read(cookies.SESSION))
     try:
@@ -65,7 +55,7 @@ def sign_in() -> Shown | Response:
             )
     except KeyNotFound:
         # It was revoked or rotated, and this process has not noticed yet.
-        return _shown(UNKNOWN_KEY, 403)
+        return _page(UNKNOWN_KEY, 403)
     log.info("signed in to the dashboard with the API key %s", key.id)
     response = redirect(asked(), 303)
     cookies.put(response, cookies.SESSION, session)
@@ -95,6 +85,6 @@ def _end(token: str) -> None:
             sessions.close_session(conn, token)
 
 
-def _shown(fault: str = "", status: int = 200) -> Shown:
+def _page(fault: str = "", status: int = 200) -> Page:
     is_bare = not request.is_secure and not service().config.is_loopback
-    return Shown("sign_in.html", SignIn(asked(), fault, is_bare), "Sign in", status=status)
+    return Page("sign_in.html", "Sign in", status=status, next=asked(), fault=fault, is_bare=is_bare)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from flask import request
@@ -30,7 +29,7 @@ from ...http.door import caller
 from ...http.errors import Invalid
 from ...http.ids import read_uuid
 from ...http.service import connection
-from ..answering import Shown
+from ..answering import Page
 from ..look import LIMITS
 from ..places import asked as asked_place
 from ..saying import done
@@ -41,15 +40,6 @@ MOST, MOST_SECONDS = LIMITS[-1], 10.0
 LEFT_ALONE = (InvalidTransition, JobChanged, JobNotFound, Locked, NotRetryable, TooFewAttempts, Invalid)
 
 section = Section("ticked", __name__, within="jobs")
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """The page that asks before jobs are deleted."""
-
-    ids: Sequence[UUID]
-    back: str
-    fault: str
 
 
 def _ids() -> list[UUID]:
@@ -131,13 +121,13 @@ def cancel() -> Response:
 
 
 @section.act("/jobs/ticked/delete", Scope.ADMIN)
-def delete() -> Response | Shown:
+def delete() -> Response | Page:
     """Delete them for good, once it was said how many they are."""
     ids, sure = _ids(), request.form.get("sure", "").strip()
     if ids and sure != str(len(ids)):
         fault = f"Type {len(ids)}." if sure else ""
         title = f"Delete {count(len(ids), 'job')}"
-        return Shown("ticked.html", Ticked(ids, asked_place(), fault), title, status=422 if fault else 200)
+        return Page("ticked.html", title, status=422 if fault else 200, ids=ids, back=asked_place(), fault=fault)
 
     def act(job_id: UUID) -> str:
         with connection() as conn:

@@ -17,10 +17,10 @@ from haulier.queue.produce.workers import EndedWorker, Worker, get_worker, list_
 
 from ...http.door import caller
 from ...http.ids import read_uuid
-from ..answering import Shown
+from ..answering import Page
 from ..places import asked as asked_place
 from ..rail import Rail
-from ..reading import Part, kept, part, read
+from ..reading import kept, part, read
 from ..saying import Undo, done
 from ..section import Section
 
@@ -38,37 +38,21 @@ class Listed:
     older: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """The page."""
-
-    found: Part[Listed]
-    ended: Part[Sequence[EndedWorker]]
-    first: str | None
-    older: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class OneWorker:
-    """The page of a worker. Shape: lacks are the kinds that other workers know, and this one does not."""
-
-    worker: Worker
-    lacks: Part[Sequence[str]]
-
-
 @section.page("/workers", Scope.READ, every=5)
-def show() -> Shown:
+def show() -> Page:
     """Return the workers, newest first."""
     before = read_uuid(request.args.get("older", ""))
     found = kept("a page of workers", (before,), lambda: part(partial(_list, before)))
     older = found.value.older if found.value else None
-    page = Workers(
-        found,
-        kept("ended workers", (), lambda: part(_ended)),
-        url_for("ui.workers.show") if before else None,
-        url_for("ui.workers.show", older=older) if older else None,
+    return Page(
+        "workers.html",
+        "Workers",
+        is_live=before is None,
+        found=found,
+        ended=kept("ended workers", (), lambda: part(_ended)),
+        first=url_for("ui.workers.show") if before else None,
+        older=url_for("ui.workers.show", older=older) if older else None,
     )
-    return Shown("workers.html", page, "Workers", is_live=before is None)
 
 
 def _list(before: UUID | None, conn: Connection) -> Listed:
@@ -81,12 +65,12 @@ def _ended(conn: Connection) -> Sequence[EndedWorker]:
 
 
 @section.page("/workers/<uuid:worker_id>", Scope.READ, every=5)
-def one(worker_id: UUID) -> Shown:
+def one(worker_id: UUID) -> Page:
     """Return a worker, and what it holds."""
     found = read(lambda conn: get_worker(conn, worker_id, queues=caller().queues))
     lacks = kept("kinds of workers", (worker_id,), lambda: part(partial(_lacks, found)))
     is_live = found.state is not WorkerState.GONE or bool(found.jobs)
-    return Shown("worker.html", OneWorker(found, lacks), f"Worker {found.name}"[:100], is_live=is_live)
+    return Page("worker.html", f"Worker {found.name}"[:100], is_live=is_live, worker=found, lacks=lacks)
 
 
 def _lacks(worker: Worker, conn: Connection) -> Sequence[str]:
