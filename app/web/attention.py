@@ -189,10 +189,14 @@ def _pause_of(queue: Queue) -> tuple[Action, ...]:
     return () if queue.paused else (Action("Pause…", "queues.one", given, act="queues.pause"),)
 
 
+def is_muted(group: ErrorGroup, now: datetime) -> bool:
+    """Tell whether somebody has muted a group, and that has not ended."""
+    return group.muted_until is not None and group.muted_until > now
+
+
 def is_frequent(group: ErrorGroup, now: datetime) -> bool:
     """Tell whether a group fails many, and is not muted, as far as its counts tell: they hold what ended well since."""
-    is_muted = group.muted_until is not None and group.muted_until > now
-    return not is_muted and group.failed + group.retried >= MANY_FAILURES
+    return not is_muted(group, now) and group.failed + group.retried >= MANY_FAILURES
 
 
 def new_errors(facts: Facts) -> Iterator[Notice]:

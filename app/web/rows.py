@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from haulier.domain.job import FINAL_STATUSES, WAITING_STATUSES, JobOrder, JobStatus
@@ -49,6 +50,12 @@ class Row:
     deadline: datetime | None = None
     took_seconds: float | None = None
     is_to_stop: bool = False
+
+
+def without_texts(job: StoredJob) -> StoredJob:
+    """Return the job without what lists do not show: a page of whole jobs may have 8 MB."""
+    changes: dict[str, Any] = dict.fromkeys(("payload", "errors", "result", "progress", "last_error"))
+    return job._replace(**changes)
 
 
 def columns_of(look: Look) -> str:

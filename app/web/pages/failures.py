@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from flask import request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
-from haulier.domain.job import NAME_PATTERN, JobStatus
+from haulier.domain.job import NAME_PATTERN
 from haulier.domain.span import SPANS
 from haulier.domain.text import count, cut, number
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import (
     ErrorFilter,
     ErrorGroup,
+    ErrorsOfQueue,
+    Frequent,
     frequent_errors,
     get_error,
     id_in,
@@ -37,11 +38,13 @@ from ...http.door import caller
 from ...http.masking import error_as_shown, errors_as_shown, masked_kinds
 from .. import charts
 from ..answering import Page
+from ..attention import is_muted
 from ..charts import Chart, Series
-from ..error_jobs import counts_of, retry_labels
+from ..error_jobs import count_text, counts_of, retry_labels
 from ..places import asked as asked_place
 from ..rail import Rail
 from ..reading import PART_SECONDS, Part, kept, part, read, searched
+from ..rows import without_texts
 from ..saying import Undo, done
 from ..section import Section
 from ..shown import DAY_SECONDS, clock, exact
@@ -61,87 +64,13 @@ WHOLE = "a group of errors is that of every queue"
 section = Section("failures", __name__, Rail("Work", 40, "Failures", "failures", "f"))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the URL asks for; "" where it does not."""
-
-    span: str
-    kind: str
-    queue: str
-    text: str
-    muted: str
-
-    @property
-    def is_filtered(self) -> bool:
-        """Tell whether some groups of the span are left out."""
-        return bool(self.kind or self.queue or self.text or self.muted)
-
-    def query(self, **changes: str) -> dict[str, str]:
-        """Return the query of this page, or of a like one."""
-        names = ("span", "kind", "queue", "text", "muted")
-        return {name: text for name in names if (text := changes.get(name, getattr(self, name)))}
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A group as the list shows it.
-
-    Shape: text is the beginning; spark is of all failed attempts; is_new: first seen within the span.
-    """
-
-    id: int
-    name: str
-    kind: str
-    text: str
-    failed: int
-    retried: int
-    first_seen: datetime
-    last_seen: datetime
-    is_new: bool
-    muted_until: datetime | None
-    spark: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Groups, the most frequent first. Shape: count, failed and retried are of all groups that match."""
-
-    groups: Sequence[Group]
-    count: int
-    failed: int
-    retried: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job of a group. Shape: worker is that which ran its last failed attempt, "" where that is not known."""
-
-    id: UUID
-    status: JobStatus
-    queue: str
-    attempts: int
-    max_attempts: int
-    created_at: datetime
-    finished_at: datetime | None
-    worker: str
-
-
-@dataclass(frozen=True, slots=True)
-class InQueue:
-    """How often a group failed in a queue. Shape: the sparks of all its queues have one scale."""
-
-    queue: str
-    failed: int
-    retried: int
-    spark: Markup
-
-
 @section.page("/failures", Scope.READ, every=5)
 def show() -> Page:
     """Return the groups that were seen in a span."""
     asked, odd = _asked()
-    offset = _offset(request.args.get("from", ""))
-    found = kept("failures", (asked, offset), partial(_groups, asked, offset))
+    offset, at = _offset(request.args.get("from", "")), partial(_at, asked)
+    found = kept("failures", (*asked.items(), offset), partial(_groups, asked, offset))
+    frequent, sparks = found.value or (None, {})
     end = offset + MOST_GROUPS
     return Page(
         "failures.html",
@@ -149,28 +78,33 @@ def show() -> Page:
         is_live=not offset,
         asked=asked,
         odd=odd,
+        at=at,
         found=found,
-        retry=retry_labels({each.id: each.failed for each in found.value.groups} if found.value else {}),
-        tabs=[(_at(asked, span=name), text, name == asked.span) for name, text in TABS.items()],
-        mutings=[(_at(asked, muted=name), text, name == asked.muted) for name, text in MUTED.items()],
+        frequent=frequent,
+        sparks=sparks,
+        is_new=partial(_is_new, span=asked["span"], now=viewer().now),
+        is_muted=partial(is_muted, now=viewer().now),
+        retry=retry_labels({each.id: each.failed for each in frequent.groups} if frequent else {}),
+        tabs=[(at(span=name), text, name == asked["span"]) for name, text in TABS.items()],
+        mutings=[(at(muted=name), text, name == asked["muted"]) for name, text in MUTED.items()],
         offset=offset,
-        before=_at(asked, max(0, offset - MOST_GROUPS)) if offset else None,
-        after=_at(asked, end) if found.value and found.value.count > end else None,
+        before=at(offset=max(0, offset - MOST_GROUPS)) if offset else None,
+        after=at(offset=end) if frequent and frequent.count > end else None,
     )
 
 
-def _at(asked: Asked, offset: int = 0, **changes: str) -> str:
-    query = {**asked.query(**changes), **({"from": str(offset)} if offset else {})}
-    return url_for("ui.failures.show") + (f"?{urlencode(query)}" if query else "")
+def _at(asked: Mapping[str, str], *, offset: int = 0, **changes: str) -> str:
+    """Return the URL of the list with these filters."""
+    query = {name: text for name, text in {**asked, **changes}.items() if text}
+    return f"{url_for('ui.failures.show')}?{urlencode({**query, **({'from': str(offset)} if offset else {})})}"
 
 
-def _asked() -> tuple[Asked, str]:
+def _asked() -> tuple[Mapping[str, str], str]:
+    """Return the filters that the URL asks for, each "" if it does not, and what of it is not understood."""
     given = {name: request.args.get(name, "").strip()[:MOST_TEXT] for name in ("kind", "queue", "text", "muted")}
-    names = {name: given[name] for name in ("kind", "queue")}
-    odd = [f"{name} {text}" for name, text in names.items() if text and not re.fullmatch(NAME_PATTERN, text)]
-    muted = given["muted"] if given["muted"] in MUTED else ""
-    kind, queue = ("" if f"{name} {text}" in odd else text for name, text in names.items())
-    return Asked(_span("1h"), kind, queue, given["text"], muted), ", ".join(odd)
+    odd = [name for name in ("kind", "queue") if given[name] and not re.fullmatch(NAME_PATTERN, given[name])]
+    kept_ = {**given, **dict.fromkeys(odd, ""), "muted": given["muted"] if given["muted"] in MUTED else ""}
+    return {"span": _span("1h"), **kept_}, ", ".join(f"{name} {given[name]}" for name in odd)
 
 
 def _span(usual: str) -> str:
@@ -183,46 +117,38 @@ def _offset(text: str) -> int:
     return min(int(text), MOST_OFFSET) if re.fullmatch("[0-9]{1,9}", text) else 0
 
 
-def _groups(asked: Asked, offset: int) -> Part[Groups]:
-    queues, by = caller().queues, viewer()
-    is_muted = (asked.muted == "yes") if asked.muted else None
+def _groups(asked: Mapping[str, str], offset: int) -> Part[tuple[Frequent, Mapping[int, Markup]]]:
+    """Return the groups, and a small chart of all failed attempts of each."""
+    muted = (asked["muted"] == "yes") if asked["muted"] else None
+    wanted = ErrorFilter(
+        asked["span"],
+        asked["kind"] or None,
+        asked["queue"] or None,
+        asked["text"] or None,
+        caller().queues,
+        limit=MOST_GROUPS,
+        masked_kinds=masked_kinds(),
+    )
 
-    def look(conn: Connection) -> Groups:
-        wanted = ErrorFilter(
-            asked.span,
-            asked.kind or None,
-            asked.queue or None,
-            asked.text or None,
-            queues,
-            limit=MOST_GROUPS,
-            masked_kinds=masked_kinds(),
-        )
-        found = frequent_errors(conn, wanted, is_muted=is_muted, offset=offset)
-        shown = [_group(each, asked.span, by.now) for each in errors_as_shown(conn, found.groups)]
-        return Groups(shown, found.count, found.failed, found.retried)
+    def look(conn: Connection) -> tuple[Frequent, Mapping[int, Markup]]:
+        found = frequent_errors(conn, wanted, is_muted=muted, offset=offset)
+        groups = errors_as_shown(conn, found.groups)
+        # What a list does not show is not kept: an example may have kilobytes.
+        shown = [replace(each, text=cut(each.text, MOST_SHOWN), example=None, series=()) for each in groups]
+        return replace(found, groups=shown), {each.id: spark_of(each, "this time") for each in groups}
 
     # Texts are looked for in each group, of which there may be thousands; as a search they may take longer.
-    return part(look, seconds=SEARCH_SECONDS if asked.text else PART_SECONDS)
+    return part(look, seconds=SEARCH_SECONDS if asked["text"] else PART_SECONDS)
 
 
-def _group(group: ErrorGroup, span: str, now: datetime) -> Group:
-    values = [step.failed + step.retried for step in group.series]
-    return Group(
-        group.id,
-        group.name,
-        group.kind,
-        cut(group.text, MOST_SHOWN),
-        group.failed,
-        group.retried,
-        group.first_seen,
-        group.last_seen,
-        _is_new(group, span, now),
-        group.muted_until if group.muted_until and group.muted_until > now else None,
-        charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in this time"),
-    )
+def spark_of(group: ErrorGroup, when: str) -> Markup:
+    """Return a small chart of all failed attempts of a group."""
+    attempts = [step.failed + step.retried for step in group.series]
+    return charts.spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
 
 
 def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
+    """Tell whether the group was first seen within the span."""
     return (now - group.first_seen).total_seconds() < SPANS[span][0]
 
 
@@ -249,29 +175,18 @@ def one(error_id: str) -> Page:
         ],
         chart=_drawn(group, span),
         jobs=jobs,
-        workers=Counter(job.worker for job in jobs.value or () if job.worker).most_common(),
-        counts=counts_of(number_),
+        workers=Counter(worker for _, worker in jobs.value or () if worker).most_common(),
+        counts=counts_of(number_).value,
+        count_text=count_text,
         mutes=MUTES,
-        is_muted=group.muted_until is not None and group.muted_until > now,
+        is_muted=is_muted(group, now),
     )
 
 
-def _jobs(error_id: int, conn: Connection) -> Sequence[Row]:
-    return [_row(job) for job in list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs]
-
-
-def _row(job: StoredJob) -> Row:
-    worker = job.errors[-1]["worker"] if job.errors else None
-    return Row(
-        job.id,
-        job.status,
-        job.queue,
-        job.attempts,
-        job.max_attempts,
-        job.created_at,
-        job.finished_at,
-        str(worker or ""),
-    )
+def _jobs(error_id: int, conn: Connection) -> Sequence[tuple[StoredJob, str]]:
+    """Return the newest jobs of a group, each with the worker of its last failed attempt, "" if that is not known."""
+    found = list_jobs(conn, JobFilter(error_id=error_id, queues=_own(), limit=MOST_JOBS)).jobs
+    return [(without_texts(job), str(job.errors[-1]["worker"] or "") if job.errors else "") for job in found]
 
 
 def _own() -> list[str] | None:
@@ -295,15 +210,15 @@ def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None
     return charts.legend(chart, number), charts.plot(chart, number), charts.table(chart, number)
 
 
-def _in_queues(group: ErrorGroup) -> list[InQueue]:
-    found = [(each, [step.failed + step.retried for step in each.series]) for each in group.queues or ()]
-    most = max((value for _, course in found for value in charts.summed(course)), default=1)
-    return [InQueue(each.queue, each.failed, each.retried, _course(each.queue, course, most)) for each, course in found]
+def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:
+    """Return the queues in which a group failed, each with a small chart. Shape: all charts have one scale."""
+    attempts = {each.queue: [step.failed + step.retried for step in each.series] for each in group.queues or ()}
+    most = max((sum_ for values in attempts.values() for sum_ in charts.summed(values)), default=1)
 
+    def spark(queue: str, values: Sequence[int]) -> Markup:
+        return charts.spark(values, "failed", f"{count(sum(values), 'failed attempt')} in {queue}", least=most)
 
-def _course(queue: str, course: Sequence[int], most: float) -> Markup:
-    told = f"{count(sum(course), 'failed attempt')} in {queue}"
-    return charts.spark(course, "failed", told, least=most)
+    return [(each, spark(each.queue, attempts[each.queue])) for each in group.queues or ()]
 
 
 @section.act("/failures/<error_id>/mute", Scope.OPERATE, every_queue=WHOLE)
