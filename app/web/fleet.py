@@ -36,6 +36,16 @@ class Fleet:
         return sum(each.threads for each in self.living)
 
     @property
+    def claimed(self) -> int:
+        """Return how many jobs those have claimed, as far as that was counted."""
+        return sum(each.running or 0 for each in self.living)
+
+    @property
+    def ahead(self) -> int:
+        """Return how many of these jobs no thread can have begun."""
+        return sum(max(0, (each.running or 0) - each.threads) for each in self.living)
+
+    @property
     def is_dead(self) -> bool:
         """Tell whether none lives at all."""
         return not self.more and not self.is_part and not self.living

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
 from functools import partial
 from urllib.parse import urlencode
 from uuid import UUID
 
 from flask import request, url_for
-from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from haulier.domain.api_key import Scope
@@ -40,106 +37,63 @@ MOST = 200
 section = Section("running", __name__, Rail("Work", 30, "Running", "running", "r"))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the URL asks for; "" where it does not."""
-
-    queue: str
-    kind: str
-    worker: str
-    by: str
-
-    def query(self, **changes: str) -> dict[str, str]:
-        """Return the query of this page, or of a like one."""
-        names = ("queue", "kind", "worker", "by")
-        return {name: text for name in names if (text := changes.get(name, getattr(self, name)))}
-
-
-@dataclass(frozen=True, slots=True)
-class Jobs:
-    """The jobs that run. Shape: more tells that not all are among them."""
-
-    jobs: Sequence[RunningJob]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Threads:
-    """Of all that live together: threads, jobs that are claimed, and of those how many no thread can have begun.
-
-    Shape: more tells that there are further workers, so that all of these are lower bounds.
-    """
-
-    threads: int
-    claimed: int
-    ahead: int
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A job that runs. Units: timeout is seconds; None: it may run for ever. Shape: mark is near, past or ""."""
-
-    job: RunningJob
-    timeout: float | None
-    mark: str
-    bar: Markup | None
-
-
 @section.page("/running", Scope.READ, every=2)
 def show() -> Page:
     """Return the jobs that run."""
     asked, odd = _asked()
-    found = kept("running", (asked.queue, asked.kind, asked.worker), lambda: part(partial(_jobs, asked)))
-    rows = [_row(job, viewer().now) for job in (found.value.jobs if found.value else ())]
-    if asked.by == "worker":
+    found = kept("running", (asked["queue"], asked["kind"], asked["worker"]), lambda: part(partial(_jobs, asked)))
+    jobs, has_more = found.value or ([], False)
+    if asked["by"] == "worker":
         # Those of dead workers last.
-        rows.sort(key=lambda row: (row.job.worker is None, row.job.worker or ""))
-    places = (("", "Longest first"), ("worker", "By worker"))
-    tabs = [(_at(asked.query(by=by)), text, by == asked.by) for by, text in places]
-    threads = kept("threads", (), lambda: part(_threads))
-    return Page("running.html", "Running", asked=asked, odd=odd, found=found, threads=threads, rows=rows, tabs=tabs)
+        jobs = sorted(jobs, key=lambda job: (job.worker is None, job.worker or ""))
+    at = partial(_at, asked)
+    orders = (("", "Longest first"), ("worker", "By worker"))
+    return Page(
+        "running.html",
+        "Running",
+        asked=asked,
+        odd=odd,
+        at=at,
+        found=found,
+        jobs=jobs,
+        has_more=has_more,
+        timeout_of=lambda job: timeout_of(job.kind, job.timeout_seconds),
+        used=partial(used, now=viewer().now),
+        fleet=kept("threads", (), lambda: part(partial(fleet, counts_jobs=True))).value,
+        tabs=[(at(by=by), text, by == asked["by"]) for by, text in orders],
+    )
 
 
-def _at(query: dict[str, str]) -> str:
+def _at(asked: Mapping[str, str], **changes: str) -> str:
+    """Return the URL of the list with these filters."""
+    query = {name: text for name, text in {**asked, **changes}.items() if text}
     return url_for("ui.running.show") + (f"?{urlencode(query)}" if query else "")
 
 
-def _asked() -> tuple[Asked, str]:
-    given = {name: request.args.get(name, "").strip()[:200] for name in ("queue", "kind", "worker", "by")}
-    fits: Mapping[str, bool] = {
+def _asked() -> tuple[Mapping[str, str], str]:
+    """Return the filters that the URL asks for, each "" if it does not, and what of it is not understood."""
+    given = {name: request.args.get(name, "").strip()[:200] for name in ("queue", "kind", "worker")}
+    is_good = {
         "queue": _is_name(given["queue"]),
         "kind": _is_name(given["kind"]),
         "worker": read_uuid(given["worker"]) is not None,
     }
-    odd = ", ".join(f"{name} {given[name]}" for name, is_so in fits.items() if given[name] and not is_so)
-    kept_ = {name: given[name] if is_so else "" for name, is_so in fits.items()}
-    return Asked(**kept_, by="worker" if given["by"] == "worker" else ""), odd
+    odd = ", ".join(f"{name} {text}" for name, text in given.items() if text and not is_good[name])
+    by = "worker" if request.args.get("by") == "worker" else ""
+    return {**{name: text if is_good[name] else "" for name, text in given.items()}, "by": by}, odd
 
 
 def _is_name(text: str) -> bool:
     return re.fullmatch(NAME_PATTERN, text) is not None
 
 
-def _jobs(asked: Asked, conn: Connection) -> Jobs:
+def _jobs(asked: Mapping[str, str], conn: Connection) -> tuple[list[RunningJob], bool]:
+    """Return the jobs that run, longest first, and whether there are more."""
     queues = caller().queues
-    if asked.queue:
-        queues = [asked.queue] if queues is None or asked.queue in queues else []
-    kinds = [asked.kind] if asked.kind else None
-    return Jobs(*list_running(conn, queues=queues, kinds=kinds, worker=read_uuid(asked.worker), limit=MOST))
-
-
-def _threads(conn: Connection) -> Threads:
-    found = fleet(conn, counts_jobs=True)
-    held = [(each.running or 0, each.threads) for each in found.living]
-    ahead = sum(max(0, running - threads) for running, threads in held)
-    return Threads(found.threads, sum(running for running, _ in held), ahead, found.more)
-
-
-def _row(job: RunningJob, now: datetime) -> Row:
-    timeout = timeout_of(job.kind, job.timeout_seconds)
-    mark, bar = used(job.started_at, timeout, now) if timeout else ("", None)
-    return Row(job, timeout, mark, bar)
+    if asked["queue"]:
+        queues = [asked["queue"]] if caller().may_use(asked["queue"]) else []
+    kinds = [asked["kind"]] if asked["kind"] else None
+    return list_running(conn, queues=queues, kinds=kinds, worker=read_uuid(asked["worker"]), limit=MOST)
 
 
 @section.act("/running/<uuid:job_id>/stop", Scope.OPERATE)

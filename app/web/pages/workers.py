@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -30,34 +29,26 @@ WHOLE = "a worker may serve every queue"
 section = Section("workers", __name__, Rail("System", 10, "Workers", "workers", "w"))
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A page of workers, newest first. Shape: older is the cursor of the next one."""
-
-    workers: Sequence[Worker]
-    older: str | None
-
-
 @section.page("/workers", Scope.READ, every=5)
 def show() -> Page:
     """Return the workers, newest first."""
     before = read_uuid(request.args.get("older", ""))
     found = kept("a page of workers", (before,), lambda: part(partial(_list, before)))
-    older = found.value.older if found.value else None
+    workers, has_more = found.value or ([], False)
     return Page(
         "workers.html",
         "Workers",
         is_live=before is None,
         found=found,
+        workers=workers,
         ended=kept("ended workers", (), lambda: part(_ended)),
         first=url_for("ui.workers.show") if before else None,
-        older=url_for("ui.workers.show", older=older) if older else None,
+        older=url_for("ui.workers.show", older=workers[-1].id) if has_more else None,
     )
 
 
-def _list(before: UUID | None, conn: Connection) -> Listed:
-    found, has_more = list_workers(conn, before=before, limit=MOST, queues=caller().queues)
-    return Listed(found, str(found[-1].id) if has_more else None)
+def _list(before: UUID | None, conn: Connection) -> tuple[list[Worker], bool]:
+    return list_workers(conn, before=before, limit=MOST, queues=caller().queues)
 
 
 def _ended(conn: Connection) -> Sequence[EndedWorker]:
