@@ -9,6 +9,9 @@ from math import ceil, floor, log10
 
 from markupsafe import Markup, escape
 
+from haulier.domain.text import count
+from haulier.queue.produce.errors import ErrorGroup
+
 # Units of the viewBox: for each point, and from the bottom to the top.
 STEP, HIGH = 10, 100
 # A small chart has 88 pixels.
@@ -57,6 +60,13 @@ def ceiling(most: float) -> float:
         return 1
     power = float(10.0 ** floor(log10(most)))
     return next((power * step for step in ROUND if power * step >= most), power * 10)
+
+
+def figure(chart: Chart, said: Say) -> Markup:
+    """Return the whole chart: its legend, its plot and its table; "" if there is nothing to draw."""
+    if chart.is_empty:
+        return Markup("")
+    return Markup('<div class="chart">{}{}{}</div>').format(legend(chart, said), plot(chart, said), table(chart, said))
 
 
 def plot(chart: Chart, said: Say) -> Markup:
@@ -170,6 +180,12 @@ def spark(values: Sequence[float], state: str, summary: str, *, least: float = 1
         f'<svg class="spark" viewBox="0 0 {len(sums)} {HIGH}" preserveAspectRatio="none" role="img"'
         f' aria-label="{escape(summary)}"><path class="f-{state}" d="M0 {HIGH}{path}V{HIGH}z"/></svg>'
     )
+
+
+def spark_of(group: ErrorGroup, when: str) -> Markup:
+    """Return a small chart of all failed attempts of a group of errors."""
+    attempts = [step.failed + step.retried for step in group.series]
+    return spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
 
 
 def bar(part: float, state: str, summary: str) -> Markup:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from haulier.domain.span import SPANS
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.recent import Minute, recent_minutes
-from haulier.queue.produce.stats import Figures, Live, Queue, Shown, Stats, stats
+from haulier.queue.produce.stats import Figures, Live, Queue, Shown, Stats, list_queues, stats
 
+from ..http.door import caller
 from ..http.service import service
+from .search_box import queues_read
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Queues by name, with the last minutes of each. Shape: more tells that there are others."""
+
+    queues: Sequence[Queue]
+    minutes: Mapping[str, Sequence[Minute]]
+    more: bool
 
 
 def is_on() -> bool:
@@ -26,6 +37,13 @@ def figures(conn: Connection, span: str, of: Shown) -> Stats:
 def as_known(queue: Queue) -> Queue:
     """Return the queue; where nobody counts, without what was counted of it."""
     return queue if is_on() else replace(queue, live=Live(), last_minute=Figures(), counted_at=None)
+
+
+def read_queues(conn: Connection, *, limit: int, after: str = "") -> Queues:
+    """Return the queues that the caller may see, by name, from behind `after` on."""
+    found, more = list_queues(conn, after=after, limit=limit, queues=caller().queues)
+    queues_read().note(each.name for each in found)
+    return Queues([as_known(each) for each in found], minutes_of(conn, found), more)
 
 
 def minutes_of(conn: Connection, queues: Sequence[Queue]) -> Mapping[str, Sequence[Minute]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import TypeVar, cast
 
@@ -48,29 +46,17 @@ CHECKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What is known of the jobs that run.
-
-    Shape: longest_since is when the oldest claim of them was made; None: none runs, or that is not known. stuck are
-           those that should have been stopped by now, of those that have run longest.
-    """
-
-    longest_since: datetime | None = None
-    stuck: Sequence[RunningJob] = ()
+def running() -> Sequence[RunningJob]:
+    """Return the jobs that have run longest; none if that is not known just now."""
+    return _of(kept("longest running", (), lambda: part(_running), seconds=STUCK_SECONDS)) or ()
 
 
-def running() -> Running:
-    """Return what is known of the jobs that run."""
-    return _of(kept("longest running", (), lambda: part(_running), seconds=STUCK_SECONDS)) or Running()
+def _running(conn: Connection) -> Sequence[RunningJob]:
+    return list_running(conn, queues=caller().queues, limit=MOST_RUNNING)[0]
 
 
-def _running(conn: Connection) -> Running:
-    found, _ = list_running(conn, queues=caller().queues, limit=MOST_RUNNING)
-    return Running(found[0].started_at if found else None, [job for job in found if _is_stuck(job)])
-
-
-def _is_stuck(job: RunningJob) -> bool:
+def is_stuck(job: RunningJob) -> bool:
+    """Tell whether a job should have been stopped by now."""
     timeout = timeout_of(job.kind, job.timeout_seconds)
     ran = (viewer().now - job.started_at).total_seconds()
     return timeout is not None and ran > timeout + service().config.stuck_seconds

@@ -135,16 +135,10 @@ def _groups(asked: Mapping[str, str], offset: int) -> Part[tuple[Frequent, Mappi
         groups = errors_as_shown(conn, found.groups)
         # What a list does not show is not kept: an example may have kilobytes.
         shown = [replace(each, text=cut(each.text, MOST_SHOWN), example=None, series=()) for each in groups]
-        return replace(found, groups=shown), {each.id: spark_of(each, "this time") for each in groups}
+        return replace(found, groups=shown), {each.id: charts.spark_of(each, "this time") for each in groups}
 
     # Texts are looked for in each group, of which there may be thousands; as a search they may take longer.
     return part(look, seconds=SEARCH_SECONDS if asked["text"] else PART_SECONDS)
-
-
-def spark_of(group: ErrorGroup, when: str) -> Markup:
-    """Return a small chart of all failed attempts of a group."""
-    attempts = [step.failed + step.retried for step in group.series]
-    return charts.spark(attempts, "failed", f"{count(sum(attempts), 'failed attempt')} in {when}")
 
 
 def _is_new(group: ErrorGroup, span: str, now: datetime) -> bool:
@@ -194,7 +188,7 @@ def _own() -> list[str] | None:
     return None if queues is None else list(queues)
 
 
-def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None:
+def _drawn(group: ErrorGroup, span: str) -> Markup:
     # The last step is not over, and would always look like a fall; of a group that is new it is all there is.
     zone, now, steps = viewer().prefers.time_zone, viewer().now, group.series
     series = [
@@ -204,10 +198,7 @@ def _drawn(group: ErrorGroup, span: str) -> tuple[Markup, Markup, Markup] | None
     is_short = SPANS[span][0] <= DAY_SECONDS
     times = [clock(step.at, zone)[:5] if is_short else exact(step.at, zone, now)[:-3] for step in steps]
     told = f"Failed attempts: {number(group.failed)} for good, {number(group.retried)} to be retried."
-    chart = Chart("Failed attempts", "by time", series, times, f"{told} Arrow keys read it.")
-    if chart.is_empty:
-        return None
-    return charts.legend(chart, number), charts.plot(chart, number), charts.table(chart, number)
+    return charts.figure(Chart("Failed attempts", "by time", series, times, f"{told} Arrow keys read it."), number)
 
 
 def _in_queues(group: ErrorGroup) -> list[tuple[ErrorsOfQueue, Markup]]:

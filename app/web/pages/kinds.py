@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from flask import request, url_for
@@ -25,7 +23,7 @@ from ...http.service import service
 from .. import counting
 from ..answering import Page
 from ..fleet import fleet
-from ..printed import Printed, printed
+from ..printed import printed
 from ..rail import Rail
 from ..reading import Part, kept, part
 from ..section import Section
@@ -36,86 +34,59 @@ MOST_KINDS = 200
 section = Section("kinds", __name__, Rail("Work", 60, "Kinds", "kinds", "k"))
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A kind as the list shows it.
-
-    Shape: is_here: this process knows it. is_run: a live worker does; None: not known.
-    """
-
-    figures: KindFigures
-    is_here: bool
-    is_run: bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Some kinds, by name. Shape: last is the last of them, where others follow."""
-
-    rows: Sequence[Row]
-    last: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What this process knows of a kind. Units: seconds; timeout None: a run may last for ever."""
-
-    timeout: int | None
-    base_seconds: float
-    cap_seconds: float
-    needs: Sequence[str]
-    is_isolated: bool
-    schema: Printed
-
-
 @section.page("/kinds", Scope.READ, every=15)
 def show() -> Page:
     """Return the kinds, by name: those that are known here, and those that have jobs; or those of a queue."""
     queue, after = request.args.get("queue", "").strip(), request.args.get("after", "")[:64]
     if queue:
         check_queue_name(queue)
-    found = kept("kinds", (queue, after), partial(_rows, queue, after))
-    listed = found.value or Listed((), None)
-    rows: Part[Sequence[Row]] = Part(None, found.late) if found.value is None else Part(_in_order(listed.rows, queue))
-    more = url_for("ui.kinds.show", after=listed.last, queue=queue or None) if listed.last else None
-    return Page("kinds.html", "Kinds", rows=rows, queue=queue, more=more, is_first=not after)
+    found = kept("kinds", (queue, after), partial(_list, queue, after))
+    kinds, has_more = found.value or ([], False)
+    return Page(
+        "kinds.html",
+        "Kinds",
+        found=found,
+        # Of a queue those with the most due come first.
+        kinds=sorted(kinds, key=lambda each: -(each.live.due or 0)) if queue else kinds,
+        known=service().kinds,
+        run=_run_kinds().value,
+        queue=queue,
+        more=url_for("ui.kinds.show", after=kinds[-1].kind, queue=queue or None) if has_more else None,
+        is_first=not after,
+    )
 
 
-def _rows(queue: str, after: str) -> Part[Listed]:
+def _list(queue: str, after: str) -> Part[tuple[list[KindFigures], bool]]:
+    """Return kinds by name, and whether others follow."""
     queues = [queue] if queue else caller().queues
 
-    def read_rows(conn: Connection) -> Listed:
+    def look(conn: Connection) -> tuple[list[KindFigures], bool]:
         found, has_more = recent_kinds(conn, queues=queues, after=after, limit=MOST_KINDS)
         counted = {each.kind: each for each in found}
-        known = () if queue else [name for name in service().kinds if name > after]
-        names = sorted({*known, *counted})
-        run = _run_kinds(conn)
-        shown = [_row(name, counted.get(name), run) for name in names[:MOST_KINDS]]
-        has_more = has_more or len(names) > MOST_KINDS
-        return Listed(shown, names[:MOST_KINDS][-1] if has_more else None)
+        names = sorted({*counted, *(() if queue else (name for name in service().kinds if name > after))})
+        kinds = [_as_known(name, counted.get(name)) for name in names[:MOST_KINDS]]
+        return kinds, has_more or len(names) > MOST_KINDS
 
-    return part(read_rows)
+    return part(look)
 
 
-def _in_order(rows: Sequence[Row], queue: str) -> Sequence[Row]:
-    """Return the kinds of a queue with the most due first."""
-    return sorted(rows, key=lambda row: -(row.figures.live.due or 0)) if queue else rows
-
-
-def _row(name: str, counted: KindFigures | None, run: set[str] | None) -> Row:
-    figures = counted or KindFigures(name, Live(0, 0, 0), Figures())
+def _as_known(name: str, counted: KindFigures | None) -> KindFigures:
+    """Return the figures of a kind: zeros if it has had no job lately, unknown ones if nobody counts."""
     if not counting.is_on():
-        figures = KindFigures(name, Live(), Figures())
-    return Row(figures, name in service().kinds, None if run is None else name in run)
+        return KindFigures(name, Live(), Figures())
+    return counted or KindFigures(name, Live(0, 0, 0), Figures())
 
 
-def _run_kinds(conn: Connection) -> set[str] | None:
-    """Return the kinds that live workers run; None where that is not known of each of them."""
-    found = fleet(conn)
-    alive = [each.kinds for each in found.living]
-    if found.more or any(each is None for each in alive):
-        return None
-    return {name for kinds in alive for name in kinds or ()}
+def _run_kinds() -> Part[set[str] | None]:
+    """Return the kinds that live workers run; None if that is not known of each worker."""
+
+    def look(conn: Connection) -> set[str] | None:
+        found = fleet(conn)
+        if found.more or any(each.kinds is None for each in found.living):
+            return None
+        return {name for each in found.living for name in each.kinds or ()}
+
+    return kept("kinds that run", (), lambda: part(look))
 
 
 @section.page("/kinds/<name>", Scope.READ, every=15)
@@ -124,39 +95,29 @@ def one(name: str) -> Page:
     # A name that is none cannot be sent to the database: it may hold a NUL.
     if not re.fullmatch(NAME_PATTERN, name):
         raise NotFound("No kind can have this name.")
-    found = kept("one kind", (name,), partial(_find, name))
-    facts = _facts(name)
-    span = asked_span()
+    counted = kept("one kind", (name,), lambda: part(partial(_is_used, name)))
+    kind, span = service().kinds.get(name), asked_span()
     figures = kept("kind figures", (name, span), partial(_stats, name, span))
-    charts = [] if figures.value is None else drawn(figures.value)
+    run = _run_kinds()
     return Page(
         "kind.html",
         f"Kind {name}",
         name=name,
-        row=found,
-        facts=facts,
+        late=counted.late or run.late,
+        is_used=bool(counted.value),
+        is_run=None if run.value is None else name in run.value,
+        kind=kind,
+        schema=None if kind is None else printed(as_json(requests().payload_schema(kind)).encode()),
         stats=figures,
         tabs=tabs("ui.kinds.one", name=name),
-        charts=charts,
+        charts=[] if figures.value is None else drawn(figures.value),
     )
 
 
-def _find(name: str) -> Part[Row | None]:
-    def read_row(conn: Connection) -> Row | None:
-        counted = recent_kind(conn, name, queues=caller().queues)
-        return _row(name, counted, _run_kinds(conn)) if counted or name in service().kinds else None
-
-    return part(read_row)
+def _is_used(name: str, conn: Connection) -> bool:
+    """Tell whether the kind has had jobs lately."""
+    return recent_kind(conn, name, queues=caller().queues) is not None
 
 
 def _stats(name: str, span: str) -> Part[Stats]:
     return part(lambda conn: counting.figures(conn, span, Of(kind=name, queues=caller().queues)))
-
-
-def _facts(name: str) -> Facts | None:
-    kind = service().kinds.get(name)
-    if kind is None:
-        return None
-    schema = printed(as_json(requests().payload_schema(kind)).encode())
-    retry = kind.retry
-    return Facts(kind.timeout, retry.base, retry.cap, tuple(each.upper() for each in kind.needs), kind.isolated, schema)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,13 +14,12 @@ from werkzeug.exceptions import NotFound
 
 from haulier.domain.api_key import Scope
 from haulier.domain.job import NAME_PATTERN
-from haulier.domain.text import count, duration, number, share
+from haulier.domain.text import duration, number, share
 from haulier.postgres.statements import Connection
 from haulier.queue.produce.errors import ErrorFilter, ErrorGroup, ErrorStep, errors_at_once, failed_attempts
-from haulier.queue.produce.recent import Minute
 from haulier.queue.produce.running import RunningJob
-from haulier.queue.produce.stats import Queue, Stats, Step, list_queues
 from haulier.queue.produce.stats import Shown as Of
+from haulier.queue.produce.stats import Stats, Step
 
 from ...http.acting import check_queue_name
 from ...http.door import caller
@@ -30,11 +28,11 @@ from .. import charts, counting, facts
 from ..answering import Page
 from ..attention import Facts, notices
 from ..charts import Chart, Series
+from ..counting import Queues
 from ..fleet import MOST_WORKERS, Fleet, fleet
 from ..queue_states import WORST_FIRST, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part
-from ..search_box import queues_read
 from ..section import Section
 from ..shown import clock, exact
 from ..viewer import viewer
@@ -51,42 +49,9 @@ ERRORS_MINDED = 25
 
 section = Section("overview", __name__, Rail("Work", 10, "Overview", "overview", "o"))
 
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A chart as it is drawn."""
-
-    title: str
-    unit: str
-    is_empty: bool
-    legend: Markup
-    plot: Markup
-    table: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class Queues:
-    """The queues by name, with the last minutes of each. Shape: more tells that there are others."""
-
-    queues: Sequence[Queue]
-    minutes: Mapping[str, Sequence[Minute]]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Errors:
-    """The most frequent errors of the last hour, and how many attempts failed in each of its steps."""
-
-    groups: Sequence[ErrorGroup]
-    attempts: Sequence[ErrorStep]
-
-
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """A group of errors as the overview shows it."""
-
-    group: ErrorGroup
-    spark: Markup
+# A chart as it is drawn; the most frequent errors of the last hour, and the attempts that failed in each of its steps.
+Drawn = tuple[Chart, Markup]
+Errors = tuple[Sequence[ErrorGroup], Sequence[ErrorStep]]
 
 
 @section.page("", Scope.READ, every=5)
@@ -120,8 +85,8 @@ def _page(span: str, of: Of) -> Page:
     found, running = kept("figures", (span, of.queue, of.kind), partial(_stats, span, of)), facts.running()
     filters = _filters(span, of)
     queues, errors, workers = kept("queues", (), _queues), kept("errors", (), _errors), kept("workers", (), _workers)
-    groups = errors.value.groups if errors.value else []
-    known = _known(found, queues, errors, workers, running.stuck)
+    groups, attempts = errors.value or ([], None)
+    known = _known(found, queues, errors, workers, running)
     needs = notices(known)
     rows = _rows(queues.value, known.known)
     has_workers = workers.value is not None and not filters
@@ -137,25 +102,28 @@ def _page(span: str, of: Of) -> Page:
         per_minute=sum(row.queue.last_minute.succeeded + row.queue.last_minute.failed for row in rows or ()),
         oldest_in="" if filters else _oldest_in(rows or ()),
         usual=_usual(span, of),
-        longest_since=None if filters else running.longest_since,
-        errors=Part(None, errors.late)
-        if errors.value is None
-        else Part([_failing(each) for each in groups[:ERRORS_SHOWN]]),
+        longest_since=running[0].started_at if running and not filters else None,
+        errors=errors,
+        groups=[(group, charts.spark_of(group, "this hour")) for group in groups[:ERRORS_SHOWN]],
         workers=len(workers.value.living) if workers.value and has_workers else None,
         threads=workers.value.threads if workers.value and has_workers else 0,
         more_workers=bool(workers.value and workers.value.more),
         notices=needs[:MOST_NOTICES],
         more_notices=needs[MOST_NOTICES:MOST_LISTED],
         left_notices=len(needs[MOST_LISTED:]),
-        charts=_charts_of(span, of, found.value, errors.value),
+        charts=_charts_of(span, of, found.value, attempts),
     )
 
 
 def _known(
-    found: Part[Stats], queues: Part[Queues], errors: Part[Errors], workers: Part[Fleet], stuck: Sequence[RunningJob]
+    found: Part[Stats],
+    queues: Part[Queues],
+    errors: Part[Errors],
+    workers: Part[Fleet],
+    running: Sequence[RunningJob],
 ) -> Facts:
     """Return what attention goes by."""
-    groups = errors.value.groups if errors.value else []
+    groups = errors.value[0] if errors.value else []
     return Facts(
         now=viewer().now,
         queues=queues.value.queues if queues.value else None,
@@ -168,7 +136,7 @@ def _known(
         stats=found.value,
         is_counting=counting.is_on(),
         days_ahead=facts.days_ahead(),
-        stuck=stuck,
+        stuck=[job for job in running if facts.is_stuck(job)],
         ended=facts.ended(),
         overdue=facts.overdue(),
         failing_schedules=facts.failing_schedules(),
@@ -223,30 +191,19 @@ def _usual(span: str, of: Of) -> str:
     return share(found.failed, found.failed + found.succeeded) if found and (found.failed or found.succeeded) else ""
 
 
-def _failing(group: ErrorGroup) -> Failing:
-    values = [step.failed + step.retried for step in group.series]
-    told = f"{count(sum(values), 'failed attempt')} in this hour"
-    return Failing(group, charts.spark(values, "failed", told))
-
-
 def _stats(span: str, of: Of) -> Part[Stats]:
     return part(lambda conn: counting.figures(conn, span, of))
 
 
 def _queues() -> Part[Queues]:
-    def look(conn: Connection) -> Queues:
-        found, more = list_queues(conn, limit=MOST_QUEUES, queues=caller().queues)
-        queues_read().note(each.name for each in found)
-        return Queues([counting.as_known(each) for each in found], counting.minutes_of(conn, found), more)
-
-    return part(look)
+    return part(lambda conn: counting.read_queues(conn, limit=MOST_QUEUES))
 
 
 def _errors() -> Part[Errors]:
     def look(conn: Connection) -> Errors:
         wanted = ErrorFilter(ERRORS_SPAN, queues=caller().queues, limit=ERRORS_MINDED)
         groups, attempts = errors_at_once(conn, wanted, drawn=ERRORS_SHOWN)
-        return Errors(errors_as_shown(conn, groups), attempts)
+        return errors_as_shown(conn, groups), attempts
 
     return part(look)
 
@@ -255,14 +212,13 @@ def _workers() -> Part[Fleet]:
     return part(fleet)
 
 
-def _charts_of(span: str, of: Of, found: Stats | None, errors: Errors | None) -> list[Drawn]:
+def _charts_of(span: str, of: Of, found: Stats | None, hourly: Sequence[ErrorStep] | None) -> list[Drawn]:
     charts_ = [] if found is None else drawn(found)
     if of.kind:
         # Attempts are counted by error and queue.
         return charts_
-    if span == ERRORS_SPAN and not of.queue:
-        attempts = errors.attempts if errors else None
-    else:
+    attempts = hourly
+    if span != ERRORS_SPAN or of.queue:
         # Only steps that are over are drawn, and of seven days there may be many counts to sum.
         attempts = kept("failed attempts", (span, of.queue), partial(_attempts, span, of), seconds=facts.SECONDS).value
     # Beside the throughput, which has those alone that failed for good.
@@ -283,7 +239,7 @@ def _attempts_drawn(found: Sequence[ErrorStep]) -> Drawn:
         Series("To be retried", "retrying", retried, "columns"),
     ]
     chart = Chart("Failed attempts", "by whether they are tried again", series, _times(steps), told)
-    return _chart(chart, number)
+    return chart, charts.figure(chart, number)
 
 
 def drawn(found: Stats) -> list[Drawn]:
@@ -292,7 +248,7 @@ def drawn(found: Stats) -> list[Drawn]:
     steps = found.series[:-1]
     if not steps:
         return []
-    return [_chart(chart, said) for chart, said in _charts(found, steps, _times(steps))]
+    return [(chart, charts.figure(chart, said)) for chart, said in _charts(found, steps, _times(steps))]
 
 
 def _times(steps: Sequence[Step] | Sequence[ErrorStep]) -> list[str]:
@@ -330,14 +286,3 @@ def _charts(found: Stats, steps: Sequence[Step], times: list[str]) -> list[tuple
             number,
         ),
     ]
-
-
-def _chart(chart: Chart, said: charts.Say) -> Drawn:
-    return Drawn(
-        chart.title,
-        chart.unit,
-        chart.is_empty,
-        charts.legend(chart, said),
-        charts.plot(chart, said),
-        charts.table(chart, said),
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 
 from flask import request, url_for
@@ -15,7 +15,7 @@ from haulier.postgres.statements import Connection
 from haulier.queue.produce.pauses import pause as pause_queue
 from haulier.queue.produce.pauses import resume as resume_queue
 from haulier.queue.produce.recent import Minute
-from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue, list_queues
+from haulier.queue.produce.stats import Queue, Stats, find_or_empty, get_queue
 from haulier.queue.produce.stats import Shown as Of
 from haulier.queue.produce.upcoming import Upcoming, upcoming
 from haulier.queue.produce.workers import Worker
@@ -25,13 +25,13 @@ from ...http.door import caller
 from ...http.service import connection
 from .. import counting, facts
 from ..answering import Page
+from ..counting import Queues
 from ..fleet import Fleet, fleet
 from ..pausing import NoTime, PauseForm
 from ..queue_states import DUE_FOR, Known, QueueRow, needs_look, row_of
 from ..rail import Rail
 from ..reading import Part, kept, part, read
 from ..saying import Undo, done
-from ..search_box import queues_read
 from ..section import Section
 from ..viewer import viewer
 from .overview import asked_span, drawn, tabs
@@ -41,42 +41,30 @@ MOST_QUEUES = 50
 section = Section("queues", __name__, Rail("Work", 50, "Queues", "queues", "q"))
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Queues by name, and what is known beside what was counted of each. Shape: more tells that others follow."""
-
-    queues: Sequence[Queue]
-    minutes: Mapping[str, Sequence[Minute]]
-    fleet: Fleet
-    more: bool
-
-
 @section.page("/queues", Scope.READ, every=5)
 def show() -> Page:
     """Return the queues, by name."""
     after = request.args.get("after", "")[:64]
     found = kept("queue rows", (after,), lambda: part(partial(_list, after)))
-    rows = _rows(found.value) if found.value else []
+    rows = _rows(*found.value) if found.value else []
     return Page(
         "queues.html",
         "Queues",
         found=found,
         rows=rows,
-        more=url_for("ui.queues.show", after=rows[-1].queue.name) if found.value and found.value.more else None,
+        more=url_for("ui.queues.show", after=rows[-1].queue.name) if found.value and found.value[0].more else None,
         is_first=not after,
     )
 
 
-def _list(after: str, conn: Connection) -> Listed:
-    queues, more = list_queues(conn, after=after, limit=MOST_QUEUES, queues=caller().queues)
-    queues_read().note(each.name for each in queues)
-    return Listed([counting.as_known(each) for each in queues], counting.minutes_of(conn, queues), fleet(conn), more)
+def _list(after: str, conn: Connection) -> tuple[Queues, Fleet]:
+    return counting.read_queues(conn, limit=MOST_QUEUES, after=after), fleet(conn)
 
 
-def _rows(found: Listed) -> list[QueueRow]:
+def _rows(found: Queues, workers: Fleet) -> list[QueueRow]:
     now = viewer().now
-    unserved = facts.unserved() if needs_look(found.queues, found.fleet, now) else ()
-    known = Known(now, found.fleet, found.minutes, unserved, facts.usual(found.minutes))
+    unserved = facts.unserved() if needs_look(found.queues, workers, now) else ()
+    known = Known(now, workers, found.minutes, unserved, facts.usual(found.minutes))
     return [row_of(each, known) for each in found.queues]
 
 
